@@ -1,0 +1,91 @@
+"""The only encoders and decoders of the log. JSON, one entry one object, floats exact (shortest round trip).
+
+Every decoder is built once. Golden bytes of every event version live in tests/unit/core/test_codec.py: a change that
+breaks one of them breaks old logs.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from core.errors import Corrupt
+from core.events import (
+    AccountEvent,
+    AlertRaised,
+    Control,
+    Event,
+    Seal,
+    Transaction,
+    TransactionReceived,
+    TransactionRejected,
+    TransactionScored,
+)
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+
+_transaction = msgspec.json.Decoder(TransactionReceived)
+_score = msgspec.json.Decoder(TransactionScored)
+_alert = msgspec.json.Decoder(AlertRaised)
+_reject = msgspec.json.Decoder(TransactionRejected)
+_account = msgspec.json.Decoder(AccountEvent)
+_seal = msgspec.json.Decoder(Seal)
+_control = msgspec.json.Decoder(Control)
+
+
+def encode_transaction(transaction: Transaction, recorded_at: int) -> bytes:
+    """The log's bytes of a received transaction: `encode(TransactionReceived(...))` without building it."""
+    return b'{"type":"transaction.v1","recorded_at":%d,' % recorded_at + encode(transaction)[1:]
+
+
+def _checked(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Corrupt(f"an entry of the log does not decode: {error}: {payload[:80]!r}") from error
+
+
+def decode_transaction(payload: bytes) -> TransactionReceived:
+    return _checked(_transaction, payload)
+
+
+def decode_score(payload: bytes) -> TransactionScored:
+    return _checked(_score, payload)
+
+
+def decode_alert(payload: bytes) -> AlertRaised:
+    return _checked(_alert, payload)
+
+
+def decode_reject(payload: bytes) -> TransactionRejected:
+    return _checked(_reject, payload)
+
+
+def decode_account_event(payload: bytes) -> AccountEvent:
+    return _checked(_account, payload)
+
+
+def decode_seal(payload: bytes) -> Seal:
+    return _checked(_seal, payload)
+
+
+def decode_control(payload: bytes) -> Control:
+    return _checked(_control, payload)
+
+
+__all__ = [
+    "Event",
+    "decode_account_event",
+    "decode_alert",
+    "decode_control",
+    "decode_reject",
+    "decode_score",
+    "decode_seal",
+    "decode_transaction",
+    "encode",
+    "encode_transaction",
+]

@@ -1,0 +1,47 @@
+"""The error tree, by whose fault it is. Everything this project raises on purpose derives from `SentinelError`.
+
+A command turns any of these into one clear line on stderr and an exit code; a traceback means a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class SentinelError(Exception):
+    """Base of every error raised on purpose. `exit_code` is what a command exits with."""
+
+    exit_code = 1
+
+
+class BadInput(SentinelError):
+    """The caller's fault: a value, file, flag or message that can't be accepted.
+
+    `reason` is a stable reason code where the input came through the stream (see `core.validation`).
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, reason: str = "bad_input") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Corrupt(SentinelError):
+    """Stored bytes are not what was written: a digest, a chain, a snapshot or a model does not check."""
+
+    exit_code = 3
+
+
+class Unavailable(SentinelError):
+    """A server or a file can't be reached now; the same call may succeed later."""
+
+    exit_code = 4
+
+
+class Conflict(SentinelError):
+    """Somebody else wrote first."""
+
+    exit_code = 5
+
+
+class ConcurrencyError(Conflict):
+    """An append found the log at another position than expected; nothing was written (I1)."""

@@ -1,0 +1,126 @@
+"""Alerts in words: risk factors, reasons and the alert event. Runs for alerts only, about one transaction in fifty."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import policy, rules
+from core.control import Context
+from core.events import AlertRaised, Position
+from core.features import spec
+from core.features.columns import TransactionLike
+
+REASONS_MAX = 5
+_MODEL_REASONS_MAX = 3
+
+_i = spec.index
+
+
+def alert(
+    context: Context,
+    partition: int,
+    position: Position,
+    transaction: TransactionLike,
+    row: NDArray[np.float32],
+    hits: int,
+    probability: float,
+    decision: int,
+    severity: int,
+) -> AlertRaised:
+    """The alert of one decision. `row` (WIDTH,) float32 as logged, `hits` by rules.RULES, indices into policy's tables."""
+    codes = rules.codes_of(hits)
+    if context.scorer is not None and probability >= context.review:
+        codes = (rules.MODEL_CODE, *codes)
+    return AlertRaised(
+        alert_id=f"{partition:02d}:{position}",
+        timestamp=transaction.occurred_at,
+        account_id=transaction.account_id,
+        fraud_score=probability,
+        decision=policy.DECISIONS[decision],
+        severity=policy.SEVERITIES[severity],
+        reason_codes=codes,
+        reasons=reasons(context, row, hits, probability),
+        risk_factors=risk_factors(row, context),
+        recommended_actions=policy.ACTIONS[policy.SEVERITIES[severity]],
+        transaction=_details(transaction),
+        degraded=context.degraded,
+    )
+
+
+def reasons(context: Context, row: NDArray[np.float32], hits: int, probability: float) -> tuple[str, ...]:
+    """Up to REASONS_MAX sentences: what the rules saw, then what moved the model most towards fraud."""
+    names: dict[str, None] = {}
+    words: list[str] = []
+    for k, rule in enumerate(rules.RULES):
+        if hits >> k & 1:
+            if not rule.features:
+                words.append(rule.meaning)
+            names.update(dict.fromkeys(rule.features))
+    if context.scorer is not None and probability >= context.review:
+        _, shares = context.scorer.contributions(row)
+        order = np.argsort(-shares, kind="stable")
+        taken = 0
+        for column in order:
+            if shares[column] <= 0.0 or taken == _MODEL_REASONS_MAX:
+                break
+            if spec.FEATURES[column].phrase:
+                names[spec.NAMES[column]] = None
+                taken += 1
+    for name in names:
+        words.append(phrase(name, float(row[_i(name)])))
+    return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
+
+
+def phrase(name: str, value: float) -> str:
+    """A feature's value in words; "" if there are none for it. 0/1 features that are 0 say so."""
+    feature = spec.FEATURES[_i(name)]
+    if not feature.phrase:
+        return ""
+    if value != value:
+        return f"{feature.meaning}: unknown"
+    if feature.unit == "0/1" and value == 0.0:
+        return f"not: {feature.phrase}"
+    return feature.phrase.format(value=value)
+
+
+def risk_factors(row: NDArray[np.float32], context: Context) -> dict[str, float | bool | None]:
+    """The handful of numbers an analyst looks at first. None = not known. Ratios and speeds to four decimals."""
+    count_30d = float(row[_i("count_30d")])
+    daily = count_30d / 30.0
+    share, total = float(row[_i("hour_share")]), float(row[_i("transactions_total")])
+    parameters = dict(zip(rules.PARAMETERS, context.parameters.tolist(), strict=True))
+    return {
+        "is_high_amount": bool(row[_i("amount")] >= context.amount_high),
+        "is_unusual_hour": bool(share <= parameters["hour_share"] and total >= parameters["hour_history"]),
+        "amount_vs_avg_ratio": _number(row[_i("amount_to_mean_30d")]),
+        "velocity_score": round(float(row[_i("count_24h")]) / max(daily, 1.0), 4),
+        "amount_zscore": _number(row[_i("amount_zscore")]),
+        "is_new_merchant": _flag(row[_i("merchant_is_new")]),
+        "is_new_device": _flag(row[_i("device_is_new")]),
+        "is_new_country": _flag(row[_i("country_is_new")]),
+        "speed_kmh": _number(row[_i("speed_kmh")]),
+        "merchant_risk_7d": _number(row[_i("merchant_risk_7d")]),
+    }
+
+
+def _number(value: np.float32) -> float | None:
+    number = float(value)
+    return round(number, 4) if abs(number) < np.inf else None
+
+
+def _flag(value: np.float32) -> bool | None:
+    return None if value != value else bool(value)
+
+
+def _details(t: TransactionLike) -> dict[str, float | int | str | dict[str, float | str]]:
+    details: dict[str, float | int | str | dict[str, float | str]] = {
+        "transaction_id": t.transaction_id,
+        "amount": t.amount,
+        "occurred_at": t.occurred_at,
+    }
+    for name in ("currency", "merchant_id", "merchant_category", "country", "channel", "device_id", "ip", "card_id"):
+        value = getattr(t, name)
+        if value:
+            details[name] = value
+    return details

@@ -1,0 +1,87 @@
+"""Events → the kernel's columns. The one place where strings become hashes and countries become places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import geography
+from core.events import AccountBlocked, AccountUnblocked, FeedbackReceived
+from core.features import kernel
+from core.numeric import hash_strings
+
+IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
+"""Channels where the cardholder stands in the transaction's country; an unknown channel counts as one."""
+
+
+class TransactionLike(Protocol):
+    """`Transaction` at the edge, `TransactionReceived` from the log: the same fields."""
+
+    @property
+    def transaction_id(self) -> str: ...
+    @property
+    def account_id(self) -> str: ...
+    @property
+    def amount(self) -> float: ...
+    @property
+    def occurred_at(self) -> int: ...
+    @property
+    def merchant_id(self) -> str: ...
+    @property
+    def merchant_category(self) -> str: ...
+    @property
+    def country(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def device_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """n transactions as arrays of length n; see kernel.process for units."""
+
+    ids: NDArray[np.uint64]
+    times: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+    merchants: NDArray[np.uint64]
+    categories: NDArray[np.uint64]
+    countries: NDArray[np.uint64]
+    devices: NDArray[np.uint64]
+    places: NDArray[np.int16]
+
+
+def columns(transactions: Sequence[TransactionLike]) -> Columns:
+    """Cost: about 0.6 µs a transaction."""
+    place = geography.PLACES.get
+    in_person = IN_PERSON_CHANNELS
+    n = len(transactions)
+    return Columns(
+        ids=hash_strings([t.transaction_id for t in transactions]),
+        times=np.fromiter((t.occurred_at for t in transactions), np.int64, n),
+        amounts=np.fromiter((t.amount for t in transactions), np.float64, n),
+        merchants=hash_strings([t.merchant_id for t in transactions]),
+        categories=hash_strings([t.merchant_category for t in transactions]),
+        countries=hash_strings([t.country for t in transactions]),
+        devices=hash_strings([t.device_id for t in transactions]),
+        places=np.fromiter(
+            (place(t.country, -1) if t.channel in in_person else -1 for t in transactions), np.int16, n
+        ),
+    )
+
+
+def feedback_kind(event: object) -> int:
+    """What an account event is to the kernel; `OTHER` leaves the features alone."""
+    if isinstance(event, FeedbackReceived):
+        if event.verdict == "fraud":
+            return kernel.VERDICT_FRAUD
+        return kernel.VERDICT_LEGITIMATE if event.verdict == "legitimate" else kernel.OTHER
+    if isinstance(event, AccountBlocked):
+        return kernel.BLOCK
+    if isinstance(event, AccountUnblocked):
+        return kernel.UNBLOCK
+    return kernel.OTHER

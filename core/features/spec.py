@@ -1,0 +1,214 @@
+"""The feature spec: what every column of the feature vector means. Ordered and versioned; this table is the source.
+
+Changing a meaning, the order or the length makes a new `SPEC_VERSION`; models name the version they read. docs/features.md is
+generated from here (`python -m core.features.spec`) and a test compares the two.
+
+"Before" always means before this transaction: features are point in time. Windows are sums over whole buckets aligned
+to the epoch, so a window of n buckets of width w covers between (n−1)·w and n·w up to and including the current bucket.
+An event is in the bucket of its event time. An event that comes late gets the features of its own event time, from
+what had arrived until then; it joins its own bucket unless that bucket's place was already taken by a newer one
+(n buckets later or more), in which case that window forgets it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SPEC_VERSION = 1
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+
+class Window(NamedTuple):
+    """A sliding window of `buckets` buckets of `width_ms` each."""
+
+    name: str
+    width_ms: int
+    buckets: int
+
+
+WINDOWS = (
+    Window("10m", MINUTE_MS, 10),
+    Window("1h", 5 * MINUTE_MS, 12),
+    Window("24h", HOUR_MS, 24),
+    Window("7d", 6 * HOUR_MS, 28),
+    Window("30d", DAY_MS, 30),
+)
+BUCKETS_TOTAL = sum(w.buckets for w in WINDOWS)
+
+DECAY_HALF_LIFE_MS = 30 * DAY_MS
+RECENT_MERCHANTS = 16
+RECENT_CATEGORIES = 8
+RECENT_COUNTRIES = 8
+RECENT_DEVICES = 8
+DUPLICATE_MEMORY = 32
+HOUR_COUNTS_MAX = 1024
+
+
+class Feature(NamedTuple):
+    """One column: its meaning, unit, window ("" = none), what NaN means, and words for an alert ("" = none)."""
+
+    name: str
+    meaning: str
+    unit: str
+    window: str
+    null: str
+    phrase: str = ""
+
+
+def _windowed() -> list[Feature]:
+    rows = []
+    for w in WINDOWS:
+        span = f"{w.buckets} × {w.width_ms // 1000} s"
+        rows += [
+            Feature(
+                f"count_{w.name}",
+                "transactions of the account before",
+                "count",
+                span,
+                "never",
+                f"{{value:.0f}} transactions of this account in the last {w.name} before this one",
+            ),
+            Feature(
+                f"sum_{w.name}",
+                "their amounts added up",
+                "currency",
+                span,
+                "never",
+                f"{{value:,.2f}} spent in the last {w.name} before this one",
+            ),
+            Feature(f"mean_{w.name}", "their mean amount", "currency", span, "none before"),
+            Feature(f"max_{w.name}", "their largest amount", "currency", span, "none before"),
+            Feature(
+                f"merchants_{w.name}",
+                "distinct merchants, by linear counting on 64 bits (Whang 1990)",
+                "count",
+                span,
+                "never",
+                f"about {{value:.0f}} different merchants in the last {w.name}",
+            ),
+        ]
+    return rows
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("amount", "amount of the transaction", "currency", "", "never", "amount {value:,.2f}"),
+    Feature("hour_of_day", "hour of the event time, UTC", "hour", "", "never", "at {value:.0f}:00 UTC"),
+    Feature("day_of_week", "0 = Monday … 6 = Sunday, UTC", "day", "", "never"),
+    *_windowed(),
+    Feature(
+        "amount_to_mean_7d", "amount / mean_7d", "ratio", "7d", "none before or mean 0",
+        "{value:.1f} times this account's 7-day average",
+    ),
+    Feature(
+        "amount_to_mean_30d", "amount / mean_30d", "ratio", "30d", "none before or mean 0",
+        "{value:.1f} times this account's 30-day average",
+    ),
+    Feature(
+        "amount_to_max_30d", "amount / max_30d", "ratio", "30d", "none before or max 0",
+        "{value:.1f} times this account's largest amount in 30 days",
+    ),
+    Feature("decayed_mean", "exponentially decayed mean amount, half-life 30 d", "currency", "", "none before"),
+    Feature("decayed_std", "exponentially decayed standard deviation (West 1979)", "currency", "", "none before"),
+    Feature(
+        "amount_zscore", "(amount − decayed_mean) / (decayed_std + 0.01·|decayed_mean| + 0.01)", "deviations", "", "none before",
+        "{value:.1f} deviations above this account's usual amount",
+    ),
+    Feature(
+        "seconds_since_last", "since the account's latest transaction; negative if this one came late", "s", "", "none before",
+        "{value:,.0f} s after this account's last transaction",
+    ),
+    Feature(
+        "account_age_days", "since the account's first transaction", "d", "", "none before", "account first seen {value:.1f} days ago"
+    ),
+    Feature("transactions_total", "transactions of the account before, ever", "count", "", "never"),
+    Feature("count_today", "transactions before on the same UTC day", "count", "day", "never", "{value:.0f} earlier transactions today"),
+    Feature("sum_today", "their amounts added up", "currency", "day", "never", "{value:,.2f} spent earlier today"),
+    Feature(
+        "hour_share", "share of the account's transactions within ±1 h of this hour of day", "share", "", "none before",
+        "{value:.1%} of this account's transactions are at this time of day",
+    ),
+    Feature(
+        "merchant_is_new", f"1 if not among the account's last {RECENT_MERCHANTS} merchants", "0/1", "", "none before or unknown",
+        "merchant new to this account",
+    ),
+    Feature(
+        "category_is_new", f"1 if not among the account's last {RECENT_CATEGORIES} merchant categories", "0/1", "",
+        "none before or unknown", "merchant category new to this account",
+    ),
+    Feature(
+        "country_is_new", f"1 if not among the account's last {RECENT_COUNTRIES} countries", "0/1", "", "none before or unknown",
+        "country new to this account",
+    ),
+    Feature(
+        "device_is_new", f"1 if not among the account's last {RECENT_DEVICES} devices", "0/1", "", "none before or unknown",
+        "device new to this account",
+    ),
+    Feature(
+        "km_from_last", "straight line between the centres of this country and the last in-person one", "km", "",
+        "not in person or a country unknown", "{value:,.0f} km from the last in-person transaction",
+    ),
+    Feature(
+        "speed_kmh", "km_from_last / hours between (at least one minute)", "km/h", "", "as km_from_last",
+        "{value:,.0f} km/h since the last in-person transaction",
+    ),
+    Feature(
+        "fraud_verdicts", "fraud verdicts on the account so far", "count", "", "never",
+        "{value:.0f} fraud verdicts on this account before",
+    ),
+    Feature(
+        "days_since_fraud", "since the account's latest fraud verdict", "d", "", "no verdict",
+        "{value:.1f} days since a fraud verdict on this account",
+    ),
+    Feature("legitimate_verdicts", "legitimate verdicts on the account so far", "count", "", "never"),
+    Feature("account_blocked", "1 while the account is blocked", "0/1", "", "never", "the account is blocked"),
+    Feature("merchant_count_1d", "merchant's transactions in the day before the label delay", "count", "reference", "no table or merchant"),
+    Feature("merchant_count_7d", "… in the 7 days before the label delay", "count", "reference", "no table or merchant"),
+    Feature("merchant_count_30d", "… in the 30 days before the label delay", "count", "reference", "no table or merchant"),
+    Feature(
+        "merchant_risk_1d", "fraud share among merchant_count_1d", "share", "reference", "as merchant_count_1d, or count 0",
+        "{value:.0%} of this merchant's recent transactions were fraud (1 day)",
+    ),
+    Feature(
+        "merchant_risk_7d", "fraud share among merchant_count_7d", "share", "reference", "as merchant_count_7d, or count 0",
+        "{value:.0%} of this merchant's recent transactions were fraud (7 days)",
+    ),
+    Feature(
+        "merchant_risk_30d", "fraud share among merchant_count_30d", "share", "reference", "as merchant_count_30d, or count 0",
+        "{value:.0%} of this merchant's recent transactions were fraud (30 days)",
+    ),
+    Feature(
+        "merchant_reports_7d", "fraud verdicts on the merchant's transactions that came in the last 7 days", "count",
+        "reference", "no table or merchant", "{value:.0f} fraud reports on this merchant in 7 days",
+    ),
+    Feature(
+        "device_accounts_30d", "accounts that used the device in 30 days", "count", "reference", "no table or device",
+        "device used by {value:.0f} accounts in 30 days",
+    ),
+    Feature(
+        "device_reports_30d", "fraud verdicts on the device's transactions that came in the last 30 days", "count",
+        "reference", "no table or device", "{value:.0f} fraud reports on this device in 30 days",
+    ),
+)
+
+NAMES: tuple[str, ...] = tuple(f.name for f in FEATURES)
+WIDTH = len(FEATURES)
+
+
+def index(name: str) -> int:
+    """Column of a feature. Raises ValueError for an unknown name."""
+    return NAMES.index(name)
+
+
+def markdown() -> str:
+    """The table for docs/features.md."""
+    rows = [f"# Feature spec, version {SPEC_VERSION}", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
+    rows += ["| # | name | meaning | unit | window | NaN means |", "|---|---|---|---|---|---|"]
+    rows += [f"| {i} | `{f.name}` | {f.meaning} | {f.unit} | {f.window} | {f.null} |" for i, f in enumerate(FEATURES)]
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

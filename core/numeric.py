@@ -1,0 +1,103 @@
+"""Arithmetic with the same last bit on every machine: only IEEE 754 +, −, ×, ÷ and sqrt, compiled without fastmath.
+
+The C library's exp and log differ in the last bit between machines, so nothing in the core calls them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numpy.typing import NDArray
+
+from core.jit import njit
+
+_LN2 = 0.6931471805599453
+_LOG2E = 1.4426950408889634
+_INVERSE_FACTORIALS = np.array(
+    [
+        1.0,
+        1.0,
+        0.5,
+        0.16666666666666666,
+        0.041666666666666664,
+        0.008333333333333333,
+        0.001388888888888889,
+        0.0001984126984126984,
+        2.48015873015873e-05,
+        2.7557319223985893e-06,
+        2.755731922398589e-07,
+        2.505210838544172e-08,
+        2.08767569878681e-09,
+        1.6059043836821613e-10,
+    ]
+)
+_POWERS = np.array([2.0**k for k in range(-1022, 1024)])  # exact
+
+
+@njit
+def exp2(x: float) -> float:
+    """2**x, relative error below 1e-15, 0 below 2**-1022, inf from 2**1024 on; NaN for NaN.
+
+    Range reduction to |f| ≤ ½, then the Taylor series of e**(f ln 2) to the 13th power by Horner's rule.
+    """
+    if x != x:
+        return x
+    if x < -1022.0:
+        return 0.0
+    if x >= 1023.5:
+        return np.inf
+    whole = int(np.floor(x + 0.5))
+    y = (x - whole) * _LN2
+    total = _INVERSE_FACTORIALS[13]
+    for k in range(12, -1, -1):
+        total = total * y + _INVERSE_FACTORIALS[k]
+    return total * _POWERS[whole + 1022]
+
+
+@njit
+def sigmoid(margins: NDArray[np.float64], slope: float) -> NDArray[np.float64]:
+    """1 / (1 + e**(−slope·m)) elementwise: float64 (n,) → float64 (n,). NaN stays NaN."""
+    out = np.empty(margins.shape[0], dtype=np.float64)
+    for i in range(margins.shape[0]):
+        out[i] = 1.0 / (1.0 + exp2(-slope * margins[i] * _LOG2E))
+    return out
+
+
+_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
+_FNV_PRIME = np.uint64(0x100000001B3)
+
+
+@njit
+def _hash_fields(buffer: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
+    state = _FNV_OFFSET
+    row = 0
+    length = 0
+    for position in range(buffer.shape[0] + 1):
+        if position == buffer.shape[0] or buffer[position] == 0x1F:
+            if length:
+                # The finaliser of MurmurHash3 (Appleby 2011): FNV's high bits alone mix badly on short strings.
+                state ^= state >> np.uint64(33)
+                state *= np.uint64(0xFF51AFD7ED558CCD)
+                state ^= state >> np.uint64(33)
+                state *= np.uint64(0xC4CEB9FE1A85EC53)
+                state ^= state >> np.uint64(33)
+                out[row] = state if state != np.uint64(0) else np.uint64(1)
+            else:
+                out[row] = np.uint64(0)
+            row += 1
+            state = _FNV_OFFSET
+            length = 0
+        else:
+            state = (state ^ np.uint64(buffer[position])) * _FNV_PRIME
+            length += 1
+
+
+def hash_strings(strings: list[str]) -> NDArray[np.uint64]:
+    """64-bit FNV-1a (Fowler, Noll, Vo) with a final mix: n strings → uint64 (n,); "" → 0, nothing else does.
+
+    The strings must not hold U+001F, which core.validation refuses. The values are part of logged state: they never change.
+    """
+    out = np.empty(len(strings), dtype=np.uint64)
+    if strings:
+        _hash_fields(np.frombuffer("\x1f".join(strings).encode(), dtype=np.uint8), out)
+    return out

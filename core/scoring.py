@@ -1,0 +1,33 @@
+"""What the pipeline asks of a model. Implementations live in `models/`; the core knows only this protocol."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+class Scorer(Protocol):
+    """A loaded, checked model. Pure: the same rows give the same bits, whatever batch they come in."""
+
+    @property
+    def version(self) -> str:
+        """Name and semantic version, `baseline-1.0.0`."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) of the artifact's bytes."""
+
+    @property
+    def spec(self) -> int:
+        """The feature spec version whose columns the model reads."""
+
+    def margins(self, features: Float32) -> Float64:
+        """Raw scores (log-odds) of rows: float32 (n, F), C-contiguous → float64 (n,). NaN is 'missing'."""
+
+    def contributions(self, row: Float32) -> tuple[float, Float64]:
+        """(bias, per-feature share of the margin) of one row (F,): bias + sum(shares) ≈ margin (Saabas 2014)."""

@@ -1,0 +1,173 @@
+"""The strict edge: the bytes of a Kafka message → an event, or a `BadInput` with a stable reason code (I9). Pure.
+
+Reason codes are part of the public interface (docs/bad-input.md): they are counted, stored and searched for; a code never changes
+its meaning. Cost: 0.5 µs a transaction.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NoReturn
+
+import msgspec
+
+from core.errors import BadInput
+from core.events import AccountEvent, FeedbackReceived, Transaction
+
+VALUE_BYTES_MAX = 64 * 1024
+ID_CHARACTERS_MAX = 128
+ATTRIBUTES_MAX = 512
+AMOUNT_MAX = 1e12
+TIME_MIN_MS = 946_684_800_000  # 2000-01-01
+TIME_MAX_MS = 4_102_444_800_000  # 2100-01-01
+FUTURE_MS_MAX = 24 * 3_600_000
+"""How far `occurred_at` may lie after the message's own Kafka timestamp."""
+
+REASONS: dict[str, str] = {
+    "tombstone": "the message has no value",
+    "too_large": f"the value is larger than {VALUE_BYTES_MAX} bytes",
+    "not_utf8": "the value or key is not UTF-8",
+    "not_json": "the value is not one JSON document",
+    "too_deep": "the JSON is nested too deeply",
+    "wrong_type": "a field has the wrong type, or the value is not an object",
+    "missing_field": "a required field is missing",
+    "unknown_field": "a field is not part of the schema",
+    "unknown_event": "the `type` tag is missing or not a feedback event",
+    "empty_id": "an identifier that must be there is empty",
+    "bad_id": f"an identifier holds control characters or is longer than {ID_CHARACTERS_MAX}",
+    "not_finite": "a number is NaN or infinite",
+    "negative_amount": "the amount is negative",
+    "absurd_amount": f"the amount is above {AMOUNT_MAX:.0e}",
+    "absurd_time": "occurred_at lies outside 2000 … 2100",
+    "future_time": "occurred_at lies more than a day after the message's timestamp",
+    "bad_confidence": "confidence lies outside 0 … 1",
+    "too_many_attributes": f"more than {ATTRIBUTES_MAX} attributes",
+    "empty_key": "the message has no key",
+    "key_mismatch": "the key is not the account_id",
+    "duplicate_transaction": "the account already has a transaction with this id among its last 32",
+}
+
+_transaction = msgspec.json.Decoder(Transaction)
+_feedback = msgspec.json.Decoder(AccountEvent)
+_FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
+    kind: frozenset(kind.__struct_fields__) | {"type"} for kind in AccountEvent.__args__
+}
+
+
+def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -> Transaction:
+    """A `transactions` message. `timestamp` is Kafka's, epoch ms, ≤ 0 if it has none. Raises BadInput with a reason code."""
+    if value is None or len(value) > VALUE_BYTES_MAX:
+        _refuse_size(value)
+    try:
+        t = _transaction.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_document(error, value)
+    account = t.account_id
+    amount = t.amount
+    if not (
+        0.0 <= amount <= AMOUNT_MAX
+        and TIME_MIN_MS <= t.occurred_at < TIME_MAX_MS
+        and (timestamp <= 0 or t.occurred_at - timestamp <= FUTURE_MS_MAX)
+    ):
+        _refuse_number(amount, t.occurred_at, timestamp)
+    if not account or not t.transaction_id:
+        raise BadInput("transaction_id and account_id must not be empty", reason="empty_id")
+    _check_key(key, account)
+    joined = (
+        f"{t.transaction_id}{account}{t.merchant_id}{t.merchant_category}{t.country}{t.device_id}{t.channel}"
+        f"{t.ip}{t.card_id}{t.currency}"
+    )
+    if len(joined) > ID_CHARACTERS_MAX or not joined.isprintable():
+        _check_strings(t)
+    if t.attributes:
+        _check_attributes(t.attributes)
+    return t
+
+
+def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> AccountEvent:
+    """A `feedback` message. Raises BadInput with a reason code."""
+    if value is None or len(value) > VALUE_BYTES_MAX:
+        _refuse_size(value)
+    try:
+        event = _feedback.decode(value)
+        fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_document(error, value)
+    unknown = [name for name in fields if name not in _FEEDBACK_FIELDS[type(event)]]
+    if unknown or "recorded_at" in fields:
+        raise BadInput(f"unknown field {(unknown or ['recorded_at'])[0]!r}", reason="unknown_field")
+    if not event.account_id:
+        raise BadInput("account_id must not be empty", reason="empty_id")
+    if not TIME_MIN_MS <= event.occurred_at < TIME_MAX_MS:
+        raise BadInput("occurred_at lies outside 2000 … 2100", reason="absurd_time")
+    if timestamp > 0 and event.occurred_at - timestamp > FUTURE_MS_MAX:
+        raise BadInput("occurred_at lies more than a day after the message", reason="future_time")
+    _check_key(key, event.account_id)
+    _check_strings(event)
+    if isinstance(event, FeedbackReceived):
+        if not event.transaction_id:
+            raise BadInput("transaction_id must not be empty", reason="empty_id")
+        if not 0.0 <= event.confidence <= 1.0:
+            raise BadInput("confidence must lie in 0 … 1", reason="bad_confidence")
+        if not 0.0 <= event.amount <= AMOUNT_MAX:
+            _refuse_number(event.amount, event.occurred_at, timestamp)
+    return event
+
+
+def _check_key(key: bytes | None, account: str) -> None:
+    if not key:
+        raise BadInput("the message has no key; the key must be the account_id", reason="empty_key")
+    if key != account.encode():
+        raise BadInput("the message's key is not the account_id", reason="key_mismatch")
+
+
+def _refuse_size(value: bytes | None) -> NoReturn:
+    if value is None:
+        raise BadInput("tombstone: the message has no value", reason="tombstone")
+    raise BadInput(f"the value has {len(value)} bytes, more than {VALUE_BYTES_MAX}", reason="too_large")
+
+
+def _refuse_document(error: Exception, value: bytes) -> NoReturn:
+    text = str(error)
+    try:
+        value.decode()
+    except UnicodeDecodeError as broken:
+        raise BadInput(f"the value is not UTF-8: {broken.reason} at byte {broken.start}", reason="not_utf8") from None
+    if isinstance(error, RecursionError):
+        raise BadInput("the JSON is nested too deeply", reason="too_deep") from None
+    if isinstance(error, msgspec.ValidationError):
+        if "missing required field `type`" in text or "Invalid value" in text and "`$.type`" in text:
+            raise BadInput(text, reason="unknown_event") from None
+        if "missing required field" in text:
+            raise BadInput(text, reason="missing_field") from None
+        if "unknown field" in text:
+            raise BadInput(text, reason="unknown_field") from None
+        raise BadInput(text, reason="wrong_type") from None
+    raise BadInput(text, reason="not_json") from None
+
+
+def _refuse_number(amount: float, occurred_at: int, timestamp: int) -> NoReturn:
+    if not math.isfinite(amount):
+        raise BadInput("the amount is not a finite number", reason="not_finite")
+    if amount < 0.0:
+        raise BadInput(f"the amount {amount} is negative", reason="negative_amount")
+    if amount > AMOUNT_MAX:
+        raise BadInput(f"the amount {amount} is above {AMOUNT_MAX:.0e}", reason="absurd_amount")
+    if not TIME_MIN_MS <= occurred_at < TIME_MAX_MS:
+        raise BadInput(f"occurred_at {occurred_at} lies outside 2000 … 2100", reason="absurd_time")
+    raise BadInput(f"occurred_at {occurred_at} lies more than a day after the message's {timestamp}", reason="future_time")
+
+
+def _check_strings(event: msgspec.Struct) -> None:
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str) and (len(value) > ID_CHARACTERS_MAX or not value.isprintable()):
+            raise BadInput(f"{name} holds control characters or is longer than {ID_CHARACTERS_MAX}", reason="bad_id")
+
+
+def _check_attributes(attributes: dict[str, float | str]) -> None:
+    if len(attributes) > ATTRIBUTES_MAX:
+        raise BadInput(f"{len(attributes)} attributes, more than {ATTRIBUTES_MAX}", reason="too_many_attributes")
+    for name, value in attributes.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"attribute {name!r} is not a finite number", reason="not_finite")
