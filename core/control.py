@@ -23,6 +23,12 @@ from core.scoring import Scorer
 DEFAULT_REVIEW = 0.5
 DEFAULT_DECLINE = 0.9
 
+NO_MODEL = "no_model"
+MODEL_UNAVAILABLE = "model_unavailable"
+MODEL_ERROR = "model_error"
+REFERENCE_UNAVAILABLE = "reference_unavailable"
+"""Why a decision was degraded (I9); a score's `degraded` joins them with "+"."""
+
 ListKey = tuple[ListKind, ListEffect]
 
 
@@ -126,24 +132,24 @@ class Resolver:
 
         `degraded` forces a degradation that the log recorded, so that a replay decides under the same handicap.
         """
+        forced = degraded.split("+") if degraded else []
+        reasons = [reason for reason in (REFERENCE_UNAVAILABLE, MODEL_UNAVAILABLE, MODEL_ERROR) if reason in forced]
         scorer: Scorer | None = None
-        reason = degraded
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
-        if reason != "reference_unavailable":
-            for kind, (digest, _) in state.references.items():
-                try:
+        if REFERENCE_UNAVAILABLE not in reasons:
+            try:
+                for kind, (digest, _) in state.references.items():
                     tables[kind] = self._table(digest)
-                except SentinelError:
-                    tables = {"merchant": None, "device": None}
-                    reason = reason or "reference_unavailable"
-                    break
+            except SentinelError:
+                tables = {"merchant": None, "device": None}
+                reasons.insert(0, REFERENCE_UNAVAILABLE)
         if state.champion is None:
-            reason = reason or "no_model"
-        elif reason is None or reason == "reference_unavailable":
+            reasons.append(NO_MODEL)
+        elif MODEL_UNAVAILABLE not in reasons and MODEL_ERROR not in reasons:
             try:
                 scorer = self._scorer(state.champion)
             except SentinelError:
-                reason = "model_unavailable"
+                reasons.append(MODEL_UNAVAILABLE)
         parameters = rules.parameter_vector(state.parameters)
         return Context(
             position=state.position,
@@ -158,7 +164,7 @@ class Resolver:
             review=state.review,
             decline=state.decline,
             lists={key: dict(members) for key, members in state.lists.items() if members},
-            degraded=reason,
+            degraded="+".join(reasons) or None,
         )
 
     def _scorer(self, champion: Champion) -> Scorer:

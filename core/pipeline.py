@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from core import explain, policy, rules
 from core.codec import encode
-from core.control import Context
+from core.control import MODEL_ERROR, Context
 from core.events import AccountEvent, Position, TransactionScored
 from core.features import kernel, reference, spec
 from core.features.columns import Columns, TransactionLike, columns, feedback_kind
@@ -171,19 +171,17 @@ def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDA
     return bits
 
 
-def _score(context: Context, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], list[str | None] | None]:
-    """Margins, and per-row degradation where there is any (None = no row is degraded beyond the context)."""
+def _score(context: Context, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Margins (n,), and which rows the model failed on (None = on none)."""
     n = len(features)
     if context.scorer is None:
         return np.zeros(n), None
     try:
         margins = context.scorer.margins(features)
     except Exception:  # I9: whatever a model does, the stream goes on; the score says so
-        return np.zeros(n), ["model_error"] * n
+        return np.zeros(n), np.ones(n, dtype=np.bool_)
     bad = ~np.isfinite(margins)
-    if not bad.any():
-        return margins, None
-    return np.where(bad, 0.0, margins), ["model_error" if b else context.degraded for b in bad.tolist()]
+    return (np.where(bad, 0.0, margins), bad) if bad.any() else (margins, None)
 
 
 def _judge(
@@ -194,12 +192,12 @@ def _judge(
     features: NDArray[np.float32],
     duplicate: NDArray[np.bool_],
 ) -> list[Decided]:
-    margins, degraded = _score(context, features)
+    margins, failed = _score(context, features)
     probabilities = sigmoid(margins, 1.0)
     if context.scorer is None:
         probabilities[:] = 0.0
-    elif degraded is not None:
-        probabilities[np.array([d == "model_error" for d in degraded], dtype=np.bool_)] = 0.0
+    elif failed is not None:
+        probabilities[failed] = 0.0
     hits = _list_bits(context, flat)
     rules.evaluate(features, context.parameters, context.enabled, hits)
     decisions, severities = policy.decide(
@@ -227,7 +225,7 @@ def _judge(
             hits[mine].tolist(),
             decisions[mine].tolist(),
             severities[mine].tolist(),
-            degraded[mine] if degraded is not None else None,
+            failed[mine].tolist() if failed is not None else None,
         )
         keep: NDArray[np.bool_] | slice = ~duplicate[mine] if len(kept) < n else slice(None)
         results.append(
@@ -259,7 +257,7 @@ def _entries(
     hits: list[int],
     decisions: list[int],
     severities: list[int],
-    degraded: list[str | None] | None,
+    failed: list[bool] | None,
 ) -> tuple[list[Entry], list[Entry]]:
     """The score and alert entries of one partition's kept rows."""
     scores: list[Entry] = []
@@ -267,8 +265,11 @@ def _entries(
     vector = features.astype("<f4", copy=False).tobytes()
     size = 4 * spec.WIDTH
     names = policy.DECISIONS
+    # A row that the model failed on is explained without it.
+    reason_failed = f"{context.degraded}+{MODEL_ERROR}" if context.degraded else MODEL_ERROR
+    without_model = replace(context, scorer=None, degraded=reason_failed)
     for i in kept:
-        reason = context.degraded if degraded is None else degraded[i]
+        under = without_model if failed is not None and failed[i] else context
         severity = severities[i]
         scores.append(
             Entry(
@@ -286,14 +287,12 @@ def _entries(
                         features=vector[i * size : (i + 1) * size],
                         rules=rules.codes_of(hits[i]) if hits[i] else (),
                         severity=policy.SEVERITIES[severity] if severity >= 0 else None,
-                        degraded=reason,
+                        degraded=under.degraded,
                     )
                 ),
             )
         )
         if severity >= 0:
-            # An alert's reasons come from the model only where the model was used for this row.
-            under = context if reason == context.degraded else replace(context, scorer=None, degraded=reason)
             raised = explain.alert(
                 under, partition, positions[i], transactions[i], features[i], hits[i], probabilities[i], decisions[i], severity
             )

@@ -1,0 +1,71 @@
+"""`sentinel`: the command line. Errors a user can mend are one line on stderr and an exit code, never a traceback.
+
+Exit codes: 0 done · 1 a check did not hold · 2 bad input or configuration · 3 stored bytes are corrupt · 4 a server can't be
+reached · 5 somebody else wrote first · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from console.commands import bench, demo, doctor, ingest, produce, reference, replay, train
+from core.errors import SentinelError
+
+app = typer.Typer(
+    name="sentinel",
+    help="Real-time payment-fraud detection whose every decision can be replayed, bit for bit, from an append-only log.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.command("demo")(demo.demo)
+app.command("ingest")(ingest.ingest)
+app.command("produce")(produce.produce)
+app.command("analyze")(produce.analyze)
+app.command("replay")(replay.replay)
+app.command("reference")(reference.reference)
+app.command("train")(train.train)
+app.command("doctor")(doctor.doctor)
+app.add_typer(bench.app, name="bench")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if show:
+        typer.echo("stream-sentinel 0.1.0")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `sentinel` script."""
+    try:
+        app(standalone_mode=False)
+    except SentinelError as error:
+        _fail(str(error), error.exit_code)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except Exception as error:
+        # click's own usage errors know how to show themselves; anything else is a bug and keeps its traceback.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"sentinel: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""`sentinel doctor`: is everything reachable and set up so that nothing can be lost? Each finding says how to mend it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+import redis
+import typer
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import ConfigResource, ResourceType
+
+from console import wiring
+from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
+from core.control import fold
+from core.errors import SentinelError
+from core.log.base import EventLog
+from core.log.redis_transport import open_client, translate
+from core.replay import read_control_events
+from core.settings import Settings
+from ingest import kafka_client
+
+REDIS_MINIMUM = (6, 2)
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """One check's outcome; `remedy` is "" where all is well."""
+
+    check: str
+    status: Status
+    message: str
+    remedy: str = ""
+
+
+def doctor(
+    config: Config = None,
+    kafka_servers: KafkaServers = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    as_json: Json = False,
+) -> None:
+    """Check servers, topics, persistence, the log and the model. Exit code 1 if something must be mended.
+
+    Reads only, except for one temporary file in the snapshot folder.
+    """
+    s = wiring.settings(
+        config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
+    )
+    findings = [finding for check in CHECKS for finding in _guarded(check, s)]
+    if as_json:
+        print(msgspec.json.encode([f._asdict() for f in findings]).decode())
+    else:
+        for f in findings:
+            mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[f.status]
+            print(f"{mark}  {f.check}: {f.message}")
+            if f.remedy:
+                print(f"      → {f.remedy}")
+    failed = sum(f.status == "fail" for f in findings)
+    if failed:
+        if not as_json:
+            print(f"{failed} to mend", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _guarded(check: Callable[[Settings], Iterator[Finding]], s: Settings) -> Iterator[Finding]:
+    try:
+        yield from check(s)
+    except SentinelError as error:
+        yield Finding(check.__name__.strip("_"), "fail", str(error))
+
+
+def _kafka(s: Settings) -> Iterator[Finding]:
+    names = {"transactions": s.transactions_topic, "feedback": s.feedback_topic}
+    optional = {"decisions": s.decisions_topic, "dead letters": s.dead_letter_topic}
+    found = kafka_client.describe(s, [name for name in [*names.values(), *optional.values()] if name])
+    yield Finding("kafka", "ok", f"reachable at {s.kafka_servers}")
+    for role, name in names.items():
+        topic = found[name]
+        if topic is None:
+            yield Finding(f"topic {name}", "fail", f"missing ({role})", "create it, or start `sentinel ingest --create-topics`")
+        else:
+            yield Finding(f"topic {name}", "ok", f"{topic.partitions} partitions")
+            yield from _retention(s, name)
+    for role, name in optional.items():
+        if name and found[name] is None:
+            yield Finding(f"topic {name}", "warn", f"missing ({role})", "create it, or set it to \"\" to publish none")
+    a, b = (found[name] for name in names.values())
+    if a is not None and b is not None and a.partitions != b.partitions:
+        yield Finding(
+            "co-partitioning",
+            "fail",
+            f"{a.name} has {a.partitions} partitions, {b.name} {b.partitions}",
+            "both need the same number, and producers the same partitioner (murmur2) and key (account_id)",
+        )
+
+
+def _retention(s: Settings, name: str) -> Iterator[Finding]:
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    try:
+        futures = kafka_client.admin(s).describe_configs([resource], request_timeout=kafka_client.ADMIN_TIMEOUT_S)
+        values = futures[resource].result(kafka_client.ADMIN_TIMEOUT_S)
+    except (KafkaException, TimeoutError) as error:
+        yield Finding(f"topic {name}", "warn", f"its configuration can't be read ({error})")
+        return
+    policy = values["cleanup.policy"].value if "cleanup.policy" in values else "delete"
+    if "compact" in str(policy):
+        yield Finding(
+            f"topic {name}", "fail", "is compacted: messages vanish before they are decided", "set cleanup.policy=delete"
+        )
+    hours = int(values["retention.ms"].value) / 3_600_000 if "retention.ms" in values else -1
+    if 0 <= hours < 24:
+        yield Finding(
+            f"topic {name}",
+            "warn",
+            f"keeps messages for {hours:.0f} h: a worker that is away for longer loses them",
+            "set retention.ms to at least a few days",
+        )
+
+
+def _log_server(s: Settings) -> Iterator[Finding]:
+    address = f"{s.redis_host}:{s.redis_port}"
+    client = open_client(
+        s.redis_host,
+        s.redis_port,
+        cluster=s.redis_cluster,
+        username=s.redis_username,
+        password=s.redis_password,
+        tls=s.redis_tls,
+        ca_file=s.redis_ca_file,
+        timeout_s=5.0,
+        connect_timeout_s=2.0,
+    )
+    try:
+        nodes: list[redis.Redis] = (
+            [node.redis_connection for node in client.get_primaries()] if s.redis_cluster else [client]  # type: ignore[union-attr,list-item]
+        )
+        for node in nodes:
+            where = node.get_connection_kwargs()
+            yield from _node(node, f"log server {where.get('host', s.redis_host)}:{where.get('port', s.redis_port)}")
+    except redis.RedisError as error:
+        raise translate(error, address) from None
+    finally:
+        client.close()
+
+
+def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
+    info = node.info()
+    version = str(info.get("valkey_version") or info["redis_version"])
+    yield Finding(name, "ok", f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version}")
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MINIMUM:
+        yield Finding(name, "fail", f"version {version} is too old", "6.2 or newer is needed")
+    settings = {key: str(value) for key, value in node.config_get("maxmemory*", "append*").items()}
+    if settings.get("maxmemory-policy") != "noeviction":
+        yield Finding(
+            name,
+            "fail",
+            f"maxmemory-policy is {settings.get('maxmemory-policy')}: it may evict the log",
+            "CONFIG SET maxmemory-policy noeviction, and in its configuration file",
+        )
+    if settings.get("appendonly") != "yes":
+        yield Finding(name, "fail", "appendonly is off: a restart loses the log", "set appendonly yes and appendfsync always")
+    elif settings.get("appendfsync") != "always":
+        yield Finding(
+            name,
+            "warn",
+            f"appendfsync is {settings.get('appendfsync')}: after a crash the last second is decided afresh",
+            "set appendfsync always if a published decision must never change",
+        )
+    if str(info.get("aof_last_write_status", "ok")) != "ok":
+        yield Finding(name, "fail", "its last write to disk failed", "free disk space")
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if limit and used > 0.8 * limit:
+        yield Finding(name, "warn", f"{used / limit:.0%} of maxmemory is used", "archive and trim, or raise maxmemory")
+
+
+def _log(s: Settings) -> Iterator[Finding]:
+    log = wiring.open_log(s)
+    try:
+        state = fold(list(read_control_events(log)))
+        if state.position == 0:
+            yield Finding("log", "ok", f"empty (prefix {s.log_prefix!r}); the first `sentinel ingest` sets it up")
+            return
+        yield Finding("log", "ok", f"control position {state.position}, champion {state.champion.label if state.champion else 'none'}")
+        context = wiring.open_resolver(log).context(state)
+        if context.degraded:
+            yield Finding("log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that loads")
+        if state.decline != s.fraud_threshold and "FRAUD_THRESHOLD" in os.environ:
+            yield Finding(
+                "thresholds",
+                "warn",
+                f"the log's decline threshold is {state.decline}, FRAUD_THRESHOLD is {s.fraud_threshold}",
+                "the log's counts; FRAUD_THRESHOLD is only read at the log's first start",
+            )
+        yield from _positions(s, log)
+    finally:
+        log.close()
+
+
+def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
+    state = fold(list(read_control_events(log)))
+    topics = kafka_client.describe(s, [s.transactions_topic, s.feedback_topic])
+    for role, name in (("transactions", s.transactions_topic), ("feedback", s.feedback_topic)):
+        known, topic = state.generations.get(role), topics[name]
+        if known is None or topic is None:
+            continue
+        if known.partitions != topic.partitions:
+            yield Finding(
+                f"topic {name}",
+                "fail",
+                f"has {topic.partitions} partitions, the log {known.partitions}",
+                "partitions can't be added to a log; use a new log prefix",
+            )
+        elif known.topic_id != topic.topic_id:
+            yield Finding(f"topic {name}", "warn", "was recreated since the log's last start; the next one begins a new generation")
+    decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
+    yield Finding("log", "ok", f"{decided:,} transactions held")
+
+
+def _snapshots(s: Settings) -> Iterator[Finding]:
+    directory = Path(s.snapshot_directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            yield Finding("snapshots", "ok", f"{directory} can be written")
+    except OSError as error:
+        yield Finding(
+            "snapshots",
+            "warn",
+            f"{directory} can't be written ({error.strerror}): every start folds the whole log",
+            "set SENTINEL_SNAPSHOT_DIRECTORY to a folder that all workers share",
+        )
+
+
+CHECKS = (_kafka, _log_server, _log, _snapshots)

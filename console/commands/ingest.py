@@ -1,0 +1,93 @@
+"""`sentinel ingest`: one worker."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import wiring
+from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
+from ingest import kafka_client, telemetry
+from ingest.stats import Stats
+from ingest.worker import Worker
+
+
+def ingest(
+    config: Config = None,
+    kafka_servers: KafkaServers = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    consumer_group: Annotated[str | None, typer.Option("--group", help="Consumer group; or CONSUMER_GROUP.")] = None,
+    group_instance_id: Annotated[
+        str | None, typer.Option("--instance-id", help="Static group membership: a restart keeps its partitions.")
+    ] = None,
+    decisions_topic: Annotated[str | None, typer.Option(help="Publish every decision to this topic.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Most transactions decided in one batch.")] = None,
+    linger_ms: Annotated[int | None, typer.Option(help="How long a batch may wait for more messages, ms.")] = None,
+    snapshot_directory: Annotated[str | None, typer.Option(help="Where account-state snapshots go.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error.")] = None,
+    create_topics: Annotated[bool, typer.Option("--create-topics", help="Create missing topics first.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when the owned partitions are at their end.")] = False,
+    stats_file: Annotated[Path | None, typer.Option(help="Write counts and latency here twice a second.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read transactions and feedback from Kafka, decide each one, append to the log.
+
+    Start as many as you like: Kafka's consumer group shares the partitions out. A worker may be killed at any moment;
+    whoever takes its partitions over goes on from the log. SIGTERM and Ctrl-C finish what is in flight first.
+    """
+    s = wiring.settings(
+        config,
+        kafka_servers=kafka_servers,
+        redis_host=redis_host,
+        redis_port=redis_port,
+        log_prefix=log_prefix,
+        consumer_group=consumer_group,
+        group_instance_id=group_instance_id,
+        decisions_topic=decisions_topic,
+        batch_size=batch_size,
+        linger_ms=linger_ms,
+        snapshot_directory=snapshot_directory,
+        log_level=log_level,
+    )
+    telemetry.configure_logging(s)
+    if create_topics:
+        wanted = [s.transactions_topic, s.feedback_topic, s.decisions_topic, s.dead_letter_topic]
+        kafka_client.create_topics(s, [name for name in wanted if name])
+    log = wiring.open_log(s)
+    telemetry.serve_metrics(s)
+    stats = Stats(stats_file)
+    worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats)
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    worker.run()
+    log.close()
+    summary = {
+        "transactions": stats.transactions,
+        "rejects": sum(stats.rejects.values()),
+        "feedback": stats.feedback,
+        "alerts": stats.alerts,
+        "rejects_by_reason": stats.rejects,
+        "decisions": stats.decisions,
+        "latency_p50_ms": stats.latency.quantile(0.5) if stats.latency.count else None,
+        "latency_p99_ms": stats.latency.quantile(0.99) if stats.latency.count else None,
+    }
+    if as_json:
+        print(msgspec.json.encode(summary).decode())
+    else:
+        print(
+            f"{stats.transactions:,} transactions decided, {sum(stats.rejects.values()):,} messages rejected,"
+            f" {stats.feedback:,} feedback events, {stats.alerts:,} alerts",
+            file=sys.stdout,
+        )

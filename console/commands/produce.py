@@ -1,0 +1,156 @@
+"""`sentinel produce` and `sentinel analyze`: streams into Kafka, and what a dataset looks like."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from console import wiring
+from console.options import Config, Json, KafkaServers
+from core.errors import BadInput
+from ingest.producers.analyze import analyze as profile_of
+from ingest.producers.analyze import table
+from ingest.producers.kafka import publish
+from ingest.producers.plots import write_plots
+from ingest.producers.registry import SOURCE_NAMES, open_source
+from ingest.producers.source import Labels, Source
+from ingest.producers.synthetic import Drift, SyntheticConfig
+
+Dataset = Annotated[
+    tuple[str, Path] | None,
+    typer.Option("--dataset", metavar="NAME PATH", help=f"A dataset instead: {', '.join(SOURCE_NAMES[1:])}. See docs/datasets.md."),
+]
+Mapping = Annotated[Path | None, typer.Option(help="With --dataset custom: the TOML file that names the columns.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many transactions of a dataset.", min=1)]
+LabelsOption = Annotated[str, typer.Option(help="Which transactions get a verdict: fraud or all.")]
+
+
+def produce(
+    config: Config = None,
+    kafka_servers: KafkaServers = None,
+    dataset: Dataset = None,
+    mapping: Mapping = None,
+    limit: Limit = None,
+    feedback_delay_days: Annotated[float, typer.Option(help="Event time from a transaction to its verdict.", min=0.0)] = 7.0,
+    labels: LabelsOption = "fraud",
+    flush_feedback: Annotated[bool, typer.Option(help="Send verdicts not yet due when the stream ends.")] = False,
+    transactions: Annotated[int | None, typer.Option(help="Synthetic: how many transactions.", min=1)] = None,
+    days: Annotated[float | None, typer.Option(help="Synthetic: how long, event time.")] = None,
+    accounts: Annotated[int, typer.Option(help="Synthetic: accounts.")] = 2_000,
+    merchants: Annotated[int, typer.Option(help="Synthetic: merchants.")] = 2_000,
+    fraud_rate: Annotated[float, typer.Option(help="Synthetic: share of fraudulent transactions.")] = 0.01,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="Synthetic: NAME=SHARE of the frauds; may be repeated (docs/synthetic.md).")
+    ] = None,
+    drift_at: Annotated[float | None, typer.Option(help="Synthetic: behaviour changes at this share of the time.")] = None,
+    drift: Annotated[str, typer.Option(help="Synthetic: what changes: amount, hours, mix, behaviour or all.")] = "all",
+    seed: Annotated[int, typer.Option(help="Synthetic: the same seed gives the same bytes.")] = 7,
+    rate: Annotated[float | None, typer.Option(help="Transactions per second of wall time (default: as fast as possible).")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write transactions, and later their verdicts, to Kafka, keyed by account, each delivery confirmed.
+
+    Without --dataset the stream is synthetic, seeded, with known fraud. Missing topics are created.
+    """
+    s = wiring.settings(config, kafka_servers=kafka_servers)
+    source = choose(
+        dataset,
+        mapping=mapping,
+        limit=limit,
+        feedback_delay_days=feedback_delay_days,
+        labels=labels,
+        flush_feedback=flush_feedback,
+        synthetic=None
+        if dataset
+        else synthetic_config(
+            transactions=transactions,
+            days=days,
+            accounts=accounts,
+            merchants=merchants,
+            fraud_rate=fraud_rate,
+            mix=_mix(scenario),
+            drift_at=drift_at,
+            drift=cast(Drift, drift),
+            label_delay_days=feedback_delay_days,
+            seed=seed,
+        ),
+    )
+    quiet = as_json or not sys.stderr.isatty()
+    columns = (TextColumn("producing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task("producing", total=source.total)
+        report = publish(
+            source.records(),
+            s,
+            rate=rate,
+            timestamps="now" if now else "event",
+            on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
+        )
+    if as_json:
+        summary = {
+            "produced": report.sent["transactions"],
+            "feedback": report.sent["feedback"],
+            "failed": report.failed,
+            "seconds": round(report.seconds, 3),
+            "interrupted": report.interrupted,
+        }
+        print(msgspec.json.encode(summary).decode())
+    else:
+        print(
+            f"{report.sent['transactions']:,} transactions and {report.sent['feedback']:,} verdicts delivered"
+            f" ({report.seconds:.1f} s, {report.transactions_per_s:,.0f} transactions/s)"
+        )
+    if report.interrupted:
+        raise typer.Exit(130)
+
+
+def analyze(
+    dataset: Dataset = None,
+    mapping: Mapping = None,
+    limit: Limit = None,
+    plot_directory: Annotated[Path | None, typer.Option("--plots", help="Write PNG plots into this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Profile a labelled dataset (or the synthetic stream): fraud by hour, weekday, amount and scenario, missing values."""
+    source = choose(dataset, mapping=mapping, limit=limit)
+    profile = profile_of(source)
+    if plot_directory is not None:
+        for path in write_plots(profile, plot_directory):
+            print(path, file=sys.stderr)
+    if as_json:
+        print(msgspec.json.encode(profile).decode())
+    else:
+        Console().print(table(profile))
+
+
+def choose(dataset: tuple[str, Path] | None, *, labels: str = "fraud", **options: Any) -> Source:
+    """The source of `--dataset NAME PATH`, or the synthetic one. Raises BadInput."""
+    if labels not in ("fraud", "all"):
+        raise BadInput(f"--labels must be fraud or all, not {labels!r}")
+    name, path = dataset or ("synthetic", None)
+    return open_source(name, path, labels=cast(Labels, labels), **options)
+
+
+def synthetic_config(**values: Any) -> SyntheticConfig:
+    """A checked configuration of the synthetic stream. Raises BadInput."""
+    return SyntheticConfig(**values)
+
+
+def _mix(scenarios: list[str] | None) -> dict[str, float] | None:
+    if not scenarios:
+        return None
+    mix: dict[str, float] = {}
+    for text in scenarios:
+        name, _, share = text.partition("=")
+        try:
+            mix[name] = float(share)
+        except ValueError:
+            raise BadInput(f"--scenario {text!r}: write NAME=SHARE, for example card_testing=0.3") from None
+    return mix

@@ -1,0 +1,38 @@
+"""`sentinel reference`: publish the tables of merchants and devices that all workers share."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from console import wiring
+from console.commands.replay import partition_heads
+from console.options import Config, LogPrefix, RedisHost, RedisPort
+from ingest import telemetry
+from projections.reference_publisher import ReferencePublisher
+
+
+def reference(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running; publish whenever a day of event time is over.")] = False,
+    interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
+) -> None:
+    """Fold all partitions into reference tables (counts, fraud shares with label delay) and publish them.
+
+    Run one beside the workers. Two do no harm: publishing is conditional, and equal tables are not published again.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    telemetry.configure_logging(s)
+    log = wiring.open_log(s)
+    publisher = ReferencePublisher(log, sorted(partition_heads(log)))
+    while True:
+        for event in publisher.step():
+            print(f"{event.kind}: {event.rows:,} rows as of {event.as_of} published as {event.digest[:16]}", flush=True)
+        if not follow:
+            return
+        time.sleep(interval_s)

@@ -1,0 +1,150 @@
+"""`sentinel replay`: rebuild worker state from the log; with --verify, prove every decision."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from console import wiring
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core import replay as core_replay
+from core.control import fold
+from core.errors import BadInput
+from core.log.base import EventLog, Head
+from core.replay import Timeline, Verification
+from core.settings import Settings
+from ingest.snapshots import SnapshotStore
+
+_queue: SimpleQueue[int] | None = None
+REPORT_EVERY = 2000
+
+
+def replay(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decide every transaction again and compare score and alert byte for byte.")
+    ] = False,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = min(2, os.cpu_count() or 1),
+    snapshot_directory: Annotated[
+        str | None, typer.Option(help="Without --verify: write the rebuilt state there as snapshots.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold the log again. Exit code 0 if every decision came out identical, 1 at the first that did not.
+
+    Reads only; safe beside running workers: each partition is replayed up to where it stood at the start.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    started = time.monotonic()
+    found = run(s, verify=verify, only=partition, jobs=jobs, snapshots=snapshot_directory, quiet=as_json)
+    seconds = time.monotonic() - started
+    decisions = sum(v.decisions for v in found)
+    identical = sum(v.identical for v in found)
+    differences = [v.first_difference for v in found if v.first_difference is not None]
+    if as_json:
+        summary = {
+            "verified": verify,
+            "decisions": decisions,
+            "identical": identical,
+            "alerts": sum(v.alerts for v in found),
+            "seconds": round(seconds, 3),
+            "differences": [str(d) for d in differences],
+            "state": {str(v.partition): v.state_digest for v in found},
+        }
+        print(msgspec.json.encode(summary).decode())
+    elif verify:
+        for difference in differences:
+            print(difference, file=sys.stderr)
+        rate = decisions / seconds if seconds else 0.0
+        print(f"{decisions:,} decisions, {identical:,} identical ({seconds:.1f} s, {rate:,.0f}/s)")
+    else:
+        for v in found:
+            print(f"partition {v.partition:>3}  {v.decisions:>10,} transactions  state {v.state_digest[:16]}")
+        print(f"{decisions:,} transactions folded ({seconds:.1f} s)")
+    if verify and (identical != decisions or differences):
+        raise typer.Exit(1)
+
+
+def run(
+    s: Settings, *, verify: bool, only: list[int] | None = None, jobs: int = 1, snapshots: str | None = None, quiet: bool = False
+) -> list[Verification]:
+    """Replay the log's partitions, in `jobs` processes, with a progress bar on stderr. Raises BadInput for an empty log."""
+    log = wiring.open_log(s)
+    heads = partition_heads(log, only)
+    total = sum(log.length(p, "transactions") for p in heads)
+    log.close()
+    context = multiprocessing.get_context("spawn")
+    queue: SimpleQueue[int] = context.SimpleQueue()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialise, initargs=(queue,)) as pool,
+    ):
+        task = progress.add_task("verifying" if verify else "folding", total=total)
+        futures = [pool.submit(_one, s, p, head, verify, snapshots) for p, head in heads.items()]
+        waiting = set(futures)
+        while waiting:
+            while not queue.empty():
+                progress.advance(task, queue.get())
+            waiting = {f for f in waiting if not f.done()}
+            time.sleep(0.05)
+        results = [f.result() for f in as_completed(futures)]
+    return sorted(results, key=lambda v: v.partition)
+
+
+def partition_heads(log: EventLog, only: list[int] | None = None) -> dict[int, Head]:
+    """Every partition's head, by the partition count in the control stream. Raises BadInput if the log is empty."""
+    state = fold(list(core_replay.read_control_events(log)))
+    known = state.generations.get("transactions")
+    if known is None:
+        raise BadInput("this log is empty: no worker has ever started on it (check REDIS_HOST, REDIS_PORT and the log prefix)")
+    for p in only or []:
+        if not 0 <= p < known.partitions:
+            raise BadInput(f"there is no partition {p}; the log has 0 … {known.partitions - 1}")
+    return {p: log.head(p) for p in (only or range(known.partitions))}
+
+
+def _initialise(queue: SimpleQueue[int]) -> None:
+    global _queue  # noqa: PLW0603 - set once per child process
+    _queue = queue
+
+
+def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str | None) -> Verification:
+    log = wiring.open_log(s)
+
+    def progress(count: int) -> None:
+        if _queue is not None:
+            _queue.put(count)
+
+    try:
+        if verify:
+            timeline = Timeline(list(core_replay.read_control_events(log)), wiring.open_resolver(log))
+            return core_replay.verify(log, partition, head, timeline, progress)
+        state = core_replay.rebuild(log, partition, head)
+        count = log.length(partition, "transactions")
+        progress(count)
+        if snapshots is not None:
+            SnapshotStore(Path(snapshots), s.log_prefix).save(partition, head, state)
+        return Verification(partition, decisions=count, state_digest=state.digest())
+    finally:
+        log.close()
+
+
+def totals(found: list[Verification]) -> dict[str, Any]:
+    """Decisions and identical ones over all partitions."""
+    return {"decisions": sum(v.decisions for v in found), "identical": sum(v.identical for v in found)}

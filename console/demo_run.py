@@ -1,0 +1,238 @@
+"""The demo: the local stack, a stream with known fraud, a worker, a live view, and then the proof.
+
+Phases: stack up → worker owns all partitions → produce while deciding → everything produced is accounted for → worker stopped → log
+replayed and compared → decisions compared with the known labels → stack down. Any failure, and Ctrl-C, unwinds what was started.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import Producer
+from rich.console import Console
+from rich.live import Live
+
+from console import wiring
+from console.commands import replay
+from console.evaluation import Evaluation, evaluate
+from console.live_view import View
+from console.service import Service, read_stats, wait_for_partitions
+from console.stack import LocalStack
+from core.codec import decode_alert, decode_reject
+from core.errors import SentinelError, Unavailable
+from core.events import START, Position
+from core.log.base import EventLog
+from core.replay import Verification
+from core.settings import Settings
+from ingest import kafka_client
+from ingest.producers.kafka import publish
+from ingest.producers.source import Record, Source
+
+MALFORMED = (b"not json", b'{"amount": "12"}', b"\xff\xfe", b'{"transaction_id":"x","account_id":"x","amount":-1,"occurred_at":1767600000000}')
+START_SECONDS_MAX = 90.0
+STALLED_SECONDS_MAX = 30.0
+REFRESH_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo found. It succeeded if everything is accounted for and identical."""
+
+    produced: int
+    transactions: int
+    rejects: int
+    feedback: int
+    seconds: float
+    verification: list[Verification]
+    evaluation: Evaluation
+    latency_ms: dict[str, float]
+
+    @property
+    def decisions(self) -> int:
+        return sum(v.decisions for v in self.verification)
+
+    @property
+    def identical(self) -> int:
+        return sum(v.identical for v in self.verification)
+
+    @property
+    def ok(self) -> bool:
+        differences = any(v.first_difference is not None for v in self.verification)
+        accounted = self.transactions + self.rejects == self.produced and self.decisions == self.transactions
+        return accounted and self.identical == self.decisions and not differences and self.decisions > 0
+
+
+def run(source: Source, settings: Settings, *, rate: float | None, malformed: bool, jobs: int, quiet: bool) -> DemoResult:
+    """Run the demo on its own stack in a temporary folder. Raises SentinelError; leaves nothing running."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-demo-")))
+        servers = stack.enter_context(LocalStack(directory))
+        s = wiring.settings(
+            None,
+            kafka_servers=servers.kafka_servers,
+            redis_host=servers.redis_host,
+            redis_port=servers.redis_port,
+            redis_cluster=False,
+            partitions=settings.partitions,
+            snapshot_directory=str(directory / "snapshots"),
+        )
+        kafka_client.create_topics(s, [s.transactions_topic, s.feedback_topic, s.dead_letter_topic])
+        stats_file = directory / "worker.json"
+        started = time.monotonic()
+        worker = stack.enter_context(Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory))
+        view = View(source.total)
+        live = stack.enter_context(
+            Live(view, console=Console(stderr=True), refresh_per_second=4, transient=False) if not quiet else ExitStack()
+        )
+        del live
+        view.stage = "waiting for the worker to get its partitions"
+        wait_for_partitions(worker, stats_file, s.partitions, START_SECONDS_MAX)
+        log = wiring.open_log(s)
+        stack.callback(log.close)
+        reference = stack.enter_context(Service("reference", ["reference", "--follow"], s, directory))
+        produced, feedback = _produce_and_watch(source, s, rate, malformed, worker, reference, log, stats_file, view)
+        view.stage = "stopping the worker"
+        reference.stop()
+        worker.stop()
+        worker.check()
+        view.update(read_stats(stats_file))
+        seconds = time.monotonic() - started
+        view.stage = "replaying the log"
+        verification = replay.run(s, verify=True, jobs=jobs, quiet=True)
+        view.stage = "comparing with the known labels"
+        partitions = range(s.partitions)
+        evaluation = evaluate(log, partitions, source.truth())
+        transactions, rejects = _accounted(log, partitions)
+        view.stage = "done"
+        return DemoResult(
+            produced, transactions, rejects, feedback, seconds, verification, evaluation, view.stats["latency_ms"]
+        )
+
+
+def _produce_and_watch(
+    source: Source,
+    s: Settings,
+    rate: float | None,
+    malformed: bool,
+    worker: Service,
+    reference: Service,
+    log: EventLog,
+    stats_file: Path,
+    view: View,
+) -> tuple[int, int]:
+    """Publish on a second thread, show what the log does, and wait until it holds everything. (produced, feedback)."""
+    outcome: dict[str, object] = {}
+    stopping = threading.Event()
+
+    def produce() -> None:
+        try:
+            report = publish(
+                _until(stopping, source),
+                s,
+                rate=rate,
+                on_progress=lambda transactions, feedback: setattr(view, "produced", transactions),
+            )
+            bad = _send_malformed(s) if malformed else 0
+            outcome["produced"] = report.sent["transactions"] + bad
+            outcome["feedback"] = report.sent["feedback"]
+        except BaseException as error:  # handed to the main thread, which raises it
+            outcome["error"] = error
+
+    thread = threading.Thread(target=produce, name="produce", daemon=True)
+    thread.start()
+    view.stage = "deciding"
+    newest: dict[int, Position] = dict.fromkeys(range(s.partitions), START)
+    last_count, last_change = -1, time.monotonic()
+    try:
+        while True:
+            worker.check()
+            reference.check()
+            view.update(read_stats(stats_file))
+            _read_alerts(log, newest, view)
+            if "error" in outcome:
+                error = outcome["error"]
+                raise error if isinstance(error, SentinelError) else Unavailable(f"producing failed: {error!r}")
+            transactions, rejects = _accounted(log, range(s.partitions))
+            if "produced" in outcome:
+                produced, feedback = int(str(outcome["produced"])), int(str(outcome["feedback"]))
+                view.produced = produced
+                if transactions + rejects >= produced and _feedback_in(log, s.partitions) >= feedback:
+                    return produced, feedback
+            if transactions != last_count:
+                last_count, last_change = transactions, time.monotonic()
+            elif time.monotonic() - last_change > STALLED_SECONDS_MAX:
+                raise Unavailable(f"nothing was decided for {STALLED_SECONDS_MAX:.0f} s; the worker's log: {worker.log_path}")
+            time.sleep(REFRESH_S)
+    finally:
+        stopping.set()
+        thread.join(10.0)
+
+
+def _until(stopping: threading.Event, source: Source) -> Iterator[list[Record]]:
+    for chunk in source.records():
+        if stopping.is_set():
+            return
+        yield chunk
+
+
+def _send_malformed(s: Settings) -> int:
+    """A few messages that must end as rejects, not as a stop."""
+    producer: Producer = kafka_client.producer(s)
+    for i, value in enumerate(MALFORMED * 5):
+        producer.produce(s.transactions_topic, value, key=f"malformed-{i}")
+    producer.flush(10)
+    return 5 * len(MALFORMED)
+
+
+def _accounted(log: EventLog, partitions: range) -> tuple[int, int]:
+    """(transactions, rejected messages of the transactions topic) in the log now."""
+    transactions = sum(log.length(p, "transactions") for p in partitions)
+    rejects = 0
+    for p in partitions:
+        if log.length(p, "rejects"):
+            at = START
+            while page := log.read(p, "rejects", at):
+                rejects += sum(decode_reject(entry.payload).topic == "transactions" for entry in page)
+                at = page[-1].id
+    return transactions, rejects
+
+
+def _feedback_in(log: EventLog, partitions: int) -> int:
+    return sum(log.length(p, "feedback") for p in range(partitions))
+
+
+def _read_alerts(log: EventLog, newest: dict[int, Position], view: View) -> None:
+    for partition, after in newest.items():
+        page = log.read(partition, "alerts", after, 200)
+        if page:
+            newest[partition] = page[-1].id
+            view.alerts.append(decode_alert(page[-1].payload))
+
+
+def summary(result: DemoResult) -> str:
+    """The demo's last words."""
+    e = result.evaluation.at
+    mark = "all accounted for" if result.transactions + result.rejects == result.produced else "NOT all accounted for"
+    return "\n".join(
+        [
+            f"{result.produced:,} messages produced = {result.transactions:,} decided + {result.rejects:,} rejected ({mark})",
+            f"{result.decisions:,} decisions, {result.identical:,} identical on replay",
+            f"fraud: {result.evaluation.frauds:,} of {result.evaluation.decided:,} transactions;"
+            f" precision {e.precision:.3f}, recall {e.recall:.3f}, value detected {e.value_detection_rate:.3f},"
+            f" alert rate {e.alert_rate:.2%}, false positives per hit {e.false_positive_ratio:.2f}",
+        ]
+    )
+
+
+def first_differences(result: DemoResult) -> None:
+    """Print what did not come out the same."""
+    for v in result.verification:
+        if v.first_difference is not None:
+            print(v.first_difference, file=sys.stderr)

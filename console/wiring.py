@@ -1,0 +1,48 @@
+"""Where the pieces are put together: settings → log, resolver. Every command starts here; tests call the same functions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from core.control import Resolver
+from core.features import spec
+from core.log.base import EventLog
+from core.log.redis_streams import connect
+from core.scoring import Scorer
+from core.settings import Settings, load
+from models.forest import ForestScorer
+
+
+def settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from file, environment and flags (None = not given). Raises BadInput."""
+    return load(os.environ, config, overrides)
+
+
+def open_log(s: Settings) -> EventLog:
+    """The event log that the settings name. Raises Unavailable if its server does not answer."""
+    log = connect(
+        s.redis_host,
+        s.redis_port,
+        cluster=s.redis_cluster,
+        username=s.redis_username or None,
+        password=s.redis_password or None,
+        tls=s.redis_tls,
+        ca_file=s.redis_ca_file or None,
+        prefix=s.log_prefix,
+    )
+    log.control_head()  # a wrong address should fail now, in one line
+    return log
+
+
+def load_scorer(content: bytes, version: str, digest: str) -> Scorer:
+    """A model artifact as a scorer; its SHA-256 is checked and its columns must be the feature spec's."""
+    return ForestScorer.load(
+        content, version=version, spec=spec.SPEC_VERSION, expected_digest=digest, feature_names=spec.NAMES
+    )
+
+
+def open_resolver(log: EventLog) -> Resolver:
+    """Loads models and reference tables from the log's blobs."""
+    return Resolver(log.get_blob, load_scorer)

@@ -1,0 +1,124 @@
+"""The event log in memory: the reference implementation, with the whole protocol and nothing durable.
+
+Other implementations are compared with this one (tests/contracts/test_event_log.py), so it must stay simple enough to
+be seen to be right: one lock, sorted lists, checks before the first change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError
+from core.events import START, Position
+from core.log import seals
+from core.log.base import Batch, Entry, Head, Stream
+
+
+class MemoryLog:
+    """EventLog in this process's memory. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._heads: dict[int, Head] = {}
+        self._streams: dict[tuple[int, Stream], list[Entry]] = {}
+        self._control: list[bytes] = []
+        self._blobs: dict[str, bytes] = {}
+
+    def head(self, partition: int) -> Head:
+        with self._lock:
+            return self._heads.get(partition, Head())
+
+    def append(self, partition: int, batch: Batch, expected: Head) -> Head:
+        """See EventLog. A stream's last ID can't be ahead of the head here, unless `expected` was made up."""
+        seals.check(batch, expected)
+        head, payload = seals.seal(batch, expected)
+        additions: dict[Stream, list[Entry]] = {
+            "transactions": batch.transactions,
+            "scores": batch.scores,
+            "alerts": batch.alerts,
+            "feedback": batch.feedback,
+            "rejects": batch.rejects,
+            "seals": [Entry(Position(head.sequence, 1), payload)],
+        }
+        with self._lock:
+            actual = self._heads.get(partition, Head())
+            if (actual.sequence, actual.digest) != (expected.sequence, expected.digest):
+                raise ConcurrencyError(
+                    f"partition {partition} is at seal {actual.sequence}, not at {expected.sequence}"
+                )
+            for stream, entries in additions.items():
+                held = self._streams.get((partition, stream))
+                if held and entries and entries[0].id <= held[-1].id:
+                    raise ConcurrencyError(f"partition {partition}: {stream} holds {held[-1].id} already")
+            for stream, entries in additions.items():
+                self._streams.setdefault((partition, stream), []).extend(entries)
+            self._heads[partition] = head
+        return head
+
+    def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
+        results: list[Head | Exception] = []
+        for partition, batch, expected in batches:
+            try:
+                results.append(self.append(partition, batch, expected))
+            except SentinelError as error:
+                results.append(error)
+        return results
+
+    def read(
+        self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
+    ) -> list[Entry]:
+        with self._lock:
+            held = self._streams.get((partition, stream), [])
+            begin = bisect_right(held, after, key=_entry_id)
+            end = len(held) if until is None else bisect_right(held, until, key=_entry_id)
+            return held[begin : min(end, begin + max(count, 0))]
+
+    def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
+        with self._lock:
+            held = self._streams.get((partition, stream), [])
+            place = bisect_right(held, entry_id, key=_entry_id) - 1
+            return held[place].payload if place >= 0 and held[place].id == entry_id else None
+
+    def length(self, partition: int, stream: Stream) -> int:
+        with self._lock:
+            return len(self._streams.get((partition, stream), []))
+
+    def control_head(self) -> int:
+        with self._lock:
+            return len(self._control)
+
+    def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
+        with self._lock:
+            if len(self._control) != expected:
+                raise ConcurrencyError(f"the control stream is at {len(self._control)}, not at {expected}")
+            self._control.extend(payloads)
+            return len(self._control)
+
+    def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
+        with self._lock:
+            return list(enumerate(self._control[after : after + max(count, 0)], after + 1))
+
+    def put_blob(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        with self._lock:
+            self._blobs.setdefault(digest, bytes(content))
+        return digest
+
+    def get_blob(self, digest: str) -> bytes:
+        with self._lock:
+            content = self._blobs.get(digest)
+        if content is None:
+            raise BadInput(f"the log holds no blob {digest}")
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise Corrupt(f"the blob {digest} is not what was stored")
+        return content
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _entry_id(entry: Entry) -> Position:
+    return entry.id

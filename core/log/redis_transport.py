@@ -1,0 +1,325 @@
+"""Commands to a Redis or Valkey server, or a Redis Cluster, and every way they can fail, as this project's errors.
+
+Owns routing, pipelining and error translation. It must never send a command twice on its own, except one that the
+server said it did not run (a cluster's redirection) and one that only reads: redis-py retries by default, and a write
+whose reply is lost would run twice. So it drives redis-py's connections directly and leaves its retrying calls alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.connection import ConnectionPool
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MaxConnectionsError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+from core.errors import BadInput, Corrupt, SentinelError, Unavailable
+
+REDIRECTS_MAX = 16
+TRY_AGAIN_SECONDS = 0.05
+_ASKING = hiredis.pack_command((b"ASKING",))
+_MULTI = hiredis.pack_command((b"MULTI",))
+_EXEC = hiredis.pack_command((b"EXEC",))
+
+
+class Lost(Unavailable):
+    """The connection broke or timed out: whether the command ran is unknown."""
+
+
+class NoScript(Unavailable):
+    """The server does not hold the script (it was restarted, or it is new): the command did not run."""
+
+
+class Request(NamedTuple):
+    """A command as RESP bytes, and one of its keys, by which a cluster finds the node."""
+
+    key: bytes
+    packed: bytes
+
+
+def request(key: bytes, *arguments: bytes | str | int) -> Request:
+    """Pack a command. 0.1 µs an argument."""
+    return Request(key, hiredis.pack_command(arguments))  # type: ignore[arg-type]  # its stub allows one argument only
+
+
+class Transport:
+    """A client's connections. Thread-safe, as the client's connection pools are; never uses its retry settings."""
+
+    def __init__(self, client: redis.Redis | RedisCluster) -> None:
+        """Raises BadInput if the client decodes replies: the log's entries are bytes."""
+        if client.get_connection_kwargs().get("decode_responses"):
+            raise BadInput("the event log needs a Redis client with decode_responses=False")
+        self._client = client
+        self._cluster = client if isinstance(client, RedisCluster) else None
+        self._pool = None if isinstance(client, RedisCluster) else client.connection_pool
+
+    def call(self, command: Request) -> Any:
+        """Send one command and return its raw reply. Raises SentinelError (Lost, NoScript, Unavailable, …)."""
+        reply = self.call_many([command])[0]
+        if isinstance(reply, SentinelError):
+            raise reply
+        return reply
+
+    def read(self, command: Request) -> Any:
+        """`call` for a command that only reads: sent once more if the connection broke."""
+        try:
+            return self.call(command)
+        except Lost:
+            return self.call(command)
+
+    def call_many(self, commands: Sequence[Request]) -> list[Any]:
+        """Send commands in one pipeline per node, to all nodes before the first reply is awaited.
+
+        Each result is a raw reply or the SentinelError of that command alone. A single server gets several commands as
+        one transaction: not for atomicity, but because it would otherwise fsync after each command that is larger than
+        its read buffer (measured: 12 times for 12 batches of 36 kB). A cluster allows no transaction over two slots.
+        """
+        results: list[Any] = [None] * len(commands)
+        groups: dict[int, tuple[ConnectionPool, list[int]]] = {}
+        for index, command in enumerate(commands):
+            try:
+                pool = self._route(command.key)
+            except RedisClusterException as error:
+                results[index] = error
+            else:
+                groups.setdefault(id(pool), (pool, []))[1].append(index)
+        exchanges: list[tuple[_Exchange, list[int]]] = []
+        try:
+            for pool, indexes in groups.values():
+                kind = _Transaction if self._cluster is None and len(indexes) > 1 else _Exchange
+                exchanges.append((kind(pool, [commands[i].packed for i in indexes]), indexes))
+            for exchange, indexes in exchanges:
+                for index, reply in zip(indexes, exchange.replies(), strict=True):
+                    results[index] = reply
+        finally:
+            for exchange, _ in exchanges:
+                exchange.close()
+        if self._cluster is not None:
+            for index, reply in enumerate(results):
+                if isinstance(reply, AskError | TryAgainError):
+                    results[index] = self._redirected(self._cluster, commands[index], reply)
+            if any(isinstance(reply, _STALE_MAP) for reply in results):
+                self._refresh(self._cluster)
+        return [self._translated(reply, commands[i].key) for i, reply in enumerate(results)]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    def address(self, key: bytes) -> str:
+        """`host:port` of the server that holds the key, as far as it is known."""
+        try:
+            arguments = self._route(key).connection_kwargs
+        except RedisClusterException:
+            arguments = {}
+        return f"{arguments.get('host', '?')}:{arguments.get('port', '?')}"
+
+    def _route(self, key: bytes) -> ConnectionPool:
+        if self._cluster is None:
+            assert self._pool is not None
+            return self._pool
+        node = self._cluster.get_node_from_key(key)  # type: ignore[no-untyped-call]
+        return self._cluster.get_redis_connection(node).connection_pool
+
+    def _redirected(self, cluster: RedisCluster, command: Request, reply: Any) -> Any:
+        """Follow a cluster's redirections: the node that redirects has not run the command."""
+        for _ in range(REDIRECTS_MAX):
+            prefix = []
+            try:
+                if isinstance(reply, MovedError):
+                    cluster.nodes_manager.move_slot(reply)
+                elif isinstance(reply, TryAgainError):
+                    time.sleep(TRY_AGAIN_SECONDS)
+                pool = self._route(command.key)
+                if isinstance(reply, AskError) and not isinstance(reply, MovedError):
+                    node = cluster.get_node(host=reply.host, port=reply.port)  # type: ignore[no-untyped-call]
+                    if node is None:
+                        return reply
+                    pool = cluster.get_redis_connection(node).connection_pool
+                    prefix = [_ASKING]
+            except RedisClusterException as error:
+                return error
+            exchange = _Exchange(pool, [*prefix, command.packed])
+            try:
+                reply = exchange.replies()[-1]
+            finally:
+                exchange.close()
+            if not isinstance(reply, AskError | TryAgainError):
+                return reply
+        return reply
+
+    def _refresh(self, cluster: RedisCluster) -> None:
+        """Learn anew which node holds what. Without an answer the old map stays, and the next command says why."""
+        try:
+            cluster.nodes_manager.initialize()
+        except (RedisError, RedisClusterException):
+            return
+
+    def _translated(self, reply: Any, key: bytes) -> Any:
+        if isinstance(reply, RedisError | RedisClusterException):
+            return translate(reply, self.address(key), in_cluster=self._cluster is not None)
+        return reply
+
+
+class _Exchange:
+    """One pipeline on one connection: sent at once when made, then read once, then closed."""
+
+    def __init__(self, pool: ConnectionPool, packed: Sequence[bytes]) -> None:
+        self._pool = pool
+        self._count = len(packed)
+        self._unread = len(packed)
+        self._connection: Any = None
+        self._failure: RedisError | None = None
+        try:
+            self._connection = pool.get_connection()
+            self._connection.send_packed_command([b"".join(packed)])
+        except RedisError as error:
+            self._failure = error
+        except BaseException:
+            self.close()
+            raise
+
+    def replies(self) -> list[Any]:
+        """A raw reply or a RedisError for each command; after a broken connection, that error for all the rest."""
+        results: list[Any] = []
+        while self._failure is None and len(results) < self._count:
+            try:
+                results.append(self._connection.read_response())
+            except ResponseError as error:
+                results.append(error)
+            except RedisError as error:
+                self._failure = error
+                break
+            self._unread -= 1
+        results.extend([self._failure] * (self._count - len(results)))
+        return results
+
+    def close(self) -> None:
+        """Give the connection back; one that may still carry replies is closed first, or they'd answer other calls."""
+        if self._connection is not None:
+            if self._unread:
+                self._connection.disconnect()
+            self._pool.release(self._connection)
+            self._connection = None
+
+
+class _Transaction(_Exchange):
+    """An exchange between MULTI and EXEC. A command's error, at queueing or at running, stays its own."""
+
+    def __init__(self, pool: ConnectionPool, packed: Sequence[bytes]) -> None:
+        super().__init__(pool, [_MULTI, *packed, _EXEC])
+
+    def replies(self) -> list[Any]:
+        begun, *queued, ran = super().replies()
+        if isinstance(begun, RedisError):
+            ran = begun
+        if not isinstance(ran, list):
+            return [reply if isinstance(reply, ResponseError) else ran for reply in queued]
+        return ran
+
+
+_STALE_MAP = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException)
+
+# Errors that arise inside a script reach the client with a prefix or without, depending on the server's version;
+# these words are looked for in the whole text. The first that matches counts.
+_REMEDIES: tuple[tuple[str, str], ...] = (
+    ("OOM", "out of memory, and it must not evict: archive and trim the log, or raise maxmemory"),
+    ("READONLY", "a read-only replica: point the settings at the primary"),
+    ("MISCONF", "it cannot write to its disk: free space there, then try again"),
+    ("NOREPLICAS", "too few replicas are connected (min-replicas-to-write)"),
+    ("LOADING", "it is still loading its data: try again shortly"),
+    ("BUSY", "a script keeps it busy: try again shortly"),
+    ("CLUSTERDOWN", "the cluster does not serve all slots: check CLUSTER INFO"),
+    ("MASTERDOWN", "a replica without its primary: try again after the failover"),
+    ("NOPERM", "the user may not do this: grant the role's ACL rights"),
+)
+
+
+def translate(error: RedisError | RedisClusterException, address: str, *, in_cluster: bool = False) -> SentinelError:
+    """A redis-py error as ours, in one line that names the server and, where there is one, the remedy."""
+    where = f"event log server {address}"
+    text = " ".join(str(error).split())
+    if isinstance(error, NoScriptError):
+        return NoScript(f"{where}: the script is not loaded")
+    if isinstance(error, AuthenticationError):
+        return Unavailable(f"{where}: refused the user name or password ({text})")
+    if isinstance(error, MovedError) and not in_cluster:
+        return BadInput(f"{where}: is a node of a Redis Cluster: connect with the cluster setting on")
+    if isinstance(error, MaxConnectionsError):
+        return Unavailable(f"{where}: too many connections from this process")
+    if isinstance(error, BusyLoadingError):
+        text = f"LOADING {text}"
+    elif isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return Lost(f"{where}: {text or type(error).__name__}")
+    kinds: dict[type, str] = {OutOfMemoryError: "OOM", ReadOnlyError: "READONLY", NoPermissionError: "NOPERM"}
+    text = f"{kinds.get(type(error), '')} {text}".strip()
+    for word, remedy in _REMEDIES:
+        if word in text:
+            return Unavailable(f"{where}: {remedy} ({text})")
+    if "WRONGTYPE" in text:
+        return Corrupt(f"{where}: a key of the log is not what the log wrote ({text})")
+    return Unavailable(f"{where}: refused a command ({text})")
+
+
+def open_client(
+    host: str,
+    port: int,
+    *,
+    cluster: bool,
+    username: str | None,
+    password: str | None,
+    tls: bool,
+    ca_file: str | None,
+    timeout_s: float,
+    connect_timeout_s: float,
+) -> redis.Redis | RedisCluster:
+    """A redis-py client that never retries. A cluster is contacted now, a single server at the first command.
+
+    Raises Unavailable if the cluster can't be reached, BadInput if the server is not a cluster's.
+    """
+    options: dict[str, Any] = {
+        "username": username or None,
+        "password": password or None,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "decode_responses": False,
+    }
+    if tls:
+        options |= {"ssl": True, "ssl_ca_certs": ca_file or None}
+    if not cluster:
+        return redis.Redis(host=host, port=port, retry_on_error=[], **options)
+    try:
+        return RedisCluster(host=host, port=port, **options)
+    except RedisClusterException as error:
+        text = " ".join(str(error).split())
+        if "Cluster mode is not enabled" in text:
+            raise BadInput(
+                f"event log server {host}:{port}: is not a Redis Cluster: turn the cluster setting off"
+            ) from None
+        raise Unavailable(f"event log cluster at {host}:{port}: {text}") from None
+    except RedisError as error:
+        raise translate(error, f"{host}:{port}", in_cluster=True) from None

@@ -1,0 +1,286 @@
+"""Replay: fold a partition's log again through the live decision path, to rebuild its state or to prove its decisions (I3).
+
+The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction, `c` under
+which control position it was decided, `degraded` under which handicap. Nothing is written and no side effect happens (I5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import msgspec
+import numpy as np
+
+from core import pipeline
+from core.codec import decode_account_event, decode_alert, decode_control, decode_score, decode_transaction
+from core.control import Context, ControlState, Resolver
+from core.errors import Corrupt
+from core.events import START, AccountEvent, AlertRaised, Control, Position, TransactionReceived, TransactionScored
+from core.features import spec
+from core.features.state import AccountState
+from core.log.base import Entry, EventLog, Head
+
+CHUNK = 2000
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Consecutive decisions of one partition as the log holds them, with the feedback that came before each run of them."""
+
+    runs: list[pipeline.Run]
+    scores: list[Entry]
+    decoded: list[TransactionScored]
+
+
+def read_control_events(log: EventLog, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Control]]:
+    """All control events with after < sequence ≤ until, decoded, in order."""
+    while True:
+        page = log.read_control(after)
+        if not page:
+            return
+        for sequence, payload in page:
+            if until is not None and sequence > until:
+                return
+            yield sequence, decode_control(payload)
+            after = sequence
+
+
+class Timeline:
+    """Contexts by control position. Positions that never decrease are cheap; a smaller one folds again from the start."""
+
+    def __init__(self, events: list[tuple[int, Control]], resolver: Resolver) -> None:
+        self._events = events
+        self._resolver = resolver
+        self._state = ControlState()
+        self._next = 0
+        self._last: tuple[int, str | None, Context] | None = None
+
+    def at(self, position: int, degraded: str | None) -> Context:
+        """The context at control position `position`. Raises Corrupt if the log's control stream ends before it."""
+        if self._last is not None and self._last[:2] == (position, degraded):
+            return self._last[2]
+        if position < self._state.position:
+            self._state, self._next = ControlState(), 0
+        while self._next < len(self._events) and self._events[self._next][0] <= position:
+            self._state.apply(*self._events[self._next])
+            self._next += 1
+        if self._state.position != position:
+            raise Corrupt(f"a score names control position {position}, but the control stream ends at {self._state.position}")
+        context = self._resolver.context(self._state, degraded=degraded)
+        self._last = (position, degraded, context)
+        return context
+
+
+class _Feedback:
+    """A partition's feedback stream, read ahead in pages and taken up to a position."""
+
+    def __init__(self, log: EventLog, partition: int, after: Position) -> None:
+        self._log, self._partition, self._after = log, partition, after
+        self._page: list[Entry] = []
+        self._index = 0
+
+    def take(self, until: Position) -> list[AccountEvent]:
+        taken: list[AccountEvent] = []
+        while True:
+            if self._index == len(self._page):
+                self._page = self._log.read(self._partition, "feedback", self._after, CHUNK)
+                self._index = 0
+                if not self._page:
+                    return taken
+                self._after = self._page[-1].id
+            if self._page[self._index].id > until:
+                return taken
+            taken.append(decode_account_event(self._page[self._index].payload))
+            self._index += 1
+
+
+def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[Chunk]:
+    """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't pair.
+
+    The last chunk may hold feedback only: what came after the last transaction.
+    """
+    feedback = _Feedback(log, partition, after.feedback)
+    at = after.transactions
+    while at < until.transactions:
+        entries = log.read(partition, "transactions", at, CHUNK, until.transactions)
+        if not entries:
+            break
+        scores = log.read(partition, "scores", at, CHUNK, entries[-1].id)
+        if [e.id for e in entries] != [s.id for s in scores]:
+            raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
+        decoded = [decode_score(s.payload) for s in scores]
+        runs = []
+        for position_text, group in groupby(range(len(entries)), lambda i: decoded[i].feedback_position):
+            rows = list(group)
+            position = Position.parse(position_text)
+            runs.append(
+                pipeline.Run(
+                    feedback_position=position,
+                    feedback=feedback.take(position),
+                    positions=[entries[i].id for i in rows],
+                    transactions=[decode_transaction(entries[i].payload) for i in rows],
+                )
+            )
+        yield Chunk(runs, scores, decoded)
+        at = entries[-1].id
+    rest = feedback.take(until.feedback)
+    if rest:
+        yield Chunk([pipeline.Run(until.feedback, rest)], [], [])
+
+
+def rebuild(
+    log: EventLog, partition: int, until: Head, state: AccountState | None = None, after: Head | None = None
+) -> AccountState:
+    """The partition's account state at head `until`, from nothing or from a `state` known at head `after`."""
+    state = state or AccountState()
+    for chunk in chunks(log, partition, after or Head(), until):
+        pipeline.apply(pipeline.Work(partition, state, chunk.runs))
+    return state
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first decision that did not come out the same: `lines` say field by field what was logged and what came."""
+
+    partition: int
+    position: Position
+    transaction_id: str
+    lines: list[str]
+
+    def __str__(self) -> str:
+        head = f"partition {self.partition}, {self.position}, transaction {self.transaction_id}:"
+        return "\n".join([head, *(f"  {line}" for line in self.lines)])
+
+
+@dataclass(slots=True)
+class Verification:
+    """What a verification found in one partition. `identical` = `decisions` if all is well."""
+
+    partition: int
+    decisions: int = 0
+    identical: int = 0
+    alerts: int = 0
+    first_difference: Difference | None = None
+    state_digest: str = ""
+    extra: list[str] = field(default_factory=list)
+
+
+def verify(
+    log: EventLog, partition: int, until: Head, timeline: Timeline, progress: Callable[[int], None] = lambda n: None
+) -> Verification:
+    """Decide every transaction of the partition up to `until` again and compare scores and alerts byte for byte."""
+    state = AccountState()
+    result = Verification(partition)
+    after = Head()
+    last = START
+    for chunk in chunks(log, partition, after, until):
+        end = chunk.scores[-1].id if chunk.scores else last
+        logged_alerts = {a.id: a.payload for a in _read_all(log, partition, last, end)} if chunk.scores else {}
+        for context, runs, logged in _segments(chunk, timeline):
+            decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
+            transactions = [t for run in runs for t in run.transactions]
+            _compare(result, logged, decided, transactions, logged_alerts)
+        for position in logged_alerts:
+            _differ(result, position, "", ["an alert stands in the log that no decision raises"])
+        last = end
+        progress(len(chunk.scores))
+    result.state_digest = state.digest()
+    return result
+
+
+def _read_all(log: EventLog, partition: int, after: Position, until: Position) -> Iterator[Entry]:
+    while page := log.read(partition, "alerts", after, CHUNK, until):
+        yield from page
+        after = page[-1].id
+
+
+def _segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:
+    """Split a chunk where the context changes, keeping runs (and their feedback) in order."""
+    at = 0
+    for run in chunk.runs:
+        if not run.transactions:
+            yield timeline.at(0, None), [run], []
+            continue
+        keys = [(s.control_position, s.degraded) for s in chunk.decoded[at : at + len(run.transactions)]]
+        start = 0
+        for (position, degraded), group in groupby(keys):
+            size = len(list(group))
+            part = pipeline.Run(
+                run.feedback_position,
+                run.feedback if start == 0 else [],
+                run.positions[start : start + size],
+                run.transactions[start : start + size],
+            )
+            yield timeline.at(position, degraded), [part], chunk.scores[at + start : at + start + size]
+            start += size
+        at += len(run.transactions)
+
+
+def _compare(
+    result: Verification,
+    logged: list[Entry],
+    decided: pipeline.Decided,
+    transactions: list[TransactionReceived],
+    logged_alerts: dict[Position, bytes],
+) -> None:
+    result.decisions += len(logged)
+    for index in decided.duplicates:
+        _differ(result, logged[index].id, transactions[index].transaction_id, ["now recognised as a duplicate"])
+    raised = dict(decided.alerts)
+    result.alerts += len(raised)
+    for row, score in zip(decided.kept, decided.scores, strict=True):
+        position = score.id
+        alert, was = raised.get(position), logged_alerts.pop(position, None)
+        if score.payload == logged[row].payload and alert == was:
+            result.identical += 1
+            continue
+        lines = explain_difference(logged[row].payload, score.payload)
+        if alert != was:
+            lines += _alert_difference(was, alert)
+        _differ(result, position, transactions[row].transaction_id, lines)
+
+
+def _differ(result: Verification, position: Position, transaction_id: str, lines: list[str]) -> None:
+    if result.first_difference is None:
+        result.first_difference = Difference(result.partition, position, transaction_id, lines)
+
+
+def explain_difference(logged: bytes, recomputed: bytes) -> list[str]:
+    """Two score payloads field by field, features by name; [] if the bytes are equal."""
+    if logged == recomputed:
+        return []
+    a, b = decode_score(logged), decode_score(recomputed)
+    lines = []
+    for name in a.__struct_fields__:
+        was, now = getattr(a, name), getattr(b, name)
+        if name == "features":
+            lines += _feature_difference(was, now)
+        elif was != now:
+            lines.append(f"{name}: logged {was!r}, recomputed {now!r}")
+    return lines or [f"same fields, other bytes: logged {logged[:60]!r}…, recomputed {recomputed[:60]!r}…"]
+
+
+def _feature_difference(was: bytes, now: bytes) -> list[str]:
+    if len(was) != len(now):
+        return [f"features: logged {len(was)} bytes, recomputed {len(now)}"]
+    a, b = np.frombuffer(was, "<u4"), np.frombuffer(now, "<u4")
+    return [
+        f"feature {spec.NAMES[i]}: logged {a[i : i + 1].view('<f4')[0]!s} (0x{a[i]:08x}),"
+        f" recomputed {b[i : i + 1].view('<f4')[0]!s} (0x{b[i]:08x})"
+        for i in np.flatnonzero(a != b)
+    ]
+
+
+def _alert_difference(was: bytes | None, now: bytes | None) -> list[str]:
+    if was is None or now is None:
+        return ["alert: " + ("logged, not raised again" if now is None else "raised, but not in the log")]
+    a, b = decode_alert(was), decode_alert(now)
+    fields: tuple[str, ...] = AlertRaised.__struct_fields__
+    return [
+        f"alert {name}: logged {msgspec.json.encode(getattr(a, name)).decode()},"
+        f" recomputed {msgspec.json.encode(getattr(b, name)).decode()}"
+        for name in fields
+        if getattr(a, name) != getattr(b, name)
+    ]

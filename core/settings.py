@@ -1,0 +1,148 @@
+"""One frozen Settings for every command: `sentinel.toml`, then the environment, then flags. Bad values fail at start.
+
+Environment names are the fields' names in capitals, with the prefix SENTINEL_ except for those in `_PLAIN_NAMES`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.errors import BadInput
+
+_PLAIN_NAMES = {
+    "environment": "STREAM_SENTINEL_ENV",
+    "kafka_servers": "KAFKA_SERVERS",
+    "consumer_group": "CONSUMER_GROUP",
+    "redis_host": "REDIS_HOST",
+    "redis_port": "REDIS_PORT",
+    "redis_username": "REDIS_USERNAME",
+    "redis_password": "REDIS_PASSWORD",
+    "fraud_threshold": "FRAUD_THRESHOLD",
+    "log_level": "LOG_LEVEL",
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting. Times end in their unit; sizes are counts unless they say otherwise."""
+
+    environment: str = "local"
+    kafka_servers: str = "127.0.0.1:9092"
+    consumer_group: str = "stream-sentinel"
+    transactions_topic: str = "transactions"
+    feedback_topic: str = "feedback"
+    decisions_topic: str = ""
+    """Publish every decision here; "" publishes none."""
+    dead_letter_topic: str = "transactions.rejects"
+    """Copies of rejected messages; "" sends none (they are kept in the log in any case)."""
+    partitions: int = 12
+    assignment_strategy: str = "range"
+    group_instance_id: str = ""
+    """Static membership; "" is dynamic."""
+    session_timeout_ms: int = 6_000
+    kafka: dict[str, str | int | float | bool] = {}
+    """Any further librdkafka property (security.protocol, sasl.mechanism, …), for every client."""
+
+    redis_host: str = "127.0.0.1"
+    redis_port: int = 6379
+    redis_cluster: bool = False
+    redis_username: str = ""
+    redis_password: str = ""
+    redis_tls: bool = False
+    redis_ca_file: str = ""
+    log_prefix: str = "ss"
+
+    fraud_threshold: float = 0.9
+    """Decline threshold written at the log's first start; later changes are control events. Review starts at half of it."""
+    batch_size: int = 1_000
+    linger_ms: int = 5
+    snapshot_directory: str = ".sentinel/snapshots"
+    snapshot_interval_s: float = 60.0
+    unavailable_timeout_s: float = 60.0
+    """How long the worker keeps trying a log server that is away before it gives up."""
+    metrics_port: int = 0
+    """Prometheus endpoint on `metrics_host`; 0 is off."""
+    metrics_host: str = "127.0.0.1"
+    log_level: str = "info"
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "partitions": (1, 10_000),
+    "session_timeout_ms": (1_000, 3_600_000),
+    "redis_port": (1, 65_535),
+    "metrics_port": (0, 65_535),
+    "batch_size": (1, 100_000),
+    "linger_ms": (0, 10_000),
+    "snapshot_interval_s": (1.0, 86_400.0),
+    "unavailable_timeout_s": (0.0, 86_400.0),
+}
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def environment_name(field: str) -> str:
+    """The environment variable of a field."""
+    return _PLAIN_NAMES.get(field, f"SENTINEL_{field.upper()}")
+
+
+def load(
+    environ: Mapping[str, str], path: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings from a TOML file (`path`, or `sentinel.toml` here if there is one), the environment and `overrides`.
+
+    Raises BadInput, in one line that names the setting and where it came from.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    file = path or Path("sentinel.toml")
+    if path is not None or file.exists():
+        for name, value in _read_toml(file).items():
+            values[name], origin[name] = value, str(file)
+    for name in Settings.__struct_fields__:
+        variable = environment_name(name)
+        if variable in environ and name != "kafka":
+            values[name], origin[name] = environ[variable], variable
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            values[name], origin[name] = value, f"--{name.replace('_', '-')}"
+    for name in values:
+        if name not in Settings.__struct_fields__:
+            raise BadInput(f"{origin[name]}: unknown setting {name!r}")
+        kind = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+        try:
+            values[name] = msgspec.convert(values[name], type=kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise BadInput(f"{origin[name]}: {name} = {values[name]!r} can't be used: {error}") from None
+    settings = Settings(**values)
+    _check(settings, origin)
+    return settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{file}: can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: not TOML: {error}") from None
+
+
+def _check(settings: Settings, origin: Mapping[str, str]) -> None:
+    def fail(name: str, rule: str) -> None:
+        raise BadInput(f"{origin.get(name, 'default')}: {name} = {getattr(settings, name)!r}: {rule}")
+
+    for name, (low, high) in _RANGES.items():
+        if not low <= getattr(settings, name) <= high:
+            fail(name, f"must lie in {low:g} … {high:g}")
+    if not 0.0 < settings.fraud_threshold <= 1.0:
+        fail("fraud_threshold", "must lie in (0, 1]")
+    if settings.log_level.lower() not in _LEVELS:
+        fail("log_level", f"must be one of {', '.join(_LEVELS)}")
+    if not settings.kafka_servers.strip():
+        fail("kafka_servers", "must name at least one host:port")
+    for name in ("transactions_topic", "feedback_topic", "consumer_group", "log_prefix", "redis_host"):
+        if not getattr(settings, name).strip():
+            fail(name, "must not be empty")

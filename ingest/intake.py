@@ -1,0 +1,89 @@
+"""One partition's intake: transactions and feedback as they come from Kafka, merged by message time. No I/O.
+
+Two topics have no common order, but a decision depends on which feedback came before it. So, as Kafka Streams does for a
+task's inputs, the record with the smaller Kafka timestamp goes first (feedback on a tie), and a side that is empty holds the
+other back until Kafka says that the partition's end was reached. A backlog is therefore decided in the same order however it
+is fetched, by however many workers; at the live end, what has come goes ahead at once. The order taken is recorded in the log
+(each score's `f`), so a replay does not depend on any of this.
+
+States of a side: filling → holds records | empty and behind (holds the other side back) | empty at the end of the partition.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """A Kafka record: timestamp is epoch ms, ≤ 0 if it has none; received_at is when this process got it (epoch ms)."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    received_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Side:
+    """One topic's records of the partition; `at_end` says that nothing more was there when last asked."""
+
+    records: deque[Message] = field(default_factory=deque)
+    at_end: bool = False
+    paused: bool = False
+
+
+@dataclass(slots=True)
+class Segment:
+    """Feedback, then transactions, in the order to be applied."""
+
+    feedback: list[Message] = field(default_factory=list)
+    transactions: list[Message] = field(default_factory=list)
+
+
+class Intake:
+    """Merges the two sides of one partition."""
+
+    def __init__(self) -> None:
+        self.transactions = Side()
+        self.feedback = Side()
+
+    def take(self, limit: int) -> list[Segment]:
+        """Remove and return up to `limit` records in order."""
+        segments: list[Segment] = []
+        current: Segment | None = None
+        transactions, feedback = self.transactions.records, self.feedback.records
+        while limit > 0:
+            if not feedback:
+                if not self.feedback.at_end or not transactions:
+                    break
+                n = min(limit, len(transactions))
+                if current is None:
+                    segments.append(current := Segment())
+                current.transactions += [transactions.popleft() for _ in range(n)]
+                limit -= n
+                continue
+            if not transactions and not self.transactions.at_end:
+                break
+            if transactions and transactions[0].timestamp < feedback[0].timestamp:
+                if current is None:
+                    segments.append(current := Segment())
+                current.transactions.append(transactions.popleft())
+            else:
+                if current is None or current.transactions:
+                    segments.append(current := Segment())
+                current.feedback.append(feedback.popleft())
+            limit -= 1
+        return segments
+
+    @property
+    def drained(self) -> bool:
+        """Nothing held, and both topics were at their ends."""
+        return (
+            self.transactions.at_end
+            and self.feedback.at_end
+            and not self.transactions.records
+            and not self.feedback.records
+        )

@@ -1,0 +1,136 @@
+"""confluent-kafka clients from Settings, and what the topics are. The only module that knows librdkafka's property names."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from core.errors import BadInput, Unavailable
+from core.settings import Settings
+
+_silent = logging.getLogger("stream_sentinel.librdkafka")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+ADMIN_TIMEOUT_S = 10.0
+
+
+class Topic(NamedTuple):
+    """A topic as the broker describes it; `topic_id` is "" if the broker gives none."""
+
+    name: str
+    topic_id: str
+    partitions: int
+
+
+def common(settings: Settings) -> dict[str, object]:
+    """Properties that every client shares."""
+    return {
+        "bootstrap.servers": settings.kafka_servers,
+        "client.id": "stream-sentinel",
+        "logger": _silent,
+        **settings.kafka,
+    }
+
+
+def transactions_consumer(settings: Settings) -> Consumer:
+    """Group-managed: its assignment is the ownership of partitions."""
+    static = {"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}
+    return Consumer(
+        {
+            **common(settings),
+            **_reader(settings),
+            "group.id": settings.consumer_group,
+            "partition.assignment.strategy": settings.assignment_strategy,
+            "session.timeout.ms": settings.session_timeout_ms,
+            "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
+            **static,
+        }
+    )
+
+
+def feedback_consumer(settings: Settings) -> Consumer:
+    """Assigned by hand to the partitions that the transactions consumer owns."""
+    return Consumer({**common(settings), **_reader(settings), "group.id": f"{settings.consumer_group}.feedback"})
+
+
+def _reader(settings: Settings) -> dict[str, object]:
+    return {
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        # The log's position decides where to read; if Kafka no longer has it, that is an error, never a silent gap.
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 20,
+        "queued.max.messages.kbytes": 32_768,
+        "fetch.message.max.bytes": 1_048_576,
+        "check.crcs": True,
+    }
+
+
+def producer(settings: Settings) -> Producer:
+    """For decisions and dead letters: idempotent, all acknowledgements."""
+    return Producer(
+        {
+            **common(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "delivery.timeout.ms": 30_000,
+        }
+    )
+
+
+def admin(settings: Settings) -> AdminClient:
+    return AdminClient(common(settings))
+
+
+def unreachable(settings: Settings, error: object) -> Unavailable:
+    return Unavailable(f"Kafka at {settings.kafka_servers} can't be reached ({error}); is it running? set KAFKA_SERVERS")
+
+
+def describe(settings: Settings, names: list[str]) -> dict[str, Topic | None]:
+    """The named topics; None for one that does not exist. Raises Unavailable if no broker answers."""
+    client = admin(settings)
+    try:
+        existing = client.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+    except KafkaException as error:
+        raise unreachable(settings, error.args[0].str()) from None
+    present = [name for name in names if name in existing and existing[name].error is None]
+    described: dict[str, Topic | None] = dict.fromkeys(names)
+    if not present:
+        return described
+    for name, future in client.describe_topics(TopicCollection(present), request_timeout=ADMIN_TIMEOUT_S).items():
+        try:
+            topic = future.result(ADMIN_TIMEOUT_S)
+        except (KafkaException, TimeoutError) as error:
+            raise unreachable(settings, error) from None
+        identity = str(topic.topic_id) if topic.topic_id else ""
+        described[name] = Topic(name, identity, len(topic.partitions))
+    return described
+
+
+def create_topics(settings: Settings, names: list[str]) -> None:
+    """Create the topics that don't exist, with `settings.partitions` partitions and no time-based retention.
+
+    Message timestamps are event times, which may lie years back: a retention by time would delete them on arrival.
+    Raises Unavailable or BadInput.
+    """
+    client = admin(settings)
+    topics = [
+        NewTopic(name, num_partitions=settings.partitions, config={"retention.ms": "-1"})
+        for name, known in describe(settings, names).items()
+        if known is None
+    ]
+    if not topics:
+        return
+    for name, future in client.create_topics(topics, request_timeout=ADMIN_TIMEOUT_S).items():
+        try:
+            future.result(ADMIN_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise BadInput(f"topic {name} can't be created: {error.args[0].str()}") from None

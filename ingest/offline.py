@@ -1,0 +1,156 @@
+"""The worker without Kafka: records straight into any EventLog, through the same intake, pipeline and append.
+
+For training the shipped baseline, for experiments on a file, and as the undisturbed run that the crash tests compare with. Records
+must come in order of time. Reference tables are published at every day boundary of event time, between batches.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from core import pipeline
+from core.codec import encode
+from core.control import ControlState, Resolver
+from core.errors import Corrupt
+from core.events import Control, FeedbackReceived, ReferencePublished, SourceGenerationStarted
+from core.features.columns import columns
+from core.features.reference import FIRST_COLUMN
+from core.features.spec import DAY_MS
+from core.features.state import AccountState
+from core.log.base import EventLog, Head
+from core.numeric import hash_strings
+from ingest.intake import Message
+from ingest.partition import Owned, Pending, finish
+from projections.reference import ReferenceBuilder
+
+ACTOR = "offline"
+BATCH = 2000
+
+
+class RecordLike(Protocol):
+    """What the producers yield."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def value(self) -> bytes: ...
+
+
+class OfflineIngest:
+    """Feeds records into `log`, which must be empty. `reference` publishes tables at day boundaries."""
+
+    def __init__(
+        self, log: EventLog, resolver: Resolver, *, partitions: int = 4, reference: bool = True, start: list[Control] | None = None
+    ) -> None:
+        self._log = log
+        self._resolver = resolver
+        self._partitions = partitions
+        self._builder = ReferenceBuilder() if reference else None
+        self._boundary: int | None = None
+        self._control = ControlState()
+        self._owned = [Owned(p, Head(), AccountState(), (1, 1)) for p in range(partitions)]
+        self._offsets = [[0, 0] for _ in range(partitions)]
+        self._held = 0
+        generations: list[Control] = [
+            SourceGenerationStarted(
+                occurred_at=0, actor=ACTOR, topic=role, topic_name=role, generation=1, topic_id="", partitions=partitions
+            )
+            for role in ("transactions", "feedback")
+        ]
+        self._append_control([*generations, *(start or [])])
+
+    def feed(self, records: Iterable[RecordLike]) -> None:
+        """Take records in; they are decided when enough have come, at a day boundary, or by `finish`."""
+        for record in records:
+            if self._builder is not None:
+                self._cross(record.timestamp)
+            partition = zlib.crc32(record.key.encode()) % self._partitions
+            which = 0 if record.topic == "transactions" else 1
+            intake = self._owned[partition].intake
+            side = intake.transactions if which == 0 else intake.feedback
+            offset = self._offsets[partition][which]
+            side.records.append(Message(offset, record.timestamp, record.key.encode(), record.value))
+            self._offsets[partition][which] = offset + 1
+            self._held += 1
+            if self._held >= BATCH:
+                self.flush()
+
+    def flush(self) -> None:
+        """Decide and append everything held. Records came in order of time, so nothing earlier can follow."""
+        self._held = 0
+        pendings: list[Pending] = []
+        for owned in self._owned:
+            owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
+            pending = owned.take(10**9)
+            if pending is not None:
+                pendings.append(pending)
+        context = self._resolver.context(self._control)
+        decided = pipeline.decide(context, [p.work for p in pendings])
+        batches = []
+        for pending, result in zip(pendings, decided, strict=True):
+            pending.expected = pending.partition.head
+            recorded_at = max((m.timestamp for m in pending.messages), default=0)
+            batches.append(
+                (pending.partition.partition, finish(pending, result, context.position, recorded_at), pending.expected)
+            )
+            self._count(pending)
+        for pending, outcome in zip(pendings, self._log.append_many(batches), strict=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+            pending.partition.head = outcome
+
+    def _count(self, pending: Pending) -> None:
+        if self._builder is None or pending.decided is None:
+            return
+        kept = [pending.transactions[i] for i in pending.decided.kept]
+        cols = columns(kept)
+        accounts = hash_strings([t.account_id for t in kept])
+        self._builder.add_transactions(cols.merchants, cols.devices, accounts, cols.times)
+        for _, event in pending.feedback:
+            if isinstance(event, FeedbackReceived):
+                self._builder.add_verdict(event)
+
+    def _cross(self, timestamp: int) -> None:
+        """Publish the tables when time passes a day boundary."""
+        day = timestamp // DAY_MS * DAY_MS
+        if self._boundary is None:
+            self._boundary = day
+        if day <= self._boundary or self._builder is None:
+            return
+        self._boundary = day
+        self.flush()
+        events: list[Control] = []
+        for kind in FIRST_COLUMN:
+            table = self._builder.table(kind, day)
+            digest = self._log.put_blob(table.to_bytes())
+            events.append(
+                ReferencePublished(
+                    occurred_at=day, actor=ACTOR, kind=kind, digest=digest, as_of=table.as_of, rows=len(table.keys)
+                )
+            )
+        self._append_control(events)
+
+    def _append_control(self, events: list[Control]) -> None:
+        last = self._log.append_control([encode(e) for e in events], expected=self._control.position)
+        for sequence, event in enumerate(events, self._control.position + 1):
+            self._control.apply(sequence, event)
+        if last != self._control.position:
+            raise Corrupt(f"the control stream is at {last}, expected {self._control.position}")
+
+    @property
+    def heads(self) -> dict[int, Head]:
+        """Where every partition stands."""
+        return {owned.partition: owned.head for owned in self._owned}
+
+    @property
+    def accounts(self) -> int:
+        """Accounts seen, all partitions."""
+        return int(np.sum([len(owned.state) for owned in self._owned]))

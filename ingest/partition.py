@@ -1,0 +1,193 @@
+"""One owned partition: its intake, account state and head, and how messages become a batch. No network.
+
+The life of a partition in a worker: loaded (head read, state rebuilt) → taking → in flight (one batch) → taking … → released.
+The state runs ahead of the log by at most the batch in flight; if that batch is refused, the partition is loaded again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from core import pipeline
+from core.codec import encode, encode_transaction
+from core.control import Context
+from core.errors import BadInput
+from core.events import AccountEvent, Position, Transaction, TransactionRejected
+from core.features.state import AccountState
+from core.log.base import Batch, Entry, Head
+from core.log.seals import seal
+from core.validation import decode_feedback, decode_transaction
+from ingest.intake import Intake, Message, Segment
+
+OFFSET_BEGINNING = -2
+"""Kafka's logical offset for the oldest record that the topic still holds."""
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A refused message, with what the dead-letter copy needs."""
+
+    topic: str
+    message: Message
+    position: Position
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Pending:
+    """A decoded batch: before `decide` its work, after it all that the append needs."""
+
+    partition: Owned
+    work: pipeline.Work
+    expected: Head
+    transactions: list[Transaction]
+    positions: list[Position]
+    messages: list[Message]
+    feedback: list[tuple[Position, AccountEvent]]
+    rejects: list[Rejected]
+    transactions_end: Position
+    feedback_end: Position
+    context: Context | None = None
+    decided: pipeline.Decided | None = None
+    batch: Batch | None = None
+
+    def sealed(self) -> Head:
+        """The head that the log has once the batch is in it."""
+        assert self.batch is not None
+        return seal(self.batch, self.expected)[0]
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition while this worker owns it. Generations are those of the two source topics."""
+
+    partition: int
+    head: Head
+    state: AccountState
+    generations: tuple[int, int]
+    intake: Intake = field(default_factory=Intake)
+    transactions_end: Position = Position(0, 0)
+    feedback_end: Position = Position(0, 0)
+    published: Position = Position(0, 0)
+    snapshot_sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self.transactions_end, self.feedback_end = self.head.transactions, self.head.feedback
+        self.published = self.head.published
+
+    def start_offsets(self) -> tuple[int, int]:
+        """Kafka offsets (transactions, feedback) to read on from: what was taken last, plus one.
+
+        OFFSET_BEGINNING where the log holds nothing of the topic's generation yet.
+        """
+        transactions, feedback = (
+            end.offset if end.generation == generation else OFFSET_BEGINNING
+            for end, generation in zip((self.transactions_end, self.feedback_end), self.generations, strict=True)
+        )
+        return transactions, feedback
+
+    @property
+    def settled(self) -> bool:
+        """The state is exactly the log's: nothing is taken that is not appended."""
+        return (self.transactions_end, self.feedback_end) == (self.head.transactions, self.head.feedback)
+
+    def take(self, limit: int) -> Pending | None:
+        """Decode up to `limit` messages in order. None if there is nothing that may be taken now."""
+        segments = self.intake.take(limit)
+        if not segments:
+            return None
+        work = pipeline.Work(self.partition, self.state, [])
+        pending = Pending(
+            self, work, self.head, [], [], [], [], [], self.transactions_end, self.feedback_end
+        )
+        for segment in segments:
+            self._decode(segment, pending)
+        self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
+        return pending
+
+    def _decode(self, segment: Segment, pending: Pending) -> None:
+        """Append the segment's events to `pending` as one run; refused messages go to its rejects."""
+        generation, feedback_generation = self.generations
+        events: list[AccountEvent] = []
+        for message in segment.feedback:
+            position = Position(feedback_generation, message.offset + 1)
+            pending.feedback_end = position
+            try:
+                event = decode_feedback(message.value, message.key, message.timestamp)
+            except BadInput as error:
+                pending.rejects.append(Rejected("feedback", message, position, error.reason, str(error)))
+                continue
+            events.append(event)
+            pending.feedback.append((position, event))
+        run = pipeline.Run(pending.feedback_end, events)
+        for message in segment.transactions:
+            position = Position(generation, message.offset + 1)
+            try:
+                transaction = decode_transaction(message.value, message.key, message.timestamp)
+            except BadInput as error:
+                pending.rejects.append(Rejected("transactions", message, position, error.reason, str(error)))
+                continue
+            run.positions.append(position)
+            run.transactions.append(transaction)
+            pending.messages.append(message)
+        if segment.transactions:
+            pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
+        pending.transactions += run.transactions  # type: ignore[arg-type]
+        pending.positions += run.positions
+        pending.work.runs.append(run)
+
+
+def finish(pending: Pending, decided: pipeline.Decided, control: int, recorded_at: int) -> Batch:
+    """The batch to append: decisions, and duplicates turned into rejects. `recorded_at` in epoch ms."""
+    for row in decided.duplicates:
+        transaction, position = pending.transactions[row], pending.positions[row]
+        pending.rejects.append(
+            Rejected(
+                "transactions",
+                pending.messages[row],
+                position,
+                "duplicate_transaction",
+                f"account {transaction.account_id} already has transaction {transaction.transaction_id}",
+            )
+        )
+    sequence = pending.expected.sequence + 1
+    positions, transactions = pending.positions, pending.transactions
+    batch = Batch(
+        control=control,
+        recorded_at=recorded_at,
+        transactions_end=pending.transactions_end,
+        feedback_end=pending.feedback_end,
+        published=pending.partition.published,
+        transactions=[Entry(positions[i], encode_transaction(transactions[i], recorded_at)) for i in decided.kept],
+        scores=decided.scores,
+        alerts=decided.alerts,
+        feedback=[Entry(p, encode(replace(event, recorded_at=recorded_at))) for p, event in pending.feedback],
+        rejects=[
+            Entry(Position(sequence, index + 1), encode(_reject_event(rejected, recorded_at)))
+            for index, rejected in enumerate(pending.rejects)
+        ],
+    )
+    pending.decided, pending.batch = decided, batch
+    return batch
+
+
+def _reject_event(rejected: Rejected, recorded_at: int) -> TransactionRejected:
+    return TransactionRejected(
+        recorded_at=recorded_at,
+        topic="feedback" if rejected.topic == "feedback" else "transactions",
+        position=str(rejected.position),
+        reason=rejected.reason,
+        detail=rejected.detail[:500],
+        key=rejected.message.key,
+        value=rejected.message.value,
+    )
+
+
+def reject_counts(pending: Pending) -> Counter[str]:
+    """Rejects of a batch by reason code."""
+    return Counter(rejected.reason for rejected in pending.rejects)
+

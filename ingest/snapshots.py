@@ -1,0 +1,94 @@
+"""Snapshots of a partition's account state: so that a worker that takes a partition over folds only the log's tail.
+
+A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then `AccountState.to_bytes()`. Written to a
+temporary file, fsynced and renamed. It is trusted only if its checksum holds and the log's seal of that sequence has the same
+digest; anything else is ignored and the state is folded from the log. Deleting snapshots is always safe.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from core.errors import Corrupt, Unavailable
+from core.events import Position
+from core.features.state import AccountState
+from core.log.base import EventLog, Head
+from core.log.seals import head_from_entry
+
+
+class _Header(msgspec.Struct, frozen=True):
+    partition: int
+    sequence: int
+    digest: str
+    transactions: str
+    feedback: str
+    control: int
+
+
+class SnapshotStore:
+    """Snapshots in one directory, which workers on several machines may share."""
+
+    def __init__(self, directory: Path, prefix: str) -> None:
+        self._directory = directory
+        self._prefix = prefix
+
+    def _path(self, partition: int) -> Path:
+        return self._directory / f"{self._prefix}-p{partition:02d}.snapshot"
+
+    def save(self, partition: int, head: Head, state: AccountState) -> None:
+        """Replace the partition's snapshot. Raises Unavailable if the directory can't be written."""
+        header = _Header(
+            partition, head.sequence, head.digest, str(head.transactions), str(head.feedback), head.control
+        )
+        path = self._path(partition)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(msgspec.json.encode(header) + b"\n")
+                file.write(state.to_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
+
+    def load(self, partition: int, log: EventLog, until: Head) -> tuple[Head, AccountState] | None:
+        """The newest trustworthy snapshot that is not beyond `until`, or None."""
+        try:
+            content = self._path(partition).read_bytes()
+        except OSError:
+            return None
+        line, _, body = content.partition(b"\n")
+        try:
+            header = msgspec.json.decode(line, type=_Header)
+            head = Head(
+                sequence=header.sequence,
+                transactions=Position.parse(header.transactions),
+                feedback=Position.parse(header.feedback),
+                control=header.control,
+                digest=header.digest,
+            )
+            if header.partition != partition or header.sequence > until.sequence:
+                return None
+            if not _in_log(log, partition, head):
+                return None
+            return head, AccountState.from_bytes(body)
+        except (msgspec.MsgspecError, ValueError, Corrupt):
+            return None
+
+
+def _in_log(log: EventLog, partition: int, head: Head) -> bool:
+    entries = log.read(partition, "seals", Position(head.sequence, 0), 1)
+    if not entries:
+        return False
+    logged = head_from_entry(entries[0])
+    return (logged.sequence, logged.digest, logged.transactions, logged.feedback) == (
+        head.sequence,
+        head.digest,
+        head.transactions,
+        head.feedback,
+    )
