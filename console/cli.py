@@ -46,7 +46,8 @@ def _version(
 def main() -> None:
     """Entry point of the `sentinel` script."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except SentinelError as error:
         _fail(str(error), error.exit_code)
     except typer.Exit as done:

@@ -10,6 +10,7 @@ from core.control import Context
 from core.events import AlertRaised, Position
 from core.features import spec
 from core.features.columns import TransactionLike
+from core.scoring import Scorer
 
 REASONS_MAX = 5
 _MODEL_REASONS_MAX = 3
@@ -58,18 +59,20 @@ def reasons(context: Context, row: NDArray[np.float32], hits: int, probability: 
                 words.append(rule.meaning)
             names.update(dict.fromkeys(rule.features))
     if context.scorer is not None and probability >= context.review:
-        _, shares = context.scorer.contributions(row)
-        order = np.argsort(-shares, kind="stable")
-        taken = 0
-        for column in order:
-            if shares[column] <= 0.0 or taken == _MODEL_REASONS_MAX:
-                break
-            if spec.FEATURES[column].phrase:
-                names[spec.NAMES[column]] = None
-                taken += 1
+        names.update(dict.fromkeys(_model_reasons(context.scorer, row)))
     for name in names:
         words.append(phrase(name, float(row[_i(name)])))
     return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
+
+
+def _model_reasons(scorer: Scorer, row: NDArray[np.float32]) -> list[str]:
+    """The features with the largest shares towards fraud and words to say so; [] if the model can't tell."""
+    try:
+        _, shares = scorer.contributions(row)
+    except Exception:  # I9: whatever a model does, the stream goes on; the alert is raised without its reasons
+        return []
+    order = np.argsort(-shares, kind="stable")
+    return [spec.NAMES[c] for c in order if shares[c] > 0.0 and spec.FEATURES[c].phrase][:_MODEL_REASONS_MAX]
 
 
 def phrase(name: str, value: float) -> str:

@@ -36,7 +36,7 @@ _POWERS = np.array([2.0**k for k in range(-1022, 1024)])  # exact
 
 @njit
 def exp2(x: float) -> float:
-    """2**x, relative error below 1e-15, 0 below 2**-1022, inf from 2**1024 on; NaN for NaN.
+    """2**x, relative error below 1e-15, 0 for x below -1022, inf for x from 1023.5 on; NaN for NaN.
 
     Range reduction to |f| ≤ ½, then the Taylor series of e**(f ln 2) to the 13th power by Horner's rule.
     """

@@ -178,9 +178,11 @@ def _score(context: Context, features: NDArray[np.float32]) -> tuple[NDArray[np.
         return np.zeros(n), None
     try:
         margins = context.scorer.margins(features)
+        bad = ~np.isfinite(margins)
     except Exception:  # I9: whatever a model does, the stream goes on; the score says so
         return np.zeros(n), np.ones(n, dtype=np.bool_)
-    bad = ~np.isfinite(margins)
+    if margins.shape != (n,):
+        return np.zeros(n), np.ones(n, dtype=np.bool_)
     return (np.where(bad, 0.0, margins), bad) if bad.any() else (margins, None)
 
 

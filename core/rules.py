@@ -38,7 +38,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "AMOUNT_VS_AVERAGE",
         "flag",
-        "amount at or above `ratio_high` times the account's 30-day average, and above `ratio_amount_min`",
+        "amount at or above `ratio_high` times the account's 30-day average, and the amount at or above `ratio_amount_min`",
         ("amount_to_mean_30d",),
     ),
     Rule("VELOCITY_10M", "review", "at least `velocity_10m` transactions in 10 minutes before", ("count_10m",)),
@@ -58,7 +58,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "IMPOSSIBLE_TRAVEL",
         "review",
-        "in person, more than `travel_km` from the last one and faster than `travel_kmh`",
+        "in person, at least `travel_km` from the last one and at least as fast as `travel_kmh`",
         ("speed_kmh", "km_from_last"),
     ),
     Rule(
@@ -70,7 +70,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NEW_DEVICE_AND_COUNTRY", "flag", "device and country both new to the account", ("device_is_new", "country_is_new")),
     Rule(
         "RECENT_FRAUD",
-        "review",
+        "flag",
         "a fraud verdict on the account within `recent_fraud_days`",
         ("days_since_fraud", "fraud_verdicts"),
     ),

@@ -26,7 +26,7 @@ FUTURE_MS_MAX = 24 * 3_600_000
 REASONS: dict[str, str] = {
     "tombstone": "the message has no value",
     "too_large": f"the value is larger than {VALUE_BYTES_MAX} bytes",
-    "not_utf8": "the value or key is not UTF-8",
+    "not_utf8": "the value is not UTF-8",
     "not_json": "the value is not one JSON document",
     "too_deep": "the JSON is nested too deeply",
     "wrong_type": "a field has the wrong type, or the value is not an object",
@@ -35,10 +35,10 @@ REASONS: dict[str, str] = {
     "unknown_event": "the `type` tag is missing or not a feedback event",
     "empty_id": "an identifier that must be there is empty",
     "bad_id": f"an identifier holds control characters or is longer than {ID_CHARACTERS_MAX}",
-    "not_finite": "a number is NaN or infinite",
+    "not_finite": "a number is NaN, infinite or too large for a double",
     "negative_amount": "the amount is negative",
     "absurd_amount": f"the amount is above {AMOUNT_MAX:.0e}",
-    "absurd_time": "occurred_at lies outside 2000 … 2100",
+    "absurd_time": "occurred_at or transaction_occurred_at lies outside 2000 … 2100",
     "future_time": "occurred_at lies more than a day after the message's timestamp",
     "bad_confidence": "confidence lies outside 0 … 1",
     "too_many_attributes": f"more than {ATTRIBUTES_MAX} attributes",
@@ -107,6 +107,8 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
     if isinstance(event, FeedbackReceived):
         if not event.transaction_id:
             raise BadInput("transaction_id must not be empty", reason="empty_id")
+        if event.transaction_occurred_at and not TIME_MIN_MS <= event.transaction_occurred_at < TIME_MAX_MS:
+            raise BadInput("transaction_occurred_at lies outside 2000 … 2100", reason="absurd_time")
         if not 0.0 <= event.confidence <= 1.0:
             raise BadInput("confidence must lie in 0 … 1", reason="bad_confidence")
         if not 0.0 <= event.amount <= AMOUNT_MAX:
@@ -136,12 +138,14 @@ def _refuse_document(error: Exception, value: bytes) -> NoReturn:
     if isinstance(error, RecursionError):
         raise BadInput("the JSON is nested too deeply", reason="too_deep") from None
     if isinstance(error, msgspec.ValidationError):
-        if "missing required field `type`" in text or "Invalid value" in text and "`$.type`" in text:
+        if text.startswith("Object missing required field `type`") or text.endswith("- at `$.type`"):
             raise BadInput(text, reason="unknown_event") from None
-        if "missing required field" in text:
+        if text.startswith("Object missing required field"):
             raise BadInput(text, reason="missing_field") from None
-        if "unknown field" in text:
+        if text.startswith("Object contains unknown field"):
             raise BadInput(text, reason="unknown_field") from None
+        if text.startswith("Number out of range"):
+            raise BadInput(text, reason="not_finite") from None
         raise BadInput(text, reason="wrong_type") from None
     raise BadInput(text, reason="not_json") from None
 

@@ -307,6 +307,7 @@ class Worker:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._settle()
         numbers = sorted(p.partition for p in partitions)
+        started = time.monotonic()
         self._control = bootstrap.ensure(self._log, self._settings)
         self._context = self._resolver.context(self._control)
         for number in numbers:
@@ -320,7 +321,7 @@ class Worker:
         self._assign_feedback()
         self._assigned_once = True
         telemetry.PARTITIONS.set(len(self._owned))
-        self._logger.info("ingest.assigned", partitions=numbers)
+        self._logger.info("ingest.assigned", partitions=numbers, load_seconds=round(time.monotonic() - started, 3))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._settle()
@@ -368,7 +369,7 @@ class Worker:
             after, base = known if known else (Head(), None)
             state = replay.rebuild(self._log, partition, head, base, after)
             sequence = after.sequence
-            self._logger.info(
+            self._logger.debug(
                 "ingest.partition_loaded",
                 partition=partition,
                 sequence=head.sequence,

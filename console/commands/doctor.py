@@ -105,7 +105,8 @@ def _kafka(s: Settings) -> Iterator[Finding]:
 def _retention(s: Settings, name: str) -> Iterator[Finding]:
     resource = ConfigResource(ResourceType.TOPIC, name)
     try:
-        futures = kafka_client.admin(s).describe_configs([resource], request_timeout=kafka_client.ADMIN_TIMEOUT_S)
+        client = kafka_client.admin(s)  # must outlive its futures
+        futures = client.describe_configs([resource], request_timeout=kafka_client.ADMIN_TIMEOUT_S)
         values = futures[resource].result(kafka_client.ADMIN_TIMEOUT_S)
     except (KafkaException, TimeoutError) as error:
         yield Finding(f"topic {name}", "warn", f"its configuration can't be read ({error})")

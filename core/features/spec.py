@@ -7,7 +7,8 @@ generated from here (`python -m core.features.spec`) and a test compares the two
 to the epoch, so a window of n buckets of width w covers between (n−1)·w and n·w up to and including the current bucket.
 An event is in the bucket of its event time. An event that comes late gets the features of its own event time, from
 what had arrived until then; it joins its own bucket unless that bucket's place was already taken by a newer one
-(n buckets later or more), in which case that window forgets it.
+(n buckets later or more), in which case that window forgets it. A newer bucket that takes a place drops what was there,
+so a late event no longer finds that in its window.
 """
 
 from __future__ import annotations

@@ -92,20 +92,19 @@ class AccountState:
 
     def digest(self) -> str:
         """SHA-256 over the accounts in slot order and their records: equal states, equal digests."""
-        h = hashlib.sha256("\x1f".join(self.index).encode())
-        h.update(_used_bytes(self.records, len(self.index)))
-        return h.hexdigest()
+        return _checksum(self.index, _used_bytes(self.records, len(self.index)))
 
     def to_bytes(self) -> bytes:
         """A self-describing snapshot with a checksum."""
         body = _used_bytes(self.records, len(self.index))
+        accounts = list(self.index)
         header = msgspec.json.encode(
             _Header(
                 spec=spec.SPEC_VERSION,
                 layout=_LAYOUT,
                 count=len(self.index),
-                accounts=list(self.index),
-                digest=hashlib.sha256(body).hexdigest(),
+                accounts=accounts,
+                digest=_checksum(accounts, body),
             )
         )
         return _MAGIC + b"%d\n" % len(header) + header + body
@@ -124,8 +123,8 @@ class AccountState:
         body = content[start:]
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
             raise Corrupt("the snapshot was written by another feature spec or layout")
-        if len(body) != header.count * ACCOUNT.itemsize or hashlib.sha256(body).hexdigest() != header.digest:
-            raise Corrupt("the snapshot's records do not match their checksum")
+        if len(body) != header.count * ACCOUNT.itemsize or _checksum(header.accounts, body) != header.digest:
+            raise Corrupt("the snapshot's accounts and records do not match their checksum")
         state = cls()
         state.index = {account_id: slot for slot, account_id in enumerate(header.accounts)}
         if len(state.index) != header.count:
@@ -133,6 +132,12 @@ class AccountState:
         state.records = _empty(max(64, header.count))
         state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT)
         return state
+
+
+def _checksum(accounts: Iterable[str], body: bytes) -> str:
+    h = hashlib.sha256("\x1f".join(accounts).encode())
+    h.update(body)
+    return h.hexdigest()
 
 
 def _used_bytes(records: NDArray[np.void], count: int) -> bytes:

@@ -135,12 +135,14 @@ class RedisLog:
     def head(self, partition: int) -> Head:
         """See EventLog. Raises Corrupt also if the seals were trimmed away: the last one must always be kept."""
         key = self.key(partition, "seals")
-        newest = _entries(self._transport.read(request(key, b"XREVRANGE", key, b"+", b"-", b"COUNT", b"1")))
-        if newest:
-            return seals.head_from_entry(newest[0])
-        if self._last_id(key) != START:
-            raise Corrupt(f"partition {partition} has lost its head: the stream of seals was emptied")
-        return Head()
+        for _ in range(2):
+            newest = self._newest(key)
+            if newest is not None:
+                return seals.head_from_entry(newest)
+            if self._last_id(key) == START:
+                return Head()
+            # The first seal may have come between the two reads; the second round finds it.
+        raise Corrupt(f"partition {partition} has lost its head: the stream of seals was emptied")
 
     def append(self, partition: int, batch: Batch, expected: Head) -> Head:
         result = self.append_many([(partition, batch, expected)])[0]
@@ -297,11 +299,15 @@ class RedisLog:
         stored = [payload for _, payload in self.read_control(after, len(payloads))]
         return bool(payloads) and stored == list(payloads)
 
+    def _newest(self, key: bytes) -> Entry | None:
+        found = _entries(self._transport.read(request(key, b"XREVRANGE", key, b"+", b"-", b"COUNT", b"1")))
+        return found[0] if found else None
+
     def _last_id(self, key: bytes) -> Position:
         """The ID generated last, also of a stream that was trimmed to empty; `START` if the stream never was."""
-        newest = _entries(self._transport.read(request(key, b"XREVRANGE", key, b"+", b"-", b"COUNT", b"1")))
-        if newest:
-            return newest[0].id
+        newest = self._newest(key)
+        if newest is not None:
+            return newest.id
         if not self._transport.read(request(key, b"EXISTS", key)):
             return START
         info = self._transport.read(request(key, b"XINFO", b"STREAM", key))

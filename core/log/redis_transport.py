@@ -71,7 +71,7 @@ class Transport:
         if client.get_connection_kwargs().get("decode_responses"):
             raise BadInput("the event log needs a Redis client with decode_responses=False")
         self._client = client
-        self._cluster = client if isinstance(client, RedisCluster) else None
+        self._cluster: Any = client if isinstance(client, RedisCluster) else None  # redis-py types half of it
         self._pool = None if isinstance(client, RedisCluster) else client.connection_pool
 
     def call(self, command: Request) -> Any:
@@ -139,10 +139,11 @@ class Transport:
         if self._cluster is None:
             assert self._pool is not None
             return self._pool
-        node = self._cluster.get_node_from_key(key)  # type: ignore[no-untyped-call]
-        return self._cluster.get_redis_connection(node).connection_pool
+        node = self._cluster.get_node_from_key(key)
+        pool: ConnectionPool = self._cluster.get_redis_connection(node).connection_pool
+        return pool
 
-    def _redirected(self, cluster: RedisCluster, command: Request, reply: Any) -> Any:
+    def _redirected(self, cluster: Any, command: Request, reply: Any) -> Any:
         """Follow a cluster's redirections: the node that redirects has not run the command."""
         for _ in range(REDIRECTS_MAX):
             prefix = []
@@ -153,7 +154,7 @@ class Transport:
                     time.sleep(TRY_AGAIN_SECONDS)
                 pool = self._route(command.key)
                 if isinstance(reply, AskError) and not isinstance(reply, MovedError):
-                    node = cluster.get_node(host=reply.host, port=reply.port)  # type: ignore[no-untyped-call]
+                    node = cluster.get_node(host=reply.host, port=reply.port)
                     if node is None:
                         return reply
                     pool = cluster.get_redis_connection(node).connection_pool
@@ -169,7 +170,7 @@ class Transport:
                 return reply
         return reply
 
-    def _refresh(self, cluster: RedisCluster) -> None:
+    def _refresh(self, cluster: Any) -> None:
         """Learn anew which node holds what. Without an answer the old map stays, and the next command says why."""
         try:
             cluster.nodes_manager.initialize()
@@ -286,13 +287,13 @@ def open_client(
     host: str,
     port: int,
     *,
-    cluster: bool,
-    username: str | None,
-    password: str | None,
-    tls: bool,
-    ca_file: str | None,
-    timeout_s: float,
-    connect_timeout_s: float,
+    cluster: bool = False,
+    username: str | None = None,
+    password: str | None = None,
+    tls: bool = False,
+    ca_file: str | None = None,
+    timeout_s: float = 5.0,
+    connect_timeout_s: float = 2.0,
 ) -> redis.Redis | RedisCluster:
     """A redis-py client that never retries. A cluster is contacted now, a single server at the first command.
 

@@ -75,7 +75,7 @@ class DatasetSource(Source):
     def _batches(self) -> Iterator[pl.DataFrame]:
         rows = self._frame.with_row_index("row")
         if self._order is None:
-            yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+            yield from rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
             return
         held = rows.collect(engine="streaming").sort("row")
         for first in range(0, self.total, BATCH_ROWS):
@@ -86,7 +86,7 @@ class DatasetSource(Source):
         row = 0
         column = self._frame.select(pl.col(self._layout.time_column))
         try:
-            for batch in column.collect_batches(chunk_size=8 * BATCH_ROWS, maintain_order=True):
+            for batch in column.collect_batches(chunk_size=8 * BATCH_ROWS, maintain_order=True, engine="streaming"):
                 parts.append(self._epoch_ms(batch.to_series(), row))
                 row += batch.height
         except pl.exceptions.PolarsError as error:
@@ -124,7 +124,7 @@ class DatasetSource(Source):
         for name in ("transaction_id", "account_id"):
             field = columns[name]
             assert isinstance(field, pl.Series)
-            self._refuse(field.alias(layout.columns.get(name, name)), field == "", rows, f"a {name}")
+            self._refuse(field.alias(layout.columns.get(name, name)), field == "", rows, f"a usable {name}")
         for name in OPTIONAL_TEXT:
             if name in layout.columns or name in layout.constants:
                 columns[name] = self._text(batch, name)
