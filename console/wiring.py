@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control import Resolver
+from core.errors import BadInput
 from core.features import spec
 from core.log.base import EventLog
 from core.log.redis_streams import connect
@@ -37,10 +38,11 @@ def open_log(s: Settings) -> EventLog:
 
 
 def load_scorer(content: bytes, version: str, digest: str) -> Scorer:
-    """A model artifact as a scorer; its SHA-256 is checked and its columns must be the feature spec's."""
-    return ForestScorer.load(
-        content, version=version, spec=spec.SPEC_VERSION, expected_digest=digest, feature_names=spec.NAMES
-    )
+    """A model artifact as a scorer. Raises Corrupt if its SHA-256 differs, BadInput if its columns are not the feature spec's."""
+    scorer = ForestScorer.load(content, version=version, spec=spec.SPEC_VERSION, expected_digest=digest)
+    if tuple(scorer.feature_names) != spec.NAMES:
+        raise BadInput(f"model {version} does not read feature spec {spec.SPEC_VERSION}: its columns have other names")
+    return scorer
 
 
 def open_resolver(log: EventLog) -> Resolver:

@@ -9,7 +9,7 @@ from typing import Any
 def model_card(card: dict[str, Any]) -> str:
     """Markdown of a card made by learners.training.train (Mitchell et al., Model Cards for Model Reporting, 2019)."""
     split = card["split"]
-    auc, ap = card["metrics"]["auc_roc"], card["metrics"]["average_precision"]
+    auc, ap = ((card["metrics"][name], *card["intervals"][name]) for name in ("auc_roc", "average_precision"))
     lines = [
         f"# Model card: {card['name']} {card['version']}",
         "",

@@ -2,16 +2,16 @@
 
 Owns the layout and the walk; never reads files and never trusts text (see `models.lightgbm_text`). The idea:
 
-1. Order-preserving integers. A finite float32 x and a float64 threshold t compare like integers: key(x) ≤ key(largest
-   float32 ≤ t). So a node is one int64: threshold key (32 bits), slot (16 bits), distance to its left child (16 bits).
-2. Slots. All that LightGBM does with missing values, zeros and categories depends on the row and the kind of split, not on
-   the tree. So each row is first turned into `slots`, one key per (feature, treatment of NaN and zero) or per categorical
-   set; a missing value becomes the smallest or the largest key, a set's member 0 and anything else 1. Then every node of
-   every tree is the same step: `node + distance + (slot > threshold)`.
+1. Order-preserving integers. A float32 x and a float64 threshold t compare like integers: x ≤ t iff key(x) ≤ key(largest float32 ≤ t). So a node is one int64: threshold key (32 bits), slot (16), distance to its left
+   child (16).
+2. Slots. All that LightGBM does with missing values, zeros and categories depends on the row and the kind of split, not
+   on the tree. So each row is first turned into `slots`, one key per (feature, treatment of NaN and zero) or per
+   categorical set; a missing value becomes the smallest or the largest key, a set's member 0 and anything else 1. Then
+   every node of every tree is the same step: node + distance + (slot > threshold).
 3. Nothing to mispredict. Leaves point to themselves, so LANES trees walk side by side for a fixed number of steps.
 
-Leaf values are added in the order of the trees, from 0.0, as LightGBM does. Cost: about 1.5 µs a row for 150 trees × 31 leaves,
-plus about 1 µs a call (benchmarks/forest.py).
+Leaf values are added in the order of the trees, from 0.0, as LightGBM does. Cost: about 1.5 µs a row for 150 trees of
+31 leaves, plus about 1 µs a call (benchmarks/forest.py).
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _KEY_MIN, _KEY_MAX = -(2**31), 2**31 - 1
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _SIGN_SHIFT = np.int32(31)
 _INFINITY_BITS = np.int32(0x7F800000)
+_CATEGORIES_MAX = np.float32(2.0**31)
 # LightGBM's kZeroThreshold: its predict() reads anything this small, denormals included, as 0 (src/c_api.cpp, meta.h).
 _ZERO_BITS = np.int32(np.float32(1e-35).view(np.int32))
 
 
 def threshold_key(threshold: float) -> int:
-    """The key k of a finite float64 threshold t such that for every float32 x but NaN and −0.0: x ≤ t iff key(x) ≤ k."""
+    """The key k of a float64 threshold t (not NaN): for every float32 x but NaN and −0.0, x ≤ t iff key(x) ≤ k."""
     with np.errstate(over="ignore", under="ignore"):
         below = np.float32(threshold)
     if float(below) > threshold:
@@ -69,18 +70,19 @@ def _fill_slots(
         value = floats[categorical[0, k]]
         outside = 1
         # NaN fails the comparison. A fraction is cut off, so −0.5 is category 0.
-        if value > np.float32(-1.0) and value < np.float32(32 * categorical[2, k]):
+        if value > np.float32(-1.0) and value < _CATEGORIES_MAX:
             category = int(value)
-            outside = 1 - ((int(words[categorical[1, k] + (category >> 5)]) >> (category & 31)) & 1)
+            if category >> 5 < categorical[2, k]:
+                outside = 1 - ((int(words[categorical[1, k] + (category >> 5)]) >> (category & 31)) & 1)
         slots[count + k] = outside
 
 
 @njit
-def _step(packed: int, node: int, slots: NDArray[np.int32]) -> int:
+def _step(packed: np.int64, node: np.uint32, slots: NDArray[np.int32]) -> np.uint32:
     """The child that a row goes to; a leaf's child is the leaf itself."""
     distance = np.uint32(packed & 0xFFFF)
     right = slots[np.uint32((packed >> 16) & 0xFFFF)] > np.int32(packed >> 32)
-    return np.uint32(node) + distance + np.uint32(right)
+    return node + distance + np.uint32(right)
 
 
 @njit
@@ -144,8 +146,8 @@ def _contributions(
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """nodes int64 (N,), values float64 (N,): a leaf's value, an inner node's mean; roots uint32 (T,), T a multiple of
-    LANES; steps int64 (T / LANES,): the deepest leaf of each group. numeric int32 (3, S): feature, key of NaN, key of zero.
-    categorical int32 (3, C): feature, first word, number of words; words uint32.
+    LANES; steps int64 (T / LANES,): the deepest leaf of each group. numeric int32 (3, S): feature, key of NaN, key of
+    zero. categorical int32 (3, C): feature, first word, number of words; words uint32.
     """
 
     nodes: NDArray[np.int64]
@@ -266,7 +268,7 @@ class ForestScorer:
     def load(cls, content: bytes, *, version: str, spec: int, expected_digest: str | None = None) -> ForestScorer:
         """A LightGBM text file's bytes → scorer.
 
-        version: the label, `baseline-1.0.0`. spec: the feature spec it was trained on; the caller compares `feature_names`.
+        version: the label, `baseline-1.0.0`. spec: the feature spec it reads; the caller compares `feature_names`.
         expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they do not or the text is damaged,
         BadInput if it is a kind of model that this kernel does not score.
         """
@@ -321,7 +323,7 @@ class ForestScorer:
 
 
 def _bits(features: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The float32 bits as int32, C-contiguous, aligned and writable, so that the kernel is compiled for one type only."""
+    """The float32 bits as int32; C-contiguous, aligned and writable, so that the kernel is compiled for one type."""
     if not features.flags.carray:
         features = np.array(features, dtype=np.float32, order="C")
     return features.view(np.int32)

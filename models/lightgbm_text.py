@@ -1,8 +1,8 @@
-"""LightGBM's model text (format version 4) → checked numpy arrays. Owns the format; imports no lightgbm, runs no pickle, no eval.
+"""LightGBM's model text (format version 4) → checked numpy arrays. Owns the format; needs no lightgbm, evaluates nothing.
 
-What is accepted here is safe to walk: every tree is proved to be a tree, every index is in range, every number is finite.
-What LightGBM can write but we do not score (linear trees, averaged forests, other objectives) is BadInput; anything that
-LightGBM would not write is Corrupt. The format is read as `src/io/tree.cpp` and `src/boosting/gbdt_model_text.cpp` write it.
+What is accepted here is safe to walk: every tree is proved to be a tree, every index is in range, no number is NaN.
+What LightGBM can write but we do not score (linear trees, averaged forests, other objectives) is BadInput; anything
+that LightGBM would not write is Corrupt. The reference is LightGBM's src/io/tree.cpp and src/boosting/gbdt_model_text.cpp.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ FEATURES_MAX = 65_536
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 
 _HEADER_REQUIRED = frozenset(
-    "version num_class num_tree_per_iteration label_index max_feature_idx feature_names feature_infos tree_sizes".split()
+    {"version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"}
+    | {"feature_names", "feature_infos", "tree_sizes"}
 )
 _HEADER_OPTIONAL = frozenset(("objective", "average_output", "monotone_constraints"))
 _NODE_KEYS = frozenset(
-    "split_feature split_gain threshold decision_type left_child right_child internal_value internal_weight"
-    " internal_count".split()
+    {"split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child"}
+    | {"internal_value", "internal_weight", "internal_count"}
 )
 _LEAF_KEYS = frozenset(("leaf_value", "leaf_weight", "leaf_count"))
 _TREE_REQUIRED = _NODE_KEYS | _LEAF_KEYS | {"num_leaves", "num_cat", "is_linear", "shrinkage"}
@@ -41,7 +42,8 @@ _FLOAT = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{0,400})?([eE][+-]?[0-9]{1,4})?")
 class Tree:
     """One tree with n leaves and n − 1 inner nodes; node 0 is the root, child c ≥ 0 is node c, c < 0 is leaf −1 − c.
 
-    feature, left, right: int64 (n−1,). threshold: float64 (n−1,), for a categorical node the index into `categories`.
+    feature, left, right: int64 (n−1,). threshold: float64 (n−1,), +inf where only missing values
+    go right; for a categorical node the index into `categories`.
     categorical, default_left: bool (n−1,). missing: int64 (n−1,), MISSING_*. internal_value: float64 (n−1,), log-odds.
     leaf_value: float64 (n,), log-odds. categories: per index a bitset of uint32 words; set members go left.
     A child's number is above its parent's, and every node and leaf has exactly one parent.
@@ -147,7 +149,7 @@ def _tree(block: bytes, index: int, features: int) -> Tree:
         raise Corrupt(f"model text: {where} has an unknown decision_type")
     tree = Tree(
         feature=_ints(keys["split_feature"], leaves - 1, f"{where} split_feature"),
-        threshold=_floats(keys["threshold"], leaves - 1, f"{where} threshold"),
+        threshold=_floats(keys["threshold"], leaves - 1, f"{where} threshold", infinity=True),
         categorical=(decision & 1) != 0,
         default_left=(decision & 2) != 0,
         missing=decision >> 2,
@@ -235,13 +237,17 @@ def _ints(line: str, count: int | None, what: str) -> NDArray[np.int64]:
     return np.array([_int(token, what) for token in tokens], dtype=np.int64)
 
 
-def _floats(line: str, count: int, what: str) -> NDArray[np.float64]:
-    """Correctly rounded, as LightGBM's own parser: the text has 17 digits, so the bits come back."""
-    tokens = _count(line, (count,), what)
-    for token in tokens:
-        if not _FLOAT.fullmatch(token):
-            raise Corrupt(f"model text: {what} is not a number: {token[:40]!r}")
-    values = np.array([float(token) for token in tokens], dtype=np.float64)
-    if not np.isfinite(values).all():
+def _floats(line: str, count: int, what: str, *, infinity: bool = False) -> NDArray[np.float64]:
+    """Correctly rounded, as LightGBM's own parser: the text has 17 digits, so the bits come back. NaN is refused."""
+    return np.array([_float(token, what, infinity) for token in _count(line, (count,), what)], dtype=np.float64)
+
+
+def _float(token: str, what: str, infinity: bool) -> float:
+    if infinity and token == "inf":
+        return float("inf")
+    if not _FLOAT.fullmatch(token):
+        raise Corrupt(f"model text: {what} is not a number: {token[:40]!r}")
+    value = float(token)
+    if abs(value) == float("inf"):
         raise Corrupt(f"model text: {what} is not finite")
-    return values
+    return value

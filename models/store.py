@@ -1,7 +1,7 @@
 """Content-addressed artifacts on disk, and the baseline model that ships with the project.
 
-An artifact's name is the SHA-256 of its bytes, checked on every read (I10); a file is complete or absent, never half written.
-Knows nothing about what is inside.
+An artifact's name is the SHA-256 of its bytes, checked on every read (I10); a file is complete or absent. Knows nothing
+about what is inside.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ArtifactStore:
     def put(self, content: bytes) -> str:
         """Stores the bytes, durably, and returns their SHA-256 (64 hex digits). Raises Unavailable if the disk won't.
 
-        Steps: 1 write a temporary file, 2 fsync it, 3 rename it, 4 fsync the directory. Safe to repeat; a damaged file of
-        the same name is replaced.
+        Steps: 1 write a temporary file, 2 fsync it, 3 rename it, 4 fsync the directory. Safe to repeat; a damaged
+        file of the same name is replaced.
         """
         digest = hashlib.sha256(content).hexdigest()
         path = self._directory / digest
