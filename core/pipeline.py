@@ -30,6 +30,8 @@ from core.geography import CENTRES
 from core.log.base import Entry
 from core.numeric import sigmoid
 
+_AMOUNT = spec.index("amount")
+
 
 @dataclass(slots=True)
 class Run:
@@ -203,7 +205,7 @@ def _judge(
     hits = _list_bits(context, flat)
     rules.evaluate(features, context.parameters, context.enabled, hits)
     decisions, severities = policy.decide(
-        probabilities, hits, cols.amounts, context.review, context.decline, context.amount_high
+        probabilities, hits, features[:, _AMOUNT], context.review, context.decline, context.amount_high
     )
     results = []
     start = 0

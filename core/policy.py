@@ -45,12 +45,15 @@ def check_thresholds(review: float, decline: float) -> None:
 def decide(
     probabilities: NDArray[np.float64],
     hits: NDArray[np.uint32],
-    amounts: NDArray[np.float64],
+    amounts: NDArray[np.float32],
     review: float,
     decline: float,
     amount_high: float,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. NaN probability counts as below every threshold."""
+    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. NaN probability counts as below every threshold.
+
+    `amounts` is the feature vector's column, so that severity and the AMOUNT_HIGH rule agree.
+    """
     declined = ((hits & _DECLINE) != 0) | ((probabilities >= decline) & ((hits & _ALLOW) == 0))
     reviewed = (((hits & _REVIEW) != 0) | (probabilities >= review)) & ((hits & _ALLOW) == 0) & ~declined
     severity = np.full(len(hits), -1, dtype=np.int8)

@@ -278,9 +278,12 @@ def _alert_difference(was: bytes | None, now: bytes | None) -> list[str]:
         return ["alert: " + ("logged, not raised again" if now is None else "raised, but not in the log")]
     a, b = decode_alert(was), decode_alert(now)
     fields: tuple[str, ...] = AlertRaised.__struct_fields__
-    return [
+    lines = [
         f"alert {name}: logged {msgspec.json.encode(getattr(a, name)).decode()},"
         f" recomputed {msgspec.json.encode(getattr(b, name)).decode()}"
         for name in fields
         if getattr(a, name) != getattr(b, name)
     ]
+    if was != now and not lines:
+        lines.append(f"alert: same fields, other bytes: logged {was[:60]!r}…, recomputed {now[:60]!r}…")
+    return lines

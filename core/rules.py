@@ -76,7 +76,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "MERCHANT_RISK",
-        "review",
+        "flag",
         "merchant's 7-day fraud share at or above `merchant_risk` with at least `merchant_count` transactions",
         ("merchant_risk_7d", "merchant_reports_7d"),
     ),
@@ -91,8 +91,8 @@ PARAMETERS: dict[str, float] = {
     "ratio_amount_min": 50.0,
     "velocity_10m": 8.0,
     "velocity_24h": 25.0,
-    "testing_count": 4.0,
-    "testing_amount": 10.0,
+    "testing_count": 5.0,
+    "testing_amount": 5.0,
     "hour_share": 0.02,
     "hour_history": 50.0,
     "travel_km": 1000.0,
@@ -124,7 +124,10 @@ _NMR, _RFD, _MR, _MC = _P["new_merchant_ratio"], _P["recent_fraud_days"], _P["me
 
 
 def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
-    """The parameters in the kernel's order, defaults overridden by `changes`. Raises BadInput for an unknown name or NaN."""
+    """The parameters in the kernel's order, defaults overridden by `changes`. Raises BadInput for an unknown name or NaN.
+
+    Rounded to float32 as the features are, so that "at or above 99.99" holds for an amount of 99.99.
+    """
     out = np.array(list(PARAMETERS.values()), dtype=np.float64)
     for name, value in changes.items():
         if name not in _PARAMETER:
@@ -132,7 +135,8 @@ def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
         if value != value:
             raise BadInput(f"rule parameter {name} is not a number")
         out[_PARAMETER[name]] = value
-    return out
+    with np.errstate(over="ignore"):
+        return out.astype(np.float32).astype(np.float64)
 
 
 def enabled_mask(disabled: tuple[str, ...]) -> int:

@@ -2,7 +2,8 @@
 
 Owns the layout and the walk; never reads files and never trusts text (see `models.lightgbm_text`). The idea:
 
-1. Order-preserving integers. A float32 x and a float64 threshold t compare like integers: x ≤ t iff key(x) ≤ key(largest float32 ≤ t). So a node is one int64: threshold key (32 bits), slot (16), distance to its left
+1. Order-preserving integers. A float32 x and a float64 threshold t compare like integers: x ≤ t iff
+   key(x) ≤ key(largest float32 ≤ t). So a node is one int64: threshold key (32 bits), slot (16), distance to its left
    child (16).
 2. Slots. All that LightGBM does with missing values, zeros and categories depends on the row and the kind of split, not
    on the tree. So each row is first turned into `slots`, one key per (feature, treatment of NaN and zero) or per
@@ -43,8 +44,8 @@ def threshold_key(threshold: float) -> int:
     """The key k of a float64 threshold t (not NaN): for every float32 x but NaN and −0.0, x ≤ t iff key(x) ≤ k."""
     with np.errstate(over="ignore", under="ignore"):
         below = np.float32(threshold)
-    if float(below) > threshold:
-        below = np.nextafter(below, np.float32(-np.inf))
+        if float(below) > threshold:
+            below = np.nextafter(below, np.float32(-np.inf))
     bits = int((below + np.float32(0.0)).view(np.int32))  # + 0.0: −0.0 becomes 0.0
     return bits if bits >= 0 else bits ^ 0x7FFFFFFF
 

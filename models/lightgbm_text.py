@@ -1,8 +1,9 @@
-"""LightGBM's model text (format version 4) → checked numpy arrays. Owns the format; needs no lightgbm, evaluates nothing.
+"""LightGBM's model text (format version 4) → checked numpy arrays. Owns the format; never imports lightgbm.
 
 What is accepted here is safe to walk: every tree is proved to be a tree, every index is in range, no number is NaN.
 What LightGBM can write but we do not score (linear trees, averaged forests, other objectives) is BadInput; anything
-that LightGBM would not write is Corrupt. The reference is LightGBM's src/io/tree.cpp and src/boosting/gbdt_model_text.cpp.
+that LightGBM would not write is Corrupt. The reference is LightGBM's src/io/tree.cpp and
+src/boosting/gbdt_model_text.cpp.
 """
 
 from __future__ import annotations
