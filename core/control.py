@@ -20,8 +20,8 @@ from core.features import spec
 from core.features.reference import Kind, ReferenceTable
 from core.scoring import Scorer
 
-DEFAULT_REVIEW = 0.5
-DEFAULT_DECLINE = 0.9
+DEFAULT_REVIEW = 0.4
+DEFAULT_DECLINE = 0.8
 
 NO_MODEL = "no_model"
 MODEL_UNAVAILABLE = "model_unavailable"

@@ -8,6 +8,7 @@ Parameters change by a RulesChanged control event; codes never change their mean
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -190,6 +191,7 @@ def effect_mask(effect: Effect) -> int:
     return sum(1 << k for k, rule in enumerate(RULES) if rule.effect == effect)
 
 
+@lru_cache(maxsize=4096)
 def codes_of(bits: int) -> tuple[str, ...]:
     """Reason codes of a hit word, in the table's order."""
     return tuple(code for k, code in enumerate(CODES) if bits >> k & 1)

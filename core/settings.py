@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_ca_file: str = ""
     log_prefix: str = "ss"
 
-    fraud_threshold: float = 0.9
+    fraud_threshold: float = 0.8
     """Decline threshold written at the log's first start; later changes are control events. Review starts at half of it."""
     batch_size: int = 1_000
     linger_ms: int = 5

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
+
 
 def model_card(card: dict[str, Any]) -> str:
     """Markdown of a card made by learners.training.train (Mitchell et al., Model Cards for Model Reporting, 2019)."""
@@ -37,8 +39,8 @@ def model_card(card: dict[str, Any]) -> str:
         "",
         "| alerting from probability | alert rate | precision | recall | value detected | false positives per hit (FP:TP) |",
         "|---|---|---|---|---|---|",
-        _threshold_row("0.45 (review)", card["at_review"]),
-        _threshold_row("0.90 (decline)", card["at_decline"]),
+        _threshold_row(f"{DEFAULT_REVIEW} (review)", card["at_review"]),
+        _threshold_row(f"{DEFAULT_DECLINE} (decline)", card["at_decline"]),
         "",
         "Most used features, by gain: " + ", ".join(f"`{name}`" for name in card["importance"]) + ".",
         "",

@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.codec import decode_account_event, decode_score, decode_transaction
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.errors import BadInput
 from core.events import START, FeedbackReceived
 from core.features import spec
+from core.features.reference import COLUMNS, FIRST_COLUMN
 from core.features.spec import DAY_MS
 from core.log.base import EventLog
 from learners import metrics
 
 PAGE = 2000
 MODEL_NAME = "baseline"
+MISSING_TABLES_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +150,13 @@ def train(data: TrainingSet, split: Split, *, seed: int, version: str, data_desc
     late = training.rows(training.times >= cut)
     probe = lgb.train(
         parameters,
-        _dataset(early),
+        _dataset(without_tables(early, seed)),
         num_boost_round=400,
-        valid_sets=[_dataset(late)],
+        valid_sets=[_dataset(without_tables(late, seed))],
         callbacks=[lgb.early_stopping(40, verbose=False)],
     )
     rounds = max(20, int(probe.best_iteration * 1.1))
-    booster = lgb.train(parameters, _dataset(training), num_boost_round=rounds)
+    booster = lgb.train(parameters, _dataset(without_tables(training, seed)), num_boost_round=rounds)
     content = booster.model_to_string().encode()
     scores = np.asarray(booster.predict(test.features.astype(np.float64), num_threads=1), dtype=np.float64)
     intervals = metrics.bootstrap(test.labels, scores, test.accounts, seed)
@@ -178,11 +181,32 @@ def train(data: TrainingSet, split: Split, *, seed: int, version: str, data_desc
         },
         "metrics": {name: interval.value for name, interval in intervals.items()},
         "intervals": {name: [interval.low, interval.high] for name, interval in intervals.items()},
-        "at_review": metrics.at_threshold(test.labels, scores >= 0.45, test.amounts)._asdict(),
-        "at_decline": metrics.at_threshold(test.labels, scores >= 0.9, test.amounts)._asdict(),
+        "at_review": metrics.at_threshold(test.labels, scores >= DEFAULT_REVIEW, test.amounts)._asdict(),
+        "at_decline": metrics.at_threshold(test.labels, scores >= DEFAULT_DECLINE, test.amounts)._asdict(),
         "importance": {spec.NAMES[i]: round(float(importance[i]), 1) for i in top},
     }
     return Trained(content, str(card["digest"]), card)
+
+
+def without_tables(data: TrainingSet, seed: int) -> TrainingSet:
+    """The rows, and a share of them once more as they would look without reference tables.
+
+    A worker may run before the first table is published, or when one can't be loaded. A model that never saw that would be sent
+    down arbitrary branches by the missing values.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    chosen = np.flatnonzero(rng.random(len(data.labels)) < MISSING_TABLES_SHARE)
+    copies = data.features[chosen].copy()
+    for kind, first in FIRST_COLUMN.items():
+        column = spec.index(first)
+        copies[:, column : column + COLUMNS[kind]] = np.nan
+    return TrainingSet(
+        features=np.concatenate([data.features, copies]),
+        labels=np.concatenate([data.labels, data.labels[chosen]]),
+        times=np.concatenate([data.times, data.times[chosen]]),
+        amounts=np.concatenate([data.amounts, data.amounts[chosen]]),
+        accounts=np.concatenate([data.accounts, data.accounts[chosen]]),
+    )
 
 
 def _parameters(seed: int) -> dict[str, object]:

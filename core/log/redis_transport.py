@@ -226,7 +226,7 @@ class _Exchange:
 
 
 class _Transaction(_Exchange):
-    """An exchange between MULTI and EXEC. A command's error, at queueing or at running, stays its own."""
+    """An exchange between MULTI and EXEC: a command refused at queueing stops all; one that fails in EXEC, itself."""
 
     def __init__(self, pool: ConnectionPool, packed: Sequence[bytes]) -> None:
         super().__init__(pool, [_MULTI, *packed, _EXEC])
@@ -235,9 +235,11 @@ class _Transaction(_Exchange):
         begun, *queued, ran = super().replies()
         if isinstance(begun, RedisError):
             ran = begun
-        if not isinstance(ran, list):
-            return [reply if isinstance(reply, ResponseError) else ran for reply in queued]
-        return ran
+        if isinstance(ran, list):
+            return ran
+        # Nothing ran: a command refused at queueing says why better than EXEC does.
+        refused = next((reply for reply in queued if isinstance(reply, ResponseError)), ran)
+        return [reply if isinstance(reply, ResponseError) else refused for reply in queued]
 
 
 _STALE_MAP = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException)
@@ -251,6 +253,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ("NOREPLICAS", "too few replicas are connected (min-replicas-to-write)"),
     ("LOADING", "it is still loading its data: try again shortly"),
     ("BUSY", "a script keeps it busy: try again shortly"),
+    ("TRYAGAIN", "the cluster is moving these keys between nodes: try again when it has"),
     ("CLUSTERDOWN", "the cluster does not serve all slots: check CLUSTER INFO"),
     ("MASTERDOWN", "a replica without its primary: try again after the failover"),
     ("NOPERM", "the user may not do this: grant the role's ACL rights"),
@@ -273,7 +276,12 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
         text = f"LOADING {text}"
     elif isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return Lost(f"{where}: {text or type(error).__name__}")
-    kinds: dict[type, str] = {OutOfMemoryError: "OOM", ReadOnlyError: "READONLY", NoPermissionError: "NOPERM"}
+    kinds: dict[type, str] = {
+        TryAgainError: "TRYAGAIN",
+        OutOfMemoryError: "OOM",
+        ReadOnlyError: "READONLY",
+        NoPermissionError: "NOPERM",
+    }
     text = f"{kinds.get(type(error), '')} {text}".strip()
     for word, remedy in _REMEDIES:
         if word in text:
