@@ -80,6 +80,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "snapshot_interval_s": (1.0, 86_400.0),
     "unavailable_timeout_s": (0.0, 86_400.0),
 }
+_SECRET = ("redis_password", "kafka")
+"""Never repeated in a message: `kafka` may hold sasl.password."""
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -115,7 +117,8 @@ def load(
         try:
             values[name] = msgspec.convert(values[name], type=kind, strict=False)
         except msgspec.ValidationError as error:
-            raise BadInput(f"{origin[name]}: {name} = {values[name]!r} can't be used: {error}") from None
+            shown = "…" if name in _SECRET else repr(values[name])
+            raise BadInput(f"{origin[name]}: {name} = {shown} can't be used: {error}") from None
     settings = Settings(**values)
     _check(settings, origin)
     return settings

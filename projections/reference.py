@@ -12,7 +12,8 @@ The delay is there because the frauds of the last days are not known yet: withou
 al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.3 kB a merchant or device; no per-transaction state except the
 hashes of transactions with a fraud verdict, for as long as they count.
 
-A verdict counts only if it names its merchant or device, and once per transaction however many sources confirm it.
+A verdict counts only if it names its merchant or device, and once per account's transaction however many sources confirm it. Verdicts
+may name transactions that were never counted (from before the first one taken in); a share is therefore cut at 1.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class ReferenceBuilder:
             return
         day = event.occurred_at // DAY_MS
         transaction, merchant, device = (
-            int(h) for h in hash_strings([event.transaction_id, event.merchant_id, event.device_id])
+            int(h) for h in hash_strings([f"{event.account_id}\x1e{event.transaction_id}", event.merchant_id, event.device_id])
         )
         if transaction in self._verdicts:
             return
@@ -138,7 +139,7 @@ class ReferenceBuilder:
                 fraud = entity.window(entity.fraud, end - width + 1, end)
                 values[:, column] = count
                 with np.errstate(invalid="ignore", divide="ignore"):
-                    values[:, 3 + column] = np.where(count > 0, fraud / count, np.nan)
+                    values[:, 3 + column] = np.where(count > 0, np.minimum(fraud, count) / count, np.nan)
             values[:, 6] = entity.window(entity.reports, day - 7, day - 1)
         else:
             seen = np.zeros(n, dtype=np.uint64)
