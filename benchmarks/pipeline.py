@@ -1,11 +1,12 @@
 """End-to-end throughput and latency of one worker on the local stack, open loop.
 
-One worker stays up for the whole run. A phase is a producer process at a fixed offered rate for a fixed time; the worker's own counts
-and latency buckets (ingest.stats) at the phase's begin and end give the phase's figures. Messages are stamped when they
-are sent, so latency includes every queue from the producer's on.
+One worker stays up for the whole run. A phase is a producer process at a fixed offered rate for a fixed time; the
+worker's own counts and latency buckets (ingest.stats) at the phase's begin and end give the phase's figures. Messages
+are stamped when they are sent, so latency includes every queue from the producer's on.
 
-A rate is sustained if by the end of the phase at least 97 % of what was offered is decided and the p99 latency of the phase stays
-under a second: the backlog does not grow. Everything (producer, broker, worker, Valkey with fsync always) shares the machine's cores.
+A rate is sustained if by the end of the phase at least 97 % of what was offered is decided and the p99 latency of the
+phase stays under a second: the backlog does not grow. Everything (producer, broker, worker, Valkey with fsync always)
+shares the machine's cores.
 """
 
 from __future__ import annotations
@@ -77,13 +78,15 @@ class Result:
         }
 
     def table(self) -> str:
-        rows = [f"{'offered/s':>10} {'decided/s':>10} {'p50 ms':>9} {'p99 ms':>9} {'p99.9 ms':>9} {'worker CPU':>10}  kept up"]
+        rows = [
+            f"{'offered/s':>10} {'decided/s':>10} {'p50 ms':>9} {'p99 ms':>9} {'p99.9 ms':>9} {'worker CPU':>10}  kept up"
+        ]
         for p in [*([self.latency] if self.latency else []), *self.phases]:
-            rows.append(
-                f"{p.offered:>10,.0f} {p.decided_per_s:>10,.0f} {p.latency_p50_ms:>9.2f} {p.latency_p99_ms:>9.2f}"
-                f" {p.latency_p999_ms:>9.2f} {p.worker_cpu_share:>10.0%}  {'yes' if p.sustained else 'no'}"
-            )
-        rows += ["", f"sustained: {self.sustained_tps:,.0f} transactions/s end to end, one worker; limited by {limited_by(self)}"]
+            numbers = (p.offered, p.decided_per_s, p.latency_p50_ms, p.latency_p99_ms, p.latency_p999_ms)
+            cells = [f"{n:>10,.0f}" if i < 2 else f"{n:>10.2f}" for i, n in enumerate(numbers)]
+            rows.append(" ".join([*cells, f"{p.worker_cpu_share:>10.0%}", f"{'yes' if p.sustained else 'no':>10}"]))
+        rows.append(f"\nsustained: {self.sustained_tps:,.0f} transactions/s end to end, one worker")
+        rows.append(f"limited by {limited_by(self)}")
         return "\n".join(rows)
 
 
@@ -145,7 +148,18 @@ class _Bench:
         before = self._settled(0)
         producer = Service(
             f"producer-{self._seed}",
-            ["produce", "--transactions", str(count), "--accounts", "20000", "--rate", str(rate), "--now", "--seed", str(self._seed)],
+            [
+                "produce",
+                "--transactions",
+                str(count),
+                "--accounts",
+                "20000",
+                "--rate",
+                str(rate),
+                "--now",
+                "--seed",
+                str(self._seed),
+            ],
             self.settings,
             self.directory,
         )

@@ -1,7 +1,7 @@
 """`sentinel`: the command line. Errors a user can mend are one line on stderr and an exit code, never a traceback.
 
-Exit codes: 0 done · 1 a check did not hold · 2 bad input or configuration · 3 stored bytes are corrupt · 4 a server can't be
-reached · 5 somebody else wrote first · 130 interrupted.
+Exit codes: 0 done · 1 a check did not hold · 2 bad input or configuration · 3 stored bytes are corrupt · 4 a server
+can't be reached · 5 somebody else wrote first · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.errors import SentinelError
 
 app = typer.Typer(
     name="sentinel",
-    help="Real-time payment-fraud detection whose every decision can be replayed, bit for bit, from an append-only log.",
+    help="Real-time payment-fraud detection; every decision can be replayed, bit for bit, from an append-only log.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

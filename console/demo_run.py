@@ -1,7 +1,8 @@
 """The demo: the local stack, a stream with known fraud, a worker, a live view, and then the proof.
 
-Phases: stack up → worker owns all partitions → produce while deciding → everything produced is accounted for → worker stopped → log
-replayed and compared → decisions compared with the known labels → stack down. Any failure, and Ctrl-C, unwinds what was started.
+Phases: stack up → worker owns all partitions → produce while deciding → everything produced is accounted for → worker
+stopped → log replayed and compared → decisions compared with the known labels → stack down. Any failure, and Ctrl-C,
+unwinds what was started.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ from ingest import kafka_client
 from ingest.producers.kafka import publish
 from ingest.producers.source import Record, Source
 
-MALFORMED = (b"not json", b'{"amount": "12"}', b"\xff\xfe", b'{"transaction_id":"x","account_id":"x","amount":-1,"occurred_at":1767600000000}')
+MALFORMED = (
+    b"not json",
+    b'{"amount": "12"}',
+    b"\xff\xfe",
+    b'{"transaction_id":"x","account_id":"x","amount":-1,"occurred_at":1767600000000}',
+)
 START_SECONDS_MAX = 90.0
 STALLED_SECONDS_MAX = 30.0
 REFRESH_S = 0.25
@@ -69,7 +75,9 @@ class DemoResult:
         return accounted and self.identical == self.decisions and not differences and self.decisions > 0
 
 
-def run(source: Source, settings: Settings, *, rate: float | None, malformed: bool, jobs: int, quiet: bool) -> DemoResult:
+def run(
+    source: Source, settings: Settings, *, rate: float | None, malformed: bool, jobs: int, quiet: bool
+) -> DemoResult:
     """Run the demo on its own stack in a temporary folder. Raises SentinelError; leaves nothing running."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-demo-")))
@@ -89,7 +97,9 @@ def run(source: Source, settings: Settings, *, rate: float | None, malformed: bo
         worker = stack.enter_context(Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory))
         view = View(source.total)
         live = stack.enter_context(
-            Live(view, console=Console(stderr=True), refresh_per_second=4, transient=False) if not quiet else ExitStack()
+            Live(view, console=Console(stderr=True), refresh_per_second=4, transient=False)
+            if not quiet
+            else ExitStack()
         )
         del live
         view.stage = "waiting for the worker to get its partitions"
@@ -142,7 +152,7 @@ def _produce_and_watch(
             bad = _send_malformed(s) if malformed else 0
             outcome["produced"] = report.sent["transactions"] + bad
             outcome["feedback"] = report.sent["feedback"]
-        except BaseException as error:  # handed to the main thread, which raises it
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             outcome["error"] = error
 
     thread = threading.Thread(target=produce, name="produce", daemon=True)
@@ -168,7 +178,9 @@ def _produce_and_watch(
             if transactions != last_count:
                 last_count, last_change = transactions, time.monotonic()
             elif time.monotonic() - last_change > STALLED_SECONDS_MAX:
-                raise Unavailable(f"nothing was decided for {STALLED_SECONDS_MAX:.0f} s; the worker's log: {worker.log_path}")
+                raise Unavailable(
+                    f"nothing was decided for {STALLED_SECONDS_MAX:.0f} s; the worker's log: {worker.log_path}"
+                )
             time.sleep(REFRESH_S)
     finally:
         stopping.set()
@@ -222,7 +234,8 @@ def summary(result: DemoResult) -> str:
     mark = "all accounted for" if result.transactions + result.rejects == result.produced else "NOT all accounted for"
     return "\n".join(
         [
-            f"{result.produced:,} messages produced = {result.transactions:,} decided + {result.rejects:,} rejected ({mark})",
+            f"{result.produced:,} messages produced = {result.transactions:,} decided"
+            f" + {result.rejects:,} rejected ({mark})",
             f"{result.decisions:,} decisions, {result.identical:,} identical on replay",
             f"fraud: {result.evaluation.frauds:,} of {result.evaluation.decided:,} transactions;"
             f" precision {e.precision:.3f}, recall {e.recall:.3f}, value detected {e.value_detection_rate:.3f},"

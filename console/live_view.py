@@ -1,4 +1,6 @@
-"""The demo's live terminal view: rate, latency, decisions, rejects and the newest alerts. Renders only; knows no server."""
+"""The demo's live terminal view: rate, latency, decisions, rejects and the newest alerts. Renders only; knows no
+server.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ class Service:
         self._environment = {
             **os.environ,
             **{environment_name(field): str(getattr(settings, field)) for field in _FORWARDED},
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+            ),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -120,4 +122,6 @@ def wait_for_partitions(service: Service, stats_file: Path, partitions: int, sec
         if stats is not None and len(stats["partitions"]) == partitions:
             return
         time.sleep(0.05)
-    raise Unavailable(f"{service.name} did not get its {partitions} partitions within {seconds:.0f} s; log: {service.log_path}")
+    raise Unavailable(
+        f"{service.name} did not get its {partitions} partitions within {seconds:.0f} s; log: {service.log_path}"
+    )

@@ -1,4 +1,6 @@
-"""Where the pieces are put together: settings → log, resolver. Every command starts here; tests call the same functions."""
+"""Where the pieces are put together: settings → log, resolver. Every command starts here; tests call the same
+functions.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def open_log(s: Settings) -> EventLog:
 
 
 def load_scorer(content: bytes, version: str, digest: str) -> Scorer:
-    """A model artifact as a scorer. Raises Corrupt if its SHA-256 differs, BadInput if its columns are not the feature spec's."""
+    """A model artifact as a scorer. Raises Corrupt if its SHA-256 differs, BadInput if its columns are not the feature
+    spec's.
+    """
     scorer = ForestScorer.load(content, version=version, spec=spec.SPEC_VERSION, expected_digest=digest)
     if tuple(scorer.feature_names) != spec.NAMES:
         raise BadInput(f"model {version} does not read feature spec {spec.SPEC_VERSION}: its columns have other names")

@@ -32,9 +32,9 @@ _transaction = msgspec.json.Decoder(TransactionReceived)
 _score = msgspec.json.Decoder(TransactionScored)
 _alert = msgspec.json.Decoder(AlertRaised)
 _reject = msgspec.json.Decoder(TransactionRejected)
-_account = msgspec.json.Decoder(AccountEvent)
+_account: msgspec.json.Decoder[AccountEvent] = msgspec.json.Decoder(AccountEvent)
 _seal = msgspec.json.Decoder(Seal)
-_control = msgspec.json.Decoder(Control)
+_control: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
 
 
 def encode_transaction(transaction: Transaction, recorded_at: int) -> bytes:

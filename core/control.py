@@ -1,7 +1,7 @@
 """The control stream folded: what was deployed, set, listed and published at control position c. Pure.
 
-`ControlState` is the fold; `Context` is its resolved form, with the model and reference tables loaded, which the pipeline decides
-under. Every score records c, so a replay resolves the same context again.
+`ControlState` is the fold; `Context` is its resolved form, with the model and reference tables loaded, which the
+pipeline decides under. Every score records c, so a replay resolves the same context again.
 """
 
 from __future__ import annotations
@@ -187,8 +187,6 @@ class Resolver:
 def _bound(cache: dict[str, object] | dict[str, Scorer] | dict[str, ReferenceTable], size: int) -> None:
     while len(cache) >= size:
         del cache[next(iter(cache))]
-
-
 
 
 def fold(entries: Sequence[tuple[int, events.Control]], state: ControlState | None = None) -> ControlState:

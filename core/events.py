@@ -73,7 +73,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     attributes: dict[str, float | str] = {}
 
 
-class TransactionReceived(Event, tag="transaction.v1", tag_field="type", kw_only=True):
+class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=True, kw_only=True):
     """A transaction as the log holds it: `Transaction`'s fields, and when the log took it."""
 
     recorded_at: int
@@ -92,7 +92,7 @@ class TransactionReceived(Event, tag="transaction.v1", tag_field="type", kw_only
     attributes: dict[str, float | str] = {}
 
 
-class TransactionScored(Event, tag="score.v1", tag_field="type", kw_only=True):
+class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
     """One decision, and all that determines it (I2): the entry's ID is t; `f` and `c` are recorded here.
 
     features: little-endian float32 vector in the order of feature spec `spec` (base64 in JSON).
@@ -114,7 +114,7 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", kw_only=True):
     degraded: str | None = None
 
 
-class AlertRaised(Event, tag="alert.v1", tag_field="type", kw_only=True):
+class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=True):
     """What an analyst sees. Everything in it is decided purely in the pipeline."""
 
     alert_id: str
@@ -131,7 +131,7 @@ class AlertRaised(Event, tag="alert.v1", tag_field="type", kw_only=True):
     degraded: str | None = None
 
 
-class TransactionRejected(Event, tag="reject.v1", tag_field="type", kw_only=True):
+class TransactionRejected(Event, tag="reject.v1", tag_field="type", frozen=True, kw_only=True):
     """A message that could not be accepted, kept whole (I9). ID: `<seal sequence>-<index in batch + 1>`."""
 
     recorded_at: int
@@ -146,7 +146,7 @@ class TransactionRejected(Event, tag="reject.v1", tag_field="type", kw_only=True
 # --- what enters through Kafka `feedback` ---------------------------------------------------------------------
 
 
-class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", kw_only=True):
+class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, kw_only=True):
     """A verdict on one transaction. `amount` is the amount in dispute, 0 where the source has none."""
 
     account_id: str
@@ -164,7 +164,7 @@ class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", kw_only=True)
     recorded_at: int = 0
 
 
-class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", kw_only=True):
+class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     occurred_at: int
     actor: str
@@ -173,7 +173,7 @@ class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", kw_only=
     recorded_at: int = 0
 
 
-class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", kw_only=True):
+class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     occurred_at: int
     actor: str
@@ -182,7 +182,7 @@ class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", kw_o
     recorded_at: int = 0
 
 
-class CaseOpened(Event, tag="case_opened.v1", tag_field="type", kw_only=True):
+class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     case_id: str
     occurred_at: int
@@ -191,7 +191,7 @@ class CaseOpened(Event, tag="case_opened.v1", tag_field="type", kw_only=True):
     recorded_at: int = 0
 
 
-class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", kw_only=True):
+class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     case_id: str
     occurred_at: int
@@ -200,7 +200,7 @@ class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", kw_only=True
     recorded_at: int = 0
 
 
-class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", kw_only=True):
+class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     case_id: str
     occurred_at: int
@@ -210,7 +210,7 @@ class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", kw_only=True
     recorded_at: int = 0
 
 
-class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", kw_only=True):
+class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     action: str
     occurred_at: int
@@ -219,7 +219,7 @@ class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", kw_onl
     recorded_at: int = 0
 
 
-class ActionFailed(Event, tag="action_failed.v1", tag_field="type", kw_only=True):
+class ActionFailed(Event, tag="action_failed.v1", tag_field="type", frozen=True, kw_only=True):
     account_id: str
     action: str
     occurred_at: int
@@ -241,7 +241,7 @@ AccountEvent = (
 )
 
 
-class Seal(Event, tag="seal.v1", tag_field="type", kw_only=True):
+class Seal(Event, tag="seal.v1", tag_field="type", frozen=True, kw_only=True):
     """One per appended batch (I8): where the partition stands, and the digest that chains it. ID: `<sequence>-1`.
 
     transactions, feedback: the last source position consumed, accepted or rejected. control: the position that
@@ -261,7 +261,7 @@ class Seal(Event, tag="seal.v1", tag_field="type", kw_only=True):
 # --- the control stream: everything about the system ------------------------------------------------------------
 
 
-class ControlEvent(Event):
+class ControlEvent(Event, frozen=True, kw_only=True):
     """Base of control events. `occurred_at` is when the actor acted."""
 
     occurred_at: int
@@ -270,7 +270,9 @@ class ControlEvent(Event):
     causation_id: str = ""
 
 
-class SourceGenerationStarted(ControlEvent, tag="source_generation_started.v1", tag_field="type", kw_only=True):
+class SourceGenerationStarted(
+    ControlEvent, tag="source_generation_started.v1", tag_field="type", frozen=True, kw_only=True
+):
     """A source topic was first seen, or was recreated: offsets start again. `topic_id` is Kafka's UUID."""
 
     topic: Literal["transactions", "feedback"]
@@ -280,7 +282,7 @@ class SourceGenerationStarted(ControlEvent, tag="source_generation_started.v1", 
     partitions: int
 
 
-class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", kw_only=True):
+class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", frozen=True, kw_only=True):
     """An artifact entered the store. `digest` is its SHA-256 (hex); `spec` the feature spec it reads."""
 
     name: str
@@ -291,7 +293,7 @@ class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type",
     parent: str = ""
 
 
-class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", kw_only=True):
+class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", frozen=True, kw_only=True):
     """From here on `alias` (champion, challenger, shadow) is this model."""
 
     name: str
@@ -300,28 +302,28 @@ class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", kw_
     alias: str = "champion"
 
 
-class ModelRolledBack(ControlEvent, tag="model_rolled_back.v1", tag_field="type", kw_only=True):
+class ModelRolledBack(ControlEvent, tag="model_rolled_back.v1", tag_field="type", frozen=True, kw_only=True):
     name: str
     version: str
     digest: str
     alias: str = "champion"
 
 
-class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", kw_only=True):
+class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", frozen=True, kw_only=True):
     """Probabilities from which a transaction is reviewed and declined; 0 < review ≤ decline ≤ 1."""
 
     review: float
     decline: float
 
 
-class RulesChanged(ControlEvent, tag="rules_changed.v1", tag_field="type", kw_only=True):
+class RulesChanged(ControlEvent, tag="rules_changed.v1", tag_field="type", frozen=True, kw_only=True):
     """Parameters of the rules by name (`core.rules.PARAMETERS`) and the codes that are switched off."""
 
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()
 
 
-class ListChanged(ControlEvent, tag="list_changed.v1", tag_field="type", kw_only=True):
+class ListChanged(ControlEvent, tag="list_changed.v1", tag_field="type", frozen=True, kw_only=True):
     """Adds to and removes from the list of one kind and effect."""
 
     kind: ListKind
@@ -330,7 +332,7 @@ class ListChanged(ControlEvent, tag="list_changed.v1", tag_field="type", kw_only
     remove: tuple[str, ...] = ()
 
 
-class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="type", kw_only=True):
+class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="type", frozen=True, kw_only=True):
     """An immutable reference table (core.features.reference). `as_of` is event time, epoch ms; digest SHA-256."""
 
     kind: Literal["merchant", "device"]
@@ -339,7 +341,7 @@ class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="
     rows: int
 
 
-class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", kw_only=True):
+class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", frozen=True, kw_only=True):
     feature: str
     statistic: str
     magnitude: float
@@ -348,18 +350,18 @@ class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", kw_
     window_end: int
 
 
-class DriftCleared(ControlEvent, tag="drift_cleared.v1", tag_field="type", kw_only=True):
+class DriftCleared(ControlEvent, tag="drift_cleared.v1", tag_field="type", frozen=True, kw_only=True):
     feature: str
 
 
-class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type", kw_only=True):
+class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type", frozen=True, kw_only=True):
     partition: int
     first_sequence: int
     last_sequence: int
     digest: str
 
 
-class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", kw_only=True):
+class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=True, kw_only=True):
     partition: int
     up_to_sequence: int
 

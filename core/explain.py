@@ -29,7 +29,9 @@ def alert(
     decision: int,
     severity: int,
 ) -> AlertRaised:
-    """The alert of one decision. `row` (WIDTH,) float32 as logged, `hits` by rules.RULES, indices into policy's tables."""
+    """The alert of one decision. `row` (WIDTH,) float32 as logged, `hits` by rules.RULES, indices into policy's
+    tables.
+    """
     codes = rules.codes_of(hits)
     if context.scorer is not None and probability >= context.review:
         codes = (rules.MODEL_CODE, *codes)
@@ -69,7 +71,7 @@ def _model_reasons(scorer: Scorer, row: NDArray[np.float32]) -> list[str]:
     """The features with the largest shares towards fraud and words to say so; [] if the model can't tell."""
     try:
         _, shares = scorer.contributions(row)
-    except Exception:  # I9: whatever a model does, the stream goes on; the alert is raised without its reasons
+    except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the alert is raised without its reasons
         return []
     order = np.argsort(-shares, kind="stable")
     return [spec.NAMES[c] for c in order if shares[c] > 0.0 and spec.FEATURES[c].phrase][:_MODEL_REASONS_MAX]

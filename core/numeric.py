@@ -6,7 +6,6 @@ The C library's exp and log differ in the last bit between machines, so nothing 
 from __future__ import annotations
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from core.jit import njit
@@ -48,10 +47,11 @@ def exp2(x: float) -> float:
         return np.inf
     whole = int(np.floor(x + 0.5))
     y = (x - whole) * _LN2
-    total = _INVERSE_FACTORIALS[13]
+    total: float = _INVERSE_FACTORIALS[13]
     for k in range(12, -1, -1):
         total = total * y + _INVERSE_FACTORIALS[k]
-    return total * _POWERS[whole + 1022]
+    scaled: float = total * _POWERS[whole + 1022]
+    return scaled
 
 
 @njit
@@ -95,7 +95,8 @@ def _hash_fields(buffer: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
 def hash_strings(strings: list[str]) -> NDArray[np.uint64]:
     """64-bit FNV-1a (Fowler, Noll, Vo) with a final mix: n strings → uint64 (n,); "" → 0, nothing else does.
 
-    The strings must not hold U+001F, which core.validation refuses. The values are part of logged state: they never change.
+    The strings must not hold U+001F, which core.validation refuses. The values are part of logged state: they never
+    change.
     """
     out = np.empty(len(strings), dtype=np.uint64)
     if strings:

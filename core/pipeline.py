@@ -1,14 +1,16 @@
-"""The decision path, the same for live scoring, replay, what-if and training (I4): features → score → rules → decision → alert.
+"""The decision path, the same for live scoring, replay, what-if and training (I4): features → score → rules → decision
+→ alert.
 
-`decide` is a pure function of a context, the partitions' states and their next events; it changes the states and returns the
-entries to append. It takes all of a worker's partitions at once, because scoring 500 rows in one call costs a third of scoring
-twelve times 40. Batch boundaries leave no trace in the result: every step works row by row.
+`decide` is a pure function of a context, the partitions' states and their next events; it changes the states and
+returns the entries to append. It takes all of a worker's partitions at once, because scoring 500 rows in one call costs
+a third of scoring twelve times 40. Batch boundaries leave no trace in the result: every step works row by row.
 
-States of a row: transaction → duplicate (not scored; the caller rejects it) | scored → approve | review | decline (→ alert).
-Failure cases: no model, a model that raises or yields NaN, a reference table that is gone: the row is decided by rules alone, with
-margin and probability 0 and `degraded` saying why.
+States of a row: transaction → duplicate (not scored; the caller rejects it) | scored → approve | review | decline (→
+alert). Failure cases: no model, a model that raises or yields NaN, a reference table that is gone: the row is decided
+by rules alone, with margin and probability 0 and `degraded` saying why.
 
-Cost per transaction (one core, batches of 500): columns 0.6 µs, features 0.4, score 3–4, rules and policy 0.1, encode 1.5.
+Cost per transaction (one core, batches of 500): columns 0.6 µs, features 0.4, score 3–4, rules and policy 0.1, encode
+1.5.
 """
 
 from __future__ import annotations
@@ -56,8 +58,8 @@ class Work:
 class Decided:
     """The result for one Work. Rows are its transactions in order, duplicates left out of all but `duplicates`.
 
-    kept: indices of the scored transactions; duplicates: indices of the others. features float32 (n, WIDTH), margins and
-    probabilities float64 (n,), decisions uint8 (n,) into policy.DECISIONS.
+    kept: indices of the scored transactions; duplicates: indices of the others. features float32 (n, WIDTH), margins
+    and probabilities float64 (n,), decisions uint8 (n,) into policy.DECISIONS.
     """
 
     kept: list[int]
@@ -103,7 +105,9 @@ def _fold(
     features: NDArray[np.float32],
     duplicate: NDArray[np.bool_],
 ) -> None:
-    """Run the kernel over one partition's events; rows start … start+count of `cols`, `features` and `duplicate` are its own."""
+    """Run the kernel over one partition's events; rows start … start+count of `cols`, `features` and `duplicate` are
+    its own.
+    """
     end = start + count
     if not any(run.feedback for run in work.runs):
         slots = work.state.slots((t.account_id for run in work.runs for t in run.transactions), count)
@@ -181,7 +185,7 @@ def _score(context: Context, features: NDArray[np.float32]) -> tuple[NDArray[np.
     try:
         margins = context.scorer.margins(features)
         bad = ~np.isfinite(margins)
-    except Exception:  # I9: whatever a model does, the stream goes on; the score says so
+    except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the score says so
         return np.zeros(n), np.ones(n, dtype=np.bool_)
     if margins.shape != (n,):
         return np.zeros(n), np.ones(n, dtype=np.bool_)
@@ -298,7 +302,15 @@ def _entries(
         )
         if severity >= 0:
             raised = explain.alert(
-                under, partition, positions[i], transactions[i], features[i], hits[i], probabilities[i], decisions[i], severity
+                under,
+                partition,
+                positions[i],
+                transactions[i],
+                features[i],
+                hits[i],
+                probabilities[i],
+                decisions[i],
+                severity,
             )
             alerts.append(Entry(positions[i], encode(raised)))
     return scores, alerts

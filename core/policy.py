@@ -1,12 +1,12 @@
 """Policy: from probability and rule hits to decision, severity and recommended actions. Pure; vectorised.
 
-    decision   decline if a decline rule hits or probability ≥ decline; else review if a review rule hits or
-               probability ≥ review; else approve. An allow-list hit approves, unless a decline rule hits.
-    alert      for every decision but approve.
-    severity   critical: declined, and probability ≥ 0.95, or amount ≥ `amount_high`, or the account is blocked
-               high:     declined otherwise
-               medium:   reviewed, and probability ≥ the middle of review and decline, or two or more review rules
-               low:      reviewed otherwise
+decision   decline if a decline rule hits or probability ≥ decline; else review if a review rule hits or
+           probability ≥ review; else approve. An allow-list hit approves, unless a decline rule hits.
+alert      for every decision but approve.
+severity   critical: declined, and probability ≥ 0.95, or amount ≥ `amount_high`, or the account is blocked
+           high:     declined otherwise
+           medium:   reviewed, and probability ≥ the middle of review and decline, or two or more review rules
+           low:      reviewed otherwise
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def decide(
     decline: float,
     amount_high: float,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. NaN probability counts as below every threshold.
+    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. NaN probability counts as below every
+    threshold.
 
     `amounts` is the feature vector's column, so that severity and the AMOUNT_HIGH rule agree.
     """

@@ -1,7 +1,9 @@
-"""Replay: fold a partition's log again through the live decision path, to rebuild its state or to prove its decisions (I3).
+"""Replay: fold a partition's log again through the live decision path, to rebuild its state or to prove its decisions
+(I3).
 
-The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction, `c` under
-which control position it was decided, `degraded` under which handicap. Nothing is written and no side effect happens (I5).
+The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction, `c`
+under which control position it was decided, `degraded` under which handicap. Nothing is written and no side effect
+happens (I5).
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from core import pipeline
 from core.codec import decode_account_event, decode_alert, decode_control, decode_score, decode_transaction
 from core.control import Context, ControlState, Resolver
 from core.errors import Corrupt
-from core.events import START, AccountEvent, AlertRaised, Control, Position, TransactionReceived, TransactionScored
+from core.events import START, AccountEvent, AlertRaised, Control, Position, TransactionScored
 from core.features import spec
+from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.log.base import Entry, EventLog, Head
 
@@ -27,7 +30,9 @@ CHUNK = 2000
 
 @dataclass(slots=True)
 class Chunk:
-    """Consecutive decisions of one partition as the log holds them, with the feedback that came before each run of them."""
+    """Consecutive decisions of one partition as the log holds them, with the feedback that came before each run of
+    them.
+    """
 
     runs: list[pipeline.Run]
     scores: list[Entry]
@@ -48,7 +53,9 @@ def read_control_events(log: EventLog, after: int = 0, until: int | None = None)
 
 
 class Timeline:
-    """Contexts by control position. Positions that never decrease are cheap; a smaller one folds again from the start."""
+    """Contexts by control position. Positions that never decrease are cheap; a smaller one folds again from the
+    start.
+    """
 
     def __init__(self, events: list[tuple[int, Control]], resolver: Resolver) -> None:
         self._events = events
@@ -67,7 +74,9 @@ class Timeline:
             self._state.apply(*self._events[self._next])
             self._next += 1
         if self._state.position != position:
-            raise Corrupt(f"a score names control position {position}, but the control stream ends at {self._state.position}")
+            raise Corrupt(
+                f"a score names control position {position}, but the control stream ends at {self._state.position}"
+            )
         context = self._resolver.context(self._state, degraded=degraded)
         self._last = (position, degraded, context)
         return context
@@ -97,7 +106,8 @@ class _Feedback:
 
 
 def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[Chunk]:
-    """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't pair.
+    """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't
+    pair.
 
     The last chunk may hold feedback only: what came after the last transaction.
     """
@@ -112,8 +122,8 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
             raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
         decoded = [decode_score(s.payload) for s in scores]
         runs = []
-        for position_text, group in groupby(range(len(entries)), lambda i: decoded[i].feedback_position):
-            rows = list(group)
+        for position_text, group in groupby(enumerate(decoded), lambda row: row[1].feedback_position):
+            rows = [i for i, _ in group]
             position = Position.parse(position_text)
             runs.append(
                 pipeline.Run(
@@ -222,7 +232,7 @@ def _compare(
     result: Verification,
     logged: list[Entry],
     decided: pipeline.Decided,
-    transactions: list[TransactionReceived],
+    transactions: list[TransactionLike],
     logged_alerts: dict[Position, bytes],
 ) -> None:
     result.decisions += len(logged)

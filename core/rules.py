@@ -39,7 +39,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "AMOUNT_VS_AVERAGE",
         "flag",
-        "amount at or above `ratio_high` times the account's 30-day average, and the amount at or above `ratio_amount_min`",
+        "amount at or above `ratio_high` times the account's 30-day average, and at or above `ratio_amount_min`",
         ("amount_to_mean_30d",),
     ),
     Rule("VELOCITY_10M", "review", "at least `velocity_10m` transactions in 10 minutes before", ("count_10m",)),
@@ -68,7 +68,12 @@ RULES: tuple[Rule, ...] = (
         "merchant new to the account and amount at or above `new_merchant_ratio` times its average",
         ("merchant_is_new", "amount_to_mean_30d"),
     ),
-    Rule("NEW_DEVICE_AND_COUNTRY", "flag", "device and country both new to the account", ("device_is_new", "country_is_new")),
+    Rule(
+        "NEW_DEVICE_AND_COUNTRY",
+        "flag",
+        "device and country both new to the account",
+        ("device_is_new", "country_is_new"),
+    ),
     Rule(
         "RECENT_FRAUD",
         "flag",
@@ -103,10 +108,14 @@ PARAMETERS: dict[str, float] = {
     "merchant_risk": 0.25,
     "merchant_count": 5.0,
 }
-"""Default parameters. Amounts in currency units, travel in km and km/h, shares in [0, 1], counts before this transaction."""
+"""Default parameters. Amounts in currency units, travel in km and km/h, shares in [0, 1], counts before this
+transaction.
+"""
 
 _PARAMETER = {name: i for i, name in enumerate(PARAMETERS)}
-LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT = (1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW"))
+LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT = (
+    1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW")
+)
 
 _f = spec.index
 _AMOUNT, _RATIO, _COUNT_10M, _COUNT_24H, _MEAN_10M = (
@@ -125,7 +134,8 @@ _NMR, _RFD, _MR, _MC = _P["new_merchant_ratio"], _P["recent_fraud_days"], _P["me
 
 
 def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
-    """The parameters in the kernel's order, defaults overridden by `changes`. Raises BadInput for an unknown name or NaN.
+    """The parameters in the kernel's order, defaults overridden by `changes`. Raises BadInput for an unknown name or
+    NaN.
 
     Rounded to float32 as the features are, so that "at or above 99.99" holds for an amount of 99.99.
     """

@@ -57,7 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_prefix: str = "ss"
 
     fraud_threshold: float = 0.8
-    """Decline threshold written at the log's first start; later changes are control events. Review starts at half of it."""
+    """Decline threshold written at the log's first start; later changes are control events. Review starts at half of
+    it.
+    """
     batch_size: int = 1_000
     linger_ms: int = 5
     snapshot_directory: str = ".sentinel/snapshots"
@@ -90,9 +92,7 @@ def environment_name(field: str) -> str:
     return _PLAIN_NAMES.get(field, f"SENTINEL_{field.upper()}")
 
 
-def load(
-    environ: Mapping[str, str], path: Path | None = None, overrides: Mapping[str, Any] | None = None
-) -> Settings:
+def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings from a TOML file (`path`, or `sentinel.toml` here if there is one), the environment and `overrides`.
 
     Raises BadInput, in one line that names the setting and where it came from.
@@ -110,14 +110,14 @@ def load(
     for name, value in (overrides or {}).items():
         if value is not None:
             values[name], origin[name] = value, f"--{name.replace('_', '-')}"
-    for name in values:
+    for name, value in list(values.items()):
         if name not in Settings.__struct_fields__:
             raise BadInput(f"{origin[name]}: unknown setting {name!r}")
         kind = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
         try:
-            values[name] = msgspec.convert(values[name], type=kind, strict=False)
+            values[name] = msgspec.convert(value, type=kind, strict=False)
         except msgspec.ValidationError as error:
-            shown = "…" if name in _SECRET else repr(values[name])
+            shown = "…" if name in _SECRET else repr(value)
             raise BadInput(f"{origin[name]}: {name} = {shown} can't be used: {error}") from None
     settings = Settings(**values)
     _check(settings, origin)

@@ -1,7 +1,7 @@
 """The strict edge: the bytes of a Kafka message → an event, or a `BadInput` with a stable reason code (I9). Pure.
 
-Reason codes are part of the public interface (docs/bad-input.md): they are counted, stored and searched for; a code never changes
-its meaning. Cost: 0.5 µs a transaction.
+Reason codes are part of the public interface (docs/bad-input.md): they are counted, stored and searched for; a code
+never changes its meaning. Cost: 0.5 µs a transaction.
 """
 
 from __future__ import annotations
@@ -48,14 +48,16 @@ REASONS: dict[str, str] = {
 }
 
 _transaction = msgspec.json.Decoder(Transaction)
-_feedback = msgspec.json.Decoder(AccountEvent)
+_feedback: msgspec.json.Decoder[AccountEvent] = msgspec.json.Decoder(AccountEvent)
 _FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(kind.__struct_fields__) | {"type"} for kind in AccountEvent.__args__
 }
 
 
 def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -> Transaction:
-    """A `transactions` message. `timestamp` is Kafka's, epoch ms, ≤ 0 if it has none. Raises BadInput with a reason code."""
+    """A `transactions` message. `timestamp` is Kafka's, epoch ms, ≤ 0 if it has none. Raises BadInput with a reason
+    code.
+    """
     if value is None or len(value) > VALUE_BYTES_MAX:
         _refuse_size(value)
     try:
@@ -159,7 +161,9 @@ def _refuse_number(amount: float, occurred_at: int, timestamp: int) -> NoReturn:
         raise BadInput(f"the amount {amount} is above {AMOUNT_MAX:.0e}", reason="absurd_amount")
     if not TIME_MIN_MS <= occurred_at < TIME_MAX_MS:
         raise BadInput(f"occurred_at {occurred_at} lies outside 2000 … 2100", reason="absurd_time")
-    raise BadInput(f"occurred_at {occurred_at} lies more than a day after the message's {timestamp}", reason="future_time")
+    raise BadInput(
+        f"occurred_at {occurred_at} lies more than a day after the message's {timestamp}", reason="future_time"
+    )
 
 
 def _check_strings(event: msgspec.Struct) -> None:

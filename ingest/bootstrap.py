@@ -1,6 +1,7 @@
 """What must stand in the control stream before the first decision: source generations, a model, thresholds.
 
-Every start runs this; each step appends only what is missing, conditionally, so any number of workers may start at once.
+Every start runs this; each step appends only what is missing, conditionally, so any number of workers may start at
+once.
 """
 
 from __future__ import annotations
@@ -103,9 +104,7 @@ def _first_start(log: EventLog, settings: Settings, now: int) -> list[Control]:
             digest=digest,
             spec=int(card["spec"]),
         ),
-        ModelDeployed(
-            occurred_at=now, actor=ACTOR, reason="first start", name=name, version=version, digest=digest
-        ),
+        ModelDeployed(occurred_at=now, actor=ACTOR, reason="first start", name=name, version=version, digest=digest),
         ThresholdsChanged(
             occurred_at=now, actor=ACTOR, reason="first start: fraud_threshold", review=threshold / 2, decline=threshold
         ),

@@ -1,12 +1,13 @@
 """One partition's intake: transactions and feedback as they come from Kafka, merged by message time. No I/O.
 
-Two topics have no common order, but a decision depends on which feedback came before it. So, as Kafka Streams does for a
-task's inputs, the record with the smaller Kafka timestamp goes first (feedback on a tie), and a side that is empty holds the
-other back until Kafka says that the partition's end was reached. A backlog is therefore decided in the same order however it
-is fetched, by however many workers; at the live end, what has come goes ahead at once. The order taken is recorded in the log
-(each score's `f`), so a replay does not depend on any of this.
+Two topics have no common order, but a decision depends on which feedback came before it. So, as Kafka Streams does for
+a task's inputs, the record with the smaller Kafka timestamp goes first (feedback on a tie), and a side that is empty
+holds the other back until Kafka says that the partition's end was reached. A backlog is therefore decided in the same
+order however it is fetched, by however many workers; at the live end, what has come goes ahead at once. The order taken
+is recorded in the log (each score's `f`), so a replay does not depend on any of this.
 
-States of a side: filling → holds records | empty and behind (holds the other side back) | empty at the end of the partition.
+States of a side: filling → holds records | empty and behind (holds the other side back) | empty at the end of the
+partition.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+TAKE_BYTES_MAX = 4 * 1024 * 1024
+"""Of values in one `take`, give or take one record: a flood of huge bad messages must not make one huge append."""
 
 
 class Message(NamedTuple):
@@ -51,31 +55,35 @@ class Intake:
         self.feedback = Side()
 
     def take(self, limit: int) -> list[Segment]:
-        """Remove and return up to `limit` records in order."""
+        """Remove and return up to `limit` records in order, and not many more than TAKE_BYTES_MAX bytes of values."""
         segments: list[Segment] = []
         current: Segment | None = None
         transactions, feedback = self.transactions.records, self.feedback.records
-        while limit > 0:
+        room = TAKE_BYTES_MAX
+        while limit > 0 and room > 0:
             if not feedback:
                 if not self.feedback.at_end or not transactions:
                     break
-                n = min(limit, len(transactions))
                 if current is None:
                     segments.append(current := Segment())
-                current.transactions += [transactions.popleft() for _ in range(n)]
-                limit -= n
+                while transactions and limit > 0 and room > 0:
+                    record = transactions.popleft()
+                    current.transactions.append(record)
+                    limit -= 1
+                    room -= len(record.value or b"")
                 continue
             if not transactions and not self.transactions.at_end:
                 break
             if transactions and transactions[0].timestamp < feedback[0].timestamp:
                 if current is None:
                     segments.append(current := Segment())
-                current.transactions.append(transactions.popleft())
+                current.transactions.append(record := transactions.popleft())
             else:
                 if current is None or current.transactions:
                     segments.append(current := Segment())
-                current.feedback.append(feedback.popleft())
+                current.feedback.append(record := feedback.popleft())
             limit -= 1
+            room -= len(record.value or b"")
         return segments
 
     @property

@@ -1,9 +1,11 @@
-"""confluent-kafka clients from Settings, and what the topics are. The only module that knows librdkafka's property names."""
+"""confluent-kafka clients from Settings, and what the topics are. The only module that knows librdkafka's property
+names.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -25,7 +27,7 @@ class Topic(NamedTuple):
     partitions: int
 
 
-def common(settings: Settings) -> dict[str, object]:
+def common(settings: Settings) -> dict[str, Any]:
     """Properties that every client shares."""
     return {
         "bootstrap.servers": settings.kafka_servers,
@@ -56,7 +58,7 @@ def feedback_consumer(settings: Settings) -> Consumer:
     return Consumer({**common(settings), **_reader(settings), "group.id": f"{settings.consumer_group}.feedback"})
 
 
-def _reader(settings: Settings) -> dict[str, object]:
+def _reader(settings: Settings) -> dict[str, Any]:
     return {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -90,7 +92,9 @@ def admin(settings: Settings) -> AdminClient:
 
 
 def unreachable(settings: Settings, error: object) -> Unavailable:
-    return Unavailable(f"Kafka at {settings.kafka_servers} can't be reached ({error}); is it running? set KAFKA_SERVERS")
+    return Unavailable(
+        f"Kafka at {settings.kafka_servers} can't be reached ({error}); is it running? set KAFKA_SERVERS"
+    )
 
 
 def describe(settings: Settings, names: list[str]) -> dict[str, Topic | None]:

@@ -1,7 +1,8 @@
 """The worker without Kafka: records straight into any EventLog, through the same intake, pipeline and append.
 
-For training the shipped baseline, for experiments on a file, and as the undisturbed run that the crash tests compare with. Records
-must come in order of time. Reference tables are published at every day boundary of event time, between batches.
+For training the shipped baseline, for experiments on a file, and as the undisturbed run that the crash tests compare
+with. Records must come in order of time. Reference tables are published at every day boundary of event time, between
+batches.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ class OfflineIngest:
     """Feeds records into `log`, which must be empty. `reference` publishes tables at day boundaries."""
 
     def __init__(
-        self, log: EventLog, resolver: Resolver, *, partitions: int = 4, reference: bool = True, start: list[Control] | None = None
+        self,
+        log: EventLog,
+        resolver: Resolver,
+        *,
+        partitions: int = 4,
+        reference: bool = True,
+        start: list[Control] | None = None,
     ) -> None:
         self._log = log
         self._resolver = resolver
@@ -61,7 +68,13 @@ class OfflineIngest:
         self._held = 0
         generations: list[Control] = [
             SourceGenerationStarted(
-                occurred_at=0, actor=ACTOR, topic=role, topic_name=role, generation=1, topic_id="", partitions=partitions
+                occurred_at=0,
+                actor=ACTOR,
+                topic=role,
+                topic_name=role,
+                generation=1,
+                topic_id="",
+                partitions=partitions,
             )
             for role in ("transactions", "feedback")
         ]

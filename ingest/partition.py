@@ -1,7 +1,8 @@
 """One owned partition: its intake, account state and head, and how messages become a batch. No network.
 
-The life of a partition in a worker: loaded (head read, state rebuilt) → taking → in flight (one batch) → taking … → released.
-The state runs ahead of the log by at most the batch in flight; if that batch is refused, the partition is loaded again.
+The life of a partition in a worker: loaded (head read, state rebuilt) → taking → in flight (one batch) → taking … →
+released. The state runs ahead of the log by at most the batch in flight; if that batch is refused, the partition is
+loaded again.
 """
 
 from __future__ import annotations
@@ -101,9 +102,7 @@ class Owned:
         if not segments:
             return None
         work = pipeline.Work(self.partition, self.state, [])
-        pending = Pending(
-            self, work, self.head, [], [], [], [], [], self.transactions_end, self.feedback_end
-        )
+        pending = Pending(self, work, self.head, [], [], [], [], [], self.transactions_end, self.feedback_end)
         for segment in segments:
             self._decode(segment, pending)
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
@@ -190,4 +189,3 @@ def _reject_event(rejected: Rejected, recorded_at: int) -> TransactionRejected:
 def reject_counts(pending: Pending) -> Counter[str]:
     """Rejects of a batch by reason code."""
     return Counter(rejected.reason for rejected in pending.rejects)
-

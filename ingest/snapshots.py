@@ -1,8 +1,9 @@
 """Snapshots of a partition's account state: so that a worker that takes a partition over folds only the log's tail.
 
-A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then `AccountState.to_bytes()`. Written to a
-temporary file, fsynced and renamed. It is trusted only if its checksum holds and the log's seal of that sequence has the same
-digest; anything else is ignored and the state is folded from the log. Deleting snapshots is always safe.
+A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then `AccountState.to_bytes()`.
+Written to a temporary file, fsynced and renamed. It is trusted only if its checksum holds and the log's seal of that
+sequence has the same digest; anything else is ignored and the state is folded from the log. Deleting snapshots is
+always safe.
 """
 
 from __future__ import annotations

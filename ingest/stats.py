@@ -27,8 +27,8 @@ RECENT_MS = 600_000.0
 
 
 class Stats:
-    """Counts since start. Latency is from the message's Kafka timestamp (from receipt, for messages that are older than ten
-    minutes, as a dataset's are) to the return of the durable append."""
+    """Counts since start. Latency is from the message's Kafka timestamp (from receipt, for messages that are older than
+    ten minutes, as a dataset's are) to the return of the durable append."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path

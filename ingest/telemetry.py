@@ -1,4 +1,6 @@
-"""Logs and metrics of the running processes: structlog with constant dotted event names, Prometheus counters, a latency histogram."""
+"""Logs and metrics of the running processes: structlog with constant dotted event names, Prometheus counters, a latency
+histogram.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The ingest worker: Kafka in, decisions in the log, alerts out. Wires the pure pieces to the servers; decides nothing itself.
+"""The ingest worker: Kafka in, decisions in the log, alerts out. Wires the pure pieces to the servers; decides nothing
+itself.
 
 One iteration, in this order (the order is what makes it exactly once):
  1. poll        fetch from both topics into the owned partitions' intakes; rebalances happen here
@@ -11,11 +12,12 @@ One iteration, in this order (the order is what makes it exactly once):
  5. append      dead letters are produced and flushed, then one conditional append per partition, all in one round trip,
                 on a second thread: the server syncs its disk while this thread polls and decides the next batch
 
-Kafka's committed offsets are for display only. On assignment a partition is read from the log's own position; whatever a crash
-leaves behind is read and decided again, to the same bits. A worker that lost a partition without knowing it can't harm: its next
-append is refused (I1).
+Kafka's committed offsets are for display only. On assignment a partition is read from the log's own position; whatever
+a crash leaves behind is read and decided again, to the same bits. A worker that lost a partition without knowing it
+can't harm: its next append is refused (I1).
 
-Cost per transaction at 1,000 a batch: fetch 1.5 µs, decode 1, decide 6, encode 1.5, seal 1, append 5 (mostly on the other thread).
+Cost per transaction at 1,000 a batch: fetch 1.5 µs, decode 1, decide 6, encode 1.5, seal 1, append 5 (mostly on the
+other thread).
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class InFlight:
 
 
 class Worker:
-    """One consumer-group member. `run` returns when asked to stop, or when `drain` found every owned partition at its end."""
+    """One consumer-group member. `run` returns when asked to stop, or when `drain` found every owned partition at its
+    end.
+    """
 
     def __init__(
         self,
@@ -148,21 +152,23 @@ class Worker:
         return sum(len(o.intake.transactions.records) for o in self._owned.values()) >= self._settings.batch_size
 
     def _sort(self, messages: list[KafkaMessage], topic: str) -> None:
-        """Put fetched messages into their partition's intake. Raises Unavailable or Corrupt for errors that won't pass."""
+        """Put fetched messages into their partition's intake. Raises Unavailable or Corrupt for errors that won't
+        pass.
+        """
         is_feedback = topic == self._settings.feedback_topic
         now = time.time() * 1000.0
         for m in messages:
-            partition = m.partition()
+            partition, offset = m.partition(), m.offset()
             error = m.error()
             if error is not None:
                 self._consume_error(error, topic, partition, is_feedback)
                 continue
-            owned = self._owned.get(partition)
-            if owned is None:
+            owned = self._owned.get(partition) if partition is not None else None
+            if owned is None or offset is None:
                 continue
             side = owned.intake.feedback if is_feedback else owned.intake.transactions
             side.at_end = False
-            side.records.append(Message(m.offset(), m.timestamp()[1], m.key(), m.value(), now))
+            side.records.append(Message(offset, m.timestamp()[1], m.key(), m.value(), now))
 
     def _consume_error(self, error: KafkaError, topic: str, partition: int | None, is_feedback: bool) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
@@ -248,11 +254,14 @@ class Worker:
             return
         outcomes = flight.future.result()
         deadline = time.monotonic() + self._settings.unavailable_timeout_s
-        for pending, outcome in zip(flight.pendings, outcomes, strict=True):
+        for pending, first in zip(flight.pendings, outcomes, strict=True):
+            outcome = first
             while isinstance(outcome, Unavailable):
                 if self._stopping or time.monotonic() > deadline:
                     raise outcome
-                self._logger.warning("ingest.log_unavailable", partition=pending.partition.partition, error=str(outcome))
+                self._logger.warning(
+                    "ingest.log_unavailable", partition=pending.partition.partition, error=str(outcome)
+                )
                 time.sleep(RETRY_S)
                 outcome = self._append_again(pending)
             if isinstance(outcome, ConcurrencyError):
@@ -287,8 +296,14 @@ class Worker:
         fresh = self._load(owned.partition)
         self._owned[owned.partition] = fresh
         transactions, feedback = fresh.start_offsets()
-        self._transactions.seek(TopicPartition(self._settings.transactions_topic, owned.partition, transactions))
-        self._feedback.seek(TopicPartition(self._settings.feedback_topic, owned.partition, feedback))
+        for consumer, topic, offset, side in (
+            (self._transactions, self._settings.transactions_topic, transactions, owned.intake.transactions),
+            (self._feedback, self._settings.feedback_topic, feedback, owned.intake.feedback),
+        ):
+            place = TopicPartition(topic, owned.partition, offset)
+            consumer.seek(place)
+            if side.paused:
+                consumer.resume([place])
 
     # 5. append
 
@@ -313,7 +328,9 @@ class Worker:
         for number in numbers:
             self._owned[number] = self._load(number)
         self._parked.clear()
-        starts = [TopicPartition(self._settings.transactions_topic, n, self._owned[n].start_offsets()[0]) for n in numbers]
+        starts = [
+            TopicPartition(self._settings.transactions_topic, n, self._owned[n].start_offsets()[0]) for n in numbers
+        ]
         if self._incremental:
             consumer.incremental_assign(starts)
         else:
@@ -407,7 +424,7 @@ class Worker:
 
     def _housekeeping(self) -> None:
         now = time.monotonic()
-        self._publisher.poll(self._owned.values())
+        self._publisher.poll(self._log, self._owned.values())
         self._stats.write(self._counts())
         if now - self._snapshot_at < self._settings.snapshot_interval_s:
             return
@@ -449,4 +466,3 @@ class Worker:
             "control": self._control.position,
             "positions": {str(n): str(o.head.transactions) for n, o in sorted(self._owned.items())},
         }
-

@@ -20,15 +20,17 @@ def model_card(card: dict[str, Any]) -> str:
         "",
         "## Data",
         "",
-        f"Trained and tested on {card['data']}. Split by event time, never shuffled, with a gap of the label delay between:",
+        f"Trained and tested on {card['data']}.",
+        "Split by event time, never shuffled, with a gap of the label delay between:",
         "",
         "| | from | to | transactions | frauds |",
         "|---|---|---|---|---|",
-        f"| train | {_day(split['train_ms'][0])} | {_day(split['train_ms'][1])} | {split['train_rows']:,} | {split['train_frauds']:,} |",
-        f"| test | {_day(split['test_ms'][0])} | {_day(split['test_ms'][1])} | {split['test_rows']:,} | {split['test_frauds']:,} |",
+        _period_row("train", split),
+        _period_row("test", split),
         "",
-        "Features are those that the worker logged at decision time; labels are the verdicts. Without a verdict a transaction",
-        "counts as legitimate.",
+        "Features are those that the worker logged at decision time; labels are the verdicts. Without a verdict a",
+        "transaction counts as legitimate. Part of the training rows stand in it a second time without reference",
+        "tables, so that the model knows that case.",
         "",
         "## Measured on the test period",
         "",
@@ -37,7 +39,7 @@ def model_card(card: dict[str, Any]) -> str:
         f"| area under the ROC curve | {auc[0]:.3f} | {auc[1]:.3f} … {auc[2]:.3f} |",
         f"| average precision | {ap[0]:.3f} | {ap[1]:.3f} … {ap[2]:.3f} |",
         "",
-        "| alerting from probability | alert rate | precision | recall | value detected | false positives per hit (FP:TP) |",
+        "| alerting from | alert rate | precision | recall | value detected | false positives per hit (FP:TP) |",
         "|---|---|---|---|---|---|",
         _threshold_row(f"{DEFAULT_REVIEW} (review)", card["at_review"]),
         _threshold_row(f"{DEFAULT_DECLINE} (decline)", card["at_decline"]),
@@ -46,10 +48,11 @@ def model_card(card: dict[str, Any]) -> str:
         "",
         "## What it is not",
         "",
-        "A model knows the fraud of the data it was trained on. If that is the synthetic stream, its figures say that the pipeline",
-        "works, not how well it would do on your payments: retrain on your own log (`sentinel train`) before you rely on it, and set",
-        "thresholds by your own costs. Fraud that never got a verdict was learnt as legitimate. Probabilities are not calibrated to",
-        "your fraud rate. No personal attribute is a feature; country and hour of day are, and may stand in for one.",
+        "A model knows the fraud of the data it was trained on. If that is the synthetic stream, its figures say that",
+        "the pipeline works, not how well it would do on your payments: retrain on your own log (`sentinel train`)",
+        "before you rely on it, and set thresholds by your own costs. Fraud that never got a verdict was learnt as",
+        "legitimate. Probabilities are not calibrated to your fraud rate. No personal attribute is a feature; country",
+        "and hour of day are, and may stand in for one.",
         "",
     ]
     return "\n".join(lines)
@@ -59,8 +62,13 @@ def _day(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
+def _period_row(name: str, split: dict[str, Any]) -> str:
+    start, end = split[f"{name}_ms"]
+    return f"| {name} | {_day(start)} | {_day(end)} | {split[f'{name}_rows']:,} | {split[f'{name}_frauds']:,} |"
+
+
 def _threshold_row(name: str, at: dict[str, float]) -> str:
     return (
-        f"| {name} | {at['alert_rate']:.2%} | {at['precision']:.3f} | {at['recall']:.3f} | {at['value_detection_rate']:.3f}"
-        f" | {at['false_positive_ratio']:.2f} |"
+        f"| {name} | {at['alert_rate']:.2%} | {at['precision']:.3f} | {at['recall']:.3f}"
+        f" | {at['value_detection_rate']:.3f} | {at['false_positive_ratio']:.2f} |"
     )

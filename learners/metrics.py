@@ -49,7 +49,9 @@ class AtThreshold(NamedTuple):
 
 
 def at_threshold(labels: Labels, alerted: Labels, amounts: Scores) -> AtThreshold:
-    """value_detection_rate is the share of the fraud's amount that was alerted. NaN where nothing is there to divide by."""
+    """value_detection_rate is the share of the fraud's amount that was alerted. NaN where nothing is there to divide
+    by.
+    """
     true = int((labels & alerted).sum())
     raised, frauds = int(alerted.sum()), int(labels.sum())
     value = float(amounts[labels].sum())
@@ -70,7 +72,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(labels: Labels, scores: Scores, groups: NDArray[np.int64], seed: int, rounds: int = 200) -> dict[str, Interval]:
+def bootstrap(
+    labels: Labels, scores: Scores, groups: NDArray[np.int64], seed: int, rounds: int = 200
+) -> dict[str, Interval]:
     """Percentile bootstrap over groups (accounts), so that one account's transactions stay together (Efron 1979)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     order = np.argsort(groups, kind="stable")

@@ -1,7 +1,8 @@
 """Training a champion from the log: features as logged, labels as known, split by time. Deterministic given the seed.
 
-train → gap of the label delay → test, in order of event time, never shuffled (a shuffled split leaks an account's later frauds into
-its earlier rows). The number of trees is chosen on the last part of the training period; the test period is only measured.
+train → gap of the label delay → test, in order of event time, never shuffled (a shuffled split leaks an account's later
+frauds into its earlier rows). The number of trees is chosen on the last part of the training period; the test period is
+only measured.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ MISSING_TABLES_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Rows in order of event time: features float32 (n, WIDTH), labels bool (n,), times epoch ms, amounts in currency."""
+    """Rows in order of event time: features float32 (n, WIDTH), labels bool (n,), times epoch ms, amounts in
+    currency.
+    """
 
     features: NDArray[np.float32]
     labels: NDArray[np.bool_]
@@ -46,10 +49,11 @@ class TrainingSet:
 
 
 def read(log: EventLog, partitions: Iterable[int], known_until: int | None = None) -> TrainingSet:
-    """Every decision of the log with its features as logged, labelled by the verdicts that had come by `known_until` (epoch ms).
+    """Every decision of the log with its features as logged, labelled by the verdicts that had come by `known_until`
+    (epoch ms).
 
-    A transaction is fraud if its last verdict is; without one it counts as legitimate, so leave out what is younger than
-    the label delay. Raises BadInput if the log holds no transaction.
+    A transaction is fraud if its last verdict is; without one it counts as legitimate, so leave out what is younger
+    than the label delay. Raises BadInput if the log holds no transaction.
     """
     vectors: list[bytes] = []
     keys: list[str] = []
@@ -119,11 +123,16 @@ def split_by_time(times: NDArray[np.int64], test_share: float, gap_days: float, 
     first, last = int(times[0]), int(times[-1]) + 1
     test_start = last - int((last - first) * test_share)
     split = Split(
-        start=first + int(warm_up_days * DAY_MS), train_end=test_start - int(gap_days * DAY_MS), test_start=test_start, end=last
+        start=first + int(warm_up_days * DAY_MS),
+        train_end=test_start - int(gap_days * DAY_MS),
+        test_start=test_start,
+        end=last,
     )
     if split.train_end <= split.start:
         days = (last - first) / DAY_MS
-        raise BadInput(f"{days:.1f} days of data are too few for {warm_up_days} to warm up, {gap_days} of gap and a test")
+        raise BadInput(
+            f"{days:.1f} days of data are too few for {warm_up_days} to warm up, {gap_days} of gap and a test"
+        )
     return split
 
 
@@ -137,12 +146,15 @@ class Trained:
 
 
 def train(data: TrainingSet, split: Split, *, seed: int, version: str, data_description: str) -> Trained:
-    """Fit, choose the number of trees on the last fifth of the training period, refit on all of it, measure on the test."""
+    """Fit, choose the number of trees on the last fifth of the training period, refit on all of it, measure on the
+    test.
+    """
     training = data.rows((data.times >= split.start) & (data.times < split.train_end))
     test = data.rows((data.times >= split.test_start) & (data.times < split.end))
     if training.labels.sum() < 50 or test.labels.sum() < 20:
         raise BadInput(
-            f"too few frauds: {int(training.labels.sum())} to train (50 needed), {int(test.labels.sum())} to test (20 needed)"
+            f"too few frauds: {int(training.labels.sum())} to train (50 needed),"
+            f" {int(test.labels.sum())} to test (20 needed)"
         )
     cut = split.train_end - (split.train_end - split.start) // 5
     parameters = _parameters(seed)
@@ -191,8 +203,8 @@ def train(data: TrainingSet, split: Split, *, seed: int, version: str, data_desc
 def without_tables(data: TrainingSet, seed: int) -> TrainingSet:
     """The rows, and a share of them once more as they would look without reference tables.
 
-    A worker may run before the first table is published, or when one can't be loaded. A model that never saw that would be sent
-    down arbitrary branches by the missing values.
+    A worker may run before the first table is published, or when one can't be loaded. A model that never saw that would
+    be sent down arbitrary branches by the missing values.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     chosen = np.flatnonzero(rng.random(len(data.labels)) < MISSING_TABLES_SHARE)
@@ -229,4 +241,6 @@ def _parameters(seed: int) -> dict[str, object]:
 
 
 def _dataset(data: TrainingSet) -> lgb.Dataset:
-    return lgb.Dataset(data.features, data.labels.astype(np.float64), feature_name=list(spec.NAMES), free_raw_data=False)
+    return lgb.Dataset(
+        data.features, data.labels.astype(np.float64), feature_name=list(spec.NAMES), free_raw_data=False
+    )

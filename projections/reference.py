@@ -1,19 +1,21 @@
 """The reference projection: merchants' and devices' history across all partitions, as tables for the feature spec.
 
-A fold over transactions and fraud verdicts, in day columns of event time (UTC). A table as of a moment D (a day boundary) holds,
-for a label delay of L days and windows W of 1, 7 and 30 days:
+A fold over transactions and fraud verdicts, in day columns of event time (UTC). A table as of a moment D (a day
+boundary) holds, for a label delay of L days and windows W of 1, 7 and 30 days:
 
     merchant_count_W   transactions in [D − L − W, D − L)
     merchant_risk_W    share of those with a fraud verdict that is known now
-    merchant_reports_7d, device_reports_30d    fraud verdicts that came in [D − 7 or 30, D), whatever their transaction's day
+    merchant_reports_7d, device_reports_30d    fraud verdicts that came in [D − 7 or 30, D), whatever their
+    transaction's day
     device_accounts_30d    distinct accounts in [D − 30, D), linear counting on 64 bits
 
-The delay is there because the frauds of the last days are not known yet: without it every recent share would be too low (Le Borgne et
-al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.3 kB a merchant or device; no per-transaction state except the
-hashes of transactions with a fraud verdict, for as long as they count.
+The delay is there because the frauds of the last days are not known yet: without it every recent share would be too low
+(Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.3 kB a merchant or device; no
+per-transaction state except the hashes of transactions with a fraud verdict, for as long as they count.
 
-A verdict counts only if it names its merchant or device, and once per account's transaction however many sources confirm it. Verdicts
-may name transactions that were never counted (from before the first one taken in); a share is therefore cut at 1.
+A verdict counts only if it names its merchant or device, and once per account's transaction however many sources
+confirm it. Verdicts may name transactions that were never counted (from before the first one taken in); a share is
+therefore cut at 1.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class _Entity:
     def window(self, array: NDArray[np.int32], first: int, last: int) -> NDArray[np.int64]:
         """Sum over days first … last (inclusive) that the ring still holds: (rows,)."""
         days = [d for d in range(first, last + 1) if self.newest - _DAYS < d <= self.newest]
-        return array[: len(self.rows), [d % _DAYS for d in days]].sum(axis=1, dtype=np.int64)
+        sums: NDArray[np.int64] = array[: len(self.rows), [d % _DAYS for d in days]].sum(axis=1, dtype=np.int64)
+        return sums
 
 
 class ReferenceBuilder:
@@ -109,7 +112,8 @@ class ReferenceBuilder:
             return
         day = event.occurred_at // DAY_MS
         transaction, merchant, device = (
-            int(h) for h in hash_strings([f"{event.account_id}\x1e{event.transaction_id}", event.merchant_id, event.device_id])
+            int(h)
+            for h in hash_strings([f"{event.account_id}\x1e{event.transaction_id}", event.merchant_id, event.device_id])
         )
         if transaction in self._verdicts:
             return

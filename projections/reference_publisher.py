@@ -1,7 +1,9 @@
-"""Publishes reference tables: follows all partitions of the log, and at each new day of event time stores tables and says so.
+"""Publishes reference tables: follows all partitions of the log, and at each new day of event time stores tables and
+says so.
 
-States: catching up → caught up → (a new day of event time has begun) publish → caught up. Killed at any point it starts again from the
-log's beginning and publishes nothing twice: a table whose `as_of` is not newer than the published one is skipped.
+States: catching up → caught up → (a new day of event time has begun) publish → caught up. Killed at any point it starts
+again from the log's beginning and publishes nothing twice: a table whose `as_of` is not newer than the published one is
+skipped.
 Cost: one read of every transaction and verdict, about 3 µs each.
 """
 
@@ -36,7 +38,9 @@ class ReferencePublisher:
         self._latest = 0
 
     def step(self) -> list[ReferencePublished]:
-        """Catch up with the log, then publish the tables of the newest day boundary unless they are published. What was."""
+        """Catch up with the log, then publish the tables of the newest day boundary unless they are published. What
+        was.
+        """
         for partition in self._transactions:
             self._follow(partition)
         as_of = self._latest // DAY_MS * DAY_MS

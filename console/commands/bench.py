@@ -26,8 +26,8 @@ def pipeline(
 ) -> None:
     """Kafka → worker → durable log, end to end, open loop: producer, broker, one worker and Valkey share this machine.
 
-    sustained: the highest offered rate at which the worker falls no further behind. Latency: from the message's Kafka timestamp
-    to the return of the durable append (fsync always), at a fixed rate.
+    sustained: the highest offered rate at which the worker falls no further behind. Latency: from the message's Kafka
+    timestamp to the return of the durable append (fsync always), at a fixed rate.
     """
     result = pipeline_bench.run(short=short, latency_rate=latency_rate)
     if as_json:

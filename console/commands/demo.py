@@ -22,10 +22,13 @@ RATE = 3_000.0
 def demo(
     dataset: Dataset = None,
     limit: Limit = None,
-    mapping: Annotated[Path | None, typer.Option(help="With --dataset custom: the TOML file that names the columns.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="With --dataset custom: the TOML file that names the columns.")
+    ] = None,
     transactions: Annotated[int, typer.Option(help="Synthetic transactions.", min=1_000)] = TRANSACTIONS,
     rate: Annotated[
-        float | None, typer.Option(help=f"Transactions per second (default {RATE:g}; a dataset goes as fast as it can).")
+        float | None,
+        typer.Option(help=f"Transactions per second (default {RATE:g}; a dataset goes as fast as it can)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic stream.")] = 7,
     as_json: Json = False,

@@ -1,4 +1,6 @@
-"""`sentinel doctor`: is everything reachable and set up so that nothing can be lost? Each finding says how to mend it."""
+"""`sentinel doctor`: is everything reachable and set up so that nothing can be lost? Each finding says how to mend
+it.
+"""
 
 from __future__ import annotations
 
@@ -85,13 +87,15 @@ def _kafka(s: Settings) -> Iterator[Finding]:
     for role, name in names.items():
         topic = found[name]
         if topic is None:
-            yield Finding(f"topic {name}", "fail", f"missing ({role})", "create it, or start `sentinel ingest --create-topics`")
+            yield Finding(
+                f"topic {name}", "fail", f"missing ({role})", "create it, or start `sentinel ingest --create-topics`"
+            )
         else:
             yield Finding(f"topic {name}", "ok", f"{topic.partitions} partitions")
             yield from _retention(s, name)
     for role, name in optional.items():
         if name and found[name] is None:
-            yield Finding(f"topic {name}", "warn", f"missing ({role})", "create it, or set it to \"\" to publish none")
+            yield Finding(f"topic {name}", "warn", f"missing ({role})", 'create it, or set it to "" to publish none')
     a, b = (found[name] for name in names.values())
     if a is not None and b is not None and a.partitions != b.partitions:
         yield Finding(
@@ -114,7 +118,10 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
     policy = values["cleanup.policy"].value if "cleanup.policy" in values else "delete"
     if "compact" in str(policy):
         yield Finding(
-            f"topic {name}", "fail", "is compacted: messages vanish before they are decided", "set cleanup.policy=delete"
+            f"topic {name}",
+            "fail",
+            "is compacted: messages vanish before they are decided",
+            "set cleanup.policy=delete",
         )
     hours = int(values["retention.ms"].value) / 3_600_000 if "retention.ms" in values else -1
     if 0 <= hours < 24:
@@ -167,7 +174,9 @@ def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
             "CONFIG SET maxmemory-policy noeviction, and in its configuration file",
         )
     if settings.get("appendonly") != "yes":
-        yield Finding(name, "fail", "appendonly is off: a restart loses the log", "set appendonly yes and appendfsync always")
+        yield Finding(
+            name, "fail", "appendonly is off: a restart loses the log", "set appendonly yes and appendfsync always"
+        )
     elif settings.get("appendfsync") != "always":
         yield Finding(
             name,
@@ -189,10 +198,16 @@ def _log(s: Settings) -> Iterator[Finding]:
         if state.position == 0:
             yield Finding("log", "ok", f"empty (prefix {s.log_prefix!r}); the first `sentinel ingest` sets it up")
             return
-        yield Finding("log", "ok", f"control position {state.position}, champion {state.champion.label if state.champion else 'none'}")
+        yield Finding(
+            "log",
+            "ok",
+            f"control position {state.position}, champion {state.champion.label if state.champion else 'none'}",
+        )
         context = wiring.open_resolver(log).context(state)
         if context.degraded:
-            yield Finding("log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that loads")
+            yield Finding(
+                "log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that loads"
+            )
         if state.decline != s.fraud_threshold and "FRAUD_THRESHOLD" in os.environ:
             yield Finding(
                 "thresholds",
@@ -220,7 +235,11 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
                 "partitions can't be added to a log; use a new log prefix",
             )
         elif known.topic_id != topic.topic_id:
-            yield Finding(f"topic {name}", "warn", "was recreated since the log's last start; the next one begins a new generation")
+            yield Finding(
+                f"topic {name}",
+                "warn",
+                "was recreated since the log's last start; the next one begins a new generation",
+            )
     decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
     yield Finding("log", "ok", f"{decided:,} transactions held")
 

@@ -24,7 +24,11 @@ from ingest.producers.synthetic import Drift, SyntheticConfig
 
 Dataset = Annotated[
     tuple[str, Path] | None,
-    typer.Option("--dataset", metavar="NAME PATH", help=f"A dataset instead: {', '.join(SOURCE_NAMES[1:])}. See docs/datasets.md."),
+    typer.Option(
+        "--dataset",
+        metavar="NAME PATH",
+        help=f"A dataset instead: {', '.join(SOURCE_NAMES[1:])}. See docs/datasets.md.",
+    ),
 ]
 Mapping = Annotated[Path | None, typer.Option(help="With --dataset custom: the TOML file that names the columns.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many transactions of a dataset.", min=1)]
@@ -37,7 +41,9 @@ def produce(
     dataset: Dataset = None,
     mapping: Mapping = None,
     limit: Limit = None,
-    feedback_delay_days: Annotated[float, typer.Option(help="Event time from a transaction to its verdict.", min=0.0)] = 7.0,
+    feedback_delay_days: Annotated[
+        float, typer.Option(help="Event time from a transaction to its verdict.", min=0.0)
+    ] = 7.0,
     labels: LabelsOption = "fraud",
     flush_feedback: Annotated[bool, typer.Option(help="Send verdicts not yet due when the stream ends.")] = False,
     transactions: Annotated[int | None, typer.Option(help="Synthetic: how many transactions.", min=1)] = None,
@@ -48,11 +54,17 @@ def produce(
     scenario: Annotated[
         list[str] | None, typer.Option(help="Synthetic: NAME=SHARE of the frauds; may be repeated (docs/synthetic.md).")
     ] = None,
-    drift_at: Annotated[float | None, typer.Option(help="Synthetic: behaviour changes at this share of the time.")] = None,
+    drift_at: Annotated[
+        float | None, typer.Option(help="Synthetic: behaviour changes at this share of the time.")
+    ] = None,
     drift: Annotated[str, typer.Option(help="Synthetic: what changes: amount, hours, mix, behaviour or all.")] = "all",
     seed: Annotated[int, typer.Option(help="Synthetic: the same seed gives the same bytes.")] = 7,
-    rate: Annotated[float | None, typer.Option(help="Transactions per second of wall time (default: as fast as possible).")] = None,
-    now: Annotated[bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")] = False,
+    rate: Annotated[
+        float | None, typer.Option(help="Transactions per second of wall time (default: as fast as possible).")
+    ] = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write transactions, and later their verdicts, to Kafka, keyed by account, each delivery confirmed.
@@ -118,7 +130,9 @@ def analyze(
     plot_directory: Annotated[Path | None, typer.Option("--plots", help="Write PNG plots into this folder.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Profile a labelled dataset (or the synthetic stream): fraud by hour, weekday, amount and scenario, missing values."""
+    """Profile a labelled dataset (or the synthetic stream): fraud by hour, weekday, amount and scenario, missing
+    values.
+    """
     source = choose(dataset, mapping=mapping, limit=limit)
     profile = profile_of(source)
     if plot_directory is not None:

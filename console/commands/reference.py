@@ -19,7 +19,9 @@ def reference(
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Keep running; publish whenever a day of event time is over.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep running; publish whenever a day of event time is over.")
+    ] = False,
     interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
 ) -> None:
     """Fold all partitions into reference tables (counts, fraud shares with label delay) and publish them.

@@ -81,9 +81,17 @@ def replay(
 
 
 def run(
-    s: Settings, *, verify: bool, only: list[int] | None = None, jobs: int = 1, snapshots: str | None = None, quiet: bool = False
+    s: Settings,
+    *,
+    verify: bool,
+    only: list[int] | None = None,
+    jobs: int = 1,
+    snapshots: str | None = None,
+    quiet: bool = False,
 ) -> list[Verification]:
-    """Replay the log's partitions, in `jobs` processes, with a progress bar on stderr. Raises BadInput for an empty log."""
+    """Replay the log's partitions, in `jobs` processes, with a progress bar on stderr. Raises BadInput for an empty
+    log.
+    """
     log = wiring.open_log(s)
     heads = partition_heads(log, only)
     total = sum(log.length(p, "transactions") for p in heads)
@@ -112,7 +120,9 @@ def partition_heads(log: EventLog, only: list[int] | None = None) -> dict[int, H
     state = fold(list(core_replay.read_control_events(log)))
     known = state.generations.get("transactions")
     if known is None:
-        raise BadInput("this log is empty: no worker has ever started on it (check REDIS_HOST, REDIS_PORT and the log prefix)")
+        raise BadInput(
+            "this log is empty: no worker has ever started on it (check REDIS_HOST, REDIS_PORT and the log prefix)"
+        )
     for p in only or []:
         if not 0 <= p < known.partitions:
             raise BadInput(f"there is no partition {p}; the log has 0 … {known.partitions - 1}")
@@ -120,7 +130,7 @@ def partition_heads(log: EventLog, only: list[int] | None = None) -> dict[int, H
 
 
 def _initialise(queue: SimpleQueue[int]) -> None:
-    global _queue  # noqa: PLW0603 - set once per child process
+    global _queue  # set once per child process
     _queue = queue
 
 

@@ -29,7 +29,10 @@ def train(
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
     synthetic: Annotated[
-        int | None, typer.Option(metavar="TRANSACTIONS", help="Train on this many synthetic transactions instead of the log.", min=10_000)
+        int | None,
+        typer.Option(
+            metavar="TRANSACTIONS", help="Train on this many synthetic transactions instead of the log.", min=10_000
+        ),
     ] = None,
     accounts: Annotated[int, typer.Option(help="With --synthetic: accounts.")] = 4_000,
     seed: Annotated[int, typer.Option(help="Seed of the stream and of the training.")] = 11,
@@ -37,7 +40,9 @@ def train(
     version: Annotated[str, typer.Option(help="Semantic version of the model.")] = "1.0.0",
     gap_days: Annotated[float, typer.Option(help="Days between training and test: the label delay.")] = 7.0,
     warm_up_days: Annotated[float, typer.Option(help="First days left out: accounts have no history yet.")] = 7.0,
-    test_share: Annotated[float, typer.Option(help="Share of the time span that is the test.", min=0.05, max=0.5)] = 0.25,
+    test_share: Annotated[
+        float, typer.Option(help="Share of the time span that is the test.", min=0.05, max=0.5)
+    ] = 0.25,
     as_json: Json = False,
 ) -> None:
     """Fit LightGBM on decisions as logged, labels as known, split by time; write the model as text with its card.
@@ -65,7 +70,9 @@ def train(
 
 
 def _synthetic_log(transactions: int, accounts: int, seed: int) -> tuple[EventLog, list[int], str]:
-    """The synthetic stream decided offline, without a model, into a log in memory: every feature as the worker would log it."""
+    """The synthetic stream decided offline, without a model, into a log in memory: every feature as the worker would
+    log it.
+    """
     source_config = SyntheticConfig(transactions=transactions, accounts=accounts, seed=seed)
     source = open_source("synthetic", flush_feedback=True, synthetic=source_config)
     log = MemoryLog()

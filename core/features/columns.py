@@ -68,9 +68,7 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
         categories=hash_strings([t.merchant_category for t in transactions]),
         countries=hash_strings([t.country for t in transactions]),
         devices=hash_strings([t.device_id for t in transactions]),
-        places=np.fromiter(
-            (place(t.country, -1) if t.channel in in_person else -1 for t in transactions), np.int16, n
-        ),
+        places=np.fromiter((place(t.country, -1) if t.channel in in_person else -1 for t in transactions), np.int16, n),
     )
 
 

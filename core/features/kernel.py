@@ -1,15 +1,16 @@
 """The feature kernel: one loop over a partition's events, one account's record at a time, features before the update.
 
-It reads like the definitions in `spec`; nothing else writes account records. Compiled by numba without fastmath and without
-parallelism; sums run in ring order, so the same log gives the same bits.
+It reads like the definitions in `spec`; nothing else writes account records. Compiled by numba without fastmath and
+without parallelism; sums run in ring order, so the same log gives the same bits.
 
 Cost: about 0.5 µs a transaction (104 buckets read), plus a cache miss or two for the account's 4 kB record.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from core.features import spec
@@ -54,7 +55,8 @@ _SINCE_FRAUD = spec.index("days_since_fraud")
 _LEGITIMATES = spec.index("legitimate_verdicts")
 _BLOCKED = spec.index("account_blocked")
 
-# Linear counting (Whang, Vander-Zanden, Taylor 1990): −64·ln(zeros/64), one decimal, by the number of set bits; full: 64·ln 64.
+# Linear counting (Whang, Vander-Zanden, Taylor 1990): −64·ln(zeros/64), one decimal, by the number of set bits; full:
+# 64·ln 64.
 _LINEAR_COUNT = np.array(
     [
         0.0, 1.0, 2.0, 3.1, 4.1, 5.2, 6.3, 7.4, 8.5, 9.7, 10.9, 12.1, 13.3, 14.5, 15.8, 17.1,
@@ -124,7 +126,7 @@ def _bits(x: np.uint64) -> int:
 
 
 @njit
-def _read_windows(account: np.void, time: int, amount: float, out: NDArray[np.float32]) -> None:
+def _read_windows(account: Any, time: int, amount: float, out: NDArray[np.float32]) -> None:
     mean_7d = np.nan
     mean_30d = np.nan
     max_30d = np.nan
@@ -164,7 +166,7 @@ def _read_windows(account: np.void, time: int, amount: float, out: NDArray[np.fl
 
 
 @njit
-def _update_windows(account: np.void, time: int, amount: float, merchant: np.uint64) -> None:
+def _update_windows(account: Any, time: int, amount: float, merchant: np.uint64) -> None:
     bit = np.uint64(0)
     if merchant != np.uint64(0):
         bit = np.uint64(1) << (merchant >> np.uint64(58))
@@ -187,7 +189,7 @@ def _update_windows(account: np.void, time: int, amount: float, merchant: np.uin
 
 
 @njit
-def _read_history(account: np.void, time: int, amount: float, hour: int, out: NDArray[np.float32]) -> None:
+def _read_history(account: Any, time: int, amount: float, hour: int, out: NDArray[np.float32]) -> None:
     n = account.transactions
     out[_TOTAL] = n
     if n == 0:
@@ -211,7 +213,7 @@ def _read_history(account: np.void, time: int, amount: float, hour: int, out: ND
 
 
 @njit
-def _update_history(account: np.void, time: int, amount: float, hour: int) -> None:
+def _update_history(account: Any, time: int, amount: float, hour: int) -> None:
     """Decayed moments: West's weighted update (1979); an event that came late enters with its decayed weight."""
     weight = 1.0
     if account.transactions == 0:
@@ -252,7 +254,7 @@ def _novelty(recent: NDArray[np.uint64], key: np.uint64, known: bool) -> float:
 
 
 @njit
-def _travel(account: np.void, time: int, place: int, centres: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+def _travel(account: Any, time: int, place: int, centres: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     """Chord between country centres (unit vectors × Earth's mean radius, IUGG 1980) since the last in-person place."""
     out[_KM] = np.nan
     out[_SPEED] = np.nan
@@ -274,7 +276,7 @@ def _travel(account: np.void, time: int, place: int, centres: NDArray[np.float64
 
 
 @njit
-def _apply_feedback(account: np.void, kind: int, time: int) -> None:
+def _apply_feedback(account: Any, kind: int, time: int) -> None:
     if kind == VERDICT_FRAUD:
         if account.frauds == 0 or time > account.last_fraud_time:
             account.last_fraud_time = time

@@ -1,9 +1,12 @@
 """Reference tables: what is known about merchants and devices across all partitions, immutable and content-addressed.
 
-A projection over the whole log computes a table as of a moment of event time and publishes it as a control event; workers
-load it by digest, and each score names it through its control position (Flink calls this broadcast state). The table's bytes:
+A projection over the whole log computes a table as of a moment of event time and publishes it as a control event;
+workers load it by digest, and each score names it through its control position (Flink calls this broadcast state). The
+table's
+bytes:
 
-    sentinel-reference-1\n  {"kind":…,"as_of":…,"rows":n}\n  keys: uint64 little-endian (n,) ascending  values: float32 (n, columns)
+    sentinel-reference-1\n  {"kind":…,"as_of":…,"rows":n}\n  keys: uint64 little-endian (n,) ascending  values: float32
+    (n, columns)
 
 Keys are `core.numeric.hash_strings` of the merchant's or device's ID.
 """
@@ -69,7 +72,11 @@ class ReferenceTable:
 
 @njit
 def _join(
-    keys: NDArray[np.uint64], values: NDArray[np.float32], wanted: NDArray[np.uint64], first: int, out: NDArray[np.float32]
+    keys: NDArray[np.uint64],
+    values: NDArray[np.float32],
+    wanted: NDArray[np.uint64],
+    first: int,
+    out: NDArray[np.float32],
 ) -> None:
     width = values.shape[1]
     for i in range(wanted.shape[0]):
@@ -88,7 +95,9 @@ def _join(
 
 
 def join(table: ReferenceTable | None, kind: Kind, hashes: NDArray[np.uint64], features: NDArray[np.float32]) -> None:
-    """Fill the kind's columns of `features` (n, WIDTH) from the table by `hashes` (n,); NaN where there is no row or table."""
+    """Fill the kind's columns of `features` (n, WIDTH) from the table by `hashes` (n,); NaN where there is no row or
+    table.
+    """
     first = spec.index(FIRST_COLUMN[kind])
     if table is None:
         features[:, first : first + COLUMNS[kind]] = np.nan

@@ -1,7 +1,7 @@
 """Per-account state of one partition, in one numpy record array: about 4 kB an account, whatever its history.
 
-Owns the record's layout, the account → slot index and the snapshot's bytes. `core.features.kernel` is the only writer of the
-records. A slot's number depends on the order of first appearance in the log, so it is the same in every replay.
+Owns the record's layout, the account → slot index and the snapshot's bytes. `core.features.kernel` is the only writer
+of the records. A slot's number depends on the order of first appearance in the log, so it is the same in every replay.
 """
 
 from __future__ import annotations

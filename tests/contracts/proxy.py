@@ -1,0 +1,103 @@
+"""A TCP proxy that loses what a network can lose, at the request a test chooses."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+Fault = Literal["drop request", "drop reply", "hold", "release first"]
+
+
+class Proxy:
+    """Forwards to a server. Each request that contains `trigger` takes the next fault of `plan`, if there is one:
+
+    drop request    the server never sees it; the connection is closed
+    drop reply      the server runs it; the connection is closed instead of its reply
+    hold            nobody hears of it until `release()`, which hands it to the server and waits until it ran;
+                    with `when_held`, that is called, and then the connection is closed
+    release first   forwarded, but only after what was held before has run
+    """
+
+    def __init__(self, host: str, port: int, plan: list[Fault], trigger: bytes = b"EVAL") -> None:
+        self.seen = 0
+        self.when_held: Callable[[], object] | None = None
+        self._target = (host, port)
+        self._plan = deque(plan)
+        self._trigger = trigger
+        self._held: list[bytes] = []
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def release(self) -> None:
+        """Run held requests on the server, on a connection of their own."""
+        held, self._held = self._held, []
+        for request in held:
+            with socket.create_connection(self._target) as upstream:
+                upstream.sendall(request)
+                upstream.recv(65536)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for each in [self._listener, *self._sockets]:
+            _shut(each)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            upstream = socket.create_connection(self._target)
+            self._sockets += [client, upstream]
+            deaf = threading.Event()
+            threading.Thread(target=self._requests, args=(client, upstream, deaf), daemon=True).start()
+            threading.Thread(target=self._replies, args=(client, upstream, deaf), daemon=True).start()
+
+    def _requests(self, client: socket.socket, upstream: socket.socket, deaf: threading.Event) -> None:
+        try:
+            while request := client.recv(1 << 20):
+                fault = None
+                if self._trigger in request:
+                    self.seen += 1
+                    fault = self._plan.popleft() if self._plan else None
+                if fault == "drop request":
+                    break
+                if fault == "hold":
+                    self._held.append(request)
+                    if self.when_held is None:
+                        continue
+                    self.when_held()
+                    break
+                if fault == "release first":
+                    self.release()
+                if fault == "drop reply":
+                    deaf.set()
+                upstream.sendall(request)
+        except OSError:
+            pass
+        if not deaf.is_set():
+            _shut(client)
+            _shut(upstream)
+
+    def _replies(self, client: socket.socket, upstream: socket.socket, deaf: threading.Event) -> None:
+        try:
+            while reply := upstream.recv(1 << 20):
+                if deaf.is_set():
+                    break
+                client.sendall(reply)
+        except OSError:
+            pass
+        _shut(client)
+        _shut(upstream)
+
+
+def _shut(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()

@@ -1,0 +1,73 @@
+"""Session fixtures of the integration suite: one of each real server, shared by all its tests.
+
+A test that kills or empties a server starts its own (`tests.integration.servers`). Without the software a fixture
+skips and says what to install; with CI=true in the environment it fails, so that CI cannot hide a missing install.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer, missing_for_kafka, missing_for_redis
+
+
+def need(missing: str | None) -> None:
+    """Go on if nothing is missing; otherwise skip, or fail under CI=true."""
+    if missing is None:
+        return
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"CI must run this test: {missing}", pytrace=False)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def needs_kafka() -> None:
+    """For tests that start their own Apache Kafka."""
+    need(missing_for_kafka())
+
+
+@pytest.fixture(scope="session")
+def needs_redis() -> None:
+    """For tests that start their own Redis."""
+    need(missing_for_redis())
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """A running Apache Kafka; use topics of your own."""
+    server = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Redis with appendfsync always; use keys of your own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_tls(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Redis that speaks only TLS, with a self-signed certificate."""
+    server = RedisServer(tmp_path_factory.mktemp("redis-tls"), tls=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A running Redis Cluster of three masters; use keys of your own."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()

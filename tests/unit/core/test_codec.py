@@ -1,0 +1,300 @@
+"""The log's wire form: golden bytes of every event type, tolerance for what a newer version adds, exact floats."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import codec, events
+from core.codec import decode_account_event, decode_control, encode, encode_transaction
+from core.errors import Corrupt
+from core.events import AccountEvent, Control, Position, Transaction, TransactionReceived
+from core.features import spec
+from tests.unit.core.builders import T0, transaction
+
+ACCOUNT = {"account_id": "a1", "occurred_at": T0}
+SYSTEM = {"occurred_at": T0, "actor": "ann", "reason": "why", "causation_id": "c-1"}
+HEX = "0f" * 32
+
+# One line an event type: these bytes stand in logs and must decode for ever. A line is added with every new type or
+# version. fmt: off
+GOLDEN: list[tuple[Any, bytes]] = [
+    (
+        events.TransactionReceived(recorded_at=5, transaction_id="t1", amount=20.5, currency="EUR", merchant_id="m1",
+        merchant_category="5411", country="DE", channel="pos", device_id="d1", ip="10.0.0.1", card_id="c1",
+        attributes={"x": 1.5, "y": "z"}, **ACCOUNT),
+        b'{"type":"transaction.v1","recorded_at":5,"transaction_id":"t1","account_id":"a1","amount":20.5,"occurred'
+        b'_at":1524000000000,"currency":"EUR","merchant_id":"m1","merchant_category":"5411","country":"DE","channe'
+        b'l":"pos","device_id":"d1","ip":"10.0.0.1","card_id":"c1","attributes":{"x":1.5,"y":"z"}}',
+    ),
+    (
+        events.TransactionScored(feedback_position="1-7", control_position=3, model="tiny-1.0.0", digest="0f0f", spec=1,
+        margin=-2.25, probability=0.1, decision="review", features=b"\0\1\2\3", rules=("VELOCITY_10M",), severity="low",
+        degraded="model_error"),
+        b'{"type":"score.v1","f":"1-7","c":3,"model":"tiny-1.0.0","digest":"0f0f","spec":1,"margin":-2.25,"probabi'
+        b'lity":0.1,"decision":"review","features":"AAECAw==","rules":["VELOCITY_10M"],"severity":"low","degraded"'
+        b':"model_error"}',
+    ),
+    (
+        events.AlertRaised(alert_id="03:1-9", timestamp=T0, account_id="a1", fraud_score=0.5, decision="review",
+        severity="low", reason_codes=("MODEL_SCORE",), reasons=("amount 5",), risk_factors={"is_high_amount": False,
+        "amount_zscore": None, "speed_kmh": 1.5}, recommended_actions=("queue_for_review",),
+        transaction={"transaction_id": "t1", "amount": 20.5}, degraded="no_model"),
+        b'{"type":"alert.v1","alert_id":"03:1-9","timestamp":1524000000000,"account_id":"a1","fraud_score":0.5,"de'
+        b'cision":"review","severity":"low","reason_codes":["MODEL_SCORE"],"reasons":["amount 5"],"risk_factors":{'
+        b'"is_high_amount":false,"amount_zscore":null,"speed_kmh":1.5},"recommended_actions":["queue_for_review"],'
+        b'"transaction":{"transaction_id":"t1","amount":20.5},"degraded":"no_model"}',
+    ),
+    (
+        events.TransactionRejected(recorded_at=5, topic="transactions", position="1-9", reason="not_json", detail="no",
+        key=b"k", value=b"\xff"),
+        b'{"type":"reject.v1","recorded_at":5,"topic":"transactions","position":"1-9","reason":"not_json","detail"'
+        b':"no","key":"aw==","value":"/w=="}',
+    ),
+    (
+        events.FeedbackReceived(transaction_id="t1", source="chargeback", verdict="fraud", confidence=0.5, actor="ann",
+        amount=20.5, merchant_id="m1", device_id="d1", transaction_occurred_at=T0, reason="r", recorded_at=5, **ACCOUNT),
+        b'{"type":"feedback.v1","account_id":"a1","transaction_id":"t1","occurred_at":1524000000000,"source":"char'
+        b'geback","verdict":"fraud","confidence":0.5,"actor":"ann","amount":20.5,"merchant_id":"m1","device_id":"d'
+        b'1","transaction_occurred_at":1524000000000,"reason":"r","recorded_at":5}',
+    ),
+    (
+        events.AccountBlocked(actor="ann", reason="r", causation_id="c", recorded_at=5, **ACCOUNT),
+        b'{"type":"account_blocked.v1","account_id":"a1","occurred_at":1524000000000,"actor":"ann","reason":"r","c'
+        b'ausation_id":"c","recorded_at":5}',
+    ),
+    (
+        events.AccountUnblocked(actor="ann", reason="r", causation_id="c", recorded_at=5, **ACCOUNT),
+        b'{"type":"account_unblocked.v1","account_id":"a1","occurred_at":1524000000000,"actor":"ann","reason":"r",'
+        b'"causation_id":"c","recorded_at":5}',
+    ),
+    (
+        events.CaseOpened(case_id="k1", actor="ann", alert_id="03:1-9", recorded_at=5, **ACCOUNT),
+        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","ale'
+        b'rt_id":"03:1-9","recorded_at":5}',
+    ),
+    (
+        events.CaseAssigned(case_id="k1", actor="ann", assignee="bob", recorded_at=5, **ACCOUNT),
+        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","a'
+        b'ssignee":"bob","recorded_at":5}',
+    ),
+    (
+        events.CaseResolved(case_id="k1", actor="ann", verdict="unsure", note="n", recorded_at=5, **ACCOUNT),
+        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","v'
+        b'erdict":"unsure","note":"n","recorded_at":5}',
+    ),
+    (
+        events.ActionSucceeded(action="block_account", actor="svc", causation_id="c", recorded_at=5, **ACCOUNT),
+        b'{"type":"action_succeeded.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"ac'
+        b'tor":"svc","causation_id":"c","recorded_at":5}',
+    ),
+    (
+        events.ActionFailed(action="block_account", actor="svc", causation_id="c", error="e", recorded_at=5, **ACCOUNT),
+        b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"actor'
+        b'":"svc","causation_id":"c","error":"e","recorded_at":5}',
+    ),
+    (
+        events.Seal(transactions="1-9", feedback="1-7", control=3, counts=(1, 2, 3, 4), recorded_at=5, published="1-8",
+        digest=HEX),
+        b'{"type":"seal.v1","transactions":"1-9","feedback":"1-7","control":3,"counts":[1,2,3,4],"recorded_at":5,"'
+        b'published":"1-8","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
+    ),
+    (
+        events.SourceGenerationStarted(topic="feedback", topic_name="f", generation=2, topic_id="uuid", partitions=12,
+        **SYSTEM),
+        b'{"type":"source_generation_started.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causati'
+        b'on_id":"c-1","topic":"feedback","topic_name":"f","generation":2,"topic_id":"uuid","partitions":12}',
+    ),
+    (
+        events.ModelRegistered(name="base", version="1.0.0", digest=HEX, spec=1, metrics={"auc": 0.5}, parent="p",
+        **SYSTEM),
+        b'{"type":"model_registered.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c'
+        b'-1","name":"base","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f'
+        b'0f0f0f","spec":1,"metrics":{"auc":0.5},"parent":"p"}',
+    ),
+    (
+        events.ModelDeployed(name="base", version="1.0.0", digest=HEX, alias="shadow", **SYSTEM),
+        b'{"type":"model_deployed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1'
+        b'","name":"base","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f'
+        b'0f0f","alias":"shadow"}',
+    ),
+    (
+        events.ModelRolledBack(name="base", version="1.0.0", digest=HEX, alias="shadow", **SYSTEM),
+        b'{"type":"model_rolled_back.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","name":"base","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0'
+        b'f0f0f0f","alias":"shadow"}',
+    ),
+    (
+        events.ThresholdsChanged(review=0.25, decline=0.75, **SYSTEM),
+        b'{"type":"thresholds_changed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
+        b'"c-1","review":0.25,"decline":0.75}',
+    ),
+    (
+        events.RulesChanged(parameters={"amount_high": 5.0}, disabled=("VELOCITY_10M",), **SYSTEM),
+        b'{"type":"rules_changed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1"'
+        b',"parameters":{"amount_high":5.0},"disabled":["VELOCITY_10M"]}',
+    ),
+    (
+        events.ListChanged(kind="merchant", effect="watch", add=("m1",), remove=("m2",), **SYSTEM),
+        b'{"type":"list_changed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"kind":"merchant","effect":"watch","add":["m1"],"remove":["m2"]}',
+    ),
+    (
+        events.ReferencePublished(kind="device", digest=HEX, as_of=T0, rows=7, **SYSTEM),
+        b'{"type":"reference_published.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id"'
+        b':"c-1","kind":"device","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","as_o'
+        b'f":1524000000000,"rows":7}',
+    ),
+    (
+        events.DriftDetected(feature="amount", statistic="psi", magnitude=0.5, severity="high", window_start=1,
+        window_end=2, **SYSTEM),
+        b'{"type":"drift_detected.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1'
+        b'","feature":"amount","statistic":"psi","magnitude":0.5,"severity":"high","window_start":1,"window_end":2'
+        b'}',
+    ),
+    (
+        events.DriftCleared(feature="amount", **SYSTEM),
+        b'{"type":"drift_cleared.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1"'
+        b',"feature":"amount"}',
+    ),
+    (
+        events.SegmentArchived(partition=3, first_sequence=1, last_sequence=9, digest=HEX, **SYSTEM),
+        b'{"type":"segment_archived.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c'
+        b'-1","partition":3,"first_sequence":1,"last_sequence":9,"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0'
+        b'f0f0f0f0f0f0f0f0f0f0f0f0f"}',
+    ),
+    (
+        events.LogTrimmed(partition=3, up_to_sequence=9, **SYSTEM),
+        b'{"type":"log_trimmed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
+        b'partition":3,"up_to_sequence":9}',
+    ),
+]
+# fmt: on
+
+
+def decoder_of(event: Any) -> Any:
+    """The decoder that reads this type from its stream."""
+    own = {
+        events.TransactionReceived: codec.decode_transaction,
+        events.TransactionScored: codec.decode_score,
+        events.AlertRaised: codec.decode_alert,
+        events.TransactionRejected: codec.decode_reject,
+        events.Seal: codec.decode_seal,
+    }
+    return own.get(type(event)) or (decode_account_event if isinstance(event, AccountEvent) else decode_control)
+
+
+@pytest.mark.parametrize(
+    ("event", "golden"), GOLDEN, ids=lambda v: type(v).__name__ if isinstance(v, msgspec.Struct) else ""
+)
+def test_golden_bytes(event: Any, golden: bytes) -> None:
+    """The event encodes to the bytes that it always had, and they decode to the event."""
+    assert encode(event) == golden
+    assert decoder_of(event)(golden) == event
+
+
+def test_every_event_type_has_golden_bytes() -> None:
+    """No event of the unions, nor of the partition's streams, is without a golden line."""
+    kinds = {
+        *get_args(AccountEvent),
+        *get_args(Control),
+        TransactionReceived,
+        events.TransactionScored,
+        events.AlertRaised,
+    }
+    assert {type(e) for e, _ in GOLDEN} == kinds | {events.TransactionRejected, events.Seal}
+    tags = [type(e).__struct_config__.tag for e, _ in GOLDEN]
+    assert len(set(tags)) == len(tags) and all(tag.rpartition(".v")[2].isdigit() for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("event", "golden"), GOLDEN, ids=lambda v: type(v).__name__ if isinstance(v, msgspec.Struct) else ""
+)
+def test_unknown_fields_are_tolerated_in_the_log(event: Any, golden: bytes) -> None:
+    """A field that a newer version wrote is skipped, whatever it holds."""
+    assert decoder_of(event)(golden[:-1] + b',"new_field":{"deep":[1,null,"x"]}}') == event
+
+
+@pytest.mark.parametrize(
+    ("event", "golden"), GOLDEN, ids=lambda v: type(v).__name__ if isinstance(v, msgspec.Struct) else ""
+)
+@pytest.mark.parametrize("damage", ["tag", "cut", "type", "utf8"])
+def test_damaged_entries_are_corrupt(event: Any, golden: bytes, damage: str) -> None:
+    """Another tag, a missing end, a wrong type or broken UTF-8 raise Corrupt and nothing else."""
+    tag = type(event).__struct_config__.tag.encode()
+    broken = {
+        "tag": golden.replace(tag, b"nobody.v1", 1),
+        "cut": golden[: len(golden) // 2],
+        "type": b'{"type":"%s"}' % tag,
+        "utf8": golden.replace(b'":"', b'":"\xff', 2),
+    }[damage]
+    with pytest.raises(Corrupt):
+        decoder_of(event)(broken)
+
+
+def test_old_entries_read_with_todays_defaults() -> None:
+    """Entries with nothing but the first version's required fields decode."""
+    t = codec.decode_transaction(
+        b'{"type":"transaction.v1","recorded_at":1,"transaction_id":"t","account_id":"a","amount":1,"occurred_at":2}'
+    )
+    assert (t.amount, t.currency, t.attributes) == (1.0, "", {})
+    f = decode_account_event(
+        b'{"type":"feedback.v1","account_id":"a","transaction_id":"t","occurred_at":1,"source":"chargeback","verdict":"fraud"}'
+    )
+    assert isinstance(f, events.FeedbackReceived) and (f.confidence, f.recorded_at) == (1.0, 0)
+
+
+_text = st.text(max_size=10)
+
+
+@settings(max_examples=200, derandomize=True)
+@given(
+    st.builds(
+        Transaction, transaction_id=_text, account_id=_text, amount=st.floats(0, 1e12), occurred_at=st.integers(0, 2**42), currency=_text,
+        merchant_id=_text, merchant_category=_text, country=_text, channel=_text, device_id=_text, ip=_text, card_id=_text,
+        attributes=st.dictionaries(_text, st.floats(allow_nan=False, allow_infinity=False) | _text, max_size=3),
+    ),
+    st.integers(0, 2**42),
+)  # fmt: skip
+def test_encode_transaction_is_the_encoded_event(t: Transaction, recorded_at: int) -> None:
+    """The shortcut writes the very bytes of the TransactionReceived that it stands for."""
+    received = TransactionReceived(recorded_at=recorded_at, **msgspec.structs.asdict(t))
+    assert encode_transaction(t, recorded_at) == encode(received)
+    assert codec.decode_transaction(encode_transaction(t, recorded_at)) == received
+
+
+@settings(max_examples=300, derandomize=True)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_floats_are_exact(x: float) -> None:
+    """A float64 survives the log to its last bit, the sign of zero included."""
+    again = codec.decode_transaction(encode_transaction(transaction(amount=x), 0)).amount
+    assert again.hex() == x.hex()
+
+
+def test_feature_bytes_are_exact() -> None:
+    """A feature vector's bytes, whatever they are, survive the log."""
+    every = bytes(range(256))[: 4 * spec.WIDTH]
+    score = msgspec.structs.replace(
+        next(e for e, _ in GOLDEN if isinstance(e, events.TransactionScored)), features=every
+    )
+    assert codec.decode_score(encode(score)).features == every
+
+
+@settings(max_examples=100, derandomize=True)
+@given(st.integers(0, 2**31), st.integers(0, 2**62))
+def test_positions_print_and_parse(generation: int, offset: int) -> None:
+    """`str` and `parse` are inverse, and positions order by generation, then offset."""
+    position = Position(generation, offset)
+    assert Position.parse(str(position)) == Position.parse(str(position).encode()) == position
+    assert position < Position(generation, offset + 1) < Position(generation + 1, 0)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1-", "-1", "a-b", "1-2-3", b"\xff-1"])
+def test_bad_positions_are_refused(text: str | bytes) -> None:
+    """Anything that is no position raises ValueError."""
+    with pytest.raises(ValueError):
+        Position.parse(text)

@@ -1,0 +1,176 @@
+"""The control stream folded and resolved: a position is applied once; what can't be loaded degrades instead of
+raising.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import control, rules
+from core.control import ControlState, Resolver, fold
+from core.errors import BadInput, Corrupt
+from core.events import (
+    DriftDetected,
+    ListChanged,
+    LogTrimmed,
+    ModelDeployed,
+    ModelRegistered,
+    ReferencePublished,
+    RulesChanged,
+    SourceGenerationStarted,
+    ThresholdsChanged,
+)
+from core.features import spec
+from core.features.reference import ReferenceTable
+from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, deployed, load_tiny, no_blob
+
+BASE: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
+TABLE = ReferenceTable("merchant", T0, np.array([7], np.uint64), np.ones((1, 7), np.float32)).to_bytes()
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def published(content: bytes = TABLE) -> ReferencePublished:
+    return ReferencePublished(**BASE, kind="merchant", digest=sha(content), as_of=T0, rows=1)
+
+
+def resolver(*blobs: bytes, load: Any = load_tiny) -> tuple[Resolver, list[str]]:
+    """A resolver over these blobs, and the digests that it asked for."""
+    held = {sha(b): b for b in blobs}
+    asked: list[str] = []
+
+    def blob(digest: str) -> bytes:
+        asked.append(digest)
+        return held[digest] if digest in held else no_blob(digest)
+
+    return Resolver(blob, load), asked
+
+
+def state(*events: Any) -> ControlState:
+    return fold(list(enumerate(events, 1)))
+
+
+def test_fold() -> None:
+    """Each kind of event that decides something changes its part of the state, the last one winning."""
+    s = state(
+        SourceGenerationStarted(**BASE, topic="feedback", topic_name="f", generation=1, topic_id="u1", partitions=4),
+        SourceGenerationStarted(**BASE, topic="feedback", topic_name="f", generation=2, topic_id="u2", partitions=4),
+        ThresholdsChanged(**BASE, review=0.1, decline=0.2),
+        RulesChanged(**BASE, parameters={"amount_high": 5.0}, disabled=("VELOCITY_10M",)),
+        ListChanged(**BASE, kind="ip", effect="watch", add=("1", "2")),
+        ListChanged(**BASE, kind="ip", effect="watch", remove=("1",)),
+        deployed(),
+        ModelDeployed(**BASE, name="other", version="9", digest="00", alias="challenger"),
+        published(),
+        ModelRegistered(**BASE, name="x", version="1", digest="11", spec=1),
+        DriftDetected(
+            **BASE, feature="amount", statistic="psi", magnitude=1.0, severity="low", window_start=0, window_end=1
+        ),
+        LogTrimmed(**BASE, partition=0, up_to_sequence=1),
+    )
+    assert s.position == 12 and s.generations["feedback"].number == 2 and (s.review, s.decline) == (0.1, 0.2)
+    assert s.champion is not None and s.champion.label == "tiny-1.0.0"
+    assert s.lists == {("ip", "watch"): {"2": None}} and s.references == {"merchant": (sha(TABLE), T0)}
+    assert (s.parameters, s.disabled) == ({"amount_high": 5.0}, ("VELOCITY_10M",))
+
+
+def test_a_position_is_never_applied_twice() -> None:
+    """An event at a position that was already applied changes nothing (I5)."""
+    s = state(ThresholdsChanged(**BASE, review=0.1, decline=0.2))
+    s.apply(1, ThresholdsChanged(**BASE, review=0.3, decline=0.4))
+    assert (s.review, s.position) == (0.1, 1)
+
+
+def test_a_context_is_not_changed_by_later_events() -> None:
+    """A resolved context stays as it was when the fold goes on."""
+    r, _ = resolver(ARTIFACT)
+    s = state(deployed(), ListChanged(**BASE, kind="ip", effect="watch", add=("1",)))
+    before = r.context(s)
+    s.apply(3, ListChanged(**BASE, kind="ip", effect="watch", add=("2",)))
+    assert before.lists == {("ip", "watch"): {"1": None}} and before.position == 2
+
+
+def test_defaults_without_any_event() -> None:
+    """An empty control stream decides by rules alone, at the default thresholds."""
+    under = resolver()[0].context(ControlState())
+    assert (under.scorer, under.model, under.digest, under.degraded) == (None, "none", "", control.NO_MODEL)
+    assert (under.review, under.decline, under.amount_high) == (
+        control.DEFAULT_REVIEW,
+        control.DEFAULT_DECLINE,
+        rules.PARAMETERS["amount_high"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("blobs", "degraded"),
+    [
+        ((ARTIFACT, TABLE), None),
+        ((TABLE,), "model_unavailable"),
+        ((ARTIFACT,), "reference_unavailable"),
+        ((), "reference_unavailable+model_unavailable"),
+    ],
+)
+def test_what_can_not_be_loaded_degrades(blobs: tuple[bytes, ...], degraded: str | None) -> None:
+    """A missing model or table is named, and a replay forced to the same words resolves to the same context (I9)."""
+    s = state(deployed(), published())
+    under = resolver(*blobs)[0].context(s)
+    assert under.degraded == degraded
+    assert (under.scorer is None, under.merchants is None) == (ARTIFACT not in blobs, TABLE not in blobs)
+    again = resolver(ARTIFACT, TABLE)[0].context(s, degraded=degraded)
+    assert (again.degraded, again.scorer is None, again.merchants is None) == (
+        degraded,
+        under.scorer is None,
+        under.merchants is None,
+    )
+
+
+def test_damaged_artifacts_degrade() -> None:
+    """A table whose bytes don't read, or a model that reads another feature spec, is unavailable."""
+
+    class Other(TinyScorer):
+        spec = spec.SPEC_VERSION + 1
+
+    bad = b"sentinel-reference-1\nnonsense"
+    r, _ = resolver(ARTIFACT, bad, load=lambda content, label, digest: Other(content))
+    assert r.context(state(deployed(), published(bad))).degraded == "reference_unavailable+model_unavailable"
+
+
+def test_model_error_is_forced_without_loading_the_model() -> None:
+    """A replay of a row that the model failed on decides it without the model."""
+    r, asked = resolver(ARTIFACT)
+    under = r.context(state(deployed()), degraded="model_error")
+    assert under.scorer is None and under.degraded == "model_error" and asked == []
+
+
+def test_artifacts_are_loaded_once_and_the_cache_is_bounded() -> None:
+    """The same digest is fetched once; after many others it is fetched again."""
+    versions = [ARTIFACT + b" " * n for n in range(10)]
+    r, asked = resolver(*versions)
+    for _ in range(3):
+        r.context(state(deployed()))
+    assert asked == [sha(ARTIFACT)]
+    for content in versions[1:]:
+        r.context(state(deployed(content)))
+    r.context(state(deployed()))
+    assert asked == [sha(v) for v in versions] + [sha(ARTIFACT)]
+
+
+def test_load_tiny_checks_its_digest() -> None:
+    """The tests' own loader refuses other bytes, as the real one must."""
+    with pytest.raises(Corrupt):
+        load_tiny(ARTIFACT, "x", "00")
+
+
+@pytest.mark.parametrize(
+    "event", [RulesChanged(**BASE, parameters={"speed": 1.0}), RulesChanged(**BASE, disabled=("NOPE",))]
+)
+def test_a_rules_change_that_means_nothing_is_bad_input(event: RulesChanged) -> None:
+    """Whoever appends a RulesChanged resolves it first: an unknown name is refused in one line."""
+    with pytest.raises(BadInput):
+        resolver()[0].context(state(event))

@@ -1,0 +1,239 @@
+"""A decision is a pure function of what came before: batches, partitions in one call and snapshots leave no trace
+(I3).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import pipeline
+from core.codec import decode_score
+from core.control import Context
+from core.errors import Corrupt
+from core.events import ListChanged, ReferencePublished, ThresholdsChanged
+from core.features import spec
+from core.features.reference import ReferenceTable
+from core.features.state import AccountState
+from core.log.base import Entry
+from core.numeric import hash_strings
+from tests.unit.core import builders
+from tests.unit.core.builders import (
+    ARTIFACT,
+    T0,
+    Item,
+    Shape,
+    context,
+    counts,
+    decide_in,
+    runs,
+    stream,
+    transaction,
+    verdict,
+)
+
+
+def _table() -> ReferenceTable:
+    keys = np.sort(hash_strings([f"m{i}" for i in range(40)]))
+    values = np.arange(40 * 7, dtype=np.float32).reshape(40, 7) / 300
+    return ReferenceTable("merchant", T0, keys, values)
+
+
+@pytest.fixture(scope="module")
+def under() -> Context:
+    """A context with everything in it: model, reference table, lists, thresholds."""
+    table = _table().to_bytes()
+    return context(
+        ThresholdsChanged(occurred_at=T0, actor="x", review=0.3, decline=0.8),
+        ListChanged(occurred_at=T0, actor="x", kind="merchant", effect="watch", add=("m3",)),
+        ReferencePublished(
+            occurred_at=T0, actor="x", kind="merchant", digest=hashlib.sha256(table).hexdigest(), as_of=T0, rows=40
+        ),
+        blobs=(ARTIFACT, table),
+    )
+
+
+def _bytes(results: Sequence[pipeline.Decided]) -> tuple[list[Entry], list[Entry]]:
+    return [e for d in results for e in d.scores], [e for d in results for e in d.alerts]
+
+
+@pytest.fixture(scope="module")
+def items() -> list[Item]:
+    return stream(11, 900, Shape(late=0.1, duplicates=0.05))
+
+
+def test_the_stream_is_worth_deciding(items: list[Item], under: Context) -> None:
+    """The stream that the other tests cut up has alerts, duplicates, and all three decisions."""
+    decided = decide_in(items, [], under)[0][0]
+    assert decided.alerts and decided.duplicates and set(decided.decisions.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_batch_size_leaves_no_trace(items: list[Item], under: Context, size: int) -> None:
+    """Batches of 1, 7 or 500 give the score and alert bytes of one single batch."""
+    whole = _bytes(decide_in(items, [], under)[0])
+    assert _bytes(decide_in(items, range(size, len(items), size), under)[0]) == whole
+
+
+def test_partitions_in_one_call_are_independent(items: list[Item], under: Context) -> None:
+    """Three partitions decided in one call get the bytes that each gets alone."""
+    streams = [stream(seed, 300, Shape(duplicates=0.05)) for seed in (1, 2, 3)]
+    together = pipeline.decide(under, [pipeline.Work(0, AccountState(), runs(s)) for s in streams])
+    alone = [decide_in(s, [], under)[0][0] for s in streams]
+    assert [_bytes([d]) for d in together] == [_bytes([d]) for d in alone]
+    assert [d.duplicates for d in together] == [d.duplicates for d in alone]
+
+
+def test_an_empty_partition_and_an_empty_call_are_fine(under: Context) -> None:
+    """Work without events, and no work at all, decide nothing."""
+    assert pipeline.decide(under, []) == []
+    only_feedback = pipeline.Work(1, AccountState(), runs([verdict()]))
+    nothing = pipeline.Work(0, AccountState(), [])
+    assert [len(d.scores) for d in pipeline.decide(under, [nothing, only_feedback])] == [0, 0]
+    assert len(only_feedback.state) == 1
+
+
+def test_apply_gives_the_state_that_decide_gives(items: list[Item], under: Context) -> None:
+    """Rebuilding without scoring leaves the same state (duplicates included)."""
+    state = AccountState()
+    pipeline.apply(pipeline.Work(0, state, runs(items)))
+    assert state.digest() == decide_in(items, [], under)[1].digest()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 300))
+def test_a_snapshot_leaves_no_trace(cut: int) -> None:
+    """Going on from a snapshot's bytes gives the decisions and the state of never having stopped."""
+    items = stream(4, 300, Shape(late=0.2, accounts=100))
+    under = context()
+    whole, state = decide_in(items, [cut], under)
+    first, before = decide_in(items[:cut], [], under)
+    restored = AccountState.from_bytes(before.to_bytes())
+    assert restored.digest() == before.digest()
+    assert restored.to_bytes() == before.to_bytes()
+    work = pipeline.Work(0, restored, runs(items[cut:], counts(items[:cut])))
+    rest = pipeline.decide(under, [work])
+    assert _bytes([*first, *rest]) == _bytes(whole)
+    assert restored.digest() == state.digest()
+
+
+def test_a_damaged_snapshot_is_refused() -> None:
+    """One flipped bit anywhere, in the header's account names as in the records, or a missing or added tail, is
+    Corrupt.
+    """
+    content = decide_in(stream(4, 40), [])[1].to_bytes()
+    header_end = content.index(b'"}') + 2
+    places = [*range(header_end + 3), *range(header_end + 3, len(content), 997), len(content) - 1]
+    for at in places:
+        damaged = bytearray(content)
+        damaged[at] ^= 1
+        with pytest.raises(Corrupt):
+            AccountState.from_bytes(bytes(damaged))
+    for size in (0, 5, 30, header_end, len(content) - 1):
+        with pytest.raises(Corrupt):
+            AccountState.from_bytes(content[:size])
+    with pytest.raises(Corrupt):
+        AccountState.from_bytes(content + b"\0")
+
+
+def test_snapshot_of_nothing() -> None:
+    """An empty state has a snapshot too."""
+    assert len(AccountState.from_bytes(AccountState().to_bytes())) == 0
+
+
+class Gone(builders.TinyScorer):
+    """A model whose explanations fail."""
+
+    def contributions(self, row: np.ndarray) -> tuple[float, np.ndarray]:
+        raise RuntimeError("no explanation")
+
+
+class Short(builders.TinyScorer):
+    """A model that returns fewer margins than rows."""
+
+    def margins(self, features: np.ndarray) -> np.ndarray:
+        return super().margins(features)[1:]
+
+
+@pytest.mark.parametrize("kind", [Gone, Short])
+def test_a_broken_model_never_stops_the_stream(
+    kind: type[builders.TinyScorer], items: list[Item], under: Context
+) -> None:
+    """A model that fails in explaining, or returns the wrong number of margins, does not raise out of the pipeline
+    (I9).
+    """
+    decided = decide_in(items, [], replace(under, scorer=kind()))[0][0]
+    assert len(decided.scores) == len(decided.kept) > 500
+
+
+# --- golden bytes: a change here is a change of logged history ---------------------------------------------------
+
+GOLDEN_ITEMS: list[Item] = [
+    transaction(1, occurred_at=T0, amount=20.5),
+    transaction(2, occurred_at=T0 + 90_000, amount=3.25, merchant_id="m2", country="FR", channel="online"),
+    verdict(occurred_at=T0 + 100_000),
+    transaction(
+        3, occurred_at=T0 + 200_000, amount=1500.0, merchant_id="m3", country="US", device_id="d2", channel="atm"
+    ),
+    transaction(4, occurred_at=T0 + 40_000, amount=9.99, merchant_id="", device_id=""),
+]
+GOLDEN_FEATURES = (
+    "AACkQQAAqEEAAIA/AAAAAAAAAAAAAMB/AADAfwAAAAAAAAAAAAAAAAAAwH8AAMB/AAAAAAAAAAAAAAAAAADAfwAAwH8AAAAAAAAAAAAAAAAAAMB/"
+    "AADAfwAAAAAAAAAAAAAAAAAAwH8AAMB/AAAAAAAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AAAAAAAAAAAAAAAAAADAfwAAwH8AAMB/"
+    "AADAfwAAwH8AAMB/AADAfwAAAAAAAMB/AAAAAAAAAAAAAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAFBAAACoQQAAgD8AAIA/"
+    "AACkQQAApEEAAKRBAACAPwAAgD8AAKRBAACkQQAApEEAAIA/AACAPwAApEEAAKRBAACkQQAAgD8AAIA/AACkQQAApEEAAKRBAACAPwAAgD8AAKRB"
+    "AACkQQAApEEAAIA/alciPmpXIj5qVyI+AACkQQAAAAASd6DCAAC0QomIiDoAAIA/AACAPwAApEEAAIA/AACAPwAAAAAAAIA/AAAAAAAAwH8AAMB/"
+    "AAAAAAAAwH8AAAAAAAAAAAAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwCAu0QAAKhBAACAPwAAAEAAAL5BAAA+QQAApEEAAABA"
+    "AAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAAC+QQAAPkEAAKRBAAAAQAAAAEAAAL5BAAA+QQAApEEAAABAAAAAQAAAvkEAAD5BAACkQQAAAECvofxC"
+    "r6H8QmpXkkKT/z1BAAAKQaX/KUMAANxCJrQXOwAAAEAAAABAAAC+QQAAgD8AAIA/AAAAAAAAgD8AAIA/HufiRQJE/0cAAIA/JrSXOgAAAAAAAAAA"
+    "AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/CtcfQQAAqEEAAIA/AACAPwAApEEAAKRBAACkQQAAgD8AAEBAAHi+RFX1/UMAgLtE"
+    "ZmZGQAAAQEAAeL5EVfX9QwCAu0RmZkZAAABAQAB4vkRV9f1DAIC7RGZmRkAAAEBAAHi+RFX1/UMAgLtEZmZGQAEgoTwBIKE8ITzaOxT3/UMkYy9E"
+    "pWQ0vwAAIMPWufI5AABAQAAAQEAAeL5EAACAPwAAwH8AAAAAAAAAAAAAwH8e5+JFgYofSAAAgD9hCza6AAAAAAAAAAAAAMB/AADAfwAAwH8AAMB/"
+    "AADAfwAAwH8AAMB/AADAfwAAwH8="
+)
+GOLDEN_MARGINS = [-2.918, -3.6418780500888825, 60.0, -2.9482388523370027]
+GOLDEN_SCORE = (
+    b'{"type":"score.v1","f":"1-1","c":1,"model":"tiny-1.0.0","digest":"98a73d045a4a7d81","spec":1,"margin":60.'
+    b'0,"probability":1.0,"decision":"decline","features":"AIC7RAAAqEEAAIA/AAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAAC+'
+    b"QQAAPkEAAKRBAAAAQAAAAEAAAL5BAAA+QQAApEEAAABAAAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAAC+QQAAPkEAAKRBAAAAQK+h/EKvo"
+    b"fxCaleSQpP/PUEAAApBpf8pQwAA3EImtBc7AAAAQAAAAEAAAL5BAACAPwAAgD8AAAAAAACAPwAAgD8e5+JFAkT/RwAAgD8mtJc6AAAAAA"
+    b'AAAAAAAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8=","rules":["AMOUNT_HIGH","AMOUNT_VS_AVERAGE","IMPOS'
+    b'SIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"severity":"critical"}'
+)
+GOLDEN_ALERT = (
+    b'{"type":"alert.v1","alert_id":"00:1-3","timestamp":1524000200000,"account_id":"a1","fraud_score":1.0,"dec'
+    b'ision":"decline","severity":"critical","reason_codes":["MODEL_SCORE","AMOUNT_HIGH","AMOUNT_VS_AVERAGE","I'
+    b'MPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"reasons":["amount 1,500.00","1'
+    b'26.3 times this account\'s 30-day average","130,696 km/h since the last in-person transaction","7,261 km f'
+    b'rom the last in-person transaction","merchant new to this account"],"risk_factors":{"is_high_amount":true'
+    b',"is_unusual_hour":false,"amount_vs_avg_ratio":126.3158,"velocity_score":2.0,"amount_zscore":169.9986,"is'
+    b'_new_merchant":true,"is_new_device":true,"is_new_country":true,"speed_kmh":130696.0156,"merchant_risk_7d"'
+    b':null},"recommended_actions":["decline_transaction","block_account","queue_for_review","notify_customer",'
+    b'"notify_fraud_team"],"transaction":{"transaction_id":"t3","amount":1500.0,"occurred_at":1524000200000,"cu'
+    b'rrency":"EUR","merchant_id":"m3","merchant_category":"5411","country":"US","channel":"atm","device_id":"d'
+    b'2"}}'
+)
+
+
+def test_golden_feature_bytes() -> None:
+    """The feature bytes of a fixed small stream are what they have always been."""
+    got = builders.features_of(GOLDEN_ITEMS)
+    wanted = np.frombuffer(base64.b64decode(GOLDEN_FEATURES), "<f4").reshape(-1, spec.WIDTH)
+    different = [(int(i), spec.NAMES[j]) for i, j in np.argwhere(got.view("<u4") != wanted.view("<u4"))]
+    assert different == []
+
+
+def test_golden_score_and_alert() -> None:
+    """The score's and the alert's JSON of a fixed transaction are what they have always been."""
+    decided = decide_in(GOLDEN_ITEMS, [], context())[0][0]
+    assert [decode_score(e.payload).margin for e in decided.scores] == GOLDEN_MARGINS
+    assert decided.scores[2].payload == GOLDEN_SCORE
+    assert dict(decided.alerts)[decided.scores[2].id] == GOLDEN_ALERT
+    assert decode_score(GOLDEN_SCORE).decision == "decline"

@@ -1,0 +1,170 @@
+"""The feature kernel against the oracle: every column of every transaction of hypothesis's and seeded streams."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.events import AccountBlocked, AccountUnblocked, Transaction
+from core.features import spec
+from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.unit.core import builders, feature_oracle
+from tests.unit.core.builders import BURST, T0, Item, Shape, features_of, stream, transaction, verdict
+
+REFERENCE = {f.name for f in spec.FEATURES if f.window == "reference"}
+
+
+def agree(items: Sequence[Item], *, exact: bool = True) -> None:
+    """Assert that kernel and oracle agree on every column."""
+    got = features_of(items)
+    wanted = feature_oracle.vectors(items)
+    assert len(got) == len(wanted)
+    assert not wanted or set(wanted[0]) == set(spec.NAMES) - REFERENCE
+    for name in wanted[0] if wanted else ():
+        column = got[:, spec.index(name)]
+        expected = np.array([row[name] for row in wanted], dtype=np.float32)
+        if exact and name not in feature_oracle.APPROXIMATE:
+            same = (column == expected) | (np.isnan(column) & np.isnan(expected))
+        else:
+            same = np.isclose(column, expected, rtol=2e-6, atol=1e-6, equal_nan=True)
+        if name in ("decayed_std", "amount_zscore"):
+            same |= _only_rounding(name, wanted, column, expected)
+        bad = np.flatnonzero(~same)
+        assert not len(bad), f"{name} of transaction {bad[0]}: kernel {column[bad[0]]!r}, oracle {expected[bad[0]]!r}"
+
+
+def _only_rounding(name: str, wanted: list[dict[str, float]], column: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """A deviation far below the mean is the rounding of the mean: what is left of 1e12 once it has decayed."""
+    mean = np.array([row["decayed_mean"] for row in wanted])
+    floor = 1e-7 * np.abs(mean)
+    if name == "decayed_std":
+        return np.abs(column - expected) <= floor
+    scale = np.array([row["decayed_std"] for row in wanted]) + 0.01 * np.abs(mean) + 0.01
+    return np.abs(column - expected) <= 1e-4 * np.abs(expected) + floor / scale
+
+
+def test_every_column_is_either_the_oracles_or_a_reference_column() -> None:
+    """The spec has 59 columns, of which nine come from reference tables."""
+    assert (spec.WIDTH, len(REFERENCE)) == (59, 9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_in_order(seed: int) -> None:
+    """Streams in order of event time, ties and gaps of a year included, give the oracle's features."""
+    agree(stream(seed, 400))
+
+
+@pytest.mark.parametrize("late", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("late_ms", [8 * MINUTE_MS, DAY_MS, 90 * DAY_MS])
+def test_agrees_out_of_order(late: float, late_ms: int) -> None:
+    """Late events, by minutes or by months, give the oracle's features."""
+    agree(stream(int(late * 10) + late_ms, 250, Shape(accounts=3, late=late, late_ms=late_ms)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_on_bursts(seed: int) -> None:
+    """Hundreds of transactions within minutes, over many merchants, give the oracle's features."""
+    agree(stream(seed, 500, BURST))
+
+
+def test_agrees_on_cents_to_rounding() -> None:
+    """Amounts in cents, whose sums round, agree within float32's precision."""
+    agree(stream(1, 500, Shape(exact=False, late=0.2, accounts=3)), exact=False)
+
+
+def test_agrees_with_duplicates_left_out() -> None:
+    """A repeated id among the account's last 32 is not counted anywhere."""
+    items = stream(3, 500, Shape(duplicates=0.3, accounts=3))
+    assert len(features_of(items)) < sum(isinstance(i, Transaction) for i in items)
+    agree(items)
+
+
+def test_hour_counts_are_halved_at_their_limit() -> None:
+    """An account of 2,300 transactions goes through the halving of its hour-of-day counts twice and more."""
+    rng = random.Random(5)
+    times = sorted(T0 + rng.randrange(3 * DAY_MS) for _ in range(2300))
+    items = [transaction(i, occurred_at=t, amount=1.0) for i, t in enumerate(times)]
+    got = features_of(items)[:, spec.index("hour_share")]
+    hours = [t // HOUR_MS % 24 for t in times]
+    for i in (1, 1023, 1024, 1025, 1026, 1600, 2047, 2048, 2049, 2299):
+        assert got[i] == np.float32(feature_oracle.hour_share(hours[:i], hours[i])), i
+
+
+_times = st.one_of(
+    st.integers(0, 3 * MINUTE_MS),
+    st.integers(0, 40 * DAY_MS),
+    st.sampled_from(
+        [
+            w.width_ms * k + d
+            for w in spec.WINDOWS
+            for k in (1, w.buckets - 1, w.buckets, w.buckets + 1)
+            for d in (-1, 0, 1)
+        ]
+    ),
+    st.just(365 * DAY_MS),
+)
+_amounts = st.one_of(st.integers(0, 4000).map(lambda n: n / 4), st.sampled_from([0.0, 1e12]))
+_transactions = st.builds(
+    lambda account, at, amount, merchant, country, device, channel: (account, at, amount, merchant, country, device, channel),
+    st.sampled_from(["a", "b"]), _times, _amounts, st.sampled_from(["", *(f"m{i}" for i in range(20))]),
+    st.sampled_from(["", "DE", "US", "??"]), st.sampled_from(["", *(f"d{i}" for i in range(10))]), st.sampled_from(["", "pos", "online"]),
+)  # fmt: skip
+_feedback = st.one_of(
+    st.builds(verdict, st.sampled_from(["a", "never"]), st.sampled_from(["fraud", "legitimate", "unsure"]), _times.map(lambda t: T0 + t)),
+    st.builds(AccountBlocked, account_id=st.sampled_from(["a", "b"]), occurred_at=_times.map(lambda t: T0 + t), actor=st.just("x")),
+    st.builds(AccountUnblocked, account_id=st.sampled_from(["a", "b"]), occurred_at=_times.map(lambda t: T0 + t), actor=st.just("x")),
+)  # fmt: skip
+
+
+def _items(drawn: list[object]) -> list[Item]:
+    out: list[Item] = []
+    for i, d in enumerate(drawn):
+        if isinstance(d, tuple):
+            account, at, amount, merchant, country, device, channel = d
+            out.append(
+                transaction(
+                    i, account_id=account, occurred_at=T0 + at, amount=amount, merchant_id=merchant, merchant_category=merchant[-1:],
+                    country=country, device_id=device, channel=channel,
+                )
+            )  # fmt: skip
+        else:
+            out.append(d)  # type: ignore[arg-type]
+    return out
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.one_of(_transactions, _transactions, _feedback), max_size=60).map(_items))
+def test_agrees_on_any_stream(items: list[Item]) -> None:
+    """Any stream at all, with times on and beside the edges of buckets and windows, gives the oracle's features."""
+    agree(items)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 200), max_size=12))
+def test_batch_borders_leave_no_trace(seed: int, cuts: list[int]) -> None:
+    """Cutting a stream at any places gives the same feature bytes, duplicates and final state."""
+    items = stream(seed, 200, Shape(late=0.2, duplicates=0.1))
+    whole, state = builders.decide_in(items, [])
+    parts, state_of_parts = builders.decide_in(items, cuts)
+    assert b"".join(d.features.tobytes() for d in parts) == whole[0].features.tobytes()
+    assert state_of_parts.digest() == state.digest()
+
+
+def test_an_account_known_from_feedback_only_is_a_new_account() -> None:
+    """A verdict and a block before the first transaction show in it; its history columns are still NaN."""
+    row = features_of([verdict("a1"), AccountBlocked(account_id="a1", occurred_at=T0, actor="x"), transaction()])[0]
+    at = spec.index
+    assert (row[at("fraud_verdicts")], row[at("account_blocked")], row[at("transactions_total")]) == (1.0, 1.0, 0.0)
+    assert np.isnan(row[[at("decayed_mean"), at("seconds_since_last"), at("merchant_is_new"), at("hour_share")]]).all()
+
+
+def test_every_nan_is_one_bit_pattern() -> None:
+    """Missing values have the one quiet NaN, so that feature bytes don't depend on how the processor made it."""
+    bits = features_of(stream(2, 300, Shape(late=0.3))).view(np.uint32)
+    values = bits.view(np.float32)
+    assert set(bits[np.isnan(values)].tolist()) == {0x7FC00000}

@@ -1,0 +1,244 @@
+"""Rules and policy: every rule on either side of its boundary and with NaN; the policy's truth table."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import pipeline, policy, rules
+from core.codec import decode_alert
+from core.errors import BadInput
+from core.events import ListChanged, RulesChanged
+from core.features import spec
+from core.rules import CODES, PARAMETERS, RULES
+from tests.unit.core.builders import T0, context, decide_in, transaction
+
+P = PARAMETERS
+ALL = (1 << len(RULES)) - 1
+UP = np.float32(np.inf)
+
+CASES: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]] = {
+    # code: (values that just hit, columns that stop it when a hair lower, columns that stop it when a hair higher)
+    "ACCOUNT_BLOCKED": ({"account_blocked": 1.0}, (), ()),
+    "AMOUNT_HIGH": ({"amount": P["amount_high"]}, ("amount",), ()),
+    "AMOUNT_VS_AVERAGE": (
+        {"amount_to_mean_30d": P["ratio_high"], "amount": P["ratio_amount_min"]}, ("amount_to_mean_30d", "amount"), (),
+    ),
+    "VELOCITY_10M": ({"count_10m": P["velocity_10m"]}, ("count_10m",), ()),
+    "VELOCITY_24H": ({"count_24h": P["velocity_24h"]}, ("count_24h",), ()),
+    "CARD_TESTING": ({"count_10m": P["testing_count"], "mean_10m": P["testing_amount"]}, ("count_10m",), ("mean_10m",)),
+    "UNUSUAL_HOUR": (
+        {"hour_share": P["hour_share"], "transactions_total": P["hour_history"]},
+        ("transactions_total",), ("hour_share",),
+    ),
+    "IMPOSSIBLE_TRAVEL": ({"km_from_last": P["travel_km"], "speed_kmh": P["travel_kmh"]}, ("km_from_last", "speed_kmh"), ()),
+    "NEW_MERCHANT": (
+        {"merchant_is_new": 1.0, "amount_to_mean_30d": P["new_merchant_ratio"]}, ("amount_to_mean_30d",), (),
+    ),
+    "NEW_DEVICE_AND_COUNTRY": ({"device_is_new": 1.0, "country_is_new": 1.0}, (), ()),
+    "RECENT_FRAUD": ({"days_since_fraud": P["recent_fraud_days"]}, (), ("days_since_fraud",)),
+    "MERCHANT_RISK": (
+        {"merchant_risk_7d": P["merchant_risk"], "merchant_count_7d": P["merchant_count"]},
+        ("merchant_risk_7d", "merchant_count_7d"), (),
+    ),
+}  # fmt: skip
+LISTS = ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW")
+
+
+def hits(
+    values: dict[str, float], parameters: dict[str, float] | None = None, disabled: tuple[str, ...] = (), lists: int = 0
+) -> tuple[str, ...]:
+    """Codes that hit a row that is NaN but for `values`."""
+    row = np.full((1, spec.WIDTH), np.nan, dtype=np.float32)
+    for name, value in values.items():
+        row[0, spec.index(name)] = value
+    out = np.array([lists], dtype=np.uint32)
+    rules.evaluate(row, rules.parameter_vector(parameters or {}), rules.enabled_mask(disabled), out)
+    return rules.codes_of(int(out[0]))
+
+
+def test_every_rule_has_a_case() -> None:
+    """The table below covers every rule but the lists, which have their own tests."""
+    assert set(CASES) | set(LISTS) == set(CODES) and len(set(CODES)) == len(CODES)
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_rule_hits_on_its_boundary(code: str) -> None:
+    """Values on the boundary hit the rule, under its own code: the table's order is the order of the bits."""
+    assert code in hits(CASES[code][0])
+
+
+@pytest.mark.parametrize(
+    ("code", "column", "towards"),
+    [(c, col, -UP) for c in CASES for col in CASES[c][1]] + [(c, col, UP) for c in CASES for col in CASES[c][2]],
+)
+def test_rule_misses_beside_its_boundary(code: str, column: str, towards: np.float32) -> None:
+    """One value a float32 step beyond the boundary, and the rule is silent."""
+    values = CASES[code][0]
+    start = np.float32(values[column])
+    assert code not in hits(values | {column: float(np.nextafter(start, towards))})
+
+
+@pytest.mark.parametrize(("code", "column"), [(c, col) for c in CASES for col in CASES[c][0]])
+def test_rule_is_silent_on_nan_and_zero_flags(code: str, column: str) -> None:
+    """A missing value never hits, and a 0/1 feature that is 0 does not either."""
+    values = CASES[code][0]
+    assert code not in hits(values | {column: np.nan})
+    if spec.FEATURES[spec.index(column)].unit == "0/1":
+        assert code not in hits(values | {column: 0.0})
+
+
+def test_a_row_of_nan_hits_nothing() -> None:
+    """All missing, nothing hit."""
+    assert hits({}) == ()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_disabled_rule_is_silent(code: str) -> None:
+    """A disabled code disappears, list hits included, and only that one."""
+    everything: dict[str, float] = {}
+    for values, _, _ in CASES.values():
+        everything |= {k: max(v, everything.get(k, v)) for k, v in values.items()}
+    everything["mean_10m"] = 0.0
+    lists = rules.LIST_BLOCK_BIT | rules.LIST_WATCH_BIT | rules.LIST_ALLOW_BIT
+    assert hits(everything, lists=lists) == CODES
+    assert hits(everything, disabled=(code,), lists=lists) == tuple(c for c in CODES if c != code)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_each_parameter_moves_a_rule(name: str) -> None:
+    """Every parameter changes the outcome of at least one rule at its boundary."""
+    beyond = PARAMETERS[name] * (0.5 if name in ("testing_amount", "hour_share", "recent_fraud_days") else 2.0)
+    changed = [
+        code for code in CASES if code in hits(CASES[code][0]) and code not in hits(CASES[code][0], {name: beyond})
+    ]
+    assert changed
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.7, 99.99, 1234.56, 999999.99])
+def test_an_amount_on_the_threshold_is_high_everywhere(amount: float) -> None:
+    """Whatever the threshold's decimals: the rule, the factor and the severity agree that the amount is at or above
+    it.
+    """
+    changed = RulesChanged(occurred_at=T0, actor="x", parameters={"amount_high": amount})
+    listed = ListChanged(occurred_at=T0, actor="x", kind="account", effect="block", add=("a1",))
+    decided = decide_in([transaction(amount=amount)], [], context(changed, listed, scorer=False))[0][0]
+    alert = decode_alert(decided.alerts[0].payload)
+    assert (alert.severity, alert.risk_factors["is_high_amount"], "AMOUNT_HIGH" in alert.reason_codes) == (
+        "critical",
+        True,
+        True,
+    )
+
+
+def test_unknown_names_are_refused() -> None:
+    """Unknown parameters and codes, and NaN, are the caller's fault."""
+    with pytest.raises(BadInput, match="speed"):
+        rules.parameter_vector({"speed": 1.0})
+    with pytest.raises(BadInput, match="amount_high"):
+        rules.parameter_vector({"amount_high": float("nan")})
+    with pytest.raises(BadInput, match="NOPE"):
+        rules.enabled_mask(("NOPE",))
+
+
+@pytest.mark.parametrize(
+    ("effect", "code", "decision"), [("block", "LIST_BLOCK", 2), ("watch", "LIST_WATCH", 1), ("allow", "LIST_ALLOW", 0)]
+)
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("account", "a1"), ("card", "c1"), ("merchant", "m1"), ("device", "d1"), ("ip", "10.0.0.1"), ("country", "DE")],
+)
+def test_list_hits(kind: str, value: str, effect: str, code: str, decision: int) -> None:
+    """Each kind of list in each effect hits its own value, decides accordingly, and leaves other values alone."""
+    item = transaction(card_id="c1", ip="10.0.0.1")
+    for member, found in ((value, True), (value + "x", False), (value.lower() + " ", False)):
+        changed = ListChanged(occurred_at=T0, actor="x", kind=kind, effect=effect, add=(member, "other"))  # type: ignore[arg-type]
+        decided: pipeline.Decided = decide_in([item], [], context(changed, scorer=False))[0][0]
+        assert (code.encode() in decided.scores[0].payload) == found
+        assert decided.decisions.tolist() == [decision if found else 0]
+        assert len(decided.alerts) == (found and decision > 0)
+
+
+def test_removed_list_members_are_forgotten() -> None:
+    """Remove takes a member off; adding and removing in one event removes."""
+
+    def changed(**kw: tuple[str, ...]) -> ListChanged:
+        return ListChanged(occurred_at=T0, actor="x", kind="merchant", effect="block", **kw)
+
+    for events in ([changed(add=("m1",)), changed(remove=("m1", "never"))], [changed(add=("m1",), remove=("m1",))]):
+        assert decide_in([transaction()], [], context(*events, scorer=False))[0][0].decisions.tolist() == [0]
+
+
+def test_rules_change_replaces_the_earlier_one() -> None:
+    """A RulesChanged event states the whole: parameters and switches of an earlier one are gone."""
+    one = RulesChanged(occurred_at=T0, actor="x", parameters={"amount_high": 1.0}, disabled=("VELOCITY_10M",))
+    two = RulesChanged(occurred_at=T0, actor="x", parameters={"travel_km": 5.0})
+    under = context(one, two, scorer=False)
+    assert under.amount_high == PARAMETERS["amount_high"] and under.enabled == ALL
+    assert context(one, scorer=False).amount_high == 1.0
+
+
+# --- policy --------------------------------------------------------------------------------------------------------
+
+BIT = {code: 1 << k for k, code in enumerate(CODES)}
+
+
+def _expected(
+    probability: float, hit: set[str], amount: float, review: float, decline: float
+) -> tuple[str, str | None]:
+    """The policy in words (core/policy.py's head), one transaction at a time."""
+    effects = [r.effect for r in RULES if r.code in hit]
+    if "decline" in effects or (probability >= decline and "allow" not in effects):
+        grave = probability >= 0.95 or amount >= 1000.0 or "ACCOUNT_BLOCKED" in hit
+        return "decline", "critical" if grave else "high"
+    if "allow" in effects:
+        return "approve", None
+    if "review" in effects or probability >= review:
+        return "review", "medium" if probability >= (review + decline) / 2 or effects.count("review") >= 2 else "low"
+    return "approve", None
+
+
+@pytest.mark.parametrize(("review", "decline"), [(0.5, 0.9), (0.2, 0.2), (0.7, 1.0)])
+def test_policy_truth_table(review: float, decline: float) -> None:
+    """Every combination of probability, kind of rule hit and amount gives the decision and severity that the words
+    say.
+    """
+    middle = (review + decline) / 2
+    probabilities = [
+        np.nan,
+        0.0,
+        review - 1e-12,
+        review,
+        middle - 1e-12,
+        middle,
+        decline - 1e-12,
+        decline,
+        0.95 - 1e-12,
+        0.95,
+        1.0,
+    ]
+    sets = [set(c) for n in range(4) for c in itertools.combinations(
+        ("ACCOUNT_BLOCKED", "LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "AMOUNT_HIGH", "VELOCITY_10M", "RECENT_FRAUD"), n)]  # fmt: skip
+    rows = list(itertools.product(probabilities, sets, (999.99, 1000.0)))
+    decisions, severities = policy.decide(
+        np.array([r[0] for r in rows]), np.array([sum(BIT[c] for c in r[1]) for r in rows], dtype=np.uint32),
+        np.array([r[2] for r in rows], dtype=np.float32), review, decline, 1000.0,
+    )  # fmt: skip
+    for row, d, s in zip(rows, decisions.tolist(), severities.tolist(), strict=True):
+        got = policy.DECISIONS[d], policy.SEVERITIES[s] if s >= 0 else None
+        assert got == _expected(*row, review, decline), row
+
+
+@given(st.floats(allow_nan=True), st.floats(allow_nan=True))
+@settings(max_examples=200, derandomize=True)
+def test_thresholds_are_checked(review: float, decline: float) -> None:
+    """Only 0 < review ≤ decline ≤ 1 passes; NaN never does."""
+    if 0 < review <= decline <= 1:
+        policy.check_thresholds(review, decline)
+    else:
+        with pytest.raises(BadInput):
+            policy.check_thresholds(review, decline)

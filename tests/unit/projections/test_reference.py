@@ -1,0 +1,216 @@
+"""The reference builder against a brute-force oracle over lists; order of partitions, windows, delay, repeated
+verdicts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.events import FeedbackReceived, Transaction
+from core.features.columns import columns
+from core.features.reference import ReferenceTable
+from core.features.spec import DAY_MS
+from core.numeric import hash_strings
+from projections.reference import LABEL_DELAY_DAYS, ReferenceBuilder
+from tests.unit.core.builders import T0, transaction, verdict
+from tests.unit.core.feature_oracle import string_hash
+
+DAY0 = T0 // DAY_MS
+Any_ = Transaction | FeedbackReceived
+
+
+def day(event: Any_) -> int:
+    return event.occurred_at // DAY_MS
+
+
+def fold(events: list[Any_], batches: int = 1, seed: int = 0) -> ReferenceBuilder:
+    """A builder that has taken the events in order, transactions in random batches."""
+    rng = random.Random(seed)
+    builder = ReferenceBuilder()
+    held: list[Transaction] = []
+
+    def give() -> None:
+        cols = columns(held)
+        builder.add_transactions(cols.merchants, cols.devices, hash_strings([t.account_id for t in held]), cols.times)
+        held.clear()
+
+    for event in events:
+        if isinstance(event, Transaction):
+            held.append(event)
+            if rng.random() < 1 / batches:
+                give()
+        else:
+            give()
+            builder.add_verdict(event)
+    give()
+    return builder
+
+
+def oracle(events: list[Any_], kind: str, at: int) -> dict[int, list[float]]:
+    """The table's rows by key, from the words in projections/reference.py."""
+    name = f"{kind}_id"
+    verdicts: dict[tuple[str, str], FeedbackReceived] = {}
+    for e in events:
+        if isinstance(e, FeedbackReceived) and e.verdict == "fraud":
+            verdicts.setdefault((e.account_id, e.transaction_id), e)
+    transactions = [e for e in events if isinstance(e, Transaction)]
+    rows: dict[int, list[float]] = {}
+    for value in {getattr(e, name) for e in [*transactions, *verdicts.values()]} - {""}:
+        mine = [t for t in transactions if getattr(t, name) == value]
+        said = [v for v in verdicts.values() if getattr(v, name) == value]
+        if kind == "merchant":
+            counts, risks = [], []
+            for width in (1, 7, 30):
+                days = range(at - LABEL_DELAY_DAYS - width, at - LABEL_DELAY_DAYS)
+                counts.append(sum(day(t) in days for t in mine))
+                frauds = sum(v.transaction_occurred_at // DAY_MS in days for v in said)
+                risks.append(min(frauds, counts[-1]) / counts[-1] if counts[-1] else math.nan)
+            rows[string_hash(value)] = [*counts, *risks, sum(at - 7 <= day(v) < at for v in said)]
+        else:
+            bits = {string_hash(t.account_id) >> 58 for t in mine if at - 30 <= day(t) < at}
+            accounts = round(-64.0 * math.log(max(64 - len(bits), 1) / 64.0))
+            rows[string_hash(value)] = [accounts, sum(at - 30 <= day(v) < at for v in said)]
+    return rows
+
+
+def assert_table(table: ReferenceTable, rows: dict[int, list[float]]) -> None:
+    assert table.keys.tolist() == sorted(rows)
+    wanted = np.array([rows[k] for k in sorted(rows)], dtype=np.float32).reshape(table.values.shape)
+    np.testing.assert_array_equal(table.values, wanted)
+
+
+def random_events(seed: int, days: int, per_day: int) -> list[Any_]:
+    """Transactions and verdicts in order of arrival, with late ones and repeats."""
+    rng = random.Random(seed)
+    events: list[Any_] = []
+    seen: list[Transaction] = []
+    for d in range(days):
+        for _ in range(per_day):
+            at = (DAY0 + d) * DAY_MS + rng.randrange(DAY_MS)
+            if rng.random() < 0.2:
+                at -= rng.randrange(6 * DAY_MS)
+            merchant, device = rng.choice(["", "m1", "m2", "m3"]), rng.choice(["", "d1", "d2"])
+            t = transaction(
+                len(seen), account_id=f"a{rng.randrange(90)}", occurred_at=at, merchant_id=merchant, device_id=device
+            )
+            seen.append(t)
+            events.append(t)
+        for t in rng.sample(seen, min(len(seen), per_day // 3)):
+            word = rng.choice(["fraud", "fraud", "legitimate", "unsure"])
+            at = max((DAY0 + d) * DAY_MS + rng.randrange(DAY_MS), t.occurred_at)
+            events.append(said(t, word, at))
+    return events
+
+
+def said(t: Transaction, word: Any = "fraud", at: int | None = None) -> FeedbackReceived:
+    return verdict(
+        t.account_id, word, t.occurred_at if at is None else at, transaction_id=t.transaction_id, merchant_id=t.merchant_id,
+        device_id=t.device_id, transaction_occurred_at=t.occurred_at,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("days", [3, 20, 45, 90])
+def test_tables_are_the_oracles(seed: int, days: int) -> None:
+    """After any number of days, tables as of the last day and the next agree with the lists."""
+    events = random_events(seed, days, 12)
+    builder = fold(events, 5, seed)
+    for at in (DAY0 + days - 1, DAY0 + days):
+        for kind in ("merchant", "device"):
+            table = builder.table(kind, at * DAY_MS + 12345)  # type: ignore[arg-type]
+            assert table.as_of == at * DAY_MS
+            assert_table(table, oracle(events, kind, at))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.integers(2, 5))
+def test_order_between_partitions_does_not_matter(seed: int, partitions: int) -> None:
+    """However the partitions' streams interleave, the tables have the same bytes."""
+    rng = random.Random(seed)
+    events = random_events(seed, 15, 8)
+    lanes: list[list[Any_]] = [[] for _ in range(partitions)]
+    for e in events:
+        lanes[string_hash(e.account_id) % partitions].append(e)
+    mixed: list[Any_] = []
+    while any(lanes):
+        lane = rng.choice([lane for lane in lanes if lane])
+        mixed += [lane.pop(0) for _ in range(min(len(lane), rng.randrange(1, 30)))]
+    one, other = fold(events), fold(mixed, 3)
+    for kind in ("merchant", "device"):
+        at = (DAY0 + 15) * DAY_MS
+        assert one.table(kind, at).to_bytes() == other.table(kind, at).to_bytes()  # type: ignore[arg-type]
+
+
+def value(builder: ReferenceBuilder, at: int, column: int, kind: Any = "merchant") -> float:
+    return float(builder.table(kind, at * DAY_MS).values[0, column])
+
+
+@pytest.mark.parametrize(("width", "column"), [(1, 0), (7, 1), (30, 2)])
+def test_count_windows_and_their_delay(width: int, column: int) -> None:
+    """A transaction counts from the day after the label delay, for as many days as the window has."""
+    counted = []
+    for at in range(DAY0, DAY0 + 45):
+        builder = fold([transaction(1, occurred_at=T0)])
+        builder.add_verdict(verdict(occurred_at=at * DAY_MS, merchant_id="other", device_id="other"))
+        keys = builder.table("merchant", at * DAY_MS)
+        if keys.values[keys.keys.tolist().index(string_hash("m1")), column] == 1.0:
+            counted.append(at - DAY0)
+    assert counted == list(range(LABEL_DELAY_DAYS + 1, LABEL_DELAY_DAYS + 1 + width))
+
+
+def test_a_verdict_counts_once_per_transaction() -> None:
+    """Chargeback after analyst is one report and one fraud; the same id of another account is another transaction."""
+    mine, other = transaction(1), transaction(1, account_id="a2")
+    builder = fold([mine, other, said(mine), said(mine, at=T0 + DAY_MS), said(other), said(mine, "legitimate")])
+    at = DAY0 + LABEL_DELAY_DAYS + 1
+    assert (value(builder, at, 0), value(builder, at, 3)) == (2.0, 1.0)
+    assert value(builder, DAY0 + 1, 6) == 2.0 and value(builder, DAY0 + 1, 1, "device") == 2.0
+
+
+def test_a_share_is_never_above_one() -> None:
+    """Verdicts on transactions that were never taken in don't make a share of more than everything."""
+    builder = fold([transaction(1), *(said(transaction(n)) for n in range(5))])
+    assert value(builder, DAY0 + LABEL_DELAY_DAYS + 1, 3) == 1.0
+
+
+def test_verdicts_without_names_or_times_do_no_harm() -> None:
+    """A verdict that names neither merchant nor device counts nowhere; one without the transaction's time is a report
+    only.
+    """
+    builder = fold([transaction(1), verdict(transaction_id="t9"), verdict(merchant_id="m1")])
+    assert value(builder, DAY0 + 1, 6) == 1.0
+    assert value(builder, DAY0 + LABEL_DELAY_DAYS + 1, 3) == 0.0
+
+
+def test_an_event_older_than_the_ring_is_forgotten() -> None:
+    """An event from months ago changes no table of today."""
+    late = [transaction(2, occurred_at=T0 - 80 * DAY_MS), said(transaction(3, occurred_at=T0 - 80 * DAY_MS), at=T0)]
+    for at in (DAY0, DAY0 + 1):
+        assert_table(
+            fold([transaction(1), *late]).table("merchant", at * DAY_MS),
+            oracle([transaction(1), *late], "merchant", at),
+        )
+
+
+def test_a_long_silence_empties_the_windows() -> None:
+    """After more than the ring's days without events, all counts are 0 and shares unknown."""
+    builder = fold(
+        [transaction(1), said(transaction(1)), transaction(2, occurred_at=T0 + 400 * DAY_MS, merchant_id="m2")]
+    )
+    table = builder.table("merchant", (DAY0 + 400) * DAY_MS)
+    row = table.values[table.keys.tolist().index(string_hash("m1"))]
+    assert row[[0, 1, 2, 6]].tolist() == [0.0] * 4 and np.isnan(row[3:6]).all()
+
+
+def test_an_empty_builder_has_empty_tables() -> None:
+    """Before the first event the tables have no rows, and their bytes can be read."""
+    for kind in ("merchant", "device"):
+        table = ReferenceBuilder().table(kind, T0)  # type: ignore[arg-type]
+        assert len(ReferenceTable.from_bytes(table.to_bytes()).keys) == len(table.keys) == 0
