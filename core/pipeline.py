@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from core import explain, policy, rules
 from core.codec import encode
 from core.control import MODEL_ERROR, Context
-from core.events import AccountEvent, Position, TransactionScored
+from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features import kernel, reference, spec
 from core.features.columns import Columns, TransactionLike, columns, feedback_kind
+from core.features.spec import DAY_MS
 from core.features.state import AccountState
 from core.geography import CENTRES
 from core.log.base import Entry
@@ -95,6 +96,26 @@ def apply(work: Work) -> None:
     flat = [t for run in work.runs for t in run.transactions]
     scratch = np.empty((len(flat), spec.WIDTH), dtype=np.float32)
     _fold(work, columns(flat), 0, len(flat), scratch, np.zeros(len(flat), dtype=np.bool_))
+
+
+def warm_up(context: Context) -> None:
+    """Run every compiled step once on throw-away state, so that no transaction waits for machine code to load."""
+    card = TransactionReceived(
+        recorded_at=0,
+        transaction_id="warm-up",
+        account_id="warm-up",
+        amount=1.0,
+        occurred_at=DAY_MS,
+        merchant_id="m",
+        device_id="d",
+    )
+    blocked = AccountBlocked(account_id="warm-up", occurred_at=DAY_MS, actor="warm-up")
+    position = Position(1, 1)
+    runs = [Run(START, [], [position], [card]), Run(position, [blocked], [Position(1, 2)], [card])]
+    decide(context, [Work(0, AccountState(), runs)])
+    decide(context, [Work(0, AccountState(), runs[:1])])
+    if context.scorer is not None:
+        context.scorer.contributions(np.zeros(spec.WIDTH, dtype=np.float32))
 
 
 def _fold(

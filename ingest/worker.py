@@ -50,6 +50,8 @@ HELD_MAX = 20_000
 SETTLE_POLL_S = 0.002
 """How long to wait for messages while an append is in flight, whose outcome is due in about a millisecond."""
 RETRY_S = 0.2
+RESOLVE_S = 1.0
+"""How often a model or table that could not be loaded is tried again."""
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Worker:
         self._control = ControlState()
         self._context: Context | None = None
         self._control_read_at = 0.0
+        self._resolved_at = 0.0
         self._snapshot_at = time.monotonic()
         self._appender = ThreadPoolExecutor(1, thread_name_prefix="append")
         self._publisher = Publisher(settings)
@@ -100,8 +103,9 @@ class Worker:
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for what a restart or a person must mend."""
         self._control = bootstrap.ensure(self._log, self._settings)
-        self._context = self._resolver.context(self._control)
-        self._warn_if_degraded()
+        self._resolve()
+        assert self._context is not None
+        pipeline.warm_up(self._context)
         self._transactions = kafka_client.transactions_consumer(self._settings)
         self._feedback = kafka_client.feedback_consumer(self._settings)
         self._transactions.subscribe(
@@ -218,12 +222,18 @@ class Worker:
             return  # decide under the context we have: its position is recorded
         for sequence, payload in page:
             self._control.apply(sequence, decode_control(payload))
-        if self._control.position != before:
-            self._context = self._resolver.context(self._control)
-            self._warn_if_degraded()
+        if self._control.position != before or self._may_recover(now):
+            self._resolve()
 
-    def _warn_if_degraded(self) -> None:
-        if self._context is not None and self._context.degraded:
+    def _may_recover(self, now: float) -> bool:
+        """Whether the context lacks an artifact that may have been out of reach for a moment only."""
+        return self._context is not None and self._context.degraded is not None and now - self._resolved_at > RESOLVE_S
+
+    def _resolve(self) -> None:
+        before = self._context
+        self._context = self._resolver.context(self._control)
+        self._resolved_at = time.monotonic()
+        if self._context.degraded and (before is None or before.degraded != self._context.degraded):
             self._logger.warning("ingest.degraded", reason=self._context.degraded, control=self._context.position)
 
     # 3. decide
@@ -324,7 +334,7 @@ class Worker:
         numbers = sorted(p.partition for p in partitions)
         started = time.monotonic()
         self._control = bootstrap.ensure(self._log, self._settings)
-        self._context = self._resolver.context(self._control)
+        self._resolve()
         for number in numbers:
             self._owned[number] = self._load(number)
         self._parked.clear()

@@ -164,8 +164,12 @@ class Stage:
             log.close()
 
     def drain(self) -> Stats:
-        """Run one undisturbed worker, in this process, until everything that was produced is decided."""
-        worker = Threaded(self, drain=True)
+        """Run one undisturbed worker, in this process, until everything that was produced is decided.
+
+        It has a consumer group of its own: the local broker may never let a group form again of which a member was
+        killed, and the log's position does not depend on the group.
+        """
+        worker = Threaded(self.changed(consumer_group=f"{self.settings.consumer_group}-{next(_numbers)}"), drain=True)
         worker.start()
         worker.join()
         return worker.stats

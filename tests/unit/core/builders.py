@@ -8,10 +8,12 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
 from core import pipeline
 from core.control import Context, ControlState, Resolver
@@ -31,6 +33,9 @@ from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
 from core.features.state import AccountState
 from core.scoring import Float32, Float64
 
+fuzz = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Settings of every property test: the same examples each run, and no failure for being slow on a busy machine."""
+
 T0 = 1_524_000_000_000
 """2018-04-17 21:20 UTC, a Tuesday."""
 
@@ -44,9 +49,17 @@ ARTIFACT = b'{"tiny": 1}'
 def transaction(number: int = 1, **changes: Any) -> Transaction:
     """A plain valid transaction; `number` makes its id."""
     values: dict[str, Any] = {
-        "transaction_id": f"t{number}", "account_id": "a1", "amount": 20.0, "occurred_at": T0, "currency": "EUR",
-        "merchant_id": "m1", "merchant_category": "5411", "country": "DE", "channel": "card_present", "device_id": "d1",
-    }  # fmt: skip
+        "transaction_id": f"t{number}",
+        "account_id": "a1",
+        "amount": 20.0,
+        "occurred_at": T0,
+        "currency": "EUR",
+        "merchant_id": "m1",
+        "merchant_category": "5411",
+        "country": "DE",
+        "channel": "card_present",
+        "device_id": "d1",
+    }
     return Transaction(**(values | changes))
 
 
@@ -73,6 +86,7 @@ _STEPS = (
 )
 _STEP_WEIGHTS = (6, 6, 8, 10, 10, 10, 8, 8, 5, 3, 1, 0.3, 0.1)
 _AMOUNTS = (0.0, 0.25, 1.0, 9.75, 20.0, 55.5, 220.0, 1_000.0, 4_096.5)
+_CATEGORIES = ("", "5411", "5812", "7995", "4829", "5732", "5999", "6011", "4111", "5541", "5912")
 _COUNTRIES = ("", "DE", "FR", "US", "JP", "ZZ", "AU", "BR", "GB", "IT", "ES", "NL")
 _CHANNELS = ("", "card_present", "atm", "online", "pos", "phone")
 
@@ -117,14 +131,19 @@ def stream(seed: int, size: int, shape: Shape | None = None) -> list[Item]:
         items.append(
             Transaction(
                 transaction_id=f"t{number - rng.randrange(1, min(number, 40) + 1) if again else number}",
-                account_id=account, amount=amount, occurred_at=at, currency="EUR",
+                account_id=account,
+                amount=amount,
+                occurred_at=at,
+                currency="EUR",
                 merchant_id=f"m{int(rng.random() ** 2 * shape.merchants)}" if rng.random() < 0.93 else "",
-                merchant_category=rng.choice(("", "5411", "5812", "7995", "4829", "5732", "5999", "6011", "4111", "5541", "5912")),
-                country=rng.choice(_COUNTRIES), channel=rng.choice(_CHANNELS),
+                merchant_category=rng.choice(_CATEGORIES),
+                country=rng.choice(_COUNTRIES),
+                channel=rng.choice(_CHANNELS),
                 device_id=f"d{rng.randrange(12)}" if rng.random() < 0.8 else "",
-                card_id=f"c{rng.randrange(9)}", ip=f"10.0.0.{rng.randrange(5)}",
+                card_id=f"c{rng.randrange(9)}",
+                ip=f"10.0.0.{rng.randrange(5)}",
             )
-        )  # fmt: skip
+        )
     return items
 
 
@@ -138,9 +157,14 @@ def _feedback(rng: random.Random, account: str, at: int, number: int) -> Account
         return CaseOpened(account_id=account, case_id=f"case{number}", occurred_at=at, actor="ann")
     word = ("fraud", "fraud", "legitimate", "legitimate", "unsure")[kind - 3]
     return verdict(
-        account, word, at, transaction_id=f"t{rng.randrange(number + 1)}", merchant_id=f"m{rng.randrange(9)}",
-        device_id=f"d{rng.randrange(12)}", transaction_occurred_at=max(at - rng.randrange(20 * DAY_MS), T0 - 30 * DAY_MS),
-    )  # fmt: skip
+        account,
+        word,
+        at,
+        transaction_id=f"t{rng.randrange(number + 1)}",
+        merchant_id=f"m{rng.randrange(9)}",
+        device_id=f"d{rng.randrange(12)}",
+        transaction_occurred_at=max(at - rng.randrange(20 * DAY_MS), T0 - 30 * DAY_MS),
+    )
 
 
 class TinyScorer:
@@ -149,8 +173,16 @@ class TinyScorer:
     """
 
     version, spec = "tiny-1.0.0", spec.SPEC_VERSION
-    WEIGHTS: ClassVar[dict[str, float]] = {"amount": 0.004, "amount_to_mean_30d": 0.6, "count_10m": 0.5, "merchant_is_new": 0.75, "hour_share": -2.0,
-               "fraud_verdicts": 1.5, "merchant_risk_7d": 3.0, "device_accounts_30d": 0.125}  # fmt: skip
+    WEIGHTS: ClassVar[dict[str, float]] = {
+        "amount": 0.004,
+        "amount_to_mean_30d": 0.6,
+        "count_10m": 0.5,
+        "merchant_is_new": 0.75,
+        "hour_share": -2.0,
+        "fraud_verdicts": 1.5,
+        "merchant_risk_7d": 3.0,
+        "device_accounts_30d": 0.125,
+    }
     BIAS = -4.0
 
     def __init__(self, content: bytes = ARTIFACT) -> None:

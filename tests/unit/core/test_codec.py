@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core import codec, events
@@ -14,7 +14,7 @@ from core.codec import decode_account_event, decode_control, encode, encode_tran
 from core.errors import Corrupt
 from core.events import AccountEvent, Control, Position, Transaction, TransactionReceived
 from core.features import spec
-from tests.unit.core.builders import T0, transaction
+from tests.unit.core.builders import T0, fuzz, transaction
 
 ACCOUNT = {"account_id": "a1", "occurred_at": T0}
 SYSTEM = {"occurred_at": T0, "actor": "ann", "reason": "why", "causation_id": "c-1"}
@@ -24,40 +24,86 @@ HEX = "0f" * 32
 # version. fmt: off
 GOLDEN: list[tuple[Any, bytes]] = [
     (
-        events.TransactionReceived(recorded_at=5, transaction_id="t1", amount=20.5, currency="EUR", merchant_id="m1",
-        merchant_category="5411", country="DE", channel="pos", device_id="d1", ip="10.0.0.1", card_id="c1",
-        attributes={"x": 1.5, "y": "z"}, **ACCOUNT),
+        events.TransactionReceived(
+            recorded_at=5,
+            transaction_id="t1",
+            amount=20.5,
+            currency="EUR",
+            merchant_id="m1",
+            merchant_category="5411",
+            country="DE",
+            channel="pos",
+            device_id="d1",
+            ip="10.0.0.1",
+            card_id="c1",
+            attributes={"x": 1.5, "y": "z"},
+            **ACCOUNT,
+        ),
         b'{"type":"transaction.v1","recorded_at":5,"transaction_id":"t1","account_id":"a1","amount":20.5,"occurred'
         b'_at":1524000000000,"currency":"EUR","merchant_id":"m1","merchant_category":"5411","country":"DE","channe'
         b'l":"pos","device_id":"d1","ip":"10.0.0.1","card_id":"c1","attributes":{"x":1.5,"y":"z"}}',
     ),
     (
-        events.TransactionScored(feedback_position="1-7", control_position=3, model="tiny-1.0.0", digest="0f0f", spec=1,
-        margin=-2.25, probability=0.1, decision="review", features=b"\0\1\2\3", rules=("VELOCITY_10M",), severity="low",
-        degraded="model_error"),
+        events.TransactionScored(
+            feedback_position="1-7",
+            control_position=3,
+            model="tiny-1.0.0",
+            digest="0f0f",
+            spec=1,
+            margin=-2.25,
+            probability=0.1,
+            decision="review",
+            features=b"\0\1\2\3",
+            rules=("VELOCITY_10M",),
+            severity="low",
+            degraded="model_error",
+        ),
         b'{"type":"score.v1","f":"1-7","c":3,"model":"tiny-1.0.0","digest":"0f0f","spec":1,"margin":-2.25,"probabi'
         b'lity":0.1,"decision":"review","features":"AAECAw==","rules":["VELOCITY_10M"],"severity":"low","degraded"'
         b':"model_error"}',
     ),
     (
-        events.AlertRaised(alert_id="03:1-9", timestamp=T0, account_id="a1", fraud_score=0.5, decision="review",
-        severity="low", reason_codes=("MODEL_SCORE",), reasons=("amount 5",), risk_factors={"is_high_amount": False,
-        "amount_zscore": None, "speed_kmh": 1.5}, recommended_actions=("queue_for_review",),
-        transaction={"transaction_id": "t1", "amount": 20.5}, degraded="no_model"),
+        events.AlertRaised(
+            alert_id="03:1-9",
+            timestamp=T0,
+            account_id="a1",
+            fraud_score=0.5,
+            decision="review",
+            severity="low",
+            reason_codes=("MODEL_SCORE",),
+            reasons=("amount 5",),
+            risk_factors={"is_high_amount": False, "amount_zscore": None, "speed_kmh": 1.5},
+            recommended_actions=("queue_for_review",),
+            transaction={"transaction_id": "t1", "amount": 20.5},
+            degraded="no_model",
+        ),
         b'{"type":"alert.v1","alert_id":"03:1-9","timestamp":1524000000000,"account_id":"a1","fraud_score":0.5,"de'
         b'cision":"review","severity":"low","reason_codes":["MODEL_SCORE"],"reasons":["amount 5"],"risk_factors":{'
         b'"is_high_amount":false,"amount_zscore":null,"speed_kmh":1.5},"recommended_actions":["queue_for_review"],'
         b'"transaction":{"transaction_id":"t1","amount":20.5},"degraded":"no_model"}',
     ),
     (
-        events.TransactionRejected(recorded_at=5, topic="transactions", position="1-9", reason="not_json", detail="no",
-        key=b"k", value=b"\xff"),
+        events.TransactionRejected(
+            recorded_at=5, topic="transactions", position="1-9", reason="not_json", detail="no", key=b"k", value=b"\xff"
+        ),
         b'{"type":"reject.v1","recorded_at":5,"topic":"transactions","position":"1-9","reason":"not_json","detail"'
         b':"no","key":"aw==","value":"/w=="}',
     ),
     (
-        events.FeedbackReceived(transaction_id="t1", source="chargeback", verdict="fraud", confidence=0.5, actor="ann",
-        amount=20.5, merchant_id="m1", device_id="d1", transaction_occurred_at=T0, reason="r", recorded_at=5, **ACCOUNT),
+        events.FeedbackReceived(
+            transaction_id="t1",
+            source="chargeback",
+            verdict="fraud",
+            confidence=0.5,
+            actor="ann",
+            amount=20.5,
+            merchant_id="m1",
+            device_id="d1",
+            transaction_occurred_at=T0,
+            reason="r",
+            recorded_at=5,
+            **ACCOUNT,
+        ),
         b'{"type":"feedback.v1","account_id":"a1","transaction_id":"t1","occurred_at":1524000000000,"source":"char'
         b'geback","verdict":"fraud","confidence":0.5,"actor":"ann","amount":20.5,"merchant_id":"m1","device_id":"d'
         b'1","transaction_occurred_at":1524000000000,"reason":"r","recorded_at":5}',
@@ -98,20 +144,29 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'":"svc","causation_id":"c","error":"e","recorded_at":5}',
     ),
     (
-        events.Seal(transactions="1-9", feedback="1-7", control=3, counts=(1, 2, 3, 4), recorded_at=5, published="1-8",
-        digest=HEX),
+        events.Seal(
+            transactions="1-9",
+            feedback="1-7",
+            control=3,
+            counts=(1, 2, 3, 4),
+            recorded_at=5,
+            published="1-8",
+            digest=HEX,
+        ),
         b'{"type":"seal.v1","transactions":"1-9","feedback":"1-7","control":3,"counts":[1,2,3,4],"recorded_at":5,"'
         b'published":"1-8","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
     ),
     (
-        events.SourceGenerationStarted(topic="feedback", topic_name="f", generation=2, topic_id="uuid", partitions=12,
-        **SYSTEM),
+        events.SourceGenerationStarted(
+            topic="feedback", topic_name="f", generation=2, topic_id="uuid", partitions=12, **SYSTEM
+        ),
         b'{"type":"source_generation_started.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causati'
         b'on_id":"c-1","topic":"feedback","topic_name":"f","generation":2,"topic_id":"uuid","partitions":12}',
     ),
     (
-        events.ModelRegistered(name="base", version="1.0.0", digest=HEX, spec=1, metrics={"auc": 0.5}, parent="p",
-        **SYSTEM),
+        events.ModelRegistered(
+            name="base", version="1.0.0", digest=HEX, spec=1, metrics={"auc": 0.5}, parent="p", **SYSTEM
+        ),
         b'{"type":"model_registered.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c'
         b'-1","name":"base","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f'
         b'0f0f0f","spec":1,"metrics":{"auc":0.5},"parent":"p"}',
@@ -150,11 +205,12 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'f":1524000000000,"rows":7}',
     ),
     (
-        events.DriftDetected(feature="amount", statistic="psi", magnitude=0.5, severity="high", window_start=1,
-        window_end=2, **SYSTEM),
+        events.DriftDetected(
+            feature="amount", statistic="psi", magnitude=0.5, severity="high", window_start=1, window_end=2, **SYSTEM
+        ),
         b'{"type":"drift_detected.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1'
         b'","feature":"amount","statistic":"psi","magnitude":0.5,"severity":"high","window_start":1,"window_end":2'
-        b'}',
+        b"}",
     ),
     (
         events.DriftCleared(feature="amount", **SYSTEM),
@@ -243,7 +299,8 @@ def test_old_entries_read_with_todays_defaults() -> None:
     )
     assert (t.amount, t.currency, t.attributes) == (1.0, "", {})
     f = decode_account_event(
-        b'{"type":"feedback.v1","account_id":"a","transaction_id":"t","occurred_at":1,"source":"chargeback","verdict":"fraud"}'
+        b'{"type":"feedback.v1","account_id":"a","transaction_id":"t","occurred_at":1,"source":"chargeback",'
+        b'"verdict":"fraud"}'
     )
     assert isinstance(f, events.FeedbackReceived) and (f.confidence, f.recorded_at) == (1.0, 0)
 
@@ -251,15 +308,26 @@ def test_old_entries_read_with_todays_defaults() -> None:
 _text = st.text(max_size=10)
 
 
-@settings(max_examples=200, derandomize=True)
+@fuzz(max_examples=200)
 @given(
     st.builds(
-        Transaction, transaction_id=_text, account_id=_text, amount=st.floats(0, 1e12), occurred_at=st.integers(0, 2**42), currency=_text,
-        merchant_id=_text, merchant_category=_text, country=_text, channel=_text, device_id=_text, ip=_text, card_id=_text,
+        Transaction,
+        transaction_id=_text,
+        account_id=_text,
+        amount=st.floats(0, 1e12),
+        occurred_at=st.integers(0, 2**42),
+        currency=_text,
+        merchant_id=_text,
+        merchant_category=_text,
+        country=_text,
+        channel=_text,
+        device_id=_text,
+        ip=_text,
+        card_id=_text,
         attributes=st.dictionaries(_text, st.floats(allow_nan=False, allow_infinity=False) | _text, max_size=3),
     ),
     st.integers(0, 2**42),
-)  # fmt: skip
+)
 def test_encode_transaction_is_the_encoded_event(t: Transaction, recorded_at: int) -> None:
     """The shortcut writes the very bytes of the TransactionReceived that it stands for."""
     received = TransactionReceived(recorded_at=recorded_at, **msgspec.structs.asdict(t))
@@ -267,7 +335,7 @@ def test_encode_transaction_is_the_encoded_event(t: Transaction, recorded_at: in
     assert codec.decode_transaction(encode_transaction(t, recorded_at)) == received
 
 
-@settings(max_examples=300, derandomize=True)
+@fuzz(max_examples=300)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_are_exact(x: float) -> None:
     """A float64 survives the log to its last bit, the sign of zero included."""
@@ -284,7 +352,7 @@ def test_feature_bytes_are_exact() -> None:
     assert codec.decode_score(encode(score)).features == every
 
 
-@settings(max_examples=100, derandomize=True)
+@fuzz(max_examples=100)
 @given(st.integers(0, 2**31), st.integers(0, 2**62))
 def test_positions_print_and_parse(generation: int, offset: int) -> None:
     """`str` and `parse` are inverse, and positions order by generation, then offset."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core import pipeline
@@ -33,6 +33,7 @@ from tests.unit.core.builders import (
     context,
     counts,
     decide_in,
+    fuzz,
     runs,
     stream,
     transaction,
@@ -107,7 +108,7 @@ def test_apply_gives_the_state_that_decide_gives(items: list[Item], under: Conte
     assert state.digest() == decide_in(items, [], under)[1].digest()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@fuzz(max_examples=25)
 @given(st.integers(0, 300))
 def test_a_snapshot_leaves_no_trace(cut: int) -> None:
     """Going on from a snapshot's bytes gives the decisions and the state of never having stopped."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -16,7 +16,7 @@ from core import explain, rules
 from core.codec import decode_alert, encode
 from core.events import AlertRaised, Position, RulesChanged, ThresholdsChanged
 from core.features import spec
-from tests.unit.core.builders import T0, TinyScorer, context, decide_in, transaction
+from tests.unit.core.builders import T0, TinyScorer, context, decide_in, fuzz, transaction
 
 UNDER = context(ThresholdsChanged(occurred_at=T0, actor="x", review=0.5, decline=0.9))
 BIT = {code: 1 << k for k, code in enumerate(rules.CODES)}
@@ -140,7 +140,7 @@ def test_unusual_hour_and_high_amount_follow_the_parameters() -> None:
     assert factors["is_high_amount"] is False and factors["is_unusual_hour"] is False
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@fuzz(max_examples=200)
 @given(
     hnp.arrays(np.float32, spec.WIDTH, elements=st.floats(width=32, allow_nan=True, allow_infinity=True)),
     st.integers(0, 2 ** len(rules.CODES) - 1), st.floats(0, 1), st.integers(0, 3),

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import AccountBlocked, AccountUnblocked, Transaction
 from core.features import spec
 from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.unit.core import builders, feature_oracle
-from tests.unit.core.builders import BURST, T0, Item, Shape, features_of, stream, transaction, verdict
+from tests.unit.core.builders import BURST, T0, Item, Shape, features_of, fuzz, stream, transaction, verdict
 
 REFERENCE = {f.name for f in spec.FEATURES if f.window == "reference"}
 
@@ -84,6 +84,16 @@ def test_agrees_with_duplicates_left_out() -> None:
     agree(items)
 
 
+@pytest.mark.parametrize(("others", "kept"), [(0, 1), (31, 32), (32, 34), (40, 42)])
+def test_an_id_is_remembered_for_32_transactions(others: int, kept: int) -> None:
+    """An id is refused while it is among the account's last 32 accepted ones; other accounts' ids don't count."""
+    mine = [transaction(i, occurred_at=T0 + i) for i in range(others + 1)]
+    theirs = [transaction(i, occurred_at=T0 + i, account_id="a2") for i in range(40)]
+    again = [transaction(0, occurred_at=T0 + 100)]
+    assert len(features_of([*mine, *theirs, *again])) == 40 + kept
+    agree([*mine, *theirs, *again, *again])
+
+
 def test_hour_counts_are_halved_at_their_limit() -> None:
     """An account of 2,300 transactions goes through the halving of its hour-of-day counts twice and more."""
     rng = random.Random(5)
@@ -110,15 +120,43 @@ _times = st.one_of(
 )
 _amounts = st.one_of(st.integers(0, 4000).map(lambda n: n / 4), st.sampled_from([0.0, 1e12]))
 _transactions = st.builds(
-    lambda account, at, amount, merchant, country, device, channel: (account, at, amount, merchant, country, device, channel),
-    st.sampled_from(["a", "b"]), _times, _amounts, st.sampled_from(["", *(f"m{i}" for i in range(20))]),
-    st.sampled_from(["", "DE", "US", "??"]), st.sampled_from(["", *(f"d{i}" for i in range(10))]), st.sampled_from(["", "pos", "online"]),
-)  # fmt: skip
+    lambda account, at, amount, merchant, country, device, channel: (
+        account,
+        at,
+        amount,
+        merchant,
+        country,
+        device,
+        channel,
+    ),
+    st.sampled_from(["a", "b"]),
+    _times,
+    _amounts,
+    st.sampled_from(["", *(f"m{i}" for i in range(20))]),
+    st.sampled_from(["", "DE", "US", "??"]),
+    st.sampled_from(["", *(f"d{i}" for i in range(10))]),
+    st.sampled_from(["", "pos", "online"]),
+)
 _feedback = st.one_of(
-    st.builds(verdict, st.sampled_from(["a", "never"]), st.sampled_from(["fraud", "legitimate", "unsure"]), _times.map(lambda t: T0 + t)),
-    st.builds(AccountBlocked, account_id=st.sampled_from(["a", "b"]), occurred_at=_times.map(lambda t: T0 + t), actor=st.just("x")),
-    st.builds(AccountUnblocked, account_id=st.sampled_from(["a", "b"]), occurred_at=_times.map(lambda t: T0 + t), actor=st.just("x")),
-)  # fmt: skip
+    st.builds(
+        verdict,
+        st.sampled_from(["a", "never"]),
+        st.sampled_from(["fraud", "legitimate", "unsure"]),
+        _times.map(lambda t: T0 + t),
+    ),
+    st.builds(
+        AccountBlocked,
+        account_id=st.sampled_from(["a", "b"]),
+        occurred_at=_times.map(lambda t: T0 + t),
+        actor=st.just("x"),
+    ),
+    st.builds(
+        AccountUnblocked,
+        account_id=st.sampled_from(["a", "b"]),
+        occurred_at=_times.map(lambda t: T0 + t),
+        actor=st.just("x"),
+    ),
+)
 
 
 def _items(drawn: list[object]) -> list[Item]:
@@ -128,23 +166,30 @@ def _items(drawn: list[object]) -> list[Item]:
             account, at, amount, merchant, country, device, channel = d
             out.append(
                 transaction(
-                    i, account_id=account, occurred_at=T0 + at, amount=amount, merchant_id=merchant, merchant_category=merchant[-1:],
-                    country=country, device_id=device, channel=channel,
+                    i,
+                    account_id=account,
+                    occurred_at=T0 + at,
+                    amount=amount,
+                    merchant_id=merchant,
+                    merchant_category=merchant[-1:],
+                    country=country,
+                    device_id=device,
+                    channel=channel,
                 )
-            )  # fmt: skip
+            )
         else:
             out.append(d)  # type: ignore[arg-type]
     return out
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@fuzz(max_examples=150)
 @given(st.lists(st.one_of(_transactions, _transactions, _feedback), max_size=60).map(_items))
 def test_agrees_on_any_stream(items: list[Item]) -> None:
     """Any stream at all, with times on and beside the edges of buckets and windows, gives the oracle's features."""
     agree(items)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@fuzz(max_examples=40)
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 200), max_size=12))
 def test_batch_borders_leave_no_trace(seed: int, cuts: list[int]) -> None:
     """Cutting a stream at any places gives the same feature bytes, duplicates and final state."""

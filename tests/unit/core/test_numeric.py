@@ -7,11 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geography import CENTRES, PLACES
 from core.numeric import exp2, hash_strings, sigmoid
+from tests.unit.core.builders import fuzz
 from tests.unit.core.feature_oracle import string_hash
 
 
@@ -21,7 +22,7 @@ def test_exp2_of_whole_numbers_is_exact(k: int) -> None:
     assert exp2(float(k)) == math.ldexp(1.0, k)
 
 
-@settings(max_examples=2000, derandomize=True)
+@fuzz(max_examples=2000)
 @given(st.floats(-1022, 1023))
 def test_exp2_is_accurate(x: float) -> None:
     """The relative error against the C library's is below 1e-15."""
@@ -39,15 +40,22 @@ def test_exp2_outside_its_range() -> None:
 
 @pytest.mark.parametrize(
     ("x", "bits"),
-    [(0.1, "0x1.125fbee250664p+0"), (-0.5, "0x1.6a09e667f3bccp-1"), (0.5, "0x1.6a09e667f3bccp+0"), (0.3333333333333333, "0x1.428a2f98d728bp+0"),
-     (-12.345678, "0x1.92e98bcb6cde5p-13"), (-700.7, "0x1.3b2c47bff827ap-701"), (1023.4999, "0x1.6a0379dce05ebp+1023")],
-)  # fmt: skip
+    [
+        (0.1, "0x1.125fbee250664p+0"),
+        (-0.5, "0x1.6a09e667f3bccp-1"),
+        (0.5, "0x1.6a09e667f3bccp+0"),
+        (0.3333333333333333, "0x1.428a2f98d728bp+0"),
+        (-12.345678, "0x1.92e98bcb6cde5p-13"),
+        (-700.7, "0x1.3b2c47bff827ap-701"),
+        (1023.4999, "0x1.6a0379dce05ebp+1023"),
+    ],
+)
 def test_exp2_golden_bits(x: float, bits: str) -> None:
     """The last bit is the same on every machine and in every version."""
     assert exp2(x).hex() == bits
 
 
-@settings(max_examples=500, derandomize=True)
+@fuzz(max_examples=500)
 @given(st.lists(st.floats(-750, 750), min_size=1, max_size=5), st.sampled_from([1.0, 0.5, 2.0]))
 def test_sigmoid_is_accurate_and_row_by_row(margins: list[float], slope: float) -> None:
     """1 / (1 + e**(−slope·m)) to a relative 1e-13 or 1e-300, whatever stands in the other rows."""
@@ -76,11 +84,16 @@ def test_sigmoid_golden_bits_and_edges() -> None:
 def test_hash_golden_values() -> None:
     """Hashes are logged state: these values never change."""
     assert [f"{h:016x}" for h in hash_strings(["", "a", "m1", "merchant-000123", "Café 東京 😀", " "]).tolist()] == [
-        "0000000000000000", "82a2a958a9bece5b", "5455e9edff2de8f3", "e440dedd0fe0c5b2", "1ee2cd37ffd5b952", "4fe44ffecaff48aa"
-    ]  # fmt: skip
+        "0000000000000000",
+        "82a2a958a9bece5b",
+        "5455e9edff2de8f3",
+        "e440dedd0fe0c5b2",
+        "1ee2cd37ffd5b952",
+        "4fe44ffecaff48aa",
+    ]
 
 
-@settings(max_examples=300, derandomize=True)
+@fuzz(max_examples=300)
 @given(st.lists(st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"]), max_size=12), max_size=8))
 def test_hashes_are_the_second_implementations(strings: list[str]) -> None:
     """Any list, with empty strings anywhere, hashes string by string as the oracle's implementation does."""

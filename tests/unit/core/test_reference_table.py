@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Corrupt
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable, join
 from core.numeric import hash_strings
-from tests.unit.core.builders import T0
+from tests.unit.core.builders import T0, fuzz
 
 
 def table(names: list[str], kind: Kind = "merchant") -> ReferenceTable:
@@ -20,7 +20,7 @@ def table(names: list[str], kind: Kind = "merchant") -> ReferenceTable:
     return ReferenceTable(kind, T0, keys, np.arange(len(keys) * width, dtype=np.float32).reshape(-1, width))
 
 
-@settings(max_examples=60, derandomize=True)
+@fuzz(max_examples=60)
 @given(st.lists(st.text("abc", max_size=4), max_size=20), st.sampled_from(["merchant", "device"]))
 def test_bytes_round_trip(names: list[str], kind: Kind) -> None:
     """A table's bytes read back to the same table and the same bytes, the empty table's too."""
@@ -59,17 +59,30 @@ def test_damage_is_corrupt() -> None:
         + good[header_end + 16 :]
     )
     bad = [
-        good + b"\0", swapped, b"x" + good, good.replace(b"merchant", b"customer"), good.replace(b'"rows":3', b'"rows":-3'),
-        good.replace(b'"rows":3', b'"rows":2'), good.replace(b'"rows":3', b'"rows":1e99'), good.replace(b"as_of", b"as_at"),
-        good.replace(b'"rows":3', b'"rows":"3"'), good.replace(b"{", b"["), good.replace(b"kind", b"ki\xffd"), b"",
-    ]  # fmt: skip
+        good + b"\0",
+        swapped,
+        b"x" + good,
+        good.replace(b"merchant", b"customer"),
+        good.replace(b'"rows":3', b'"rows":-3'),
+        good.replace(b'"rows":3', b'"rows":2'),
+        good.replace(b'"rows":3', b'"rows":1e99'),
+        good.replace(b"as_of", b"as_at"),
+        good.replace(b'"rows":3', b'"rows":"3"'),
+        good.replace(b"{", b"["),
+        good.replace(b"kind", b"ki\xffd"),
+        b"",
+    ]
     for content in bad:
         with pytest.raises(Corrupt):
             ReferenceTable.from_bytes(content)
 
 
-@settings(max_examples=80, derandomize=True)
-@given(st.lists(st.text("abc", max_size=3), max_size=15), st.lists(st.text("abcd", max_size=3), min_size=1, max_size=15), st.sampled_from(["merchant", "device"]))  # fmt: skip
+@fuzz(max_examples=80)
+@given(
+    st.lists(st.text("abc", max_size=3), max_size=15),
+    st.lists(st.text("abcd", max_size=3), min_size=1, max_size=15),
+    st.sampled_from(["merchant", "device"]),
+)
 def test_join_finds_what_is_there(names: list[str], wanted: list[str], kind: Kind) -> None:
     """Each row gets its key's values in the kind's columns only, or NaN if unknown or not in the table."""
     t = table(names, kind)

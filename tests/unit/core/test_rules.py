@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core import pipeline, policy, rules
@@ -15,7 +16,7 @@ from core.errors import BadInput
 from core.events import ListChanged, RulesChanged
 from core.features import spec
 from core.rules import CODES, PARAMETERS, RULES
-from tests.unit.core.builders import T0, context, decide_in, transaction
+from tests.unit.core.builders import T0, context, decide_in, fuzz, transaction
 
 P = PARAMETERS
 ALL = (1 << len(RULES)) - 1
@@ -35,7 +36,9 @@ CASES: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]] = {
         {"hour_share": P["hour_share"], "transactions_total": P["hour_history"]},
         ("transactions_total",), ("hour_share",),
     ),
-    "IMPOSSIBLE_TRAVEL": ({"km_from_last": P["travel_km"], "speed_kmh": P["travel_kmh"]}, ("km_from_last", "speed_kmh"), ()),
+    "IMPOSSIBLE_TRAVEL": (
+        {"km_from_last": P["travel_km"], "speed_kmh": P["travel_kmh"]}, ("km_from_last", "speed_kmh"), (),
+    ),
     "NEW_MERCHANT": (
         {"merchant_is_new": 1.0, "amount_to_mean_30d": P["new_merchant_ratio"]}, ("amount_to_mean_30d",), (),
     ),
@@ -152,11 +155,11 @@ def test_unknown_names_are_refused() -> None:
     ("kind", "value"),
     [("account", "a1"), ("card", "c1"), ("merchant", "m1"), ("device", "d1"), ("ip", "10.0.0.1"), ("country", "DE")],
 )
-def test_list_hits(kind: str, value: str, effect: str, code: str, decision: int) -> None:
+def test_list_hits(kind: Any, value: str, effect: Any, code: str, decision: int) -> None:
     """Each kind of list in each effect hits its own value, decides accordingly, and leaves other values alone."""
     item = transaction(card_id="c1", ip="10.0.0.1")
     for member, found in ((value, True), (value + "x", False), (value.lower() + " ", False)):
-        changed = ListChanged(occurred_at=T0, actor="x", kind=kind, effect=effect, add=(member, "other"))  # type: ignore[arg-type]
+        changed = ListChanged(occurred_at=T0, actor="x", kind=kind, effect=effect, add=(member, "other"))
         decided: pipeline.Decided = decide_in([item], [], context(changed, scorer=False))[0][0]
         assert (code.encode() in decided.scores[0].payload) == found
         assert decided.decisions.tolist() == [decision if found else 0]
@@ -221,8 +224,22 @@ def test_policy_truth_table(review: float, decline: float) -> None:
         0.95,
         1.0,
     ]
-    sets = [set(c) for n in range(4) for c in itertools.combinations(
-        ("ACCOUNT_BLOCKED", "LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "AMOUNT_HIGH", "VELOCITY_10M", "RECENT_FRAUD"), n)]  # fmt: skip
+    sets = [
+        set(c)
+        for n in range(4)
+        for c in itertools.combinations(
+            (
+                "ACCOUNT_BLOCKED",
+                "LIST_BLOCK",
+                "LIST_WATCH",
+                "LIST_ALLOW",
+                "AMOUNT_HIGH",
+                "VELOCITY_10M",
+                "RECENT_FRAUD",
+            ),
+            n,
+        )
+    ]
     rows = list(itertools.product(probabilities, sets, (999.99, 1000.0)))
     decisions, severities = policy.decide(
         np.array([r[0] for r in rows]), np.array([sum(BIT[c] for c in r[1]) for r in rows], dtype=np.uint32),
@@ -234,7 +251,7 @@ def test_policy_truth_table(review: float, decline: float) -> None:
 
 
 @given(st.floats(allow_nan=True), st.floats(allow_nan=True))
-@settings(max_examples=200, derandomize=True)
+@fuzz(max_examples=200)
 def test_thresholds_are_checked(review: float, decline: float) -> None:
     """Only 0 < review ≤ decline ≤ 1 passes; NaN never does."""
     if 0 < review <= decline <= 1:

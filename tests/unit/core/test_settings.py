@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInput
@@ -57,24 +57,67 @@ def test_sentinel_toml_is_read_from_here(tmp_path: Path) -> None:
 
 def test_environment_names() -> None:
     """The names that the issue asks for, and SENTINEL_ for the others; no two fields share one."""
-    assert {environment_name(f) for f in ("environment", "kafka_servers", "redis_host", "redis_port", "fraud_threshold", "consumer_group", "log_level")} == {
-        "STREAM_SENTINEL_ENV", "KAFKA_SERVERS", "REDIS_HOST", "REDIS_PORT", "FRAUD_THRESHOLD", "CONSUMER_GROUP", "LOG_LEVEL"
-    }  # fmt: skip
+    assert {
+        environment_name(f)
+        for f in (
+            "environment",
+            "kafka_servers",
+            "redis_host",
+            "redis_port",
+            "fraud_threshold",
+            "consumer_group",
+            "log_level",
+        )
+    } == {
+        "STREAM_SENTINEL_ENV",
+        "KAFKA_SERVERS",
+        "REDIS_HOST",
+        "REDIS_PORT",
+        "FRAUD_THRESHOLD",
+        "CONSUMER_GROUP",
+        "LOG_LEVEL",
+    }
     assert environment_name("linger_ms") == "SENTINEL_LINGER_MS"
     names = [environment_name(f) for f in Settings.__struct_fields__]
     assert len(set(names)) == len(names)
 
 
 BAD = [
-    ("redis_port", "0"), ("redis_port", "65536"), ("redis_port", "abc"), ("redis_port", ""), ("redis_port", "1.5"),
-    ("partitions", "0"), ("partitions", "-1"), ("partitions", "10001"), ("partitions", "1" * 400),
-    ("fraud_threshold", "0"), ("fraud_threshold", "1.01"), ("fraud_threshold", "nan"), ("fraud_threshold", "high"), ("fraud_threshold", "-inf"),
-    ("batch_size", "0"), ("linger_ms", "-1"), ("linger_ms", "10001"), ("session_timeout_ms", "10"), ("metrics_port", "70000"),
-    ("snapshot_interval_s", "nan"), ("snapshot_interval_s", "0"), ("snapshot_interval_s", "inf"), ("unavailable_timeout_s", "-1"),
-    ("log_level", "loud"), ("log_level", ""), ("kafka_servers", " "), ("transactions_topic", ""), ("feedback_topic", ""),
-    ("consumer_group", ""), ("log_prefix", ""), ("redis_host", ""), ("redis_cluster", "perhaps"), ("redis_tls", "2"),
+    ("redis_port", "0"),
+    ("redis_port", "65536"),
+    ("redis_port", "abc"),
+    ("redis_port", ""),
+    ("redis_port", "1.5"),
+    ("partitions", "0"),
+    ("partitions", "-1"),
+    ("partitions", "10001"),
+    ("partitions", "1" * 400),
+    ("fraud_threshold", "0"),
+    ("fraud_threshold", "1.01"),
+    ("fraud_threshold", "nan"),
+    ("fraud_threshold", "high"),
+    ("fraud_threshold", "-inf"),
+    ("batch_size", "0"),
+    ("linger_ms", "-1"),
+    ("linger_ms", "10001"),
+    ("session_timeout_ms", "10"),
+    ("metrics_port", "70000"),
+    ("snapshot_interval_s", "nan"),
+    ("snapshot_interval_s", "0"),
+    ("snapshot_interval_s", "inf"),
+    ("unavailable_timeout_s", "-1"),
+    ("log_level", "loud"),
+    ("log_level", ""),
+    ("kafka_servers", " "),
+    ("transactions_topic", ""),
+    ("feedback_topic", ""),
+    ("consumer_group", ""),
+    ("log_prefix", ""),
+    ("redis_host", ""),
+    ("redis_cluster", "perhaps"),
+    ("redis_tls", "2"),
     ("redis_port", "63\n79"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -93,11 +136,18 @@ def test_bad_values_name_the_flag(name: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("redis_port = 0", "redis_port"), ('redis_port = "x"', "redis_port"), ("redis_prot = 1", "redis_prot"), ("kafka = 5", "kafka"),
-        ("[kafka]\na = [1]", "kafka"), ("[kafka.b]\na = 1", "kafka"), ("[redis]\nport = 1", "redis"), ("redis_port =", "TOML"),
-        ("redis_host = 2020-01-01", "redis_host"), ("a\x00b", "TOML"),
+        ("redis_port = 0", "redis_port"),
+        ('redis_port = "x"', "redis_port"),
+        ("redis_prot = 1", "redis_prot"),
+        ("kafka = 5", "kafka"),
+        ("[kafka]\na = [1]", "kafka"),
+        ("[kafka.b]\na = 1", "kafka"),
+        ("[redis]\nport = 1", "redis"),
+        ("redis_port =", "TOML"),
+        ("redis_host = 2020-01-01", "redis_host"),
+        ("a\x00b", "TOML"),
     ],
-)  # fmt: skip
+)
 def test_bad_files_name_the_file_and_the_setting(tmp_path: Path, text: str, word: str) -> None:
     """A bad value, an unknown setting or a broken file is one line with the file's name."""
     path = toml(tmp_path, text)
@@ -118,7 +168,7 @@ def test_a_bad_secret_is_not_shown() -> None:
     assert "hunter2" not in refused({}, None, {"kafka": {"sasl.password": ["hunter2"]}})
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from([environment_name(f) for f in Settings.__struct_fields__]), st.text(max_size=8), max_size=4

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core import validation
@@ -19,7 +19,7 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.state import AccountState
 from core.validation import REASONS, VALUE_BYTES_MAX
-from tests.unit.core.builders import T0, context, decide_in
+from tests.unit.core.builders import T0, context, decide_in, fuzz
 
 DAY = 86_400_000
 REQUIRED = {"transaction_id": "t", "account_id": "a", "amount": 1.5, "occurred_at": T0}
@@ -130,13 +130,20 @@ def test_bad_transactions(fields: dict[str, str], reason: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {}, {"amount": "0"}, {"amount": "-0.0"}, {"amount": "1e12"}, {"amount": "5e-324"}, {"amount": "1e-400"},
-        {"merchant_id": json.dumps("m" * 128)}, {"merchant_id": '"Café Ünïcödé 東京 😀"'},
-        {"occurred_at": str(T0 + DAY)}, {"occurred_at": "946684800000"},
+        {},
+        {"amount": "0"},
+        {"amount": "-0.0"},
+        {"amount": "1e12"},
+        {"amount": "5e-324"},
+        {"amount": "1e-400"},
+        {"merchant_id": json.dumps("m" * 128)},
+        {"merchant_id": '"Café Ünïcödé 東京 😀"'},
+        {"occurred_at": str(T0 + DAY)},
+        {"occurred_at": "946684800000"},
         {"attributes": '{"a":1,"b":"x","c":-1.5,"":"\\u0000\\u001f\\n"}'},
         {"attributes": json.dumps({str(i): i for i in range(512)})},
     ],
-)  # fmt: skip
+)
 def test_good_transactions(fields: dict[str, str]) -> None:
     """Edges that are allowed are accepted."""
     assert reason_of(raw(REQUIRED, **fields)) == ""
@@ -227,13 +234,18 @@ def test_every_reason_of_the_tables_is_documented() -> None:
 
 UNDER: Context = context()
 _scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.integers(T0 - DAY, T0 + DAY),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.integers(T0 - DAY, T0 + DAY),
     st.sampled_from(["fraud", "legitimate", "analyst", "chargeback", "a", 1e12, -0.0, "DE", "pos"]),
-)  # fmt: skip
+)
 _values = st.one_of(
     _scalars, st.lists(_scalars, max_size=3), st.dictionaries(st.text(max_size=5), _scalars, max_size=4)
 )
-_tags = st.sampled_from([tag for kind in validation._FEEDBACK_FIELDS if (tag := kind.__struct_config__.tag)] + ["x"])  # type: ignore[attr-defined]
+_tags = st.sampled_from([tag for kind in validation._FEEDBACK_FIELDS if (tag := kind.__struct_config__.tag)] + ["x"])
 _names = st.sampled_from(
     sorted({*Transaction.__struct_fields__, *FeedbackReceived.__struct_fields__, "case_id", "note", "type", "actor"})
 )
@@ -252,7 +264,7 @@ _bytes = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@fuzz(max_examples=600)
 @given(_bytes, st.sampled_from([b"a", b"", None]) | st.binary(max_size=3), st.sampled_from([0, T0]))
 def test_any_bytes_give_an_event_or_a_reason(value: bytes, key: bytes | None, timestamp: int) -> None:
     """Whatever comes on either topic is refused with a documented reason, or can be logged, read back and decided."""
@@ -263,14 +275,24 @@ def test_any_bytes_give_an_event_or_a_reason(value: bytes, key: bytes | None, ti
 _text = st.text(max_size=12)
 _good = st.builds(
     lambda **fields: {**REQUIRED, **fields},
-    amount=st.floats(0, 1e12), occurred_at=st.integers(validation.TIME_MIN_MS, validation.TIME_MAX_MS - 1),
-    account_id=st.text(min_size=1, max_size=8), merchant_id=_text, merchant_category=_text, country=_text | st.just("DE"), channel=_text | st.just("pos"),
-    device_id=_text, ip=_text, card_id=_text, currency=_text,
-    attributes=st.dictionaries(st.text(max_size=4), st.floats(allow_nan=False, allow_infinity=False) | _text, max_size=3),
-)  # fmt: skip
+    amount=st.floats(0, 1e12),
+    occurred_at=st.integers(validation.TIME_MIN_MS, validation.TIME_MAX_MS - 1),
+    account_id=st.text(min_size=1, max_size=8),
+    merchant_id=_text,
+    merchant_category=_text,
+    country=_text | st.just("DE"),
+    channel=_text | st.just("pos"),
+    device_id=_text,
+    ip=_text,
+    card_id=_text,
+    currency=_text,
+    attributes=st.dictionaries(
+        st.text(max_size=4), st.floats(allow_nan=False, allow_infinity=False) | _text, max_size=3
+    ),
+)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@fuzz(max_examples=150)
 @given(st.lists(_good, min_size=1, max_size=8))
 def test_any_accepted_transaction_can_be_logged_and_decided(documents: list[dict[str, Any]]) -> None:
     """Accepted transactions of any text, amount and time go through encode, log, decode and the pipeline."""
@@ -294,7 +316,7 @@ def test_any_accepted_transaction_can_be_logged_and_decided(documents: list[dict
     assert AccountState.from_bytes(state.to_bytes()).digest() == state.digest()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@fuzz(max_examples=300)
 @given(_tags, st.dictionaries(_names, _scalars, max_size=3))
 def test_any_accepted_feedback_can_be_logged_and_applied(tag: str, extra: dict[str, Any]) -> None:
     """Accepted feedback goes through encode, log, decode and the pipeline."""

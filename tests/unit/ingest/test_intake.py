@@ -8,10 +8,11 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.intake import Intake, Message, Segment
+from tests.unit.core.builders import fuzz
 
 Tagged = tuple[str, int]
 
@@ -41,7 +42,7 @@ def backlog(transactions: Sequence[int], feedback: Sequence[int]) -> list[Tagged
 _times = st.lists(st.integers(0, 12), max_size=25)
 
 
-@settings(max_examples=300, derandomize=True)
+@fuzz(max_examples=300)
 @given(_times, _times, st.integers(0, 10**6))
 def test_order_of_a_backlog_does_not_depend_on_fetches(transactions: list[int], feedback: list[int], seed: int) -> None:
     """Any way of splitting the arrival into fetches and takes gives one order, with every record exactly once."""
@@ -64,7 +65,7 @@ def test_order_of_a_backlog_does_not_depend_on_fetches(transactions: list[int], 
     )
 
 
-@settings(max_examples=200, derandomize=True)
+@fuzz(max_examples=200)
 @given(_times, _times)
 def test_backlog_order_is_the_merge_by_time(transactions: list[int], feedback: list[int]) -> None:
     """With times that ascend in each topic, the order is by time, feedback first on a tie."""

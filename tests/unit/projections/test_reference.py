@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import FeedbackReceived, Transaction
@@ -19,7 +19,7 @@ from core.features.reference import ReferenceTable
 from core.features.spec import DAY_MS
 from core.numeric import hash_strings
 from projections.reference import LABEL_DELAY_DAYS, ReferenceBuilder
-from tests.unit.core.builders import T0, transaction, verdict
+from tests.unit.core.builders import T0, fuzz, transaction, verdict
 from tests.unit.core.feature_oracle import string_hash
 
 DAY0 = T0 // DAY_MS
@@ -111,9 +111,14 @@ def random_events(seed: int, days: int, per_day: int) -> list[Any_]:
 
 def said(t: Transaction, word: Any = "fraud", at: int | None = None) -> FeedbackReceived:
     return verdict(
-        t.account_id, word, t.occurred_at if at is None else at, transaction_id=t.transaction_id, merchant_id=t.merchant_id,
-        device_id=t.device_id, transaction_occurred_at=t.occurred_at,
-    )  # fmt: skip
+        t.account_id,
+        word,
+        t.occurred_at if at is None else at,
+        transaction_id=t.transaction_id,
+        merchant_id=t.merchant_id,
+        device_id=t.device_id,
+        transaction_occurred_at=t.occurred_at,
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -129,7 +134,7 @@ def test_tables_are_the_oracles(seed: int, days: int) -> None:
             assert_table(table, oracle(events, kind, at))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@fuzz(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 5))
 def test_order_between_partitions_does_not_matter(seed: int, partitions: int) -> None:
     """However the partitions' streams interleave, the tables have the same bytes."""

@@ -1,0 +1,168 @@
+"""Control events that arrive while a worker runs: taken up at once, recorded with each decision, replayed alike."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from console import wiring
+from console.stack import Broker, Valkey
+from core.codec import decode_score
+from core.errors import Unavailable
+from core.events import ListChanged, ModelDeployed, ModelRegistered, RulesChanged, ThresholdsChanged, TransactionScored
+from core.log.base import EventLog
+from core.settings import Settings
+from models.store import shipped_baseline
+from tests import worker_harness as h
+from tests.worker_harness import Raw, Stage, Threaded
+
+NOW = 1_780_000_000_000
+WITHIN_S = 1.0
+
+
+@pytest.fixture
+def on(broker: Broker, valkey_server: Valkey, tmp_path: Path) -> Stage:
+    made = h.stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, partitions=2)
+    made.create_topics()
+    return made
+
+
+class Live:
+    """Sends one payment at a time to a running worker, and waits for its decision."""
+
+    def __init__(self, on: Stage, log: EventLog, worker: Threaded) -> None:
+        self._on, self._log, self._worker = on, log, worker
+        self._sent = 0
+
+    def pay(self, amount: float = 20.0, **fields: object) -> TransactionScored:
+        self._sent += 1
+        value = {
+            "transaction_id": f"t{self._sent}",
+            "account_id": "acct-1",
+            "amount": amount,
+            "occurred_at": NOW + self._sent * 3_600_000,
+            **fields,
+        }
+        stamp = NOW + self._sent * 3_600_000
+        self._on.send([Raw(self._on.settings.transactions_topic, b"acct-1", msgspec.json.encode(value), stamp)])
+
+        def decided() -> bool:
+            self._worker.check()
+            return h.total(self._on, self._log) == self._sent
+
+        h.wait_for(decided, f"decision {self._sent}")
+        with_entries = [entries for p in range(2) if (entries := self._log.read(p, "scores"))]
+        return decode_score(with_entries[0][-1].payload)  # one account, one partition
+
+    def until(self, position: int, **payment: object) -> TransactionScored:
+        """Pay until a decision was made at `position`, which must not take longer than WITHIN_S."""
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            score = self.pay(**payment)  # type: ignore[arg-type]
+            if score.control_position >= position:
+                assert score.control_position == position
+                return score
+            assert time.monotonic() < deadline, f"position {position} was not taken up within {WITHIN_S} s"
+
+
+def test_changes_are_taken_up_within_a_second_and_recorded(on: Stage) -> None:
+    """Thresholds, lists, rules and a model, one after another under load: each decision names the control it saw."""
+    with on.log() as log, Threaded(on) as worker:
+        live = Live(on, log, worker)
+        first = live.pay()
+        content, card = shipped_baseline()
+        started = log.control_head()
+        assert first.control_position == started
+
+        changed = h.append_control(log, ThresholdsChanged(occurred_at=NOW, actor="test", review=0.001, decline=0.99))
+        live.until(changed)
+
+        listed = h.append_control(
+            log, ListChanged(occurred_at=NOW, actor="test", kind="merchant", effect="block", add=("m-bad",))
+        )
+        live.until(listed)
+        blocked = live.pay(merchant_id="m-bad")
+        assert blocked.decision == "decline"
+
+        ruled = h.append_control(
+            log, RulesChanged(occurred_at=NOW, actor="test", parameters={"amount_high": 5.0}, disabled=())
+        )
+        live.until(ruled)
+
+        digest = log.put_blob(content)
+        deployed = h.append_control(
+            log,
+            ModelRegistered(
+                occurred_at=NOW, actor="test", name="other", version="2.0.0", digest=digest, spec=int(card["spec"])
+            ),
+            ModelDeployed(occurred_at=NOW, actor="test", name="other", version="2.0.0", digest=digest),
+        )
+        assert live.until(deployed).model == "other-2.0.0"
+    assert len(h.assert_sound(on)) == 2
+
+
+def test_a_model_that_can_not_be_trusted_degrades_and_a_good_one_mends(on: Stage) -> None:
+    """A deployed digest that no blob has: rules only, marked; the stream goes on; deploying another ends it."""
+    with on.log() as log, Threaded(on) as worker:
+        live = Live(on, log, worker)
+        assert live.pay().degraded is None
+        position = h.append_control(
+            log, ModelDeployed(occurred_at=NOW, actor="test", name="ghost", version="9.9.9", digest="0" * 64)
+        )
+        score = live.until(position)
+        assert (score.degraded, score.model, score.probability) == ("model_unavailable", "ghost-9.9.9", 0.0)
+        content, _ = shipped_baseline()
+        back = ModelDeployed(
+            occurred_at=NOW, actor="test", name="baseline", version="1", digest=log.put_blob(content)
+        )
+        assert live.until(h.append_control(log, back)).degraded is None
+    h.assert_sound(on)
+
+
+def test_a_model_that_could_not_be_fetched_is_fetched_again(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log server that is away for the moment in which a model is loaded does not degrade decisions for good."""
+    monkeypatch.setattr("ingest.worker.RESOLVE_S", 0.05)
+    content, _ = shipped_baseline()
+    with on.log() as log:
+        own = wiring.open_log(on.settings)
+        worker = Threaded(on, log=own)
+        resolver = worker.worker._resolver
+        away = iter([False, True, True])
+        fetch = own.get_blob
+
+        def flaky(digest: str) -> bytes:
+            if next(away, False):
+                raise Unavailable("away")
+            return fetch(digest)
+
+        resolver._load_blob = flaky
+        with worker:
+            live = Live(on, log, worker)
+            live.pay()
+            resolver._scorers.clear()
+            deployed = ModelDeployed(
+                occurred_at=NOW, actor="test", name="b", version="2", digest=log.put_blob(content)
+            )
+            seen = [live.until(h.append_control(log, deployed)).degraded]
+            h.wait_for(lambda: seen[-1] is None or seen.append(live.pay().degraded), "a decision with the model")
+            assert seen[0] == "model_unavailable"
+    h.assert_sound(on)
+
+
+def test_two_workers_that_start_at_once_set_up_one_log(on: Stage) -> None:
+    """The control stream's first events are appended once, whoever comes first."""
+    first, second = Threaded(on), Threaded(on)
+    with first, second, on.log() as log:
+        h.wait_for(lambda: log.control_head() > 0, "control events")
+        kinds = [payload for _, payload in log.read_control()]
+        assert len(kinds) == 5
+
+
+def test_settings_of_a_stage_are_its_own() -> None:
+    """The harness gives every test other names, so that tests can't see each other's streams."""
+    a, b = (h.stage("k:1", "h", 1, Path()) for _ in range(2))
+    assert isinstance(a.settings, Settings)
+    assert a.settings.log_prefix != b.settings.log_prefix
