@@ -193,7 +193,7 @@ def stage(kafka_servers: str, host: str, port: int, directory: Path, **changes: 
         dead_letter_topic=f"{name}.rejects",
         snapshot_directory=str(directory / f"{name}.snapshots"),
         partitions=4,
-        session_timeout_ms=2_000,
+        session_timeout_ms=1_200,
     )
     return Stage(msgspec.structs.replace(settings, **changes), directory)
 

@@ -1,1 +1,1 @@
-"""."""
+"""The features of a transaction: their spec, the account state behind them, the kernel, reference tables."""

@@ -1,1 +1,1 @@
-"""The event log: one protocol (`base`), a reference implementation (`memory`), Redis Streams (`redis_streams`)."""
+"""The event log: a protocol (`base`), a reference implementation (`memory`), Redis Streams (`redis_streams`)."""

@@ -259,9 +259,11 @@ class SyntheticStream(Source):
 
         fraud = rows.scenario > 0
         delay_ms = round(self.config.label_delay_days * DAY_MS)
+        seed = self.config.seed
         return pl.DataFrame(
             {
-                "transaction_id": [f"t{i:09d}" for i in range(first, first + len(rows))],
+                # The seed is part of it: two streams into one topic must not look like repeats of each other.
+                "transaction_id": [f"t{seed}-{i:09d}" for i in range(first, first + len(rows))],
                 "account_id": names("account", rows.account),
                 "amount": rows.cents / 100.0,
                 "occurred_at": rows.time,

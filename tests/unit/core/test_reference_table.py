@@ -97,3 +97,11 @@ def test_join_finds_what_is_there(names: list[str], wanted: list[str], kind: Kin
         assert (np.delete(row, range(first, first + COLUMNS[kind])) == -1.0).all()
     join(None, kind, hash_strings(wanted), features)
     assert np.isnan(features[:, first : first + COLUMNS[kind]]).all()
+
+
+def test_the_unknown_is_never_found() -> None:
+    """A table that holds key 0, which no name has, still gives NaN where the merchant is unknown."""
+    odd = ReferenceTable("merchant", T0, np.array([0, 5], np.uint64), np.ones((2, 7), np.float32))
+    features = np.zeros((1, spec.WIDTH), dtype=np.float32)
+    join(odd, "merchant", hash_strings([""]), features)
+    assert np.isnan(features[0, spec.index("merchant_count_1d")])

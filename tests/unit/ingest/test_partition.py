@@ -122,17 +122,17 @@ def test_duplicates_become_rejects_with_the_raw_message() -> None:
     messages.
     """
     partition, log = owned(), MemoryLog()
-    put(partition, [transaction(1), transaction(1, amount=5.0), b"x", transaction(1, account_id="a2")])
+    put(partition, [transaction(1), transaction(1, amount=5.0), b"x", transaction(1, account_id="a2"), transaction(7)])
     pending, batch = settle(partition, log=log)
     assert [decode_reject(e.payload).reason for e in batch.rejects] == ["not_json", "duplicate_transaction"]
     again = decode_reject(batch.rejects[1].payload)
     assert (again.position, again.value, again.key) == ("1-2", encode(transaction(1, amount=5.0)), b"a1")
-    assert [e.id.offset for e in batch.transactions] == [1, 4]
+    assert [e.id.offset for e in batch.transactions] == [1, 4, 5]
     assert reject_counts(pending) == Counter(not_json=1, duplicate_transaction=1)
-    put(partition, [transaction(1), transaction(2)], (4, 0))
+    put(partition, [transaction(1), transaction(2)], (5, 0))
     _, batch = settle(partition, log=log)
-    assert [decode_reject(e.payload).position for e in batch.rejects] == ["1-5"]
-    assert [e.id for e in batch.transactions] == [Position(1, 6)] and batch.rejects[0].id == Position(2, 1)
+    assert [decode_reject(e.payload).position for e in batch.rejects] == ["1-6"]
+    assert [e.id for e in batch.transactions] == [Position(1, 7)] and batch.rejects[0].id == Position(2, 1)
 
 
 def test_long_details_are_cut() -> None:

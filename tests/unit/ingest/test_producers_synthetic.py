@@ -16,7 +16,7 @@ from ingest.producers import SyntheticConfig, SyntheticStream
 from ingest.producers.source import DAY_MS
 from ingest.producers.synthetic import START_MS
 
-GOLDEN = "9e788a2c12418b87371c93db7bddf189cd6e4acc849932211f10ea24807eca42"
+GOLDEN = "40b0c8cf6d967ea1e1569d7bd6a9ea1163f6710d9d85946083e0af3ce798cd2a"
 
 
 def digest(stream: SyntheticStream, chunk_records: int = 4096) -> str:
