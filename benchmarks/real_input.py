@@ -92,7 +92,8 @@ def main() -> None:
     identical = replayed["identical"] == replayed["decisions"] == ingested["transactions"]
     print(
         f"{produced['produced']:,} produced = {ingested['transactions']:,} transactions"
-        f" + {ingested['rejects']:,} rejects: {'yes' if accounted else 'NO'}; {replayed['decisions']:,} decisions, {replayed['identical']:,} identical"
+        f" + {ingested['rejects']:,} rejects: {'yes' if accounted else 'NO'};"
+        f" {replayed['decisions']:,} decisions, {replayed['identical']:,} identical"
     )
     sys.exit(0 if accounted and identical else 1)
 

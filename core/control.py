@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core import events, rules
-from core.errors import SentinelError
+from core import events, policy, rules
+from core.errors import BadInput, SentinelError
 from core.events import ListEffect, ListKind
 from core.features import spec
 from core.features.reference import Kind, ReferenceTable
@@ -64,10 +64,21 @@ class ControlState:
     disabled: tuple[str, ...] = ()
     lists: dict[ListKey, dict[str, None]] = field(default_factory=dict)
     references: dict[Kind, tuple[str, int]] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: events.Control) -> None:
-        """Apply the event at `sequence`; one that was applied before is refused silently (I5)."""
+        """Apply the event at `sequence`; one that was applied before is left out silently (I5).
+
+        An event whose content makes no sense (an unknown rule, thresholds the wrong way round) changes nothing and is
+        named in `refused`: what somebody once appended must not stop every worker, and must fold the same for ever.
+        """
         if sequence <= self.position:
+            return
+        self.position = sequence
+        try:
+            check(event)
+        except BadInput as error:
+            self.refused[sequence] = str(error)
             return
         match event:
             case events.SourceGenerationStarted():
@@ -91,7 +102,18 @@ class ControlState:
                 self.references[event.kind] = (event.digest, event.as_of)
             case _:
                 pass  # registrations, drift, archive: not an input of a decision
-        self.position = sequence
+
+
+def check(event: events.Control) -> None:
+    """Raise BadInput if the event can't take effect. Whoever appends control events calls this first."""
+    match event:
+        case events.ThresholdsChanged():
+            policy.check_thresholds(event.review, event.decline)
+        case events.RulesChanged():
+            rules.parameter_vector(event.parameters)
+            rules.enabled_mask(event.disabled)
+        case _:
+            pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ names.
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -17,6 +18,7 @@ _silent = logging.getLogger("stream_sentinel.librdkafka")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 ADMIN_TIMEOUT_S = 10.0
+C = TypeVar("C", Consumer, Producer, AdminClient)
 
 
 class Topic(NamedTuple):
@@ -40,7 +42,8 @@ def common(settings: Settings) -> dict[str, Any]:
 def transactions_consumer(settings: Settings) -> Consumer:
     """Group-managed: its assignment is the ownership of partitions."""
     static = {"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}
-    return Consumer(
+    return _made(
+        Consumer,
         {
             **common(settings),
             **_reader(settings),
@@ -49,13 +52,14 @@ def transactions_consumer(settings: Settings) -> Consumer:
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
             **static,
-        }
+        },
     )
 
 
 def feedback_consumer(settings: Settings) -> Consumer:
     """Assigned by hand to the partitions that the transactions consumer owns."""
-    return Consumer({**common(settings), **_reader(settings), "group.id": f"{settings.consumer_group}.feedback"})
+    group = f"{settings.consumer_group}.feedback"
+    return _made(Consumer, {**common(settings), **_reader(settings), "group.id": group})
 
 
 def _reader(settings: Settings) -> dict[str, Any]:
@@ -74,7 +78,8 @@ def _reader(settings: Settings) -> dict[str, Any]:
 
 def producer(settings: Settings) -> Producer:
     """For decisions and dead letters: idempotent, all acknowledgements."""
-    return Producer(
+    return _made(
+        Producer,
         {
             **common(settings),
             "enable.idempotence": True,
@@ -83,12 +88,22 @@ def producer(settings: Settings) -> Producer:
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
             "delivery.timeout.ms": 30_000,
-        }
+            # A topic that does not exist fails at once, instead of holding dead letters up for half a minute.
+            "topic.metadata.propagation.max.ms": 1_000,
+        },
     )
 
 
 def admin(settings: Settings) -> AdminClient:
-    return AdminClient(common(settings))
+    return _made(AdminClient, common(settings))
+
+
+def _made(client: Callable[[dict[str, Any]], C], properties: dict[str, Any]) -> C:
+    """The client. Raises BadInput if librdkafka does not take a property or its value."""
+    try:
+        return client(properties)
+    except KafkaException as error:
+        raise BadInput(f"a Kafka setting can't be used: {error.args[0].str()}") from None
 
 
 def unreachable(settings: Settings, error: object) -> Unavailable:

@@ -9,8 +9,9 @@ repeats by `partition` and `position`: the same position is always the same deci
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -32,6 +33,22 @@ PAGE = 1000
 _encode = msgspec.json.Encoder().encode
 
 
+@dataclass(slots=True)
+class _Sent:
+    """Decisions of one partition, up to `end`, on their way to Kafka."""
+
+    end: Position
+    outstanding: int = 0
+    failed: bool = False
+    error: str = ""
+
+    def delivered(self, error: KafkaError | None, message: KafkaMessage | None = None) -> None:
+        """A delivery report."""
+        self.outstanding -= 1
+        if error is not None:
+            self.failed, self.error = True, error.str()
+
+
 class Publisher:
     """Owns the worker's producer; without a topic to write to it does nothing."""
 
@@ -41,9 +58,8 @@ class Publisher:
         self._producer: Producer | None = (
             kafka_client.producer(settings) if self._decisions or self._dead_letters else None
         )
-        self._failed: Counter[str] = Counter()  # topic → messages not delivered, and not yet reported
-        self._error = ""
-        self._republish_at: float | None = None
+        self._sent: dict[int, deque[_Sent]] = {}
+        self._republish_at: dict[int, float] = {}
         self._logger = telemetry.logger()
 
     def publish(self, owned: Owned, pending: Pending) -> None:
@@ -52,68 +68,84 @@ class Publisher:
             owned.published = owned.head.transactions
             return
         assert pending.decided is not None
+        sent = self._begin(owned)
         for row, score in zip(pending.decided.kept, pending.decided.scores, strict=True):
-            transaction = pending.transactions[row]
-            self._send(
-                owned.partition,
-                score.id,
-                transaction.transaction_id,
-                transaction.account_id,
-                decode_score(score.payload),
-            )
+            t = pending.transactions[row]
+            self._send(sent, owned.partition, score.id, t.transaction_id, t.account_id, decode_score(score.payload))
 
     def republish(self, log: EventLog, owned: Owned) -> None:
         """Publish again what the log holds after the last confirmed position; for a partition just taken over."""
-        at = owned.published
         if not self._decisions:
             return
+        self._sent.pop(owned.partition, None)
+        self._republish_at.pop(owned.partition, None)
+        sent = self._begin(owned)
+        at = owned.published
         while entries := log.read(owned.partition, "transactions", at, PAGE, owned.head.transactions):
             scores = log.read(owned.partition, "scores", at, PAGE, entries[-1].id)
             for entry, score in zip(entries, scores, strict=True):
                 t = decode_transaction(entry.payload)
-                self._send(owned.partition, score.id, t.transaction_id, t.account_id, decode_score(score.payload))
+                self._send(sent, owned.partition, score.id, t.transaction_id, t.account_id, decode_score(score.payload))
             at = entries[-1].id
 
     def dead_letters(self, pendings: Iterable[Pending]) -> None:
         """Copy rejected messages to the dead-letter topic and wait until they are there.
 
-        They are kept in the log in any case; a copy that can't be written (no such topic, too large) is logged, not fatal.
+        They are kept in the log in any case; a copy that can't be written (no such topic, too large) is logged, not
+        fatal.
         """
         if not self._dead_letters or self._producer is None:
             return
         sent = 0
+        errors: list[str] = []
+
+        def failures(error: KafkaError | None, message: KafkaMessage | None = None) -> None:
+            if error is not None:
+                errors.append(error.str())
+
         for pending in pendings:
             for rejected in pending.rejects:
-                headers: list[tuple[str, str | bytes | None]] = [
+                headers: list[tuple[str, bytes]] = [
                     ("reason", rejected.reason.encode()),
                     ("detail", rejected.detail[:500].encode(errors="replace")),
                     ("topic", rejected.topic.encode()),
                     ("partition", b"%d" % pending.partition.partition),
                     ("position", str(rejected.position).encode()),
                 ]
-                sent += self._produce(self._dead_letters, rejected.message.key, rejected.message.value, headers)
-        if sent and self._producer.flush(DEAD_LETTER_FLUSH_S):
-            self._logger.error("ingest.dead_letters_unconfirmed", topic=self._dead_letters)
-        self._report(self._dead_letters)
+                message = rejected.message
+                error = self._produce(self._dead_letters, message.key, message.value, headers, failures)
+                if error is not None:
+                    failures(error)
+                sent += 1
+        if not sent:
+            return
+        unconfirmed = self._producer.flush(DEAD_LETTER_FLUSH_S)
+        if errors or unconfirmed:
+            reason = errors[0] if errors else f"{unconfirmed} messages not confirmed in {DEAD_LETTER_FLUSH_S:.0f} s"
+            self._logger.error(
+                "ingest.dead_letters_failed", topic=self._dead_letters, rejects=sent, failed=len(errors), error=reason
+            )
 
     def poll(self, log: EventLog, owned: Iterable[Owned]) -> None:
-        """Serve delivery reports. When nothing is outstanding, everything acknowledged counts as published; if decisions
-        were refused, all since the last confirmed one are sent again, `REPUBLISH_S` later.
+        """Serve delivery reports, and note how far each partition's decisions are delivered without a gap.
+
+        Where one could not be delivered, all after the last confirmed one are sent again, `REPUBLISH_S` later.
         """
         if not self._decisions or self._producer is None:
             return
         self._producer.poll(0)
-        if self._failed[self._decisions]:
-            self._report(self._decisions)
-            self._republish_at = time.monotonic() + REPUBLISH_S
-        if len(self._producer):
-            return
-        if self._republish_at is None:
-            for partition in owned:
-                partition.published = partition.head.transactions
-        elif time.monotonic() > self._republish_at:
-            self._republish_at = None
-            for partition in owned:
+        now = time.monotonic()
+        for partition in owned:
+            sent = self._sent.get(partition.partition)
+            while sent and not sent[0].outstanding and not sent[0].failed:
+                partition.published = sent.popleft().end
+            if not sent or not sent[0].failed:
+                continue
+            due = self._republish_at.get(partition.partition)
+            if due is None:
+                self._republish_at[partition.partition] = now + REPUBLISH_S
+                self._logger.error("ingest.publish_failed", partition=partition.partition, error=sent[0].error)
+            elif now > due:
                 self.republish(log, partition)
 
     def close(self) -> None:
@@ -121,8 +153,19 @@ class Publisher:
         if self._producer is not None and self._producer.flush(DEAD_LETTER_FLUSH_S):
             self._logger.error("ingest.publish_unconfirmed", outstanding=len(self._producer))
 
+    def _begin(self, owned: Owned) -> _Sent:
+        sent = _Sent(owned.head.transactions)
+        self._sent.setdefault(owned.partition, deque()).append(sent)
+        return sent
+
     def _send(
-        self, partition: int, position: Position, transaction_id: str, account_id: str, score: TransactionScored
+        self,
+        sent: _Sent,
+        partition: int,
+        position: Position,
+        transaction_id: str,
+        account_id: str,
+        score: TransactionScored,
     ) -> None:
         value = {
             "partition": partition,
@@ -136,37 +179,32 @@ class Publisher:
             "model": score.model,
             "degraded": score.degraded,
         }
-        self._produce(self._decisions, account_id.encode(), _encode(value), None)
+        sent.outstanding += 1
+        error = self._produce(self._decisions, account_id.encode(), _encode(value), None, sent.delivered)
+        if error is not None:
+            sent.delivered(error)
 
     def _produce(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, str | bytes | None]] | None
-    ) -> bool:
-        """Queue a message; False if it can't be sent at all. Raises Unavailable if the producer is of no more use."""
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]] | None,
+        delivered: Callable[[KafkaError | None, KafkaMessage], None],
+    ) -> KafkaError | None:
+        """Queue a message; the error if it can't be sent at all. Raises Unavailable if the producer is of no more
+        use.
+        """
         assert self._producer is not None
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers, on_delivery=self._delivered)
-                return True
+                self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
+                return None
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if error.fatal() or error.code() == KafkaError._FATAL:
-                    raise Unavailable(
-                        f"Kafka refuses this producer for good: {error.str()}; start the worker again"
-                    ) from None
-                self._undelivered(topic, error)
-                return False
-
-    def _delivered(self, error: KafkaError | None, message: KafkaMessage) -> None:
-        if error is not None:
-            self._undelivered(message.topic() or "", error)
-
-    def _undelivered(self, topic: str, error: KafkaError) -> None:
-        self._failed[topic] += 1
-        self._error = error.str()
-
-    def _report(self, topic: str) -> None:
-        count = self._failed.pop(topic, 0)
-        if count:
-            self._logger.error("ingest.publish_failed", topic=topic, messages=count, error=self._error)
+                    reason = f"Kafka refuses this worker's producer for good ({error.str()})"
+                    raise Unavailable(f"{reason}; start the worker again") from None
+                return error

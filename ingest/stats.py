@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import policy
+from core.errors import Unavailable
 from ingest import telemetry
 from ingest.partition import Pending, reject_counts
 
@@ -68,7 +69,7 @@ class Stats:
             self.latency.record(latencies_ms(pending, now_ms))
 
     def write(self, extra: dict[str, Any], *, force: bool = False) -> None:
-        """Replace the file if it is due."""
+        """Replace the file if it is due. Raises Unavailable if it can't be written."""
         now = time.monotonic()
         if not force and now - self._written < WRITE_S:
             return
@@ -97,8 +98,11 @@ class Stats:
             }
         )
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, self._path)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, self._path)
+        except OSError as error:
+            raise Unavailable(f"the statistics file {self._path} can't be written: {error.strerror}") from None
 
 
 def latencies_ms(pending: Pending, now_ms: float) -> NDArray[np.float64]:

@@ -181,8 +181,9 @@ class Worker:
                 (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise Corrupt(
-                f"{topic}[{partition}]: Kafka no longer holds the offset that the log comes to ({error.str()}). The topic lost"
-                " messages that were never decided: raise its retention, and start a new log prefix if the loss is accepted"
+                f"{topic}[{partition}]: Kafka no longer holds the offset that the log comes to ({error.str()}). The topic"
+                " lost messages that were never decided: raise its retention, and start a new log prefix if the loss is"
+                " accepted"
             )
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise Unavailable(f"topic {topic} is gone: {error.str()}")
@@ -222,6 +223,8 @@ class Worker:
             return  # decide under the context we have: its position is recorded
         for sequence, payload in page:
             self._control.apply(sequence, decode_control(payload))
+            if sequence in self._control.refused:
+                self._logger.warning("ingest.control_refused", control=sequence, why=self._control.refused[sequence])
         if self._control.position != before or self._may_recover(now):
             self._resolve()
 

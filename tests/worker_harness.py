@@ -30,13 +30,16 @@ from core.log.base import Entry, EventLog, Head
 from core.replay import Timeline, Verification
 from core.settings import Settings
 from ingest import kafka_client
+from ingest.partition import Owned
 from ingest.producers import Record, SyntheticConfig, SyntheticStream
 from ingest.producers.kafka import publish
+from ingest.producers.synthetic import START_MS
 from ingest.stats import Stats
 from ingest.worker import Worker
 from tests.contracts import batches
 
 WAIT_S = 60.0
+Reload = Callable[[Owned, Exception], None]
 _numbers = itertools.count()
 
 
@@ -247,10 +250,19 @@ class Threaded:
 # --- streams -------------------------------------------------------------------------------------------------------
 
 
-def synthetic(transactions: int, *, seed: int = 7, accounts: int = 300, days: float = 12.0) -> list[Record]:
+def synthetic(
+    transactions: int, *, seed: int = 7, accounts: int = 300, days: float = 12.0, start: int = START_MS
+) -> list[Record]:
     """Transactions and, mixed in by time, verdicts on many of them."""
     config = SyntheticConfig(
-        transactions=transactions, accounts=accounts, days=days, merchants=200, fraud_rate=0.05, label_delay_days=1.0, seed=seed
+        transactions=transactions,
+        accounts=accounts,
+        days=days,
+        start=start,
+        merchants=200,
+        fraud_rate=0.05,
+        label_delay_days=1.0,
+        seed=seed,
     )
     return [r for chunk in SyntheticStream(config, flush_feedback=True, labels="all").records() for r in chunk]
 
@@ -334,6 +346,11 @@ def assert_everything_once(on: Stage, records: list[Record]) -> None:
     said = [msgspec.json.decode(r.value) for r in records if r.topic == "feedback"]
     assert heard == sorted((e["account_id"], e["transaction_id"], e["source"]) for e in said)
     assert not any(part.rejects for part in parts)
+
+
+def decoded(message: Raw) -> dict[str, Any]:
+    """A message's JSON."""
+    return msgspec.json.decode(message.value or b"", type=dict[str, Any])
 
 
 def append_control(log: EventLog, *events: Control) -> int:

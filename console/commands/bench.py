@@ -22,6 +22,9 @@ def _group() -> None:
 def pipeline(
     short: Annotated[bool, typer.Option("--short", help="Finish within 60 s.")] = False,
     latency_rate: Annotated[float, typer.Option(help="Rate at which latency is measured, transactions/s.")] = 5_000.0,
+    external: Annotated[
+        bool, typer.Option("--external", help="Use the servers of the settings instead of a fresh local stack.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Kafka → worker → durable log, end to end, open loop: producer, broker, one worker and Valkey share this machine.
@@ -29,7 +32,7 @@ def pipeline(
     sustained: the highest offered rate at which the worker falls no further behind. Latency: from the message's Kafka
     timestamp to the return of the durable append (fsync always), at a fixed rate.
     """
-    result = pipeline_bench.run(short=short, latency_rate=latency_rate)
+    result = pipeline_bench.run(short=short, latency_rate=latency_rate, external=external)
     if as_json:
         print(msgspec.json.encode(result.summary()).decode())
     else:

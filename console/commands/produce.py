@@ -16,7 +16,7 @@ from console.options import Config, Json, KafkaServers
 from core.errors import BadInput
 from ingest.producers.analyze import analyze as profile_of
 from ingest.producers.analyze import table
-from ingest.producers.kafka import publish
+from ingest.producers.kafka import LINGER_MS, publish
 from ingest.producers.plots import write_plots
 from ingest.producers.registry import SOURCE_NAMES, open_source
 from ingest.producers.source import Labels, Source
@@ -65,6 +65,9 @@ def produce(
     now: Annotated[
         bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")
     ] = False,
+    linger_ms: Annotated[
+        float, typer.Option(help="How long the client may wait to fill a batch of messages, ms.", min=0.0, max=10_000.0)
+    ] = LINGER_MS,
     as_json: Json = False,
 ) -> None:
     """Write transactions, and later their verdicts, to Kafka, keyed by account, each delivery confirmed.
@@ -103,6 +106,7 @@ def produce(
             s,
             rate=rate,
             timestamps="now" if now else "event",
+            linger_ms=linger_ms,
             on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
         )
     if as_json:

@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 FLUSH_SLICE_S = 0.5
 PACE_SLICE_S = 0.005
 DELIVERY_TIMEOUT_S = 60.0
+LINGER_MS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,16 @@ def publish(
     timestamps: Timestamps = "event",
     on_progress: Progress | None = None,
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S,
+    linger_ms: float = LINGER_MS,
 ) -> PublishReport:
     """Send the records in order and wait until every one is acknowledged.
 
     The topics are settings.transactions_topic and .feedback_topic; missing ones are made with settings.partitions.
     rate: transactions a second, open loop (a late message does not delay the plan); None is as fast as possible.
-    timestamps: "event" gives a message its record's time, "now" the time it is sent. on_progress gets the
-    transactions and verdicts handed over so far, after every chunk. Ctrl-C stops sending, waits for what is under way
-    and returns a report that says so; a second Ctrl-C gives up waiting.
+    linger_ms: how long the client may wait to fill a batch. timestamps: "event" gives a message its record's time,
+    "now" the time it is sent. on_progress gets the transactions and verdicts handed over so far, after every chunk.
+    Ctrl-C stops sending, waits for what is under way and returns a report that says so; a second Ctrl-C gives up
+    waiting.
 
     Raises BadInput for options or topics that don't fit, Unavailable if no broker answers or if a message was not
     delivered in `delivery_timeout_s` (sending stops, and the error gives the number).
@@ -95,7 +98,7 @@ def publish(
     def failed(error: KafkaError, message: Message) -> None:
         count.lost(names[message.topic() or ""], error.str())
 
-    producer = _producer(settings, failed, delivery_timeout_s)
+    producer = _producer(settings, failed, delivery_timeout_s, linger_ms)
     started = time.monotonic()
     interrupted = False
     try:
@@ -135,14 +138,16 @@ def prepare_topics(settings: Settings) -> None:
         raise BadInput(f"the topics must have the same number of partitions: {shown}", reason="not_copartitioned")
 
 
-def _producer(settings: Settings, failed: Callable[[KafkaError, Message], None], timeout_s: float) -> Producer:
+def _producer(
+    settings: Settings, failed: Callable[[KafkaError, Message], None], timeout_s: float, linger_ms: float
+) -> Producer:
     return Producer(
         {
             **kafka_client.common(settings),
             "enable.idempotence": True,
             "acks": "all",
             "compression.type": "lz4",
-            "linger.ms": 5,
+            "linger.ms": linger_ms,
             "partitioner": "murmur2_random",
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 131_072,

@@ -12,7 +12,7 @@ import pytest
 
 from core import control, rules
 from core.control import ControlState, Resolver, fold
-from core.errors import BadInput, Corrupt
+from core.errors import Corrupt
 from core.events import (
     DriftDetected,
     ListChanged,
@@ -165,12 +165,3 @@ def test_load_tiny_checks_its_digest() -> None:
     """The tests' own loader refuses other bytes, as the real one must."""
     with pytest.raises(Corrupt):
         load_tiny(ARTIFACT, "x", "00")
-
-
-@pytest.mark.parametrize(
-    "event", [RulesChanged(**BASE, parameters={"speed": 1.0}), RulesChanged(**BASE, disabled=("NOPE",))]
-)
-def test_a_rules_change_that_means_nothing_is_bad_input(event: RulesChanged) -> None:
-    """Whoever appends a RulesChanged resolves it first: an unknown name is refused in one line."""
-    with pytest.raises(BadInput):
-        resolver()[0].context(state(event))

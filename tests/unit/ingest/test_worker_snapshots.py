@@ -118,7 +118,9 @@ DAMAGES: list[Callable[[Path], None]] = [
 
 
 def test_a_damaged_snapshot_is_ignored(halves: Twice) -> None:
-    """Deleted, cut, flipped, of another log or partition, from the future: not trusted, and the log is folded instead."""
+    """Deleted, cut, flipped, of another log or partition, from the future: not trusted, and the log is folded
+    instead.
+    """
     on = halves.on
     on.produce(halves.first)
     on.drain()

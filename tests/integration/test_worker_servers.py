@@ -1,0 +1,224 @@
+"""The ingest worker on Apache Kafka, with redis-server and with a Redis Cluster: what the local stack can't show."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewPartitions
+
+from core.errors import BadInput, Corrupt
+from core.events import Position
+from ingest import kafka_client
+from tests import worker_harness as h
+from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer
+from tests.worker_harness import Held, Raw, Stage, Threaded
+
+NOW = 1_780_000_000_000
+
+
+@pytest.fixture(params=["redis", "cluster"])
+def on(request: pytest.FixtureRequest, apache_kafka: ApacheKafka, tmp_path: Path) -> Stage:
+    """A stage on Apache Kafka with each kind of log server."""
+    cluster = request.param == "cluster"
+    server: RedisServer | RedisCluster = request.getfixturevalue("redis_cluster" if cluster else "redis_server")
+    made = h.stage(apache_kafka.bootstrap, "127.0.0.1", server.port, tmp_path, redis_cluster=cluster)
+    made.create_topics()
+    return made
+
+
+@pytest.fixture
+def single(apache_kafka: ApacheKafka, redis_server: RedisServer, tmp_path: Path) -> Stage:
+    """A stage on Apache Kafka and one redis-server."""
+    made = h.stage(apache_kafka.bootstrap, "127.0.0.1", redis_server.port, tmp_path)
+    made.create_topics()
+    return made
+
+
+@pytest.fixture
+def own_kafka(needs_kafka: None, tmp_path: Path) -> Iterator[ApacheKafka]:
+    """An Apache Kafka of the test's own, to kill."""
+    server = ApacheKafka(tmp_path / "kafka")
+    server.start()
+    yield server
+    server.stop()
+
+
+def undisturbed(on: Stage) -> list[Held]:
+    beside = on.beside("undisturbed")
+    beside.drain()
+    return h.log_of(beside)
+
+
+def assert_as_undisturbed(on: Stage, records: list[h.Record]) -> None:
+    on.drain()
+    h.assert_sound(on)
+    h.assert_everything_once(on, records)
+    assert h.log_of(on) == undisturbed(on)
+
+
+def test_workers_killed_in_mid_stream_leave_the_same_log(on: Stage) -> None:
+    """Two workers, each killed once and replaced: byte for byte the log of an undisturbed run. Then SIGTERM: exit code
+    0.
+    """
+    on = on.changed(batch_size=50)
+    records = on.produce(h.synthetic(6_000))
+    workers = [on.worker(f"worker-{n}") for n in range(2)]
+    for worker in workers:
+        worker.start()
+    try:
+        with on.log() as log:
+            for number, goal in enumerate((1_000, 3_000), start=2):
+                h.wait_for(lambda goal=goal: h.total(on, log) >= goal, f"{goal} decisions")
+                workers.pop(0).kill()
+                workers.append(on.worker(f"worker-{number}"))
+                workers[-1].start()
+            h.wait_for(lambda: h.total(on, log) >= 6_000, "the rest")
+    finally:
+        for worker in workers:
+            worker.stop()
+    for worker in workers:
+        assert worker.wait(1) == 0, worker.log_path.read_text()
+    assert_as_undisturbed(on, records)
+
+
+def test_bad_messages_are_kept_and_copied(on: Stage) -> None:
+    """Garbage, a tombstone, a message without key and one of a megabyte among good ones; dead letters where there is a
+    topic.
+    """
+    good = h.synthetic(300)
+    topic = on.settings.transactions_topic
+    bad = [
+        ("not_json", Raw(topic, b"k", b"garbage", NOW)),
+        ("tombstone", Raw(topic, b"k", None, NOW)),
+        ("too_large", Raw(topic, b"k", b"x" * 999_000, NOW)),
+        ("not_utf8", Raw(topic, None, b"\xff", NOW)),
+        ("wrong_type", Raw(on.settings.feedback_topic, b"k", b"[]", NOW)),
+    ]
+    on.produce(good[:300])
+    on.send([message for _, message in bad])
+    on.produce(good[300:])
+    stats = on.drain()
+    assert stats.rejects == Counter(reason for reason, _ in bad)
+    assert stats.transactions == 300
+    letters = on.messages(on.settings.dead_letter_topic)
+    assert Counter((m.key, m.value) for m in letters) == Counter((m.key, m.value) for _, m in bad)
+    assert Counter(dict(m.headers)["reason"].decode() for m in letters) == Counter(reason for reason, _ in bad)
+    h.assert_sound(on)
+
+
+def test_a_dead_letter_topic_that_does_not_exist_does_not_hold_the_stream_up(single: Stage) -> None:
+    """This broker makes no topics by itself: copies can't be written, and everything else goes on."""
+    on = single.changed(dead_letter_topic="nowhere", batch_size=20)
+    topic = on.settings.transactions_topic
+    on.send([Raw(topic, b"k", b"garbage", NOW) for _ in range(200)])
+    records = on.produce(h.synthetic(300))
+    began = time.monotonic()
+    stats = on.drain()
+    assert time.monotonic() - began < 15, "librdkafka waits 30 s for such a topic by default"
+    assert stats.rejects == {"not_json": 200}
+    assert stats.transactions == h.count(records, "transactions")
+    h.assert_sound(on)
+
+
+def test_a_broker_killed_in_mid_stream_is_waited_for(
+    own_kafka: ApacheKafka, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Kafka dies and comes back on its disk while a worker is busy: the same worker goes on; nothing is lost or
+    doubled.
+    """
+    on = h.stage(own_kafka.bootstrap, "127.0.0.1", redis_server.port, tmp_path, batch_size=20)
+    on = on.changed(decisions_topic=f"{on.settings.log_prefix}.decisions")
+    on.create_topics()
+    records = on.produce(h.synthetic(8_000))
+    with on.worker("worker") as worker:
+        with on.log() as log:
+            h.wait_for(lambda: h.total(on, log) >= 500, "decisions")
+            own_kafka.kill()
+            assert h.total(on, log) < 8_000, "the stream was over before the kill"
+            own_kafka.start()
+            h.wait_for(lambda: h.total(on, log) >= 8_000 or worker.check(), "the rest")
+        assert worker.running
+        worker.stop()
+        assert worker.wait(1) == 0
+    assert_as_undisturbed(on, records)
+    positions = {(p, str(position)) for p, part in enumerate(h.log_of(on)) for position, _ in part.scores}
+    said = [h.decoded(m) for m in on.messages(on.settings.decisions_topic)]
+    assert {(m["partition"], m["position"]) for m in said} == positions
+    assert len({(m["partition"], m["position"], m["decision"], m["probability"]) for m in said}) == len(positions)
+
+
+def test_event_times_far_in_the_past_are_kept(single: Stage) -> None:
+    """Topics made by --create-topics keep messages whatever their timestamps; all of ten years ago is decided."""
+    records = single.produce(h.synthetic(300, start=1_460_000_000_000))
+    assert max(r.timestamp for r in records) < 1_480_000_000_000
+    single.drain()
+    h.assert_sound(single)
+    h.assert_everything_once(single, records)
+
+
+def test_what_kafka_no_longer_holds_is_an_error_and_not_a_gap(single: Stage) -> None:
+    """Records deleted before they were decided: Corrupt (exit code 3), with the topic and the remedy."""
+    records = h.synthetic(2_000)
+    single.produce(records[:1_000])
+    single.drain()
+    single.produce(records[1_000:])
+    admin = kafka_client.admin(single.settings)
+    end = max(m.offset for m in single.messages(single.settings.transactions_topic) if m.partition == 1)
+    deleted = admin.delete_records([TopicPartition(single.settings.transactions_topic, 1, end)])
+    for future in deleted.values():
+        future.result(10)
+    with pytest.raises(Corrupt, match="no longer holds"):
+        single.drain()
+
+
+def test_partitions_added_later_are_refused(single: Stage) -> None:
+    """A topic that grew after the log was made: BadInput, at once and at every later start."""
+    single.produce(h.synthetic(100))
+    single.drain()
+    admin = kafka_client.admin(single.settings)
+    names = [single.settings.transactions_topic, single.settings.feedback_topic]
+    for future in admin.create_partitions([NewPartitions(name, 6) for name in names]).values():
+        future.result(10)
+    with pytest.raises(BadInput, match="4 partitions"):
+        single.drain()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"assignment_strategy": "cooperative-sticky"}, {"group_instance_id": "fixed-1"}], ids=["cooperative", "static"]
+)
+def test_other_ways_of_sharing_partitions(single: Stage, changes: dict[str, str]) -> None:
+    """Cooperative rebalancing while a second worker comes and goes, and static membership: the same log."""
+    on = single.changed(batch_size=20, **changes)
+    records = on.produce(h.synthetic(2_500))
+    with on.log() as log, Threaded(on) as first:
+        h.wait_for(lambda: h.total(on, log) >= 200, "decisions")
+        other = on.changed(group_instance_id="fixed-2") if on.settings.group_instance_id else on
+        with Threaded(other) as second:
+            h.wait_for(lambda: second.worker._owned, "partitions of the second worker")
+        h.wait_for(lambda: h.total(on, log) >= 2_500 or first.check(), "the rest")
+    assert_as_undisturbed(on, records)
+
+
+def test_a_topic_recreated_between_two_runs_is_a_new_generation(single: Stage) -> None:
+    """Deleted and made again: read from its beginning, under generation 2."""
+    records = h.synthetic(1_200)
+    first, second = records[:1_200], records[1_200:]
+    single.produce(first)
+    single.drain()
+    admin = kafka_client.admin(single.settings)
+    names = [single.settings.transactions_topic, single.settings.feedback_topic]
+    for future in admin.delete_topics(names, operation_timeout=10).values():
+        future.result(10)
+    h.wait_for(lambda: not any(kafka_client.describe(single.settings, names).values()), "the topics to go")
+    single.produce(second)
+    single.drain()
+    h.assert_sound(single)
+    h.assert_everything_once(single, records)
+    with single.log() as log:
+        assert all(head.transactions.generation == 2 for head in h.heads(single, log))
+        assert log.read(0, "transactions", Position(2, 0), 1)[0].id == Position(2, 1)

@@ -1,0 +1,52 @@
+"""Loading a partition again: from the log's position, with fetching as it has to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from core.control import Generation, Resolver
+from core.errors import ConcurrencyError, Corrupt
+from core.features.state import AccountState
+from core.log.base import Head
+from core.log.memory import MemoryLog
+from core.scoring import Scorer
+from core.settings import Settings
+from ingest.partition import OFFSET_BEGINNING, Owned
+from ingest.worker import Worker
+
+
+class Consumer:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def seek(self, place: TopicPartition) -> None:
+        self.asked.append(("seek", place.offset))
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.asked.append(("resume", len(places)))
+
+
+def no_scorer(content: bytes, version: str, digest: str) -> Scorer:
+    raise Corrupt("none here")
+
+
+def test_a_side_that_was_paused_is_fetched_again_after_a_reload() -> None:
+    """A side paused because it held too much has nothing held any more: left paused, it would never be read again."""
+    log = MemoryLog()
+    worker: Any = Worker(Settings(dead_letter_topic=""), log, Resolver(log.get_blob, no_scorer))
+    worker._control.generations.update(
+        {role: Generation(1, "id", role, 1) for role in ("transactions", "feedback")}
+    )
+    worker._transactions, worker._feedback = Consumer(), Consumer()
+    owned = Owned(0, Head(), AccountState(), (1, 1))
+    owned.intake.transactions.paused = True
+    worker._owned[0] = owned
+    worker._reload(owned, ConcurrencyError("somebody else wrote"))
+    assert worker._transactions.asked == [("seek", OFFSET_BEGINNING), ("resume", 1)]
+    assert worker._feedback.asked == [("seek", OFFSET_BEGINNING)]
+    assert worker._owned[0] is not owned
+    assert not worker._owned[0].intake.transactions.paused

@@ -1,0 +1,38 @@
+"""The documents that repeat what the code says, held against the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from console.cli import app
+from core.features import spec
+from core.validation import REASONS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_features_document_is_generated_from_the_spec() -> None:
+    """docs/features.md is exactly what `python -m core.features.spec` prints."""
+    assert (ROOT / "docs" / "features.md").read_text(encoding="utf-8") == spec.markdown()
+
+
+def test_every_reason_code_is_documented() -> None:
+    """docs/bad-input.md lists each reason code with the code's own words, and no other."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "docs" / "bad-input.md").read_text(encoding="utf-8"), re.M)
+    assert dict(rows) == REASONS
+
+
+def test_readme_names_only_commands_that_exist() -> None:
+    """Every `sentinel COMMAND` in the README is a command of the program."""
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    named = set(re.findall(r"sentinel ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert named <= known
+    assert known - {"bench"} <= named
+
+
+def test_relative_links_lead_somewhere() -> None:
+    """Links between the project's documents point at files that exist."""
+    for page in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
