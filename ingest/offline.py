@@ -66,6 +66,7 @@ class OfflineIngest:
         self._owned = [Owned(p, Head(), AccountState(), (1, 1)) for p in range(partitions)]
         self._offsets = [[0, 0] for _ in range(partitions)]
         self._held = 0
+        self._newest = 0
         generations: list[Control] = [
             SourceGenerationStarted(
                 occurred_at=0,
@@ -81,7 +82,7 @@ class OfflineIngest:
         self._append_control([*generations, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
-        """Take records in; they are decided when enough have come, at a day boundary, or by `finish`."""
+        """Take records in; they are decided when enough have come, at a day boundary, or by `flush`."""
         for record in records:
             if self._builder is not None:
                 self._cross(record.timestamp)
@@ -93,6 +94,7 @@ class OfflineIngest:
             side.records.append(Message(offset, record.timestamp, record.key.encode(), record.value))
             self._offsets[partition][which] = offset + 1
             self._held += 1
+            self._newest = max(self._newest, record.timestamp)
             if self._held >= BATCH:
                 self.flush()
 
@@ -110,9 +112,8 @@ class OfflineIngest:
         batches = []
         for pending, result in zip(pendings, decided, strict=True):
             pending.expected = pending.partition.head
-            recorded_at = max((m.timestamp for m in pending.messages), default=0)
             batches.append(
-                (pending.partition.partition, finish(pending, result, context.position, recorded_at), pending.expected)
+                (pending.partition.partition, finish(pending, result, context.position, self._newest), pending.expected)
             )
             self._count(pending)
         for pending, outcome in zip(pendings, self._log.append_many(batches), strict=True):
