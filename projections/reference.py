@@ -4,7 +4,7 @@ A fold over transactions and fraud verdicts, in day columns of event time (UTC).
 boundary) holds, for a label delay of L days and windows W of 1, 7 and 30 days:
 
     merchant_count_W   transactions in [D − L − W, D − L)
-    merchant_risk_W    share of those with a fraud verdict that is known now
+    merchant_risk_W    share of those with a fraud verdict that came before D
     merchant_reports_7d, device_reports_30d    fraud verdicts that came in [D − 7 or 30, D), whatever their
     transaction's day
     device_accounts_30d    distinct accounts in [D − 30, D), linear counting on 64 bits
@@ -79,11 +79,12 @@ class _Entity:
 
 
 class ReferenceBuilder:
-    """Folds events in any order of partitions; `table` may be asked for at any time."""
+    """Folds events in any order of partitions; tables are asked for as of days that never go back."""
 
     def __init__(self) -> None:
         self._entities: dict[Kind, _Entity] = {"merchant": _Entity(), "device": _Entity()}
         self._verdicts: dict[int, int] = {}
+        self._waiting: dict[int, list[tuple[int, int, int]]] = {}
 
     def add_transactions(
         self,
@@ -107,7 +108,7 @@ class ReferenceBuilder:
                 np.bitwise_or.at(entity.accounts, (rows, columns), bits)
 
     def add_verdict(self, event: FeedbackReceived) -> None:
-        """Count a fraud verdict; anything else is ignored."""
+        """Take in a fraud verdict, which counts from the first table after its day; anything else is ignored."""
         if event.verdict != "fraud":
             return
         day = event.occurred_at // DAY_MS
@@ -118,22 +119,31 @@ class ReferenceBuilder:
         if transaction in self._verdicts:
             return
         self._verdicts[transaction] = day
-        fraud_day = event.transaction_occurred_at // DAY_MS
-        for kind, key in (("merchant", merchant), ("device", device)):
-            if not key:
-                continue
-            entity = self._entities[kind]  # type: ignore[index]
-            entity.advance(day)
-            row = int(entity.locate(np.array([key], dtype=np.uint64))[0])
-            if day > entity.newest - _DAYS:
-                entity.reports[row, day % _DAYS] += 1
-            if entity.newest - _DAYS < fraud_day <= entity.newest:
-                entity.fraud[row, fraud_day % _DAYS] += 1
+        self._waiting.setdefault(day, []).append((merchant, device, event.transaction_occurred_at // DAY_MS))
+
+    def _count_verdicts(self, before: int) -> None:
+        """Count the waiting verdicts of the days before `before`."""
+        for day in sorted(d for d in self._waiting if d < before):
+            for merchant, device, fraud_day in self._waiting.pop(day):
+                for kind, key in (("merchant", merchant), ("device", device)):
+                    if not key:
+                        continue
+                    entity = self._entities[kind]  # type: ignore[index]
+                    entity.advance(day)
+                    row = int(entity.locate(np.array([key], dtype=np.uint64))[0])
+                    if day > entity.newest - _DAYS:
+                        entity.reports[row, day % _DAYS] += 1
+                    if entity.newest - _DAYS < fraud_day <= entity.newest:
+                        entity.fraud[row, fraud_day % _DAYS] += 1
 
     def table(self, kind: Kind, as_of: int) -> ReferenceTable:
-        """The table as of event time `as_of` (epoch ms, cut down to its day)."""
+        """The table as of event time `as_of` (epoch ms, cut down to its day), which must never go back.
+
+        Events of that day and later that have been taken in already don't show in it.
+        """
         entity = self._entities[kind]
         day = as_of // DAY_MS
+        self._count_verdicts(before=day)
         n = len(entity.rows)
         values = np.empty((n, COLUMNS[kind]), dtype=np.float32)
         if kind == "merchant":

@@ -62,9 +62,10 @@ def oracle(events: list[Any_], kind: str, at: int) -> dict[int, list[float]]:
             verdicts.setdefault((e.account_id, e.transaction_id), e)
     transactions = [e for e in events if isinstance(e, Transaction)]
     rows: dict[int, list[float]] = {}
-    for value in {getattr(e, name) for e in [*transactions, *verdicts.values()]} - {""}:
+    known = [v for v in verdicts.values() if day(v) < at]
+    for value in {getattr(e, name) for e in [*transactions, *known]} - {""}:
         mine = [t for t in transactions if getattr(t, name) == value]
-        said = [v for v in verdicts.values() if getattr(v, name) == value]
+        said = [v for v in known if getattr(v, name) == value]
         if kind == "merchant":
             counts, risks = [], []
             for width in (1, 7, 30):
