@@ -60,7 +60,8 @@ class Decided:
     """The result for one Work. Rows are its transactions in order, duplicates left out of all but `duplicates`.
 
     kept: indices of the scored transactions; duplicates: indices of the others. features float32 (n, WIDTH), margins
-    and probabilities float64 (n,), decisions uint8 (n,) into policy.DECISIONS.
+    and probabilities float64 (n,), decisions uint8 (n,) into policy.DECISIONS,
+    severities int8 (n,) into policy.SEVERITIES or −1.
     """
 
     kept: list[int]
@@ -71,6 +72,7 @@ class Decided:
     margins: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     decisions: NDArray[np.uint8]
+    severities: NDArray[np.int8]
 
 
 def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
@@ -267,6 +269,7 @@ def _judge(
                 margins=margins[mine][keep],
                 probabilities=probabilities[mine][keep],
                 decisions=decisions[mine][keep],
+                severities=severities[mine][keep],
             )
         )
         start += n

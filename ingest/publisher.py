@@ -105,7 +105,7 @@ class Publisher:
 
         for pending in pendings:
             for rejected in pending.rejects:
-                headers: list[tuple[str, bytes]] = [
+                headers: list[tuple[str, str | bytes | None]] = [
                     ("reason", rejected.reason.encode()),
                     ("detail", rejected.detail[:500].encode(errors="replace")),
                     ("topic", rejected.topic.encode()),
@@ -189,7 +189,7 @@ class Publisher:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: list[tuple[str, bytes]] | None,
+        headers: list[tuple[str, str | bytes | None]] | None,
         delivered: Callable[[KafkaError | None, KafkaMessage], None],
     ) -> KafkaError | None:
         """Queue a message; the error if it can't be sent at all. Raises Unavailable if the producer is of no more

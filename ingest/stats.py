@@ -53,6 +53,9 @@ class Stats:
             if count:
                 self.decisions[name] += count
                 telemetry.TRANSACTIONS.labels(name).inc(count)
+        raised = np.bincount(decided.severities[decided.severities >= 0], minlength=len(policy.SEVERITIES)).tolist()
+        for severity, count in zip(policy.SEVERITIES, raised, strict=True):
+            telemetry.ALERTS.labels(severity).inc(count)
         for reason, count in reject_counts(pending).items():
             self.rejects[reason] += count
             telemetry.REJECTS.labels(reason).inc(count)

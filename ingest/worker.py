@@ -34,7 +34,7 @@ from confluent_kafka import Message as KafkaMessage
 from core import pipeline, replay
 from core.codec import decode_control
 from core.control import Context, ControlState, Resolver
-from core.errors import ConcurrencyError, Corrupt, SentinelError, Unavailable
+from core.errors import ConcurrencyError, Conflict, Corrupt, SentinelError, Unavailable
 from core.log.base import EventLog, Head
 from core.settings import Settings
 from ingest import bootstrap, kafka_client, telemetry
@@ -181,9 +181,9 @@ class Worker:
                 (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise Corrupt(
-                f"{topic}[{partition}]: Kafka no longer holds the offset that the log comes to ({error.str()}). The topic"
-                " lost messages that were never decided: raise its retention, and start a new log prefix if the loss is"
-                " accepted"
+                f"{topic}[{partition}]: Kafka no longer holds the offset that the log comes to ({error.str()}). The"
+                " topic lost messages that were never decided: raise its retention, and start a new log prefix if the"
+                " loss is accepted"
             )
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise Unavailable(f"topic {topic} is gone: {error.str()}")
@@ -217,11 +217,14 @@ class Worker:
         self._control_read_at = now
         before = self._control.position
         try:
-            page = self._log.read_control(before)
+            page = self._log.read_control(before - 1)
         except Unavailable as error:
             self._logger.warning("ingest.control_unavailable", error=str(error))
             return  # decide under the context we have: its position is recorded
-        for sequence, payload in page:
+        if not page or page[0][0] != before:
+            # A score that named this position could never be replayed.
+            raise Conflict(f"the control stream has lost event {before}, which this worker has seen; start it again")
+        for sequence, payload in page[1:]:
             self._control.apply(sequence, decode_control(payload))
             if sequence in self._control.refused:
                 self._logger.warning("ingest.control_refused", control=sequence, why=self._control.refused[sequence])

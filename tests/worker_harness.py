@@ -23,16 +23,21 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from console import wiring
 from console.service import Service, read_stats
-from core import replay
+from core import pipeline, replay
 from core.codec import decode_reject, encode
+from core.control import fold
 from core.events import Control, Position
-from core.log.base import Entry, EventLog, Head
+from core.features.state import AccountState
+from core.log.base import Entry, EventLog, Head, Stream
+from core.log.memory import MemoryLog
 from core.replay import Timeline, Verification
 from core.settings import Settings
 from ingest import kafka_client
-from ingest.partition import Owned
-from ingest.producers import Record, SyntheticConfig, SyntheticStream
+from ingest.intake import Message
+from ingest.partition import Owned, finish
+from ingest.producers import SyntheticConfig, SyntheticStream
 from ingest.producers.kafka import publish
+from ingest.producers.source import Record
 from ingest.producers.synthetic import START_MS
 from ingest.stats import Stats
 from ingest.worker import Worker
@@ -75,14 +80,6 @@ class Stage:
         """The same stage with other settings."""
         return Stage(msgspec.structs.replace(self.settings, **changes), self.directory)
 
-    def beside(self, name: str) -> Stage:
-        """The same topics read by another group into another log: for an undisturbed run."""
-        return self.changed(
-            log_prefix=f"{self.settings.log_prefix}-{name}",
-            consumer_group=f"{self.settings.consumer_group}-{name}",
-            snapshot_directory=f"{self.settings.snapshot_directory}-{name}",
-        )
-
     def create_topics(self) -> None:
         s = self.settings
         names = [s.transactions_topic, s.feedback_topic, s.decisions_topic, s.dead_letter_topic]
@@ -115,7 +112,12 @@ class Stage:
     def messages(self, topic: str) -> list[Raw]:
         """All that the topic holds, partition by partition, in order."""
         consumer = Consumer(
-            {**kafka_client.common(self.settings), "group.id": "reader", "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+            {
+                **kafka_client.common(self.settings),
+                "group.id": "reader",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 20,
+            }
         )
         described = kafka_client.describe(self.settings, [topic])[topic]
         assert described is not None, f"no topic {topic}"
@@ -128,7 +130,8 @@ class Stage:
             for m in consumer.consume(1000, 0.2):
                 error, partition = m.error(), m.partition() or 0
                 if error is None:
-                    headers = tuple((k, v if isinstance(v, bytes) else str(v).encode()) for k, v in m.headers() or ())
+                    pairs: Any = m.headers() or []
+                    headers = tuple((str(name), bytes(value)) for name, value in pairs)
                     found.append(Raw(topic, m.key(), m.value(), m.timestamp()[1], headers, partition, m.offset() or 0))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_ends.discard(partition)
@@ -216,7 +219,7 @@ class Threaded:
     def _run(self) -> None:
         try:
             self.worker.run()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - `join` raises it
             self._error = error
 
     def start(self) -> None:
@@ -313,9 +316,43 @@ def log_of(on: Stage) -> list[Held]:
         return [held(log, p) for p in range(on.settings.partitions)]
 
 
-def total(on: Stage, log: EventLog, stream: str = "transactions") -> int:
+def undisturbed(on: Stage) -> list[Held]:
+    """What the stage's topics come to without a worker, a group or a server: read once, decided in one go.
+
+    For topics of one generation, and a log whose control stream did not change after its start.
+    """
+    memory = MemoryLog()
+    found = [on.messages(name) for name in (on.settings.transactions_topic, on.settings.feedback_topic)]
+    with on.log() as log:
+        context = wiring.open_resolver(log).context(fold(list(replay.read_control_events(log))))
+    for partition in range(on.settings.partitions):
+        owned = Owned(partition, Head(), AccountState(), (1, 1))
+        for side, messages in zip((owned.intake.transactions, owned.intake.feedback), found, strict=True):
+            side.records.extend(
+                Message(m.offset, m.timestamp, m.key, m.value) for m in messages if m.partition == partition
+            )
+            side.at_end = True
+        while (pending := owned.take(1_000_000)) is not None:
+            pending.expected = owned.head
+            decided = pipeline.decide(context, [pending.work])[0]
+            batch = finish(pending, decided, context.position, recorded_at=0)
+            owned.head = memory.append(partition, batch, owned.head)
+    return [held(memory, p) for p in range(on.settings.partitions)]
+
+
+def total(on: Stage, log: EventLog, stream: Stream = "transactions") -> int:
     """Entries of one stream in all partitions."""
-    return sum(log.length(p, stream) for p in range(on.settings.partitions))  # type: ignore[arg-type]
+    return sum(log.length(p, stream) for p in range(on.settings.partitions))
+
+
+def wait_for_decisions(on: Stage, log: EventLog, goal: int, still: Callable[[], None] = lambda: None) -> None:
+    """Wait until the log holds `goal` decisions; `still` raises if there is no more hope."""
+
+    def reached() -> bool:
+        still()
+        return total(on, log) >= goal
+
+    wait_for(reached, f"{goal} decisions")
 
 
 def assert_sound(on: Stage) -> list[Verification]:

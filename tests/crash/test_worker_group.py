@@ -13,15 +13,9 @@ from pathlib import Path
 from console.service import Service
 from console.stack import Broker, Valkey
 from core.log.base import Batch, Head
+from ingest.partition import Owned
 from tests import worker_harness as h
-from tests.worker_harness import Stage, Threaded
-
-
-def undisturbed(on: Stage) -> list[h.Held]:
-    """The same topics through one worker into another log."""
-    beside = on.beside("undisturbed")
-    beside.drain()
-    return h.log_of(beside)
+from tests.worker_harness import Reload, Threaded
 
 
 def slowed(worker: Threaded) -> Threaded:
@@ -29,7 +23,7 @@ def slowed(worker: Threaded) -> Threaded:
     append = worker.worker._log.append_many
 
     def patient(batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
-        time.sleep(0.02)
+        time.sleep(0.015)
         return append(batches)
 
     worker.worker._log.append_many = patient  # type: ignore[method-assign]
@@ -45,7 +39,7 @@ def test_workers_that_come_and_go_leave_the_same_log(broker: Broker, valkey_serv
     """Five rebalances under load, by joining and by leaving: as if one worker had done it all."""
     on = h.stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, batch_size=20)
     on.create_topics()
-    records = on.produce(h.synthetic(4_000))
+    records = on.produce(h.synthetic(3_200))
     produced = h.count(records, "transactions")
     moved: list[Threaded] = []
     present = [slowed(Threaded(on))]
@@ -54,7 +48,7 @@ def test_workers_that_come_and_go_leave_the_same_log(broker: Broker, valkey_serv
         with on.log() as log:
             for step in range(5):
                 goal = produced * (step + 1) // 8
-                h.wait_for(lambda goal=goal: h.total(on, log) >= goal, f"{goal} decisions")
+                h.wait_for_decisions(on, log, goal)
                 for worker in present:
                     worker.check()
                 if step % 2 == 0:
@@ -65,14 +59,14 @@ def test_workers_that_come_and_go_leave_the_same_log(broker: Broker, valkey_serv
                     moved.append(present.pop(0))
                     moved[-1].stop()
             assert h.total(on, log) < produced, "the stream was over before the last move"
-            h.wait_for(lambda: h.total(on, log) >= produced, "the rest")
+            h.wait_for_decisions(on, log, produced)
     finally:
         for worker in present:
             worker.stop()
     on.drain()
     h.assert_sound(on)
     h.assert_everything_once(on, records)
-    assert h.log_of(on) == undisturbed(on)
+    assert h.log_of(on) == h.undisturbed(on)
 
 
 def test_a_worker_that_wakes_up_after_it_was_replaced_writes_nothing(
@@ -86,22 +80,22 @@ def test_a_worker_that_wakes_up_after_it_was_replaced_writes_nothing(
     records = on.produce(h.synthetic(5_000))
     produced = h.count(records, "transactions")
     with on.worker("sleeper") as sleeper, on.log() as log:
-        h.wait_for(lambda: h.total(on, log) >= 500, "decisions")
+        h.wait_for_decisions(on, log, 500)
         os.kill(pid(sleeper), signal.SIGSTOP)
         try:
             frozen_at = h.total(on, log)
             assert frozen_at < produced, "the stream was over before the worker was frozen"
-            with on.worker("heir"):
-                h.wait_for(lambda: h.total(on, log) >= frozen_at + 500, "decisions by the heir")
+            with Threaded(on):
+                h.wait_for_decisions(on, log, frozen_at + 500)
                 os.kill(pid(sleeper), signal.SIGCONT)
-                h.wait_for(lambda: h.total(on, log) >= produced, "the rest")
+                h.wait_for_decisions(on, log, produced)
                 sleeper.check()
         finally:
             os.kill(pid(sleeper), signal.SIGCONT)
     on.drain()
     h.assert_sound(on)
     h.assert_everything_once(on, records)
-    assert h.log_of(on) == undisturbed(on)
+    assert h.log_of(on) == h.undisturbed(on)
 
 
 def test_two_groups_on_one_log_disturb_but_never_damage_each_other(
@@ -118,17 +112,17 @@ def test_two_groups_on_one_log_disturb_but_never_damage_each_other(
     for worker in (first, second):
         reload = worker.worker._reload
 
-        def counted(owned: h.Owned, reason: Exception, reload: h.Reload = reload) -> None:
+        def counted(owned: Owned, reason: Exception, reload: Reload = reload) -> None:
             reloads.append(owned.partition)
             reload(owned, reason)
 
         worker.worker._reload = counted  # type: ignore[method-assign]
     with on.log() as log, first, second:
-        h.wait_for(lambda: h.total(on, log) >= produced, "everything")
+        h.wait_for_decisions(on, log, produced)
         first.check()
         second.check()
     assert reloads, "they never met"
     on.drain()
     h.assert_sound(on)
     h.assert_everything_once(on, records)
-    assert h.log_of(on) == undisturbed(on)
+    assert h.log_of(on) == h.undisturbed(on)

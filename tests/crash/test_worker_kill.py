@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from console.stack import Broker, Valkey
+from ingest.producers.source import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage
 
@@ -22,7 +23,7 @@ def test_workers_killed_in_mid_stream_leave_the_same_log(
     run.
     """
     chance = random.Random(seed)
-    on = h.stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, batch_size=60)
+    on = h.stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, batch_size=30)
     records = on.produce(h.synthetic(12_000))
     produced = h.count(records, "transactions")
     on.create_topics()
@@ -33,13 +34,14 @@ def test_workers_killed_in_mid_stream_leave_the_same_log(
         with on.log() as log:
             for number, share in enumerate((0.1, 0.5), start=2):
                 goal = int(produced * (share + 0.2 * chance.random()))
-                h.wait_for(lambda goal=goal: h.total(on, log) >= goal, f"{goal} decisions")
+                h.wait_for_decisions(on, log, goal)
                 assert h.total(on, log) < produced, "the stream was over before the kill"
                 victim = workers.pop(chance.randrange(len(workers)))
                 victim.kill()
                 workers.append(on.worker(f"worker-{number}"))
                 workers[-1].start()
-            h.wait_for(lambda: h.total(on, log) >= produced, "the rest of the decisions")
+            h.wait_for_decisions(on, log, produced)
+            h.wait_for(lambda: all(on.owned(worker.name) for worker in workers), "partitions for every worker")
     finally:
         for worker in workers:
             worker.stop()
@@ -48,13 +50,11 @@ def test_workers_killed_in_mid_stream_leave_the_same_log(
     assert_as_undisturbed(on, records)
 
 
-def assert_as_undisturbed(on: Stage, records: list[h.Record]) -> None:
+def assert_as_undisturbed(on: Stage, records: list[Record]) -> None:
     """The log is sound, holds every record once, and every score and alert has the bytes of an undisturbed run."""
     on.drain()
     h.assert_sound(on)
     h.assert_everything_once(on, records)
     assert all(sum(len(getattr(part, name)) for part in h.log_of(on)) for name in ("scores", "alerts", "feedback"))
-    undisturbed = on.beside("undisturbed")
-    undisturbed.drain()
-    for partition, (mine, other) in enumerate(zip(h.log_of(on), h.log_of(undisturbed), strict=True)):
+    for partition, (mine, other) in enumerate(zip(h.log_of(on), h.undisturbed(on), strict=True)):
         assert mine == other, f"partition {partition} differs"

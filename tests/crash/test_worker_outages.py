@@ -7,25 +7,15 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import pytest
-
 from console.service import Service
 from console.stack import Broker, Valkey
 from core.errors import Unavailable
-from core.events import Position
 from core.log.base import Head
 from core.log.redis_streams import connect
-from ingest import kafka_client
 from ingest.partition import Pending
+from ingest.producers.source import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage, Threaded
-
-
-def undisturbed(on: Stage) -> list[h.Held]:
-    """The same topics through one worker into another log."""
-    beside = on.beside("undisturbed")
-    beside.drain()
-    return h.log_of(beside)
 
 
 def prepared(broker: Broker, server: Valkey, directory: Path, **changes: object) -> Stage:
@@ -34,7 +24,7 @@ def prepared(broker: Broker, server: Valkey, directory: Path, **changes: object)
     return on
 
 
-def halves(transactions: int) -> tuple[list[h.Record], list[h.Record]]:
+def halves(transactions: int) -> tuple[list[Record], list[Record]]:
     """One stream, cut in the middle: no transaction of the second half is in the first."""
     records = h.synthetic(transactions)
     return records[: len(records) // 2], records[len(records) // 2 :]
@@ -56,7 +46,7 @@ def test_a_killed_log_server_loses_and_doubles_nothing(broker: Broker, tmp_path:
         with on.worker("worker") as worker:
             for goal in (500, 1_500, 2_500):
                 with on.log() as log:
-                    h.wait_for(lambda goal=goal, log=log: h.total(on, log) >= goal, f"{goal} decisions")
+                    h.wait_for_decisions(on, log, goal)
                 server.kill()
                 server.start()
                 supervise(on, worker)
@@ -70,7 +60,7 @@ def test_a_killed_log_server_loses_and_doubles_nothing(broker: Broker, tmp_path:
         on.drain()
         h.assert_sound(on)
         h.assert_everything_once(on, records)
-        assert h.log_of(on) == undisturbed(on)
+        assert h.log_of(on) == h.undisturbed(on)
 
 
 def test_a_log_server_that_stays_away_ends_the_worker_in_one_line(broker: Broker, tmp_path: Path) -> None:
@@ -81,7 +71,7 @@ def test_a_log_server_that_stays_away_ends_the_worker_in_one_line(broker: Broker
         worker = on.worker("worker")
         with worker:
             with on.log() as log:
-                h.wait_for(lambda: h.total(on, log) >= 500, "decisions")
+                h.wait_for_decisions(on, log, 500)
             server.kill()
             assert worker.wait(20) == Unavailable.exit_code
         said = worker.log_path.read_text()
@@ -99,7 +89,7 @@ def test_a_lost_tail_of_the_log_is_read_from_kafka_again(broker: Broker, tmp_pat
         on.produce(first)
         with Threaded(on) as worker:
             with on.log() as log:
-                h.wait_for(lambda: h.total(on, log) >= h.count(first, "transactions"), "the first half")
+                h.wait_for_decisions(on, log, h.count(first, "transactions"))
             server.kill()
             tail = max((server.directory / "appendonlydir").glob("*.incr.aof"))
             content = tail.read_bytes()
@@ -108,8 +98,9 @@ def test_a_lost_tail_of_the_log_is_read_from_kafka_again(broker: Broker, tmp_pat
             with on.log() as log:
                 assert h.total(on, log) < h.count(first, "transactions") - 300
                 on.produce(second)
-                h.wait_for(lambda: h.total(on, log) >= 3_600, "the lost decisions, and new ones")
+                h.wait_for_decisions(on, log, 3_600)
             worker.check()
+        on.drain()
         h.assert_sound(on)
         h.assert_everything_once(on, first + second)
 
@@ -131,17 +122,18 @@ def test_a_frozen_log_server_gets_no_batch_twice(broker: Broker, tmp_path: Path)
         worker.worker._append_again = noticed  # type: ignore[method-assign]
         with worker:
             with on.log() as log:
-                h.wait_for(lambda: h.total(on, log) >= 500, "decisions")
-            for _ in range(3):
+                h.wait_for_decisions(on, log, 500)
+            for _ in range(2):
                 retried.clear()
                 server.pause()
                 assert retried.wait(h.WAIT_S)
                 server.resume()
             with on.log() as log:
-                h.wait_for(lambda: h.total(on, log) >= 4_000, "the rest")
+                h.wait_for_decisions(on, log, 4_000)
+        on.drain()
         h.assert_sound(on)
         h.assert_everything_once(on, records)
-        assert h.log_of(on) == undisturbed(on)
+        assert h.log_of(on) == h.undisturbed(on)
 
 
 def test_a_recreated_broker_begins_a_new_generation(tmp_path: Path, valkey_server: Valkey) -> None:
@@ -173,41 +165,18 @@ def test_a_recreated_broker_begins_a_new_generation(tmp_path: Path, valkey_serve
             assert offsets == list(range(1, len(offsets) + 1))
 
 
-def test_a_topic_recreated_between_two_runs_is_a_new_generation(
-    broker: Broker, valkey_server: Valkey, tmp_path: Path
-) -> None:
-    """Topics deleted and made again while no worker runs: the next start begins generation 2 at their beginning."""
-    first, second = halves(1_600)
-    on = prepared(broker, valkey_server, tmp_path)
-    on.produce(first)
-    on.drain()
-    admin = kafka_client.admin(on.settings)
-    for future in admin.delete_topics([on.settings.transactions_topic, on.settings.feedback_topic]).values():
-        future.result(10)
-    on.produce(second)
-    on.drain()
-    h.assert_sound(on)
-    h.assert_everything_once(on, first + second)
-    with on.log() as log:
-        assert all(head.transactions.generation == 2 for head in h.heads(on, log))
-        assert log.read(0, "transactions", Position(2, 0), 1)[0].id == Position(2, 1)
-
-
-@pytest.mark.parametrize("busy", [False, True])
-def test_sigterm_finishes_what_is_in_flight(
-    broker: Broker, valkey_server: Valkey, tmp_path: Path, busy: bool
-) -> None:
-    """A worker asked to stop, idle or under load, ends with 0; every decision it made is published, once."""
+def test_sigterm_finishes_what_is_in_flight(broker: Broker, valkey_server: Valkey, tmp_path: Path) -> None:
+    """A worker asked to stop under load ends with 0; every decision it made is published, once."""
     on = prepared(broker, valkey_server, tmp_path)
     on = on.changed(decisions_topic=f"{on.settings.log_prefix}.decisions")
     on.create_topics()
-    records = on.produce(h.synthetic(4_000)) if busy else []
+    records = on.produce(h.synthetic(4_000))
     with on.worker("worker", "--json") as worker, on.log() as log:
-        h.wait_for(lambda: on.owned("worker") and h.total(on, log) >= (500 if busy else 0), "decisions")
+        h.wait_for_decisions(on, log, 500)
         worker.stop()
         assert worker.wait(1) == 0, worker.log_path.read_text()
         decided = h.total(on, log)
-        assert 500 * busy <= decided < 4_000
+        assert decided < 4_000
         assert on.stats("worker")["transactions"] == decided
     assert len(on.messages(on.settings.decisions_topic)) == decided
     on.drain()

@@ -14,9 +14,10 @@ from confluent_kafka.admin import NewPartitions
 from core.errors import BadInput, Corrupt
 from core.events import Position
 from ingest import kafka_client
+from ingest.producers.source import Record
 from tests import worker_harness as h
 from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer
-from tests.worker_harness import Held, Raw, Stage, Threaded
+from tests.worker_harness import Raw, Stage, Threaded
 
 NOW = 1_780_000_000_000
 
@@ -48,17 +49,11 @@ def own_kafka(needs_kafka: None, tmp_path: Path) -> Iterator[ApacheKafka]:
     server.stop()
 
 
-def undisturbed(on: Stage) -> list[Held]:
-    beside = on.beside("undisturbed")
-    beside.drain()
-    return h.log_of(beside)
-
-
-def assert_as_undisturbed(on: Stage, records: list[h.Record]) -> None:
+def assert_as_undisturbed(on: Stage, records: list[Record]) -> None:
     on.drain()
     h.assert_sound(on)
     h.assert_everything_once(on, records)
-    assert h.log_of(on) == undisturbed(on)
+    assert h.log_of(on) == h.undisturbed(on)
 
 
 def test_workers_killed_in_mid_stream_leave_the_same_log(on: Stage) -> None:
@@ -73,11 +68,11 @@ def test_workers_killed_in_mid_stream_leave_the_same_log(on: Stage) -> None:
     try:
         with on.log() as log:
             for number, goal in enumerate((1_000, 3_000), start=2):
-                h.wait_for(lambda goal=goal: h.total(on, log) >= goal, f"{goal} decisions")
+                h.wait_for_decisions(on, log, goal)
                 workers.pop(0).kill()
                 workers.append(on.worker(f"worker-{number}"))
                 workers[-1].start()
-            h.wait_for(lambda: h.total(on, log) >= 6_000, "the rest")
+            h.wait_for_decisions(on, log, 6_000)
     finally:
         for worker in workers:
             worker.stop()
@@ -137,11 +132,11 @@ def test_a_broker_killed_in_mid_stream_is_waited_for(
     records = on.produce(h.synthetic(8_000))
     with on.worker("worker") as worker:
         with on.log() as log:
-            h.wait_for(lambda: h.total(on, log) >= 500, "decisions")
+            h.wait_for_decisions(on, log, 500)
             own_kafka.kill()
             assert h.total(on, log) < 8_000, "the stream was over before the kill"
             own_kafka.start()
-            h.wait_for(lambda: h.total(on, log) >= 8_000 or worker.check(), "the rest")
+            h.wait_for_decisions(on, log, 8_000, worker.check)
         assert worker.running
         worker.stop()
         assert worker.wait(1) == 0
@@ -189,18 +184,20 @@ def test_partitions_added_later_are_refused(single: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"assignment_strategy": "cooperative-sticky"}, {"group_instance_id": "fixed-1"}], ids=["cooperative", "static"]
+    "changes",
+    [{"assignment_strategy": "cooperative-sticky"}, {"group_instance_id": "fixed-1"}],
+    ids=["cooperative", "static"],
 )
 def test_other_ways_of_sharing_partitions(single: Stage, changes: dict[str, str]) -> None:
     """Cooperative rebalancing while a second worker comes and goes, and static membership: the same log."""
     on = single.changed(batch_size=20, **changes)
     records = on.produce(h.synthetic(2_500))
     with on.log() as log, Threaded(on) as first:
-        h.wait_for(lambda: h.total(on, log) >= 200, "decisions")
+        h.wait_for_decisions(on, log, 200)
         other = on.changed(group_instance_id="fixed-2") if on.settings.group_instance_id else on
         with Threaded(other) as second:
             h.wait_for(lambda: second.worker._owned, "partitions of the second worker")
-        h.wait_for(lambda: h.total(on, log) >= 2_500 or first.check(), "the rest")
+        h.wait_for_decisions(on, log, 2_500, first.check)
     assert_as_undisturbed(on, records)
 
 

@@ -153,9 +153,7 @@ def test_every_kind_of_bad_message_is_kept_and_the_stream_goes_on(on: Stage) -> 
     stats = on.drain()
 
     found = h.log_of(on)
-    rejects = Counter(
-        (topic, reason, key, value) for part in found for topic, _, reason, key, value in part.rejects
-    )
+    rejects = Counter((topic, reason, key, value) for part in found for topic, _, reason, key, value in part.rejects)
     roles = {transactions: "transactions", feedback: "feedback"}
     assert rejects == Counter((roles[m.topic], reason, m.key, m.value) for reason, m in bad)
     assert sum(len(part.transactions) for part in found) == next(numbers)

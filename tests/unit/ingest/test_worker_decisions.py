@@ -136,7 +136,7 @@ def test_decisions_that_kafka_refused_are_sent_again(on: Stage, monkeypatch: pyt
     assert isinstance(real, Producer)
     publisher._producer = Refusing("_UNKNOWN_TOPIC", False)  # type: ignore[assignment]
     with worker, on.log() as log:
-        h.wait_for(lambda: h.total(on, log) >= 600, "all decided")
+        h.wait_for_decisions(on, log, 600)
         assert published(on) == {}
         publisher._producer = real
         h.wait_for(lambda: len(published(on)) >= 600, "all published")

@@ -38,7 +38,7 @@ def test_it_publishes_a_boundary_once_and_a_second_publisher_nothing() -> None:
 
 
 def test_tables_agree_with_those_of_the_offline_run() -> None:
-    """Following the finished log gives, for its last day boundary, the values that were published when it was crossed."""
+    """Following the finished log gives, for its last day boundary, what was published when that was crossed."""
     inline = filled(reference=True)
     written = fold(list(read_control_events(inline))).references
     later = filled(reference=False)
