@@ -64,8 +64,8 @@ lock: install  ## Make requirements.lock anew from pyproject.toml, with the newe
 	  echo 'error: the new lock names an address (see above); requirements.lock is unchanged' >&2; exit 1; fi
 	mv build/requirements.lock requirements.lock
 
-bench: install  ## Measure; each benchmark prints a table and writes JSON into bench-results/
-	$(BIN)/sentinel bench
+bench: install  ## Measure throughput and latency on this machine, end to end
+	$(BIN)/sentinel bench pipeline
 
 clean:  ## Remove .venv and everything that tools made; keeps .sentinel, the demo's data
 	rm -rf $(VENV) build bench-results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
