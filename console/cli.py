@@ -11,7 +11,22 @@ from typing import Annotated
 
 import typer
 
-from console.commands import bench, demo, doctor, ingest, produce, reference, replay, train
+from console.commands import (
+    archive,
+    audit,
+    bench,
+    demo,
+    doctor,
+    ingest,
+    produce,
+    project,
+    query,
+    reference,
+    replay,
+    train,
+    verify,
+    whatif,
+)
 from core.errors import SentinelError
 
 app = typer.Typer(
@@ -28,8 +43,14 @@ app.command("ingest")(ingest.ingest)
 app.command("produce")(produce.produce)
 app.command("analyze")(produce.analyze)
 app.command("replay")(replay.replay)
+app.command("audit")(audit.audit)
+app.command("whatif")(whatif.whatif)
 app.command("reference")(reference.reference)
 app.command("train")(train.train)
+app.command("archive")(archive.archive)
+app.command("verify")(verify.verify)
+app.command("project")(project.project)
+app.add_typer(query.app, name="query")
 app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")
 

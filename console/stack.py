@@ -174,15 +174,19 @@ class Server:
 
     def _lock(self) -> int:
         """A lock on the directory that lives as long as the child, which inherits it: two servers on one append-only
-        file would destroy it.
+        file would destroy it. A server that was killed just now may hold it a moment longer, until its last thread ends.
         """
         lock = os.open(self.directory / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise BadInput(f"another {self.name} is running on {self.directory}; stop it first") from None
-        return lock
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(lock)
+                    raise BadInput(f"another {self.name} is running on {self.directory}; stop it first") from None
+                time.sleep(0.05)
 
     def _ended(self) -> None:
         """Reap the child, then its watchdog."""

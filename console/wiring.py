@@ -11,6 +11,9 @@ from typing import Any
 from core.control import Resolver
 from core.errors import BadInput
 from core.features import spec
+from core.log.archive.archive import open_archive
+from core.log.archive.archived import ArchivedLog
+from core.log.archive.archiver import trimmed
 from core.log.base import EventLog
 from core.log.redis_streams import connect
 from core.scoring import Scorer
@@ -24,7 +27,20 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
 
 
 def open_log(s: Settings) -> EventLog:
-    """The event log that the settings name. Raises Unavailable if its server does not answer."""
+    """The event log that the settings name, with its archive if they name one. Raises Unavailable if its server does
+    not answer, BadInput if it was trimmed and there is no archive to read the rest from.
+    """
+    hot = open_hot(s)
+    if s.archive:
+        return ArchivedLog(hot, open_archive(s.archive))
+    if trimmed(hot):
+        hot.close()
+        raise BadInput("this log was trimmed: name its archive in the setting `archive` (SENTINEL_ARCHIVE)")
+    return hot
+
+
+def open_hot(s: Settings) -> EventLog:
+    """The hot log alone: for those that archive and verify. Raises Unavailable if its server does not answer."""
     log = connect(
         s.redis_host,
         s.redis_port,

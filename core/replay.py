@@ -188,7 +188,7 @@ def verify(
     for chunk in chunks(log, partition, after, until):
         end = chunk.scores[-1].id if chunk.scores else last
         logged_alerts = {a.id: a.payload for a in _read_all(log, partition, last, end)} if chunk.scores else {}
-        for context, runs, logged in _segments(chunk, timeline):
+        for context, runs, logged in segments(chunk, timeline):
             decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
             _compare(result, logged, decided, transactions, logged_alerts)
@@ -206,7 +206,7 @@ def _read_all(log: EventLog, partition: int, after: Position, until: Position) -
         after = page[-1].id
 
 
-def _segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:
+def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:
     """Split a chunk where the context changes, keeping runs (and their feedback) in order."""
     at = 0
     for run in chunk.runs:
@@ -248,7 +248,7 @@ def _compare(
             continue
         lines = explain_difference(logged[row].payload, score.payload)
         if alert != was:
-            lines += _alert_difference(was, alert)
+            lines += explain_alert_difference(was, alert)
         _differ(result, position, transactions[row].transaction_id, lines)
 
 
@@ -283,7 +283,10 @@ def _feature_difference(was: bytes, now: bytes) -> list[str]:
     ]
 
 
-def _alert_difference(was: bytes | None, now: bytes | None) -> list[str]:
+def explain_alert_difference(was: bytes | None, now: bytes | None) -> list[str]:
+    """Two alert payloads field by field, None for no alert; [] if they are equal."""
+    if was is None and now is None:
+        return []
     if was is None or now is None:
         return ["alert: " + ("logged, not raised again" if now is None else "raised, but not in the log")]
     a, b = decode_alert(was), decode_alert(now)

@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_tls: bool = False
     redis_ca_file: str = ""
     log_prefix: str = "ss"
+    archive: str = ""
+    """Directory or URI of the archive, which is then read with the hot log as one; "" is none."""
 
     fraud_threshold: float = 0.8
     """Decline threshold written at the log's first start; later changes are control events. Review starts at half of

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from console import wiring
+from console import pool, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import replay as core_replay
 from core.control import fold
@@ -26,7 +21,6 @@ from core.replay import Timeline, Verification
 from core.settings import Settings
 from ingest.snapshots import SnapshotStore
 
-_queue: SimpleQueue[int] | None = None
 REPORT_EVERY = 2000
 
 
@@ -96,22 +90,9 @@ def run(
     heads = partition_heads(log, only)
     total = sum(log.length(p, "transactions") for p in heads)
     log.close()
-    context = multiprocessing.get_context("spawn")
-    queue: SimpleQueue[int] = context.SimpleQueue()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialise, initargs=(queue,)) as pool,
-    ):
-        task = progress.add_task("verifying" if verify else "folding", total=total)
-        futures = [pool.submit(_one, s, p, head, verify, snapshots) for p, head in heads.items()]
-        waiting = set(futures)
-        while waiting:
-            while not queue.empty():
-                progress.advance(task, queue.get())
-            waiting = {f for f in waiting if not f.done()}
-            time.sleep(0.05)
-        results = [f.result() for f in as_completed(futures)]
+    calls = [(s, p, head, verify, snapshots) for p, head in heads.items()]
+    title = "verifying" if verify else "folding"
+    results = pool.each(_one, calls, jobs=jobs, title=title, total=total, quiet=quiet)
     return sorted(results, key=lambda v: v.partition)
 
 
@@ -129,25 +110,15 @@ def partition_heads(log: EventLog, only: list[int] | None = None) -> dict[int, H
     return {p: log.head(p) for p in (only or range(known.partitions))}
 
 
-def _initialise(queue: SimpleQueue[int]) -> None:
-    global _queue  # set once per child process
-    _queue = queue
-
-
 def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str | None) -> Verification:
     log = wiring.open_log(s)
-
-    def progress(count: int) -> None:
-        if _queue is not None:
-            _queue.put(count)
-
     try:
         if verify:
             timeline = Timeline(list(core_replay.read_control_events(log)), wiring.open_resolver(log))
-            return core_replay.verify(log, partition, head, timeline, progress)
+            return core_replay.verify(log, partition, head, timeline, pool.report)
         state = core_replay.rebuild(log, partition, head)
         count = log.length(partition, "transactions")
-        progress(count)
+        pool.report(count)
         if snapshots is not None:
             SnapshotStore(Path(snapshots), s.log_prefix).save(partition, head, state)
         return Verification(partition, decisions=count, state_digest=state.digest())

@@ -98,6 +98,15 @@ class EventLog(Protocol):
     def length(self, partition: int, stream: Stream) -> int:
         """Entries held in the stream now."""
 
+    def trim(self, partition: int, up_to: Head) -> int:
+        """Remove every entry that the seals up to `up_to` cover, all at once, and the seals before it; how many.
+
+        The seal of `up_to` itself stays, as the anchor of what is left; so the head is never removed, and no ID can
+        be written again. Trimming again, or to an earlier head, removes nothing. Whoever calls this has the entries
+        in the archive (I7). Raises ConcurrencyError if the log's seal of that sequence is another one or is yet to
+        come; nothing is removed then.
+        """
+
     def control_head(self) -> int:
         """The control stream's last sequence; 0 if empty."""
 

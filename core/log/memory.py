@@ -24,6 +24,7 @@ class MemoryLog:
         self._lock = threading.Lock()
         self._heads: dict[int, Head] = {}
         self._streams: dict[tuple[int, Stream], list[Entry]] = {}
+        self._trimmed: dict[tuple[int, Stream], Position] = {}
         self._control: list[bytes] = []
         self._blobs: dict[str, bytes] = {}
 
@@ -51,8 +52,9 @@ class MemoryLog:
                 )
             for stream, entries in additions.items():
                 held = self._streams.get((partition, stream))
-                if held and entries and entries[0].id <= held[-1].id:
-                    raise ConcurrencyError(f"partition {partition}: {stream} holds {held[-1].id} already")
+                top = held[-1].id if held else self._trimmed.get((partition, stream), START)
+                if entries and entries[0].id <= top:
+                    raise ConcurrencyError(f"partition {partition}: {stream} holds {top} already")
             for stream, entries in additions.items():
                 self._streams.setdefault((partition, stream), []).extend(entries)
             self._heads[partition] = head
@@ -85,6 +87,24 @@ class MemoryLog:
     def length(self, partition: int, stream: Stream) -> int:
         with self._lock:
             return len(self._streams.get((partition, stream), []))
+
+    def trim(self, partition: int, up_to: Head) -> int:
+        removed = 0
+        with self._lock:
+            held = self._streams.get((partition, "seals"), [])
+            if up_to.sequence == 0 or (held and up_to.sequence < held[0].id.generation):
+                return 0
+            place = bisect_right(held, Position(up_to.sequence, 1), key=_entry_id) - 1
+            if place < 0 or seals.head_from_entry(held[place]) != up_to:
+                raise ConcurrencyError(f"partition {partition}: seal {up_to.sequence} is not the expected one")
+            for stream, last in seals.covered(up_to).items():
+                entries = self._streams.get((partition, stream), [])
+                end = bisect_right(entries, last, key=_entry_id)
+                if end:
+                    self._trimmed[partition, stream] = entries[end - 1].id
+                    del entries[:end]
+                    removed += end
+        return removed
 
     def control_head(self) -> int:
         with self._lock:

@@ -33,8 +33,6 @@ from core.log.redis_transport import Lost, NoScript, Request, Transport, open_cl
 BLOB_BYTES_MAX = 256 * 1024 * 1024
 """Redis refuses strings of 512 MiB, by closing the connection."""
 
-_ID_PART_MAX = 2**64 - 1
-
 # KEYS: streams, the one that holds the head last. ARGV: the head's expected ID ("0-0": empty); text that the head's
 # payload must contain; for each stream, the number of entries to add; then (ID, payload) of every entry, stream by
 # stream. IDs are compared as text, by length first: Lua's numbers are exact only to 2^53.
@@ -77,6 +75,19 @@ for k = 1, #KEYS do
   end
 end
 return 'OK'
+"""
+
+# KEYS: streams, the seals last. ARGV: the ID of the seal up to which to trim; text that its payload must contain; for
+# each stream the first ID to keep. One script, so that a crash or a concurrent reader never sees half of it.
+TRIM = """
+local seal = redis.call('XRANGE', KEYS[#KEYS], ARGV[1], ARGV[1])[1]
+if not seal then return 'GONE' end
+if not string.find(seal[2][2], ARGV[2], 1, true) then return 'OTHER' end
+local removed = 0
+for k = 1, #KEYS do
+  removed = removed + redis.call('XTRIM', KEYS[k], 'MINID', '=', ARGV[2 + k])
+end
+return removed
 """
 _APPEND_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest().encode()
 
@@ -190,6 +201,21 @@ class RedisLog:
         key = self.key(partition, stream)
         return int(self._transport.read(request(key, b"XLEN", key)))
 
+    def trim(self, partition: int, up_to: Head) -> int:
+        """See EventLog. Safe to send again: the second time there is nothing left to remove."""
+        if up_to.sequence == 0:
+            return 0
+        keys = [self.key(partition, stream) for stream in STREAMS]
+        keep = [_after(last) for last in seals.covered(up_to).values()]
+        seal = f"{up_to.sequence}-1"
+        reply = self._transport.read(request(keys[0], b"EVAL", TRIM, len(keys), *keys, seal, _proof(up_to), *keep))
+        if isinstance(reply, int):
+            return reply
+        first = self.read(partition, "seals", count=1)
+        if reply == b"GONE" and first and first[0].id.generation > up_to.sequence:
+            return 0
+        raise ConcurrencyError(f"partition {partition}: seal {up_to.sequence} is not the expected one")
+
     def control_head(self) -> int:
         return self._last_id(self._control).generation
 
@@ -213,7 +239,7 @@ class RedisLog:
         return expected + len(payloads)
 
     def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
-        entries = self._range(self._control, Position(after, _ID_PART_MAX) if after else START, count, None)
+        entries = self._range(self._control, Position(after, seals.ID_PART_MAX) if after else START, count, None)
         return [(entry_id.generation, payload) for entry_id, payload in entries]
 
     def put_blob(self, content: bytes) -> str:
@@ -259,7 +285,7 @@ class RedisLog:
         arguments += map(len, streams)
         for entries in streams:
             for (generation, offset), content in entries:
-                if generation > _ID_PART_MAX or offset > _ID_PART_MAX or offset < 0:
+                if generation > seals.ID_PART_MAX or offset > seals.ID_PART_MAX or offset < 0:
                     raise BadInput(f"{generation}-{offset} is not an entry's ID", reason="bad_batch")
                 arguments += (b"%d-%d" % (generation, offset), content)
         keys = [self.key(partition, stream) for stream in STREAMS]
@@ -375,6 +401,12 @@ def _conflict(sealed: _Sealed, found: str) -> ConcurrencyError:
     if sequence == sealed.expected.sequence:
         return ConcurrencyError(f"partition {sealed.partition}: seal {sequence} is not the expected one")
     return ConcurrencyError(f"partition {sealed.partition} is at seal {sequence}, not at {sealed.expected.sequence}")
+
+
+def _after(position: Position) -> str:
+    """The smallest ID above `position`."""
+    generation, offset = position
+    return f"{generation + 1}-0" if offset == seals.ID_PART_MAX else f"{generation}-{offset + 1}"
 
 
 def _control_id(sequence: int) -> str:

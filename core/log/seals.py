@@ -16,7 +16,10 @@ import msgspec
 from core.codec import decode_seal, encode
 from core.errors import BadInput
 from core.events import Position, Seal
-from core.log.base import Batch, Entry, Head
+from core.log.base import Batch, Entry, Head, Stream
+
+ID_PART_MAX = 2**64 - 1
+"""Both parts of a stream entry's ID are unsigned 64-bit integers."""
 
 
 def check(batch: Batch, head: Head) -> None:
@@ -94,6 +97,18 @@ def head_of(sequence: int, sealed: Seal) -> Head:
         published=Position.parse(sealed.published),
         digest=sealed.digest,
     )
+
+
+def covered(head: Head) -> dict[Stream, Position]:
+    """For each stream the last ID that the seals up to `head` cover; of the seals, the one before `head`'s own."""
+    return {
+        "transactions": head.transactions,
+        "scores": head.transactions,
+        "alerts": head.transactions,
+        "feedback": head.feedback,
+        "rejects": Position(head.sequence, ID_PART_MAX),
+        "seals": Position(max(head.sequence - 1, 0), ID_PART_MAX),
+    }
 
 
 def head_from_entry(entry: Entry) -> Head:

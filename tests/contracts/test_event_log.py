@@ -386,3 +386,68 @@ def _attempt(operation: Callable[[], object]) -> object:
         return operation()
     except (BadInput, ConcurrencyError) as error:
         return type(error)
+
+
+# --- trimming -----------------------------------------------------------------------------------------------------
+
+
+def test_trimming_removes_what_the_seals_cover(event_log: EventLog) -> None:
+    """Up to a seal every stream loses exactly its sealed entries; that seal stays as the anchor, and so does the
+    head.
+    """
+    middle = filled(event_log, batches=4)
+    head = filled(event_log, batches=3)
+    before = contents(event_log, 0)
+    other = filled(event_log, partition=1)
+    removed = event_log.trim(0, middle)
+    after = contents(event_log, 0)
+    assert after["transactions"] == before["transactions"][12:]
+    assert after["scores"] == before["scores"][12:]
+    assert after["alerts"] == before["alerts"][4:]
+    assert after["feedback"] == before["feedback"][8:]
+    assert after["rejects"] == before["rejects"][4:]
+    assert after["seals"] == before["seals"][3:]
+    assert removed == sum(len(before[stream]) - len(after[stream]) for stream in STREAMS)
+    assert event_log.head(0) == head
+    assert event_log.head(1) == other and event_log.length(1, "seals") == 3
+    assert event_log.trim(0, middle) == 0
+    assert contents(event_log, 0) == after
+
+
+def test_trimming_to_the_head_leaves_one_seal_and_the_log_goes_on(event_log: EventLog) -> None:
+    """Everything but the last seal may go; no ID that the log has passed can come back, and appends go on."""
+    head = filled(event_log)
+    event_log.trim(0, head)
+    assert [event_log.length(0, stream) for stream in STREAMS] == [0, 0, 0, 0, 0, 1]
+    assert event_log.head(0) == head
+    forged = dataclasses.replace(head, transactions=Position(1, 2), feedback=Position(1, 1))
+    for batch in (batch_after(forged, feedback=0), batch_after(forged, transactions=0, alerts=0)):
+        with pytest.raises(ConcurrencyError):
+            event_log.append(0, batch, forged)
+    following = event_log.append(0, batch_after(head), head)
+    assert event_log.head(0) == following
+    assert [e.id for e in event_log.read(0, "seals")] == [Position(3, 1), Position(4, 1)]
+
+
+def test_trimming_to_an_earlier_head_removes_nothing(event_log: EventLog) -> None:
+    """A head whose seal is trimmed already, or the empty log's, is behind the log: nothing to do."""
+    early = filled(event_log, batches=1)
+    head = filled(event_log, batches=2)
+    assert event_log.trim(0, Head()) == 0
+    event_log.trim(0, head)
+    before = contents(event_log, 0)
+    assert event_log.trim(0, early) == 0
+    assert contents(event_log, 0) == before
+
+
+def test_trimming_by_another_history_is_refused(event_log: EventLog) -> None:
+    """A seal that is another one, or is yet to come, raises ConcurrencyError and removes nothing."""
+    head = filled(event_log)
+    before = contents(event_log, 0)
+    future = seals.seal(batch_after(head), head)[0]
+    for wrong in (dataclasses.replace(head, digest="ab" * 32), future):
+        with pytest.raises(ConcurrencyError):
+            event_log.trim(0, wrong)
+    with pytest.raises(ConcurrencyError):
+        event_log.trim(7, head)
+    assert contents(event_log, 0) == before

@@ -1,0 +1,173 @@
+"""An audit for a terminal: the story of one decision in plain lines."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from projections.audit_story import Change, FeatureLine, Later, Story, recommended
+
+_TIMES = ("occurred_at", "recorded_at", "timestamp")
+
+
+def moment(ms: int) -> str:
+    """Epoch ms → `2026-01-31 12:00:00.000 UTC`."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d} UTC"
+    except (OverflowError, OSError, ValueError):
+        return f"{ms} ms"
+
+
+def number(value: float | None) -> str:
+    """A feature's value; – if it is not known."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e12 else f"{value:,.4g}"
+
+
+def by(change: Change | None, nothing: str = "never changed") -> str:
+    """Who, when and why, in words."""
+    if change is None:
+        return nothing
+    why = f": {change.reason}" if change.reason else ""
+    return f"{change.type} #{change.sequence} by {change.actor}, {moment(change.occurred_at)}{why}"
+
+
+def verdict(story: Story) -> str:
+    """The outcome of the recomputation in one line."""
+    if story.recomputed.identical:
+        return "identical: score and alert decided again now are the logged ones, byte for byte"
+    return "NOT identical: what is decided now differs from what was logged"
+
+
+def fields(raw: bytes) -> dict[str, object]:
+    """An event's fields, for a listing."""
+    found: dict[str, object] = msgspec.json.decode(raw, type=dict[str, object])
+    return found
+
+
+def words(value: object) -> str:
+    """A field's value as text."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def listing(raw: bytes, but: str = "") -> list[tuple[str, str]]:
+    """An event's fields as (name, words), times also as dates, without the field `but`."""
+    return [
+        (
+            k,
+            f"{v} ({moment(v)})"
+            if k in ("occurred_at", "recorded_at", "timestamp") and isinstance(v, int)
+            else words(v),
+        )
+        for k, v in fields(raw).items()
+        if k != but
+    ]
+
+
+def by_share(story: Story) -> list[FeatureLine]:
+    """Features by what SHAP credits them with, largest first; in the spec's order without a model."""
+    return sorted(story.features, key=lambda f: -abs(f.shap or 0.0))
+
+
+def policy_lines(story: Story) -> list[tuple[str, str]]:
+    """Thresholds, rules and lists in force, as (name, words)."""
+    p = story.policy
+    lines = [("thresholds", f"review {p.review:g}, decline {p.decline:g} ({by(p.thresholds_changed)})")]
+    changed = ", ".join(f"{name}={value:g}" for name, value in p.parameters.items()) or "default parameters"
+    off = f"; off: {', '.join(p.disabled)}" if p.disabled else ""
+    lines.append(("rules", f"{changed}{off} ({by(p.rules_changed)})"))
+    if p.listed:
+        lines.append(("lists", "; ".join(p.listed)))
+    return lines
+
+
+def model_lines(story: Story) -> list[tuple[str, str]]:
+    """The model and who promoted it, as (name, words)."""
+    m = story.model
+    if m is None:
+        return [("model", "none was deployed: decided by rules alone")]
+    lines = [("model", f"{m.label}, feature spec {m.spec}"), ("SHA-256", m.digest)]
+    lines.append(("promoted", by(m.deployed, "unknown")))
+    lines.append(("registered", by(m.registered, "no registration in the control stream")))
+    if m.metrics:
+        lines.append(("metrics", ", ".join(f"{name} {value:.4f}" for name, value in m.metrics.items())))
+    if m.parent:
+        lines.append(("parent", m.parent))
+    return lines
+
+
+def reference_lines(story: Story) -> list[tuple[str, str]]:
+    """The reference tables in force, as (name, words)."""
+    return [
+        (f"{r.kind} table", f"{r.digest}, as of {moment(r.as_of)}, {r.rows:,} rows ({by(r.published)})")
+        for r in story.references
+    ] or [("reference tables", "none published")]
+
+
+def decision_lines(story: Story) -> list[tuple[str, str]]:
+    """The decision itself, as (name, words)."""
+    lines = [
+        ("decision", story.decision + (f", severity {story.severity}" if story.severity else ", no alert")),
+        ("probability", f"{story.probability!r} (margin {story.margin!r} log-odds)"),
+        ("arm", story.arm),
+    ]
+    if story.degraded:
+        lines.append(("degraded", story.degraded))
+    if recommended(story):
+        lines.append(("recommended", ", ".join(recommended(story))))
+    return lines
+
+
+def text(story: Story, features: int = 15) -> str:
+    """The whole story; of the features those `features` that SHAP credits most, and every unusual one."""
+    out = [f"{story.place}  transaction {story.transaction_id}  account {story.account_id}", verdict(story)]
+    out += [f"  {line}" for line in story.recomputed.differences]
+    out += ["", "decision", *_pairs(decision_lines(story))]
+    out += _pairs([("rule", f"{r.code} ({r.effect}): {r.meaning}") for r in story.rule_hits])
+    out += ["", "transaction as logged", *_pairs(listing(story.raw))]
+    out += ["", f"positions: t {story.t}  f {story.f}  c {story.c}"]
+    if story.seal is not None:
+        out.append(f"sealed in batch {story.seal.sequence}, {moment(story.seal.recorded_at)}, {story.seal.digest}")
+    out += ["", "in force", *_pairs([*model_lines(story), *policy_lines(story), *reference_lines(story)])]
+    out += ["", *_features(story, features)]
+    if story.alert is not None:
+        out += ["", "alert", *_pairs(listing(story.alert, but="transaction"))]
+    for title, later in (
+        ("labels since", story.labels),
+        ("actions and cases since", story.actions),
+        ("the account since", story.account_since),
+    ):
+        out += ["", f"{title}: {'none' if not later else ''}".rstrip(), *(f"  {event_line(e)}" for e in later)]
+    return "\n".join(out)
+
+
+def event_line(later: Later) -> str:
+    """One event of the feedback stream in a line."""
+    found = fields(later.event)
+    when = found.pop("occurred_at", None)
+    shown = [f"{k}={words(v)}" for k, v in found.items() if k not in ("type", "recorded_at", "account_id")]
+    return f"{moment(when) if isinstance(when, int) else ''}  {later.type}  {' '.join(shown)}"
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> list[str]:
+    return [f"  {name:<22}{value}" for name, value in pairs]
+
+
+def _features(story: Story, count: int) -> list[str]:
+    ranked = by_share(story)
+    shown = ranked[:count] + [f for f in ranked[count:] if f.unusual]
+    out = [
+        f"features, {len(shown)} of {len(ranked)} (normal: the account's {story.earlier_decisions:,} earlier decisions;"
+        " * outside its 5 %–95 %)"
+    ]
+    out.append(f"  {'':<22}{'value':>12}{'median':>12}{'5 %':>12}{'95 %':>12}{'SHAP':>10}{'path':>10}")
+    for f in shown:
+        values = "".join(f"{number(v):>12}" for v in (f.value, f.median, f.p05, f.p95))
+        shares = "".join(f"{'–' if v is None else f'{v:+.4f}':>10}" for v in (f.shap, f.path))
+        out.append(f"{' *' if f.unusual else '  '}{f.name:<22}{values}{shares}")
+    if story.shap_bias is not None and story.path_bias is not None:
+        out.append(f"  {'bias':<70}{story.shap_bias:>+10.4f}{story.path_bias:>+10.4f}")
+        out += [f"  SHAP: {story.shap_method}", f"  path: {story.path_method}"]
+    return out

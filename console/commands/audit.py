@@ -1,0 +1,151 @@
+"""`sentinel audit`: the whole story of one decision, decided again now; or a sample of decisions, decided again."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from itertools import accumulate
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import pool, wiring
+from console.audit_page import page
+from console.audit_text import text
+from console.commands.replay import partition_heads
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core.control import Resolver
+from core.errors import BadInput
+from core.log.base import EventLog
+from core.replay import Timeline, read_control_events
+from core.settings import Settings
+from models.shap import shap_values
+from projections.audit import Checked, DecisionPlace, Found, at_place, check, find
+from projections.audit_story import tell
+from projections.readonly import ReadOnlyLog
+
+
+def audit(
+    transaction_id: Annotated[str | None, typer.Argument(help="The transaction to audit.")] = None,
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    account: Annotated[str | None, typer.Option(help="Its account: the search ends sooner.")] = None,
+    position: Annotated[
+        str | None, typer.Option(help="Where it stands, p07:1-533, instead of a search (an alert's ID will do).")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained HTML page there.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Instead of one: decide this many random transactions again.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --sample: of the choice.")] = 0,
+    jobs: Annotated[int, typer.Option(help="With --sample: processes.", min=1)] = min(2, os.cpu_count() or 1),
+    as_json: Json = False,
+) -> None:
+    """What was known, which model, why, what was done about it; recomputed and compared live.
+
+    Exit code 0 if the decision comes out identical, 1 if not (the difference is shown). Reads only.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    if sample is not None:
+        if transaction_id is not None or position is not None or account is not None or html is not None:
+            raise BadInput("--sample chooses for itself: no transaction, --position, --account or --html beside it")
+        _sample(s, sample, seed, jobs, as_json)
+        return
+    if html is not None and not html.parent.is_dir():
+        raise BadInput(f"--html {html}: there is no folder {html.parent}")
+    log = ReadOnlyLog(wiring.open_log(s))
+    try:
+        control = list(read_control_events(log))
+        timeline = Timeline(control, Resolver(log.get_blob, wiring.load_scorer))
+        story = tell(log, locate(log, transaction_id, account, position), control, timeline, shap_values)
+    finally:
+        log.close()
+    if html is not None:
+        try:
+            html.write_text(page(story), encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"--html {html}: {error.strerror}") from error
+    print(msgspec.json.encode(story).decode() if as_json else text(story))
+    if not story.recomputed.identical:
+        raise typer.Exit(1)
+
+
+def locate(log: EventLog, transaction_id: str | None, account: str | None, position: str | None) -> Found:
+    """The one transaction that is meant. Raises BadInput if there is none or more than one."""
+    partitions = list(partition_heads(log))
+    if position is not None:
+        try:
+            place = DecisionPlace.parse(position)
+        except ValueError:
+            raise BadInput(f"--position needs a place such as p07:1-533, not {position!r}") from None
+        found = at_place(log, place) if place.partition in partitions else None
+        if found is None:
+            raise BadInput(f"the log holds no transaction at {place}")
+        if transaction_id not in (None, found.transaction_id) or account not in (None, found.account_id):
+            raise BadInput(f"at {place} is transaction {found.transaction_id} of account {found.account_id}")
+        return found
+    if transaction_id is None:
+        raise BadInput("name a transaction, a --position, or a --sample")
+    matches = find(log, partitions, transaction_id, account)
+    if not matches:
+        of = f" of account {account}" if account is not None else ""
+        raise BadInput(f"the log holds no transaction {transaction_id}{of}")
+    if len(matches) > 1:
+        places = ", ".join(f"{m.place} (account {m.account_id})" for m in matches)
+        raise BadInput(
+            f"transaction {transaction_id} is in the log {len(matches)} times: {places}; choose one with --position"
+        )
+    return matches[0]
+
+
+def choose(lengths: dict[int, int], count: int, seed: int) -> dict[int, list[int]]:
+    """`count` random rows (or all, if there are fewer) of partitions of these lengths: partition → row numbers."""
+    total = sum(lengths.values())
+    chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
+    ends = list(accumulate(lengths.values()))
+    rows: dict[int, list[int]] = {}
+    for partition, end in zip(lengths, ends, strict=True):
+        start = end - lengths[partition]
+        mine = [row - start for row in chosen if start <= row < end]
+        if mine:
+            rows[partition] = mine
+    return rows
+
+
+def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> None:
+    log = ReadOnlyLog(wiring.open_log(s))
+    try:
+        rows = choose({p: log.length(p, "scores") for p in partition_heads(log)}, count, seed)
+    finally:
+        log.close()
+    calls = [(s, partition, mine) for partition, mine in rows.items()]
+    total = sum(len(mine) for mine in rows.values())
+    results = pool.each(_check, calls, jobs=jobs, title="auditing", total=total, quiet=as_json)
+    audited = sum(r.audited for r in results)
+    identical = sum(r.identical for r in results)
+    differences = [d for r in results for d in r.differences]
+    if as_json:
+        shown = [{"place": str(p), "transaction_id": t, "differences": lines} for p, t, lines in differences]
+        print(msgspec.json.encode({"audited": audited, "identical": identical, "different": shown}).decode())
+    else:
+        for place, transaction_id, lines in differences:
+            print("\n  ".join([f"{place}, transaction {transaction_id}:", *lines]), file=sys.stderr)
+        print(f"{audited:,} audited, {identical:,} identical")
+    if identical != audited or audited != total:
+        raise typer.Exit(1)
+
+
+def _check(s: Settings, partition: int, rows: list[int]) -> Checked:
+    log = ReadOnlyLog(wiring.open_log(s))
+    try:
+        timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, wiring.load_scorer))
+        checked = check(log, partition, rows, timeline)
+        pool.report(checked.audited)
+        return checked
+    finally:
+        log.close()

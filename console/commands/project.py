@@ -1,0 +1,78 @@
+"""`sentinel project`: keep the read models up to date, and say where each of them stands."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import wiring
+from console.commands.query import DIRECTORY, Checkpoints, fewer_collections
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core.errors import BadInput
+from projections.base import source_name
+from projections.catalogue import ALL
+from projections.checkpoints import CheckpointStore
+from projections.queries import partitions_of
+from projections.runner import Runner, Status
+
+
+def project(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    checkpoint_directory: Checkpoints = DIRECTORY,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep running; a line per source when there is news.")
+    ] = False,
+    interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
+    checkpoint_s: Annotated[float, typer.Option(help="How often to checkpoint.", min=1.0)] = 30.0,
+    rebuild: Annotated[list[str] | None, typer.Option(help="Fold this projection from nothing (repeatable).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold the log into the read models that `sentinel query` starts from, and checkpoint them.
+
+    Reads the log only: safe beside workers and other queries, kill it at any time. One per checkpoint directory. Exit
+    code 1 if a projection is faulted.
+    """
+    for name in rebuild or []:
+        if all(projection.name != name for projection in ALL):
+            raise BadInput(f"there is no projection {name!r}; there are {', '.join(p.name for p in ALL)}")
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    fewer_collections()
+    log = wiring.open_log(s)
+    try:
+        store = CheckpointStore(checkpoint_directory, s.log_prefix)
+        runner = Runner(log, partitions_of(log), ALL, store, rebuild=rebuild or [])
+        found: list[Status] = []
+        while not found or follow:
+            saved = time.monotonic()
+            news = False
+            while runner.step():
+                news = True
+                if time.monotonic() - saved > checkpoint_s:
+                    runner.checkpoint()
+                    saved = time.monotonic()
+            if news or not found:
+                runner.checkpoint()
+                found = runner.status(int(time.time() * 1000))
+                _show(found, as_json)
+            if follow:
+                time.sleep(interval_s)
+    finally:
+        log.close()
+    if any(status.condition == "faulted" for status in found):
+        raise typer.Exit(1)
+
+
+def _show(found: list[Status], as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode([msgspec.to_builtins(status) for status in found]).decode(), flush=True)
+        return
+    for status in found:
+        label = f"{status.projection}-{status.version}{'' if status.current else ' (not current)'}"
+        line = f"{label:<24} {source_name(status.source):<4} at {status.place:<14} {status.condition:<10}"
+        print(f"{line} {status.lag_events:>8,} events, {status.lag_seconds:.1f} s behind  {status.error}", flush=True)

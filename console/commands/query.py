@@ -1,0 +1,377 @@
+"""`sentinel query`: what is known now, and what was known at any moment or position. Reads the log only."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from console import wiring
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core.errors import BadInput
+from core.features.reference import FIRST_COLUMN, Kind
+from projections.checkpoints import CheckpointStore
+from projections.labels import MATURITY_DAYS
+from projections.queries import CaseRow, Queries
+
+app = typer.Typer(
+    help="Ask the log: profiles, cases, labels, registry, lists, drift, statistics; now, or as of any moment.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="A time (2026-03-01T12:00Z), p07:1-533, c12, or the as_of of an earlier answer."),
+]
+Limit = Annotated[int, typer.Option(help="Rows at most.", min=1)]
+DIRECTORY = Path(".sentinel/projections")
+Checkpoints = Annotated[
+    Path, typer.Option("--checkpoint-directory", help="Where `sentinel project` keeps checkpoints; need not exist.")
+]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    config: Path | None
+    redis_host: str | None
+    redis_port: int | None
+    log_prefix: str | None
+    directory: Path
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    checkpoint_directory: Checkpoints = DIRECTORY,
+) -> None:
+    """Options that come before the question: `sentinel query --redis-port 6380 stats`."""
+    context.obj = _Asked(config, redis_host, redis_port, log_prefix, checkpoint_directory)
+
+
+@app.command()
+def profile(context: typer.Context, account: str, as_of: AsOf = None, as_json: Json = False) -> None:
+    """One account: activity, decisions, alerts, verdicts, blocks. Seconds on any log. Exit code 1 if it is unknown."""
+    with _open(context) as queries:
+        answer = queries.profile(account, as_of)
+    if as_json:
+        _json(answer)
+    elif answer.profile is None:
+        print(f"{account}: the log holds nothing of it (as of {answer.as_of})")
+    else:
+        held = msgspec.to_builtins(answer.profile)
+        for name in ("first_seen", "last_seen", "blocked_since"):
+            held[name] = _time(held[name])
+        recent = held.pop("recent")
+        held.pop("recency")
+        _fields({**held, "open_cases": answer.open_cases, "partition": answer.partition, "as_of": answer.as_of})
+        columns = ("position", "occurred_at", "amount", "currency", "merchant_id", "country", "decision", "probability")
+        _table(columns, [{**row, "occurred_at": _time(row["occurred_at"])} for row in reversed(recent)])
+    if answer.profile is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def cases(
+    context: typer.Context,
+    account: Annotated[str | None, typer.Option(help="Only this account's (fast).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Resolved cases too.")] = False,
+    assignee: Annotated[str | None, typer.Option(help="Only this analyst's; \"\" for nobody's.")] = None,
+    severity: Annotated[str | None, typer.Option(help="low, medium, high or critical.")] = None,
+    limit: Limit = 50,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """The queue: unresolved cases, the earliest deadline first."""
+    stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
+    with _open(context) as queries:
+        answer = queries.cases(as_of, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)
+    if as_json:
+        _json(answer)
+        return
+    columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome")
+    _table(columns, [_case_row(row) for row in answer.cases])
+    _fields({"counts": answer.counts, "as_of": answer.as_of})
+
+
+@app.command()
+def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json = False) -> None:
+    """One case, by its ID or the ID of an alert in it. Exit code 1 if there is none."""
+    with _open(context) as queries:
+        found = queries.case(case_id, as_of)
+    if found is None:
+        if as_json:
+            print("null")
+        else:
+            print(f"there is no case {case_id}")
+        raise typer.Exit(1)
+    if as_json:
+        _json(found)
+        return
+    held = msgspec.to_builtins(found.case)
+    alerts, verdicts = held.pop("alerts"), held.pop("verdicts")
+    for name in ("opened_at", "due_at", "assigned_at", "resolved_at", "resolved_recorded_at"):
+        held[name] = _time(held[name])
+    _fields({**held, "clock": found.clock, "partition": found.partition})
+    _table(("alert_id", "transaction_id", "severity", "fraud_score", "amount", "currency", "reason_codes"), alerts)
+    _table(("transaction_id", "source", "verdict", "actor"), verdicts)
+
+
+@app.command()
+def labels(
+    context: typer.Context,
+    account: Annotated[str | None, typer.Option(help="Only this account's (fast), unlabelled ones included.")] = None,
+    transaction: Annotated[str | None, typer.Option(help="Only this transaction's.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="fraud, legitimate, review, pending or presumed_legitimate.")
+    ] = None,
+    maturity_days: Annotated[int, typer.Option(help="No verdict means nothing before.", min=0)] = MATURITY_DAYS,
+    limit: Limit = 50,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """What transactions turned out to be: the consensus of all verdicts, conflicts as `review`."""
+    with _open(context) as queries:
+        answer = queries.labels(
+            as_of, account=account, transaction=transaction, status=status, maturity_days=maturity_days, limit=limit
+        )
+    if as_json:
+        _json(answer)
+        return
+    rows = [
+        {
+            "account": row.account_id,
+            "transaction": row.transaction_id,
+            "label": row.status,
+            "fraud_share": "" if row.consensus is None or row.consensus.share is None else row.consensus.share,
+            "verdicts": ", ".join(f"{said.source}: {said.verdict}" for said in row.verdicts),
+        }
+        for row in answer.labels
+    ]
+    _table(("account", "transaction", "label", "fraud_share", "verdicts"), rows)
+    _fields(
+        {
+            "transactions": answer.transactions,
+            "immature": answer.immature,
+            "counts": answer.counts,
+            "as_of": answer.as_of,
+        }
+    )
+
+
+@app.command()
+def registry(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Models, stages, lineage; who deployed what, when and why; thresholds, rules and reference tables."""
+    with _open(context) as queries:
+        answer = queries.registry(as_of)
+    if as_json:
+        _json(answer)
+        return
+    models = [
+        {
+            "model": row.model.label,
+            "stage": row.stage,
+            "registered": _time(row.model.registered_at),
+            "by": row.model.registered_by,
+            "from": " ← ".join(row.lineage[1:]),
+            "digest": row.model.digest[:16],
+        }
+        for row in answer.models
+    ]
+    _table(("model", "stage", "registered", "by", "from", "digest"), models)
+    deployments = [
+        {**msgspec.to_builtins(d), "when": _time(d.occurred_at), "at": f"c{d.position}"}
+        for d in reversed(answer.registry.deployments)
+    ]
+    _table(("at", "when", "action", "alias", "model", "actor", "reason"), deployments)
+    changes = [
+        {**msgspec.to_builtins(p), "when": _time(p.occurred_at), "at": f"c{p.position}"} for p in answer.registry.policy
+    ]
+    _table(("at", "when", "actor", "reason", "change", "refused"), changes)
+    _fields(
+        {
+            "review": answer.registry.review,
+            "decline": answer.registry.decline,
+            "references": {k: f"{r.rows:,} rows as of {_time(r.as_of)}" for k, r in answer.registry.references.items()},
+            "as_of": answer.as_of,
+        }
+    )
+
+
+@app.command()
+def lists(
+    context: typer.Context,
+    history: Annotated[bool, typer.Option("--history", help="Every change instead of what is on them.")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Block, watch and allow lists, and blocked accounts: since when, by whom and why."""
+    with _open(context) as queries:
+        answer = queries.lists(as_of)
+    if as_json:
+        _json(answer)
+        return
+    if history:
+        rows = [{**msgspec.to_builtins(c), "when": _time(c.occurred_at)} for c in answer.history]
+        _table(("when", "action", "name", "value", "actor", "reason", "position"), rows)
+    else:
+        on = {**answer.members, "account:blocked": answer.blocked_accounts}
+        rows = [
+            {"name": name, "value": value, "since": _time(m.since), "actor": m.actor, "reason": m.reason}
+            for name, members in on.items()
+            for value, m in members.items()
+        ]
+        _table(("name", "value", "since", "actor", "reason"), rows)
+    _fields({"as_of": answer.as_of})
+
+
+@app.command()
+def drift(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+    """The history of drift: what drifted when, how much, and whether it is over."""
+    with _open(context) as queries:
+        answer = queries.drift(as_of)
+    if as_json:
+        _json(answer)
+        return
+    rows = [
+        {**msgspec.to_builtins(d), "detected": _time(d.detected_at), "cleared": _time(d.cleared_at)}
+        for d in answer.detections
+    ]
+    _table(("detected", "feature", "statistic", "magnitude", "severity", "cleared"), rows)
+    _fields({"open": len(answer.open), "as_of": answer.as_of})
+
+
+@app.command()
+def stats(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Throughput, decisions, rejects, and how old payments were when their decision became durable."""
+    with _open(context) as queries:
+        answer = queries.stats(as_of)
+    if as_json:
+        _json(answer)
+        return
+    rows = [{"partition": name, **msgspec.to_builtins(hour)} for name, hour in answer.partitions.items()]
+    rows.append({"partition": "all", **msgspec.to_builtins(answer.totals)})
+    _table(("partition", "batches", "transactions", "alerts", "feedback", "rejects"), rows)
+    found = answer.throughput
+    _fields(
+        {
+            "transactions_per_s": round(answer.per_s, 1),
+            "age_ms_at_most": answer.latency_ms_at_most,
+            "decisions": found.decisions,
+            "models": found.models,
+            "degraded": found.degraded,
+            "rejects": found.rejects,
+            "as_of": answer.as_of,
+        }
+    )
+
+
+@app.command()
+def reference(context: typer.Context, kind: str, name: str, as_of: AsOf = None, as_json: Json = False) -> None:
+    """What decisions knew of one merchant (terminal) or device. Exit code 1 if the table has no row of it."""
+    kinds: dict[str, Kind] = {known: known for known in FIRST_COLUMN}
+    if kind not in kinds:
+        raise BadInput(f"{kind!r} is no kind of reference table; there are {', '.join(kinds)}")
+    with _open(context) as queries:
+        answer = queries.reference(kinds[kind], name, as_of)
+    if as_json:
+        _json(answer)
+    elif answer.values is None or answer.table is None:
+        print(f"{kind} {name}: the table in force has no row of it (as of {answer.as_of})")
+    else:
+        _fields({**answer.values, "table": answer.table.digest[:16], "of": _time(answer.table.as_of)})
+        _fields({"as_of": answer.as_of})
+    if answer.values is None:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _open(context: typer.Context) -> Iterator[Queries]:
+    asked: _Asked = context.obj
+    fewer_collections()
+    s = wiring.settings(
+        asked.config, redis_host=asked.redis_host, redis_port=asked.redis_port, log_prefix=asked.log_prefix
+    )
+    log = wiring.open_log(s)
+    try:
+        store = CheckpointStore(asked.directory, s.log_prefix)
+        if sys.stderr.isatty():
+            with Console(stderr=True).status("folding the log"):
+                yield Queries(log, store, now_ms=int(time.time() * 1000))
+        else:
+            yield Queries(log, store, now_ms=int(time.time() * 1000))
+    finally:
+        log.close()
+
+
+def fewer_collections() -> None:
+    """Reading the log makes many tuples and no cycles: collecting them takes two thirds of the time by default."""
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+
+
+def _case_row(row: CaseRow) -> dict[str, Any]:
+    held = row.case
+    due = "" if row.due_in_ms is None else f"{row.due_in_ms / 60_000:+.0f} min"
+    return {
+        "case": held.case_id,
+        "account": held.account_id,
+        "severity": held.severity or "",
+        "stage": held.stage,
+        "clock": row.clock,
+        "due": due,
+        "assignee": held.assignee,
+        "alerts": len(held.alerts),
+        "outcome": (held.outcome or "") + (" (contradicted)" if held.contradicted else ""),
+    }
+
+
+def _json(answer: Any) -> None:
+    print(msgspec.json.encode(answer).decode())
+
+
+def _time(epoch_ms: int) -> str:
+    """ISO 8601 UTC to the second; "" for 0."""
+    if not epoch_ms:
+        return ""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _fields(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        shown = ", ".join(f"{k} {_shown(v)}" for k, v in value.items()) if isinstance(value, dict) else _shown(value)
+        print(f"{name:<20} {shown}")
+
+
+def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(_shown(row[column]) for column in columns))
+    Console(width=None if sys.stdout.isatty() else 240, markup=False).print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
+    if isinstance(value, list | tuple):
+        return " ".join(_shown(v) for v in value)
+    return "" if value is None else str(value)

@@ -1,0 +1,140 @@
+"""`sentinel verify`: is the log whole and unchanged? Hot log, archive and manifest as one chain."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import wiring
+from console.commands.replay import partition_heads
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core.errors import BadInput, Corrupt
+from core.log.archive import verifying
+from core.log.archive.archive import Archive, open_archive
+from core.log.archive.archiver import archived_rows
+from core.log.archive.verifying import Checked, Point, SignedHead
+from core.log.base import EventLog
+from core.settings import Settings
+
+EXIT_FAULT = 3
+
+
+def verify(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
+    head: Annotated[Path | None, typer.Option(help="A signed head, kept elsewhere: the log must contain it.")] = None,
+    write_head: Annotated[
+        Path | None, typer.Option(help="If all is well, write where the log stands, signed with --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The signature's key (HMAC-SHA256), at least 16 bytes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every seal, entry, segment, manifest line and blob. Exit code 0 if all holds, 3 and the place if not.
+
+    Finds any changed bit and any removed entry or segment. That the newest batches were cut off, or the control stream
+    changed, only shows against a signed head: write one after each run (--write-head) and keep it where the log's
+    owner can't change it.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    if (head or write_head) and key is None:
+        raise BadInput("a signed head needs its key: --key FILE")
+    if write_head is not None and partition:
+        raise BadInput("--write-head signs the whole log: leave --partition out")
+    secret = _read(key) if key is not None else b""
+    signed = verifying.read_signed_head(_read(head), secret) if head is not None else None
+    started = time.monotonic()
+    log = wiring.open_hot(s)
+    try:
+        found, control, faults = run(s, log, open_archive(s.archive) if s.archive else None, partition, signed)
+    finally:
+        log.close()
+    if write_head is not None and not faults:
+        heads = {checked.partition: checked.head for checked in found}
+        _replace(write_head, verifying.signed_head(s.log_prefix, heads, control, secret))
+    _report(found, control, faults, time.monotonic() - started, as_json)
+    if faults:
+        raise typer.Exit(EXIT_FAULT)
+
+
+def run(
+    s: Settings,
+    log: EventLog,
+    archive: Archive | None,
+    only: list[int] | None = None,
+    signed: SignedHead | None = None,
+) -> tuple[list[Checked], Point, list[str]]:
+    """Each partition's result, the control stream's end, and every fault, one line each. Raises BadInput."""
+    if signed is not None and signed.log != s.log_prefix:
+        raise BadInput(f"the signed head is of the log {signed.log!r}, this one is {s.log_prefix!r}")
+    control, fault = verifying.check_control(log, signed.control if signed is not None else None)
+    faults = [f"control stream: {fault}"] if fault else []
+    try:
+        partitions = sorted(partition_heads(log, only))
+        archived = archived_rows(log)
+    except (BadInput, Corrupt) as error:
+        if signed is None and not faults:
+            raise
+        return [], control, [*faults, f"the log can't be read: {error}"]
+    found = []
+    for p in partitions:
+        point = signed.partitions.get(str(p)) if signed is not None else None
+        checked = verifying.check_partition(log, archive, p, point, archived)
+        found.append(checked)
+        if checked.fault:
+            faults.append(f"partition {p}: {checked.fault}")
+    return found, control, faults
+
+
+def _report(found: list[Checked], control: Point, faults: list[str], seconds: float, as_json: bool) -> None:
+    entries = sum(checked.entries for checked in found)
+    if as_json:
+        summary = {
+            "ok": not faults,
+            "faults": faults,
+            "entries": entries,
+            "segments": sum(checked.segments for checked in found),
+            "seals": {str(checked.partition): checked.head.sequence for checked in found},
+            "control": control.sequence,
+            "seconds": round(seconds, 3),
+        }
+        print(msgspec.json.encode(summary).decode())
+        return
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    for checked in found:
+        state = "FAULT" if checked.fault else "ok"
+        print(
+            f"partition {checked.partition:>3}  {checked.segments:>4} segments  seal {checked.head.sequence:>9,}"
+            f"  {checked.entries:>11,} entries  {state}"
+        )
+    print(
+        f"{entries:,} entries, {control.sequence:,} control events: {'FAULTY' if faults else 'whole'} ({seconds:.1f} s)"
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(f"{path}: can't be written: {error.strerror}") from None

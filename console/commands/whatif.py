@@ -1,0 +1,207 @@
+"""`sentinel whatif`: any stretch of the log decided again under another model, thresholds or rules. Never writes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+import typer
+
+from console import pool, whatif_report, wiring
+from console.commands.replay import partition_heads
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core import rules
+from core.control import Resolver
+from core.errors import BadInput
+from core.events import Position
+from core.log.base import EventLog, Head
+from core.policy import check_thresholds
+from core.replay import Timeline, read_control_events
+from core.settings import Settings
+from projections.readonly import ReadOnlyLog
+from projections.whatif import Changes, Outcome, Stretch, run
+
+
+class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A --rules file."""
+
+    parameters: dict[str, float] = {}
+    disabled: tuple[str, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """The changes before the model is loaded, so that they can be sent to another process."""
+
+    model: tuple[bytes, str] | None
+    changes: Changes
+
+    def loaded(self) -> Changes:
+        if self.model is None:
+            return self.changes
+        content, label = self.model
+        scorer = wiring.load_scorer(content, label, hashlib.sha256(content).hexdigest())
+        c = self.changes
+        return Changes(scorer, c.review, c.decline, c.rule_set, c.parameters, c.disabled)
+
+
+def whatif(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another model: a LightGBM text file, or the SHA-256 of one in the log.")
+    ] = None,
+    review: Annotated[float | None, typer.Option(help="Another review threshold.")] = None,
+    decline: Annotated[float | None, typer.Option(help="Another decline threshold.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another rule parameter (may be repeated).")
+    ] = None,
+    disable: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Switch this rule off (may be repeated).")
+    ] = None,
+    rules_file: Annotated[
+        Path | None,
+        typer.Option("--rules", help="TOML with [parameters] and disabled = […], instead of the rules in force."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First event time (2026-01-31[T12:00], UTC) or position (1-533).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Event time that ends the stretch (exclusive), or last position.")
+    ] = None,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = min(2, os.cpu_count() or 1),
+    top: Annotated[int, typer.Option(help="Rows of the table of changed decisions.", min=0)] = 20,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What would have been decided, and what would that have saved and lost? By day, with the changed decisions.
+
+    Reads only: no key of the log is written, whatever the options.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    stretch = _stretch(start, end)
+    if plot is not None and not plot.parent.is_dir():
+        raise BadInput(f"--plot {plot}: there is no folder {plot.parent}")
+    log = ReadOnlyLog(wiring.open_log(s))
+    try:
+        wanted = Wanted(
+            _model(log, model) if model is not None else None,
+            Changes(
+                review=review,
+                decline=decline,
+                rule_set=_rule_set(rules_file) if rules_file is not None else None,
+                parameters=_parameters(rule or []),
+                disabled=tuple(disable or ()),
+            ),
+        )
+        check(wanted)
+        heads = partition_heads(log, partition)
+        total = sum(log.length(p, "scores") for p in heads)
+    finally:
+        log.close()
+    calls = [(s, p, head, wanted, stretch, top) for p, head in heads.items()]
+    parts = pool.each(_one, calls, jobs=jobs, title="deciding", total=total, quiet=as_json)
+    result = whatif_report.report(Outcome.joined(parts, top), _words(wanted, rules_file))
+    if plot is not None:
+        whatif_report.plot(result, plot)
+    print(msgspec.json.encode(result).decode() if as_json else whatif_report.text(result))
+
+
+def check(wanted: Wanted) -> None:
+    """Raise BadInput now for changes that no context could take, before any partition is read."""
+    changes = wanted.loaded()
+    rules.parameter_vector(changes.parameters)
+    rules.enabled_mask(changes.disabled)
+    if changes.rule_set is not None:
+        rules.parameter_vector(changes.rule_set[0])
+        rules.enabled_mask(changes.rule_set[1])
+    for name, value in (("--review", changes.review), ("--decline", changes.decline)):
+        if value is not None and not 0.0 < value <= 1.0:
+            raise BadInput(f"{name} must be above 0 and at most 1, not {value}")
+    if changes.review is not None and changes.decline is not None:
+        check_thresholds(changes.review, changes.decline)
+
+
+def _one(s: Settings, partition: int, head: Head, wanted: Wanted, stretch: Stretch, top: int) -> Outcome:
+    log = ReadOnlyLog(wiring.open_log(s))
+    try:
+        timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, wiring.load_scorer))
+        return run(log, partition, head, timeline, wanted.loaded(), stretch, top=top, progress=pool.report)
+    finally:
+        log.close()
+
+
+def _model(log: EventLog, text: str) -> tuple[bytes, str]:
+    """(artifact, label) of a file or of a blob in the log."""
+    if re.fullmatch("[0-9a-f]{64}", text) and not Path(text).exists():
+        return log.get_blob(text), f"model-{text[:8]}"
+    try:
+        return Path(text).read_bytes(), Path(text).stem
+    except OSError as error:
+        raise BadInput(f"--model {text}: {error.strerror}") from error
+
+
+def _rule_set(path: Path) -> tuple[dict[str, float], tuple[str, ...]]:
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RuleSet)
+    except OSError as error:
+        raise BadInput(f"--rules {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise BadInput(f"--rules {path}: {error}") from error
+    return found.parameters, found.disabled
+
+
+def _parameters(given: list[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise BadInput(f"--rule needs NAME=VALUE with a number, not {text!r}") from None
+    return found
+
+
+def _stretch(start: str | None, end: str | None) -> Stretch:
+    first = _bound("--from", start) if start is not None else None
+    last = _bound("--to", end) if end is not None else None
+    return Stretch(
+        start_ms=first if isinstance(first, int) else None,
+        end_ms=last if isinstance(last, int) else None,
+        first=first if isinstance(first, Position) else None,
+        last=last if isinstance(last, Position) else None,
+    )
+
+
+def _bound(name: str, text: str) -> int | Position:
+    """Epoch ms, or a position."""
+    if re.fullmatch(r"\d+-\d+", text) and not re.fullmatch(r"\d{4}-\d{2}", text):
+        return Position.parse(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            f"{name} needs a time such as 2026-01-31T12:00 or a position such as 1-533, not {text!r}"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _words(wanted: Wanted, rules_file: Path | None) -> list[str]:
+    words = []
+    if wanted.model is not None:
+        words.append(f"model {wanted.model[1]} ({hashlib.sha256(wanted.model[0]).hexdigest()[:16]})")
+    c = wanted.changes
+    words += [f"{name} {value}" for name, value in (("review", c.review), ("decline", c.decline)) if value is not None]
+    if rules_file is not None:
+        words.append(f"rules of {rules_file.name}")
+    words += [f"{name}={value:g}" for name, value in c.parameters.items()]
+    words += [f"without {code}" for code in c.disabled]
+    return words

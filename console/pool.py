@@ -1,0 +1,68 @@
+"""Work on a log's partitions in several processes, with one progress bar on stderr. Knows nothing of the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.queues import SimpleQueue
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+POLL_S = 0.05
+
+_report: Callable[[int], object] | None = None
+
+
+def each(
+    work: Callable[..., T], calls: Sequence[tuple[Any, ...]], *, jobs: int, title: str, total: int, quiet: bool
+) -> list[T]:
+    """`work(*call)` for every call, results in order. `work` is a module's function; it may `report`.
+
+    One call or one job runs in this process. The first error is raised, after the calls under way have ended.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
+        task = progress.add_task(title, total=total)
+        if jobs > 1 and len(calls) > 1:
+            return _in_processes(work, calls, jobs, lambda count: progress.advance(task, count))
+        _report_to(lambda count: progress.advance(task, count))
+        try:
+            return [work(*call) for call in calls]
+        finally:
+            _report_to(None)
+
+
+def report(count: int) -> None:
+    """Tell the progress bar that `count` more are done."""
+    if _report is not None:
+        _report(count)
+
+
+def _in_processes(
+    work: Callable[..., T], calls: Sequence[tuple[Any, ...]], jobs: int, advance: Callable[[int], None]
+) -> list[T]:
+    context = multiprocessing.get_context("spawn")
+    queue: SimpleQueue[int] = context.SimpleQueue()
+    size = min(jobs, len(calls))
+    with ProcessPoolExecutor(size, mp_context=context, initializer=_initialise, initargs=(queue,)) as pool:
+        futures = [pool.submit(work, *call) for call in calls]
+        while not all(f.done() for f in futures):
+            while not queue.empty():
+                advance(queue.get())
+            time.sleep(POLL_S)
+        return [f.result() for f in futures]
+
+
+def _initialise(queue: SimpleQueue[int]) -> None:
+    _report_to(queue.put)
+
+
+def _report_to(report_to: Callable[[int], object] | None) -> None:
+    global _report  # one bar a process
+    _report = report_to

@@ -1,0 +1,229 @@
+"""A what-if's arrays as figures: by UTC day and in total, what was logged beside what would have been; and the plot."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core import policy
+from core.errors import BadInput
+from core.features.spec import DAY_MS
+from learners.metrics import at_threshold
+from projections.whatif import Changed, Outcome
+
+LOGGED_COLOUR, WHATIF_COLOUR, SAVED_COLOUR, LOST_COLOUR = "#8195b0", "#c0392b", "#2e7d5b", "#c0392b"
+DOTS_PER_INCH = 120
+_DECLINE = policy.DECISIONS.index("decline")
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """Of the decisions of one day or of all. Shares in [0, 1], None where there is nothing to divide by.
+
+    alert: a decision other than approve. false_positive_ratio: FP:TP.
+    """
+
+    alerts: int
+    declines: int
+    alert_rate: float | None
+    precision: float | None
+    recall: float | None
+    value_detection_rate: float | None
+    false_positive_ratio: float | None
+
+
+class Money(msgspec.Struct, frozen=True):
+    """Amounts, as logged, of transactions whose decision changed.
+
+    saved: fraud that was approved and would have been reviewed or declined. lost: fraud that was stopped and would have
+    been approved (`fraud_let_through`), and legitimate payments that would newly have been declined.
+    legitimate_released: legitimate payments that were declined and would not have been; counted in neither.
+    """
+
+    saved: float
+    lost: float
+    fraud_let_through: float
+    legitimate_declined: float
+    legitimate_released: float
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One UTC day of event time (`2026-01-31`), or `total`."""
+
+    day: str
+    decisions: int
+    frauds: int
+    labelled: int
+    changed: int
+    logged: Measures
+    whatif: Measures
+    money: Money
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`changes`: what was changed, in words. `table`: changed decisions, the largest amounts first."""
+
+    changes: list[str]
+    total: Line
+    days: list[Line]
+    table: list[Changed]
+
+
+def report(outcome: Outcome, changes: list[str]) -> Report:
+    """The figures of an outcome."""
+    days = outcome.times // DAY_MS
+    lines = [
+        _line(datetime.fromtimestamp(day * DAY_MS / 1000, UTC).date().isoformat(), outcome, days == day)
+        for day in np.unique(days).tolist()
+    ]
+    total = _line("total", outcome, np.ones(len(days), dtype=np.bool_))
+    return Report(changes, total, lines, outcome.changed)
+
+
+def _line(name: str, o: Outcome, rows: NDArray[np.bool_]) -> Line:
+    fraud, amounts, was, now = o.fraud[rows], o.amounts[rows], o.was[rows], o.now[rows]
+    stopped_was, stopped_now = was > 0, now > 0
+    let_through = float(amounts[fraud & stopped_was & ~stopped_now].sum())
+    declined = float(amounts[~fraud & (was != _DECLINE) & (now == _DECLINE)].sum())
+    return Line(
+        day=name,
+        decisions=len(was),
+        frauds=int(fraud.sum()),
+        labelled=int(o.labelled[rows].sum()),
+        changed=int((was != now).sum()),
+        logged=_measures(fraud, was, amounts),
+        whatif=_measures(fraud, now, amounts),
+        money=Money(
+            saved=float(amounts[fraud & ~stopped_was & stopped_now].sum()),
+            lost=let_through + declined,
+            fraud_let_through=let_through,
+            legitimate_declined=declined,
+            legitimate_released=float(amounts[~fraud & (was == _DECLINE) & (now != _DECLINE)].sum()),
+        ),
+    )
+
+
+def _measures(fraud: NDArray[np.bool_], decisions: NDArray[np.uint8], amounts: NDArray[np.float64]) -> Measures:
+    alerted = decisions > 0
+    at = at_threshold(fraud, alerted, amounts)
+    shares = {name: value if np.isfinite(value) else None for name, value in at._asdict().items()}
+    return Measures(alerts=int(alerted.sum()), declines=int((decisions == _DECLINE).sum()), **shares)
+
+
+def text(r: Report) -> str:
+    """The report for a terminal."""
+    out = ["changed: " + ("; ".join(r.changes) or "nothing"), ""]
+    t = r.total
+    out.append(
+        f"{t.decisions:,} decisions, {t.frauds:,} frauds ({t.labelled:,} labelled), {t.changed:,} decisions change"
+    )
+    rows = [("", "logged", "what if")]
+    for name, words in (
+        ("alert_rate", "alert rate"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("value_detection_rate", "value detection rate"),
+    ):
+        rows.append((words, _share(getattr(t.logged, name)), _share(getattr(t.whatif, name))))
+    rows.append(("FP:TP", _ratio(t.logged.false_positive_ratio), _ratio(t.whatif.false_positive_ratio)))
+    rows.append(("declines", f"{t.logged.declines:,}", f"{t.whatif.declines:,}"))
+    out += [f"  {a:<22}{b:>12}{c:>12}" for a, b, c in rows]
+    m = t.money
+    out.append(f"  money saved {m.saved:,.2f}; lost {m.lost:,.2f}")
+    out.append(
+        f"  (lost: fraud let through {m.fraud_let_through:,.2f}, legitimate newly declined"
+        f" {m.legitimate_declined:,.2f}; legitimate no longer declined {m.legitimate_released:,.2f})"
+    )
+    out += ["", *_days_table(r.days)]
+    if r.table:
+        out += ["", f"changed decisions, the {len(r.table)} largest of {t.changed:,}:", *_changed_table(r.table)]
+    return "\n".join(out)
+
+
+def _days_table(days: list[Line]) -> list[str]:
+    head = f"{'day':<11}{'decisions':>10}{'frauds':>7}{'changed':>8}  {'alert rate':>15}{'precision':>16}{'recall':>16}"
+    out = [head + f"{'value detected':>16}{'FP:TP':>14}{'saved':>13}{'lost':>13}"]
+    for d in days:
+        pairs = [
+            f"{_share(getattr(d.logged, name), 1)} → {_share(getattr(d.whatif, name), 1)}"
+            for name in ("alert_rate", "precision", "recall", "value_detection_rate")
+        ]
+        ratio = f"{_ratio(d.logged.false_positive_ratio)} → {_ratio(d.whatif.false_positive_ratio)}"
+        out.append(
+            f"{d.day:<11}{d.decisions:>10,}{d.frauds:>7,}{d.changed:>8,}  "
+            + f"{pairs[0]:>15}"
+            + "".join(f"{pair:>16}" for pair in pairs[1:])
+            + f"{ratio:>14}{d.money.saved:>13,.2f}{d.money.lost:>13,.2f}"
+        )
+    return out
+
+
+def _changed_table(table: list[Changed]) -> list[str]:
+    return [
+        f"  {c.amount:>12,.2f}  {'fraud' if c.fraud else '-':<5}  {c.was:>7} → {c.now:<7}"
+        f"  {c.probability_was:.4f} → {c.probability_now:.4f}  p{c.partition:02d}:{c.position}"
+        f"  {c.transaction_id}  account {c.account_id}"
+        for c in table
+    ]
+
+
+def _share(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}%}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def plot(r: Report, path: Path) -> None:
+    """Alert rate, recall, precision and money by day as one PNG. Raises BadInput if it can't be written."""
+    # Figures without pyplot: no global state, no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    days = np.array([line.day for line in r.days], dtype="datetime64[D]")
+    figure = Figure(figsize=(10, 7), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, 2, sharex=True).ravel()
+    for axes, name, label in zip(
+        panels,
+        ("alert_rate", "recall", "precision"),
+        ("alert rate, %", "recall, %", "precision, %"),
+        strict=False,
+    ):
+        _lines(axes, days, r.days, name, label)
+    money = panels[3]
+    money.bar(days, [line.money.saved for line in r.days], color=SAVED_COLOUR, label="saved")
+    money.bar(days, [-line.money.lost for line in r.days], color=LOST_COLOUR, label="lost")
+    money.axhline(0, color="black", linewidth=0.8)
+    money.set_ylabel("money")
+    for axes in panels:
+        locator = AutoDateLocator()
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(fontsize=8, loc="best")
+    figure.suptitle(
+        f"what if {'; '.join(r.changes) or 'nothing changed'}\n{r.total.decisions:,} decisions,"
+        f" {r.total.frauds:,} frauds, {r.total.changed:,} decisions change",
+        fontsize=10,
+    )
+    try:
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
+
+
+def _lines(axes: Any, days: Any, lines: list[Line], name: str, label: str) -> None:
+    for words, colour, style in (("logged", LOGGED_COLOUR, "-"), ("what if", WHATIF_COLOUR, "--")):
+        side = "logged" if words == "logged" else "whatif"
+        values = [getattr(getattr(line, side), name) for line in lines]
+        percent = [float("nan") if v is None else 100 * v for v in values]
+        axes.plot(days, percent, style, color=colour, marker="o", markersize=3, linewidth=1.5, label=words)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(label)

@@ -1,0 +1,142 @@
+"""An archive as a reader sees it: for each partition the manifest's rows, and their segments as one run of streams.
+
+A segment's files are checked against the manifest's SHA-256 whenever they are loaded, so nothing that was changed is
+ever handed out. Thread-safe. The writer is `core.log.archive.archiver`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from core.errors import Corrupt
+from core.events import START, Position
+from core.log import seals
+from core.log.archive import manifest
+from core.log.archive.manifest import Row
+from core.log.archive.segment import DECISIONS, EVENTS, Segment
+from core.log.archive.store import Store, Version, open_store
+from core.log.base import Entry, Head, Stream
+
+SEGMENTS_HELD = 4
+"""Loaded segments that stay in memory: a replay reads scores, alerts and feedback at about the same place."""
+
+
+class Archive:
+    """Reads what was archived. Raises Corrupt if bytes are not what was written, Unavailable if the store is away."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._lock = threading.RLock()
+        self._rows: dict[int, tuple[Version | None, tuple[Row, ...]]] = {}
+        self._segments: OrderedDict[tuple[int, int], Segment] = OrderedDict()
+
+    def rows(self, partition: int) -> tuple[Row, ...]:
+        """The partition's segments as last looked up by `refresh`, which the first call does."""
+        with self._lock:
+            if partition not in self._rows:
+                self.refresh(partition)
+            return self._rows[partition][1]
+
+    def refresh(self, partition: int) -> bool:
+        """Read the manifest again if it was replaced. True if there are other rows now."""
+        name = manifest.name_of(partition)
+        with self._lock:
+            version = self.store.version(name)
+            held = self._rows.get(partition)
+            if held is not None and held[0] == version:
+                return False
+            content = self.store.read(name) if version is not None else None
+            rows = manifest.decode(content, partition) if content is not None else ()
+            self._rows[partition] = (version, rows)
+            return held is None or held[1] != rows
+
+    def end(self, partition: int) -> Head:
+        """The head that the last archived seal makes; `Head()` if nothing is archived."""
+        rows = self.rows(partition)
+        return rows[-1].end if rows else Head()
+
+    def count(self, partition: int, stream: Stream) -> int:
+        """Archived entries of the stream."""
+        return sum(row.count(stream) for row in self.rows(partition))
+
+    def read(
+        self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
+    ) -> list[Entry]:
+        """As EventLog.read, over all segments."""
+        out: list[Entry] = []
+        for row in self._from(partition, stream, after):
+            if len(out) >= count:
+                break
+            if until is not None and out and out[-1].id >= until:
+                break
+            if row.count(stream):
+                out += self.segment(row).read(stream, after, count - len(out), until)
+        return out
+
+    def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
+        """As EventLog.get, over all segments."""
+        for row in self._from(partition, stream, entry_id, inclusive=True)[:1]:
+            return self.segment(row).get(stream, entry_id) if row.count(stream) else None
+        return None
+
+    def tables(self, partition: int, columns: Sequence[str], after: Position, until: Position) -> Iterator[pa.Table]:
+        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), a table a segment, in order."""
+        for row in self._from(partition, "transactions", after):
+            yield self.segment(row).table(columns, after, until)
+            if row.end.transactions >= until:
+                return
+
+    def segment(self, row: Row) -> Segment:
+        """The row's segment, checked. Raises Corrupt if a file is absent or is not what the manifest says."""
+        key = (row.partition, row.first_sequence)
+        with self._lock:
+            found = self._segments.get(key)
+            if found is None:
+                found = load(self.store, row)
+                self._segments[key] = found
+                if len(self._segments) > SEGMENTS_HELD:
+                    self._segments.popitem(last=False)
+            else:
+                self._segments.move_to_end(key)
+            return found
+
+    def _from(self, partition: int, stream: Stream, after: Position, inclusive: bool = False) -> tuple[Row, ...]:
+        """The rows from the first one that may hold an entry after (or at) the position."""
+        rows = self.rows(partition)
+        place = bisect_left(rows, after, key=lambda row: _last(row, stream))
+        if not inclusive and place < len(rows) and _last(rows[place], stream) == after:
+            place += 1
+        return rows[place:]
+
+
+def _last(row: Row, stream: Stream) -> Position:
+    return Position(row.last_sequence, 1) if stream == "seals" else seals.covered(row.end)[stream]
+
+
+def load(store: Store, row: Row) -> Segment:
+    """The row's segment from its files, each compared with its SHA-256. Raises Corrupt that names the file."""
+    contents: dict[str, bytes] = {}
+    for file in row.files:
+        content = store.read(file.name)
+        if content is None:
+            raise Corrupt(f"{file.name} is missing")
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs")
+        contents[file.name.rpartition("/")[2].partition(".")[2]] = content
+    if sorted(contents) != [DECISIONS, EVENTS]:
+        raise Corrupt(f"seals {row.first_sequence} … {row.last_sequence} name other files than a segment's")
+    try:
+        return Segment(contents[DECISIONS], contents[EVENTS])
+    except Corrupt as error:
+        raise Corrupt(f"{row.files[0].name}: {error}") from None
+
+
+def open_archive(location: str) -> Archive:
+    """The archive in a directory or at a URI; an empty one if nothing is there yet. Raises BadInput."""
+    return Archive(open_store(location))

@@ -1,0 +1,160 @@
+"""A hot log and its archive as one event log: readers don't notice the seam.
+
+Archived entries are read from the archive, whether or not they are trimmed yet, all others from the hot log. Between a
+look at the manifest and a read of the hot log another process may archive and trim; trimming comes strictly after the
+manifest's replacement, so a manifest that is still the same after the read proves that nothing was missing from it.
+
+Appends, the control stream and blobs are the hot log's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+
+from core.codec import decode_seal
+from core.errors import BadInput, Corrupt
+from core.events import START, Position
+from core.log import seals
+from core.log.archive.archive import Archive
+from core.log.archive.columns import decisions_table
+from core.log.base import Batch, Entry, EventLog, Head, Stream
+
+T = TypeVar("T")
+PAGE = 2000
+
+
+class ArchivedLog:
+    """EventLog over a hot log and an archive. `hot` and `archive` are public: the archiver and `verify` need both."""
+
+    def __init__(self, hot: EventLog, archive: Archive) -> None:
+        self.hot = hot
+        self.archive = archive
+
+    def head(self, partition: int) -> Head:
+        """See EventLog. Raises Corrupt if the hot log ends before the archive does: it lost what it once held."""
+        head, end = self.hot.head(partition), self.archive.end(partition)
+        if head.sequence < end.sequence:
+            raise Corrupt(
+                f"partition {partition}: the log ends at seal {head.sequence}, its archive {self.archive.store} at"
+                f" {end.sequence}: the log lost its tail, or the archive is another log's"
+            )
+        return head
+
+    def append(self, partition: int, batch: Batch, expected: Head) -> Head:
+        return self.hot.append(partition, batch, expected)
+
+    def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
+        return self.hot.append_many(batches)
+
+    def read(
+        self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
+    ) -> list[Entry]:
+        def attempt() -> list[Entry]:
+            seam = self._seam(partition, stream)
+            old = self.archive.read(partition, stream, after, count, until) if after < seam else []
+            if len(old) >= count or (until is not None and until <= seam):
+                return old
+            return old + self.hot.read(partition, stream, max(after, seam), count - len(old), until)
+
+        return self._whole(partition, attempt)
+
+    def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
+        def attempt() -> bytes | None:
+            if entry_id <= self._seam(partition, stream):
+                return self.archive.get(partition, stream, entry_id)
+            return self.hot.get(partition, stream, entry_id)
+
+        return self._whole(partition, attempt)
+
+    def length(self, partition: int, stream: Stream) -> int:
+        """See EventLog. What is hot only is counted by its seals, so an archive makes this O(hot seals)."""
+        if not self.archive.rows(partition) and not self.archive.refresh(partition):
+            return self.hot.length(partition, stream)
+
+        def attempt() -> int:
+            after = Position(self.archive.end(partition).sequence, 1)
+            total = self.archive.count(partition, stream)
+            while page := self.hot.read(partition, "seals", after, PAGE):
+                total += sum(_count(entry, stream) for entry in page)
+                after = page[-1].id
+            return total
+
+        return self._whole(partition, attempt)
+
+    def trim(self, partition: int, up_to: Head) -> int:
+        """See EventLog. Raises BadInput beyond what the manifest, read anew, lists (I7)."""
+        self.archive.refresh(partition)
+        archived = self.archive.end(partition).sequence
+        if up_to.sequence > archived:
+            raise BadInput(
+                f"partition {partition} is archived up to seal {archived}, so not trimmed to {up_to.sequence}"
+            )
+        return self.hot.trim(partition, up_to)
+
+    def tables(
+        self, partition: int, columns: Sequence[str], after: Position = START, until: Position | None = None
+    ) -> Iterator[pa.Table]:
+        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), in order, across the seam.
+
+        For folds over millions of rows that need no entry's JSON. until: default, the head.
+        """
+        last = self.head(partition).transactions if until is None else until
+        seam = self.archive.end(partition).transactions
+        if after < seam:
+            yield from self.archive.tables(partition, columns, after, min(last, seam))
+        at = max(after, seam)
+        while at < last:
+            transactions = self.read(partition, "transactions", at, PAGE, last)
+            if not transactions:
+                return
+            scores = self.read(partition, "scores", at, PAGE, transactions[-1].id)
+            if [t.id for t in transactions] != [s.id for s in scores]:
+                raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
+            yield decisions_table(transactions, scores).select(list(columns))
+            at = transactions[-1].id
+
+    def control_head(self) -> int:
+        return self.hot.control_head()
+
+    def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
+        return self.hot.append_control(payloads, expected)
+
+    def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
+        return self.hot.read_control(after, count)
+
+    def put_blob(self, content: bytes) -> str:
+        return self.hot.put_blob(content)
+
+    def get_blob(self, digest: str) -> bytes:
+        return self.hot.get_blob(digest)
+
+    def close(self) -> None:
+        self.hot.close()
+
+    def _seam(self, partition: int, stream: Stream) -> Position:
+        """The last ID that is read from the archive."""
+        end = self.archive.end(partition)
+        return Position(end.sequence, 1) if stream == "seals" and end.sequence else seals.covered(end)[stream]
+
+    def _whole(self, partition: int, attempt: Callable[[], T]) -> T:
+        """`attempt`'s result, made under a manifest that did not change meanwhile (see the module's head)."""
+        while True:
+            result = attempt()
+            if not self.archive.refresh(partition):
+                return result
+
+
+def _count(seal: Entry, stream: Stream) -> int:
+    transactions, alerts, feedback, rejects = decode_seal(seal.payload).counts
+    counts: dict[Stream, int] = {
+        "transactions": transactions,
+        "scores": transactions,
+        "alerts": alerts,
+        "feedback": feedback,
+        "rejects": rejects,
+        "seals": 1,
+    }
+    return counts[stream]

@@ -1,0 +1,230 @@
+"""The archiver: hot entries into segments, and only then out of the hot log (I7).
+
+One segment, in this order; a crash between any two steps loses nothing, and the next run goes on:
+
+    1  read a run of sealed batches from the hot log, checking the chain from the archive's end on
+    2  write the segment's files, synced                       (killed here: files that no manifest lists, overwritten)
+    3  read them back: SHA-256, every entry byte for byte, the chain once more
+    4  replace the manifest by one with the new row            (killed here: 5 is made up for by the next run)
+    5  append SegmentArchived to the control stream, with the row's digest
+
+Trimming: append LogTrimmed first, then trim; a log that lacks entries has always said so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from core.codec import decode_control, encode
+from core.errors import ConcurrencyError, Conflict, Corrupt
+from core.events import Control, LogTrimmed, Position, SegmentArchived
+from core.log import seals
+from core.log.archive import chain, manifest, segment
+from core.log.archive.archive import Archive, load
+from core.log.archive.manifest import File, Row
+from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
+
+ACTOR = "archive"
+SEGMENT_TRANSACTIONS = 100_000
+"""A segment is closed when it holds this many transactions, or as many of all other entries."""
+
+
+def archive_partition(
+    hot: EventLog,
+    archive: Archive,
+    partition: int,
+    *,
+    recorded_until: int,
+    segment_transactions: int = SEGMENT_TRANSACTIONS,
+    progress: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Archive the batches that the log took up to `recorded_until` (epoch ms). Returns the new rows.
+
+    Hold `archive.store.locked()`. Raises Corrupt if the hot log's chain does not hold or does not continue the archive.
+    """
+    archive.refresh(partition)
+    end = archive.end(partition)
+    check_joined(hot, partition, end)
+    made: list[Row] = []
+    for run in _runs(_due(hot, partition, end, recorded_until), segment_transactions):
+        row = _write(archive, partition, run)
+        made.append(row)
+        progress(row)
+    return made
+
+
+def check_joined(hot: EventLog, partition: int, end: Head) -> None:
+    """Raise Corrupt unless the hot log holds the archive's last seal: that it is this log's, and lost no tail."""
+    if end.sequence == 0:
+        return
+    payload = hot.get(partition, "seals", Position(end.sequence, 1))
+    if payload is None or seals.head_from_entry(Entry(Position(end.sequence, 1), payload)) != end:
+        state = "is another one" if payload is not None else "is not in the log"
+        raise Corrupt(
+            f"partition {partition}: the archive ends with seal {end.sequence}, which {state}:"
+            " the log lost its tail, or the archive is another log's"
+        )
+
+
+def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int) -> int:
+    """Append SegmentArchived for every row that the control stream does not know yet; how many. now: epoch ms."""
+    known = archived_rows(log)
+    events: list[Control] = [
+        SegmentArchived(
+            occurred_at=now,
+            actor=ACTOR,
+            partition=partition,
+            first_sequence=row.first_sequence,
+            last_sequence=row.last_sequence,
+            digest=row.digest,
+        )
+        for partition in partitions
+        for row in archive.rows(partition)
+        if known.get((partition, row.last_sequence)) != row.digest
+    ]
+    append_control(log, events)
+    return len(events)
+
+
+def archived_rows(log: EventLog) -> dict[tuple[int, int], str]:
+    """Row digests by (partition, last sequence), as the control stream tells them."""
+    found: dict[tuple[int, int], str] = {}
+    for event in control_events(log):
+        if isinstance(event, SegmentArchived):
+            found[event.partition, event.last_sequence] = event.digest
+    return found
+
+
+def trimmed(log: EventLog) -> dict[int, int]:
+    """By partition, the last seal up to which the hot log may have been trimmed; as the control stream tells it."""
+    found: dict[int, int] = {}
+    for event in control_events(log):
+        if isinstance(event, LogTrimmed):
+            found[event.partition] = max(found.get(event.partition, 0), event.up_to_sequence)
+    return found
+
+
+def trim_point(archive: Archive, partition: int, recorded_until: int, needed: Sequence[int] = ()) -> Head:
+    """How far the hot log may be trimmed: the last archived segment's head that was recorded by `recorded_until` and
+    that every reader has passed.
+
+    needed: for each projection that reads the hot log only, the sequence of the last seal it has taken in.
+    """
+    limit = min(needed, default=None)
+    for row in reversed(archive.rows(partition)):
+        if row.last_recorded_at <= recorded_until and (limit is None or row.last_sequence <= limit):
+            return row.end
+    return Head()
+
+
+def trim(log: EventLog, archive: Archive, partition: int, up_to: Head, now: int) -> int:
+    """Trim the hot log up to `up_to`, the end of an archived segment. Returns the number of entries removed.
+
+    The segments that the log would lose are loaded and compared with their SHA-256 once more before that.
+    """
+    archive.refresh(partition)
+    rows = [row for row in archive.rows(partition) if row.last_sequence <= up_to.sequence]
+    if up_to.sequence == 0:
+        return 0
+    if not rows or rows[-1].end != up_to:
+        raise Conflict(f"partition {partition}: seal {up_to.sequence} does not end an archived segment")
+    first = log.read(partition, "seals", count=1)
+    held_from = first[0].id.generation if first else 0
+    for row in rows:
+        if row.last_sequence >= held_from:
+            load(archive.store, row)
+    if trimmed(log).get(partition, 0) < up_to.sequence:
+        event = LogTrimmed(occurred_at=now, actor=ACTOR, partition=partition, up_to_sequence=up_to.sequence)
+        append_control(log, [event])
+    return log.trim(partition, up_to)
+
+
+def control_events(log: EventLog) -> Iterator[Control]:
+    """All control events, decoded."""
+    after = 0
+    while page := log.read_control(after):
+        yield from (decode_control(payload) for _, payload in page)
+        after = page[-1][0]
+
+
+def append_control(log: EventLog, events: Sequence[Control]) -> None:
+    """Append whatever others append meanwhile: these events depend on nothing in the control stream."""
+    payloads = [encode(event) for event in events]
+    while payloads:
+        try:
+            log.append_control(payloads, log.control_head())
+        except ConcurrencyError:
+            continue
+        return
+
+
+def _due(hot: EventLog, partition: int, end: Head, recorded_until: int) -> Iterator[chain.Sealed]:
+    head = hot.head(partition)
+
+    def read(stream: Stream, after: Position, count: int, until: Position | None) -> list[Entry]:
+        return hot.read(partition, stream, after, count, until)
+
+    try:
+        for sealed in chain.batches(read, end, head.sequence):
+            if sealed.recorded_at > recorded_until:
+                return
+            yield sealed
+    except Corrupt as error:
+        raise Corrupt(f"partition {partition}, hot log: {error}") from None
+
+
+def _runs(batches: Iterator[chain.Sealed], size: int) -> Iterator[list[chain.Sealed]]:
+    run: list[chain.Sealed] = []
+    transactions = others = 0
+    for sealed in batches:
+        run.append(sealed)
+        batch = sealed.batch
+        transactions += len(batch.transactions)
+        others += len(batch.alerts) + len(batch.feedback) + len(batch.rejects) + 1
+        if max(transactions, others) >= size:
+            yield run
+            run, transactions, others = [], 0, 0
+    if run:
+        yield run
+
+
+def _write(archive: Archive, partition: int, run: list[chain.Sealed]) -> Row:
+    before = archive.rows(partition)
+    streams: dict[Stream, list[Entry]] = {stream: [] for stream in STREAMS}
+    for sealed in run:
+        for stream in STREAMS:
+            streams[stream] += [sealed.entry] if stream == "seals" else getattr(sealed.batch, stream)
+    first, last = run[0].head.sequence, run[-1].head
+    files: list[File] = []
+    for name, content in segment.encode(streams).items():
+        path = f"p{partition:02d}/{first:012d}-{last.sequence:012d}.{name}"
+        archive.store.write(path, content)
+        files.append(File(name=path, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)))
+    row = manifest.sealed(
+        Row(
+            partition=partition,
+            first_sequence=first,
+            last_sequence=last.sequence,
+            transactions=str(last.transactions),
+            feedback=str(last.feedback),
+            control=last.control,
+            published=str(last.published),
+            seal_digest=last.digest,
+            first_recorded_at=run[0].recorded_at,
+            last_recorded_at=run[-1].recorded_at,
+            counts={stream: len(entries) for stream, entries in streams.items()},
+            files=tuple(files),
+            previous=before[-1].digest if before else GENESIS_DIGEST,
+        )
+    )
+    segment.compare(load(archive.store, row), streams)
+    if archive.refresh(partition):
+        raise Conflict(f"partition {partition}: somebody else is archiving it into {archive.store}")
+    archive.store.write(manifest.name_of(partition), manifest.encode([*before, row]))
+    archive.refresh(partition)
+    if archive.rows(partition)[-1:] != (msgspec.structs.replace(row),):
+        raise Corrupt(f"the manifest of partition {partition} is not what was just written")
+    return row

@@ -1,0 +1,119 @@
+"""A partition's streams cut into the batches that its seals name, and checked against them (I8). Reads only.
+
+Works on anything that reads like a log: the hot log, one segment, or both as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from core.codec import decode_seal, encode
+from core.errors import Corrupt
+from core.events import Position
+from core.log import seals
+from core.log.base import STREAMS, Batch, Entry, Head, Stream
+
+Read = Callable[[Stream, Position, int, Position | None], list[Entry]]
+"""(stream, after, count, until) → entries, as EventLog.read for one partition."""
+
+PAGE = 2000
+
+
+class Sealed(NamedTuple):
+    """One batch as stored, its seal's entry, the head it makes, and when the log took it (epoch ms)."""
+
+    batch: Batch
+    entry: Entry
+    head: Head
+    recorded_at: int
+
+
+def batches(read: Read, after: Head, until: int) -> Iterator[Sealed]:
+    """The batches after `after` up to seal `until`, each checked: sequence, counts and digest.
+
+    Raises Corrupt, naming the seal, at the first that does not follow; also if the seals end before `until`.
+    """
+    streams = {stream: _Ahead(read, stream, last) for stream, last in seals.covered(after).items()}
+    streams["seals"] = _Ahead(read, "seals", Position(after.sequence, seals.ID_PART_MAX))
+    head = after
+    while head.sequence < until:
+        entry = streams["seals"].one()
+        if entry is None:
+            raise Corrupt(f"seal {head.sequence + 1} is missing, and so is what it covers: the seals end there")
+        if entry.id != Position(head.sequence + 1, 1):
+            raise Corrupt(f"seal {head.sequence + 1} is missing: after {head.sequence} comes {entry.id}")
+        sealed = _checked(streams, entry, head)
+        head = sealed.head
+        yield sealed
+
+
+def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sealed:
+    name = f"seal {entry.id.generation}"
+    try:
+        found = decode_seal(entry.payload)
+        head = seals.head_of(entry.id.generation, found)
+    except (Corrupt, ValueError) as error:
+        raise Corrupt(f"{name} does not decode: {error}") from None
+    if encode(found) != entry.payload:
+        raise Corrupt(f"{name} is not as it was written")
+    last = seals.covered(head)
+    taken = {stream: streams[stream].take(last[stream]) for stream in STREAMS if stream != "seals"}
+    batch = Batch(
+        control=head.control,
+        recorded_at=found.recorded_at,
+        transactions_end=head.transactions,
+        feedback_end=head.feedback,
+        published=head.published,
+        transactions=taken["transactions"],
+        scores=taken["scores"],
+        alerts=taken["alerts"],
+        feedback=taken["feedback"],
+        rejects=taken["rejects"],
+    )
+    transactions, alerts, feedback, rejects = found.counts
+    counts = (transactions, transactions, alerts, feedback, rejects)
+    for (stream, entries), count in zip(taken.items(), counts, strict=True):
+        if len(entries) != count:
+            between = f"{entries[0].id} … {entries[-1].id}" if entries else "none"
+            raise Corrupt(f"{name} counts {count} {stream}, {len(entries)} are there ({between})")
+    header = msgspec.structs.replace(found, digest="")
+    if seals.chain(previous.digest, header, batch) != found.digest:
+        raise Corrupt(
+            f"{name} does not match: an entry of its batch, the seal or its order was changed"
+            f" (transactions after {previous.transactions} up to {head.transactions},"
+            f" feedback after {previous.feedback} up to {head.feedback}, rejects {head.sequence}-*)"
+        )
+    return Sealed(batch, entry, head, found.recorded_at)
+
+
+class _Ahead:
+    """One stream, read in pages and taken up to a position."""
+
+    def __init__(self, read: Read, stream: Stream, after: Position) -> None:
+        self._read, self._stream, self._after = read, stream, after
+        self._page: list[Entry] = []
+        self._at = 0
+
+    def take(self, until: Position) -> list[Entry]:
+        taken: list[Entry] = []
+        while self._filled() and self._page[self._at].id <= until:
+            taken.append(self._page[self._at])
+            self._at += 1
+        return taken
+
+    def one(self) -> Entry | None:
+        if not self._filled():
+            return None
+        self._at += 1
+        return self._page[self._at - 1]
+
+    def _filled(self) -> bool:
+        if self._at < len(self._page):
+            return True
+        self._page, self._at = self._read(self._stream, self._after, PAGE, None), 0
+        if self._page:
+            self._after = self._page[-1].id
+        return bool(self._page)

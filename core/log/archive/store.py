@@ -1,0 +1,136 @@
+"""Where an archive's files lie: a local directory, or any pyarrow or fsspec file system (S3, GCS, HDFS, …).
+
+Owns durability: on a local disk a file is written beside its place, synced, renamed and its folder synced, so that
+after a crash it is there whole or not at all. An object store's put has the same effect. This module never removes
+a file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from core.errors import BadInput, Conflict, Unavailable
+
+Version = tuple[int, int]
+"""What changes when a file is replaced: modification time in ns and size."""
+
+
+class Store:
+    """Files by name (with `/`) under a root of a file system. Every method raises Unavailable on an I/O error."""
+
+    def __init__(self, filesystem: Any, root: str) -> None:
+        """filesystem: a pyarrow.fs.FileSystem, or an fsspec one."""
+        if not isinstance(filesystem, fs.FileSystem):
+            filesystem = fs.PyFileSystem(fs.FSSpecHandler(filesystem))
+        self._fs = filesystem
+        self._root = root.rstrip("/")
+        self.local = isinstance(filesystem, fs.LocalFileSystem)
+
+    def __str__(self) -> str:
+        return self._root if self.local else f"{self._fs.type_name}:{self._root}"
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes; None if there is none."""
+        try:
+            with self._fs.open_input_stream(self._path(name), compression=None) as stream:
+                content: bytes = stream.read()
+                return content
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed("can't read", name, error) from None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make the file, or replace it, whole and durably."""
+        try:
+            if self.local:
+                _write_durably(Path(self._path(name)), content)
+                return
+            self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
+            with self._fs.open_output_stream(self._path(name), compression=None) as stream:
+                stream.write(content)
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed("can't write", name, error) from None
+
+    def version(self, name: str) -> Version | None:
+        """Of the file as it is now; None if there is none."""
+        try:
+            if self.local:
+                found = os.stat(self._path(name))
+                return found.st_mtime_ns, found.st_size
+            info = self._fs.get_file_info(self._path(name))
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed("can't look at", name, error) from None
+        return (info.mtime_ns or 0, info.size) if info.type == fs.FileType.File else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer. Local directories only: on an object store see to it that one archiver runs.
+
+        Raises Conflict if another process holds the lock.
+        """
+        if not self.local:
+            yield
+            return
+        try:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path(".lock"), os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise self._failed("can't write", ".lock", error) from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"archive {self}: another process is archiving into it") from None
+            yield
+        finally:
+            os.close(handle)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _failed(self, what: str, name: str, error: Exception) -> Unavailable:
+        return Unavailable(f"archive {self}: {what} {name}: {' '.join(str(error).split())}")
+
+
+def open_store(location: str) -> Store:
+    """The store at a path or a URI (`s3://bucket/folder?region=…`, `file:///…`). Raises BadInput if it means nothing.
+
+    Credentials come from the file system's own environment, as pyarrow documents it.
+    """
+    if not location.strip():
+        raise BadInput("an archive needs a directory or a URI: the setting `archive`, or --directory")
+    if "://" not in location:
+        return Store(fs.LocalFileSystem(), str(Path(location).absolute()))
+    try:
+        filesystem, root = fs.FileSystem.from_uri(location)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadInput(f"archive {location}: {' '.join(str(error).split())}") from None
+    return Store(filesystem, root)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    for folder in dict.fromkeys([path.parent, *(made.parent for made in new)]):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

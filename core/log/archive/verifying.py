@@ -1,0 +1,288 @@
+"""Is everything there and as it was written? The chain over manifest, segments and hot log, against a signed head (I8).
+
+Without a signed head every change and every hole is found, but not that the newest batches of the hot log were cut off
+cleanly, nor a change of the control stream that still decodes: nothing inside the log could tell. `signed_head` makes
+a file that tells; keep it elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from core.codec import decode_control
+from core.errors import BadInput, Corrupt
+from core.events import ModelDeployed, ModelRegistered, ModelRolledBack, Position, ReferencePublished
+from core.log import seals
+from core.log.archive import chain
+from core.log.archive.archive import Archive, load
+from core.log.archive.archiver import archived_rows
+from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
+
+TRIES = 5
+"""A partition is looked at again if it was trimmed meanwhile."""
+
+
+@dataclass(slots=True)
+class Checked:
+    """What was checked of one partition; `fault` names the first place that does not hold, "" if all does."""
+
+    partition: int
+    segments: int = 0
+    archived_seals: int = 0
+    hot_seals: int = 0
+    entries: int = 0
+    head: Head = Head()  # noqa: RUF009  # frozen
+    fault: str = ""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A sequence and the digest there."""
+
+    sequence: int
+    digest: str
+
+
+class SignedHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a log stood: each partition's seal, and the control stream with a digest over all of it."""
+
+    log: str
+    partitions: dict[str, Point]
+    control: Point
+    hmac: str = ""
+
+
+_signed = msgspec.json.Decoder(SignedHead)
+
+
+def check_partition(
+    hot: EventLog,
+    archive: Archive | None,
+    partition: int,
+    signed: Point | None = None,
+    archived: Mapping[tuple[int, int], str] | None = None,
+) -> Checked:
+    """Check one partition. signed: the head it must contain; archived: `archiver.archived_rows`."""
+    for _ in range(TRIES):
+        result = Checked(partition)
+        first = _first_seal(hot, partition)
+        try:
+            _check(hot, archive, partition, signed, archived or {}, result)
+        except Corrupt as error:
+            result.fault = str(error)
+            if _first_seal(hot, partition) == first:
+                return result
+            if archive is not None:
+                archive.refresh(partition)
+            continue
+        return result
+    return result
+
+
+def _first_seal(hot: EventLog, partition: int) -> list[Entry]:
+    return hot.read(partition, "seals", count=1)
+
+
+def _check(
+    hot: EventLog,
+    archive: Archive | None,
+    partition: int,
+    signed: Point | None,
+    archived: Mapping[tuple[int, int], str],
+    result: Checked,
+) -> None:
+    end = _check_archive(archive, partition, result) if archive is not None else Head()
+    rows = archive.rows(partition) if archive is not None else ()
+    known = {row.last_sequence: row.digest for row in rows}
+    for (owner, last), digest in archived.items():
+        if archive is not None and owner == partition and known.get(last) != digest:
+            state = "holds another one" if last in known else "lacks it"
+            raise Corrupt(f"the control stream names an archived segment up to seal {last}; the manifest {state}")
+    _check_hot(hot, archive, partition, end, result)
+    if signed is None or signed.sequence == 0:
+        return
+    if result.head.sequence < signed.sequence:
+        raise Corrupt(
+            f"the tail is missing: the signed head is at seal {signed.sequence}, the log ends at {result.head.sequence}"
+        )
+    at = Position(signed.sequence, 1)
+    payload = archive.get(partition, "seals", at) if archive is not None else None
+    payload = payload or hot.get(partition, "seals", at)
+    if payload is None or seals.head_from_entry(Entry(at, payload)).digest != signed.digest:
+        raise Corrupt(f"seal {signed.sequence} is not the one of the signed head: the log was written anew")
+
+
+def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
+    """The manifest and every segment, from genesis on. Returns the archive's end."""
+    head = Head()
+    for row in archive.rows(partition):
+        found = load(archive.store, row)
+        try:
+            for sealed in chain.batches(found.read, head, row.last_sequence):
+                head = sealed.head
+                result.archived_seals += 1
+            if head != row.end:
+                raise Corrupt(f"ends at seal {head.sequence} with another head than the manifest says")
+            for stream in STREAMS:
+                if found.count(stream) != row.count(stream):
+                    raise Corrupt(f"holds {found.count(stream)} {stream}, the manifest says {row.count(stream)}")
+                result.entries += row.count(stream)
+        except Corrupt as error:
+            raise Corrupt(f"{row.files[0].name}: {error}") from None
+        result.segments += 1
+        result.head = head
+    return head
+
+
+def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head, result: Checked) -> None:
+    """The hot log from where it was trimmed to its head, and that it continues the archive."""
+
+    def read(stream: Stream, after: Position, count: int, until: Position | None) -> list[Entry]:
+        return hot.read(partition, stream, after, count, until)
+
+    try:
+        head = hot.head(partition)
+    except ValueError as error:
+        raise Corrupt(f"hot log: the last seal does not decode: {error}") from None
+    first = _first_seal(hot, partition)
+    if not first:
+        if end.sequence:
+            raise Corrupt(f"hot log: empty, though seal {end.sequence} is archived: at least that one must be there")
+        return
+    start = _anchor(hot, archive, partition, first[0])
+    if start.sequence > end.sequence:
+        raise Corrupt(
+            f"hot log: begins with seal {start.sequence}, the archive ends at {end.sequence}: between is nothing"
+        )
+    if head.sequence < end.sequence:
+        raise Corrupt(f"hot log: the tail is missing: it ends at seal {head.sequence}, the archive at {end.sequence}")
+    last = start
+    joined = start if start.sequence == end.sequence else None
+    try:
+        for sealed in chain.batches(read, start, head.sequence):
+            last = sealed.head
+            batch = sealed.batch
+            result.hot_seals += 1
+            if last.sequence > end.sequence:
+                result.entries += 2 * len(batch.transactions) + len(batch.alerts) + len(batch.feedback)
+                result.entries += len(batch.rejects) + 1
+            if last.sequence == end.sequence:
+                joined = last
+    except Corrupt as error:
+        raise Corrupt(f"hot log: {error}") from None
+    if joined != end:
+        raise Corrupt(f"hot log: its seal {end.sequence} is another one than the archive's last")
+    for stream, position in seals.covered(last).items():
+        beyond = [e for e in hot.read(partition, stream, position, 2) if e.id != Position(last.sequence, 1)]
+        if (beyond if stream == "seals" else hot.read(partition, stream, position, 1)) and hot.head(partition) == head:
+            raise Corrupt(f"hot log: {stream} hold entries after {position} that no seal covers")
+    result.head = last
+
+
+def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry) -> Head:
+    """The head after which the hot log's batches begin: `Head()`, or that of the seal up to which it was trimmed.
+
+    Raises Corrupt if the archive does not hold that very seal, or if entries are left before it.
+    """
+    sequence = first.id.generation
+    try:
+        head = seals.head_from_entry(first)
+    except ValueError as error:
+        raise Corrupt(f"hot log: seal {sequence} does not decode: {error}") from None
+    held = archive.get(partition, "seals", first.id) if archive is not None else None
+    left = [
+        s for s, last in seals.covered(head).items() if s != "seals" and hot.read(partition, s, count=1, until=last)
+    ]
+    if sequence == 1 and (left or held is None):
+        return Head()
+    if held is None:
+        raise Corrupt(f"hot log: begins with seal {sequence}, and no archive holds what came before")
+    if held != first.payload:
+        raise Corrupt(f"hot log: seal {sequence}, where it begins, is another one than the archive's")
+    if left:
+        raise Corrupt(f"hot log: begins with seal {sequence}, but older {', '.join(left)} are left that no seal covers")
+    return head
+
+
+# --- the control stream and blobs ---------------------------------------------------------------------------------
+
+
+def check_control(log: EventLog, signed: Point | None = None) -> tuple[Point, str]:
+    """Where the control stream ends, and the first fault ("" if none): order, form, blobs, the signed head."""
+    digest, sequence = bytes.fromhex(GENESIS_DIGEST), 0
+    met = signed is None or signed.sequence == 0
+    blobs: dict[str, int] = {}
+    while page := log.read_control(sequence):
+        for number, payload in page:
+            if number != sequence + 1:
+                return Point(sequence, digest.hex()), f"control event {sequence + 1} is missing: {number} comes next"
+            sequence = number
+            digest = hashlib.sha256(digest + b"%d %d " % (number, len(payload)) + payload).digest()
+            try:
+                event = decode_control(payload)
+            except Corrupt as error:
+                return Point(sequence, digest.hex()), f"control event {number}: {error}"
+            if isinstance(event, ModelRegistered | ModelDeployed | ModelRolledBack | ReferencePublished):
+                blobs.setdefault(event.digest, number)
+            if signed is not None and number == signed.sequence:
+                if digest.hex() != signed.digest:
+                    return Point(
+                        sequence, digest.hex()
+                    ), f"a control event up to {number}, the signed head, was changed"
+                met = True
+    end = Point(sequence, digest.hex())
+    if signed is not None and not met:
+        return end, f"the control stream ends at {sequence}, the signed head is at {signed.sequence}"
+    for blob, number in blobs.items():
+        try:
+            log.get_blob(blob)
+        except (Corrupt, BadInput) as error:
+            return end, f"control event {number}: {error}"
+    return end, ""
+
+
+# --- signed heads -------------------------------------------------------------------------------------------------
+
+
+def signed_head(log: str, heads: Mapping[int, Head], control: Point, key: bytes) -> bytes:
+    """The file that says where the log `log` (its prefix) stood, signed by HMAC-SHA256 (RFC 2104) with `key`."""
+    unsigned = SignedHead(
+        log=log,
+        partitions={str(p): Point(head.sequence, head.digest) for p, head in sorted(heads.items())},
+        control=control,
+    )
+    return msgspec.json.encode(msgspec.structs.replace(unsigned, hmac=_hmac(unsigned, key))) + b"\n"
+
+
+def read_signed_head(content: bytes, key: bytes) -> SignedHead:
+    """The signed head, if the key signed it. Raises Corrupt."""
+    try:
+        found = _signed.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Corrupt(f"the signed head does not decode: {error}") from None
+    if not hmac.compare_digest(found.hmac.encode(), _hmac(found, key).encode()):
+        raise Corrupt("the signed head's signature does not match: another key, or the file was changed")
+    return found
+
+
+def _hmac(head: SignedHead, key: bytes) -> str:
+    if len(key) < 16:
+        raise BadInput("the key must have at least 16 bytes")
+    content = msgspec.json.encode(msgspec.structs.replace(head, hmac=""))
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
+
+
+__all__ = [
+    "Checked",
+    "Point",
+    "SignedHead",
+    "archived_rows",
+    "check_control",
+    "check_partition",
+    "read_signed_head",
+    "signed_head",
+]

@@ -1,0 +1,276 @@
+"""Finding one decision in the log and deciding it again, byte for byte, at the price of one account's history.
+
+Features depend on the account, the reference tables and the context only. So one decision is recomputed by folding its
+account's events of its partition, in the order that every score's `f` records, through the live path (I4), under the
+context at `c` and the handicap that the score records. Reads only; has no clock. How it is shown is the console's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from core import pipeline
+from core.codec import decode_account_event, decode_score, decode_seal, decode_transaction, encode
+from core.control import Context
+from core.errors import BadInput, Corrupt
+from core.events import START, AccountEvent, Position, TransactionReceived, TransactionScored
+from core.features.state import AccountState
+from core.log.base import Entry, EventLog
+from core.replay import Timeline, explain_alert_difference, explain_difference
+
+PAGE = 2000
+SINGLE_READS_MAX = 20
+"""Up to so many wanted scores of a page are read one by one; from there on the whole page is cheaper."""
+
+
+class DecisionPlace(NamedTuple):
+    """Where a decision stands in the log; as text what alerts call it, `p07:1-533`."""
+
+    partition: int
+    position: Position
+
+    def __str__(self) -> str:
+        return f"p{self.partition:02d}:{self.position}"
+
+    @classmethod
+    def parse(cls, text: str) -> DecisionPlace:
+        """`"p07:1-533"`, or an alert's ID `"07:1-533"`. Raises ValueError on anything else."""
+        partition, _, position = text.removeprefix("p").partition(":")
+        return cls(int(partition), Position.parse(position))
+
+
+class Found(NamedTuple):
+    """A logged transaction that was looked for."""
+
+    place: DecisionPlace
+    transaction_id: str
+    account_id: str
+
+
+class _Owner(msgspec.Struct):
+    """A transaction or account event, with nothing decoded but whose it is."""
+
+    account_id: str
+
+
+_owner = msgspec.json.Decoder(_Owner)
+
+
+def pages(log: EventLog, partition: int, until: Position | None = None) -> Iterator[list[Entry]]:
+    """The partition's transactions, page by page."""
+    at = START
+    while entries := log.read(partition, "transactions", at, PAGE, until):
+        yield entries
+        at = entries[-1].id
+
+
+def find(log: EventLog, partitions: Collection[int], transaction_id: str, account_id: str | None = None) -> list[Found]:
+    """Every transaction of that ID (IDs may repeat), by a search through the bytes of the partitions' transactions.
+
+    With `account_id` only that account's; the search then ends with the partition that holds it.
+    """
+    text = encode(transaction_id)
+    found: list[Found] = []
+    for partition in partitions:
+        for entries in pages(log, partition):
+            for entry in entries:
+                if not _may_hold(entry.payload, text):
+                    continue
+                t = decode_transaction(entry.payload)
+                if t.transaction_id == transaction_id and account_id in (None, t.account_id):
+                    found.append(Found(DecisionPlace(partition, entry.id), transaction_id, t.account_id))
+        if found and account_id is not None:
+            break
+    return found
+
+
+def at_place(log: EventLog, place: DecisionPlace) -> Found | None:
+    """The transaction at a place, or None."""
+    payload = log.get(place.partition, "transactions", place.position)
+    if payload is None:
+        return None
+    t = decode_transaction(payload)
+    return Found(place, t.transaction_id, t.account_id)
+
+
+def at_rows(log: EventLog, partition: int, rows: Sequence[int]) -> list[Found]:
+    """The transactions at these row numbers (ascending, from 0) of a partition; those beyond its end are left out."""
+    found: list[Found] = []
+    start = taken = 0
+    for entries in pages(log, partition):
+        while taken < len(rows) and rows[taken] < start + len(entries):
+            entry = entries[rows[taken] - start]
+            t = decode_transaction(entry.payload)
+            found.append(Found(DecisionPlace(partition, entry.id), t.transaction_id, t.account_id))
+            taken += 1
+        if taken == len(rows):
+            break
+        start += len(entries)
+    return found
+
+
+def _may_hold(payload: bytes, text: bytes) -> bool:
+    """Whether the JSON string `text` may be in `payload`: literally, or in another spelling (an escape)."""
+    return text in payload or b"\\" in payload
+
+
+def require_whole(log: EventLog, partition: int) -> None:
+    """Raise BadInput if the partition's first batches were trimmed: features can't be computed again without them."""
+    first = log.read(partition, "seals", START, 1)
+    if not first:
+        return
+    seal = decode_seal(first[0].payload)
+    held = log.read(partition, "transactions", START, 1, Position.parse(seal.transactions))
+    if first[0].id.generation > 1 or (seal.counts[0] and not held):
+        raise BadInput(
+            f"partition {partition} of this log begins after batch {first[0].id.generation}: what came before is in"
+            " the archive, and is needed to decide again"
+        )
+
+
+class Decision(NamedTuple):
+    """One logged decision of an account."""
+
+    position: Position
+    transaction: TransactionReceived
+    score: TransactionScored
+    logged_score: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """A decision beside what it comes out as now. `differences` is empty if score and alert are equal byte for byte."""
+
+    decision: Decision
+    context: Context
+    score: bytes | None
+    logged_alert: bytes | None
+    alert: bytes | None
+    differences: list[str]
+
+    @property
+    def identical(self) -> bool:
+        return not self.differences
+
+
+def account_events(log: EventLog, partition: int, accounts: Collection[str]) -> list[tuple[Position, AccountEvent]]:
+    """All that the partition's feedback stream holds on these accounts, in order."""
+    single = encode(next(iter(accounts))) if len(accounts) == 1 else None
+    events: list[tuple[Position, AccountEvent]] = []
+    at = START
+    while entries := log.read(partition, "feedback", at, PAGE):
+        for entry in entries:
+            if _is_of(entry.payload, accounts, single):
+                events.append((entry.id, decode_account_event(entry.payload)))
+        at = entries[-1].id
+    return events
+
+
+def decisions(log: EventLog, partition: int, accounts: Collection[str], until: Position) -> Iterator[Decision]:
+    """These accounts' decisions up to `until`, in order. Raises Corrupt if a transaction has no score."""
+    single = encode(next(iter(accounts))) if len(accounts) == 1 else None
+    for entries in pages(log, partition, until):
+        wanted = [entry for entry in entries if _is_of(entry.payload, accounts, single)]
+        scores: dict[Position, bytes | None]
+        if len(wanted) > SINGLE_READS_MAX:
+            first, last = wanted[0].id, wanted[-1].id
+            before = Position(first.generation, first.offset - 1)
+            scores = dict[Position, bytes | None](log.read(partition, "scores", before, len(entries), last))
+        else:
+            scores = {entry.id: log.get(partition, "scores", entry.id) for entry in wanted}
+        for entry in wanted:
+            payload = scores.get(entry.id)
+            if payload is None:
+                raise Corrupt(f"partition {partition}: transaction {entry.id} has no score")
+            yield Decision(entry.id, decode_transaction(entry.payload), decode_score(payload), payload)
+
+
+def _is_of(payload: bytes, accounts: Collection[str], single: bytes | None) -> bool:
+    """Whether an entry is of one of the accounts. `single`: the only account as JSON, a cheap way to say no."""
+    if single is not None and not _may_hold(payload, single):
+        return False
+    try:
+        return _owner.decode(payload).account_id in accounts
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Corrupt(f"an entry of the log does not decode: {error}: {payload[:80]!r}") from error
+
+
+def recompute(
+    log: EventLog,
+    partition: int,
+    targets: Collection[Position],
+    accounts: Collection[str],
+    timeline: Timeline,
+    events: Sequence[tuple[Position, AccountEvent]],
+    passed: Callable[[Decision], None] = lambda decision: None,
+) -> Iterator[Recomputed]:
+    """Decide the transactions at `targets` again, in order, folding nothing but `accounts`, who must be their owners.
+
+    Raises BadInput if the partition's history is not whole.
+
+    events: `account_events` of the accounts. passed: sees every decision of theirs before it is folded, targets too.
+    """
+    require_whole(log, partition)
+    state = AccountState()
+    pending: list[pipeline.Run] = []
+    taken = 0
+    for decision in decisions(log, partition, accounts, max(targets)):
+        f = Position.parse(decision.score.feedback_position)
+        feedback: list[AccountEvent] = []
+        while taken < len(events) and events[taken][0] <= f:
+            feedback.append(events[taken][1])
+            taken += 1
+        run = pipeline.Run(f, feedback, [decision.position], [decision.transaction])
+        passed(decision)
+        if decision.position not in targets:
+            pending.append(run)
+            continue
+        if pending:
+            pipeline.apply(pipeline.Work(partition, state, pending))
+            pending = []
+        context = timeline.at(decision.score.control_position, decision.score.degraded)
+        decided = pipeline.decide(context, [pipeline.Work(partition, state, [run])])[0]
+        logged_alert = log.get(partition, "alerts", decision.position)
+        yield _compared(decision, context, decided, logged_alert)
+
+
+def _compared(
+    decision: Decision, context: Context, decided: pipeline.Decided, logged_alert: bytes | None
+) -> Recomputed:
+    if decided.duplicates:
+        lines = ["now recognised as a duplicate"]
+        return Recomputed(decision, context, None, logged_alert, None, lines)
+    score = decided.scores[0].payload
+    alert = decided.alerts[0].payload if decided.alerts else None
+    lines = explain_difference(decision.logged_score, score) + explain_alert_difference(logged_alert, alert)
+    return Recomputed(decision, context, score, logged_alert, alert, lines)
+
+
+class Checked(NamedTuple):
+    """What became of a sample: how many were decided again, how many came out identical, and where the others are."""
+
+    audited: int
+    identical: int
+    differences: list[tuple[DecisionPlace, str, list[str]]]
+
+
+def check(log: EventLog, partition: int, rows: Sequence[int], timeline: Timeline) -> Checked:
+    """Decide the transactions at these row numbers of a partition again, grouped by account."""
+    found = at_rows(log, partition, sorted(rows))
+    if not found:
+        return Checked(0, 0, [])
+    accounts = frozenset(f.account_id for f in found)
+    targets = frozenset(f.place.position for f in found)
+    audited = identical = 0
+    differences: list[tuple[DecisionPlace, str, list[str]]] = []
+    for each in recompute(log, partition, targets, accounts, timeline, account_events(log, partition, accounts)):
+        audited += 1
+        identical += each.identical
+        if not each.identical:
+            place = DecisionPlace(partition, each.decision.position)
+            differences.append((place, each.decision.transaction.transaction_id, each.differences))
+    return Checked(audited, identical, differences)

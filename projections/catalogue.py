@@ -1,0 +1,29 @@
+"""All read models, every version that this code can fold. A new version is added here beside the old one, built by the
+runner, swapped (`Runner.swap`), and the old one is then deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from core.errors import BadInput
+from projections.base import Projection
+from projections.cases import CASES
+from projections.checkpoints import CheckpointStore, current_version
+from projections.drift import DRIFT
+from projections.labels import LABELS
+from projections.lists import LISTS
+from projections.profiles import PROFILES
+from projections.registry import REGISTRY
+from projections.throughput import THROUGHPUT
+
+ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, THROUGHPUT)
+
+
+def current(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]] = ALL) -> Projection[Any]:
+    """The version of projection `name` that readers use. Raises BadInput for an unknown name."""
+    versions = {projection.version: projection for projection in of if projection.name == name}
+    if not versions:
+        raise BadInput(f"there is no projection {name!r}; there are {', '.join(sorted({p.name for p in of}))}")
+    return versions[current_version(store, name, list(versions))]

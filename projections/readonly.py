@@ -1,0 +1,62 @@
+"""A log that can only be read: what experiments over the log are given, so that they can't write a live key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from core.errors import BadInput
+from core.events import START, Position
+from core.log.base import Batch, Entry, EventLog, Head, Stream
+
+
+class ReadOnlyLog:
+    """An EventLog whose every writing method raises BadInput without touching the log behind it."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def head(self, partition: int) -> Head:
+        return self._log.head(partition)
+
+    def append(self, partition: int, batch: Batch, expected: Head) -> Head:
+        _refuse()
+
+    def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
+        _refuse()
+
+    def read(
+        self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
+    ) -> list[Entry]:
+        return self._log.read(partition, stream, after, count, until)
+
+    def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
+        return self._log.get(partition, stream, entry_id)
+
+    def length(self, partition: int, stream: Stream) -> int:
+        return self._log.length(partition, stream)
+
+    def trim(self, partition: int, up_to: Head) -> int:
+        _refuse()
+
+    def control_head(self) -> int:
+        return self._log.control_head()
+
+    def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
+        _refuse()
+
+    def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
+        return self._log.read_control(after, count)
+
+    def put_blob(self, content: bytes) -> str:
+        _refuse()
+
+    def get_blob(self, digest: str) -> bytes:
+        return self._log.get_blob(digest)
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def _refuse() -> NoReturn:
+    raise BadInput("this log is open for reading only")

@@ -1,0 +1,155 @@
+"""`sentinel archive` and `sentinel verify` as a user runs them, on a log in Valkey."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from console import cli
+from console.commands.archive import checkpointed
+from console.stack import Valkey
+from core.control import Resolver
+from core.errors import BadInput
+from core.log.redis_streams import RedisLog, connect
+from ingest.offline import OfflineIngest
+from tests.unit.core.builders import load_tiny
+from tests.unit.core.log_builders import records
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.out.strip().splitlines()[-1])
+
+
+class Sentinel:
+    """The command line with this log's settings; `log` is another client of it."""
+
+    def __init__(
+        self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log: RedisLog, path: Path
+    ) -> None:
+        self._patch, self._capsys, self.log, self.directory = patch, capsys, log, path
+
+    def __call__(self, *arguments: str, archive: bool = True) -> Ran:
+        self._patch.setenv("SENTINEL_ARCHIVE", str(self.directory) if archive else "")
+        self._patch.setattr(sys, "argv", ["sentinel", *arguments])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = self._capsys.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+
+@pytest.fixture
+def sentinel(
+    valkey_server: Valkey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Sentinel:
+    prefix = f"archive-{tmp_path.name}"
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "REDIS_HOST": valkey_server.host,
+        "REDIS_PORT": str(valkey_server.port),
+        "SENTINEL_LOG_PREFIX": prefix,
+    }.items():
+        monkeypatch.setenv(name, value)
+    log = connect(valkey_server.host, valkey_server.port, prefix=prefix)
+    offline = OfflineIngest(log, Resolver(log.get_blob, load_tiny), partitions=2)
+    for at, record in enumerate(records(3, 600)):
+        offline.feed([record])
+        if at % 40 == 0:
+            offline.flush()
+    offline.flush()
+    return Sentinel(monkeypatch, capsys, log, tmp_path / "archive")
+
+
+def test_archive_trim_verify_and_replay(sentinel: Sentinel) -> None:
+    """Archived and trimmed, the hot log is small, the whole verifies, and every decision replays identically."""
+    before = {p: sentinel.log.length(p, "transactions") for p in range(2)}
+    found = sentinel("archive", "--json").json
+    assert found["transactions"] == sum(before.values()) > 300 and found["trimmed_entries"] == 0
+    assert sentinel.log.length(0, "transactions") == before[0]
+    assert sentinel("verify").code == 0
+    again = sentinel("archive", "--trim", "--json").json
+    assert again["segments"] == 0 and again["trimmed_entries"] > 2 * sum(before.values())
+    assert [sentinel.log.length(p, "transactions") for p in range(2)] == [0, 0]
+    assert [sentinel.log.length(p, "seals") for p in range(2)] == [1, 1]
+    checked = sentinel("verify", "--json")
+    assert checked.code == 0 and checked.json["ok"] and checked.json["segments"] == 2
+    replayed = sentinel("replay", "--verify", "--json", "--jobs", "1")
+    assert replayed.code == 0
+    assert replayed.json["identical"] == replayed.json["decisions"] == sum(before.values())
+    assert sentinel("archive", "--trim", "--json").json["trimmed_entries"] == 0
+
+
+def test_hot_hours_keep_what_is_younger(sentinel: Sentinel) -> None:
+    """The stream is years old; with more hours than that nothing is archived."""
+    found = sentinel("archive", "--hot-hours", "1e6", "--trim", "--json").json
+    assert found == {"segments": 0, "transactions": 0, "bytes": 0, "trimmed_entries": 0}
+
+
+def test_a_trimmed_log_is_not_read_without_its_archive(sentinel: Sentinel) -> None:
+    """Every reader would silently miss what is gone, so it is refused in one line."""
+    sentinel("archive", "--trim")
+    ran = sentinel("replay", "--verify", archive=False)
+    assert ran.code == 2 and "SENTINEL_ARCHIVE" in ran.err
+    ran = sentinel("verify", archive=False)
+    assert ran.code == 3 and "no archive holds what came before" in ran.err
+    assert sentinel("archive", archive=False).code == 2
+    assert sentinel("archive", "--trim", "--directory", str(sentinel.directory), archive=False).code == 2
+
+
+def test_verify_names_the_place_and_exits_3(sentinel: Sentinel) -> None:
+    """A flipped bit in a segment, and one in the hot log: the file and the seal are named."""
+    sentinel("archive")
+    file = next(sentinel.directory.glob("p01/*.decisions.parquet"))
+    content = file.read_bytes()
+    file.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+    ran = sentinel("verify")
+    assert ran.code == 3 and f"partition 1: p01/{file.name} is not what was archived" in ran.err
+    assert sentinel("verify", "--partition", "0").code == 0
+    file.write_bytes(content)
+    middle = sentinel.log.read(0, "scores")[100]
+    key = sentinel.log.key(0, "scores")
+    sentinel.log._transport._client.xdel(key, str(middle.id))
+    ran = sentinel("verify", "--json")
+    assert ran.code == 3 and not ran.json["ok"]
+    assert ran.json["faults"][0].startswith("partition 0: hot log: seal ")
+
+
+def test_signed_heads(sentinel: Sentinel, tmp_path: Path) -> None:
+    """Written after a sound check, required by the next; no key, another key and a missing tail are each refused."""
+    key, other, head = tmp_path / "key", tmp_path / "other", tmp_path / "head.json"
+    key.write_bytes(b"k" * 32)
+    other.write_bytes(b"o" * 32)
+    assert sentinel("verify", "--write-head", str(head)).code == 2
+    assert sentinel("verify", "--write-head", str(head), "--key", str(key)).code == 0
+    assert sentinel("verify", "--head", str(head), "--key", str(key)).code == 0
+    assert sentinel("verify", "--head", str(head), "--key", str(other)).code == 3
+    assert sentinel("verify", "--head", str(tmp_path / "absent"), "--key", str(key)).code == 2
+    last = sentinel.log.head(0)
+    sentinel.log._transport._client.delete(sentinel.log.key(0, "seals"))
+    ran = sentinel("verify", "--head", str(head), "--key", str(key))
+    assert ran.code == 3 and f"the signed head is at seal {last.sequence}" in ran.err
+
+
+def test_trimming_waits_for_every_projection(sentinel: Sentinel, tmp_path: Path) -> None:
+    """With --projections nothing goes that a checkpoint has yet to take in; an unreadable checkpoint stops it."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "a-1.checkpoint").write_bytes(b'{"magic":"m","sources":{"0":{"sequence":7,"mark":""}}}\nbody')
+    (folder / "b-1.checkpoint").write_bytes(b'{"magic":"m","sources":{"0":{"sequence":3},"1":{"sequence":99}}}\n')
+    assert checkpointed(folder, 0) == [7, 3] and checkpointed(folder, 1) == [0, 99] and checkpointed(None, 0) == []
+    ran = sentinel("archive", "--trim", "--projections", str(folder), "--json")
+    assert ran.json["segments"] == 2 and ran.json["trimmed_entries"] == 0
+    (folder / "c.checkpoint").write_bytes(b"nonsense")
+    with pytest.raises(BadInput):
+        checkpointed(folder, 0)
+    assert sentinel("archive", "--trim", "--projections", str(folder)).code == 2

@@ -1,0 +1,235 @@
+"""`verify` finds any changed bit, any hole and, with a signed head, any missing tail; and names the place (I8)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput, Corrupt, SentinelError
+from core.events import Position
+from core.log.archive import archiver, manifest, verifying
+from core.log.archive.archive import open_archive
+from core.log.archive.verifying import Point, SignedHead
+from core.log.base import STREAMS, Entry, Head
+from core.log.memory import MemoryLog
+from tests.contracts.batches import batch_after
+from tests.unit.core.log_builders import PARTITIONS, copy_of, filled, heads
+
+EVER = 2**62
+KEY = b"sixteen bytes or more"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryLog, Path]:
+    """A log, archived but for its last tenth, trimmed to about half; do not change it."""
+    log, directory = filled(5, 1200), tmp_path_factory.mktemp("archive")
+    archive = open_archive(str(directory))
+    for p in range(PARTITIONS):
+        marks = heads(log, p)
+        cut = marks[len(marks) * 9 // 10]
+        shorter = copy_of(log)
+        shorter._heads[p] = cut
+        archiver.archive_partition(shorter, archive, p, recorded_until=EVER, segment_transactions=60)
+    archiver.record(log, archive, range(PARTITIONS), now=1)
+    for p in range(PARTITIONS):
+        rows = archive.rows(p)
+        archiver.trim(log, archive, p, rows[len(rows) // 2].end, now=1)
+    return log, directory
+
+
+def faults(log: MemoryLog, directory: Path | None, signed: SignedHead | None = None) -> list[str]:
+    """Everything that `sentinel verify` would name."""
+    _, control = verifying.check_control(log, signed.control if signed else None)
+    found = [control] if control else []
+    try:
+        archived = archiver.archived_rows(log)
+    except Corrupt as error:
+        return [*found, str(error)]
+    for p in range(PARTITIONS):
+        point = signed.partitions[str(p)] if signed else None
+        archive = open_archive(str(directory)) if directory else None
+        fault = verifying.check_partition(log, archive, p, point, archived).fault
+        found += [f"partition {p}: {fault}"] if fault else []
+    return found
+
+
+def signed_at(log: MemoryLog) -> SignedHead:
+    control, _ = verifying.check_control(log)
+    content = verifying.signed_head("ss", {p: log.head(p) for p in range(PARTITIONS)}, control, KEY)
+    return verifying.read_signed_head(content, KEY)
+
+
+def flip(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_a_whole_log_has_no_fault(made: tuple[MemoryLog, Path]) -> None:
+    """Trimmed and archived as it is, everything is counted once and the chain leads to the head."""
+    log, directory = made
+    assert faults(log, directory, signed_at(log)) == []
+    archive = open_archive(str(directory))
+    for p in range(PARTITIONS):
+        checked = verifying.check_partition(log, archive, p)
+        assert checked.head == log.head(p) and checked.segments == len(archive.rows(p)) > 2
+        assert checked.archived_seals == archive.end(p).sequence and checked.hot_seals > 0
+        first = log.read(p, "seals", count=1)[0].id.generation
+        assert 1 < first < archive.end(p).sequence < log.head(p).sequence
+    whole = filled(5, 1200)
+    assert faults(whole, None, signed_at(whole)) == []
+
+
+def test_every_one_of_100_random_flipped_bits_is_found(made: tuple[MemoryLog, Path]) -> None:
+    """One bit in any segment file, manifest, or entry of the hot log: a fault in that partition, each time."""
+    log, directory = made
+    rng = random.Random(20)
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
+    entries = [(p, s, i) for p in range(PARTITIONS) for s in STREAMS for i in range(log.length(p, s))]
+    found = 0
+    for number in range(100):
+        if number % 2:
+            path = rng.choice([f for f in files if f.suffix == ".jsonl"] if number % 4 == 1 else files)
+            content = path.read_bytes()
+            path.write_bytes(flip(content, rng.randrange(8 * len(content))))
+            named = faults(log, directory)
+            path.write_bytes(content)
+            p = int(path.parent.name[1:])
+        else:
+            p, stream, i = rng.choice(entries)
+            damaged = copy_of(log)
+            entry = damaged._streams[p, stream][i]
+            payload = flip(entry.payload, rng.randrange(8 * len(entry.payload)))
+            damaged._streams[p, stream][i] = Entry(entry.id, payload)
+            if stream == "seals" and i == len(damaged._streams[p, stream]) - 1:
+                damaged._heads[p] = log.head(p)  # a server would decode it; the walk must find it all the same
+            named = faults(damaged, directory)
+        found += len(named) == 1 and named[0].startswith(f"partition {p}: ")
+    assert found == 100
+    assert faults(log, directory) == []
+
+
+def test_every_manifest_bit_counts(made: tuple[MemoryLog, Path]) -> None:
+    """There is no bit of a manifest that may change."""
+    _, directory = made
+    content = (directory / manifest.name_of(0)).read_bytes()
+    for bit in range(0, 8 * len(content), 3):
+        with pytest.raises(Corrupt, match=r"p00/manifest.jsonl, line \d"):
+            manifest.decode(flip(content, bit), 0)
+
+
+def test_a_removed_entry_is_found(made: tuple[MemoryLog, Path]) -> None:
+    """An entry gone from any stream of the hot log, its first, middle or last, is a fault."""
+    log, directory = made
+    for stream in STREAMS:
+        for place in (0, 0.5, 1):
+            damaged = copy_of(log)
+            held = damaged._streams[1, stream]
+            del held[int(place * (len(held) - 1))]
+            if stream == "seals" and place == 1:
+                continue  # a cut tail: see below
+            assert len(faults(damaged, directory)) == 1, (stream, place)
+
+
+def test_an_entry_that_no_seal_covers_is_found(made: tuple[MemoryLog, Path]) -> None:
+    """Entries after the last seal, within a batch, or left before the trim point, are faults."""
+    log, directory = made
+    head = log.head(0)
+    end = Position(head.transactions.generation, head.transactions.offset + 1)
+    early = Entry(Position(1, 1), b"{}")
+    for stream, entry, at in (("alerts", Entry(end, b"{}"), 10**9), ("transactions", early, 0), ("rejects", early, 0)):
+        damaged = copy_of(log)
+        damaged._streams[0, stream].insert(at, entry)  # type: ignore[index]
+        assert "no seal covers" in faults(damaged, directory)[0]
+
+
+def test_a_removed_segment_is_found(made: tuple[MemoryLog, Path], tmp_path: Path) -> None:
+    """A file gone, a line gone from the manifest's middle or end, or the whole manifest: each is a fault."""
+    log, directory = made
+    name = manifest.name_of(2)
+    content = (directory / name).read_bytes()
+    lines = content.splitlines(keepends=True)
+    broken = [lines[1:], [*lines[:1], *lines[2:]], lines[:-1], lines[:-2], []]
+    try:
+        for remaining in broken:
+            (directory / name).write_bytes(b"".join(remaining))
+            assert len(faults(log, directory)) == 1
+        (directory / name).unlink()
+        assert "lacks it" in faults(log, directory)[0]
+    finally:
+        (directory / name).write_bytes(content)
+    file = directory / open_archive(str(directory)).rows(2)[1].files[1].name
+    file.rename(tmp_path / "elsewhere")
+    try:
+        assert faults(log, directory) == [f"partition 2: {file.relative_to(directory)} is missing"]
+    finally:
+        (tmp_path / "elsewhere").rename(file)
+    assert "begins with seal" in faults(log, None)[0]
+
+
+def test_a_missing_tail_is_found_against_a_signed_head(made: tuple[MemoryLog, Path]) -> None:
+    """The newest batches cut off cleanly are a whole log, but not the one that was signed."""
+    log, directory = made
+    signed = signed_at(log)
+    for keep in (1, 2):
+        damaged = copy_of(log)
+        mark = heads(damaged, 0)[-1 - keep]
+        for stream in STREAMS:
+            last = {"feedback": mark.feedback, "seals": Position(mark.sequence, 1)}.get(stream, mark.transactions)
+            last = Position(mark.sequence, 2**64) if stream == "rejects" else last
+            damaged._streams[0, stream] = [e for e in damaged._streams.get((0, stream), []) if e.id <= last]
+        damaged._heads[0] = mark
+        assert faults(damaged, directory) == []
+        assert "the tail is missing: the signed head is at seal" in faults(damaged, directory, signed)[0]
+    emptied = copy_of(log)
+    for stream in STREAMS:
+        emptied._streams[0, stream] = []
+    emptied._heads[0] = Head()
+    assert "hot log: empty" in faults(emptied, directory)[0]
+
+
+def test_a_log_written_anew_is_not_the_signed_one() -> None:
+    """Another history with the same length is found by the signed digest."""
+    logs = []
+    for tag in "ab":
+        log = MemoryLog()
+        head = Head()
+        for _ in range(3):
+            head = log.append(0, batch_after(head, tag=tag), head)
+        logs.append(log)
+    point = Point(2, heads(logs[0], 0)[2].digest)
+    assert verifying.check_partition(logs[0], None, 0, point).fault == ""
+    assert "written anew" in verifying.check_partition(logs[1], None, 0, point).fault
+
+
+def test_the_control_stream_is_held_by_the_signed_head(made: tuple[MemoryLog, Path]) -> None:
+    """A changed, a removed or a missing last control event is a fault against the signed head; so is a changed blob."""
+    log, directory = made
+    signed = signed_at(log)
+    for i in range(0, len(log._control), 3):
+        damaged = copy_of(log)
+        damaged._control[i] = damaged._control[i].replace(b'"actor":"', b'"actor":"x')
+        assert "was changed" in faults(damaged, directory, signed)[0]
+    for shorter in (log._control[:-1], log._control[1:]):
+        damaged = copy_of(log)
+        damaged._control = shorter
+        assert faults(damaged, directory, signed)
+    damaged = copy_of(log)
+    digest = next(iter(damaged._blobs))
+    damaged._blobs[digest] = flip(damaged._blobs[digest], 9)
+    assert digest in faults(damaged, directory)[0]
+
+
+def test_a_signed_head_is_trusted_only_with_its_key() -> None:
+    """Another key or any changed bit is refused; a short key is the caller's fault."""
+    content = verifying.signed_head("ss", {0: Head(sequence=3, digest="ab" * 32)}, Point(1, "cd" * 32), KEY)
+    assert verifying.read_signed_head(content, KEY).partitions == {"0": Point(3, "ab" * 32)}
+    with pytest.raises(Corrupt, match="signature"):
+        verifying.read_signed_head(content, KEY + b"x")
+    for bit in range(8 * len(content) - 8):
+        with pytest.raises(SentinelError):
+            verifying.read_signed_head(flip(content, bit), KEY)
+    with pytest.raises(BadInput):
+        verifying.read_signed_head(content, b"short")

@@ -1,0 +1,391 @@
+"""The query API and `sentinel query`: as-of times and positions, one account on demand, the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console import cli, wiring
+from core.errors import BadInput
+from core.events import DriftDetected, Position, ThresholdsChanged
+from core.log.base import STREAMS, Batch, Entry, Head
+from core.log.memory import MemoryLog
+from projections import feed
+from projections.as_of import parse_time, resolve
+from projections.base import CONTROL, Decided, Place
+from projections.checkpoints import CheckpointStore
+from projections.feed import Bound, account_facts, facts_between
+from projections.profiles import PROFILES
+from projections.queries import Queries
+from projections.runner import Runner
+from tests.unit.core.builders import T0, fuzz
+from tests.unit.core.log_builders import PARTITIONS, copy_of, filled
+from tests.unit.projections.view_builders import encoded, plain, shared_log, truncated
+
+CALLS = range(PARTITIONS)
+Sentinel = Callable[..., tuple[int, str]]
+
+
+def accounts(log: MemoryLog) -> dict[str, int]:
+    """Every account with its partition."""
+    return {e["transaction"]["account_id"]: p for p in CALLS for kind, _, e, _ in plain(log, p) if kind == "decided"}
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("1970-01-02", 86_400_000),
+        ("1970-01-02T00:00Z", 86_400_000),
+        ("1970-01-02T02:00:00.250+02:00", 86_400_250),
+        ("1524000000000", T0),
+        ("c12", None),
+        ("p07:1-533", None),
+        ("yesterday", None),
+    ],
+)
+def test_times_are_utc_unless_they_say_otherwise(text: str, ms: int | None) -> None:
+    """Dates, ISO 8601 and epoch milliseconds; anything else is no time."""
+    assert parse_time(text) == ms
+
+
+@given(data=st.data())
+@fuzz(max_examples=60)
+def test_as_of_a_time_is_what_the_log_held_then(data: st.DataObject) -> None:
+    """Partitions end at the last seal recorded by T; control at the first event after T, or what a seal had seen."""
+    log = shared_log()
+    seals = {p: [e for kind, _, e, _ in plain(log, p) if kind == "seal"] for p in CALLS}
+    times = sorted({seal["recorded_at"] for held in seals.values() for seal in held})
+    moment = data.draw(st.sampled_from(times)) + data.draw(st.integers(-1, 1))
+    cut = resolve(log, CALLS, str(moment))
+    floor = 0
+    for p in CALLS:
+        held = [seal for seal in seals[p] if seal["recorded_at"] <= moment]
+        assert cut.place(p) == Place(len(held))
+        floor = max([floor, *(seal["control"] for seal in held)])
+    known = floor
+    for payload in log._control[floor:]:
+        if json.loads(payload)["occurred_at"] > moment:
+            break
+        known += 1
+    assert (cut.control, cut.moment) == (known, moment)
+
+
+@given(data=st.data())
+@fuzz(max_examples=60)
+def test_as_of_a_transaction_is_what_its_decision_knew(data: st.DataObject) -> None:
+    """The partition right after it with the feedback that its score saw, and the control position that it names."""
+    log = shared_log()
+    p = data.draw(st.sampled_from(list(CALLS)))
+    entries = [(position, e) for kind, position, e, _ in plain(log, p) if kind == "decided"]
+    position, event = data.draw(st.sampled_from(entries))
+    cut = resolve(log, CALLS, f"p{p:02d}:{position}")
+    assert cut.control == event["score"]["c"]
+    facts = list(facts_between(log, p, Place(0), cut.place(p)))
+    assert isinstance(facts[-1].event, Decided) and str(facts[-1].id) == position
+    assert str(cut.partitions[p].transactions) == position
+    verdicts = [fact.id for fact in facts if hasattr(fact.event, "account_id")]
+    assert [e.id for e in log._streams[p, "feedback"] if e.id <= cut.partitions[p].feedback] == verdicts
+    assert cut.partitions[p].feedback <= Position.parse(event["score"]["f"])
+    again = resolve(log, CALLS, str(cut))
+    assert str(again) == str(cut)
+
+
+def test_as_of_a_control_position_takes_no_decision_that_saw_more() -> None:
+    """Every partition stands after its last batch that saw no later control event."""
+    log = shared_log()
+    for c in range(log.control_head() + 1):
+        cut = resolve(log, CALLS, f"c{c}")
+        assert cut.control == c
+        for p in CALLS:
+            seen = [e["control"] for kind, _, e, _ in plain(log, p) if kind == "seal"]
+            assert cut.place(p) == Place(sum(control <= c for control in seen))
+
+
+@pytest.mark.parametrize(
+    "text", ["tomorrow", "p0", "p99:1-1", "p0:1-99999999", "p0:s9999", "c9999", "c1,", "t5", "p0:1"]
+)
+def test_what_is_not_there_is_refused_in_one_line(text: str) -> None:
+    """An as-of that names nothing, or what the log has not reached, is bad input."""
+    with pytest.raises(BadInput):
+        resolve(shared_log(), CALLS, text)
+
+
+@given(data=st.data())
+@fuzz(max_examples=60)
+def test_one_account_on_demand_is_its_part_of_the_whole(data: st.DataObject, tmp_path_factory: Any) -> None:
+    """Profile, cases and labels of one account, from nothing or a checkpoint, equal those of folding everyone."""
+    log = shared_log()
+    known = accounts(log)
+    account = data.draw(st.sampled_from([*sorted(known), "only-feedback1"]))
+    p = data.draw(st.sampled_from(list(CALLS)))
+    sequence = data.draw(st.integers(0, log.head(p).sequence - 1))
+    store = CheckpointStore(tmp_path_factory.mktemp("views"), "t")
+    if data.draw(st.booleans()):
+        runner = Runner(log, CALLS, list(Queries(log, now_ms=0)._projections), store)
+        runner.step(data.draw(st.integers(1, sequence + 1)))
+        runner.checkpoint()
+    cut = Queries(log, now_ms=0).cut(f"p{p}:s{sequence}+{data.draw(st.integers(0, 2))}")
+    for name in ("profiles", "cases", "labels"):
+        whole = Queries(log, now_ms=0).state(name, p, cut).accounts.get(account)
+        part = Queries(log, store, now_ms=0).account_state(name, account, p, cut).accounts.get(account)
+        assert msgspec.to_builtins(part) == msgspec.to_builtins(whole)
+
+
+def test_an_accounts_partition_follows_from_its_key() -> None:
+    """The log's partitioner is recognised; where none explains the keys, all partitions are searched."""
+    log = shared_log()
+    queries = Queries(log, now_ms=0)
+    known = accounts(log)
+    assert all(queries.partition_of(account) == [p] for account, p in known.items())
+    mixed = copy_of(log)
+    swap = {0: 1, 1: 0}
+    mixed._heads = {swap.get(p, p): head for p, head in log._heads.items()}
+    mixed._streams = {(swap.get(p, p), stream): held for (p, stream), held in log._streams.items()}
+    searching = Queries(mixed, now_ms=0)
+    for account, p in known.items():
+        assert searching.partition_of(account) == list(CALLS)
+        assert searching.profile(account).partition == swap.get(p, p)
+
+
+def test_only_the_accounts_own_entries_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other accounts' transactions are passed over as bytes."""
+    log = shared_log()
+    account = "a7"
+    p = accounts(log)[account]
+    queries = Queries(log, now_ms=0)
+    cut = queries.cut()
+    decoded: list[str] = []
+    original = feed.decode_transaction
+    monkeypatch.setattr(
+        feed, "decode_transaction", lambda raw: decoded.append(original(raw).account_id) or original(raw)
+    )
+    queries.account_state("profiles", account, p, cut)
+    assert decoded and set(decoded) == {account}
+    assert len(decoded) < log.length(p, "transactions")
+
+
+def test_an_answer_asked_again_with_its_as_of_is_the_same_when_the_log_has_grown() -> None:
+    """Every answer names its places; with them the same question has the same answer for ever."""
+    log = shared_log()
+    half = truncated(log, {p: log.head(p).sequence // 2 for p in CALLS} | {CONTROL: log.control_head() - 3})
+    then, later = Queries(half, now_ms=T0 + 10**10), Queries(log, now_ms=T0 + 10**12)
+    for name in ("cases", "labels", "registry", "lists", "drift", "stats"):
+        answer = getattr(then, name)()
+        assert getattr(later, name)(answer.as_of) == answer
+        assert getattr(later, name)() != answer
+    profile = then.profile("a1")
+    assert profile.profile is not None and later.profile("a1", profile.as_of) == profile
+
+
+def test_cases_come_by_deadline_and_can_be_found_by_alert() -> None:
+    """The queue is in the order of deadlines; filters hold; a case is found by any of its alerts."""
+    queries = Queries(shared_log(), now_ms=10**15)
+    answer = queries.cases(stages=("open", "assigned", "resolved"), limit=10**6)
+    assert sum(answer.counts.get(stage, 0) for stage in ("open", "assigned", "resolved")) == len(answer.cases)
+    due = [row.case.due_at for row in answer.cases if row.case.due_at]
+    assert due == sorted(due) and len(due) > 5
+    row = max(answer.cases, key=lambda row: len(row.case.alerts))
+    assert queries.case(row.case.alerts[-1].alert_id) == row
+    assert queries.case("99:1-1") is None
+    mine = queries.cases(account=row.case.account_id, stages=("open", "assigned", "resolved"))
+    assert mine.cases == [r for r in answer.cases if r.case.account_id == row.case.account_id]
+    assert {r.case.severity for r in queries.cases(severity="critical").cases} <= {"critical"}
+
+
+def test_labels_of_one_account_name_those_without_a_verdict() -> None:
+    """All of the account's transactions are listed: labelled, pending or presumed legitimate."""
+    log = shared_log()
+    answer = Queries(log, now_ms=10**13).labels(account="a1", limit=10**6)
+    p = accounts(log)["a1"]
+    own = [
+        e["transaction"]["transaction_id"]
+        for kind, _, e, _ in plain(log, p)
+        if kind == "decided" and e["transaction"]["account_id"] == "a1"
+    ]
+    listed = {row.transaction_id: row.status for row in answer.labels}
+    assert set(own) <= set(listed) and answer.transactions == len(own)
+    assert all(status != "pending" for status in listed.values())
+    early = Queries(log, now_ms=T0).labels(account="a1", limit=10**6)
+    assert "presumed_legitimate" not in early.counts and early.counts["pending"] > 0
+    assert early.immature == len(own)
+
+
+def test_reference_rows_are_those_of_the_table_in_force() -> None:
+    """A merchant's row by name as of the cut; no table and no row are told apart."""
+    queries = Queries(shared_log(), now_ms=0)
+    answer = queries.reference("merchant", "m0")
+    assert answer.table is not None and answer.values is not None and answer.values["merchant_count_30d"] is not None
+    assert queries.reference("merchant", "nobody").values is None
+    assert queries.reference("device", "d1", "c1").table is None
+
+
+@pytest.fixture
+def sentinel(
+    event_log: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Sentinel:
+    """Runs `sentinel` on a copy of the shared log in every implementation of the event log."""
+    source = shared_log()
+    if isinstance(event_log, MemoryLog):
+        copied: Any = copy_of(source)
+    else:
+        copied = event_log
+        replay_into(source, copied)
+    monkeypatch.setattr(copied, "close", lambda: None)
+    monkeypatch.setattr(wiring, "open_log", lambda settings: copied)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["sentinel", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out or err
+
+    return run
+
+
+def replay_into(source: MemoryLog, target: Any) -> None:
+    """Write a log's batches and control events into another."""
+    target.append_control(source._control, 0)
+    for blob in source._blobs.values():
+        target.put_blob(blob)
+    for p in CALLS:
+        head = Head()
+        held = {stream: list(source._streams.get((p, stream), [])) for stream in STREAMS}
+
+        def upto(stream: str, last: Position, held: dict[Any, list[Entry]] = held) -> list[Entry]:
+            taken = [entry for entry in held[stream] if entry.id <= last]
+            del held[stream][: len(taken)]
+            return taken
+
+        for entry in source._streams[p, "seals"]:
+            seal = json.loads(entry.payload)
+            t, f = Position.parse(seal["transactions"]), Position.parse(seal["feedback"])
+            batch = Batch(seal["control"], seal["recorded_at"], t, f)
+            batch.transactions, batch.scores = upto("transactions", t), upto("scores", t)
+            batch.alerts, batch.feedback = upto("alerts", t), upto("feedback", f)
+            batch.rejects = upto("rejects", Position(entry.id.generation, 2**62))
+            head = target.append(p, batch, head)
+
+
+QUESTIONS = [
+    ("profile", "a1"),
+    ("cases",),
+    ("cases", "--all", "--account", "a1"),
+    ("labels",),
+    ("labels", "--account", "a1"),
+    ("registry",),
+    ("lists",),
+    ("lists", "--history"),
+    ("drift",),
+    ("stats",),
+    ("reference", "merchant", "m0"),
+]
+
+
+def test_every_question_answers_in_words_and_json(sentinel: Sentinel) -> None:
+    """Text and JSON before and after `sentinel project` has made checkpoints, now and as of a position."""
+    first = {}
+    for question in QUESTIONS:
+        code, out = sentinel("query", *question)
+        assert (code, "as_of" in out) == (0, True), out
+        code, out = sentinel("query", *question, "--json", "--as-of", "c9")
+        assert code == 0
+        first[question] = json.loads(out)
+        assert ",c9" in first[question]["as_of"]
+    code, out = sentinel("project", "--json")
+    statuses = json.loads(out)
+    assert code == 0
+    assert {(s["condition"], s["lag_events"], s["lag_seconds"]) for s in statuses} == {("following", 0, 0.0)}
+    assert len(list(Path(".sentinel/projections").iterdir())) == 7
+    for question in QUESTIONS:
+        assert json.loads(sentinel("query", *question, "--json", "--as-of", "c9")[1]) == first[question]
+    assert "0 events, 0.0 s behind" in sentinel("project", "--rebuild", "cases")[1]
+
+
+def test_what_is_not_known_has_exit_code_one_and_nonsense_two(sentinel: Sentinel) -> None:
+    """Unknown accounts and cases are told as such; a wrong option or position is one line and exit code 2."""
+    row = json.loads(sentinel("query", "cases", "--json", "--limit", "1")[1])["cases"][0]
+    code, out = sentinel("query", "case", row["case"]["case_id"], "--json")
+    assert (code, json.loads(out)["case"]) == (0, row["case"])
+    assert sentinel("query", "case", row["case"]["case_id"])[0] == 0
+    assert sentinel("query", "case", "nobody")[0] == 1
+    assert sentinel("query", "case", "nobody", "--json") == (1, "null\n")
+    assert sentinel("query", "profile", "nobody")[0] == 1
+    for arguments in (
+        ("stats", "--as-of", "never"),
+        ("reference", "planet", "x"),
+        ("stats", "--as-of", "p00:1-99999999"),
+    ):
+        code, out = sentinel("query", *arguments)
+        assert (code, out.count("\n"), out.startswith("sentinel: ")) == (2, 1, True)
+    assert sentinel("project", "--rebuild", "nothing")[0] == 2
+
+
+def test_events_dated_back_behind_later_ones_were_not_known() -> None:
+    """Control as of a time is a prefix: an event appended after a later-dated one does not enter the past."""
+    log = copy_of(shared_log())
+    before = log.control_head()
+    newest = max(json.loads(payload)["occurred_at"] for payload in log._control)
+    drift: dict[str, Any] = {
+        "statistic": "psi",
+        "magnitude": 1.0,
+        "severity": "low",
+        "window_start": 0,
+        "window_end": 1,
+    }
+    late = DriftDetected(occurred_at=newest + 10_000_000_000, actor="ann", feature="late", **drift)
+    dated_back = DriftDetected(occurred_at=1, actor="ann", feature="early", **drift)
+    log.append_control(encoded(late, dated_back), before)
+    assert resolve(log, CALLS, str(newest + 5_000_000_000)).control == before
+    assert resolve(log, CALLS, str(newest + 10_000_000_000 - 1)).control == before
+    assert resolve(log, CALLS, str(newest + 10_000_000_000)).control == before + 2
+
+
+def test_what_a_recorded_decision_saw_was_known_whatever_its_date() -> None:
+    """A control event dated into the future is known from the moment a batch that saw it was recorded."""
+    ahead = ThresholdsChanged(occurred_at=T0 * 2, actor="ann", review=0.2, decline=0.9)
+    log = filled(5, 200, changes={100: [ahead]})
+    number = next(n for n, payload in enumerate(log._control, 1) if json.loads(payload)["occurred_at"] == T0 * 2)
+    seals = [e for p in CALLS for kind, _, e, _ in plain(log, p) if kind == "seal"]
+    first = min(seal["recorded_at"] for seal in seals if seal["control"] >= number)
+    assert resolve(log, CALLS, str(first)).control >= number
+    assert resolve(log, CALLS, str(first - 1)).control < number
+
+
+def test_one_accounts_facts_are_those_of_the_whole_in_the_same_order() -> None:
+    """Account by account, the fast read gives the same facts as folding everyone, in the order of decision."""
+    log = shared_log()
+    for p in CALLS:
+        cut = resolve(log, CALLS)
+        whole = list(facts_between(log, p, Place(0), cut.place(p)))
+        for account in [name for name, of in accounts(log).items() if of == p]:
+            own = [
+                fact
+                for fact in whole
+                if getattr(fact.event, "account_id", None) == account
+                or (isinstance(fact.event, Decided) and fact.event.transaction.account_id == account)
+            ]
+            assert list(account_facts(log, p, account, Bound(), cut.partitions[p])) == own
+
+
+def test_projections_with_checkpoints_at_different_places_share_one_read(tmp_path: Path) -> None:
+    """Each gets only the account's facts after its own checkpoint."""
+    log = shared_log()
+    store = CheckpointStore(tmp_path, "t")
+    runner = Runner(log, CALLS, [PROFILES], store)
+    runner.step(5)
+    runner.checkpoint()
+    account, p = "a1", accounts(log)["a1"]
+    queries, fresh = Queries(log, store, now_ms=0), Queries(log, now_ms=0)
+    got = queries.account_states(["profiles", "cases"], account, p, queries.cut())
+    expected = [fresh.state(name, p, fresh.cut()) for name in ("profiles", "cases")]
+    assert [s.accounts[account] for s in got] == [s.accounts[account] for s in expected]
