@@ -36,6 +36,7 @@ from core.errors import BadInput, Unavailable
 
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 20.0
+LOCK_SECONDS_MAX = 2.0
 LOG_TAIL_LINES = 8
 
 _WATCHDOG = 'read -r _; kill -9 "$1"'
@@ -174,7 +175,8 @@ class Server:
 
     def _lock(self) -> int:
         """A lock on the directory that lives as long as the child, which inherits it: two servers on one append-only
-        file would destroy it. A server that was killed just now may hold it a moment longer, until its last thread ends.
+        file would destroy it. A server that was killed just now may hold it a moment longer, until its last thread
+        ends.
         """
         lock = os.open(self.directory / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + LOCK_SECONDS_MAX
