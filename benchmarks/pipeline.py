@@ -186,6 +186,7 @@ class _Bench:
                 "--rate",
                 str(rate),
                 "--now",
+                "--preload",
                 "--seed",
                 str(self._seed),
                 "--linger-ms",

@@ -65,6 +65,9 @@ def produce(
     now: Annotated[
         bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")
     ] = False,
+    preload: Annotated[
+        bool, typer.Option("--preload", help="Make all messages before the first is sent, so that pacing is even.")
+    ] = False,
     linger_ms: Annotated[
         float, typer.Option(help="How long the client may wait to fill a batch of messages, ms.", min=0.0, max=10_000.0)
     ] = LINGER_MS,
@@ -102,7 +105,7 @@ def produce(
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("producing", total=source.total)
         report = publish(
-            source.records(),
+            list(source.records()) if preload else source.records(),
             s,
             rate=rate,
             timestamps="now" if now else "event",
