@@ -170,7 +170,7 @@ class _Bench:
     stats_file: Path
     _seed: int = 100
 
-    def phase(self, rate: float, seconds: float, linger_ms: float = 5.0) -> Phase:
+    def phase(self, rate: float, seconds: float, linger_ms: float = 2.0) -> Phase:
         """Offer `rate` for `seconds`, wait until everything is decided. linger_ms: of the producer's batches."""
         self._seed += 1
         count = int(rate * seconds)

@@ -47,7 +47,7 @@ from ingest.stats import Stats
 CONTROL_POLL_S = 0.05
 HELD_MAX = 20_000
 """Messages of one side of one partition held back before its fetching pauses."""
-SETTLE_POLL_S = 0.002
+SETTLE_POLL_S = 0.001
 """How long to wait for messages while an append is in flight, whose outcome is due in about a millisecond."""
 RETRY_S = 0.2
 RESOLVE_S = 1.0
