@@ -23,6 +23,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,7 +68,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-class Server:
+class Server(ABC):
     """One child process, with a directory and a port that outlive it. A context manager; `start()` may be repeated."""
 
     name = "server"
@@ -83,11 +84,13 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """What to run."""
 
+    @abstractmethod
     def _answers(self, pid: int) -> bool:
-        raise NotImplementedError
+        """Whether the child with this process ID serves now."""
 
     @property
     def running(self) -> bool:

@@ -9,7 +9,7 @@ happens (I5).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 
 import msgspec
@@ -174,7 +174,6 @@ class Verification:
     alerts: int = 0
     first_difference: Difference | None = None
     state_digest: str = ""
-    extra: list[str] = field(default_factory=list)
 
 
 def verify(

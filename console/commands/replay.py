@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -124,8 +124,3 @@ def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str |
         return Verification(partition, decisions=count, state_digest=state.digest())
     finally:
         log.close()
-
-
-def totals(found: list[Verification]) -> dict[str, Any]:
-    """Decisions and identical ones over all partitions."""
-    return {"decisions": sum(v.decisions for v in found), "identical": sum(v.identical for v in found)}
