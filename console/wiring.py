@@ -18,7 +18,7 @@ from core.log.base import EventLog
 from core.log.redis_streams import connect
 from core.scoring import Scorer
 from core.settings import Settings, load
-from models.forest import ForestScorer
+from models import artifacts
 
 
 def settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -59,10 +59,9 @@ def load_scorer(content: bytes, version: str, digest: str) -> Scorer:
     """A model artifact as a scorer. Raises Corrupt if its SHA-256 differs, BadInput if its columns are not the feature
     spec's.
     """
-    scorer = ForestScorer.load(content, version=version, spec=spec.SPEC_VERSION, expected_digest=digest)
-    if tuple(scorer.feature_names) != spec.NAMES:
-        raise BadInput(f"model {version} does not read feature spec {spec.SPEC_VERSION}: its columns have other names")
-    return scorer
+    return artifacts.load_scorer(
+        content, version=version, expected_digest=digest, spec=spec.SPEC_VERSION, columns=spec.NAMES
+    )
 
 
 def open_resolver(log: EventLog) -> Resolver:

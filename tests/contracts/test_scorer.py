@@ -11,6 +11,7 @@ import pytest
 
 from core.scoring import Scorer
 from models.forest import ForestScorer
+from models.linear import LinearModel, LinearScorer, render
 
 FEATURES = 12
 
@@ -25,7 +26,25 @@ def forest() -> Scorer:
     return ForestScorer.load(content, version="forest-1.0.0", spec=3, expected_digest=digest)
 
 
-IMPLEMENTATIONS: dict[str, Callable[[], Scorer]] = {"forest": forest}
+def linear() -> Scorer:
+    random = np.random.default_rng(5)
+    model = LinearModel(
+        features=tuple(f"f{j}" for j in range(FEATURES)),
+        counts=(1000,) * FEATURES,
+        means=tuple(random.normal(size=FEATURES).tolist()),
+        variances=(0.0, *random.lognormal(size=FEATURES - 1).tolist()),
+        weights=tuple(random.normal(size=FEATURES).tolist()),
+        intercept=-2.5,
+        offset=-0.7,
+        clip=4.0,
+        steps=1000,
+    )
+    content = render(model)
+    digest = hashlib.sha256(content).hexdigest()
+    return LinearScorer.load(content, version="linear-1.0.0", spec=3, expected_digest=digest)
+
+
+IMPLEMENTATIONS: dict[str, Callable[[], Scorer]] = {"forest": forest, "linear": linear}
 
 
 @pytest.fixture(scope="module", params=sorted(IMPLEMENTATIONS))
@@ -43,7 +62,7 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
 
 def test_it_names_itself(scorer: Scorer) -> None:
     """Version, digest and spec are what a score event records."""
-    assert scorer.version == "forest-1.0.0" and scorer.spec == 3
+    assert scorer.version in ("forest-1.0.0", "linear-1.0.0") and scorer.spec == 3
     assert len(scorer.digest) == 64 and int(scorer.digest, 16) >= 0
 
 
