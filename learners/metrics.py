@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from core.features.spec import DAY_MS
+
 Labels = NDArray[np.bool_]
 Scores = NDArray[np.float64]
 
@@ -27,15 +29,10 @@ def roc_auc(labels: Labels, scores: Scores) -> float:
 
 def average_precision(labels: Labels, scores: Scores) -> float:
     """Σ (recall step × precision) over the distinct scores, descending; NaN without a fraud."""
-    positives = int(labels.sum())
-    if positives == 0:
+    if not labels.any():
         return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(labels[order])
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    precision = hits[last] / (last + 1)
-    recall = hits[last] / positives
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    curve = pr_curve(labels, scores)
+    return float(np.sum(np.diff(curve.recall, prepend=0.0) * curve.precision))
 
 
 class AtThreshold(NamedTuple):
@@ -64,6 +61,129 @@ def at_threshold(labels: Labels, alerted: Labels, amounts: Scores) -> AtThreshol
     )
 
 
+class Curve(NamedTuple):
+    """Precision and recall at each distinct score, from the highest down; float64 (k,) each."""
+
+    thresholds: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+
+def pr_curve(labels: Labels, scores: Scores) -> Curve:
+    """What alerting from each distinct score on gives. Empty without a fraud."""
+    positives = int(labels.sum())
+    if positives == 0:
+        return Curve(*(np.empty(0) for _ in range(3)))
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    return Curve(scores[order][last], hits[last] / (last + 1), hits[last] / positives)
+
+
+# --- probabilities ------------------------------------------------------------------------------------------------
+
+
+def brier(labels: Labels, probabilities: Scores) -> float:
+    """Mean squared error of the probabilities (Brier 1950); NaN without rows."""
+    return float(np.mean((probabilities - labels) ** 2)) if len(labels) else float("nan")
+
+
+LOG_LOSS_FLOOR = 1e-15
+
+
+def log_loss(labels: Labels, probabilities: Scores) -> float:
+    """Mean −log of the probability given to what happened, which counts as at least 1e-15; NaN without rows."""
+    if not len(labels):
+        return float("nan")
+    given = np.where(labels, probabilities, 1.0 - probabilities)
+    return float(-np.mean(np.log(np.maximum(given, LOG_LOSS_FLOOR))))
+
+
+class Reliability(NamedTuple):
+    """Bins of equally many rows in order of probability: mean probability, share of fraud, rows; (k,) each."""
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+CALIBRATION_BINS = 20
+
+
+def reliability(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> Reliability:
+    """Predicted against observed. Bins of equal size, not of equal width: with 1 % fraud nearly every probability is
+    near 0, and one wide bin would hold them all (Nixon et al. 2019). Ties stay in the order of the rows.
+    """
+    order = np.argsort(probabilities, kind="stable")
+    edges = np.linspace(0, len(order), min(bins, len(order)) + 1).round().astype(np.int64)
+    sizes = np.diff(edges)
+    if not len(sizes):
+        return Reliability(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
+    predicted = np.add.reduceat(probabilities[order], edges[:-1]) / sizes
+    observed = np.add.reduceat(labels[order].astype(np.float64), edges[:-1]) / sizes
+    return Reliability(predicted, observed, sizes)
+
+
+def ece(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error: mean |predicted − observed| over `reliability`'s bins by their rows (Naeini 2015).
+
+    NaN without rows.
+    """
+    found = reliability(labels, probabilities, bins)
+    if not len(found.rows):
+        return float("nan")
+    return float(np.sum(np.abs(found.predicted - found.observed) * found.rows) / found.rows.sum())
+
+
+# --- accounts, day by day -------------------------------------------------------------------------------------------
+
+
+class CardDay(NamedTuple):
+    """One UTC day: accounts seen, those with a fraud, those found among the k, and found / k."""
+
+    day: int
+    accounts: int
+    compromised: int
+    found: int
+    precision: float
+
+
+def card_precision_at_k(
+    labels: Labels, scores: Scores, times: NDArray[np.int64], accounts: NDArray[np.int64], k: int = 100
+) -> list[CardDay]:
+    """Card precision top-k day by day: what a team that looks at k accounts a day finds (Fraud Detection Handbook,
+    Le Borgne et al. 2022, section 4.3).
+
+    An account's score and label of a day are the largest of its payments that day; the k accounts with the highest
+    scores are looked at (ties: the smaller account number first); an account found with a fraud is not seen again on
+    later days. precision divides by k even if fewer accounts are left. times: epoch ms; `day` is the epoch day. The
+    Handbook's figure is the mean of the days' precision.
+    """
+    days = times // DAY_MS
+    detected = np.empty(0, dtype=np.int64)
+    out: list[CardDay] = []
+    for day in np.unique(days).tolist():
+        rows = np.flatnonzero(days == day)
+        rows = rows[~np.isin(accounts[rows], detected)]
+        seen, inverse = np.unique(accounts[rows], return_inverse=True)
+        score = np.full(len(seen), -np.inf)
+        np.maximum.at(score, inverse, scores[rows])
+        fraud = np.bincount(inverse, labels[rows], minlength=len(seen)) > 0
+        top = np.argsort(-score, kind="stable")[:k]
+        found = seen[top[fraud[top]]]
+        detected = np.concatenate([detected, found])
+        out.append(CardDay(int(day), len(seen), int(fraud.sum()), len(found), len(found) / k))
+    return out
+
+
+def mean_card_precision(days: list[CardDay]) -> float:
+    """The mean of the days' precision; NaN without a day."""
+    return float(np.mean([day.precision for day in days])) if days else float("nan")
+
+
+# --- confidence -----------------------------------------------------------------------------------------------------
+
+
 class Interval(NamedTuple):
     """A figure with its 95 % bootstrap interval."""
 
@@ -75,18 +195,53 @@ class Interval(NamedTuple):
 def bootstrap(
     labels: Labels, scores: Scores, groups: NDArray[np.int64], seed: int, rounds: int = 200
 ) -> dict[str, Interval]:
-    """Percentile bootstrap over groups (accounts), so that one account's transactions stay together (Efron 1979)."""
+    """Percentile bootstrap over groups (accounts), so that one account's transactions stay together (Efron 1979).
+
+    auc_roc, average_precision, brier and log_loss; scores are probabilities. A drawn account counts as often as it was
+    drawn, so that rows are sorted once: a round is O(n).
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    members = np.split(order, starts[1:])
-    samples: dict[str, list[float]] = {"auc_roc": [], "average_precision": []}
+    names, inverse = np.unique(groups, return_inverse=True)
+    order = np.argsort(scores, kind="stable")
+    y, s, member = labels[order], scores[order], inverse[order]
+    last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
+    squared = (s - y) ** 2
+    surprise = -np.log(np.maximum(np.where(y, s, 1.0 - s), LOG_LOSS_FLOOR))
+    samples: dict[str, list[float]] = {"auc_roc": [], "average_precision": [], "brier": [], "log_loss": []}
     for _ in range(rounds):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        samples["auc_roc"].append(roc_auc(labels[rows], scores[rows]))
-        samples["average_precision"].append(average_precision(labels[rows], scores[rows]))
-    points = {"auc_roc": roc_auc(labels, scores), "average_precision": average_precision(labels, scores)}
+        drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        weights = drawn[member].astype(np.float64)
+        total = weights.sum()
+        auc, precision = _weighted(np.cumsum(weights * y)[last], np.cumsum(weights)[last])
+        samples["auc_roc"].append(auc)
+        samples["average_precision"].append(precision)
+        samples["brier"].append(float(weights @ squared / total))
+        samples["log_loss"].append(float(weights @ surprise / total))
+    points = {
+        "auc_roc": roc_auc(labels, scores),
+        "average_precision": average_precision(labels, scores),
+        "brier": brier(labels, scores),
+        "log_loss": log_loss(labels, scores),
+    }
     return {
         name: Interval(points[name], *(float(q) for q in np.nanpercentile(values, [2.5, 97.5])))
         for name, values in samples.items()
     }
+
+
+def _weighted(frauds: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[float, float]:
+    """(area under the ROC curve, average precision) from the weight of frauds and of all rows up to each distinct
+    score, ascending. NaN where a class is missing.
+    """
+    positives, negatives = frauds[-1], rows[-1] - frauds[-1]
+    if positives <= 0:
+        return float("nan"), float("nan")
+    own = np.diff(frauds, prepend=0.0)
+    legitimate = rows - frauds
+    below = np.concatenate([[0.0], legitimate[:-1]])
+    auc = float(own @ (below + 0.5 * (legitimate - below)) / (positives * negatives)) if negatives > 0 else float("nan")
+    taken = rows[-1] - np.concatenate([[0.0], rows[:-1]])
+    hits = positives - np.concatenate([[0.0], frauds[:-1]])
+    present = taken > 0
+    precision = np.divide(hits, taken, out=np.zeros_like(hits), where=present)
+    return auc, float(own @ precision / positives)

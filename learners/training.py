@@ -1,246 +1,223 @@
-"""Training a champion from the log: features as logged, labels as known, split by time. Deterministic given the seed.
+"""Training a champion candidate: rows as known, split by time, stopped early, calibrated, measured. Deterministic given
+the seed: the same rows give the same bytes.
 
-train → gap of the label delay → test, in order of event time, never shuffled (a shuffled split leaks an account's later
-frauds into its earlier rows). The number of trees is chosen on the last part of the training period; the test period is
-only measured.
+    train [start, train_end)   gap of the label delay   test [test_start, end)
+    |---- fit ----|-- late --|
+
+1. Training rows are labelled as they were known at test_start, the day on which the model could have been deployed;
+   test rows as they are known now. Rows in review or pending are left out. Accounts whose fraud was known by the test
+   day are left out of the test, as the Fraud Detection Handbook does.
+2. The late part (the last fifth) chooses the number of trees for a model of what comes before it, and (a, b) of the
+   calibration is fitted to that model's margins on the late part, which it did not train on.
+3. The model itself is fitted on the whole training period, and (a, b) is folded into it (learners.calibration).
+4. The test period is only measured.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import lightgbm as lgb
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from core.codec import decode_account_event, decode_score, decode_transaction
-from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.errors import BadInput
-from core.events import START, FeedbackReceived
 from core.features import spec
-from core.features.reference import COLUMNS, FIRST_COLUMN
 from core.features.spec import DAY_MS
-from core.log.base import EventLog
-from learners import metrics
+from learners import boosting, calibration
+from learners.boosting import MISSING_TABLES_SHARE, Report, without_tables
+from learners.calibration import IDENTITY
+from learners.dataset import TrainingSet, as_known, settled
+from learners.evaluation import Held, evaluate
+from learners.reading import read
+from learners.search import Search, search
+from learners.splits import Split, known_compromised, split_by_time
 
-PAGE = 2000
+__all__ = ["Split", "Trained", "TrainingSet", "read", "split_by_time", "train", "without_tables"]
+
 MODEL_NAME = "baseline"
-MISSING_TABLES_SHARE = 0.3
+FRAUDS_TO_TRAIN = 50
+FRAUDS_TO_TEST = 20
+LATE_PARTS = 5
+IMPORTANT = 15
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """Rows in order of event time: features float32 (n, WIDTH), labels bool (n,), times epoch ms, amounts in
-    currency.
-    """
-
-    features: NDArray[np.float32]
-    labels: NDArray[np.bool_]
-    times: NDArray[np.int64]
-    amounts: NDArray[np.float64]
-    accounts: NDArray[np.int64]
-
-    def rows(self, mask: NDArray[np.bool_]) -> TrainingSet:
-        return TrainingSet(
-            self.features[mask], self.labels[mask], self.times[mask], self.amounts[mask], self.accounts[mask]
-        )
-
-
-def read(log: EventLog, partitions: Iterable[int], known_until: int | None = None) -> TrainingSet:
-    """Every decision of the log with its features as logged, labelled by the verdicts that had come by `known_until`
-    (epoch ms).
-
-    A transaction is fraud if its last verdict is; without one it counts as legitimate, so leave out what is younger
-    than the label delay. Raises BadInput if the log holds no transaction.
-    """
-    vectors: list[bytes] = []
-    keys: list[str] = []
-    times: list[int] = []
-    amounts: list[float] = []
-    accounts: dict[str, int] = {}
-    owners: list[int] = []
-    verdicts: dict[str, tuple[int, bool]] = {}
-    for partition in partitions:
-        at = START
-        while entries := log.read(partition, "transactions", at, PAGE):
-            scores = log.read(partition, "scores", at, PAGE, entries[-1].id)
-            for entry, score in zip(entries, scores, strict=True):
-                t = decode_transaction(entry.payload)
-                vectors.append(decode_score(score.payload).features)
-                keys.append(t.transaction_id)
-                times.append(t.occurred_at)
-                amounts.append(t.amount)
-                owners.append(accounts.setdefault(t.account_id, len(accounts)))
-            at = entries[-1].id
-        _read_verdicts(log, partition, known_until, verdicts)
-    if not keys:
-        raise BadInput("the log holds no transaction to train on")
-    order = np.argsort(np.array(times), kind="stable")
-    features = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(keys), spec.WIDTH)
-    labels = np.array([verdicts.get(key, (0, False))[1] for key in keys], dtype=np.bool_)
-    return TrainingSet(
-        features=np.ascontiguousarray(features[order], dtype=np.float32),
-        labels=labels[order],
-        times=np.array(times, dtype=np.int64)[order],
-        amounts=np.array(amounts)[order],
-        accounts=np.array(owners, dtype=np.int64)[order],
-    )
-
-
-def _read_verdicts(
-    log: EventLog, partition: int, known_until: int | None, verdicts: dict[str, tuple[int, bool]]
-) -> None:
-    at = START
-    while entries := log.read(partition, "feedback", at, PAGE):
-        for entry in entries:
-            event = decode_account_event(entry.payload)
-            if not isinstance(event, FeedbackReceived) or event.verdict == "unsure":
-                continue
-            if known_until is not None and event.occurred_at > known_until:
-                continue
-            if event.occurred_at >= verdicts.get(event.transaction_id, (0, False))[0]:
-                verdicts[event.transaction_id] = (event.occurred_at, event.verdict == "fraud")
-        at = entries[-1].id
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Event times (epoch ms) of a prequential split: train [start, train_end), gap, test [test_start, end)."""
-
-    start: int
-    train_end: int
-    test_start: int
-    end: int
-
-
-def split_by_time(times: NDArray[np.int64], test_share: float, gap_days: float, warm_up_days: float) -> Split:
-    """The last `test_share` of the time span is the test; the gap before it is the label delay; the first days warm up.
-
-    Raises BadInput if nothing is left to train on.
-    """
-    first, last = int(times[0]), int(times[-1]) + 1
-    test_start = last - int((last - first) * test_share)
-    split = Split(
-        start=first + int(warm_up_days * DAY_MS),
-        train_end=test_start - int(gap_days * DAY_MS),
-        test_start=test_start,
-        end=last,
-    )
-    if split.train_end <= split.start:
-        days = (last - first) / DAY_MS
-        raise BadInput(
-            f"{days:.1f} days of data are too few for {warm_up_days} to warm up, {gap_days} of gap and a test"
-        )
-    return split
+ClassWeight = float | Literal["balanced"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model as LightGBM text, its SHA-256, and what its card says."""
+    """A model as LightGBM text, its SHA-256, what its card says, and the test period with its probabilities."""
 
     content: bytes
     digest: str
     card: dict[str, object]
+    held: Held | None = None
 
 
-def train(data: TrainingSet, split: Split, *, seed: int, version: str, data_description: str) -> Trained:
-    """Fit, choose the number of trees on the last fifth of the training period, refit on all of it, measure on the
-    test.
+def train(
+    data: TrainingSet,
+    split: Split,
+    *,
+    seed: int,
+    version: str = "1.0.0",
+    data_description: str = "",
+    name: str = MODEL_NAME,
+    parent: str = "",
+    trials: int = 0,
+    class_weight: ClassWeight = 1.0,
+    overrides: Mapping[str, object] | None = None,
+    calibrate: bool = True,
+    missing_tables_share: float = MISSING_TABLES_SHARE,
+    exclude_known: bool = True,
+    report: Report | None = None,
+) -> Trained:
+    """A model of the split's training period, with its card; see the module's head.
+
+    trials: of the hyperparameter search (0: none). class_weight: how much more a fraud weighs than a legitimate payment
+    (LightGBM's scale_pos_weight), or "balanced", their ratio; calibration takes it back out of the probabilities.
+    overrides: LightGBM parameters over the defaults. missing_tables_share: see `without_tables`; 0 switches it off.
+    exclude_known: leave accounts out of the test whose fraud was known by the day. report: told of progress.
+    Raises BadInput on too few frauds, or if fraud does not score higher in the late part.
     """
-    training = data.rows((data.times >= split.start) & (data.times < split.train_end))
-    test = data.rows((data.times >= split.test_start) & (data.times < split.end))
-    if training.labels.sum() < 50 or test.labels.sum() < 20:
-        raise BadInput(
-            f"too few frauds: {int(training.labels.sum())} to train (50 needed),"
-            f" {int(test.labels.sum())} to test (20 needed)"
+    report = report or (lambda stage, done, total: None)
+    training, test = parts(data, split, exclude_known=exclude_known)
+    _enough(training, test)
+    fixed = dict(overrides or {})
+    weight = _weight(training, class_weight)
+    if weight != 1.0:
+        fixed["scale_pos_weight"] = weight
+    share = missing_tables_share
+    searched: Search | None = None
+    if trials > 0:
+        searched = search(
+            training, split, seed=seed, trials=trials, missing_tables_share=share, fixed=fixed, report=report
         )
-    cut = split.train_end - (split.train_end - split.start) // 5
-    parameters = _parameters(seed)
-    early = training.rows(training.times < cut)
-    late = training.rows(training.times >= cut)
-    probe = lgb.train(
-        parameters,
-        _dataset(without_tables(early, seed)),
-        num_boost_round=400,
-        valid_sets=[_dataset(without_tables(late, seed))],
-        callbacks=[lgb.early_stopping(40, verbose=False)],
+        fixed = {**searched.overrides, **fixed}
+    params = boosting.parameters(seed, fixed)
+    cut = split.train_end - (split.train_end - split.start) // LATE_PARTS
+    early, late = training.between(split.start, cut), training.between(cut, split.train_end)
+    if not early.labels.any() or not late.labels.any():
+        raise BadInput("too few frauds: the first four fifths or the last fifth of the training period have none")
+    callbacks = [_progress("choosing the number of trees", boosting.ROUNDS_MAX, report)]
+    probe = boosting.fit(
+        early, params, boosting.ROUNDS_MAX, missing_tables_share=share, later=late, callbacks=callbacks
     )
+    platt = IDENTITY
+    if calibrate:
+        platt = calibration.fit(boosting.margins(probe, late.features, probe.best_iteration), late.labels)
     rounds = max(20, int(probe.best_iteration * 1.1))
-    booster = lgb.train(parameters, _dataset(without_tables(training, seed)), num_boost_round=rounds)
-    content = booster.model_to_string().encode()
-    scores = np.asarray(booster.predict(test.features.astype(np.float64), num_threads=1), dtype=np.float64)
-    intervals = metrics.bootstrap(test.labels, scores, test.accounts, seed)
-    importance = booster.feature_importance("gain")
-    top = np.argsort(-importance, kind="stable")[:15]
+    booster = boosting.fit(
+        training, params, rounds, missing_tables_share=share, callbacks=[_progress("training", rounds, report)]
+    )
+    plain = booster.model_to_string().encode()
+    content = calibration.fold(plain, platt) if calibrate else plain
+    report("measuring", 0, 1)
+    final = lgb.Booster(model_str=content.decode())
+    held = Held(
+        test,
+        calibration.probabilities(boosting.margins(final, test.features)),
+        calibration.probabilities(boosting.margins(booster, test.features)),
+    )
+    measured = evaluate(held, seed)
+    measured["calibration"] = {
+        "fitted": calibrate,
+        "a": platt.a,
+        "b": platt.b,
+        "rows": len(late) if calibrate else 0,
+        **measured["calibration"],
+    }
     card: dict[str, object] = {
-        "name": MODEL_NAME,
+        "name": name,
         "version": version,
+        "parent": parent,
         "spec": spec.SPEC_VERSION,
         "digest": hashlib.sha256(content).hexdigest(),
         "trees": rounds,
         "seed": seed,
-        "parameters": parameters,
+        "parameters": params,
+        "missing_tables_share": share,
         "data": data_description,
-        "split": {
-            "train_ms": [split.start, split.train_end],
-            "test_ms": [split.test_start, split.end],
-            "train_rows": len(training.labels),
-            "train_frauds": int(training.labels.sum()),
-            "test_rows": len(test.labels),
-            "test_frauds": int(test.labels.sum()),
-        },
-        "metrics": {name: interval.value for name, interval in intervals.items()},
-        "intervals": {name: [interval.low, interval.high] for name, interval in intervals.items()},
-        "at_review": metrics.at_threshold(test.labels, scores >= DEFAULT_REVIEW, test.amounts)._asdict(),
-        "at_decline": metrics.at_threshold(test.labels, scores >= DEFAULT_DECLINE, test.amounts)._asdict(),
-        "importance": {spec.NAMES[i]: round(float(importance[i]), 1) for i in top},
+        **_rows(data, training, test, split),
+        **measured,
+        "importance": _importance(booster),
+        "search": None if searched is None else msgspec.to_builtins(searched),
     }
-    return Trained(content, str(card["digest"]), card)
+    report("measuring", 1, 1)
+    return Trained(content, str(card["digest"]), card, held)
 
 
-def without_tables(data: TrainingSet, seed: int) -> TrainingSet:
-    """The rows, and a share of them once more as they would look without reference tables.
-
-    A worker may run before the first table is published, or when one can't be loaded. A model that never saw that would
-    be sent down arbitrary branches by the missing values.
+def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tuple[TrainingSet, TrainingSet]:
+    """(training, test) rows of a split, settled: the first as known at the start of the test, the second as `data` is
+    labelled. A set without verdicts keeps its labels.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
-    chosen = np.flatnonzero(rng.random(len(data.labels)) < MISSING_TABLES_SHARE)
-    copies = data.features[chosen].copy()
-    for kind, first in FIRST_COLUMN.items():
-        column = spec.index(first)
-        copies[:, column : column + COLUMNS[kind]] = np.nan
-    return TrainingSet(
-        features=np.concatenate([data.features, copies]),
-        labels=np.concatenate([data.labels, data.labels[chosen]]),
-        times=np.concatenate([data.times, data.times[chosen]]),
-        amounts=np.concatenate([data.amounts, data.amounts[chosen]]),
-        accounts=np.concatenate([data.accounts, data.accounts[chosen]]),
+    training = data.between(split.start, split.train_end)
+    if training.known is not None and training.known.until > split.test_start:
+        training = as_known(training, split.test_start)
+    if exclude_known:
+        data = data.between(split.start, split.end)
+        data = data.rows(~known_compromised(data, split))
+    return settled(training), settled(data.between(split.test_start, split.end))
+
+
+def _enough(training: TrainingSet, test: TrainingSet) -> None:
+    frauds, tested = int(training.labels.sum()), int(test.labels.sum())
+    if frauds >= FRAUDS_TO_TRAIN and tested >= FRAUDS_TO_TEST:
+        return
+    hint = ""
+    if training.known is not None and training.known.clock == "log":
+        hint = "; if this log was loaded in bulk, label by event time"
+    raise BadInput(
+        f"too few frauds: {frauds} to train ({FRAUDS_TO_TRAIN} needed),"
+        f" {tested} to test ({FRAUDS_TO_TEST} needed){hint}"
     )
 
 
-def _parameters(seed: int) -> dict[str, object]:
-    return {
-        "objective": "binary",
-        "learning_rate": 0.06,
-        "num_leaves": 31,
-        "min_data_in_leaf": 40,
-        "feature_fraction": 0.7,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": 5.0,
-        "max_bin": 255,
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 2,
-        "verbosity": -1,
+def _weight(training: TrainingSet, class_weight: ClassWeight) -> float:
+    if class_weight == "balanced":
+        frauds = int(training.labels.sum())
+        return (len(training) - frauds) / frauds
+    if not 0.0 < float(class_weight) < float("inf"):
+        raise BadInput(f"a class weight of {class_weight} makes no sense: give a number above 0, or balanced")
+    return float(class_weight)
+
+
+def _progress(stage: str, rounds: int, report: Report) -> Callable[[Any], None]:
+    def callback(env: Any) -> None:
+        report(stage, env.iteration + 1, rounds)
+
+    return callback
+
+
+def _rows(data: TrainingSet, training: TrainingSet, test: TrainingSet, split: Split) -> dict[str, Any]:
+    """The card's data range, what was known when, the split, and who had decided."""
+    found: dict[str, Any] = {"range_ms": [int(data.times[0]), int(data.times[-1])], "rows": len(data)}
+    if data.known is not None:
+        found["known"] = {
+            "until_ms": data.known.until,
+            "training_until_ms": min(split.test_start, data.known.until),
+            "maturity_days": data.known.maturity_ms / DAY_MS,
+            "clock": data.known.clock,
+            "statuses": data.counts(),
+        }
+    if data.origin is not None:
+        decided = np.bincount(data.origin.models, minlength=len(data.origin.model_names)).tolist()
+        found["decided_by"] = dict(zip(data.origin.model_names, decided, strict=True))
+    found["split"] = {
+        "train_ms": [split.start, split.train_end],
+        "test_ms": [split.test_start, split.end],
+        "gap_days": split.gap_ms / DAY_MS,
+        "train_rows": len(training),
+        "train_frauds": int(training.labels.sum()),
+        "test_rows": len(test),
+        "test_frauds": int(test.labels.sum()),
     }
+    return found
 
 
-def _dataset(data: TrainingSet) -> lgb.Dataset:
-    return lgb.Dataset(
-        data.features, data.labels.astype(np.float64), feature_name=list(spec.NAMES), free_raw_data=False
-    )
+def _importance(booster: lgb.Booster) -> dict[str, float]:
+    gains = booster.feature_importance("gain")
+    names = booster.feature_name()
+    return {names[i]: round(float(gains[i]), 1) for i in np.argsort(-gains, kind="stable")[:IMPORTANT]}
