@@ -23,7 +23,6 @@ from core.errors import BadInput
 from core.events import Position
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
-from core.features.spec import DAY_MS
 from core.log.base import EventLog
 from core.numeric import hash_strings
 from core.partitioner import PARTITIONERS, detect
@@ -36,10 +35,13 @@ from projections.catalogue import ALL, current
 from projections.checkpoints import CheckpointStore, restore
 from projections.drift import Detection, Drift
 from projections.feed import Bound, account_facts, bound_at, facts_between
-from projections.labels import Labels, Said
+from projections.label_queries import Filters, LabelsAnswer, SourcesAnswer, labels_answer, sources_answer
+from projections.labels import Labels
 from projections.lists import Change, Lists, Member
 from projections.profiles import Profile, Profiles
+from projections.quality import RULES, Rules
 from projections.registry import Registry
+from projections.sources import view
 from projections.throughput import Hour, Throughput
 
 T = TypeVar("T")
@@ -72,26 +74,6 @@ class CasesAnswer(msgspec.Struct, frozen=True):
     as_of: str
     counts: dict[str, int]
     cases: list[CaseRow]
-
-
-class LabelRow(msgspec.Struct, frozen=True):
-    """One transaction's label and the verdicts behind it."""
-
-    account_id: str
-    transaction_id: str
-    status: labels.Status
-    consensus: labels.Consensus | None
-    verdicts: list[Said]
-
-
-class LabelsAnswer(msgspec.Struct, frozen=True):
-    """counts: transactions by consensus. immature: transactions (labelled or not) of days inside the delay."""
-
-    as_of: str
-    transactions: int
-    immature: int
-    counts: dict[str, int]
-    labels: list[LabelRow]
 
 
 class ModelRow(msgspec.Struct, frozen=True):
@@ -286,39 +268,40 @@ class Queries:
         account: str | None = None,
         transaction: str | None = None,
         status: str | None = None,
+        is_suspect: bool = False,
         maturity_days: int = labels.MATURITY_DAYS,
         limit: int = 50,
+        rules: Rules = RULES,
+        is_fixed: bool = False,
     ) -> LabelsAnswer:
-        """Counts of labels, and the transactions with verdicts; of one account also those without."""
+        """Counts of labels, and the transactions with verdicts; of one account also those without.
+
+        is_fixed: fixed reliabilities and no check of rates (`projections.label_queries`); with `account` then only that
+        account is folded. is_suspect: only transactions with a verdict that is held back for review.
+        """
         cut = self.cut(as_of)
-        rows: list[LabelRow] = []
-        days: dict[int, int] = {}
-        for partition in self._partitions if account is None else self.partition_of(account):
-            if account is None:
-                state: Labels = self.state("labels", partition, cut)
-            else:
-                state, times = self._account_labels(account, partition, cut)
-                rows += [
-                    LabelRow(account, t, labels.status((), at, _moment(cut), maturity_days), None, [])
-                    for t, at in times.items()
-                ]
-            for day, count in state.days.items():
-                days[day] = days.get(day, 0) + count
-            rows += [
-                LabelRow(name, t, (agreed := labels.consensus(said)).label, agreed, said)
-                for name, of in state.accounts.items()
-                for t, said in of.verdicts.items()
-            ]
-        mature_before = (_moment(cut) - maturity_days * DAY_MS) // DAY_MS
-        chosen = [r for r in rows if transaction in (None, r.transaction_id) and status in (None, r.status)]
-        chosen.sort(key=lambda r: (r.account_id, r.transaction_id))
-        return LabelsAnswer(
-            str(cut),
-            sum(days.values()),
-            sum(count for day, count in days.items() if day >= mature_before),
-            _counted(r.status for r in rows),
-            chosen[:limit],
-        )
+        filters = Filters(transaction, status, is_suspect, limit)
+        states: dict[int, Labels] = {}
+        if account is None or not is_fixed:
+            states = {p: self.state("labels", p, cut) for p in self._partitions}
+        if account is None:
+            days = _added(state.days for state in states.values())
+            whole = view(states, rules, is_learned=not is_fixed)
+            return labels_answer(str(cut), _moment(cut), whole, days, filters, maturity_days)
+        own: dict[int, Labels] = {}
+        unjudged: list[tuple[str, str, int]] = []
+        for partition in self.partition_of(account):
+            own[partition], times = self._account_labels(account, partition, cut)
+            unjudged += [(account, t, at) for t, at in times.items()]
+        found = view(own, rules, is_learned=False) if is_fixed else view(states, rules).of_account(account)
+        days = _added(state.days for state in own.values())
+        return labels_answer(str(cut), _moment(cut), found, days, filters, maturity_days, unjudged)
+
+    def sources(self, as_of: str | None = None, rules: Rules = RULES) -> SourcesAnswer:
+        """Who gives verdicts, how many of them count, how reliable each is and how late it comes."""
+        cut = self.cut(as_of)
+        states: dict[int, Labels] = {p: self.state("labels", p, cut) for p in self._partitions}
+        return sources_answer(str(cut), _moment(cut), states, rules)
 
     def _account_labels(self, account: str, partition: int, cut: Cut) -> tuple[Labels, dict[str, int]]:
         """One account's labels, and the event times of its transactions without a verdict."""
@@ -432,6 +415,14 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
     for name in names:
         counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items()))
+
+
+def _added(counts: Iterable[dict[int, int]]) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for each in counts:
+        for key, count in each.items():
+            total[key] = total.get(key, 0) + count
+    return total
 
 
 def _sum(hours: Iterable[Hour]) -> Hour:

@@ -19,14 +19,16 @@ from rich.table import Table
 
 from console import wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.query_sources import maturity_rows, pair_rows, source_rows
 from core.errors import BadInput
 from core.features.reference import FIRST_COLUMN, Kind
 from projections.checkpoints import CheckpointStore
-from projections.labels import MATURITY_DAYS
+from projections.labels import MATURITY_DAYS, RELIABILITY, voice
+from projections.quality import PER_HOUR_MAX, Rules
 from projections.queries import CaseRow, Queries
 
 app = typer.Typer(
-    help="Ask the log: profiles, cases, labels, registry, lists, drift, statistics; now, or as of any moment.",
+    help="Ask the log: profiles, cases, labels, sources, registry, lists, drift, stats; now, or as of any moment.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -36,6 +38,15 @@ AsOf = Annotated[
     typer.Option("--as-of", help="A time (2026-03-01T12:00Z), p07:1-533, c12, or the as_of of an earlier answer."),
 ]
 Limit = Annotated[int, typer.Option(help="Rows at most.", min=1)]
+Rates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rate",
+        metavar="SOURCE=N",
+        help="Verdicts an hour from which on a voice is held back; may be repeated. Default: "
+        + ", ".join(f"{source}={count}" for source, count in PER_HOUR_MAX.items()),
+    ),
+]
 DIRECTORY = Path(".sentinel/projections")
 Checkpoints = Annotated[
     Path, typer.Option("--checkpoint-directory", help="Where `sentinel project` keeps checkpoints; need not exist.")
@@ -135,20 +146,37 @@ def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json
 @app.command()
 def labels(
     context: typer.Context,
-    account: Annotated[str | None, typer.Option(help="Only this account's (fast), unlabelled ones included.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account's, unlabelled ones included.")] = None,
     transaction: Annotated[str | None, typer.Option(help="Only this transaction's.")] = None,
     status: Annotated[
         str | None, typer.Option(help="fraud, legitimate, review, pending or presumed_legitimate.")
     ] = None,
+    suspect: Annotated[bool, typer.Option("--suspect", help="Only those with a verdict held back for review.")] = False,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Fixed reliabilities, no check of rates: fast with --account.")
+    ] = False,
+    rate: Rates = None,
     maturity_days: Annotated[int, typer.Option(help="No verdict means nothing before.", min=0)] = MATURITY_DAYS,
     limit: Limit = 50,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """What transactions turned out to be: the consensus of all verdicts, conflicts as `review`."""
+    """What transactions turned out to be: the consensus of all verdicts that count, conflicts as `review`.
+
+    A verdict in brackets is held back, and why. Voices weigh what was learned of them (`sentinel query sources`).
+    """
+    rules = _rules(rate)
     with _open(context) as queries:
         answer = queries.labels(
-            as_of, account=account, transaction=transaction, status=status, maturity_days=maturity_days, limit=limit
+            as_of,
+            account=account,
+            transaction=transaction,
+            status=status,
+            is_suspect=suspect,
+            maturity_days=maturity_days,
+            limit=limit,
+            rules=rules,
+            is_fixed=fixed,
         )
     if as_json:
         _json(answer)
@@ -159,19 +187,56 @@ def labels(
             "transaction": row.transaction_id,
             "label": row.status,
             "fraud_share": "" if row.consensus is None or row.consensus.share is None else row.consensus.share,
-            "verdicts": ", ".join(f"{said.source}: {said.verdict}" for said in row.verdicts),
+            "weighed": "" if row.consensus is None else row.consensus.method,
+            "verdicts": ", ".join(
+                f"{voice(said)}: {said.verdict}" + ("" if quality == "accepted" else f" [{quality}]")
+                for said, quality in zip(row.verdicts, row.quality, strict=True)
+            ),
         }
         for row in answer.labels
     ]
-    _table(("account", "transaction", "label", "fraud_share", "verdicts"), rows)
+    _table(("account", "transaction", "label", "fraud_share", "weighed", "verdicts"), rows)
     _fields(
         {
             "transactions": answer.transactions,
             "immature": answer.immature,
             "counts": answer.counts,
+            "verdicts": answer.quality,
             "as_of": answer.as_of,
         }
     )
+
+
+@app.command()
+def sources(context: typer.Context, rate: Rates = None, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Who gives verdicts: how many count, how reliable each source and analyst is, who agrees, how late they come.
+
+    Choose the maturity delay from the last table: the share of frauds that is known so many days after the payment.
+    """
+    rules = _rules(rate)
+    with _open(context) as queries:
+        answer = queries.sources(as_of, rules)
+    if as_json:
+        _json(answer)
+        return
+    found = answer.report
+    for rows in (source_rows(found.sources), source_rows(found.analysts), pair_rows(found), maturity_rows(found)):
+        if rows:
+            _table(tuple(rows[0]), rows)
+            print()
+    _fields({"verdicts": answer.quality, "learned_from": f"{found.items:,} transactions with two voices or more"})
+    _fields({"as_of": answer.as_of})
+
+
+def _rules(rates: list[str] | None) -> Rules:
+    """Quality rules with these rates instead of the defaults. Raises BadInput."""
+    per_hour = dict(PER_HOUR_MAX)
+    for text in rates or ():
+        source, _, count = text.partition("=")
+        if source not in RELIABILITY or not count.isascii() or not count.isdigit():
+            raise BadInput(f"--rate {text!r}: write SOURCE=N, with a source of {', '.join(RELIABILITY)}")
+        per_hour[source] = int(count)
+    return Rules(per_hour=per_hour)
 
 
 @app.command()

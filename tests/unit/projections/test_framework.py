@@ -321,7 +321,7 @@ def test_a_checkpoint_of_another_version_form_or_log_is_refused(store: Checkpoin
     assert store.load(LABELS, log, 0, Place(10**9)) is not None
     assert store.load(LABELS, log, 0, Place(1)) is None
     assert store.load(LABELS, shared_log(seed=2), 0, Place(10**9)) is None
-    later = replace(LABELS, version=2)
+    later = replace(LABELS, version=LABELS.version + 1)
     store.path(later).write_bytes(store.path(LABELS).read_bytes())
     assert store.load(later, log, 0, Place(10**9)) is None
     reshaped = replace(LABELS, handlers={FeedbackReceived: LABELS.handlers[FeedbackReceived]})
