@@ -6,18 +6,21 @@ pipeline decides under. Every score records c, so a replay resolves the same con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import events, policy, rules
+from core import events, governance, policy, rules
+from core.assignment import Allocation
 from core.errors import BadInput, SentinelError
-from core.events import ListEffect, ListKind
+from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
 from core.features.reference import Kind, ReferenceTable
+from core.governance import Governance
 from core.scoring import Scorer
 
 DEFAULT_REVIEW = 0.4
@@ -27,7 +30,28 @@ NO_MODEL = "no_model"
 MODEL_UNAVAILABLE = "model_unavailable"
 MODEL_ERROR = "model_error"
 REFERENCE_UNAVAILABLE = "reference_unavailable"
-"""Why a decision was degraded (I9); a score's `degraded` joins them with "+"."""
+EXPERIMENT_UNAVAILABLE = "experiment_unavailable"
+SHADOW_FAILED = "shadow_failed"
+"""Why a decision was degraded (I9); a score's `degraded` joins them with "+". An experiment one of whose models can't
+be loaded does not apply: everybody is decided by the champion. A shadow model that can't be loaded or fails gives no
+margin; the decision itself is whole.
+"""
+
+_REASONS = (
+    REFERENCE_UNAVAILABLE,
+    NO_MODEL,
+    MODEL_UNAVAILABLE,
+    MODEL_ERROR,
+    EXPERIMENT_UNAVAILABLE,
+    SHADOW_FAILED,
+)
+
+
+def join_reasons(reasons: Iterable[str]) -> str | None:
+    """A score's `degraded`: the reasons in a fixed order, each once; None if there are none."""
+    known = list(reasons)
+    return "+".join(reason for reason in _REASONS if reason in known) or None
+
 
 ListKey = tuple[ListKind, ListEffect]
 
@@ -42,6 +66,8 @@ class Generation(NamedTuple):
 
 
 class Champion(NamedTuple):
+    """A deployed model: the champion, the shadow, or an arm's."""
+
     name: str
     version: str
     digest: str
@@ -58,6 +84,9 @@ class ControlState:
     position: int = 0
     generations: dict[str, Generation] = field(default_factory=dict)
     champion: Champion | None = None
+    shadow: Champion | None = None
+    experiment: events.ExperimentStarted | None = None
+    governance: Governance = field(default_factory=Governance)
     review: float = DEFAULT_REVIEW
     decline: float = DEFAULT_DECLINE
     parameters: dict[str, float] = field(default_factory=dict)
@@ -69,25 +98,34 @@ class ControlState:
     def apply(self, sequence: int, event: events.Control) -> None:
         """Apply the event at `sequence`; one that was applied before is left out silently (I5).
 
-        An event whose content makes no sense (an unknown rule, thresholds the wrong way round) changes nothing and is
-        named in `refused`: what somebody once appended must not stop every worker, and must fold the same for ever.
+        An event that makes no sense (an unknown rule, thresholds the wrong way round) or may not follow what came
+        before (`core.governance`) changes nothing and is named in `refused`: what somebody once appended must not stop
+        every worker, and must fold the same for ever.
         """
         if sequence <= self.position:
             return
         self.position = sequence
         try:
-            check(event)
+            check(event, self.governance)
         except BadInput as error:
             self.refused[sequence] = str(error)
             return
+        self.governance.apply(event)
         match event:
             case events.SourceGenerationStarted():
                 self.generations[event.topic] = Generation(
                     event.generation, event.topic_id, event.topic_name, event.partitions
                 )
             case events.ModelDeployed() | events.ModelRolledBack():
-                if event.alias == "champion":
-                    self.champion = Champion(event.name, event.version, event.digest)
+                self._deploy(event.alias, Champion(event.name, event.version, event.digest))
+            case events.ModelWithdrawn() if event.alias == "shadow":
+                self.shadow = None
+            case events.ExperimentStarted():
+                self.experiment = event
+            case events.ExperimentRamped() if self.experiment is not None:
+                self.experiment = msgspec.structs.replace(self.experiment, traffic=event.traffic)
+            case events.ExperimentStopped() | events.ExperimentConcluded():
+                self.experiment = None
             case events.ThresholdsChanged():
                 self.review, self.decline = event.review, event.decline
             case events.RulesChanged():
@@ -103,9 +141,22 @@ class ControlState:
             case _:
                 pass  # registrations, drift, archive: not an input of a decision
 
+    def _deploy(self, alias: str, model: Champion) -> None:
+        if alias == governance.CHAMPION:
+            self.champion = model
+            if not self.governance.experiment:
+                self.experiment = None
+        elif alias == "shadow":
+            self.shadow = model
 
-def check(event: events.Control) -> None:
-    """Raise BadInput if the event can't take effect. Whoever appends control events calls this first."""
+
+def check(event: events.Control, known: Governance | None = None) -> None:
+    """Raise BadInput if the event can't take effect: on its own, and after what is `known`. Whoever appends control
+    events calls this first.
+    """
+    governance.check_alone(event)
+    if known is not None:
+        known.check(event)
     match event:
         case events.ThresholdsChanged():
             policy.check_thresholds(event.review, event.decline)
@@ -118,7 +169,10 @@ def check(event: events.Control) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a decision needs besides its partition's state. Immutable; one per control position."""
+    """All that a decision needs besides its partition's state. Immutable; one per control position.
+
+    arms: one context for each arm of the running experiment, which differs from this one in its model and `arm`.
+    """
 
     position: int
     scorer: Scorer | None
@@ -133,11 +187,30 @@ class Context:
     decline: float
     lists: dict[ListKey, dict[str, None]]
     degraded: str | None
+    shadow: Scorer | None = None
+    shadow_model: str = ""
+    arm: str = CHAMPION_ARM
+    allocation: Allocation | None = None
+    arms: tuple[Context, ...] = ()
+
+
+def deciding(context: Context, arm: str) -> Context:
+    """The context that decided for `arm` (a score's): an arm's of the experiment, else this one."""
+    return next((under for under in context.arms if under.arm == arm), context)
+
+
+def with_changes(context: Context, **changes: Any) -> Context:
+    """The context with fields replaced, in its arms too."""
+    arms = tuple(replace(arm, **changes) for arm in context.arms)
+    return replace(context, **changes, arms=arms)
 
 
 LoadBlob = Callable[[str], bytes]
 LoadScorer = Callable[[bytes, str, str], Scorer]
 """(artifact bytes, version label, expected SHA-256) → scorer; raises SentinelError if it can't be trusted."""
+
+
+SCORERS_HELD = 16
 
 
 class Resolver:
@@ -155,7 +228,7 @@ class Resolver:
         `degraded` forces a degradation that the log recorded, so that a replay decides under the same handicap.
         """
         forced = degraded.split("+") if degraded else []
-        reasons = [reason for reason in (REFERENCE_UNAVAILABLE, MODEL_UNAVAILABLE, MODEL_ERROR) if reason in forced]
+        reasons = [reason for reason in forced if reason != NO_MODEL]  # that one the control stream says by itself
         scorer: Scorer | None = None
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
         if REFERENCE_UNAVAILABLE not in reasons:
@@ -164,7 +237,7 @@ class Resolver:
                     tables[kind] = self._table(digest)
             except SentinelError:
                 tables = {"merchant": None, "device": None}
-                reasons.insert(0, REFERENCE_UNAVAILABLE)
+                reasons.append(REFERENCE_UNAVAILABLE)
         if state.champion is None:
             reasons.append(NO_MODEL)
         elif MODEL_UNAVAILABLE not in reasons and MODEL_ERROR not in reasons:
@@ -172,8 +245,10 @@ class Resolver:
                 scorer = self._scorer(state.champion)
             except SentinelError:
                 reasons.append(MODEL_UNAVAILABLE)
+        arms = self._arms(state, reasons)
+        shadow = self._shadow(state, reasons)
         parameters = rules.parameter_vector(state.parameters)
-        return Context(
+        context = Context(
             position=state.position,
             scorer=scorer,
             model=state.champion.label if state.champion else "none",
@@ -186,15 +261,52 @@ class Resolver:
             review=state.review,
             decline=state.decline,
             lists={key: dict(members) for key, members in state.lists.items() if members},
-            degraded="+".join(reasons) or None,
+            degraded=join_reasons(reasons),
+            shadow=shadow,
+            shadow_model=state.shadow.label if state.shadow and shadow else "",
         )
+        if state.experiment is None or not arms:
+            return context
+        return replace(
+            context,
+            allocation=Allocation.of(state.experiment),
+            arms=tuple(
+                replace(context, scorer=arm_scorer, model=label, digest=digest[:16], arm=name)
+                for name, label, digest, arm_scorer in arms
+            ),
+        )
+
+    def _arms(self, state: ControlState, reasons: list[str]) -> list[tuple[str, str, str, Scorer | None]]:
+        """(arm's full name, model, SHA-256, scorer) of each arm; [] if no experiment applies. Adds to `reasons`."""
+        if state.experiment is None or not {NO_MODEL, MODEL_UNAVAILABLE, EXPERIMENT_UNAVAILABLE}.isdisjoint(reasons):
+            return []
+        found: list[tuple[str, str, str, Scorer | None]] = []
+        for arm in state.experiment.arms:
+            model = Champion(arm.model, arm.version, arm.digest)
+            try:
+                scorer = None if MODEL_ERROR in reasons else self._scorer(model)
+            except SentinelError:
+                reasons.append(EXPERIMENT_UNAVAILABLE)
+                return []
+            found.append((f"{state.experiment.experiment_id}/{arm.name}", model.label, arm.digest, scorer))
+        return found
+
+    def _shadow(self, state: ControlState, reasons: list[str]) -> Scorer | None:
+        """The shadow model's scorer, if there is one and it loads. Adds to `reasons`."""
+        if state.shadow is None or SHADOW_FAILED in reasons:
+            return None
+        try:
+            return self._scorer(state.shadow)
+        except SentinelError:
+            reasons.append(SHADOW_FAILED)
+            return None
 
     def _scorer(self, champion: Champion) -> Scorer:
         if champion.digest not in self._scorers:
             scorer = self._load_scorer(self._load_blob(champion.digest), champion.label, champion.digest)
             if scorer.spec != spec.SPEC_VERSION:
                 raise SentinelError(f"{champion.label} reads feature spec {scorer.spec}, not {spec.SPEC_VERSION}")
-            _bound(self._scorers, 8)
+            _bound(self._scorers, SCORERS_HELD)
             self._scorers[champion.digest] = scorer
         return self._scorers[champion.digest]
 

@@ -43,6 +43,9 @@ class Position(NamedTuple):
 
 START = Position(0, 0)
 
+CHAMPION_ARM = "champion"
+"""The arm of a decision outside any experiment. The encoder leaves out this very object."""
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Base of all log events."""
@@ -97,6 +100,8 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
 
     features: little-endian float32 vector in the order of feature spec `spec` (base64 in JSON).
     margin: the model's raw score (log-odds); probability: its logistic, in [0, 1]. Both float64, exact in JSON.
+    model and digest name what decided; arm is `"champion"`, or `"<experiment>/<arm>"` for an account in an experiment.
+    shadow: the margin that the shadow model gives beside the decision, without a say in it; None where none ran.
     """
 
     feedback_position: str = msgspec.field(name="f")
@@ -110,8 +115,10 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
     features: bytes
     rules: tuple[str, ...] = ()
     severity: Severity | None = None
-    arm: str = "champion"
+    arm: str = CHAMPION_ARM
     degraded: str | None = None
+    shadow_model: str = ""
+    shadow: float | None = None
 
 
 class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=True):
@@ -303,6 +310,30 @@ class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", fro
 
 
 class ModelRolledBack(ControlEvent, tag="model_rolled_back.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on `alias` is this earlier model again. Never waits for a second pair of eyes."""
+
+    name: str
+    version: str
+    digest: str
+    alias: str = "champion"
+
+
+class ModelWithdrawn(ControlEvent, tag="model_withdrawn.v1", tag_field="type", frozen=True, kw_only=True):
+    """Nothing is `alias` any more. Only `shadow` and `challenger` can be empty; a champion is replaced."""
+
+    alias: str
+
+
+class GovernanceChanged(ControlEvent, tag="governance_changed.v1", tag_field="type", frozen=True, kw_only=True):
+    """four_eyes: from here on a champion is deployed only by somebody else than who proposed it."""
+
+    four_eyes: bool
+
+
+class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="type", frozen=True, kw_only=True):
+    """`actor` wants `alias` to be this model. A ModelDeployed that names `proposal_id` as its cause carries it out."""
+
+    proposal_id: str
     name: str
     version: str
     digest: str
@@ -354,6 +385,103 @@ class DriftCleared(ControlEvent, tag="drift_cleared.v1", tag_field="type", froze
     feature: str
 
 
+class Arm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One side of an experiment: the model that decides for `share` of the experiment's accounts (of 10,000)."""
+
+    name: str
+    model: str
+    version: str
+    digest: str
+    share: int
+
+
+class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on the accounts in the experiment are decided by their arm's model. See core.assignment.
+
+    arms: the first is the control and must be the champion; shares add up to 10,000. traffic: accounts of 10,000 that
+    are in the experiment. An account counts once, with the transactions of its first `window_ms` in the experiment,
+    when labels of `maturity_ms` age are known. alpha: the error level of all statements together. primary: the metric
+    that decides; guardrails: metrics that must not get worse. From `duration_max_ms` on it ends without a winner.
+    """
+
+    experiment_id: str
+    arms: tuple[Arm, ...]
+    salt: str
+    traffic: int = 10_000
+    window_ms: int = 604_800_000
+    maturity_ms: int = 604_800_000
+    alpha: float = 0.05
+    primary: str = "fraud_caught"
+    guardrails: tuple[str, ...] = ("false_positive", "value_lost")
+    accounts_min: int = 1000
+    duration_max_ms: int = 7_776_000_000
+
+
+class ExperimentRamped(ControlEvent, tag="experiment_ramped.v1", tag_field="type", frozen=True, kw_only=True):
+    """Another share of accounts is in the experiment. Raising it keeps every account's arm."""
+
+    experiment_id: str
+    traffic: int
+
+
+class ExperimentStopped(ControlEvent, tag="experiment_stopped.v1", tag_field="type", frozen=True, kw_only=True):
+    """The experiment ended without a conclusion; the champion decides again for everybody."""
+
+    experiment_id: str
+
+
+class ExperimentConcluded(ControlEvent, tag="experiment_concluded.v1", tag_field="type", frozen=True, kw_only=True):
+    """The experiment ended with a verdict; a winner becomes champion by a ModelDeployed of its own.
+
+    winner: an arm's name, "" for none. evidence: what the verdict rests on, by name.
+    """
+
+    experiment_id: str
+    verdict: Literal["promote", "keep", "rollback"]
+    winner: str = ""
+    evidence: dict[str, float] = {}
+
+
+class RetrainingStarted(ControlEvent, tag="retraining_started.v1", tag_field="type", frozen=True, kw_only=True):
+    """Work on a new model began. trigger: what caused it; known_until: the moment (epoch ms) up to which it may look;
+    parent: the model it starts from or is measured against, name-version.
+    """
+
+    run_id: str
+    trigger: Literal["labels", "drift", "degradation", "schedule", "manual"]
+    known_until: int
+    parent: str = ""
+
+
+class RetrainingFinished(ControlEvent, tag="retraining_finished.v1", tag_field="type", frozen=True, kw_only=True):
+    """The candidate passed the gate and is registered as `name` `version`."""
+
+    run_id: str
+    name: str
+    version: str
+    digest: str
+    metrics: dict[str, float] = {}
+
+
+class RetrainingRejected(ControlEvent, tag="retraining_rejected.v1", tag_field="type", frozen=True, kw_only=True):
+    """No model came of it: `reason` says why (the gate's words, or what failed)."""
+
+    run_id: str
+    metrics: dict[str, float] = {}
+
+
+class DegradationDetected(ControlEvent, tag="degradation_detected.v1", tag_field="type", frozen=True, kw_only=True):
+    """A deployed model does worse than it must. model: name-version; value against limit, in the metric's unit."""
+
+    model: str
+    digest: str
+    metric: str
+    value: float
+    limit: float
+    window_start: int
+    window_end: int
+
+
 class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type", frozen=True, kw_only=True):
     partition: int
     first_sequence: int
@@ -371,12 +499,23 @@ Control = (
     | ModelRegistered
     | ModelDeployed
     | ModelRolledBack
+    | ModelWithdrawn
+    | GovernanceChanged
+    | DeploymentProposed
     | ThresholdsChanged
     | RulesChanged
     | ListChanged
     | ReferencePublished
     | DriftDetected
     | DriftCleared
+    | ExperimentStarted
+    | ExperimentRamped
+    | ExperimentStopped
+    | ExperimentConcluded
+    | RetrainingStarted
+    | RetrainingFinished
+    | RetrainingRejected
+    | DegradationDetected
     | SegmentArchived
     | LogTrimmed
 )

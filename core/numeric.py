@@ -68,8 +68,11 @@ _FNV_PRIME = np.uint64(0x100000001B3)
 
 
 @njit
-def _hash_fields(buffer: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
-    state = _FNV_OFFSET
+def _hash_fields(buffer: NDArray[np.uint8], salt: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
+    start = _FNV_OFFSET
+    for k in range(salt.shape[0]):
+        start = (start ^ np.uint64(salt[k])) * _FNV_PRIME
+    state = start
     row = 0
     length = 0
     for position in range(buffer.shape[0] + 1):
@@ -85,20 +88,22 @@ def _hash_fields(buffer: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
             else:
                 out[row] = np.uint64(0)
             row += 1
-            state = _FNV_OFFSET
+            state = start
             length = 0
         else:
             state = (state ^ np.uint64(buffer[position])) * _FNV_PRIME
             length += 1
 
 
-def hash_strings(strings: list[str]) -> NDArray[np.uint64]:
-    """64-bit FNV-1a (Fowler, Noll, Vo) with a final mix: n strings → uint64 (n,); "" → 0, nothing else does.
+def hash_strings(strings: list[str], salt: str = "") -> NDArray[np.uint64]:
+    """64-bit FNV-1a (Fowler, Noll, Vo) of salt + string with a final mix: n strings → uint64 (n,); "" → 0, nothing else
+    does.
 
     The strings must not hold U+001F, which core.validation refuses. The values are part of logged state: they never
     change.
     """
     out = np.empty(len(strings), dtype=np.uint64)
     if strings:
-        _hash_fields(np.frombuffer("\x1f".join(strings).encode(), dtype=np.uint8), out)
+        buffer = np.frombuffer("\x1f".join(strings).encode(), dtype=np.uint8)
+        _hash_fields(buffer, np.frombuffer(salt.encode(), dtype=np.uint8), out)
     return out

@@ -7,7 +7,10 @@ a third of scoring twelve times 40. Batch boundaries leave no trace in the resul
 
 States of a row: transaction → duplicate (not scored; the caller rejects it) | scored → approve | review | decline (→
 alert). Failure cases: no model, a model that raises or yields NaN, a reference table that is gone: the row is decided
-by rules alone, with margin and probability 0 and `degraded` saying why.
+by rules alone, with margin and probability 0 and `degraded` saying why. A shadow model that fails gives no margin.
+
+While an experiment runs, an account's arm (`core.assignment`) decides which model scores its rows; the shadow model
+scores every row beside it and has no say.
 
 Cost per transaction (one core, batches of 500): columns 0.6 µs, features 0.4, score 3–4, rules and policy 0.1, encode
 1.5.
@@ -22,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import explain, policy, rules
+from core.assignment import NOT_ENROLLED
 from core.codec import encode
-from core.control import MODEL_ERROR, Context
+from core.control import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
 from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features import kernel, reference, spec
 from core.features.columns import Columns, TransactionLike, columns, feedback_kind
@@ -32,6 +36,7 @@ from core.features.state import AccountState
 from core.geography import CENTRES
 from core.log.base import Entry
 from core.numeric import sigmoid
+from core.scoring import Scorer
 
 _AMOUNT = spec.index("amount")
 
@@ -200,19 +205,78 @@ def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDA
     return bits
 
 
-def _score(context: Context, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
-    """Margins (n,), and which rows the model failed on (None = on none)."""
+def _margins(scorer: Scorer | None, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Margins (n,) and which rows the model failed on (n,); without a model zeros, and none."""
     n = len(features)
-    if context.scorer is None:
-        return np.zeros(n), None
+    if scorer is None:
+        return np.zeros(n), np.zeros(n, dtype=np.bool_)
     try:
-        margins = context.scorer.margins(features)
+        margins = scorer.margins(features)
         bad = ~np.isfinite(margins)
     except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the score says so
         return np.zeros(n), np.ones(n, dtype=np.bool_)
     if margins.shape != (n,):
         return np.zeros(n), np.ones(n, dtype=np.bool_)
-    return (np.where(bad, 0.0, margins), bad) if bad.any() else (margins, None)
+    return np.where(bad, 0.0, margins), bad
+
+
+def _score(
+    context: Context, arms: NDArray[np.int8] | None, features: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """As `_margins`, each row by its arm's model; one call a model."""
+    if arms is None:
+        return _margins(context.scorer, features)
+    rows_of: dict[str, tuple[Scorer | None, NDArray[np.bool_]]] = {}
+    for arm, under in enumerate((context, *context.arms), NOT_ENROLLED):
+        scorer, rows = rows_of.get(under.digest, (under.scorer, np.zeros(len(arms), dtype=np.bool_)))
+        rows_of[under.digest] = (scorer, rows | (arms == arm))
+    margins, failed = np.zeros(len(arms)), np.zeros(len(arms), dtype=np.bool_)
+    for scorer, rows in rows_of.values():
+        if rows.any():
+            margins[rows], failed[rows] = _margins(scorer, features[rows])
+    return margins, failed
+
+
+class _Contexts:
+    """The context that each row is explained and logged under: its arm's, less what failed for the row."""
+
+    def __init__(
+        self,
+        context: Context,
+        arms: NDArray[np.int8] | None,
+        failed: NDArray[np.bool_],
+        shadow_failed: NDArray[np.bool_],
+    ) -> None:
+        self._context = context
+        self._arms = arms.tolist() if arms is not None else None
+        self._failed = failed.tolist() if failed.any() else None
+        self._shadow_failed = shadow_failed.tolist() if shadow_failed.any() else None
+        self._known: dict[tuple[int, bool, bool], Context] = {}
+        self.plain = self._arms is None and self._failed is None and self._shadow_failed is None
+
+    def of(self, row: int) -> Context:
+        """The row's context."""
+        if self.plain:
+            return self._context
+        key = (
+            self._arms[row] if self._arms is not None else NOT_ENROLLED,
+            self._failed is not None and self._failed[row],
+            self._shadow_failed is not None and self._shadow_failed[row],
+        )
+        if key not in self._known:
+            self._known[key] = self._make(*key)
+        return self._known[key]
+
+    def _make(self, arm: int, failed: bool, shadow_failed: bool) -> Context:
+        under = self._context if arm == NOT_ENROLLED else self._context.arms[arm]
+        reasons = under.degraded.split("+") if under.degraded else []
+        if failed:
+            reasons.append(MODEL_ERROR)
+            under = replace(under, scorer=None, degraded=join_reasons(reasons))
+        if shadow_failed:
+            reasons.append(SHADOW_FAILED)
+            under = replace(under, shadow=None, shadow_model="", degraded=join_reasons(reasons))
+        return under
 
 
 def _judge(
@@ -223,11 +287,14 @@ def _judge(
     features: NDArray[np.float32],
     duplicate: NDArray[np.bool_],
 ) -> list[Decided]:
-    margins, failed = _score(context, features)
+    arms = context.allocation.arms_of([t.account_id for t in flat]) if context.allocation is not None else None
+    margins, failed = _score(context, arms, features)
+    shadows, shadow_failed = _margins(context.shadow, features)
+    contexts = _Contexts(context, arms, failed, shadow_failed)
     probabilities = sigmoid(margins, 1.0)
     if context.scorer is None:
         probabilities[:] = 0.0
-    elif failed is not None:
+    elif not contexts.plain:
         probabilities[failed] = 0.0
     hits = _list_bits(context, flat)
     rules.evaluate(features, context.parameters, context.enabled, hits)
@@ -256,7 +323,9 @@ def _judge(
             hits[mine].tolist(),
             decisions[mine].tolist(),
             severities[mine].tolist(),
-            failed[mine].tolist() if failed is not None else None,
+            shadows[mine].tolist() if context.shadow is not None else None,
+            contexts,
+            start,
         )
         keep: NDArray[np.bool_] | slice = ~duplicate[mine] if len(kept) < n else slice(None)
         results.append(
@@ -289,19 +358,20 @@ def _entries(
     hits: list[int],
     decisions: list[int],
     severities: list[int],
-    failed: list[bool] | None,
+    shadows: list[float] | None,
+    contexts: _Contexts,
+    start: int,
 ) -> tuple[list[Entry], list[Entry]]:
-    """The score and alert entries of one partition's kept rows."""
+    """The score and alert entries of one partition's kept rows, which are rows `start` … of the batch."""
     scores: list[Entry] = []
     alerts: list[Entry] = []
     vector = features.astype("<f4", copy=False).tobytes()
     size = 4 * spec.WIDTH
     names = policy.DECISIONS
-    # A row that the model failed on is explained without it.
-    reason_failed = f"{context.degraded}+{MODEL_ERROR}" if context.degraded else MODEL_ERROR
-    without_model = replace(context, scorer=None, degraded=reason_failed)
+    under = context
     for i in kept:
-        under = without_model if failed is not None and failed[i] else context
+        if not contexts.plain:
+            under = contexts.of(start + i)
         severity = severities[i]
         scores.append(
             Entry(
@@ -310,8 +380,8 @@ def _entries(
                     TransactionScored(
                         feedback_position=fs[i],
                         control_position=context.position,
-                        model=context.model,
-                        digest=context.digest,
+                        model=under.model,
+                        digest=under.digest,
                         spec=spec.SPEC_VERSION,
                         margin=margins[i],
                         probability=probabilities[i],
@@ -319,7 +389,10 @@ def _entries(
                         features=vector[i * size : (i + 1) * size],
                         rules=rules.codes_of(hits[i]) if hits[i] else (),
                         severity=policy.SEVERITIES[severity] if severity >= 0 else None,
+                        arm=under.arm,
                         degraded=under.degraded,
+                        shadow_model=under.shadow_model,
+                        shadow=shadows[i] if shadows is not None and under.shadow is not None else None,
                     )
                 ),
             )

@@ -79,7 +79,7 @@ class OfflineIngest:
             )
             for role in ("transactions", "feedback")
         ]
-        self._append_control([*generations, *(start or [])])
+        self.append_control([*generations, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
         """Take records in; they are decided when enough have come, at a day boundary, or by `flush`."""
@@ -150,9 +150,10 @@ class OfflineIngest:
                     occurred_at=day, actor=ACTOR, kind=kind, digest=digest, as_of=table.as_of, rows=len(table.keys)
                 )
             )
-        self._append_control(events)
+        self.append_control(events)
 
-    def _append_control(self, events: list[Control]) -> None:
+    def append_control(self, events: list[Control]) -> None:
+        """Append control events, which take effect from the next batch on. Flush first what came before them."""
         last = self._log.append_control([encode(e) for e in events], expected=self._control.position)
         for sequence, event in enumerate(events, self._control.position + 1):
             self._control.apply(sequence, event)

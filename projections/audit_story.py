@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from core import events, policy, rules
 from core.codec import decode_seal
-from core.control import Champion, ControlState
+from core.control import Context, ControlState, deciding
 from core.errors import BadInput
-from core.events import START, AccountEvent, Control, Position
+from core.events import START, AccountEvent, Control, Position, TransactionScored
 from core.features import spec
 from core.log.base import EventLog
 from core.replay import Timeline
-from projections.audit import Decision, DecisionPlace, Found, Recomputed, account_events, recompute
+from projections.audit import Decision, DecisionPlace, Found, account_events, recompute
 
 SHAP_METHOD = "SHAP values, path-dependent TreeSHAP (Lundberg, Erion, Lee 2018), computed now from the logged artifact"
 PATH_METHOD = "path attribution (Saabas 2014), as the alert's reasons used it"
@@ -187,7 +187,8 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
             state.apply(sequence, event)
     seen = [(n, e) for n, e in control if n <= score.control_position and n not in state.refused]
     row = np.frombuffer(score.features, dtype="<f4").astype(np.float32)
-    shap_bias, shap_shares, path_bias, path_shares = _contributions(log, now, state, row, shap)
+    under = deciding(now.context, score.arm)
+    shap_bias, shap_shares, path_bias, path_shares = _contributions(log, under, row, shap)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
     labels, actions, since = _since(after, decision, found.place)
     return Story(
@@ -206,7 +207,7 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
         degraded=score.degraded,
         probability=score.probability,
         margin=score.margin,
-        model=_model(seen, state.champion),
+        model=_model(seen, score),
         references=_references(seen),
         policy=_policy(seen, state, decision),
         rule_hits=[RuleHit(r.code, r.effect, r.meaning) for r in rules.RULES if r.code in score.rules],
@@ -236,13 +237,13 @@ def _raw(payload: bytes | None) -> msgspec.Raw | None:
 
 
 def _contributions(
-    log: EventLog, now: Recomputed, state: ControlState, row: NDArray[np.float32], shap: Shap
+    log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap
 ) -> tuple[float | None, NDArray[np.float64] | None, float | None, NDArray[np.float64] | None]:
     """(bias, shares) by SHAP and by path; None where no model decided."""
-    if now.context.scorer is None or state.champion is None or len(row) != spec.WIDTH:
+    if under.scorer is None or len(row) != spec.WIDTH:
         return None, None, None, None
-    shap_bias, shap_shares = shap(log.get_blob(state.champion.digest), row)
-    path_bias, path_shares = now.context.scorer.contributions(row)
+    shap_bias, shap_shares = shap(log.get_blob(under.scorer.digest), row)
+    path_bias, path_shares = under.scorer.contributions(row)
     return shap_bias, shap_shares, path_bias, path_shares
 
 
@@ -255,24 +256,50 @@ def _last(seen: Sequence[tuple[int, Control]], wanted: Callable[[Control], bool]
     return next((_change(n, e) for n, e in reversed(seen) if wanted(e)), None)
 
 
-def _model(seen: Sequence[tuple[int, Control]], champion: Champion | None) -> ModelStory | None:
-    if champion is None:
+def _model(seen: Sequence[tuple[int, Control]], score: TransactionScored) -> ModelStory | None:
+    """The model that decided, found by its digest among what the control stream had named by then."""
+    if not score.digest:
         return None
+
+    def made_it_decide(event: Control) -> bool:
+        match event:
+            case events.ModelDeployed() | events.ModelRolledBack():
+                return event.alias == "champion" and event.digest.startswith(score.digest)
+            case events.ExperimentStarted():
+                names = [f"{event.experiment_id}/{arm.name}" for arm in event.arms]
+                return score.arm in names
+            case _:
+                return False
+
+    deployed = next(((n, e) for n, e in reversed(seen) if made_it_decide(e)), None)
     registered = next(
-        ((n, e) for n, e in reversed(seen) if isinstance(e, events.ModelRegistered) and e.digest == champion.digest),
+        (
+            (n, e)
+            for n, e in reversed(seen)
+            if isinstance(e, events.ModelRegistered) and e.digest.startswith(score.digest)
+        ),
         None,
     )
     return ModelStory(
-        label=champion.label,
-        digest=champion.digest,
+        label=score.model,
+        digest=_whole_digest(deployed[1] if deployed else None, score),
         spec=registered[1].spec if registered else spec.SPEC_VERSION,
-        deployed=_last(
-            seen, lambda e: isinstance(e, events.ModelDeployed | events.ModelRolledBack) and e.alias == "champion"
-        ),
+        deployed=_change(*deployed) if deployed else None,
         registered=_change(*registered) if registered else None,
         metrics=registered[1].metrics if registered else {},
         parent=registered[1].parent if registered else "",
     )
+
+
+def _whole_digest(deployed: Control | None, score: TransactionScored) -> str:
+    """All 64 digits of the model's SHA-256, of which a score names the first 16."""
+    match deployed:
+        case events.ModelDeployed() | events.ModelRolledBack():
+            return deployed.digest
+        case events.ExperimentStarted():
+            return next((arm.digest for arm in deployed.arms if arm.digest.startswith(score.digest)), score.digest)
+        case _:
+            return score.digest
 
 
 def _references(seen: Sequence[tuple[int, Control]]) -> list[ReferenceStory]:

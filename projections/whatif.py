@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core import pipeline, policy, rules
 from core.codec import decode_account_event, decode_score
-from core.control import MODEL_ERROR, MODEL_UNAVAILABLE, NO_MODEL, Context
+from core.control import MODEL_ERROR, MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
 from core.errors import BadInput
 from core.events import START, Decision, FeedbackReceived, Position
 from core.features.columns import TransactionLike
@@ -60,7 +60,7 @@ class Changes:
         for i, name in enumerate(rules.PARAMETERS):
             if name in self.parameters:
                 parameters[i] = changed[i]
-        context = replace(
+        context = with_changes(
             context,
             review=review,
             decline=decline,
@@ -71,12 +71,14 @@ class Changes:
         if self.model is None:
             return context
         reasons = [r for r in (context.degraded or "").split("+") if r and r not in _MODEL_REASONS]
-        return replace(
+        return replace(  # one model for everybody: no experiment
             context,
             scorer=self.model,
             model=self.model.version,
             digest=self.model.digest[:16],
             degraded="+".join(reasons) or None,
+            allocation=None,
+            arms=(),
         )
 
 

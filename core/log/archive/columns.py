@@ -60,6 +60,8 @@ SCORE = {
     "severity": Column(pa.string()),
     "arm": Column(pa.string()),
     "degraded": Column(pa.string()),
+    "shadow_model": Column(pa.string()),
+    "shadow": Column(pa.float64(), "BYTE_STREAM_SPLIT"),
 }
 RAW = {"raw_transaction": Column(pa.binary(), "PLAIN"), "raw_score": Column(pa.binary(), "PLAIN")}
 COLUMNS_OF: dict[Stream, list[str]] = {
@@ -159,6 +161,8 @@ def _score_row(event: TransactionScored | None) -> tuple[Any, ...]:
         event.severity,
         event.arm,
         event.degraded,
+        event.shadow_model,
+        event.shadow,
     )
 
 
@@ -166,6 +170,9 @@ def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
     """Columns as Python lists; a null of a number is 0 (its row has its payload beside it)."""
     out: list[list[Any]] = []
     for name in names:
+        if name not in table.column_names:  # a segment from before the column was known
+            out.append([None] * len(table))
+            continue
         column = table[name]
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64())
@@ -242,6 +249,8 @@ def scores_of(table: pa.Table) -> list[bytes]:
             severity,
             arm,
             degraded,
+            shadow_model,
+            shadow,
         ) = row
         event = TransactionScored(
             feedback_position=f"{f_generation}-{f_offset}",
@@ -257,6 +266,8 @@ def scores_of(table: pa.Table) -> list[bytes]:
             severity=severity,
             arm=_CHAMPION if arm == _CHAMPION else arm,
             degraded=degraded,
+            shadow_model=shadow_model or "",
+            shadow=shadow if shadow_model else None,
         )
         out.append(encode_event(event))
     return out

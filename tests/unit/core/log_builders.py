@@ -61,7 +61,7 @@ def filled(
     for number, record in enumerate(records(seed, size)):
         if changes and number in changes:
             ingest.flush()
-            ingest._append_control(changes[number])
+            ingest.append_control(changes[number])
         ingest.feed([record])
         if rng.random() < 0.03:
             ingest.flush()

@@ -150,7 +150,7 @@ def test_model_error_is_forced_without_loading_the_model() -> None:
 
 def test_artifacts_are_loaded_once_and_the_cache_is_bounded() -> None:
     """The same digest is fetched once; after many others it is fetched again."""
-    versions = [ARTIFACT + b" " * n for n in range(10)]
+    versions = [ARTIFACT + b" " * n for n in range(control.SCORERS_HELD + 2)]
     r, asked = resolver(*versions)
     for _ in range(3):
         r.context(state(deployed()))

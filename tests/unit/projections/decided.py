@@ -63,7 +63,7 @@ def fill(log: EventLog, transactions: int = 5000, accounts: int = 60) -> EventLo
     for number, record in enumerate(records):
         if number in changes:
             ingest.flush()
-            ingest._append_control(changes[number])
+            ingest.append_control(changes[number])
         ingest.feed([record])
     ingest.flush()
     return log

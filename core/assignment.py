@@ -1,0 +1,98 @@
+"""Which arm of an experiment decides for an account. Pure: a function of the experiment and the account's name alone.
+
+Two independent draws from one salted 64-bit hash of the account:
+
+    upper 32 bits   is the account in the experiment?  share of 10,000 below `traffic`
+    lower 32 bits   in which arm?                      cumulated shares of the arms
+
+So raising the traffic (a ramp) only adds accounts and never moves one to another arm, the probability of an arm is
+known and constant (its share), and an account's arm survives restarts, rebalances and replays. Another salt draws anew.
+
+Cost: 0.05 µs an account, only while an experiment runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInput
+from core.events import ExperimentStarted
+from core.jit import njit
+from core.numeric import hash_strings
+
+WHOLE = 10_000
+"""Shares and traffic are parts of this."""
+NOT_ENROLLED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What assignment needs of an experiment. `bounds` are the arms' cumulated shares, the last is WHOLE."""
+
+    experiment_id: str
+    salt: str
+    traffic: int
+    bounds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, event: ExperimentStarted) -> Allocation:
+        """The allocation of a started experiment."""
+        total = 0
+        bounds = []
+        for arm in event.arms:
+            total += arm.share
+            bounds.append(total)
+        return cls(event.experiment_id, event.salt, event.traffic, tuple(bounds))
+
+    def arms_of(self, accounts: list[str]) -> NDArray[np.int8]:
+        """The index of each account's arm, NOT_ENROLLED if it is not in the experiment: n accounts → int8 (n,)."""
+        arms: NDArray[np.int8] = _assign(
+            hash_strings(accounts, self.salt), self.traffic, np.array(self.bounds, dtype=np.int64)
+        )
+        return arms
+
+
+def check(event: ExperimentStarted) -> None:
+    """Raise BadInput if the definition makes no sense on its own (whether it fits the log is the fold's to say)."""
+    names = [arm.name for arm in event.arms]
+    if len(names) < 2 or len(set(names)) != len(names) or not all(names):
+        raise BadInput("an experiment needs two arms or more, each with a name of its own")
+    if not event.experiment_id or any(c in event.experiment_id + "".join(names) for c in "/,\x1e\x1f "):
+        raise BadInput("an experiment and its arms need names without spaces, commas and slashes")
+    if any(arm.share <= 0 for arm in event.arms) or sum(arm.share for arm in event.arms) != WHOLE:
+        raise BadInput(f"the arms' shares must be positive and add up to {WHOLE:,}")
+    if len(names) > 100:
+        raise BadInput("an experiment has at most 100 arms")
+    if "\x1f" in event.salt:
+        raise BadInput("a salt must not hold U+001F")
+    check_traffic(event.traffic)
+    if event.window_ms <= 0 or event.maturity_ms < 0 or event.duration_max_ms <= 0 or event.accounts_min < 0:
+        raise BadInput("an experiment's window, maturity, duration and number of accounts must be positive")
+    if not 0.0 < event.alpha < 1.0:
+        raise BadInput("alpha must lie between 0 and 1")
+
+
+def check_traffic(traffic: int) -> None:
+    """Raise BadInput unless 0 ≤ traffic ≤ WHOLE."""
+    if not 0 <= traffic <= WHOLE:
+        raise BadInput(f"traffic is a part of {WHOLE:,}: {traffic} is not")
+
+
+@njit
+def _assign(hashes: NDArray[np.uint64], traffic: int, bounds: NDArray[np.int64]) -> NDArray[np.int8]:
+    out = np.empty(hashes.shape[0], dtype=np.int8)
+    for i in range(hashes.shape[0]):
+        upper = np.int64(hashes[i] >> np.uint64(32))
+        lower = np.int64(hashes[i] & np.uint64(0xFFFFFFFF))
+        if (upper * 10_000) >> 32 >= traffic:
+            out[i] = -1
+            continue
+        part = (lower * 10_000) >> 32
+        arm = 0
+        while part >= bounds[arm]:
+            arm += 1
+        out[i] = arm
+    return out

@@ -1,0 +1,114 @@
+"""What the control stream allows next: rules that need to know what came before. A small fold, shared by the live fold
+(`core.control`) and the registry's read model, so that both refuse the same events for ever.
+
+    a champion is deployed      with four eyes on: only in answer to somebody else's open proposal of that very model
+    a champion is rolled back   always, by anybody, at once; so does an automatic guard
+    an experiment starts        if none runs, and its control arm is the champion
+    it is ramped or ended       by its name, while it runs
+    the champion changes        by deployment or rollback: a running experiment is over, its arms compare nothing now
+
+Whoever appends control events checks them against the state at the expected position first; since the append is
+conditional on that position, what was allowed is still allowed when it lands. The fold refuses the rest.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core import assignment
+from core.errors import BadInput
+from core.events import (
+    Control,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ExperimentRamped,
+    ExperimentStarted,
+    ExperimentStopped,
+    GovernanceChanged,
+    ModelDeployed,
+    ModelRolledBack,
+    ModelWithdrawn,
+)
+
+CHAMPION = "champion"
+PROPOSALS_OPEN_MAX = 100
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """An open proposal: who wants which model (by SHA-256) to be what."""
+
+    actor: str
+    digest: str
+    alias: str
+
+
+class Governance(msgspec.Struct):
+    """The fold. champion: its SHA-256; experiment: the running one's ID; "" is none. proposals: open ones, by ID."""
+
+    champion: str = ""
+    experiment: str = ""
+    four_eyes: bool = False
+    proposals: dict[str, Proposal] = {}
+
+    def check(self, event: Control) -> None:
+        """Raise BadInput if the event may not follow what came before."""
+        match event:
+            case ModelDeployed():
+                self._check_deployment(event)
+            case ModelWithdrawn() if event.alias == CHAMPION:
+                raise BadInput("a champion is replaced or rolled back, never withdrawn")
+            case DeploymentProposed():
+                if not event.proposal_id or event.proposal_id in self.proposals:
+                    raise BadInput(f"proposal {event.proposal_id!r} is already open, or has no name")
+                if len(self.proposals) >= PROPOSALS_OPEN_MAX:
+                    raise BadInput(f"{PROPOSALS_OPEN_MAX} proposals are open already")
+            case ExperimentStarted():
+                if self.experiment:
+                    raise BadInput(f"experiment {self.experiment} is running; stop or conclude it first")
+                if not self.champion or event.arms[0].digest != self.champion:
+                    raise BadInput(f"the first arm, {event.arms[0].name}, is the control and must be the champion")
+            case ExperimentRamped() | ExperimentStopped() | ExperimentConcluded():
+                if event.experiment_id != self.experiment:
+                    running = f"experiment {self.experiment} is" if self.experiment else "no experiment is"
+                    raise BadInput(f"experiment {event.experiment_id} is not running ({running})")
+            case _:
+                pass
+
+    def _check_deployment(self, event: ModelDeployed) -> None:
+        if not self.four_eyes or event.alias != CHAMPION:
+            return
+        proposal = self.proposals.get(event.causation_id)
+        if proposal is None or (proposal.digest, proposal.alias) != (event.digest, event.alias):
+            raise BadInput("four eyes: a champion is deployed in answer to an open proposal of that model")
+        if proposal.actor == event.actor:
+            raise BadInput(f"four eyes: {event.actor} proposed this deployment, so somebody else has to approve it")
+
+    def apply(self, event: Control) -> None:
+        """Fold an event that `check` let pass."""
+        match event:
+            case ModelDeployed() | ModelRolledBack():
+                self.proposals.pop(event.causation_id, None)
+                if event.alias == CHAMPION:
+                    self.experiment = self.experiment if event.digest == self.champion else ""
+                    self.champion = event.digest
+            case GovernanceChanged():
+                self.four_eyes = event.four_eyes
+            case DeploymentProposed():
+                self.proposals[event.proposal_id] = Proposal(event.actor, event.digest, event.alias)
+            case ExperimentStarted():
+                self.experiment = event.experiment_id
+            case ExperimentStopped() | ExperimentConcluded():
+                self.experiment = ""
+            case _:
+                pass
+
+
+def check_alone(event: Control) -> None:
+    """Raise BadInput if the event makes no sense whatever came before."""
+    match event:
+        case ExperimentStarted():
+            assignment.check(event)
+        case ExperimentRamped():
+            assignment.check_traffic(event.traffic)
+        case _:
+            pass

@@ -1,0 +1,149 @@
+"""Experiments and shadow models in the decision path: who decides, what is logged, and that it replays bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from core.assignment import Allocation
+from core.codec import decode_score, decode_transaction
+from core.errors import Corrupt
+from core.events import (
+    Arm,
+    ExperimentRamped,
+    ExperimentStarted,
+    ExperimentStopped,
+    ModelDeployed,
+    ModelWithdrawn,
+)
+from core.log.memory import MemoryLog
+from core.scoring import Float32, Float64
+from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, load_tiny
+from tests.unit.core.log_builders import PARTITIONS, SECOND, assert_identical, filled, scores_of
+
+ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
+ONE, TWO = hashlib.sha256(ARTIFACT).hexdigest(), hashlib.sha256(SECOND).hexdigest()
+STARTED = ExperimentStarted(
+    **ANN,
+    experiment_id="e1",
+    arms=(Arm("control", "tiny", "1.0.0", ONE, 4000), Arm("new", "tiny", "1.1.0", TWO, 6000)),
+    salt="s",
+    traffic=6000,
+)
+SHADOW = ModelDeployed(**ANN, name="tiny", version="1.1.0", digest=TWO, alias="shadow")
+
+
+class Doubled(TinyScorer):
+    """Another model: the first one's margins times two."""
+
+    def margins(self, features: Float32) -> Float64:
+        return TinyScorer(ARTIFACT).margins(features) * 2.0
+
+
+def load(content: bytes, label: str, digest: str) -> TinyScorer:
+    tiny = load_tiny(content, label, digest)
+    return Doubled(content) if content == SECOND else tiny
+
+
+def accounts_of(log: MemoryLog) -> dict[tuple[int, Any], str]:
+    return {
+        (p, e.id): decode_transaction(e.payload).account_id
+        for p in range(PARTITIONS)
+        for e in log._streams[p, "transactions"]
+    }
+
+
+def test_arms_decide_for_their_accounts() -> None:
+    """While the experiment runs each account is decided by its arm's model, all others by the champion; it replays."""
+    ramped = ExperimentRamped(**ANN, experiment_id="e1", traffic=10_000)
+    stopped = ExperimentStopped(**ANN, experiment_id="e1")
+    log = filled(load=load, changes={300: [STARTED], 700: [ramped], 1100: [stopped]})
+    assert_identical(log, load)
+    accounts = accounts_of(log)
+    names = ["champion", "e1/control", "e1/new"]
+    models = {"champion": ("tiny-1.0.0", ONE), "e1/control": ("tiny-1.0.0", ONE), "e1/new": ("tiny-1.1.0", TWO)}
+    seen: dict[str, int] = {}
+    plain = {s.features: s.margin for s in scores_of(filled(load=load))}
+    for (p, position), account in accounts.items():
+        payload = log.get(p, "scores", position)
+        assert payload is not None
+        score = decode_score(payload)
+        seen[score.arm] = seen.get(score.arm, 0) + 1
+        assert (score.model, score.digest) == (models[score.arm][0], models[score.arm][1][:16])
+        if score.features in plain:
+            assert score.margin == plain[score.features] * (2.0 if score.arm == "e1/new" else 1.0)
+        if score.arm != "champion":
+            everybody = replace(Allocation.of(STARTED), traffic=10_000)
+            assert score.arm == names[int(everybody.arms_of([account])[0]) + 1]
+    assert set(seen) == set(names) and min(seen.values()) > 50
+
+
+def test_shadow_scores_everything_and_decides_nothing() -> None:
+    """With a shadow model every score carries its margin, and nothing else of any score differs."""
+    with_shadow = filled(load=load, changes={0: [SHADOW]})
+    assert_identical(with_shadow, load)
+    without = filled(load=load, changes={0: [ModelDeployed(**ANN, name="x", version="1", digest=TWO, alias="other")]})
+    rows = list(zip(scores_of(with_shadow), scores_of(without), strict=True))
+    for a, b in rows:
+        assert (a.shadow_model, a.shadow) == ("tiny-1.1.0", a.margin * 2.0)
+        assert (b.shadow_model, b.shadow) == ("", None)
+        assert (a.margin, a.decision, a.rules, a.features) == (b.margin, b.decision, b.rules, b.features)
+    assert len(rows) > 500
+
+
+def test_a_withdrawn_shadow_is_silent() -> None:
+    """After ModelWithdrawn no score carries a shadow's margin."""
+    log = filled(load=load, changes={100: [SHADOW], 600: [ModelWithdrawn(**ANN, alias="shadow")]})
+    assert_identical(log, load)
+    kinds = {s.shadow is None for s in scores_of(log)}
+    assert kinds == {True, False}
+
+
+class Fails(Doubled):
+    """A model that yields NaN for every third amount and raises for tiny batches."""
+
+    def margins(self, features: Float32) -> Float64:
+        if len(features) == 1:
+            raise RuntimeError("no")
+        margins = super().margins(features)
+        return np.where(features[:, 0].astype(np.int64) % 3 == 0, np.nan, margins)
+
+
+def load_failing(content: bytes, label: str, digest: str) -> TinyScorer:
+    tiny = load_tiny(content, label, digest)
+    return Fails(content) if content == SECOND else tiny
+
+
+def test_failing_models_never_stop_the_stream() -> None:
+    """Rows that an arm's model fails on are decided by rules and say so; a failing shadow costs its margin only. Both
+    replay, with models that fail no more too (I9).
+    """
+    log = filled(load=load_failing, changes={0: [STARTED], 700: [SHADOW]})
+    whys = {(s.arm, s.degraded) for s in scores_of(log)}
+    assert ("e1/new", "model_error") in whys and ("e1/new", "model_error+shadow_failed") in whys
+    assert ("champion", "shadow_failed") in whys and ("e1/control", None) in whys
+    for s in scores_of(log):
+        failed = s.degraded is not None and "model_error" in s.degraded
+        assert (s.margin, s.probability) == (0.0, 0.0) if failed else s.probability > 0.0
+        assert (s.shadow is None) == (s.shadow_model == "")
+    assert_identical(log, load)
+
+
+def test_an_experiment_that_can_not_be_loaded_does_not_apply() -> None:
+    """Without an arm's model everybody is decided by the champion and every score says why; it replays when the model
+    is there again.
+    """
+
+    def broken(content: bytes, label: str, digest: str) -> TinyScorer:
+        if content == SECOND:
+            raise Corrupt("damaged")
+        return load_tiny(content, label, digest)
+
+    log = filled(load=broken, changes={0: [STARTED, SHADOW]})
+    assert {(s.arm, s.model, s.degraded, s.shadow) for s in scores_of(log)} == {
+        ("champion", "tiny-1.0.0", "experiment_unavailable+shadow_failed", None)
+    }
+    assert_identical(log, load)

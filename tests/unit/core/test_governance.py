@@ -1,0 +1,110 @@
+"""What may follow what in the control stream: four eyes on deployments, one experiment at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from core.control import ControlState, check, fold
+from core.errors import BadInput
+from core.events import (
+    Arm,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ExperimentRamped,
+    ExperimentStarted,
+    ExperimentStopped,
+    GovernanceChanged,
+    ModelDeployed,
+    ModelRolledBack,
+    ModelWithdrawn,
+)
+from tests.unit.core.builders import ARTIFACT, T0, deployed
+
+ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
+BOB: dict[str, Any] = {"occurred_at": T0, "actor": "bob"}
+ONE = hashlib.sha256(ARTIFACT).hexdigest()
+TWO = hashlib.sha256(ARTIFACT + b" ").hexdigest()
+STARTED = ExperimentStarted(
+    **ANN,
+    experiment_id="e1",
+    arms=(Arm("control", "tiny", "1.0.0", ONE, 5000), Arm("new", "tiny", "1.1.0", TWO, 5000)),
+    salt="s",
+)
+SECOND = {"name": "tiny", "version": "1.1.0", "digest": TWO}
+PROPOSED = DeploymentProposed(**ANN, proposal_id="p1", **SECOND)
+
+
+def folded(*events: Any) -> ControlState:
+    return fold(list(enumerate(events, 1)))
+
+
+def refused(*events: Any) -> list[int]:
+    return sorted(folded(*events).refused)
+
+
+def test_an_experiment_runs_until_it_is_ended() -> None:
+    """Started, ramped, concluded: the live fold knows it in between and only then."""
+    state = folded(deployed(), STARTED, ExperimentRamped(**ANN, experiment_id="e1", traffic=100))
+    assert state.experiment is not None and state.experiment.traffic == 100 and not state.refused
+    for end in (
+        ExperimentStopped(**ANN, experiment_id="e1"),
+        ExperimentConcluded(**ANN, experiment_id="e1", verdict="keep"),
+    ):
+        ended = folded(deployed(), STARTED, end)
+        assert ended.experiment is None and not ended.refused
+
+
+def test_what_may_not_follow_is_refused() -> None:
+    """A second experiment, one without a champion, one whose control is not the champion, and news of none."""
+    ramp = ExperimentRamped(**ANN, experiment_id="e1", traffic=1)
+    assert refused(STARTED) == [1]
+    assert refused(deployed(ARTIFACT + b" "), STARTED) == [2]
+    assert refused(deployed(), STARTED, STARTED) == [3]
+    assert refused(deployed(), ramp, STARTED) == [2]
+    assert refused(deployed(), STARTED, ExperimentStopped(**ANN, experiment_id="e2")) == [3]
+    assert refused(deployed(), ModelWithdrawn(**ANN, alias="champion")) == [2]
+    assert refused(deployed(), STARTED, ExperimentRamped(**ANN, experiment_id="e1", traffic=10_001)) == [3]
+
+
+def test_a_new_champion_ends_the_experiment() -> None:
+    """Deployed or rolled back, another champion ends it; the same one again does not."""
+    for change in (ModelDeployed, ModelRolledBack):
+        assert folded(deployed(), STARTED, change(**ANN, **SECOND)).experiment is None
+        assert folded(deployed(), STARTED, deployed()).experiment is not None
+        assert folded(deployed(), STARTED, change(**ANN, **SECOND, alias="challenger")).experiment is not None
+        again = folded(deployed(), STARTED, change(**ANN, **SECOND), deployed(), STARTED)
+        assert again.experiment is not None and not again.refused
+
+
+def test_four_eyes() -> None:
+    """With four eyes a champion needs somebody else's proposal of that very model; a rollback never waits."""
+    on = GovernanceChanged(**ANN, four_eyes=True)
+    approved = ModelDeployed(**BOB, **SECOND, causation_id="p1")
+    assert refused(deployed(), on, PROPOSED, approved) == []
+    assert refused(deployed(), on, PROPOSED, ModelDeployed(**ANN, **SECOND, causation_id="p1")) == [4]
+    assert refused(deployed(), on, PROPOSED, ModelDeployed(**BOB, **SECOND)) == [4]
+    assert refused(deployed(), on, ModelDeployed(**BOB, **SECOND, causation_id="p1")) == [3]
+    other = ModelDeployed(**BOB, name="tiny", version="1.0.0", digest=ONE, causation_id="p1")
+    assert refused(deployed(), on, PROPOSED, other) == [4]
+    assert refused(deployed(), on, PROPOSED, approved, approved) == [5]
+    assert refused(deployed(), on, PROPOSED, PROPOSED) == [4]
+    assert refused(deployed(), on, ModelDeployed(**BOB, **SECOND, alias="shadow")) == []
+    assert refused(deployed(), on, ModelRolledBack(**ANN, **SECOND)) == []
+    assert refused(deployed(), on, GovernanceChanged(**BOB, four_eyes=False), ModelDeployed(**ANN, **SECOND)) == []
+
+
+def test_a_refused_event_changes_nothing() -> None:
+    """After a refusal the state is what it was, but for its position and the reason kept."""
+    before = folded(deployed(), STARTED)
+    after = folded(deployed(), STARTED, STARTED)
+    assert (after.experiment, after.champion, after.governance) == (
+        before.experiment,
+        before.champion,
+        before.governance,
+    )
+    assert "running" in after.refused[3]
+    with pytest.raises(BadInput, match="running"):
+        check(STARTED, before.governance)
