@@ -9,6 +9,7 @@ src/boosting/gbdt_model_text.cpp.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,73 @@ def parse(content: bytes) -> Model:
         start += size
     _check_tail(body[start:])
     return Model(names, tuple(trees))
+
+
+def shrinkages(content: bytes) -> tuple[float, ...]:
+    """What each tree's values were multiplied with when it was grown; 1 for a first tree that holds the base rate, too.
+
+    `content` has been through `parse`.
+    """
+    return tuple(
+        float(line) for line in re.findall(rb"\nshrinkage=([^\n]+)\n", content.partition(b"end of trees\n")[0])
+    )
+
+
+def leaf_weights(content: bytes) -> tuple[float, ...]:
+    """The first tree's hessians by leaf; () where its text leaves them out. `content` has been through `parse`."""
+    found = re.search(rb"\nleaf_weight=([^\n]*)\n", content)
+    return tuple(map(float, found[1].split())) if found else ()
+
+
+def with_leaf_values(content: bytes, values: Sequence[NDArray[np.float64]]) -> bytes:
+    """The same trees with other leaf values: float64 (leaves,) a tree. Only the lines that change are written anew.
+
+    An inner node's value, which attributions start from, moves by the mean change of the leaves below it, weighted with
+    the rows that the tree was grown on. Raises Corrupt or BadInput as `parse`, BadInput if a value is not finite or the
+    counts do not fit.
+    """
+    model = parse(content)
+    if [len(tree.leaf_value) for tree in model.trees] != [len(new) for new in values]:
+        raise BadInput("model text: the new leaf values do not fit the trees")
+    if not all(np.isfinite(new).all() for new in values):
+        raise BadInput("model text: a new leaf value is not finite")
+    head, _, body = content.partition(b"\n\n")
+    sizes_line = next(line for line in head.split(b"\n") if line.startswith(b"tree_sizes="))
+    blocks: list[bytes] = []
+    start = 0
+    for size, tree, new in zip(map(int, sizes_line.partition(b"=")[2].split()), model.trees, values, strict=True):
+        blocks.append(_with_values(body[start : start + size], tree, new))
+        start += size
+    sizes = " ".join(str(len(block)) for block in blocks)
+    return b"".join((head.replace(sizes_line, b"tree_sizes=" + sizes.encode()), b"\n\n", *blocks, body[start:]))
+
+
+def _with_values(block: bytes, tree: Tree, new: NDArray[np.float64]) -> bytes:
+    change = new - tree.leaf_value
+    if not change.any():
+        return block
+    keys = _keys(block.decode().strip("\n").partition("\n")[2], "tree")
+    inner = keys["internal_value"].split(" ") if keys["internal_value"] else []
+    if inner:
+        rows = np.array(keys["leaf_count"].split(" "), dtype=np.float64)
+        weight, moved = np.zeros(len(inner)), np.zeros(len(inner))
+        for node in range(len(inner) - 1, -1, -1):  # a child's number is above its parent's
+            for child in (int(tree.left[node]), int(tree.right[node])):
+                below = rows[-1 - child] if child < 0 else weight[child]
+                weight[node] += below
+                moved[node] += rows[-1 - child] * change[-1 - child] if child < 0 else moved[child]
+        shift = np.divide(moved, weight, out=np.zeros_like(moved), where=weight > 0)
+        inner = [
+            token if by == 0.0 else format(float(token) + by, ".17g")
+            for token, by in zip(inner, shift.tolist(), strict=True)
+        ]
+    lines = block.split(b"\n")
+    for at, line in enumerate(lines):
+        if line.startswith(b"leaf_value="):
+            lines[at] = b"leaf_value=" + " ".join(format(value, ".17g") for value in new.tolist()).encode()
+        elif line.startswith(b"internal_value="):
+            lines[at] = b"internal_value=" + " ".join(inner).encode()
+    return b"\n".join(lines)
 
 
 def _check_header(header: dict[str, str]) -> tuple[str, ...]:

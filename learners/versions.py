@@ -1,0 +1,69 @@
+"""Semantic versions of models: what counts as major, minor and patch, and where a model came from. Pure.
+
+| part | goes up when | so that |
+|---|---|---|
+| major | the feature spec changed | an older worker can't score it |
+| minor | trained from scratch, or of a new structure (kind, hyperparameters, columns used) | it is another model |
+| patch | continued boosting, leaf values refitted, online labels, recalibrated | it is its parent, brought up to date |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import BadInput
+
+Change = Literal["features", "retrained", "structure", "boosted", "refitted", "online", "recalibrated"]
+
+_PART: dict[Change, int] = {
+    "features": 0,
+    "retrained": 1,
+    "structure": 1,
+    "boosted": 2,
+    "refitted": 2,
+    "online": 2,
+    "recalibrated": 2,
+}
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+FIRST = "1.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a model was made from: the parent's version and SHA-256 ("" for none), the change, its data and its seed.
+
+    rows: labelled rows learned from, replayed ones among them. seen_until: epoch ms of the latest transaction or
+    verdict it has seen; the gate measures on what is later.
+    """
+
+    version: str
+    parent_version: str
+    parent_digest: str
+    change: Change
+    rows: int
+    replayed: int
+    seen_until: int
+    seed: int
+
+
+def parts(version: str) -> tuple[int, int, int]:
+    """(major, minor, patch), so that versions sort as numbers. Raises BadInput unless it is `MAJOR.MINOR.PATCH`."""
+    found = _VERSION.fullmatch(version)
+    if not found:
+        raise BadInput(f"not a semantic version MAJOR.MINOR.PATCH: {version[:40]!r}")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def next_version(parent: str, change: Change) -> str:
+    """The version of a model made from `parent` by `change` (table above). Raises BadInput as `parts`, or for a change
+    that is not in the table.
+    """
+    if change not in _PART:
+        raise BadInput(f"unknown change of a model {change!r}; one of {', '.join(_PART)}")
+    numbers = list(parts(parent))
+    place = _PART[change]
+    numbers[place] += 1
+    numbers[place + 1 :] = [0] * (2 - place)
+    return ".".join(map(str, numbers))
