@@ -15,9 +15,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
+import pyarrow as pa
 
 from core.events import AccountEvent, AlertRaised, Control, Position, TransactionReceived, TransactionScored
 
@@ -75,6 +76,39 @@ class Fact(NamedTuple):
 
 Handler = Callable[[S, Fact], None]
 
+
+class Stretch(NamedTuple):
+    """Whole batches of a partition as columns (`projections.stretches`).
+
+    decisions: a row a decision, in order, with the columns that were asked for; strings are dictionary-encoded.
+    alerts: (row, alert) of the decisions that raised one. events: (row, fact) of account events, in order; a fact
+    stands before the decision of its row, or after the last one. end, mark: see View.
+    """
+
+    decisions: pa.Table
+    alerts: list[tuple[int, AlertRaised]]
+    events: list[tuple[int, Fact]]
+    end: Place
+    mark: str
+
+
+class Columns(Protocol):
+    """A fold by columns under way. The state that it was begun with changes in `finish` and not before."""
+
+    def take(self, stretch: Stretch) -> None:
+        """Fold the stretch that follows."""
+
+    def finish(self) -> None:
+        """Bring the state to exactly what the handlers would have made of all the facts taken."""
+
+
+class ByColumns(NamedTuple, Generic[S]):
+    """How a projection folds stretches of the archive by columns: which it needs, and a fold begun with a state."""
+
+    columns: tuple[str, ...]
+    begin: Callable[[S, Mapping[type, Handler[S]]], Columns]
+
+
 _CONTROL_TYPES: tuple[type, ...] = get_args(Control)
 _ACCOUNT_TYPES: tuple[type, ...] = (Decided, *get_args(AccountEvent))
 
@@ -84,6 +118,7 @@ class Projection(Generic[S]):
     """A read model. `handlers` by event type; what has no handler is left out.
 
     comparable: what two versions are compared by in `digest`; the whole state unless a version changes its form.
+    columnar: the same fold by columns, for archived stretches; only for handlers of decisions and account events.
     """
 
     name: str
@@ -91,6 +126,7 @@ class Projection(Generic[S]):
     state_type: type[S]
     handlers: Mapping[type, Handler[S]]
     comparable: Callable[[S], Any] = lambda state: state
+    columnar: ByColumns[S] | None = None
 
     @property
     def label(self) -> str:

@@ -34,14 +34,15 @@ from projections.cases import Case, Cases
 from projections.catalogue import ALL, current
 from projections.checkpoints import CheckpointStore, restore
 from projections.drift import Detection, Drift
-from projections.feed import Bound, account_facts, bound_at, facts_between
+from projections.feed import Bound, account_facts, bound_at
 from projections.label_queries import Filters, LabelsAnswer, SourcesAnswer, labels_answer, sources_answer
 from projections.labels import Labels
 from projections.lists import Change, Lists, Member
-from projections.profiles import Profile, Profiles
+from projections.profile import Profile, Profiles
 from projections.quality import RULES, Rules
 from projections.registry import Registry
 from projections.sources import view
+from projections.stretches import fold_between
 from projections.throughput import Hour, Throughput
 
 T = TypeVar("T")
@@ -165,7 +166,7 @@ class Queries:
         projection = self._projection(name)
         until = cut.place(source)
         place, state = restore(self._store, projection, self._log, source, until)
-        return fold(projection, facts_between(self._log, source, place, until), state)
+        return fold_between(projection, self._log, source, place, until, state)
 
     def account_states(self, names: Sequence[str], account: str, partition: int, cut: Cut) -> list[Any]:
         """Projections' states of a partition as of the cut, of which only this account's part is right.

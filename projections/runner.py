@@ -28,9 +28,11 @@ from core.log.base import EventLog
 from projections.base import CONTROL, NOWHERE, Place, Projection, fold, place_name
 from projections.checkpoints import CheckpointStore, Held, current_version, restore
 from projections.feed import SealedBatch, batches, facts_between, mark_at, seal_at
+from projections.stretches import fold_archived
 
 ATTEMPTS = 3
 SEALS_PER_PAGE = 1000
+SEGMENTS_PER_STEP = 16
 
 Condition = Literal["following", "retrying", "faulted"]
 
@@ -122,7 +124,8 @@ class Runner:
     def step(self, batches_max: int = 200) -> int:
         """Fold up to `batches_max` batches of every source into every projection; how many were read.
 
-        Projections at the same place share one read. Raises Unavailable if the log can't be reached.
+        Projections at the same place share one read; one that folds by columns takes up to SEGMENTS_PER_STEP archived
+        segments instead, which count as one. Raises Unavailable if the log can't be reached.
         """
         done = 0
         for source in [*self._partitions, CONTROL]:
@@ -132,6 +135,11 @@ class Runner:
                 if view.condition == "retrying":
                     done += 1
                     self._attempt(view, self._take_back)
+            for view in views:
+                if view.condition == "following":
+                    place = view.place
+                    self._attempt(view, self._follow_columns)
+                    done += view.place != place or view.condition != "following"
             following = [v for v in views if v.condition == "following"]
             try:
                 done += self._follow(source, following, batches_max)
@@ -231,6 +239,15 @@ class Runner:
             if all(view.condition != "following" for view in views):
                 break
         return done
+
+    def _follow_columns(self, view: View) -> None:
+        """Fold archived batches by columns, if the projection can and there are any after its place."""
+        end = self._end(view.source)
+        place, mark = fold_archived(
+            view.projection, self._log, view.source, view.place, end, view.state, SEGMENTS_PER_STEP
+        )
+        if place != view.place:
+            view.place, view.mark = place, mark
 
     def _attempt(self, view: View, action: Callable[[View], None]) -> None:
         try:

@@ -124,10 +124,11 @@ class Segment:
 
     def __init__(self, decisions: bytes, events: bytes) -> None:
         """Raises Corrupt if the bytes are not a segment's files."""
+        self._decisions = decisions
         try:
             self._file = pq.ParquetFile(pa.BufferReader(decisions))
             ids = self._file.read(list(ID), use_threads=False)
-            others = pq.read_table(pa.BufferReader(events), use_threads=False)
+            others = pq.ParquetFile(pa.BufferReader(events)).read(use_threads=False)
             names = others["stream"].to_pylist()
             payloads: list[bytes] = others["payload"].to_pylist()
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
@@ -167,12 +168,25 @@ class Segment:
             return None
         return self._slice(stream, place, place + 1)[0]
 
-    def table(self, columns: Sequence[str], after: Position = START, until: Position | None = None) -> pa.Table:
-        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), for folds that need no entry's JSON."""
+    def table(
+        self,
+        columns: Sequence[str],
+        after: Position = START,
+        until: Position | None = None,
+        dictionaries: Sequence[str] = (),
+    ) -> pa.Table:
+        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), for folds that need no entry's JSON.
+
+        dictionaries: string columns that are wanted dictionary-encoded, as they are stored.
+        """
         ids = self._ids["transactions"]
         begin, end = ids.place(after), len(ids.offsets) if until is None else ids.place(until)
         with self._lock:
-            return self._file.read(list(columns), use_threads=False).slice(begin, max(end - begin, 0))
+            file = self._file
+            if dictionaries:
+                source = pa.BufferReader(self._decisions)
+                file = pq.ParquetFile(source, metadata=file.metadata, read_dictionary=list(dictionaries))
+            return file.read(list(columns), use_threads=False).slice(begin, max(end - begin, 0))
 
     def _slice(self, stream: Stream, begin: int, end: int) -> list[bytes]:
         if stream in self._payloads:
