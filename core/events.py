@@ -373,16 +373,40 @@ class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="
 
 
 class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", frozen=True, kw_only=True):
+    """A feature, the score or a measure of performance ("performance:auc_roc") is not what it was in the reference.
+
+    statistic: the effect size that decided, magnitude: its value; effects: all of them by name. p_value_adjusted: of
+    `test`, over all that were tested in the look. Windows are event time, epoch ms, [start, end). kind: numeric,
+    categorical or performance. design_effect: how many of the rows count as one, since an account's hang together.
+    """
+
     feature: str
     statistic: str
     magnitude: float
     severity: Severity
     window_start: int
     window_end: int
+    kind: str = ""
+    test: str = ""
+    p_value_adjusted: float | None = None
+    effects: dict[str, float] = {}
+    reference_start: int = 0
+    reference_end: int = 0
+    rows: int = 0
+    reference_rows: int = 0
+    design_effect: float | None = None
 
 
 class DriftCleared(ControlEvent, tag="drift_cleared.v1", tag_field="type", frozen=True, kw_only=True):
+    """The feature is like the reference again, or can't be compared with it any more (`reason`). statistic and
+    magnitude: what the window had.
+    """
+
     feature: str
+    window_start: int = 0
+    window_end: int = 0
+    statistic: str = ""
+    magnitude: float | None = None
 
 
 class Arm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

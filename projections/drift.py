@@ -26,6 +26,15 @@ class Detection(msgspec.Struct):
     actor: str
     cleared_at: int = 0
     cleared_by: str = ""
+    kind: str = ""
+    test: str = ""
+    p_value_adjusted: float | None = None
+    effects: dict[str, float] = {}
+    reference_start: int = 0
+    reference_end: int = 0
+    rows: int = 0
+    reference_rows: int = 0
+    cleared_window_end: int = 0
 
 
 class Drift(msgspec.Struct):
@@ -47,6 +56,14 @@ def _detected(state: Drift, fact: Fact) -> None:
             event.window_end,
             event.occurred_at,
             event.actor,
+            kind=event.kind,
+            test=event.test,
+            p_value_adjusted=event.p_value_adjusted,
+            effects=event.effects,
+            reference_start=event.reference_start,
+            reference_end=event.reference_end,
+            rows=event.rows,
+            reference_rows=event.reference_rows,
         )
     )
 
@@ -56,8 +73,9 @@ def _cleared(state: Drift, fact: Fact) -> None:
     for detection in state.detections:
         if detection.feature == event.feature and not detection.cleared_at:
             detection.cleared_at, detection.cleared_by = event.occurred_at, event.actor
+            detection.cleared_window_end = event.window_end
 
 
 DRIFT = Projection(
-    name="drift", version=1, state_type=Drift, handlers={DriftDetected: _detected, DriftCleared: _cleared}
+    name="drift", version=2, state_type=Drift, handlers={DriftDetected: _detected, DriftCleared: _cleared}
 )

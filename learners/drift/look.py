@@ -1,0 +1,134 @@
+"""One look: which windows, read them, compare. The same log, configuration and moment give the same look.
+
+The reference is frozen: it begins when the champion began to decide (its first decision under the control position that
+deployed it), but not before the log is `settle_ms` old, and lasts `reference_ms`. It moves when another champion is
+deployed. The current window is the last `window_ms` before `as_of`. Both last whole weeks, or the window at most one:
+then the reference's rows are those from the same hours of the week (`rows.same_hours`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from core.control import DEFAULT_REVIEW
+from core.errors import BadInput
+from core.events import Control, ModelDeployed, ModelRolledBack, ThresholdsChanged
+from core.features.spec import DAY_MS
+from learners.drift.compare import FeatureDrift, Window, compare
+from learners.drift.policy import DriftConfig
+from learners.drift.rows import WEEK_MS, Rows, same_hours
+from learners.drift.windows import WindowReader
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared and found: times in epoch ms, features in the order of the spec, then the score."""
+
+    reference: Window
+    current: Window
+    reference_rows: int
+    rows: int
+    features: tuple[FeatureDrift, ...]
+
+    @property
+    def drifted(self) -> list[FeatureDrift]:
+        """What drifted, most severe first."""
+        return sorted((f for f in self.features if f.drifted), key=lambda f: -f.level)
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """The control position of the champion's deployment (0: none), and the probability from which is reviewed."""
+
+    champion_since: int = 0
+    review: float = DEFAULT_REVIEW
+
+
+def serving(events: Sequence[tuple[int, Control]]) -> Serving:
+    """A fold over the control stream."""
+    since, review = 0, DEFAULT_REVIEW
+    for sequence, event in events:
+        if isinstance(event, ModelDeployed | ModelRolledBack) and event.alias == "champion":
+            since = sequence
+        elif isinstance(event, ThresholdsChanged):
+            review = event.review
+    return Serving(since, review)
+
+
+def check_lengths(config: DriftConfig) -> None:
+    """Raise BadInput unless the windows can be compared in spite of the week's rhythm."""
+    if config.reference_ms % WEEK_MS:
+        raise BadInput("the reference window must last whole weeks (7, 14, 21, … days): a week has a rhythm")
+    if config.window_ms > WEEK_MS and config.window_ms % WEEK_MS:
+        raise BadInput("the current window must last at most a week, or whole weeks: a week has a rhythm")
+
+
+def reference_window(config: DriftConfig, oldest: int, deployed: int, as_of: int) -> Window:
+    """The frozen reference (see the module's head). Raises BadInput if it does not end before the current window."""
+    earliest = max(oldest + config.settle_ms, deployed)
+    start = -(-earliest // config.step_ms) * config.step_ms
+    window = Window(start, start + config.reference_ms)
+    missing = window.end + config.window_ms - as_of
+    if missing > 0:
+        raise BadInput(
+            f"{missing / DAY_MS:.1f} days too early: the reference needs {config.settle_ms / DAY_MS:g} days of log "
+            f"before it and {config.reference_ms / DAY_MS:g} for itself since the champion's deployment, the current "
+            f"window {config.window_ms / DAY_MS:g} more; shorten them, or name a reference yourself"
+        )
+    return window
+
+
+class Looker:
+    """Looks at one log. The reference's rows are kept from one look to the next."""
+
+    def __init__(self, reader: WindowReader, config: DriftConfig, reference: Window | None = None) -> None:
+        """reference: a window to use instead of the one since the champion's deployment."""
+        check_lengths(config)
+        self._reader, self._config, self._given = reader, config, reference
+        self._oldest: int | None = None
+        self._kept: tuple[Window, Rows] | None = None
+        self._deployed: tuple[int, int] | None = None
+
+    def newest(self) -> int:
+        """The newest whole step of event time in the log, epoch ms."""
+        return self._reader.newest() // self._config.step_ms * self._config.step_ms
+
+    def oldest(self) -> int:
+        """Event time at which the log begins, epoch ms."""
+        if self._oldest is None:
+            self._oldest = self._reader.oldest()
+        return self._oldest
+
+    def reference(self, serving: Serving, as_of: int) -> Window:
+        """The reference window for a look at `as_of`. Raises BadInput if the log is too young."""
+        if self._given is not None:
+            if self._given.end > as_of - self._config.window_ms:
+                raise BadInput("the reference must end before the current window begins")
+            return self._given
+        oldest = self.oldest()
+        if self._deployed is None or self._deployed[0] != serving.champion_since:
+            since = self._reader.decided_since(serving.champion_since) if serving.champion_since else oldest
+            if since is None:
+                raise BadInput("the champion has not decided anything yet")
+            self._deployed = (serving.champion_since, since)
+        return reference_window(self._config, oldest, self._deployed[1], as_of)
+
+    def rows(self, serving: Serving, as_of: int) -> tuple[Window, Rows, Window, Rows]:
+        """(reference window, its rows, current window, its rows)."""
+        reference = self.reference(serving, as_of)
+        if self._kept is None or self._kept[0] != reference:
+            self._kept = (reference, self._reader.read(reference.start, reference.end))
+        current = Window(as_of - self._config.window_ms, as_of)
+        return reference, self._kept[1], current, self._reader.read(current.start, current.end)
+
+    def look(self, serving: Serving, as_of: int) -> Look:
+        """Compare the window that ends at `as_of` (epoch ms) with the reference."""
+        reference, before, current, now = self.rows(serving, as_of)
+        before = same_hours(before, current.start, current.end)
+        return Look(
+            reference=reference,
+            current=current,
+            reference_rows=len(before),
+            rows=len(now),
+            features=tuple(compare(before, now, self._config, reference.start - self.oldest())),
+        )

@@ -1,0 +1,108 @@
+"""Decisions of a span of event time as columns: what both windows are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.features import spec
+from core.features.spec import HOUR_MS
+
+WEEK_MS = 7 * 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n decisions in order of event time.
+
+    columns: float32 (WIDTH, n), C-contiguous, a feature a row; margins: float64 (n,), log-odds; times: int64 (n,),
+    epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; models: int64 (n,), indices into `digests`, −1
+    where the decision was degraded or without a model.
+    """
+
+    columns: NDArray[np.float32]
+    margins: NDArray[np.float64]
+    times: NDArray[np.int64]
+    accounts: NDArray[np.uint64]
+    transactions: NDArray[np.uint64]
+    models: NDArray[np.int64]
+    digests: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def take(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
+        """These rows, in this order."""
+        return Rows(
+            np.ascontiguousarray(self.columns[:, index]),
+            self.margins[index],
+            self.times[index],
+            self.accounts[index],
+            self.transactions[index],
+            self.models[index],
+            self.digests,
+        )
+
+    def between(self, start: int, end: int) -> Rows:
+        """The rows with start ≤ time < end (epoch ms); views of this one's arrays where numpy can."""
+        low, high = (int(i) for i in np.searchsorted(self.times, [start, end]))
+        return Rows(
+            np.ascontiguousarray(self.columns[:, low:high]),
+            self.margins[low:high],
+            self.times[low:high],
+            self.accounts[low:high],
+            self.transactions[low:high],
+            self.models[low:high],
+            self.digests,
+        )
+
+
+def empty() -> Rows:
+    """No decision."""
+    return Rows(
+        np.empty((spec.WIDTH, 0), dtype=np.float32),
+        np.empty(0),
+        np.empty(0, dtype=np.int64),
+        np.empty(0, dtype=np.uint64),
+        np.empty(0, dtype=np.uint64),
+        np.empty(0, dtype=np.int64),
+    )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """All rows of the parts, by event time; equal times keep the parts' order."""
+    if not parts:
+        return empty()
+    digests: dict[str, int] = {}
+    models = []
+    for part in parts:
+        places = [digests.setdefault(digest, len(digests)) for digest in part.digests]
+        models.append(np.array([*places, -1], dtype=np.int64)[part.models])
+    times = np.concatenate([part.times for part in parts])
+    order = np.argsort(times, kind="stable")
+    columns = np.empty((spec.WIDTH, len(times)), dtype=np.float32)
+    np.take(np.concatenate([part.columns for part in parts], axis=1), order, axis=1, out=columns)
+    return Rows(
+        columns,
+        np.concatenate([part.margins for part in parts])[order],
+        times[order],
+        np.concatenate([part.accounts for part in parts])[order],
+        np.concatenate([part.transactions for part in parts])[order],
+        np.concatenate(models)[order],
+        tuple(digests),
+    )
+
+
+def same_hours(rows: Rows, start: int, end: int) -> Rows:
+    """The rows from hours of the week that [start, end) contains: a Sunday is compared with Sundays.
+
+    All rows if the span is a week or longer. Hours that the span only begins or ends in count as contained.
+    """
+    if end - start >= WEEK_MS:
+        return rows
+    hours = np.zeros(168, dtype=np.bool_)
+    hours[np.arange(start // HOUR_MS, -(-end // HOUR_MS)) % 168] = True
+    return rows.take(hours[rows.times // HOUR_MS % 168])

@@ -1,0 +1,175 @@
+"""Windows of decisions out of the log, by event time: features and margins as logged (I4). Reads only.
+
+The log is in order of arrival, so a place for a moment is found by bisection over positions (a few reads a partition)
+and read from there on. What came earlier in the log than a row `DISORDER_MS` older than the window's start is not seen;
+what came late is, as long as it came before the end is `DISORDER_MS` in the past. Memory: a window's rows, about 280
+bytes each; `share` < 1 keeps whole accounts by hash, so what hangs together stays together.
+
+An archived log is read as columns where it has them; the hot part is decoded entry by entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from core.codec import decode_score, decode_transaction
+from core.errors import BadInput, Corrupt
+from core.events import START, Position, TransactionScored
+from core.features import spec
+from core.features.spec import DAY_MS
+from core.log.archive.archived import ArchivedLog
+from core.log.base import Entry, EventLog, Stream
+from core.numeric import hash_strings
+from learners.drift.rows import Rows, joined
+
+PAGE = 2000
+DISORDER_MS = DAY_MS
+VECTOR_BYTES = 4 * spec.WIDTH
+_COLUMNS = (
+    "transaction_id",
+    "account_id",
+    "occurred_at",
+    "margin",
+    "model_digest",
+    "spec",
+    "degraded",
+    "features",
+)
+
+
+class WindowReader:
+    """Windows of the given partitions of `log`. `share` of the accounts, 0 < share ≤ 1, chosen by hash."""
+
+    def __init__(self, log: EventLog, partitions: Sequence[int], share: float = 1.0) -> None:
+        if not 0 < share <= 1:
+            raise BadInput(f"the share of accounts must be above 0 and at most 1, not {share}")
+        self._log = log
+        self._partitions = list(partitions)
+        self._keep = None if share == 1 else np.uint64(int(share * 2.0**64))
+
+    def newest(self) -> int:
+        """Event time (epoch ms) of the newest of each partition's last page of decisions. Raises BadInput without any.
+
+        The newest payment is among them unless more than a page of older ones came after it.
+        """
+        latest = 0
+        for partition in self._partitions:
+            end = self._log.head(partition).transactions
+            after = Position(end.generation, max(end.offset - PAGE, 0))
+            page = self._log.read(partition, "transactions", after, PAGE)
+            if not page and end > START:
+                *_, page = self._pages(partition, START)
+            latest = max([latest, *(decode_transaction(entry.payload).occurred_at for entry in page)])
+        if not latest:
+            raise BadInput("the log holds no decision yet")
+        return latest
+
+    def oldest(self) -> int:
+        """Event time (epoch ms) of the first decision of the log: the oldest of the partitions' first ones."""
+        first = [self._log.read(p, "transactions", START, 1) for p in self._partitions]
+        times = [decode_transaction(page[0].payload).occurred_at for page in first if page]
+        if not times:
+            raise BadInput("the log holds no decision yet")
+        return min(times)
+
+    def decided_since(self, control: int) -> int | None:
+        """Event time (epoch ms) of the first decision that saw control position `control` or a later one; None if no
+        decision has yet.
+        """
+        times = []
+        for partition in self._partitions:
+            place = self._first(partition, "scores", lambda b: decode_score(b).control_position >= control)
+            page = self._log.read(partition, "transactions", place, 1)
+            times += [decode_transaction(entry.payload).occurred_at for entry in page]
+        return min(times, default=None)
+
+    def read(self, start: int, end: int) -> Rows:
+        """The decisions with start ≤ event time < end (epoch ms). Raises Corrupt if scores and transactions don't
+        pair.
+        """
+        parts = []
+        for partition in self._partitions:
+            place = self._first(
+                partition, "transactions", lambda b: decode_transaction(b).occurred_at >= start - DISORDER_MS
+            )
+            for table in self._tables(partition, place):
+                times = table["occurred_at"].cast(pa.int64()).to_numpy(zero_copy_only=False)
+                parts.append(self._rows(table, times, (times >= start) & (times < end)))
+                if len(times) and times.min() >= end + DISORDER_MS:
+                    break
+        return joined(parts)
+
+    def _tables(self, partition: int, after: Position) -> Iterator[pa.Table]:
+        if isinstance(self._log, ArchivedLog):
+            yield from self._log.tables(partition, _COLUMNS, after)
+            return
+        for page in self._pages(partition, after):
+            scores = self._log.read(partition, "scores", after, PAGE, page[-1].id)
+            if [entry.id for entry in page] != [entry.id for entry in scores]:
+                raise Corrupt(f"partition {partition}: transactions and scores after {after} do not pair")
+            after = page[-1].id
+            yield _table([decode_transaction(e.payload) for e in page], [decode_score(e.payload) for e in scores])
+
+    def _pages(self, partition: int, after: Position) -> Iterator[list[Entry]]:
+        while page := self._log.read(partition, "transactions", after, PAGE):
+            yield page
+            after = page[-1].id
+
+    def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray) -> Rows:
+        wanted &= table["spec"].to_numpy(zero_copy_only=False) == spec.SPEC_VERSION
+        accounts = hash_strings(table["account_id"].to_pylist())
+        if self._keep is not None:
+            wanted &= accounts < self._keep
+        index = np.flatnonzero(wanted)
+        vectors = table["features"].take(pa.array(index)).to_pylist()
+        if any(vector is None or len(vector) != VECTOR_BYTES for vector in vectors):
+            raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} has no vector of {spec.WIDTH} features")
+        names = table["model_digest"].to_pylist()
+        degraded = table["degraded"].to_pylist()
+        digests: dict[str, int] = {}
+        models = [
+            digests.setdefault(names[i], len(digests)) if names[i] and not degraded[i] else -1 for i in index.tolist()
+        ]
+        ids = table["transaction_id"].take(pa.array(index)).to_pylist()
+        return Rows(
+            np.ascontiguousarray(np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, spec.WIDTH).T),
+            table["margin"].to_numpy(zero_copy_only=False)[index],
+            times[index],
+            accounts[index],
+            hash_strings(ids),
+            np.array(models, dtype=np.int64),
+            tuple(digests),
+        )
+
+    def _first(self, partition: int, stream: Stream, reached: Callable[[bytes], bool]) -> Position:
+        """The position right before the stream's first entry of its newest generation that has `reached`, which must
+        not become false again; START if that generation's first entry has, since an older one may too.
+        """
+        end = self._log.head(partition).transactions
+        low, high = 0, end.offset
+        while low < high:
+            middle = (low + high) // 2
+            page = self._log.read(partition, stream, Position(end.generation, middle), 1)
+            if not page or reached(page[0].payload):
+                high = middle
+            else:
+                low = page[0].id.offset
+        return Position(end.generation, low) if low else START
+
+
+def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table:
+    columns = {
+        "transaction_id": [t.transaction_id for t in transactions],
+        "account_id": [t.account_id for t in transactions],
+        "occurred_at": pa.array([t.occurred_at for t in transactions], pa.int64()),
+        "margin": pa.array([s.margin for s in scores], pa.float64()),
+        "model_digest": [s.digest for s in scores],
+        "spec": pa.array([s.spec for s in scores], pa.int64()),
+        "degraded": pa.array([s.degraded for s in scores], pa.string()),
+        "features": pa.array([s.features for s in scores], pa.binary()),
+    }
+    return pa.table(columns)

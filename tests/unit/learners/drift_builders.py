@@ -1,0 +1,67 @@
+"""Windows of decisions for tests of drift: independent rows, rows that hang together, looks as a monitor sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.features import spec
+from core.features.spec import DAY_MS
+from learners.drift.compare import FeatureDrift, Window
+from learners.drift.look import Look
+from learners.drift.policy import SEVERITIES
+from learners.drift.rows import Rows
+
+MONDAY = 4 * DAY_MS  # 1970-01-05
+SETTLED_MS = 60 * DAY_MS
+
+
+def rows(size: int, seed: int, *, start: int = MONDAY, days: int = 14, accounts: int = 400, shift: float = 0.0) -> Rows:
+    """Independent decisions: log-normal columns (log-mean `shift`), uniform hours, flags with 10 %, one model."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    columns = np.exp(rng.normal(shift, 1.0, (spec.WIDTH, size))).astype(np.float32)
+    columns[spec.index("hour_of_day")] = rng.integers(0, 24, size)
+    for name in ("merchant_is_new", "category_is_new", "country_is_new", "device_is_new", "account_blocked"):
+        columns[spec.index(name)] = rng.random(size) < 0.1
+    return Rows(
+        columns=columns,
+        margins=rng.normal(shift, 1.0, size),
+        times=np.sort(start + rng.integers(0, days * DAY_MS, size)),
+        accounts=rng.integers(0, accounts, size).astype(np.uint64),
+        transactions=rng.integers(0, 2**63, size).astype(np.uint64),
+        models=np.zeros(size, dtype=np.int64),
+        digests=("m1",),
+    )
+
+
+def feature(name: str = "amount", level: int = 0, **changes: Any) -> FeatureDrift:
+    """A tested feature that drifted with severity `level` (1 low … 4 critical), or clearly did not (0)."""
+    fields: dict[str, Any] = {
+        "feature": name,
+        "kind": "numeric",
+        "state": "tested",
+        "drifted": level > 0,
+        "severity": SEVERITIES[level - 1] if level else None,
+        "statistic": "ks",
+        "magnitude": 0.1 * level,
+        "test": "ks",
+        "p_value": 1e-9 if level else 0.7,
+        "p_value_adjusted": 1e-8 if level else 0.9,
+        "effects": {"ks": 0.1 * level},
+        "design_effect": 1.5,
+        "level": level,
+        "over": level == 0,
+    }
+    return FeatureDrift(**{**fields, **changes})
+
+
+def look(end: int, *features: FeatureDrift) -> Look:
+    """A look at the week that ends at `end` (epoch ms)."""
+    return Look(
+        reference=Window(0, 14 * DAY_MS),
+        current=Window(end - 7 * DAY_MS, end),
+        reference_rows=2000,
+        rows=1000,
+        features=features,
+    )
