@@ -2,8 +2,8 @@
 
     python -m benchmarks.experiments [--runs 1000] [--accounts 10000] [--power-runs 200] [--json PATH]
 
-Every run is looked at after every account. "naive" is the z-test of two means at the same one-sided level, looked at as often
-from the 100th account on: what an always-valid method is for. Minutes at the default size.
+Every run is looked at after every account. "naive" is the z-test of two means at the same one-sided level, looked at as
+often from the 100th account on: what an always-valid method is for. Minutes at the default size.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def main() -> None:
     arguments = parser.parse_args()
     begin = time.perf_counter()
     nulls, powers = [], []
-    print(f"no effect, level {ALPHA}, looked at after every one of {arguments.accounts:,} accounts, {arguments.runs} runs")
+    print(
+        f"no effect, level {ALPHA}, looked at after every one of {arguments.accounts:,} accounts, {arguments.runs} runs"
+    )
     print(f"{'':<28}{'false alarms':>14}{'interval misses':>17}{'SRM alarms':>12}{'naive z-test':>14}")
     for setting in NULLS:
         row = null_row(setting, arguments.runs, arguments.accounts)

@@ -6,8 +6,8 @@ whatever the data said so far; p + q < 1 with more arms). It enters as
 
     z = w · (1[treated]/p − 1[control]/q) · (y − c)        w = min(p, q),   c = pooled mean of the accounts before
 
-so that E[z | before] = w · effect, whatever the account would do in either arm, and |z| ≤ 1. The hash that assigns is the
-only randomness used: nothing is assumed of accounts, of their order, or of how outcomes are distributed.
+so that E[z | before] = w · effect, whatever the account would do in either arm, and |z| ≤ 1. The hash that assigns is
+the only randomness used: nothing is assumed of accounts, of their order, or of how outcomes are distributed.
 
 `up` and `down` are what a gambler owns who stakes the shares `STAKES` of his wealth on z, in equal parts:
 
@@ -15,15 +15,17 @@ only randomness used: nothing is assumed of accounts, of their order, or of how 
     down = mean over θ of Π (1 − θ (z − w·null_down))        the same for "the effect is at least null_down"
 
 The null speaks of the running weighted average effect (Σ w·effect / Σ w, at every time so far), so it need not be the
-same for every account: Π(1 + θ(z−w·null)) ≤ Π (1+θ(z−w·null))/(1+θ(μ−w·null)) · exp(θ Σ(μ−w·null)), a martingale times
-something ≤ 1. By Ville's inequality P(some e ≥ 1/α) ≤ α under the null (Waudby-Smith & Ramdas 2023, "Estimating means of
-bounded random variables by betting"; the fixed-stake mixture of their section 4).
+same for every account: with μ = E[z | before], Π(1 + θ(z−w·null)) ≤ Π (1+θ(z−w·null))/(1+θ(μ−w·null)) ·
+exp(θ Σ(μ−w·null)), a martingale times something ≤ 1. By Ville's inequality P(some e ≥ 1/α) ≤ α under the null
+(Waudby-Smith & Ramdas 2023, "Estimating means of bounded random variables by betting"; here with a mixture of fixed
+stakes).
 
 The confidence sequence covers the running weighted average effect itself, at all times at once with probability 1 − α:
-exp(θ Σ(z − μ) − ψ(θ) Σ z²), ψ(θ) = −log(1−θ) − θ, is a supermartingale (Fan, Grama & Liu 2015; Howard, Ramdas, McAuliffe
-& Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", theorem 4 and its section on average
-treatment effects); mixed over the same stakes and solved for the mean. As 1 + θz ≥ exp(θz − ψ(θ)z²), the e-process has
-spoken whenever the interval (of the same one-sided level, nulls 0) leaves zero out; it may speak earlier.
+exp(θ Σ(z − μ) − ψ(θ) Σ z²), ψ(θ) = −log(1−θ) − θ, is a supermartingale (Fan, Grama & Liu 2015; Howard, Ramdas,
+McAuliffe & Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", its empirical-Bernstein
+bound and its section on average treatment effects); mixed over the same stakes and solved for the mean. As 1 + θz ≥
+exp(θz − ψ(θ)z²), the e-process has spoken whenever the interval (of the same one-sided level, nulls 0) leaves zero out;
+it may speak earlier.
 
 `update` and `trajectory` are the same arithmetic, one account at a time and all at once.
 """
@@ -124,12 +126,12 @@ class Effect:
 
     @property
     def log_e_up(self) -> float:
-        """log of the evidence (e-value) now that the effect is above null_up."""
+        """Log of the evidence (e-value) now that the effect is above null_up."""
         return float(_log_mean(self.up))
 
     @property
     def log_e_down(self) -> float:
-        """log of the evidence now that the effect is below null_down."""
+        """Log of the evidence now that the effect is below null_down."""
         return float(_log_mean(self.down))
 
     @property
@@ -167,7 +169,7 @@ class Trajectory(NamedTuple):
         return bounds(self.total, self.squares, self.weight, alpha)
 
     def excludes(self, effect: Floats | float, alpha: float) -> NDArray[np.bool_]:
-        """Where `intervals` leaves this effect (a scalar, or (n,) one after each account) out; cheaper than they are."""
+        """Where `intervals` leaves this effect (one, or (n,) one after each account) out; cheaper than they are."""
         centred = (self.total - self.weight * effect)[:, None]
         penalty = self.squares[:, None] * _PENALTIES
         most = np.maximum(_log_mean(STAKES * centred - penalty), _log_mean(-STAKES * centred - penalty))
@@ -223,6 +225,6 @@ def _lower(total: Floats, squares: Floats, weight: Floats, log_level: float) -> 
 
 
 def _log_mean(logs: Floats) -> Floats:
-    """log of the mean of exp over the last axis."""
+    """Log of the mean of exp over the last axis."""
     top = logs.max(axis=-1)
     return np.asarray(top + np.log(np.exp(logs - top[..., None]).sum(axis=-1)) - _LOG_PARTS)

@@ -9,9 +9,9 @@ which n_a were in arm a where E_a = Σ p_a were to be expected, the prediction i
 
     r_a ∝ p_a · (κ·p̄_a + n_a) / (κ·p̄_a + E_a)               p̄: the first account's allocation
 
-With a constant allocation this is (κ·p_a + n_a) / (κ + n): the Dirichlet-multinomial of Lindon & Malek 2022 ("Anytime-valid
-inference for multinomial count data"). In this form it goes on through ramps, as a lasting mismatch does. Any
-prediction from the past gives a martingale under the null, so P(some e ≥ 1/α) ≤ α (Ville).
+With a constant allocation this is (κ·p_a + n_a) / (κ + n): the Dirichlet-multinomial of Lindon & Malek 2022
+("Anytime-valid inference for multinomial count data"). In this form it goes on through ramps, as a lasting mismatch
+does. Any prediction from the past gives a martingale under the null, so P(some e ≥ 1/α) ≤ α (Ville).
 
 The chi-square test beside it is the usual one, right for one look only; it is shown, and decides nothing.
 """
@@ -82,7 +82,7 @@ class Mismatch:
 
 
 def trajectory(arms: NDArray[np.int64], allocation: Floats) -> Floats:
-    """log e after each of n accounts: arms (n,), allocation (n, arms) positive → (n,). The same as `Mismatch.update`."""
+    """Log e after each of n accounts, as `Mismatch.update` has it: arms (n,), allocation (n, arms) positive → (n,)."""
     seen = np.eye(allocation.shape[1])[arms]
     zero = np.zeros((1, allocation.shape[1]))
     observed = np.concatenate([zero, np.cumsum(seen, axis=0)[:-1]])

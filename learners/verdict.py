@@ -10,8 +10,8 @@ In this order; the first that holds is the verdict:
 
 Errors are held at `alpha` for each of two families, whatever the number of looks: promoting some arm that is not better
 (Bonferroni over the treated arms), and rolling back some arm that is not worse on any guardrail (Bonferroni over arms ×
-guardrails). SRM has its own level. Intervals shown hold all at once (Bonferroni over arms × metrics). "Better" and "worse" are
-in the metric's own direction (`METRICS`): a positive gain is always good.
+guardrails). SRM has its own level. Intervals shown hold all at once (Bonferroni over arms × metrics). "Better" and
+"worse" are in the metric's own direction (`METRICS`): a positive gain is always good.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def verdict(
     mismatch: Mismatch,
     elapsed_ms: int,
 ) -> Verdict:
-    """See the module's head. arms: names, control first; mature: mature accounts by arm; elapsed_ms: since the start."""
+    """See the module's head. arms: names, control first; mature: mature accounts by arm; elapsed_ms: since it began."""
     treated = arms[1:]
     if mismatch.log_e_max >= -np.log(criteria.srm_alpha):
         counts = ", ".join(
@@ -130,7 +130,7 @@ def verdict(
 
 
 def _reaches(log_e: float, criteria: Criteria, comparisons: int) -> bool:
-    return log_e >= np.log(comparisons / criteria.alpha)
+    return log_e >= float(np.log(comparisons / criteria.alpha))
 
 
 def _gain(f: Finding, what: str) -> str:

@@ -35,10 +35,8 @@ def exact_mean_of_exp(total: float, squares: float, weight: float, m: float) -> 
     q=st.floats(0.01, 0.39),
     centre=st.floats(0, 1),
 )
-def test_contribution_is_unbiased_and_bounded(
-    outcomes: tuple[float, float], p: float, q: float, centre: float
-) -> None:
-    """Over the assignment alone, an account's z has mean weight × (what treatment changes), and never leaves [−1, 1]."""
+def test_contribution_is_unbiased_and_bounded(outcomes: tuple[float, float], p: float, q: float, centre: float) -> None:
+    """Over the assignment alone, an account's z has mean weight × (what treatment changes), within [−1, 1]."""
     cases = [(0, q, outcomes[0]), (1, p, outcomes[1]), (-1, 1 - p - q, 0.5)]
     found = [(share, contribution(arm, p, q, y, centre)) for arm, share, y in cases]
     mean = sum(share * c.z for share, c in found)
@@ -99,9 +97,9 @@ def test_update_equals_batch_at_every_prefix(seed: int, p: float, null: float) -
 def test_interval_ends_where_the_mixture_reaches_its_level(
     total: float, squares: float, weight: float, alpha: float
 ) -> None:
-    """The lower end is the root of the mixture written out: at it the level is just not passed, a little lower it is."""
+    """The lower end is the root of the mixture written out: at it the level is reached, a little above it is not."""
     low, high = bounds(np.array([total]), np.array([squares]), np.array([weight]), alpha)
-    if -1 < low[0]:
+    if low[0] > -1:
         assert exact_mean_of_exp(total, squares, weight, low[0]) >= 2 / alpha * (1 - 1e-6)
         step = 1e-6 * max(1.0, abs(low[0]))
         assert exact_mean_of_exp(total, squares, weight, low[0] + 1e-3 + step) < 2 / alpha * (1 + 1e-3)
@@ -181,5 +179,5 @@ def test_no_account_says_nothing() -> None:
 @pytest.mark.parametrize("p,q,y", [(0.0, 0.5, 0.1), (0.6, 0.6, 0.1), (0.5, 0.5, 1.5), (0.5, 0.5, float("nan"))])
 def test_nonsense_is_refused(p: float, q: float, y: float) -> None:
     """What is no allocation or no outcome in [0, 1] raises."""
-    with pytest.raises(ValueError, match="must lie|no allocation"):
+    with pytest.raises(ValueError, match=r"must lie|no allocation"):
         contribution(1, p, q, y, 0.1)

@@ -49,7 +49,7 @@ def test_update_equals_batch_at_every_prefix() -> None:
 
 
 def test_false_alarms_and_power() -> None:
-    """Looked at after each of 4,000 accounts: at most 1 % of 200 fair runs alarm at 0.01; 45:55 for 50:50 always does."""
+    """Looked at after each of 4,000 accounts: at most 1 % of 200 fair runs alarm at 0.01; 45:55 nearly always does."""
     even = np.full((4000, 2), 0.5)
     level = np.log(100)
     fair = lost = 0

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learners.sequential import Effect, Interval
+from learners.sequential import Interval
 from learners.srm import Mismatch
 from learners.verdict import METRICS, Criteria, Finding, finding, new_effect, verdict
 
@@ -93,16 +93,17 @@ def test_gain_is_positive_where_the_treated_arm_is_better(metric: Any) -> None:
     assert held.log_e_worse < 1
 
 
-def test_margin_of_a_guardrail_is_tolerated() -> None:
-    """A metric 0.1 worse breaches a margin of 0 and not one of 0.3."""
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_margin_of_a_guardrail_is_tolerated(metric: Any) -> None:
+    """A metric 0.1 worse, in its own direction, breaches a margin of 0 and not one of 0.3."""
     rng = np.random.default_rng(4)
     arms = (rng.random(4000) < 0.5).astype(int)
-    outcomes = (rng.random(4000) < 0.2 + 0.1 * arms).astype(float)
+    outcomes = (rng.random(4000) < 0.3 - 0.1 * METRICS[metric] * arms).astype(float)
     for margin, breaches in ((0.0, True), (0.3, False)):
-        criteria = Criteria(guardrails={"false_positive": margin})
-        effect: Effect = new_effect("false_positive", criteria)
+        criteria = Criteria(guardrails={metric: margin})
+        effect = new_effect(metric, criteria)
         for arm, outcome in zip(arms, outcomes, strict=True):
             effect.observe(int(arm), 0.5, 0.5, outcome)
-        held = finding("new", "false_positive", effect, 0.05)
+        held = finding("new", metric, effect, 0.05)
         action = verdict(criteria, ARMS, PLENTY, [held], Mismatch(), 0).action
         assert (action == "rollback") is breaches
