@@ -27,3 +27,13 @@ def current(store: CheckpointStore | None, name: str, of: Iterable[Projection[An
     if not versions:
         raise BadInput(f"there is no projection {name!r}; there are {', '.join(sorted({p.name for p in of}))}")
     return versions[current_version(store, name, list(versions))]
+
+
+def successor(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]] = ALL) -> Projection[Any]:
+    """The version that comes after the one that readers use. Raises BadInput if this code has none."""
+    projections = list(of)
+    now = current(store, name, projections)
+    later = [p for p in projections if p.name == name and p.version > now.version]
+    if not later:
+        raise BadInput(f"{now.label} is current, and this code knows no later version of it")
+    return min(later, key=lambda projection: projection.version)

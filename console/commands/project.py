@@ -12,8 +12,9 @@ from console import wiring
 from console.commands.query import DIRECTORY, Checkpoints, fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
+from core.log.base import EventLog
 from projections.base import source_name
-from projections.catalogue import ALL
+from projections.catalogue import ALL, current, successor
 from projections.checkpoints import CheckpointStore
 from projections.queries import partitions_of
 from projections.runner import Runner, Status
@@ -31,21 +32,41 @@ def project(
     interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
     checkpoint_s: Annotated[float, typer.Option(help="How often to checkpoint.", min=1.0)] = 30.0,
     rebuild: Annotated[list[str] | None, typer.Option(help="Fold this projection from nothing (repeatable).")] = None,
+    swap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Build the next version of this projection beside the current one, compare the two, make it current.",
+        ),
+    ] = None,
+    accept_difference: Annotated[
+        bool, typer.Option("--accept-difference", help="With --swap: the new version is meant to tell something else.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fold the log into the read models that `sentinel query` starts from, and checkpoint them.
 
     Reads the log only: safe beside workers and other queries, kill it at any time. One per checkpoint directory. Exit
     code 1 if a projection is faulted.
+
+    With --swap, both versions are caught up and compared by the hash of their state at every source; only if all are
+    equal do readers get the new one, in one step. Else nothing changes and the exit code is 2.
     """
     for name in rebuild or []:
         if all(projection.name != name for projection in ALL):
             raise BadInput(f"there is no projection {name!r}; there are {', '.join(p.name for p in ALL)}")
+    if swap is not None and (follow or rebuild):
+        raise BadInput("--swap goes with neither --follow nor --rebuild: it catches up, compares and ends")
+    if accept_difference and swap is None:
+        raise BadInput("--accept-difference goes with --swap NAME")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     fewer_collections()
     log = wiring.open_log(s)
     try:
         store = CheckpointStore(checkpoint_directory, s.log_prefix)
+        if swap is not None:
+            _swap(log, store, swap, accept_difference, as_json)
+            return
         runner = Runner(log, partitions_of(log), ALL, store, rebuild=rebuild or [])
         found: list[Status] = []
         while not found or follow:
@@ -66,6 +87,22 @@ def project(
         log.close()
     if any(status.condition == "faulted" for status in found):
         raise typer.Exit(1)
+
+
+def _swap(log: EventLog, store: CheckpointStore, name: str, accept_difference: bool, as_json: bool) -> None:
+    """Catch up the current version and the next one side by side, and swap. Raises BadInput if that can't be done."""
+    blue, green = current(store, name, ALL), successor(store, name, ALL)
+    runner = Runner(log, partitions_of(log), [blue, green], store)
+    runner.catch_up()
+    equal = runner.digests(blue) == runner.digests(green)
+    runner.swap(blue, green, accept_difference=accept_difference)
+    if as_json:
+        found = {"projection": name, "was": blue.version, "current": green.version, "equal": equal}
+        print(msgspec.json.encode(found).decode())
+    else:
+        print(
+            f"{name}: version {green.version} is current, was {blue.version}; states {'equal' if equal else 'differ'}"
+        )
 
 
 def _show(found: list[Status], as_json: bool) -> None:

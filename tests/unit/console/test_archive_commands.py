@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +11,17 @@ import msgspec
 import pytest
 
 from console import cli
+from console.commands import project
 from console.commands.archive import checkpointed
 from console.stack import Valkey
 from core.control import Resolver
 from core.errors import BadInput
 from core.log.redis_streams import RedisLog, connect
 from ingest.offline import OfflineIngest
+from projections import catalogue
+from projections.base import Decided
+from projections.checkpoints import CheckpointStore
+from projections.profiles import PROFILES
 from tests.unit.core.builders import load_tiny
 from tests.unit.core.log_builders import records
 
@@ -153,3 +159,35 @@ def test_trimming_waits_for_every_projection(sentinel: Sentinel, tmp_path: Path)
     with pytest.raises(BadInput):
         checkpointed(folder, 0)
     assert sentinel("archive", "--trim", "--projections", str(folder)).code == 2
+
+
+def test_a_new_version_of_a_projection_is_swapped_in(
+    sentinel: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--swap makes an equal version current, refuses one that differs, takes it if told to, and needs a later one."""
+    folder = tmp_path / "views"
+    where = ("--checkpoint-directory", str(folder))
+    store = CheckpointStore(folder, f"archive-{tmp_path.name}")
+    assert sentinel("project", *where).code == 0
+    ran = sentinel("project", *where, "--swap", "profiles")
+    assert (ran.code, store.current("profiles")) == (2, None)
+    assert "profiles-1 is current" in ran.err
+
+    without = {kind: handler for kind, handler in PROFILES.handlers.items() if kind is not Decided}
+    same, other = replace(PROFILES, version=2), replace(PROFILES, version=3, handlers=without)
+    everything = [*catalogue.ALL, same, other]
+    monkeypatch.setattr(project, "ALL", everything)
+    ran = sentinel("project", *where, "--swap", "profiles", "--json")
+    assert ran.json == {"projection": "profiles", "was": 1, "current": 2, "equal": True}
+    assert store.current("profiles") == 2
+    states = {s["projection"] + str(s["version"]): s["current"] for s in sentinel("project", *where, "--json").json}
+    assert (states["profiles1"], states["profiles2"], states["profiles3"]) == (False, True, False)
+
+    ran = sentinel("project", *where, "--swap", "profiles")
+    assert (ran.code, store.current("profiles")) == (2, 2)
+    assert "profiles-3 differs from profiles-2" in ran.err
+    ran = sentinel("project", *where, "--swap", "profiles", "--accept-difference")
+    assert (ran.code, store.current("profiles")) == (0, 3)
+    assert "version 3 is current, was 2; states differ" in ran.out
+    assert sentinel("project", *where, "--swap", "nothing").code == 2
+    assert sentinel("project", *where, "--accept-difference").code == 2
