@@ -17,8 +17,8 @@ from console.commands import (
     bench,
     demo,
     doctor,
-    feedback,
     ingest,
+    model,
     produce,
     project,
     query,
@@ -41,7 +41,6 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
-app.command("feedback")(feedback.feedback)
 app.command("produce")(produce.produce)
 app.command("analyze")(produce.analyze)
 app.command("replay")(replay.replay)
@@ -49,6 +48,7 @@ app.command("audit")(audit.audit)
 app.command("whatif")(whatif.whatif)
 app.command("reference")(reference.reference)
 app.command("train")(train.train)
+app.add_typer(model.app, name="model")
 app.command("archive")(archive.archive)
 app.command("verify")(verify.verify)
 app.command("project")(project.project)

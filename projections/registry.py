@@ -1,9 +1,9 @@
-"""The model registry and everything else that decisions were made under: who deployed what, when and why. A fold over
-the control stream.
+"""The model registry and everything else that decisions were made under: who deployed what, when and why; and how
+models came about. A fold over the control stream.
 
 A model's stage: what alias it holds now (champion, challenger, shadow); `archived` if it held one before; `registered`
-if it never did. Events that the live fold refuses (`core.control.check`) are kept as refused and change nothing here
-either. Times are when the actor acted, epoch ms.
+if it never did. Events that the live fold refuses (`core.control.check`, `core.governance`) are kept as refused and
+change nothing here either. Times are when the actor acted, epoch ms.
 """
 
 from __future__ import annotations
@@ -15,13 +15,26 @@ import msgspec
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, check
 from core.errors import BadInput
 from core.events import (
+    Control,
+    DegradationDetected,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ExperimentRamped,
+    ExperimentStarted,
+    ExperimentStopped,
+    GovernanceChanged,
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
+    ModelWithdrawn,
     ReferencePublished,
+    RetrainingFinished,
+    RetrainingRejected,
+    RetrainingStarted,
     RulesChanged,
     ThresholdsChanged,
 )
+from core.governance import CHAMPION, Governance
 from projections.base import Fact, Projection
 
 
@@ -78,8 +91,54 @@ class Reference(msgspec.Struct, frozen=True):
     tables: int
 
 
+class OpenProposal(msgspec.Struct, frozen=True):
+    """A deployment that waits for somebody else's approval."""
+
+    position: int
+    proposal_id: str
+    model: str
+    digest: str
+    alias: str
+    occurred_at: int
+    actor: str
+    reason: str
+
+
+class Training(msgspec.Struct):
+    """A retraining: what caused it and what became of it; `model` is "" until finished."""
+
+    run_id: str
+    trigger: str
+    started_at: int
+    known_until: int
+    parent: str
+    actor: str
+    state: Literal["running", "finished", "rejected"] = "running"
+    ended_at: int = 0
+    model: str = ""
+    reason: str = ""
+    metrics: dict[str, float] = {}
+
+
+class Degradation(msgspec.Struct, frozen=True):
+    """A deployed model did worse than it must."""
+
+    position: int
+    model: str
+    metric: str
+    value: float
+    limit: float
+    window_start: int
+    window_end: int
+    occurred_at: int
+    actor: str
+
+
 class Registry(msgspec.Struct):
-    """Models by label, aliases, all deployments, policy and reference tables."""
+    """Models by label, aliases, all deployments, open proposals, trainings by run, policy and reference tables.
+
+    refused: control position → why the event there had no effect.
+    """
 
     models: dict[str, Model] = {}
     aliases: dict[str, str] = {}
@@ -90,6 +149,28 @@ class Registry(msgspec.Struct):
     disabled: tuple[str, ...] = ()
     policy: list[PolicyChange] = []
     references: dict[str, Reference] = {}
+    governance: Governance = msgspec.field(default_factory=Governance)
+    proposals: dict[str, OpenProposal] = {}
+    trainings: dict[str, Training] = {}
+    degradations: list[Degradation] = []
+    refused: dict[int, str] = {}
+
+
+def champions(registry: Registry) -> list[Deployment]:
+    """What a rollback goes back through: the champion now last, before it the one that it replaced, and so on.
+
+    A rollback takes away everything above the model that it goes back to.
+    """
+    stack: list[Deployment] = []
+    for deployment in registry.deployments:
+        if deployment.alias != CHAMPION:
+            continue
+        if deployment.action == "rollback":
+            below = next((i for i, d in enumerate(stack) if d.digest == deployment.digest), len(stack))
+            del stack[below:]
+        if not stack or stack[-1].digest != deployment.digest:
+            stack.append(deployment)
+    return stack
 
 
 def stage(registry: Registry, label: str) -> str:
@@ -111,6 +192,23 @@ def lineage(registry: Registry, label: str) -> list[str]:
     return found
 
 
+def _takes_effect(state: Registry, fact: Fact) -> bool:
+    """What the live fold says of the event; a refusal is kept."""
+    event: Control = fact.event
+    try:
+        check(event, state.governance)
+    except BadInput as error:
+        state.refused[fact.id.generation] = str(error)
+        return False
+    state.governance.apply(event)
+    return True
+
+
+def _governed(state: Registry, fact: Fact) -> None:
+    """Experiments and governance: `projections.experiments` tells their story, here they only allow or forbid."""
+    _takes_effect(state, fact)
+
+
 def _registered(state: Registry, fact: Fact) -> None:
     event: ModelRegistered = fact.event
     model = Model(
@@ -129,6 +227,9 @@ def _registered(state: Registry, fact: Fact) -> None:
 
 def _deployed(state: Registry, fact: Fact) -> None:
     event: ModelDeployed | ModelRolledBack = fact.event
+    if not _takes_effect(state, fact):
+        return
+    state.proposals.pop(event.causation_id, None)
     label = f"{event.name}-{event.version}"
     state.models.setdefault(label, Model(event.name, event.version, event.digest))
     state.aliases[event.alias] = label
@@ -143,6 +244,62 @@ def _deployed(state: Registry, fact: Fact) -> None:
             event.actor,
             event.reason,
             event.causation_id,
+        )
+    )
+
+
+def _withdrawn(state: Registry, fact: Fact) -> None:
+    event: ModelWithdrawn = fact.event
+    if _takes_effect(state, fact):
+        state.aliases.pop(event.alias, None)
+
+
+def _proposed(state: Registry, fact: Fact) -> None:
+    event: DeploymentProposed = fact.event
+    if _takes_effect(state, fact):
+        state.proposals[event.proposal_id] = OpenProposal(
+            fact.id.generation,
+            event.proposal_id,
+            f"{event.name}-{event.version}",
+            event.digest,
+            event.alias,
+            event.occurred_at,
+            event.actor,
+            event.reason,
+        )
+
+
+def _training_started(state: Registry, fact: Fact) -> None:
+    event: RetrainingStarted = fact.event
+    state.trainings[event.run_id] = Training(
+        event.run_id, event.trigger, event.occurred_at, event.known_until, event.parent, event.actor
+    )
+
+
+def _training_ended(state: Registry, fact: Fact) -> None:
+    event: RetrainingFinished | RetrainingRejected = fact.event
+    training = state.trainings.get(event.run_id)
+    if training is None:
+        return
+    training.state = "finished" if isinstance(event, RetrainingFinished) else "rejected"
+    training.ended_at, training.reason, training.metrics = event.occurred_at, event.reason, event.metrics
+    if isinstance(event, RetrainingFinished):
+        training.model = f"{event.name}-{event.version}"
+
+
+def _degraded(state: Registry, fact: Fact) -> None:
+    event: DegradationDetected = fact.event
+    state.degradations.append(
+        Degradation(
+            fact.id.generation,
+            event.model,
+            event.metric,
+            event.value,
+            event.limit,
+            event.window_start,
+            event.window_end,
+            event.occurred_at,
+            event.actor,
         )
     )
 
@@ -180,12 +337,23 @@ def _reference(state: Registry, fact: Fact) -> None:
 
 REGISTRY = Projection(
     name="registry",
-    version=1,
+    version=2,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
         ModelDeployed: _deployed,
         ModelRolledBack: _deployed,
+        ModelWithdrawn: _withdrawn,
+        GovernanceChanged: _governed,
+        DeploymentProposed: _proposed,
+        ExperimentStarted: _governed,
+        ExperimentRamped: _governed,
+        ExperimentStopped: _governed,
+        ExperimentConcluded: _governed,
+        RetrainingStarted: _training_started,
+        RetrainingFinished: _training_ended,
+        RetrainingRejected: _training_ended,
+        DegradationDetected: _degraded,
         ThresholdsChanged: _thresholds,
         RulesChanged: _rules,
         ReferencePublished: _reference,

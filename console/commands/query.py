@@ -8,18 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from console import wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.query_sources import maturity_rows, pair_rows, source_rows
+from console.tables import print_fields as _fields
+from console.tables import print_json as _json
+from console.tables import print_table as _table
+from console.tables import time_text as _time
 from core.errors import BadInput
 from core.features.reference import FIRST_COLUMN, Kind
 from projections.checkpoints import CheckpointStore
@@ -404,39 +406,3 @@ def _case_row(row: CaseRow) -> dict[str, Any]:
         "alerts": len(held.alerts),
         "outcome": (held.outcome or "") + (" (contradicted)" if held.contradicted else ""),
     }
-
-
-def _json(answer: Any) -> None:
-    print(msgspec.json.encode(answer).decode())
-
-
-def _time(epoch_ms: int) -> str:
-    """ISO 8601 UTC to the second; "" for 0."""
-    if not epoch_ms:
-        return ""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _fields(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        shown = ", ".join(f"{k} {_shown(v)}" for k, v in value.items()) if isinstance(value, dict) else _shown(value)
-        print(f"{name:<20} {shown}")
-
-
-def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(_shown(row[column]) for column in columns))
-    Console(width=None if sys.stdout.isatty() else 240, markup=False).print(table)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
-    if isinstance(value, list | tuple):
-        return " ".join(_shown(v) for v in value)
-    return "" if value is None else str(value)

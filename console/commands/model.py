@@ -1,0 +1,359 @@
+"""`sentinel model`: which models there are, which one decides, and everything people do to them.
+
+Every change is one control event with an actor and a reason; workers switch at their next batch, without a pause.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from console import wiring
+from console.commands.query import AsOf
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.tables import print_fields, print_json, print_table, time_text
+from core.errors import BadInput
+from core.features import spec
+from core.log.base import EventLog
+from learners import registry as acts
+from learners.registry import ALIASES, Act, Alias, Done
+from models.store import shipped_baseline
+from projections import blast_radius
+from projections.queries import Queries, RegistryAnswer, partitions_of
+from projections.registry import champions
+
+app = typer.Typer(
+    help="Models: list, show, register, promote, roll back; four eyes; every decision that a bad one made.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ActorOption = Annotated[str, typer.Option("--actor", help="Who acts; default: your login name.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
+Label = Annotated[str, typer.Argument(metavar="NAME-VERSION", help="A registered model, e.g. baseline-1.0.0.")]
+
+
+@dataclass(frozen=True)
+class _Where:
+    config: Path | None
+    redis_host: str | None
+    redis_port: int | None
+    log_prefix: str | None
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+) -> None:
+    """Options that come before the act: `sentinel model --redis-port 6380 list`."""
+    context.obj = _Where(config, redis_host, redis_port, log_prefix)
+
+
+@contextmanager
+def _log(context: typer.Context) -> Iterator[EventLog]:
+    where: _Where = context.obj
+    log = wiring.open_log(
+        wiring.settings(
+            where.config, redis_host=where.redis_host, redis_port=where.redis_port, log_prefix=where.log_prefix
+        )
+    )
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _act(actor: str, reason: str) -> Act:
+    return Act(actor or getpass.getuser(), reason, _now())
+
+
+def _said(done: Done, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+        return
+    print(f"{done.model} {done.outcome} at c{done.position}".strip())
+    if done.proposal_id:
+        print(f"four eyes: somebody else carries it out with `sentinel model approve {done.proposal_id}`")
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Models with their stage; with --as-of what served then."""
+    with _log(context) as log:
+        answer = Queries(log, now_ms=_now()).registry(as_of)
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("model", "stage", "registered", "by", "from", "digest"),
+        [
+            {
+                "model": row.model.label,
+                "stage": row.stage,
+                "registered": time_text(row.model.registered_at),
+                "by": row.model.registered_by,
+                "from": " ← ".join(row.lineage[1:]),
+                "digest": row.model.digest[:16],
+            }
+            for row in answer.models
+        ],
+    )
+    state = answer.registry
+    print_table(
+        ("proposal", "model", "alias", "actor", "reason"),
+        [
+            {"proposal": p.proposal_id, "model": p.model, "alias": p.alias, "actor": p.actor, "reason": p.reason}
+            for p in state.proposals.values()
+        ],
+    )
+    print_fields({"four_eyes": "on" if state.governance.four_eyes else "off", "as_of": answer.as_of})
+
+
+@app.command()
+def show(context: typer.Context, label: Label, as_of: AsOf = None, as_json: Json = False) -> None:
+    """One model: stage, lineage, metrics, training, every time it was deployed."""
+    with _log(context) as log:
+        answer = Queries(log, now_ms=_now()).registry(as_of)
+    found = _row(answer, label)
+    if as_json:
+        print_json(found)
+        return
+    print_fields({k: v for k, v in found.items() if k not in ("deployments", "training")})
+    if found["training"]:
+        print_fields({f"training.{k}": v for k, v in found["training"].items()})
+    print_table(("at", "when", "action", "alias", "actor", "reason"), found["deployments"])
+
+
+def _row(answer: RegistryAnswer, label: str) -> dict[str, Any]:
+    state = answer.registry
+    model = acts.find(state, label)
+    row = next(r for r in answer.models if r.model.label == label)
+    training = next((t for t in state.trainings.values() if t.model == label), None)
+    return {
+        "model": label,
+        "stage": row.stage,
+        "digest": model.digest,
+        "spec": model.spec,
+        "registered": time_text(model.registered_at),
+        "by": model.registered_by,
+        "reason": model.reason,
+        "lineage": row.lineage,
+        "metrics": model.metrics,
+        "training": msgspec.to_builtins(training) if training else None,
+        "champion_before": [d.model for d in champions(state)],
+        "deployments": [
+            {**msgspec.to_builtins(d), "at": f"c{d.position}", "when": time_text(d.occurred_at)}
+            for d in state.deployments
+            if d.model == label
+        ],
+        "as_of": answer.as_of,
+    }
+
+
+@app.command()
+def register(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="The artifact: LightGBM text or a linear model's JSON. Default: the baseline.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="The model's name.")] = "",
+    version: Annotated[str, typer.Option(help="Its semantic version.")] = "",
+    parent: Annotated[str, typer.Option(help="The version that it was made from.")] = "",
+    card: Annotated[
+        Path | None, typer.Option(help="Its card.json (`sentinel train` writes one): name, version, metrics.")
+    ] = None,
+    actor: ActorOption = "",
+    reason: Reason = "registered by hand",
+    as_json: Json = False,
+) -> None:
+    """Put an artifact into the log's store under its SHA-256 and register it. It decides nothing yet."""
+    if file is None:
+        content, found = shipped_baseline()
+    else:
+        content, found = _read(file), _card(file, card)
+    label = (name or found.get("name", ""), version or found.get("version", ""))
+    if not all(label):
+        raise BadInput("name it: --name and --version, or --card")
+    wiring.load_scorer(content, "-".join(label), hashlib.sha256(content).hexdigest())  # refuses what can't be scored
+    with _log(context) as log:
+        done = acts.register_artifact(
+            log,
+            content,
+            name=label[0],
+            version=label[1],
+            spec=spec.SPEC_VERSION,
+            metrics=found.get("metrics", {}),
+            parent=parent or found.get("parent", ""),
+            act=_act(actor, reason),
+        )
+    _said(done, as_json)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} can't be read: {error.strerror}") from None
+
+
+def _card(file: Path, card: Path | None) -> dict[str, Any]:
+    beside = file.with_name("card.json")
+    if card is None and not beside.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(_read(card or beside), type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{card or beside} is not a model card: {error}") from None
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    label: Label,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
+    alias: Annotated[str, typer.Option("--as", help="champion, challenger or shadow.")] = "champion",
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """Make a registered model champion (it decides), shadow (it scores beside the champion) or challenger (a name).
+
+    With four eyes on, a champion is only proposed. Another champion ends a running experiment.
+    """
+    with _log(context) as log:
+        done = acts.deploy(log, label, _act(actor, reason), _alias(alias))
+    _said(done, as_json)
+
+
+def _alias(text: str) -> Alias:
+    if text not in ALIASES:
+        raise BadInput(f"--as {text!r}: one of {', '.join(ALIASES)}")
+    return text
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    proposal: Annotated[str, typer.Argument(help="The proposal, as `sentinel model list` shows it.")],
+    reason: Annotated[str, typer.Option("--reason", help="What you checked.")],
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """Carry out somebody else's proposal."""
+    with _log(context) as log:
+        done = acts.approve(log, proposal, _act(actor, reason))
+    _said(done, as_json)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
+    to: Annotated[str | None, typer.Option(help="An earlier champion; default: the one before.")] = None,
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """The champion before this one decides again, from the next batch on. Never waits for four eyes."""
+    with _log(context) as log:
+        done = acts.roll_back(log, _act(actor, reason), to)
+    _said(done, as_json)
+
+
+@app.command()
+def withdraw(
+    context: typer.Context,
+    alias: Annotated[str, typer.Argument(help="shadow or challenger.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """Nobody is shadow (or challenger) any more."""
+    with _log(context) as log:
+        done = acts.withdraw(log, _alias(alias), _act(actor, reason))
+    _said(done, as_json)
+
+
+@app.command("four-eyes")
+def four_eyes(
+    context: typer.Context,
+    state: Annotated[str, typer.Argument(help="on or off.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """Whether a new champion needs a second person. The log refuses, for ever, what was deployed against it."""
+    if state not in ("on", "off"):
+        raise BadInput(f"four-eyes is on or off, not {state!r}")
+    with _log(context) as log:
+        done = acts.set_four_eyes(log, state == "on", _act(actor, reason))
+    if as_json:
+        print_json(done)
+    else:
+        print(f"four eyes {state} at c{done.position}")
+
+
+@app.command()
+def radius(
+    context: typer.Context,
+    label: Label,
+    rows: Annotated[int, typer.Option(help="Decisions shown; 0 = only the figures.", min=0)] = 20,
+    csv: Annotated[Path | None, typer.Option(help="Write every decision there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The blast radius: every decision that this model made, and what turned out wrong since."""
+    with _log(context) as log:
+        model = acts.find(Queries(log, now_ms=_now()).registry().registry, label)
+        partitions = partitions_of(log)
+        found = blast_radius.summary(_written(blast_radius.affected(log, partitions, model.digest), csv))
+        shown = list(islice(blast_radius.affected(log, partitions, model.digest), rows))
+    if as_json:
+        print_json({"model": label, "summary": found, "decisions": shown})
+        return
+    fields = ("partition", "position", "transaction_id", "account_id", "amount", "decision", "arm", "fraud")
+    print_table(fields, [msgspec.to_builtins(row) for row in shown])
+    print_fields(
+        {
+            "model": label,
+            "decisions": found.decisions,
+            "arms": found.arms,
+            "accounts": found.accounts,
+            "from": time_text(found.first_ms),
+            "to": time_text(found.last_ms),
+            "missed_frauds": f"{found.missed_frauds:,} ({found.missed_amount:,.2f})",
+            "false_positives": found.false_positives,
+        }
+    )
+
+
+def _written(rows: Iterator[blast_radius.Affected], path: Path | None) -> Iterator[blast_radius.Affected]:
+    if path is None:
+        yield from rows
+        return
+    import csv
+
+    try:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(blast_radius.Affected.__struct_fields__)
+            for row in rows:
+                writer.writerow(msgspec.structs.astuple(row))
+                yield row
+    except OSError as error:
+        raise BadInput(f"{path} can't be written: {error.strerror}") from None
