@@ -17,6 +17,7 @@ from console.commands import (
     bench,
     demo,
     doctor,
+    feedback,
     ingest,
     model,
     produce,
@@ -41,6 +42,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
+app.command("feedback")(feedback.feedback)
 app.command("produce")(produce.produce)
 app.command("analyze")(produce.analyze)
 app.command("replay")(replay.replay)

@@ -81,7 +81,11 @@ def fit(
         params["metric"] = "average_precision" if weighted else "binary_logloss"
         valid = [dataset(later, int(params["seed"]), missing_tables_share, train)]
         callbacks.append(lgb.early_stopping(PATIENCE, verbose=False))
-    return lgb.train(params, train, num_boost_round=rounds, valid_sets=valid, callbacks=callbacks)
+    # Kept in training, a booster keeps the trees after the best one too.
+    keep = later is not None
+    return lgb.train(
+        params, train, num_boost_round=rounds, valid_sets=valid, callbacks=callbacks, keep_training_booster=keep
+    )
 
 
 def margins(booster: lgb.Booster, features: NDArray[np.float32], trees: int | None = None) -> NDArray[np.float64]:

@@ -107,6 +107,16 @@ class Reliability(NamedTuple):
     rows: NDArray[np.int64]
 
 
+def wilson(
+    hits: NDArray[np.float64], rows: NDArray[np.int64], deviations: float = 1.96
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score interval of a share (Wilson 1927), by default 95 %: (low, high), (k,) each. rows must be above 0."""
+    share, z2 = hits / rows, deviations**2
+    centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
+    half = deviations * np.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2)) / (1 + z2 / rows)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
 CALIBRATION_BINS = 20
 
 
@@ -223,10 +233,17 @@ def bootstrap(
         "brier": brier(labels, scores),
         "log_loss": log_loss(labels, scores),
     }
-    return {
-        name: Interval(points[name], *(float(q) for q in np.nanpercentile(values, [2.5, 97.5])))
-        for name, values in samples.items()
-    }
+    return {name: Interval(points[name], *_middle(values)) for name, values in samples.items()}
+
+
+def _middle(values: list[float]) -> tuple[float, float]:
+    """The middle 95 % of the values that are not NaN; NaN if all are."""
+    found = np.array(values)
+    found = found[~np.isnan(found)]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.percentile(found, [2.5, 97.5]).tolist()
+    return low, high
 
 
 def _weighted(frauds: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[float, float]:

@@ -95,14 +95,20 @@ def register_artifact(
     parent: str,
     act: Act,
 ) -> Done:
-    """Store the artifact and append ModelRegistered. Raises BadInput if name and version are another artifact's."""
+    """Store the artifact and append ModelRegistered; the position of that event, also if it is there already.
+
+    Raises BadInput if name and version are another artifact's.
+    """
     digest = log.put_blob(content)  # immutable and named by its bytes: safe to repeat
+    registered = 0
 
     def decide(registry: Registry) -> list[Control]:
+        nonlocal registered
         known = registry.models.get(f"{name}-{version}")
         if known is not None and known.digest != digest:
             raise BadInput(f"{name} {version} is another model already ({known.digest[:16]}): raise the version")
         if known is not None and known.registered_at:
+            registered = known.position
             return []
         return [
             ModelRegistered(
@@ -120,7 +126,7 @@ def register_artifact(
         ]
 
     position, events = append(log, decide)
-    return Done(position, "registered" if events else "unchanged", f"{name}-{version}")
+    return Done(position if events else registered, "registered" if events else "unchanged", f"{name}-{version}")
 
 
 def deploy(log: EventLog, label: str, act: Act, alias: Alias = "champion") -> Done:

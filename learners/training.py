@@ -42,6 +42,7 @@ MODEL_NAME = "baseline"
 FRAUDS_TO_TRAIN = 50
 FRAUDS_TO_TEST = 20
 LATE_PARTS = 5
+ROUNDS_MIN = 20
 IMPORTANT = 15
 
 ClassWeight = float | Literal["balanced"]
@@ -105,10 +106,10 @@ def train(
     probe = boosting.fit(
         early, params, boosting.ROUNDS_MAX, missing_tables_share=share, later=late, callbacks=callbacks
     )
+    rounds = min(max(ROUNDS_MIN, int(probe.best_iteration * 1.1)), probe.num_trees())
     platt = IDENTITY
-    if calibrate:
-        platt = calibration.fit(boosting.margins(probe, late.features, probe.best_iteration), late.labels)
-    rounds = max(20, int(probe.best_iteration * 1.1))
+    if calibrate:  # with as many trees as the model will have: a margin grows with them
+        platt = calibration.fit(boosting.margins(probe, late.features, rounds), late.labels)
     booster = boosting.fit(
         training, params, rounds, missing_tables_share=share, callbacks=[_progress("training", rounds, report)]
     )
@@ -213,6 +214,7 @@ def _rows(data: TrainingSet, training: TrainingSet, test: TrainingSet, split: Sp
         "train_frauds": int(training.labels.sum()),
         "test_rows": len(test),
         "test_frauds": int(test.labels.sum()),
+        "test_excluded": len(settled(data.between(split.test_start, split.end))) - len(test),
     }
     return found
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from core.codec import decode_alert, decode_transaction
+from core.codec import decode_alert
 from core.control import fold as fold_control
 from core.errors import BadInput
 from core.events import Position
@@ -25,7 +25,7 @@ from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
 from core.log.base import EventLog
 from core.numeric import hash_strings
-from core.partitioner import PARTITIONERS, detect
+from core.partitioner import PARTITIONERS
 from core.replay import read_control_events
 from projections import cases, labels, registry, throughput
 from projections.as_of import Cut, resolve
@@ -38,6 +38,7 @@ from projections.feed import Bound, account_facts, bound_at
 from projections.label_queries import Filters, LabelsAnswer, SourcesAnswer, labels_answer, sources_answer
 from projections.labels import Labels
 from projections.lists import Change, Lists, Member
+from projections.payments import partitioner_of
 from projections.profile import Profile, Profiles
 from projections.quality import RULES, Rules
 from projections.registry import Registry
@@ -46,8 +47,6 @@ from projections.stretches import fold_between
 from projections.throughput import Hour, Throughput
 
 T = TypeVar("T")
-SAMPLES = 20
-"""Transactions of each partition by which the producers' partitioner is recognised."""
 
 
 class ProfileAnswer(msgspec.Struct, frozen=True):
@@ -189,12 +188,7 @@ class Queries:
 
     def partition_of(self, account: str) -> list[int]:
         """Where the account's entries can be: one partition, or all if the producers' partitioner is not known."""
-        samples = [
-            (decode_transaction(entry.payload).account_id.encode(), p)
-            for p in self._partitions
-            for entry in self._log.read(p, "transactions", count=SAMPLES)
-        ]
-        name = detect(samples, len(self._partitions))
+        name = partitioner_of(self._log, self._partitions)
         return self._partitions if name is None else [PARTITIONERS[name](account.encode(), len(self._partitions))]
 
     def profile(self, account: str, as_of: str | None = None) -> ProfileAnswer:

@@ -39,7 +39,9 @@ from projections.base import Fact, Projection
 
 
 class Model(msgspec.Struct):
-    """A model version. `parent` is the version it was trained on from; `registered_at` 0: deployed unregistered."""
+    """A model version, registered at control `position`. `parent` is the version it was trained on from;
+    `registered_at` 0: deployed unregistered.
+    """
 
     name: str
     version: str
@@ -50,6 +52,7 @@ class Model(msgspec.Struct):
     registered_at: int = 0
     registered_by: str = ""
     reason: str = ""
+    position: int = 0
 
     @property
     def label(self) -> str:
@@ -221,6 +224,7 @@ def _registered(state: Registry, fact: Fact) -> None:
         event.occurred_at,
         event.actor,
         event.reason,
+        fact.id.generation,
     )
     state.models[model.label] = model
 

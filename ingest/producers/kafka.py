@@ -23,6 +23,8 @@ from ingest import kafka_client
 from ingest.producers.source import Record, Topic
 
 Timestamps = Literal["event", "now"]
+Partitioner = Literal["murmur2_random", "consistent_random"]
+"""librdkafka's names; keyed messages: Java's murmur2, or crc32."""
 Progress = Callable[[int, int], None]
 
 FLUSH_SLICE_S = 0.5
@@ -74,13 +76,15 @@ def publish(
     on_progress: Progress | None = None,
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S,
     linger_ms: float = LINGER_MS,
+    partitioner: Partitioner = "murmur2_random",
 ) -> PublishReport:
     """Send the records in order and wait until every one is acknowledged.
 
     The topics are settings.transactions_topic and .feedback_topic; missing ones are made with settings.partitions.
     rate: transactions a second, open loop (a late message does not delay the plan); None is as fast as possible.
-    linger_ms: how long the client may wait to fill a batch. timestamps: "event" gives a message its record's time,
-    "now" the time it is sent. on_progress gets the transactions and verdicts handed over so far, after every chunk.
+    linger_ms: how long the client may wait to fill a batch. partitioner: of an existing log. timestamps: "event" gives
+    a message its record's time, "now" the time it is sent. on_progress gets the transactions and verdicts handed over
+    so far, after every chunk.
     Ctrl-C stops sending, waits for what is under way and returns a report that says so; a second Ctrl-C gives up
     waiting.
 
@@ -98,7 +102,7 @@ def publish(
     def failed(error: KafkaError, message: Message) -> None:
         count.lost(names[message.topic() or ""], error.str())
 
-    producer = _producer(settings, failed, delivery_timeout_s, linger_ms)
+    producer = _producer(settings, failed, delivery_timeout_s, linger_ms, partitioner)
     started = time.monotonic()
     interrupted = False
     try:
@@ -139,7 +143,11 @@ def prepare_topics(settings: Settings) -> None:
 
 
 def _producer(
-    settings: Settings, failed: Callable[[KafkaError, Message], None], timeout_s: float, linger_ms: float
+    settings: Settings,
+    failed: Callable[[KafkaError, Message], None],
+    timeout_s: float,
+    linger_ms: float,
+    partitioner: Partitioner,
 ) -> Producer:
     return Producer(
         {
@@ -148,7 +156,7 @@ def _producer(
             "acks": "all",
             "compression.type": "lz4",
             "linger.ms": linger_ms,
-            "partitioner": "murmur2_random",
+            "partitioner": partitioner,
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 131_072,
             "delivery.timeout.ms": max(int(timeout_s * 1000), 10),

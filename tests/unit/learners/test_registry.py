@@ -1,162 +1,76 @@
-"""Acts on models: each is one conditional append, can be repeated, and the live fold and the registry agree on it."""
+"""Registering a trained model: the bytes are in the log, the event names them, and nobody is overwritten."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from core.control import fold
+from core.codec import decode_control, encode
 from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
-from learners import registry as acts
-from learners.control_stream import append, registry_of
-from learners.registry import Act
-from projections.registry import champions
+from learners.registry import register
+from learners.training import Trained
 
-ANN, BOB = Act("ann", "it is better", 1000), Act("bob", "I looked", 2000)
-CONTENTS = {f"m-1.{n}.0": b"model %d" % n for n in range(4)}
+NOW = 1_770_000_000_000
 
 
-def register(log: MemoryLog, label: str, content: bytes | None = None) -> acts.Done:
-    name, version = label.split("-")
-    content = CONTENTS[label] if content is None else content
-    return acts.register_artifact(
-        log, content, name=name, version=version, spec=1, metrics={"auc_roc": 0.9}, parent="", act=ANN
-    )
-
-
-@pytest.fixture
-def log() -> MemoryLog:
-    log = MemoryLog()
-    for label in CONTENTS:
-        register(log, label)
-    return log
-
-
-def champion(log: MemoryLog) -> str | None:
-    """The champion by the live fold and by the registry, which must agree."""
-    state = fold(list(read_control_events(log)))
-    _, registry = registry_of(log)
-    assert state.governance == registry.governance and state.refused == registry.refused
-    live = state.champion.label if state.champion else None
-    assert registry.aliases.get("champion") == live
-    return live
-
-
-def test_registering_stores_the_bytes_and_is_done_once(log: MemoryLog) -> None:
-    """The blob is there under its SHA-256; again changes nothing; other bytes under the same name are refused."""
-    before = log.control_head()
-    assert register(log, "m-1.0.0").outcome == "unchanged" and log.control_head() == before
-    _, registry = registry_of(log)
-    assert log.get_blob(registry.models["m-1.0.0"].digest) == CONTENTS["m-1.0.0"]
-    with pytest.raises(BadInput, match="raise the version"):
-        register(log, "m-1.0.0", b"other")
-
-
-def test_promote_and_roll_back(log: MemoryLog) -> None:
-    """Rollbacks walk back through champions one by one; one forward again starts from there."""
-    for label in ("m-1.0.0", "m-1.1.0", "m-1.2.0"):
-        assert acts.deploy(log, label, ANN).outcome == "deployed"
-    assert acts.deploy(log, "m-1.2.0", ANN).outcome == "unchanged" and champion(log) == "m-1.2.0"
-    assert acts.roll_back(log, ANN).model == "m-1.1.0" and champion(log) == "m-1.1.0"
-    assert acts.roll_back(log, ANN).model == "m-1.0.0" and champion(log) == "m-1.0.0"
-    with pytest.raises(BadInput, match="no earlier"):
-        acts.roll_back(log, ANN)
-    acts.deploy(log, "m-1.3.0", ANN)
-    assert [d.model for d in champions(registry_of(log)[1])] == ["m-1.0.0", "m-1.3.0"]
-    assert acts.roll_back(log, ANN, to="m-1.2.0").model == "m-1.2.0" and champion(log) == "m-1.2.0"
-    assert acts.roll_back(log, ANN, to="m-1.2.0").outcome == "unchanged"
-    with pytest.raises(BadInput, match="no model"):
-        acts.deploy(log, "m-9.0.0", ANN)
-
-
-def test_a_rollback_needs_a_former_champion(log: MemoryLog) -> None:
-    """What never decided can't be rolled back to."""
-    acts.deploy(log, "m-1.0.0", ANN)
-    with pytest.raises(BadInput, match="never champion"):
-        acts.roll_back(log, ANN, to="m-1.1.0")
-
-
-def test_four_eyes(log: MemoryLog) -> None:
-    """With four eyes on, a promotion waits for somebody else; shadows, challengers and rollbacks don't."""
-    acts.deploy(log, "m-1.0.0", ANN)
-    assert acts.set_four_eyes(log, True, ANN).outcome == "changed"
-    assert acts.set_four_eyes(log, True, ANN).outcome == "unchanged"
-    proposed = acts.deploy(log, "m-1.1.0", ANN)
-    assert proposed.outcome == "proposed" and champion(log) == "m-1.0.0"
-    assert acts.deploy(log, "m-1.1.0", BOB).proposal_id == proposed.proposal_id
-    with pytest.raises(BadInput, match="somebody else"):
-        acts.approve(log, proposed.proposal_id, ANN)
-    with pytest.raises(BadInput, match="no proposal"):
-        acts.approve(log, "other", BOB)
-    assert acts.approve(log, proposed.proposal_id, BOB).outcome == "deployed" and champion(log) == "m-1.1.0"
-    with pytest.raises(BadInput, match="no proposal"):
-        acts.approve(log, proposed.proposal_id, BOB)
-    assert acts.deploy(log, "m-1.2.0", ANN, "shadow").outcome == "deployed"
-    assert acts.roll_back(log, ANN).model == "m-1.0.0" and champion(log) == "m-1.0.0"
-    again = acts.deploy(log, "m-1.1.0", ANN)
-    assert again.outcome == "proposed" and again.proposal_id != proposed.proposal_id
-
-
-def test_withdraw(log: MemoryLog) -> None:
-    """A shadow can go; a champion can't."""
-    acts.deploy(log, "m-1.0.0", ANN)
-    acts.deploy(log, "m-1.1.0", ANN, "shadow")
-    assert acts.stages(log) == {
-        "m-1.0.0": "champion",
-        "m-1.1.0": "shadow",
-        "m-1.2.0": "registered",
-        "m-1.3.0": "registered",
+def trained(content: bytes = b"model", version: str = "1.0.0") -> Trained:
+    card: dict[str, Any] = {
+        "name": "champ",
+        "version": version,
+        "spec": 1,
+        "parent": "baseline-1.0.0",
+        "metrics": {"auc_roc": 0.9, "lift": float("nan")},
     }
-    assert acts.withdraw(log, "shadow", ANN).outcome == "withdrawn"
-    assert acts.withdraw(log, "shadow", ANN).outcome == "unchanged"
-    assert acts.stages(log)["m-1.1.0"] == "archived" and fold(list(read_control_events(log))).shadow is None
-    with pytest.raises(BadInput, match="never withdrawn"):
-        acts.withdraw(log, "champion", ANN)
-
-
-def test_who_and_why_are_needed() -> None:
-    """An act without an actor or a reason is refused."""
-    for actor, reason in (("", "why"), ("ann", " ")):
-        with pytest.raises(BadInput, match="who acts"):
-            Act(actor, reason, 0)
+    return Trained(content, "", card)
 
 
 class Busy(MemoryLog):
-    """Somebody else writes first, `times` times."""
+    """Somebody else appends just before each of the first `times` appends."""
 
-    times = 0
+    times = 2
 
-    def append_control(self, payloads: Any, expected: int) -> int:
+    def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
         if self.times:
             self.times -= 1
-            super().append_control([b'{"type":"model_withdrawn.v1","occurred_at":1,"actor":"x","alias":"x"}'], expected)
-            raise ConcurrencyError("somebody was first")
+            other = ThresholdsChanged(occurred_at=NOW, actor="ann", review=0.3, decline=0.9)
+            super().append_control([encode(other)], self.control_head())
         return super().append_control(payloads, expected)
 
 
-def test_a_lost_race_is_run_again_on_what_is_there_now() -> None:
-    """What is decided is decided from the stream as it is when it lands; after many lost races it gives up."""
+def test_the_artifact_and_its_event_are_in_the_log() -> None:
+    """The event has name, version, digest, spec, finite metrics, parent, actor and reason; the blob is the bytes."""
+    log = MemoryLog()
+    position = register(log, trained(), "ann", "weekly", NOW)
+    event = decode_control(log.read_control(position - 1, 1)[0][1])
+    assert isinstance(event, ModelRegistered)
+    assert log.get_blob(event.digest) == b"model"
+    assert (event.name, event.version, event.spec, event.parent) == ("champ", "1.0.0", 1, "baseline-1.0.0")
+    assert (event.actor, event.reason, event.occurred_at) == ("ann", "weekly", NOW)
+    assert event.metrics == {"auc_roc": 0.9}
+
+
+def test_registering_again_changes_nothing_and_another_model_is_refused() -> None:
+    """The same name, version and bytes: the first event's position. Other bytes: raise the version."""
+    log = MemoryLog()
+    first = register(log, trained(), "ann", "weekly", NOW)
+    second = register(log, trained(version="1.1.0"), "ann", "weekly", NOW)
+    assert (register(log, trained(), "bob", "weekly", NOW + 1), second) == (first, first + 1)
+    assert log.control_head() == second
+    with pytest.raises(BadInput, match="raise the version"):
+        register(log, trained(b"other"), "ann", "weekly", NOW)
+
+
+def test_others_who_write_at_the_same_time_are_let_by() -> None:
+    """A lost race is run again on the new head; somebody who always wins is a conflict, and nothing was registered."""
     log = Busy()
-    register(log, "m-1.0.0")
-    log.times = 3
-    assert acts.deploy(log, "m-1.0.0", ANN).outcome == "deployed" and log.control_head() == 5
-    log.times = 1000
-    with pytest.raises(ConcurrencyError):
-        acts.deploy(log, "m-1.0.0", ANN, "shadow")
-
-
-def test_nothing_that_may_not_follow_is_appended(log: MemoryLog) -> None:
-    """A batch with an event that makes no sense is refused whole."""
-    before = log.control_head()
-    good = ModelRegistered(
-        occurred_at=1, actor="a", name="x", version="1", digest=hashlib.sha256(b"").hexdigest(), spec=1
-    )
-    bad = ThresholdsChanged(occurred_at=1, actor="a", review=0.9, decline=0.1)
-    with pytest.raises(BadInput):
-        append(log, lambda registry: [good, bad])
-    assert log.control_head() == before
+    assert register(log, trained(), "ann", "weekly", NOW) == 3
+    log = Busy()
+    log.times = 10**6
+    with pytest.raises(ConcurrencyError, match="in a row"):
+        register(log, replace(trained()), "ann", "weekly", NOW)
+    assert all(isinstance(decode_control(payload), ThresholdsChanged) for _, payload in log.read_control())

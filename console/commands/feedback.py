@@ -1,0 +1,245 @@
+"""`sentinel feedback`: say what a transaction was, one at a time or a file at a time."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Annotated, NamedTuple, get_args
+
+import msgspec
+import typer
+
+from console import wiring
+from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
+from core.errors import BadInput, SentinelError, Unavailable
+from core.events import FeedbackSource, Verdict
+from core.log.base import EventLog
+from core.partitioner import PARTITIONERS, Name
+from core.settings import Settings
+from ingest.feedback_files import Row, json_lines, read_rows
+from ingest.producers.kafka import Partitioner, publish
+from ingest.producers.source import Record
+from ingest.submission import Lookup, Rejected, Tally, submit, submit_events
+from projections.payments import Payment, find_payments, partitioner_of
+from projections.queries import partitions_of
+from projections.readonly import ReadOnlyLog
+
+SHOWN = 10
+"""Rejected rows that are shown; the rejects file holds all."""
+_CLIENT_NAMES: dict[Name, Partitioner] = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
+
+
+def feedback(
+    transaction_id: Annotated[str | None, typer.Argument(help="The transaction that the verdict is on.")] = None,
+    config: Config = None,
+    kafka_servers: KafkaServers = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Many verdicts: .csv, .jsonl or .parquet, columns as in docs/feedback.md.")
+    ] = None,
+    event: Annotated[
+        Path | None, typer.Option(help="Account events of any kind (blocks, cases, verdicts), one JSON a line, as is.")
+    ] = None,
+    verdict: Annotated[str | None, typer.Option(help=f"{', '.join(get_args(Verdict))}. With --file: default.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help=f"{', '.join(get_args(FeedbackSource))}. With --file: default.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Its account: found in the log if not given; the search ends sooner if it is.")
+    ] = None,
+    actor: Annotated[str | None, typer.Option(help="Who says so: the analyst, the processor.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="How sure, 0 … 1 (default 1).")] = None,
+    amount: Annotated[float | None, typer.Option(help="In dispute (default: the transaction's).")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, in a few words or a reason code.")] = None,
+    occurred_at: Annotated[
+        str | None, typer.Option(help="When it was said: ISO 8601 or epoch ms (default now).")
+    ] = None,
+    no_lookup: Annotated[
+        bool, typer.Option("--no-lookup", help="Don't look transactions up in the log: rows must name accounts.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check everything, send nothing.")] = False,
+    rejects: Annotated[Path | None, typer.Option(help="Where rejected rows go (default: FILE.rejects.jsonl).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a verdict, or a file of verdicts, to the feedback topic; every delivery is confirmed.
+
+    sentinel feedback t17 --verdict fraud --source analyst --actor ann
+
+    sentinel feedback --file chargebacks.csv --source chargeback --verdict fraud --check
+
+    Each row is checked as the worker would; bad ones are shown with their line and kept in the rejects file, the others
+    are sent. Exit code 1 if a row was rejected. Whether a verdict counts is decided later (sentinel query labels).
+    """
+    if sum(given is not None for given in (transaction_id, file, event)) != 1:
+        raise BadInput("give a transaction, or --file, or --event")
+    s = wiring.settings(
+        config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
+    )
+    given = {
+        "transaction_id": transaction_id,
+        "account_id": account,
+        "verdict": verdict,
+        "source": source,
+        "actor": actor,
+        "confidence": confidence,
+        "amount": amount,
+        "reason": reason,
+        "occurred_at": occurred_at,
+    }
+    defaults = {name: value for name, value in given.items() if value is not None}
+    if event is not None and defaults:
+        raise BadInput("--event sends events as they are: no other values beside it")
+    if transaction_id is not None and rejects is not None:
+        raise BadInput("--rejects goes with --file and --event")
+    whole = file or event
+    target = rejects if rejects is not None else whole.with_name(f"{whole.name}.rejects.jsonl") if whole else None
+    keeper = _Rejects(target)
+    tally = Tally()
+    now_ms = int(time.time() * 1000)
+    log = None if no_lookup or event is not None else _open(s)
+    try:
+        found = _partitions(log)
+        if event is not None:
+            chunks = submit_events(_event_lines(event), now_ms, tally, keeper)
+        else:
+            rows: Iterator[Row] = read_rows(file) if file is not None else iter([Row(1, {})])
+            chunks = submit(rows, defaults, now_ms, found.lookup, tally, keeper)
+        seconds = _send(chunks, s, found.partitioner, check)
+    finally:
+        keeper.close()
+        if log is not None:
+            log.close()
+    if transaction_id is not None and keeper.first is not None:
+        raise BadInput(f"{keeper.first.reason}: {keeper.first.detail}")
+    _report(tally, keeper, seconds, check, as_json)
+    if tally.rejected:
+        raise typer.Exit(1)
+
+
+class _Found(NamedTuple):
+    """How to look transactions up, and how the log's producers partition."""
+
+    lookup: Lookup | None
+    partitioner: Partitioner
+
+
+class _Rejects:
+    """The rejects file: one JSON object a line, made when the first row is rejected. Called with each."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.first: Rejected | None = None
+        self.shown: list[Rejected] = []
+        self._file: IO[str] | None = None
+
+    def __call__(self, rejected: Rejected) -> None:
+        self.first = self.first or rejected
+        if len(self.shown) < SHOWN:
+            self.shown.append(rejected)
+        if self.path is None:
+            return
+        try:
+            if self._file is None:
+                self._file = self.path.open("w", encoding="ascii")
+            line = {"line": rejected.line, "reason": rejected.reason, "detail": rejected.detail, "row": rejected.values}
+            self._file.write(json.dumps(line, default=str) + "\n")
+        except OSError as error:
+            raise BadInput(f"the rejects file {self.path} can't be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _open(s: Settings) -> EventLog:
+    try:
+        return ReadOnlyLog(wiring.open_log(s))
+    except Unavailable as error:
+        raise Unavailable(f"{error}; --no-lookup submits without asking the log") from error
+
+
+def _partitions(log: EventLog | None) -> _Found:
+    """Raises BadInput if the log is empty, or if its partitioner is none that a client here has."""
+    if log is None:
+        return _Found(None, "murmur2_random")
+    try:
+        partitions = partitions_of(log)
+    except BadInput as error:
+        raise BadInput(f"{error}; --no-lookup submits without asking the log") from error
+    name = partitioner_of(log, partitions)
+    if name is None:
+        raise BadInput("the log's accounts are spread by a partitioner that is neither murmur2 nor crc32")
+
+    def lookup(wanted: Sequence[tuple[str, str]]) -> dict[str, list[Payment]]:
+        accounts = {account for _, account in wanted}
+        among = partitions
+        if "" not in accounts:
+            # "replace": an account that is not UTF-8 is refused later, not here
+            own = {PARTITIONERS[name](account.encode("utf-8", "replace"), len(partitions)) for account in accounts}
+            among = sorted(own)
+        return find_payments(log, among, wanted)
+
+    return _Found(lookup, _CLIENT_NAMES[name])
+
+
+def _event_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        yield from json_lines(path)
+    except OSError as error:
+        raise BadInput(f"{path}: can't be read: {error.strerror}") from error
+
+
+def _send(chunks: Iterator[list[Record]], s: Settings, partitioner: Partitioner, check: bool) -> float:
+    """Publish the chunks, or only make them. The seconds that it took. Raises Unavailable if one was not delivered."""
+    started = time.monotonic()
+    first = next(chunks, [])  # what is wrong with a file is said before a broker is asked
+
+    def all_chunks() -> Iterator[list[Record]]:
+        yield first
+        yield from chunks
+
+    if check:
+        for _ in chunks:
+            pass
+    elif first or (first := next((chunk for chunk in chunks if chunk), [])):
+        report = publish(all_chunks(), s, timestamps="now", partitioner=partitioner)
+        if report.interrupted:
+            raise _Interrupted(f"interrupted: {report.sent['feedback']:,} verdicts were delivered; send the file again")
+    return time.monotonic() - started
+
+
+class _Interrupted(SentinelError):
+    exit_code = 130
+
+
+def _report(tally: Tally, keeper: _Rejects, seconds: float, check: bool, as_json: bool) -> None:
+    rejected = sum(tally.rejected.values())
+    if as_json:
+        answer = {
+            "rows": tally.rows,
+            "accepted": tally.accepted,
+            "sent": 0 if check else tally.accepted,
+            "rejected": rejected,
+            "reasons": tally.rejected,
+            "not_in_log": tally.unknown,
+            "rejects_file": str(keeper.path) if rejected else None,
+            "seconds": round(seconds, 3),
+        }
+        print(msgspec.json.encode(answer).decode())
+        return
+    for each in keeper.shown:
+        print(f"line {each.line}: {each.reason}: {each.detail}", file=sys.stderr)
+    if rejected > len(keeper.shown):
+        print(f"… and {rejected - len(keeper.shown):,} more", file=sys.stderr)
+    did = "would be sent" if check else "delivered"
+    rate = f" ({seconds:.1f} s, {tally.accepted / seconds:,.0f}/s)" if seconds > 0 and tally.accepted > 1 else ""
+    print(f"{tally.rows:,} read: {tally.accepted:,} {did}{rate}, {rejected:,} rejected")
+    if rejected:
+        print(f"rejected rows: {keeper.path}")
+    if tally.unknown:
+        print(f"{tally.unknown:,} on transactions that the log does not hold (yet): they count when it does")

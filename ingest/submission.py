@@ -1,0 +1,208 @@
+"""Rows that a person submits → feedback messages that the worker will accept, or a reason why not. No I/O of its own.
+
+Every message is checked by the same code as at the worker's edge (`core.validation`), with the same reason codes, so
+what is sent is not rejected there. Beyond these:
+
+    bad_time               a time is neither epoch ms nor ISO 8601
+    no_account             no account is given, and the log holds no such transaction (or was not asked)
+    ambiguous_transaction  no account is given, and several accounts have a transaction of that ID
+    impossible_time        the verdict lies before its payment, or later than its source can be (projections.quality)
+    not_csv, wrong_cells, unreadable    the row could not be read
+
+What a row leaves out is filled in from the defaults, then from its transaction in the log. A transaction that the log
+does not hold (yet) is no error where the account is given: the verdict heals when it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.codec import encode
+from core.errors import BadInput
+from core.events import FeedbackReceived, FeedbackSource, Verdict
+from core.validation import decode_feedback
+from ingest.feedback_files import Row
+from ingest.producers.source import Record
+from projections.as_of import parse_time
+from projections.labels import Said
+from projections.payments import Payment
+from projections.quality import is_possible
+
+CHUNK_ROWS = 50_000
+"""Rows that are looked up in one pass over the log, and held in memory."""
+
+Lookup = Callable[[Sequence[tuple[str, str]]], Mapping[str, list[Payment]]]
+"""(transaction ID, account ID or "") → by transaction ID, what the log holds of it."""
+
+
+class Verdicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row's columns with their types (docs/feedback.md). Times are epoch ms; None and "" are not given."""
+
+    transaction_id: str
+    verdict: Verdict
+    source: FeedbackSource
+    account_id: str = ""
+    actor: str = ""
+    occurred_at: int = 0
+    confidence: float = 1.0
+    amount: float | None = None
+    merchant_id: str = ""
+    device_id: str = ""
+    transaction_occurred_at: int = 0
+    reason: str = ""
+
+
+class Rejected(NamedTuple):
+    """A row that was not sent, and why."""
+
+    line: int
+    reason: str
+    detail: str
+    values: dict[str, Any]
+
+
+@dataclass
+class Tally:
+    """What became of the rows so far. unknown: accepted, but the log does not hold the transaction."""
+
+    rows: int = 0
+    accepted: int = 0
+    unknown: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+def submit(
+    rows: Iterable[Row],
+    defaults: Mapping[str, Any],
+    now_ms: int,
+    lookup: Lookup | None,
+    tally: Tally,
+    reject: Callable[[Rejected], None],
+) -> Iterator[list[Record]]:
+    """The rows' messages in chunks; rejected ones go to `reject`, in order within a chunk. `tally` is kept up to date.
+
+    now_ms: what `occurred_at` is where it is not given, and the messages' time.
+    """
+    source = iter(rows)
+    while chunk := list(islice(source, CHUNK_ROWS)):
+        parsed = [_parse(row, defaults) for row in chunk]
+        wanted = [(p.transaction_id, p.account_id) for p in parsed if isinstance(p, Verdicted)]
+        known = lookup(wanted) if lookup is not None and wanted else {}
+        records: list[Record] = []
+        for row, each in zip(chunk, parsed, strict=True):
+            tally.rows += 1
+            made = each if isinstance(each, Rejected) else _record(row, each, known, now_ms, lookup is not None, tally)
+            if isinstance(made, Rejected):
+                tally.rejected[made.reason] = tally.rejected.get(made.reason, 0) + 1
+                reject(made)
+            else:
+                tally.accepted += 1
+                records.append(made)
+        yield records
+
+
+def submit_events(
+    lines: Iterable[tuple[int, bytes]], now_ms: int, tally: Tally, reject: Callable[[Rejected], None]
+) -> Iterator[list[Record]]:
+    """Account events of any kind, one JSON document a line with its `type`, as they are."""
+    source = iter(lines)
+    while chunk := list(islice(source, CHUNK_ROWS)):
+        records: list[Record] = []
+        for line, text in chunk:
+            tally.rows += 1
+            try:
+                account = _account.decode(text).account_id
+                decode_feedback(text, account.encode(), now_ms)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+                rejected = Rejected(line, "not_an_event", str(error), {})
+            except BadInput as error:
+                rejected = Rejected(line, error.reason, str(error), {})
+            else:
+                tally.accepted += 1
+                records.append(Record("feedback", account, now_ms, text))
+                continue
+            tally.rejected[rejected.reason] = tally.rejected.get(rejected.reason, 0) + 1
+            reject(rejected._replace(values={"line": text.decode("utf-8", "backslashreplace")}))
+        yield records
+
+
+class _Account(msgspec.Struct):
+    account_id: str
+
+
+_account = msgspec.json.Decoder(_Account)
+
+
+def _parse(row: Row, defaults: Mapping[str, Any]) -> Verdicted | Rejected:
+    if row.broken is not None:
+        return Rejected(row.line, *row.broken, row.values)
+    values = {**defaults, **row.values}
+    for name in ("occurred_at", "transaction_occurred_at"):
+        given = values.get(name)
+        if isinstance(given, str):
+            moment = parse_time(given)
+            if moment is None:
+                return Rejected(row.line, "bad_time", f"{name} {given!r} is neither epoch ms nor ISO 8601", row.values)
+            values[name] = moment
+    try:
+        return msgspec.convert(values, Verdicted, strict=False)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        missing = text.startswith("Object missing required field")
+        unknown = text.startswith("Object contains unknown field")
+        reason = "missing_field" if missing else "unknown_field" if unknown else "wrong_type"
+        return Rejected(row.line, reason, text.replace("Object ", "the row ").replace("$.", ""), row.values)
+
+
+def _record(
+    row: Row, of: Verdicted, known: Mapping[str, list[Payment]], now_ms: int, was_asked: bool, tally: Tally
+) -> Record | Rejected:
+    payments = [p for p in known.get(of.transaction_id, []) if of.account_id in ("", p.account_id)]
+    accounts = list(dict.fromkeys(p.account_id for p in payments))
+    if not of.account_id and not accounts:
+        why = "the log holds no such transaction" if was_asked else "the log was not asked"
+        return Rejected(row.line, "no_account", f"no account is given, and {why}", row.values)
+    if len(accounts) > 1:
+        detail = f"no account is given, and {len(accounts)} have a transaction {of.transaction_id}"
+        return Rejected(row.line, "ambiguous_transaction", detail, row.values)
+    payment = payments[0] if payments else None
+    event = _event(of, payment, now_ms)
+    paid = event.transaction_occurred_at
+    said = Said(event.source, event.verdict, event.confidence, event.actor, event.occurred_at, now_ms, claimed_at=paid)
+    try:
+        value = encode(event)
+        decode_feedback(value, event.account_id.encode(), now_ms)
+    except BadInput as error:
+        return Rejected(row.line, error.reason, str(error), row.values)
+    except (UnicodeEncodeError, msgspec.MsgspecError) as error:
+        return Rejected(row.line, "not_utf8", str(error), row.values)
+    if not is_possible(said, paid):
+        detail = f"occurred_at {event.occurred_at} does not go with the payment's {paid}"
+        return Rejected(row.line, "impossible_time", detail, row.values)
+    tally.unknown += was_asked and payment is None
+    return Record("feedback", event.account_id, event.occurred_at, value)
+
+
+def _event(of: Verdicted, payment: Payment | None, now_ms: int) -> FeedbackReceived:
+    amount = of.amount
+    if amount is None:
+        amount = payment.amount if payment is not None else 0.0
+    return FeedbackReceived(
+        account_id=of.account_id or (payment.account_id if payment is not None else ""),
+        transaction_id=of.transaction_id,
+        occurred_at=of.occurred_at or now_ms,
+        source=of.source,
+        verdict=of.verdict,
+        confidence=of.confidence,
+        actor=of.actor,
+        amount=amount,
+        merchant_id=of.merchant_id or (payment.merchant_id if payment is not None else ""),
+        device_id=of.device_id or (payment.device_id if payment is not None else ""),
+        transaction_occurred_at=of.transaction_occurred_at or (payment.occurred_at if payment is not None else 0),
+        reason=of.reason,
+    )
