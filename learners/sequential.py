@@ -45,6 +45,7 @@ STAKES: Floats = 0.5 * 2.0 ** -np.arange(10.0)
 _PENALTIES: Floats = -np.log1p(-STAKES) - STAKES
 _LOG_PARTS = float(np.log(len(STAKES)))
 _NEWTON_STEPS = 12
+_PIECE = 50_000
 
 CONTROL = 0
 """The control arm's number in the arrays below; the treated arm that is compared is 1, any other arm −1."""
@@ -119,6 +120,19 @@ class Effect:
         self.up_max = max(self.up_max, float(_log_mean(self.up)))
         self.down_max = max(self.down_max, float(_log_mean(self.down)))
 
+    def extend(self, arm: NDArray[np.int64], treated: Floats, control: Floats, outcome: Floats) -> None:
+        """`observe` of n accounts at once, arrays (n,); in pieces, so memory does not grow with n."""
+        for begin in range(0, len(arm), _PIECE):
+            piece = slice(begin, begin + _PIECE)
+            z, weight = contributions(arm[piece], treated[piece], control[piece], outcome[piece], self)
+            path = trajectory(z, weight, after=self)
+            self.accounts += len(z)
+            self.outcomes += float(outcome[piece].sum())
+            self.weight, self.total, self.squares = path.weight[-1], path.total[-1], path.squares[-1]
+            self.up, self.down = path.up, path.down
+            self.up_max = max(self.up_max, float(path.log_e_up.max()))
+            self.down_max = max(self.down_max, float(path.log_e_down.max()))
+
     @property
     def estimate(self) -> float:
         """The weighted average effect; NaN before the first account."""
@@ -158,6 +172,9 @@ class Trajectory(NamedTuple):
     squares: Floats
     log_e_up: Floats
     log_e_down: Floats
+    up: Floats
+    down: Floats
+    """The last two are (stakes,): the log wealths after the last account."""
 
     @property
     def estimate(self) -> Floats:
@@ -176,20 +193,34 @@ class Trajectory(NamedTuple):
         return np.asarray(most >= np.log(2.0 / alpha))
 
 
-def contributions(arm: NDArray[np.int64], treated: Floats, control: Floats, outcome: Floats) -> tuple[Floats, Floats]:
-    """(z, w) of n accounts in order of maturity; all arrays (n,), as in `Effect.observe`."""
-    before = np.concatenate([[0.0], np.cumsum(outcome)[:-1]])
-    centre = before / np.arange(1.0, len(outcome) + 1.0)
+def contributions(
+    arm: NDArray[np.int64], treated: Floats, control: Floats, outcome: Floats, after: Effect | None = None
+) -> tuple[Floats, Floats]:
+    """(z, w) of n accounts in order of maturity, which follow those of `after`; all arrays (n,), as in `observe`."""
+    after = after or Effect()
+    before = np.cumsum(np.concatenate([[after.outcomes], outcome[:-1]]))
+    centre = before / np.arange(after.accounts + 1.0, after.accounts + len(outcome) + 1.0)
     weight = np.minimum(treated, control)
     share = np.where(arm == 1, weight / treated, np.where(arm == CONTROL, -weight / control, 0.0))
     return share * (outcome - centre), weight
 
 
-def trajectory(z: Floats, weight: Floats, *, null_up: float = 0.0, null_down: float = 0.0) -> Trajectory:
-    """What `Effect.update` would have been after each of n accounts; z, weight (n,). Memory: n × 20 float64."""
-    up = np.cumsum(np.log1p(STAKES * (z - weight * null_up)[:, None]), axis=0)
-    down = np.cumsum(np.log1p(-STAKES * (z - weight * null_down)[:, None]), axis=0)
-    return Trajectory(np.cumsum(weight), np.cumsum(z), np.cumsum(z * z), _log_mean(up), _log_mean(down))
+def trajectory(z: Floats, weight: Floats, after: Effect | None = None) -> Trajectory:
+    """What `Effect.update` would be after each of n ≥ 1 accounts that follow `after` (its nulls are used; it is not
+    changed): z, weight (n,). Memory: n × 20 float64.
+    """
+    after = after or Effect()
+    up = _running(after.up, np.log1p(STAKES * (z - weight * after.null_up)[:, None]))
+    down = _running(after.down, np.log1p(-STAKES * (z - weight * after.null_down)[:, None]))
+    return Trajectory(
+        _running(np.float64(after.weight), weight),
+        _running(np.float64(after.total), z),
+        _running(np.float64(after.squares), z * z),
+        _log_mean(up),
+        _log_mean(down),
+        up[-1],
+        down[-1],
+    )
 
 
 def bounds(total: Floats, squares: Floats, weight: Floats, alpha: float) -> tuple[Floats, Floats]:
@@ -222,6 +253,11 @@ def _lower(total: Floats, squares: Floats, weight: Floats, log_level: float) -> 
             excess = top + np.log(mass) - _LOG_PARTS - log_level
             m = m + np.maximum(excess, 0.0) / (weight * (parts @ STAKES) / mass)
     return np.where(weight > 0.0, np.maximum(m, -1.0), -1.0)
+
+
+def _running(before: Floats | np.float64, steps: Floats) -> Floats:
+    """Running sums along the first axis that start from `before`, added in the order in which `update` adds."""
+    return np.asarray(np.cumsum(np.concatenate([np.asarray(before)[None], steps]), axis=0)[1:])
 
 
 def _log_mean(logs: Floats) -> Floats:

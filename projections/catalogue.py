@@ -12,13 +12,14 @@ from projections.base import Projection
 from projections.cases import CASES
 from projections.checkpoints import CheckpointStore, current_version
 from projections.drift import DRIFT
+from projections.experiments import EXPERIMENTS
 from projections.labels import LABELS
 from projections.lists import LISTS
 from projections.profiles import PROFILES
 from projections.registry import REGISTRY
 from projections.throughput import THROUGHPUT
 
-ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, THROUGHPUT)
+ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, EXPERIMENTS, THROUGHPUT)
 
 
 def current(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]] = ALL) -> Projection[Any]:

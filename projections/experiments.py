@@ -1,8 +1,8 @@
 """A/B tests: who was decided by which arm, and what came of it. Read model and the observations that follow from it.
 
 A partition's state holds, by experiment and account, the arm that first decided and its transactions under that arm as
-fixed rows; the control stream's state holds the experiments: definition, ramps, end. Neither looks at the other: window,
-maturity and end are applied when the model is asked (`observe`), and labels come from the labels' read model.
+fixed rows; the control stream's state holds the experiments: definition, ramps, end. Neither looks at the other:
+window, maturity and end are applied when the model is asked (`observe`); labels come from the labels' read model.
 
 An account counts once, from its first transaction in the experiment on:
 
@@ -21,8 +21,8 @@ Alerted is any decision but approve. An account's outcomes, each in [0, 1], of e
     false_positive   1 if a legitimate transaction was alerted
     value_lost       amounts of approved fraud, at most `value_cap`, as a share of it
 
-A lowered ramp takes accounts out of the experiment, all arms alike, since the draw for it is independent of the arm; what
-they do meanwhile is left out and counted as crossed. Memory: 33 bytes a transaction in an experiment, at most
+A lowered ramp takes accounts out of the experiment, all arms alike, since the draw for it is independent of the arm;
+what they do meanwhile is left out and counted as crossed. Memory: 33 bytes a transaction in an experiment, at most
 `ROWS_MAX` an account (the first ones), and some 500 bytes an account.
 """
 
@@ -180,7 +180,9 @@ def _governed(state: Experiments, fact: Fact) -> None:
             _end(state.experiments[before], position, event, "superseded")
 
 
-_Cause = ExperimentStarted | ExperimentRamped | ExperimentStopped | ExperimentConcluded | ModelDeployed | ModelRolledBack
+_Cause = (
+    ExperimentStarted | ExperimentRamped | ExperimentStopped | ExperimentConcluded | ModelDeployed | ModelRolledBack
+)
 
 
 def _changed(
@@ -259,7 +261,9 @@ def observe(
     for partition in sorted(states):
         held = states[partition].enrolled.get(definition.experiment_id, Enrolled())
         crossed += sum(
-            n for c, n in held.crossed.items() if c >= experiment.position and (not experiment.ended or c < experiment.ended)
+            n
+            for c, n in held.crossed.items()
+            if c >= experiment.position and (not experiment.ended or c < experiment.ended)
         )
         for account, enrolment in held.accounts.items():
             if enrolment.arm not in names:

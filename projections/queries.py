@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +34,7 @@ from projections.cases import Case, Cases
 from projections.catalogue import ALL, current
 from projections.checkpoints import CheckpointStore, restore
 from projections.drift import Detection, Drift
+from projections.experiments import Experiment, Experiments, Observations, observe
 from projections.feed import Bound, account_facts, bound_at
 from projections.label_queries import Filters, LabelsAnswer, SourcesAnswer, labels_answer, sources_answer
 from projections.labels import Labels
@@ -107,6 +108,15 @@ class DriftAnswer(msgspec.Struct, frozen=True):
     as_of: str
     open: list[Detection]
     detections: list[Detection]
+
+
+class ExperimentAnswer(NamedTuple):
+    """An experiment and its accounts' observations, for `learners.experiments.report`. others: all experiments' IDs."""
+
+    as_of: str
+    experiment: Experiment
+    seen: Observations
+    others: list[str]
 
 
 class StatsAnswer(msgspec.Struct, frozen=True):
@@ -338,6 +348,21 @@ class Queries:
         cut = self.cut(as_of)
         state: Drift = self.state("drift", CONTROL, cut)
         return DriftAnswer(str(cut), [d for d in state.detections if not d.cleared_at], state.detections)
+
+    def experiment(self, experiment_id: str | None = None, as_of: str | None = None) -> ExperimentAnswer:
+        """An experiment, by default the newest, with what its accounts show. Raises BadInput if there is none."""
+        cut = self.cut(as_of)
+        control: Experiments = self.state("experiments", CONTROL, cut)
+        names = list(control.experiments)
+        if not names:
+            raise BadInput("no experiment was started yet (sentinel experiment start)")
+        chosen = names[-1] if experiment_id is None else experiment_id
+        if chosen not in control.experiments:
+            raise BadInput(f"there is no experiment {chosen!r}; there are {', '.join(names)}")
+        states: dict[int, Experiments] = {p: self.state("experiments", p, cut) for p in self._partitions}
+        of_labels: dict[int, Labels] = {p: self.state("labels", p, cut) for p in self._partitions}
+        experiment = control.experiments[chosen]
+        return ExperimentAnswer(str(cut), experiment, observe(experiment, states, of_labels), names)
 
     def stats(self, as_of: str | None = None) -> StatsAnswer:
         """Throughput and latency of all partitions together."""

@@ -78,7 +78,7 @@ def test_update_equals_batch_at_every_prefix(seed: int, p: float, null: float) -
     arm, treated, control, outcome = accounts(seed, 60, 0.3, 0.5, p)
     arm[::7] = -1  # of a third arm
     z, weight = contributions(arm, treated, control, outcome)
-    batch = trajectory(z, weight, null_up=null, null_down=-null)
+    batch = trajectory(z, weight, Effect(null_up=null, null_down=-null))
     low, high = batch.intervals(0.05)
     state = Effect(null_up=null, null_down=-null)
     for i in range(60):
@@ -88,6 +88,11 @@ def test_update_equals_batch_at_every_prefix(seed: int, p: float, null: float) -
         assert state.estimate == batch.estimate[i]
         assert state.interval(0.05) == pytest.approx((low[i], high[i]), rel=1e-9, abs=1e-12)
     assert state.p_up == pytest.approx(min(1.0, np.exp(-batch.log_e_up.max())))
+    twice = Effect(null_up=null, null_down=-null)
+    for piece in (slice(0, 23), slice(23, 23), slice(23, 60)):
+        twice.extend(arm[piece], treated[piece], control[piece], outcome[piece])
+    for name in ("accounts", "weight", "total", "squares", "outcomes", "up_max", "down_max", "log_e_up", "log_e_down"):
+        assert getattr(twice, name) == pytest.approx(getattr(state, name), rel=1e-12, abs=1e-12)
 
 
 @fuzz(max_examples=60)

@@ -21,6 +21,7 @@ from core.log.memory import MemoryLog
 from projections import feed
 from projections.as_of import parse_time, resolve
 from projections.base import CONTROL, Decided, Place
+from projections.catalogue import ALL
 from projections.checkpoints import CheckpointStore
 from projections.feed import Bound, account_facts, facts_between
 from projections.profiles import PROFILES
@@ -305,7 +306,7 @@ def test_every_question_answers_in_words_and_json(sentinel: Sentinel) -> None:
     statuses = json.loads(out)
     assert code == 0
     assert {(s["condition"], s["lag_events"], s["lag_seconds"]) for s in statuses} == {("following", 0, 0.0)}
-    assert len(list(Path(".sentinel/projections").iterdir())) == 7
+    assert len(list(Path(".sentinel/projections").iterdir())) == len(ALL)
     for question in QUESTIONS:
         assert json.loads(sentinel("query", *question, "--json", "--as-of", "c9")[1]) == first[question]
     assert "0 events, 0.0 s behind" in sentinel("project", "--rebuild", "cases")[1]

@@ -1,0 +1,234 @@
+"""The read model of A/B tests: observations, time travel, resumption, and streaming against batch inference."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from core.assignment import Allocation
+from core.events import (
+    ExperimentConcluded,
+    ExperimentRamped,
+    ExperimentStopped,
+    ModelDeployed,
+    Position,
+)
+from core.log.memory import MemoryLog
+from learners.experiments import criteria_of, paths, report
+from learners.srm import Mismatch
+from learners.verdict import METRICS, finding, new_effect
+from projections.base import CONTROL, Fact, fold
+from projections.experiments import EXPERIMENTS, ROW, ROWS_MAX, VALUE_CAP, Experiments, Observations
+from projections.feed import batches
+from projections.labels import Said, consensus
+from projections.queries import Queries
+from tests.unit.core.builders import T0
+from tests.unit.core.log_builders import PARTITIONS
+from tests.unit.projections.experiment_builders import ANN, ARMS, MATURITY, ONE, TWO, WINDOW, experimented, started
+from tests.unit.projections.test_read_models import decided
+from tests.unit.projections.view_builders import plain, truncated
+
+CRITERIA = criteria_of(started())
+
+
+@cache
+def log_of_an_experiment() -> MemoryLog:
+    """Some 140 accounts over twelve days, the first before the experiment; ramped down and up on the way."""
+    changes: dict[int, list[Any]] = {
+        60: [started()],
+        300: [ExperimentRamped(**ANN, occurred_at=T0, experiment_id="e1", traffic=3000)],
+        450: [ExperimentRamped(**ANN, occurred_at=T0, experiment_id="e1", traffic=10_000)],
+    }
+    return experimented(7, 900, changes)
+
+
+def asked(log: MemoryLog, as_of: str | None = None) -> tuple[Any, Observations]:
+    answer = Queries(log, now_ms=0).experiment("e1", as_of)
+    return answer.experiment, answer.seen
+
+
+def expected(log: MemoryLog) -> list[tuple[int, int, str, str, dict[str, float]]]:
+    """(mature_at, partition, account, arm, outcomes), made from the log's JSON alone."""
+    rows = []
+    for p in range(PARTITIONS):
+        entries = plain(log, p)
+        clock = max((at for *_, at in entries), default=0)
+        accounts: dict[str, list[tuple[dict[str, Any], int]]] = {}
+        verdicts: dict[tuple[str, str], list[Said]] = {}
+        for kind, _, e, at in entries:
+            if kind == "decided" and e["score"].get("arm", "champion") != "champion":
+                accounts.setdefault(e["transaction"]["account_id"], []).append((e, at))
+            elif kind == "feedback" and e["type"] == "feedback.v1":
+                said = Said(
+                    e["source"], e["verdict"], e.get("confidence", 1.0), e.get("actor", ""), e["occurred_at"], at
+                )
+                verdicts.setdefault((e["account_id"], e["transaction_id"]), []).append(said)
+        for account, held in accounts.items():
+            first, exposed_at = held[0]
+            mature_at = exposed_at + WINDOW + MATURITY
+            if mature_at > clock:
+                continue
+            outcomes = dict.fromkeys(METRICS, 0.0)
+            lost = 0.0
+            for e, at in held:
+                t = e["transaction"]
+                if t["occurred_at"] >= first["transaction"]["occurred_at"] + WINDOW or at > mature_at:
+                    continue
+                known = [s for s in verdicts.get((account, t["transaction_id"]), []) if s.recorded_at <= mature_at]
+                label = consensus(known).label if known else "legitimate"
+                alerted = e["score"]["decision"] != "approve"
+                if label == "fraud":
+                    outcomes["fraud_caught" if alerted else "missed_fraud"] = 1.0
+                    lost += 0.0 if alerted else t["amount"]
+                elif label == "legitimate" and alerted:
+                    outcomes["false_positive"] = 1.0
+            outcomes["value_lost"] = min(lost / VALUE_CAP, 1.0)
+            rows.append((mature_at, p, account, first["score"]["arm"], outcomes))
+    return sorted(rows, key=lambda row: row[:3])
+
+
+def test_observations_are_those_of_the_log_written_out() -> None:
+    """Arms, order and outcomes of every mature account equal a plain computation from the log's JSON."""
+    log = log_of_an_experiment()
+    for fraction in (0.3, 0.6, 1.0):
+        cut = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
+        then = truncated(log, cut)
+        _, seen = asked(then)
+        rows = expected(then)
+        assert [f"e1/{ARMS[arm].name}" for arm in seen.arm] == [row[3] for row in rows]
+        assert seen.mature_at.tolist() == [row[0] for row in rows]
+        for metric in METRICS:
+            assert seen.outcomes[metric].tolist() == [row[4][metric] for row in rows]
+    assert len(rows) > 60
+    assert all(0 < seen.outcomes[metric].sum() < len(rows) for metric in METRICS)
+    assert seen.crossed > 0
+
+
+def test_arms_are_those_of_the_assignment() -> None:
+    """Whoever was exposed is in the arm that the hash gives, whatever the traffic was, and counts once."""
+    log = log_of_an_experiment()
+    state = {p: Queries(log, now_ms=0).state("experiments", p, Queries(log, now_ms=0).cut()) for p in range(PARTITIONS)}
+    whole = Allocation.of(started(traffic=10_000))
+    count = 0
+    for held in state.values():
+        for account, enrolment in held.enrolled["e1"].accounts.items():
+            assert ARMS[int(whole.arms_of([account])[0])].name == enrolment.arm
+            count += 1
+    _, seen = asked(log)
+    assert len(seen.exposed) == count and (np.diff(seen.exposed_at) >= 0).all()
+
+
+def test_an_earlier_cut_is_a_prefix_of_a_later_one() -> None:
+    """What one partition's accounts showed at a seal stays, in place: later seals only add behind it."""
+    log = log_of_an_experiment()
+    for p in range(PARTITIONS):
+        before: list[tuple[Any, ...]] = []
+        for sequence in range(0, log.head(p).sequence + 1, 2):
+            ends = {q: sequence if q == p else 0 for q in range(PARTITIONS)} | {CONTROL: log.control_head()}
+            _, seen = asked(truncated(log, ends))
+            now = [
+                (int(arm), int(at), *(float(values[i]) for values in seen.outcomes.values()))
+                for i, (arm, at) in enumerate(zip(seen.arm, seen.mature_at, strict=True))
+            ]
+            assert now[: len(before)] == before
+            before = now
+        assert before
+
+
+def test_a_report_is_what_a_looker_saw_account_by_account() -> None:
+    """At several cuts, evidence, interval, estimate and sample ratio equal updates one account at a time."""
+    log = log_of_an_experiment()
+    for fraction in (0.5, 0.8, 1.0):
+        ends = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
+        experiment, seen = asked(truncated(log, ends))
+        held = report(experiment, seen, "x")
+        mismatch = Mismatch()
+        for arm in seen.exposed.tolist():
+            mismatch.update(arm, (0.4, 0.6))
+        assert held.sample_ratio.log_e == pytest.approx(mismatch.log_e)
+        for metric in METRICS:
+            effect = new_effect(metric, CRITERIA)
+            for arm, outcome in zip(seen.arm.tolist(), seen.outcomes[metric].tolist(), strict=True):
+                effect.observe(arm, 0.6, 0.4, outcome)
+            mine = finding("new", metric, effect, 0.05 / 4)
+            got = next(f for f in held.findings if f.metric == metric)
+            for name in ("gain", "log_e_better", "log_e_worse", "p_better", "p_worse"):
+                assert getattr(got, name) == pytest.approx(getattr(mine, name), rel=1e-9, abs=1e-12)
+            assert got.interval == pytest.approx(mine.interval)
+            assert paths(experiment, seen, 1)[metric].estimate[-1] == pytest.approx(effect.estimate)
+        assert sum(row.mature for row in held.arms) == len(seen.arm)
+        assert sum(row.exposed for row in held.arms) == len(seen.exposed)
+
+
+def test_time_travel_is_what_stopped_there_and_resumes() -> None:
+    """As of any seal the view is the log's that ended there; from its stored form it goes on to the same end."""
+    log = log_of_an_experiment()
+    queries = Queries(log, now_ms=0)
+    for p in (*range(PARTITIONS), CONTROL):
+        top = log.control_head() if p == CONTROL else log.head(p).sequence
+        facts = [fact for batch in batches(log, p, 0, top) for fact in batch.facts]
+        whole = EXPERIMENTS.digest(fold(EXPERIMENTS, facts))
+        for cut in range(0, len(facts), max(1, len(facts) // 12)):
+            half = EXPERIMENTS.decode(EXPERIMENTS.encode(fold(EXPERIMENTS, facts[:cut])))
+            assert EXPERIMENTS.digest(fold(EXPERIMENTS, facts[cut:], half)) == whole
+        if p == CONTROL:
+            continue
+        for sequence in range(0, top + 1, max(1, top // 10)):
+            text = f"p{p:02d}:s{sequence}," + ",".join(f"p{q:02d}:s0" for q in range(PARTITIONS) if q != p) + ",c3"
+            stopped = [fact for batch in batches(log, p, 0, sequence) for fact in batch.facts]
+            got = queries.state("experiments", p, queries.cut(text))
+            assert EXPERIMENTS.digest(got) == EXPERIMENTS.digest(fold(EXPERIMENTS, stopped))
+
+
+def controlled(*given: Any) -> Experiments:
+    """The control stream's state after a champion and these events."""
+    champion = ModelDeployed(**ANN, occurred_at=1, name="tiny", version="1.0.0", digest=ONE)
+    events = [champion, *given]
+    return fold(EXPERIMENTS, [Fact(CONTROL, Position(n, 1), e.occurred_at, e) for n, e in enumerate(events, 1)])
+
+
+def test_an_experiment_ends_once_and_says_how() -> None:
+    """Stop, conclusion and a change of champion each end it; what may not follow changes nothing."""
+    stop = ExperimentStopped(**ANN, occurred_at=T0 + 9, experiment_id="e1")
+    concluded = ExperimentConcluded(
+        **ANN, occurred_at=T0 + 8, experiment_id="e1", verdict="promote", winner="new", evidence={"e": 40.0}
+    )
+    new = ModelDeployed(**ANN, occurred_at=T0 + 7, name="tiny", version="1.1.0", digest=TWO)
+    ramp = ExperimentRamped(**ANN, occurred_at=T0 + 6, experiment_id="e1", traffic=100)
+    for end, how in ((stop, "stopped"), (concluded, "concluded"), (new, "superseded")):
+        held = controlled(started(), ramp, end, stop, ramp).experiments["e1"]
+        assert (held.end, held.ended_at, held.ended) == (how, end.occurred_at, 4)
+        assert [c.action for c in held.changes] == ["started", "ramped", how]
+        assert [c.traffic for c in held.changes] == [9000, 100, 0]
+        assert (held.conclusion is not None) is (how == "concluded")
+    second = controlled(started(), started(experiment_id="e2"))
+    assert list(second.experiments) == ["e1"]
+
+
+def test_accounts_whose_window_the_end_cut_off_give_no_observation() -> None:
+    """After a stop, only accounts whose window was over by then mature; the others are counted as cut off."""
+    log = log_of_an_experiment()
+    _, seen = asked(log)
+    at = int(np.median(seen.mature_at)) - MATURITY
+    stop = ExperimentStopped(**ANN, occurred_at=at, experiment_id="e1")
+    stopped = experimented(7, 900, {60: [started()], 880: [stop]})
+    ended, after = asked(stopped)
+    assert ended.end == "stopped" and after.cut_off > 0
+    assert (after.mature_at - MATURITY <= at).all()
+    assert len(after.arm) + after.cut_off <= len(after.exposed)
+
+
+def test_an_account_holds_a_bounded_number_of_rows() -> None:
+    """Beyond ROWS_MAX transactions an account's are left out and counted; the first ones stay."""
+    facts = []
+    for number in range(ROWS_MAX + 30):
+        fact = decided(number + 1)
+        score = msgspec.structs.replace(fact.event.score, arm="e1/new")
+        facts.append(fact._replace(event=fact.event._replace(score=score)))
+    held = fold(EXPERIMENTS, facts).enrolled["e1"].accounts["a1"]
+    assert len(held.rows) == ROWS_MAX * ROW.itemsize
+    assert held.left_out == 30
