@@ -44,7 +44,7 @@ def records(seed: int, size: int, accounts: int) -> list[Record]:
     for number in range(size):
         now = T0 + number * STEP_MS
         account = f"a{int(rng.random() ** 1.5 * accounts)}"
-        at = now - (rng.randrange(DAY_MS) if rng.random() < 0.1 else 0)
+        at = now - (rng.randrange(8 * DAY_MS) if rng.random() < 0.15 else 0)
         amount = rng.choice((5.0, 40.0, 260.0, 900.0, 4000.0))
         payment = transaction(
             number, account_id=account, occurred_at=at, amount=amount, country=rng.choice(["DE", "US"])
