@@ -90,11 +90,14 @@ class _Feedback:
         self._page: list[Entry] = []
         self._index = 0
 
-    def take(self, until: Position) -> list[AccountEvent]:
+    def take(self, until: Position, ahead: Position = START) -> list[AccountEvent]:
+        """What comes up to `until`; read up to `ahead`, if that is further, but not beyond: it may be far away."""
         taken: list[AccountEvent] = []
         while True:
             if self._index == len(self._page):
-                self._page = self._log.read(self._partition, "feedback", self._after, CHUNK)
+                if self._after >= until:
+                    return taken
+                self._page = self._log.read(self._partition, "feedback", self._after, CHUNK, max(until, ahead))
                 self._index = 0
                 if not self._page:
                     return taken
@@ -121,6 +124,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         if [e.id for e in entries] != [s.id for s in scores]:
             raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
         decoded = [decode_score(s.payload) for s in scores]
+        ahead = Position.parse(decoded[-1].feedback_position)
         runs = []
         for position_text, group in groupby(enumerate(decoded), lambda row: row[1].feedback_position):
             rows = [i for i, _ in group]
@@ -128,7 +132,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
             runs.append(
                 pipeline.Run(
                     feedback_position=position,
-                    feedback=feedback.take(position),
+                    feedback=feedback.take(position, ahead),
                     positions=[entries[i].id for i in rows],
                     transactions=[decode_transaction(entries[i].payload) for i in rows],
                 )

@@ -71,12 +71,10 @@ class Archive:
         """As EventLog.read, over all segments."""
         out: list[Entry] = []
         for row in self._from(partition, stream, after):
-            if len(out) >= count:
-                break
-            if until is not None and out and out[-1].id >= until:
-                break
             if row.count(stream):
                 out += self.segment(row).read(stream, after, count - len(out), until)
+            if len(out) >= count or (until is not None and _last(row, stream) >= until):
+                break
         return out
 
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from core import codec
+from core import codec, replay
 from core.control import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError
 from core.events import START, Position, TransactionReceived, TransactionScored
@@ -238,6 +238,26 @@ def test_replay_of_a_trimmed_log_is_identical(decided: MemoryLog, tmp_path: Path
         assert result.first_difference is None
         assert result.identical == result.decisions == decided.length(p, "scores") > 0
         assert result.state_digest == rebuild(decided, p, decided.head(p)).digest()
+
+
+def test_replay_loads_each_segment_once(decided: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read up to a position loads no segment behind it, however few entries its stream has there."""
+    whole = archived(decided, tmp_path, 30)
+    loaded: list[str] = []
+    read = whole.archive.store.read
+
+    def spied(name: str) -> bytes | None:
+        loaded.append(name)
+        return read(name)
+
+    monkeypatch.setattr(whole.archive.store, "read", spied)
+    monkeypatch.setattr(replay, "CHUNK", 20)
+    rows = whole.archive.rows(0)
+    assert len(rows) > 8
+    timeline = Timeline(list(read_control_events(whole)), Resolver(whole.get_blob, load_tiny))
+    assert verify(whole, 0, whole.head(0), timeline).first_difference is None
+    segments = [name for name in loaded if name.endswith(segment.DECISIONS)]
+    assert sorted(segments) == sorted(row.files[0].name for row in rows)
 
 
 def test_a_trim_during_a_read_is_noticed(decided: MemoryLog, tmp_path: Path) -> None:
