@@ -1,10 +1,11 @@
 """Training sets: what was decided, the features it was decided on, and what was known of it at any time T. Pure.
 
-A set holds every decision of a stretch of the log (`learners.reading` makes it) with all verdicts on them, each with
-the time it became known. `as_known` labels the same rows as of any T without reading again, so that a model that would
-have been trained on a day is trained on what was known on that day, and is judged by what is known now.
+A set holds every decision of a stretch of the log (`learners.reading` makes it) with all verdicts, each with the time
+it became known. `as_known` labels the same rows as of any T without reading again, so that a model that would have been
+trained on a day is trained on what was known on that day, and is judged by what is known now.
 
-A row's status at T, in the words of projections.labels, by the consensus of the verdicts known at T:
+A row's status at T is what `sentinel query labels --as-of T` says (projections.sources.view): verdicts that pass
+quality control, weighed by reliabilities learned from all verdicts known at T:
 
     fraud, legitimate      the consensus of all sources
     review                 they conflict, or nobody is sure             left out by `settled`
@@ -12,10 +13,11 @@ A row's status at T, in the words of projections.labels, by the consensus of the
     presumed_legitimate    no verdict, and old enough
 
 Known at T: the log had taken it by T (clock "log", the default and the only one without hindsight), or it had happened
-by T (clock "event": for history that was loaded in bulk, where log time says only when somebody loaded it). By either
-clock nothing that became known after T changes a row, and a payment after T is pending.
+by T (clock "event": for history that was loaded in bulk, where log time says only when somebody loaded it; log time
+then counts as event time everywhere). By either clock nothing that became known after T changes a row, and a payment
+after T is pending. The read model forgets which payments an account had after half a year; a set reads them all.
 
-Cost: 4 × WIDTH bytes a row for the features and about 70 beside them; labelling takes some 2 µs a verdict.
+Cost: 4 × WIDTH bytes a row for the features and about 70 beside them; labelling takes some 10 µs a verdict.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from projections.labels import Said, Status, consensus
+from core.features.spec import HOUR_MS
+from projections.labels import AccountLabels, Labels, Said, Status, rate_key
+from projections.sources import view
 
 Clock = Literal["log", "event"]
 Mask = NDArray[np.bool_]
@@ -69,23 +74,33 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """m verdicts on rows of a set, in log order: rows int64 (m,), recorded_at and occurred_at int64 (m,) epoch ms."""
+    """m verdicts in log order, whatever rows they are on: times int64 (m,) epoch ms; partitions int32 (m,); account and
+    transaction IDs. payments, payments_recorded_at: when the payment was and the log took it, 0 if it holds none.
 
-    rows: NDArray[np.int64]
+    rows, events int64 (l,): verdict `events[i]` is on row `rows[i]` of the set.
+    """
+
+    said: Sequence[Said]
     recorded_at: NDArray[np.int64]
     occurred_at: NDArray[np.int64]
-    said: Sequence[Said]
+    partitions: NDArray[np.int32]
+    accounts: Sequence[str]
+    transactions: Sequence[str]
+    payments: NDArray[np.int64]
+    payments_recorded_at: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    events: NDArray[np.int64]
 
     def known_at(self, clock: Clock) -> NDArray[np.int64]:
         """When each became known, epoch ms."""
         return self.recorded_at if clock == "log" else self.occurred_at
 
     def of(self, chosen: Mask) -> Verdicts:
-        """Those on the chosen rows (bool, one per row of the set), which are numbered anew."""
-        kept = np.flatnonzero(chosen[self.rows])
-        places = np.cumsum(chosen) - 1
-        said = [self.said[i] for i in kept.tolist()]
-        return Verdicts(places[self.rows[kept]], self.recorded_at[kept], self.occurred_at[kept], said)
+        """On the chosen rows (bool, one per row of the set), which are numbered anew. All verdicts stay: the others'
+        reliability is learned from them too.
+        """
+        kept = chosen[self.rows]
+        return replace(self, rows=(np.cumsum(chosen) - 1)[self.rows[kept]], events=self.events[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +176,36 @@ def as_known(data: TrainingSet, until: int, maturity_ms: int | None = None, cloc
     clock = data.known.clock if clock is None else clock
     statuses = np.where(data.times <= until - maturity_ms, PRESUMED, PENDING).astype(np.int8)
     verdicts = data.verdicts
-    known = np.flatnonzero(verdicts.known_at(clock) <= until)
-    order = known[np.argsort(verdicts.rows[known], kind="stable")]
-    rows, places = verdicts.rows[order], order.tolist()
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    ends = np.append(starts, len(rows))[1:].tolist()
-    for row, start, end in zip(rows[starts].tolist(), starts.tolist(), ends, strict=True):
-        agreed = consensus([verdicts.said[i] for i in places[start:end]])
-        statuses[row] = STATUSES.index(agreed.label)
+    held = _agreed(verdicts, until, clock)
+    for row, event in zip(verdicts.rows.tolist(), verdicts.events.tolist(), strict=True):
+        label = held.get((int(verdicts.partitions[event]), verdicts.accounts[event], verdicts.transactions[event]))
+        if label is not None:
+            statuses[row] = STATUSES.index(label)
     unseen = data.times > until if clock == "event" else (data.times > until) | (data.origin.recorded_at > until)
     statuses[unseen] = PENDING
     return replace(data, statuses=statuses, labels=statuses == FRAUD, known=Known(until, maturity_ms, clock))
+
+
+def _agreed(verdicts: Verdicts, until: int, clock: Clock) -> dict[tuple[int, str, str], Status]:
+    """What was agreed at `until` on each payment with a verdict that counts, by partition, account and transaction."""
+    at = verdicts.known_at(clock)
+    paid = verdicts.payments_recorded_at if clock == "log" else verdicts.payments
+    states: dict[int, Labels] = {}
+    for i in np.flatnonzero(at <= until).tolist():
+        said = verdicts.said[i] if clock == "log" else msgspec.structs.replace(verdicts.said[i], recorded_at=int(at[i]))
+        state = states.setdefault(int(verdicts.partitions[i]), Labels())
+        account = state.accounts.setdefault(verdicts.accounts[i], AccountLabels())
+        account.verdicts.setdefault(verdicts.transactions[i], []).append(said)
+        if verdicts.payments[i] and paid[i] <= until:
+            account.payments[verdicts.transactions[i]] = int(verdicts.payments[i]) // 1000 * 1000
+        hours = state.rates.setdefault(rate_key(said.source, said.actor), {})
+        hour = said.recorded_at // HOUR_MS
+        hours[hour] = hours.get(hour, 0) + 1
+    return {
+        (each.judged.partition, each.judged.account_id, each.judged.transaction_id): each.consensus.label
+        for each in view(states).transactions
+        if each.consensus is not None
+    }
 
 
 def settled(data: TrainingSet) -> TrainingSet:

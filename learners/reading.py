@@ -63,12 +63,10 @@ def read(
     """
     report = report or (lambda count: None)
     heads = {partition: log.head(partition) for partition in partitions}
-    keys: dict[int, NDArray[np.uint64]] = {}
     parts: list[_Transactions] = []
     for partition, head in heads.items():
         pages = list(_transaction_pages(log, partition, head.transactions, report))
         parts.append(_Transactions.joined(partition, pages))
-        keys[partition] = parts[-1].keys
     times = np.concatenate([part.times for part in parts]) if parts else np.empty(0, np.int64)
     window = np.flatnonzero((times >= start) & (times < end))
     if not len(window):
@@ -81,7 +79,7 @@ def read(
     for part in parts:
         _read_scores(log, part, heads[part.partition], place[begin : begin + len(part.times)], scores, report)
         begin += len(part.times)
-    verdicts = _read_verdicts(log, heads, keys, place)
+    verdicts = _read_verdicts(log, heads, parts, place)
     recorded = np.concatenate([part.recorded_at for part in parts])[order]
     data = TrainingSet(
         features=scores.features,
@@ -358,35 +356,51 @@ def _coded(values: list[str]) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _read_verdicts(
-    log: EventLog, heads: dict[int, Head], keys: dict[int, NDArray[np.uint64]], place: NDArray[np.int64]
+    log: EventLog, heads: dict[int, Head], parts: Sequence[_Transactions], place: NDArray[np.int64]
 ) -> Verdicts:
-    """All verdicts on rows of the set. One on an unknown transaction, or another account's, labels nothing."""
+    """All verdicts, with the payment and the rows that each is on. One on an unknown transaction, or another account's,
+    is on none.
+    """
+    events: list[FeedbackReceived] = []
+    partitions: list[NDArray[np.int32]] = []
+    payments: list[NDArray[np.int64]] = []
+    recorded: list[NDArray[np.int64]] = []
     rows: list[NDArray[np.int64]] = []
-    said: list[Said] = []
+    links: list[NDArray[np.int64]] = []
     begin = 0
-    for partition, head in heads.items():
-        events = list(_feedback(log, partition, head.feedback))
-        if events:
-            mine = keys[partition]
-            order = np.argsort(mine, kind="stable")
-            wanted = _key(
-                hash_strings([event.account_id for event in events]),
-                hash_strings([event.transaction_id for event in events]),
-            )
-            low = np.searchsorted(mine[order], wanted, "left").tolist()
-            high = np.searchsorted(mine[order], wanted, "right").tolist()
-            for event, first, last in zip(events, low, high, strict=True):
-                found = place[begin + order[first:last]]
-                found = found[found >= 0]
-                if len(found):
-                    rows.append(found)
-                    said += [_said(event)] * len(found)
-        begin += len(keys[partition])
+    for part in parts:
+        found = list(_feedback(log, part.partition, heads[part.partition].feedback))
+        wanted = _key(
+            hash_strings([event.account_id for event in found]),
+            hash_strings([event.transaction_id for event in found]),
+        )
+        order = np.argsort(part.keys, kind="stable")
+        ordered = part.keys[order]
+        low, high = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+        counts = high - low
+        matches = np.repeat(np.arange(len(found)), counts)
+        within = np.arange(len(matches)) - np.repeat(np.cumsum(counts) - counts, counts)
+        on = order[low[matches] + within]
+        inside = place[begin + on] >= 0
+        rows.append(place[begin + on][inside])
+        links.append(len(events) + matches[inside])
+        first = order[np.minimum(low, max(len(order) - 1, 0))] if len(order) else np.zeros(len(found), np.int64)
+        for out, values in ((payments, part.times), (recorded, part.recorded_at)):
+            out.append(np.where(counts > 0, values[first], 0) if len(order) else np.zeros(len(found), np.int64))
+        partitions.append(np.full(len(found), part.partition, dtype=np.int32))
+        events += found
+        begin += len(part.times)
     return Verdicts(
-        np.concatenate([np.empty(0, np.int64), *rows]),
-        np.array([s.recorded_at for s in said], dtype=np.int64),
-        np.array([s.occurred_at for s in said], dtype=np.int64),
-        said,
+        said=[_said(event) for event in events],
+        recorded_at=np.array([event.recorded_at for event in events], dtype=np.int64),
+        occurred_at=np.array([event.occurred_at for event in events], dtype=np.int64),
+        partitions=np.concatenate(partitions),
+        accounts=[event.account_id for event in events],
+        transactions=[event.transaction_id for event in events],
+        payments=np.concatenate(payments),
+        payments_recorded_at=np.concatenate(recorded),
+        rows=np.concatenate(rows),
+        events=np.concatenate(links),
     )
 
 
@@ -410,4 +424,5 @@ def _said(event: FeedbackReceived) -> Said:
         event.recorded_at,
         event.amount,
         event.reason,
+        event.transaction_occurred_at,
     )

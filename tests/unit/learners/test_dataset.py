@@ -24,7 +24,7 @@ from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
 from learners import dataset, reading
 from learners.dataset import STATUSES, TrainingSet, as_known, settled
-from projections import labels
+from projections import labels, sources
 from projections.base import Decided
 from projections.feed import batches
 from tests.unit.core.builders import Shape, load_tiny, verdict
@@ -95,24 +95,34 @@ def statuses(data: TrainingSet) -> list[labels.Status]:
 
 def read_model(log: EventLog, until: int, maturity_days: int, clock: dataset.Clock) -> dict[Row, labels.Status]:
     """The oracle: each decision's status from the labels read model, folded over what was known at `until`."""
-    out: dict[Row, labels.Status] = {}
+    decided = []
+    states: dict[int, labels.Labels] = {}
     for p in range(PARTITIONS):
-        state = labels.LABELS.initial()
-        decided = []
+        states[p] = labels.LABELS.initial()
         for batch in batches(log, p, 0, log.head(p).sequence):
-            for fact in batch.facts:
-                at = fact.recorded_at if clock == "log" else getattr(fact.event, "occurred_at", 0)
-                if isinstance(fact.event, Decided):
-                    decided.append((fact.id, fact.recorded_at, fact.event.transaction))
-                if isinstance(fact.event, Decided | FeedbackReceived) and (
-                    at <= until or isinstance(fact.event, Decided)
-                ):
-                    labels.LABELS.apply(state, fact)
-        for place, recorded_at, paid in decided:
-            account = state.accounts.get(paid.account_id, labels.AccountLabels())
-            said = account.verdicts.get(paid.transaction_id, [])
-            seen = paid.occurred_at <= until and (clock == "event" or recorded_at <= until)
-            out[p, place] = labels.status(said, paid.occurred_at, until, maturity_days) if seen else "pending"
+            for each in batch.facts:
+                fact = each
+                if not isinstance(fact.event, Decided | FeedbackReceived):
+                    continue
+                is_payment = isinstance(fact.event, Decided)
+                at = fact.event.transaction.occurred_at if is_payment else fact.event.occurred_at
+                if clock == "event":
+                    fact = fact._replace(recorded_at=at)
+                if is_payment:
+                    seen = at <= until and fact.recorded_at <= until
+                    decided.append((p, fact.id, fact.event.transaction, seen))
+                if fact.recorded_at <= until:
+                    labels.LABELS.apply(states[p], fact)
+    agreed = {
+        (each.judged.partition, each.judged.account_id, each.judged.transaction_id): each.accepted
+        for each in sources.view(states).transactions
+    }
+    learned = sources.view(states).learning.voices
+    out: dict[Row, labels.Status] = {}
+    for p, place, paid, seen in decided:
+        said = agreed.get((p, paid.account_id, paid.transaction_id), [])
+        found = labels.status(said, paid.occurred_at, until, maturity_days, learned)
+        out[p, place] = found if seen else "pending"
     return out
 
 
@@ -206,8 +216,17 @@ def assert_same(a: TrainingSet, b: TrainingSet) -> None:
     assert positions(a) == positions(b)
     assert np.array_equal(a.origin.recorded_at, b.origin.recorded_at)
     assert decided_by(a) == decided_by(b)
-    assert list(a.verdicts.said) == list(b.verdicts.said)
-    assert np.array_equal(a.verdicts.rows, b.verdicts.rows)
+    for each in (
+        "said",
+        "accounts",
+        "transactions",
+        "rows",
+        "events",
+        "payments",
+        "payments_recorded_at",
+        "partitions",
+    ):
+        assert list(getattr(a.verdicts, each)) == list(getattr(b.verdicts, each)), each
     assert a.known == b.known
 
 
