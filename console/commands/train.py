@@ -112,7 +112,7 @@ def train(
         str | None, typer.Option(help="Label of the model it succeeds. Default: the champion in the log.")
     ] = None,
     actor: Annotated[str | None, typer.Option(help="With --register: who does this. Default: the user.")] = None,
-    reason: Annotated[str, typer.Option(help="With --register: why.")] = "",
+    reason: Annotated[str, typer.Option(help="With --register: why.")] = "a new training",
     as_json: Json = False,
 ) -> None:
     """Fit LightGBM on decisions as logged and labels as known, split by time; write the calibrated model with its card.
