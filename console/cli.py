@@ -17,6 +17,7 @@ from console.commands import (
     bench,
     demo,
     doctor,
+    experiment,
     feedback,
     ingest,
     model,
@@ -51,6 +52,7 @@ app.command("whatif")(whatif.whatif)
 app.command("reference")(reference.reference)
 app.command("train")(train.train)
 app.add_typer(model.app, name="model")
+app.add_typer(experiment.app, name="experiment")
 app.command("archive")(archive.archive)
 app.command("verify")(verify.verify)
 app.command("project")(project.project)

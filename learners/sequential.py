@@ -128,7 +128,8 @@ class Effect:
             path = trajectory(z, weight, after=self)
             self.accounts += len(z)
             self.outcomes += float(outcome[piece].sum())
-            self.weight, self.total, self.squares = path.weight[-1], path.total[-1], path.squares[-1]
+            self.weight, self.total = float(path.weight[-1]), float(path.total[-1])
+            self.squares = float(path.squares[-1])
             self.up, self.down = path.up, path.down
             self.up_max = max(self.up_max, float(path.log_e_up.max()))
             self.down_max = max(self.down_max, float(path.log_e_down.max()))

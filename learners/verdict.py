@@ -56,7 +56,7 @@ class Finding(msgspec.Struct, frozen=True):
     """One treated arm against control on one metric, signed so that a positive gain is good.
 
     log_e_better: of "it is better" now; log_e_worse: of "it is worse by more than the margin", the greatest so far (a
-    breach stays one). interval: of the gain.
+    breach stays one). interval: of the gain. p_better, p_worse: 1 / these e-values; safe at any look.
     """
 
     arm: str
@@ -85,12 +85,14 @@ def new_effect(metric: Metric, criteria: Criteria) -> Effect:
 
 def finding(arm: str, metric: Metric, effect: Effect, alpha: float) -> Finding:
     """The process turned so that more is better; alpha is the interval's own level."""
-    low, high = effect.interval(alpha)
+    interval = effect.interval(alpha)
     if METRICS[metric] > 0:
-        better, worse = (effect.log_e_up, effect.p_up), (effect.down_max, effect.p_down)
-        return Finding(arm, metric, effect.estimate, Interval(low, high), better[0], worse[0], better[1], worse[1])
-    better, worse = (effect.log_e_down, effect.p_down), (effect.up_max, effect.p_up)
-    return Finding(arm, metric, -effect.estimate, Interval(-high, -low), better[0], worse[0], better[1], worse[1])
+        gain, better, worse = effect.estimate, effect.log_e_up, effect.down_max
+    else:
+        interval = Interval(-interval.high, -interval.low)
+        gain, better, worse = -effect.estimate, effect.log_e_down, effect.up_max
+    p_better, p_worse = (min(1.0, float(np.exp(-log_e))) for log_e in (better, worse))
+    return Finding(arm, metric, gain, interval, better, worse, p_better, p_worse)
 
 
 def verdict(

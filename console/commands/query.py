@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from console import wiring
+from console.experiment_report import print_report
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields as _fields
@@ -24,6 +25,7 @@ from console.tables import print_table as _table
 from console.tables import time_text as _time
 from core.errors import BadInput
 from core.features.reference import FIRST_COLUMN, Kind
+from learners.experiments import report
 from projections.checkpoints import CheckpointStore
 from projections.labels import MATURITY_DAYS, RELIABILITY, voice
 from projections.quality import PER_HOUR_MAX, Rules
@@ -321,6 +323,23 @@ def drift(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> 
     ]
     _table(("detected", "feature", "statistic", "magnitude", "severity", "cleared"), rows)
     _fields({"open": len(answer.open), "as_of": answer.as_of})
+
+
+@app.command()
+def experiment(
+    context: typer.Context,
+    experiment_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Default: the newest.")] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """An A/B test: exposure by arm, sample ratio, gains with confidence sequences, the verdict so far."""
+    with _open(context) as queries:
+        answer = queries.experiment(experiment_id, as_of)
+    found = report(answer.experiment, answer.seen, answer.as_of)
+    if as_json:
+        _json(found)
+    else:
+        print_report(found)
 
 
 @app.command()

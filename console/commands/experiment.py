@@ -1,0 +1,246 @@
+"""`sentinel experiment`: A/B tests between registered models, by account; look whenever you like."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console import wiring
+from console.commands.query import DIRECTORY, AsOf, Checkpoints, fewer_collections
+from console.experiment_report import draw, print_report
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.tables import print_json
+from core.assignment import WHOLE
+from core.errors import BadInput
+from core.features.spec import DAY_MS
+from core.log.base import EventLog
+from learners import experiment_acts as acts
+from learners.experiment_acts import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
+from learners.experiments import report
+from learners.registry import Act
+from projections.checkpoints import CheckpointStore
+from projections.queries import Queries
+
+app = typer.Typer(
+    help="A/B tests: start, watch, ramp, stop, conclude. Accounts are assigned by hash; looking early is safe.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ActorOption = Annotated[str, typer.Option("--actor", help="Who acts; default: your login name.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
+Which = Annotated[str | None, typer.Argument(metavar="[ID]", help="The experiment; default: the newest.")]
+Percent = Annotated[float, typer.Option(help="Percent of all accounts that take part.", min=0.0, max=100.0)]
+
+
+@dataclass(frozen=True)
+class _Where:
+    config: Path | None
+    redis_host: str | None
+    redis_port: int | None
+    log_prefix: str | None
+    directory: Path
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    checkpoint_directory: Checkpoints = DIRECTORY,
+) -> None:
+    """Options that come before the act: `sentinel experiment --redis-port 6380 show`."""
+    context.obj = _Where(config, redis_host, redis_port, log_prefix, checkpoint_directory)
+
+
+@contextmanager
+def _log(context: typer.Context) -> Iterator[tuple[EventLog, Queries]]:
+    where: _Where = context.obj
+    fewer_collections()
+    s = wiring.settings(
+        where.config, redis_host=where.redis_host, redis_port=where.redis_port, log_prefix=where.log_prefix
+    )
+    log = wiring.open_log(s)
+    try:
+        yield log, Queries(log, CheckpointStore(where.directory, s.log_prefix), now_ms=_now())
+    finally:
+        log.close()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _act(actor: str, reason: str) -> Act:
+    return Act(actor or getpass.getuser(), reason, _now())
+
+
+def _said(done: Started, as_json: bool) -> None:
+    if as_json:
+        print_json(done._asdict())
+        return
+    print(f"experiment {done.experiment_id} {done.outcome} at c{done.position}")
+    if done.deployment is not None:
+        print(f"{done.deployment.model} {done.deployment.outcome}")
+        if done.deployment.proposal_id:
+            print(
+                f"four eyes: somebody else carries it out with `sentinel model approve {done.deployment.proposal_id}`"
+            )
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="A new name, without spaces and slashes.")],
+    arm: Annotated[
+        list[str],
+        typer.Option(help="NAME=MODEL-VERSION[:PERCENT], twice or more; the first is the control, the champion."),
+    ],
+    reason: Reason,
+    traffic: Percent = 100.0,
+    primary: Annotated[
+        str, typer.Option(help="The metric that decides: fraud_caught, missed_fraud, false_positive or value_lost.")
+    ] = "fraud_caught",
+    guardrail: Annotated[
+        list[str] | None, typer.Option(help="A metric that must not get worse; again for more.", show_default=False)
+    ] = None,
+    window_days: Annotated[float, typer.Option(help="An account counts with so many days from its first.")] = 7.0,
+    maturity_days: Annotated[float, typer.Option(help="So long after that its labels are taken as final.")] = 7.0,
+    days_max: Annotated[float, typer.Option(help="After so many days it stops without a winner.")] = 90.0,
+    accounts_min: Annotated[int, typer.Option(help="Mature accounts an arm before anything is promoted.")] = 1000,
+    alpha: Annotated[float, typer.Option(help="Level of wrong promotions, and of wrong rollbacks.")] = 0.05,
+    salt: Annotated[str, typer.Option(help="Of the hash that assigns; default: the ID.", show_default=False)] = "",
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """Start an A/B test. From the next batch on, accounts in it are decided by their arm's model.
+
+    sentinel experiment start spring --arm control=baseline-1.0.0 --arm new=baseline-1.1.0 --traffic 10 --reason "less
+    friction"
+    """
+    plan = Plan(
+        experiment_id=experiment_id,
+        arms=_arms(arm),
+        salt=salt,
+        traffic=_parts(traffic),
+        window_ms=round(window_days * DAY_MS),
+        maturity_ms=round(maturity_days * DAY_MS),
+        alpha=alpha,
+        primary=primary,
+        guardrails=tuple(guardrail) if guardrail else tuple(g for g in GUARDRAILS if g != primary),
+        accounts_min=accounts_min,
+        duration_max_ms=round(days_max * DAY_MS),
+    )
+    with _log(context) as (log, _):
+        done = acts.start(log, plan, _act(actor, reason))
+    _said(done, as_json)
+
+
+def _parts(percent: float) -> int:
+    return round(percent * WHOLE / 100)
+
+
+def _arms(texts: list[str]) -> list[ArmPlan]:
+    """Arms from NAME=MODEL-VERSION[:PERCENT]; without percents, all alike. Raises BadInput."""
+    found: list[tuple[str, str, str]] = []
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        model, _, percent = rest.partition(":")
+        if not (equals and name and model):
+            raise BadInput(f"--arm {text!r} is not NAME=MODEL-VERSION[:PERCENT]")
+        found.append((name, model, percent))
+    given = [percent for *_, percent in found if percent]
+    if given and len(given) != len(found):
+        raise BadInput("give every arm its percent, or none")
+    try:
+        shares = [_parts(float(percent)) for percent in given] or [WHOLE // len(found)] * len(found)
+    except ValueError:
+        raise BadInput(f"an arm's percent is no number: {', '.join(given)}") from None
+    if not given:
+        shares[0] += WHOLE - sum(shares)
+    return [ArmPlan(name, model, share) for (name, model, _), share in zip(found, shares, strict=True)]
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    experiment_id: Which = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Directory for exposure and confidence sequences as PNG.")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Exposure, sample ratio, each metric's gain with its confidence sequence, and what that would decide."""
+    with _log(context) as (_, queries):
+        answer = queries.experiment(experiment_id, as_of)
+    found = report(answer.experiment, answer.seen, answer.as_of)
+    drawn = draw(answer, plots) if plots is not None else []
+    if as_json:
+        print_json(found)
+        return
+    print_report(found)
+    for name in drawn:
+        print(f"{'plot':<20} {name}")
+
+
+@app.command()
+def ramp(
+    context: typer.Context,
+    percent: Annotated[float, typer.Argument(help="Of all accounts, from now on.", min=0.0, max=100.0)],
+    reason: Reason,
+    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the running one.")] = None,
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """Let another share of accounts take part. Raising it keeps every account's arm."""
+    with _log(context) as (log, _):
+        done = acts.ramp(log, _parts(percent), _act(actor, reason), experiment_id)
+    _said(done, as_json)
+
+
+@app.command()
+def stop(
+    context: typer.Context,
+    reason: Reason,
+    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the running one.")] = None,
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """End the running experiment without a conclusion; the champion decides for everybody again."""
+    with _log(context) as (log, _):
+        done = acts.stop(log, _act(actor, reason), experiment_id)
+    _said(done, as_json)
+
+
+@app.command()
+def conclude(
+    context: typer.Context,
+    reason: Reason,
+    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the newest.")] = None,
+    winner: Annotated[str | None, typer.Option(help="Promote this arm whatever the data say.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the champion whatever the data say.")] = False,
+    actor: ActorOption = "",
+    as_json: Json = False,
+) -> None:
+    """End it with a verdict and its evidence: what the data say, or what you say.
+
+    A winner becomes champion at once (with four eyes on: is proposed).
+    """
+    if winner is not None and keep:
+        raise BadInput("--winner or --keep, not both")
+    verdict: Conclusion | None = "promote" if winner is not None else "keep" if keep else None
+    with _log(context) as (log, queries):
+        answer = queries.experiment(experiment_id)
+        found = report(answer.experiment, answer.seen, answer.as_of)
+        done = acts.conclude(log, found, _act(actor, reason), verdict, winner or "")
+    _said(done, as_json)
