@@ -425,7 +425,9 @@ class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="ty
     arms: the first is the control and must be the champion; shares add up to 10,000. traffic: accounts of 10,000 that
     are in the experiment. An account counts once, with the transactions of its first `window_ms` in the experiment,
     when labels of `maturity_ms` age are known. alpha: the error level of all statements together. primary: the metric
-    that decides; guardrails: metrics that must not get worse. From `duration_max_ms` on it ends without a winner.
+    that decides, worthwhile: the gain on it below which an arm is of no use; guardrails: metrics that must not get
+    worse by more than guardrail_margin (of accounts, 0.002 is two in a thousand). From `duration_max_ms` on it ends
+    without a winner.
     """
 
     experiment_id: str
@@ -435,10 +437,12 @@ class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="ty
     window_ms: int = 604_800_000
     maturity_ms: int = 604_800_000
     alpha: float = 0.05
-    primary: str = "fraud_caught"
-    guardrails: tuple[str, ...] = ("false_positive", "value_lost")
+    primary: str = "value_lost"
+    guardrails: tuple[str, ...] = ("missed_fraud", "false_positive")
     accounts_min: int = 1000
     duration_max_ms: int = 7_776_000_000
+    guardrail_margin: float = 0.0
+    worthwhile: float = 0.0
 
 
 class ExperimentRamped(ControlEvent, tag="experiment_ramped.v1", tag_field="type", frozen=True, kw_only=True):

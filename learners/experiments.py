@@ -72,10 +72,11 @@ def criteria_of(definition: ExperimentStarted) -> Criteria:
     metrics: dict[str, Metric] = {name: name for name in METRICS}
     return Criteria(
         primary=metrics[definition.primary],
-        guardrails={metrics[name]: 0.0 for name in definition.guardrails},
+        guardrails={metrics[name]: definition.guardrail_margin for name in definition.guardrails},
         alpha=definition.alpha,
         minimum_accounts=definition.accounts_min,
         maximum_ms=definition.duration_max_ms,
+        worthwhile=definition.worthwhile,
     )
 
 

@@ -264,7 +264,7 @@ GOLDEN: list[tuple[Any, bytes]] = [
             window_ms=1,
             maturity_ms=2,
             alpha=0.01,
-            primary="value_lost",
+            primary="fraud_caught",
             guardrails=("false_positive",),
             accounts_min=3,
             duration_max_ms=4,
@@ -274,8 +274,8 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'id":"c-1","experiment_id":"e1","arms":[{"name":"control","model":"m","version":"1.0.0","digest":"0f0'
         b'f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","share":9000},{"name":"new","model":"'
         b'm","version":"1.1.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","sh'
-        b'are":1000}],"salt":"s","traffic":500,"window_ms":1,"maturity_ms":2,"alpha":0.01,"primary":"value_los'
-        b't","guardrails":["false_positive"],"accounts_min":3,"duration_max_ms":4}',
+        b'are":1000}],"salt":"s","traffic":500,"window_ms":1,"maturity_ms":2,"alpha":0.01,"primary":"fraud_cau'
+        b'ght","guardrails":["false_positive"],"accounts_min":3,"duration_max_ms":4}',
     ),
     (
         events.ExperimentRamped(experiment_id="e1", traffic=1000, **SYSTEM),

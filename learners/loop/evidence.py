@@ -1,0 +1,172 @@
+"""What the log says for and against a step. Reads only; everything is as of the log's heads when it is asked.
+
+    labels    verdicts that came since the last training
+    guard     the champion against the one before it, on the very decisions that it made: its margins as logged, its
+              predecessor's computed now from the logged features, which are the same bits as if it had decided (I4)
+    shadow    the shadow against the champion, in the same way
+    test      an experiment's report (`learners.experiments`)
+
+Cost: a look at the guard or the shadow reads the decisions since its control position, found by bisection, 4 µs each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.codec import decode_account_event
+from core.events import START, FeedbackReceived, Position
+from core.log.base import EventLog
+from core.numeric import hash_strings, sigmoid
+from core.scoring import Scorer
+from learners import metrics
+from learners.drift.rows import Rows
+from learners.drift.windows import WindowReader
+from learners.gate import average_precision_gain
+from learners.loop.settings import LearnSettings
+from projections.labels import Said, consensus
+
+PAGE = 2000
+
+
+class NewLabels(NamedTuple):
+    """Verdicts that came after a moment, and how many of them say fraud."""
+
+    verdicts: int
+    frauds: int
+
+
+class Verdicts:
+    """The log's verdicts, read on from where they were read last. Bounded by the number of verdicts."""
+
+    def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
+        self._log = log
+        self._read: dict[int, Position] = dict.fromkeys(partitions, START)
+        self._said: dict[int, list[Said]] = {}
+        self._came: list[tuple[int, bool]] = []
+
+    def refresh(self) -> None:
+        """Read what came since."""
+        for partition in list(self._read):
+            at = self._read[partition]
+            while entries := self._log.read(partition, "feedback", at, PAGE):
+                found = [decode_account_event(entry.payload) for entry in entries]
+                verdicts = [event for event in found if isinstance(event, FeedbackReceived)]
+                keys = hash_strings([event.transaction_id for event in verdicts]).tolist()
+                for key, event in zip(keys, verdicts, strict=True):
+                    self._said.setdefault(key, []).append(_said(event))
+                    self._came.append((event.recorded_at or event.occurred_at, event.verdict == "fraud"))
+                at = entries[-1].id
+            self._read[partition] = at
+
+    def since(self, moment: int) -> NewLabels:
+        """Those that the log took after `moment` (epoch ms)."""
+        frauds = [fraud for came, fraud in self._came if came > moment]
+        return NewLabels(len(frauds), sum(frauds))
+
+    def labels(self, transactions: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(Is fraud, can judge), by the hash of the ID. No verdict is legitimate; a conflict can't judge."""
+        fraud = np.zeros(len(transactions), dtype=np.bool_)
+        clear = np.ones(len(transactions), dtype=np.bool_)
+        for row, key in enumerate(transactions.tolist()):
+            said = self._said.get(key)
+            if said:
+                label = consensus(said).label
+                fraud[row], clear[row] = label == "fraud", label != "review"
+        return fraud, clear
+
+
+def _said(event: FeedbackReceived) -> Said:
+    return Said(
+        event.source, event.verdict, event.confidence, event.actor, event.occurred_at, event.recorded_at, event.amount
+    )
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two models on the same decisions: a is the one in question, b the one it is held against. Rates are shares of
+    decisions at the review threshold; average precision is None without enough frauds. gain: a's minus b's, with the
+    interval of a paired bootstrap over accounts.
+    """
+
+    rows: int
+    alert_rate: float
+    alert_rate_other: float
+    frauds: int
+    average_precision: float | None = None
+    average_precision_other: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    first: int = 0
+    last: int = 0
+
+    @property
+    def alert_ratio(self) -> float:
+        """How many times as many alerts, or as few: at least 1. Half an alert is added to both."""
+        half = 0.5 / max(self.rows, 1)
+        a, b = self.alert_rate + half, self.alert_rate_other + half
+        return max(a / b, b / a)
+
+
+def compare(
+    rows: Rows,
+    margins: NDArray[np.float64],
+    others: NDArray[np.float64],
+    verdicts: Verdicts,
+    review: float,
+    settings: LearnSettings,
+) -> Comparison:
+    """The comparison on `rows`, whose margins under a and b are given, (n,) each."""
+    count = len(rows)
+    rates = [float(np.mean(sigmoid(m, 1.0) >= review)) if count else 0.0 for m in (margins, others)]
+    fraud, clear = verdicts.labels(rows.transactions)
+    frauds = int(fraud.sum())
+    span = (int(rows.times.min()), int(rows.times.max())) if count else (0, 0)
+    if frauds < settings.guard_frauds_min:
+        return Comparison(count, rates[0], rates[1], frauds, first=span[0], last=span[1])
+    gate = settings.gate_settings()
+    gain = average_precision_gain(
+        fraud[clear],
+        others[clear],
+        margins[clear],
+        rows.accounts[clear].view(np.int64),
+        gate.rounds,
+        gate.confidence,
+        settings.seed,
+    )
+    return Comparison(
+        count,
+        rates[0],
+        rates[1],
+        frauds,
+        metrics.average_precision(fraud[clear], margins[clear]),
+        metrics.average_precision(fraud[clear], others[clear]),
+        gain.low,
+        gain.high,
+        *span,
+    )
+
+
+class Seen(NamedTuple):
+    """Decisions of one model with two models' margins on them, (n,) each: logged, and recomputed by the other."""
+
+    rows: Rows
+    logged: NDArray[np.float64]
+    other: NDArray[np.float64]
+
+
+def decided_by(reader: WindowReader, position: int, digest: str, other: Scorer) -> Seen | None:
+    """What the model with this SHA-256 decided since control `position`; None if nothing yet. Degraded decisions are
+    left out.
+    """
+    start = reader.decided_since(position)
+    if start is None:
+        return None
+    rows = reader.read(start, reader.newest() + 1)
+    if digest[:16] not in rows.digests:
+        return None
+    rows = rows.take(rows.models == rows.digests.index(digest[:16]))
+    return Seen(rows, rows.margins, other.margins(np.ascontiguousarray(rows.columns.T)))

@@ -1,0 +1,176 @@
+"""What the adaptive loop does next: a pure function of where it stands and what the log shows. A dry run is this call.
+
+In any phase, first: a champion that came by deployment is watched for `guard_days` against the one before it, on the
+same decisions. Alerts many times more or fewer need no labels; a loss of average precision does.
+
+    phase       if                                                        then
+    any         the guard is breached, and there is a way back            roll back
+    idle        a severe drift is open that no training has answered,
+                or enough new verdicts, or a breach without a way back    start a retraining
+    training                                                              train (again, if a process died: same bytes)
+    shadowing   long and often enough, and alerts comparable              start the test (or promote, without one)
+    shadowing   alerts not comparable, or too few after three times as long   drop the candidate
+    testing     the verdict is not to continue                            conclude: promote, keep, or roll back
+    testing     the ramp says more traffic                                ramp
+    waiting                                                               wait for somebody else's approval
+    otherwise                                                             wait
+
+Everything else waits. Every step names its reasons in words, which become the event's `reason`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from core.events import Severity
+from learners.experiments import Report
+from learners.loop.evidence import Comparison, NewLabels
+from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
+from learners.loop.state import LoopState, Phase
+
+Action = Literal["wait", "retrain", "train", "test", "promote", "drop", "ramp", "conclude", "roll back"]
+Trigger = Literal["labels", "drift", "degradation"]
+
+_SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+PATIENCE = 3
+"""A shadow that has seen too little after so many times `shadow_hours` is dropped."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What was looked at; None is "not looked at" or "nothing to see yet". way_back: the label that a rollback returns
+    to, "" for none.
+    """
+
+    labels: NewLabels
+    way_back: str = ""
+    guard: Comparison | None = None
+    shadow: Comparison | None = None
+    report: Report | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What comes next, and why. trigger: of a retraining; traffic: of a ramp; model: what it is about."""
+
+    action: Action
+    reasons: tuple[str, ...]
+    phase: Phase
+    model: str = ""
+    trigger: Trigger = "labels"
+    traffic: int = 0
+    breach: tuple[str, float, float] | None = None
+    """Of a rollback: (metric, value, limit)."""
+
+    @property
+    def reason(self) -> str:
+        """The reasons in one line."""
+        return "; ".join(self.reasons)
+
+
+def guarded(state: LoopState, settings: LearnSettings, now_ms: int) -> bool:
+    """Whether the champion is watched against its predecessor now."""
+    age_ms = now_ms - state.champion_at[0]
+    return bool(state.champion) and not state.champion_rolled_back and age_ms <= settings.guard_days * DAY_MS
+
+
+def breach(seen: Comparison | None, settings: LearnSettings) -> tuple[str, tuple[str, float, float]] | None:
+    """What a comparison of the champion with its predecessor breaks: in words, and as (metric, value, limit)."""
+    if seen is None or seen.rows < settings.guard_rows_min:
+        return None
+    if seen.alert_ratio > settings.guard_alert_ratio_max:
+        words = (
+            f"alert rate {seen.alert_rate:.2%}, its predecessor's on the same {seen.rows:,} decisions"
+            f" {seen.alert_rate_other:.2%}: {seen.alert_ratio:.1f} times, {settings.guard_alert_ratio_max:g} allowed"
+        )
+        return words, ("alert_ratio", seen.alert_ratio, settings.guard_alert_ratio_max)
+    if seen.gain_high is not None and seen.gain_high < -settings.guard_precision_loss_max:
+        words = (
+            f"average precision {seen.average_precision:.3f}, its predecessor's on the same decisions"
+            f" {seen.average_precision_other:.3f}, so at least {-seen.gain_high:.3f} lost"
+        )
+        return words, ("average_precision_gain", seen.gain_high, -settings.guard_precision_loss_max)
+    return None
+
+
+def decide(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int) -> Step:
+    """The next step (see the module's head). now_ms: log time, epoch ms."""
+    phase = state.phase
+    found = breach(evidence.guard, settings) if guarded(state, settings, now_ms) else None
+    if found is not None and evidence.way_back:
+        return Step("roll back", (found[0],), phase, model=evidence.way_back, breach=found[1])
+    if not state.champion:
+        return Step("wait", ("there is no champion to improve on: register and promote a model first",), phase)
+    if phase == "idle":
+        return _idle(state, evidence, settings, now_ms, found[0] if found else "")
+    if phase == "training":
+        assert state.run is not None
+        return Step("train", (f"retraining {state.run.run_id} has begun and not ended",), phase, model=state.champion)
+    if phase == "shadowing":
+        return _shadowing(state, evidence.shadow, settings, now_ms)
+    if phase == "testing":
+        return _testing(state, evidence.report, settings, now_ms)
+    return Step("wait", (f"{state.candidate} is proposed and waits for somebody else's approval",), phase)
+
+
+def _idle(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int, degraded: str) -> Step:
+    phase: Phase = "idle"
+    if degraded and state.run_began < state.champion_at[0]:
+        return Step("retrain", (degraded, "there is no earlier champion"), phase, trigger="degradation")
+    wait_ms = state.run_began + settings.interval_days * DAY_MS - now_ms
+    severe = _severe(state, settings)
+    labels = evidence.labels
+    enough = labels.verdicts >= settings.labels_min and labels.frauds >= settings.frauds_min
+    news = f"{labels.verdicts:,} new verdicts, {labels.frauds:,} of fraud"
+    if (severe or enough) and wait_ms > 0 and state.run_began:
+        return Step("wait", (f"the last retraining began less than {settings.interval_days:g} days ago",), phase)
+    if severe:
+        return Step("retrain", (f"drift is open: {', '.join(severe)}", news), phase, trigger="drift")
+    if enough:
+        return Step("retrain", (news,), phase, trigger="labels")
+    wanted = f"{settings.labels_min:,} and {settings.frauds_min:,} needed"
+    return Step("wait", (f"{news} since the last training; {wanted}; no unanswered drift",), phase)
+
+
+def _severe(state: LoopState, settings: LearnSettings) -> Sequence[str]:
+    """Open drifts, severe enough, that were told after the last training began."""
+    least = _SEVERITIES.index(settings.drift_severity)
+    return sorted(
+        f"{feature} ({severity})"
+        for feature, (severity, told) in state.drifting.items()
+        if _SEVERITIES.index(severity) >= least and told > state.run_began
+    )
+
+
+def _shadowing(state: LoopState, seen: Comparison | None, settings: LearnSettings, now_ms: int) -> Step:
+    phase: Phase = "shadowing"
+    hours = (now_ms - state.shadow_at[0]) / HOUR_MS
+    rows = seen.rows if seen is not None else 0
+    if hours < settings.shadow_hours or rows < settings.shadow_rows_min:
+        if hours >= PATIENCE * max(settings.shadow_hours, 1.0):
+            return Step("drop", (f"only {rows:,} comparable decisions in {hours:.0f} h",), phase, model=state.candidate)
+        progress = f"{hours:.1f} of {settings.shadow_hours:g} h, {rows:,} of {settings.shadow_rows_min:,} decisions"
+        return Step("wait", (f"{state.candidate} is shadow: {progress}",), phase)
+    assert seen is not None
+    other = f"the champion's on the same {rows:,} decisions {seen.alert_rate_other:.2%}"
+    rates = f"alert rate {seen.alert_rate:.2%}, {other}"
+    most = settings.alert_rate_ratio_max
+    if seen.alert_ratio > most:
+        return Step("drop", (f"{rates}: more than {most:g} times apart",), phase, model=state.candidate)
+    return Step("test" if settings.test else "promote", (f"a good shadow: {rates}",), phase, model=state.candidate)
+
+
+def _testing(state: LoopState, report: Report | None, settings: LearnSettings, now_ms: int) -> Step:
+    phase: Phase = "testing"
+    assert state.experiment is not None
+    name = state.experiment.experiment_id
+    if report is not None and report.verdict.action != "continue":
+        arm = next((a for a in state.experiment.arms if a.name == report.verdict.arm), None)
+        label = f"{arm.model}-{arm.version}" if arm else ""
+        return Step("conclude", report.verdict.reasons, phase, model=label)
+    traffic = settings.traffic_at((now_ms - state.test_at[0]) / HOUR_MS)
+    if traffic > state.experiment.traffic:
+        return Step("ramp", (f"{name} goes to {traffic / 100:g} % of accounts",), phase, traffic=traffic)
+    reasons = report.verdict.reasons if report is not None else ("nothing is known of it yet",)
+    return Step("wait", (f"experiment {name} goes on", *reasons), phase)

@@ -1,0 +1,118 @@
+"""Everything that the adaptive loop may be told. One frozen record, from the `[learn]` table of `sentinel.toml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from core.assignment import WHOLE
+from core.errors import BadInput
+from core.events import Severity
+from learners.gate import GateSettings
+
+CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+
+class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times are log time; lengths end in their unit.
+
+    Retraining: by `labels_min` new verdicts of which `frauds_min` say fraud, or by a drift of at least `drift_severity`
+    that is open and was not answered by a training yet; never sooner than `interval_days` after the last one began.
+    """
+
+    labels_min: int = 500
+    frauds_min: int = 50
+    interval_days: float = 1.0
+    drift_severity: Severity = "high"
+    watch_drift: bool = True
+
+    # A training: `train_days` of decisions up to a gap of `maturity_days` before the `holdout_days` that the gate sees,
+    # which end `maturity_days` before the training began, so that every label in them is due.
+    train_days: float = 30.0
+    holdout_days: float = 7.0
+    maturity_days: float = 7.0
+    update_days: float = 7.0
+    """What an incremental candidate counts as new; older rows are sampled (`replay_rows`)."""
+    replay_rows: int = 20_000
+    candidates: tuple[CandidateKind, ...] = ("retrained", "boosted")
+    trials: int = 0
+    seed: int = 7
+    gate: dict[str, float] = {}
+    """`learners.gate.GateSettings` by name."""
+
+    # Shadow: at least so long and so many decisions; then its alert rate may be at most so many times the champion's,
+    # or so many times smaller.
+    shadow_hours: float = 24.0
+    shadow_rows_min: int = 1_000
+    alert_rate_ratio_max: float = 3.0
+
+    # The test. Without one, a candidate that was a good shadow becomes champion.
+    test: bool = True
+    share: int = WHOLE // 2
+    """The candidate's share of the accounts in the test, of 10,000."""
+    ramp: tuple[tuple[float, int], ...] = ((0.0, 1_000), (24.0, 5_000), (72.0, WHOLE))
+    """(hours since the start, traffic of 10,000), ascending."""
+    window_days: float = 7.0
+    alpha: float = 0.05
+    primary: str = "value_lost"
+    guardrails: tuple[str, ...] = ("missed_fraud", "false_positive")
+    guardrail_margin: float = 0.005
+    worthwhile: float = 0.0
+    accounts_min: int = 500
+    duration_max_days: float = 60.0
+
+    # The guard of a new champion, for `guard_days`: against the one before it, on the same decisions.
+    guard_days: float = 14.0
+    guard_rows_min: int = 500
+    guard_alert_ratio_max: float = 5.0
+    guard_frauds_min: int = 20
+    guard_precision_loss_max: float = 0.1
+    """Average precision that it may lose against its predecessor, as the lower end of the bootstrap interval."""
+
+    def __post_init__(self) -> None:
+        positive = ("train_days", "holdout_days", "update_days", "window_days", "duration_max_days", "guard_days")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise BadInput(f"learn: {name} must be above 0, not {getattr(self, name)!r}")
+        for name in ("interval_days", "maturity_days", "shadow_hours", "guardrail_margin", "worthwhile"):
+            if not getattr(self, name) >= 0:
+                raise BadInput(f"learn: {name} must not be negative, not {getattr(self, name)!r}")
+        for name in ("alert_rate_ratio_max", "guard_alert_ratio_max"):
+            if not getattr(self, name) > 1:
+                raise BadInput(f"learn: {name} is a ratio above 1, not {getattr(self, name)!r}")
+        if not self.candidates or len(set(self.candidates)) != len(self.candidates):
+            raise BadInput("learn: candidates names at least one kind, each once")
+        if not 0 < self.share < WHOLE:
+            raise BadInput(f"learn: share is a part of {WHOLE:,}, not {self.share}")
+        hours, traffic = [step[0] for step in self.ramp], [step[1] for step in self.ramp]
+        if not self.ramp or hours[0] != 0.0 or hours != sorted(hours) or traffic != sorted(traffic):
+            raise BadInput("learn: ramp lists (hours, traffic) from hour 0 on, both ascending")
+        if not all(0 < step <= WHOLE for step in traffic):
+            raise BadInput(f"learn: traffic is a part of {WHOLE:,}")
+        self.gate_settings()
+
+    def gate_settings(self) -> GateSettings:
+        """The gate's thresholds. Raises BadInput for an unknown one."""
+        known = GateSettings.__dataclass_fields__
+        unknown = sorted(set(self.gate) - set(known))
+        if unknown:
+            raise BadInput(f"learn: gate has no {', '.join(unknown)}; it has {', '.join(known)}")
+        counts = ("rows_min", "frauds_min", "accounts_min", "distinct_min", "rounds")
+        return GateSettings(**{n: int(v) if n in counts else v for n, v in self.gate.items()})  # type: ignore[arg-type]
+
+    def traffic_at(self, hours: float) -> int:
+        """The ramp's traffic so many hours after a test began."""
+        return max(traffic for after, traffic in self.ramp if after <= max(hours, 0.0))
+
+
+def learn_settings(table: Mapping[str, Any]) -> LearnSettings:
+    """Settings from a table of a configuration file. Raises BadInput in one line that names the setting."""
+    try:
+        return msgspec.convert(dict(table), LearnSettings)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"[learn]: {error}") from None

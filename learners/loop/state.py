@@ -1,0 +1,143 @@
+"""Where the adaptive loop stands: a fold of the control stream and nothing else, so a process that was killed goes on.
+
+    phase       holds while                                           left by
+    idle        nothing below                                         RetrainingStarted
+    training    a retraining has begun and not ended                  RetrainingFinished, RetrainingRejected
+    shadowing   a finished candidate is the shadow                    the test's start, promoted, withdrawn
+    testing     an experiment runs, whoever started it                its end
+    waiting     a candidate's deployment is proposed (four eyes)      ModelDeployed by somebody else
+
+Times are the events' own, epoch ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from core import events
+from core.events import Control, Position, Severity
+from core.governance import CHAMPION
+from core.log.base import EventLog
+from core.replay import read_control_events
+from projections.base import CONTROL, Fact
+from projections.registry import REGISTRY, Registry
+
+Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
+SHADOW = "shadow"
+
+
+@dataclass(slots=True)
+class LoopState:
+    """The fold. Labels are name-version, "" for none.
+
+    run: the retraining that is open. trained_until: what the last one that ended had known; run_began: when the last
+    one began. candidate: the model of the last finished one, until it was promoted or dropped. drifting: open
+    detections, feature → (severity, when told). champion_at, shadow_at, test_at: since when, and at which control
+    position.
+    """
+
+    position: int = 0
+    registry: Registry = field(default_factory=REGISTRY.initial)
+    run: events.RetrainingStarted | None = None
+    trained_until: int = 0
+    run_began: int = 0
+    runs: int = 0
+    candidate: str = ""
+    drifting: dict[str, tuple[Severity, int]] = field(default_factory=dict)
+    experiment: events.ExperimentStarted | None = None
+    test_at: tuple[int, int] = (0, 0)
+    champion_at: tuple[int, int] = (0, 0)
+    champion_rolled_back: bool = False
+    shadow_at: tuple[int, int] = (0, 0)
+
+    @property
+    def champion(self) -> str:
+        """The champion's label."""
+        return self.registry.aliases.get(CHAMPION, "")
+
+    @property
+    def phase(self) -> Phase:
+        """See the module's head."""
+        if self.experiment is not None:
+            return "testing"
+        if self.run is not None:
+            return "training"
+        if self.candidate and any(p.model == self.candidate for p in self.registry.proposals.values()):
+            return "waiting"
+        if self.candidate and self.registry.aliases.get(SHADOW) == self.candidate:
+            return "shadowing"
+        return "idle"
+
+    def apply(self, sequence: int, event: Control) -> None:
+        """Fold one control event; one that was applied before is left out (I5)."""
+        if sequence <= self.position:
+            return
+        self.position = sequence
+        REGISTRY.apply(self.registry, Fact(CONTROL, Position(sequence, 1), event.occurred_at, event))
+        if sequence in self.registry.refused:
+            return
+        match event:
+            case events.RetrainingStarted():
+                self.run, self.run_began, self.runs = event, event.occurred_at, self.runs + 1
+            case events.RetrainingFinished() | events.RetrainingRejected():
+                self._ended(event)
+            case events.ModelDeployed() | events.ModelRolledBack():
+                self._deployed(sequence, event)
+            case events.ModelWithdrawn() if event.alias == SHADOW and not self.registry.governance.experiment:
+                self.candidate = ""
+            case events.DriftDetected():
+                self.drifting[event.feature] = (event.severity, event.occurred_at)
+            case events.DriftCleared():
+                self.drifting.pop(event.feature, None)
+            case _:
+                self._experiment(sequence, event)
+
+    def _ended(self, event: events.RetrainingFinished | events.RetrainingRejected) -> None:
+        if self.run is None or self.run.run_id != event.run_id:
+            return
+        self.trained_until, self.run = self.run.known_until, None
+        if isinstance(event, events.RetrainingFinished):
+            self.candidate = f"{event.name}-{event.version}"
+
+    def _deployed(self, sequence: int, event: events.ModelDeployed | events.ModelRolledBack) -> None:
+        label = f"{event.name}-{event.version}"
+        if event.alias == SHADOW:
+            self.shadow_at = (event.occurred_at, sequence)
+        if event.alias != CHAMPION:
+            return
+        self.champion_at = (event.occurred_at, sequence)
+        self.champion_rolled_back = isinstance(event, events.ModelRolledBack)
+        if self.experiment is not None and not self.registry.governance.experiment:
+            self.experiment, self.candidate = None, ""  # another champion ended the test
+        if label == self.candidate:
+            self.candidate = ""
+
+    def _experiment(self, sequence: int, event: Control) -> None:
+        match event:
+            case events.ExperimentStarted():
+                self.experiment, self.test_at = event, (event.occurred_at, sequence)
+            case events.ExperimentRamped() if self.experiment is not None:
+                self.experiment = _with_traffic(self.experiment, event.traffic)
+            case events.ExperimentStopped():
+                self.experiment, self.candidate = None, ""
+            case events.ExperimentConcluded():
+                self.experiment = None
+                if event.verdict != "promote":
+                    self.candidate = ""
+            case _:
+                pass
+
+
+def _with_traffic(event: events.ExperimentStarted, traffic: int) -> events.ExperimentStarted:
+    return msgspec.structs.replace(event, traffic=traffic)
+
+
+def loop_state(log: EventLog) -> LoopState:
+    """The state at the control stream's end."""
+    state = LoopState()
+    for sequence, event in read_control_events(log):
+        state.apply(sequence, event)
+    return state
