@@ -95,8 +95,9 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
         fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _refuse_document(error, value)
-    unknown = [name for name in fields if name not in _FEEDBACK_FIELDS[type(event)]]
-    if unknown or "recorded_at" in fields:
+    known = _FEEDBACK_FIELDS[type(event)]
+    if not known.issuperset(fields) or "recorded_at" in fields:
+        unknown = [name for name in fields if name not in known]
         raise BadInput(f"unknown field {(unknown or ['recorded_at'])[0]!r}", reason="unknown_field")
     if not event.account_id:
         raise BadInput("account_id must not be empty", reason="empty_id")
@@ -105,8 +106,11 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
     if timestamp > 0 and event.occurred_at - timestamp > FUTURE_MS_MAX:
         raise BadInput("occurred_at lies more than a day after the message", reason="future_time")
     _check_key(key, event.account_id)
-    _check_strings(event)
     if isinstance(event, FeedbackReceived):
+        e = event
+        joined = f"{e.account_id}{e.transaction_id}{e.actor}{e.merchant_id}{e.device_id}{e.reason}"
+        if len(joined) > ID_CHARACTERS_MAX or not joined.isprintable():
+            _check_strings(event)
         if not event.transaction_id:
             raise BadInput("transaction_id must not be empty", reason="empty_id")
         if event.transaction_occurred_at and not TIME_MIN_MS <= event.transaction_occurred_at < TIME_MAX_MS:
@@ -115,6 +119,8 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
             raise BadInput("confidence must lie in 0 … 1", reason="bad_confidence")
         if not 0.0 <= event.amount <= AMOUNT_MAX:
             _refuse_number(event.amount, event.occurred_at, timestamp)
+    else:
+        _check_strings(event)
     return event
 
 

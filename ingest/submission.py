@@ -35,6 +35,8 @@ from projections.quality import is_possible
 
 CHUNK_ROWS = 50_000
 """Rows that are looked up in one pass over the log, and held in memory."""
+SENT_ROWS = 4_096
+"""Messages that are handed over together, while the next rows are checked."""
 
 Lookup = Callable[[Sequence[tuple[str, str]]], Mapping[str, list[Payment]]]
 """(transaction ID, account ID or "") → by transaction ID, what the log holds of it."""
@@ -103,6 +105,9 @@ def submit(
             else:
                 tally.accepted += 1
                 records.append(made)
+                if len(records) == SENT_ROWS:
+                    yield records
+                    records = []
         yield records
 
 
