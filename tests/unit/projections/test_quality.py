@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Any
 
@@ -84,6 +85,16 @@ def test_the_memory_of_transactions_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     assert state.forgotten["a1"] == (T0 // 1000 + 150) * 1000
     fold(LABELS, [paid("new", T0 + 400 * DAY_MS)], state)
     assert len(state.seen["a1"]) == 12
+
+
+def test_a_hash_across_two_entries_is_no_transaction() -> None:
+    """Bytes that happen to spell the ID's hash between entries are passed over; the entry behind them is found."""
+    digest = hashlib.blake2b(b"t1", digest_size=8).digest()
+    straddling = bytearray(b"xyz" + digest + b"uvwxyzuvwxyzu")
+    assert len(straddling) == 24
+    for more, expected in ((b"", {}), (digest + (T0 // 1000).to_bytes(4, "little"), {"t1": T0 // 1000 * 1000})):
+        state = fold(LABELS, [told()], Labels(seen={"a1": straddling + more}))
+        assert state.accounts["a1"].payments == expected
 
 
 @pytest.mark.parametrize(
