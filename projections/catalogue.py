@@ -17,9 +17,10 @@ from projections.labels import LABELS
 from projections.lists import LISTS
 from projections.profiles import PROFILES
 from projections.registry import REGISTRY
+from projections.shadow import SHADOW
 from projections.throughput import THROUGHPUT
 
-ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, EXPERIMENTS, THROUGHPUT)
+ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, EXPERIMENTS, SHADOW, THROUGHPUT)
 
 
 def current(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]] = ALL) -> Projection[Any]:

@@ -43,6 +43,7 @@ from projections.payments import partitioner_of
 from projections.profile import Profile, Profiles
 from projections.quality import RULES, Rules
 from projections.registry import Registry
+from projections.shadow import Pair, Shadows
 from projections.sources import view
 from projections.stretches import fold_between
 from projections.throughput import Hour, Throughput
@@ -117,6 +118,20 @@ class ExperimentAnswer(NamedTuple):
     experiment: Experiment
     seen: Observations
     others: list[str]
+
+
+class ShadowAnswer(NamedTuple):
+    """Pairs of deciding and shadow model by name, oldest first, each by partition; for `learners.shadow.report`.
+
+    clocks: log time reached by partition (epoch ms). review, decline: the thresholds in force.
+    """
+
+    as_of: str
+    pairs: dict[str, dict[int, Pair]]
+    labels: dict[int, Labels]
+    clocks: dict[int, int]
+    review: float
+    decline: float
 
 
 class StatsAnswer(msgspec.Struct, frozen=True):
@@ -363,6 +378,23 @@ class Queries:
         of_labels: dict[int, Labels] = {p: self.state("labels", p, cut) for p in self._partitions}
         experiment = control.experiments[chosen]
         return ExperimentAnswer(str(cut), experiment, observe(experiment, states, of_labels), names)
+
+    def shadow(self, as_of: str | None = None) -> ShadowAnswer:
+        """Every shadow model beside the models that decided."""
+        cut = self.cut(as_of)
+        control: Shadows = self.state("shadow", CONTROL, cut)
+        states: dict[int, Shadows] = {p: self.state("shadow", p, cut) for p in self._partitions}
+        first: dict[str, int] = {}
+        for state in states.values():
+            for name, pair in state.pairs.items():
+                first[name] = min(first.get(name, pair.first_at), pair.first_at)
+        pairs = {
+            name: {p: state.pairs[name] for p, state in states.items() if name in state.pairs}
+            for name in sorted(first, key=lambda name: (first[name], name))
+        }
+        of_labels: dict[int, Labels] = {p: self.state("labels", p, cut) for p in self._partitions} if pairs else {}
+        clocks = {p: state.recorded_at for p, state in states.items()}
+        return ShadowAnswer(str(cut), pairs, of_labels, clocks, control.review, control.decline)
 
     def stats(self, as_of: str | None = None) -> StatsAnswer:
         """Throughput and latency of all partitions together."""

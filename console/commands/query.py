@@ -25,6 +25,7 @@ from console.tables import print_table as _table
 from console.tables import time_text as _time
 from core.errors import BadInput
 from core.features.reference import FIRST_COLUMN, Kind
+from learners import shadow as shadow_mode
 from learners.experiments import report
 from projections.checkpoints import CheckpointStore
 from projections.labels import MATURITY_DAYS, RELIABILITY, voice
@@ -340,6 +341,22 @@ def experiment(
         _json(found)
     else:
         print_report(found)
+
+
+@app.command()
+def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Shadow models: what they would have decided beside what was, and both against labels."""
+    with _open(context) as queries:
+        found = shadow_mode.report(queries.shadow(as_of))
+    if as_json:
+        _json(found)
+        return
+    if not found:
+        print("no shadow model has scored anything (sentinel model promote NAME-VERSION --as shadow)")
+    for row in found:
+        held = msgspec.to_builtins(row)
+        _fields(held | {"first_at": _time(row.first_at), "last_at": _time(row.last_at)})
+        print()
 
 
 @app.command()

@@ -37,12 +37,12 @@ def started(**changes: Any) -> ExperimentStarted:
     return ExperimentStarted(**ANN, **(values | changes))
 
 
-def records(seed: int, size: int, accounts: int) -> list[Record]:
-    """Transactions every 20 minutes, some late; on a third of them verdicts of one or two sources, days after."""
+def records(seed: int, size: int, accounts: int, step_ms: int = STEP_MS) -> list[Record]:
+    """Transactions every `step_ms`, some late; on a third of them verdicts of one or two sources, days after."""
     rng = random.Random(seed)
     out: list[tuple[int, int, str, str, bytes]] = []
     for number in range(size):
-        now = T0 + number * STEP_MS
+        now = T0 + number * step_ms
         account = f"a{int(rng.random() ** 1.5 * accounts)}"
         at = now - (rng.randrange(8 * DAY_MS) if rng.random() < 0.15 else 0)
         amount = rng.choice((5.0, 40.0, 260.0, 900.0, 4000.0))
@@ -65,7 +65,12 @@ def records(seed: int, size: int, accounts: int) -> list[Record]:
 
 
 def experimented(
-    seed: int, size: int, changes: dict[int, list[Any]], accounts: int = 150, load: Any = load_tiny
+    seed: int,
+    size: int,
+    changes: dict[int, list[Any]],
+    accounts: int = 150,
+    step_ms: int = STEP_MS,
+    load: Any = load_tiny,
 ) -> MemoryLog:
     """The stream decided in batches of random size; `changes` are control events by record number."""
     log = MemoryLog()
@@ -75,7 +80,7 @@ def experimented(
         log, Resolver(log.get_blob, load), partitions=PARTITIONS, reference=False, start=[deployed()]
     )
     rng = random.Random(seed)
-    for number, record in enumerate(records(seed, size, accounts)):
+    for number, record in enumerate(records(seed, size, accounts, step_ms)):
         if number in changes:
             ingest.flush()
             ingest.append_control(changes[number])
