@@ -1,8 +1,8 @@
 """The worker without Kafka: records straight into any EventLog, through the same intake, pipeline and append.
 
 For training the shipped baseline, for experiments on a file, and as the undisturbed run that the crash tests compare
-with. Records must come in order of time. Reference tables are published at every day boundary of event time, between
-batches.
+with. Records must come in order of time. Reference tables are published at every boundary of `reference_hours` of event
+time, between batches.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from core.errors import Corrupt
 from core.events import Control, FeedbackReceived, ReferencePublished, SourceGenerationStarted
 from core.features.columns import columns
 from core.features.reference import FIRST_COLUMN
-from core.features.spec import DAY_MS
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from core.numeric import hash_strings
 from ingest.intake import Message
 from ingest.partition import Owned, Pending, finish
-from projections.reference import ReferenceBuilder
+from projections.reference import ReferenceBuilder, period_ms
 
 ACTOR = "offline"
 BATCH = 2000
@@ -46,7 +45,7 @@ class RecordLike(Protocol):
 
 
 class OfflineIngest:
-    """Feeds records into `log`, which must be empty. `reference` publishes tables at day boundaries."""
+    """Feeds records into `log`, which must be empty. `reference` publishes tables every `reference_hours`."""
 
     def __init__(
         self,
@@ -55,6 +54,7 @@ class OfflineIngest:
         *,
         partitions: int = 4,
         reference: bool = True,
+        reference_hours: int = 24,
         start: list[Control] | None = None,
     ) -> None:
         self._log = log
@@ -62,6 +62,7 @@ class OfflineIngest:
         self._partitions = partitions
         self._builder = ReferenceBuilder() if reference else None
         self._boundary: int | None = None
+        self._period_ms = period_ms(reference_hours)
         self._control = ControlState()
         self._owned = [Owned(p, Head(), AccountState(), (1, 1)) for p in range(partitions)]
         self._offsets = [[0, 0] for _ in range(partitions)]
@@ -82,7 +83,7 @@ class OfflineIngest:
         self.append_control([*generations, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
-        """Take records in; they are decided when enough have come, at a day boundary, or by `flush`."""
+        """Take records in; they are decided when enough have come, before tables are published, or by `flush`."""
         for record in records:
             if self._builder is not None:
                 self._cross(record.timestamp)
@@ -133,21 +134,21 @@ class OfflineIngest:
                 self._builder.add_verdict(event)
 
     def _cross(self, timestamp: int) -> None:
-        """Publish the tables when time passes a day boundary."""
-        day = timestamp // DAY_MS * DAY_MS
+        """Publish the tables when time passes a boundary."""
+        boundary = timestamp // self._period_ms * self._period_ms
         if self._boundary is None:
-            self._boundary = day
-        if day <= self._boundary or self._builder is None:
+            self._boundary = boundary
+        if boundary <= self._boundary or self._builder is None:
             return
-        self._boundary = day
+        self._boundary = boundary
         self.flush()
         events: list[Control] = []
         for kind in FIRST_COLUMN:
-            table = self._builder.table(kind, day)
+            table = self._builder.table(kind, boundary)
             digest = self._log.put_blob(table.to_bytes())
             events.append(
                 ReferencePublished(
-                    occurred_at=day, actor=ACTOR, kind=kind, digest=digest, as_of=table.as_of, rows=len(table.keys)
+                    occurred_at=boundary, actor=ACTOR, kind=kind, digest=digest, as_of=table.as_of, rows=len(table.keys)
                 )
             )
         self.append_control(events)

@@ -1,16 +1,34 @@
 """The reference projection: merchants' and devices' history across all partitions, as tables for the feature spec.
 
-A fold over transactions and fraud verdicts, in day columns of event time (UTC). A table as of a moment D (a day
-boundary) holds, for a label delay of L days and windows W of 1, 7 and 30 days:
+A fold over transactions and fraud verdicts, in day columns of event time (UTC). A table as of a moment M of the day D
+holds, for a label delay of L days and windows W of 1, 7 and 30 days:
 
     merchant_count_W   transactions in [D − L − W, D − L)
-    merchant_risk_W    share of those with a fraud verdict that came before D
+    merchant_risk_W    share of those with a fraud verdict that came before M
     merchant_reports_7d, device_reports_30d    fraud verdicts that came in [D − 7 or 30, D), whatever their
     transaction's day
     device_accounts_30d    distinct accounts in [D − 30, D), linear counting on 64 bits
 
+and the merchant's recent past as it is known at M. Known is a transaction on one of the days D − L − 30 … D that has a
+fraud verdict from before M, or is from before D − L (then it is legitimate unless it has one):
+
+    merchant_days_since_fraud    D − the newest day with a known fraud; NaN without one, as the three below
+    merchant_run_days    D − the first day of its run: going back from it, days with a known fraud no more than
+    RUN_GAP_DAYS apart
+    merchant_run_frauds (0 without one), merchant_run_share    frauds of the run, and their share of the known
+    transactions since its first day
+    merchant_run_amount    the smallest amount in dispute in the run; NaN if no verdict of it has an amount
+    merchant_legitimate_since_fraud    known legitimate transactions on later days than the newest fraud's
+    merchant_risk_last_N    share of fraud among the last N known transactions; of the day on which N is reached the
+    part that is needed, in proportion
+
+A merchant whose cards leak shows as a long run with a share near 1 and ordinary amounts, a single stolen card that
+passed by as a run of one with a high amount; the run's age and the legitimate transactions since tell whether it goes
+on. M need not be a day boundary: verdicts that came earlier today count, so tables that are made hourly know of a
+compromise half a day sooner.
+
 The delay is there because the frauds of the last days are not known yet: without it every recent share would be too low
-(Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.3 kB a merchant or device; no
+(Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.1 kB a merchant or device; no
 per-transaction state except the hashes of transactions with a fraud verdict, for as long as they count.
 
 A verdict counts only if it names its merchant or device, and once per account's transaction however many sources
@@ -20,21 +38,42 @@ therefore cut at 1.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import BadInput
 from core.events import FeedbackReceived
 from core.features.reference import COLUMNS, Kind, ReferenceTable
-from core.features.spec import DAY_MS
+from core.features.spec import DAY_MS, HOUR_MS, LAST_KNOWN, RUN_GAP_DAYS
 from core.numeric import hash_strings
 
 LABEL_DELAY_DAYS = 7
 _WINDOWS = (1, 7, 30)
 _DAYS = LABEL_DELAY_DAYS + 30 + 2
 _VERDICTS_DAYS = 120
+_KNOWN_DAYS = LABEL_DELAY_DAYS + 30 + 1
 
 # −64·ln(zeros/64) by set bits, as in core.features.kernel, rounded to whole accounts.
 _LINEAR = np.round(-64.0 * np.log(np.maximum(64 - np.arange(65), 1) / 64.0)).astype(np.float32)
+
+
+def period_ms(hours: int) -> int:
+    """Hours between tables in ms. Raises BadInput unless they divide the day, so that day boundaries are among them."""
+    if hours < 1 or 24 % hours:
+        raise BadInput(f"reference tables are made every 1, 2, 3, 4, 6, 8, 12 or 24 hours, not {hours}")
+    return hours * HOUR_MS
+
+
+class _Waiting(NamedTuple):
+    """A verdict until a table counts it: when it came (epoch ms), hashes, the transaction's day, the amount."""
+
+    at: int
+    merchant: int
+    device: int
+    fraud_day: int
+    amount: float
 
 
 class _Entity:
@@ -47,6 +86,7 @@ class _Entity:
         self.fraud = np.zeros((256, _DAYS), dtype=np.int32)
         self.reports = np.zeros((256, _DAYS), dtype=np.int32)
         self.accounts = np.zeros((256, _DAYS), dtype=np.uint64)
+        self.amount = np.full((256, _DAYS), np.inf, dtype=np.float32)  # smallest in dispute, by the fraud's day
 
     def locate(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         unique, inverse = np.unique(hashes, return_inverse=True)
@@ -54,9 +94,9 @@ class _Entity:
         found = np.array([rows.setdefault(key, len(rows)) for key in unique.tolist()], dtype=np.int64)
         if len(rows) > len(self.count):
             size = max(len(rows), 2 * len(self.count))
-            for name in ("count", "fraud", "reports", "accounts"):
+            for name in ("count", "fraud", "reports", "accounts", "amount"):
                 old = getattr(self, name)
-                grown = np.zeros((size, _DAYS), dtype=old.dtype)
+                grown = np.full((size, _DAYS), np.inf if name == "amount" else 0, dtype=old.dtype)
                 grown[: len(old)] = old
                 setattr(self, name, grown)
         return found[inverse]
@@ -69,12 +109,14 @@ class _Entity:
         columns = np.arange(first, day + 1) % _DAYS
         for array in (self.count, self.fraud, self.reports, self.accounts):
             array[:, columns] = 0
+        self.amount[:, columns] = np.inf
         self.newest = day
 
     def window(self, array: NDArray[np.int32], first: int, last: int) -> NDArray[np.int64]:
         """Sum over days first … last (inclusive) that the ring still holds: (rows,)."""
-        days = [d for d in range(first, last + 1) if self.newest - _DAYS < d <= self.newest]
-        sums: NDArray[np.int64] = array[: len(self.rows), [d % _DAYS for d in days]].sum(axis=1, dtype=np.int64)
+        sums = np.zeros(len(self.rows), dtype=np.int64)
+        for day in range(max(first, self.newest - _DAYS + 1), min(last, self.newest) + 1):
+            sums += array[: len(self.rows), day % _DAYS]
         return sums
 
 
@@ -84,7 +126,8 @@ class ReferenceBuilder:
     def __init__(self) -> None:
         self._entities: dict[Kind, _Entity] = {"merchant": _Entity(), "device": _Entity()}
         self._verdicts: dict[int, int] = {}
-        self._waiting: dict[int, list[tuple[int, int, int]]] = {}
+        self._forgotten = 0
+        self._waiting: dict[int, list[_Waiting]] = {}
 
     def add_transactions(
         self,
@@ -108,7 +151,7 @@ class ReferenceBuilder:
                 np.bitwise_or.at(entity.accounts, (rows, columns), bits)
 
     def add_verdict(self, event: FeedbackReceived) -> None:
-        """Take in a fraud verdict, which counts from the first table after its day; anything else is ignored."""
+        """Take in a fraud verdict, which counts from the first table as of a later moment; anything else is ignored."""
         if event.verdict != "fraud":
             return
         day = event.occurred_at // DAY_MS
@@ -119,12 +162,19 @@ class ReferenceBuilder:
         if transaction in self._verdicts:
             return
         self._verdicts[transaction] = day
-        self._waiting.setdefault(day, []).append((merchant, device, event.transaction_occurred_at // DAY_MS))
+        self._waiting.setdefault(day, []).append(
+            _Waiting(event.occurred_at, merchant, device, event.transaction_occurred_at // DAY_MS, event.amount)
+        )
 
     def _count_verdicts(self, before: int) -> None:
-        """Count the waiting verdicts of the days before `before`."""
-        for day in sorted(d for d in self._waiting if d < before):
-            for merchant, device, fraud_day in self._waiting.pop(day):
+        """Count the waiting verdicts from before the moment `before`, epoch ms."""
+        for day in sorted(d for d in self._waiting if d * DAY_MS < before):
+            held = self._waiting.pop(day)
+            if later := [v for v in held if v.at >= before]:
+                self._waiting[day] = later
+            for at, merchant, device, fraud_day, amount in held:
+                if at >= before:
+                    continue
                 for kind, key in (("merchant", merchant), ("device", device)):
                     if not key:
                         continue
@@ -135,15 +185,18 @@ class ReferenceBuilder:
                         entity.reports[row, day % _DAYS] += 1
                     if entity.newest - _DAYS < fraud_day <= entity.newest:
                         entity.fraud[row, fraud_day % _DAYS] += 1
+                        if amount > 0.0:
+                            smallest = entity.amount[row, fraud_day % _DAYS]
+                            entity.amount[row, fraud_day % _DAYS] = min(smallest, np.float32(amount))
 
     def table(self, kind: Kind, as_of: int) -> ReferenceTable:
-        """The table as of event time `as_of` (epoch ms, cut down to its day), which must never go back.
+        """The table as of event time `as_of` (epoch ms), which must never go back.
 
-        Events of that day and later that have been taken in already don't show in it.
+        Verdicts from that moment on, and transactions of its day and later, that have been taken in already don't show.
         """
         entity = self._entities[kind]
         day = as_of // DAY_MS
-        self._count_verdicts(before=day)
+        self._count_verdicts(before=as_of)
         n = len(entity.rows)
         values = np.empty((n, COLUMNS[kind]), dtype=np.float32)
         if kind == "merchant":
@@ -155,6 +208,7 @@ class ReferenceBuilder:
                 with np.errstate(invalid="ignore", divide="ignore"):
                     values[:, 3 + column] = np.where(count > 0, np.minimum(fraud, count) / count, np.nan)
             values[:, 6] = entity.window(entity.reports, day - 7, day - 1)
+            values[:, 7:] = _recent_past(entity, day, values[:, 2] > 0)
         else:
             seen = np.zeros(n, dtype=np.uint64)
             for d in range(day - 30, day):
@@ -164,5 +218,63 @@ class ReferenceBuilder:
             values[:, 1] = entity.window(entity.reports, day - 30, day - 1)
         keys = np.fromiter(entity.rows, np.uint64, n)
         order = np.argsort(keys)
-        self._verdicts = {t: d for t, d in self._verdicts.items() if d > day - _VERDICTS_DAYS}
-        return ReferenceTable(kind, day * DAY_MS, keys[order], values[order])
+        if day > self._forgotten:
+            self._verdicts = {t: d for t, d in self._verdicts.items() if d > day - _VERDICTS_DAYS}
+            self._forgotten = day
+        return ReferenceTable(kind, as_of, keys[order], values[order])
+
+
+def _recent_past(entity: _Entity, day: int, legitimate: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The columns from merchant_days_since_fraud on, as of `day`: (rows, 6 + len(LAST_KNOWN)); see the head.
+
+    `legitimate` (rows,): where transactions are known; all of them legitimate unless the ring has a fraud.
+    """
+    n = len(entity.rows)
+    days = np.arange(day, day - _KNOWN_DAYS, -1)  # newest first
+    held = (days <= entity.newest) & (days > entity.newest - _DAYS)
+    columns = days[held] % _DAYS
+    has = np.flatnonzero(entity.fraud[:n].any(axis=1))
+    has = has[entity.fraud[has][:, columns].any(axis=1)]
+    count, fraud = np.zeros((2, len(has), _KNOWN_DAYS), dtype=np.int64)
+    amount = np.full((len(has), _KNOWN_DAYS), np.inf)
+    count[:, held], fraud[:, held] = entity.count[has][:, columns], entity.fraud[has][:, columns]
+    amount[:, held] = entity.amount[has][:, columns]
+    mature = np.arange(_KNOWN_DAYS) > LABEL_DELAY_DAYS
+    known = np.where(mature, np.maximum(count, fraud), fraud)
+    out = np.full((n, 6 + len(LAST_KNOWN)), np.nan)
+    out[:, 2] = 0.0
+    out[legitimate, 6:] = 0.0
+    out[has, :6] = _run(fraud, known, amount)
+    for i, size in enumerate(LAST_KNOWN):
+        out[has, 6 + i] = _share_of_last(fraud, known, size)
+    return out
+
+
+def _run(fraud: NDArray[np.int64], known: NDArray[np.int64], amount: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Days since fraud, run's days, frauds, share, smallest amount, and legitimate since: (rows, 6).
+
+    By day, newest first, all (rows, days); every row has a fraud.
+    """
+    newest = np.argmax(fraud > 0, axis=1)
+    first = newest.copy()
+    for day in range(fraud.shape[1]):
+        longer = (fraud[:, day] > 0) & (day > first) & (day - first <= RUN_GAP_DAYS)
+        first[longer] = day
+    index = np.arange(fraud.shape[1])
+    inside = index <= first[:, None]
+    frauds = np.where(inside, fraud, 0).sum(axis=1)
+    smallest = np.where(inside, amount, np.inf).min(axis=1, initial=np.inf)
+    later = np.where(index < newest[:, None], known - fraud, 0).sum(axis=1)
+    share = frauds / np.where(inside, known, 0).sum(axis=1)
+    return np.stack([newest, first, frauds, share, np.where(np.isfinite(smallest), smallest, np.nan), later], axis=1)
+
+
+def _share_of_last(fraud: NDArray[np.int64], known: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """Share of fraud among the last `size` known transactions: (rows,). By day, newest first; every row has a fraud."""
+    taken = np.zeros(len(fraud), dtype=np.int64)
+    frauds = np.zeros(len(fraud))
+    for day in range(fraud.shape[1]):
+        of_day = np.minimum(known[:, day], size - taken)
+        frauds += fraud[:, day] * (of_day / np.maximum(known[:, day], 1))
+        taken += of_day
+    return frauds / taken

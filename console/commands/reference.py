@@ -19,9 +19,10 @@ def reference(
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Keep running; publish whenever a day of event time is over.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running; publish whenever tables are due.")] = False,
+    every_hours: Annotated[
+        int, typer.Option(help="Publish every so many hours of event time; they must divide the day.")
+    ] = 24,
     interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
 ) -> None:
     """Fold all partitions into reference tables (counts, fraud shares with label delay) and publish them.
@@ -31,7 +32,7 @@ def reference(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     telemetry.configure_logging(s)
     log = wiring.open_log(s)
-    publisher = ReferencePublisher(log, sorted(partition_heads(log)))
+    publisher = ReferencePublisher(log, sorted(partition_heads(log)), every_hours)
     while True:
         for event in publisher.step():
             print(f"{event.kind}: {event.rows:,} rows as of {event.as_of} published as {event.digest[:16]}", flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.features import spec
-from core.features.spec import DAY_MS, DECAY_HALF_LIFE_MS, HOUR_MS, MINUTE_MS, WINDOWS
+from core.features.spec import DAY_MS, DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, HOUR_MS, MINUTE_MS, WINDOWS
 from core.jit import njit
 from core.numeric import exp2
 
@@ -38,6 +38,10 @@ _TO_MAX_30D = spec.index("amount_to_max_30d")
 _DECAYED_MEAN = spec.index("decayed_mean")
 _DECAYED_STD = spec.index("decayed_std")
 _ZSCORE = spec.index("amount_zscore")
+_TYPICAL = spec.index("typical_amount")
+_TO_TYPICAL = spec.index("amount_to_typical")
+_SINCE_HIGH = spec.index("days_since_high_amount")
+_HIGH_AMOUNTS = spec.index("high_amounts")
 _SINCE_LAST = spec.index("seconds_since_last")
 _AGE = spec.index("account_age_days")
 _TOTAL = spec.index("transactions_total")
@@ -243,6 +247,44 @@ def _update_history(account: Any, time: int, amount: float, hour: int) -> None:
 
 
 @njit
+def _read_typical(account: Any, time: int, amount: float, out: NDArray[np.float32]) -> None:
+    out[_TYPICAL] = np.nan
+    out[_TO_TYPICAL] = np.nan
+    out[_SINCE_HIGH] = np.nan
+    out[_HIGH_AMOUNTS] = 0.0
+    if account.transactions == 0:
+        return
+    typical = account.typical_amount
+    out[_TYPICAL] = typical
+    if typical > 0.0:
+        out[_TO_TYPICAL] = amount / typical
+    if account.high_amounts > 0.0:
+        out[_SINCE_HIGH] = (time - account.high_time) / DAY_MS
+        out[_HIGH_AMOUNTS] = account.high_amounts * exp2(-max(time - account.high_time, 0) / HIGH_HALF_LIFE_MS)
+
+
+@njit
+def _update_typical(account: Any, time: int, amount: float) -> None:
+    """Before `transactions` counts this one. An amount that came late counts as old as it is."""
+    typical = account.typical_amount
+    n = account.transactions
+    cut = amount
+    if n >= spec.TYPICAL_PLAIN:
+        if amount > spec.HIGH_FACTOR * typical:
+            age = time - account.high_time
+            if account.high_amounts == 0.0:
+                account.high_amounts = 1.0
+                account.high_time = time
+            elif age >= 0:
+                account.high_amounts = account.high_amounts * exp2(-age / HIGH_HALF_LIFE_MS) + 1.0
+                account.high_time = time
+            else:
+                account.high_amounts += exp2(age / HIGH_HALF_LIFE_MS)
+        cut = min(amount, spec.TYPICAL_CUT * typical + 1.0)
+    account.typical_amount = typical + (cut - typical) / min(n + 1, spec.TYPICAL_MEMORY)
+
+
+@njit
 def _novelty(recent: NDArray[np.uint64], key: np.uint64, known: bool) -> float:
     """Touch the list; 1 new, 0 seen, NaN if the value is unknown or the account has no history."""
     if key == np.uint64(0):
@@ -328,6 +370,7 @@ def process(
         row[_WEEKDAY] = (time // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday
         _read_windows(account, time, amount, row)
         _read_history(account, time, amount, hour, row)
+        _read_typical(account, time, amount, row)
         row[_FRAUDS] = account.frauds
         row[_LEGITIMATES] = account.legitimates
         row[_SINCE_FRAUD] = (time - account.last_fraud_time) / DAY_MS if account.frauds else np.nan
@@ -341,4 +384,5 @@ def process(
             if row[column] != row[column]:
                 row[column] = np.nan  # one NaN pattern: inf − inf has another sign bit on another processor
         _update_windows(account, time, amount, merchants[i])
+        _update_typical(account, time, amount)
         _update_history(account, time, amount, hour)

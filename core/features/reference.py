@@ -26,7 +26,7 @@ from core.jit import njit
 
 Kind = Literal["merchant", "device"]
 FIRST_COLUMN: dict[Kind, str] = {"merchant": "merchant_count_1d", "device": "device_accounts_30d"}
-COLUMNS: dict[Kind, int] = {"merchant": 7, "device": 2}
+COLUMNS: dict[Kind, int] = {"merchant": 15, "device": 2}
 _MAGIC = b"sentinel-reference-1\n"
 
 

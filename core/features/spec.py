@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -46,6 +46,20 @@ RECENT_COUNTRIES = 8
 RECENT_DEVICES = 8
 DUPLICATE_MEMORY = 32
 HOUR_COUNTS_MAX = 1024
+
+TYPICAL_PLAIN = 10
+TYPICAL_CUT = 2.0
+TYPICAL_MEMORY = 512
+HIGH_FACTOR = 3.0
+HIGH_HALF_LIFE_MS = 7 * DAY_MS
+"""The typical amount moves by (x − typical) / min(n, TYPICAL_MEMORY) with the n-th amount x, which is first cut at
+TYPICAL_CUT times the typical amount plus 1 once TYPICAL_PLAIN have been seen: the M-estimator of Huber (1964), one step
+an observation, so that a fortnight of a thief's purchases hardly moves it. A high amount is one above HIGH_FACTOR times
+the typical amount, again once TYPICAL_PLAIN have been seen."""
+
+RUN_GAP_DAYS = 8
+LAST_KNOWN = (3, 8)
+"""A merchant's frauds are one run as long as no more days than this lie between a day with one and the next."""
 
 
 class Feature(NamedTuple):
@@ -132,6 +146,37 @@ FEATURES: tuple[Feature, ...] = (
         "",
         "none before",
         "{value:.1f} deviations above this account's usual amount",
+    ),
+    Feature(
+        "typical_amount",
+        "typical amount of the account, by a running mean that cuts outliers",
+        "currency",
+        "",
+        "none before",
+    ),
+    Feature(
+        "amount_to_typical",
+        "amount / typical_amount",
+        "ratio",
+        "",
+        "none before or typical_amount 0",
+        "{value:.1f} times this account's typical amount",
+    ),
+    Feature(
+        "days_since_high_amount",
+        f"since the account's latest transaction of more than {HIGH_FACTOR:.0f} typical amounts",
+        "d",
+        "",
+        "no such transaction",
+        "{value:.1f} days since an unusually high amount on this account",
+    ),
+    Feature(
+        "high_amounts",
+        f"such transactions before, each counting 2^(−age / {HIGH_HALF_LIFE_MS // DAY_MS} d)",
+        "count",
+        "",
+        "never",
+        "{value:.1f} unusually high amounts on this account lately",
     ),
     Feature(
         "seconds_since_last",
@@ -277,6 +322,63 @@ FEATURES: tuple[Feature, ...] = (
         "reference",
         "no table or merchant",
         "{value:.0f} fraud reports on this merchant in 7 days",
+    ),
+    Feature(
+        "merchant_days_since_fraud",
+        "since the day of the merchant's newest transaction that is known to be fraud",
+        "d",
+        "reference",
+        "no table, merchant, or such transaction in 38 days",
+        "{value:.0f} days since the latest known fraud at this merchant",
+    ),
+    Feature(
+        "merchant_run_days",
+        f"since the first day of its run of frauds: those up to the newest without a gap of over {RUN_GAP_DAYS} days",
+        "d",
+        "reference",
+        "as merchant_days_since_fraud",
+        "known frauds at this merchant for {value:.0f} days",
+    ),
+    Feature(
+        "merchant_run_frauds",
+        "frauds of that run",
+        "count",
+        "reference",
+        "no table or merchant",
+        "{value:.0f} known frauds in a row at this merchant",
+    ),
+    Feature(
+        "merchant_run_share",
+        "share of fraud among the known transactions since that first day; known: fraud, or older than the label delay",
+        "share",
+        "reference",
+        "as merchant_days_since_fraud",
+        "{value:.0%} of this merchant's transactions since its first known fraud were fraud",
+    ),
+    Feature(
+        "merchant_run_amount",
+        "smallest amount among that run's frauds: small where a merchant leaks cards, high where one card is misused",
+        "currency",
+        "reference",
+        "as merchant_days_since_fraud",
+    ),
+    Feature(
+        "merchant_legitimate_since_fraud",
+        "known legitimate transactions on the days after the newest known fraud",
+        "count",
+        "reference",
+        "as merchant_days_since_fraud",
+    ),
+    *(
+        Feature(
+            f"merchant_risk_last_{n}",
+            f"share of fraud among the merchant's last {n} known transactions, the oldest day's in proportion",
+            "share",
+            "reference",
+            "no table or merchant, or none known",
+            f"{{value:.0%}} of this merchant's last {n} known transactions were fraud",
+        )
+        for n in LAST_KNOWN
     ),
     Feature(
         "device_accounts_30d",

@@ -40,6 +40,9 @@ ACCOUNT = np.dtype(
         ("decayed_weight", np.float64),
         ("decayed_mean", np.float64),
         ("decayed_squares", np.float64),
+        ("typical_amount", np.float64),
+        ("high_amounts", np.float64),  # decayed to high_time
+        ("high_time", np.int64),  # of the latest high amount; means nothing while high_amounts is 0
         ("last_place", np.int64),  # index into core.geography; -1 = none
         ("last_place_time", np.int64),
         ("frauds", np.int64),

@@ -55,6 +55,12 @@ _SPECIAL: dict[str, Policy] = {
     "decayed_mean": _numeric(31, "half-life 30 days: before one half-life it follows the account's age"),
     "decayed_std": _numeric(31, "as decayed_mean; grows with the first transactions"),
     "amount_zscore": _numeric(31, "divides by decayed_std, which grows with the first transactions"),
+    "typical_amount": _numeric(31, "settles with the account's first weeks of transactions"),
+    "amount_to_typical": _numeric(31, "divides by typical_amount"),
+    "days_since_high_amount": _excluded(
+        "grows by a day a day until the next high amount, which a young log has few of"
+    ),
+    "high_amounts": _numeric(31, "half-life 7 days, after the ten transactions that an account needs first"),
     "seconds_since_last": _numeric(8, "a gap longer than the log is not seen"),
     "account_age_days": _excluded("grows by a day a day"),
     "transactions_total": _excluded("only grows"),
@@ -72,6 +78,14 @@ _SPECIAL: dict[str, Policy] = {
     "legitimate_verdicts": _excluded("only grows"),
     "account_blocked": _flag(0, "yes or no"),
     "merchant_reports_7d": _numeric(15, "reports come with the label delay"),
+    "merchant_days_since_fraud": _numeric(38, "known transactions of 37 days"),
+    "merchant_run_days": _numeric(38, "known transactions of 37 days"),
+    "merchant_run_frauds": _numeric(38, "known transactions of 37 days"),
+    "merchant_run_share": _numeric(38, "known transactions of 37 days"),
+    "merchant_run_amount": _numeric(38, "known transactions of 37 days"),
+    "merchant_legitimate_since_fraud": _numeric(38, "known transactions of 37 days"),
+    "merchant_risk_last_3": _numeric(38, "known transactions of 37 days"),
+    "merchant_risk_last_8": _numeric(38, "known transactions of 37 days"),
     "device_accounts_30d": _numeric(38, "table over 30 days"),
     "device_reports_30d": _numeric(38, "reports of 30 days, with the label delay"),
 }

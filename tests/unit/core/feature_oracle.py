@@ -20,7 +20,7 @@ HALF_LIFE = 30 * DAY
 NAN = math.nan
 MASK = 2**64 - 1
 
-APPROXIMATE = frozenset({"decayed_mean", "decayed_std", "amount_zscore"})
+APPROXIMATE = frozenset({"decayed_mean", "decayed_std", "amount_zscore", "high_amounts"})
 """Columns whose formula here differs from the kernel's recurrence; all others must be equal to the last bit of
 float32.
 """
@@ -128,6 +128,17 @@ def decayed(past: list[Transaction]) -> tuple[float, float]:
     return mean, math.sqrt(squares / total)
 
 
+def typical(amounts: list[float]) -> tuple[float, list[bool]]:
+    """The typical amount after all of them, and which of them were high when they came."""
+    value, high = 0.0, []
+    for n, amount in enumerate(amounts, 1):
+        experienced = n > 10
+        high.append(experienced and amount > 3.0 * value)
+        used = min(amount, 2.0 * value + 1.0) if experienced else amount
+        value = value + (used - value) / min(n, 512)
+    return value, high
+
+
 def vector(account: Account, t: Transaction) -> dict[str, float]:
     """Every column of `t` but those of the reference tables, before `t` is added to the account."""
     past, time = account.past, t.occurred_at
@@ -150,6 +161,13 @@ def vector(account: Account, t: Transaction) -> dict[str, float]:
     mean, deviation = decayed(past)
     out["decayed_mean"], out["decayed_std"] = mean, deviation
     out["amount_zscore"] = (t.amount - mean) / (deviation + 0.01 * abs(mean) + 0.01)
+    usual, high = typical([p.amount for p in past])
+    out["typical_amount"] = usual if past else NAN
+    out["amount_to_typical"] = ratio(t.amount, usual) if past else NAN
+    highs = [p.occurred_at for p, is_high in zip(past, high, strict=True) if is_high]
+    out["days_since_high_amount"] = (time - max(highs)) / DAY if highs else NAN
+    now = max([time, *highs])
+    out["high_amounts"] = math.fsum(2.0 ** ((h - now) / (7 * DAY)) for h in highs)
     out["seconds_since_last"] = (time - max(p.occurred_at for p in past)) / 1000 if past else NAN
     out["account_age_days"] = (time - min(p.occurred_at for p in past)) / DAY if past else NAN
     out["transactions_total"] = len(past)

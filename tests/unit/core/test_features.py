@@ -49,8 +49,8 @@ def _only_rounding(name: str, wanted: list[dict[str, float]], column: np.ndarray
 
 
 def test_every_column_is_either_the_oracles_or_a_reference_column() -> None:
-    """The spec has 59 columns, of which nine come from reference tables."""
-    assert (spec.WIDTH, len(REFERENCE)) == (59, 9)
+    """The spec has 71 columns, of which 17 come from reference tables."""
+    assert (spec.WIDTH, len(REFERENCE)) == (71, 17)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -103,6 +103,25 @@ def test_hour_counts_are_halved_at_their_limit() -> None:
     hours = [t // HOUR_MS % 24 for t in times]
     for i in (1, 1023, 1024, 1025, 1026, 1600, 2047, 2048, 2049, 2299):
         assert got[i] == np.float32(feature_oracle.hour_share(hours[:i], hours[i])), i
+
+
+def test_a_thief_hardly_moves_the_typical_amount() -> None:
+    """After 40 purchases of 50, five of 250 are each high, and the typical amount is still near 50."""
+    amounts = [50.0] * 40 + [250.0, 50.0, 50.0] * 5
+    got = features_of([transaction(i, occurred_at=T0 + i * HOUR_MS, amount=a) for i, a in enumerate(amounts)])
+    assert 50.0 <= got[-1, spec.index("typical_amount")] < 60.0
+    assert got[-1, spec.index("high_amounts")] == pytest.approx(5.0, abs=0.3)
+    assert got[40, spec.index("amount_to_typical")] == 5.0 and got[40, spec.index("high_amounts")] == 0.0
+    assert got[-1, spec.index("days_since_high_amount")] == np.float32(2 / 24)
+    assert got[-1, spec.index("decayed_mean")] > 65.0
+
+
+def test_the_typical_amount_leaves_zero() -> None:
+    """An account that began with ten free trials gets a typical amount as it spends."""
+    amounts = [0.0] * 10 + [20.0] * 100
+    got = features_of([transaction(i, occurred_at=T0 + i, amount=a) for i, a in enumerate(amounts)])
+    assert np.isnan(got[10, spec.index("amount_to_typical")])
+    assert got[-1, spec.index("typical_amount")] > 3.0
 
 
 _times = st.one_of(

@@ -101,7 +101,7 @@ def test_join_finds_what_is_there(names: list[str], wanted: list[str], kind: Kin
 
 def test_the_unknown_is_never_found() -> None:
     """A table that holds key 0, which no name has, still gives NaN where the merchant is unknown."""
-    odd = ReferenceTable("merchant", T0, np.array([0, 5], np.uint64), np.ones((2, 7), np.float32))
+    odd = ReferenceTable("merchant", T0, np.array([0, 5], np.uint64), np.ones((2, COLUMNS["merchant"]), np.float32))
     features = np.zeros((1, spec.WIDTH), dtype=np.float32)
     join(odd, "merchant", hash_strings([""]), features)
     assert np.isnan(features[0, spec.index("merchant_count_1d")])

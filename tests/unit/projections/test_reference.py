@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.columns import columns
 from core.features.reference import ReferenceTable
-from core.features.spec import DAY_MS
+from core.features.spec import DAY_MS, HOUR_MS, NAMES, index
 from core.numeric import hash_strings
-from projections.reference import LABEL_DELAY_DAYS, ReferenceBuilder
+from projections.reference import LABEL_DELAY_DAYS, ReferenceBuilder, period_ms
 from tests.unit.core.builders import T0, fuzz, transaction, verdict
 from tests.unit.core.feature_oracle import string_hash
 
@@ -53,8 +54,11 @@ def fold(events: list[Any_], batches: int = 1, seed: int = 0) -> ReferenceBuilde
     return builder
 
 
-def oracle(events: list[Any_], kind: str, at: int) -> dict[int, list[float]]:
-    """The table's rows by key, from the words in projections/reference.py."""
+def oracle(events: list[Any_], kind: str, at: int, moment: int | None = None) -> dict[int, list[float]]:
+    """The table's rows by key as of day `at`, or the moment (epoch ms) in it, from the words in
+    projections/reference.py.
+    """
+    moment = at * DAY_MS if moment is None else moment
     name = f"{kind}_id"
     verdicts: dict[tuple[str, str], FeedbackReceived] = {}
     for e in events:
@@ -62,7 +66,7 @@ def oracle(events: list[Any_], kind: str, at: int) -> dict[int, list[float]]:
             verdicts.setdefault((e.account_id, e.transaction_id), e)
     transactions = [e for e in events if isinstance(e, Transaction)]
     rows: dict[int, list[float]] = {}
-    known = [v for v in verdicts.values() if day(v) < at]
+    known = [v for v in verdicts.values() if v.occurred_at < moment]
     for value in {getattr(e, name) for e in [*transactions, *known]} - {""}:
         mine = [t for t in transactions if getattr(t, name) == value]
         said = [v for v in known if getattr(v, name) == value]
@@ -73,12 +77,49 @@ def oracle(events: list[Any_], kind: str, at: int) -> dict[int, list[float]]:
                 counts.append(sum(day(t) in days for t in mine))
                 frauds = sum(v.transaction_occurred_at // DAY_MS in days for v in said)
                 risks.append(min(frauds, counts[-1]) / counts[-1] if counts[-1] else math.nan)
-            rows[string_hash(value)] = [*counts, *risks, sum(at - 7 <= day(v) < at for v in said)]
+            reports = sum(at - 7 <= day(v) < at for v in said)
+            rows[string_hash(value)] = [*counts, *risks, reports, *recent_past(mine, said, at)]
         else:
             bits = {string_hash(t.account_id) >> 58 for t in mine if at - 30 <= day(t) < at}
             accounts = round(-64.0 * math.log(max(64 - len(bits), 1) / 64.0))
             rows[string_hash(value)] = [accounts, sum(at - 30 <= day(v) < at for v in said)]
     return rows
+
+
+def recent_past(mine: list[Transaction], said: list[FeedbackReceived], at: int) -> list[float]:
+    """The columns from merchant_days_since_fraud on, over (day, is fraud) of each known transaction, newest first."""
+    span = range(at - LABEL_DELAY_DAYS - 30, at + 1)
+    frauds = [(d, v) for v in said if (d := v.transaction_occurred_at // DAY_MS) in span]
+    known: dict[int, list[bool]] = {}
+    for d in span:
+        bad = sum(day_ == d for day_, _ in frauds)
+        seen = sum(day(t) == d for t in mine) if d < at - LABEL_DELAY_DAYS else 0
+        known[d] = [True] * bad + [False] * max(0, seen - bad)
+    shares = [share_of_last(known, size) for size in (3, 8)]
+    if not frauds:
+        return [math.nan, math.nan, 0.0, math.nan, math.nan, math.nan, *shares]
+    days = sorted({d for d, _ in frauds}, reverse=True)
+    first = days[0]
+    for d in days[1:]:
+        if first - d > 8:
+            break
+        first = d
+    since = [x for d in span if d >= first for x in known[d]]
+    amounts = [float(np.float32(v.amount)) for d, v in frauds if d >= first and v.amount > 0]
+    run = sum(d >= first for d, _ in frauds)
+    later = sum(not x for d in span if d > days[0] for x in known[d])
+    return [at - days[0], at - first, run, run / len(since), min(amounts, default=math.nan), later, *shares]
+
+
+def share_of_last(known: dict[int, list[bool]], size: int) -> float:
+    """Share of fraud among the last `size`, the oldest needed day in proportion."""
+    taken, frauds = 0, 0.0
+    for d in sorted(known, reverse=True):
+        part = min(len(known[d]), size - taken)
+        if part:
+            frauds += sum(known[d]) * (part / len(known[d]))
+        taken += part
+    return frauds / taken if taken else math.nan
 
 
 def assert_table(table: ReferenceTable, rows: dict[int, list[float]]) -> None:
@@ -106,11 +147,11 @@ def random_events(seed: int, days: int, per_day: int) -> list[Any_]:
         for t in rng.sample(seen, min(len(seen), per_day // 3)):
             word = rng.choice(["fraud", "fraud", "legitimate", "unsure"])
             at = max((DAY0 + d) * DAY_MS + rng.randrange(DAY_MS), t.occurred_at)
-            events.append(said(t, word, at))
+            events.append(said(t, word, at, rng.choice([0.0, 5.0, 20.0, 300.0])))
     return events
 
 
-def said(t: Transaction, word: Any = "fraud", at: int | None = None) -> FeedbackReceived:
+def said(t: Transaction, word: Any = "fraud", at: int | None = None, amount: float = 0.0) -> FeedbackReceived:
     return verdict(
         t.account_id,
         word,
@@ -119,20 +160,23 @@ def said(t: Transaction, word: Any = "fraud", at: int | None = None) -> Feedback
         merchant_id=t.merchant_id,
         device_id=t.device_id,
         transaction_occurred_at=t.occurred_at,
+        amount=amount,
     )
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("days", [3, 20, 45, 90])
-def test_tables_are_the_oracles(seed: int, days: int) -> None:
-    """After any number of days, tables as of the last day and the next agree with the lists."""
+@pytest.mark.parametrize("hour", [0, 13])
+def test_tables_are_the_oracles(seed: int, days: int, hour: int) -> None:
+    """After any number of days, tables as of the last day and the next, or an hour of them, agree with the lists."""
     events = random_events(seed, days, 12)
     builder = fold(events, 5, seed)
     for at in (DAY0 + days - 1, DAY0 + days):
         for kind in ("merchant", "device"):
-            table = builder.table(kind, at * DAY_MS + 12345)  # type: ignore[arg-type]
-            assert table.as_of == at * DAY_MS
-            assert_table(table, oracle(events, kind, at))
+            moment = at * DAY_MS + hour * HOUR_MS
+            table = builder.table(kind, moment)  # type: ignore[arg-type]
+            assert table.as_of == moment
+            assert_table(table, oracle(events, kind, at, moment))
 
 
 @fuzz(max_examples=40)
@@ -213,6 +257,58 @@ def test_a_long_silence_empties_the_windows() -> None:
     table = builder.table("merchant", (DAY0 + 400) * DAY_MS)
     row = table.values[table.keys.tolist().index(string_hash("m1"))]
     assert row[[0, 1, 2, 6]].tolist() == [0.0] * 4 and np.isnan(row[3:6]).all()
+
+
+def compromised(days_of_fraud: range, days: int, delay: int = 7) -> list[Any_]:
+    """A merchant with one purchase of 40 a day, all fraud on `days_of_fraud`, each reported after `delay` days."""
+    events: list[Any_] = []
+    for d in range(days):
+        t = transaction(d, account_id=f"a{d}", occurred_at=(DAY0 + d) * DAY_MS + 10 * HOUR_MS)
+        events.append(t)
+        if d - delay in days_of_fraud:
+            past = transaction(d - delay, account_id=f"a{d - delay}", occurred_at=t.occurred_at - delay * DAY_MS)
+            events.append(said(past, at=t.occurred_at, amount=40.0))
+    return events
+
+
+def past_of(events: list[Any_], moment: int) -> dict[str, float]:
+    """The columns of the table's first row by name."""
+    first = index("merchant_count_1d")
+    return dict(zip(NAMES[first:], fold(events).table("merchant", moment).values[0].tolist(), strict=False))
+
+
+def test_a_compromised_merchant_shows_as_a_run_that_goes_on_and_ends() -> None:
+    """While all is fraud the run grows with share 1; once legitimate purchases are known, they are counted."""
+    goes_on = past_of(compromised(range(20, 40), 41), (DAY0 + 41) * DAY_MS)
+    assert (goes_on["merchant_run_days"], goes_on["merchant_run_frauds"]) == (21.0, 14.0)
+    assert (goes_on["merchant_days_since_fraud"], goes_on["merchant_run_share"]) == (8.0, 1.0)
+    assert (goes_on["merchant_risk_last_8"], goes_on["merchant_run_amount"]) == (1.0, 40.0)
+    over = past_of(compromised(range(20, 30), 45), (DAY0 + 45) * DAY_MS)
+    assert (over["merchant_legitimate_since_fraud"], over["merchant_run_share"]) == (8.0, np.float32(10 / 18))
+    assert (over["merchant_risk_last_3"], over["merchant_risk_last_8"]) == (0.0, 0.0)
+
+
+def test_a_report_of_this_morning_shows_at_noon() -> None:
+    """A table of noon knows the verdict of ten o'clock; that of the day's beginning doesn't."""
+    events = compromised(range(20, 21), 28)
+    assert past_of(events, (DAY0 + 27) * DAY_MS)["merchant_run_frauds"] == 0.0
+    assert past_of(events, (DAY0 + 27) * DAY_MS + 10 * HOUR_MS)["merchant_run_frauds"] == 0.0
+    assert past_of(events, (DAY0 + 27) * DAY_MS + 12 * HOUR_MS)["merchant_run_frauds"] == 1.0
+
+
+@pytest.mark.parametrize(("gap", "days"), [(8, 17.0), (9, 9.0)])
+def test_a_run_ends_at_a_gap(gap: int, days: float) -> None:
+    """Frauds eight days apart are one run, nine days apart the second begins a new one."""
+    one, two = (transaction(n, occurred_at=(DAY0 + 20 + n * gap) * DAY_MS) for n in (0, 1))
+    events = [one, two, said(one, at=two.occurred_at + DAY_MS), said(two, at=two.occurred_at + DAY_MS)]
+    assert past_of(events, two.occurred_at + 9 * DAY_MS)["merchant_run_days"] == days
+
+
+@pytest.mark.parametrize("hours", [0, 5, 7, 48, -1])
+def test_tables_are_made_at_day_boundaries_too(hours: int) -> None:
+    """A period that does not divide the day is refused."""
+    with pytest.raises(BadInput):
+        period_ms(hours)
 
 
 def test_an_empty_builder_has_empty_tables() -> None:
