@@ -62,7 +62,7 @@ def test_impossible_splits_are_said() -> None:
         splits.last_split(0, 10 * DAY_MS, 7.0, 3 * DAY_MS)
 
 
-payments = st.lists(st.tuples(st.integers(0, 29), st.integers(0, 4), st.booleans()), min_size=1, max_size=60)
+payments = st.lists(st.tuples(st.integers(0, 29), st.integers(0, 4), st.booleans()), min_size=40, max_size=80)
 
 
 @settings(deadline=None, derandomize=True)
