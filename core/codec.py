@@ -25,11 +25,21 @@ from core.events import (
 
 T = TypeVar("T")
 
+
+class ScoreKey(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
+    """Of a score only what says how to decide it again (see TransactionScored)."""
+
+    feedback_position: str = msgspec.field(name="f")
+    control_position: int = msgspec.field(name="c")
+    degraded: str | None = None
+
+
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
 _transaction = msgspec.json.Decoder(TransactionReceived)
 _score = msgspec.json.Decoder(TransactionScored)
+_score_key = msgspec.json.Decoder(ScoreKey)
 _alert = msgspec.json.Decoder(AlertRaised)
 _reject = msgspec.json.Decoder(TransactionRejected)
 _account: msgspec.json.Decoder[AccountEvent] = msgspec.json.Decoder(AccountEvent)
@@ -57,6 +67,11 @@ def decode_score(payload: bytes) -> TransactionScored:
     return _checked(_score, payload)
 
 
+def decode_score_key(payload: bytes) -> ScoreKey:
+    """A third of the cost of `decode_score`; what the key leaves out is not looked at."""
+    return _checked(_score_key, payload)
+
+
 def decode_alert(payload: bytes) -> AlertRaised:
     return _checked(_alert, payload)
 
@@ -79,11 +94,13 @@ def decode_control(payload: bytes) -> Control:
 
 __all__ = [
     "Event",
+    "ScoreKey",
     "decode_account_event",
     "decode_alert",
     "decode_control",
     "decode_reject",
     "decode_score",
+    "decode_score_key",
     "decode_seal",
     "decode_transaction",
     "encode",

@@ -305,7 +305,7 @@ def _judge(
     start = 0
     for work in works:
         positions = [p for run in work.runs for p in run.positions]
-        fs = [str(run.feedback_position) for run in work.runs for _ in run.positions]
+        fs = [f for run in work.runs for f in [str(run.feedback_position)] * len(run.positions)]
         n = len(positions)
         mine = slice(start, start + n)
         flags = duplicate[mine].tolist()

@@ -16,10 +16,18 @@ import msgspec
 import numpy as np
 
 from core import pipeline
-from core.codec import decode_account_event, decode_alert, decode_control, decode_score, decode_transaction
+from core.codec import (
+    ScoreKey,
+    decode_account_event,
+    decode_alert,
+    decode_control,
+    decode_score,
+    decode_score_key,
+    decode_transaction,
+)
 from core.control import Context, ControlState, Resolver
 from core.errors import Corrupt
-from core.events import START, AccountEvent, AlertRaised, Control, Position, TransactionScored
+from core.events import START, AccountEvent, AlertRaised, Control, Position
 from core.features import spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
@@ -36,7 +44,7 @@ class Chunk:
 
     runs: list[pipeline.Run]
     scores: list[Entry]
-    decoded: list[TransactionScored]
+    keys: list[ScoreKey]
 
 
 def read_control_events(log: EventLog, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Control]]:
@@ -123,21 +131,23 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         scores = log.read(partition, "scores", at, CHUNK, entries[-1].id)
         if [e.id for e in entries] != [s.id for s in scores]:
             raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
-        decoded = [decode_score(s.payload) for s in scores]
-        ahead = Position.parse(decoded[-1].feedback_position)
+        keys = [decode_score_key(s.payload) for s in scores]
+        ahead = Position.parse(keys[-1].feedback_position)
         runs = []
-        for position_text, group in groupby(enumerate(decoded), lambda row: row[1].feedback_position):
-            rows = [i for i, _ in group]
+        start = 0
+        for position_text, group in groupby([key.feedback_position for key in keys]):
+            mine = entries[start : start + len(list(group))]
+            start += len(mine)
             position = Position.parse(position_text)
             runs.append(
                 pipeline.Run(
                     feedback_position=position,
                     feedback=feedback.take(position, ahead),
-                    positions=[entries[i].id for i in rows],
-                    transactions=[decode_transaction(entries[i].payload) for i in rows],
+                    positions=[entry.id for entry in mine],
+                    transactions=[decode_transaction(entry.payload) for entry in mine],
                 )
             )
-        yield Chunk(runs, scores, decoded)
+        yield Chunk(runs, scores, keys)
         at = entries[-1].id
     rest = feedback.take(until.feedback)
     if rest:
@@ -211,24 +221,37 @@ def _read_all(log: EventLog, partition: int, after: Position, until: Position) -
 
 def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:
     """Split a chunk where the context changes, keeping runs (and their feedback) in order."""
-    at = 0
+    keys = [(key.control_position, key.degraded) for key in chunk.keys]
+    runs: list[pipeline.Run] = []
+    under: tuple[int, str | None] | None = None
+    begin = at = 0
     for run in chunk.runs:
         if not run.transactions:
-            yield timeline.at(0, None), [run], []
+            runs.append(run)
             continue
-        keys = [(s.control_position, s.degraded) for s in chunk.decoded[at : at + len(run.transactions)]]
         start = 0
-        for (position, degraded), group in groupby(keys):
+        for key, group in groupby(keys[at : at + len(run.transactions)]):
             size = len(list(group))
-            part = pipeline.Run(
-                run.feedback_position,
-                run.feedback if start == 0 else [],
-                run.positions[start : start + size],
-                run.transactions[start : start + size],
-            )
-            yield timeline.at(position, degraded), [part], chunk.scores[at + start : at + start + size]
+            if under is not None and key != under:
+                yield timeline.at(*under), runs, chunk.scores[begin:at]
+                runs, begin = [], at
+            under = key
+            whole = size == len(run.transactions)
+            runs.append(run if whole else _part(run, start, size))
             start += size
-        at += len(run.transactions)
+            at += size
+    if runs:
+        yield timeline.at(*(under or (0, None))), runs, chunk.scores[begin:at]
+
+
+def _part(run: pipeline.Run, start: int, size: int) -> pipeline.Run:
+    """Some of a run's transactions; its feedback goes with the first."""
+    return pipeline.Run(
+        run.feedback_position,
+        run.feedback if start == 0 else [],
+        run.positions[start : start + size],
+        run.transactions[start : start + size],
+    )
 
 
 def _compare(
@@ -239,6 +262,15 @@ def _compare(
     logged_alerts: dict[Position, bytes],
 ) -> None:
     result.decisions += len(logged)
+    if not decided.duplicates and [s.payload for s in decided.scores] == [s.payload for s in logged]:
+        first, last = (logged[0].id, logged[-1].id) if logged else (START, START)
+        mine = {position: payload for position, payload in logged_alerts.items() if first <= position <= last}
+        if mine == dict(decided.alerts):
+            result.identical += len(logged)
+            result.alerts += len(mine)
+            for position in mine:
+                del logged_alerts[position]
+            return
     for index in decided.duplicates:
         _differ(result, logged[index].id, transactions[index].transaction_id, ["now recognised as a duplicate"])
     raised = dict(decided.alerts)

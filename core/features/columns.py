@@ -59,16 +59,15 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
     """Cost: about 0.6 µs a transaction."""
     place = geography.PLACES.get
     in_person = IN_PERSON_CHANNELS
-    n = len(transactions)
     return Columns(
         ids=hash_strings([t.transaction_id for t in transactions]),
-        times=np.fromiter((t.occurred_at for t in transactions), np.int64, n),
-        amounts=np.fromiter((t.amount for t in transactions), np.float64, n),
+        times=np.array([t.occurred_at for t in transactions], np.int64),
+        amounts=np.array([t.amount for t in transactions], np.float64),
         merchants=hash_strings([t.merchant_id for t in transactions]),
         categories=hash_strings([t.merchant_category for t in transactions]),
         countries=hash_strings([t.country for t in transactions]),
         devices=hash_strings([t.device_id for t in transactions]),
-        places=np.fromiter((place(t.country, -1) if t.channel in in_person else -1 for t in transactions), np.int16, n),
+        places=np.array([place(t.country, -1) if t.channel in in_person else -1 for t in transactions], np.int16),
     )
 
 

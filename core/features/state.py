@@ -80,13 +80,11 @@ class AccountState:
     def slots(self, account_ids: Iterable[str], count: int) -> NDArray[np.int32]:
         """The slot of every account, new accounts getting the next: n IDs → int32 (n,). Cost: one dict look-up each."""
         index = self.index
-        out = np.empty(count, dtype=np.int32)
-        for i, account_id in enumerate(account_ids):
-            slot = index.get(account_id)
-            if slot is None:
-                slot = len(index)
-                index[account_id] = slot
-            out[i] = slot
+        wanted = list(account_ids)
+        slots = list(map(index.get, wanted))
+        if None in slots:
+            slots = [index.setdefault(account_id, len(index)) for account_id in wanted]
+        out = np.array(slots, dtype=np.int32)
         if len(index) > len(self.records):
             grown = _empty(max(len(index), 2 * len(self.records)))
             grown[: len(self.records)] = self.records
