@@ -1,6 +1,7 @@
 """A/B tests by simulation: false alarms under continuous peeking, coverage, power; and what an assignment costs.
 
     python -m benchmarks.experiments [--runs 1000] [--accounts 10000] [--power-runs 200] [--json PATH]
+    python -m benchmarks.experiments --assignments-only
 
 Every run is looked at after every account. "naive" is the z-test of two means at the same one-sided level, looked at as
 often from the 100th account on: what an always-valid method is for. Minutes at the default size.
@@ -9,7 +10,10 @@ often from the 100th account on: what an always-valid method is for. Minutes at 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from core.assignment import WHOLE, Allocation
 from learners import srm
 from learners.sequential import Trajectory, contributions, trajectory
 
@@ -136,13 +141,65 @@ def power_row(setting: Setting, runs: int) -> dict[str, Any]:
     }
 
 
+ASSIGNED = 1_000_000
+_DIGEST_ONLY = "--assignment-digest"
+
+
+def assigned(batch: int) -> tuple[str, float, list[int]]:
+    """(SHA-256 of a million accounts' arms, seconds of it, accounts by arm with those outside last), in batches."""
+    allocation = Allocation("spring", "spring", 9_000, (5_000, 8_000, WHOLE))
+    accounts = [f"account-{number}" for number in range(ASSIGNED)]
+    allocation.arms_of(accounts[:10])
+    digest, counts, seconds = hashlib.sha256(), np.zeros(4, dtype=np.int64), 0.0
+    for begin in range(0, ASSIGNED, batch):
+        some = accounts[begin : begin + batch]
+        start = time.perf_counter()
+        arms = allocation.arms_of(some)
+        seconds += time.perf_counter() - start
+        digest.update(arms.tobytes())
+        counts += np.bincount(arms, minlength=4) if arms.min() >= 0 else np.bincount(arms % 4, minlength=4)
+    return digest.hexdigest(), seconds, counts.tolist()
+
+
+def assignments() -> dict[str, Any]:
+    """Rate in the worker's batches; a second process, in other batches, must give every account the same arm.
+
+    Raises SystemExit if it does not.
+    """
+    digest, seconds, counts = assigned(500)
+    again = subprocess.run(
+        [sys.executable, "-m", "benchmarks.experiments", _DIGEST_ONLY], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if again != digest:
+        raise SystemExit("a restarted process assigns accounts to other arms")
+    return {
+        "accounts": ASSIGNED,
+        "per_s": ASSIGNED / seconds,
+        "us_per_account": seconds / ASSIGNED * 1e6,
+        "digest": digest,
+        "accounts_by_arm": counts,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000, help="runs of each setting without an effect")
     parser.add_argument("--accounts", type=int, default=10_000, help="accounts of each of them")
     parser.add_argument("--power-runs", type=int, default=200, help="runs of each setting with an effect")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
+    parser.add_argument("--assignments-only", action="store_true", help="only what an assignment costs")
+    parser.add_argument(_DIGEST_ONLY, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.assignment_digest:
+        print(assigned(7_919)[0])
+        return
+    cost = assignments()
+    print(
+        f"{cost['accounts']:,} assignments in batches of 500, {cost['us_per_account']:.2f} µs each; arms (outside last)"
+    )
+    print(f"{cost['accounts_by_arm']}; a restarted process gives the same arms, SHA-256 {cost['digest'][:16]}\n")
+    if arguments.assignments_only:
+        return
     begin = time.perf_counter()
     nulls, powers = [], []
     print(
@@ -167,7 +224,9 @@ def main() -> None:
         )
     print(f"\n{time.perf_counter() - begin:.0f} s")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"alpha": ALPHA, "nulls": nulls, "powers": powers}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"assignments": cost, "alpha": ALPHA, "nulls": nulls, "powers": powers}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ what they do meanwhile is left out and counted as crossed. Memory: 33 bytes a tr
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -52,7 +53,6 @@ from core.events import (
     Seal,
 )
 from core.governance import Governance
-from core.numeric import hash_strings
 from projections.base import Decided, Fact, Projection
 from projections.labels import AccountLabels, Labels, consensus
 
@@ -64,11 +64,21 @@ VALUE_CAP = 1_000.0
 
 METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
 
-_ROW = struct.Struct("<QqqdB")
+_ROW = struct.Struct("<8sqqdB")
 ROW = np.dtype([("key", "<u8"), ("occurred_at", "<i8"), ("recorded_at", "<i8"), ("amount", "<f8"), ("alerted", "u1")])
-"""One transaction under its arm; key is the hash of its ID (`core.numeric.hash_strings`)."""
+"""One transaction under its arm; key is `transaction_key`."""
 
 End = Literal["stopped", "concluded", "superseded"]
+
+
+def transaction_key(transaction_id: str) -> bytes:
+    """8 bytes of BLAKE2b of a transaction's ID."""
+    return hashlib.blake2b(transaction_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def transaction_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
+    """Keys of n transactions as rows hold them: uint64 (n,)."""
+    return np.frombuffer(b"".join(map(transaction_key, ids)), dtype="<u8")
 
 
 class Enrolment(msgspec.Struct):
@@ -132,7 +142,10 @@ def _decided(state: Experiments, fact: Fact) -> None:
                 newest.crossed[position] = newest.crossed.get(position, 0) + 1
         return
     experiment, _, name = arm.rpartition("/")
-    accounts = state.enrolled.setdefault(experiment, Enrolled()).accounts
+    enrolled = state.enrolled.get(experiment)
+    if enrolled is None:
+        enrolled = state.enrolled[experiment] = Enrolled()
+    accounts = enrolled.accounts
     held = accounts.get(account)
     if held is None:
         held = accounts[account] = Enrolment(name, decided.transaction.occurred_at, fact.recorded_at)
@@ -141,7 +154,7 @@ def _decided(state: Experiments, fact: Fact) -> None:
         return
     transaction = decided.transaction
     held.rows += _ROW.pack(
-        int(hash_strings([transaction.transaction_id])[0]),
+        transaction_key(transaction.transaction_id),
         transaction.occurred_at,
         fact.recorded_at,
         transaction.amount,
@@ -313,7 +326,7 @@ def _outcomes(
         known = [s for s in said if s.recorded_at <= mature_at]
         if not known:
             continue
-        here = rows["key"] == hash_strings([transaction])[0]
+        here = rows["key"] == transaction_keys([transaction])[0]
         label = consensus(known).label
         if label == "review":
             conflicts += int(here.sum())

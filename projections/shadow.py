@@ -23,10 +23,11 @@ from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, check
 from core.errors import BadInput
 from core.events import Seal, ThresholdsChanged
 from core.features.spec import DAY_MS
-from core.numeric import hash_strings, sigmoid
+from core.numeric import sigmoid
 from core.policy import DECISIONS
 from core.rules import RULES
 from projections.base import Decided, Fact, Projection
+from projections.experiments import transaction_key, transaction_keys
 from projections.labels import MATURITY_DAYS, Labels, consensus
 
 ROWS_MAX = 100_000
@@ -37,7 +38,7 @@ PARTS = 1_000
 _EFFECTS = {"review": 1, "decline": 2, "allow": 4}
 _EFFECT_OF = {rule.code: _EFFECTS.get(rule.effect, 0) for rule in RULES}
 
-_ROW = struct.Struct("<QqdddB")
+_ROW = struct.Struct("<8sqdddB")
 ROW = np.dtype(
     [
         ("key", "<u8"),
@@ -48,7 +49,7 @@ ROW = np.dtype(
         ("alerted", "u1"),
     ]
 )
-"""One transaction: hash of its ID, event time, both margins, amount, whether it was alerted."""
+"""One transaction: `transaction_key` of its ID, event time, both margins, amount, whether it was alerted."""
 
 
 class Pair(msgspec.Struct):
@@ -94,7 +95,7 @@ def _decided(state: Shadows, fact: Fact) -> None:
     key = _key(DECISIONS.index(score.decision), effects, part)
     pair.counts[key] = pair.counts.get(key, 0) + 1
     pair.rows += _ROW.pack(
-        int(hash_strings([transaction.transaction_id])[0]),
+        transaction_key(transaction.transaction_id),
         transaction.occurred_at,
         score.margin,
         score.shadow,
@@ -198,7 +199,7 @@ def labelled(
             for transaction, verdicts in account.verdicts.items():
                 ids.append(transaction)
                 said.append(consensus(verdicts).label)
-        keys, words = hash_strings(ids), np.array(said, dtype="U10")
+        keys, words = transaction_keys(ids), np.array(said, dtype="U10")
         is_judged = np.isin(rows["key"], keys)
         is_fraud = np.isin(rows["key"], keys[words == "fraud"])
         is_clear = is_fraud | np.isin(rows["key"], keys[words == "legitimate"])
