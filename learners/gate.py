@@ -36,7 +36,8 @@ class GateSettings:
     """Every threshold. rows_min, frauds_min, accounts_min, distinct_min (different scores): counts. confidence: of the
     interval; rounds: of the bootstrap. gain_min, loss_max, auc_loss_max, ece_rise_max: differences of the measures;
     gain_min is below 0 so that an update that changes little does not fail by chance. brier_rise_max: relative.
-    latency_us_max: µs a row. psi_max: above 0.25 is usually called a shift, but a better model may move more.
+    latency_us_max: µs a row. psi_max: far above the usual 0.25, for a better model moves the many harmless rows
+    among themselves (docs/incremental.md); what it moves across a threshold counts.
     decisions_changed_max: share of rows.
     """
 
@@ -52,7 +53,7 @@ class GateSettings:
     ece_rise_max: float = 0.01
     brier_rise_max: float = 0.05
     latency_us_max: float = 20.0
-    psi_max: float = 0.5
+    psi_max: float = 2.0
     decisions_changed_max: float = 0.05
 
     def __post_init__(self) -> None:

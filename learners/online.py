@@ -38,10 +38,10 @@ class OnlineSettings:
     fraud weighs among legitimate rows.
     """
 
-    rate: float = 0.003
+    rate: float = 0.005
     l2: float = 1e-6
     clip: float = 5.0
-    fraud_weight: float = 5.0
+    fraud_weight: float = 2.0
 
     def __post_init__(self) -> None:
         """Raises BadInput for a value that can't learn."""
