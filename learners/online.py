@@ -79,8 +79,8 @@ class OnlineLearner:
         *,
         steps: int,
     ) -> None:
-        """River's two models in a given state. Their dictionaries are filled in the order of the columns, always: the
-        order of a dictionary is the order of River's sums, so it is part of the state.
+        """River's two models in a given state. Their dictionaries are filled in the order of the columns, always, so
+        that no sum over one can depend on what was seen first.
         """
         s = self._settings
         self._scaler: Any = preprocessing.StandardScaler()

@@ -24,7 +24,7 @@ from learners.gate import (
 from learners.incremental import ForestLearner, IncrementalSettings
 from learners.online import OnlineLearner
 
-SETTINGS = GateSettings(rounds=100)
+SETTINGS = GateSettings(rounds=100, psi_max=0.5)
 
 
 def evidence(rows: int = 6000, seed: int = 0, noise: float = 1.0, champion_noise: float = 1.0) -> Evidence:
@@ -66,6 +66,16 @@ def test_a_worse_candidate_is_rejected() -> None:
     found = verdict(evidence(noise=5.0))
     assert not found.accepted and "average precision changes by -" in found.reason
     assert found.metrics["average_precision"] < found.metrics["champion_average_precision"]
+
+
+def test_a_candidate_that_orders_the_many_worse_is_rejected_for_its_auc() -> None:
+    """The top of the list is the champion's, so average precision stays; the rest is shuffled, so the AUC falls."""
+    e = evidence()
+    low = e.champion < np.quantile(e.champion, 0.9)
+    candidate = e.champion.copy()
+    candidate[low] = np.random.default_rng(0).permutation(candidate[low])
+    found = verdict(replace(e, candidate=candidate), gain_min=-1.0, loss_max=1.0, brier_rise_max=1.0, ece_rise_max=1.0)
+    assert [reason.split(" ")[0] for reason in found.reasons] == ["AUC"]
 
 
 def test_a_candidate_that_only_seems_better_is_rejected_if_it_may_lose() -> None:
