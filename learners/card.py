@@ -66,7 +66,7 @@ def _data(card: dict[str, Any]) -> list[str]:
             "Rows in review or pending are left out; without a verdict a payment is presumed legitimate after"
             f" {known['maturity_days']:g} days.",
         ]
-    if split["test_excluded"]:
+    if split.get("test_excluded"):
         lines.append(
             f"{split['test_excluded']:,} test rows of accounts whose fraud was known by the test day are left out."
         )
