@@ -1,10 +1,10 @@
-"""A labelled dataset through the whole product: produce, ingest --drain, replay --verify, on local or on Apache
-servers.
+"""A labelled dataset through the whole product: produce, ingest --drain, replay --verify, audit --sample, on local or
+on Apache servers.
 
-    python -m benchmarks.real_input handbook PATH [--servers local|apache] [--limit N]
+    python -m benchmarks.real_input handbook PATH [--servers local|apache] [--limit N] [--audits N]
 
-Runs the commands as a user would, prints what each says, and exits 1 unless transactions + rejects = produced and every
-decision came out identical. `apache` needs Java, Maven and redis-server (docs/development.md): Apache Kafka in KRaft
+Runs the commands as a user would, prints what each says, and exits 1 unless transactions + rejects = produced, every
+decision came out identical, and so did every audit of the random sample. `apache` needs Java, Maven and redis-server (docs/development.md): Apache Kafka in KRaft
 mode and Debian's redis-server.
 """
 
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--servers", choices=("local", "apache"), default="local")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--audits", type=int, default=1000, help="decisions audited after the run")
     arguments = parser.parse_args()
     limit = ["--limit", str(arguments.limit)] if arguments.limit else []
     with tempfile.TemporaryDirectory(prefix="sentinel-real-input-") as folder:
@@ -88,6 +89,7 @@ def main() -> None:
             produced = command(environment, "produce", *dataset, *limit)
             ingested = command(environment, "ingest", "--drain", "--create-topics")
             replayed = command(environment, "replay", "--verify")
+            audited = command(environment, "audit", "--sample", str(arguments.audits))
     accounted = ingested["transactions"] + ingested["rejects"] == produced["produced"]
     identical = replayed["identical"] == replayed["decisions"] == ingested["transactions"]
     print(
@@ -95,7 +97,9 @@ def main() -> None:
         f" + {ingested['rejects']:,} rejects: {'yes' if accounted else 'NO'};"
         f" {replayed['decisions']:,} decisions, {replayed['identical']:,} identical"
     )
-    sys.exit(0 if accounted and identical else 1)
+    print(f"{audited['audited']:,} audited, {audited['identical']:,} identical")
+    audits = audited["identical"] == audited["audited"] == min(arguments.audits, replayed["decisions"])
+    sys.exit(0 if accounted and identical and audits else 1)
 
 
 if __name__ == "__main__":
