@@ -4,8 +4,8 @@ on Apache servers.
     python -m benchmarks.real_input handbook PATH [--servers local|apache] [--limit N] [--audits N]
 
 Runs the commands as a user would, prints what each says, and exits 1 unless transactions + rejects = produced, every
-decision came out identical, and so did every audit of the random sample. `apache` needs Java, Maven and redis-server (docs/development.md): Apache Kafka in KRaft
-mode and Debian's redis-server.
+decision came out identical, and so did every audit of the random sample. `apache` needs Java, Maven and redis-server
+(docs/development.md): Apache Kafka in KRaft mode and Debian's redis-server.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def open_log(s: Settings) -> EventLog:
     """
     hot = open_hot(s)
     if s.archive:
-        return ArchivedLog(hot, open_archive(s.archive))
+        return ArchivedLog(hot, open_archive(s.archive, s.archive_cold))
     if trimmed(hot):
         hot.close()
         raise BadInput("this log was trimmed: name its archive in the setting `archive` (SENTINEL_ARCHIVE)")

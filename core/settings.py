@@ -57,6 +57,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_prefix: str = "ss"
     archive: str = ""
     """Directory or URI of the archive, which is then read with the hot log as one; "" is none."""
+    archive_cold: str = ""
+    """Directory or URI that `sentinel archive --keep-days` moves old segments to, and that they are read from."""
+    archive_hot_hours: float = 24.0
+    """Batches taken in since so many hours stay in the hot log only; 0 archives all."""
+    archive_keep_days: float = 0.0
+    """Segments older than so many days are moved to `archive_cold`; 0 keeps all in `archive`."""
 
     fraud_threshold: float = 0.8
     """Decline threshold written at the log's first start; later changes are control events. Review starts at half of
@@ -83,6 +89,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "linger_ms": (0, 10_000),
     "snapshot_interval_s": (1.0, 86_400.0),
     "unavailable_timeout_s": (0.0, 86_400.0),
+    "archive_hot_hours": (0.0, 1e6),
+    "archive_keep_days": (0.0, 1e5),
 }
 _SECRET = ("redis_password", "kafka")
 """Never repeated in a message: `kafka` may hold sasl.password."""

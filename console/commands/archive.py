@@ -14,13 +14,12 @@ from console import wiring
 from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
-from core.log.archive import archiver
+from core.features.spec import DAY_MS, HOUR_MS
+from core.log.archive import archiver, cooling
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.manifest import Row
 from core.log.base import EventLog
 from core.settings import Settings
-
-HOUR_MS = 3_600_000
 
 
 def archive(
@@ -33,9 +32,13 @@ def archive(
         typer.Option(help="Directory or URI (s3://bucket/folder?region=…) of the archive; default: the setting."),
     ] = None,
     hot_hours: Annotated[
-        float,
-        typer.Option(help="Batches taken in since so many hours stay in the hot log only; 0 archives all.", min=0),
-    ] = 24.0,
+        float | None,
+        typer.Option(
+            help="Batches taken in since so many hours stay in the hot log only; 0 archives all. Default: the setting"
+            " archive_hot_hours, 24.",
+            min=0,
+        ),
+    ] = None,
     trim: Annotated[
         bool, typer.Option("--trim", help="Then remove from the hot log what is archived and older than --hot-hours.")
     ] = False,
@@ -45,42 +48,77 @@ def archive(
             help="With --trim: folder of projection checkpoints; nothing is trimmed that one has yet to read."
         ),
     ] = None,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(
+            help="Then move segments older than so many days to --cold, where they are still read from; 0 moves none."
+            " Default: the setting archive_keep_days, 0.",
+            min=0,
+        ),
+    ] = None,
+    cold: Annotated[
+        str | None,
+        typer.Option(help="Directory or URI that old segments are moved to; default: the setting archive_cold."),
+    ] = None,
     partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
     as_json: Json = False,
 ) -> None:
     """Archive the log, verify by reading back, record it in the control stream; with --trim, free the hot log.
 
+    With --keep-days old segments go on to a cheaper store. None is ever deleted: replay begins at the first seal.
+
     Safe beside workers, and to kill at any moment. Run one at a time per archive. A log that was trimmed is read
     through the setting `archive` (SENTINEL_ARCHIVE): set it for every command and worker before the first --trim.
     """
-    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix, archive=directory)
+    s = wiring.settings(
+        config,
+        redis_host=redis_host,
+        redis_port=redis_port,
+        log_prefix=log_prefix,
+        archive=directory,
+        archive_cold=cold,
+        archive_hot_hours=hot_hours,
+        archive_keep_days=keep_days,
+    )
     if not s.archive:
         raise BadInput("where to? --directory DIR, or the setting `archive` (SENTINEL_ARCHIVE)")
     if trim and directory is not None and not wiring.settings(config).archive:
         raise BadInput("--trim needs the setting `archive` (SENTINEL_ARCHIVE), or nothing else would find the archive")
-    found = run(s, hot_hours=hot_hours, trim=trim, only=partition, projections=projections, quiet=as_json)
+    if s.archive_keep_days and not s.archive_cold:
+        raise BadInput(
+            "segments are moved, not deleted, for replay begins at the first seal: name a --cold store, or the setting"
+            " `archive_cold` (SENTINEL_ARCHIVE_COLD)"
+        )
+    if s.archive_keep_days and cold is not None and not wiring.settings(config).archive_cold:
+        raise BadInput(
+            "--keep-days needs the setting `archive_cold` (SENTINEL_ARCHIVE_COLD), or nothing else would find what it"
+            " moves"
+        )
+    found = run(s, trim=trim, only=partition, projections=projections, quiet=as_json)
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
         print(
             f"{found['segments']} segments, {found['transactions']:,} transactions, {found['bytes']:,} bytes archived;"
-            f" {found['trimmed_entries']:,} entries trimmed"
+            f" {found['trimmed_entries']:,} entries trimmed; {found['cooled_segments']} segments,"
+            f" {found['cooled_bytes']:,} bytes moved to the cold store"
         )
 
 
 def run(
     s: Settings,
     *,
-    hot_hours: float,
     trim: bool,
     only: list[int] | None = None,
     projections: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Archive and trim as the command does; returns what it prints with --json."""
+    """Archive, trim and move as the command does; returns what it prints with --json."""
     hot = wiring.open_hot(s)
-    store = open_archive(s.archive)
-    total = {"segments": 0, "transactions": 0, "bytes": 0, "trimmed_entries": 0}
+    store = open_archive(s.archive, s.archive_cold)
+    total = dict.fromkeys(
+        ("segments", "transactions", "bytes", "trimmed_entries", "cooled_segments", "cooled_bytes"), 0
+    )
 
     def progress(row: Row) -> None:
         size = sum(file.bytes for file in row.files)
@@ -93,13 +131,18 @@ def run(
     try:
         partitions = sorted(partition_heads(hot, only))
         now = int(time.time() * 1000)
-        recorded_until = now - math.ceil(hot_hours * HOUR_MS)
+        recorded_until = now - math.ceil(s.archive_hot_hours * HOUR_MS)
         with store.store.locked():
             for p in partitions:
                 archiver.archive_partition(hot, store, p, recorded_until=recorded_until, progress=progress)
             archiver.record(hot, store, partitions, now)
             if trim:
                 total["trimmed_entries"] = _trim(hot, store, partitions, recorded_until, projections, now)
+            if s.archive_keep_days:
+                for p in partitions:
+                    segments, size = cooling.cool(store, p, now - math.ceil(s.archive_keep_days * DAY_MS))
+                    total["cooled_segments"] += segments
+                    total["cooled_bytes"] += size
     finally:
         hot.close()
     return total

@@ -54,7 +54,9 @@ def verify(
     started = time.monotonic()
     log = wiring.open_hot(s)
     try:
-        found, control, faults = run(s, log, open_archive(s.archive) if s.archive else None, partition, signed)
+        found, control, faults = run(
+            s, log, open_archive(s.archive, s.archive_cold) if s.archive else None, partition, signed
+        )
     finally:
         log.close()
     if write_head is not None and not faults:

@@ -30,8 +30,10 @@ SEGMENTS_HELD = 4
 class Archive:
     """Reads what was archived. Raises Corrupt if bytes are not what was written, Unavailable if the store is away."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, cold: Store | None = None) -> None:
+        """cold: where `core.log.archive.cooling` moved old segments to, if anywhere."""
         self.store = store
+        self.cold = cold
         self._lock = threading.RLock()
         self._rows: dict[int, tuple[Version | None, tuple[Row, ...]]] = {}
         self._segments: OrderedDict[tuple[int, int], Segment] = OrderedDict()
@@ -96,13 +98,32 @@ class Archive:
         with self._lock:
             found = self._segments.get(key)
             if found is None:
-                found = load(self.store, row)
+                found = self.load(row)
                 self._segments[key] = found
                 if len(self._segments) > SEGMENTS_HELD:
                     self._segments.popitem(last=False)
             else:
                 self._segments.move_to_end(key)
             return found
+
+    def load(self, row: Row) -> Segment:
+        """The row's segment from its files, each compared with its SHA-256. Raises Corrupt that names the file."""
+        contents: dict[str, bytes] = {}
+        for file in row.files:
+            content = self.store.read(file.name)
+            if content is None and self.cold is not None:  # it is moved only once it is there
+                content = self.cold.read(file.name)
+            if content is None:
+                raise Corrupt(f"{file.name} is missing")
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs")
+            contents[file.name.rpartition("/")[2].partition(".")[2]] = content
+        if sorted(contents) != [DECISIONS, EVENTS]:
+            raise Corrupt(f"seals {row.first_sequence} … {row.last_sequence} name other files than a segment's")
+        try:
+            return Segment(contents[DECISIONS], contents[EVENTS])
+        except Corrupt as error:
+            raise Corrupt(f"{row.files[0].name}: {error}") from None
 
     def _from(self, partition: int, stream: Stream, after: Position, inclusive: bool = False) -> tuple[Row, ...]:
         """The rows from the first one that may hold an entry after (or at) the position."""
@@ -117,24 +138,9 @@ def _last(row: Row, stream: Stream) -> Position:
     return Position(row.last_sequence, 1) if stream == "seals" else seals.covered(row.end)[stream]
 
 
-def load(store: Store, row: Row) -> Segment:
-    """The row's segment from its files, each compared with its SHA-256. Raises Corrupt that names the file."""
-    contents: dict[str, bytes] = {}
-    for file in row.files:
-        content = store.read(file.name)
-        if content is None:
-            raise Corrupt(f"{file.name} is missing")
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs")
-        contents[file.name.rpartition("/")[2].partition(".")[2]] = content
-    if sorted(contents) != [DECISIONS, EVENTS]:
-        raise Corrupt(f"seals {row.first_sequence} … {row.last_sequence} name other files than a segment's")
-    try:
-        return Segment(contents[DECISIONS], contents[EVENTS])
-    except Corrupt as error:
-        raise Corrupt(f"{row.files[0].name}: {error}") from None
+def open_archive(location: str, cold: str = "") -> Archive:
+    """The archive in a directory or at a URI; an empty one if nothing is there yet. Raises BadInput.
 
-
-def open_archive(location: str) -> Archive:
-    """The archive in a directory or at a URI; an empty one if nothing is there yet. Raises BadInput."""
-    return Archive(open_store(location))
+    cold: directory or URI of the store that old segments were moved to; "" is none.
+    """
+    return Archive(open_store(location), open_store(cold) if cold else None)

@@ -23,7 +23,7 @@ from core.errors import ConcurrencyError, Conflict, Corrupt
 from core.events import Control, LogTrimmed, Position, SegmentArchived
 from core.log import seals
 from core.log.archive import chain, manifest, segment
-from core.log.archive.archive import Archive, load
+from core.log.archive.archive import Archive
 from core.log.archive.manifest import File, Row
 from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
 
@@ -135,7 +135,7 @@ def trim(log: EventLog, archive: Archive, partition: int, up_to: Head, now: int)
     held_from = first[0].id.generation if first else 0
     for row in rows:
         if row.last_sequence >= held_from:
-            load(archive.store, row)
+            archive.load(row)
     if trimmed(log).get(partition, 0) < up_to.sequence:
         event = LogTrimmed(occurred_at=now, actor=ACTOR, partition=partition, up_to_sequence=up_to.sequence)
         append_control(log, [event])
@@ -220,7 +220,7 @@ def _write(archive: Archive, partition: int, run: list[chain.Sealed]) -> Row:
             previous=before[-1].digest if before else GENESIS_DIGEST,
         )
     )
-    segment.compare(load(archive.store, row), streams)
+    segment.compare(archive.load(row), streams)
     if archive.refresh(partition):
         raise Conflict(f"partition {partition}: somebody else is archiving it into {archive.store}")
     archive.store.write(manifest.name_of(partition), manifest.encode([*before, row]))

@@ -1,8 +1,8 @@
 """Where an archive's files lie: a local directory, or any pyarrow or fsspec file system (S3, GCS, HDFS, …).
 
 Owns durability: on a local disk a file is written beside its place, synced, renamed and its folder synced, so that
-after a crash it is there whole or not at all. An object store's put has the same effect. This module never removes
-a file.
+after a crash it is there whole or not at all. An object store's put has the same effect. A file is removed only by
+`delete`, which only `core.log.archive.cooling` calls.
 """
 
 from __future__ import annotations
@@ -59,6 +59,15 @@ class Store:
                 stream.write(content)
         except (OSError, pa.ArrowException) as error:
             raise self._failed("can't write", name, error) from None
+
+    def delete(self, name: str) -> None:
+        """Remove the file; nothing happens if there is none."""
+        try:
+            self._fs.delete_file(self._path(name))
+        except FileNotFoundError:
+            return
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed("can't remove", name, error) from None
 
     def version(self, name: str) -> Version | None:
         """Of the file as it is now; None if there is none."""

@@ -19,7 +19,7 @@ from core.errors import BadInput, Corrupt
 from core.events import ModelDeployed, ModelRegistered, ModelRolledBack, Position, ReferencePublished
 from core.log import seals
 from core.log.archive import chain
-from core.log.archive.archive import Archive, load
+from core.log.archive.archive import Archive
 from core.log.archive.archiver import archived_rows
 from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
 
@@ -120,7 +120,7 @@ def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
     """The manifest and every segment, from genesis on. Returns the archive's end."""
     head = Head()
     for row in archive.rows(partition):
-        found = load(archive.store, row)
+        found = archive.load(row)
         try:
             for sealed in chain.batches(found.read, head, row.last_sequence):
                 head = sealed.head
