@@ -1,7 +1,10 @@
 """Verdicts end to end on the local stack: file → `sentinel feedback` → Kafka → one worker → durable log → labels.
 
     submit        rows a second of the command itself: read, checked, looked up in the log, sent, acknowledged
-    through       rows a second from the command's start (the interpreter's included) until the last is durable
+    command       the same with the start of the interpreter, which takes 2.5 s of CPU whatever the file
+    through       rows a second from when the command begins to read until the last is durable in the log
+    per_cpu_s     rows a CPU second, of the command (its start included) and of the worker: what a machine that is busy
+                  with other things can still say
     fold          facts a second folded into the labels read model, reading the log included
     judge, view   verdicts a CPU second through quality control alone, and with learning and consensus
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import tempfile
 import time
 from contextlib import ExitStack
@@ -78,9 +82,11 @@ def run(transactions: int, verdicts: int) -> dict[str, float]:
             write(source, file, verdicts)
             done = read_stats(stats) or {}
             figures |= {f"{name}_{suffix}": value for name, value in _submit(s, directory, file).items()}
-            began = figures.pop(f"began_{suffix}")
+            began = figures.pop(f"began_{suffix}") + figures.pop(f"start_{suffix}")
             _wait(worker, stats, "feedback", done["feedback"] + verdicts)
             figures[f"through_{suffix}_per_s"] = verdicts / (time.monotonic() - began)
+            used = (read_stats(stats) or {})["cpu_s"] - done["cpu_s"]
+            figures[f"worker_{suffix}_per_cpu_s"] = verdicts / used
         return figures | labels(s)
 
 
@@ -105,6 +111,7 @@ def write(source: SyntheticStream, file: Path, count: int) -> None:
 
 def _submit(s: Settings, directory: Path, file: Path) -> dict[str, float]:
     service = Service(f"feedback-{file.suffix[1:]}", ["feedback", "--file", str(file), "--json"], s, directory)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     with service:
         code = service.wait(WAIT_S)
@@ -113,10 +120,14 @@ def _submit(s: Settings, directory: Path, file: Path) -> dict[str, float]:
     if code or answer["rejected"] or answer["not_in_log"]:
         raise Unavailable(f"the submission ended with {code}: {answer}")
     wall = time.monotonic() - began
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = cpu.ru_utime + cpu.ru_stime - before.ru_utime - before.ru_stime
     return {
         "submit_per_s": answer["sent"] / answer["seconds"],
         "command_per_s": answer["sent"] / wall,
+        "command_per_cpu_s": answer["sent"] / used,
         "began": began,
+        "start": wall - answer["seconds"],
     }
 
 
