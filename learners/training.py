@@ -157,10 +157,11 @@ def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tup
     training = data.between(split.start, split.train_end)
     if training.known is not None and training.known.until > split.test_start:
         training = as_known(training, split.test_start)
+    test = data.between(split.test_start, split.end)
     if exclude_known:
-        data = data.between(split.start, split.end)
-        data = data.rows(~known_compromised(data, split))
-    return settled(training), settled(data.between(split.test_start, split.end))
+        window = data.between(split.start, split.end)  # shares the features; only the test's rows are copied
+        test = test.rows(~known_compromised(window, split)[len(window) - len(test) :])
+    return settled(training), settled(test)
 
 
 def _enough(training: TrainingSet, test: TrainingSet) -> None:

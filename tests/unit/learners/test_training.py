@@ -24,7 +24,7 @@ from learners import boosting, metrics, training
 from learners.card import model_card
 from learners.dataset import FRAUD, PRESUMED, TrainingSet, as_known
 from learners.plots import write_plots
-from learners.splits import Split
+from learners.splits import Split, known_compromised
 from learners.training import Trained
 
 PARTITIONS = 2
@@ -140,6 +140,11 @@ def test_rows_in_review_or_pending_are_neither_learnt_nor_judged(data: TrainingS
         or judged.labels[judged.times > split.end - 2 * DAY_MS].all()
     )
     everything = training.parts(data, split, exclude_known=False)
+    without = training.parts(data, split)[1]
+    out = known_compromised(data, split)
+    tested = (data.times >= split.test_start) & (data.times < split.end)
+    assert np.array_equal(without.features, data.features[tested & ~out], equal_nan=True)
+    assert 0 < out.sum() == len(everything[1]) - len(without)
     assert len(learnt) < len(everything[0])
     assert len(judged) < len(everything[1])
 
