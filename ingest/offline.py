@@ -23,6 +23,7 @@ from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from core.numeric import hash_strings
+from core.replay import read_control_events
 from ingest.intake import Message
 from ingest.partition import Owned, Pending, finish
 from projections.reference import ReferenceBuilder, period_ms
@@ -160,6 +161,11 @@ class OfflineIngest:
             self._control.apply(sequence, event)
         if last != self._control.position:
             raise Corrupt(f"the control stream is at {last}, expected {self._control.position}")
+
+    def follow_control(self) -> None:
+        """Take in what others appended to the control stream; it takes effect from the next batch on."""
+        for sequence, event in read_control_events(self._log, self._control.position):
+            self._control.apply(sequence, event)
 
     @property
     def heads(self) -> dict[int, Head]:

@@ -23,12 +23,15 @@ from core.events import START, FeedbackReceived, Position
 from core.log.base import EventLog
 from core.numeric import hash_strings, sigmoid
 from core.scoring import Scorer
-from learners import metrics
+from learners import experiments, metrics
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from learners.gate import average_precision_gain
 from learners.loop.settings import LearnSettings
-from projections.labels import Said, consensus
+from projections.base import CONTROL, place_name
+from projections.experiments import EXPERIMENTS, Experiments, observe
+from projections.labels import LABELS, Said, consensus
+from projections.runner import Runner
 
 PAGE = 2000
 
@@ -84,6 +87,26 @@ def _said(event: FeedbackReceived) -> Said:
     return Said(
         event.source, event.verdict, event.confidence, event.actor, event.occurred_at, event.recorded_at, event.amount
     )
+
+
+class Tests:
+    """Experiments' reports, folded on from where they were folded last; `learners.experiments` says what is in them."""
+
+    def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
+        self._partitions = list(partitions)
+        self._runner = Runner(log, self._partitions, [EXPERIMENTS, LABELS])
+
+    def report(self, experiment_id: str) -> experiments.Report | None:
+        """The experiment's report at the log's heads; None if the log does not know it."""
+        self._runner.catch_up()
+        known: Experiments = self._runner.view(EXPERIMENTS, CONTROL).state
+        experiment = known.experiments.get(experiment_id)
+        if experiment is None:
+            return None
+        states = {p: self._runner.view(EXPERIMENTS, p).state for p in self._partitions}
+        of_labels = {p: self._runner.view(LABELS, p).state for p in self._partitions}
+        places = [place_name(v.source, v.place) for v in (self._runner.view(EXPERIMENTS, p) for p in self._partitions)]
+        return experiments.report(experiment, observe(experiment, states, of_labels), ",".join(places))
 
 
 class Comparison(msgspec.Struct, frozen=True):

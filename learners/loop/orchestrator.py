@@ -11,7 +11,7 @@ no harm beyond work done twice. Drift is watched in the same loop. With four eye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,7 +46,7 @@ from learners.drift.windows import WindowReader
 from learners.experiments import Report
 from learners.loop import candidates
 from learners.loop.candidates import Candidate, LoadScorer, Timer
-from learners.loop.evidence import Comparison, Verdicts, compare, decided_by
+from learners.loop.evidence import Comparison, Tests, Verdicts, compare, decided_by
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import DAY_MS, LearnSettings
 from learners.loop.state import SHADOW, LoopState, loop_state
@@ -54,17 +54,13 @@ from projections.registry import Model
 
 ACTOR = "sentinel learn"
 
-ReportOf = Callable[[str], Report | None]
-"""An experiment's report as of now by its ID; None before there is anything."""
-
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the loop is given: how to load a model, to time a call, and to ask for an experiment's report."""
+    """What the loop is given: how to load a model, and to time a call."""
 
     load_scorer: LoadScorer
     timer: Timer
-    report: ReportOf
 
 
 class Orchestrator:
@@ -83,6 +79,7 @@ class Orchestrator:
         self._settings, self._tools, self._actor = settings, tools, actor
         self._reader = WindowReader(log, self._partitions)
         self._verdicts = Verdicts(log, self._partitions)
+        self._tests = Tests(log, self._partitions)
         config = drift or DriftConfig()
         self._monitor = DriftMonitor(log, Looker(self._reader, config), config, actor)
         self._drift_step = config.step_ms
@@ -133,7 +130,7 @@ class Orchestrator:
         if way_back and guarded(state, self._settings, now_ms):
             guard = self._guard(state, way_back)
         shadow = self._shadow(state) if state.phase == "shadowing" else None
-        report = self._tools.report(state.experiment.experiment_id) if state.experiment is not None else None
+        report = self._tests.report(state.experiment.experiment_id) if state.experiment is not None else None
         return Evidence(self._verdicts.since(state.trained_until), way_back, guard, shadow, report)
 
     def _way_back(self, state: LoopState) -> str:
