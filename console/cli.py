@@ -20,6 +20,7 @@ from console.commands import (
     experiment,
     feedback,
     ingest,
+    learn,
     model,
     produce,
     project,
@@ -51,6 +52,7 @@ app.command("audit")(audit.audit)
 app.command("whatif")(whatif.whatif)
 app.command("reference")(reference.reference)
 app.command("train")(train.train)
+app.command("learn")(learn.learn)
 app.add_typer(model.app, name="model")
 app.add_typer(experiment.app, name="experiment")
 app.command("archive")(archive.archive)

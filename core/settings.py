@@ -78,8 +78,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Prometheus endpoint on `metrics_host`; 0 is off."""
     metrics_host: str = "127.0.0.1"
     log_level: str = "info"
+    learn: dict[str, Any] = {}
+    """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
 
 
+_TABLES = ("kafka", "learn")
+"""Settings that are tables: only a file can hold them."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),
     "session_timeout_ms": (1_000, 3_600_000),
@@ -115,7 +119,7 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
             values[name], origin[name] = value, str(file)
     for name in Settings.__struct_fields__:
         variable = environment_name(name)
-        if variable in environ and name != "kafka":
+        if variable in environ and name not in _TABLES:
             values[name], origin[name] = environ[variable], variable
     for name, value in (overrides or {}).items():
         if value is not None:

@@ -254,14 +254,22 @@ class Observations(NamedTuple):
     clock: int
 
 
+Final = dict[tuple[int, str], tuple[tuple[float, ...], int]]
+"""(Partition, account) of a mature account → its outcomes in the order of METRICS, and conflicting transactions."""
+
+
 def observe(
     experiment: Experiment,
     states: Mapping[int, Experiments],
     labels: Mapping[int, Labels],
     *,
     value_cap: float = VALUE_CAP,
+    final: Final | None = None,
 ) -> Observations:
     """An experiment's observations from its read model's and the labels' partitions at one cut.
+
+    final: what earlier calls for the same experiment and cap found of mature accounts, which later ones then need not
+    look at again; it is added to.
 
     Order of exposure and of maturity is log time, then partition, then account: what an earlier cut showed is a prefix
     of it, as long as partitions keep pace with each other.
@@ -271,6 +279,7 @@ def observe(
     exposed: list[tuple[int, int, str, int]] = []
     mature: list[tuple[int, int, str, int, tuple[float, ...]]] = []
     cut_off = unresolved = left_out = crossed = 0
+    memory: Final = {} if final is None else final
     for partition in sorted(states):
         held = states[partition].enrolled.get(definition.experiment_id, Enrolled())
         crossed += sum(
@@ -291,8 +300,11 @@ def observe(
             mature_at = over_at + definition.maturity_ms
             if mature_at > states[partition].recorded_at:
                 continue
-            verdicts = labels[partition].accounts.get(account, AccountLabels())
-            found, conflicts = _outcomes(enrolment, definition.window_ms, mature_at, verdicts, value_cap)
+            key = (partition, account)
+            if key not in memory:
+                verdicts = labels[partition].accounts.get(account, AccountLabels())
+                memory[key] = _outcomes(enrolment, definition.window_ms, mature_at, verdicts, value_cap)
+            found, conflicts = memory[key]
             unresolved += conflicts
             mature.append((mature_at, partition, account, arm, found))
     exposed.sort()
@@ -322,11 +334,13 @@ def _outcomes(
     fraud = np.zeros(len(rows), dtype=np.bool_)
     legitimate = np.ones(len(rows), dtype=np.bool_)
     conflicts = 0
-    for transaction, said in labels.verdicts.items():
-        known = [s for s in said if s.recorded_at <= mature_at]
+    mine = frozenset(rows["key"].tolist())
+    keys = transaction_keys(list(labels.verdicts)).tolist()
+    for key, said in zip(keys, labels.verdicts.values(), strict=True):
+        known = [s for s in said if s.recorded_at <= mature_at] if key in mine else []
         if not known:
             continue
-        here = rows["key"] == transaction_keys([transaction])[0]
+        here = rows["key"] == np.uint64(key)
         label = consensus(known).label
         if label == "review":
             conflicts += int(here.sum())

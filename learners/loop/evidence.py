@@ -28,8 +28,8 @@ from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from learners.gate import average_precision_gain
 from learners.loop.settings import LearnSettings
-from projections.base import CONTROL, place_name
-from projections.experiments import EXPERIMENTS, Experiments, observe
+from projections.base import CONTROL, NOWHERE, Place, place_name
+from projections.experiments import EXPERIMENTS, Experiments, Final, observe
 from projections.labels import LABELS, Said, consensus
 from projections.runner import Runner
 
@@ -95,6 +95,8 @@ class Tests:
     def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
         self._partitions = list(partitions)
         self._runner = Runner(log, self._partitions, [EXPERIMENTS, LABELS])
+        self._final: dict[int, Final] = {}
+        self._places: list[Place] = [NOWHERE] * len(self._partitions)
 
     def report(self, experiment_id: str) -> experiments.Report | None:
         """The experiment's report at the log's heads; None if the log does not know it."""
@@ -105,8 +107,13 @@ class Tests:
             return None
         states = {p: self._runner.view(EXPERIMENTS, p).state for p in self._partitions}
         of_labels = {p: self._runner.view(LABELS, p).state for p in self._partitions}
-        places = [place_name(v.source, v.place) for v in (self._runner.view(EXPERIMENTS, p) for p in self._partitions)]
-        return experiments.report(experiment, observe(experiment, states, of_labels), ",".join(places))
+        views = [self._runner.view(EXPERIMENTS, p) for p in self._partitions]
+        if any(view.place < before for view, before in zip(views, self._places, strict=True)):
+            self._final.clear()  # the log lost its tail and the views were folded again
+        self._places = [view.place for view in views]
+        final = self._final.setdefault(experiment.position, {})
+        seen = observe(experiment, states, of_labels, final=final)
+        return experiments.report(experiment, seen, ",".join(place_name(view.source, view.place) for view in views))
 
 
 class Comparison(msgspec.Struct, frozen=True):

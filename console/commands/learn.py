@@ -1,0 +1,134 @@
+"""`sentinel learn`: the adaptive loop as a process: retrain, shadow, test, promote, roll back; or what it would do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from console import wiring
+from console.commands.query import fewer_collections
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.tables import print_fields, print_json, time_text
+from core.errors import BadInput
+from core.events import Control
+from core.log.base import EventLog
+from learners.loop.orchestrator import Orchestrator, Tools
+from learners.loop.policy import Evidence, Step
+from learners.loop.settings import learn_settings
+from learners.loop.state import LoopState
+from projections.feed import seal_at
+from projections.queries import partitions_of
+from projections.readonly import ReadOnlyLog
+
+STEPS_AT_ONCE_MAX = 20
+
+
+def learn(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say where the loop stands, what it sees, what it would do and why.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running.")] = False,
+    interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 60.0,
+    clock: Annotated[
+        str, typer.Option(help="wall, or log: the newest moment that the log knows (for history that was loaded).")
+    ] = "wall",
+    as_json: Json = False,
+) -> None:
+    """Take the next steps of the adaptive loop: enough labels or drift → retrain → gate → shadow → A/B test → promote;
+    a champion that does worse than the one before it → roll back.
+
+    Every step is one control event with its reasons. Kill it at any time: it goes on from the log. All thresholds are
+    in the [learn] table of sentinel.toml (learners/loop/settings.py). One beside the workers is enough.
+    """
+    if clock not in ("wall", "log"):
+        raise BadInput(f"--clock is wall or log, not {clock!r}")
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    settings = learn_settings(s.learn)
+    fewer_collections()
+    log: EventLog = wiring.open_log(s)
+    try:
+        partitions = partitions_of(log)
+        now = _clock("log" if clock == "log" else "wall", log, partitions)
+        tools = Tools(wiring.load_scorer, _seconds)
+        loop = Orchestrator(ReadOnlyLog(log) if dry_run else log, partitions, settings, tools)
+        while True:
+            if dry_run:
+                _show(*loop.look(now()), as_json)
+            else:
+                _steps(loop, now, as_json, quiet=follow)
+            if not follow:
+                return
+            time.sleep(interval_s)
+    finally:
+        log.close()
+
+
+def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: bool) -> None:
+    """Step until there is nothing to do but wait. quiet: waiting is not worth a line."""
+    for _ in range(STEPS_AT_ONCE_MAX):
+        moment = now()
+        step, events = loop.step(moment)
+        if events or not quiet:
+            _told(step, events, moment, as_json)
+        if not events:
+            return
+
+
+def _told(step: Step, events: list[Control], moment: int, as_json: bool) -> None:
+    tags = [str(event.__struct_config__.tag) for event in events]
+    if as_json:
+        print(msgspec.json.encode({"at": moment, "step": step, "events": tags}).decode(), flush=True)
+    else:
+        said = f"  [{', '.join(tags)}]" if tags else ""
+        print(f"{time_text(moment)}  {step.phase:<9}  {step.action:<9}  {step.reason}{said}", flush=True)
+
+
+def _show(state: LoopState, evidence: Evidence, step: Step, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "position": state.position,
+                "phase": state.phase,
+                "champion": state.champion,
+                "candidate": state.candidate,
+                "drifting": {f: severity for f, (severity, _) in state.drifting.items()},
+                "evidence": msgspec.to_builtins(evidence),
+                "step": step,
+            }
+        )
+        return
+    print_fields(
+        {
+            "phase": state.phase,
+            "champion": state.champion,
+            "candidate": state.candidate,
+            "open drift": [f"{f} ({severity})" for f, (severity, _) in state.drifting.items()],
+            "new verdicts": f"{evidence.labels.verdicts:,}, {evidence.labels.frauds:,} of fraud",
+            "way back": evidence.way_back,
+            "next": step.action,
+            "because": step.reason,
+            "at": f"c{state.position}",
+        }
+    )
+
+
+def _clock(kind: Literal["wall", "log"], log: EventLog, partitions: list[int]) -> Callable[[], int]:
+    def newest() -> int:
+        heads = {p: log.head(p).sequence for p in partitions}
+        return max((seal_at(log, p, sequence).recorded_at for p, sequence in heads.items() if sequence), default=0)
+
+    return newest if kind == "log" else lambda: int(time.time() * 1000)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,225 @@
+"""What the loop does next: every row of the policy's table, from states folded out of events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core import events
+from core.errors import BadInput
+from learners.loop.evidence import Comparison, NewLabels
+from learners.loop.policy import Evidence, Step, breach, decide
+from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings, learn_settings
+from learners.loop.state import LoopState
+
+NOW = 1_770_000_000_000
+SETTINGS = LearnSettings()
+MANY = NewLabels(1000, 100)
+FEW = NewLabels(1000, 10)
+
+
+def by(**values: Any) -> dict[str, Any]:
+    return {"occurred_at": NOW, "actor": "x", "reason": "r"} | values
+
+
+def registered(version: str) -> events.ModelRegistered:
+    return events.ModelRegistered(**by(), name="m", version=version, digest=version * 4, spec=1)
+
+
+def deployed(version: str, alias: str = "champion", **more: Any) -> events.ModelDeployed:
+    return events.ModelDeployed(**by(**more), name="m", version=version, digest=version * 4, alias=alias)
+
+
+STARTED = events.RetrainingStarted(**by(), run_id="r1", trigger="labels", known_until=NOW, parent="m-1.0.0")
+FINISHED = events.RetrainingFinished(**by(), run_id="r1", name="m", version="1.1.0", digest="1.1.0" * 4)
+REJECTED = events.RetrainingRejected(**by(), run_id="r1")
+TEST = events.ExperimentStarted(
+    **by(),
+    experiment_id="e1",
+    arms=(
+        events.Arm("control", "m", "1.0.0", "1.0.0" * 4, 5000),
+        events.Arm("candidate", "m", "1.1.0", "1.1.0" * 4, 5000),
+    ),
+    salt="s",
+    traffic=1000,
+)
+WITHDRAWN = events.ModelWithdrawn(**by(), alias="shadow")
+FIRST = (registered("1.0.0"), deployed("1.0.0"))
+SHADOWED = (*FIRST, STARTED, registered("1.1.0"), FINISHED, deployed("1.1.0", "shadow"))
+TESTED = (*SHADOWED, TEST, WITHDRAWN)
+PROMOTE = events.ExperimentConcluded(**by(), experiment_id="e1", verdict="promote", winner="candidate")
+
+
+def state(*control: Any) -> LoopState:
+    found = LoopState()
+    for sequence, event in enumerate(control, 1):
+        found.apply(sequence, event)
+    assert not found.registry.refused
+    return found
+
+
+def next_step(control: tuple[Any, ...], later_ms: int = 0, settings: LearnSettings = SETTINGS, **seen: Any) -> Step:
+    evidence = Evidence(**({"labels": NewLabels(0, 0)} | seen))
+    return decide(state(*control), evidence, settings, NOW + later_ms)
+
+
+def comparison(rate: float = 0.02, other: float = 0.02, rows: int = 5000, **more: Any) -> Comparison:
+    return Comparison(rows, rate, other, more.pop("frauds", 0), **more)
+
+
+@pytest.mark.parametrize(
+    ("control", "phase", "candidate"),
+    [
+        ((), "idle", ""),
+        (FIRST, "idle", ""),
+        ((*FIRST, STARTED), "training", ""),
+        ((*FIRST, STARTED, REJECTED), "idle", ""),
+        (SHADOWED, "shadowing", "m-1.1.0"),
+        ((*SHADOWED, WITHDRAWN), "idle", ""),
+        (TESTED, "testing", "m-1.1.0"),
+        ((*TESTED, events.ExperimentStopped(**by(), experiment_id="e1")), "idle", ""),
+        ((*TESTED, events.ExperimentConcluded(**by(), experiment_id="e1", verdict="keep")), "idle", ""),
+        ((*TESTED, PROMOTE, deployed("1.1.0")), "idle", ""),
+        ((*TESTED, registered("1.0.1"), deployed("1.0.1")), "idle", ""),
+        ((*SHADOWED, deployed("1.1.0")), "idle", ""),
+        (
+            (
+                *TESTED,
+                events.GovernanceChanged(**by(), four_eyes=True),
+                PROMOTE,
+                events.DeploymentProposed(**by(), proposal_id="p", name="m", version="1.1.0", digest="1.1.0" * 4),
+            ),
+            "waiting",
+            "m-1.1.0",
+        ),
+    ],
+)
+def test_phases_follow_from_the_control_stream(control: tuple[Any, ...], phase: str, candidate: str) -> None:
+    """Each phase is entered and left by the events of the table, and by nothing else."""
+    found = state(*control)
+    assert (found.phase, found.candidate) == (phase, candidate)
+
+
+def test_without_a_champion_it_waits() -> None:
+    """There is nothing to improve on."""
+    assert next_step((), labels=MANY).action == "wait"
+
+
+def test_enough_labels_start_a_retraining() -> None:
+    """Both counts have to be reached, and the last training has to be long enough ago."""
+    assert next_step(FIRST, labels=MANY).action == "retrain" and next_step(FIRST, labels=MANY).trigger == "labels"
+    assert next_step(FIRST, labels=FEW).action == "wait"
+    before = (*FIRST, STARTED, REJECTED)
+    assert next_step(before, int(0.5 * DAY_MS), labels=MANY).action == "wait"
+    assert next_step(before, int(1.5 * DAY_MS), labels=MANY).action == "retrain"
+
+
+def test_severe_drift_starts_a_retraining_once() -> None:
+    """Open, severe enough and not answered by a training since; cleared or answered, it does not."""
+
+    def drift(severity: Any, at: int = 0) -> events.DriftDetected:
+        return events.DriftDetected(
+            **by(occurred_at=NOW + at),
+            feature="amount",
+            statistic="psi",
+            magnitude=1.0,
+            severity=severity,
+            window_start=0,
+            window_end=1,
+        )
+
+    step = next_step((*FIRST, drift("high")))
+    assert (step.action, step.trigger, "amount (high)" in step.reason) == ("retrain", "drift", True)
+    assert next_step((*FIRST, drift("medium"))).action == "wait"
+    assert next_step((*FIRST, drift("critical"), events.DriftCleared(**by(), feature="amount"))).action == "wait"
+    answered = (*FIRST, drift("high"), STARTED, REJECTED)
+    assert next_step(answered, 2 * DAY_MS).action == "wait"
+    assert next_step((*answered, drift("critical", DAY_MS)), 2 * DAY_MS).action == "retrain"
+
+
+def test_a_training_that_was_begun_is_done() -> None:
+    """A process that died between the two events trains again."""
+    assert next_step((*FIRST, STARTED)).action == "train"
+
+
+def test_a_good_shadow_is_tested() -> None:
+    """Long enough, often enough, and alerting like the champion; else it waits, or goes."""
+    good = comparison(0.02, 0.015)
+    later = int(SETTINGS.shadow_hours * HOUR_MS)
+    assert next_step(SHADOWED, later - 1, shadow=good).action == "wait"
+    assert next_step(SHADOWED, later, shadow=comparison(rows=10)).action == "wait"
+    assert next_step(SHADOWED, later, shadow=good).action == "test"
+    assert next_step(SHADOWED, later, LearnSettings(test=False), shadow=good).action == "promote"
+    assert next_step(SHADOWED, later, shadow=comparison(0.2, 0.02)).action == "drop"
+    assert next_step(SHADOWED, later, shadow=comparison(0.002, 0.02)).action == "drop"
+    assert next_step(SHADOWED, 3 * later, shadow=None).action == "drop"
+
+
+def test_the_ramp_follows_the_settings() -> None:
+    """Traffic goes up when the ramp says so, and never twice."""
+    assert next_step(TESTED, 0).action == "wait"
+    step = next_step(TESTED, 25 * HOUR_MS)
+    assert (step.action, step.traffic) == ("ramp", 5000)
+    ramped = (*TESTED, events.ExperimentRamped(**by(), experiment_id="e1", traffic=5000))
+    assert next_step(ramped, 25 * HOUR_MS).action == "wait"
+
+
+GUARDED = (registered("1.0.0"), deployed("1.0.0"), registered("1.1.0"), deployed("1.1.0"))
+WORSE = comparison(
+    frauds=50, average_precision=0.1, average_precision_other=0.6, gain_low=-0.6, gain_high=-0.4, rows=5000
+)
+
+
+def test_a_bad_champion_is_rolled_back_whatever_else_goes_on() -> None:
+    """Many times more or fewer alerts, or a loss of precision beyond doubt; in any phase, but only while it is new."""
+    for seen in (comparison(0.5, 0.02), comparison(0.0001, 0.02), WORSE):
+        for more in ((), (STARTED,)):
+            step = next_step((*GUARDED, *more), DAY_MS, way_back="m-1.0.0", guard=seen)
+            assert (step.action, step.model) == ("roll back", "m-1.0.0") and step.breach is not None
+    late = int((SETTINGS.guard_days + 1) * DAY_MS)
+    assert next_step(GUARDED, late, way_back="m-1.0.0", guard=WORSE).action == "wait"
+    assert next_step(GUARDED, DAY_MS, way_back="m-1.0.0", guard=comparison()).action == "wait"
+    back = events.ModelRolledBack(**by(), name="m", version="1.0.0", digest="1.0.0" * 4)
+    assert next_step((*GUARDED, back), DAY_MS, way_back="m-0.9.0", guard=WORSE).action == "wait"
+
+
+def test_a_breach_without_a_way_back_trains_anew() -> None:
+    """If no model was champion before, a new one is made."""
+    step = next_step(FIRST, DAY_MS, guard=WORSE)
+    assert (step.action, step.trigger) == ("retrain", "degradation")
+
+
+def test_what_counts_as_a_breach() -> None:
+    """Too few decisions say nothing; a loss inside the interval's doubt neither."""
+    assert breach(None, SETTINGS) is None and breach(comparison(0.5, 0.02, rows=10), SETTINGS) is None
+    unsure = comparison(frauds=50, average_precision=0.4, average_precision_other=0.6, gain_low=-0.5, gain_high=-0.05)
+    assert breach(unsure, SETTINGS) is None
+    assert comparison(0.0, 0.0).alert_ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"unknown": 1},
+        {"labels_min": "many"},
+        {"train_days": 0},
+        {"ramp": [[1.0, 100]]},
+        {"ramp": [[0.0, 100], [1.0, 50]]},
+        {"gate": {"nothing": 1}},
+        {"gate": {"rows_min": 0}},
+        {"candidates": []},
+        {"candidates": ["guessed"]},
+        {"share": 10000},
+    ],
+)
+def test_settings_that_make_no_sense(table: dict[str, Any]) -> None:
+    """One line that names the setting."""
+    with pytest.raises(BadInput):
+        learn_settings(table)
+
+
+def test_settings_from_a_table() -> None:
+    """Lists become tuples; the gate's thresholds are its own."""
+    found = learn_settings({"ramp": [[0, 100], [5, 10000]], "gate": {"rows_min": 10}, "candidates": ["online"]})
+    assert found.traffic_at(4.9) == 100 and found.traffic_at(5) == 10000 and found.gate_settings().rows_min == 10
