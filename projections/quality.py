@@ -4,8 +4,9 @@ A verdict that is held back stays in the log and in the state; it has no vote in
 its voice, and is listed for review. Nothing is decided when a verdict comes in: the status is worked out when asked, so
 it heals by itself (a transaction that arrives after its verdict) and changes for all of the past with the rules.
 
-    impossible_time       before its payment (less CLOCK_SKEW_MS), more than FUTURE_MS after it was recorded, or longer
-                          after the payment than its source can take (Rules.delay_days)
+    impossible_time       before its payment (less CLOCK_SKEW_MS), more than FUTURE_MS after log time, or longer after
+                          the payment than its source can take (Rules.delay_days). Log time is when the verdict was
+                          recorded or the newest payment's day, if that is later: a simulated stream may run ahead
     unknown_transaction   the account has no transaction of that ID in the log. Not found means unknown, unless the
                           verdict dates the payment to a time that the labels' memory no longer covers
     rate_exceeded         its voice gave more verdicts than it may in that clock hour of log time, over all partitions.
@@ -24,7 +25,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from core.features.spec import DAY_MS, HOUR_MS
-from projections.labels import AccountLabels, Labels, Said, rate_key, voice
+from projections.labels import Labels, Said, rate_key, voice
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
 SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_exceeded")
@@ -87,30 +88,25 @@ def busy_hours(states: Iterable[Labels], rules: Rules = RULES) -> Busy:
 def judge(states: Mapping[int, Labels], rules: Rules = RULES) -> list[Judged]:
     """Every transaction that somebody judged, of all partitions, in order of account and transaction."""
     busy = busy_hours(states.values(), rules)
-    judged = [each for partition, state in states.items() for each in judge_partition(partition, state, busy, rules)]
+    newest = (max((day for state in states.values() for day in state.days), default=-1) + 1) * DAY_MS
+    judged = [
+        each for partition, state in states.items() for each in judge_partition(partition, state, busy, newest, rules)
+    ]
     judged.sort(key=lambda each: (each.account_id, each.transaction_id, each.partition))
     return judged
 
 
-def judge_partition(
-    partition: int, state: Labels, busy: Busy, rules: Rules = RULES, account: str | None = None
-) -> Iterable[Judged]:
-    """One partition's, or one account's in it; `busy` is all partitions'."""
-    accounts = state.accounts if account is None else _only(state, account)
-    for name, of in accounts.items():
+def judge_partition(partition: int, state: Labels, busy: Busy, newest: int, rules: Rules = RULES) -> Iterable[Judged]:
+    """One partition's. All partitions' are `busy` and `newest`, the end of the newest payment's day (epoch ms)."""
+    for name, of in state.accounts.items():
         held_back = busy
         if "customer" in rules.per_hour:
             held_back |= _busy_customer(of.verdicts.values(), rules.per_hour["customer"])
         forgotten = state.forgotten.get(name, 0)
         for transaction_id, verdicts in of.verdicts.items():
             payment_at = of.payments.get(transaction_id, 0)
-            quality = qualities(verdicts, payment_at, forgotten, held_back, rules)
+            quality = qualities(verdicts, payment_at, forgotten, held_back, rules, newest)
             yield Judged(partition, name, transaction_id, payment_at, verdicts, quality)
-
-
-def _only(state: Labels, account: str) -> dict[str, AccountLabels]:
-    of = state.accounts.get(account)
-    return {} if of is None else {account: of}
 
 
 def _busy_customer(transactions: Iterable[Sequence[Said]], per_hour: int) -> Busy:
@@ -129,19 +125,24 @@ def _rated(said: Said) -> tuple[str, int]:
 
 
 def qualities(
-    verdicts: Sequence[Said], payment_at: int, forgotten: int = 0, busy: Busy = frozenset(), rules: Rules = RULES
+    verdicts: Sequence[Said],
+    payment_at: int,
+    forgotten: int = 0,
+    busy: Busy = frozenset(),
+    rules: Rules = RULES,
+    newest: int = 0,
 ) -> list[Quality]:
     """The status of each verdict on one transaction (the module's head), in log order.
 
     payment_at: the payment's event time, epoch ms; 0 if the log is not known to hold it. forgotten: payments before it
-    may not be remembered.
+    may not be remembered. newest: see `judge_partition`.
     """
     found: list[Quality] = []
     holds: dict[str, tuple[str, float]] = {}
     said_before: set[tuple[str, str, float, int]] = set()
     for said in verdicts:
         name = voice(said)
-        if not is_possible(said, payment_at, rules):
+        if not is_possible(said, payment_at, rules, newest):
             found.append("impossible_time")
         elif not payment_at and not 0 < said.claimed_at < forgotten:
             found.append("unknown_transaction")
@@ -150,19 +151,20 @@ def qualities(
         else:
             word = (said.verdict, said.confidence)
             exactly = (name, said.verdict, said.confidence, said.occurred_at)
-            if holds.get(name) == word or exactly in said_before:
+            is_known = holds.get(name) == word or exactly in said_before
+            said_before.add(exactly)  # a repetition too: sent again after a change of mind, it is still no news
+            if is_known:
                 found.append("duplicate")
                 continue
             holds[name] = word
-            said_before.add(exactly)
             found.append("accepted")
     return found
 
 
-def is_possible(said: Said, payment_at: int, rules: Rules = RULES) -> bool:
+def is_possible(said: Said, payment_at: int, rules: Rules = RULES, newest: int = 0) -> bool:
     """Whether a verdict can have been given when it says. payment_at: 0 falls back on when the verdict says it was."""
     paid = payment_at or said.claimed_at
-    if said.recorded_at and said.occurred_at > said.recorded_at + FUTURE_MS:
+    if said.recorded_at and said.occurred_at > max(said.recorded_at, newest) + FUTURE_MS:
         return False
     if not paid:
         return True

@@ -113,6 +113,14 @@ def test_impossible_times_are_held_back(changes: dict[str, Any], expected: str) 
     assert statuses(paid(), told(**changes)) == [expected]
 
 
+def test_a_stream_that_runs_ahead_of_the_clock_has_its_own_time() -> None:
+    """Payments simulated a year ahead: their verdicts are not in the future; one a month further on still is."""
+    ahead = T0 + 365 * DAY_MS
+    start = (paid(at=ahead), paid("t2", ahead + 9 * DAY_MS))
+    assert statuses(*start, told(at=ahead + 9 * DAY_MS, recorded_at=T0)) == ["accepted"]
+    assert statuses(*start, told(at=ahead + 39 * DAY_MS, recorded_at=T0)) == ["impossible_time"]
+
+
 def test_repeating_oneself_counts_once_and_changing_ones_mind_counts() -> None:
     """Same voice, same word: duplicate. A change and a change back count; another analyst is another voice."""
     a, b = told("fraud", actor="ann"), told("legitimate", T0 + 2 * DAY_MS, actor="ann")
@@ -126,6 +134,8 @@ def test_a_file_sent_twice_adds_nothing_even_where_it_corrects_itself() -> None:
     """The second time every verdict is a duplicate, and the correction still stands."""
     file = [told("fraud", actor="ann"), told("legitimate", T0 + 2 * DAY_MS, actor="ann")]
     assert statuses(paid(), *file, *file) == ["accepted"] * 2 + ["duplicate"] * 2
+    twice = [file[0], told("fraud", T0 + DAY_MS + 5, actor="ann"), file[1]]
+    assert statuses(paid(), *twice, *twice) == ["accepted", "duplicate", "accepted"] + ["duplicate"] * 3
 
 
 def test_a_voice_over_its_rate_is_held_back_for_that_hour_over_all_partitions() -> None:
@@ -167,7 +177,7 @@ def random_facts(seed: int, size: int = 60) -> list[Fact]:
             told(
                 rng.choice(("fraud", "fraud", "legitimate", "unsure")),
                 at,
-                at + rng.choice((0, 1000, -2 * DAY_MS)),
+                at + rng.choice((0, 1000, -9 * DAY_MS)),
                 account,
                 transaction_id=transaction,
                 source=rng.choice(("analyst", "customer", "chargeback", "representment")),
@@ -193,9 +203,12 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
         verdicts.setdefault((e.account_id, e.transaction_id), []).append((e, fact.recorded_at))
         key = (e.source, e.account_id if e.source == "customer" else e.actor, fact.recorded_at // HOUR_MS)
         rates[key] = rates.get(key, 0) + 1
+    times = [f.event.transaction.occurred_at for f in facts if isinstance(f.event, Decided)]
+    newest = (max(times) // DAY_MS + 1) * DAY_MS if times else 0
     out: dict[tuple[str, str], list[str]] = {}
     for at, said in verdicts.items():
         counted: list[tuple[Any, ...]] = []
+        heard: list[tuple[Any, ...]] = []
         for e, recorded in said:
             paid_at = payments.get(at, 0) or e.transaction_occurred_at
             key = (e.source, e.account_id if e.source == "customer" else e.actor, recorded // HOUR_MS)
@@ -203,7 +216,7 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
             me = (e.source, e.actor if e.source == "analyst" else "")
             mine = [c for c in counted if c[0] == me]
             limit = {"chargeback": 540, "representment": 720}.get(e.source, 10**6)
-            if e.occurred_at > recorded + DAY_MS or (
+            if e.occurred_at > max(recorded, newest) + DAY_MS or (
                 paid_at and not paid_at - 300_000 <= e.occurred_at <= paid_at + limit * DAY_MS
             ):
                 out.setdefault(at, []).append("impossible_time")
@@ -212,10 +225,12 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
             elif limited and rates[key] > per_hour[e.source]:
                 out.setdefault(at, []).append("rate_exceeded")
             elif mine and (
-                mine[-1][1:3] == (e.verdict, e.confidence) or (me, e.verdict, e.confidence, e.occurred_at) in counted
+                mine[-1][1:3] == (e.verdict, e.confidence) or (me, e.verdict, e.confidence, e.occurred_at) in heard
             ):
+                heard.append((me, e.verdict, e.confidence, e.occurred_at))
                 out.setdefault(at, []).append("duplicate")
             else:
+                heard.append((me, e.verdict, e.confidence, e.occurred_at))
                 counted.append((me, e.verdict, e.confidence, e.occurred_at))
                 out.setdefault(at, []).append("accepted")
     return out
