@@ -12,7 +12,7 @@ be mature (`unseen`). Every check below is made and every failure named, so that
 6. stability              population stability index of the scores, share of rows that are decided otherwise
 
 A poisoned candidate (labels flipped) fails at 3 and 4. Without 1 or 2 the others would be noise, and are not made.
-Cost: `rounds` × O(rows): 0.5 s for 50,000 rows (benchmarks/incremental.py).
+Cost: `rounds` × O(rows): 5 to 8 CPU seconds for 500 rounds of 50,000 rows (benchmarks/incremental.py).
 """
 
 from __future__ import annotations
