@@ -29,7 +29,7 @@ from core.features import spec
 from core.features.spec import DAY_MS
 from learners import boosting, calibration
 from learners.boosting import MISSING_TABLES_SHARE, Report, without_tables
-from learners.calibration import IDENTITY
+from learners.calibration import IDENTITY, Platt
 from learners.dataset import TrainingSet, as_known, settled
 from learners.evaluation import Held, evaluate
 from learners.reading import read
@@ -90,14 +90,65 @@ def train(
     weight = _weight(training, class_weight)
     if weight != 1.0:
         fixed["scale_pos_weight"] = weight
-    share = missing_tables_share
     searched: Search | None = None
     if trials > 0:
+        share = missing_tables_share
         searched = search(
             training, split, seed=seed, trials=trials, missing_tables_share=share, fixed=fixed, report=report
         )
         fixed = {**searched.overrides, **fixed}
     params = boosting.parameters(seed, fixed)
+    model = _fit(training, split, params, missing_tables_share, calibrate, report)
+    report("measuring", 0, 1)
+    final = lgb.Booster(model_str=model.content.decode())
+    held = Held(
+        test,
+        calibration.probabilities(boosting.margins(final, test.features)),
+        calibration.probabilities(boosting.margins(model.plain, test.features)),
+    )
+    measured = evaluate(held, seed)
+    measured["calibration"] = {
+        "fitted": calibrate,
+        "a": model.platt.a,
+        "b": model.platt.b,
+        "rows": model.calibration_rows,
+        **measured["calibration"],
+    }
+    card: dict[str, object] = {
+        "name": name,
+        "version": version,
+        "parent": parent,
+        "spec": spec.SPEC_VERSION,
+        "digest": hashlib.sha256(model.content).hexdigest(),
+        "trees": model.rounds,
+        "seed": seed,
+        "parameters": params,
+        "missing_tables_share": missing_tables_share,
+        "data": data_description,
+        **_rows(data, training, test, split),
+        **measured,
+        "importance": _importance(model.plain),
+        "search": None if searched is None else msgspec.to_builtins(searched),
+    }
+    report("measuring", 1, 1)
+    return Trained(model.content, str(card["digest"]), card, held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The artifact; the forest as it was before calibration; what calibrated it and on how many rows."""
+
+    content: bytes
+    plain: lgb.Booster
+    rounds: int
+    platt: Platt
+    calibration_rows: int
+
+
+def _fit(
+    training: TrainingSet, split: Split, params: dict[str, Any], share: float, calibrate: bool, report: Report
+) -> _Model:
+    """Steps 2 and 3 of the module's head."""
     cut = split.train_end - (split.train_end - split.start) // LATE_PARTS
     early, late = training.between(split.start, cut), training.between(cut, split.train_end)
     if not early.labels.any() or not late.labels.any():
@@ -110,44 +161,12 @@ def train(
     platt = IDENTITY
     if calibrate:  # with as many trees as the model will have: a margin grows with them
         platt = calibration.fit(boosting.margins(probe, late.features, rounds), late.labels)
-    booster = boosting.fit(
-        training, params, rounds, missing_tables_share=share, callbacks=[_progress("training", rounds, report)]
-    )
-    plain = booster.model_to_string().encode()
-    content = calibration.fold(plain, platt) if calibrate else plain
-    report("measuring", 0, 1)
-    final = lgb.Booster(model_str=content.decode())
-    held = Held(
-        test,
-        calibration.probabilities(boosting.margins(final, test.features)),
-        calibration.probabilities(boosting.margins(booster, test.features)),
-    )
-    measured = evaluate(held, seed)
-    measured["calibration"] = {
-        "fitted": calibrate,
-        "a": platt.a,
-        "b": platt.b,
-        "rows": len(late) if calibrate else 0,
-        **measured["calibration"],
-    }
-    card: dict[str, object] = {
-        "name": name,
-        "version": version,
-        "parent": parent,
-        "spec": spec.SPEC_VERSION,
-        "digest": hashlib.sha256(content).hexdigest(),
-        "trees": rounds,
-        "seed": seed,
-        "parameters": params,
-        "missing_tables_share": share,
-        "data": data_description,
-        **_rows(data, training, test, split),
-        **measured,
-        "importance": _importance(booster),
-        "search": None if searched is None else msgspec.to_builtins(searched),
-    }
-    report("measuring", 1, 1)
-    return Trained(content, str(card["digest"]), card, held)
+    callbacks = [_progress("training", rounds, report)]
+    plain = boosting.fit(training, params, rounds, missing_tables_share=share, callbacks=callbacks)
+    content = plain.model_to_string().encode()
+    if calibrate:
+        content = calibration.fold(content, platt)
+    return _Model(content, plain, rounds, platt, len(late) if calibrate else 0)
 
 
 def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tuple[TrainingSet, TrainingSet]:

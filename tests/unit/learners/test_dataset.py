@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from core import codec
 from core.control import Resolver
+from core.errors import BadInput
 from core.events import FeedbackReceived, Position, Transaction
+from core.features import spec
 from core.features.spec import DAY_MS, HOUR_MS
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
@@ -288,3 +291,26 @@ def _batches(log: MemoryLog, p: int) -> Iterator[Batch]:
         feedback = log.read(p, "feedback", before[1], 10**6, ends[1]) if before[1] < ends[1] else []
         yield Batch(seal.control, seal.recorded_at, *ends, feedback=feedback, **streams)
         before = ends
+
+
+def test_a_verdict_on_a_payment_that_the_log_takes_later_does_not_count_yet(log: MemoryLog) -> None:
+    """Quality control at T knows the payments of T: a verdict is on no transaction until its payment comes."""
+    data = reading.read(log, range(PARTITIONS))
+    assert data.verdicts is not None and data.known is not None and data.labels.any()
+    after = np.full_like(data.verdicts.payments_recorded_at, data.known.until + 1)
+    early = replace(data, verdicts=replace(data.verdicts, payments_recorded_at=after))
+    assert not as_known(early, data.known.until, clock="log").labels.any()
+    assert as_known(early, data.known.until + 1, clock="log").labels.any()
+
+
+def test_what_has_no_verdicts_can_not_be_labelled_anew() -> None:
+    """A set put together by hand is settled as it is; asking for another T is bad input; an empty log too."""
+    n = 3
+    made = TrainingSet(
+        np.zeros((n, spec.WIDTH), np.float32), np.zeros(n, np.bool_), np.arange(n), np.ones(n), np.arange(n)
+    )
+    assert settled(made) is made and made.counts() == {}
+    with pytest.raises(BadInput, match="labels only"):
+        as_known(made, 0)
+    with pytest.raises(BadInput, match="no transaction"):
+        reading.read(MemoryLog(), range(2))
