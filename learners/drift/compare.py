@@ -157,9 +157,14 @@ def _too_few(accounts: tuple[int, int], reference: int, current: int, config: Dr
     return min(reference, current) < config.rows_min or min(accounts) < config.accounts_min
 
 
+def main_model(rows: Rows) -> str | None:
+    """The digest of the model that decided most of the rows; None if none did."""
+    used = np.bincount(rows.models[rows.models >= 0], minlength=1)
+    return rows.digests[int(used.argmax())] if used.any() else None
+
+
 def _score(reference: Rows, current: Rows, config: DriftConfig) -> FeatureDrift:
-    used = np.bincount(current.models[current.models >= 0], minlength=1)
-    model = current.digests[int(used.argmax())] if used.any() else None
+    model = main_model(current)
     if model is None or model not in reference.digests:
         state: State = "too_few_rows" if model is None else "model_changed"
         return FeatureDrift(feature=SCORE, kind="numeric", state=state)

@@ -4,6 +4,9 @@ The reference is frozen: it begins when the champion began to decide (its first 
 deployed it), but not before the log is `settle_ms` old, and lasts `reference_ms`. It moves when another champion is
 deployed. The current window is the last `window_ms` before `as_of`. Both last whole weeks, or the window at most one:
 then the reference's rows are those from the same hours of the week (`rows.same_hours`).
+
+Performance is compared in the window that ended `label_delay_ms` before; until it begins after the reference, and while
+the reference's own labels are to come, there is no `labels` in the look. The estimate is of the current window.
 """
 
 from __future__ import annotations
@@ -11,15 +14,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from scipy.special import expit
 
 from core.control import DEFAULT_REVIEW
 from core.errors import BadInput
 from core.events import Control, ModelDeployed, ModelRolledBack, ThresholdsChanged
 from core.features.spec import DAY_MS
-from learners.drift.compare import FeatureDrift, Window, compare
+from learners.drift.compare import FeatureDrift, Window, compare, main_model
+from learners.drift.estimate import Estimate, calibrate, estimate
+from learners.drift.performance import (
+    Labelled,
+    Measured,
+    Performance,
+    compare_performance,
+    labelled,
+    measure,
+    summary,
+)
 from learners.drift.policy import DriftConfig
 from learners.drift.rows import WEEK_MS, Rows, same_hours
 from learners.drift.windows import WindowReader
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """What labels say, of one model: the reference, the window `current` whose labels have come, and what is expected
+    of the newest window (`estimate`).
+    """
+
+    model: str
+    current: Window
+    before: Performance
+    now: Performance
+    features: tuple[FeatureDrift, ...]
+    estimate: Estimate
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +57,13 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     reference_rows: int
     rows: int
     features: tuple[FeatureDrift, ...]
+    labels: Labels | None = None
 
     @property
     def drifted(self) -> list[FeatureDrift]:
         """What drifted, most severe first."""
-        return sorted((f for f in self.features if f.drifted), key=lambda f: -f.level)
+        found = [*self.features, *(self.labels.features if self.labels else ())]
+        return sorted((f for f in found if f.drifted), key=lambda f: -f.level)
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -88,6 +117,7 @@ class Looker:
         self._oldest: int | None = None
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
+        self._before: tuple[tuple[Window, str], Labelled, dict[str, Measured]] | None = None
 
     def newest(self) -> int:
         """The newest whole step of event time in the log, epoch ms."""
@@ -124,11 +154,36 @@ class Looker:
     def look(self, serving: Serving, as_of: int) -> Look:
         """Compare the window that ends at `as_of` (epoch ms) with the reference."""
         reference, before, current, now = self.rows(serving, as_of)
-        before = same_hours(before, current.start, current.end)
+        alike = same_hours(before, current.start, current.end)
         return Look(
             reference=reference,
             current=current,
-            reference_rows=len(before),
+            reference_rows=len(alike),
             rows=len(now),
-            features=tuple(compare(before, now, self._config, reference.start - self.oldest())),
+            features=tuple(compare(alike, now, self._config, reference.start - self.oldest())),
+            labels=self._labels(reference, before, current, now, serving.review),
+        )
+
+    def _labels(self, reference: Window, before: Rows, current: Window, now: Rows, review: float) -> Labels | None:
+        delay, model = self._config.label_delay_ms, main_model(now)
+        window = Window(current.start - delay, current.end - delay)
+        if model is None or model not in before.digests or window.start < reference.end:
+            return None
+        key = (reference, model)
+        if self._before is None or self._before[0] != key:
+            verdicts = self._reader.verdicts(reference.start, reference.end + delay)
+            known = labelled(before, model, verdicts, delay)
+            self._before = (key, known, measure(known, self._config))
+        _, known, measured = self._before
+        verdicts = self._reader.verdicts(window.start, window.end + delay)
+        since = labelled(self._reader.read(window.start, window.end), model, verdicts, delay)
+        found = measure(since, self._config)
+        newest = labelled(now, model, {}, 0)
+        return Labels(
+            model=model,
+            current=window,
+            before=summary(known, measured),
+            now=summary(since, found),
+            features=tuple(compare_performance(known, since, measured, found, self._config)),
+            estimate=estimate(newest.margins, calibrate(known.labels, known.margins), expit(newest.margins) >= review),
         )

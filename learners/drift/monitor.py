@@ -19,7 +19,7 @@ if somebody else was first, it folds again and decides again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,9 +28,10 @@ from core.errors import ConcurrencyError
 from core.events import Control, DriftCleared, DriftDetected
 from core.log.base import EventLog
 from core.replay import read_control_events
-from learners.drift.compare import FeatureDrift
+from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker, serving
 from learners.drift.policy import SEVERITIES, DriftConfig
+from learners.drift.rows import Rows
 
 ACTOR = "sentinel drift"
 
@@ -78,22 +79,41 @@ def decide(
 ) -> list[DriftDetected | DriftCleared]:
     """What the look adds to what was told (see the module's table). Pure. now_ms: when it is told, epoch ms."""
     events: list[DriftDetected | DriftCleared] = []
-    for found in look.features:
+    for found, seen in _seen(look):
         told = state.told.get(found.feature, Told(False, 0, 0))
-        if look.current.end <= told.window_end:
+        if seen.current.end <= told.window_end:
             continue
         if found.drifted:
-            is_cool = not told.is_open and look.current.end - told.window_end >= config.cool_down_ms
+            is_cool = not told.is_open and seen.current.end - told.window_end >= config.cool_down_ms
             if found.level > told.level or is_cool:
-                events.append(_detected(found, look, now_ms, actor))
+                events.append(_detected(found, seen, now_ms, actor))
         elif told.is_open and found.state == "model_changed":
-            events.append(_cleared(found, look, now_ms, actor, "another model decides"))
+            events.append(_cleared(found, seen, now_ms, actor, "another model decides"))
         elif told.is_open and found.state == "tested" and found.over:
-            events.append(_cleared(found, look, now_ms, actor, "like the reference again"))
+            events.append(_cleared(found, seen, now_ms, actor, "like the reference again"))
     return events
 
 
-def _detected(found: FeatureDrift, look: Look, now_ms: int, actor: str) -> DriftDetected:
+class _Windows(NamedTuple):
+    """Where a figure was seen."""
+
+    reference: Window
+    current: Window
+    reference_rows: int
+    rows: int
+
+
+def _seen(look: Look) -> Iterator[tuple[FeatureDrift, _Windows]]:
+    """Everything that a look found, each with its windows: labels come later, so theirs are older."""
+    here = _Windows(look.reference, look.current, look.reference_rows, look.rows)
+    yield from ((found, here) for found in look.features)
+    if look.labels is not None:
+        labels = look.labels
+        there = _Windows(look.reference, labels.current, labels.before.rows, labels.now.rows)
+        yield from ((found, there) for found in labels.features)
+
+
+def _detected(found: FeatureDrift, look: _Windows, now_ms: int, actor: str) -> DriftDetected:
     assert found.severity is not None
     return DriftDetected(
         occurred_at=now_ms,
@@ -116,7 +136,7 @@ def _detected(found: FeatureDrift, look: Look, now_ms: int, actor: str) -> Drift
     )
 
 
-def _cleared(found: FeatureDrift, look: Look, now_ms: int, actor: str, reason: str) -> DriftCleared:
+def _cleared(found: FeatureDrift, look: _Windows, now_ms: int, actor: str, reason: str) -> DriftCleared:
     return DriftCleared(
         occurred_at=now_ms,
         actor=actor,
@@ -143,6 +163,10 @@ class DriftMonitor:
     def look(self, as_of: int) -> Look:
         """The look at `as_of` (epoch ms); appends nothing."""
         return self._looker.look(serving(list(read_control_events(self._log))), as_of)
+
+    def windows(self, as_of: int) -> tuple[Window, Rows, Window, Rows]:
+        """The windows of the look at `as_of` (epoch ms) and their rows: reference, its rows, current, its rows."""
+        return self._looker.rows(serving(list(read_control_events(self._log))), as_of)
 
     def step(self, as_of: int, now_ms: int) -> tuple[Look, Sequence[DriftDetected | DriftCleared]]:
         """Look at the window that ends at `as_of` and tell what is new; (the look, what was appended).

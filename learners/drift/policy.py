@@ -77,7 +77,7 @@ _SPECIAL: dict[str, Policy] = {
     "days_since_fraud": _excluded("grows by a day a day until the next verdict, and verdicts only accumulate"),
     "legitimate_verdicts": _excluded("only grows"),
     "account_blocked": _flag(0, "yes or no"),
-    "merchant_reports_7d": _numeric(15, "reports come with the label delay"),
+    "merchant_reports_7d": _numeric(45, "reports of 7 days, and chargebacks come up to 5 weeks after the payment"),
     "merchant_days_since_fraud": _numeric(38, "known transactions of 37 days"),
     "merchant_run_days": _numeric(38, "known transactions of 37 days"),
     "merchant_run_frauds": _numeric(38, "known transactions of 37 days"),
@@ -87,7 +87,7 @@ _SPECIAL: dict[str, Policy] = {
     "merchant_risk_last_3": _numeric(38, "known transactions of 37 days"),
     "merchant_risk_last_8": _numeric(38, "known transactions of 37 days"),
     "device_accounts_30d": _numeric(38, "table over 30 days"),
-    "device_reports_30d": _numeric(38, "reports of 30 days, with the label delay"),
+    "device_reports_30d": _numeric(68, "reports of 30 days, and chargebacks come up to 5 weeks after the payment"),
 }
 
 
@@ -110,7 +110,9 @@ class DriftConfig:
     levels: effect sizes from which a difference is low, medium, high, critical; the first is the floor below which
     nothing is drift, whatever its p-value. ks: the KS distance D. psi: < 0.1 is the credit industry's "no change",
     > 0.25 its "major" (Siddiqi 2006). cramers_v: Cohen's w (1988) for small, medium and large is 0.1, 0.3, 0.5.
-    q: false-discovery rate. rows_min, accounts_min: fewer in either window are not tested. bins: of PSI.
+    q: false-discovery rate of one look; small, since a monitor looks many times, at windows that overlap.
+    rows_min, accounts_min: fewer in either window are not tested; fraud_accounts_min: accounts with fraud, for
+    performance. bins: of PSI.
     clear_share: an open drift is over when every effect is below this share of its floor, or is not significant.
     cool_down_ms: after a drift of a feature was told or cleared, how long (event time) the same is not told again.
     """
@@ -121,16 +123,16 @@ class DriftConfig:
     auc_drop: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
     average_precision_drop: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
     calibration_shift: tuple[float, ...] = (0.3, 0.6, 0.9, 1.4)
-    q: float = 0.01
+    q: float = 0.001
     rows_min: int = 200
     accounts_min: int = 30
-    frauds_min: int = 20
+    fraud_accounts_min: int = 20
     bins: int = 10
     clear_share: float = 0.8
     cool_down_ms: int = 3 * DAY_MS
     reference_ms: int = 14 * DAY_MS
     window_ms: int = 7 * DAY_MS
-    settle_ms: int = 31 * DAY_MS
+    settle_ms: int = 38 * DAY_MS
     step_ms: int = 6 * HOUR_MS
     label_delay_ms: int = 7 * DAY_MS
     policies: dict[str, Policy] = field(default_factory=lambda: POLICIES)
@@ -142,7 +144,7 @@ class DriftConfig:
                 raise BadInput(f"drift: {name} needs {len(SEVERITIES)} ascending levels above 0, not {levels}")
         if not 0 < self.q < 1:
             raise BadInput(f"drift: q is a rate between 0 and 1, not {self.q}")
-        for name in ("rows_min", "accounts_min", "frauds_min", "reference_ms", "window_ms", "step_ms"):
+        for name in ("rows_min", "accounts_min", "fraud_accounts_min", "reference_ms", "window_ms", "step_ms"):
             if getattr(self, name) < 1:
                 raise BadInput(f"drift: {name} must be at least 1, not {getattr(self, name)}")
         if not 2 <= self.bins <= 50:

@@ -150,7 +150,7 @@ def test_old_events_without_a_window_fold() -> None:
 
 def test_the_reference_is_frozen_at_the_champions_deployment() -> None:
     """It begins at the deployment or when the log has settled, on a step; too young a log is bad input in days."""
-    config = DriftConfig(step_ms=6 * HOUR_MS)
+    config = DriftConfig(step_ms=6 * HOUR_MS, settle_ms=31 * DAY_MS)
     settled = reference_window(config, oldest=0, deployed=0, as_of=90 * DAY_MS)
     assert settled == Window(31 * DAY_MS, 45 * DAY_MS)
     late = reference_window(config, oldest=0, deployed=40 * DAY_MS + 1, as_of=90 * DAY_MS)

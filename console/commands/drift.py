@@ -1,0 +1,220 @@
+"""`sentinel drift`: has what the model sees, or how well it does, changed since the reference? A look, or a watch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import wiring
+from console.commands.replay import partition_heads
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core.errors import BadInput
+from core.events import DriftCleared, DriftDetected
+from core.features.spec import DAY_MS, HOUR_MS
+from learners.drift.compare import FeatureDrift, Window
+from learners.drift.look import Look, Looker
+from learners.drift.monitor import DriftMonitor
+from learners.drift.policy import DriftConfig
+from learners.drift.windows import WindowReader
+from projections.as_of import parse_time
+
+
+def drift(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="End of the current window, event time (2026-03-01T12:00Z). Default: the newest whole step."),
+    ] = None,
+    window_days: Annotated[float, typer.Option(help="Length of the current window: at most 7, or whole weeks.")] = 7,
+    reference_days: Annotated[int, typer.Option(help="Length of the reference window: whole weeks.", min=7)] = 14,
+    reference_start: Annotated[
+        str | None,
+        typer.Option(help="Beginning of the reference, event time. Default: the champion's first decision."),
+    ] = None,
+    settle_days: Annotated[
+        float, typer.Option(help="Days of log before the default reference, until accounts have a history.", min=0)
+    ] = 38,
+    label_delay_days: Annotated[
+        float, typer.Option(help="Performance is judged by the verdicts that came so long after each payment.", min=0)
+    ] = 7,
+    share: Annotated[float, typer.Option(help="Share of the accounts to read, chosen by hash.")] = 1.0,
+    every_hours: Annotated[float, typer.Option(help="Event time between looks; windows end on it.", min=0.25)] = 6,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Append DriftDetected and DriftCleared to the control stream.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep looking, once a step of event time.")] = False,
+    interval_s: Annotated[float, typer.Option(help="With --follow: how often to ask for news.", min=0.1)] = 5.0,
+    plots: Annotated[Path | None, typer.Option(help="Folder for effects.png and a picture of each feature.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List also what is not tested, and why.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the newest decisions with a reference: every feature, the score, and what labels say of performance.
+
+    A feature has drifted if its effect size reaches the floor and its p-value, adjusted over all features and corrected
+    for rows that hang together, is at most 0.001. Reads only, unless --publish; publishing the same look twice tells
+    nothing twice. Exit code 0 whether there is drift or not.
+    """
+    settings = DriftConfig(
+        window_ms=round(window_days * DAY_MS),
+        reference_ms=reference_days * DAY_MS,
+        settle_ms=round(settle_days * DAY_MS),
+        label_delay_ms=round(label_delay_days * DAY_MS),
+        step_ms=round(every_hours * HOUR_MS),
+    )
+    if follow and as_of is not None:
+        raise BadInput("--follow looks at what is new: it can't be had with --as-of")
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    log = wiring.open_log(s)
+    try:
+        reader = WindowReader(log, sorted(partition_heads(log)), share)
+        looker = Looker(reader, settings, _given_reference(reference_start, settings))
+        monitor = DriftMonitor(log, looker, settings)
+        last = 0
+        while True:
+            end = _moment(as_of, "--as-of") if as_of is not None else looker.newest()
+            if end > last:
+                look, told = one_look(monitor, end, publish, follow)
+                last = end
+                if look is not None:
+                    show(look, told, everything, as_json)
+                    if plots is not None:
+                        _plot(look, monitor, plots)
+            if not follow:
+                return
+            time.sleep(interval_s)
+    finally:
+        log.close()
+
+
+def one_look(
+    monitor: DriftMonitor, end: int, publish: bool, patient: bool
+) -> tuple[Look | None, Sequence[DriftDetected | DriftCleared]]:
+    """The look at `end`, and what it published. patient: a log that is still too young is waited for (None)."""
+    try:
+        if publish:
+            return monitor.step(end, int(time.time() * 1000))
+        return monitor.look(end), []
+    except BadInput:
+        if not patient:
+            raise
+        return None, []
+
+
+def _given_reference(start: str | None, config: DriftConfig) -> Window | None:
+    if start is None:
+        return None
+    begin = _moment(start, "--reference-start")
+    return Window(begin, begin + config.reference_ms)
+
+
+def _moment(text: str, option: str) -> int:
+    moment = parse_time(text)
+    if moment is None:
+        raise BadInput(f"{option} {text!r} is not a time (2026-03-01T12:00Z)")
+    return moment
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: bool, as_json: bool) -> None:
+    """Print one look."""
+    if as_json:
+        print(
+            msgspec.json.encode({"look": look, "drifted": look.drifted, "published": list(told)}).decode(), flush=True
+        )
+        return
+    print(f"reference  {_span(look.reference)}  {look.reference_rows:>10,} decisions")
+    print(f"current    {_span(look.current)}  {look.rows:>10,} decisions")
+    print()
+    print(f"{'feature':28}{'PSI':>8}{'KS D':>8}{'V':>8}{'missing':>16}{'rows/eff.':>11}{'p adj.':>10}  severity")
+    tested = [each for each in look.features if each.state == "tested"]
+    for each in sorted(tested, key=lambda f: (-f.level, f.p_value_adjusted)):
+        print(_line(each))
+    others = [each for each in look.features if each.state != "tested"]
+    if everything:
+        for each in others:
+            print(f"{each.feature:28}{each.state.replace('_', ' ')}")
+    elif others:
+        print(f"({len(others)} not tested; --all says why)")
+    _show_labels(look)
+    for event in told:
+        word = f"detected, {event.severity}" if isinstance(event, DriftDetected) else "cleared"
+        print(f"published: {event.feature} {word}")
+    print(f"\n{len(look.drifted)} of {len(tested)} drifted", flush=True)
+
+
+def _line(each: FeatureDrift) -> str:
+    effects = "".join(f"{each.effects[n]:8.3f}" if n in each.effects else f"{'':8}" for n in ("psi", "ks", "cramers_v"))
+    missing = "{:.1%} → {:.1%}".format(*each.missing) if max(each.missing) > 0 else ""
+    return (
+        f"{each.feature:28}{effects}{missing:>16}{each.design_effect:>11.1f}{each.p_value_adjusted:>10.2g}"
+        f"  {each.severity or ''}"
+    )
+
+
+def _show_labels(look: Look) -> None:
+    labels = look.labels
+    if labels is None:
+        print("\nno performance yet: it needs labels of the reference and of a window after it")
+        return
+    before, now, expected = labels.before, labels.now, labels.estimate
+    print(
+        f"\nperformance, {_span(labels.current)}, labels as known {_days(look, labels.current)} days after each payment"
+    )
+    print(f"{'':24}{'reference':>26}{'now':>26}{'p adj.':>10}  severity")
+    found = {each.feature.partition(":")[2]: each for each in labels.features}
+    rows: list[tuple[str, ...]] = [
+        ("frauds", f"{before.frauds:,} of {before.rows:,}", f"{now.frauds:,} of {now.rows:,}", ""),
+        ("auc_roc", _interval(before.auc_roc), _interval(now.auc_roc), "auc_roc"),
+        (
+            "average_precision",
+            _interval(before.average_precision),
+            _interval(now.average_precision),
+            "average_precision",
+        ),
+        ("observed / expected", *(f"{x.observed_to_expected:.2f}" for x in (before, now)), "calibration"),
+        ("calibration error", *(f"{x.ece:.4f}" for x in (before, now)), ""),
+    ]
+    for name, a, b, figure in rows:
+        each = found.get(figure)
+        verdict = (
+            "" if each is None else f"{each.p_value_adjusted:>10.2g}  {each.severity or each.state.replace('_', ' ')}"
+        )
+        print(f"{name:24}{a:>26}{b:>26}{verdict}")
+    print(
+        f"expected without labels, current window: auc {expected.auc_roc:.3f}, average precision "
+        f"{expected.average_precision:.3f}, precision {expected.precision:.3f}, recall {expected.recall:.3f}, "
+        f"fraud {expected.fraud_rate:.2%}"
+    )
+
+
+def _interval(figure: tuple[float, float, float]) -> str:
+    return "{:.3f} ({:.3f}–{:.3f})".format(*figure)
+
+
+def _days(look: Look, labels: Window) -> str:
+    return f"{(look.current.end - labels.end) / DAY_MS:g}"
+
+
+def _span(window: Window) -> str:
+    import numpy as np
+
+    start, end = (str(np.datetime64(at, "ms"))[:16] for at in window)
+    return f"{start} … {end}"
+
+
+def _plot(look: Look, monitor: DriftMonitor, directory: Path) -> None:
+    from console.drift_plots import write_plots
+
+    _, before, _, now = monitor.windows(look.current.end)
+    for path in write_plots(look, before, now, directory):
+        typer.echo(f"wrote {path}", err=True)

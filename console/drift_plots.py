@@ -1,0 +1,116 @@
+"""A look at drift as pictures: how far every feature is from its floor, and both windows of those that drifted.
+
+Drawn without a display. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInput
+from core.features import spec
+from learners.drift.compare import FeatureDrift
+from learners.drift.look import Look
+from learners.drift.policy import POLICIES, SCORE, DriftConfig
+from learners.drift.rows import Rows
+
+REFERENCE_COLOUR = "#7f8fa6"
+CURRENT_COLOUR = "#c0392b"
+DOTS_PER_INCH = 120
+FEATURES_MAX = 24
+
+
+def write_plots(look: Look, before: Rows, now: Rows, directory: Path) -> list[Path]:
+    """Write effects.png, and <feature>.png of every feature that drifted (at most `FEATURES_MAX`).
+
+    before, now: the rows of the look's windows. The directory is made if it is missing. Returns the files. Raises
+    BadInput if they can't be written.
+    """
+    drawings: dict[str, tuple[tuple[float, float], Callable[[Any], None]]] = {
+        "effects": ((9, 10), lambda axes: _effects(axes, look))
+    }
+    for each in [f for f in look.drifted if f.feature in (*spec.NAMES, SCORE)][:FEATURES_MAX]:
+        drawings[each.feature] = ((9, 4.5), _windows(each, before, now))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return [_draw(directory / f"{name}.png", size, draw) for name, (size, draw) in drawings.items()]
+    except OSError as error:
+        raise BadInput(f"{error.filename or directory}: {error.strerror}") from error
+
+
+def _draw(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> Path:
+    # Figures without pyplot: no global state, no display, safe in any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure.add_subplot())
+    figure.savefig(path)
+    return path
+
+
+def _effects(axes: Any, look: Look) -> None:
+    """The largest effect of every tested feature, in floors: 1 is where drift begins, if it is significant too."""
+    config = DriftConfig()
+    tested = [each for each in look.features if each.state == "tested" and each.effects]
+    heights = [max(effect / config.levels(name)[0] for name, effect in each.effects.items()) for each in tested]
+    order = np.argsort(heights, kind="stable")
+    names = [tested[i].feature for i in order]
+    colours = [CURRENT_COLOUR if tested[i].drifted else REFERENCE_COLOUR for i in order]
+    axes.barh(names, [heights[i] for i in order], color=colours)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xlabel("largest effect size, in floors (red: drifted; grey beyond 1: not significant)")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_title(f"{look.rows:,} decisions against {look.reference_rows:,}", fontsize=10, loc="left")
+
+
+def _windows(each: FeatureDrift, before: Rows, now: Rows) -> Callable[[Any], None]:
+    a, b = (_values(each.feature, rows) for rows in (before, now))
+    effects = ", ".join(f"{name} {effect:.2f}" for name, effect in each.effects.items())
+
+    def draw(axes: Any) -> None:
+        policy = POLICIES.get(each.feature)
+        if policy is not None and policy.kind == "categorical":
+            _bars(axes, a, b, policy.categories)
+        else:
+            _curves(axes, a, b)
+        axes.set_title(
+            f"{each.feature}: {each.severity}, {effects}, p {each.p_value_adjusted:.1g}", fontsize=10, loc="left"
+        )
+        axes.legend(frameon=False)
+
+    return draw
+
+
+def _values(feature: str, rows: Rows) -> NDArray[Any]:
+    return rows.margins if feature == SCORE else rows.columns[spec.index(feature)]
+
+
+def _curves(axes: Any, a: NDArray[Any], b: NDArray[Any]) -> None:
+    """Both distribution functions, missing values left out and named."""
+    for values, colour, name in ((a, REFERENCE_COLOUR, "reference"), (b, CURRENT_COLOUR, "current")):
+        held = np.sort(values[~np.isnan(values)])
+        missing = 1.0 - len(held) / max(len(values), 1)
+        label = f"{name} ({missing:.1%} missing)" if missing else name
+        axes.plot(held, np.arange(1, len(held) + 1) / max(len(held), 1), color=colour, label=label, linewidth=1.5)
+    everything = np.concatenate([a, b])
+    everything = everything[~np.isnan(everything)]
+    if len(everything) and everything.min() >= 0 and np.percentile(everything, 99) > 20 * max(np.median(everything), 1):
+        axes.set_xscale("symlog")
+    axes.set_ylabel("share up to")
+
+
+def _bars(axes: Any, a: NDArray[Any], b: NDArray[Any], categories: tuple[float, ...]) -> None:
+    """Shares of every category, side by side, and of missing values."""
+    places = np.arange(len(categories) + 1)
+    for values, colour, name, shift in ((a, REFERENCE_COLOUR, "reference", -0.2), (b, CURRENT_COLOUR, "current", 0.2)):
+        shares = [*((values == c).mean() for c in categories), np.isnan(values).mean()]
+        axes.bar(places + shift, shares, width=0.4, color=colour, label=name)
+    axes.set_xticks(places, [*(f"{c:g}" for c in categories), "missing"], fontsize=8)
+    axes.set_ylabel("share")

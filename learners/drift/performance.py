@@ -1,0 +1,222 @@
+"""Performance drift: what the labels say about the model, window against reference, with the label delay taken out.
+
+Every payment is judged by the verdicts that had come `label_delay_ms` after it, in both windows: a reference whose late
+chargebacks have all come would otherwise look worse than a window whose have not. Who has no verdict by then counts as
+legitimate; conflicts (`projections.labels`) are left out. The current window therefore ends the delay before now.
+
+    auc_roc              drop of the area under the ROC curve; DeLong's variance (DeLong et al. 1988), by account
+                         (Obuchowski 1997)
+    average_precision    drop; variance by bootstrap over accounts (Efron 1979), seeded
+    calibration          |difference of ln(observed / expected frauds)|, expected = Σ probability; by account
+
+A drop counts one-sided (getting better is no alarm), calibration two-sided, by Student's t with the accounts that have
+a fraud less one: frauds come in episodes, and ten episodes are ten observations. p-values are adjusted over the three.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, stdtr
+from scipy.stats import rankdata
+
+from learners import metrics
+from learners.drift.compare import FeatureDrift, State, judged
+from learners.drift.policy import DriftConfig
+from learners.drift.rows import Rows
+from projections.labels import Said, consensus
+
+Floats = NDArray[np.float64]
+ROUNDS = 200
+SEED = 20
+PREFIX = "performance:"
+AUC, AVERAGE_PRECISION, CALIBRATION = "auc_roc", "average_precision", "calibration"
+
+
+class Labelled(NamedTuple):
+    """Decisions with labels: labels bool, margins float64 (log-odds), accounts uint64, (n,) each."""
+
+    labels: NDArray[np.bool_]
+    margins: Floats
+    accounts: NDArray[np.uint64]
+
+
+class Measured(NamedTuple):
+    """A figure and its variance, with the rows of an account kept together."""
+
+    value: float
+    variance: float
+
+
+class Performance(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the model did in a window, with a 95 % interval for AUC and AP. ece: see `calibration_error`."""
+
+    rows: int
+    frauds: int
+    auc_roc: tuple[float, float, float]
+    average_precision: tuple[float, float, float]
+    observed_to_expected: float
+    ece: float
+
+
+def labelled(rows: Rows, digest: str, verdicts: dict[int, list[Said]], delay_ms: int) -> Labelled:
+    """The rows that the model decided, with the label that was known `delay_ms` after each. verdicts: by the hash of
+    the transaction's ID, in log order.
+    """
+    mine = rows.models == (rows.digests.index(digest) if digest in rows.digests else -2)
+    index = np.flatnonzero(mine)
+    labels = np.zeros(len(index), dtype=np.bool_)
+    keep = np.ones(len(index), dtype=np.bool_)
+    for place, (key, time) in enumerate(
+        zip(rows.transactions[index].tolist(), rows.times[index].tolist(), strict=True)
+    ):
+        known = [said for said in verdicts.get(key, ()) if said.occurred_at <= time + delay_ms]
+        if known:
+            label = consensus(known).label
+            labels[place], keep[place] = label == "fraud", label != "review"
+    index = index[keep]
+    return Labelled(labels[keep], rows.margins[index], rows.accounts[index])
+
+
+def auc_roc(data: Labelled) -> Measured:
+    """Area under the ROC curve and the variance of its estimate; NaN if a class is missing."""
+    labels, scores = data.labels, data.margins
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return Measured(float("nan"), float("nan"))
+    ranks = rankdata(scores)
+    # Placements: the share of the other class that a row is on the right side of, ties half.
+    influence = np.empty(len(labels))
+    influence[labels] = (ranks[labels] - rankdata(scores[labels])) / negatives
+    influence[~labels] = 1.0 - (ranks[~labels] - rankdata(scores[~labels])) / positives
+    value = float(influence[labels].mean())
+    influence -= value
+    influence[labels] /= positives
+    influence[~labels] /= negatives
+    return Measured(value, _summed(influence, data.accounts))
+
+
+def average_precision(data: Labelled, seed: int = SEED, rounds: int = ROUNDS) -> Measured:
+    """Average precision (`metrics.average_precision`) and its variance over bootstrap samples of accounts."""
+    value = metrics.average_precision(data.labels, data.margins)
+    if value != value:
+        return Measured(value, float("nan"))
+    order = np.argsort(-data.margins, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(data.margins[order])), len(order) - 1)
+    _, account = np.unique(data.accounts[order], return_inverse=True)
+    labels = data.labels[order].astype(np.float64)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    count = int(account.max()) + 1
+    samples = []
+    for _ in range(rounds):
+        weights = np.bincount(rng.integers(0, count, count), minlength=count)[account].astype(np.float64)
+        samples.append(_weighted_average_precision(labels, weights, last))
+    return Measured(value, float(np.nanvar(samples, ddof=1)) if rounds > 1 else float("nan"))
+
+
+def _weighted_average_precision(labels: Floats, weights: Floats, last: NDArray[np.int64]) -> float:
+    hits, seen = np.cumsum(labels * weights)[last], np.cumsum(weights)[last]
+    if not hits[-1]:
+        return float("nan")
+    precision = np.divide(hits, seen, out=np.zeros(len(last)), where=seen > 0)
+    return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
+
+
+def log_observed_to_expected(data: Labelled) -> Measured:
+    """Calibration in the large: ln(frauds / Σ probability), variance linearised; NaN without a fraud."""
+    observed = float(data.labels.sum())
+    probability = expit(data.margins)
+    expected = float(probability.sum())
+    if not observed or not expected:
+        return Measured(float("nan"), float("nan"))
+    influence = data.labels / observed - probability / expected
+    return Measured(float(np.log(observed / expected)), _summed(influence, data.accounts))
+
+
+def calibration_error(data: Labelled, bins: int = 10) -> float:
+    """Expected calibration error: mean |fraud share − mean probability| over bins of equally many rows by score
+    (Naeini et al. 2015), weighted by rows. NaN without rows.
+    """
+    if not len(data.labels):
+        return float("nan")
+    order = np.argsort(data.margins, kind="stable")
+    parts = np.array_split(np.arange(len(order)), min(bins, len(order)))
+    gap = (data.labels - expit(data.margins))[order]
+    return float(sum(abs(gap[part].sum()) for part in parts) / len(order))
+
+
+def _summed(influence: Floats, accounts: NDArray[np.uint64]) -> float:
+    """Variance of a mean's estimate from its influence values, an account's added up first (Obuchowski 1997)."""
+    _, number = np.unique(accounts, return_inverse=True)
+    sums = np.bincount(number, weights=influence)
+    return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))
+
+
+def fraud_accounts(data: Labelled) -> int:
+    """How many accounts have a fraud: the independent pieces that recall is measured on."""
+    return len(np.unique(data.accounts[data.labels]))
+
+
+def measure(data: Labelled, config: DriftConfig) -> dict[str, Measured]:
+    """The three figures that are compared. The bootstrap is only made where there is enough to judge."""
+    enough = fraud_accounts(data) >= config.fraud_accounts_min
+    return {
+        AUC: auc_roc(data),
+        AVERAGE_PRECISION: average_precision(data, rounds=ROUNDS if enough else 0),
+        CALIBRATION: log_observed_to_expected(data),
+    }
+
+
+def summary(data: Labelled, measured: dict[str, Measured]) -> Performance:
+    """The figures for people."""
+    return Performance(
+        rows=len(data.labels),
+        frauds=int(data.labels.sum()),
+        auc_roc=_interval(measured[AUC]),
+        average_precision=_interval(measured[AVERAGE_PRECISION]),
+        observed_to_expected=float(np.exp(measured[CALIBRATION].value)),
+        ece=calibration_error(data),
+    )
+
+
+def _interval(measured: Measured) -> tuple[float, float, float]:
+    reach = 1.959964 * float(np.sqrt(measured.variance))
+    return measured.value, max(0.0, measured.value - reach), min(1.0, measured.value + reach)
+
+
+def compare_performance(
+    reference: Labelled,
+    current: Labelled,
+    before: dict[str, Measured],
+    now: dict[str, Measured],
+    config: DriftConfig,
+) -> list[FeatureDrift]:
+    """Verdicts on the three figures (`measure` of each window), named "performance:…"."""
+    victims = min(fraud_accounts(data) for data in (reference, current))
+    few = victims < config.fraud_accounts_min
+    found = []
+    for name in (AUC, AVERAGE_PRECISION, CALIBRATION):
+        a, b = before[name], now[name]
+        change = a.value - b.value
+        spread = a.variance + b.variance
+        if few or not spread > 0:
+            state: State = "too_few_rows" if few or change != change else "tested"
+            found.append(FeatureDrift(feature=PREFIX + name, kind="performance", state=state))
+            continue
+        z = change / float(np.sqrt(spread))
+        two_sided = name == CALIBRATION
+        found.append(
+            FeatureDrift(
+                feature=PREFIX + name,
+                kind="performance",
+                state="tested",
+                effects={name: abs(change) if two_sided else max(change, 0.0)},
+                test={AUC: "delong", AVERAGE_PRECISION: "bootstrap", CALIBRATION: "observed_to_expected"}[name],
+                p_value=float((2 if two_sided else 1) * stdtr(victims - 1, -abs(z) if two_sided else -z)),
+            )
+        )
+    return judged(found, config)
