@@ -17,6 +17,7 @@ from console.commands import (
     bench,
     demo,
     doctor,
+    drift,
     experiment,
     feedback,
     ingest,
@@ -53,6 +54,7 @@ app.command("whatif")(whatif.whatif)
 app.command("reference")(reference.reference)
 app.command("train")(train.train)
 app.command("learn")(learn.learn)
+app.command("drift")(drift.drift)
 app.add_typer(model.app, name="model")
 app.add_typer(experiment.app, name="experiment")
 app.command("archive")(archive.archive)

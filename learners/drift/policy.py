@@ -177,3 +177,7 @@ def markdown() -> str:
         days = "" if policy.kind == "excluded" else f"{policy.settle_days} d"
         rows.append(f"| `{name}` | {policy.kind} | {days} | {policy.reason} |")
     return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201  the documentation's table

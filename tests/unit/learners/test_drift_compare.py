@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -236,3 +238,9 @@ def test_configurations_that_make_no_sense_are_refused() -> None:
             DriftConfig(**wrong)
     with pytest.raises(BadInput, match="unknown"):
         CONFIG.levels("nothing")
+
+
+def test_the_documentation_has_the_table_of_policies() -> None:
+    """docs/drift.md ends with what `python -m learners.drift.policy` prints."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "drift.md"
+    assert page.read_text(encoding="utf-8").endswith(policy.markdown())

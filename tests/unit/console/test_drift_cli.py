@@ -1,0 +1,146 @@
+"""`sentinel drift` on a log in memory: what it prints, publishes, draws and refuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from console import cli, wiring
+from core.control import Resolver
+from core.events import DriftDetected
+from core.log.memory import MemoryLog
+from core.replay import read_control_events
+from ingest.offline import OfflineIngest
+from ingest.producers.synthetic import SyntheticConfig, SyntheticStream
+from tests.unit.core.builders import ARTIFACT, deployed, load_tiny
+
+SHORT = ("--settle-days", "8", "--reference-days", "7", "--window-days", "7", "--label-delay-days", "1")
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.out.splitlines()[-1])
+
+
+Sentinel = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def decided() -> MemoryLog:
+    """32 days of 50 accounts with 5 % fraud, decided by the tiny model; honest spending rises on day 17."""
+    log = MemoryLog()
+    log.put_blob(ARTIFACT)
+    offline = OfflineIngest(log, Resolver(log.get_blob, load_tiny), partitions=2, reference=False, start=[deployed()])
+    config = SyntheticConfig(
+        days=32,
+        accounts=50,
+        seed=5,
+        drift_at=17 / 32,
+        drift="behaviour",
+        rate=0.008,
+        fraud_rate=0.05,
+        label_delay_days=1,
+    )
+    for chunk in SyntheticStream(config).records():
+        offline.feed(chunk)
+    offline.flush()
+    return log
+
+
+@pytest.fixture
+def log(decided: MemoryLog) -> MemoryLog:
+    """The log with a control stream of its own."""
+    other = MemoryLog()
+    other.__dict__.update(decided.__dict__)
+    other._control = list(decided._control)
+    return other
+
+
+@pytest.fixture
+def sentinel(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Sentinel:
+    """Runs a command on the log, in an empty directory and in this process. A traceback is an error."""
+    monkeypatch.setattr(wiring, "open_log", lambda settings: log)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["sentinel", "drift", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return Ended(int(code) if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run
+
+
+def test_a_look_shows_features_and_performance_and_writes_nothing(sentinel: Sentinel, log: MemoryLog) -> None:
+    """The table has every tested feature with its effects, the labels' figures and the estimate; the log stays."""
+    ended = sentinel(*SHORT, "--all")
+    assert ended.code == 0
+    assert "amount " in ended.out and "settling" in ended.out and "excluded" in ended.out
+    assert "auc_roc" in ended.out and "expected without labels" in ended.out
+    assert log.control_head() == 3
+
+
+def test_json_holds_the_whole_look(sentinel: Sentinel) -> None:
+    """The object has windows, rows, every feature of the spec and the score, and what drifted."""
+    found = sentinel(*SHORT, "--json", "--as-of", "2026-02-04").json
+    look = found["look"]
+    assert look["current"][1] - look["current"][0] == 7 * 86_400_000
+    assert {each["feature"] for each in look["features"]} >= {"amount", "score", "day_of_week"}
+    assert [each["feature"] for each in found["drifted"]]
+    assert look["labels"]["now"]["rows"] > 100
+    assert found["published"] == []
+
+
+def test_publishing_appends_once(sentinel: Sentinel, log: MemoryLog) -> None:
+    """--publish appends what drifted with the look's windows; the same look again appends nothing."""
+    first = sentinel(*SHORT, "--publish", "--json").json
+    told = [event for _, event in read_control_events(log) if isinstance(event, DriftDetected)]
+    assert [event.feature for event in told] == [event["feature"] for event in first["published"]]
+    assert told
+    assert all(event.rows and event.reference_rows and event.p_value_adjusted is not None for event in told)
+    before = log.control_head()
+    assert sentinel(*SHORT, "--publish", "--json").json["published"] == []
+    assert log.control_head() == before
+
+
+def test_plots_are_pngs(sentinel: Sentinel, tmp_path: Path) -> None:
+    """--plots writes the overview and one picture of each feature that drifted."""
+    ended = sentinel(*SHORT, "--plots", "out", "--json")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    features = [each["feature"] for each in ended.json["drifted"] if ":" not in each["feature"]]
+    assert names == {"effects.png", *(f"{feature}.png" for feature in features)}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "too early"),
+        (("--as-of", "yesterday"), "not a time"),
+        (("--reference-days", "10"), "whole weeks"),
+        (("--window-days", "9"), "at most a week"),
+        (("--share", "2"), "share of accounts"),
+        (("--as-of", "2026-02-01", "--follow"), "--follow"),
+        ((*SHORT, "--reference-start", "2026-02-01"), "must end before"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line(sentinel: Sentinel, arguments: tuple[str, ...], words: str) -> None:
+    """Too young a log and options that make no sense end with exit code 2 and one line that says why."""
+    ended = sentinel(*arguments)
+    assert ended.code == 2
+    assert words in ended.err
+    assert ended.err.count("\n") == 1
