@@ -116,7 +116,7 @@ def test_an_artifact_of_other_settings_is_bad_input() -> None:
     learner.learn(x, y)
     for other in (
         OnlineLearner(COLUMNS, OnlineSettings(clip=3.0)),
-        OnlineLearner(COLUMNS, OnlineSettings(fraud_weight=2.0)),
+        OnlineLearner(COLUMNS, OnlineSettings(fraud_weight=7.0)),
         OnlineLearner(COLUMNS, use=COLUMNS[:2]),
     ):
         before = other.digest
