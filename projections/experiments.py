@@ -8,7 +8,7 @@ An account counts once, from its first transaction in the experiment on:
 
     exposed    at the log time of that transaction; its arm's share is its probability (`core.assignment`)
     window     its transactions under that arm with event time before the first one's + `window_ms`
-    mature     at exposure + `window_ms` + `maturity_ms` of log time, when its partition's log has reached that time;
+    mature     at exposure + `window_ms` + `maturity_ms` of log time, when its partition's log has passed that time;
                verdicts and transactions recorded later change nothing: an observation is final
     cut off    its window was not over when the experiment ended: it gives no observation
 
@@ -61,8 +61,6 @@ Floats = NDArray[np.float64]
 ROWS_MAX = 500
 VALUE_CAP = 1_000.0
 """Amount (major units) at which an account's loss counts in full."""
-
-METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
 
 _ROW = struct.Struct("<8sqqdB")
 ROW = np.dtype([("key", "<u8"), ("occurred_at", "<i8"), ("recorded_at", "<i8"), ("amount", "<f8"), ("alerted", "u1")])
@@ -254,6 +252,8 @@ class Observations(NamedTuple):
     clock: int
 
 
+METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
+
 Final = dict[tuple[int, str], tuple[tuple[float, ...], int]]
 """(Partition, account) of a mature account → its outcomes in the order of METRICS, and conflicting transactions."""
 
@@ -277,16 +277,11 @@ def observe(
     definition = experiment.definition
     names = [arm.name for arm in definition.arms]
     exposed: list[tuple[int, int, str, int]] = []
-    mature: list[tuple[int, int, str, int, tuple[float, ...]]] = []
-    cut_off = unresolved = left_out = crossed = 0
-    memory: Final = {} if final is None else final
+    mature: list[tuple[int, int, str, int, Enrolment]] = []
+    cut_off = left_out = crossed = 0
     for partition in sorted(states):
         held = states[partition].enrolled.get(definition.experiment_id, Enrolled())
-        crossed += sum(
-            n
-            for c, n in held.crossed.items()
-            if c >= experiment.position and (not experiment.ended or c < experiment.ended)
-        )
+        crossed += _crossed(experiment, held)
         for account, enrolment in held.accounts.items():
             if enrolment.arm not in names:
                 continue
@@ -298,18 +293,18 @@ def observe(
                 cut_off += 1
                 continue
             mature_at = over_at + definition.maturity_ms
-            if mature_at > states[partition].recorded_at:
-                continue
-            key = (partition, account)
-            if key not in memory:
-                verdicts = labels[partition].accounts.get(account, AccountLabels())
-                memory[key] = _outcomes(enrolment, definition.window_ms, mature_at, verdicts, value_cap)
-            found, conflicts = memory[key]
-            unresolved += conflicts
-            mature.append((mature_at, partition, account, arm, found))
+            if mature_at < states[partition].recorded_at:  # not ≤: the same millisecond may bring more
+                mature.append((mature_at, partition, account, arm, enrolment))
     exposed.sort()
-    mature.sort()
-    table = np.array([row[4] for row in mature], dtype=np.float64).reshape(len(mature), len(METRICS))
+    mature.sort(key=lambda row: row[:3])
+    memory: Final = {} if final is None else final
+    fresh = [row for row in mature if (row[1], row[2]) not in memory]
+    said = [labels[partition].accounts.get(account) for _, partition, account, _, _ in fresh]
+    matured_at = np.array([row[0] for row in fresh], dtype=np.int64)
+    found = _outcomes([row[4] for row in fresh], matured_at, said, definition.window_ms, value_cap)
+    memory.update(zip([(row[1], row[2]) for row in fresh], found, strict=True))
+    results = [memory[partition, account] for _, partition, account, _, _ in mature]
+    table = np.array([values for values, _ in results], dtype=np.float64).reshape(len(mature), len(METRICS))
     return Observations(
         np.array([row[3] for row in exposed], dtype=np.int64),
         np.array([row[0] for row in exposed], dtype=np.int64),
@@ -317,39 +312,66 @@ def observe(
         np.array([row[0] for row in mature], dtype=np.int64),
         {metric: table[:, i].copy() for i, metric in enumerate(METRICS)},
         cut_off,
-        unresolved,
+        sum(conflicts for _, conflicts in results),
         left_out,
         crossed,
         max((state.recorded_at for state in states.values()), default=0),
     )
 
 
+def _crossed(experiment: Experiment, held: Enrolled) -> int:
+    """Transactions of enrolled accounts decided outside while it ran."""
+    return sum(n for position, n in held.crossed.items() if not experiment.ended or position < experiment.ended)
+
+
 def _outcomes(
-    enrolment: Enrolment, window_ms: int, mature_at: int, labels: AccountLabels, value_cap: float
-) -> tuple[tuple[float, ...], int]:
-    """One account's outcomes in the order of METRICS, and its transactions with conflicting verdicts."""
-    rows = np.frombuffer(bytes(enrolment.rows), dtype=ROW)
-    rows = rows[(rows["occurred_at"] < enrolment.occurred_at + window_ms) & (rows["recorded_at"] <= mature_at)]
-    alerted = rows["alerted"] == 1
-    fraud = np.zeros(len(rows), dtype=np.bool_)
-    legitimate = np.ones(len(rows), dtype=np.bool_)
-    conflicts = 0
-    mine = frozenset(rows["key"].tolist())
-    keys = transaction_keys(list(labels.verdicts)).tolist()
-    for key, said in zip(keys, labels.verdicts.values(), strict=True):
-        known = [s for s in said if s.recorded_at <= mature_at] if key in mine else []
-        if not known:
+    enrolments: Sequence[Enrolment],
+    mature_at: NDArray[np.int64],
+    said: Sequence[AccountLabels | None],
+    window_ms: int,
+    value_cap: float,
+) -> list[tuple[tuple[float, ...], int]]:
+    """Of n mature accounts: outcomes in the order of METRICS, and how many transactions have conflicting verdicts.
+
+    mature_at (n,): what was recorded later is not seen. said: their verdicts.
+    """
+    count = len(enrolments)
+    sizes = np.array([len(e.rows) // ROW.itemsize for e in enrolments], dtype=np.int64)
+    rows = np.frombuffer(b"".join(e.rows for e in enrolments), dtype=ROW)
+    ends = np.cumsum(sizes)
+    owner = np.repeat(np.arange(count), sizes)
+    over_at = np.array([e.occurred_at + window_ms for e in enrolments], dtype=np.int64)
+    is_seen = (rows["occurred_at"] < over_at[owner]) & (rows["recorded_at"] <= mature_at[owner])
+    is_fraud = np.zeros(len(rows), dtype=np.bool_)
+    is_legitimate = np.ones(len(rows), dtype=np.bool_)
+    conflicts = [0] * count
+    for account, verdicts in enumerate(said):
+        if verdicts is None:
             continue
-        here = rows["key"] == np.uint64(key)
-        label = consensus(known).label
-        if label == "review":
-            conflicts += int(here.sum())
-        legitimate[here] = label == "legitimate"
-        fraud[here] = label == "fraud"
-    lost = float(rows["amount"][fraud & ~alerted].clip(min=0.0).sum())
-    return (
-        float((fraud & alerted).any()),
-        float((fraud & ~alerted).any()),
-        float((legitimate & alerted).any()),
-        min(lost / value_cap, 1.0),
-    ), conflicts
+        mine = slice(ends[account] - sizes[account], ends[account])
+        own = frozenset(rows["key"][mine].tolist())
+        keys = transaction_keys(list(verdicts.verdicts)).tolist()
+        for key, words in zip(keys, verdicts.verdicts.values(), strict=True):
+            known = [word for word in words if word.recorded_at <= mature_at[account]] if key in own else []
+            if not known:
+                continue
+            here = rows["key"][mine] == np.uint64(key)
+            label = consensus(known).label
+            if label == "review":
+                conflicts[account] += int((here & is_seen[mine]).sum())
+            is_legitimate[mine][here] = label == "legitimate"
+            is_fraud[mine][here] = label == "fraud"
+    is_alerted = rows["alerted"] == 1
+
+    def of_accounts(chosen: NDArray[np.bool_]) -> Floats:
+        return (np.bincount(owner[chosen & is_seen], minlength=count) > 0).astype(np.float64)
+
+    lost = is_fraud & ~is_alerted & is_seen
+    amounts = np.bincount(owner[lost], weights=np.maximum(rows["amount"][lost], 0.0), minlength=count)
+    columns = (
+        of_accounts(is_fraud & is_alerted),
+        of_accounts(is_fraud & ~is_alerted),
+        of_accounts(is_legitimate & is_alerted),
+        np.minimum(amounts / value_cap, 1.0),
+    )
+    return list(zip(zip(*(column.tolist() for column in columns), strict=True), conflicts, strict=True))

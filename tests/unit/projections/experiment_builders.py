@@ -50,8 +50,8 @@ def records(seed: int, size: int, accounts: int, step_ms: int = STEP_MS) -> list
             number, account_id=account, occurred_at=at, amount=amount, country=rng.choice(["DE", "US"])
         )
         out.append((now, 2 * number, "transactions", account, encode(payment)))
-        for source in ("analyst", "chargeback") if rng.random() < 0.1 else ("analyst",) if rng.random() < 0.3 else ():
-            said_at = now + rng.randrange(6 * DAY_MS)
+        for source in ("analyst", "chargeback") if rng.random() < 0.25 else ("analyst",) if rng.random() < 0.3 else ():
+            said_at = now + rng.randrange(rng.choice((1, 6)) * DAY_MS)
             word = verdict(
                 account,
                 rng.choice(("fraud", "fraud", "legitimate")),

@@ -22,7 +22,7 @@ from learners.experiments import criteria_of, paths, report
 from learners.srm import Mismatch
 from learners.verdict import METRICS, finding, new_effect
 from projections.base import CONTROL, Fact, fold
-from projections.experiments import EXPERIMENTS, ROW, ROWS_MAX, VALUE_CAP, Experiments, Observations
+from projections.experiments import EXPERIMENTS, ROW, ROWS_MAX, VALUE_CAP, Experiments, Final, Observations, observe
 from projections.feed import batches
 from projections.labels import Said, consensus
 from projections.queries import Queries
@@ -51,8 +51,8 @@ def asked(log: MemoryLog, as_of: str | None = None) -> tuple[Any, Observations]:
     return answer.experiment, answer.seen
 
 
-def expected(log: MemoryLog) -> list[tuple[int, int, str, str, dict[str, float]]]:
-    """(mature_at, partition, account, arm, outcomes), made from the log's JSON alone."""
+def expected(log: MemoryLog) -> list[tuple[int, int, str, str, dict[str, float], int]]:
+    """(mature_at, partition, account, arm, outcomes, transactions in conflict), made from the log's JSON alone."""
     rows = []
     for p in range(PARTITIONS):
         entries = plain(log, p)
@@ -70,10 +70,10 @@ def expected(log: MemoryLog) -> list[tuple[int, int, str, str, dict[str, float]]
         for account, held in accounts.items():
             first, exposed_at = held[0]
             mature_at = exposed_at + WINDOW + MATURITY
-            if mature_at > clock:
+            if mature_at >= clock:
                 continue
             outcomes = dict.fromkeys(METRICS, 0.0)
-            lost = 0.0
+            lost, conflicts = 0.0, 0
             for e, at in held:
                 t = e["transaction"]
                 if t["occurred_at"] >= first["transaction"]["occurred_at"] + WINDOW or at > mature_at:
@@ -81,13 +81,14 @@ def expected(log: MemoryLog) -> list[tuple[int, int, str, str, dict[str, float]]
                 known = [s for s in verdicts.get((account, t["transaction_id"]), []) if s.recorded_at <= mature_at]
                 label = consensus(known).label if known else "legitimate"
                 alerted = e["score"]["decision"] != "approve"
+                conflicts += label == "review"
                 if label == "fraud":
                     outcomes["fraud_caught" if alerted else "missed_fraud"] = 1.0
                     lost += 0.0 if alerted else t["amount"]
                 elif label == "legitimate" and alerted:
                     outcomes["false_positive"] = 1.0
             outcomes["value_lost"] = min(lost / VALUE_CAP, 1.0)
-            rows.append((mature_at, p, account, first["score"]["arm"], outcomes))
+            rows.append((mature_at, p, account, first["score"]["arm"], outcomes, conflicts))
     return sorted(rows, key=lambda row: row[:3])
 
 
@@ -103,6 +104,7 @@ def test_observations_are_those_of_the_log_written_out() -> None:
         assert seen.mature_at.tolist() == [row[0] for row in rows]
         for metric in METRICS:
             assert seen.outcomes[metric].tolist() == [row[4][metric] for row in rows]
+        assert seen.unresolved == sum(row[5] for row in rows)
     assert len(rows) > 60
     assert all(0 < seen.outcomes[metric].sum() < len(rows) for metric in METRICS)
     assert seen.crossed > 0
@@ -137,6 +139,24 @@ def test_an_earlier_cut_is_a_prefix_of_a_later_one() -> None:
             assert now[: len(before)] == before
             before = now
         assert before
+
+
+def test_what_earlier_looks_found_final_is_what_a_new_look_finds() -> None:
+    """Observing cut after cut with one memory gives what observing each without one gives."""
+    log = log_of_an_experiment()
+    final: Final = {}
+    for fraction in (0.4, 0.7, 1.0):
+        ends = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
+        queries = Queries(truncated(log, ends), now_ms=0)
+        cut = queries.cut()
+        states = {p: queries.state("experiments", p, cut) for p in range(PARTITIONS)}
+        labels = {p: queries.state("labels", p, cut) for p in range(PARTITIONS)}
+        experiment = queries.state("experiments", CONTROL, cut).experiments["e1"]
+        before = len(final)
+        got, fresh = observe(experiment, states, labels, final=final), observe(experiment, states, labels)
+        assert len(final) == len(fresh.arm) > before
+        assert got.unresolved == fresh.unresolved and got.mature_at.tolist() == fresh.mature_at.tolist()
+        assert all((got.outcomes[m] == fresh.outcomes[m]).all() for m in METRICS)
 
 
 def test_a_report_is_what_a_looker_saw_account_by_account() -> None:
@@ -218,6 +238,7 @@ def test_accounts_whose_window_the_end_cut_off_give_no_observation() -> None:
     stopped = experimented(7, 900, {60: [started()], 880: [stop]})
     ended, after = asked(stopped)
     assert ended.end == "stopped" and after.cut_off > 0
+    assert after.crossed == 0  # what came after the end is not outside of anything
     assert (after.mature_at - MATURITY <= at).all()
     assert len(after.arm) + after.cut_off <= len(after.exposed)
 
