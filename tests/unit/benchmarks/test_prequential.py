@@ -1,0 +1,72 @@
+"""The week-by-week comparison on a small world: both models on the same rows, none with labels from the future."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from benchmarks import handbook, prequential
+from core.errors import BadInput
+from core.features.spec import DAY_MS
+from learners.dataset import TrainingSet
+from tests.unit.benchmarks.handbook_world import payments, written
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    path = written(payments(days=59, per_day=120, seed=4, many=2), tmp_path_factory.mktemp("p") / "h.parquet")
+    return prequential.decided(path, 24, lambda text: None)
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handbook, "ROUNDS", 20)
+
+
+def test_every_whole_week_from_day_37_on_is_tested(data: TrainingSet, tmp_path: Path) -> None:
+    """59 days make three weeks; the overall figures are in range, and the table and the plot have them."""
+    rows = prequential.weeks(data)
+    result = prequential.summary(rows)
+    origin = int(data.times[0]) // DAY_MS * DAY_MS
+    assert [week["start_ms"] - origin for week in result["weeks"]] == [d * DAY_MS for d in (37, 44, 51)]
+    assert sum(week["rows"] for week in result["weeks"]) == sum(len(row["test"]) for row in rows) > 500
+    assert 0.5 < result["overall"]["adaptive"]["auc_roc"] <= 1.0
+    assert result["weeks"][0]["adaptive"] != result["weeks"][0]["frozen"]
+    assert len(prequential.table(result).splitlines()) == 6
+    for name in ("p.png", "p.svg"):
+        prequential.plot(result, tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5_000
+
+
+def test_no_model_knows_a_verdict_of_its_week(data: TrainingSet) -> None:
+    """Verdicts that come after a week began change no score of it."""
+    before = prequential.weeks(data)[0]["scores"]
+    assert data.verdicts is not None
+    start = int(data.times[0]) // DAY_MS * DAY_MS + 37 * DAY_MS
+    late = data.verdicts.occurred_at > start
+    said = [replace_verdict(s) if x else s for s, x in zip(data.verdicts.said, late.tolist(), strict=True)]
+    other = prequential.weeks(replace(data, verdicts=replace(data.verdicts, said=said)))[0]
+    assert other["test"].labels.sum() == 0
+    for model in prequential.MODELS:
+        scored = dict(zip(_ids(other["test"]), other["scores"][model].tolist(), strict=True))
+        mine = zip(_ids(prequential.weeks(data)[0]["test"]), before[model].tolist(), strict=True)
+        assert all(scored[key] == score for key, score in mine)
+
+
+def replace_verdict(said: object) -> object:
+    return structs.replace(said, verdict="legitimate")  # type: ignore[type-var]
+
+
+def _ids(test: TrainingSet) -> list[tuple[int, int]]:
+    assert test.origin is not None
+    return list(zip(test.origin.partitions.tolist(), test.origin.offsets.tolist(), strict=True))
+
+
+def test_too_few_days_are_refused(data: TrainingSet) -> None:
+    """Data that end before the first test week are BadInput."""
+    with pytest.raises(BadInput):
+        prequential.weeks(data.rows(np.arange(len(data)) < len(data) // 2))
