@@ -40,6 +40,8 @@ class Store:
     def read(self, name: str) -> bytes | None:
         """The file's bytes; None if there is none."""
         try:
+            if self.local:  # a fifth of the time of a stream
+                return Path(self._path(name)).read_bytes()
             with self._fs.open_input_stream(self._path(name), compression=None) as stream:
                 content: bytes = stream.read()
                 return content

@@ -20,6 +20,7 @@ from core import codec, replay
 from core.control import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError
 from core.events import START, Position, TransactionReceived, TransactionScored
+from core.features import spec
 from core.log.archive import archiver, segment
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
@@ -77,7 +78,7 @@ def test_columns_are_typed_sorted_compressed_and_have_statistics(decided: Memory
     schema = {field.name: str(field.type) for field in held._file.schema_arrow}
     assert schema["amount"] == schema["margin"] == "double"
     assert schema["occurred_at"] == "timestamp[ms, tz=UTC]"
-    assert schema["features"] == "fixed_size_binary[236]"
+    assert schema["features"] == f"fixed_size_binary[{4 * spec.WIDTH}]"
     group = held._file.metadata.row_group(0)
     assert [column.column_index for column in group.sorting_columns] == [0, 1]
     for i in range(group.num_columns):
