@@ -14,7 +14,7 @@ from learners.drift.policy import SEVERITIES
 from learners.drift.rows import Rows
 
 MONDAY = 4 * DAY_MS  # 1970-01-05
-SETTLED_MS = 60 * DAY_MS
+SETTLED_MS = 90 * DAY_MS
 
 
 def rows(size: int, seed: int, *, start: int = MONDAY, days: int = 14, accounts: int = 400, shift: float = 0.0) -> Rows:
