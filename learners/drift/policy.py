@@ -45,6 +45,8 @@ def _excluded(reason: str) -> Policy:
 _SETTLES = {"10m": 1, "1h": 1, "24h": 2, "7d": 8, "30d": 31}
 _TABLE_SETTLES = {"1d": 9, "7d": 15, "30d": 38}  # window + label delay of 7 days + the table's own day
 
+_FEW_MERCHANTS = "few merchants have known fraud, and one moves all its payments for weeks, across accounts and days"
+
 _SPECIAL: dict[str, Policy] = {
     "amount": _numeric(0),
     "hour_of_day": Policy("categorical", 0, "24 hours on a circle: order has no meaning", tuple(map(float, range(24)))),
@@ -78,14 +80,14 @@ _SPECIAL: dict[str, Policy] = {
     "legitimate_verdicts": _excluded("only grows"),
     "account_blocked": _flag(0, "yes or no"),
     "merchant_reports_7d": _numeric(45, "reports of 7 days, and chargebacks come up to 5 weeks after the payment"),
-    "merchant_days_since_fraud": _numeric(38, "known transactions of 37 days"),
-    "merchant_run_days": _numeric(38, "known transactions of 37 days"),
-    "merchant_run_frauds": _numeric(38, "known transactions of 37 days"),
-    "merchant_run_share": _numeric(38, "known transactions of 37 days"),
-    "merchant_run_amount": _numeric(38, "known transactions of 37 days"),
-    "merchant_legitimate_since_fraud": _numeric(38, "known transactions of 37 days"),
-    "merchant_risk_last_3": _numeric(38, "known transactions of 37 days"),
-    "merchant_risk_last_8": _numeric(38, "known transactions of 37 days"),
+    "merchant_days_since_fraud": _excluded(_FEW_MERCHANTS),
+    "merchant_run_days": _excluded(_FEW_MERCHANTS),
+    "merchant_run_frauds": _excluded(_FEW_MERCHANTS),
+    "merchant_run_share": _excluded(_FEW_MERCHANTS),
+    "merchant_run_amount": _excluded(_FEW_MERCHANTS),
+    "merchant_legitimate_since_fraud": _excluded(_FEW_MERCHANTS),
+    "merchant_risk_last_3": _excluded(_FEW_MERCHANTS),
+    "merchant_risk_last_8": _excluded(_FEW_MERCHANTS),
     "device_accounts_30d": _numeric(38, "table over 30 days"),
     "device_reports_30d": _numeric(68, "reports of 30 days, and chargebacks come up to 5 weeks after the payment"),
 }
