@@ -89,7 +89,7 @@ def _said(event: FeedbackReceived) -> Said:
     )
 
 
-class Tests:
+class ExperimentReports:
     """Experiments' reports, folded on from where they were folded last; `learners.experiments` says what is in them."""
 
     def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:

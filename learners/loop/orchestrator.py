@@ -46,7 +46,7 @@ from learners.drift.windows import WindowReader
 from learners.experiments import Report
 from learners.loop import candidates
 from learners.loop.candidates import Candidate, LoadScorer, Timer
-from learners.loop.evidence import Comparison, Tests, Verdicts, compare, decided_by
+from learners.loop.evidence import Comparison, ExperimentReports, Verdicts, compare, decided_by
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import DAY_MS, LearnSettings
 from learners.loop.state import SHADOW, LoopState, loop_state
@@ -79,7 +79,7 @@ class Orchestrator:
         self._settings, self._tools, self._actor = settings, tools, actor
         self._reader = WindowReader(log, self._partitions)
         self._verdicts = Verdicts(log, self._partitions)
-        self._tests = Tests(log, self._partitions)
+        self._tests = ExperimentReports(log, self._partitions)
         config = drift or DriftConfig()
         self._monitor = DriftMonitor(log, Looker(self._reader, config), config, actor)
         self._drift_step = config.step_ms

@@ -1,7 +1,8 @@
 """What the adaptive loop does next: a pure function of where it stands and what the log shows. A dry run is this call.
 
 In any phase, first: a champion that came by deployment is watched for `guard_days` against the one before it, on the
-same decisions. Alerts many times more or fewer need no labels; a loss of average precision does.
+same decisions. Alerts many times more or fewer need no labels (but a champion that won a test was judged with labels on
+that); a loss of average precision does.
 
     phase       if                                                        then
     any         the guard is breached, and there is a way back            roll back
@@ -75,11 +76,13 @@ def guarded(state: LoopState, settings: LearnSettings, now_ms: int) -> bool:
     return bool(state.champion) and not state.champion_rolled_back and age_ms <= settings.guard_days * DAY_MS
 
 
-def breach(seen: Comparison | None, settings: LearnSettings) -> tuple[str, tuple[str, float, float]] | None:
+def breach(
+    seen: Comparison | None, settings: LearnSettings, *, tested: bool = False
+) -> tuple[str, tuple[str, float, float]] | None:
     """What a comparison of the champion with its predecessor breaks: in words, and as (metric, value, limit)."""
     if seen is None or seen.rows < settings.guard_rows_min:
         return None
-    if seen.alert_ratio > settings.guard_alert_ratio_max:
+    if seen.alert_ratio > settings.guard_alert_ratio_max and not tested:
         words = (
             f"alert rate {seen.alert_rate:.2%}, its predecessor's on the same {seen.rows:,} decisions"
             f" {seen.alert_rate_other:.2%}: {seen.alert_ratio:.1f} times, {settings.guard_alert_ratio_max:g} allowed"
@@ -97,7 +100,9 @@ def breach(seen: Comparison | None, settings: LearnSettings) -> tuple[str, tuple
 def decide(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int) -> Step:
     """The next step (see the module's head). now_ms: log time, epoch ms."""
     phase = state.phase
-    found = breach(evidence.guard, settings) if guarded(state, settings, now_ms) else None
+    found = None
+    if guarded(state, settings, now_ms):
+        found = breach(evidence.guard, settings, tested=state.champion_tested)
     if found is not None and evidence.way_back:
         return Step("roll back", (found[0],), phase, model=evidence.way_back, breach=found[1])
     if not state.champion:

@@ -36,7 +36,7 @@ class LoopState:
     run: the retraining that is open. trained_until: what the last one that ended had known; run_began: when the last
     one began. candidate: the model of the last finished one, until it was promoted or dropped. drifting: open
     detections, feature → (severity, when told). champion_at, shadow_at, test_at: since when, and at which control
-    position.
+    position. champion_tested: it won an experiment; won: experiments that were won, and proposals that say so.
     """
 
     position: int = 0
@@ -51,6 +51,8 @@ class LoopState:
     test_at: tuple[int, int] = (0, 0)
     champion_at: tuple[int, int] = (0, 0)
     champion_rolled_back: bool = False
+    champion_tested: bool = False
+    won: dict[str, None] = field(default_factory=dict)
     shadow_at: tuple[int, int] = (0, 0)
 
     @property
@@ -88,6 +90,8 @@ class LoopState:
                 self._deployed(sequence, event)
             case events.ModelWithdrawn() if event.alias == SHADOW and not self.registry.governance.experiment:
                 self.candidate = ""
+            case events.DeploymentProposed() if event.causation_id in self.won:
+                self.won[event.proposal_id] = None
             case events.DriftDetected():
                 self.drifting[event.feature] = (event.severity, event.occurred_at)
             case events.DriftCleared():
@@ -110,6 +114,7 @@ class LoopState:
             return
         self.champion_at = (event.occurred_at, sequence)
         self.champion_rolled_back = isinstance(event, events.ModelRolledBack)
+        self.champion_tested = event.causation_id in self.won
         if self.experiment is not None and not self.registry.governance.experiment:
             self.experiment, self.candidate = None, ""  # another champion ended the test
         if label == self.candidate:
@@ -125,7 +130,9 @@ class LoopState:
                 self.experiment, self.candidate = None, ""
             case events.ExperimentConcluded():
                 self.experiment = None
-                if event.verdict != "promote":
+                if event.verdict == "promote":
+                    self.won[event.experiment_id] = None
+                else:
                     self.candidate = ""
             case _:
                 pass

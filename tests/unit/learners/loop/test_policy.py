@@ -184,6 +184,22 @@ def test_a_bad_champion_is_rolled_back_whatever_else_goes_on() -> None:
     assert next_step((*GUARDED, back), DAY_MS, way_back="m-0.9.0", guard=WORSE).action == "wait"
 
 
+def test_a_champion_that_won_a_test_may_alert_otherwise() -> None:
+    """Its alerts were judged with labels; a loss of precision still counts. Four eyes change nothing about that."""
+    won = (*TESTED, PROMOTE, deployed("1.1.0", causation_id="e1"))
+    proposal = by(causation_id="e1") | {"proposal_id": "p", "name": "m", "version": "1.1.0", "digest": "1.1.0" * 4}
+    approved = (
+        *TESTED,
+        events.GovernanceChanged(**by(), four_eyes=True),
+        PROMOTE,
+        events.DeploymentProposed(**proposal),
+        deployed("1.1.0", causation_id="p", actor="y"),
+    )
+    for control in (won, approved):
+        assert next_step(control, DAY_MS, way_back="m-1.0.0", guard=comparison(0.001, 0.02)).action == "wait"
+        assert next_step(control, DAY_MS, way_back="m-1.0.0", guard=WORSE).action == "roll back"
+
+
 def test_a_breach_without_a_way_back_trains_anew() -> None:
     """If no model was champion before, a new one is made."""
     step = next_step(FIRST, DAY_MS, guard=WORSE)

@@ -1,0 +1,272 @@
+"""The whole loop on one stream: drift → retrain → shadow → A/B test → promote; a poisoned model → rolled back; and
+everything rebuilt from the log.
+
+Log time is event time, so a month passes in seconds. The worker is the offline one: the same path, without Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from console import wiring
+from core import events
+from core.codec import decode_control
+from core.control import Resolver, fold
+from core.errors import Unavailable
+from core.features import spec
+from core.log.base import EventLog
+from core.log.memory import MemoryLog
+from core.replay import Timeline, read_control_events, verify
+from ingest.offline import OfflineIngest
+from ingest.producers.registry import open_source
+from ingest.producers.synthetic import SyntheticConfig
+from learners import reading
+from learners import registry as acts
+from learners.drift.policy import DriftConfig
+from learners.loop.evidence import ExperimentReports
+from learners.loop.orchestrator import Orchestrator, Tools
+from learners.loop.settings import DAY_MS, LearnSettings
+from learners.loop.state import loop_state
+from learners.online import OnlineLearner
+from models import lightgbm_text
+from projections.base import CONTROL
+from projections.blast_radius import affected, summary
+from projections.queries import Queries
+from projections.registry import REGISTRY
+from projections.runner import Runner
+
+PARTITIONS = [0, 1]
+CONFIG = SyntheticConfig(
+    days=32.0,
+    accounts=700,
+    merchants=300,
+    fraud_rate=0.06,
+    seed=3,
+    drift_at=0.4,
+    drift="amount",
+    label_delay_days=0.3,
+)
+SETTINGS = LearnSettings(
+    labels_min=10**9,  # only drift may start a training here
+    drift_severity="low",
+    interval_days=30.0,
+    train_days=7.0,
+    holdout_days=3.0,
+    maturity_days=1.0,
+    candidates=("retrained",),
+    shadow_hours=12.0,
+    alert_rate_ratio_max=1e6,
+    window_days=2.0,
+    ramp=((0.0, 10_000),),
+    primary="missed_fraud",
+    guardrails=("false_positive",),
+    guardrail_margin=0.05,
+    accounts_min=100,
+    gate={"rounds": 100, "psi_max": 50.0, "decisions_changed_max": 0.5, "latency_us_max": 10_000.0},
+)
+DRIFT = DriftConfig(
+    reference_ms=7 * DAY_MS, window_ms=2 * DAY_MS, settle_ms=3 * DAY_MS, step_ms=DAY_MS, label_delay_ms=DAY_MS
+)
+
+
+class Dies(Exception):
+    """The process is gone."""
+
+
+class DyingLog:
+    """A log whose writer dies right before the append that ends a training, once; keeps what it would have said."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self.unsaid: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
+        if not self.unsaid and any(b'"retraining_finished.v1"' in payload for payload in payloads):
+            self.unsaid = list(payloads)
+            raise Unavailable("killed")
+        return self._log.append_control(payloads, expected)
+
+
+class World:
+    """The stream, the worker and the loop, a day at a time."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.dying = DyingLog(self.log)
+        self.worker = OfflineIngest(self.log, Resolver(self.log.get_blob, wiring.load_scorer), partitions=2)
+        self.records = iter([r for chunk in _source().records() for r in chunk])
+        self.waiting: Any = next(self.records)
+        self.start = self.waiting.timestamp
+        self.day = 0
+        self.done: list[tuple[int, str, list[str]]] = []
+        self.why: list[str] = []
+        self.restart(self.dying)  # type: ignore[arg-type]
+
+    @property
+    def now(self) -> int:
+        return int(self.start + self.day * DAY_MS)
+
+    def restart(self, log: EventLog) -> None:
+        """A new process: nothing but the log is left."""
+        self.loop = Orchestrator(log, PARTITIONS, SETTINGS, Tools(wiring.load_scorer, lambda call: 0.001), DRIFT)
+
+    def live_a_day(self) -> None:
+        """A day of transactions and verdicts through the worker."""
+        self.day += 1
+        while self.waiting is not None and self.waiting.timestamp < self.now:
+            self.worker.feed([self.waiting])
+            self.waiting = next(self.records, None)
+        self.worker.flush()
+
+    def act(self) -> None:
+        """The loop's steps of the day; a process that dies is started again."""
+        for _ in range(10):
+            try:
+                step, events_ = self.loop.step(self.now)
+            except Unavailable:
+                self.done.append((self.day, "died", []))
+                self.restart(self.log)
+                continue
+            self.worker.follow_control()
+            if not events_:
+                return
+            self.done.append((self.day, step.action, [type(e).__name__ for e in events_]))
+            self.why.append(f"day {self.day}: {step.action}: {step.reason} {[e.reason for e in events_]}")
+        raise AssertionError(f"the loop does not come to rest: {self.done}")
+
+    def until(self, reached: Callable[[], bool], days: int) -> None:
+        """Live and act until it is so."""
+        for _ in range(days):
+            self.live_a_day()
+            self.act()
+            if reached():
+                return
+        raise AssertionError("\n".join([f"not reached by day {self.day}", *self.why]))
+
+
+def _source() -> Any:
+    return open_source("synthetic", labels="fraud", flush_feedback=True, synthetic=CONFIG)
+
+
+def _first_model(log: MemoryLog) -> bytes:
+    """A linear model that learned the first three days, label by label."""
+    data = reading.read(log, PARTITIONS)
+    learner = OnlineLearner(spec.NAMES)
+    learner.learn(data.features, data.labels)
+    return learner.export()
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """The story, told once; tests look at what it left."""
+    world = World()
+    for _ in range(3):
+        world.live_a_day()
+    ann = acts.Act("ann", "to begin with", world.now)
+    content = _first_model(world.log)
+    acts.register_artifact(
+        world.log, content, name="card", version="1.0.0", spec=spec.SPEC_VERSION, metrics={}, parent="", act=ann
+    )
+    acts.deploy(world.log, "card-1.0.0", ann)
+    world.worker.follow_control()
+    world.until(lambda: any(action == "conclude" for _, action, _ in world.done), days=25)
+    world.live_a_day()
+    # Somebody forces a poisoned model into production: every score turned around.
+    state = loop_state(world.log)
+    good = world.log.get_blob(state.registry.models[state.champion].digest)
+    bad = lightgbm_text.with_leaf_values(good, [-tree.leaf_value for tree in lightgbm_text.parse(good).trees])
+    mallory = acts.Act("mallory", "trust me", world.now)
+    acts.register_artifact(
+        world.log, bad, name="card", version="9.9.9", spec=spec.SPEC_VERSION, metrics={}, parent="1.1.0", act=mallory
+    )
+    acts.deploy(world.log, "card-9.9.9", mallory)
+    world.worker.follow_control()
+    world.until(lambda: any(action == "roll back" for _, action, _ in world.done), days=3)
+    world.live_a_day()
+    return world
+
+
+def test_the_story(world: World) -> None:
+    """Drift leads to a training, which dies and is done again, a shadow, a test, a promotion; poison is rolled back."""
+    assert [(action, names) for _, action, names in world.done] == [
+        ("retrain", ["RetrainingStarted"]),
+        ("died", []),
+        ("train", ["ModelRegistered", "RetrainingFinished", "ModelDeployed"]),
+        ("test", ["ExperimentStarted", "ModelWithdrawn"]),
+        ("conclude", ["ExperimentConcluded", "ModelDeployed"]),
+        ("roll back", ["DegradationDetected", "ModelRolledBack"]),
+    ]
+    state = loop_state(world.log)
+    assert state.champion == "card-1.1.0" and state.phase == "idle" and not state.registry.refused
+    drifted_on = CONFIG.drift_at or 0.0
+    assert world.done[0][0] > drifted_on * CONFIG.span_ms / DAY_MS
+
+
+def test_a_training_that_died_is_done_again_to_the_same_bytes(world: World) -> None:
+    """What the dead process was about to say is what the next one said: same model, same figures."""
+    said = [payload for _, payload in world.log.read_control(count=10**6)]
+    assert len(world.dying.unsaid) == 3 and all(payload in said for payload in world.dying.unsaid)
+
+
+def test_every_decision_replays(world: World) -> None:
+    """Champion, arms, shadow and poison: every score and alert of the story comes out the same, byte for byte."""
+    timeline = Timeline(list(read_control_events(world.log)), Resolver(world.log.get_blob, wiring.load_scorer))
+    for p in PARTITIONS:
+        found = verify(world.log, p, world.log.head(p), timeline)
+        assert found.first_difference is None and found.identical == found.decisions > 20_000
+
+
+def test_the_registry_and_the_test_are_rebuilt_from_the_log(world: World) -> None:
+    """A copy of the log gives the same registry and the same test results, hash for hash and figure for figure."""
+    name = next(e.experiment_id for _, e in read_control_events(world.log) if isinstance(e, events.ExperimentConcluded))
+    lived = ExperimentReports(world.log, PARTITIONS).report(name)
+    copied = MemoryLog()
+    copied.append_control([payload for _, payload in world.log.read_control(count=10**6)], 0)
+    copied._heads, copied._streams = dict(world.log._heads), dict(world.log._streams)
+    again = ExperimentReports(copied, PARTITIONS).report(name)
+    assert lived is not None and repr(lived) == repr(again)  # repr: NaN equals NaN
+    runner = Runner(copied, PARTITIONS, [REGISTRY])
+    runner.catch_up()
+    assert REGISTRY.digest(runner.view(REGISTRY, CONTROL).state) == REGISTRY.digest(loop_state(world.log).registry)
+    concluded = next(e for _, e in read_control_events(copied) if isinstance(e, events.ExperimentConcluded))
+    assert concluded.verdict == "promote" and concluded.winner == "candidate"
+    asked = Queries(copied, now_ms=world.now).experiment(name)
+    assert asked.experiment.conclusion == concluded
+
+
+def test_the_blast_radius_of_the_poison_is_what_it_decided(world: World) -> None:
+    """Every decision with its digest, no other, and only between its deployment and the rollback."""
+    registry = loop_state(world.log).registry
+    digest = registry.models["card-9.9.9"].digest
+    rows = list(affected(world.log, PARTITIONS, digest))
+    assert len(rows) > 500 and summary(iter(rows)).decisions["decline"] > 100
+    deployed = next(d for d in registry.deployments if d.model == "card-9.9.9")
+    back = next(d for d in registry.deployments if d.action == "rollback")
+    assert deployed.occurred_at <= min(r.occurred_at for r in rows)
+    assert max(r.occurred_at for r in rows) <= back.occurred_at
+
+
+def test_the_live_fold_agrees_with_the_registry(world: World) -> None:
+    """The state that workers decide under and the read model never differ."""
+    live = fold(list(read_control_events(world.log)))
+    registry = loop_state(world.log).registry
+    assert live.governance == registry.governance and live.champion is not None
+    assert live.champion.label == registry.aliases["champion"] and live.experiment is None and live.shadow is None
+
+
+def test_every_step_says_who_and_why(world: World) -> None:
+    """No event of the loop is without an actor, a reason and, where something caused it, its cause."""
+    own = [decode_control(p) for _, p in world.log.read_control(count=10**6) if b'"sentinel learn"' in p]
+    assert len(own) >= 9
+    for event in own:
+        drift = isinstance(event, events.DriftDetected | events.DriftCleared)
+        assert drift or event.reason
+    trained = [e for e in own if isinstance(e, events.RetrainingFinished)]
+    assert np.isfinite(trained[0].metrics["average_precision_gain"])
