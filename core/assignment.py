@@ -73,6 +73,8 @@ def check(event: ExperimentStarted) -> None:
         raise BadInput("an experiment's window, maturity, duration and number of accounts must be positive")
     if not 0.0 < event.alpha < 1.0:
         raise BadInput("alpha must lie between 0 and 1")
+    if not (0.0 <= event.guardrail_margin <= 1.0 and -1.0 <= event.worthwhile <= 1.0):
+        raise BadInput("guardrail_margin (0 to 1) and worthwhile (-1 to 1) are shares of accounts")
 
 
 def check_traffic(traffic: int) -> None:

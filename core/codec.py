@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from core.errors import Corrupt
+from core.errors import BadInput, Corrupt
 from core.events import (
     AccountEvent,
     AlertRaised,
@@ -50,6 +50,20 @@ _control: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
 def encode_transaction(transaction: Transaction, recorded_at: int) -> bytes:
     """The log's bytes of a received transaction: `encode(TransactionReceived(...))` without building it."""
     return b'{"type":"transaction.v1","recorded_at":%d,' % recorded_at + encode(transaction)[1:]
+
+
+def encode_control(event: Control) -> bytes:
+    """The log's bytes of a control event. Raises BadInput if nobody could read them again: JSON has no NaN and no
+    infinity, and one entry that does not decode stops every reader of the control stream for good.
+    """
+    try:
+        payload = encode(event)
+        _control.decode(payload)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise BadInput(
+            f"{type(event).__name__} would not be read again (a number that is not finite?): {error}"
+        ) from error
+    return payload
 
 
 def _checked(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
@@ -104,5 +118,6 @@ __all__ = [
     "decode_seal",
     "decode_transaction",
     "encode",
+    "encode_control",
     "encode_transaction",
 ]

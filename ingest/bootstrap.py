@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from core.codec import encode
+from core.codec import encode_control
 from core.control import ControlState, Generation, fold
 from core.errors import BadInput, ConcurrencyError
 from core.events import Control, ModelDeployed, ModelRegistered, SourceGenerationStarted, ThresholdsChanged
@@ -33,7 +33,7 @@ def ensure(log: EventLog, settings: Settings) -> ControlState:
         if not missing:
             return state
         try:
-            log.append_control([encode(event) for event in missing], expected=state.position)
+            log.append_control([encode_control(event) for event in missing], expected=state.position)
         except ConcurrencyError:
             continue  # another worker starts too: look again
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from core import pipeline
-from core.codec import encode
+from core.codec import encode_control
 from core.control import ControlState, Resolver
 from core.errors import Corrupt
 from core.events import Control, FeedbackReceived, ReferencePublished, SourceGenerationStarted
@@ -156,7 +156,7 @@ class OfflineIngest:
 
     def append_control(self, events: list[Control]) -> None:
         """Append control events, which take effect from the next batch on. Flush first what came before them."""
-        last = self._log.append_control([encode(e) for e in events], expected=self._control.position)
+        last = self._log.append_control([encode_control(e) for e in events], expected=self._control.position)
         for sequence, event in enumerate(events, self._control.position + 1):
             self._control.apply(sequence, event)
         if last != self._control.position:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from core.codec import encode
+from core.codec import encode_control
 from core.control import check
 from core.errors import ConcurrencyError
 from core.events import Control, Position
@@ -47,7 +47,7 @@ def append(log: EventLog, decide: Callable[[Registry], Sequence[Control]]) -> tu
             check(event, registry.governance)
             registry.governance.apply(event)
         try:
-            return log.append_control([encode(event) for event in events], position), events
+            return log.append_control([encode_control(event) for event in events], position), events
         except ConcurrencyError:
             continue
     raise ConcurrencyError(f"others wrote to the control stream first, {ATTEMPTS_MAX} times in a row")

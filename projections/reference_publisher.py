@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 
-from core.codec import decode_account_event, decode_transaction, encode
+from core.codec import decode_account_event, decode_transaction, encode_control
 from core.control import fold
 from core.errors import ConcurrencyError
 from core.events import START, FeedbackReceived, Position, ReferencePublished
@@ -67,7 +67,7 @@ class ReferencePublisher:
             if not events:
                 return []
             try:
-                self._log.append_control([encode(event) for event in events], expected=state.position)
+                self._log.append_control([encode_control(event) for event in events], expected=state.position)
             except ConcurrencyError:
                 continue
             return events

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from core.codec import encode
+from core.codec import encode_control
 from core.errors import ConcurrencyError
 from core.events import Control, DriftCleared, DriftDetected
 from core.log.base import EventLog
@@ -181,7 +181,7 @@ class DriftMonitor:
             if not new:
                 return look, []
             try:
-                self._log.append_control([encode(event) for event in new], expected=state.position)
+                self._log.append_control([encode_control(event) for event in new], expected=state.position)
             except ConcurrencyError:
                 continue
             return look, new

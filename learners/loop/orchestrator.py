@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.codec import encode
+from core.codec import encode_control
 from core.control import check
 from core.errors import BadInput, ConcurrencyError
 from core.events import (
@@ -104,7 +104,7 @@ class Orchestrator:
             check(event, governance)
             governance.apply(event)
         try:
-            self._log.append_control([encode(event) for event in events], expected=state.position)
+            self._log.append_control([encode_control(event) for event in events], expected=state.position)
         except ConcurrencyError:
             return step, []
         return step, events

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from core.codec import decode_control, encode
+from core.codec import decode_control, encode_control
 from core.errors import ConcurrencyError, Conflict, Corrupt
 from core.events import Control, LogTrimmed, Position, SegmentArchived
 from core.log import seals
@@ -152,7 +152,7 @@ def control_events(log: EventLog) -> Iterator[Control]:
 
 def append_control(log: EventLog, events: Sequence[Control]) -> None:
     """Append whatever others append meanwhile: these events depend on nothing in the control stream."""
-    payloads = [encode(event) for event in events]
+    payloads = [encode_control(event) for event in events]
     while payloads:
         try:
             log.append_control(payloads, log.control_head())

@@ -100,6 +100,9 @@ def test_a_salt_is_a_prefix() -> None:
         {"alpha": 0.0},
         {"window_ms": 0},
         {"maturity_ms": -1},
+        {"guardrail_margin": 5.0},
+        {"guardrail_margin": -0.1},
+        {"worthwhile": 2.0},
     ],
 )
 def test_definitions_that_make_no_sense(changes: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import codec, events
-from core.codec import decode_account_event, decode_control, encode, encode_transaction
-from core.errors import Corrupt
+from core.codec import decode_account_event, decode_control, encode, encode_control, encode_transaction
+from core.errors import BadInput, Corrupt
 from core.events import AccountEvent, Control, Position, Transaction, TransactionReceived
 from core.features import spec
 from tests.unit.core.builders import T0, fuzz, transaction
@@ -510,3 +510,15 @@ def test_bad_positions_are_refused(text: str | bytes) -> None:
     """Anything that is no position raises ValueError."""
     with pytest.raises(ValueError):
         Position.parse(text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_control_event_that_nobody_could_read_again_is_not_written(value: float) -> None:
+    """JSON has no NaN and no infinity: such a number would stop every reader of the control stream for good."""
+    event = events.RetrainingRejected(occurred_at=T0, actor="ann", run_id="r", metrics={"auc": value})
+    with pytest.raises(Corrupt):
+        decode_control(encode(event))
+    with pytest.raises(BadInput, match="RetrainingRejected"):
+        encode_control(event)
+    with pytest.raises(BadInput):
+        encode_control(events.ExperimentStopped(occurred_at=T0, actor="\ud800", experiment_id="e"))

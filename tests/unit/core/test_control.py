@@ -25,11 +25,13 @@ from core.events import (
     ThresholdsChanged,
 )
 from core.features import spec
-from core.features.reference import ReferenceTable
+from core.features.reference import COLUMNS, ReferenceTable
 from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, deployed, load_tiny, no_blob
 
 BASE: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
-TABLE = ReferenceTable("merchant", T0, np.array([7], np.uint64), np.ones((1, 7), np.float32)).to_bytes()
+TABLE = ReferenceTable(
+    "merchant", T0, np.array([7], np.uint64), np.ones((1, COLUMNS["merchant"]), np.float32)
+).to_bytes()
 
 
 def sha(content: bytes) -> str:
