@@ -2,8 +2,8 @@
 (`core.control`) and the registry's read model, so that both refuse the same events for ever.
 
     a champion is deployed      with four eyes on: only in answer to somebody else's open proposal of that very model
-    a champion is rolled back   always, by anybody, at once; so does an automatic guard
-    an experiment starts        if none runs, and its control arm is the champion
+    a champion is rolled back   only to a model that was champion before; that never waits for anybody
+    an experiment starts        if none runs, its ID was never used, and its control arm is the champion
     it is ramped or ended       by its name, while it runs
     the champion changes        by deployment or rollback: a running experiment is over, its arms compare nothing now
 
@@ -32,6 +32,10 @@ from core.events import (
 
 CHAMPION = "champion"
 PROPOSALS_OPEN_MAX = 100
+REMEMBERED_MAX = 1_000
+"""So many experiments that ended, and earlier champions, are remembered: the newest. An experiment lasts for weeks, so
+nobody lives to use the ID of a forgotten one again; were it so, both would share one place in the read model.
+"""
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -43,18 +47,24 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 class Governance(msgspec.Struct):
-    """The fold. champion: its SHA-256; experiment: the running one's ID; "" is none. proposals: open ones, by ID."""
+    """The fold. champion: its SHA-256; experiment: the running one's ID; "" is none. proposals: open ones, by ID.
+    ended: IDs of experiments; champions: SHA-256 of all that were champion (newest last; bounded).
+    """
 
     champion: str = ""
     experiment: str = ""
     four_eyes: bool = False
     proposals: dict[str, Proposal] = {}
+    ended: dict[str, None] = {}
+    champions: dict[str, None] = {}
 
     def check(self, event: Control) -> None:
         """Raise BadInput if the event may not follow what came before."""
         match event:
             case ModelDeployed():
                 self._check_deployment(event)
+            case ModelRolledBack() if event.alias == CHAMPION and event.digest not in self.champions:
+                raise BadInput(f"{event.name}-{event.version} was never champion: nothing is rolled back to it")
             case ModelWithdrawn() if event.alias == CHAMPION:
                 raise BadInput("a champion is replaced or rolled back, never withdrawn")
             case DeploymentProposed():
@@ -65,6 +75,8 @@ class Governance(msgspec.Struct):
             case ExperimentStarted():
                 if self.experiment:
                     raise BadInput(f"experiment {self.experiment} is running; stop or conclude it first")
+                if event.experiment_id in self.ended:
+                    raise BadInput(f"there was an experiment {event.experiment_id} already: give this one another name")
                 if not self.champion or event.arms[0].digest != self.champion:
                     raise BadInput(f"the first arm, {event.arms[0].name}, is the control and must be the champion")
             case ExperimentRamped() | ExperimentStopped() | ExperimentConcluded():
@@ -89,8 +101,10 @@ class Governance(msgspec.Struct):
             case ModelDeployed() | ModelRolledBack():
                 self.proposals.pop(event.causation_id, None)
                 if event.alias == CHAMPION:
-                    self.experiment = self.experiment if event.digest == self.champion else ""
+                    if event.digest != self.champion:
+                        self._end()
                     self.champion = event.digest
+                    _remember(self.champions, event.digest)
             case GovernanceChanged():
                 self.four_eyes = event.four_eyes
             case DeploymentProposed():
@@ -98,9 +112,22 @@ class Governance(msgspec.Struct):
             case ExperimentStarted():
                 self.experiment = event.experiment_id
             case ExperimentStopped() | ExperimentConcluded():
-                self.experiment = ""
+                self._end()
             case _:
                 pass
+
+    def _end(self) -> None:
+        if self.experiment:
+            _remember(self.ended, self.experiment)
+        self.experiment = ""
+
+
+def _remember(names: dict[str, None], name: str) -> None:
+    """Put it last; forget the first beyond `REMEMBERED_MAX`."""
+    names.pop(name, None)
+    names[name] = None
+    if len(names) > REMEMBERED_MAX:
+        del names[next(iter(names))]
 
 
 def check_alone(event: Control) -> None:

@@ -109,7 +109,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Experiment(msgspec.Struct):
-    """An experiment. ended 0: it runs. A start under an ID that was used before goes on with the later definition."""
+    """An experiment. ended 0: it runs."""
 
     definition: ExperimentStarted
     position: int
@@ -176,9 +176,7 @@ def _governed(state: Experiments, fact: Fact) -> None:
     position = fact.id.generation
     match event:
         case ExperimentStarted():
-            known = state.experiments.pop(event.experiment_id, None)
-            changes = known.changes if known is not None else []
-            state.experiments[event.experiment_id] = Experiment(event, position, changes)
+            state.experiments[event.experiment_id] = Experiment(event, position)
             _changed(state.experiments[event.experiment_id], position, event, "started", event.traffic)
         case ExperimentRamped():
             _changed(state.experiments[before], position, event, "ramped", event.traffic)
@@ -213,7 +211,7 @@ def _end(held: Experiment, position: int, event: _Cause, end: End) -> None:
 
 EXPERIMENTS = Projection(
     name="experiments",
-    version=1,
+    version=2,
     state_type=Experiments,
     handlers={
         Decided: _decided,

@@ -341,7 +341,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 
 REGISTRY = Projection(
     name="registry",
-    version=2,
+    version=3,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,

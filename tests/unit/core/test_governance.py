@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.control import ControlState, check, fold
@@ -71,12 +72,49 @@ def test_what_may_not_follow_is_refused() -> None:
 
 def test_a_new_champion_ends_the_experiment() -> None:
     """Deployed or rolled back, another champion ends it; the same one again does not."""
+    first = (deployed(ARTIFACT + b" ", "1.1.0"), deployed())
     for change in (ModelDeployed, ModelRolledBack):
-        assert folded(deployed(), STARTED, change(**ANN, **SECOND)).experiment is None
-        assert folded(deployed(), STARTED, deployed()).experiment is not None
-        assert folded(deployed(), STARTED, change(**ANN, **SECOND, alias="challenger")).experiment is not None
-        again = folded(deployed(), STARTED, change(**ANN, **SECOND), deployed(), STARTED)
-        assert again.experiment is not None and not again.refused
+        assert folded(*first, STARTED, change(**ANN, **SECOND)).experiment is None
+        assert folded(*first, STARTED, deployed()).experiment is not None
+        assert folded(*first, STARTED, change(**ANN, **SECOND, alias="challenger")).experiment is not None
+        other = msgspec.structs.replace(STARTED, experiment_id="e2")
+        again = folded(*first, STARTED, change(**ANN, **SECOND), deployed(), other)
+        assert again.experiment == other and not again.refused
+
+
+def test_an_experiments_name_is_used_once() -> None:
+    """However it ended: an account enrolled under a name belongs to one experiment, so a second start is refused."""
+    ends = (
+        (ExperimentStopped(**ANN, experiment_id="e1"),),
+        (ExperimentConcluded(**ANN, experiment_id="e1", verdict="keep"),),
+        (deployed(ARTIFACT + b" ", "1.1.0"), deployed()),
+    )
+    for end in ends:
+        state = folded(deployed(), STARTED, *end, STARTED)
+        assert list(state.refused) == [3 + len(end)] and state.experiment is None
+        assert "another name" in state.refused[3 + len(end)]
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest names are kept, the oldest forgotten."""
+    monkeypatch.setattr("core.governance.REMEMBERED_MAX", 3)
+    control: list[Any] = [deployed()]
+    for number in range(5):
+        control += [
+            msgspec.structs.replace(STARTED, experiment_id=f"e{number}"),
+            ExperimentStopped(**ANN, experiment_id=f"e{number}"),
+        ]
+    state = folded(*control)
+    assert list(state.governance.ended) == ["e2", "e3", "e4"] and not state.refused
+
+
+def test_a_rollback_goes_back() -> None:
+    """Only to what was champion before, so it is no way round four eyes; and it never waits."""
+    on = GovernanceChanged(**ANN, four_eyes=True)
+    back = ModelRolledBack(**ANN, **SECOND)
+    assert refused(deployed(), on, back) == [3]
+    assert refused(deployed(ARTIFACT + b" ", "1.1.0"), deployed(), on, back) == []
+    assert refused(deployed(), ModelRolledBack(**ANN, **SECOND, alias="shadow")) == []
 
 
 def test_four_eyes() -> None:
@@ -92,7 +130,6 @@ def test_four_eyes() -> None:
     assert refused(deployed(), on, PROPOSED, approved, approved) == [5]
     assert refused(deployed(), on, PROPOSED, PROPOSED) == [4]
     assert refused(deployed(), on, ModelDeployed(**BOB, **SECOND, alias="shadow")) == []
-    assert refused(deployed(), on, ModelRolledBack(**ANN, **SECOND)) == []
     assert refused(deployed(), on, GovernanceChanged(**BOB, four_eyes=False), ModelDeployed(**ANN, **SECOND)) == []
 
 
