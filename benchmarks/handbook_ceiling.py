@@ -129,6 +129,15 @@ def scores(payments: Payments, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return 1.0 - legitimate
 
 
+def drawn(scores: NDArray[np.float64], draws: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Labels (k,) as they might have turned out, if each payment is fraud with the probability of its score.
+
+    They are drawn one by one, while a compromised terminal's come together: the spread is rather larger in truth.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    return [rng.random(len(scores)) < scores for _ in range(draws)]
+
+
 def _grouped(keys: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))

@@ -117,6 +117,16 @@ def test_no_label_is_known_before_its_time() -> None:
     np.testing.assert_array_equal(ceiling.scores(other, rows), before)
 
 
+def test_drawn_labels_follow_the_scores() -> None:
+    """Labels come as often as the scores say, and the same for the same seed."""
+    scores = np.repeat([0.0, 0.25, 1.0], 4_000)
+    draws = ceiling.drawn(scores, 5, 7)
+    for labels in draws:
+        assert labels[:4_000].sum() == 0 and labels[8_000:].all()
+        assert labels[4_000:8_000].mean() == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(draws[0], ceiling.drawn(scores, 1, 7)[0])
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     """A file that is absent or lacks a column is BadInput."""
     with pytest.raises(BadInput):
