@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from console.wiring import load_scorer
 from core.control import Resolver, fold
 from core.features.reference import ReferenceTable
+from core.features.spec import HOUR_MS
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
 from ingest.offline import OfflineIngest
@@ -16,10 +18,16 @@ from projections.reference_publisher import ReferencePublisher
 PARTITIONS = 2
 
 
-def filled(reference: bool) -> MemoryLog:
+def filled(reference: bool, hours: int = 24) -> MemoryLog:
     log = MemoryLog()
     config = SyntheticConfig(transactions=4_000, accounts=60, merchants=200, days=15, fraud_rate=0.05, seed=4)
-    offline = OfflineIngest(log, Resolver(log.get_blob, load_scorer), partitions=PARTITIONS, reference=reference)
+    offline = OfflineIngest(
+        log,
+        Resolver(log.get_blob, load_scorer),
+        partitions=PARTITIONS,
+        reference=reference,
+        reference_hours=hours,
+    )
     for chunk in SyntheticStream(config).records():
         offline.feed(chunk)
     offline.flush()
@@ -37,15 +45,16 @@ def test_it_publishes_a_boundary_once_and_a_second_publisher_nothing() -> None:
     assert log.control_head() == head
 
 
-def test_tables_agree_with_those_of_the_offline_run() -> None:
-    """Following the finished log gives, for its last day boundary, what was published when that was crossed."""
-    inline = filled(reference=True)
+@pytest.mark.parametrize("hours", [24, 4])
+def test_tables_agree_with_those_of_the_offline_run(hours: int) -> None:
+    """Following the finished log gives, for its last boundary, what was published when that was crossed."""
+    inline = filled(reference=True, hours=hours)
     written = fold(list(read_control_events(inline))).references
     later = filled(reference=False)
-    ReferencePublisher(later, list(range(PARTITIONS))).step()
+    ReferencePublisher(later, list(range(PARTITIONS)), hours).step()
     published = fold(list(read_control_events(later))).references
     for kind, (digest, as_of) in written.items():
-        assert published[kind][1] == as_of
+        assert published[kind][1] == as_of and as_of % (hours * HOUR_MS) == 0
         ours, theirs = (
             ReferenceTable.from_bytes(log.get_blob(d)) for log, d in ((later, published[kind][0]), (inline, digest))
         )
