@@ -22,6 +22,7 @@ from core.codec import decode_account_event, decode_alert, decode_score, decode_
 from core.errors import Corrupt
 from core.events import START, Position, Seal
 from core.log.archive.archived import ArchivedLog
+from core.log.archive.columns import SCORE, TRANSACTION
 from core.log.archive.manifest import Row
 from core.log.archive.segment import Segment
 from core.log.base import Entry, EventLog, Stream
@@ -36,6 +37,11 @@ _DECODED = ("account_id", "decision")
 """Null where the transaction, or the score, does not decode."""
 
 _RAW = ("raw_transaction", "raw_score")
+_REPEATED = frozenset(
+    name
+    for name, column in (TRANSACTION | SCORE).items()
+    if pa.types.is_string(column.type) and name not in ("transaction_id", "attributes")
+)
 _GENERATIONS, _OFFSETS = np.uint64(2**16), np.uint64(2**48)
 
 
@@ -119,7 +125,7 @@ def _stretch(
     transactions = _bounds(begin.transactions if begin is not None else None, seals[-1].transactions)
     feedback = _bounds(begin.feedback if begin is not None else None, seals[-1].feedback)
     wanted = list(dict.fromkeys((*_IDS, *_DECODED, *columns)))
-    table = segment.table([*wanted, *_RAW], *transactions, dictionaries=[c for c in wanted if c not in _NUMBERS])
+    table = segment.table([*wanted, *_RAW], *transactions, dictionaries=[c for c in wanted if c in _REPEATED])
     verdicts = segment.read("feedback", feedback[0], segment.count("feedback"), feedback[1])
     counts = np.array([seal.counts for seal in seals], dtype=np.int64)
     if [table.num_rows, len(verdicts)] != [counts[:, 0].sum(), counts[:, 2].sum()]:
@@ -135,9 +141,6 @@ def _stretch(
         end=Place(until),
         mark=seals[-1].digest,
     )
-
-
-_NUMBERS = frozenset((*_IDS, "recorded_at", "transaction_id", "amount", "occurred_at", "margin", "probability"))
 
 
 def _bounds(begin: str | None, end: str) -> tuple[Position, Position]:
