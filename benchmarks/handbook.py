@@ -14,7 +14,7 @@ then has 58,264 payments (Le Borgne et al., Fraud Detection Handbook, 2022, sect
    bits. Then the measures, and each as a share of the ceiling (benchmarks.handbook_ceiling).
 
 Nothing is chosen on the test week: `OVERRIDES` and `ROUNDS` were chosen on the weeks before it (docs/handbook.md).
-Cost: about 1 ms of one core for ten payments in all, and 4 GB.
+Cost: about two minutes of one core, and 4 GB.
 """
 
 from __future__ import annotations
