@@ -2,70 +2,68 @@
 
 Exit codes: 0 done · 1 a check did not hold · 2 bad input or configuration · 3 stored bytes are corrupt · 4 a server
 can't be reached · 5 somebody else wrote first · 130 interrupted.
+
+A command's module is loaded when that command is called: asking for a profile has no use for River, LightGBM and SciPy,
+which take a second and more to load. The program's own --help loads them all.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from console.commands import (
-    archive,
-    audit,
-    bench,
-    demo,
-    doctor,
-    drift,
-    experiment,
-    feedback,
-    ingest,
-    learn,
-    model,
-    produce,
-    project,
-    query,
-    reference,
-    replay,
-    train,
-    verify,
-    whatif,
-)
 from core.errors import SentinelError
 
-app = typer.Typer(
-    name="sentinel",
-    help="Real-time payment-fraud detection; every decision can be replayed, bit for bit, from an append-only log.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-app.command("demo")(demo.demo)
-app.command("ingest")(ingest.ingest)
-app.command("feedback")(feedback.feedback)
-app.command("produce")(produce.produce)
-app.command("analyze")(produce.analyze)
-app.command("replay")(replay.replay)
-app.command("audit")(audit.audit)
-app.command("whatif")(whatif.whatif)
-app.command("reference")(reference.reference)
-app.command("train")(train.train)
-app.command("learn")(learn.learn)
-app.command("drift")(drift.drift)
-app.add_typer(model.app, name="model")
-app.add_typer(experiment.app, name="experiment")
-app.command("archive")(archive.archive)
-app.command("verify")(verify.verify)
-app.command("project")(project.project)
-app.add_typer(query.app, name="query")
-app.command("doctor")(doctor.doctor)
-app.add_typer(bench.app, name="bench")
+COMMANDS = {
+    "demo": "demo.demo",
+    "ingest": "ingest.ingest",
+    "feedback": "feedback.feedback",
+    "produce": "produce.produce",
+    "analyze": "produce.analyze",
+    "replay": "replay.replay",
+    "audit": "audit.audit",
+    "whatif": "whatif.whatif",
+    "reference": "reference.reference",
+    "train": "train.train",
+    "learn": "learn.learn",
+    "drift": "drift.drift",
+    "model": "model.app",
+    "experiment": "experiment.app",
+    "archive": "archive.archive",
+    "verify": "verify.verify",
+    "project": "project.project",
+    "query": "query.app",
+    "doctor": "doctor.doctor",
+    "bench": "bench.app",
+}
+"""Every command, in the order of --help: the function, or the group of commands, in `console.commands`."""
 
 
-@app.callback(invoke_without_command=True)
+def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The program with the commands named, whose modules are loaded now."""
+    app = typer.Typer(
+        name="sentinel",
+        help="Real-time payment-fraud detection; every decision can be replayed, bit for bit, from an append-only log.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for name in names:
+        module, _, attribute = COMMANDS[name].partition(".")
+        command = getattr(import_module(f"console.commands.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    app.callback(invoke_without_command=True)(_version)
+    return app
+
+
 def _version(
     show: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
@@ -76,8 +74,10 @@ def _version(
 
 def main() -> None:
     """Entry point of the `sentinel` script."""
+    first = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     try:
-        code = app(standalone_mode=False)
+        app = application([first] if first in COMMANDS else COMMANDS)
+        code = app(prog_name="sentinel", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except SentinelError as error:
         _fail(str(error), error.exit_code)
@@ -86,12 +86,16 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except Exception as error:
-        # click's own usage errors know how to show themselves; anything else is a bug and keeps its traceback.
-        show = getattr(error, "show", None)
-        if show is None:
+        # Usage errors of the command line's own; anything else is a bug and keeps its traceback.
+        show, message = getattr(error, "show", None), getattr(error, "format_message", None)
+        if show is None or message is None:
             raise
-        show()
-        sys.exit(getattr(error, "exit_code", 2))
+        context = getattr(error, "ctx", None)
+        if context is None or not message():  # a group without a command: its help
+            show()
+            sys.exit(getattr(error, "exit_code", 2))
+        said = " ".join(message().split()).removesuffix(".")
+        _fail(f"{said} ({context.command_path} --help)", getattr(error, "exit_code", 2))
 
 
 def _fail(message: str, code: int) -> None:

@@ -6,12 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from core.features.spec import DAY_MS
 
 Labels = NDArray[np.bool_]
 Scores = NDArray[np.float64]
+
+
+def midranks(values: Scores) -> NDArray[np.float64]:
+    """Ranks from 1, equal values the mean of theirs (scipy.stats.rankdata, whose module takes a second to load)."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2.0
+    return middle[inverse]
 
 
 def roc_auc(labels: Labels, scores: Scores) -> float:
@@ -23,7 +29,7 @@ def roc_auc(labels: Labels, scores: Scores) -> float:
     negatives = len(labels) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    ranks = rankdata(scores)
+    ranks = midranks(scores)
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 

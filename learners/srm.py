@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +78,7 @@ class Mismatch:
         if len(used) < 2:
             return 0.0, 1.0
         statistic = sum((n - e) ** 2 / e for n, e in used)
-        return statistic, float(chi2.sf(statistic, len(used) - 1))
+        return statistic, float(chdtrc(len(used) - 1, statistic))
 
 
 def trajectory(arms: NDArray[np.int64], allocation: Floats) -> Floats:

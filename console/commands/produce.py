@@ -20,7 +20,8 @@ from ingest.producers.kafka import LINGER_MS, publish
 from ingest.producers.plots import write_plots
 from ingest.producers.registry import SOURCE_NAMES, open_source
 from ingest.producers.source import Labels, Source
-from ingest.producers.synthetic import Drift, SyntheticConfig
+from ingest.producers.synthetic import START_MS, Drift, SyntheticConfig
+from projections.as_of import parse_time
 
 Dataset = Annotated[
     tuple[str, Path] | None,
@@ -48,6 +49,9 @@ def produce(
     flush_feedback: Annotated[bool, typer.Option(help="Send verdicts not yet due when the stream ends.")] = False,
     transactions: Annotated[int | None, typer.Option(help="Synthetic: how many transactions.", min=1)] = None,
     days: Annotated[float | None, typer.Option(help="Synthetic: how long, event time.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Synthetic: event time of the beginning (2026-03-06). Default: 2026-01-05.")
+    ] = None,
     accounts: Annotated[int, typer.Option(help="Synthetic: accounts.")] = 2_000,
     merchants: Annotated[int, typer.Option(help="Synthetic: merchants.")] = 2_000,
     fraud_rate: Annotated[float, typer.Option(help="Synthetic: share of fraudulent transactions.")] = 0.01,
@@ -90,6 +94,7 @@ def produce(
         else synthetic_config(
             transactions=transactions,
             days=days,
+            start=_start(start),
             accounts=accounts,
             merchants=merchants,
             fraud_rate=fraud_rate,
@@ -162,6 +167,15 @@ def choose(dataset: tuple[str, Path] | None, *, labels: str = "fraud", **options
 def synthetic_config(**values: Any) -> SyntheticConfig:
     """A checked configuration of the synthetic stream. Raises BadInput."""
     return SyntheticConfig(**values)
+
+
+def _start(text: str | None) -> int:
+    if text is None:
+        return START_MS
+    moment = parse_time(text)
+    if moment is None:
+        raise BadInput(f"--start {text!r} is not a time (2026-03-06, 2026-03-06T12:00Z or epoch ms)")
+    return moment
 
 
 def _mix(scenarios: list[str] | None) -> dict[str, float] | None:

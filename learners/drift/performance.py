@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, stdtr
-from scipy.stats import rankdata
 
 from learners import metrics
 from learners.drift.compare import FeatureDrift, State, judged
@@ -88,11 +87,11 @@ def auc_roc(data: Labelled) -> Measured:
     negatives = len(labels) - positives
     if not positives or not negatives:
         return Measured(float("nan"), float("nan"))
-    ranks = rankdata(scores)
+    ranks = metrics.midranks(scores)
     # Placements: the share of the other class that a row is on the right side of, ties half.
     influence = np.empty(len(labels))
-    influence[labels] = (ranks[labels] - rankdata(scores[labels])) / negatives
-    influence[~labels] = 1.0 - (ranks[~labels] - rankdata(scores[~labels])) / positives
+    influence[labels] = (ranks[labels] - metrics.midranks(scores[labels])) / negatives
+    influence[~labels] = 1.0 - (ranks[~labels] - metrics.midranks(scores[~labels])) / positives
     value = float(influence[labels].mean())
     influence -= value
     influence[labels] /= positives

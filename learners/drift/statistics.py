@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincc, ndtri, stdtr
-from scipy.stats import kstwobign
+from scipy.special import gammaincc, kolmogorov, ndtri, stdtr
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,7 +38,7 @@ def ks_p_value(distance: float, rows_a: float, rows_b: float) -> float:
     """
     if not rows_a or not rows_b:
         return float("nan")
-    return float(kstwobign.sf(distance * np.sqrt(rows_a * rows_b / (rows_a + rows_b))))
+    return float(kolmogorov(distance * np.sqrt(rows_a * rows_b / (rows_a + rows_b))))
 
 
 def quantile_edges(ascending: NDArray[np.float32] | Floats, bins: int) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from console import wiring
-from console.cli import app
+from console.cli import application
 from core.codec import decode_control
 from core.control import Resolver
 from core.errors import BadInput
@@ -41,7 +41,7 @@ def log(decided: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
 
 
 def run(*arguments: str) -> Any:
-    found = CliRunner().invoke(app, ["train", *arguments])
+    found = CliRunner().invoke(application(["train"]), ["train", *arguments])
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         raise found.exception
     assert found.exit_code == 0, found.output
