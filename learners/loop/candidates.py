@@ -43,6 +43,7 @@ _CHANGES: dict[CandidateKind, Change] = {
     "online": "online",
 }
 ONLINE_ROWS_MAX = 200_000
+TIME_MAX = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ class Candidate:
 
 
 def window(settings: LearnSettings, known_until: int) -> Split:
-    """The split of a retraining as of `known_until` (see the module's head)."""
+    """The split of a retraining as of `known_until` (see the module's head). Raises BadInput if that is no time."""
+    if not 0 < known_until < TIME_MAX:
+        raise BadInput(f"a retraining can't know what was known at {known_until} (epoch ms)")
     maturity = int(settings.maturity_days * DAY_MS)
     held_to = known_until - maturity
     held_from = held_to - int(settings.holdout_days * DAY_MS)

@@ -7,35 +7,24 @@
 
 Killed anywhere, it goes on from the events: a training that had begun is done again, to the same bytes. Two at once do
 no harm beyond work done twice. Drift is watched in the same loop. With four eyes on, promotions are proposed.
+
+It meets whatever people appended: an experiment of unknown metrics, a model that nobody can load, an event of its own
+that may not follow. None of these stops it; what it can't do it says among its reasons, and goes on with the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
+
+import msgspec
 
 from core.codec import encode_control
 from core.control import check
-from core.errors import BadInput, ConcurrencyError
-from core.events import (
-    Arm,
-    Control,
-    DegradationDetected,
-    DeploymentProposed,
-    ExperimentConcluded,
-    ExperimentRamped,
-    ExperimentStarted,
-    ModelDeployed,
-    ModelRegistered,
-    ModelRolledBack,
-    ModelWithdrawn,
-    RetrainingFinished,
-    RetrainingRejected,
-    RetrainingStarted,
-)
-from core.features import spec
-from core.governance import CHAMPION
+from core.errors import BadInput, ConcurrencyError, Corrupt
+from core.events import Control
 from core.log.base import EventLog
 from core.scoring import Scorer
 from learners import registry as acts
@@ -43,16 +32,19 @@ from learners.drift.look import Looker
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.windows import WindowReader
-from learners.experiments import Report
 from learners.loop import candidates
-from learners.loop.candidates import Candidate, LoadScorer, Timer
+from learners.loop.candidates import LoadScorer, Timer
 from learners.loop.evidence import Comparison, ExperimentReports, Verdicts, compare, decided_by
 from learners.loop.policy import Evidence, Step, decide, guarded
-from learners.loop.settings import DAY_MS, LearnSettings
-from learners.loop.state import SHADOW, LoopState, loop_state
+from learners.loop.settings import LearnSettings
+from learners.loop.state import LoopState, loop_state
+from learners.loop.words import Words
 from projections.registry import Model
 
 ACTOR = "sentinel learn"
+T = TypeVar("T")
+_NO_NAME = re.compile(r"[/,\s\x1e\x1f]")
+"""What an experiment's ID must not hold (`core.assignment`), and a model's name may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +92,16 @@ class Orchestrator:
         if not events:
             return step, []
         governance = state.registry.governance
-        for event in events:
-            check(event, governance)
-            governance.apply(event)
         try:
+            for event in events:
+                check(event, governance)
+                governance.apply(event)
             self._log.append_control([encode_control(event) for event in events], expected=state.position)
         except ConcurrencyError:
             return step, []
+        except BadInput as error:
+            refused = f"{step.action} is not possible: {error}"
+            return msgspec.structs.replace(step, action="wait", reasons=(*step.reasons, refused)), []
         return step, events
 
     def watch_drift(self, now_ms: int) -> list[Control]:
@@ -126,12 +121,27 @@ class Orchestrator:
     def _evidence(self, state: LoopState, now_ms: int) -> Evidence:
         self._verdicts.refresh()
         way_back = self._way_back(state)
-        guard = None
+        obstacles: list[str] = []
+
+        def tried(what: str, look: Callable[[], T]) -> T | None:
+            try:
+                return look()
+            except BadInput as error:
+                obstacles.append(f"{what}: {error}")
+                return None
+
+        guard = shadow = report = None
+        unloadable = ""
         if way_back and guarded(state, self._settings, now_ms):
-            guard = self._guard(state, way_back)
-        shadow = self._shadow(state) if state.phase == "shadowing" else None
-        report = self._tests.report(state.experiment.experiment_id) if state.experiment is not None else None
-        return Evidence(self._verdicts.since(state.trained_until), way_back, guard, shadow, report)
+            unloadable = self._unloadable(state, way_back)
+            guard = tried("the champion can't be watched", lambda: self._guard(state, way_back))
+        if state.phase == "shadowing":
+            shadow = tried("the shadow can't be compared", lambda: self._shadow(state))
+        if state.experiment is not None:
+            name = state.experiment.experiment_id
+            report = tried(f"{name} can't be judged, stop it by hand", lambda: self._tests.report(name))
+        labels = self._verdicts.since(state.trained_until)
+        return Evidence(labels, way_back, guard, shadow, report, tuple(obstacles), unloadable)
 
     def _way_back(self, state: LoopState) -> str:
         try:
@@ -140,10 +150,27 @@ class Orchestrator:
             return ""
 
     def _scorer(self, model: Model) -> Scorer:
-        return self._tools.load_scorer(self._log.get_blob(model.digest), model.label, model.digest)
+        """Raises BadInput if the model's artifact is missing, damaged, or reads other features."""
+        try:
+            return self._tools.load_scorer(self._log.get_blob(model.digest), model.label, model.digest)
+        except (BadInput, Corrupt) as error:
+            raise BadInput(f"model {model.label} can't be loaded: {error}") from error
+
+    def _unloadable(self, state: LoopState, way_back: str) -> str:
+        """Why nobody can load the champion, though its predecessor can be; "" if all is well, or both can't."""
+        try:
+            self._scorer(state.champion_model)
+            return ""
+        except BadInput as error:
+            reason = str(error)
+        try:
+            self._scorer(state.registry.models[way_back])
+            return reason
+        except BadInput:
+            return ""
 
     def _guard(self, state: LoopState, way_back: str) -> Comparison | None:
-        champion = state.registry.models[state.champion]
+        champion = state.champion_model
         predecessor = self._scorer(state.registry.models[way_back])
         seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
         if seen is None:
@@ -151,7 +178,7 @@ class Orchestrator:
         return compare(seen.rows, seen.logged, seen.other, self._verdicts, state.registry.review, self._settings)
 
     def _shadow(self, state: LoopState) -> Comparison | None:
-        champion, shadow = state.registry.models[state.champion], state.registry.models[state.candidate]
+        champion, shadow = state.champion_model, state.registry.models[state.candidate]
         seen = decided_by(self._reader, state.shadow_at[1], champion.digest, self._scorer(shadow))
         if seen is None:
             return None
@@ -160,7 +187,7 @@ class Orchestrator:
     # what is said
 
     def _events(self, state: LoopState, evidence: Evidence, step: Step, now_ms: int) -> list[Control]:
-        said = _Words(self._actor, step.reason, now_ms)
+        said = Words(self._actor, step.reason, now_ms)
         if step.action == "retrain":
             run = f"{state.champion}:{state.runs + 1}"
             return [said.started(run, step, now_ms, state.champion)]
@@ -169,9 +196,10 @@ class Orchestrator:
         if step.action == "test":
             return self._test(state, said)
         if step.action == "promote":
-            return [said.deployment(state, state.registry.models[step.model], state.candidate)]
+            promotion = said.deployment(state, state.registry.models[step.model], state.candidate)
+            return promotion if state.registry.governance.four_eyes else [*promotion, said.withdrawn(state.candidate)]
         if step.action == "drop":
-            return [said.withdrawn(state.candidate)]
+            return [said.withdrawn(step.model)]
         if step.action == "ramp":
             assert state.experiment is not None
             return [said.ramped(state.experiment.experiment_id, step.traffic)]
@@ -181,11 +209,12 @@ class Orchestrator:
             return said.rolled_back(state, evidence, step)
         return []
 
-    def _trained(self, state: LoopState, said: _Words) -> list[Control]:
+    def _trained(self, state: LoopState, said: Words) -> list[Control]:
         run = state.run
         assert run is not None
-        champion = state.registry.models[state.champion]
+        champion = state.champion_model
         try:
+            scorer = self._scorer(champion)
             made = candidates.make(
                 self._log,
                 self._partitions,
@@ -193,7 +222,7 @@ class Orchestrator:
                     champion.name,
                     champion.version,
                     self._log.get_blob(champion.digest),
-                    self._scorer(champion),
+                    scorer,
                     state.registry.review,
                     state.registry.decline,
                 ),
@@ -212,17 +241,21 @@ class Orchestrator:
         version = _free_version(state, champion.name, best.version, digest)
         return said.finished(run.run_id, champion, best, version, digest)
 
-    def _test(self, state: LoopState, said: _Words) -> list[Control]:
-        champion, candidate = state.registry.models[state.champion], state.registry.models[state.candidate]
-        name = f"{candidate.label}-vs-{champion.version}-{state.runs}"
+    def _test(self, state: LoopState, said: Words) -> list[Control]:
+        champion, candidate = state.champion_model, state.registry.models[state.candidate]
+        name = _NO_NAME.sub("_", f"{candidate.label}-vs-{champion.version}-{state.runs}")
+        while name in state.registry.governance.ended:
+            name += "-again"
         return [said.test(name, champion, candidate, self._settings), said.withdrawn(state.candidate)]
 
-    def _concluded(self, state: LoopState, evidence: Evidence, step: Step, said: _Words) -> list[Control]:
+    def _concluded(self, state: LoopState, evidence: Evidence, step: Step, said: Words) -> list[Control]:
         assert state.experiment is not None and evidence.report is not None
         verdict = evidence.report.verdict
         ended: list[Control] = [said.concluded(state.experiment.experiment_id, evidence.report)]
         if verdict.action == "promote":
-            ended.append(said.deployment(state, state.registry.models[step.model], state.experiment.experiment_id))
+            arm = next(arm for arm in state.experiment.arms if arm.name == verdict.arm)
+            winner = Model(arm.model, arm.version, arm.digest)  # what was tested, whatever is registered by its name
+            ended += said.deployment(state, winner, state.experiment.experiment_id)
         return ended
 
 
@@ -232,168 +265,3 @@ def _free_version(state: LoopState, name: str, version: str, digest: str) -> str
         major, minor, patch = version.split(".")
         version = f"{major}.{minor}.{int(patch) + 1}"
     return version
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Control events in the loop's name: who, why, when (epoch ms)."""
-
-    actor: str
-    reason: str
-    now_ms: int
-
-    def started(self, run: str, step: Step, known_until: int, parent: str) -> Control:
-        return RetrainingStarted(
-            occurred_at=self.now_ms,
-            actor=self.actor,
-            reason=self.reason,
-            run_id=run,
-            trigger=step.trigger,
-            known_until=known_until,
-            parent=parent,
-        )
-
-    def rejected(self, run: str, reason: str, metrics: dict[str, float]) -> Control:
-        return RetrainingRejected(
-            occurred_at=self.now_ms, actor=self.actor, reason=reason, run_id=run, causation_id=run, metrics=metrics
-        )
-
-    def finished(self, run: str, parent: Model, best: Candidate, version: str, digest: str) -> list[Control]:
-        """Registered, finished and shadow: in one append, so there is no model without a story."""
-        words = f"{best.kind}, passed the gate"
-        return [
-            ModelRegistered(
-                occurred_at=self.now_ms,
-                actor=self.actor,
-                reason=words,
-                causation_id=run,
-                name=parent.name,
-                version=version,
-                digest=digest,
-                spec=spec.SPEC_VERSION,
-                metrics=best.result.metrics,
-                parent=parent.version,
-            ),
-            RetrainingFinished(
-                occurred_at=self.now_ms,
-                actor=self.actor,
-                reason=words,
-                causation_id=run,
-                run_id=run,
-                name=parent.name,
-                version=version,
-                digest=digest,
-                metrics=best.result.metrics,
-            ),
-            ModelDeployed(
-                occurred_at=self.now_ms,
-                actor=self.actor,
-                reason=words,
-                causation_id=run,
-                name=parent.name,
-                version=version,
-                digest=digest,
-                alias=SHADOW,
-            ),
-        ]
-
-    def withdrawn(self, cause: str) -> Control:
-        return ModelWithdrawn(
-            occurred_at=self.now_ms, actor=self.actor, reason=self.reason, causation_id=cause, alias=SHADOW
-        )
-
-    def test(self, name: str, champion: Model, candidate: Model, settings: LearnSettings) -> Control:
-        def arm(which: str, model: Model, share: int) -> Arm:
-            return Arm(which, model.name, model.version, model.digest, share)
-
-        return ExperimentStarted(
-            occurred_at=self.now_ms,
-            actor=self.actor,
-            reason=self.reason,
-            causation_id=candidate.label,
-            experiment_id=name,
-            arms=(arm("control", champion, 10_000 - settings.share), arm("candidate", candidate, settings.share)),
-            salt=name,
-            traffic=settings.traffic_at(0.0),
-            window_ms=int(settings.window_days * DAY_MS),
-            maturity_ms=int(settings.maturity_days * DAY_MS),
-            alpha=settings.alpha,
-            primary=settings.primary,
-            guardrails=settings.guardrails,
-            guardrail_margin=settings.guardrail_margin,
-            worthwhile=settings.worthwhile,
-            accounts_min=settings.accounts_min,
-            duration_max_ms=int(settings.duration_max_days * DAY_MS),
-        )
-
-    def ramped(self, name: str, traffic: int) -> Control:
-        return ExperimentRamped(
-            occurred_at=self.now_ms, actor=self.actor, reason=self.reason, experiment_id=name, traffic=traffic
-        )
-
-    def concluded(self, name: str, report: Report) -> Control:
-        verdict = report.verdict
-        ended: dict[str, Literal["promote", "keep", "rollback"]] = {"promote": "promote", "rollback": "rollback"}
-        evidence = {f"{f.arm}.{f.metric}.gain": f.gain for f in report.findings}
-        evidence |= {f"{a.name}.mature": float(a.mature) for a in report.arms}
-        return ExperimentConcluded(
-            occurred_at=self.now_ms,
-            actor=self.actor,
-            reason=self.reason,
-            experiment_id=name,
-            verdict=ended.get(verdict.action, "keep"),
-            winner=verdict.arm if verdict.action == "promote" else "",
-            evidence={key: value for key, value in evidence.items() if value == value},
-        )
-
-    def deployment(self, state: LoopState, model: Model, cause: str) -> Control:
-        """The promotion, or with four eyes on its proposal."""
-        if state.registry.governance.four_eyes:
-            return DeploymentProposed(
-                occurred_at=self.now_ms,
-                actor=self.actor,
-                reason=self.reason,
-                causation_id=cause,
-                proposal_id=f"{model.label}:{CHAMPION}:{len(state.registry.deployments)}",
-                name=model.name,
-                version=model.version,
-                digest=model.digest,
-            )
-        return ModelDeployed(
-            occurred_at=self.now_ms,
-            actor=self.actor,
-            reason=self.reason,
-            causation_id=cause,
-            name=model.name,
-            version=model.version,
-            digest=model.digest,
-        )
-
-    def rolled_back(self, state: LoopState, evidence: Evidence, step: Step) -> list[Control]:
-        assert step.breach is not None and evidence.guard is not None
-        champion, back = state.registry.models[state.champion], state.registry.models[step.model]
-        metric, value, limit = step.breach
-        return [
-            DegradationDetected(
-                occurred_at=self.now_ms,
-                actor=self.actor,
-                reason=self.reason,
-                causation_id=champion.label,
-                model=champion.label,
-                digest=champion.digest,
-                metric=metric,
-                value=value,
-                limit=limit,
-                window_start=evidence.guard.first,
-                window_end=evidence.guard.last,
-            ),
-            ModelRolledBack(
-                occurred_at=self.now_ms,
-                actor=self.actor,
-                reason=self.reason,
-                causation_id=champion.label,
-                name=back.name,
-                version=back.version,
-                digest=back.digest,
-            ),
-        ]

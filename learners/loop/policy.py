@@ -2,21 +2,25 @@
 
 In any phase, first: a champion that came by deployment is watched for `guard_days` against the one before it, on the
 same decisions. Alerts many times more or fewer need no labels (but a champion that won a test was judged with labels on
-that); a loss of average precision does.
+that); a loss of average precision does. One that can't be loaded leaves rules alone to decide, so it goes at once.
 
     phase       if                                                        then
     any         the guard is breached, and there is a way back            roll back
+    idle        the shadow became champion (by hand, or approved)         drop the shadow
     idle        a severe drift is open that no training has answered,
                 or enough new verdicts, or a breach without a way back    start a retraining
     training                                                              train (again, if a process died: same bytes)
     shadowing   long and often enough, and alerts comparable              start the test (or promote, without one)
     shadowing   alerts not comparable, or too few after three times as long   drop the candidate
     testing     the verdict is not to continue                            conclude: promote, keep, or roll back
-    testing     the ramp says more traffic                                ramp
+    testing     the ramp says more traffic, the test is the loop's own
+                and nobody else set its traffic                           ramp
+    waiting     nobody approved for `approval_days`                       as idle
     waiting                                                               wait for somebody else's approval
     otherwise                                                             wait
 
-Everything else waits. Every step names its reasons in words, which become the event's `reason`.
+Everything else waits. Every step names its reasons in words, which become the event's `reason`. What somebody appended
+and the loop can't judge (`Evidence.obstacles`) is among a waiting step's reasons; it never stops the loop.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from core.events import Severity
 from learners.experiments import Report
 from learners.loop.evidence import Comparison, NewLabels
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
-from learners.loop.state import LoopState, Phase
+from learners.loop.state import SHADOW, LoopState, Phase
 
 Action = Literal["wait", "retrain", "train", "test", "promote", "drop", "ramp", "conclude", "roll back"]
 Trigger = Literal["labels", "drift", "degradation"]
@@ -42,7 +46,8 @@ PATIENCE = 3
 
 class Evidence(msgspec.Struct, frozen=True):
     """What was looked at; None is "not looked at" or "nothing to see yet". way_back: the label that a rollback returns
-    to, "" for none.
+    to, "" for none. obstacles: what could not be looked at, and why, in words. unloadable: why the champion decides
+    nothing, though its predecessor could.
     """
 
     labels: NewLabels
@@ -50,6 +55,8 @@ class Evidence(msgspec.Struct, frozen=True):
     guard: Comparison | None = None
     shadow: Comparison | None = None
     report: Report | None = None
+    obstacles: tuple[str, ...] = ()
+    unloadable: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -99,10 +106,19 @@ def breach(
 
 def decide(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int) -> Step:
     """The next step (see the module's head). now_ms: log time, epoch ms."""
+    step = _next(state, evidence, settings, now_ms)
+    if step.action != "wait" or not evidence.obstacles:
+        return step
+    return msgspec.structs.replace(step, reasons=(*step.reasons, *evidence.obstacles))
+
+
+def _next(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int) -> Step:
     phase = state.phase
     found = None
     if guarded(state, settings, now_ms):
         found = breach(evidence.guard, settings, tested=state.champion_tested)
+        if evidence.unloadable:
+            found = f"rules alone decide: {evidence.unloadable}", ("can_be_loaded", 0.0, 1.0)
     if found is not None and evidence.way_back:
         return Step("roll back", (found[0],), phase, model=evidence.way_back, breach=found[1])
     if not state.champion:
@@ -116,11 +132,15 @@ def decide(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms
         return _shadowing(state, evidence.shadow, settings, now_ms)
     if phase == "testing":
         return _testing(state, evidence.report, settings, now_ms)
+    if now_ms - (state.proposed_at or 0) > settings.approval_days * DAY_MS:
+        return _idle(state, evidence, settings, now_ms, found[0] if found else "")
     return Step("wait", (f"{state.candidate} is proposed and waits for somebody else's approval",), phase)
 
 
 def _idle(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int, degraded: str) -> Step:
-    phase: Phase = "idle"
+    phase = state.phase
+    if state.registry.aliases.get(SHADOW) == state.champion:
+        return Step("drop", (f"{state.champion} is champion: no need of it as shadow",), phase, model=state.champion)
     if degraded and state.run_began < state.champion_at[0]:
         return Step("retrain", (degraded, "there is no earlier champion"), phase, trigger="degradation")
     wait_ms = state.run_began + settings.interval_days * DAY_MS - now_ms
@@ -175,7 +195,7 @@ def _testing(state: LoopState, report: Report | None, settings: LearnSettings, n
         label = f"{arm.model}-{arm.version}" if arm else ""
         return Step("conclude", report.verdict.reasons, phase, model=label)
     traffic = settings.traffic_at((now_ms - state.test_at[0]) / HOUR_MS)
-    if traffic > state.experiment.traffic:
+    if traffic > state.experiment.traffic and state.is_own_test and not state.ramped_by_hand:
         return Step("ramp", (f"{name} goes to {traffic / 100:g} % of accounts",), phase, traffic=traffic)
     reasons = report.verdict.reasons if report is not None else ("nothing is known of it yet",)
     return Step("wait", (f"experiment {name} goes on", *reasons), phase)

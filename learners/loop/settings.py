@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from core.assignment import WHOLE
 from core.errors import BadInput
 from core.events import Severity
 from learners.gate import GateSettings
+from learners.verdict import METRICS
 
 CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
 
@@ -66,6 +68,9 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     accounts_min: int = 500
     duration_max_days: float = 60.0
 
+    approval_days: float = 14.0
+    """With four eyes: a proposal that nobody approved for so long no longer holds the loop up."""
+
     # The guard of a new champion, for `guard_days`: against the one before it, on the same decisions.
     guard_days: float = 14.0
     guard_rows_min: int = 500
@@ -75,13 +80,22 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Average precision that it may lose against its predecessor, as the lower end of the bootstrap interval."""
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise BadInput(f"learn: {name} must be a number, not {value!r}")
         positive = ("train_days", "holdout_days", "update_days", "window_days", "duration_max_days", "guard_days")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise BadInput(f"learn: {name} must be above 0, not {getattr(self, name)!r}")
-        for name in ("interval_days", "maturity_days", "shadow_hours", "guardrail_margin", "worthwhile"):
+        for name in ("interval_days", "maturity_days", "shadow_hours", "worthwhile", "approval_days"):
             if not getattr(self, name) >= 0:
                 raise BadInput(f"learn: {name} must not be negative, not {getattr(self, name)!r}")
+        if not 0 <= self.guardrail_margin <= 1 or not self.worthwhile <= 1 or not 0 < self.alpha < 1:
+            raise BadInput("learn: guardrail_margin, worthwhile (shares of accounts) and alpha must be at most 1")
+        unknown = sorted({self.primary, *self.guardrails} - set(METRICS))
+        if unknown:
+            raise BadInput(f"learn: there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
         for name in ("alert_rate_ratio_max", "guard_alert_ratio_max"):
             if not getattr(self, name) > 1:
                 raise BadInput(f"learn: {name} is a ratio above 1, not {getattr(self, name)!r}")

@@ -7,6 +7,9 @@
     testing     an experiment runs, whoever started it                its end
     waiting     a candidate's deployment is proposed (four eyes)      ModelDeployed by somebody else
 
+A candidate is dropped by the end of a test that it was in, by its withdrawal as shadow, and by another champion while
+it is proposed, for what was shown of it was against the old one. An experiment without it leaves it where it was.
+
 Times are the events' own, epoch ms.
 """
 
@@ -23,7 +26,7 @@ from core.governance import CHAMPION
 from core.log.base import EventLog
 from core.replay import read_control_events
 from projections.base import CONTROL, Fact
-from projections.registry import REGISTRY, Registry
+from projections.registry import REGISTRY, Model, Registry
 
 Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
 SHADOW = "shadow"
@@ -37,6 +40,7 @@ class LoopState:
     one began. candidate: the model of the last finished one, until it was promoted or dropped. drifting: open
     detections, feature → (severity, when told). champion_at, shadow_at, test_at: since when, and at which control
     position. champion_tested: it won an experiment; won: experiments that were won, and proposals that say so.
+    ramped_by_hand: somebody else than who started the experiment set its traffic.
     """
 
     position: int = 0
@@ -49,6 +53,7 @@ class LoopState:
     drifting: dict[str, tuple[Severity, int]] = field(default_factory=dict)
     experiment: events.ExperimentStarted | None = None
     test_at: tuple[int, int] = (0, 0)
+    ramped_by_hand: bool = False
     champion_at: tuple[int, int] = (0, 0)
     champion_rolled_back: bool = False
     champion_tested: bool = False
@@ -61,13 +66,31 @@ class LoopState:
         return self.registry.aliases.get(CHAMPION, "")
 
     @property
+    def champion_model(self) -> Model:
+        """What decides: under the digest that was deployed, whatever else was registered by its name."""
+        return msgspec.structs.replace(self.registry.models[self.champion], digest=self.registry.governance.champion)
+
+    @property
+    def proposed_at(self) -> int | None:
+        """When the candidate's deployment was proposed, epoch ms; None if no proposal of it is open."""
+        found = [
+            p.occurred_at for p in self.registry.proposals.values() if self.candidate and p.model == self.candidate
+        ]
+        return found[0] if found else None
+
+    @property
+    def is_own_test(self) -> bool:
+        """Whether the experiment that runs is the candidate's, as this loop starts it."""
+        return self.experiment is not None and bool(self.candidate) and self.experiment.causation_id == self.candidate
+
+    @property
     def phase(self) -> Phase:
         """See the module's head."""
         if self.experiment is not None:
             return "testing"
         if self.run is not None:
             return "training"
-        if self.candidate and any(p.model == self.candidate for p in self.registry.proposals.values()):
+        if self.proposed_at is not None:
             return "waiting"
         if self.candidate and self.registry.aliases.get(SHADOW) == self.candidate:
             return "shadowing"
@@ -78,6 +101,7 @@ class LoopState:
         if sequence <= self.position:
             return
         self.position = sequence
+        before = self.registry.governance.champion
         REGISTRY.apply(self.registry, Fact(CONTROL, Position(sequence, 1), event.occurred_at, event))
         if sequence in self.registry.refused:
             return
@@ -87,7 +111,7 @@ class LoopState:
             case events.RetrainingFinished() | events.RetrainingRejected():
                 self._ended(event)
             case events.ModelDeployed() | events.ModelRolledBack():
-                self._deployed(sequence, event)
+                self._deployed(sequence, event, event.digest != before)
             case events.ModelWithdrawn() if event.alias == SHADOW and not self.registry.governance.experiment:
                 self.candidate = ""
             case events.DeploymentProposed() if event.causation_id in self.won:
@@ -106,7 +130,7 @@ class LoopState:
         if isinstance(event, events.RetrainingFinished):
             self.candidate = f"{event.name}-{event.version}"
 
-    def _deployed(self, sequence: int, event: events.ModelDeployed | events.ModelRolledBack) -> None:
+    def _deployed(self, sequence: int, event: events.ModelDeployed | events.ModelRolledBack, is_another: bool) -> None:
         label = f"{event.name}-{event.version}"
         if event.alias == SHADOW:
             self.shadow_at = (event.occurred_at, sequence)
@@ -116,30 +140,33 @@ class LoopState:
         self.champion_rolled_back = isinstance(event, events.ModelRolledBack)
         self.champion_tested = event.causation_id in self.won
         if self.experiment is not None and not self.registry.governance.experiment:
-            self.experiment, self.candidate = None, ""  # another champion ended the test
-        if label == self.candidate:
+            self._tested()  # another champion ended the test
+        if label == self.candidate or (is_another and self.proposed_at is not None):
             self.candidate = ""
 
     def _experiment(self, sequence: int, event: Control) -> None:
         match event:
             case events.ExperimentStarted():
                 self.experiment, self.test_at = event, (event.occurred_at, sequence)
+                self.ramped_by_hand = False
             case events.ExperimentRamped() if self.experiment is not None:
-                self.experiment = _with_traffic(self.experiment, event.traffic)
+                self.ramped_by_hand |= event.actor != self.experiment.actor
+                self.experiment = msgspec.structs.replace(self.experiment, traffic=event.traffic)
             case events.ExperimentStopped():
-                self.experiment, self.candidate = None, ""
+                self._tested()
             case events.ExperimentConcluded():
-                self.experiment = None
                 if event.verdict == "promote":
                     self.won[event.experiment_id] = None
-                else:
-                    self.candidate = ""
+                self._tested(event.winner)
             case _:
                 pass
 
-
-def _with_traffic(event: events.ExperimentStarted, traffic: int) -> events.ExperimentStarted:
-    return msgspec.structs.replace(event, traffic=traffic)
+    def _tested(self, winner: str = "") -> None:
+        """The experiment is over: the candidate is dropped if it was in it and did not win."""
+        arms = self.experiment.arms if self.experiment is not None else ()
+        self.experiment = None
+        if any(f"{arm.model}-{arm.version}" == self.candidate and arm.name != winner for arm in arms):
+            self.candidate = ""
 
 
 def loop_state(log: EventLog) -> LoopState:

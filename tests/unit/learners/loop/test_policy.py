@@ -35,7 +35,7 @@ STARTED = events.RetrainingStarted(**by(), run_id="r1", trigger="labels", known_
 FINISHED = events.RetrainingFinished(**by(), run_id="r1", name="m", version="1.1.0", digest="1.1.0" * 4)
 REJECTED = events.RetrainingRejected(**by(), run_id="r1")
 TEST = events.ExperimentStarted(
-    **by(),
+    **by(causation_id="m-1.1.0"),
     experiment_id="e1",
     arms=(
         events.Arm("control", "m", "1.0.0", "1.0.0" * 4, 5000),
