@@ -1,7 +1,10 @@
-"""SHAP values of one row, by LightGBM itself: exact Shapley values of the trees, for audits. Never on the hot path.
+"""SHAP values of one row from the artifact that decided: for audits, never on the hot path.
 
+Of trees, by LightGBM itself: exact Shapley values.
 The scorer's own contributions (`ForestScorer.contributions`, Saabas 2014) follow the row's path and cost a microsecond;
 these average over all orders in which features could be revealed (TreeSHAP, path-dependent: Lundberg, Erion, Lee 2018).
+Of a linear model, its terms: a sum of functions of one column each has the same shares in every order, so they are the
+Shapley values against the learned means (baseline Shapley: Sundararajan, Najmi 2020).
 """
 
 from __future__ import annotations
@@ -10,19 +13,30 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Corrupt
+from core.errors import BadInput, Corrupt
+from models.artifacts import format_of
+from models.linear import LinearScorer
+
+TREES = "SHAP values, path-dependent TreeSHAP (Lundberg, Erion, Lee 2018), computed now from the logged artifact"
+LINEAR = "the linear model's terms, which are its Shapley values against the learned means (Sundararajan, Najmi 2020)"
 
 
-def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
-    """(bias, shares (F,)) of one row (F,) in log-odds: bias + sum(shares) = margin within rounding.
+def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], str]:
+    """(bias, shares (F,), method in words) of one row (F,) in log-odds: bias + sum(shares) = margin within rounding.
 
-    content: the artifact, LightGBM's text, whose SHA-256 the caller has checked. Raises Corrupt if LightGBM does not
-    read it, or if it has another number of columns.
+    content: the artifact, of any known format, whose SHA-256 the caller has checked. Raises Corrupt if it can't be
+    read, or if it has another number of columns.
     """
+    if format_of(content) == "linear":
+        try:
+            bias, shares = LinearScorer.load(content, version="audited", spec=0).contributions(row)
+        except BadInput as error:
+            raise Corrupt(f"the linear model does not explain this row: {error}") from error
+        return bias, shares, LINEAR
     try:
         booster = lgb.Booster(model_str=content.decode())
         found = booster.predict(row[None, :].astype(np.float64), pred_contrib=True, num_threads=1)
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
         raise Corrupt(f"LightGBM does not explain with this model: {error}") from error
     values = np.asarray(found, dtype=np.float64)[0]
-    return float(values[-1]), values[:-1]
+    return float(values[-1]), values[:-1], TREES

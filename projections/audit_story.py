@@ -23,11 +23,10 @@ from core.log.base import EventLog
 from core.replay import Timeline
 from projections.audit import Decision, DecisionPlace, Found, account_events, recompute
 
-SHAP_METHOD = "SHAP values, path-dependent TreeSHAP (Lundberg, Erion, Lee 2018), computed now from the logged artifact"
-PATH_METHOD = "path attribution (Saabas 2014), as the alert's reasons used it"
+PATH_METHOD = "path attribution (Saabas 2014; of a linear model its terms), as the alert's reasons used it"
 
-Shap = Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64]]]
-"""(artifact bytes, row (F,)) → (bias, shares (F,)) in log-odds; raises SentinelError if it can't."""
+Shap = Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64], str]]
+"""(artifact bytes, row (F,)) → (bias, shares (F,), method) in log-odds; raises SentinelError if it can't."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -188,7 +187,7 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
     seen = [(n, e) for n, e in control if n <= score.control_position and n not in state.refused]
     row = np.frombuffer(score.features, dtype="<f4").astype(np.float32)
     under = deciding(now.context, score.arm)
-    shap_bias, shap_shares, path_bias, path_shares = _contributions(log, under, row, shap)
+    shap_bias, shap_shares, shap_method, path_bias, path_shares = _contributions(log, under, row, shap)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
     labels, actions, since = _since(after, decision, found.place)
     return Story(
@@ -215,7 +214,7 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
         earlier_decisions=len(history) - 1,
         shap_bias=shap_bias,
         path_bias=path_bias,
-        shap_method=SHAP_METHOD,
+        shap_method=shap_method,
         path_method=PATH_METHOD,
         labels=labels,
         actions=actions,
@@ -238,13 +237,13 @@ def _raw(payload: bytes | None) -> msgspec.Raw | None:
 
 def _contributions(
     log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap
-) -> tuple[float | None, NDArray[np.float64] | None, float | None, NDArray[np.float64] | None]:
-    """(bias, shares) by SHAP and by path; None where no model decided."""
+) -> tuple[float | None, NDArray[np.float64] | None, str, float | None, NDArray[np.float64] | None]:
+    """(bias, shares, method) by SHAP, (bias, shares) by path; None where no model decided."""
     if under.scorer is None or len(row) != spec.WIDTH:
-        return None, None, None, None
-    shap_bias, shap_shares = shap(log.get_blob(under.scorer.digest), row)
+        return None, None, "", None, None
+    shap_bias, shap_shares, method = shap(log.get_blob(under.scorer.digest), row)
     path_bias, path_shares = under.scorer.contributions(row)
-    return shap_bias, shap_shares, path_bias, path_shares
+    return shap_bias, shap_shares, method, path_bias, path_shares
 
 
 def _change(sequence: int, event: Control) -> Change:
