@@ -31,7 +31,7 @@ from core.events import START, AccountEvent, AlertRaised, Control, Position
 from core.features import spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
-from core.log.base import Entry, EventLog, Head
+from core.log.base import Entry, EventLog, Head, Stream
 
 CHUNK = 2000
 
@@ -118,12 +118,12 @@ class _Feedback:
 
 def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[Chunk]:
     """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't
-    pair.
+    pair, or if the feedback that scores say they have seen goes back or was never there.
 
     The last chunk may hold feedback only: what came after the last transaction.
     """
     feedback = _Feedback(log, partition, after.feedback)
-    at = after.transactions
+    at, seen = after.transactions, after.feedback
     while at < until.transactions:
         entries = log.read(partition, "transactions", at, CHUNK, until.transactions)
         if not entries:
@@ -132,13 +132,19 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         if [e.id for e in entries] != [s.id for s in scores]:
             raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
         keys = [decode_score_key(s.payload) for s in scores]
-        ahead = Position.parse(keys[-1].feedback_position)
+        ahead = min(_position(keys[-1].feedback_position), until.feedback)
         runs = []
         start = 0
         for position_text, group in groupby([key.feedback_position for key in keys]):
             mine = entries[start : start + len(list(group))]
             start += len(mine)
-            position = Position.parse(position_text)
+            position = _position(position_text)
+            if not seen <= position <= until.feedback:
+                raise Corrupt(
+                    f"partition {partition}: the score at {mine[0].id} can't have seen feedback up to {position}:"
+                    f" the one before it has seen {seen}, and {until.feedback} is the end"
+                )
+            seen = position
             runs.append(
                 pipeline.Run(
                     feedback_position=position,
@@ -152,6 +158,13 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
     rest = feedback.take(until.feedback)
     if rest:
         yield Chunk([pipeline.Run(until.feedback, rest)], [], [])
+
+
+def _position(text: str) -> Position:
+    try:
+        return Position.parse(text)
+    except ValueError as error:
+        raise Corrupt(f"a score names feedback position {text[:60]!r}, which is none") from error
 
 
 def rebuild(
@@ -209,8 +222,29 @@ def verify(
             _differ(result, position, "", ["an alert stands in the log that no decision raises"])
         last = end
         progress(len(chunk.scores))
+    for stream, words in _LEFT_OVER.items():
+        for position in _left_over(log, partition, stream, last, until):
+            _differ(result, position, "", [words])
     result.state_digest = state.digest()
     return result
+
+
+_LEFT_OVER: dict[Stream, str] = {
+    "scores": "a score stands in the log for which there is no transaction",
+    "alerts": "an alert stands in the log that no decision raises",
+}
+
+
+def _left_over(log: EventLog, partition: int, stream: Stream, last: Position, until: Head) -> list[Position]:
+    """Where entries behind the last decision belong to no transaction: a page of them. What was appended since `until`
+    was taken has its transaction, for an append is atomic.
+    """
+    page = log.read(partition, stream, last, CHUNK)
+    return [
+        entry.id
+        for entry in page
+        if entry.id <= until.transactions or log.get(partition, "transactions", entry.id) is None
+    ]
 
 
 def _read_all(log: EventLog, partition: int, after: Position, until: Position) -> Iterator[Entry]:

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from core.codec import decode_alert, decode_score, decode_transaction, encode
+from core.control import Resolver
 from core.errors import Corrupt
 from core.features import spec
 from core.log.base import Entry, Stream
 from core.log.memory import MemoryLog
-from tests.unit.core.log_builders import (
-    copy_of,
-    filled,
-    verified,
-)
+from core.replay import Timeline, read_control_events, verify
+from tests.unit.core.builders import load_tiny
+from tests.unit.core.log_builders import copy_of, filled, heads, verified
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +142,19 @@ def test_a_removed_and_an_invented_alert_are_found(log: MemoryLog) -> None:
 
 
 def test_broken_logs_are_corrupt(log: MemoryLog) -> None:
-    """A missing score, bytes that don't decode, or a control position beyond the stream raise Corrupt."""
+    """A missing score, bytes that don't decode, a control position beyond the stream, or feedback that a score can't
+    have seen, raise Corrupt.
+    """
     missing = copy_of(log)
     del missing._streams[0, "scores"][10]
+    positions = [decode_score(e.payload).feedback_position for e in log._streams[0, "scores"]]
+    middle = next(i for i in range(100, len(positions)) if positions[i - 1] == positions[i] == positions[i + 1])
+    earlier, _ = tampered(log, "scores", middle, _score(feedback_position="0-0"))
+    later, _ = tampered(log, "scores", -1, _score(feedback_position="1-100000"))
+    nowhere, _ = tampered(log, "scores", middle, _score(feedback_position="1-5x"))
     beyond, _ = tampered(log, "scores", 10, _score(control_position=10**6))
     garbled, _ = tampered(log, "scores", 10, lambda payload: payload[5:])
-    for broken in (missing, beyond, garbled):
+    for broken in (missing, earlier, later, nowhere, beyond, garbled):
         with pytest.raises(Corrupt):
             verified(broken)
 
@@ -163,3 +169,17 @@ def test_a_changed_feedback_event_is_found(log: MemoryLog) -> None:
     other, _ = tampered(log, "feedback", row, lambda p: p.replace(b'"fraud"', b'"legitimate"'))
     found = verified(other)[0].first_difference
     assert found is not None and "feature fraud_verdicts: " in str(found), before
+
+
+@pytest.mark.parametrize(("stream", "words"), [("alerts", "no decision raises"), ("scores", "no transaction")])
+def test_what_stands_behind_the_last_decision_is_found(log: MemoryLog, stream: Stream, words: str) -> None:
+    """An alert or score that somebody appended behind the end; what a worker appended meanwhile is none of it."""
+    other = copy_of(log)
+    last = other._streams[0, stream][-1]
+    position = last.id._replace(offset=10**6)
+    other._streams[0, stream].append(Entry(position, last.payload))
+    found = verified(other)[0].first_difference
+    assert found is not None and found.position == position and words in str(found)
+    before = heads(log, 0)[-9]
+    timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_tiny))
+    assert verify(log, 0, before, timeline).first_difference is None

@@ -10,11 +10,26 @@ import pytest
 
 from console import wiring
 from console.stack import Broker, Valkey
-from core.codec import decode_score
+from core.assignment import Allocation
+from core.codec import decode_score, decode_transaction
 from core.errors import Unavailable
-from core.events import ListChanged, ModelDeployed, ModelRegistered, RulesChanged, ThresholdsChanged, TransactionScored
+from core.events import (
+    Arm,
+    ExperimentStarted,
+    ExperimentStopped,
+    ListChanged,
+    ModelDeployed,
+    ModelRegistered,
+    ModelWithdrawn,
+    RulesChanged,
+    ThresholdsChanged,
+    TransactionScored,
+)
+from core.features import spec
 from core.log.base import EventLog
+from core.replay import read_control_events
 from core.settings import Settings
+from models.linear import LinearModel, render
 from models.store import shipped_baseline
 from tests import worker_harness as h
 from tests.worker_harness import Raw, Stage, Threaded
@@ -68,6 +83,66 @@ class Live:
             assert time.monotonic() < deadline, f"position {position} was not taken up within {WITHIN_S} s"
 
 
+class Crowd:
+    """Sends one payment of each account at a time to a running worker, and waits for the decisions."""
+
+    def __init__(self, on: Stage, log: EventLog, accounts: list[str]) -> None:
+        self._on, self._log, self._accounts = on, log, accounts
+        self.sent = 0
+
+    def pay(self, worker: Threaded) -> dict[str, TransactionScored]:
+        """The decision of each account's payment."""
+        stamp = NOW + self.sent * 60_000
+        self._on.send(
+            Raw(
+                self._on.settings.transactions_topic,
+                account.encode(),
+                msgspec.json.encode(
+                    {
+                        "transaction_id": f"t{self.sent}-{account}",
+                        "account_id": account,
+                        "amount": 20.0 + self.sent,
+                        "occurred_at": stamp,
+                    }
+                ),
+                stamp,
+            )
+            for account in self._accounts
+        )
+        self.sent += len(self._accounts)
+
+        def decided() -> bool:
+            worker.check()
+            return h.total(self._on, self._log) == self.sent
+
+        h.wait_for(decided, f"{self.sent} decisions")
+        found: dict[str, TransactionScored] = {}
+        for p in range(self._on.settings.partitions):
+            for entry, scored in zip(
+                self._log.read(p, "transactions", count=10**5), self._log.read(p, "scores", count=10**5), strict=True
+            ):
+                found[decode_transaction(entry.payload).account_id] = decode_score(scored.payload)
+        return found
+
+    def pay_until(self, worker: Threaded, position: int) -> None:
+        """Pay until every account's decision was made at control `position`, which must be so within WITHIN_S."""
+        deadline = time.monotonic() + WITHIN_S
+        while {score.control_position for score in self.pay(worker).values()} != {position}:
+            assert time.monotonic() < deadline, f"position {position} was not taken up within {WITHIN_S} s"
+
+
+def linear_model() -> bytes:
+    """A linear model's artifact whose margin depends on the amount."""
+    n = spec.WIDTH
+    weights = tuple(0.5 if name == "amount" else 0.0 for name in spec.NAMES)
+    model = LinearModel(spec.NAMES, (10,) * n, (0.0,) * n, (25.0,) * n, weights, -3.0, 0.0, 10.0, 10)
+    return render(model)
+
+
+def champion_label(deployed: ModelDeployed) -> str:
+    return f"{deployed.name}-{deployed.version}"
+
+
 def test_changes_are_taken_up_within_a_second_and_recorded(on: Stage) -> None:
     """Thresholds, lists, rules and a model, one after another under load: each decision names the control it saw."""
     with on.log() as log, Threaded(on) as worker:
@@ -102,6 +177,52 @@ def test_changes_are_taken_up_within_a_second_and_recorded(on: Stage) -> None:
         )
         assert live.until(deployed).model == "other-2.0.0"
     assert len(h.assert_sound(on)) == 2
+
+
+def test_an_experiment_and_a_shadow_are_followed_live(on: Stage) -> None:
+    """Started while payments come in: every account is decided by its arm and every score carries the shadow's margin,
+    also by the worker that takes over in the middle; ended, none is. All of it replays to the same bytes.
+    """
+    _, card = shipped_baseline()
+    accounts = [f"acct-{number}" for number in range(24)]
+    with on.log() as log:
+        crowd = Crowd(on, log, accounts)
+        with Threaded(on) as worker:
+            crowd.pay(worker)
+            champion = next(e for _, e in read_control_events(log) if isinstance(e, ModelDeployed))
+            linear = log.put_blob(linear_model())
+            named = {"name": "line", "version": "2.0.0", "digest": linear}
+            control = Arm("control", champion.name, champion.version, champion.digest, 5000)
+            started = ExperimentStarted(
+                occurred_at=NOW,
+                actor="test",
+                experiment_id="live",
+                arms=(control, Arm("line", "line", "2.0.0", linear, 5000)),
+                salt="live",
+            )
+            position = h.append_control(
+                log,
+                ModelRegistered(occurred_at=NOW, actor="test", spec=int(card["spec"]), **named),
+                ModelDeployed(occurred_at=NOW, actor="test", alias="shadow", **named),
+                started,
+            )
+            crowd.pay_until(worker, position)
+            for account, score in crowd.pay(worker).items():
+                index = int(Allocation.of(started).arms_of([account])[0])
+                assert (score.arm, score.shadow_model) == (f"live/{started.arms[index].name}", "line-2.0.0")
+                assert (score.margin == score.shadow) == (score.arm == "live/line") and score.degraded is None
+        with Threaded(on) as worker:  # another worker, which only has the log
+            assert {score.arm for score in crowd.pay(worker).values()} == {"live/control", "live/line"}
+            ended = h.append_control(
+                log,
+                ExperimentStopped(occurred_at=NOW, actor="test", experiment_id="live"),
+                ModelWithdrawn(occurred_at=NOW, actor="test", alias="shadow"),
+            )
+            crowd.pay_until(worker, ended)
+            last = crowd.pay(worker).values()
+            assert {(s.arm, s.model, s.shadow) for s in last} == {("champion", champion_label(champion), None)}
+    found = h.assert_sound(on)
+    assert sum(each.decisions for each in found) == crowd.sent
 
 
 def test_a_model_that_can_not_be_trusted_degrades_and_a_good_one_mends(on: Stage) -> None:
