@@ -26,6 +26,7 @@ from core.numeric import hash_strings
 WHOLE = 10_000
 """Shares and traffic are parts of this."""
 NOT_ENROLLED = -1
+ALPHA_MIN = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ def check(event: ExperimentStarted) -> None:
     check_traffic(event.traffic)
     if event.window_ms <= 0 or event.maturity_ms < 0 or event.duration_max_ms <= 0 or event.accounts_min < 0:
         raise BadInput("an experiment's window, maturity, duration and number of accounts must be positive")
-    if not 0.0 < event.alpha < 1.0:
-        raise BadInput("alpha must lie between 0 and 1")
+    if not ALPHA_MIN <= event.alpha <= 0.5:
+        raise BadInput(f"alpha must lie between {ALPHA_MIN:g} and 0.5")
     if not (0.0 <= event.guardrail_margin <= 1.0 and -1.0 <= event.worthwhile <= 1.0):
         raise BadInput("guardrail_margin (0 to 1) and worthwhile (-1 to 1) are shares of accounts")
 

@@ -59,7 +59,8 @@ def encode_control(event: Control) -> bytes:
     try:
         payload = encode(event)
         _control.decode(payload)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+        msgspec.msgpack.encode(event)  # what a read model's checkpoint can hold: integers of 64 bits
+    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
         raise BadInput(
             f"{type(event).__name__} would not be read again (a number that is not finite?): {error}"
         ) from error

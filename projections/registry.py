@@ -2,8 +2,9 @@
 models came about. A fold over the control stream.
 
 A model's stage: what alias it holds now (champion, challenger, shadow); `archived` if it held one before; `registered`
-if it never did. Events that the live fold refuses (`core.control.check`, `core.governance`) are kept as refused and
-change nothing here either. Times are when the actor acted, epoch ms.
+if it never did. A name and version mean one artifact: registered again with another, it is refused here. Events that
+the live fold refuses (`core.control.check`, `core.governance`) are kept as refused and change nothing here either.
+Times are when the actor acted, epoch ms.
 """
 
 from __future__ import annotations
@@ -226,6 +227,10 @@ def _registered(state: Registry, fact: Fact) -> None:
         event.reason,
         fact.id.generation,
     )
+    known = state.models.get(model.label)
+    if known is not None and known.registered_at and known.digest != model.digest:
+        state.refused[fact.id.generation] = f"{model.label} is another artifact already ({known.digest[:16]})"
+        return
     state.models[model.label] = model
 
 

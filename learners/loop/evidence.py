@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.codec import decode_account_event
+from core.errors import BadInput
 from core.events import START, FeedbackReceived, Position
 from core.log.base import EventLog
 from core.numeric import hash_strings, sigmoid
@@ -99,8 +100,17 @@ class ExperimentReports:
         self._places: list[Place] = [NOWHERE] * len(self._partitions)
 
     def report(self, experiment_id: str) -> experiments.Report | None:
-        """The experiment's report at the log's heads; None if the log does not know it."""
+        """The experiment's report at the log's heads; None if the log does not know it.
+
+        Raises BadInput if it can't be made: of a metric that there is not, or because the read model has a fault.
+        """
         self._runner.catch_up()
+        for projection in (EXPERIMENTS, LABELS):
+            for source in projection.sources(self._partitions):
+                view = self._runner.view(projection, source)
+                if view.condition != "following":
+                    where = place_name(source, view.place)
+                    raise BadInput(f"the read model {projection.label} stands still at {where}: {view.error}")
         known: Experiments = self._runner.view(EXPERIMENTS, CONTROL).state
         experiment = known.experiments.get(experiment_id)
         if experiment is None:

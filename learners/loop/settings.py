@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.assignment import WHOLE
+from core.assignment import ALPHA_MIN, WHOLE
 from core.errors import BadInput
 from core.events import Severity
 from learners.gate import GateSettings
@@ -91,8 +91,8 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for name in ("interval_days", "maturity_days", "shadow_hours", "worthwhile", "approval_days"):
             if not getattr(self, name) >= 0:
                 raise BadInput(f"learn: {name} must not be negative, not {getattr(self, name)!r}")
-        if not 0 <= self.guardrail_margin <= 1 or not self.worthwhile <= 1 or not 0 < self.alpha < 1:
-            raise BadInput("learn: guardrail_margin, worthwhile (shares of accounts) and alpha must be at most 1")
+        if not 0 <= self.guardrail_margin <= 1 or not self.worthwhile <= 1 or not ALPHA_MIN <= self.alpha <= 0.5:
+            raise BadInput("learn: guardrail_margin and worthwhile are shares of accounts, and alpha is at most 0.5")
         unknown = sorted({self.primary, *self.guardrails} - set(METRICS))
         if unknown:
             raise BadInput(f"learn: there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")

@@ -103,6 +103,7 @@ def test_a_salt_is_a_prefix() -> None:
         {"guardrail_margin": 5.0},
         {"guardrail_margin": -0.1},
         {"worthwhile": 2.0},
+        {"alpha": 5e-324},
     ],
 )
 def test_definitions_that_make_no_sense(changes: dict[str, Any]) -> None:

@@ -522,3 +522,5 @@ def test_a_control_event_that_nobody_could_read_again_is_not_written(value: floa
         encode_control(event)
     with pytest.raises(BadInput):
         encode_control(events.ExperimentStopped(occurred_at=T0, actor="\ud800", experiment_id="e"))
+    with pytest.raises(BadInput):
+        encode_control(events.ExperimentStopped(occurred_at=2**70, actor="ann", experiment_id="e"))

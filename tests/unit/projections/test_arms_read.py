@@ -27,6 +27,8 @@ from ingest.offline import OfflineIngest
 from ingest.producers.registry import open_source
 from ingest.producers.synthetic import SyntheticConfig
 from learners.drift.windows import WindowReader
+from learners.loop.orchestrator import Orchestrator, Tools
+from learners.loop.settings import LearnSettings
 from models.linear import LinearModel, render
 from models.shap import LINEAR, shap_values
 from models.store import shipped_baseline
@@ -137,8 +139,8 @@ def test_what_if_with_arms(log: MemoryLog) -> None:
 
 
 def test_archived_arms_and_shadows(log: MemoryLog, tmp_path: Path) -> None:
-    """From the log and from an archive that most of it was trimmed into: one blast radius, one window of decisions,
-    and a replay without a difference.
+    """From the log and from an archive that most of it was trimmed into: one blast radius, one window of decisions, one
+    step of the loop, and a replay without a difference.
     """
     digest = hashlib.sha256(_linear()).hexdigest()
     wanted = [(str(i), s.decision, s.arm) for i, s in scores(log) if s.arm == "e1/line"]
@@ -151,5 +153,8 @@ def test_archived_arms_and_shadows(log: MemoryLog, tmp_path: Path) -> None:
         assert [(r.position, r.decision, r.arm) for r in affected(each, [0], digest)] == wanted and wanted
         found = verify(each, 0, each.head(0), timeline(each))
         assert found.first_difference is None and found.identical == log.length(0, "scores")
+    loops = [Orchestrator(each, [0], LearnSettings(), Tools(load_scorer, lambda call: 0.0)) for each in (log, archived)]
+    seen = [repr(loop.look(2**41)) for loop in loops]  # repr: NaN equals NaN
+    assert seen[0] == seen[1] and "Report(" in seen[0]
     one, other = (WindowReader(each, [0]).read(0, 2**62) for each in (log, archived))
     assert one.digests == other.digests and (one.margins == other.margins).all() and (one.models == other.models).all()

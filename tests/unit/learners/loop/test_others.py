@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from core import events
-from core.codec import decode_control, encode, encode_control
+from core.codec import decode_control, encode
 from core.errors import BadInput, ConcurrencyError
 from core.events import Arm, Control
 from core.log.memory import MemoryLog
@@ -20,6 +20,7 @@ from learners.loop.policy import Evidence, Step
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
 from learners.loop.state import LoopState, loop_state
 from learners.verdict import Verdict
+from projections.experiments import EXPERIMENTS
 from tests.unit.core.builders import ARTIFACT, load_tiny
 from tests.unit.learners.loop.test_policy import comparison
 
@@ -81,7 +82,7 @@ def log_of(*control: Control, blobs: Sequence[bytes] = (ONE, TWO, THREE)) -> Mem
     log = MemoryLog()
     for content in blobs:
         log.put_blob(content)
-    log.append_control([encode_control(event) for event in control], 0)
+    log.append_control([encode(event) for event in control], 0)
     return log
 
 
@@ -289,6 +290,22 @@ def test_two_loops_and_a_person_at_once() -> None:
     assert late.step(NOW + 100 * HOUR_MS)[0].phase == "idle"
     with pytest.raises(ConcurrencyError):
         log.append_control([b"x"], 0)
+
+
+def test_a_read_model_with_a_fault_is_an_obstacle() -> None:
+    """A verdict is never taken from a read model that stands still: the loop waits and says where and why."""
+    loop = loop_on(log_of(*TESTED))
+    assert "can't be judged" not in loop.step(NOW)[0].reason
+    view = loop._tests._runner.view(EXPERIMENTS, 1)
+    view.attempts, view.error = 3, "KeyError: 'odd'"
+    step, said = loop.step(NOW)
+    assert said == [] and "stands still" in step.reason and "KeyError: 'odd'" in step.reason
+
+
+def test_a_name_means_one_artifact() -> None:
+    """Somebody registers another artifact under a used name: the first one stays what the name means."""
+    state = loop_state(log_of(*FIRST, registered(THREE, "1.0.0")))
+    assert state.registry.models["m-1.0.0"].digest == sha(ONE) and "another artifact" in state.registry.refused[3]
 
 
 def test_refused_events_and_an_empty_log() -> None:
