@@ -132,13 +132,13 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         if [e.id for e in entries] != [s.id for s in scores]:
             raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
         keys = [decode_score_key(s.payload) for s in scores]
-        ahead = min(_position(keys[-1].feedback_position), until.feedback)
+        ahead = min(feedback_seen(keys[-1].feedback_position), until.feedback)
         runs = []
         start = 0
         for position_text, group in groupby([key.feedback_position for key in keys]):
             mine = entries[start : start + len(list(group))]
             start += len(mine)
-            position = _position(position_text)
+            position = feedback_seen(position_text)
             if not seen <= position <= until.feedback:
                 raise Corrupt(
                     f"partition {partition}: the score at {mine[0].id} can't have seen feedback up to {position}:"
@@ -160,7 +160,8 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         yield Chunk([pipeline.Run(until.feedback, rest)], [], [])
 
 
-def _position(text: str) -> Position:
+def feedback_seen(text: str) -> Position:
+    """A score's `f`. Raises Corrupt if it is no position."""
     try:
         return Position.parse(text)
     except ValueError as error:

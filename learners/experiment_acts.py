@@ -5,8 +5,9 @@
     stop       no conclusion; the champion decides for everybody again
     conclude   a verdict with its evidence; a winner is then deployed as champion (or proposed, with four eyes)
 
-Repeating an act whose result is already so appends nothing. `conclude` is two appends, conclusion and deployment; one
-that was killed between them goes on when it is repeated. Errors are BadInput and ConcurrencyError, nothing half done.
+Repeating an act whose result is already so, or was until somebody undid it, appends nothing. `conclude` is two appends,
+conclusion and deployment; one that was killed between them goes on when it is repeated. Errors are BadInput and
+ConcurrencyError, nothing half done.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from core.events import (
     ExperimentStopped,
     Position,
 )
+from core.governance import CHAMPION
 from core.log.base import EventLog
 from core.replay import read_control_events
-from learners.control_stream import append
+from learners.control_stream import append, registry_of
 from learners.experiments import Report, criteria_of
 from learners.registry import Act, Done, deploy, find
 from projections.base import CONTROL, Fact
@@ -179,6 +181,10 @@ def conclude(log: EventLog, report: Report, act: Act, verdict: Conclusion | None
     def decide(registry: Registry) -> list[Control]:
         if is_concluded:
             return []
+        if model is not None and find(registry, f"{model.model}-{model.version}").digest != model.digest:
+            raise BadInput(
+                f"{model.model}-{model.version} is not the artifact that was tested, so it can't be promoted"
+            )
         return [
             ExperimentConcluded(
                 occurred_at=act.now_ms,
@@ -194,11 +200,19 @@ def conclude(log: EventLog, report: Report, act: Act, verdict: Conclusion | None
 
     position, events = append(log, decide)
     outcome: Literal["concluded", "unchanged"] = "concluded" if events else "unchanged"
+    if held is not None and is_concluded and model is not None and _was_deployed(log, model, held.ended):
+        return Started(position, outcome, report.experiment_id)  # and may have been rolled back since
     if model is None or winner == report.definition.arms[0].name:
         return Started(position, outcome, report.experiment_id)
     caused = Act(act.actor, act.reason, act.now_ms, act.causation_id or report.experiment_id)
     done = deploy(log, f"{model.model}-{model.version}", caused)
     return Started(done.position, outcome, report.experiment_id, done)
+
+
+def _was_deployed(log: EventLog, arm: Arm, since: int) -> bool:
+    """Whether the arm's model became champion after control position `since`."""
+    _, registry = registry_of(log)
+    return any(d.position > since and (d.alias, d.digest) == (CHAMPION, arm.digest) for d in registry.deployments)
 
 
 def evidence(report: Report) -> dict[str, float]:

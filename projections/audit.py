@@ -20,7 +20,7 @@ from core.errors import BadInput, Corrupt
 from core.events import START, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
 from core.log.base import Entry, EventLog
-from core.replay import Timeline, explain_alert_difference, explain_difference
+from core.replay import Timeline, explain_alert_difference, explain_difference, feedback_seen
 
 PAGE = 2000
 SINGLE_READS_MAX = 20
@@ -219,7 +219,7 @@ def recompute(
     pending: list[pipeline.Run] = []
     taken = 0
     for decision in decisions(log, partition, accounts, max(targets)):
-        f = Position.parse(decision.score.feedback_position)
+        f = feedback_seen(decision.score.feedback_position)
         feedback: list[AccountEvent] = []
         while taken < len(events) and events[taken][0] <= f:
             feedback.append(events[taken][1])

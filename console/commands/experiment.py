@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from learners.experiments import report
 from learners.registry import Act
 from projections.checkpoints import CheckpointStore
 from projections.queries import Queries
+
+DAYS_MAX = 36_500.0
 
 app = typer.Typer(
     help="A/B tests: start, watch, ramp, stop, conclude. Accounts are assigned by hash; looking early is safe.",
@@ -132,13 +135,13 @@ def start(
         arms=_arms(arm),
         salt=salt,
         traffic=_parts(traffic),
-        window_ms=round(window_days * DAY_MS),
-        maturity_ms=round(maturity_days * DAY_MS),
+        window_ms=_ms(window_days),
+        maturity_ms=_ms(maturity_days),
         alpha=alpha,
         primary=primary,
         guardrails=tuple(guardrail) if guardrail else tuple(g for g in GUARDRAILS if g != primary),
         accounts_min=accounts_min,
-        duration_max_ms=round(days_max * DAY_MS),
+        duration_max_ms=_ms(days_max),
     )
     with _log(context) as (log, _):
         done = acts.start(log, plan, _act(actor, reason))
@@ -146,7 +149,15 @@ def start(
 
 
 def _parts(percent: float) -> int:
+    if not math.isfinite(percent):
+        raise BadInput(f"{percent} is no percent")
     return round(percent * WHOLE / 100)
+
+
+def _ms(days: float) -> int:
+    if not abs(days) <= DAYS_MAX:
+        raise BadInput(f"{days} is no number of days that an experiment may last")
+    return round(days * DAY_MS)
 
 
 def _arms(texts: list[str]) -> list[ArmPlan]:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from console import cli, wiring
 from core.codec import encode
+from core.errors import BadInput
 from core.events import ModelRegistered
 from core.log.memory import MemoryLog
 from learners import experiment_acts
 from learners.experiment_acts import ArmPlan, Plan, known
 from learners.experiments import report
-from learners.registry import Act
+from learners.registry import Act, roll_back
 from projections.queries import Queries
 from tests.unit.core.builders import T0
 from tests.unit.projections.experiment_builders import ANN, ONE, TWO, experimented, started
@@ -89,6 +91,9 @@ def test_mistakes_are_one_line_and_change_nothing(run: Run, log: MemoryLog) -> N
         ("start", "x", "--arm", "control=tiny-1.0.0", *WHY),
         ("start", "x", "--arm", "control", "--arm", "new", *WHY),
         ("start", "x y", *ARMS, *WHY),
+        ("start", "x", *ARMS, "--window-days", "inf", *WHY),
+        ("start", "x", *ARMS, "--days-max", "nan", *WHY),
+        ("start", "x", "--arm", "control=tiny-1.0.0:inf", "--arm", "new=tiny-1.1.0:60", *WHY),
         ("start", "x", *ARMS, "--primary", "happiness", *WHY),
         ("start", "x", *ARMS, "--actor", "ann", "--reason", " "),
         ("stop", *WHY),
@@ -147,3 +152,22 @@ def test_a_conclusion_that_was_killed_before_the_deployment_goes_on(log: MemoryL
     done = experiment_acts.conclude(log, held, act, "promote", "new")
     assert done.outcome == "unchanged" and done.deployment is not None and done.deployment.outcome == "deployed"
     assert log.control_head() == position + 1
+    roll_back(log, act)
+    again = experiment_acts.conclude(log, held, act, "promote", "new")
+    assert again.deployment is None and log.control_head() == position + 2  # what was rolled back stays so
+
+
+def test_only_what_was_tested_is_promoted(log: MemoryLog) -> None:
+    """The winning arm's name belongs to another artifact, or to none, by now: nothing is concluded or deployed."""
+    act = Act("ann", "try", T0)
+    plan = Plan(experiment_id="e1", arms=[ArmPlan("control", "tiny-1.0.0", 5000), ArmPlan("new", "tiny-1.1.0", 5000)])
+    experiment_acts.start(log, plan, act)
+    answer = Queries(log, now_ms=0).experiment("e1")
+    held = report(answer.experiment, answer.seen, answer.as_of)
+    control, new = held.definition.arms
+    position = log.control_head()
+    for arm in (replace(new, digest=ONE), replace(new, version="7.7.7")):
+        other = replace(held, definition=replace(held.definition, arms=(control, arm)))
+        with pytest.raises(BadInput):
+            experiment_acts.conclude(log, other, act, "promote", "new")
+    assert log.control_head() == position
