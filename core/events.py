@@ -98,7 +98,7 @@ class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=
 class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
     """One decision, and all that determines it (I2): the entry's ID is t; `f` and `c` are recorded here.
 
-    features: little-endian float32 vector in the order of feature spec `spec` (base64 in JSON).
+    features: float32 vector in the order of feature spec `spec`, packed (core.features.packing; base64 in JSON).
     margin: the model's raw score (log-odds); probability: its logistic, in [0, 1]. Both float64, exact in JSON.
     model and digest name what decided; arm is `"champion"`, or `"<experiment>/<arm>"` for an account in an experiment.
     shadow: the margin that the shadow model gives beside the decision, without a say in it; None where none ran.

@@ -29,7 +29,7 @@ from core.assignment import NOT_ENROLLED
 from core.codec import encode
 from core.control import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
 from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
-from core.features import kernel, reference, spec
+from core.features import kernel, packing, reference, spec
 from core.features.columns import Columns, TransactionLike, columns, feedback_kind
 from core.features.spec import DAY_MS
 from core.features.state import AccountState
@@ -365,8 +365,7 @@ def _entries(
     """The score and alert entries of one partition's kept rows, which are rows `start` … of the batch."""
     scores: list[Entry] = []
     alerts: list[Entry] = []
-    vector = features.astype("<f4", copy=False).tobytes()
-    size = 4 * spec.WIDTH
+    packed = packing.pack(features)
     names = policy.DECISIONS
     under = context
     for i in kept:
@@ -386,7 +385,7 @@ def _entries(
                         margin=margins[i],
                         probability=probabilities[i],
                         decision=names[decisions[i]],
-                        features=vector[i * size : (i + 1) * size],
+                        features=packed[i],
                         rules=rules.codes_of(hits[i]) if hits[i] else (),
                         severity=policy.SEVERITIES[severity] if severity >= 0 else None,
                         arm=under.arm,

@@ -28,7 +28,7 @@ from core.codec import (
 from core.control import Context, ControlState, Resolver
 from core.errors import Corrupt
 from core.events import START, AccountEvent, AlertRaised, Control, Position
-from core.features import spec
+from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.log.base import Entry, EventLog, Head, Stream
@@ -343,9 +343,12 @@ def explain_difference(logged: bytes, recomputed: bytes) -> list[str]:
 
 
 def _feature_difference(was: bytes, now: bytes) -> list[str]:
-    if len(was) != len(now):
-        return [f"features: logged {len(was)} bytes, recomputed {len(now)}"]
-    a, b = np.frombuffer(was, "<u4"), np.frombuffer(now, "<u4")
+    try:
+        a, b = (packing.vector(spec.SPEC_VERSION, content).view(np.uint32) for content in (was, now))
+    except Corrupt as error:
+        return [f"features: {error}"]
+    if len(a) != len(b):
+        return [f"features: logged {len(a)} columns, recomputed {len(b)}"]
     return [
         f"feature {spec.NAMES[i]}: logged {a[i : i + 1].view('<f4')[0]!s} (0x{a[i]:08x}),"
         f" recomputed {b[i : i + 1].view('<f4')[0]!s} (0x{b[i]:08x})"

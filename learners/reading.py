@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from core.codec import decode_account_event, decode_score, decode_transaction
 from core.errors import BadInput, Corrupt
 from core.events import START, FeedbackReceived, Position
-from core.features import spec
+from core.features import packing, spec
 from core.features.spec import DAY_MS
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Head
@@ -302,7 +302,11 @@ def _score_pages(log: EventLog, partition: int, until: Position) -> Iterator[_Sc
     while at < until and (entries := log.read(partition, "scores", at, PAGE, until)):
         decoded = [decode_score(entry.payload) for entry in entries]
         readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
-        vectors = b"".join(s.features if s.spec == spec.SPEC_VERSION else bytes(4 * spec.WIDTH) for s in decoded)
+        plain = packing.plain_rows([s.spec for s in decoded], [s.features for s in decoded])
+        vectors = b"".join(
+            (v or b"") if s.spec == spec.SPEC_VERSION else bytes(4 * spec.WIDTH)
+            for s, v in zip(decoded, plain, strict=True)
+        )
         yield _ScorePage(
             *_ids([entry.id for entry in entries]),
             _vectors(partition, vectors, len(entries)),
@@ -336,7 +340,8 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> _Sco
         payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))
         if payload is None:
             raise Corrupt(f"partition {partition}: the archive lost the score of row {row}")
-        features[row] = _vectors(partition, decode_score(payload).features, 1)[0]
+        score = decode_score(payload)
+        features[row] = _vectors(partition, packing.plain(score.spec, score.features), 1)[0]
     return _ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
 
 

@@ -18,7 +18,7 @@ from core.codec import decode_seal
 from core.control import Context, ControlState, deciding
 from core.errors import BadInput
 from core.events import START, AccountEvent, Control, Position, TransactionScored
-from core.features import spec
+from core.features import packing, spec
 from core.log.base import EventLog
 from core.replay import Timeline
 from projections.audit import Decision, DecisionPlace, Found, account_events, recompute
@@ -185,7 +185,7 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
         if sequence <= score.control_position:
             state.apply(sequence, event)
     seen = [(n, e) for n, e in control if n <= score.control_position and n not in state.refused]
-    row = np.frombuffer(score.features, dtype="<f4").astype(np.float32)
+    row = packing.vector(score.spec, score.features)
     under = deciding(now.context, score.arm)
     shap_bias, shap_shares, shap_method, path_bias, path_shares = _contributions(log, under, row, shap)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
@@ -333,7 +333,8 @@ def _features(
     path: NDArray[np.float64] | None,
 ) -> list[FeatureLine]:
     size = 4 * len(row)
-    vectors = [d.score.features for d in earlier if len(d.score.features) == size]
+    plain = packing.plain_rows([d.score.spec for d in earlier], [d.score.features for d in earlier])
+    vectors = [v for v in plain if v is not None and len(v) == size]
     before = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), len(row))
     lines = []
     for i, feature in enumerate(spec.FEATURES[: len(row)]):

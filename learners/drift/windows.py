@@ -19,7 +19,7 @@ import pyarrow as pa
 from core.codec import decode_account_event, decode_score, decode_transaction
 from core.errors import BadInput, Corrupt
 from core.events import START, FeedbackReceived, Position, TransactionScored
-from core.features import spec
+from core.features import packing, spec
 from core.features.spec import DAY_MS
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Entry, EventLog, Stream
@@ -201,6 +201,6 @@ def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table
         "model_digest": [s.digest for s in scores],
         "spec": pa.array([s.spec for s in scores], pa.int64()),
         "degraded": pa.array([s.degraded for s in scores], pa.string()),
-        "features": pa.array([s.features for s in scores], pa.binary()),
+        "features": pa.array(packing.plain_rows([s.spec for s in scores], [s.features for s in scores]), pa.binary()),
     }
     return pa.table(columns)

@@ -13,6 +13,7 @@ from core.codec import decode_score, decode_transaction
 from core.codec import encode as encode_event
 from core.errors import Corrupt
 from core.events import START, Position, TransactionReceived, TransactionScored
+from core.features import packing
 from core.log.base import Entry, Stream
 
 _INT64 = range(-(2**63), 2**63)
@@ -90,7 +91,10 @@ def decisions_table(
     """
     received = [_decoded(decode_transaction, entry.payload) for entry in transactions]
     scored = [_decoded(decode_score, entry.payload) for entry in scores]
-    widths = [len(score.features) for score in scored if score is not None]
+    whole = [score for score in scored if score is not None]
+    vectors = iter(packing.plain_rows([score.spec for score in whole], [score.features for score in whole]))
+    plain = [None if score is None else next(vectors) for score in scored]
+    widths = [len(vector) for vector in plain if vector is not None]
     width = max(dict.fromkeys(widths), key=widths.count) if widths else 0
     columns: dict[str, list[Any]] = {
         "generation": [entry.id.generation for entry in transactions],
@@ -100,7 +104,7 @@ def decisions_table(
     columns |= dict(zip(TRANSACTION, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
     rows = [_score_row(event) for event in scored]
     columns |= dict(zip(SCORE, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
-    features = [s.features if s is not None and len(s.features) == width else None for s in scored]
+    features = [vector if vector is not None and len(vector) == width else None for vector in plain]
     columns["raw_transaction"] = [
         entry.payload if row is None or entry.id in raw_transactions or encode_event(row) != entry.payload else None
         for entry, row in zip(transactions, received, strict=True)
@@ -230,7 +234,7 @@ def scores_of(table: pa.Table) -> list[bytes]:
     """The payloads of a table with `COLUMNS_OF["scores"]`."""
     out: list[bytes] = []
     raws = table["raw_score"].to_pylist() if table["raw_score"].null_count < len(table) else None
-    features = _vectors(table["features"])
+    features = packing.wire_rows(_lists(table, ["spec"])[0], _vectors(table["features"]))
     for i, row in enumerate(zip(*_lists(table, list(SCORE)), strict=True)):
         if raws is not None and raws[i] is not None:
             out.append(raws[i])
@@ -261,7 +265,7 @@ def scores_of(table: pa.Table) -> list[bytes]:
             margin=margin,
             probability=probability,
             decision=decision,
-            features=features[i],
+            features=features[i] or b"",
             rules=tuple(rules.split(",")) if rules else (),
             severity=severity,
             arm=_CHAMPION if arm == _CHAMPION else arm,

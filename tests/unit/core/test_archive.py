@@ -20,7 +20,7 @@ from core import codec, replay
 from core.control import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError
 from core.events import START, Position, TransactionReceived, TransactionScored
-from core.features import spec
+from core.features import packing, spec
 from core.log.archive import archiver, segment
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
@@ -88,7 +88,7 @@ def test_columns_are_typed_sorted_compressed_and_have_statistics(decided: Memory
     scores = [codec.decode_score(e.payload) for e in decided.read(0, "scores", count=10**6)]
     table = held.table(["margin", "features"])
     assert table["margin"].to_pylist() == [s.margin for s in scores]
-    assert b"".join(table["features"].to_pylist()) == b"".join(s.features for s in scores)
+    assert table["features"].to_pylist() == [packing.plain(s.spec, s.features) for s in scores]
     assert pq.ParquetFile(io.BytesIO(files[segment.EVENTS])).schema_arrow.names[0] == "stream"
 
 

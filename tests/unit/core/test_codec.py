@@ -13,7 +13,6 @@ from core import codec, events
 from core.codec import decode_account_event, decode_control, encode, encode_control, encode_transaction
 from core.errors import BadInput, Corrupt
 from core.events import AccountEvent, Control, Position, Transaction, TransactionReceived
-from core.features import spec
 from tests.unit.core.builders import T0, fuzz, transaction
 
 ACCOUNT = {"account_id": "a1", "occurred_at": T0}
@@ -489,7 +488,7 @@ def test_floats_are_exact(x: float) -> None:
 
 def test_feature_bytes_are_exact() -> None:
     """A feature vector's bytes, whatever they are, survive the log."""
-    every = bytes(range(256))[: 4 * spec.WIDTH]
+    every = bytes(range(256))
     score = msgspec.structs.replace(
         next(e for e, _ in GOLDEN if isinstance(e, events.TransactionScored)), features=every
     )

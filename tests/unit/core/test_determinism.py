@@ -203,13 +203,12 @@ GOLDEN_FEATURES = (
 )
 GOLDEN_MARGINS = [-2.918, -3.6418780500888825, 60.0, -2.9482388523370027]
 GOLDEN_SCORE = (
-    b'{"type":"score.v1","f":"1-1","c":1,"model":"tiny-1.0.0","digest":"98a73d045a4a7d81","spec":2,"margin":60'
-    b'.0,"probability":1.0,"decision":"decline","features":"AIC7RAAAqEEAAIA/AAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAA'
-    b"C+QQAAPkEAAKRBAAAAQAAAAEAAAL5BAAA+QQAApEEAAABAAAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAAC+QQAAPkEAAKRBAAAAQK+h/E"
-    b"KvofxCaleSQpP/PUEAAApBpf8pQwAAPkGvofxCAADAfwAAAAAAANxCJrQXOwAAAEAAAABAAAC+QQAAgD8AAIA/AAAAAAAAgD8AAIA/Hu"
-    b"fiRQJE/0cAAIA/JrSXOgAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH"
-    b'8AAMB/AADAfwAAwH8=","rules":["AMOUNT_HIGH","AMOUNT_VS_AVERAGE","IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_D'
-    b'EVICE_AND_COUNTRY","RECENT_FRAUD"],"severity":"critical"}'
+    b'{"type":"score.v1","f":"1-1","c":1,"model":"tiny-1.0.0","digest":"98a73d045a4a7d81","spec":2,"margin'
+    b'":60.0,"probability":1.0,"decision":"decline","features":"R6u//vrrr7///+G6ou9QVVVVFQCAu0QVAQIAAL5BAA'
+    b"A+QQAApEECAgAAvkEAAD5BAACkQQICAAC+QQAAPkEAAKRBAgIAAL5BAAA+QQAApEECAgAAvkEAAD5BAACkQQKvofxCr6H8QmpXkk"
+    b'KT/z1BAAAKQaX/KUMAAD5Br6H8Qm4mtBc7AgIAAL5BAQEBAR7n4kUCRP9HASa0lzo=","rules":["AMOUNT_HIGH","AMOUNT_V'
+    b'S_AVERAGE","IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"severity":"c'
+    b'ritical"}'
 )
 GOLDEN_ALERT = (
     b'{"type":"alert.v1","alert_id":"00:1-3","timestamp":1524000200000,"account_id":"a1","fraud_score":1.0,"dec'

@@ -12,7 +12,7 @@ import pytest
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import Corrupt
-from core.features import spec
+from core.features import packing, spec
 from core.log.base import Entry, Stream
 from core.log.memory import MemoryLog
 from core.replay import Timeline, read_control_events, verify
@@ -42,9 +42,9 @@ def _score(**changes: Any) -> Callable[[bytes], bytes]:
 def _flip_feature(name: str) -> Callable[[bytes], bytes]:
     def change(payload: bytes) -> bytes:
         score = decode_score(payload)
-        vector = bytearray(score.features)
-        vector[4 * spec.index(name)] ^= 1
-        return encode(msgspec.structs.replace(score, features=bytes(vector)))
+        row, column = packing.vector(score.spec, score.features), spec.index(name)
+        row[column : column + 1].view(np.uint32)[0] ^= 1
+        return encode(msgspec.structs.replace(score, features=packing.pack(row[None, :])[0]))
 
     return change
 

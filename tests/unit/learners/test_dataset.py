@@ -17,7 +17,7 @@ from core import codec
 from core.control import Resolver
 from core.errors import BadInput
 from core.events import FeedbackReceived, Position, Transaction
-from core.features import spec
+from core.features import packing, spec
 from core.features.spec import DAY_MS, HOUR_MS
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
@@ -137,7 +137,7 @@ def test_features_are_the_logged_bytes_and_what_replay_computes(log: MemoryLog) 
     for row, (partition, position) in enumerate(positions(data)):
         score = codec.decode_score(log.get(partition, "scores", position) or b"")
         paid = codec.decode_transaction(log.get(partition, "transactions", position) or b"")
-        assert data.features[row].tobytes() == score.features
+        assert data.features[row].tobytes() == packing.plain(score.spec, score.features)
         assert (data.times[row], data.amounts[row]) == (paid.occurred_at, paid.amount)
     assert (np.diff(data.times) >= 0).all()
 

@@ -15,7 +15,7 @@ from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import BadInput
 from core.events import FeedbackReceived, Position
-from core.features import spec
+from core.features import packing, spec
 from core.log.base import Batch, Entry
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
@@ -76,9 +76,10 @@ def test_a_changed_score_is_found_and_named(log: MemoryLog) -> None:
 
     def change(payload: bytes) -> bytes:
         score = decode_score(payload)
-        vector = bytearray(score.features)
-        vector[4 * spec.index("amount")] ^= 1
-        return encode(msgspec.structs.replace(score, features=bytes(vector), probability=0.5))
+        row = packing.vector(score.spec, score.features)
+        amount = spec.index("amount")
+        row[amount : amount + 1].view(np.uint32)[0] ^= 1
+        return encode(msgspec.structs.replace(score, features=packing.pack(row[None, :])[0], probability=0.5))
 
     other = story(replaced(log, "scores", place, change), place)
     assert not other.recomputed.identical
@@ -156,7 +157,8 @@ def test_normal_is_the_accounts_earlier_decisions(log: MemoryLog) -> None:
         log._streams[place.partition, "transactions"], log._streams[place.partition, "scores"], strict=True
     ):
         if t.id < place.position and decode_transaction(t.payload).account_id == told.account_id:
-            values.append(np.frombuffer(decode_score(s.payload).features, "<f4")[spec.index("amount")])
+            score = decode_score(s.payload)
+            values.append(packing.vector(score.spec, score.features)[spec.index("amount")])
     line = told.features[spec.index("amount")]
     assert told.earlier_decisions == line.known == len(values) > 20
     assert [line.p05, line.median, line.p95] == pytest.approx(np.percentile(np.array(values, float), [5, 50, 95]))

@@ -13,6 +13,7 @@ from core import rules
 from core.codec import decode_account_event, decode_score, decode_transaction
 from core.errors import BadInput
 from core.events import FeedbackReceived, Position
+from core.features import packing
 from core.features.spec import DAY_MS
 from core.log.base import Batch, EventLog, Head
 from core.log.memory import MemoryLog
@@ -121,7 +122,7 @@ def test_another_model_decides_instead(log: MemoryLog) -> None:
     scorer = TinyScorer()
     for change in found.changed[:50]:
         logged = by_place[change.partition, change.position]
-        row = np.frombuffer(logged.features, "<f4")[None, :].astype(np.float32)  # type: ignore[attr-defined]
+        row = packing.vector(logged.spec, logged.features)[None, :]  # type: ignore[attr-defined]
         margin = float(scorer.margins(row)[0])
         assert change.probability_now == pytest.approx(1 / (1 + np.exp(-margin)), rel=1e-9)
     context = timeline(log).at(5, "model_error")
