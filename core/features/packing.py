@@ -8,8 +8,8 @@ bits, and spends bytes only on the others (feature spec 2 and later; scores of s
                       2 = a whole number 1 … 255, 3 = anything else; unused bits are 0
     then by column    nothing, nothing, 1 byte, 4 bytes little-endian
 
-There is one packing of a vector, so equal vectors are equal bytes. Signed zeros and other NaNs are "anything else": every
-bit that was packed is unpacked (I3). Cost: 0.2 µs a vector either way, in batches.
+There is one packing of a vector, so equal vectors are equal bytes. Signed zeros and other NaNs are "anything else", so
+every bit comes back (I3). Cost: 0.2 µs a vector either way, in batches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A segment: the entries of a run of consecutive seals of one partition as two Parquet files, and back, byte for byte.
 
     decisions.parquet   a row a transaction with its score, typed columns, in order of ID; feature vectors as
-                        fixed-size binary with byte-stream-split (measured: half of 59 float columns)
+                        fixed-size binary with byte-stream-split (measured: half of as many float columns)
     events.parquet      alerts, feedback, rejects and seals as (stream, ID, JSON)
 
 The typed columns are the entry: its JSON is made again by the log's encoder. Where that would give other bytes than

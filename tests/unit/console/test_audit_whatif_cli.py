@@ -17,6 +17,7 @@ from console.commands.audit import choose
 from console.stack import Valkey
 from core.codec import decode_score, decode_transaction, encode
 from core.events import Position
+from core.features import spec
 from core.log.redis_streams import RedisLog, connect
 from models.store import BASELINE_DIRECTORY
 from tests.unit.projections.decided import PARTITIONS, fill
@@ -100,7 +101,7 @@ def test_an_audit_as_text_json_and_page(sentinel: Sentinel, log: RedisLog, tmp_p
     assert by_place["raw"]["transaction_id"] == by_place["transaction_id"] == transaction_id
     assert by_place["alert"]["alert_id"] == f"01:{position}"
     assert by_place["model"]["deployed"]["reason"] == "passed the checks"
-    assert len(by_place["features"]) == 59
+    assert len(by_place["features"]) == spec.WIDTH
 
 
 @pytest.mark.parametrize(
