@@ -211,6 +211,7 @@ LoadScorer = Callable[[bytes, str, str], Scorer]
 
 
 SCORERS_HELD = 16
+"""Or as many as the running experiment, the champion and the shadow need."""
 
 
 class Resolver:
@@ -221,6 +222,7 @@ class Resolver:
         self._load_scorer = load_scorer
         self._scorers: dict[str, Scorer] = {}
         self._tables: dict[str, ReferenceTable] = {}
+        self._held = SCORERS_HELD
 
     def context(self, state: ControlState, *, degraded: str | None = None) -> Context:
         """The context at `state.position`. An artifact that can't be loaded degrades it (I9) instead of raising.
@@ -229,6 +231,8 @@ class Resolver:
         """
         forced = degraded.split("+") if degraded else []
         reasons = [reason for reason in forced if reason != NO_MODEL]  # that one the control stream says by itself
+        arms_running = len(state.experiment.arms) if state.experiment is not None else 0
+        self._held = max(SCORERS_HELD, arms_running + 2)  # else a large experiment would be loaded anew each time
         scorer: Scorer | None = None
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
         if REFERENCE_UNAVAILABLE not in reasons:
@@ -306,7 +310,7 @@ class Resolver:
             scorer = self._load_scorer(self._load_blob(champion.digest), champion.label, champion.digest)
             if scorer.spec != spec.SPEC_VERSION:
                 raise SentinelError(f"{champion.label} reads feature spec {scorer.spec}, not {spec.SPEC_VERSION}")
-            _bound(self._scorers, SCORERS_HELD)
+            _bound(self._scorers, self._held)
             self._scorers[champion.digest] = scorer
         return self._scorers[champion.digest]
 

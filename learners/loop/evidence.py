@@ -29,7 +29,7 @@ from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from learners.gate import average_precision_gain
 from learners.loop.settings import LearnSettings
-from projections.base import CONTROL, NOWHERE, Place, place_name
+from projections.base import CONTROL, place_name
 from projections.experiments import EXPERIMENTS, Experiments, Final, observe
 from projections.labels import LABELS, Said, consensus
 from projections.runner import Runner
@@ -97,7 +97,7 @@ class ExperimentReports:
         self._partitions = list(partitions)
         self._runner = Runner(log, self._partitions, [EXPERIMENTS, LABELS])
         self._final: dict[int, Final] = {}
-        self._places: list[Place] = [NOWHERE] * len(self._partitions)
+        self._folded: list[object] = []
 
     def report(self, experiment_id: str) -> experiments.Report | None:
         """The experiment's report at the log's heads; None if the log does not know it.
@@ -118,9 +118,10 @@ class ExperimentReports:
         states = {p: self._runner.view(EXPERIMENTS, p).state for p in self._partitions}
         of_labels = {p: self._runner.view(LABELS, p).state for p in self._partitions}
         views = [self._runner.view(EXPERIMENTS, p) for p in self._partitions]
-        if any(view.place < before for view, before in zip(views, self._places, strict=True)):
-            self._final.clear()  # the log lost its tail and the views were folded again
-        self._places = [view.place for view in views]
+        folded = [view.state for view in (*views, *(self._runner.view(LABELS, p) for p in self._partitions))]
+        if any(now is not before for now, before in zip(folded, self._folded, strict=False)):
+            self._final.clear()  # folded anew: the log lost its tail, and may tell something else since
+        self._folded = folded
         final = self._final.setdefault(experiment.position, {})
         seen = observe(experiment, states, of_labels, final=final)
         return experiments.report(experiment, seen, ",".join(place_name(view.source, view.place) for view in views))

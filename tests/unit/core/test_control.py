@@ -14,7 +14,9 @@ from core import control, rules
 from core.control import ControlState, Resolver, fold
 from core.errors import Corrupt
 from core.events import (
+    Arm,
     DriftDetected,
+    ExperimentStarted,
     ListChanged,
     LogTrimmed,
     ModelDeployed,
@@ -161,6 +163,17 @@ def test_artifacts_are_loaded_once_and_the_cache_is_bounded() -> None:
         r.context(state(deployed(content)))
     r.context(state(deployed()))
     assert asked == [sha(v) for v in versions] + [sha(ARTIFACT)]
+
+
+def test_an_experiment_of_many_arms_is_loaded_once() -> None:
+    """With more arms than models are held otherwise, another control event loads none of them again."""
+    versions = [ARTIFACT + b" " * n for n in range(40)]
+    r, asked = resolver(*versions)
+    arms = tuple(Arm(f"a{n}", "tiny", f"{n}.0.0", sha(content), 250) for n, content in enumerate(versions))
+    s = state(deployed(), ExperimentStarted(**BASE, experiment_id="e", arms=arms, salt="s"))
+    assert len(r.context(s).arms) == 40 and len(asked) == 40
+    s.apply(3, ThresholdsChanged(**BASE, review=0.1, decline=0.2))
+    assert len(r.context(s).arms) == 40 and len(asked) == 40
 
 
 def test_load_tiny_checks_its_digest() -> None:

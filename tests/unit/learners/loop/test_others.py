@@ -15,6 +15,7 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import Arm, Control
 from core.log.memory import MemoryLog
 from learners import experiments
+from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
@@ -23,6 +24,7 @@ from learners.verdict import Verdict
 from projections.experiments import EXPERIMENTS
 from tests.unit.core.builders import ARTIFACT, load_tiny
 from tests.unit.learners.loop.test_policy import comparison
+from tests.unit.projections.experiment_builders import experimented, started
 
 NOW = 1_770_000_000_000
 ONE, TWO, THREE = ARTIFACT, ARTIFACT + b" ", ARTIFACT + b"  "
@@ -328,3 +330,13 @@ def test_settings_that_could_not_be_written() -> None:
         with pytest.raises(BadInput):
             LearnSettings(**wrong)  # type: ignore[arg-type]
     assert isinstance(decode_control(encode(OTHERS)), events.ExperimentStarted)
+
+
+def test_a_log_that_lost_its_tail_and_grew_again_is_judged_anew() -> None:
+    """What was final by the lost tail is forgotten, though the log is as long as before: the report is a new one's."""
+    log, other = (experimented(seed, 900, {60: [started()]}) for seed in (7, 8))
+    reports = ExperimentReports(log, range(3))
+    before = reports.report("e1")
+    log._streams, log._heads = other._streams, other._heads
+    after, fresh = reports.report("e1"), ExperimentReports(log, range(3)).report("e1")
+    assert repr(after) == repr(fresh) != repr(before)
