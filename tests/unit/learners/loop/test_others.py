@@ -333,7 +333,7 @@ def test_settings_that_could_not_be_written() -> None:
 
 
 def test_a_log_that_lost_its_tail_and_grew_again_is_judged_anew() -> None:
-    """What was final by the lost tail is forgotten, though the log is longer than before: the report is as a new one."""
+    """What was final by the lost tail is forgotten, though the log is longer than before: as if asked anew."""
     log, other = (experimented(seed, size, {60: [started()]}) for seed, size in ((7, 900), (8, 1400)))
     assert all(other.head(p).sequence > log.head(p).sequence for p in range(3))
     reports = ExperimentReports(log, range(3))
