@@ -8,6 +8,8 @@ import msgspec
 
 from projections.audit_story import Change, FeatureLine, Later, Story, recommended
 
+LATER_SHOWN = 20
+"""Later events of a kind that the text lists; the page and the JSON have all."""
 _TIMES = ("occurred_at", "recorded_at", "timestamp")
 
 
@@ -139,7 +141,10 @@ def text(story: Story, features: int = 15) -> str:
         ("actions and cases since", story.actions),
         ("the account since", story.account_since),
     ):
-        out += ["", f"{title}: {'none' if not later else ''}".rstrip(), *(f"  {event_line(e)}" for e in later)]
+        out += ["", f"{title}: {f'{len(later):,}' if later else 'none'}"]
+        out += [f"  {event_line(e)}" for e in later[:LATER_SHOWN]]
+        if len(later) > LATER_SHOWN:
+            out.append(f"  … {len(later) - LATER_SHOWN:,} more (--html and --json have them all)")
     return "\n".join(out)
 
 

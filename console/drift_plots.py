@@ -6,6 +6,7 @@ Drawn without a display. Nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,13 @@ def _effects(axes: Any, look: Look) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xlabel("largest effect size, in floors (red: drifted; grey beyond 1: not significant)")
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_title(f"{look.rows:,} decisions against {look.reference_rows:,}", fontsize=10, loc="left")
+    windows = [f"{_day(w.start)} … {_day(w.end)}" for w in (look.current, look.reference)]
+    title = f"{look.rows:,} decisions of {windows[0]} against {look.reference_rows:,} of {windows[1]} (UTC)"
+    axes.set_title(title, fontsize=10, loc="left")
+
+
+def _day(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _windows(each: FeatureDrift, before: Rows, now: Rows) -> Callable[[Any], None]:
@@ -80,6 +87,7 @@ def _windows(each: FeatureDrift, before: Rows, now: Rows) -> Callable[[Any], Non
             _bars(axes, a, b, policy.categories)
         else:
             _curves(axes, a, b)
+        axes.set_xlabel(each.feature)
         axes.set_title(
             f"{each.feature}: {each.severity}, {effects}, p {each.p_value_adjusted:.1g}", fontsize=10, loc="left"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from console.tables import print_fields, print_table, time_text
+from console.tables import print_fields, print_table, span_text, time_text
 from core.errors import BadInput
 from learners.experiments import Report, paths
 from learners.verdict import METRICS
@@ -66,6 +66,8 @@ def print_report(report: Report) -> None:
             "experiment": f"{report.experiment_id} ({report.state})",
             "verdict": f"{report.verdict.action} {report.verdict.arm}".strip(),
             "because": "; ".join(report.verdict.reasons),
+            "accounts count": f"with their first {span_text(definition.window_ms)} of log time, once"
+            f" {span_text(definition.maturity_ms)} more are over (mature)",
             "sample_ratio": f"p {ratio.p_anytime:.3g} at any time (chi-square now: {ratio.p_chi_square:.3g})",
             "excluded": report.excluded,
             "as_of": report.as_of,
@@ -130,19 +132,31 @@ def _exposure(axes: Any, answer: ExperimentAnswer) -> None:
             )
     for change in answer.experiment.changes:
         axes.axvline(datetime.fromtimestamp(change.occurred_at / 1000, UTC), color="black", lw=0.5, ls=":")
+    axes.set_title(f"{answer.experiment.definition.experiment_id} (dotted: started, ramped, ended)", fontsize=10)
     axes.set_ylabel("accounts exposed")
     if len(seen.exposed):
         axes.legend(frameon=False)
-    axes.tick_params(axis="x", rotation=20)
+    _dated(axes)
+
+
+def _dated(axes: Any) -> None:
+    """Log time along x, dates and hours told once."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(tz=UTC)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    axes.set_xlabel("log time, UTC", fontsize=8)
 
 
 def _gain(axes: Any, metric: str, at: Any, gain: Any, ends: tuple[Any, Any]) -> None:
     some = _thinned(len(gain))
     when = _times(at[some])
+    ends, gain = (100.0 * ends[0], 100.0 * ends[1]), 100.0 * gain
     axes.fill_between(when, ends[0][some], ends[1][some], color=BLUE, alpha=0.2, lw=0)
     axes.plot(when, gain[some], color=BLUE)
     axes.axhline(0.0, color="black", lw=0.8)
     reach = 3.0 * float(max(abs(ends[0][-1]), abs(ends[1][-1]), 1e-6))
     axes.set_ylim(-reach, reach)
-    axes.set_title(f"{metric}: gain (up is better)", fontsize=10)
-    axes.tick_params(axis="x", rotation=20)
+    axes.set_title(f"{metric}: gain, percentage points (up is better)", fontsize=10)
+    _dated(axes)

@@ -27,11 +27,20 @@ def time_text(epoch_ms: int) -> str:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def span_text(milliseconds: float) -> str:
+    """A length of time in the unit that reads best."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if milliseconds >= size:
+            return f"{milliseconds / size:.3g} {unit}"
+    return f"{milliseconds:.3g} ms"
+
+
 def print_fields(values: Mapping[str, Any]) -> None:
     """A name and its value a line."""
+    width = max(20, *(len(name) for name in values)) if values else 20
     for name, value in values.items():
         text = ", ".join(f"{k} {shown(v)}" for k, v in value.items()) if isinstance(value, dict) else shown(value)
-        print(f"{name:<20} {text}")
+        print(f"{name:<{width}} {text}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -53,4 +62,6 @@ def shown(value: Any) -> str:
         return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
     if isinstance(value, list | tuple):
         return " ".join(shown(v) for v in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return "" if value is None else str(value)

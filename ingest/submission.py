@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
@@ -143,6 +144,17 @@ class _Account(msgspec.Struct):
 _account = msgspec.json.Decoder(_Account)
 
 
+_CHOICES: dict[str, tuple[str, ...]] = {"verdict": get_args(Verdict), "source": get_args(FeedbackSource)}
+
+
+def wrong_choice(values: Mapping[str, Any]) -> str:
+    """What is wrong with a verdict or source that is none of those there are; "" if nothing."""
+    for name, known in _CHOICES.items():
+        if name in values and values[name] not in known:
+            return f"{name} is one of {', '.join(known)}, not {values[name]!r}"
+    return ""
+
+
 def _parse(row: Row, defaults: Mapping[str, Any]) -> Verdicted | Rejected:
     if row.broken is not None:
         return Rejected(row.line, *row.broken, row.values)
@@ -156,7 +168,11 @@ def _parse(row: Row, defaults: Mapping[str, Any]) -> Verdicted | Rejected:
             values[name] = moment
     try:
         return msgspec.convert(values, Verdicted, strict=False)
+    except UnicodeEncodeError as error:
+        return Rejected(row.line, "not_utf8", str(error), row.values)
     except msgspec.ValidationError as error:
+        if wrong := wrong_choice(values):
+            return Rejected(row.line, "wrong_type", wrong, row.values)
         text = str(error)
         missing = text.startswith("Object missing required field")
         unknown = text.startswith("Object contains unknown field")
@@ -187,10 +203,17 @@ def _record(
     except (UnicodeEncodeError, msgspec.MsgspecError) as error:
         return Rejected(row.line, "not_utf8", str(error), row.values)
     if not is_possible(said, paid):
-        detail = f"occurred_at {event.occurred_at} does not go with the payment's {paid}"
+        detail = f"said {_moment(event.occurred_at)}, and the payment was {_moment(paid)}"
         return Rejected(row.line, "impossible_time", detail, row.values)
     tally.unknown += was_asked and payment is None
     return Record("feedback", event.account_id, event.occurred_at, value)
+
+
+def _moment(epoch_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")
+    except (OverflowError, OSError, ValueError):
+        return f"at {epoch_ms}"
 
 
 def _event(of: Verdicted, payment: Payment | None, now_ms: int) -> FeedbackReceived:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -195,6 +196,11 @@ def _period_row(name: str, split: dict[str, Any]) -> str:
 
 def _threshold_row(name: str, at: dict[str, float]) -> str:
     return (
-        f"| {name} | {at['alert_rate']:.2%} | {at['precision']:.3f} | {at['recall']:.3f}"
-        f" | {at['value_detection_rate']:.3f} | {at['false_positive_ratio']:.2f} |"
+        f"| {name} | {at['alert_rate']:.2%} | {_figure(at['precision'], 3)} | {_figure(at['recall'], 3)}"
+        f" | {_figure(at['value_detection_rate'], 3)} | {_figure(at['false_positive_ratio'], 2)} |"
     )
+
+
+def _figure(value: float, digits: int) -> str:
+    """A figure, or a dash where nothing was alerted and so nothing can be said."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"

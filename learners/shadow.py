@@ -36,8 +36,12 @@ class ShadowReport(msgspec.Struct, frozen=True):
 
 
 def report(answer: ShadowAnswer) -> list[ShadowReport]:
-    """One for each pair of models, the newest first. Only the newest still has transactions to compare with labels."""
-    return [_of(answer, name) for name in reversed(answer.pairs)]
+    """One for each pair of models, the newest first. Only the newest still has transactions to compare with labels.
+
+    A shadow that became champion scores beside itself until it is withdrawn: that is no pair.
+    """
+    pairs = [name for name, held in answer.pairs.items() if any(pair.model != pair.shadow for pair in held.values())]
+    return [_of(answer, name) for name in reversed(pairs)]
 
 
 def _of(answer: ShadowAnswer, name: str) -> ShadowReport:

@@ -128,7 +128,8 @@ def verdict(
         days = elapsed_ms / 86_400_000
         return Verdict("stop", "", (f"no arm is shown to be better after {days:.1f} days",))
     waiting = [f"{_gain(f, 'better')}, waiting for {criteria.minimum_accounts:,} accounts an arm" for f in winners]
-    return Verdict("continue", "", tuple(waiting or [f"{fewest:,} mature accounts in the smallest arm"]))
+    so_far = f"no arm is shown to be better or worse yet; {fewest:,} mature accounts in the smallest arm"
+    return Verdict("continue", "", tuple(waiting or [so_far]))
 
 
 def _reaches(log_e: float, criteria: Criteria, comparisons: int) -> bool:

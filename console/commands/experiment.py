@@ -176,6 +176,8 @@ def _arms(texts: list[str]) -> list[ArmPlan]:
         shares = [_parts(float(percent)) for percent in given] or [WHOLE // len(found)] * len(found)
     except ValueError:
         raise BadInput(f"an arm's percent is no number: {', '.join(given)}") from None
+    if given and (min(shares) <= 0 or sum(shares) != WHOLE):
+        raise BadInput(f"the arms' percents must be above 0 and add up to 100: {' + '.join(given)}")
     if not given:
         shares[0] += WHOLE - sum(shares)
     return [ArmPlan(name, model, share) for (name, model, _), share in zip(found, shares, strict=True)]

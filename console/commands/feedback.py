@@ -22,7 +22,7 @@ from core.settings import Settings
 from ingest.feedback_files import Row, json_lines, read_rows
 from ingest.producers.kafka import Partitioner, publish
 from ingest.producers.source import Record
-from ingest.submission import Lookup, Rejected, Tally, submit, submit_events
+from ingest.submission import Lookup, Rejected, Tally, submit, submit_events, wrong_choice
 from projections.payments import Payment, find_payments, partitioner_of
 from projections.queries import partitions_of
 from projections.readonly import ReadOnlyLog
@@ -96,6 +96,8 @@ def feedback(
         raise BadInput("--event sends events as they are: no other values beside it")
     if transaction_id is not None and rejects is not None:
         raise BadInput("--rejects goes with --file and --event")
+    if wrong := wrong_choice(defaults):
+        raise BadInput(f"--{wrong}")
     whole = file or event
     target = rejects if rejects is not None else whole.with_name(f"{whole.name}.rejects.jsonl") if whole else None
     keeper = _Rejects(target)

@@ -12,9 +12,19 @@ import typer
 from console import wiring
 from console.commands.query import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
-from console.tables import print_fields, print_json, time_text
+from console.tables import print_fields, print_json, shown, time_text
 from core.errors import BadInput
-from core.events import Control
+from core.events import (
+    Control,
+    DegradationDetected,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ExperimentStarted,
+    ModelDeployed,
+    ModelRolledBack,
+    RetrainingFinished,
+    RetrainingRejected,
+)
 from core.log.base import EventLog
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
@@ -82,13 +92,42 @@ def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: 
             return
 
 
+def said(event: Control) -> str:
+    """What an event of the loop says beside its step's reason, in words; "" if that is all."""
+    match event:
+        case RetrainingRejected():
+            return f"no candidate: {event.reason}"
+        case RetrainingFinished():
+            measured = ", ".join(f"{name} {shown(value)}" for name, value in event.metrics.items())
+            return f"{event.name}-{event.version} passed the gate" + (f": {measured}" if measured else "")
+        case DegradationDetected():
+            return f"{event.model}: {event.metric} {shown(event.value)}, limit {shown(event.limit)}"
+        case ExperimentStarted():
+            return f"experiment {event.experiment_id}: " + " against ".join(
+                f"{arm.model}-{arm.version}" for arm in event.arms
+            )
+        case ExperimentConcluded():
+            return f"experiment {event.experiment_id}: {event.verdict} {event.winner}".rstrip()
+        case ModelDeployed():
+            return f"{event.name}-{event.version} is {event.alias}"
+        case ModelRolledBack():
+            return f"{event.name}-{event.version} decides again"
+        case DeploymentProposed():
+            return f"waits for four eyes: sentinel model approve {event.proposal_id}"
+        case _:
+            return ""
+
+
 def _told(step: Step, events: list[Control], moment: int, as_json: bool) -> None:
     tags = [str(event.__struct_config__.tag) for event in events]
     if as_json:
-        print(msgspec.json.encode({"at": moment, "step": step, "events": tags}).decode(), flush=True)
-    else:
-        said = f"  [{', '.join(tags)}]" if tags else ""
-        print(f"{time_text(moment)}  {step.phase:<9}  {step.action:<9}  {step.reason}{said}", flush=True)
+        told = [text for text in map(said, events) if text]
+        print(msgspec.json.encode({"at": moment, "step": step, "events": tags, "said": told}).decode(), flush=True)
+        return
+    changes = f"  [{', '.join(tags)}]" if tags else ""
+    print(f"{time_text(moment)}  {step.phase:<9}  {step.action:<9}  {step.reason}{changes}", flush=True)
+    for text in filter(None, map(said, events)):
+        print(f"{'':<44}{text}", flush=True)
 
 
 def _show(state: LoopState, evidence: Evidence, step: Step, as_json: bool) -> None:

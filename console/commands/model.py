@@ -22,7 +22,7 @@ from console import wiring
 from console.commands.query import AsOf
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, time_text
-from core.errors import BadInput
+from core.errors import BadInput, Corrupt
 from core.features import spec
 from core.log.base import EventLog
 from learners import registry as acts
@@ -89,7 +89,8 @@ def _said(done: Done, as_json: bool) -> None:
     if as_json:
         print_json(done)
         return
-    print(f"{done.model} {done.outcome} at c{done.position}".strip())
+    outcome = "decides again (rolled back)" if done.outcome == "rolled back" else done.outcome
+    print(f"{done.model} {outcome} at c{done.position}".strip())
     if done.proposal_id:
         print(f"four eyes: somebody else carries it out with `sentinel model approve {done.proposal_id}`")
 
@@ -192,7 +193,10 @@ def register(
     label = (name or found.get("name", ""), version or found.get("version", ""))
     if not all(label):
         raise BadInput("name it: --name and --version, or --card")
-    wiring.load_scorer(content, "-".join(label), hashlib.sha256(content).hexdigest())  # refuses what can't be scored
+    try:
+        wiring.load_scorer(content, "-".join(label), hashlib.sha256(content).hexdigest())
+    except Corrupt as error:  # of a file, nothing that the log stores
+        raise BadInput(f"{file}: {error}") from None
     with _log(context) as log:
         done = acts.register_artifact(
             log,

@@ -22,6 +22,7 @@ from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields as _fields
 from console.tables import print_json as _json
 from console.tables import print_table as _table
+from console.tables import span_text
 from console.tables import time_text as _time
 from core.errors import BadInput
 from core.features.reference import FIRST_COLUMN, Kind
@@ -354,9 +355,25 @@ def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) ->
     if not found:
         print("no shadow model has scored anything (sentinel model promote NAME-VERSION --as shadow)")
     for row in found:
-        held = msgspec.to_builtins(row)
-        _fields(held | {"first_at": _time(row.first_at), "last_at": _time(row.last_at)})
+        print(f"{row.model} decided, {row.shadow} in its shadow: {row.decisions:,} decisions, log time", end=" ")
+        print(f"{_time(row.first_at)} … {_time(row.last_at)}")
+        _table(
+            ("", row.model, row.shadow),
+            [
+                {"": "alert rate", row.model: f"{row.alert_rate:.2%}", row.shadow: f"{row.shadow_alert_rate:.2%}"},
+                {"": "AUC", row.model: row.auc_roc, row.shadow: row.shadow_auc_roc},
+                {"": "average precision", row.model: row.average_precision, row.shadow: row.shadow_average_precision},
+            ],
+        )
+        _fields(
+            {
+                "decided otherwise": f"{row.changed:.2%} (alerts gained {row.gained:.2%}, lost {row.lost:.2%})",
+                "measured on": f"{row.labelled:,} labelled, {row.frauds:,} of them fraud; {row.waiting:,} wait",
+            }
+        )
         print()
+    if found:
+        _fields({"as_of": found[0].as_of})
 
 
 @app.command()
@@ -374,7 +391,7 @@ def stats(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> 
     _fields(
         {
             "transactions_per_s": round(answer.per_s, 1),
-            "age_ms_at_most": answer.latency_ms_at_most,
+            "age_at_most": {p: span_text(ms) for p, ms in answer.latency_ms_at_most.items() if ms is not None},
             "decisions": found.decisions,
             "models": found.models,
             "degraded": found.degraded,

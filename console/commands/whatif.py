@@ -19,7 +19,7 @@ from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import rules
 from core.control import Resolver
 from core.errors import BadInput
-from core.events import Position
+from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head
 from core.policy import check_thresholds
 from core.replay import Timeline, read_control_events
@@ -56,7 +56,10 @@ def whatif(
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
     model: Annotated[
-        str | None, typer.Option(help="Another model: a LightGBM text file, or the SHA-256 of one in the log.")
+        str | None,
+        typer.Option(
+            help="Another model: NAME-VERSION as registered, an artifact's file, or the SHA-256 of one in the log."
+        ),
     ] = None,
     review: Annotated[float | None, typer.Option(help="Another review threshold.")] = None,
     decline: Annotated[float | None, typer.Option(help="Another decline threshold.")] = None,
@@ -140,13 +143,19 @@ def _one(s: Settings, partition: int, head: Head, wanted: Wanted, stretch: Stret
 
 
 def _model(log: EventLog, text: str) -> tuple[bytes, str]:
-    """(artifact, label) of a file or of a blob in the log."""
+    """(artifact, label) of a file, of a registered model or of a blob in the log. Raises BadInput if it is none."""
     if re.fullmatch("[0-9a-f]{64}", text) and not Path(text).exists():
         return log.get_blob(text), f"model-{text[:8]}"
+    known: dict[str, str] = {}
+    for _, event in read_control_events(log):
+        if isinstance(event, ModelRegistered):
+            known[f"{event.name}-{event.version}"] = event.digest
+    if text in known and not Path(text).exists():
+        return log.get_blob(known[text]), text
     try:
         return Path(text).read_bytes(), Path(text).stem
     except OSError as error:
-        raise BadInput(f"--model {text}: {error.strerror}") from error
+        raise BadInput(f"--model {text}: {error.strerror}; registered are {', '.join(known)}") from error
 
 
 def _rule_set(path: Path) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -139,7 +139,10 @@ class Looker:
         if self._deployed is None or self._deployed[0] != serving.champion_since:
             since = self._reader.decided_since(serving.champion_since) if serving.champion_since else oldest
             if since is None:
-                raise BadInput("the champion has not decided anything yet")
+                raise BadInput(
+                    f"the champion has not decided anything since it was deployed at c{serving.champion_since};"
+                    " --reference-start names another reference"
+                )
             self._deployed = (serving.champion_since, since)
         return reference_window(self._config, oldest, self._deployed[1], as_of)
 

@@ -98,7 +98,10 @@ def test_one_verdict_is_sent_as_the_worker_takes_it(sentinel: Sentinel) -> None:
         ((), "give a transaction"),
         (("t1", "--file", "x.csv"), "give a transaction"),
         (("t1", "--no-lookup", "--account", "a1", "--source", "analyst"), "missing_field"),
-        (("t1", "--no-lookup", "--account", "a1", "--source", "me", "--verdict", "fraud"), "wrong_type"),
+        (
+            ("t1", "--no-lookup", "--account", "a1", "--source", "me", "--verdict", "fraud"),
+            "--source is one of analyst",
+        ),
         (("t1", "--no-lookup", "--source", "analyst", "--verdict", "fraud"), "no_account"),
         (
             ("t1", "--no-lookup", "--account", "a", "--source", "analyst", "--verdict", "fraud", "--confidence", "2"),
