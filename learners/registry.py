@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -193,7 +195,7 @@ def roll_back(log: EventLog, act: Act, to: str | None = None) -> Done:
         label = rollback_target(registry, to)
         if registry.aliases.get(CHAMPION) == label:
             return []
-        model = find(registry, label)
+        model = former_champion(registry, label)
         return [
             ModelRolledBack(
                 occurred_at=act.now_ms,
@@ -220,6 +222,13 @@ def rollback_target(registry: Registry, to: str | None = None) -> str:
     if len(stack) < 2:
         raise BadInput("there is no earlier champion to go back to")
     return stack[-2].model
+
+
+def former_champion(registry: Registry, label: str) -> Model:
+    """The model `label` as it was champion before: by the digest that was deployed, whatever was registered since."""
+    model, now = find(registry, label), registry.governance.champion
+    deployed = [d.digest for d in registry.deployments if (d.alias, d.model) == (CHAMPION, label)]
+    return replace(model, digest=next((d for d in reversed(deployed) if d != now), model.digest))
 
 
 def withdraw(log: EventLog, alias: Alias, act: Act) -> Done:

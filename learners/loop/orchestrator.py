@@ -135,7 +135,7 @@ class Orchestrator:
         if way_back and guarded(state, self._settings, now_ms):
             unloadable = self._unloadable(state, way_back)
             guard = tried("the champion can't be watched", lambda: self._guard(state, way_back))
-        if state.phase == "shadowing":
+        if state.phase == "shadowing" and state.champion:
             shadow = tried("the shadow can't be compared", lambda: self._shadow(state))
         if state.experiment is not None:
             name = state.experiment.experiment_id
@@ -164,14 +164,14 @@ class Orchestrator:
         except BadInput as error:
             reason = str(error)
         try:
-            self._scorer(state.registry.models[way_back])
+            self._scorer(acts.former_champion(state.registry, way_back))
             return reason
         except BadInput:
             return ""
 
     def _guard(self, state: LoopState, way_back: str) -> Comparison | None:
         champion = state.champion_model
-        predecessor = self._scorer(state.registry.models[way_back])
+        predecessor = self._scorer(acts.former_champion(state.registry, way_back))
         seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
         if seen is None:
             return None

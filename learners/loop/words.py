@@ -29,6 +29,7 @@ from learners.loop.candidates import Candidate
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import DAY_MS, LearnSettings
 from learners.loop.state import SHADOW, LoopState
+from learners.registry import former_champion
 from projections.registry import Model
 
 
@@ -160,13 +161,16 @@ class Words:
             ]
         if any((p.digest, p.alias) == (model.digest, CHAMPION) for p in state.registry.proposals.values()):
             return []
+        proposal_id = f"{model.label}:{CHAMPION}:{len(state.registry.deployments)}"
+        while proposal_id in state.registry.proposals:
+            proposal_id += "+"
         return [
             DeploymentProposed(
                 occurred_at=self.now_ms,
                 actor=self.actor,
                 reason=self.reason,
                 causation_id=cause,
-                proposal_id=f"{model.label}:{CHAMPION}:{len(state.registry.deployments)}",
+                proposal_id=proposal_id,
                 name=model.name,
                 version=model.version,
                 digest=model.digest,
@@ -176,7 +180,7 @@ class Words:
     def rolled_back(self, state: LoopState, evidence: Evidence, step: Step) -> list[Control]:
         assert step.breach is not None
         seen = evidence.guard
-        champion, back = state.registry.models[state.champion], state.registry.models[step.model]
+        champion, back = state.champion_model, former_champion(state.registry, step.model)
         metric, value, limit = step.breach
         return [
             DegradationDetected(

@@ -28,7 +28,7 @@ from learners.loop.settings import DAY_MS, LearnSettings
 from learners.loop.state import LoopState, loop_state
 from learners.verdict import Verdict
 from tests.unit.core.builders import ARTIFACT, fuzz, load_tiny
-from tests.unit.learners.loop.test_others import NOW, by, experiment, model, sha
+from tests.unit.learners.loop.test_others import FIRST, NOW, by, experiment, model, sha
 from tests.unit.learners.loop.test_policy import comparison
 
 CONTENTS = [ARTIFACT + b" " * n for n in range(4)]
@@ -147,7 +147,7 @@ class Loop(Orchestrator):
         return [registered, finished, events.ModelDeployed(**by("loop"), **model(content, version), alias="shadow")]
 
 
-@fuzz(max_examples=60)
+@fuzz(max_examples=100)
 @given(st.integers(0, 2**32))
 def test_anything_goes(seed: int) -> None:
     """Commands, raw events, other processes and deaths in any order: every state is one that the loop goes on from."""
@@ -158,6 +158,8 @@ def test_anything_goes(seed: int) -> None:
     settings = LearnSettings(
         watch_drift=False, interval_days=rng.choice([0.0, 1.0]), test=rng.random() < 0.7, shadow_hours=1.0
     )
+    if rng.random() < 0.9:
+        log.append_control([encode(event) for event in FIRST], 0)
     now = NOW
     loop: Loop | None = None
     for _ in range(40):

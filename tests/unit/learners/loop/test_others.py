@@ -324,6 +324,21 @@ def test_refused_events_and_an_empty_log() -> None:
     assert step.action == "wait" and "no champion" in step.reason
 
 
+def test_a_shadow_without_a_champion() -> None:
+    """Somebody finished a training and made a shadow before there ever was a champion: the loop waits for one."""
+    step, said = loop_on(log_of(*SHADOWED[2:])).step(NOW)
+    assert (step.phase, step.action, said) == ("shadowing", "wait", [])
+
+
+def test_the_way_back_is_what_was_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The former champion's name was given to another artifact since: the rollback returns to the one that decided."""
+    unregistered = events.ModelDeployed(**by(), **model(ONE, "1.0.0"))
+    log = log_of(unregistered, events.ModelDeployed(**by(), **model(TWO, "1.1.0")), registered(THREE, "1.0.0"))
+    seeing(monkeypatch, guard=comparison(0.5, 0.01))
+    assert names(loop_on(log).step(NOW + HOUR_MS)[1]) == ["DegradationDetected", "ModelRolledBack"]
+    assert loop_state(log).registry.governance.champion == sha(ONE)
+
+
 def test_settings_that_could_not_be_written() -> None:
     """An infinite number, or a metric that there is not, is refused at the start, not when the test is."""
     for wrong in ({"worthwhile": float("inf")}, {"alpha": 1.5}, {"guardrail_margin": 3.0}, {"primary": "profit"}):
