@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.assignment import Allocation
 from core.codec import decode_score, decode_transaction
-from core.errors import Corrupt
+from core.errors import Corrupt, Unavailable
 from core.events import (
     Arm,
     ExperimentRamped,
     ExperimentStarted,
     ExperimentStopped,
     ModelDeployed,
+    ModelRolledBack,
     ModelWithdrawn,
+    ThresholdsChanged,
 )
 from core.log.memory import MemoryLog
 from core.scoring import Float32, Float64
-from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, load_tiny
+from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, fuzz, load_tiny
 from tests.unit.core.log_builders import PARTITIONS, SECOND, assert_identical, filled, scores_of
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
@@ -146,4 +151,57 @@ def test_an_experiment_that_can_not_be_loaded_does_not_apply() -> None:
     assert {(s.arm, s.model, s.degraded, s.shadow) for s in scores_of(log)} == {
         ("champion", "tiny-1.0.0", "experiment_unavailable+shadow_failed", None)
     }
+    assert_identical(log, load)
+
+
+def _random_changes(rng: random.Random, size: int) -> dict[int, list[Any]]:
+    """Experiments, ramps, ends, champions, shadows and thresholds at random records; some are refused."""
+    changes: dict[int, list[Any]] = {}
+    for number in sorted(rng.sample(range(size), 12)):
+        name, content, version = f"e{rng.randrange(4)}", *rng.choice([(ONE, "1.0.0"), (TWO, "1.1.0")])
+        other = TWO if content == ONE else ONE
+        share = rng.choice([1, 2500, 9999])
+        arms = (Arm("control", "tiny", "x", content, share), Arm("new", "tiny", "y", other, 10_000 - share))
+        model = {"name": "tiny", "version": version, "digest": content}
+        changes[number] = [
+            rng.choice(
+                [
+                    ExperimentStarted(**ANN, experiment_id=name, arms=arms, salt=name, traffic=rng.choice([100, 9000])),
+                    ExperimentStarted(**ANN, experiment_id=f"{name}b", arms=arms, salt=name),
+                    ExperimentRamped(**ANN, experiment_id=name, traffic=rng.randrange(10_001)),
+                    ExperimentStopped(**ANN, experiment_id=name),
+                    ModelDeployed(**ANN, **model, alias=rng.choice(["champion", "shadow", "shadow"])),
+                    ModelRolledBack(**ANN, **model),
+                    ModelWithdrawn(**ANN, alias="shadow"),
+                    ThresholdsChanged(**ANN, review=0.2, decline=rng.choice([0.1, 0.6])),
+                ]
+            )
+            for _ in range(rng.randrange(1, 3))
+        ]
+    return changes
+
+
+@fuzz(max_examples=25)
+@given(st.integers(0, 2**32))
+def test_whatever_was_in_force_replays(seed: int) -> None:
+    """Any control events, models that can't be loaded now and then and fail on some rows: decided again by models that
+    work, every score and alert comes out the same.
+    """
+    rng = random.Random(seed)
+
+    def flaky(content: bytes, label: str, digest: str) -> TinyScorer:
+        if rng.random() < 0.3:
+            raise Corrupt("not now")
+        return load_failing(content, label, digest)
+
+    def resolving(log: MemoryLog) -> Any:
+        def blob(digest: str) -> bytes:
+            if rng.random() < 0.1:
+                raise Unavailable("away")
+            return log.get_blob(digest)
+
+        return blob
+
+    size = 250
+    log = filled(seed=seed % 50, size=size, load=flaky, load_blob=resolving, changes=_random_changes(rng, size))
     assert_identical(log, load)
