@@ -63,11 +63,11 @@ def print_report(report: Report) -> None:
     ratio = report.sample_ratio
     print_fields(
         {
-            "experiment": f"{report.experiment_id} ({report.state})",
+            "experiment": f"{report.experiment_id} ({' '.join(filter(None, (report.state, report.conclusion)))})",
             "verdict": f"{report.verdict.action} {report.verdict.arm}".strip(),
             "because": "; ".join(report.verdict.reasons),
-            "accounts count": f"with their first {span_text(definition.window_ms)} of log time, once"
-            f" {span_text(definition.maturity_ms)} more are over (mature)",
+            "accounts count": f"with their first {span_text(definition.window_ms)} of event time; mature"
+            f" {span_text(definition.window_ms + definition.maturity_ms)} of log time after their first transaction",
             "sample_ratio": f"p {ratio.p_anytime:.3g} at any time (chi-square now: {ratio.p_chi_square:.3g})",
             "excluded": report.excluded,
             "as_of": report.as_of,

@@ -47,6 +47,7 @@ class SampleRatio(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True):
     """An experiment as of a cut. state: running, or how it ended. verdict: by what is known at the cut, ended or not.
+    conclusion: how it was concluded, and the winning arm; "" if it was not.
 
     excluded: accounts cut off by the end, transactions with conflicting verdicts, left out, decided outside (crossed).
     """
@@ -61,6 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     findings: list[Finding]
     verdict: Verdict
     excluded: dict[str, int]
+    conclusion: str = ""
 
 
 def criteria_of(definition: ExperimentStarted) -> Criteria:
@@ -121,7 +123,13 @@ def report(experiment: Experiment, seen: Observations, as_of: str) -> Report:
             "left_out_transactions": seen.left_out,
             "crossed_transactions": seen.crossed,
         },
+        _conclusion(experiment),
     )
+
+
+def _conclusion(experiment: Experiment) -> str:
+    ended = experiment.conclusion
+    return "" if ended is None else f"{ended.verdict} {ended.winner}".rstrip()
 
 
 def paths(experiment: Experiment, seen: Observations, treated: int) -> dict[Metric, Trajectory]:

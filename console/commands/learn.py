@@ -35,6 +35,8 @@ from projections.queries import partitions_of
 from projections.readonly import ReadOnlyLog
 
 STEPS_AT_ONCE_MAX = 20
+TOLD = ("rows", "frauds", "champion_average_precision", "average_precision", "champion_ece", "ece", "decisions_changed")
+"""What of a candidate's metrics a line has room for; the log and `sentinel model show` have all."""
 
 
 def learn(
@@ -98,7 +100,7 @@ def said(event: Control) -> str:
         case RetrainingRejected():
             return f"no candidate: {event.reason}"
         case RetrainingFinished():
-            measured = ", ".join(f"{name} {shown(value)}" for name, value in event.metrics.items())
+            measured = ", ".join(f"{name} {event.metrics[name]:,.4g}" for name in TOLD if name in event.metrics)
             return f"{event.name}-{event.version} passed the gate" + (f": {measured}" if measured else "")
         case DegradationDetected():
             return f"{event.model}: {event.metric} {shown(event.value)}, limit {shown(event.limit)}"

@@ -74,6 +74,7 @@ def test_an_experiments_life(run: Run, log: MemoryLog) -> None:
     assert code == 2 and "don't say yet" in out
     code, out = run("experiment", "conclude", "--winner", "new", *WHY)
     assert code == 0 and "concluded" in out and "tiny-1.1.0 deployed" in out
+    assert "(concluded promote new)" in run("experiment", "show")[1]
     held = known(log).experiments["spring"]
     assert held.end == "concluded" and held.conclusion is not None and held.conclusion.winner == "new"
     position = log.control_head()
