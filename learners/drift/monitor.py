@@ -19,6 +19,7 @@ if somebody else was first, it folds again and decides again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -127,7 +128,7 @@ def _detected(found: FeatureDrift, look: _Windows, now_ms: int, actor: str) -> D
         kind=found.kind,
         test=found.test,
         p_value_adjusted=_number(found.p_value_adjusted),
-        effects=found.effects,
+        effects={name: effect for name, effect in found.effects.items() if math.isfinite(effect)},
         reference_start=look.reference.start,
         reference_end=look.reference.end,
         rows=look.rows,
@@ -150,8 +151,8 @@ def _cleared(found: FeatureDrift, look: _Windows, now_ms: int, actor: str, reaso
 
 
 def _number(value: float) -> float | None:
-    """None for NaN, which JSON does not have."""
-    return value if value == value else None
+    """None for what JSON does not have: NaN and infinity."""
+    return value if math.isfinite(value) else None
 
 
 class DriftMonitor:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.codec import encode
+from core.codec import decode_control, encode, encode_control
 from core.control import Resolver
 from core.errors import BadInput, ConcurrencyError
 from core.events import DriftCleared, DriftDetected, ModelDeployed, ThresholdsChanged
@@ -60,6 +60,16 @@ def test_a_drift_is_told_once_and_its_end_once() -> None:
 def test_a_rising_severity_is_told_and_a_falling_one_is_not() -> None:
     """Low, medium, low, medium, critical: told at low, medium and critical."""
     assert [day for _, _, day in told(days(1, 2, 1, 2, 4))] == [0, 1, 4]
+
+
+def test_what_is_told_can_be_read_again() -> None:
+    """An effect that could not be computed, or without a bound, is left out of the event; the drift is told."""
+    odd = feature(
+        level=2, effects={"ks": 0.2, "cramers_v": float("nan"), "psi": float("inf")}, design_effect=float("inf")
+    )
+    events = decide(MonitorState(), look(DAY_0, odd), CONFIG, now_ms=7)
+    assert [decode_control(encode_control(event)) for event in events] == events
+    assert isinstance(events[0], DriftDetected) and events[0].effects == {"ks": 0.2}
 
 
 def test_a_drift_that_hovers_below_the_floor_stays_open() -> None:
