@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +71,7 @@ def read(
     times = np.concatenate([part.times for part in parts]) if parts else np.empty(0, np.int64)
     window = np.flatnonzero((times >= start) & (times < end))
     if not len(window):
-        raise BadInput("the log holds no transaction to train on" if not len(times) else "no transaction in the window")
+        raise BadInput(_nothing(times, start, end))
     order = window[np.argsort(times[window], kind="stable")]
     place = np.full(len(times), -1, dtype=np.int64)
     place[order] = np.arange(len(order))
@@ -164,6 +165,19 @@ class _Transactions:
 def _key(accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One 64-bit key of the two hashes; of n keys two collide by chance with probability n² / 2**65."""
     return transactions ^ (accounts * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
+    """Why there is nothing to learn from, with the times that don't meet."""
+    if not len(times):
+        return "the log holds no transaction to train on"
+    asked = " … ".join("" if not 0 < moment < ALWAYS else _minute(moment) for moment in (start, end)).strip()
+    held = f"{_minute(int(times.min()))} … {_minute(int(times.max()))}"
+    return f"no transaction in the window {asked} (event time, UTC); the log's are of {held}"
+
+
+def _minute(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _transaction_pages(log: EventLog, partition: int, until: Position, report: Report) -> Iterator[_Page]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -25,6 +25,7 @@ from console.tables import print_table as _table
 from console.tables import span_text
 from console.tables import time_text as _time
 from core.errors import BadInput
+from core.events import Severity
 from core.features.reference import FIRST_COLUMN, Kind
 from learners import shadow as shadow_mode
 from learners.experiments import report
@@ -115,6 +116,8 @@ def cases(
     as_json: Json = False,
 ) -> None:
     """The queue: unresolved cases, the earliest deadline first."""
+    if severity is not None and severity not in get_args(Severity):
+        raise BadInput(f"--severity is one of {', '.join(get_args(Severity))}, not {severity!r}")
     stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
     with _open(context) as queries:
         answer = queries.cases(as_of, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)

@@ -17,6 +17,7 @@ from console import cli
         (["model", "promot"], "No such command 'promot'. Did you mean 'promote'? (sentinel model --help)"),
         (["model", "promote", "a-1.0.0"], "Missing option '--reason' (sentinel model promote --help)"),
         (["produce", "--zzz"], "No such option: --zzz (sentinel produce --help)"),
+        (["query", "cases", "--severity", "x"], "--severity is one of low, medium, high, critical, not 'x'"),
         (["produce", "--start", "soon"], "--start 'soon' is not a time (2026-03-06, 2026-03-06T12:00Z or epoch ms)"),
     ],
 )
