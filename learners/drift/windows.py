@@ -69,6 +69,19 @@ class WindowReader:
             raise BadInput("the log holds no decision yet")
         return latest
 
+    def newest_since(self, rows: int) -> int:
+        """Event time (epoch ms) from which on no partition has more than its share of `rows` newest decisions; 0 if the
+        log holds fewer.
+        """
+        share = max(rows // max(len(self._partitions), 1), 1)
+        since = 0
+        for partition in self._partitions:
+            end = self._log.head(partition).transactions
+            if end.offset > share:
+                page = self._log.read(partition, "transactions", Position(end.generation, end.offset - share), 1)
+                since = max([since, *(decode_transaction(entry.payload).occurred_at for entry in page)])
+        return since
+
     def oldest(self) -> int:
         """Event time (epoch ms) of the first decision of the log: the oldest of the partitions' first ones."""
         first = [self._log.read(p, "transactions", START, 1) for p in self._partitions]

@@ -6,7 +6,8 @@
     shadow    the shadow against the champion, in the same way
     test      an experiment's report (`learners.experiments`)
 
-Cost: a look at the guard or the shadow reads the decisions since its control position, found by bisection, 4 µs each.
+Cost: a look at the guard or the shadow reads the decisions since its control position, found by bisection, at most
+ROWS_MAX of the newest, 4 µs each.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from projections.labels import LABELS, Said, consensus
 from projections.runner import Runner
 
 PAGE = 2000
+ROWS_MAX = 500_000
+"""Decisions that a look at the guard or the shadow reads at most: some seconds, 150 MB."""
 
 
 class NewLabels(NamedTuple):
@@ -200,13 +203,13 @@ class Seen(NamedTuple):
 
 
 def decided_by(reader: WindowReader, position: int, digest: str, other: Scorer) -> Seen | None:
-    """What the model with this SHA-256 decided since control `position`; None if nothing yet. Degraded decisions are
-    left out.
+    """What the model with this SHA-256 decided since control `position`, among about the newest `ROWS_MAX` decisions;
+    None if nothing yet. Degraded decisions are left out.
     """
     start = reader.decided_since(position)
     if start is None:
         return None
-    rows = reader.read(start, reader.newest() + 1)
+    rows = reader.read(max(start, reader.newest_since(ROWS_MAX)), reader.newest() + 1)
     if digest[:16] not in rows.digests:
         return None
     rows = rows.take(rows.models == rows.digests.index(digest[:16]))

@@ -233,6 +233,11 @@ def test_windows_are_read_by_event_time(decided: MemoryLog) -> None:
 def test_a_share_of_accounts_is_whole_accounts(decided: MemoryLog) -> None:
     """With a share, all rows of the chosen accounts are read and none of the others."""
     everything = WindowReader(decided, PARTITIONS).read(0, 2**60)
+    reader = WindowReader(decided, PARTITIONS)
+    assert reader.newest_since(10**9) == 0
+    for rows in (20, 200, 1000):
+        newest = reader.read(reader.newest_since(rows), 2**60)
+        assert 1 <= len(newest) <= rows + len(PARTITIONS)
     some = WindowReader(decided, PARTITIONS, share=0.4).read(0, 2**60)
     chosen = set(some.accounts.tolist())
     assert 10 <= len(chosen) <= 40

@@ -26,7 +26,7 @@ from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
 from projections.base import CONTROL, Projection
 from projections.runner import Runner
-from tests.unit.core.builders import T0
+from tests.unit.core.builders import T0, deployed
 from tests.unit.core.log_builders import PARTITIONS, copy_of, filled
 
 SOURCES = [*range(PARTITIONS), CONTROL]
@@ -36,7 +36,7 @@ def control_events() -> dict[int, list[Any]]:
     """Control events by record number: something for every projection of the control stream."""
     common: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
     drift = {"statistic": "psi", "magnitude": 0.3, "severity": "high", "window_start": 1, "window_end": 2}
-    first = {"name": "tiny", "version": "1.0.0", "digest": "a" * 64}
+    first = {"name": "tiny", "version": "1.0.0", "digest": deployed().digest}
     second = {"name": "tiny", "version": "1.1.0", "digest": "b" * 64}
     return {
         60: [
