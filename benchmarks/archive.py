@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import redis
 
 from console import wiring
-from console.commands.query import fewer_collections
+from console.garbage import fewer_collections
 from console.stack import Valkey
 from core.control import Resolver
 from core.events import START, ModelDeployed

@@ -28,7 +28,7 @@ import msgspec
 import polars as pl
 
 from console import wiring
-from console.commands.query import fewer_collections
+from console.garbage import fewer_collections
 from console.service import Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable

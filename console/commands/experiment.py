@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from console import wiring
-from console.commands.query import DIRECTORY, AsOf, Checkpoints, fewer_collections
+from console.commands.query import DIRECTORY, AsOf, Checkpoints
 from console.experiment_report import draw, print_report
+from console.garbage import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_json
 from core.assignment import WHOLE

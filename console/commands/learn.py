@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.query import fewer_collections
+from console.garbage import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, shown, time_text
 from core.errors import BadInput

@@ -9,7 +9,8 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.query import DIRECTORY, Checkpoints, fewer_collections
+from console.commands.query import DIRECTORY, Checkpoints
+from console.garbage import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.log.base import EventLog

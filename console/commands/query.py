@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from console import wiring
 from console.experiment_report import print_report
+from console.garbage import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields as _fields
@@ -440,12 +440,6 @@ def _open(context: typer.Context) -> Iterator[Queries]:
             yield Queries(log, store, now_ms=int(time.time() * 1000))
     finally:
         log.close()
-
-
-def fewer_collections() -> None:
-    """Reading the log makes many tuples and no cycles: collecting them takes two thirds of the time by default."""
-    gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
 
 
 def _case_row(row: CaseRow) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from console import wiring
-from console.commands.query import fewer_collections
 from console.commands.replay import partition_heads
+from console.garbage import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.control import Resolver, fold
 from core.errors import BadInput
