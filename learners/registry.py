@@ -144,7 +144,7 @@ def deploy(log: EventLog, label: str, act: Act, alias: Alias = "champion") -> Do
             return []
         if alias != CHAMPION or not registry.governance.four_eyes:
             outcome = "deployed"
-            return [_deployment(model, alias, act)]
+            return _deployed(registry, model, alias, act)
         open_ones = [p for p in registry.proposals.values() if (p.digest, p.alias) == (model.digest, alias)]
         if open_ones:
             outcome, proposal_id = "unchanged", open_ones[0].proposal_id
@@ -180,7 +180,7 @@ def approve(log: EventLog, proposal_id: str, act: Act) -> Done:
             raise BadInput(f"no proposal {proposal_id!r} is open (open: {known})")
         label = proposal.model
         answer = Act(act.actor, act.reason, act.now_ms, proposal_id)
-        return [_deployment(find(registry, label), proposal.alias, answer)]
+        return _deployed(registry, find(registry, label), proposal.alias, answer)
 
     position, _ = append(log, decide)
     return Done(position, "deployed", label)
@@ -240,15 +240,7 @@ def withdraw(log: EventLog, alias: Alias, act: Act) -> Done:
         label = registry.aliases.get(alias, "")
         if not label and alias != CHAMPION:
             return []
-        return [
-            ModelWithdrawn(
-                occurred_at=act.now_ms,
-                actor=act.actor,
-                reason=act.reason,
-                causation_id=act.causation_id,
-                alias=alias,
-            )
-        ]
+        return [_withdrawal(alias, act)]
 
     position, events = append(log, decide)
     return Done(position, "withdrawn" if events else "unchanged", label)
@@ -270,6 +262,24 @@ def stages(log: EventLog) -> dict[str, str]:
     """Every model's stage (`projections.registry.stage`)."""
     _, registry = registry_of(log)
     return {label: stage(registry, label) for label in registry.models}
+
+
+def _deployed(registry: Registry, model: Model, alias: str, act: Act) -> list[Control]:
+    """The deployment; a shadow that becomes champion is no shadow any more, or it would be scored twice."""
+    found: list[Control] = [_deployment(model, alias, act)]
+    if alias == CHAMPION and registry.aliases.get("shadow") == model.label:
+        found.append(_withdrawal("shadow", act))
+    return found
+
+
+def _withdrawal(alias: str, act: Act) -> ModelWithdrawn:
+    return ModelWithdrawn(
+        occurred_at=act.now_ms,
+        actor=act.actor,
+        reason=act.reason,
+        causation_id=act.causation_id,
+        alias=alias,
+    )
 
 
 def _deployment(model: Model, alias: str, act: Act) -> ModelDeployed:

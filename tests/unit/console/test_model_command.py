@@ -50,11 +50,11 @@ def test_a_models_life(run: Run, tmp_path: Path) -> None:
     assert code == 2 and "somebody else" in out
     assert run("model", "approve", done["proposal_id"], "--reason", "checked", "--actor", "bob")[0] == 0
     rows = {r["model"]["version"]: r["stage"] for r in json.loads(run("model", "list", "--json")[1])["models"]}
-    assert rows == {"1.0.0": "archived", "1.0.1": "champion+shadow"}
+    assert rows == {"1.0.0": "archived", "1.0.1": "champion"}
     code, out = run("model", "rollback", "--reason", "too many alerts")
     assert code == 0 and "baseline-1.0.0 decides again (rolled back)" in out
     shown: dict[str, Any] = json.loads(run("model", "show", "baseline-1.0.1", "--json")[1])
-    assert shown["stage"] == "shadow" and len(shown["deployments"]) == 2
+    assert shown["stage"] == "archived" and len(shown["deployments"]) == 2
     assert "baseline-1.0.0" in run("model", "list")[1] and run("model", "show", "baseline-1.0.0")[0] == 0
     assert run("model", "withdraw", "shadow", "--reason", "done")[0] == 0
 

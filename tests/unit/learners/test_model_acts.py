@@ -119,6 +119,20 @@ def test_withdraw(log: MemoryLog) -> None:
         acts.withdraw(log, "champion", ANN)
 
 
+def test_a_promoted_shadow_is_no_shadow_any_more(log: MemoryLog) -> None:
+    """Promoted or approved, it does not go on scoring beside itself; another model's shadow stays."""
+    acts.deploy(log, "m-1.0.0", ANN)
+    acts.deploy(log, "m-1.1.0", ANN, "shadow")
+    acts.deploy(log, "m-1.2.0", ANN)
+    assert acts.stages(log)["m-1.1.0"] == "shadow"
+    acts.deploy(log, "m-1.1.0", ANN)
+    assert acts.stages(log)["m-1.1.0"] == "champion" and fold(list(read_control_events(log))).shadow is None
+    acts.deploy(log, "m-1.3.0", ANN, "shadow")
+    acts.set_four_eyes(log, True, ANN)
+    acts.approve(log, acts.deploy(log, "m-1.3.0", ANN).proposal_id, BOB)
+    assert acts.stages(log)["m-1.3.0"] == "champion" and champion(log) == "m-1.3.0"
+
+
 def test_who_and_why_are_needed() -> None:
     """An act without an actor or a reason is refused."""
     for actor, reason in (("", "why"), ("ann", " ")):
