@@ -5,30 +5,22 @@ from __future__ import annotations
 import getpass
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from console import wiring
-from console.commands.query import DIRECTORY, AsOf, Checkpoints
+from console.asked import AsOf, opened, options
 from console.experiment_report import draw, print_report
-from console.garbage import fewer_collections
-from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.options import Json
 from console.tables import print_json
 from core.assignment import WHOLE
 from core.errors import BadInput
 from core.features.spec import DAY_MS
-from core.log.base import EventLog
 from learners import experiment_acts as acts
 from learners.experiment_acts import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
 from learners.experiments import report
 from learners.registry import Act
-from projections.checkpoints import CheckpointStore
-from projections.queries import Queries
 
 DAYS_MAX = 36_500.0
 
@@ -44,40 +36,7 @@ Which = Annotated[str | None, typer.Argument(metavar="[ID]", help="The experimen
 Percent = Annotated[float, typer.Option(help="Percent of all accounts that take part.", min=0.0, max=100.0)]
 
 
-@dataclass(frozen=True)
-class _Where:
-    config: Path | None
-    redis_host: str | None
-    redis_port: int | None
-    log_prefix: str | None
-    directory: Path
-
-
-@app.callback()
-def options(
-    context: typer.Context,
-    config: Config = None,
-    redis_host: RedisHost = None,
-    redis_port: RedisPort = None,
-    log_prefix: LogPrefix = None,
-    checkpoint_directory: Checkpoints = DIRECTORY,
-) -> None:
-    """Options that come before the act: `sentinel experiment --redis-port 6380 show`."""
-    context.obj = _Where(config, redis_host, redis_port, log_prefix, checkpoint_directory)
-
-
-@contextmanager
-def _log(context: typer.Context) -> Iterator[tuple[EventLog, Queries]]:
-    where: _Where = context.obj
-    fewer_collections()
-    s = wiring.settings(
-        where.config, redis_host=where.redis_host, redis_port=where.redis_port, log_prefix=where.log_prefix
-    )
-    log = wiring.open_log(s)
-    try:
-        yield log, Queries(log, CheckpointStore(where.directory, s.log_prefix), now_ms=_now())
-    finally:
-        log.close()
+app.callback()(options)
 
 
 def _now() -> int:
@@ -144,7 +103,7 @@ def start(
         accounts_min=accounts_min,
         duration_max_ms=_ms(days_max),
     )
-    with _log(context) as (log, _):
+    with opened(context) as (log, _):
         done = acts.start(log, plan, _act(actor, reason))
     _said(done, as_json)
 
@@ -195,7 +154,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Exposure, sample ratio, each metric's gain with its confidence sequence, and what that would decide."""
-    with _log(context) as (_, queries):
+    with opened(context) as (_, queries):
         answer = queries.experiment(experiment_id, as_of)
     found = report(answer.experiment, answer.seen, answer.as_of)
     drawn = draw(answer, plots) if plots is not None else []
@@ -217,7 +176,7 @@ def ramp(
     as_json: Json = False,
 ) -> None:
     """Let another share of accounts take part. Raising it keeps every account's arm."""
-    with _log(context) as (log, _):
+    with opened(context) as (log, _):
         done = acts.ramp(log, _parts(percent), _act(actor, reason), experiment_id)
     _said(done, as_json)
 
@@ -231,7 +190,7 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """End the running experiment without a conclusion; the champion decides for everybody again."""
-    with _log(context) as (log, _):
+    with opened(context) as (log, _):
         done = acts.stop(log, _act(actor, reason), experiment_id)
     _said(done, as_json)
 
@@ -253,7 +212,7 @@ def conclude(
     if winner is not None and keep:
         raise BadInput("--winner or --keep, not both")
     verdict: Conclusion | None = "promote" if winner is not None else "keep" if keep else None
-    with _log(context) as (log, queries):
+    with opened(context) as (log, queries):
         answer = queries.experiment(experiment_id)
         found = report(answer.experiment, answer.seen, answer.as_of)
         done = acts.conclude(log, found, _act(actor, reason), verdict, winner or "")

@@ -9,8 +9,6 @@ import getpass
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,17 +17,16 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.query import AsOf
-from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.asked import AsOf, asked_queries, opened, opened_log, options
+from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from core.errors import BadInput, Corrupt
 from core.features import spec
-from core.log.base import EventLog
 from learners import registry as acts
 from learners.registry import ALIASES, Act, Alias, Done
 from models.store import shipped_baseline
 from projections import blast_radius
-from projections.queries import Queries, RegistryAnswer, partitions_of
+from projections.queries import RegistryAnswer, partitions_of
 from projections.registry import champions
 
 app = typer.Typer(
@@ -43,38 +40,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for 
 Label = Annotated[str, typer.Argument(metavar="NAME-VERSION", help="A registered model, e.g. baseline-1.0.0.")]
 
 
-@dataclass(frozen=True)
-class _Where:
-    config: Path | None
-    redis_host: str | None
-    redis_port: int | None
-    log_prefix: str | None
-
-
-@app.callback()
-def options(
-    context: typer.Context,
-    config: Config = None,
-    redis_host: RedisHost = None,
-    redis_port: RedisPort = None,
-    log_prefix: LogPrefix = None,
-) -> None:
-    """Options that come before the act: `sentinel model --redis-port 6380 list`."""
-    context.obj = _Where(config, redis_host, redis_port, log_prefix)
-
-
-@contextmanager
-def _log(context: typer.Context) -> Iterator[EventLog]:
-    where: _Where = context.obj
-    log = wiring.open_log(
-        wiring.settings(
-            where.config, redis_host=where.redis_host, redis_port=where.redis_port, log_prefix=where.log_prefix
-        )
-    )
-    try:
-        yield log
-    finally:
-        log.close()
+app.callback()(options)
 
 
 def _now() -> int:
@@ -98,8 +64,8 @@ def _said(done: Done, as_json: bool) -> None:
 @app.command("list")
 def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """Models with their stage; with --as-of what served then."""
-    with _log(context) as log:
-        answer = Queries(log, now_ms=_now()).registry(as_of)
+    with asked_queries(context) as queries:
+        answer = queries.registry(as_of)
     if as_json:
         print_json(answer)
         return
@@ -131,8 +97,8 @@ def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = Fals
 @app.command()
 def show(context: typer.Context, label: Label, as_of: AsOf = None, as_json: Json = False) -> None:
     """One model: stage, lineage, metrics, training, every time it was deployed."""
-    with _log(context) as log:
-        answer = Queries(log, now_ms=_now()).registry(as_of)
+    with asked_queries(context) as queries:
+        answer = queries.registry(as_of)
     found = _row(answer, label)
     if as_json:
         print_json(found)
@@ -197,7 +163,7 @@ def register(
         wiring.load_scorer(content, "-".join(label), hashlib.sha256(content).hexdigest())
     except Corrupt as error:  # of a file, nothing that the log stores
         raise BadInput(f"{file}: {error}") from None
-    with _log(context) as log:
+    with opened_log(context) as log:
         done = acts.register_artifact(
             log,
             content,
@@ -241,7 +207,7 @@ def promote(
 
     With four eyes on, a champion is only proposed. Another champion ends a running experiment.
     """
-    with _log(context) as log:
+    with opened_log(context) as log:
         done = acts.deploy(log, label, _act(actor, reason), _alias(alias))
     _said(done, as_json)
 
@@ -261,7 +227,7 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Carry out somebody else's proposal."""
-    with _log(context) as log:
+    with opened_log(context) as log:
         done = acts.approve(log, proposal, _act(actor, reason))
     _said(done, as_json)
 
@@ -275,7 +241,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """The champion before this one decides again, from the next batch on. Never waits for four eyes."""
-    with _log(context) as log:
+    with opened_log(context) as log:
         done = acts.roll_back(log, _act(actor, reason), to)
     _said(done, as_json)
 
@@ -289,7 +255,7 @@ def withdraw(
     as_json: Json = False,
 ) -> None:
     """Nobody is shadow (or challenger) any more."""
-    with _log(context) as log:
+    with opened_log(context) as log:
         done = acts.withdraw(log, _alias(alias), _act(actor, reason))
     _said(done, as_json)
 
@@ -305,7 +271,7 @@ def four_eyes(
     """Whether a new champion needs a second person. The log refuses, for ever, what was deployed against it."""
     if state not in ("on", "off"):
         raise BadInput(f"four-eyes is on or off, not {state!r}")
-    with _log(context) as log:
+    with opened_log(context) as log:
         done = acts.set_four_eyes(log, state == "on", _act(actor, reason))
     if as_json:
         print_json(done)
@@ -322,8 +288,8 @@ def radius(
     as_json: Json = False,
 ) -> None:
     """The blast radius: every decision that this model made, and what turned out wrong since."""
-    with _log(context) as log:
-        model = acts.find(Queries(log, now_ms=_now()).registry().registry, label)
+    with opened(context) as (log, queries):
+        model = acts.find(queries.registry().registry, label)
         partitions = partitions_of(log)
         found = blast_radius.summary(_written(blast_radius.affected(log, partitions, model.digest), csv))
         shown = list(islice(blast_radius.affected(log, partitions, model.digest), rows))

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.query import DIRECTORY, Checkpoints
+from console.asked import DIRECTORY, Checkpoints
 from console.garbage import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import msgspec
 import typer
-from rich.console import Console
 
-from console import wiring
+from console.asked import AsOf, asked_queries, options
 from console.experiment_report import print_report
-from console.garbage import fewer_collections
-from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.options import Json
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields as _fields
 from console.tables import print_json as _json
@@ -29,10 +21,9 @@ from core.events import Severity
 from core.features.reference import FIRST_COLUMN, Kind
 from learners import shadow as shadow_mode
 from learners.experiments import report
-from projections.checkpoints import CheckpointStore
 from projections.labels import MATURITY_DAYS, RELIABILITY, voice
 from projections.quality import PER_HOUR_MAX, Rules
-from projections.queries import CaseRow, Queries
+from projections.queries import CaseRow
 
 app = typer.Typer(
     help="Ask the log: profiles, cases, labels, sources, registry, lists, drift, stats; now, or as of any moment.",
@@ -40,10 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-AsOf = Annotated[
-    str | None,
-    typer.Option("--as-of", help="A time (2026-03-01T12:00Z), p07:1-533, c12, or the as_of of an earlier answer."),
-]
 Limit = Annotated[int, typer.Option(help="Rows at most.", min=1)]
 Rates = Annotated[
     list[str] | None,
@@ -54,38 +41,13 @@ Rates = Annotated[
         + ", ".join(f"{source}={count}" for source, count in PER_HOUR_MAX.items()),
     ),
 ]
-DIRECTORY = Path(".sentinel/projections")
-Checkpoints = Annotated[
-    Path, typer.Option("--checkpoint-directory", help="Where `sentinel project` keeps checkpoints; need not exist.")
-]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    config: Path | None
-    redis_host: str | None
-    redis_port: int | None
-    log_prefix: str | None
-    directory: Path
-
-
-@app.callback()
-def options(
-    context: typer.Context,
-    config: Config = None,
-    redis_host: RedisHost = None,
-    redis_port: RedisPort = None,
-    log_prefix: LogPrefix = None,
-    checkpoint_directory: Checkpoints = DIRECTORY,
-) -> None:
-    """Options that come before the question: `sentinel query --redis-port 6380 stats`."""
-    context.obj = _Asked(config, redis_host, redis_port, log_prefix, checkpoint_directory)
+app.callback()(options)
 
 
 @app.command()
 def profile(context: typer.Context, account: str, as_of: AsOf = None, as_json: Json = False) -> None:
     """One account: activity, decisions, alerts, verdicts, blocks. Seconds on any log. Exit code 1 if it is unknown."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.profile(account, as_of)
     if as_json:
         _json(answer)
@@ -119,7 +81,7 @@ def cases(
     if severity is not None and severity not in get_args(Severity):
         raise BadInput(f"--severity is one of {', '.join(get_args(Severity))}, not {severity!r}")
     stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.cases(as_of, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)
     if as_json:
         _json(answer)
@@ -132,7 +94,7 @@ def cases(
 @app.command()
 def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json = False) -> None:
     """One case, by its ID or the ID of an alert in it. Exit code 1 if there is none."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         found = queries.case(case_id, as_of)
     if found is None:
         if as_json:
@@ -175,7 +137,7 @@ def labels(
     A verdict in brackets is held back, and why. Voices weigh what was learned of them (`sentinel query sources`).
     """
     rules = _rules(rate)
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.labels(
             as_of,
             account=account,
@@ -223,7 +185,7 @@ def sources(context: typer.Context, rate: Rates = None, as_of: AsOf = None, as_j
     Choose the maturity delay from the last table: the share of frauds that is known so many days after the payment.
     """
     rules = _rules(rate)
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.sources(as_of, rules)
     if as_json:
         _json(answer)
@@ -251,7 +213,7 @@ def _rules(rates: list[str] | None) -> Rules:
 @app.command()
 def registry(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """Models, stages, lineage; who deployed what, when and why; thresholds, rules and reference tables."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.registry(as_of)
     if as_json:
         _json(answer)
@@ -295,7 +257,7 @@ def lists(
     as_json: Json = False,
 ) -> None:
     """Block, watch and allow lists, and blocked accounts: since when, by whom and why."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.lists(as_of)
     if as_json:
         _json(answer)
@@ -317,7 +279,7 @@ def lists(
 @app.command()
 def drift(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """The history of drift: what drifted when, how much, and whether it is over."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.drift(as_of)
     if as_json:
         _json(answer)
@@ -338,7 +300,7 @@ def experiment(
     as_json: Json = False,
 ) -> None:
     """An A/B test: exposure by arm, sample ratio, gains with confidence sequences, the verdict so far."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.experiment(experiment_id, as_of)
     found = report(answer.experiment, answer.seen, answer.as_of)
     if as_json:
@@ -350,7 +312,7 @@ def experiment(
 @app.command()
 def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """Shadow models: what they would have decided beside what was, and both against labels."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         found = shadow_mode.report(queries.shadow(as_of))
     if as_json:
         _json(found)
@@ -382,7 +344,7 @@ def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) ->
 @app.command()
 def stats(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """Throughput, decisions, rejects, and how old payments were when their decision became durable."""
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.stats(as_of)
     if as_json:
         _json(answer)
@@ -410,7 +372,7 @@ def reference(context: typer.Context, kind: str, name: str, as_of: AsOf = None, 
     kinds: dict[str, Kind] = {known: known for known in FIRST_COLUMN}
     if kind not in kinds:
         raise BadInput(f"{kind!r} is no kind of reference table; there are {', '.join(kinds)}")
-    with _open(context) as queries:
+    with asked_queries(context) as queries:
         answer = queries.reference(kinds[kind], name, as_of)
     if as_json:
         _json(answer)
@@ -421,25 +383,6 @@ def reference(context: typer.Context, kind: str, name: str, as_of: AsOf = None, 
         _fields({"as_of": answer.as_of})
     if answer.values is None:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _open(context: typer.Context) -> Iterator[Queries]:
-    asked: _Asked = context.obj
-    fewer_collections()
-    s = wiring.settings(
-        asked.config, redis_host=asked.redis_host, redis_port=asked.redis_port, log_prefix=asked.log_prefix
-    )
-    log = wiring.open_log(s)
-    try:
-        store = CheckpointStore(asked.directory, s.log_prefix)
-        if sys.stderr.isatty():
-            with Console(stderr=True).status("folding the log"):
-                yield Queries(log, store, now_ms=int(time.time() * 1000))
-        else:
-            yield Queries(log, store, now_ms=int(time.time() * 1000))
-    finally:
-        log.close()
 
 
 def _case_row(row: CaseRow) -> dict[str, Any]:
