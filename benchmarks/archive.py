@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import redis
 
 from console import wiring
-from console.garbage import fewer_collections
+from console.gc_tuning import fewer_collections
 from console.stack import Valkey
 from core.control import Resolver
 from core.events import START, ModelDeployed
@@ -40,14 +40,14 @@ from core.log.memory import MemoryLog
 from core.log.redis_streams import RedisLog
 from core.replay import rebuild
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from ingest.producers.source import Source
-from ingest.producers.synthetic import SyntheticConfig
 from models.store import shipped_baseline
-from projections.base import NOWHERE, fold
-from projections.feed import facts_between
-from projections.profiles import PROFILES
-from projections.runner import Runner
+from projections.engine.base import NOWHERE, fold
+from projections.engine.feed import facts_between
+from projections.engine.runner import Runner
+from projections.views.profiles.projection import PROFILES
+from sources.catalogue import open_source
+from sources.source import Source
+from sources.synthetic import SyntheticConfig
 
 PAGE = 2000
 EVER = 2**62

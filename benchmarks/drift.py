@@ -25,7 +25,6 @@ from core.features import spec
 from core.features.spec import DAY_MS, HOUR_MS
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from ingest.producers.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from learners.drift.compare import compare
 from learners.drift.look import Looker
 from learners.drift.monitor import DriftMonitor
@@ -33,7 +32,8 @@ from learners.drift.policy import DriftConfig
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from models.store import BASELINE_DIRECTORY
-from projections.labels import Said
+from projections.views.labels import Said
+from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 
 PARTITIONS = 2
 ACCOUNTS = 100

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from core.assignment import WHOLE, Allocation
-from learners import srm
-from learners.sequential import Trajectory, contributions, trajectory
+from learners.experiments import srm
+from learners.experiments.sequential import Trajectory, contributions, trajectory
 
 ALPHA = 0.05
 _FIRST_LOOK = 100

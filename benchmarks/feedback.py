@@ -28,21 +28,21 @@ import msgspec
 import polars as pl
 
 from console import wiring
-from console.garbage import fewer_collections
+from console.gc_tuning import fewer_collections
 from console.service import Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable
 from core.features.spec import DAY_MS
 from core.settings import Settings
 from ingest import kafka_client
-from ingest.producers import SyntheticConfig, SyntheticStream
-from ingest.producers.kafka import publish
-from projections.base import NOWHERE, fold
-from projections.feed import facts_between
-from projections.labels import LABELS, Labels
-from projections.quality import judge
+from ingest.producer import publish
+from projections.engine.base import NOWHERE, fold
+from projections.engine.feed import facts_between
+from projections.labelling.quality import judge
+from projections.labelling.sources import view
 from projections.queries import Queries
-from projections.sources import view
+from projections.views.labels import LABELS, Labels
+from sources import SyntheticConfig, SyntheticStream
 
 DAYS = 60.0
 WAIT_S = 300.0

@@ -22,11 +22,11 @@ import numpy as np
 from benchmarks.forest import microseconds_a_row, synthetic
 from core.features import spec
 from learners import metrics
-from learners.base import Learner
-from learners.gate import Evidence, GateSettings, judge
-from learners.incremental import ForestLearner, IncrementalSettings, replay
-from learners.online import OnlineLearner
-from learners.progressive import progressive
+from learners.training.base import Learner
+from learners.training.gate import Evidence, GateSettings, judge
+from learners.training.incremental import ForestLearner, IncrementalSettings, replay
+from learners.training.online import OnlineLearner
+from learners.training.progressive import progressive
 from models import artifacts
 
 SECONDS_MAX = 60.0

@@ -26,17 +26,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import handbook
 from console import wiring
+from console.bench import handbook
 from core.control import Resolver
 from core.errors import BadInput
 from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from learners.dataset import TrainingSet, as_known, settled
-from learners.reading import read
-from learners.splits import Split, known_compromised
+from learners import metrics
+from learners.training.dataset import TrainingSet, as_known, settled
+from learners.training.reading import read
+from learners.training.splits import Split, known_compromised
+from sources.catalogue import open_source
 
 WEEK_MS = 7 * DAY_MS
 FIRST_MONTH_DAYS = 30
@@ -105,8 +106,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for model in MODELS:
         scores = np.concatenate([row["scores"][model] for row in rows])
         overall[model] = {
-            MEASURES[0]: handbook.metrics.roc_auc(labels, scores),
-            MEASURES[1]: handbook.metrics.average_precision(labels, scores),
+            MEASURES[0]: metrics.roc_auc(labels, scores),
+            MEASURES[1]: metrics.average_precision(labels, scores),
             MEASURES[2]: float(np.mean([week[model][MEASURES[2]] for week in by_week])),
         }
     ahead = {

@@ -28,9 +28,9 @@ import redis
 from benchmarks.archive import decide
 from console.stack import Valkey
 from core.log.redis_streams import RedisLog
-from ingest.producers.registry import open_source
-from ingest.producers.source import Source
-from ingest.producers.synthetic import SyntheticConfig
+from sources.catalogue import open_source
+from sources.source import Source
+from sources.synthetic import SyntheticConfig
 
 PREFIX = "bench"
 

@@ -33,12 +33,12 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from ingest.producers.source import Source
-from ingest.producers.synthetic import SyntheticConfig
-from learners import reading, training
-from learners.dataset import TrainingSet, as_known
-from learners.splits import Split
+from learners.training import reading, training
+from learners.training.dataset import TrainingSet, as_known
+from learners.training.splits import Split
+from sources.catalogue import open_source
+from sources.source import Source
+from sources.synthetic import SyntheticConfig
 
 EVER = 2**62
 GAP_DAYS = 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from console import audit_text as words
-from projections.audit_story import Later, Story
+from projections.audit.story import Later, Story
 
 _STYLE = """
 :root { --ink: #1c2430; --soft: #5b6778; --line: #dde3ea; --up: #c0392b; --down: #2e6da4; }

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from projections.audit_story import Change, FeatureLine, Later, Story, recommended
+from projections.audit.story import Change, FeatureLine, Later, Story, recommended
 
 LATER_SHOWN = 20
 """Later events of a kind that the text lists; the page and the JSON have all."""

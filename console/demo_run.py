@@ -33,8 +33,8 @@ from core.log.base import EventLog
 from core.replay import Verification
 from core.settings import Settings
 from ingest import kafka_client
-from ingest.producers.kafka import publish
-from ingest.producers.source import Record, Source
+from ingest.producer import publish
+from sources.source import Record, Source
 
 MALFORMED = (
     b"not json",

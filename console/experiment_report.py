@@ -11,8 +11,8 @@ import numpy as np
 
 from console.tables import print_fields, print_table, span_text, time_text
 from core.errors import BadInput
-from learners.experiments import Report, paths
-from learners.verdict import METRICS
+from learners.experiments.report import Report, paths
+from learners.experiments.verdict import METRICS
 from projections.queries import ExperimentAnswer
 
 BLUE, RED, GREY = "#2c5f8a", "#c0392b", "#9aa5b1"

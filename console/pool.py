@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from console.garbage import fewer_collections
+from console.gc_tuning import fewer_collections
 
 T = TypeVar("T")
 POLL_S = 0.05

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from projections.maturity import SHARES, Known, Maturity
-from projections.sources import PairRow, SourceRow, SourcesReport
+from projections.labelling.maturity import SHARES, Known, Maturity
+from projections.labelling.sources import PairRow, SourceRow, SourcesReport
 
 AGES_SHOWN = (1, 7, 14, 30, 60, 90)
 

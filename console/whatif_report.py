@@ -14,7 +14,7 @@ from core import policy
 from core.errors import BadInput
 from core.features.spec import DAY_MS
 from learners.metrics import at_threshold
-from projections.whatif import Changed, Outcome
+from projections.audit.whatif import Changed, Outcome
 
 LOGGED_COLOUR, WHATIF_COLOUR, SAVED_COLOUR, LOST_COLOUR = "#8195b0", "#c0392b", "#2e7d5b", "#c0392b"
 DOTS_PER_INCH = 120

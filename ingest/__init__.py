@@ -1,1 +1,1 @@
-"""The Kafka edge: the worker, its intake, what it publishes, and the producers of streams."""
+"""The Kafka edge: the worker, its intake, what it publishes, and the producer of streams."""

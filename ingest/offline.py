@@ -26,7 +26,7 @@ from core.numeric import hash_strings
 from core.replay import read_control_events
 from ingest.intake import Message
 from ingest.partition import Owned, Pending, finish
-from projections.reference import ReferenceBuilder, period_ms
+from projections.reference.tables import ReferenceBuilder, period_ms
 
 ACTOR = "offline"
 BATCH = 2000

@@ -6,8 +6,8 @@ what is sent is not rejected there. Beyond these:
     bad_time               a time is neither epoch ms nor ISO 8601
     no_account             no account is given, and the log holds no such transaction (or was not asked)
     ambiguous_transaction  no account is given, and several accounts have a transaction of that ID
-    impossible_time        the verdict lies before its payment, or later than its source can be (projections.quality)
-    not_csv, wrong_cells, unreadable    the row could not be read
+    impossible_time        the verdict lies before its payment, or later than its source can be
+    (projections.labelling.quality) not_csv, wrong_cells, unreadable    the row could not be read
 
 What a row leaves out is filled in from the defaults, then from its transaction in the log. A transaction that the log
 does not hold (yet) is no error where the account is given: the verdict heals when it comes.
@@ -27,12 +27,12 @@ from core.codec import encode
 from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Verdict
 from core.validation import decode_feedback
-from ingest.feedback_files import Row
-from ingest.producers.source import Record
-from projections.as_of import parse_time
-from projections.labels import Said
-from projections.payments import Payment
-from projections.quality import is_possible
+from projections.audit.lookup import Payment
+from projections.engine.as_of import parse_time
+from projections.labelling.quality import is_possible
+from projections.views.labels import Said
+from sources.feedback_files import Row
+from sources.source import Record
 
 CHUNK_ROWS = 50_000
 """Rows that are looked up in one pass over the log, and held in memory."""

@@ -17,8 +17,8 @@ from core.errors import ConcurrencyError
 from core.events import Control, Position
 from core.log.base import EventLog
 from core.replay import read_control_events
-from projections.base import CONTROL, Fact
-from projections.registry import REGISTRY, Registry
+from projections.engine.base import CONTROL, Fact
+from projections.views.registry import REGISTRY, Registry
 
 ATTEMPTS_MAX = 20
 

@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.errors import BadInput
-from projections.base import Projection
-from projections.cases import CASES
-from projections.checkpoints import CheckpointStore, current_version
-from projections.drift import DRIFT
-from projections.experiments import EXPERIMENTS
-from projections.labels import LABELS
-from projections.lists import LISTS
-from projections.profiles import PROFILES
-from projections.registry import REGISTRY
-from projections.shadow import SHADOW
-from projections.throughput import THROUGHPUT
+from projections.engine.base import Projection
+from projections.engine.checkpoints import CheckpointStore, current_version
+from projections.views.cases import CASES
+from projections.views.drift import DRIFT
+from projections.views.experiments import EXPERIMENTS
+from projections.views.labels import LABELS
+from projections.views.lists import LISTS
+from projections.views.profiles.projection import PROFILES
+from projections.views.registry import REGISTRY
+from projections.views.shadow import SHADOW
+from projections.views.throughput import THROUGHPUT
 
 ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, EXPERIMENTS, SHADOW, THROUGHPUT)
 

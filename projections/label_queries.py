@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from core.features.spec import DAY_MS
-from projections import labels
-from projections.labels import Labels, Said
-from projections.quality import SUSPECT, Quality, Rules
-from projections.sources import Labelled, LabelView, SourcesReport, report, view
+from projections.labelling.quality import SUSPECT, Quality, Rules
+from projections.labelling.sources import Labelled, LabelView, SourcesReport, report, view
+from projections.views import labels
+from projections.views.labels import Labels, Said
 
 
 class LabelRow(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class LabelsAnswer(msgspec.Struct, frozen=True):
 
 
 class SourcesAnswer(msgspec.Struct, frozen=True):
-    """See projections.sources. quality: verdicts by status."""
+    """See projections.labelling.sources. quality: verdicts by status."""
 
     as_of: str
     quality: dict[str, int]

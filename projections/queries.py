@@ -27,26 +27,26 @@ from core.log.base import EventLog
 from core.numeric import hash_strings
 from core.partitioner import PARTITIONERS
 from core.replay import read_control_events
-from projections import cases, labels, registry, throughput
-from projections.as_of import Cut, resolve
-from projections.base import CONTROL, Decided, Fact, Place, Projection, fold
-from projections.cases import Case, Cases
+from projections.audit.lookup import partitioner_of
 from projections.catalogue import ALL, current
-from projections.checkpoints import CheckpointStore, restore
-from projections.drift import Detection, Drift
-from projections.experiments import Experiment, Experiments, Observations, observe
-from projections.feed import Bound, account_facts, bound_at
+from projections.engine.as_of import Cut, resolve
+from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, fold
+from projections.engine.checkpoints import CheckpointStore, restore
+from projections.engine.columnar import fold_between
+from projections.engine.feed import Bound, account_facts, bound_at
 from projections.label_queries import Filters, LabelsAnswer, SourcesAnswer, labels_answer, sources_answer
-from projections.labels import Labels
-from projections.lists import Change, Lists, Member
-from projections.payments import partitioner_of
-from projections.profile import Profile, Profiles
-from projections.quality import RULES, Rules
-from projections.registry import Registry
-from projections.shadow import Pair, Shadows
-from projections.sources import view
-from projections.stretches import fold_between
-from projections.throughput import Hour, Throughput
+from projections.labelling.quality import RULES, Rules
+from projections.labelling.sources import view
+from projections.views import cases, labels, registry, throughput
+from projections.views.cases import Case, Cases
+from projections.views.drift import Detection, Drift
+from projections.views.experiments import Experiment, Experiments, Observations, observe
+from projections.views.labels import Labels
+from projections.views.lists import Change, Lists, Member
+from projections.views.profiles.record import Profile, Profiles
+from projections.views.registry import Registry
+from projections.views.shadow import Pair, Shadows
+from projections.views.throughput import Hour, Throughput
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class ExperimentAnswer(NamedTuple):
 
 
 class ShadowAnswer(NamedTuple):
-    """Pairs of deciding and shadow model by name, oldest first, each by partition; for `learners.shadow.report`.
+    """Pairs of deciding and shadow model by name, oldest first, each by partition; for `learners.experiments.shadow`.
 
     clocks: log time reached by partition (epoch ms). review, decline: the thresholds in force.
     """
@@ -135,7 +135,7 @@ class ShadowAnswer(NamedTuple):
 
 
 class StatsAnswer(msgspec.Struct, frozen=True):
-    """Totals over all partitions. latency_ms_at_most: upper bounds of percentiles (see projections.throughput)."""
+    """Totals over all partitions. latency_ms_at_most: upper bounds of percentiles (`projections.views.throughput`)."""
 
     as_of: str
     totals: Hour
@@ -181,7 +181,7 @@ class Queries:
         self._partitions = partitions_of(log)
 
     def cut(self, as_of: str | None = None) -> Cut:
-        """The places that `as_of` names (`projections.as_of`); None is now. Raises BadInput."""
+        """The places that `as_of` names (`projections.engine.as_of`); None is now. Raises BadInput."""
         cut = resolve(self._log, self._partitions, as_of)
         return cut if cut.moment is not None else replace(cut, moment=self._now_ms)
 

@@ -35,12 +35,12 @@ from core.settings import Settings
 from ingest import kafka_client
 from ingest.intake import Message
 from ingest.partition import Owned, finish
-from ingest.producers import SyntheticConfig, SyntheticStream
-from ingest.producers.kafka import publish
-from ingest.producers.source import Record
-from ingest.producers.synthetic import START_MS
+from ingest.producer import publish
 from ingest.stats import Stats
 from ingest.worker import Worker
+from sources import SyntheticConfig, SyntheticStream
+from sources.source import Record
+from sources.synthetic import START_MS
 from tests.contracts import batches
 
 WAIT_S = 60.0

@@ -15,7 +15,7 @@ from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.features.spec import DAY_MS, HOUR_MS
-from core.log.archive import archiver, cooling
+from core.log.archive import archiver, retention
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.manifest import Row
 from core.log.base import EventLog
@@ -140,7 +140,7 @@ def run(
                 total["trimmed_entries"] = _trim(hot, store, partitions, recorded_until, projections, now)
             if s.archive_keep_days:
                 for p in partitions:
-                    segments, size = cooling.cool(store, p, now - math.ceil(s.archive_keep_days * DAY_MS))
+                    segments, size = retention.cool(store, p, now - math.ceil(s.archive_keep_days * DAY_MS))
                     total["cooled_segments"] += segments
                     total["cooled_bytes"] += size
     finally:
@@ -185,6 +185,6 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class _Checkpoint(msgspec.Struct, frozen=True):
-    """The part of a checkpoint's first line (projections.checkpoints) that trimming depends on."""
+    """The part of a checkpoint's first line (projections.engine.checkpoints) that trimming depends on."""
 
     sources: dict[int, _Place]

@@ -20,12 +20,12 @@ from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.control import Resolver
 from core.errors import BadInput
 from core.log.base import EventLog
+from core.log.readonly import ReadOnlyLog
 from core.replay import Timeline, read_control_events
 from core.settings import Settings
 from models.shap import shap_values
-from projections.audit import Checked, DecisionPlace, Found, at_place, check, find
-from projections.audit_story import tell
-from projections.readonly import ReadOnlyLog
+from projections.audit.redecide import Checked, DecisionPlace, Found, at_place, check, find
+from projections.audit.story import tell
 
 
 def audit(

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from benchmarks import handbook as handbook_bench
-from benchmarks import pipeline as pipeline_bench
+from console.bench import handbook as handbook_bench
+from console.bench import pipeline as pipeline_bench
 from console.options import Json
 
 app = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)

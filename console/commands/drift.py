@@ -21,7 +21,7 @@ from learners.drift.look import Look, Looker
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.windows import WindowReader
-from projections.as_of import parse_time
+from projections.engine.as_of import parse_time
 
 
 def drift(

@@ -10,17 +10,17 @@ from typing import Annotated
 
 import typer
 
-from console.asked import AsOf, opened, options
 from console.experiment_report import draw, print_report
+from console.log_options import AsOf, opened, options
 from console.options import Json
 from console.tables import print_json
 from core.assignment import WHOLE
 from core.errors import BadInput
 from core.features.spec import DAY_MS
-from learners import experiment_acts as acts
-from learners.experiment_acts import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
-from learners.experiments import report
-from learners.registry import Act
+from learners.experiments.report import report
+from learners.governance import experiments as acts
+from learners.governance.experiments import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
+from learners.governance.models import Act
 
 DAYS_MAX = 36_500.0
 

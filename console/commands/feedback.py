@@ -17,15 +17,15 @@ from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, Re
 from core.errors import BadInput, SentinelError, Unavailable
 from core.events import FeedbackSource, Verdict
 from core.log.base import EventLog
+from core.log.readonly import ReadOnlyLog
 from core.partitioner import PARTITIONERS, Name
 from core.settings import Settings
-from ingest.feedback_files import Row, json_lines, read_rows
-from ingest.producers.kafka import Partitioner, publish
-from ingest.producers.source import Record
+from ingest.producer import Partitioner, publish
 from ingest.submission import Lookup, Rejected, Tally, submit, submit_events, wrong_choice
-from projections.payments import Payment, find_payments, partitioner_of
+from projections.audit.lookup import Payment, find_payments, partitioner_of
 from projections.queries import partitions_of
-from projections.readonly import ReadOnlyLog
+from sources.feedback_files import Row, json_lines, read_rows
+from sources.source import Record
 
 SHOWN = 10
 """Rejected rows that are shown; the rejects file holds all."""

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from console import wiring
-from console.garbage import fewer_collections
+from console.gc_tuning import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, shown, time_text
 from core.errors import BadInput
@@ -26,13 +26,13 @@ from core.events import (
     RetrainingRejected,
 )
 from core.log.base import EventLog
+from core.log.readonly import ReadOnlyLog
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import learn_settings
 from learners.loop.state import LoopState
-from projections.feed import seal_at
+from projections.engine.feed import seal_at
 from projections.queries import partitions_of
-from projections.readonly import ReadOnlyLog
 
 STEPS_AT_ONCE_MAX = 20
 TOLD = ("rows", "frauds", "champion_average_precision", "average_precision", "champion_ece", "ece", "decisions_changed")

@@ -17,17 +17,17 @@ import msgspec
 import typer
 
 from console import wiring
-from console.asked import AsOf, asked_queries, opened, opened_log, options
+from console.log_options import AsOf, asked_queries, opened, opened_log, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from core.errors import BadInput, Corrupt
 from core.features import spec
-from learners import registry as acts
-from learners.registry import ALIASES, Act, Alias, Done
+from learners.governance import models as acts
+from learners.governance.models import ALIASES, Act, Alias, Done
 from models.store import shipped_baseline
-from projections import blast_radius
+from projections.audit import blast_radius
 from projections.queries import RegistryAnswer, partitions_of
-from projections.registry import champions
+from projections.views.registry import champions
 
 app = typer.Typer(
     help="Models: list, show, register, promote, roll back; four eyes; every decision that a bad one made.",

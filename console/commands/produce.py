@@ -14,14 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from console import wiring
 from console.options import Config, Json, KafkaServers
 from core.errors import BadInput
-from ingest.producers.analyze import analyze as profile_of
-from ingest.producers.analyze import table
-from ingest.producers.kafka import LINGER_MS, publish
-from ingest.producers.plots import write_plots
-from ingest.producers.registry import SOURCE_NAMES, open_source
-from ingest.producers.source import Labels, Source
-from ingest.producers.synthetic import START_MS, Drift, SyntheticConfig
-from projections.as_of import parse_time
+from ingest.producer import LINGER_MS, publish
+from projections.engine.as_of import parse_time
+from sources.analysis import analyze as profile_of
+from sources.analysis import table
+from sources.catalogue import SOURCE_NAMES, open_source
+from sources.plots import write_plots
+from sources.source import Labels, Source
+from sources.synthetic import START_MS, Drift, SyntheticConfig
 
 Dataset = Annotated[
     tuple[str, Path] | None,

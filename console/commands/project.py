@@ -9,16 +9,16 @@ import msgspec
 import typer
 
 from console import wiring
-from console.asked import DIRECTORY, Checkpoints
-from console.garbage import fewer_collections
+from console.gc_tuning import fewer_collections
+from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.log.base import EventLog
-from projections.base import source_name
 from projections.catalogue import ALL, current, successor
-from projections.checkpoints import CheckpointStore
+from projections.engine.base import source_name
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.runner import Runner, Status
 from projections.queries import partitions_of
-from projections.runner import Runner, Status
 
 
 def project(

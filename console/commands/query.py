@@ -7,8 +7,8 @@ from typing import Annotated, Any, get_args
 import msgspec
 import typer
 
-from console.asked import AsOf, asked_queries, options
 from console.experiment_report import print_report
+from console.log_options import AsOf, asked_queries, options
 from console.options import Json
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields as _fields
@@ -19,11 +19,11 @@ from console.tables import time_text as _time
 from core.errors import BadInput
 from core.events import Severity
 from core.features.reference import FIRST_COLUMN, Kind
-from learners import shadow as shadow_mode
-from learners.experiments import report
-from projections.labels import MATURITY_DAYS, RELIABILITY, voice
-from projections.quality import PER_HOUR_MAX, Rules
+from learners.experiments import shadow as shadow_mode
+from learners.experiments.report import report
+from projections.labelling.quality import PER_HOUR_MAX, Rules
 from projections.queries import CaseRow
+from projections.views.labels import MATURITY_DAYS, RELIABILITY, voice
 
 app = typer.Typer(
     help="Ask the log: profiles, cases, labels, sources, registry, lists, drift, stats; now, or as of any moment.",

@@ -11,7 +11,7 @@ from console import wiring
 from console.commands.replay import partition_heads
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from ingest import telemetry
-from projections.reference_publisher import ReferencePublisher
+from projections.reference.publisher import ReferencePublisher
 
 
 def reference(

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from console import wiring
 from console.commands.replay import partition_heads
-from console.garbage import fewer_collections
+from console.gc_tuning import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.control import Resolver, fold
 from core.errors import BadInput
@@ -27,15 +27,16 @@ from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from ingest.producers.synthetic import SyntheticConfig
-from learners import reading, registry, training
-from learners.boosting import MISSING_TABLES_SHARE, Report
-from learners.card import model_card
-from learners.dataset import TrainingSet
-from learners.plots import write_plots
-from learners.splits import Split, last_split
-from projections.as_of import parse_time
+from learners.governance import models
+from learners.training import reading, training
+from learners.training.boosting import MISSING_TABLES_SHARE, Report
+from learners.training.card import model_card
+from learners.training.dataset import TrainingSet
+from learners.training.plots import write_plots
+from learners.training.splits import Split, last_split
+from projections.engine.as_of import parse_time
+from sources.catalogue import open_source
+from sources.synthetic import SyntheticConfig
 
 OFFLINE_PARTITIONS = 4
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
@@ -176,7 +177,7 @@ def train(
     _write(trained, output, plots)
     position = None
     if register:
-        position = registry.register(log, trained, actor or getpass.getuser(), reason, int(time.time() * 1000))
+        position = models.register(log, trained, actor or getpass.getuser(), reason, int(time.time() * 1000))
     if as_json:
         print(msgspec.json.encode({**trained.card, "registered_at": position}).decode())
     else:

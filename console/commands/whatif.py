@@ -21,11 +21,11 @@ from core.control import Resolver
 from core.errors import BadInput
 from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head
+from core.log.readonly import ReadOnlyLog
 from core.policy import check_thresholds
 from core.replay import Timeline, read_control_events
 from core.settings import Settings
-from projections.readonly import ReadOnlyLog
-from projections.whatif import Changes, Outcome, Stretch, run
+from projections.audit.whatif import Changes, Outcome, Stretch, run
 
 
 class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 Every payment is judged by the verdicts that had come `label_delay_ms` after it, in both windows: a reference whose late
 chargebacks have all come would otherwise look worse than a window whose have not. Who has no verdict by then counts as
-legitimate; conflicts (`projections.labels`) are left out. The current window therefore ends the delay before now.
+legitimate; conflicts (`projections.views.labels`) are left out. The current window therefore ends the delay before now.
 
     auc_roc              drop of the area under the ROC curve; DeLong's variance (DeLong et al. 1988), by account
                          (Obuchowski 1997)
@@ -26,7 +26,7 @@ from learners import metrics
 from learners.drift.compare import FeatureDrift, State, judged
 from learners.drift.policy import DriftConfig
 from learners.drift.rows import Rows
-from projections.labels import Said, consensus
+from projections.views.labels import Said, consensus
 
 Floats = NDArray[np.float64]
 ROUNDS = 200

@@ -25,7 +25,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import Entry, EventLog, Stream
 from core.numeric import hash_strings
 from learners.drift.rows import Rows, joined
-from projections.labels import Said
+from projections.views.labels import Said
 
 PAGE = 2000
 DISORDER_MS = DAY_MS

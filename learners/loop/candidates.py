@@ -21,15 +21,15 @@ from core.errors import BadInput
 from core.features import spec
 from core.log.base import EventLog
 from core.scoring import Scorer
-from learners import incremental, reading, training
-from learners.base import Learner
-from learners.dataset import TrainingSet, as_known, settled
-from learners.gate import Evidence, GateResult, judge, unseen
-from learners.incremental import ForestLearner, IncrementalSettings
 from learners.loop.settings import DAY_MS, CandidateKind, LearnSettings
-from learners.online import OnlineLearner
-from learners.splits import Split
-from learners.versions import Change, next_version
+from learners.training import incremental, reading, training
+from learners.training.base import Learner
+from learners.training.dataset import TrainingSet, as_known, settled
+from learners.training.gate import Evidence, GateResult, judge, unseen
+from learners.training.incremental import ForestLearner, IncrementalSettings
+from learners.training.online import OnlineLearner
+from learners.training.splits import Split
+from learners.training.versions import Change, next_version
 from models.artifacts import format_of
 
 LoadScorer = Callable[[bytes, str, str], Scorer]

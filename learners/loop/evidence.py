@@ -4,7 +4,7 @@
     guard     the champion against the one before it, on the very decisions that it made: its margins as logged, its
               predecessor's computed now from the logged features, which are the same bits as if it had decided (I4)
     shadow    the shadow against the champion, in the same way
-    test      an experiment's report (`learners.experiments`)
+    test      an experiment's report (`learners.experiments.report`)
 
 Cost: a look at the guard or the shadow reads the decisions since its control position, found by bisection, at most
 ROWS_MAX of the newest, 4 µs each.
@@ -25,15 +25,16 @@ from core.events import START, FeedbackReceived, Position
 from core.log.base import EventLog
 from core.numeric import hash_strings, sigmoid
 from core.scoring import Scorer
-from learners import experiments, metrics
+from learners import metrics
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
-from learners.gate import average_precision_gain
+from learners.experiments import report as experiment_report
 from learners.loop.settings import LearnSettings
-from projections.base import CONTROL, place_name
-from projections.experiments import EXPERIMENTS, Experiments, Final, observe
-from projections.labels import LABELS, Said, consensus
-from projections.runner import Runner
+from learners.training.gate import average_precision_gain
+from projections.engine.base import CONTROL, place_name
+from projections.engine.runner import Runner
+from projections.views.experiments import EXPERIMENTS, Experiments, Final, observe
+from projections.views.labels import LABELS, Said, consensus
 
 PAGE = 2000
 ROWS_MAX = 500_000
@@ -94,7 +95,7 @@ def _said(event: FeedbackReceived) -> Said:
 
 
 class ExperimentReports:
-    """Experiments' reports, folded on from where they were folded last; `learners.experiments` says what is in them."""
+    """Experiments' reports (`learners.experiments.report`), each folded on from where it was folded last."""
 
     def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
         self._partitions = list(partitions)
@@ -102,7 +103,7 @@ class ExperimentReports:
         self._final: dict[int, Final] = {}
         self._folded: list[object] = []
 
-    def report(self, experiment_id: str) -> experiments.Report | None:
+    def report(self, experiment_id: str) -> experiment_report.Report | None:
         """The experiment's report at the log's heads; None if the log does not know it.
 
         Raises BadInput if it can't be made: of a metric that there is not, or because the read model has a fault.
@@ -127,7 +128,9 @@ class ExperimentReports:
         self._folded = folded
         final = self._final.setdefault(experiment.position, {})
         seen = observe(experiment, states, of_labels, final=final)
-        return experiments.report(experiment, seen, ",".join(place_name(view.source, view.place) for view in views))
+        return experiment_report.report(
+            experiment, seen, ",".join(place_name(view.source, view.place) for view in views)
+        )
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -27,19 +27,19 @@ from core.errors import BadInput, ConcurrencyError, Corrupt
 from core.events import Control
 from core.log.base import EventLog
 from core.scoring import Scorer
-from learners import registry as acts
 from learners.drift.look import Looker
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.windows import WindowReader
+from learners.governance import models as acts
 from learners.loop import candidates
+from learners.loop.announce import Words
 from learners.loop.candidates import LoadScorer, Timer
 from learners.loop.evidence import Comparison, ExperimentReports, Verdicts, compare, decided_by
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, loop_state
-from learners.loop.words import Words
-from projections.registry import Model
+from projections.views.registry import Model
 
 ACTOR = "sentinel learn"
 T = TypeVar("T")

@@ -31,7 +31,7 @@ from typing import Literal
 import msgspec
 
 from core.events import Severity
-from learners.experiments import Report
+from learners.experiments.report import Report
 from learners.loop.evidence import Comparison, NewLabels
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
 from learners.loop.state import SHADOW, LoopState, Phase

@@ -11,8 +11,8 @@ import msgspec
 from core.assignment import ALPHA_MIN, WHOLE
 from core.errors import BadInput
 from core.events import Severity
-from learners.gate import GateSettings
-from learners.verdict import METRICS
+from learners.experiments.verdict import METRICS
+from learners.training.gate import GateSettings
 
 CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
 
@@ -45,7 +45,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     trials: int = 0
     seed: int = 7
     gate: dict[str, float] = {}
-    """`learners.gate.GateSettings` by name."""
+    """`learners.training.gate.GateSettings` by name."""
 
     # Shadow: at least so long and so many decisions; then its alert rate may be at most so many times the champion's,
     # or so many times smaller.

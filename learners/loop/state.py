@@ -25,8 +25,8 @@ from core.events import Control, Position, Severity
 from core.governance import CHAMPION
 from core.log.base import EventLog
 from core.replay import read_control_events
-from projections.base import CONTROL, Fact
-from projections.registry import REGISTRY, Model, Registry
+from projections.engine.base import CONTROL, Fact
+from projections.views.registry import REGISTRY, Model, Registry
 
 Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
 SHADOW = "shadow"

@@ -1,4 +1,4 @@
-"""What the orchestrator relies on in every `learners.base.Learner`. Add yours to IMPLEMENTATIONS to test it."""
+"""What the orchestrator relies on in every `Learner` (learners.training.base). Add yours to IMPLEMENTATIONS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from core.errors import BadInput, Corrupt
 from core.features import spec
-from learners.base import Learner
-from learners.incremental import ForestLearner, IncrementalSettings
 from learners.metrics import roc_auc
-from learners.online import OnlineLearner, OnlineSettings
+from learners.training.base import Learner
+from learners.training.incremental import ForestLearner, IncrementalSettings
+from learners.training.online import OnlineLearner, OnlineSettings
 from models import artifacts
 
 SMALL = IncrementalSettings(trees=5, first_trees=10, trees_max=30, leaves=7, leaf_rows_min=10)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from console.stack import Broker, Valkey
-from ingest.producers.source import Record
+from sources.source import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage
 

@@ -31,7 +31,7 @@ class Archive:
     """Reads what was archived. Raises Corrupt if bytes are not what was written, Unavailable if the store is away."""
 
     def __init__(self, store: Store, cold: Store | None = None) -> None:
-        """cold: where `core.log.archive.cooling` moved old segments to, if anywhere."""
+        """cold: where `core.log.archive.retention` moved old segments to, if anywhere."""
         self.store = store
         self.cold = cold
         self._lock = threading.RLock()

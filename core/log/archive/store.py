@@ -2,7 +2,7 @@
 
 Owns durability: on a local disk a file is written beside its place, synced, renamed and its folder synced, so that
 after a crash it is there whole or not at all. An object store's put has the same effect. A file is removed only by
-`delete`, which only `core.log.archive.cooling` calls.
+`delete`, which only `core.log.archive.retention` calls.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from benchmarks import handbook, prequential
+from benchmarks import prequential
+from console.bench import handbook
 from core.errors import BadInput
 from core.features.spec import DAY_MS
-from learners.dataset import TrainingSet
+from learners.training.dataset import TrainingSet
 from tests.unit.benchmarks.handbook_world import payments, written
 
 

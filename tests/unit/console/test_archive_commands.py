@@ -19,9 +19,9 @@ from core.errors import BadInput
 from core.log.redis_streams import RedisLog, connect
 from ingest.offline import OfflineIngest
 from projections import catalogue
-from projections.base import Decided
-from projections.checkpoints import CheckpointStore
-from projections.profiles import PROFILES
+from projections.engine.base import Decided
+from projections.engine.checkpoints import CheckpointStore
+from projections.views.profiles.projection import PROFILES
 from tests.unit.core.builders import load_tiny
 from tests.unit.core.log_builders import records
 

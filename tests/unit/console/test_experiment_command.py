@@ -15,10 +15,10 @@ from core.codec import encode
 from core.errors import BadInput
 from core.events import ModelRegistered
 from core.log.memory import MemoryLog
-from learners import experiment_acts
-from learners.experiment_acts import ArmPlan, Plan, known
-from learners.experiments import report
-from learners.registry import Act, roll_back
+from learners.experiments.report import report
+from learners.governance import experiments
+from learners.governance.experiments import ArmPlan, Plan, known
+from learners.governance.models import Act, roll_back
 from projections.queries import Queries
 from tests.unit.core.builders import T0
 from tests.unit.projections.experiment_builders import ANN, ONE, TWO, experimented, started
@@ -135,7 +135,7 @@ def test_a_conclusion_that_was_killed_before_the_deployment_goes_on(log: MemoryL
     """If only the conclusion was appended, concluding again deploys the winner and appends no second conclusion."""
     act = Act("ann", "try", T0)
     plan = Plan(experiment_id="e1", arms=[ArmPlan("control", "tiny-1.0.0", 5000), ArmPlan("new", "tiny-1.1.0", 5000)])
-    experiment_acts.start(log, plan, act)
+    experiments.start(log, plan, act)
     answer = Queries(log, now_ms=0).experiment("e1")
     held = report(answer.experiment, answer.seen, answer.as_of)
 
@@ -146,15 +146,15 @@ def test_a_conclusion_that_was_killed_before_the_deployment_goes_on(log: MemoryL
         raise Killed
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(experiment_acts, "deploy", dies)
+        patched.setattr(experiments, "deploy", dies)
         with pytest.raises(Killed):
-            experiment_acts.conclude(log, held, act, "promote", "new")
+            experiments.conclude(log, held, act, "promote", "new")
     position = log.control_head()
-    done = experiment_acts.conclude(log, held, act, "promote", "new")
+    done = experiments.conclude(log, held, act, "promote", "new")
     assert done.outcome == "unchanged" and done.deployment is not None and done.deployment.outcome == "deployed"
     assert log.control_head() == position + 1
     roll_back(log, act)
-    again = experiment_acts.conclude(log, held, act, "promote", "new")
+    again = experiments.conclude(log, held, act, "promote", "new")
     assert again.deployment is None and log.control_head() == position + 2  # what was rolled back stays so
 
 
@@ -162,7 +162,7 @@ def test_only_what_was_tested_is_promoted(log: MemoryLog) -> None:
     """The winning arm's name belongs to another artifact, or to none, by now: nothing is concluded or deployed."""
     act = Act("ann", "try", T0)
     plan = Plan(experiment_id="e1", arms=[ArmPlan("control", "tiny-1.0.0", 5000), ArmPlan("new", "tiny-1.1.0", 5000)])
-    experiment_acts.start(log, plan, act)
+    experiments.start(log, plan, act)
     answer = Queries(log, now_ms=0).experiment("e1")
     held = report(answer.experiment, answer.seen, answer.as_of)
     control, new = held.definition.arms
@@ -170,5 +170,5 @@ def test_only_what_was_tested_is_promoted(log: MemoryLog) -> None:
     for arm in (replace(new, digest=ONE), replace(new, version="7.7.7")):
         other = replace(held, definition=replace(held.definition, arms=(control, arm)))
         with pytest.raises(BadInput):
-            experiment_acts.conclude(log, other, act, "promote", "new")
+            experiments.conclude(log, other, act, "promote", "new")
     assert log.control_head() == position

@@ -18,11 +18,11 @@ from console import cli
 from console.commands import feedback as command
 from core.errors import Unavailable
 from core.validation import REASONS, decode_feedback
-from ingest.feedback_files import COLUMNS, Row
-from ingest.producers.kafka import PublishReport
-from ingest.producers.source import Record
+from ingest.producer import PublishReport
 from ingest.submission import Rejected, Tally, submit
-from projections.payments import Payment
+from projections.audit.lookup import Payment
+from sources.feedback_files import COLUMNS, Row
+from sources.source import Record
 from tests.unit.core.builders import T0, fuzz
 
 NOW = T0 + 86_400_000

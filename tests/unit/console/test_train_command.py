@@ -18,7 +18,7 @@ from core.events import ModelRegistered
 from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from ingest.producers.synthetic import SyntheticConfig, SyntheticStream
+from sources.synthetic import SyntheticConfig, SyntheticStream
 
 SHORT = ("--gap-days", "2", "--warm-up-days", "2", "--no-plots")
 

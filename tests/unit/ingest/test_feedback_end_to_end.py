@@ -14,8 +14,8 @@ import pytest
 from console import cli
 from console.stack import Broker, Valkey
 from core.settings import environment_name
-from ingest.producers.source import Record
 from projections.queries import Queries
+from sources.source import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage
 

@@ -10,8 +10,8 @@ import pytest
 
 from console.stack import Broker, Valkey
 from core import replay
-from ingest.producers.source import Record
 from ingest.snapshots import SnapshotStore
+from sources.source import Record
 from tests import worker_harness as h
 from tests.worker_harness import Held, Stage
 

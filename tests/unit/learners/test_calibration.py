@@ -11,8 +11,9 @@ from scipy.optimize import minimize
 
 from core.errors import BadInput, Corrupt
 from core.numeric import sigmoid
-from learners import calibration, metrics
-from learners.calibration import Platt
+from learners import metrics
+from learners.training import calibration
+from learners.training.calibration import Platt
 from models.forest import ForestScorer
 
 Rows = np.ndarray

@@ -25,11 +25,12 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry, EventLog
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from learners import dataset, reading
-from learners.dataset import STATUSES, TrainingSet, as_known, settled
-from projections import labels, sources
-from projections.base import Decided
-from projections.feed import batches
+from learners.training import dataset, reading
+from learners.training.dataset import STATUSES, TrainingSet, as_known, settled
+from projections.engine.base import Decided
+from projections.engine.feed import batches
+from projections.labelling import sources
+from projections.views import labels
 from tests.unit.core.builders import Shape, load_tiny, verdict
 from tests.unit.core.log_builders import PARTITIONS, Record, assert_identical, filled, records
 

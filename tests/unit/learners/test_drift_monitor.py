@@ -20,12 +20,12 @@ from core.log.archive.archiver import archive_partition
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
 from ingest.offline import OfflineIngest
-from ingest.producers.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker, Serving, reference_window, serving
 from learners.drift.monitor import DriftMonitor, MonitorState, Told, decide, folded
 from learners.drift.policy import SEVERITIES, DriftConfig
 from learners.drift.windows import WindowReader
+from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from tests.unit.core.builders import ARTIFACT, deployed, fuzz, load_tiny
 from tests.unit.learners.drift_builders import feature, look
 

@@ -14,7 +14,7 @@ from learners.drift.estimate import Calibration, calibrate, estimate
 from learners.drift.online import AdwinMonitor, PageHinkleyMonitor, error_monitor
 from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, Labelled, compare_performance, measure
 from learners.drift.policy import DriftConfig
-from projections.labels import Said
+from projections.views.labels import Said
 from tests.unit.learners.drift_builders import MONDAY, rows
 
 CONFIG = DriftConfig()

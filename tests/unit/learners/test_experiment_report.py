@@ -10,9 +10,9 @@ import pytest
 from core.errors import BadInput
 from core.events import Arm
 from core.features.spec import DAY_MS
-from learners.experiments import criteria_of, paths, report
-from learners.verdict import METRICS
-from projections.experiments import Experiment, Observations
+from learners.experiments.report import criteria_of, paths, report
+from learners.experiments.verdict import METRICS
+from projections.views.experiments import Experiment, Observations
 from tests.unit.core.builders import T0
 from tests.unit.projections.experiment_builders import started
 

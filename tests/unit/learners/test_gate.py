@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.errors import BadInput
 from core.features import spec
 from learners import metrics
-from learners.gate import (
+from learners.training.gate import (
     Evidence,
     GateResult,
     GateSettings,
@@ -21,8 +21,8 @@ from learners.gate import (
     stability_index,
     unseen,
 )
-from learners.incremental import ForestLearner, IncrementalSettings
-from learners.online import OnlineLearner
+from learners.training.incremental import ForestLearner, IncrementalSettings
+from learners.training.online import OnlineLearner
 
 SETTINGS = GateSettings(rounds=100, psi_max=0.5)
 

@@ -12,10 +12,10 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
-from learners import registry as acts
 from learners.control_stream import append, registry_of
-from learners.registry import Act
-from projections.registry import champions
+from learners.governance import models as acts
+from learners.governance.models import Act
+from projections.views.registry import champions
 
 ANN, BOB = Act("ann", "it is better", 1000), Act("bob", "I looked", 2000)
 CONTENTS = {f"m-1.{n}.0": b"model %d" % n for n in range(4)}

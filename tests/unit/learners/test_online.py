@@ -9,7 +9,7 @@ import pytest
 from river import linear_model, optim, preprocessing
 
 from core.errors import BadInput
-from learners.online import OnlineLearner, OnlineSettings
+from learners.training.online import OnlineLearner, OnlineSettings
 from models.linear import parse
 
 COLUMNS = ("amount", "hour", "count", "risk", "constant")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInput
-from learners.progressive import NEVER, progressive
+from learners.training.progressive import NEVER, progressive
 
 
 class Recorder:

@@ -12,8 +12,8 @@ from core.codec import decode_control, encode
 from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
-from learners.registry import register
-from learners.training import Trained
+from learners.governance.models import register
+from learners.training.training import Trained
 
 NOW = 1_770_000_000_000
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learners.sequential import STAKES, Effect, bounds, contribution, contributions, trajectory
+from learners.experiments.sequential import STAKES, Effect, bounds, contribution, contributions, trajectory
 from tests.unit.core.builders import fuzz
 
 LEVEL = float(np.log(1 / 0.05))

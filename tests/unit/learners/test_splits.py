@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from core.errors import BadInput
 from core.features import spec
 from core.features.spec import DAY_MS
-from learners import splits
-from learners.dataset import TrainingSet
-from learners.search import folds
-from learners.splits import Split
+from learners.training import splits
+from learners.training.dataset import TrainingSet
+from learners.training.search import folds
+from learners.training.splits import Split
 
 days = st.integers(1, 20).map(lambda n: n * DAY_MS)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import gammaln
 from scipy.stats import chisquare
 
-from learners.srm import CONCENTRATION, Mismatch, trajectory
+from learners.experiments.srm import CONCENTRATION, Mismatch, trajectory
 
 
 def test_equals_dirichlet_multinomial_with_a_constant_allocation() -> None:

@@ -19,13 +19,14 @@ from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from ingest.offline import OfflineIngest
-from ingest.producers.synthetic import SyntheticConfig, SyntheticStream
-from learners import boosting, metrics, training
-from learners.card import model_card
-from learners.dataset import FRAUD, PRESUMED, TrainingSet, as_known
-from learners.plots import write_plots
-from learners.splits import Split, known_compromised
-from learners.training import Trained
+from learners import metrics
+from learners.training import boosting, training
+from learners.training.card import model_card
+from learners.training.dataset import FRAUD, PRESUMED, TrainingSet, as_known
+from learners.training.plots import write_plots
+from learners.training.splits import Split, known_compromised
+from learners.training.training import Trained
+from sources.synthetic import SyntheticConfig, SyntheticStream
 
 PARTITIONS = 2
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learners.sequential import Interval
-from learners.srm import Mismatch
-from learners.verdict import METRICS, Criteria, Finding, finding, new_effect, verdict
+from learners.experiments.sequential import Interval
+from learners.experiments.srm import Mismatch
+from learners.experiments.verdict import METRICS, Criteria, Finding, finding, new_effect, verdict
 
 ARMS = ("control", "new")
 CRITERIA = Criteria(minimum_accounts=100, maximum_ms=1_000)

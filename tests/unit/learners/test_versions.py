@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import BadInput
-from learners.versions import Change, next_version, parts
+from learners.training.versions import Change, next_version, parts
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.replay import Timeline, read_control_events
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from ingest.producers.synthetic import SyntheticConfig
 from models.store import shipped_baseline
+from sources.catalogue import open_source
+from sources.synthetic import SyntheticConfig
 
 PARTITIONS = 3
 NEVER_STORED = hashlib.sha256(b"never stored").hexdigest()

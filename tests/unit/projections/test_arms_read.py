@@ -24,19 +24,19 @@ from core.log.archive.archived import ArchivedLog
 from core.log.memory import MemoryLog
 from core.replay import Timeline, read_control_events, verify
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from ingest.producers.synthetic import SyntheticConfig
 from learners.drift.windows import WindowReader
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.settings import LearnSettings
 from models.linear import LinearModel, render
 from models.shap import LINEAR, shap_values
 from models.store import shipped_baseline
-from projections import audit
-from projections.audit import DecisionPlace
-from projections.audit_story import tell
-from projections.blast_radius import affected
-from projections.whatif import Changes, Outcome, Stretch, run
+from projections.audit import redecide
+from projections.audit.blast_radius import affected
+from projections.audit.redecide import DecisionPlace
+from projections.audit.story import tell
+from projections.audit.whatif import Changes, Outcome, Stretch, run
+from sources.catalogue import open_source
+from sources.synthetic import SyntheticConfig
 from tests.unit.core.log_builders import copy_of
 
 ANN: dict[str, Any] = {"occurred_at": 5, "actor": "ann"}
@@ -104,13 +104,13 @@ def test_audits_of_arms_and_shadows_are_identical(log: MemoryLog) -> None:
     assert {("e1/line", "line-2.0.0", "line-2.0.0"), ("e1/control", "baseline-1.0.0", "line-2.0.0")} <= arms
     assert ("champion", "baseline-1.0.0", "") in arms and len(arms) == 5 - 1
     count = log.length(0, "scores")
-    assert audit.check(log, 0, range(count), timeline(log)) == (count, count, [])
+    assert redecide.check(log, 0, range(count), timeline(log)) == (count, count, [])
 
 
 def test_the_story_of_a_linear_models_decision(log: MemoryLog) -> None:
     """Its shares are its terms: they add up to the margin, the method says so, and text and page are made."""
     position, score = next((i, s) for i, s in reversed(scores(log)) if s.arm == "e1/line")
-    found = audit.at_place(log, DecisionPlace(0, position))
+    found = redecide.at_place(log, DecisionPlace(0, position))
     assert found is not None
     told = tell(log, found, list(read_control_events(log)), timeline(log), shap_values)
     assert told.recomputed.identical and told.shap_method == LINEAR and told.shap_bias is not None

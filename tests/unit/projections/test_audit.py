@@ -21,9 +21,9 @@ from core.log.memory import MemoryLog
 from core.replay import read_control_events
 from models.shap import shap_values
 from models.store import shipped_baseline
-from projections import audit, whatif
-from projections.audit import DecisionPlace, Found
-from projections.audit_story import Story, tell
+from projections.audit import redecide, whatif
+from projections.audit.redecide import DecisionPlace, Found
+from projections.audit.story import Story, tell
 from tests.unit.core.log_builders import copy_of, heads
 from tests.unit.projections.decided import PARTITIONS, decided, follow_up, timeline
 
@@ -34,7 +34,7 @@ def log() -> MemoryLog:
 
 
 def story(log: MemoryLog, place: DecisionPlace) -> Story:
-    found = audit.at_place(log, place)
+    found = redecide.at_place(log, place)
     assert found is not None
     return tell(log, found, list(read_control_events(log)), timeline(log), shap_values)
 
@@ -56,7 +56,7 @@ def test_every_decision_comes_out_identical_from_its_account_alone(log: MemoryLo
     """All rows of a partition audited: model, rules, lists, thresholds and the missing table as they were."""
     for partition in range(PARTITIONS):
         count = log.length(partition, "scores")
-        found = audit.check(log, partition, range(count), timeline(log))
+        found = redecide.check(log, partition, range(count), timeline(log))
         assert found == (count, count, [])
     degraded = [decode_score(e.payload).degraded for p in range(PARTITIONS) for e in log._streams[p, "scores"]]
     assert {None, "reference_unavailable"} == set(degraded)
@@ -65,9 +65,9 @@ def test_every_decision_comes_out_identical_from_its_account_alone(log: MemoryLo
 def test_a_sample_is_decided_with_other_accounts_left_out(log: MemoryLog) -> None:
     """A few rows only: most of the partition's accounts are never folded, and the result is the same."""
     count = log.length(1, "scores")
-    found = audit.check(log, 1, [count - 1, 7, count // 2], timeline(log))
+    found = redecide.check(log, 1, [count - 1, 7, count // 2], timeline(log))
     assert (found.audited, found.identical) == (3, 3)
-    assert audit.check(log, 1, [count + 5], timeline(log)).audited == 0
+    assert redecide.check(log, 1, [count + 5], timeline(log)).audited == 0
 
 
 def test_a_changed_score_is_found_and_named(log: MemoryLog) -> None:
@@ -87,7 +87,7 @@ def test_a_changed_score_is_found_and_named(log: MemoryLog) -> None:
     assert "NOT identical" in text(other)
     assert 'class="verdict other"' in page(other)
     count = log.length(place.partition, "scores")
-    sampled = audit.check(replaced(log, "scores", place, change), place.partition, range(count), timeline(log))
+    sampled = redecide.check(replaced(log, "scores", place, change), place.partition, range(count), timeline(log))
     assert sampled.identical == count - 1
     assert sampled.differences[0][0] == place
 
@@ -167,7 +167,7 @@ def test_normal_is_the_accounts_earlier_decisions(log: MemoryLog) -> None:
 def test_labels_and_actions_since_are_told_apart(log: MemoryLog) -> None:
     """A verdict on this transaction is a label; a case and an action caused by its alert are its; others are not."""
     place = alerts(log)[0]
-    found = audit.at_place(log, place)
+    found = redecide.at_place(log, place)
     assert found is not None
     other = copy_of(log)
     head = other.head(place.partition)
@@ -199,10 +199,10 @@ def test_escaped_and_shared_identifiers_are_found() -> None:
     ]
     payloads.append(payloads[1].replace("ü".encode(), b"\\u00fc"))
     log._streams[0, "transactions"] = [Entry(Position(1, n), p) for n, p in enumerate(payloads, 1)]
-    places = {i: [f.place.position.offset for f in audit.find(log, [0], i)] for i in ids}
+    places = {i: [f.place.position.offset for f in redecide.find(log, [0], i)] for i in ids}
     assert places == {'t"1': [1], "ü": [2, 5], "t/2": [3], "a7": [4]}
-    assert audit.find(log, [0], "ü", "a8") == []
-    assert len(audit.find(log, [0], "ü", "a7")) == 2
+    assert redecide.find(log, [0], "ü", "a8") == []
+    assert len(redecide.find(log, [0], "ü", "a7")) == 2
 
 
 def test_a_place_reads_as_an_alert_writes_it() -> None:
@@ -254,7 +254,7 @@ def test_a_later_verdict_changes_no_audit(log: MemoryLog) -> None:
     place = alerts(log)[0]
     told = story(log, place)
     f = Position.parse(told.f)
-    future = [e for e in audit.account_events(log, place.partition, [told.account_id]) if e[0] > f]
+    future = [e for e in redecide.account_events(log, place.partition, [told.account_id]) if e[0] > f]
     assert future and len(future) == len(told.labels) + len(told.actions) + len(told.account_since)
     assert any(isinstance(event, FeedbackReceived) for _, event in future)
 
@@ -270,4 +270,4 @@ def test_a_trimmed_history_is_refused_and_not_called_different(log: MemoryLog, b
         story(other, last)
     with pytest.raises(BadInput, match="archive"):
         whatif.run(other, 1, other.head(1), timeline(other), whatif.Changes(), whatif.Stretch())
-    assert audit.check(other, 0, [5], timeline(other)).identical == 1
+    assert redecide.check(other, 0, [5], timeline(other)).identical == 1

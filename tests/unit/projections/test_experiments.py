@@ -18,14 +18,23 @@ from core.events import (
     Position,
 )
 from core.log.memory import MemoryLog
-from learners.experiments import criteria_of, paths, report
-from learners.srm import Mismatch
-from learners.verdict import METRICS, finding, new_effect
-from projections.base import CONTROL, Fact, fold
-from projections.experiments import EXPERIMENTS, ROW, ROWS_MAX, VALUE_CAP, Experiments, Final, Observations, observe
-from projections.feed import batches
-from projections.labels import Said, consensus
+from learners.experiments.report import criteria_of, paths, report
+from learners.experiments.srm import Mismatch
+from learners.experiments.verdict import METRICS, finding, new_effect
+from projections.engine.base import CONTROL, Fact, fold
+from projections.engine.feed import batches
 from projections.queries import Queries
+from projections.views.experiments import (
+    EXPERIMENTS,
+    ROW,
+    ROWS_MAX,
+    VALUE_CAP,
+    Experiments,
+    Final,
+    Observations,
+    observe,
+)
+from projections.views.labels import Said, consensus
 from tests.unit.core.builders import T0
 from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.experiment_builders import ANN, ARMS, MATURITY, ONE, TWO, WINDOW, experimented, started

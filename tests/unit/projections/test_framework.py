@@ -17,15 +17,15 @@ from core.errors import BadInput, ConcurrencyError, Unavailable
 from core.events import FeedbackReceived
 from core.log.base import Entry
 from core.log.memory import MemoryLog
-from projections.base import CONTROL, Decided, Fact, Place, Projection, fold
-from projections.cases import CASES
 from projections.catalogue import ALL, current
-from projections.checkpoints import CheckpointStore
-from projections.feed import batches, facts_between
-from projections.labels import LABELS
+from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, fold
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.feed import batches, facts_between
+from projections.engine.runner import ATTEMPTS, Runner
 from projections.queries import Queries
-from projections.registry import REGISTRY
-from projections.runner import ATTEMPTS, Runner
+from projections.views.cases import CASES
+from projections.views.labels import LABELS
+from projections.views.registry import REGISTRY
 from tests.unit.core.builders import fuzz
 from tests.unit.core.log_builders import PARTITIONS, copy_of
 from tests.unit.projections.view_builders import SOURCES, plain, shared_log, truncated, view_digests

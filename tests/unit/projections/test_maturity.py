@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.maturity import distribution, maturity
+from projections.labelling.maturity import distribution, maturity
 from tests.unit.core.builders import fuzz
 
 DAY_MS = 86_400_000

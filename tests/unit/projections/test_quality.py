@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import FeedbackReceived, Position, TransactionReceived, TransactionScored
-from projections import labels as labels_model
-from projections.base import Decided, Fact, fold
-from projections.labels import LABELS, SEEN_DAYS, Labels, consensus
-from projections.quality import RULES, Judged, Rules, judge, qualities
-from projections.reliability import count_patterns, learn
-from projections.sources import report, view
+from projections.engine.base import Decided, Fact, fold
+from projections.labelling.quality import RULES, Judged, Rules, judge, qualities
+from projections.labelling.reliability import count_patterns, learn
+from projections.labelling.sources import report, view
+from projections.views import labels as labels_model
+from projections.views.labels import LABELS, SEEN_DAYS, Labels, consensus
 from tests.unit.core.builders import T0, fuzz, verdict
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000

@@ -18,15 +18,15 @@ from core.errors import BadInput
 from core.events import DriftDetected, Position, ThresholdsChanged
 from core.log.base import STREAMS, Batch, Entry, Head
 from core.log.memory import MemoryLog
-from projections import feed
-from projections.as_of import parse_time, resolve
-from projections.base import CONTROL, Decided, Place
 from projections.catalogue import ALL
-from projections.checkpoints import CheckpointStore
-from projections.feed import Bound, account_facts, facts_between
-from projections.profiles import PROFILES
+from projections.engine import feed
+from projections.engine.as_of import parse_time, resolve
+from projections.engine.base import CONTROL, Decided, Place
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.feed import Bound, account_facts, facts_between
+from projections.engine.runner import Runner
 from projections.queries import Queries
-from projections.runner import Runner
+from projections.views.profiles.projection import PROFILES
 from tests.unit.core.builders import T0, fuzz
 from tests.unit.core.log_builders import PARTITIONS, copy_of, filled
 from tests.unit.projections.view_builders import encoded, plain, shared_log, truncated

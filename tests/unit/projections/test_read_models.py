@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import AlertRaised, CaseOpened, Position, TransactionReceived, TransactionScored
-from projections import registry as registry_model
-from projections.base import CONTROL, Decided, Fact, fold
-from projections.cases import CASES, SLA_MS, Case, clock
-from projections.drift import DRIFT
-from projections.feed import batches
-from projections.labels import LABELS, MATURITY_DAYS, Said, consensus, status
-from projections.lists import LISTS
-from projections.profiles import PROFILES
-from projections.registry import REGISTRY
-from projections.throughput import THROUGHPUT, latency_ms_at_most
+from projections.engine.base import CONTROL, Decided, Fact, fold
+from projections.engine.feed import batches
+from projections.views import registry as registry_model
+from projections.views.cases import CASES, SLA_MS, Case, clock
+from projections.views.drift import DRIFT
+from projections.views.labels import LABELS, MATURITY_DAYS, Said, consensus, status
+from projections.views.lists import LISTS
+from projections.views.profiles.projection import PROFILES
+from projections.views.registry import REGISTRY
+from projections.views.throughput import THROUGHPUT, latency_ms_at_most
 from tests.unit.core.builders import T0, fuzz, verdict
 from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.view_builders import assigned, plain, resolved, shared_log

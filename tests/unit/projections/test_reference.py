@@ -19,7 +19,7 @@ from core.features.columns import columns
 from core.features.reference import ReferenceTable
 from core.features.spec import DAY_MS, HOUR_MS, NAMES, index
 from core.numeric import hash_strings
-from projections.reference import LABEL_DELAY_DAYS, ReferenceBuilder, period_ms
+from projections.reference.tables import LABEL_DELAY_DAYS, ReferenceBuilder, period_ms
 from tests.unit.core.builders import T0, fuzz, transaction, verdict
 from tests.unit.core.feature_oracle import string_hash
 
@@ -56,7 +56,7 @@ def fold(events: list[Any_], batches: int = 1, seed: int = 0) -> ReferenceBuilde
 
 def oracle(events: list[Any_], kind: str, at: int, moment: int | None = None) -> dict[int, list[float]]:
     """The table's rows by key as of day `at`, or the moment (epoch ms) in it, from the words in
-    projections/reference.py.
+    projections/reference/tables.py.
     """
     moment = at * DAY_MS if moment is None else moment
     name = f"{kind}_id"

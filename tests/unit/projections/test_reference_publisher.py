@@ -12,8 +12,8 @@ from core.features.spec import HOUR_MS
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
 from ingest.offline import OfflineIngest
-from ingest.producers.synthetic import SyntheticConfig, SyntheticStream
-from projections.reference_publisher import ReferencePublisher
+from projections.reference.publisher import ReferencePublisher
+from sources.synthetic import SyntheticConfig, SyntheticStream
 
 PARTITIONS = 2
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from projections.labels import EVIDENCE_MIN, RELIABILITY, Reliability, Said, consensus
-from projections.reliability import Pattern, count_patterns, learn, prior_of
+from projections.labelling.reliability import Pattern, count_patterns, learn, prior_of
+from projections.views.labels import EVIDENCE_MIN, RELIABILITY, Reliability, Said, consensus
 from tests.unit.core.builders import T0, fuzz
 
 DAY_MS = 86_400_000

@@ -14,13 +14,13 @@ from core.features.spec import DAY_MS, HOUR_MS
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from core.scoring import Float32, Float64
-from learners import shadow as shadow_mode
+from learners.experiments import shadow as shadow_mode
 from learners.metrics import average_precision, roc_auc
-from projections.base import CONTROL, fold
-from projections.feed import batches
-from projections.labels import MATURITY_DAYS, Said, consensus
+from projections.engine.base import CONTROL, fold
+from projections.engine.feed import batches
 from projections.queries import Queries
-from projections.shadow import ROW, SHADOW
+from projections.views.labels import MATURITY_DAYS, Said, consensus
+from projections.views.shadow import ROW, SHADOW
 from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, load_tiny
 from tests.unit.core.log_builders import PARTITIONS, SECOND
 from tests.unit.projections.experiment_builders import ANN, TWO, experimented
@@ -136,8 +136,8 @@ def test_time_travel_and_resumption() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the newest rows stay, whatever came; counts go on."""
-    monkeypatch.setattr("projections.shadow.ROWS_MAX", 50)
-    monkeypatch.setattr("projections.shadow._SLACK", 10)
+    monkeypatch.setattr("projections.views.shadow.ROWS_MAX", 50)
+    monkeypatch.setattr("projections.views.shadow._SLACK", 10)
     log = log_with_a_shadow()
     facts = [fact for batch in batches(log, 0, 0, log.head(0).sequence) for fact in batch.facts]
     (pair,) = fold(SHADOW, facts).pairs.values()

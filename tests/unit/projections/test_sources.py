@@ -18,11 +18,11 @@ from core.control import Resolver
 from core.events import FeedbackReceived, Position
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from projections.base import Fact, fold
-from projections.labels import LABELS, Labels
-from projections.quality import Rules
+from projections.engine.base import Fact, fold
+from projections.labelling.quality import Rules
+from projections.labelling.sources import ANY, SourcesReport, kappa, report, view
 from projections.queries import Queries
-from projections.sources import ANY, SourcesReport, kappa, report, view
+from projections.views.labels import LABELS, Labels
 from tests.unit.core.builders import ARTIFACT, T0, deployed, fuzz, load_tiny, transaction, verdict
 from tests.unit.core.log_builders import PARTITIONS, Record
 from tests.unit.projections.test_quality import paid, told

@@ -27,15 +27,15 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry
 from core.log.memory import MemoryLog
-from projections.base import NOWHERE, Place, Stretch, fold
-from projections.checkpoints import CheckpointStore
-from projections.feed import facts_between
-from projections.profile import Profiles
-from projections.profile_columns import ProfileColumns
-from projections.profiles import PROFILES
+from projections.engine.base import NOWHERE, Place, Stretch, fold
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.columnar import fold_archived, fold_between
+from projections.engine.feed import facts_between
+from projections.engine.runner import Runner
 from projections.queries import Queries
-from projections.runner import Runner
-from projections.stretches import fold_archived, fold_between
+from projections.views.profiles.columnar import ProfileColumns
+from projections.views.profiles.projection import PROFILES
+from projections.views.profiles.record import Profiles
 from tests.contracts.batches import batches_of, contents
 from tests.unit.core.builders import T0, fuzz, verdict
 from tests.unit.core.log_builders import PARTITIONS, filled
@@ -180,7 +180,7 @@ def test_a_runner_killed_anywhere_over_an_archive_ends_in_the_same_state(seed: i
     log = random_log(seed)
     end = log.head(0)
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("projections.runner.SEGMENTS_PER_STEP", data.draw(st.integers(1, 3)))
+        patch.setattr("projections.engine.runner.SEGMENTS_PER_STEP", data.draw(st.integers(1, 3)))
         store = CheckpointStore(Path(directory), "t")
         for until in sorted(data.draw(st.lists(st.integers(0, end.sequence), max_size=3))):
             whole = archived(log, f"{directory}/archive", data.draw(st.sampled_from((1, 20))), until)

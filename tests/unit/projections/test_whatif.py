@@ -17,8 +17,8 @@ from core.features import packing
 from core.features.spec import DAY_MS
 from core.log.base import Batch, EventLog, Head
 from core.log.memory import MemoryLog
-from projections.readonly import ReadOnlyLog
-from projections.whatif import Changes, Outcome, Stretch, run
+from core.log.readonly import ReadOnlyLog
+from projections.audit.whatif import Changes, Outcome, Stretch, run
 from tests.unit.core.builders import TinyScorer
 from tests.unit.projections.decided import PARTITIONS, decided, timeline
 

@@ -24,8 +24,8 @@ from core.events import (
 from core.log.base import STREAMS, Head
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
-from projections.base import CONTROL, Projection
-from projections.runner import Runner
+from projections.engine.base import CONTROL, Projection
+from projections.engine.runner import Runner
 from tests.unit.core.builders import T0, deployed
 from tests.unit.core.log_builders import PARTITIONS, copy_of, filled
 

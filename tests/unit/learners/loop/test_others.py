@@ -14,14 +14,14 @@ from core.codec import decode_control, encode
 from core.errors import BadInput, ConcurrencyError
 from core.events import Arm, Control
 from core.log.memory import MemoryLog
-from learners import experiments
+from learners.experiments import report as experiment_report
+from learners.experiments.verdict import Verdict
 from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
 from learners.loop.state import LoopState, loop_state
-from learners.verdict import Verdict
-from projections.experiments import EXPERIMENTS
+from projections.views.experiments import EXPERIMENTS
 from tests.unit.core.builders import ARTIFACT, load_tiny
 from tests.unit.learners.loop.test_policy import comparison
 from tests.unit.projections.experiment_builders import experimented, started
@@ -102,7 +102,7 @@ def seeing(monkeypatch: pytest.MonkeyPatch, **what: Any) -> None:
     monkeypatch.setattr(Orchestrator, "_evidence", evidence)
 
 
-def judged(log: MemoryLog, experiment_id: str, action: Any, winner: str = "") -> experiments.Report:
+def judged(log: MemoryLog, experiment_id: str, action: Any, winner: str = "") -> experiment_report.Report:
     report = loop_on(log)._tests.report(experiment_id)
     assert report is not None
     return msgspec.structs.replace(report, verdict=Verdict(action, winner, ("so it is",)))

@@ -22,22 +22,22 @@ from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.replay import Timeline, read_control_events, verify
 from ingest.offline import OfflineIngest
-from ingest.producers.registry import open_source
-from ingest.producers.synthetic import SyntheticConfig
-from learners import reading
-from learners import registry as acts
 from learners.drift.policy import DriftConfig
+from learners.governance import models as acts
 from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.settings import DAY_MS, LearnSettings
 from learners.loop.state import loop_state
-from learners.online import OnlineLearner
+from learners.training import reading
+from learners.training.online import OnlineLearner
 from models import lightgbm_text
-from projections.base import CONTROL
-from projections.blast_radius import affected, summary
+from projections.audit.blast_radius import affected, summary
+from projections.engine.base import CONTROL
+from projections.engine.runner import Runner
 from projections.queries import Queries
-from projections.registry import REGISTRY
-from projections.runner import Runner
+from projections.views.registry import REGISTRY
+from sources.catalogue import open_source
+from sources.synthetic import SyntheticConfig
 
 PARTITIONS = [0, 1]
 CONFIG = SyntheticConfig(

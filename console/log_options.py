@@ -1,0 +1,94 @@
+"""What stands between a command and its subcommand (`sentinel query --redis-port 6380 stats`): which log, which
+checkpoints. Opens them for the subcommand.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from console import wiring
+from console.gc_tuning import fewer_collections
+from console.options import Config, LogPrefix, RedisHost, RedisPort
+from core.log.base import EventLog
+from core.settings import Settings
+from projections.engine.checkpoints import CheckpointStore
+from projections.queries import Queries
+
+DIRECTORY = Path(".sentinel/projections")
+Checkpoints = Annotated[
+    Path, typer.Option("--checkpoint-directory", help="Where `sentinel project` keeps checkpoints; need not exist.")
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="A time (2026-03-01T12:00Z), p07:1-533, c12, or the as_of of an earlier answer."),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options as given."""
+
+    config: Path | None
+    redis_host: str | None
+    redis_port: int | None
+    log_prefix: str | None
+    directory: Path
+
+
+def options(
+    context: typer.Context,
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    checkpoint_directory: Checkpoints = DIRECTORY,
+) -> None:
+    """Options that name the log come before the subcommand: `sentinel query --redis-port 6380 stats`."""
+    context.obj = Asked(config, redis_host, redis_port, log_prefix, checkpoint_directory)
+
+
+@contextmanager
+def opened_log(context: typer.Context) -> Iterator[EventLog]:
+    """The log that was asked for; it may be empty yet."""
+    asked: Asked = context.obj
+    log = wiring.open_log(_settings(asked))
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+@contextmanager
+def opened(context: typer.Context) -> Iterator[tuple[EventLog, Queries]]:
+    """The log that was asked for, and queries to it as of now. Raises BadInput if it is empty."""
+    asked: Asked = context.obj
+    fewer_collections()
+    with opened_log(context) as log:
+        store = CheckpointStore(asked.directory, _settings(asked).log_prefix)
+        yield log, Queries(log, store, now_ms=int(time.time() * 1000))
+
+
+def _settings(asked: Asked) -> Settings:
+    return wiring.settings(
+        asked.config, redis_host=asked.redis_host, redis_port=asked.redis_port, log_prefix=asked.log_prefix
+    )
+
+
+@contextmanager
+def asked_queries(context: typer.Context) -> Iterator[Queries]:
+    """`opened` for those who only ask; tells a person who waits what it is doing."""
+    with opened(context) as (_, queries):
+        if sys.stderr.isatty():
+            with Console(stderr=True).status("folding the log"):
+                yield queries
+        else:
+            yield queries

@@ -1,0 +1,214 @@
+"""Publishing records to Kafka so that every message is known to have arrived, or the caller is told that it has not.
+
+Idempotent producer, acks=all, keyed by account, both topics with the same partitioner (murmur2, Java's) and number of
+partitions, so that an account's verdicts come to the partition of its transactions. This file owns pacing and the
+count of what was delivered. It does not look into a record.
+
+A delivery callback for each message would cost as much as sending it. So only failures are reported
+(`delivery.report.only.error`), and what neither failed nor is still queued after the last flush has been acknowledged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from core.errors import BadInput, Unavailable
+from core.settings import Settings
+from ingest import kafka_client
+from sources.source import Record, Topic
+
+Timestamps = Literal["event", "now"]
+Partitioner = Literal["murmur2_random", "consistent_random"]
+"""librdkafka's names; keyed messages: Java's murmur2, or crc32."""
+Progress = Callable[[int, int], None]
+
+FLUSH_SLICE_S = 0.5
+PACE_SLICE_S = 0.005
+DELIVERY_TIMEOUT_S = 60.0
+LINGER_MS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """What was handed over and how it ended. sent: acknowledged messages by topic. failed: refused or timed out."""
+
+    sent: dict[Topic, int]
+    failed: int
+    seconds: float
+    interrupted: bool = False
+    first_error: str = ""
+
+    @property
+    def transactions_per_s(self) -> float:
+        """Acknowledged transactions a second of wall time."""
+        return self.sent["transactions"] / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(slots=True)
+class _Count:
+    sent: dict[Topic, int] = field(default_factory=lambda: {"transactions": 0, "feedback": 0})
+    failed: int = 0
+    first_error: str = ""
+    is_broken: bool = False
+
+    def lost(self, topic: Topic, reason: str) -> None:
+        """A message that was handed over has failed for good: sending on would only lose more."""
+        self.sent[topic] -= 1
+        self.is_broken = True
+        self.refused(reason)
+
+    def refused(self, reason: str) -> None:
+        self.failed += 1
+        self.first_error = self.first_error or reason
+
+
+def publish(
+    chunks: Iterable[list[Record]],
+    settings: Settings,
+    *,
+    rate: float | None = None,
+    timestamps: Timestamps = "event",
+    on_progress: Progress | None = None,
+    delivery_timeout_s: float = DELIVERY_TIMEOUT_S,
+    linger_ms: float = LINGER_MS,
+    partitioner: Partitioner = "murmur2_random",
+) -> PublishReport:
+    """Send the records in order and wait until every one is acknowledged.
+
+    The topics are settings.transactions_topic and .feedback_topic; missing ones are made with settings.partitions.
+    rate: transactions a second, open loop (a late message does not delay the plan); None is as fast as possible.
+    linger_ms: how long the client may wait to fill a batch. partitioner: of an existing log. timestamps: "event" gives
+    a message its record's time, "now" the time it is sent. on_progress gets the transactions and verdicts handed over
+    so far, after every chunk.
+    Ctrl-C stops sending, waits for what is under way and returns a report that says so; a second Ctrl-C gives up
+    waiting.
+
+    Raises BadInput for options or topics that don't fit, Unavailable if no broker answers or if a message was not
+    delivered in `delivery_timeout_s` (sending stops, and the error gives the number).
+    """
+    if rate is not None and not 0 < rate <= 10_000_000:
+        raise BadInput(f"the rate must be above 0 transactions a second, not {rate!r}")
+    if timestamps not in ("event", "now"):
+        raise BadInput(f"timestamps must be 'event' or 'now', not {timestamps!r}")
+    prepare_topics(settings)
+    count = _Count()
+    names: dict[str, Topic] = {settings.transactions_topic: "transactions", settings.feedback_topic: "feedback"}
+
+    def failed(error: KafkaError, message: Message) -> None:
+        count.lost(names[message.topic() or ""], error.str())
+
+    producer = _producer(settings, failed, delivery_timeout_s, linger_ms, partitioner)
+    started = time.monotonic()
+    interrupted = False
+    try:
+        for chunk in chunks if rate is None else _paced(chunks, rate, producer):
+            _send(producer, chunk, settings, count, timestamps)
+            if on_progress is not None:
+                on_progress(count.sent["transactions"], count.sent["feedback"])
+            if count.is_broken:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    unconfirmed = _flush(producer, delivery_timeout_s)
+    report = PublishReport(
+        dict(count.sent), count.failed + unconfirmed, time.monotonic() - started, interrupted, count.first_error
+    )
+    if report.failed and not interrupted:
+        total = sum(count.sent.values()) + count.failed
+        raise Unavailable(
+            f"{report.failed:,} of {total:,} messages were not delivered to Kafka at {settings.kafka_servers}"
+            f" ({count.first_error or 'no acknowledgement in time'})"
+        )
+    return report
+
+
+def prepare_topics(settings: Settings) -> None:
+    """Make the two topics if they are missing. Raises BadInput if their numbers of partitions differ: verdicts would
+    not reach the partition of their account.
+    """
+    names = [settings.transactions_topic, settings.feedback_topic]
+    if names[0] == names[1]:
+        raise BadInput(f"transactions and feedback need two topics, not both {names[0]!r}")
+    kafka_client.create_topics(settings, names)
+    known = {name: topic for name, topic in kafka_client.describe(settings, names).items() if topic is not None}
+    partitions = {name: topic.partitions for name, topic in known.items()}
+    if len(set(partitions.values())) > 1:
+        shown = ", ".join(f"{name} has {n}" for name, n in sorted(partitions.items()))
+        raise BadInput(f"the topics must have the same number of partitions: {shown}", reason="not_copartitioned")
+
+
+def _producer(
+    settings: Settings,
+    failed: Callable[[KafkaError, Message], None],
+    timeout_s: float,
+    linger_ms: float,
+    partitioner: Partitioner,
+) -> Producer:
+    return Producer(
+        {
+            **kafka_client.common(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "lz4",
+            "linger.ms": linger_ms,
+            "partitioner": partitioner,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 131_072,
+            "delivery.timeout.ms": max(int(timeout_s * 1000), 10),
+            "delivery.report.only.error": True,
+            "on_delivery": failed,
+        }
+    )
+
+
+def _send(producer: Producer, chunk: list[Record], settings: Settings, count: _Count, timestamps: Timestamps) -> None:
+    produce = producer.produce
+    topics: dict[Topic, str] = {"transactions": settings.transactions_topic, "feedback": settings.feedback_topic}
+    is_event_time = timestamps == "event"
+    for topic, key, timestamp, value in chunk:
+        while True:
+            try:
+                produce(topics[topic], value=value, key=key, timestamp=timestamp if is_event_time else 0)
+            except BufferError:
+                producer.poll(0.05)  # the queue is full: let some of it go
+                if count.is_broken:
+                    return
+                continue
+            except KafkaException as error:  # this message is impossible, for example too large, or all are
+                count.refused(error.args[0].str())
+                count.is_broken = error.args[0].code() == KafkaError._FATAL
+                break
+            count.sent[topic] += 1
+            break
+    producer.poll(0)
+
+
+def _paced(chunks: Iterable[list[Record]], rate: float, producer: Producer) -> Iterator[list[Record]]:
+    """Slices of the chunks, each when its first transaction is due: transaction n is due n / rate after the start."""
+    size = max(1, int(rate * PACE_SLICE_S))
+    started = time.monotonic()
+    transactions = 0
+    for chunk in chunks:
+        for first in range(0, len(chunk), size):
+            part = chunk[first : first + size]
+            while (wait := started + transactions / rate - time.monotonic()) > 0:
+                producer.poll(min(wait, FLUSH_SLICE_S))
+            yield part
+            transactions += sum(record.topic == "transactions" for record in part)
+
+
+def _flush(producer: Producer, timeout_s: float) -> int:
+    """Wait for all acknowledgements; the number of messages whose fate is unknown (after a Ctrl-C or the time)."""
+    deadline = time.monotonic() + timeout_s + 5.0
+    left = len(producer)
+    try:
+        while left and time.monotonic() < deadline:
+            left = producer.flush(FLUSH_SLICE_S)
+    except KeyboardInterrupt:
+        left = len(producer)
+    return left

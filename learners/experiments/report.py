@@ -1,0 +1,174 @@
+"""What an experiment shows as of a moment: exposure, sample ratio, gains with intervals, and the verdict. Pure.
+
+Observations come from the read model (`projections.views.experiments`), inference from
+`learners.experiments.sequential` and `learners.experiments.srm`, the decision from `learners.experiments.verdict`; here
+they are put together. The orchestrator and `sentinel experiment show` ask the same function, so what a person sees is
+what the process acts on.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.assignment import WHOLE
+from core.errors import BadInput
+from core.events import ExperimentStarted
+from learners.experiments.sequential import Effect, Trajectory, contributions, trajectory
+from learners.experiments.srm import Mismatch
+from learners.experiments.verdict import METRICS, Criteria, Finding, Metric, Verdict, finding, new_effect, verdict
+from projections.views.experiments import Change, Experiment, Observations
+
+Floats = NDArray[np.float64]
+
+
+class ArmRow(msgspec.Struct, frozen=True):
+    """An arm's accounts, and its mean outcomes over its mature ones (NaN without any)."""
+
+    name: str
+    model: str
+    share: float
+    exposed: int
+    expected: float
+    mature: int
+    means: dict[str, float]
+
+
+class SampleRatio(msgspec.Struct, frozen=True):
+    """The sample-ratio check: anytime p (decides, at 0.001) and the plain chi-square's (shown)."""
+
+    log_e: float
+    p_anytime: float
+    chi_square: float
+    p_chi_square: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """An experiment as of a cut. state: running, or how it ended. verdict: by what is known at the cut, ended or not.
+    conclusion: how it was concluded, and the winning arm; "" if it was not.
+
+    excluded: accounts cut off by the end, transactions with conflicting verdicts, left out, decided outside (crossed).
+    """
+
+    experiment_id: str
+    as_of: str
+    state: str
+    definition: ExperimentStarted
+    changes: list[Change]
+    arms: list[ArmRow]
+    sample_ratio: SampleRatio
+    findings: list[Finding]
+    verdict: Verdict
+    excluded: dict[str, int]
+    conclusion: str = ""
+
+
+def criteria_of(definition: ExperimentStarted) -> Criteria:
+    """The definition as what the verdict takes. Raises BadInput for a metric that there is not."""
+    known = get_args(Metric)
+    for name in (definition.primary, *definition.guardrails):
+        if name not in known:
+            raise BadInput(f"there is no metric {name!r}; there are {', '.join(known)}")
+    metrics: dict[str, Metric] = {name: name for name in METRICS}
+    return Criteria(
+        primary=metrics[definition.primary],
+        guardrails={metrics[name]: definition.guardrail_margin for name in definition.guardrails},
+        alpha=definition.alpha,
+        minimum_accounts=definition.accounts_min,
+        maximum_ms=definition.duration_max_ms,
+        worthwhile=definition.worthwhile,
+    )
+
+
+def report(experiment: Experiment, seen: Observations, as_of: str) -> Report:
+    """Everything about an experiment from its observations."""
+    definition = experiment.definition
+    criteria = criteria_of(definition)
+    shares = [arm.share / WHOLE for arm in definition.arms]
+    names = [arm.name for arm in definition.arms]
+    mismatch = Mismatch()
+    for arm in seen.exposed.tolist():
+        mismatch.update(arm, shares)
+    alpha = definition.alpha / (len(METRICS) * (len(names) - 1))
+    findings = [
+        finding(names[treated], metric, _effect(definition, criteria, seen, treated, metric), alpha)
+        for treated in range(1, len(names))
+        for metric in METRICS
+    ]
+    mature = np.bincount(seen.arm, minlength=len(names)).tolist()
+    until = experiment.ended_at or seen.clock
+    statistic, p = mismatch.chi_square
+    return Report(
+        definition.experiment_id,
+        as_of,
+        experiment.end or "running",
+        definition,
+        experiment.changes,
+        _arm_rows(definition, seen, mature),
+        SampleRatio(mismatch.log_e, mismatch.p_value, statistic, p),
+        findings,
+        verdict(
+            criteria,
+            names,
+            dict(zip(names, mature, strict=True)),
+            findings,
+            mismatch,
+            until - definition.occurred_at,
+        ),
+        {
+            "cut_off_accounts": seen.cut_off,
+            "unresolved_transactions": seen.unresolved,
+            "left_out_transactions": seen.left_out,
+            "crossed_transactions": seen.crossed,
+        },
+        _conclusion(experiment),
+    )
+
+
+def _conclusion(experiment: Experiment) -> str:
+    ended = experiment.conclusion
+    return "" if ended is None else f"{ended.verdict} {ended.winner}".rstrip()
+
+
+def paths(experiment: Experiment, seen: Observations, treated: int) -> dict[Metric, Trajectory]:
+    """What a looker saw after every mature account, arm number `treated` against control; for plots."""
+    if not len(seen.arm):
+        return {}
+    found: dict[Metric, Trajectory] = {}
+    for metric in METRICS:
+        arms, p, q = _against_control(experiment.definition, seen, treated)
+        found[metric] = trajectory(*contributions(arms, p, q, seen.outcomes[metric]))
+    return found
+
+
+def _effect(
+    definition: ExperimentStarted, criteria: Criteria, seen: Observations, treated: int, metric: Metric
+) -> Effect:
+    effect = new_effect(metric, criteria)
+    effect.extend(*_against_control(definition, seen, treated), seen.outcomes[metric])
+    return effect
+
+
+def _against_control(
+    definition: ExperimentStarted, seen: Observations, treated: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """(arm as `learners.experiments.sequential` numbers it, its probability, control's), each (m,)."""
+    arms = np.where(seen.arm == treated, 1, np.where(seen.arm == 0, 0, -1))
+    count = len(arms)
+    p, q = definition.arms[treated].share / WHOLE, definition.arms[0].share / WHOLE
+    return arms, np.full(count, p), np.full(count, q)
+
+
+def _arm_rows(definition: ExperimentStarted, seen: Observations, mature: list[int]) -> list[ArmRow]:
+    exposed = np.bincount(seen.exposed, minlength=len(definition.arms)).tolist()
+    rows = []
+    for i, arm in enumerate(definition.arms):
+        mine = seen.arm == i
+        means = {m: float(values[mine].mean()) if mature[i] else float("nan") for m, values in seen.outcomes.items()}
+        share = arm.share / WHOLE
+        model = f"{arm.model}-{arm.version}"
+        rows.append(ArmRow(arm.name, model, share, exposed[i], share * len(seen.exposed), mature[i], means))
+    return rows

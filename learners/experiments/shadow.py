@@ -1,0 +1,75 @@
+"""What a shadow model shows beside the deciding one: agreement of decisions, and both against labels. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from learners.metrics import average_precision, roc_auc
+from projections.queries import ShadowAnswer
+from projections.views.shadow import agreement, labelled
+
+
+class ShadowReport(msgspec.Struct, frozen=True):
+    """Rates are of decisions; changed: those that would have been others; gained and lost: alerts that only the shadow,
+    or only the deciding model, raises. Measures are over `labelled` transactions, `frauds` of them fraud (None: one
+    class is missing); waiting: those whose label is not known yet.
+    """
+
+    as_of: str
+    model: str
+    shadow: str
+    first_at: int
+    last_at: int
+    decisions: int
+    alert_rate: float
+    shadow_alert_rate: float
+    changed: float
+    gained: float
+    lost: float
+    labelled: int
+    frauds: int
+    waiting: int
+    auc_roc: float | None
+    shadow_auc_roc: float | None
+    average_precision: float | None
+    shadow_average_precision: float | None
+
+
+def report(answer: ShadowAnswer) -> list[ShadowReport]:
+    """One for each pair of models, the newest first. Only the newest still has transactions to compare with labels.
+
+    A shadow that became champion scores beside itself until it is withdrawn: that is no pair.
+    """
+    pairs = [name for name, held in answer.pairs.items() if any(pair.model != pair.shadow for pair in held.values())]
+    return [_of(answer, name) for name in reversed(pairs)]
+
+
+def _of(answer: ShadowAnswer, name: str) -> ShadowReport:
+    held = answer.pairs[name]
+    found = agreement(list(held.values()), answer.review, answer.decline)
+    truth = labelled(held, answer.labels, answer.clocks)
+    total = found.decisions
+    pairs = list(held.values())
+    frauds = int(truth.fraud.sum())
+    measured = [
+        measure(truth.fraud, margins) if 0 < frauds < len(truth.fraud) else None
+        for measure in (roc_auc, average_precision)
+        for margins in (truth.margin, truth.shadow)
+    ]
+    return ShadowReport(
+        answer.as_of,
+        pairs[0].model,
+        pairs[0].shadow,
+        min(pair.first_at for pair in pairs),
+        max(pair.last_at for pair in pairs),
+        total,
+        found.alerts / total,
+        found.shadow_alerts / total,
+        found.changed / total,
+        found.gained / total,
+        found.lost / total,
+        len(truth.fraud),
+        frauds,
+        truth.waiting,
+        *measured,
+    )

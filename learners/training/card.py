@@ -1,0 +1,206 @@
+"""The model card as Markdown, from the card's data. Says what the model is, and what it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
+
+MEASURES = {
+    "auc_roc": "area under the ROC curve",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "expected calibration error",
+}
+CLOCKS = {"log": "when the log took it", "event": "when it happened"}
+
+
+def model_card(card: dict[str, Any], plots: Sequence[str] = ()) -> str:
+    """Markdown of a card made by `learners.training.training` (Mitchell et al., Model Cards for Model Reporting, 2019).
+
+    plots: names of picture files beside it.
+    """
+    parent = f", successor of {card['parent']}" if card.get("parent") else ""
+    lines = [
+        f"# Model card: {card['name']} {card['version']}",
+        "",
+        f"LightGBM, {card['trees']} trees, feature spec {card['spec']}, seed {card['seed']}{parent}.",
+        f"SHA-256 `{card['digest']}`.",
+        "",
+        *_data(card),
+        *_measured(card),
+        *_calibration(card),
+        *_cards(card),
+        *_how(card),
+        *(line for name in plots for line in (f"![{name.rpartition('.')[0]}]({name})", "")),
+        *_limits(card),
+    ]
+    return "\n".join(lines)
+
+
+def _data(card: dict[str, Any]) -> list[str]:
+    split = card["split"]
+    lines = [
+        "## Data",
+        "",
+        f"Trained and tested on {card['data'] or 'the decisions of a log'}:"
+        f" {card['rows']:,} from {_day(card['range_ms'][0])} to {_day(card['range_ms'][1])}.",
+        f"Split by event time, never shuffled, with a gap of the label delay ({split['gap_days']:g} days) between:",
+        "",
+        "| | from | to | transactions | frauds |",
+        "|---|---|---|---|---|",
+        _period_row("train", split),
+        _period_row("test", split),
+        "",
+        "Features are those that the worker logged at decision time.",
+    ]
+    if known := card.get("known"):
+        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in known["statuses"].items())
+        lines += [
+            f"Labels are the consensus of the verdicts known at {_day(known['training_until_ms'])} for training and at"
+            f" {_day(known['until_ms'])} for the test; a verdict is known {CLOCKS[known['clock']]}. At the latter:"
+            f" {counts}.",
+            "Rows in review or pending are left out; without a verdict a payment is presumed legitimate after"
+            f" {known['maturity_days']:g} days.",
+        ]
+    if split.get("test_excluded"):
+        lines.append(
+            f"{split['test_excluded']:,} test rows of accounts whose fraud was known by the test day are left out."
+        )
+    if card["missing_tables_share"]:
+        lines.append(
+            f"{card['missing_tables_share']:.0%} of the training rows stand in it a second time without reference"
+            " tables, so that the model knows that case."
+        )
+    return [*lines, ""]
+
+
+def _measured(card: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, words in MEASURES.items():
+        low, high = card["intervals"].get(name, (None, None))
+        interval = "" if low is None else f"{low:.4g} … {high:.4g}"
+        rows.append(f"| {words} | {card['metrics'][name]:.4g} | {interval} |")
+    return [
+        "## Measured on the test period",
+        "",
+        "| | value | 95 % interval (bootstrap over accounts) |",
+        "|---|---|---|",
+        *rows,
+        "",
+        "| alerting from | alert rate | precision | recall | value detected | false positives per hit (FP:TP) |",
+        "|---|---|---|---|---|---|",
+        _threshold_row(f"{DEFAULT_REVIEW} (review)", card["at_review"]),
+        _threshold_row(f"{DEFAULT_DECLINE} (decline)", card["at_decline"]),
+        *(
+            _threshold_row(f"{at['threshold']:.4f} (at most {at['alert_rate_allowed']:.2%} alerts)", at)
+            for at in card["thresholds"]
+        ),
+        "",
+    ]
+
+
+def _calibration(card: dict[str, Any]) -> list[str]:
+    found = card["calibration"]
+    how = (
+        f"Platt's method on {found['rows']:,} later rows that the fitted model had not seen:"
+        f" log-odds = {found['a']:.4g} × margin {found['b']:+.4g}, folded into the model's leaves."
+        if found["fitted"]
+        else "Not calibrated: probabilities are as trained."
+    )
+    return [
+        "## Calibration",
+        "",
+        how,
+        "",
+        "| on the test period | before | after |",
+        "|---|---|---|",
+        *(
+            f"| {MEASURES[name]} | {found['before'][name]:.4g} | {found['after'][name]:.4g} |"
+            for name in ("ece", "brier", "log_loss")
+        ),
+        "",
+    ]
+
+
+def _cards(card: dict[str, Any]) -> list[str]:
+    k, days = card["cards"]["k"], card["cards"]["days"]
+    return [
+        f"## Card precision@{k}, day by day",
+        "",
+        f"Of the {k} accounts with the highest scores of a day, the share that had a fraud; accounts found before are"
+        f" not looked at again. Mean {card['metrics'][f'card_precision_{k}']:.3f}.",
+        "",
+        "| day | accounts | compromised | found | precision |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {_day(day['day'] * 86_400_000)[:10]} | {day['accounts']:,} | {day['compromised']:,} | {day['found']:,}"
+            f" | {day['precision']:.3f} |"
+            for day in days
+        ),
+        "",
+    ]
+
+
+def _how(card: dict[str, Any]) -> list[str]:
+    shown = ", ".join(f"{name} {_short(value)}" for name, value in sorted(card["parameters"].items()))
+    lines = ["## How it was made", "", f"LightGBM with {shown}.", ""]
+    if search := card["search"]:
+        lines += [
+            f"Searched: {len(search['trials'])} trials, judged by average precision on later folds of the training"
+            " period (the test was not looked at).",
+            "",
+            "| trial | average precision | folds | parameters |",
+            "|---|---|---|---|",
+            *(
+                f"| {number}{' (chosen)' if number == search['best'] else ''} | {trial['average_precision']:.4f} |"
+                f" {' '.join(f'{value:.3f}' for value in trial['folds'])}{' pruned' if trial['pruned'] else ''} |"
+                f" {', '.join(f'{name} {_short(value)}' for name, value in trial['overrides'].items())} |"
+                for number, trial in enumerate(search["trials"])
+            ),
+            "",
+        ]
+    return [*lines, "Most used features, by gain: " + ", ".join(f"`{n}`" for n in card["importance"]) + ".", ""]
+
+
+def _limits(card: dict[str, Any]) -> list[str]:
+    return [
+        "## What it is not",
+        "",
+        "A model knows the fraud of the data it was trained on. If that is the synthetic stream, its figures say that",
+        "the pipeline works, not how well it would do on your payments: retrain on your own log (`sentinel train`)",
+        "before you rely on it, and set thresholds by your own costs. Fraud that never got a verdict was learnt as",
+        "legitimate, and payments that were declined have no verdict of their own. Probabilities are those of the",
+        "period that calibrated them; another fraud rate shifts them. No personal attribute is a feature; country and",
+        "hour of day are, and may stand in for one.",
+        "",
+    ]
+
+
+def _day(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _period_row(name: str, split: dict[str, Any]) -> str:
+    start, end = split[f"{name}_ms"]
+    return f"| {name} | {_day(start)} | {_day(end)} | {split[f'{name}_rows']:,} | {split[f'{name}_frauds']:,} |"
+
+
+def _threshold_row(name: str, at: dict[str, float]) -> str:
+    return (
+        f"| {name} | {at['alert_rate']:.2%} | {_figure(at['precision'], 3)} | {_figure(at['recall'], 3)}"
+        f" | {_figure(at['value_detection_rate'], 3)} | {_figure(at['false_positive_ratio'], 2)} |"
+    )
+
+
+def _figure(value: float, digits: int) -> str:
+    """A figure, or a dash where nothing was alerted and so nothing can be said."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"

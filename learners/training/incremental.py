@@ -1,0 +1,241 @@
+"""LightGBM brought up to date: more trees on new labels (continued boosting), or new values in the old trees (refit).
+
+States: no trees → trained from scratch on the first batch → updated. An update is one batch: all labels that came since
+the last one, mixed with a sample of older rows (`replay`) so that what was learned before is not forgotten.
+
+- Boost: the champion's margins are where boosting starts (`init_model`, with the rows in memory: a dataset file would
+  make LightGBM train from scratch). A small learning rate and few trees bound what one batch can do.
+- Refit: structure kept, v ← decay · v + (1 − decay) · η · (−G / (H + λ)) leaf by leaf, in the order of the trees, with
+  gradients at the refitted sum so far: LightGBM's `refit`, with two differences. Its starts from probability ½, though
+  the first tree holds the base rate; here the base rate is taken off that tree first. And its leaf without a row
+  shrinks towards 0; here a leaf with fewer than `leaf_rows_min` new rows keeps its value. A calibrated forest is
+  refitted as it is, in the log-odds that it serves: gradients are taken there, and each tree's η was scaled with it.
+- Bound: never more than `trees_max` trees. At the bound the youngest trees are dropped before new ones are grown: a
+  boosted sum without its last terms is a model still, and the base that was trained from scratch stays. `retrain_due`
+  then says that a training from scratch would do more.
+
+A batch of one class teaches trees nothing (LightGBM grows none) and leaves the state as it is. Cost: see
+benchmarks/incremental.py; a refit holds 2 bytes a row and tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInput
+from learners.training import boosting
+from learners.training.base import Float32, Float64, Labels, check_batch, check_rows
+from models import lightgbm_text
+from models.artifacts import Format
+from models.forest import ForestScorer
+
+Mode = Literal["boost", "refit"]
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class IncrementalSettings:
+    """mode: how a batch is learned. learning_rate, trees: of an update; first_learning_rate, first_trees: of the
+    training from scratch when there is none yet. trees_max: bound of the whole. leaves, leaf_rows_min, l2: as in
+    LightGBM. decay: what a leaf keeps in a refit, in [0, 1].
+    """
+
+    mode: Mode = "boost"
+    learning_rate: float = 0.03
+    trees: int = 20
+    first_learning_rate: float = 0.06
+    first_trees: int = 100
+    trees_max: int = 400
+    leaves: int = 31
+    leaf_rows_min: int = 40
+    l2: float = 5.0
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Raises BadInput for values that can't work together."""
+        if self.mode not in ("boost", "refit"):
+            raise BadInput(f"incremental learner: mode must be boost or refit, not {self.mode!r}")
+        if not (0 < self.trees < self.trees_max and 0 < self.first_trees <= self.trees_max):
+            raise BadInput("incremental learner: 0 < trees < trees_max and 0 < first_trees <= trees_max must hold")
+        if not (0.0 < self.learning_rate <= 1.0 and 0.0 < self.first_learning_rate <= 1.0 and 0.0 <= self.decay <= 1.0):
+            raise BadInput("incremental learner: learning rates must be in (0, 1], decay in [0, 1]")
+        if self.leaves < 2 or self.leaf_rows_min < 1 or self.l2 < 0.0:
+            raise BadInput("incremental learner: leaves >= 2, leaf_rows_min >= 1, l2 >= 0 must hold")
+
+
+class ForestLearner:
+    """A `learners.training.base.Learner` whose state is a LightGBM text. Not for sharing between threads."""
+
+    def __init__(self, columns: tuple[str, ...], settings: IncrementalSettings | None = None, seed: int = 0) -> None:
+        """columns: the feature spec's names, in order. The state is a forest without trees; `restore` the champion."""
+        self._columns = columns
+        self._settings = settings or IncrementalSettings()
+        self._seed = seed
+        self._take(_empty(columns))
+
+    def _take(self, content: bytes) -> None:
+        scorer = ForestScorer.load(content, version=f"{self.name}-0.0.0", spec=0)
+        if scorer.feature_names != self._columns:
+            raise BadInput("incremental learner: the model's columns have other names")
+        self._content, self._scorer = content, scorer
+
+    @property
+    def name(self) -> str:
+        """What models of it are registered as."""
+        return "incremental"
+
+    @property
+    def kind(self) -> Format:
+        """The artifact's format."""
+        return "lightgbm"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `export()`."""
+        return self._scorer.digest
+
+    @property
+    def trees(self) -> int:
+        """Trees now."""
+        return len(lightgbm_text.shrinkages(self._content))
+
+    @property
+    def retrain_due(self) -> bool:
+        """Whether the next boost drops trees to stay within the bound."""
+        return self.trees + self._settings.trees > self._settings.trees_max
+
+    def predict(self, features: Float32) -> Float64:
+        """Margins: float32 (n, F) → float64 (n,). Raises BadInput on another dtype or width."""
+        check_rows(features, len(self._columns))
+        return self._scorer.margins(features)
+
+    def learn(self, features: Float32, labels: Labels, weights: Float64 | None = None) -> None:
+        """One update with one batch. Raises BadInput. A batch cut in two is two updates, so another model."""
+        checked = check_batch(features, labels, weights, len(self._columns))
+        keep = checked > 0.0  # a row without weight is no row
+        features, labels, checked = features[keep], labels[keep], checked[keep]
+        if labels.all() or not labels.any():
+            return
+        if self.trees and self._settings.mode == "refit":
+            self._take(refit(self._content, features, labels, checked, self._settings))
+        else:
+            self._take(boost(self._content, features, labels, checked, self._settings, self._seed))
+
+    def export(self) -> bytes:
+        """LightGBM's text."""
+        return self._content
+
+    def restore(self, content: bytes) -> None:
+        """Take an artifact's state, such as the champion's (`learners.training.base`). Raises Corrupt or BadInput."""
+        self._take(content)
+
+
+def _empty(columns: tuple[str, ...]) -> bytes:
+    """A forest of no trees. LightGBM needs rows to know its columns; these are never learned."""
+    rows = np.zeros((2, len(columns)), dtype=np.float32)
+    data = lgb.Dataset(rows, np.array([0.0, 1.0]), feature_name=list(columns), params={"verbosity": -1})
+    booster = lgb.Booster({"objective": "binary", "verbosity": -1, "num_threads": 1}, data)
+    return str(booster.model_to_string()).encode()
+
+
+def boost(
+    content: bytes, features: Float32, labels: Labels, weights: Float64, settings: IncrementalSettings, seed: int
+) -> bytes:
+    """The model's text with `settings.trees` trees more (or `first_trees` if it has none), within `trees_max`.
+
+    The random draws follow from the seed and the model's bytes: each update has its own, and the state says which.
+    """
+    found = len(lightgbm_text.shrinkages(content))
+    overrides = {
+        "learning_rate": settings.learning_rate if found else settings.first_learning_rate,
+        "num_leaves": settings.leaves,
+        "min_data_in_leaf": settings.leaf_rows_min,
+        "lambda_l2": settings.l2,
+    }
+    parameters = boosting.parameters((seed + int(hashlib.sha256(content).hexdigest()[:7], 16)) % 2**31, overrides)
+    names = list(lightgbm_text.parse(content).feature_names)
+    data = lgb.Dataset(features, labels.astype(np.float64), weight=weights, feature_name=names)
+    if not found:
+        return str(lgb.train(parameters, data, settings.first_trees).model_to_string()).encode()
+    base = lgb.Booster(model_str=content.decode())
+    if found + settings.trees > settings.trees_max:
+        text = base.model_to_string(num_iteration=settings.trees_max - settings.trees)
+        base = lgb.Booster(model_str=text)
+    booster = lgb.train(parameters, data, settings.trees, init_model=base)
+    return str(booster.model_to_string()).encode()
+
+
+def refit(content: bytes, features: Float32, labels: Labels, weights: Float64, settings: IncrementalSettings) -> bytes:
+    """The model's text with leaf values moved towards what the new rows ask for (formula and differences above)."""
+    model = lightgbm_text.parse(content)
+    rates = list(lightgbm_text.shrinkages(content))
+    base = base_margin(content)
+    rates[0] = rates[1] if len(rates) > 1 else settings.first_learning_rate
+    leaves = _leaves(content, features, len(model.trees))
+    y = labels.astype(np.float64)
+    margin = np.full(len(y), base)
+    values: list[NDArray[np.float64]] = []
+    for t, tree in enumerate(model.trees):
+        old = tree.leaf_value - base if t == 0 else tree.leaf_value
+        leaf, count = leaves[t], len(old)
+        p = 1.0 / (1.0 + np.exp(-np.clip(margin, -500.0, 500.0)))
+        gradient = np.bincount(leaf, weights * (p - y), count)
+        hessian = np.bincount(leaf, weights * p * (1.0 - p), count) + settings.l2
+        step = np.divide(-gradient, hessian, out=np.zeros(count), where=hessian > 0.0)
+        moved = settings.decay * old + (1.0 - settings.decay) * rates[t] * step
+        new = np.where(np.bincount(leaf, minlength=count) >= settings.leaf_rows_min, moved, old)
+        margin += new[leaf]
+        values.append(new + base if t == 0 else new)
+    return lightgbm_text.with_leaf_values(content, values)
+
+
+def base_margin(content: bytes) -> float:
+    """The log-odds that the first tree holds besides its own step: its mean, weighted with the leaves' hessians.
+
+    LightGBM adds the base rate's log-odds to the first tree and then writes its shrinkage as 1 (Tree::AddBias), or as a
+    in a model that was calibrated (`learners.training.calibration.fold`): not as the next tree's. At the base rate the
+    gradients sum to 0, and so do that tree's own values, hessian-weighted, but for λ. 0.0 if nothing was added.
+    """
+    rates = lightgbm_text.shrinkages(content)
+    if len(rates) > 1 and np.isclose(rates[0], rates[1]):
+        return 0.0
+    tree = lightgbm_text.parse(content).trees[0]
+    weights = np.array(lightgbm_text.leaf_weights(content), dtype=np.float64)
+    if len(weights) != len(tree.leaf_value) or weights.sum() <= 0.0:
+        return float(tree.leaf_value.mean())
+    return float(np.average(tree.leaf_value, weights=weights))
+
+
+def _leaves(content: bytes, features: Float32, trees: int) -> NDArray[np.uint16]:
+    """The leaf that each row reaches: uint16 (trees, n)."""
+    booster = lgb.Booster(model_str=content.decode())
+    out = np.empty((trees, len(features)), dtype=np.uint16)
+    for start in range(0, len(features), _CHUNK):
+        chunk = features[start : start + _CHUNK]
+        found = np.asarray(booster.predict(chunk, pred_leaf=True, num_threads=1))
+        out[:, start : start + len(chunk)] = found.reshape(len(chunk), trees).T
+    return out
+
+
+def replay(labels: Labels, count: int, seed: int) -> tuple[NDArray[np.int64], Float64]:
+    """A sample of older rows to mix into an update: (row numbers ascending (m,), weights (m,)), m ≤ count.
+
+    Frauds are rare, so up to half of the sample are frauds; the weights give each class its share of the older rows
+    back (Horvitz, Thompson 1952) and add up to m, so a replayed row weighs 1 on average beside the new ones.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    frauds, others = np.flatnonzero(labels), np.flatnonzero(~labels)
+    taken = min(len(frauds), max(count // 2, count - len(others)), count)
+    chosen = [(frauds, taken), (others, min(len(others), count - taken))]
+    picked = [rng.choice(rows, size, replace=False) for rows, size in chosen]
+    total = sum(len(rows) for rows in picked)
+    weights = [np.full(size, len(rows) / size * total / len(labels)) if size else np.empty(0) for rows, size in chosen]
+    numbers = np.concatenate(picked).astype(np.int64)
+    order = np.argsort(numbers, kind="stable")
+    return numbers[order], np.concatenate(weights)[order]

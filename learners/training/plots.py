@@ -1,0 +1,108 @@
+"""The model card's pictures: PNG files drawn without a display. What they show was measured elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import BadInput
+from core.features.spec import DAY_MS
+from learners import metrics
+from learners.training.evaluation import Held
+from learners.training.training import Trained
+
+BLUE, RED, GREY = "#2c5f8a", "#c0392b", "#9aa5b1"
+DOTS_PER_INCH = 110
+ROWS_A_BIN = 10
+FLOOR = 1e-5
+"""Probabilities are drawn on a logarithmic scale; below this they all count as this."""
+
+
+def write_plots(trained: Trained, directory: Path) -> list[str]:
+    """Write calibration.png, precision_recall.png, importance.png and card_precision.png; their names.
+
+    Raises BadInput if the files can't be written, or if the model came without its test period.
+    """
+    held, card = trained.held, trained.card
+    if held is None:
+        raise BadInput("this model came without its test period: there is nothing to draw")
+    drawings: dict[str, Callable[[Any], None]] = {
+        "calibration.png": lambda axes: _calibration(axes, held),
+        "precision_recall.png": lambda axes: _precision_recall(axes, held),
+        "importance.png": lambda axes: _importance(axes, card),
+        "card_precision.png": lambda axes: _card_precision(axes, card),
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, draw in drawings.items():
+            _draw(directory / name, draw)
+    except OSError as error:
+        raise BadInput(f"{error.filename or directory}: {error.strerror}") from error
+    return list(drawings)
+
+
+def _draw(path: Path, draw: Callable[[Any], None]) -> None:
+    # Figures without pyplot: no global state, no display, safe in any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    draw(axes)
+    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _calibration(axes: Any, held: Held) -> None:
+    axes.plot([FLOOR, 1.0], [FLOOR, 1.0], color=GREY, linewidth=1, label="perfect")
+    edges = 10.0 ** np.arange(np.log10(FLOOR), 0.01, 0.5)[1:-1]
+    for name, values, colour in (("before", held.uncalibrated, GREY), ("after", held.probabilities, BLUE)):
+        bins = np.searchsorted(edges, values)
+        rows_all = np.bincount(bins)
+        drawn = np.flatnonzero(rows_all >= ROWS_A_BIN)
+        rows = rows_all[drawn]
+        predicted = np.maximum(np.bincount(bins, values)[drawn] / rows, FLOOR)
+        frauds = np.bincount(bins[held.data.labels], minlength=len(rows_all))[drawn].astype(np.float64)
+        low, high = metrics.wilson(frauds, rows)
+        observed, low = np.maximum(frauds / rows, FLOOR), np.maximum(low, FLOOR)
+        errors = [np.maximum(observed - low, 0.0), np.maximum(high - observed, 0.0)]
+        axes.errorbar(predicted, observed, errors, fmt="o", markersize=4, color=colour, label=f"{name} calibration")
+    axes.set(xscale="log", yscale="log", ylim=(FLOOR, 1.5))
+    axes.set(xlabel="mean predicted probability", ylabel="share of fraud, 95 % interval")
+    axes.set_title("Calibration on the test period, two bins a decade")
+    axes.legend(frameon=False)
+
+
+def _precision_recall(axes: Any, held: Held) -> None:
+    labels = held.data.labels
+    curve = metrics.pr_curve(labels, held.probabilities)
+    axes.step(curve.recall, curve.precision, where="post", color=BLUE)
+    axes.axhline(float(labels.mean()), color=GREY, linewidth=1, linestyle="--")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.set_title(f"Precision and recall, average {metrics.average_precision(labels, held.probabilities):.3f}")
+
+
+def _importance(axes: Any, card: dict[str, Any]) -> None:
+    gains = dict(reversed(card["importance"].items()))
+    axes.barh(list(gains), list(gains.values()), color=BLUE)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel("gain over all splits")
+    axes.set_title("Most used features")
+
+
+def _card_precision(axes: Any, card: dict[str, Any]) -> None:
+    days, k = card["cards"]["days"], card["cards"]["k"]
+    when = [datetime.fromtimestamp(day["day"] * DAY_MS / 1000, UTC).strftime("%m-%d") for day in days]
+    places = np.arange(len(days))
+    axes.bar(places, [min(day["compromised"] / k, 1.0) for day in days], color=GREY, label="possible")
+    axes.bar(places, [day["precision"] for day in days], color=RED, label=f"found among {k}", width=0.6)
+    step = max(1, len(days) // 12)
+    axes.set_xticks(places[::step], when[::step], fontsize=8)
+    axes.set_title(f"Card precision@{k} by day")
+    axes.legend(frameon=False)

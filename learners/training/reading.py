@@ -1,0 +1,447 @@
+"""The log, or its archive, as a training set: columns where it is archived, JSON where it is hot. Reads only.
+
+Two passes, so that the features are written once, to where they belong in order of event time, and never copied:
+
+1. transactions   time, amount, account, ID of every row in the window; then its place is known
+2. scores         the feature vector as logged, straight to its place; model and arm
+
+Both end at the head that the partition had at the start. The archive's columns are read without any entry's JSON; what
+is still hot is decoded an entry at a time, like everywhere else. Decisions under another feature spec are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.codec import decode_account_event, decode_score, decode_transaction
+from core.errors import BadInput, Corrupt
+from core.events import START, FeedbackReceived, Position
+from core.features import packing, spec
+from core.features.spec import DAY_MS
+from core.log.archive.archived import ArchivedLog
+from core.log.base import EventLog, Head
+from core.numeric import hash_strings
+from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
+from projections.views.labels import Said
+
+PAGE = 2000
+BACKFILL_MS = DAY_MS
+"""A log whose payments were older than this when it took them, in the median, was loaded in bulk."""
+ALWAYS = 2**62
+
+Report = Callable[[int], object]
+"""Told how many rows were read since the last call; each row is read twice."""
+
+_TRANSACTION_COLUMNS = ("generation", "offset", "transaction_id", "account_id", "amount", "occurred_at", "recorded_at")
+_SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
+
+
+def read(
+    log: EventLog,
+    partitions: Iterable[int],
+    known_until: int | None = None,
+    *,
+    maturity_ms: int = 0,
+    clock: Clock | None = None,
+    start: int = 0,
+    end: int = ALWAYS,
+    report: Report | None = None,
+) -> TrainingSet:
+    """Every decision on a payment with start ≤ event time < end (epoch ms), features as logged, labels as known at
+    `known_until`.
+
+    known_until: epoch ms; default, all that the log holds. maturity_ms: how old a payment without a verdict must be to
+    be presumed legitimate; 0 leaves that to the gap of a split. clock: see learners.training.dataset; default, "event"
+    if the log was loaded in bulk (see BACKFILL_MS), else "log". Rows in review or pending are in the set: `settled`
+    leaves them out. Raises BadInput if there is no decision, Corrupt if the log does not read.
+    """
+    report = report or (lambda count: None)
+    heads = {partition: log.head(partition) for partition in partitions}
+    parts: list[_Transactions] = []
+    for partition, head in heads.items():
+        pages = list(_transaction_pages(log, partition, head.transactions, report))
+        parts.append(_Transactions.joined(partition, pages))
+    times = np.concatenate([part.times for part in parts]) if parts else np.empty(0, np.int64)
+    window = np.flatnonzero((times >= start) & (times < end))
+    if not len(window):
+        raise BadInput(_nothing(times, start, end))
+    order = window[np.argsort(times[window], kind="stable")]
+    place = np.full(len(times), -1, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    scores = _Scores.empty(len(order))
+    begin = 0
+    for part in parts:
+        _read_scores(log, part, heads[part.partition], place[begin : begin + len(part.times)], scores, report)
+        begin += len(part.times)
+    verdicts = _read_verdicts(log, heads, parts, place)
+    recorded = np.concatenate([part.recorded_at for part in parts])[order]
+    data = TrainingSet(
+        features=scores.features,
+        labels=np.zeros(len(order), dtype=np.bool_),
+        times=times[order],
+        amounts=np.concatenate([part.amounts for part in parts])[order],
+        accounts=np.concatenate([part.accounts for part in parts])[order].view(np.int64),
+        statuses=np.zeros(len(order), dtype=np.int8),
+        origin=Origin(
+            np.concatenate([np.full(len(p.times), p.partition, np.int32) for p in parts])[order],
+            np.concatenate([part.generations for part in parts])[order],
+            np.concatenate([part.offsets for part in parts])[order],
+            recorded,
+            scores.models,
+            scores.arms,
+            tuple(scores.model_codes),
+            tuple(scores.arm_codes),
+        ),
+        verdicts=verdicts,
+    )
+    if not scores.readable.all():
+        data = data.rows(scores.readable)
+    if not len(data):
+        raise BadInput(f"every decision in the window was made under another feature spec than {spec.SPEC_VERSION}")
+    return _labelled(data, known_until, maturity_ms, clock)
+
+
+def _labelled(data: TrainingSet, until: int | None, maturity_ms: int, clock: Clock | None) -> TrainingSet:
+    assert data.origin is not None and data.verdicts is not None
+    if clock is None:
+        clock = "event" if float(np.median(data.origin.recorded_at - data.times)) > BACKFILL_MS else "log"
+    if until is None:
+        newest = data.origin.recorded_at if clock == "log" else data.times
+        until = max(int(newest.max()), int(data.times.max()), int(data.verdicts.known_at(clock).max(initial=0)))
+    return as_known(TrainingSet(**_fields(data), known=Known(until, maturity_ms, clock)), until)
+
+
+def _fields(data: TrainingSet) -> dict[str, Any]:
+    names = ("features", "labels", "times", "amounts", "accounts", "statuses", "origin", "verdicts")
+    return {name: getattr(data, name) for name in names}
+
+
+# --- pass 1: transactions ---------------------------------------------------------------------------------------
+
+
+class _Page(NamedTuple):
+    """k transactions as columns; keys name account and transaction together."""
+
+    generations: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    times: NDArray[np.int64]
+    recorded_at: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+    accounts: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Transactions:
+    """A partition's transactions in log order."""
+
+    partition: int
+    generations: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    times: NDArray[np.int64]
+    recorded_at: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+    accounts: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
+
+    @classmethod
+    def joined(cls, partition: int, pages: Sequence[_Page]) -> _Transactions:
+        types = (np.uint64, np.uint64, np.int64, np.int64, np.float64, np.uint64, np.uint64)
+        parts = zip(*pages, strict=True) if pages else iter(())
+        columns = list(parts) or [()] * len(types)
+        return cls(
+            partition,
+            *(np.concatenate([np.empty(0, t), *column]) for t, column in zip(types, columns, strict=True)),
+        )
+
+
+def _key(accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One 64-bit key of the two hashes; of n keys two collide by chance with probability n² / 2**65."""
+    return transactions ^ (accounts * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
+    """Why there is nothing to learn from, with the times that don't meet."""
+    if not len(times):
+        return "the log holds no transaction to train on"
+    asked = " … ".join("" if not 0 < moment < ALWAYS else _minute(moment) for moment in (start, end)).strip()
+    held = f"{_minute(int(times.min()))} … {_minute(int(times.max()))}"
+    return f"no transaction in the window {asked} (event time, UTC); the log's are of {held}"
+
+
+def _minute(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _transaction_pages(log: EventLog, partition: int, until: Position, report: Report) -> Iterator[_Page]:
+    at = START
+    if isinstance(log, ArchivedLog):
+        seam = min(log.archive.end(partition).transactions, until)
+        for table in log.tables(partition, _TRANSACTION_COLUMNS, until=seam) if seam > START else ():
+            if len(table):
+                yield _page_of_table(partition, table)
+                report(len(table))
+        at = seam
+    while at < until and (entries := log.read(partition, "transactions", at, PAGE, until)):
+        decoded = [decode_transaction(entry.payload) for entry in entries]
+        accounts = hash_strings([t.account_id for t in decoded])
+        yield _Page(
+            *_ids([entry.id for entry in entries]),
+            np.array([t.occurred_at for t in decoded], dtype=np.int64),
+            np.array([t.recorded_at for t in decoded], dtype=np.int64),
+            np.array([t.amount for t in decoded], dtype=np.float64),
+            accounts,
+            _key(accounts, hash_strings([t.transaction_id for t in decoded])),
+        )
+        report(len(entries))
+        at = entries[-1].id
+
+
+def _page_of_table(partition: int, table: pa.Table) -> _Page:
+    if any(table[name].null_count for name in _TRANSACTION_COLUMNS):
+        raise Corrupt(f"partition {partition}: an archived transaction does not decode")
+    account_codes, account_names = _codes(table["account_id"])
+    accounts = hash_strings(account_names)[account_codes]
+    return _Page(
+        _numpy(table["generation"]),
+        _numpy(table["offset"]),
+        _numpy(table["occurred_at"].cast(pa.int64())),
+        _numpy(table["recorded_at"].cast(pa.int64())),
+        _numpy(table["amount"]),
+        accounts,
+        _key(accounts, hash_strings(table["transaction_id"].to_pylist())),
+    )
+
+
+def _ids(ids: Sequence[Position]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    return (
+        np.array([position.generation for position in ids], dtype=np.uint64),
+        np.array([position.offset for position in ids], dtype=np.uint64),
+    )
+
+
+def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    values: NDArray[Any] = column.to_numpy()
+    return values
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Strings (k,) → places (k,) in the distinct ones."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    encoded = array.dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
+
+
+# --- pass 2: scores ---------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Scores:
+    """The set's rows in order of event time, being filled. readable: bool (n,), decided under this feature spec."""
+
+    features: NDArray[np.float32]
+    models: NDArray[np.int16]
+    arms: NDArray[np.int16]
+    readable: NDArray[np.bool_]
+    model_codes: dict[str, int] = field(default_factory=dict)
+    arm_codes: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, rows: int) -> _Scores:
+        return cls(
+            np.empty((rows, spec.WIDTH), dtype=np.float32),
+            np.zeros(rows, dtype=np.int16),
+            np.zeros(rows, dtype=np.int16),
+            np.zeros(rows, dtype=np.bool_),
+        )
+
+    def put(self, places: NDArray[np.int64], page: _ScorePage) -> None:
+        """places: int64 (k,), −1 for a row outside the window."""
+        inside = places >= 0
+        kept = inside & page.readable
+        self.features[places[kept]] = page.features[kept]
+        self.readable[places[kept]] = True
+        for codes, names, known, out in (
+            (page.models, page.model_names, self.model_codes, self.models),
+            (page.arms, page.arm_names, self.arm_codes, self.arms),
+        ):
+            translated = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int16)
+            out[places[inside]] = translated[codes[inside]]
+
+
+class _ScorePage(NamedTuple):
+    """k scores. features float32 (k, WIDTH), undefined where not readable."""
+
+    generations: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    features: NDArray[np.float32]
+    readable: NDArray[np.bool_]
+    models: NDArray[np.int64]
+    model_names: list[str]
+    arms: NDArray[np.int64]
+    arm_names: list[str]
+
+
+def _read_scores(
+    log: EventLog, part: _Transactions, head: Head, places: NDArray[np.int64], scores: _Scores, report: Report
+) -> None:
+    begin = 0
+    for page in _score_pages(log, part.partition, head.transactions):
+        end = begin + len(page.offsets)
+        same = np.array_equal(part.generations[begin:end], page.generations)
+        if not (same and np.array_equal(part.offsets[begin:end], page.offsets)):
+            raise Corrupt(f"partition {part.partition}: transactions and scores do not pair")
+        scores.put(places[begin:end], page)
+        report(end - begin)
+        begin = end
+    if begin != len(places):
+        raise Corrupt(f"partition {part.partition}: {len(places) - begin} transactions have no score")
+
+
+def _score_pages(log: EventLog, partition: int, until: Position) -> Iterator[_ScorePage]:
+    at = START
+    if isinstance(log, ArchivedLog):
+        seam = min(log.archive.end(partition).transactions, until)
+        for table in log.tables(partition, _SCORE_COLUMNS, until=seam) if seam > START else ():
+            if len(table):
+                yield _score_page_of_table(log, partition, table)
+        at = seam
+    while at < until and (entries := log.read(partition, "scores", at, PAGE, until)):
+        decoded = [decode_score(entry.payload) for entry in entries]
+        readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
+        plain = packing.plain_rows([s.spec for s in decoded], [s.features for s in decoded])
+        vectors = b"".join(
+            (v or b"") if s.spec == spec.SPEC_VERSION else bytes(4 * spec.WIDTH)
+            for s, v in zip(decoded, plain, strict=True)
+        )
+        yield _ScorePage(
+            *_ids([entry.id for entry in entries]),
+            _vectors(partition, vectors, len(entries)),
+            readable,
+            *_coded([score.model for score in decoded]),
+            *_coded([score.arm for score in decoded]),
+        )
+        at = entries[-1].id
+
+
+def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> _ScorePage:
+    if any(table[name].null_count for name in ("spec", "model", "arm")):
+        raise Corrupt(f"partition {partition}: an archived score does not decode")
+    generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
+    column = table["features"]
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    readable = _numpy(table["spec"]) == spec.SPEC_VERSION
+    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == 4 * spec.WIDTH:
+        start = array.offset * array.type.byte_width
+        count = len(array) * spec.WIDTH
+        features = np.frombuffer(array.buffers()[1], dtype="<f4", offset=start, count=count).reshape(-1, spec.WIDTH)
+    else:
+        features = np.empty((len(array), spec.WIDTH), dtype=np.float32)
+        present = np.zeros(len(array), dtype=np.bool_)
+    # A vector of another width than most of its segment's has no column, only its payload.
+    missing = np.flatnonzero(readable & ~present).tolist()
+    if missing:
+        features = features.copy()
+    for row in missing:
+        payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))
+        if payload is None:
+            raise Corrupt(f"partition {partition}: the archive lost the score of row {row}")
+        score = decode_score(payload)
+        features[row] = _vectors(partition, packing.plain(score.spec, score.features), 1)[0]
+    return _ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
+
+
+def _vectors(partition: int, content: bytes, count: int) -> NDArray[np.float32]:
+    if len(content) != count * 4 * spec.WIDTH:
+        raise Corrupt(f"partition {partition}: a feature vector has not the {spec.WIDTH} columns of its spec")
+    return np.frombuffer(content, dtype="<f4").reshape(count, spec.WIDTH)
+
+
+def _coded(values: list[str]) -> tuple[NDArray[np.int64], list[str]]:
+    names: dict[str, int] = {}
+    codes = np.array([names.setdefault(value, len(names)) for value in values], dtype=np.int64)
+    return codes, list(names)
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------
+
+
+def _read_verdicts(
+    log: EventLog, heads: dict[int, Head], parts: Sequence[_Transactions], place: NDArray[np.int64]
+) -> Verdicts:
+    """All verdicts, with the payment and the rows that each is on. One on an unknown transaction, or another account's,
+    is on none.
+    """
+    events: list[FeedbackReceived] = []
+    partitions: list[NDArray[np.int32]] = []
+    payments: list[NDArray[np.int64]] = []
+    recorded: list[NDArray[np.int64]] = []
+    rows: list[NDArray[np.int64]] = []
+    links: list[NDArray[np.int64]] = []
+    begin = 0
+    for part in parts:
+        found = list(_feedback(log, part.partition, heads[part.partition].feedback))
+        wanted = _key(
+            hash_strings([event.account_id for event in found]),
+            hash_strings([event.transaction_id for event in found]),
+        )
+        order = np.argsort(part.keys, kind="stable")
+        ordered = part.keys[order]
+        low, high = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+        counts = high - low
+        matches = np.repeat(np.arange(len(found)), counts)
+        within = np.arange(len(matches)) - np.repeat(np.cumsum(counts) - counts, counts)
+        on = order[low[matches] + within]
+        inside = place[begin + on] >= 0
+        rows.append(place[begin + on][inside])
+        links.append(len(events) + matches[inside])
+        first = order[np.minimum(low, max(len(order) - 1, 0))] if len(order) else np.zeros(len(found), np.int64)
+        for out, values in ((payments, part.times), (recorded, part.recorded_at)):
+            out.append(np.where(counts > 0, values[first], 0) if len(order) else np.zeros(len(found), np.int64))
+        partitions.append(np.full(len(found), part.partition, dtype=np.int32))
+        events += found
+        begin += len(part.times)
+    return Verdicts(
+        said=[_said(event) for event in events],
+        recorded_at=np.array([event.recorded_at for event in events], dtype=np.int64),
+        occurred_at=np.array([event.occurred_at for event in events], dtype=np.int64),
+        partitions=np.concatenate(partitions),
+        accounts=[event.account_id for event in events],
+        transactions=[event.transaction_id for event in events],
+        payments=np.concatenate(payments),
+        payments_recorded_at=np.concatenate(recorded),
+        rows=np.concatenate(rows),
+        events=np.concatenate(links),
+    )
+
+
+def _feedback(log: EventLog, partition: int, until: Position) -> Iterator[FeedbackReceived]:
+    at = START
+    while at < until and (entries := log.read(partition, "feedback", at, PAGE, until)):
+        for entry in entries:
+            event = decode_account_event(entry.payload)
+            if isinstance(event, FeedbackReceived):
+                yield event
+        at = entries[-1].id
+
+
+def _said(event: FeedbackReceived) -> Said:
+    return Said(
+        event.source,
+        event.verdict,
+        event.confidence,
+        event.actor,
+        event.occurred_at,
+        event.recorded_at,
+        event.amount,
+        event.reason,
+        event.transaction_occurred_at,
+    )

@@ -1,0 +1,142 @@
+"""A bounded hyperparameter search: a fixed number of trials, judged on later days only, the same for the same seed.
+
+Each trial is fitted on the beginning of the training period and judged by average precision on what follows, over
+FOLDS prequential folds; the test period is never seen. The defaults are the first trial, so a search can't end with
+something that did worse on the folds. Optuna's TPE sampler (Bergstra et al. 2011) is seeded, everything runs in one
+thread, and the median pruner sees folds in a fixed order: two runs are equal.
+
+Cost: at most trials × FOLDS fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+
+from core.errors import BadInput
+from learners import metrics
+from learners.training import boosting
+from learners.training.boosting import Report
+from learners.training.dataset import TrainingSet
+from learners.training.splits import Split
+
+FOLDS = 3
+FOLD_SHARE = 6
+"""A fold's validation is this part of the training period (1 / FOLD_SHARE); they are the last ones, side by side."""
+STARTUP_TRIALS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial: what LightGBM was told, the mean average precision over its folds, and whether it was cut short."""
+
+    overrides: dict[str, Any]
+    average_precision: float
+    folds: list[float]
+    pruned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """All trials in order, and the place of the best one."""
+
+    trials: list[Trial]
+    best: int
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What the best trial changed."""
+        return self.trials[self.best].overrides
+
+
+def folds(start: int, end: int, gap_ms: int) -> list[Split]:
+    """FOLDS splits of [start, end): expanding training, the last parts as validation, oldest first.
+
+    The label delay stands between the two where it leaves at least half of the fold's past to train on; a shorter
+    training period does without it: its labels are from the end of the gap after it, all equally known.
+    """
+    length = (end - start) // FOLD_SHARE
+    out = []
+    for number in range(FOLDS, 0, -1):
+        begin = end - number * length
+        gap = gap_ms if gap_ms <= (begin - start) // 2 else 0
+        out.append(Split(start, begin - gap, begin, begin + length))
+    return out
+
+
+def search(
+    training: TrainingSet,
+    window: Split,
+    *,
+    seed: int,
+    trials: int,
+    missing_tables_share: float,
+    fixed: dict[str, Any],
+    report: Report,
+) -> Search:
+    """The best of `trials` settings for the training period of `window`. `fixed` are parameters not searched over.
+
+    training: settled rows of the period. Raises BadInput if a fold has no fraud to train on or to find.
+    """
+    parts = []
+    for split in folds(window.start, window.train_end, window.gap_ms):
+        past, later = training.between(split.start, split.train_end), training.between(split.test_start, split.end)
+        if not past.labels.any() or not later.labels.any():
+            raise BadInput("too few frauds to search hyperparameters on: a fold of the training period has none")
+        parts.append((past, later))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=False)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=0)
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        study.enqueue_trial(_defaults(seed))
+
+        def objective(trial: optuna.Trial) -> float:
+            params = boosting.parameters(seed, {**_suggest(trial), **fixed})
+            found: list[float] = []
+            for number, (past, later) in enumerate(parts):
+                share = missing_tables_share
+                model = boosting.fit(past, params, boosting.ROUNDS_MAX, missing_tables_share=share, later=later)
+                score = metrics.average_precision(later.labels, boosting.margins(model, later.features))
+                found.append(score)
+                trial.set_user_attr("folds", found)
+                trial.report(float(np.mean(found)), number)
+                report("search", trial.number * FOLDS + number + 1, trials * FOLDS)
+                if number + 1 < FOLDS and trial.should_prune():
+                    raise optuna.TrialPruned
+            return float(np.mean(found))
+
+        study.optimize(objective, n_trials=trials, n_jobs=1)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    held = [_trial(trial) for trial in study.trials]
+    return Search(held, study.best_trial.number)
+
+
+def _defaults(seed: int) -> dict[str, Any]:
+    everything = boosting.parameters(seed)
+    return {name: everything[name] for name in _NAMES}
+
+
+_NAMES = ("learning_rate", "num_leaves", "min_data_in_leaf", "feature_fraction", "bagging_fraction", "lambda_l2")
+
+
+def _suggest(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
+        "num_leaves": trial.suggest_int("num_leaves", 7, 127, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 10, 300, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 1.0),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 50.0, log=True),
+    }
+
+
+def _trial(trial: optuna.trial.FrozenTrial) -> Trial:
+    found: list[float] = list(trial.user_attrs.get("folds", []))
+    mean = float(np.mean(found)) if found else float("nan")
+    return Trial(dict(trial.params), mean, found, trial.state == optuna.trial.TrialState.PRUNED)

@@ -1,0 +1,245 @@
+"""Training a champion candidate: rows as known, split by time, stopped early, calibrated, measured. Deterministic given
+the seed: the same rows give the same bytes.
+
+    train [start, train_end)   gap of the label delay   test [test_start, end)
+    |---- fit ----|-- late --|
+
+1. Training rows are labelled as they were known at test_start, the day on which the model could have been deployed;
+   test rows as they are known now. Rows in review or pending are left out. Accounts whose fraud was known by the test
+   day are left out of the test, as the Fraud Detection Handbook does.
+2. The late part (the last fifth) chooses the number of trees for a model of what comes before it, and (a, b) of the
+   calibration is fitted to that model's margins on the late part, which it did not train on.
+3. The model itself is fitted on the whole training period, and (a, b) is folded into it
+(learners.training.calibration). 4. The test period is only measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+
+from core.errors import BadInput
+from core.features import spec
+from core.features.spec import DAY_MS
+from learners.training import boosting, calibration
+from learners.training.boosting import MISSING_TABLES_SHARE, Report, without_tables
+from learners.training.calibration import IDENTITY, Platt
+from learners.training.dataset import TrainingSet, as_known, settled
+from learners.training.evaluation import Held, evaluate
+from learners.training.reading import read
+from learners.training.search import Search, search
+from learners.training.splits import Split, known_compromised, split_by_time
+
+__all__ = ["Split", "Trained", "TrainingSet", "read", "split_by_time", "train", "without_tables"]
+
+MODEL_NAME = "baseline"
+FRAUDS_TO_TRAIN = 50
+FRAUDS_TO_TEST = 20
+LATE_PARTS = 5
+ROUNDS_MIN = 20
+IMPORTANT = 15
+
+ClassWeight = float | Literal["balanced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model as LightGBM text, its SHA-256, what its card says, and the test period with its probabilities."""
+
+    content: bytes
+    digest: str
+    card: dict[str, object]
+    held: Held | None = None
+
+
+def train(
+    data: TrainingSet,
+    split: Split,
+    *,
+    seed: int,
+    version: str = "1.0.0",
+    data_description: str = "",
+    name: str = MODEL_NAME,
+    parent: str = "",
+    trials: int = 0,
+    class_weight: ClassWeight = 1.0,
+    overrides: Mapping[str, object] | None = None,
+    calibrate: bool = True,
+    missing_tables_share: float = MISSING_TABLES_SHARE,
+    exclude_known: bool = True,
+    report: Report | None = None,
+) -> Trained:
+    """A model of the split's training period, with its card; see the module's head.
+
+    trials: of the hyperparameter search (0: none). class_weight: how much more a fraud weighs than a legitimate payment
+    (LightGBM's scale_pos_weight), or "balanced", their ratio; calibration takes it back out of the probabilities.
+    overrides: LightGBM parameters over the defaults. missing_tables_share: see `without_tables`; 0 switches it off.
+    exclude_known: leave accounts out of the test whose fraud was known by the day. report: told of progress.
+    Raises BadInput on too few frauds, or if fraud does not score higher in the late part.
+    """
+    report = report or (lambda stage, done, total: None)
+    training, test = parts(data, split, exclude_known=exclude_known)
+    _enough(training, test)
+    fixed = dict(overrides or {})
+    weight = _weight(training, class_weight)
+    if weight != 1.0:
+        fixed["scale_pos_weight"] = weight
+    searched: Search | None = None
+    if trials > 0:
+        share = missing_tables_share
+        searched = search(
+            training, split, seed=seed, trials=trials, missing_tables_share=share, fixed=fixed, report=report
+        )
+        fixed = {**searched.overrides, **fixed}
+    params = boosting.parameters(seed, fixed)
+    model = _fit(training, split, params, missing_tables_share, calibrate, report)
+    report("measuring", 0, 1)
+    final = lgb.Booster(model_str=model.content.decode())
+    held = Held(
+        test,
+        calibration.probabilities(boosting.margins(final, test.features)),
+        calibration.probabilities(boosting.margins(model.plain, test.features)),
+    )
+    measured = evaluate(held, seed)
+    measured["calibration"] = {
+        "fitted": calibrate,
+        "a": model.platt.a,
+        "b": model.platt.b,
+        "rows": model.calibration_rows,
+        **measured["calibration"],
+    }
+    card: dict[str, object] = {
+        "name": name,
+        "version": version,
+        "parent": parent,
+        "spec": spec.SPEC_VERSION,
+        "digest": hashlib.sha256(model.content).hexdigest(),
+        "trees": model.rounds,
+        "seed": seed,
+        "parameters": params,
+        "missing_tables_share": missing_tables_share,
+        "data": data_description,
+        **_rows(data, training, test, split),
+        **measured,
+        "importance": _importance(model.plain),
+        "search": None if searched is None else msgspec.to_builtins(searched),
+    }
+    report("measuring", 1, 1)
+    return Trained(model.content, str(card["digest"]), card, held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The artifact; the forest as it was before calibration; what calibrated it and on how many rows."""
+
+    content: bytes
+    plain: lgb.Booster
+    rounds: int
+    platt: Platt
+    calibration_rows: int
+
+
+def _fit(
+    training: TrainingSet, split: Split, params: dict[str, Any], share: float, calibrate: bool, report: Report
+) -> _Model:
+    """Steps 2 and 3 of the module's head."""
+    cut = split.train_end - (split.train_end - split.start) // LATE_PARTS
+    early, late = training.between(split.start, cut), training.between(cut, split.train_end)
+    if not early.labels.any() or not late.labels.any():
+        raise BadInput("too few frauds: the first four fifths or the last fifth of the training period have none")
+    callbacks = [_progress("choosing the number of trees", boosting.ROUNDS_MAX, report)]
+    probe = boosting.fit(
+        early, params, boosting.ROUNDS_MAX, missing_tables_share=share, later=late, callbacks=callbacks
+    )
+    rounds = min(max(ROUNDS_MIN, int(probe.best_iteration * 1.1)), probe.num_trees())
+    platt = IDENTITY
+    if calibrate:  # with as many trees as the model will have: a margin grows with them
+        platt = calibration.fit(boosting.margins(probe, late.features, rounds), late.labels)
+    callbacks = [_progress("training", rounds, report)]
+    plain = boosting.fit(training, params, rounds, missing_tables_share=share, callbacks=callbacks)
+    content = plain.model_to_string().encode()
+    if calibrate:
+        content = calibration.fold(content, platt)
+    return _Model(content, plain, rounds, platt, len(late) if calibrate else 0)
+
+
+def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tuple[TrainingSet, TrainingSet]:
+    """(training, test) rows of a split, settled: the first as known at the start of the test, the second as `data` is
+    labelled. A set without verdicts keeps its labels.
+    """
+    training = data.between(split.start, split.train_end)
+    if training.known is not None and training.known.until > split.test_start:
+        training = as_known(training, split.test_start)
+    test = data.between(split.test_start, split.end)
+    if exclude_known:
+        window = data.between(split.start, split.end)  # shares the features; only the test's rows are copied
+        test = test.rows(~known_compromised(window, split)[len(window) - len(test) :])
+    return settled(training), settled(test)
+
+
+def _enough(training: TrainingSet, test: TrainingSet) -> None:
+    frauds, tested = int(training.labels.sum()), int(test.labels.sum())
+    if frauds >= FRAUDS_TO_TRAIN and tested >= FRAUDS_TO_TEST:
+        return
+    hint = ""
+    if training.known is not None and training.known.clock == "log":
+        hint = "; if this log was loaded in bulk, label by event time"
+    raise BadInput(
+        f"too few frauds: {frauds} to train ({FRAUDS_TO_TRAIN} needed),"
+        f" {tested} to test ({FRAUDS_TO_TEST} needed){hint}"
+    )
+
+
+def _weight(training: TrainingSet, class_weight: ClassWeight) -> float:
+    if class_weight == "balanced":
+        frauds = int(training.labels.sum())
+        return (len(training) - frauds) / frauds
+    if not 0.0 < float(class_weight) < float("inf"):
+        raise BadInput(f"a class weight of {class_weight} makes no sense: give a number above 0, or balanced")
+    return float(class_weight)
+
+
+def _progress(stage: str, rounds: int, report: Report) -> Callable[[Any], None]:
+    def callback(env: Any) -> None:
+        report(stage, env.iteration + 1, rounds)
+
+    return callback
+
+
+def _rows(data: TrainingSet, training: TrainingSet, test: TrainingSet, split: Split) -> dict[str, Any]:
+    """The card's data range, what was known when, the split, and who had decided."""
+    found: dict[str, Any] = {"range_ms": [int(data.times[0]), int(data.times[-1])], "rows": len(data)}
+    if data.known is not None:
+        found["known"] = {
+            "until_ms": data.known.until,
+            "training_until_ms": min(split.test_start, data.known.until),
+            "maturity_days": data.known.maturity_ms / DAY_MS,
+            "clock": data.known.clock,
+            "statuses": data.counts(),
+        }
+    if data.origin is not None:
+        decided = np.bincount(data.origin.models, minlength=len(data.origin.model_names)).tolist()
+        found["decided_by"] = dict(zip(data.origin.model_names, decided, strict=True))
+    found["split"] = {
+        "train_ms": [split.start, split.train_end],
+        "test_ms": [split.test_start, split.end],
+        "gap_days": split.gap_ms / DAY_MS,
+        "train_rows": len(training),
+        "train_frauds": int(training.labels.sum()),
+        "test_rows": len(test),
+        "test_frauds": int(test.labels.sum()),
+        "test_excluded": len(settled(data.between(split.test_start, split.end))) - len(test),
+    }
+    return found
+
+
+def _importance(booster: lgb.Booster) -> dict[str, float]:
+    gains = booster.feature_importance("gain")
+    names = booster.feature_name()
+    return {names[i]: round(float(gains[i]), 1) for i in np.argsort(-gains, kind="stable")[:IMPORTANT]}

@@ -1,0 +1,1 @@
+"""Questions about decisions already made: decide again, tell the story, what if, blast radius, look up."""

@@ -1,0 +1,172 @@
+"""Blast radius: every decision that a model made, as champion or in an arm, with what is known of each by now.
+
+A model is named by its SHA-256, of which scores hold the first 16 digits, so the decisions of a bad version are found
+whatever it was called. Archived decisions are read as columns, so a model that decided nothing in a segment costs next
+to nothing there. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.codec import decode_transaction
+from core.errors import Corrupt
+from core.events import START, Decision
+from core.log.archive.archived import ArchivedLog
+from core.log.base import EventLog
+from projections.audit.whatif import verdicts
+
+PAGE = 2000
+_COLUMNS = (
+    "generation",
+    "offset",
+    "transaction_id",
+    "account_id",
+    "amount",
+    "currency",
+    "occurred_at",
+    "decision",
+    "probability",
+    "arm",
+    "model_digest",
+)
+
+
+class Affected(msgspec.Struct, frozen=True):
+    """One decision of the model. fraud: the last verdict known now; None without one. occurred_at epoch ms."""
+
+    partition: int
+    position: str
+    transaction_id: str
+    account_id: str
+    amount: float
+    currency: str
+    occurred_at: int
+    decision: Decision
+    probability: float
+    arm: str
+    fraud: bool | None
+
+
+class _Score(msgspec.Struct):
+    """What of a score is needed here."""
+
+    digest: str
+    decision: Decision
+    probability: float
+    arm: str = "champion"
+
+
+_score = msgspec.json.Decoder(_Score)
+
+
+def affected(log: EventLog, partitions: Sequence[int], digest: str) -> Iterator[Affected]:
+    """Every decision of the model with this SHA-256 (16 or more hex digits), partition by partition, in order."""
+    wanted = digest[:16]
+    for partition in partitions:
+        known: dict[tuple[str, str], bool] | None = None
+        for row in _rows(log, partition, wanted):
+            if known is None:
+                known = verdicts(log, partition)
+            fraud = known.get((row.account_id, row.transaction_id))
+            yield msgspec.structs.replace(row, fraud=fraud)
+
+
+def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
+    at = START
+    if isinstance(log, ArchivedLog):
+        end = log.archive.end(partition).transactions
+        for table in log.archive.tables(partition, _COLUMNS, START, end):
+            yield from _of_table(partition, table.filter(pc.equal(table["model_digest"], digest)))
+        at = end
+    while scores := log.read(partition, "scores", at, PAGE):
+        mine = {e.id: s for e in scores if digest.encode() in e.payload and (s := _decoded(e.payload)).digest == digest}
+        if mine:
+            for entry in log.read(partition, "transactions", at, PAGE, scores[-1].id):
+                score = mine.get(entry.id)
+                if score is None:
+                    continue
+                t = decode_transaction(entry.payload)
+                yield Affected(
+                    partition,
+                    str(entry.id),
+                    t.transaction_id,
+                    t.account_id,
+                    t.amount,
+                    t.currency,
+                    t.occurred_at,
+                    score.decision,
+                    score.probability,
+                    score.arm,
+                    None,
+                )
+        at = scores[-1].id
+
+
+def _decoded(payload: bytes) -> _Score:
+    try:
+        return _score.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Corrupt(f"an entry of the log does not decode: {error}: {payload[:80]!r}") from error
+
+
+def _of_table(partition: int, table: pa.Table) -> Iterator[Affected]:
+    if not len(table):
+        return
+    table = table.set_column(
+        table.column_names.index("occurred_at"), "occurred_at", table["occurred_at"].cast(pa.int64())
+    )
+    for row in table.to_pylist():
+        yield Affected(
+            partition,
+            f"{row['generation']}-{row['offset']}",
+            row["transaction_id"],
+            row["account_id"],
+            row["amount"],
+            row["currency"],
+            row["occurred_at"],
+            row["decision"],
+            row["probability"],
+            row["arm"],
+            None,
+        )
+
+
+class Summary(msgspec.Struct):
+    """The radius in figures: decisions by kind, accounts, the time span (epoch ms), amounts, and what is known to have
+    been wrong.
+
+    missed_frauds: approved, and fraud by now; false_positives: reviewed or declined, and legitimate by verdict.
+    """
+
+    decisions: dict[str, int] = {}
+    arms: dict[str, int] = {}
+    accounts: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    missed_frauds: int = 0
+    missed_amount: float = 0.0
+    false_positives: int = 0
+
+
+def summary(rows: Iterator[Affected]) -> Summary:
+    """Adds up `affected`, without holding it."""
+    found = Summary()
+    accounts: dict[str, None] = {}
+    for row in rows:
+        accounts[row.account_id] = None
+        found.decisions[row.decision] = found.decisions.get(row.decision, 0) + 1
+        found.arms[row.arm] = found.arms.get(row.arm, 0) + 1
+        found.first_ms = min(found.first_ms or row.occurred_at, row.occurred_at)
+        found.last_ms = max(found.last_ms, row.occurred_at)
+        if row.fraud is True and row.decision == "approve":
+            found.missed_frauds += 1
+            found.missed_amount += row.amount
+        elif row.fraud is False and row.decision != "approve":
+            found.false_positives += 1
+    found.accounts = len(accounts)
+    return found

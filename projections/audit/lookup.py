@@ -1,0 +1,73 @@
+"""Transactions looked up in the log by their IDs, many in one pass over the partitions that can hold them. Reads only.
+
+Cost: 2 µs an entry that is passed, whatever the number that is looked for; one ID alone, 0.3 µs beyond reading it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from core.codec import decode_transaction, encode
+from core.errors import Corrupt
+from core.log.base import EventLog
+from core.partitioner import Name, detect
+from projections.audit.redecide import pages
+
+SAMPLES = 20
+"""Transactions of each partition by which the producers' partitioner is recognised."""
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """What a verdict needs of its transaction. Times epoch ms, amount in major units."""
+
+    transaction_id: str
+    account_id: str
+    amount: float
+    occurred_at: int
+    merchant_id: str = ""
+    device_id: str = ""
+
+
+_payment = msgspec.json.Decoder(Payment)
+
+
+def find_payments(
+    log: EventLog, partitions: Sequence[int], wanted: Collection[tuple[str, str]]
+) -> dict[str, list[Payment]]:
+    """By transaction ID, the log's transactions of that ID, the earliest of a partition first.
+
+    wanted: (transaction ID, account ID or "" for any). The search ends early only if every account is given. Raises
+    Corrupt if an entry does not decode.
+    """
+    ids = {transaction for transaction, _ in wanted}
+    missing = set(wanted)
+    is_open = any(not account for _, account in wanted)
+    needle = encode(next(iter(ids))) if len(ids) == 1 else None
+    found: dict[str, list[Payment]] = {}
+    for partition in partitions:
+        for entries in pages(log, partition):
+            for entry in entries:
+                if needle is not None and needle not in entry.payload and b"\\" not in entry.payload:
+                    continue
+                try:
+                    payment = _payment.decode(entry.payload)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                    raise Corrupt(f"partition {partition}: transaction {entry.id} does not decode: {error}") from error
+                if payment.transaction_id in ids:
+                    found.setdefault(payment.transaction_id, []).append(payment)
+                    missing.discard((payment.transaction_id, payment.account_id))
+            if not missing and not is_open:
+                return found
+    return found
+
+
+def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
+    """How the log's producers choose an account's partition; None if no known way explains it."""
+    samples = [
+        (decode_transaction(entry.payload).account_id.encode(), p)
+        for p in partitions
+        for entry in log.read(p, "transactions", count=SAMPLES)
+    ]
+    return detect(samples, len(partitions))

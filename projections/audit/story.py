@@ -1,0 +1,407 @@
+"""What an auditor reads about one decision, as one record: assembled here, shown by the console. Pure but for the log.
+
+Everything is as it stood at the decision's positions t, f and c, except `labels`, `actions` and `account_since`, which
+came later, and `recomputed`, which is made now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core import events, policy, rules
+from core.codec import decode_seal
+from core.control import Context, ControlState, deciding
+from core.errors import BadInput
+from core.events import START, AccountEvent, Control, Position, TransactionScored
+from core.features import packing, spec
+from core.log.base import EventLog
+from core.replay import Timeline
+from projections.audit.redecide import Decision, DecisionPlace, Found, account_events, recompute
+
+PATH_METHOD = "path attribution (Saabas 2014; of a linear model its terms), as the alert's reasons used it"
+
+Shap = Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64], str]]
+"""(artifact bytes, row (F,)) → (bias, shares (F,), method) in log-odds; raises SentinelError if it can't."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A control event: its sequence, and who did it when (epoch ms) and why."""
+
+    sequence: int
+    type: str
+    actor: str
+    occurred_at: int
+    reason: str
+
+
+class ModelStory(msgspec.Struct, frozen=True):
+    """The champion at c. `digest` is the artifact's whole SHA-256; `deployed` says who promoted it."""
+
+    label: str
+    digest: str
+    spec: int
+    deployed: Change | None
+    registered: Change | None
+    metrics: dict[str, float]
+    parent: str
+
+
+class ReferenceStory(msgspec.Struct, frozen=True):
+    """A reference table that was joined; `as_of` epoch ms of event time."""
+
+    kind: str
+    digest: str
+    as_of: int
+    rows: int
+    published: Change
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Thresholds, rule parameters that differ from the defaults, rules switched off, and list hits, all at c."""
+
+    review: float
+    decline: float
+    thresholds_changed: Change | None
+    parameters: dict[str, float]
+    disabled: tuple[str, ...]
+    rules_changed: Change | None
+    listed: list[str]
+
+
+class RuleHit(msgspec.Struct, frozen=True):
+    code: str
+    effect: str
+    meaning: str
+
+
+class FeatureLine(msgspec.Struct, frozen=True):
+    """A feature as logged beside the account's earlier decisions (`known` of them had a value; None = not known).
+
+    shap, path: its share of the margin, log-odds; None if no model decided.
+    """
+
+    name: str
+    meaning: str
+    unit: str
+    value: float | None
+    known: int
+    median: float | None
+    p05: float | None
+    p95: float | None
+    shap: float | None
+    path: float | None
+
+    @property
+    def unusual(self) -> bool:
+        """Outside the account's 5 % to 95 % range, of at least 20 earlier values."""
+        if self.value is None or self.p05 is None or self.p95 is None or self.known < 20:
+            return False
+        return not self.p05 <= self.value <= self.p95
+
+
+class Later(msgspec.Struct, frozen=True):
+    """An event of the account's feedback stream, raw."""
+
+    position: str
+    type: str
+    event: msgspec.Raw
+
+
+class SealStory(msgspec.Struct, frozen=True):
+    """The batch that holds the decision; `sentinel verify` recomputes the chain."""
+
+    sequence: int
+    digest: str
+    recorded_at: int
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """The comparison with the live path of today. The digests are SHA-256 of the scores' bytes."""
+
+    identical: bool
+    differences: list[str]
+    logged_score_digest: str
+    recomputed_score_digest: str
+    score: msgspec.Raw | None
+    alert: msgspec.Raw | None
+
+
+class Story(msgspec.Struct, frozen=True):
+    """The whole story of one decision. t, f, c are its positions; `raw` the transaction as logged."""
+
+    place: str
+    transaction_id: str
+    account_id: str
+    t: str
+    f: str
+    c: int
+    raw: msgspec.Raw
+    score: msgspec.Raw
+    alert: msgspec.Raw | None
+    arm: str
+    decision: str
+    severity: str | None
+    degraded: str | None
+    probability: float
+    margin: float
+    model: ModelStory | None
+    references: list[ReferenceStory]
+    policy: Policy
+    rule_hits: list[RuleHit]
+    features: list[FeatureLine]
+    earlier_decisions: int
+    shap_bias: float | None
+    path_bias: float | None
+    shap_method: str
+    path_method: str
+    labels: list[Later]
+    actions: list[Later]
+    account_since: list[Later]
+    seal: SealStory | None
+    recomputed: Proof
+
+
+def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], timeline: Timeline, shap: Shap) -> Story:
+    """The story of one decision. Raises BadInput if the place holds no transaction, Corrupt if the log does not read.
+
+    control: every event of the control stream; timeline: over the same.
+    """
+    partition, position = found.place
+    accounts = [found.account_id]
+    feedback = account_events(log, partition, accounts)
+    history: list[Decision] = []
+    told = list(recompute(log, partition, [position], accounts, timeline, feedback, history.append))
+    if not told:
+        raise BadInput(f"there is no transaction at {found.place}")
+    now = told[0]
+    decision, score = now.decision, now.decision.score
+    state = ControlState()
+    for sequence, event in control:
+        if sequence <= score.control_position:
+            state.apply(sequence, event)
+    seen = [(n, e) for n, e in control if n <= score.control_position and n not in state.refused]
+    row = packing.vector(score.spec, score.features)
+    under = deciding(now.context, score.arm)
+    shap_bias, shap_shares, shap_method, path_bias, path_shares = _contributions(log, under, row, shap)
+    after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
+    labels, actions, since = _since(after, decision, found.place)
+    return Story(
+        place=str(found.place),
+        transaction_id=decision.transaction.transaction_id,
+        account_id=found.account_id,
+        t=str(position),
+        f=score.feedback_position,
+        c=score.control_position,
+        raw=msgspec.Raw(log.get(partition, "transactions", position) or b"null"),
+        score=msgspec.Raw(decision.logged_score),
+        alert=_raw(now.logged_alert),
+        arm=score.arm,
+        decision=score.decision,
+        severity=score.severity,
+        degraded=score.degraded,
+        probability=score.probability,
+        margin=score.margin,
+        model=_model(seen, score),
+        references=_references(seen),
+        policy=_policy(seen, state, decision),
+        rule_hits=[RuleHit(r.code, r.effect, r.meaning) for r in rules.RULES if r.code in score.rules],
+        features=_features(row, history[:-1], shap_shares, path_shares),
+        earlier_decisions=len(history) - 1,
+        shap_bias=shap_bias,
+        path_bias=path_bias,
+        shap_method=shap_method,
+        path_method=PATH_METHOD,
+        labels=labels,
+        actions=actions,
+        account_since=since,
+        seal=_seal(log, found.place),
+        recomputed=Proof(
+            identical=now.identical,
+            differences=now.differences,
+            logged_score_digest=hashlib.sha256(decision.logged_score).hexdigest(),
+            recomputed_score_digest=hashlib.sha256(now.score).hexdigest() if now.score is not None else "",
+            score=_raw(now.score),
+            alert=_raw(now.alert),
+        ),
+    )
+
+
+def _raw(payload: bytes | None) -> msgspec.Raw | None:
+    return None if payload is None else msgspec.Raw(payload)
+
+
+def _contributions(
+    log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap
+) -> tuple[float | None, NDArray[np.float64] | None, str, float | None, NDArray[np.float64] | None]:
+    """(bias, shares, method) by SHAP, (bias, shares) by path; None where no model decided."""
+    if under.scorer is None or len(row) != spec.WIDTH:
+        return None, None, "", None, None
+    shap_bias, shap_shares, method = shap(log.get_blob(under.scorer.digest), row)
+    path_bias, path_shares = under.scorer.contributions(row)
+    return shap_bias, shap_shares, method, path_bias, path_shares
+
+
+def _change(sequence: int, event: Control) -> Change:
+    kind = str(event.__struct_config__.tag)
+    return Change(sequence, kind, event.actor, event.occurred_at, event.reason)
+
+
+def _last(seen: Sequence[tuple[int, Control]], wanted: Callable[[Control], bool]) -> Change | None:
+    return next((_change(n, e) for n, e in reversed(seen) if wanted(e)), None)
+
+
+def _model(seen: Sequence[tuple[int, Control]], score: TransactionScored) -> ModelStory | None:
+    """The model that decided, found by its digest among what the control stream had named by then."""
+    if not score.digest:
+        return None
+
+    def made_it_decide(event: Control) -> bool:
+        match event:
+            case events.ModelDeployed() | events.ModelRolledBack():
+                return event.alias == "champion" and event.digest.startswith(score.digest)
+            case events.ExperimentStarted():
+                names = [f"{event.experiment_id}/{arm.name}" for arm in event.arms]
+                return score.arm in names
+            case _:
+                return False
+
+    deployed = next(((n, e) for n, e in reversed(seen) if made_it_decide(e)), None)
+    registered = next(
+        (
+            (n, e)
+            for n, e in reversed(seen)
+            if isinstance(e, events.ModelRegistered) and e.digest.startswith(score.digest)
+        ),
+        None,
+    )
+    return ModelStory(
+        label=score.model,
+        digest=_whole_digest(deployed[1] if deployed else None, score),
+        spec=registered[1].spec if registered else spec.SPEC_VERSION,
+        deployed=_change(*deployed) if deployed else None,
+        registered=_change(*registered) if registered else None,
+        metrics=registered[1].metrics if registered else {},
+        parent=registered[1].parent if registered else "",
+    )
+
+
+def _whole_digest(deployed: Control | None, score: TransactionScored) -> str:
+    """All 64 digits of the model's SHA-256, of which a score names the first 16."""
+    match deployed:
+        case events.ModelDeployed() | events.ModelRolledBack():
+            return deployed.digest
+        case events.ExperimentStarted():
+            return next((arm.digest for arm in deployed.arms if arm.digest.startswith(score.digest)), score.digest)
+        case _:
+            return score.digest
+
+
+def _references(seen: Sequence[tuple[int, Control]]) -> list[ReferenceStory]:
+    newest: dict[str, ReferenceStory] = {}
+    for n, e in seen:
+        if isinstance(e, events.ReferencePublished):
+            newest[e.kind] = ReferenceStory(e.kind, e.digest, e.as_of, e.rows, _change(n, e))
+    return [newest[kind] for kind in sorted(newest)]
+
+
+def _policy(seen: Sequence[tuple[int, Control]], state: ControlState, decision: Decision) -> Policy:
+    listed = []
+    for (kind, effect), members in state.lists.items():
+        value = getattr(decision.transaction, {"ip": "ip", "country": "country"}.get(kind, f"{kind}_id"))
+        if value in members:
+            listed.append(f"{kind} {value}: {effect}")
+    return Policy(
+        review=state.review,
+        decline=state.decline,
+        thresholds_changed=_last(seen, lambda e: isinstance(e, events.ThresholdsChanged)),
+        parameters=state.parameters,
+        disabled=state.disabled,
+        rules_changed=_last(seen, lambda e: isinstance(e, events.RulesChanged)),
+        listed=listed,
+    )
+
+
+def _features(
+    row: NDArray[np.float32],
+    earlier: Sequence[Decision],
+    shap: NDArray[np.float64] | None,
+    path: NDArray[np.float64] | None,
+) -> list[FeatureLine]:
+    size = 4 * len(row)
+    plain = packing.plain_rows([d.score.spec for d in earlier], [d.score.features for d in earlier])
+    vectors = [v for v in plain if v is not None and len(v) == size]
+    before = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), len(row))
+    lines = []
+    for i, feature in enumerate(spec.FEATURES[: len(row)]):
+        column = before[:, i][np.isfinite(before[:, i])].astype(np.float64)
+        low, middle, high = np.percentile(column, [5, 50, 95]).tolist() if len(column) else (None, None, None)
+        value = float(row[i])
+        lines.append(
+            FeatureLine(
+                name=feature.name,
+                meaning=feature.meaning,
+                unit=feature.unit,
+                value=value if np.isfinite(value) else None,
+                known=len(column),
+                median=middle,
+                p05=low,
+                p95=high,
+                shap=None if shap is None else float(shap[i]),
+                path=None if path is None else float(path[i]),
+            )
+        )
+    return lines
+
+
+def _since(
+    after: Sequence[tuple[Position, AccountEvent]], decision: Decision, place: DecisionPlace
+) -> tuple[list[Later], list[Later], list[Later]]:
+    """What came after f: verdicts on this transaction; what was done about it; the account's other events."""
+    alert_id = f"{place.partition:02d}:{place.position}"
+    causes = {alert_id, str(place), decision.transaction.transaction_id}
+    cases: set[str] = set()
+    labels: list[Later] = []
+    actions: list[Later] = []
+    since: list[Later] = []
+    for position, event in after:
+        later = Later(str(position), str(event.__struct_config__.tag), msgspec.Raw(msgspec.json.encode(event)))
+        match event:
+            case events.FeedbackReceived() if event.transaction_id == decision.transaction.transaction_id:
+                labels.append(later)
+                continue
+            case events.CaseOpened() if event.alert_id == alert_id:
+                cases.add(event.case_id)
+                about = True
+            case events.CaseAssigned() | events.CaseResolved():
+                about = event.case_id in cases
+            case events.ActionSucceeded() | events.ActionFailed() | events.AccountBlocked() | events.AccountUnblocked():
+                about = event.causation_id in causes
+            case _:
+                about = False
+        (actions if about else since).append(later)
+    return labels, actions, since
+
+
+def _seal(log: EventLog, place: DecisionPlace) -> SealStory | None:
+    """The first seal that covers the position."""
+    at = START
+    while entries := log.read(place.partition, "seals", at, 1000):
+        for entry in entries:
+            seal = decode_seal(entry.payload)
+            if Position.parse(seal.transactions) >= place.position:
+                return SealStory(entry.id.generation, seal.digest, seal.recorded_at)
+        at = entries[-1].id
+    return None
+
+
+def recommended(story: Story) -> tuple[str, ...]:
+    """The actions that the decision's severity asked for."""
+    for severity, actions in policy.ACTIONS.items():
+        if severity == story.severity:
+            return actions
+    return ()

@@ -1,0 +1,251 @@
+"""What would have been decided: the live path over a stretch of the log with another model, thresholds or rules.
+
+One partition at a time, into arrays; nothing is written. Every transaction of the partition is folded, so that features
+are what they were (I4); those of the stretch are decided again under their own context at `c` with the changes put in.
+Feedback is as it came: verdicts that another decision would have prevented or brought about are not imagined. A label
+is the last verdict known now; a transaction without one counts as legitimate.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core import pipeline, policy, rules
+from core.codec import decode_account_event, decode_score
+from core.control import MODEL_ERROR, MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
+from core.errors import BadInput
+from core.events import START, Decision, FeedbackReceived, Position
+from core.features.columns import TransactionLike
+from core.features.state import AccountState
+from core.log.base import Entry, EventLog, Head
+from core.replay import Timeline, chunks, segments
+from core.scoring import Scorer
+from projections.audit.redecide import require_whole
+
+PAGE = 2000
+_MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE, MODEL_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs from what was in force. None and empty leave things as they were.
+
+    model: the scorer that decides instead, also where no model did. rule_set: parameters and disabled codes that
+    replace those in force; `parameters` and `disabled` then go on top.
+    """
+
+    model: Scorer | None = None
+    review: float | None = None
+    decline: float | None = None
+    rule_set: tuple[dict[str, float], tuple[str, ...]] | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
+    disabled: tuple[str, ...] = ()
+
+    def of(self, context: Context) -> Context:
+        """The context with the changes put in. Raises BadInput for what could not be in force."""
+        review = context.review if self.review is None else self.review
+        decline = context.decline if self.decline is None else self.decline
+        policy.check_thresholds(review, decline)
+        parameters, enabled = context.parameters, context.enabled
+        if self.rule_set is not None:
+            parameters, enabled = rules.parameter_vector(self.rule_set[0]), rules.enabled_mask(self.rule_set[1])
+        changed = rules.parameter_vector(self.parameters)
+        parameters = parameters.copy()
+        for i, name in enumerate(rules.PARAMETERS):
+            if name in self.parameters:
+                parameters[i] = changed[i]
+        context = with_changes(
+            context,
+            review=review,
+            decline=decline,
+            parameters=parameters,
+            enabled=enabled & rules.enabled_mask(self.disabled),
+            amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),
+        )
+        if self.model is None:
+            return context
+        reasons = [r for r in (context.degraded or "").split("+") if r and r not in _MODEL_REASONS]
+        return replace(  # one model for everybody: no experiment
+            context,
+            scorer=self.model,
+            model=self.model.version,
+            digest=self.model.digest[:16],
+            degraded="+".join(reasons) or None,
+            allocation=None,
+            arms=(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Which decisions count: event times [start_ms, end_ms) and positions [first, last]; None is open."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+    first: Position | None = None
+    last: Position | None = None
+
+    def holds(self, position: Position, occurred_at: int) -> bool:
+        return (
+            (self.start_ms is None or occurred_at >= self.start_ms)
+            and (self.end_ms is None or occurred_at < self.end_ms)
+            and (self.first is None or position >= self.first)
+            and (self.last is None or position <= self.last)
+        )
+
+
+class Changed(msgspec.Struct, frozen=True, order=True):
+    """A decision that would have been another. Ordered by amount."""
+
+    amount: float
+    partition: int
+    position: str
+    transaction_id: str
+    account_id: str
+    occurred_at: int
+    fraud: bool
+    was: Decision
+    now: Decision
+    probability_was: float
+    probability_now: float
+    rules_was: tuple[str, ...]
+    rules_now: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A partition's decisions of the stretch, as arrays of one length, and the `top` changed ones by amount.
+
+    times epoch ms; was and now index policy.DECISIONS; labelled: a verdict other than "unsure" is known now.
+    """
+
+    times: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+    fraud: NDArray[np.bool_]
+    labelled: NDArray[np.bool_]
+    was: NDArray[np.uint8]
+    now: NDArray[np.uint8]
+    changed: list[Changed]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outcome], top: int) -> Outcome:
+        """Several partitions' outcomes as one. Raises BadInput if the stretch holds no decision."""
+        if not sum(len(part.times) for part in parts):
+            raise BadInput("the log holds no decision in this stretch")
+        return cls(
+            times=np.concatenate([p.times for p in parts]),
+            amounts=np.concatenate([p.amounts for p in parts]),
+            fraud=np.concatenate([p.fraud for p in parts]),
+            labelled=np.concatenate([p.labelled for p in parts]),
+            was=np.concatenate([p.was for p in parts]),
+            now=np.concatenate([p.now for p in parts]),
+            changed=heapq.nlargest(top, [c for p in parts for c in p.changed]),
+        )
+
+
+def verdicts(log: EventLog, partition: int) -> dict[tuple[str, str], bool]:
+    """(account, transaction) → whether its last verdict by event time is fraud; "unsure" says nothing."""
+    known: dict[tuple[str, str], tuple[int, bool]] = {}
+    at = START
+    while entries := log.read(partition, "feedback", at, PAGE):
+        for entry in entries:
+            event = decode_account_event(entry.payload)
+            if not isinstance(event, FeedbackReceived) or event.verdict == "unsure":
+                continue
+            key = (event.account_id, event.transaction_id)
+            if event.occurred_at >= known.get(key, (event.occurred_at, False))[0]:
+                known[key] = (event.occurred_at, event.verdict == "fraud")
+        at = entries[-1].id
+    return {key: fraud for key, (_, fraud) in known.items()}
+
+
+class _Rows:
+    """An outcome while it is being collected."""
+
+    def __init__(self, partition: int, labels: dict[tuple[str, str], bool], top: int) -> None:
+        self._partition, self._labels, self._top = partition, labels, top
+        self._columns: list[tuple[int, float, bool, bool, int, int]] = []
+        self._changed: list[Changed] = []
+
+    def add(self, t: TransactionLike, logged: Entry, now: Entry) -> None:
+        was, will = decode_score(logged.payload), decode_score(now.payload)
+        label = self._labels.get((t.account_id, t.transaction_id))
+        before, after = policy.DECISIONS.index(was.decision), policy.DECISIONS.index(will.decision)
+        self._columns.append((t.occurred_at, t.amount, label is True, label is not None, before, after))
+        if before == after:
+            return
+        changed = Changed(
+            amount=t.amount,
+            partition=self._partition,
+            position=str(logged.id),
+            transaction_id=t.transaction_id,
+            account_id=t.account_id,
+            occurred_at=t.occurred_at,
+            fraud=label is True,
+            was=was.decision,
+            now=will.decision,
+            probability_was=was.probability,
+            probability_now=will.probability,
+            rules_was=was.rules,
+            rules_now=will.rules,
+        )
+        if len(self._changed) < self._top:
+            heapq.heappush(self._changed, changed)
+        elif self._top:
+            heapq.heappushpop(self._changed, changed)
+
+    def outcome(self) -> Outcome:
+        columns = list(zip(*self._columns, strict=True)) or [()] * 6
+        return Outcome(
+            times=np.array(columns[0], dtype=np.int64),
+            amounts=np.array(columns[1], dtype=np.float64),
+            fraud=np.array(columns[2], dtype=np.bool_),
+            labelled=np.array(columns[3], dtype=np.bool_),
+            was=np.array(columns[4], dtype=np.uint8),
+            now=np.array(columns[5], dtype=np.uint8),
+            changed=self._changed,
+        )
+
+
+def run(
+    log: EventLog,
+    partition: int,
+    until: Head,
+    timeline: Timeline,
+    changes: Changes,
+    stretch: Stretch,
+    *,
+    top: int = 50,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Outcome:
+    """Decide the partition's transactions of the stretch again under the changes. Reads only.
+
+    progress: told the number of decisions read, chunk by chunk. Raises BadInput if the changes can't be in force,
+    or if the partition's history is not whole.
+    """
+    require_whole(log, partition)
+    state = AccountState()
+    rows = _Rows(partition, verdicts(log, partition), top)
+    for chunk in chunks(log, partition, Head(), until):
+        if stretch.last is not None and chunk.scores and chunk.scores[0].id > stretch.last:
+            break
+        for context, runs, logged in segments(chunk, timeline):
+            transactions = [t for r in runs for t in r.transactions]
+            wanted = [i for i, t in enumerate(transactions) if stretch.holds(logged[i].id, t.occurred_at)]
+            work = pipeline.Work(partition, state, runs)
+            if not wanted:
+                pipeline.apply(work)
+                continue
+            decided = pipeline.decide(changes.of(context), [work])[0]
+            now = dict(zip(decided.kept, decided.scores, strict=True))
+            for i in wanted:
+                if i in now:
+                    rows.add(transactions[i], logged[i], now[i])
+        progress(len(chunk.scores))
+    return rows.outcome()

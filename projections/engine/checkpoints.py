@@ -1,0 +1,149 @@
+"""Checkpoints of projections: view and places in one file per projection version, and which version is current.
+
+`<prefix>-cases-1.checkpoint`: one JSON line (what it is of, and for each source its place, the log's own mark there,
+and where its state lies in the body with its SHA-256), then the states. Written to a temporary file, fsynced and
+renamed: there is never a view without its places.
+
+A source's state is trusted only if its checksum holds and the log bears the same mark at its place (a seal's digest, a
+control event's hash). Anything else is left out and folded from the log: deleting checkpoints is always safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.errors import BadInput, Corrupt, Unavailable
+from core.log.base import EventLog
+from projections.engine.base import NOWHERE, Place, Projection, S
+from projections.engine.feed import mark_at
+
+_MAGIC = "sentinel-projection-1"
+
+
+class _Section(msgspec.Struct, frozen=True):
+    sequence: int
+    mark: str
+    offset: int
+    length: int
+    sha256: str
+
+
+class _Header(msgspec.Struct, frozen=True):
+    magic: str
+    name: str
+    version: int
+    spec: str
+    sources: dict[int, _Section]
+
+
+class Held(NamedTuple):
+    """A source's state at a place, which is always the end of a batch."""
+
+    place: Place
+    state: Any
+
+
+class CheckpointStore:
+    """Checkpoints of one log (`prefix`) in one directory. One runner writes; any number of readers."""
+
+    def __init__(self, directory: Path, prefix: str) -> None:
+        self._directory = directory
+        self._prefix = prefix
+
+    def path(self, projection: Projection[Any]) -> Path:
+        """The projection version's file."""
+        return self._directory / f"{self._prefix}-{projection.label}.checkpoint"
+
+    def save(self, projection: Projection[Any], log: EventLog, views: Mapping[int, Held]) -> None:
+        """Replace the projection's checkpoint. Raises Unavailable if the directory can't be written."""
+        sections: dict[int, _Section] = {}
+        parts: list[bytes] = []
+        offset = 0
+        for source, (place, state) in sorted(views.items()):
+            if place.inside:
+                raise BadInput(f"{projection.label}: a checkpoint can't stand inside a batch")
+            if place == NOWHERE:
+                continue
+            content = projection.encode(state)
+            digest = hashlib.sha256(content).hexdigest()
+            sections[source] = _Section(
+                place.sequence, mark_at(log, source, place.sequence), offset, len(content), digest
+            )
+            parts.append(content)
+            offset += len(content)
+        header = _Header(_MAGIC, projection.name, projection.version, projection.spec, sections)
+        self._write(self.path(projection), [msgspec.json.encode(header) + b"\n", *parts])
+
+    def load(self, projection: Projection[Any], log: EventLog, source: int, until: Place) -> Held | None:
+        """The source's state if it can be trusted and is not beyond `until`; None otherwise."""
+        try:
+            with open(self.path(projection), "rb") as file:
+                line = file.readline()
+                header = msgspec.json.decode(line, type=_Header)
+                section = header.sources.get(source)
+                if section is None or not _is_of(header, projection) or Place(section.sequence) > until:
+                    return None
+                file.seek(len(line) + section.offset)
+                content = file.read(section.length)
+            if hashlib.sha256(content).hexdigest() != section.sha256:
+                return None
+            if mark_at(log, source, section.sequence) != section.mark:
+                return None
+            return Held(Place(section.sequence), projection.decode(content))
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, Corrupt):
+            return None
+
+    def current(self, name: str) -> int | None:
+        """The version of projection `name` that readers use; None if none was ever chosen."""
+        try:
+            return int(self._pointer(name).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def choose(self, projection: Projection[Any]) -> None:
+        """Make this version the current one: one rename, so a reader sees the old or the new, never neither."""
+        self._write(self._pointer(projection.name), [b"%d\n" % projection.version])
+
+    def _pointer(self, name: str) -> Path:
+        return self._directory / f"{self._prefix}-{name}.current"
+
+    def _write(self, path: Path, parts: list[bytes]) -> None:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise Unavailable(f"{path} can't be written: {error.strerror}") from error
+
+
+def _is_of(header: _Header, projection: Projection[Any]) -> bool:
+    return (header.magic, header.name, header.version, header.spec) == (
+        _MAGIC,
+        projection.name,
+        projection.version,
+        projection.spec,
+    )
+
+
+def restore(
+    store: CheckpointStore | None, projection: Projection[S], log: EventLog, source: int, until: Place
+) -> tuple[Place, S]:
+    """The newest trustworthy (place, state) of a source that is not beyond `until`; nothing known is the beginning."""
+    held = store.load(projection, log, source, until) if store is not None else None
+    return (NOWHERE, projection.initial()) if held is None else (held.place, held.state)
+
+
+def current_version(store: CheckpointStore | None, name: str, versions: Sequence[int]) -> int:
+    """The version of `name` that readers use: the chosen one, or the oldest of `versions` if none was chosen."""
+    chosen = store.current(name) if store is not None else None
+    return chosen if chosen is not None and chosen in versions else min(versions)

@@ -1,0 +1,307 @@
+"""The runner of projections: catches up, checkpoints, resumes, and shows a fault for what it is. Reads the log only.
+
+A projection's source is in one of these states:
+
+    following   it has folded everything up to its place
+    retrying    its last fact failed; its view was taken back to the place before that fact; tried again at each step
+    faulted     it failed `ATTEMPTS` times at the same place; it stands there until `retry` or a new version
+
+A fault stops that projection's source and nothing else; no fact is ever left out. An entry of the log that does not
+decode is a fault of every projection that follows its source. Steps of a runner that is killed are done again from the
+last checkpoint, to the same state (I5).
+
+If the log server lost its tail in a crash, what was folded may no longer be what the log holds. Each step compares the
+mark of a view's place with the log's; a view that no longer matches is folded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from core.codec import decode_seal
+from core.errors import BadInput, ConcurrencyError, Corrupt, Unavailable
+from core.events import Position
+from core.log.base import EventLog
+from projections.engine.base import CONTROL, NOWHERE, Place, Projection, fold, place_name
+from projections.engine.checkpoints import CheckpointStore, Held, current_version, restore
+from projections.engine.columnar import fold_archived
+from projections.engine.feed import SealedBatch, batches, facts_between, mark_at, seal_at
+
+ATTEMPTS = 3
+SEALS_PER_PAGE = 1000
+SEGMENTS_PER_STEP = 16
+
+Condition = Literal["following", "retrying", "faulted"]
+
+
+class View:
+    """One projection's state of one source, and its place. The two change together or not at all."""
+
+    def __init__(self, projection: Projection[Any], source: int, place: Place, state: Any) -> None:
+        self.projection = projection
+        self.source = source
+        self.place = place
+        self.state = state
+        self.mark = ""
+        self.attempts = 0
+        self.error = ""
+
+    @property
+    def condition(self) -> Condition:
+        """See the module's head."""
+        if not self.attempts:
+            return "following"
+        return "faulted" if self.attempts >= ATTEMPTS else "retrying"
+
+    def advance(self, batch: SealedBatch) -> None:
+        """Fold the batch that follows the place (or its rest, if the place lies in it).
+
+        Raises ConcurrencyError for any other batch: none is applied twice and none is left out. An error of a handler
+        is passed on, with `place` at the fact that failed; the state is then spoilt and must be taken back.
+        """
+        if batch.sequence != self.place.sequence + 1:
+            where = place_name(self.source, self.place)
+            raise ConcurrencyError(f"{self.projection.label} is at {where}; batch {batch.sequence} does not follow")
+        for index in range(self.place.inside, len(batch.facts)):
+            self.projection.apply(self.state, batch.facts[index])
+            self.place = Place(self.place.sequence, index + 1)
+        self.place, self.mark = Place(batch.sequence), batch.mark
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a projection's source stands.
+
+    lag_events: entries and control events in the log after its place (a batch that is half done counts whole).
+    lag_seconds: how long the oldest batch that it has not taken in has been in the log; 0 if there is none.
+    """
+
+    projection: str
+    version: int
+    current: bool
+    source: int
+    place: str
+    condition: Condition
+    lag_events: int
+    lag_seconds: float
+    attempts: int
+    error: str
+
+
+class Runner:
+    """Follows a log with several projections; versions of one name run side by side."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        partitions: Sequence[int],
+        projections: Iterable[Projection[Any]],
+        store: CheckpointStore | None = None,
+        *,
+        rebuild: Iterable[str] = (),
+    ) -> None:
+        """Loads checkpoints; what can't be trusted, and the names in `rebuild`, start from nothing."""
+        again = frozenset(rebuild)
+        self._log = log
+        self._partitions = list(partitions)
+        self._store = store
+        self.projections = {projection.label: projection for projection in projections}
+        self._views: dict[tuple[str, int], View] = {}
+        for label, projection in self.projections.items():
+            for source in projection.sources(self._partitions):
+                view = View(projection, source, NOWHERE, projection.initial())
+                if projection.name not in again:
+                    self._restart(view)
+                self._views[label, source] = view
+
+    def view(self, projection: Projection[Any], source: int) -> View:
+        """The live view; read it, don't change it."""
+        return self._views[projection.label, source]
+
+    def step(self, batches_max: int = 200) -> int:
+        """Fold up to `batches_max` batches of every source into every projection; how many were read.
+
+        Projections at the same place share one read; one that folds by columns takes up to SEGMENTS_PER_STEP archived
+        segments instead, which count as one. Raises Unavailable if the log can't be reached.
+        """
+        done = 0
+        for source in [*self._partitions, CONTROL]:
+            views = [v for v in self._views.values() if v.source == source and v.condition != "faulted"]
+            self._check_marks(source, views)
+            for view in views:
+                if view.condition == "retrying":
+                    done += 1
+                    self._attempt(view, self._take_back)
+            for view in views:
+                if view.condition == "following":
+                    place = view.place
+                    self._attempt(view, self._follow_columns)
+                    done += view.place != place or view.condition != "following"
+            following = [v for v in views if v.condition == "following"]
+            try:
+                done += self._follow(source, following, batches_max)
+            except Corrupt as error:
+                done += 1
+                for view in following:
+                    if view.condition == "following":
+                        view.attempts, view.error = 1, f"Corrupt: {error}"
+        return done
+
+    def catch_up(self) -> None:
+        """Step until nothing is left that can be folded."""
+        while self.step():
+            pass
+
+    def checkpoint(self) -> None:
+        """Write each projection's views with their places. Sources inside a batch (after a fault) keep their last."""
+        if self._store is None:
+            return
+        for label, projection in self.projections.items():
+            held: dict[int, Held] = {}
+            for view in (v for (name, _), v in self._views.items() if name == label):
+                if view.condition == "following" and not view.place.inside:
+                    held[view.source] = Held(view.place, view.state)
+                    continue
+                known = self._store.load(projection, self._log, view.source, view.place)
+                if known is not None:
+                    held[view.source] = known
+            self._store.save(projection, self._log, held)
+
+    def retry(self, name: str) -> None:
+        """Give the faulted sources of a projection (all versions) their attempts again."""
+        for view in self._views.values():
+            if view.projection.name == name and view.condition == "faulted":
+                view.attempts = 1
+
+    def digests(self, projection: Projection[Any]) -> dict[int, str]:
+        """The state hash of each source."""
+        return {
+            v.source: projection.digest(v.state) for v in self._views.values() if v.projection.label == projection.label
+        }
+
+    def swap(self, blue: Projection[Any], green: Projection[Any], *, accept_difference: bool = False) -> None:
+        """Make `green` the current version in one step, after comparing it with `blue`.
+
+        Raises BadInput, changing nothing, unless green stands where blue stands, without a fault, and its state hashes
+        are blue's; `accept_difference` leaves out the last (the new version is meant to tell something else).
+        """
+        if self._store is None or blue.name != green.name:
+            raise BadInput(f"{blue.label} and {green.label} can't be swapped")
+        for source in blue.sources(self._partitions):
+            if source not in green.sources(self._partitions):
+                continue
+            old, new = self.view(blue, source), self.view(green, source)
+            if new.condition != "following" or new.place < old.place:
+                raise BadInput(f"{green.label} is {new.condition} at {place_name(source, new.place)}, not caught up")
+            if not accept_difference and (new.place != old.place or blue.digest(old.state) != green.digest(new.state)):
+                raise BadInput(f"{green.label} differs from {blue.label} at {place_name(source, new.place)}")
+        self.checkpoint()
+        self._store.choose(green)
+
+    def status(self, now_ms: int) -> list[Status]:
+        """Every projection's every source. now_ms: wall clock, epoch ms."""
+        found = []
+        for view in self._views.values():
+            events, oldest = self._behind(view.source, view.place)
+            lag = 0.0 if oldest is None else max(now_ms - oldest, 0) / 1000
+            name = view.projection.name
+            versions = [p.version for p in self.projections.values() if p.name == name]
+            found.append(
+                Status(
+                    projection=view.projection.name,
+                    version=view.projection.version,
+                    current=current_version(self._store, name, versions) == view.projection.version,
+                    source=view.source,
+                    place=place_name(view.source, view.place),
+                    condition=view.condition,
+                    lag_events=events,
+                    lag_seconds=lag,
+                    attempts=view.attempts,
+                    error=view.error,
+                )
+            )
+        return found
+
+    def _follow(self, source: int, views: list[View], batches_max: int) -> int:
+        if not views:
+            return 0
+        start = min(view.place for view in views).sequence
+        done = 0
+        end = min(self._end(source).sequence, start + batches_max)
+        for batch in batches(self._log, source, start, end):
+            for view in views:
+                if view.condition == "following" and view.place.sequence + 1 == batch.sequence:
+                    self._attempt(view, partial(View.advance, batch=batch))
+            done += 1
+            if all(view.condition != "following" for view in views):
+                break
+        return done
+
+    def _follow_columns(self, view: View) -> None:
+        """Fold archived batches by columns, if the projection can and there are any after its place."""
+        end = self._end(view.source)
+        place, mark = fold_archived(
+            view.projection, self._log, view.source, view.place, end, view.state, SEGMENTS_PER_STEP
+        )
+        if place != view.place:
+            view.place, view.mark = place, mark
+
+    def _attempt(self, view: View, action: Callable[[View], None]) -> None:
+        try:
+            action(view)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bulkhead: one projection's fault is shown and stops only itself
+            view.attempts += 1
+            view.error = f"{type(error).__name__}: {error}"
+        else:
+            view.attempts, view.error = 0, ""
+
+    def _take_back(self, view: View) -> None:
+        """Fold the view again up to the place before the fact that failed, for the failure may have spoilt the state;
+        then try that fact's batch.
+        """
+        known, state = restore(self._store, view.projection, self._log, view.source, view.place)
+        view.state = fold(view.projection, facts_between(self._log, view.source, known, view.place), state)
+        for following in batches(self._log, view.source, view.place.sequence, view.place.sequence + 1):
+            view.advance(following)
+
+    def _check_marks(self, source: int, views: list[View]) -> None:
+        """Start views again from what can be trusted if the log no longer holds the batch that they folded last."""
+        end = self._end(source)
+        marks: dict[int, str] = {}
+        for view in views:
+            sequence = view.place.sequence
+            if not sequence or not view.mark:  # nothing folded yet
+                continue
+            if sequence not in marks:
+                marks[sequence] = mark_at(self._log, source, sequence) if sequence <= end.sequence else ""
+            if marks[sequence] != view.mark:
+                self._restart(view)
+
+    def _restart(self, view: View) -> None:
+        """Set the view back to the newest checkpoint that the log bears out, or to the beginning."""
+        view.place, view.state = restore(self._store, view.projection, self._log, view.source, self._end(view.source))
+        view.mark = mark_at(self._log, view.source, view.place.sequence) if view.place.sequence else ""
+        view.attempts, view.error = 0, ""
+
+    def _end(self, source: int) -> Place:
+        return Place(self._log.control_head() if source == CONTROL else self._log.head(source).sequence)
+
+    def _behind(self, source: int, place: Place) -> tuple[int, int | None]:
+        """Events after a place, and when the first batch after it was recorded."""
+        end = self._end(source).sequence
+        if place.sequence >= end:
+            return 0, None
+        if source == CONTROL:
+            first = next(iter(batches(self._log, source, place.sequence, place.sequence + 1)))
+            return end - place.sequence, first.recorded_at
+        events, at = 0, place.sequence
+        first_recorded = seal_at(self._log, source, at + 1).recorded_at
+        while page := self._log.read(source, "seals", Position(at, 1), SEALS_PER_PAGE, Position(end, 1)):
+            events += sum(sum(decode_seal(entry.payload).counts) for entry in page)
+            at = page[-1].id.generation
+        return events, first_recorded

@@ -1,0 +1,1 @@
+"""Was this payment fraud? Quality control, reliability of sources, consensus, maturity."""

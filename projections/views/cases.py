@@ -1,0 +1,221 @@
+"""The case queue: what an analyst has to look at, by when, who has it, and what came of it. Folded by account.
+
+alert          joins the account's unresolved case that the alerts opened, or opens one, named after the alert. The
+               case's severity is that of its gravest alert, and it is due at the earliest of its alerts' clocks:
+               an alert's recorded_at + `SLA_MS[severity]` (recorded_at: before, nobody could have seen it).
+CaseOpened     opens a case by hand. If its alert is in a case already, the new ID becomes another name of that one.
+CaseAssigned   gives an unresolved case to somebody; the last one counts.
+CaseResolved   resolves it with the outcome; a later one corrects the outcome. An unknown case ID changes nothing.
+verdict        is kept with every case that holds the transaction. When analysts have said fraud or legitimate of all
+               alerted transactions of a case, it is resolved: fraud if any is. Against a resolved case's outcome, a
+               verdict of somebody else (chargeback, customer, …) marks it `contradicted`: look again.
+
+Times: `opened_at` and `due_at` are log time, the rest when the actor acted; epoch ms.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from core.events import CaseAssigned, CaseOpened, CaseResolved, FeedbackReceived, FeedbackSource, Severity, Verdict
+from core.policy import SEVERITIES
+from projections.engine.base import Decided, Fact, Projection
+
+MINUTE_MS = 60_000
+SLA_MS: dict[Severity, int] = {
+    "critical": 15 * MINUTE_MS,
+    "high": 60 * MINUTE_MS,
+    "medium": 8 * 60 * MINUTE_MS,
+    "low": 24 * 60 * MINUTE_MS,
+}
+"""How long after an alert of this severity its case must be resolved."""
+
+Stage = Literal["open", "assigned", "resolved"]
+Clock = Literal["running", "overdue", "met", "missed", "none"]
+
+
+class CaseAlert(msgspec.Struct, frozen=True):
+    """An alert in a case. `position` is the transaction's in the partition."""
+
+    alert_id: str
+    position: str
+    transaction_id: str
+    severity: Severity
+    fraud_score: float
+    amount: float
+    currency: str
+    reason_codes: tuple[str, ...]
+    recorded_at: int
+
+
+class CaseVerdict(msgspec.Struct, frozen=True):
+    """What somebody said about one of the case's transactions."""
+
+    transaction_id: str
+    source: FeedbackSource
+    verdict: Verdict
+    actor: str
+    occurred_at: int
+
+
+class Case(msgspec.Struct):
+    """One case. `due_at` 0: no alert in it, so no clock."""
+
+    case_id: str
+    account_id: str
+    opened_at: int
+    opened_by: str
+    severity: Severity | None = None
+    due_at: int = 0
+    stage: Stage = "open"
+    assignee: str = ""
+    assigned_at: int = 0
+    outcome: Verdict | None = None
+    resolved_at: int = 0
+    resolved_recorded_at: int = 0
+    resolved_by: str = ""
+    note: str = ""
+    contradicted: bool = False
+    alerts: list[CaseAlert] = []
+    verdicts: list[CaseVerdict] = []
+    names: list[str] = []
+
+
+class AccountCases(msgspec.Struct):
+    """An account's cases, oldest first."""
+
+    cases: list[Case] = []
+
+
+class Cases(msgspec.Struct):
+    """Cases by account."""
+
+    accounts: dict[str, AccountCases] = {}
+
+
+def clock(case: Case, now_ms: int) -> Clock:
+    """The SLA clock as of `now_ms` (epoch ms, log time)."""
+    if not case.due_at:
+        return "none"
+    if case.stage == "resolved":
+        return "met" if case.resolved_recorded_at <= case.due_at else "missed"
+    return "running" if now_ms <= case.due_at else "overdue"
+
+
+def find(cases: list[Case], case_id: str) -> Case | None:
+    """The case of this ID, or with this other name."""
+    return next((case for case in cases if case.case_id == case_id or case_id in case.names), None)
+
+
+def _of(state: Cases, account: str) -> list[Case]:
+    return state.accounts.setdefault(account, AccountCases()).cases
+
+
+def _alerted(state: Cases, fact: Fact) -> None:
+    decided: Decided = fact.event
+    alert = decided.alert
+    if alert is None:
+        return
+    cases = _of(state, alert.account_id)
+    case = next((c for c in cases if c.stage != "resolved" and c.opened_by == "alert"), None)
+    if case is None:
+        case = Case(alert.alert_id, alert.account_id, fact.recorded_at, "alert")
+        cases.append(case)
+    case.alerts.append(
+        CaseAlert(
+            alert.alert_id,
+            str(fact.id),
+            decided.transaction.transaction_id,
+            alert.severity,
+            alert.fraud_score,
+            decided.transaction.amount,
+            decided.transaction.currency,
+            alert.reason_codes,
+            fact.recorded_at,
+        )
+    )
+    if case.severity is None or SEVERITIES.index(alert.severity) > SEVERITIES.index(case.severity):
+        case.severity = alert.severity
+    due = fact.recorded_at + SLA_MS[alert.severity]
+    case.due_at = min(case.due_at, due) if case.due_at else due
+
+
+def _opened(state: Cases, fact: Fact) -> None:
+    event: CaseOpened = fact.event
+    cases = _of(state, event.account_id)
+    if find(cases, event.case_id) is not None:
+        return
+    holder = next((c for c in cases if event.alert_id and any(a.alert_id == event.alert_id for a in c.alerts)), None)
+    if holder is not None:
+        holder.names.append(event.case_id)
+    else:
+        cases.append(Case(event.case_id, event.account_id, fact.recorded_at, event.actor))
+
+
+def _assigned(state: Cases, fact: Fact) -> None:
+    event: CaseAssigned = fact.event
+    case = find(_of(state, event.account_id), event.case_id)
+    if case is not None and case.stage != "resolved":
+        case.stage, case.assignee, case.assigned_at = "assigned", event.assignee, event.occurred_at
+
+
+def _resolved(state: Cases, fact: Fact) -> None:
+    event: CaseResolved = fact.event
+    case = find(_of(state, event.account_id), event.case_id)
+    if case is not None:
+        _resolve(case, event.verdict, event.actor, event.occurred_at, fact.recorded_at)
+        case.note = event.note
+
+
+def _resolve(case: Case, outcome: Verdict, actor: str, occurred_at: int, recorded_at: int) -> None:
+    if case.stage != "resolved":
+        case.resolved_at, case.resolved_recorded_at = occurred_at, recorded_at
+    case.stage, case.outcome, case.resolved_by, case.contradicted = "resolved", outcome, actor, False
+
+
+def _verdict(state: Cases, fact: Fact) -> None:
+    event: FeedbackReceived = fact.event
+    held = state.accounts.get(event.account_id)
+    for case in held.cases if held is not None else ():
+        if all(alert.transaction_id != event.transaction_id for alert in case.alerts):
+            continue
+        case.verdicts.append(
+            CaseVerdict(event.transaction_id, event.source, event.verdict, event.actor, event.occurred_at)
+        )
+        if case.stage == "resolved":
+            if event.source != "analyst" and event.verdict != "unsure" and case.outcome != "unsure":
+                case.contradicted = case.contradicted or _is_against(case, event.verdict)
+        elif event.source == "analyst":
+            _settle(case, event, fact.recorded_at)
+
+
+def _is_against(case: Case, verdict: Verdict) -> bool:
+    """The verdict is against the case's outcome. A case of several alerts may be fraud though one is legitimate."""
+    if verdict == "fraud":
+        return case.outcome == "legitimate"
+    return case.outcome == "fraud" and len(case.alerts) == 1
+
+
+def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
+    """Resolve the case if analysts' last words on all its alerted transactions are clear."""
+    last = {v.transaction_id: v.verdict for v in case.verdicts if v.source == "analyst"}
+    words = [last.get(alert.transaction_id, "unsure") for alert in case.alerts]
+    if "unsure" not in words:
+        outcome: Verdict = "fraud" if "fraud" in words else "legitimate"
+        _resolve(case, outcome, event.actor, event.occurred_at, recorded_at)
+
+
+CASES = Projection(
+    name="cases",
+    version=1,
+    state_type=Cases,
+    handlers={
+        Decided: _alerted,
+        CaseOpened: _opened,
+        CaseAssigned: _assigned,
+        CaseResolved: _resolved,
+        FeedbackReceived: _verdict,
+    },
+)

@@ -1,0 +1,376 @@
+"""A/B tests: who was decided by which arm, and what came of it. Read model and the observations that follow from it.
+
+A partition's state holds, by experiment and account, the arm that first decided and its transactions under that arm as
+fixed rows; the control stream's state holds the experiments: definition, ramps, end. Neither looks at the other:
+window, maturity and end are applied when the model is asked (`observe`); labels come from the labels' read model.
+
+An account counts once, from its first transaction in the experiment on:
+
+    exposed    at the log time of that transaction; its arm's share is its probability (`core.assignment`)
+    window     its transactions under that arm with event time before the first one's + `window_ms`
+    mature     at exposure + `window_ms` + `maturity_ms` of log time, when its partition's log has passed that time;
+               verdicts and transactions recorded later change nothing: an observation is final
+    cut off    its window was not over when the experiment ended: it gives no observation
+
+A transaction is fraud if the consensus of verdicts known by maturity says so (`projections.views.labels`), unresolved
+if they conflict (it then counts as neither), else legitimate: no verdict by maturity means legitimate, as an
+assumption. Alerted is any decision but approve. An account's outcomes, each in [0, 1], of every account, exposed to
+fraud or not:
+
+    fraud_caught     1 if a fraudulent transaction was alerted
+    missed_fraud     1 if a fraudulent transaction was approved
+    false_positive   1 if a legitimate transaction was alerted
+    value_lost       amounts of approved fraud, at most `value_cap`, as a share of it
+
+A lowered ramp takes accounts out of the experiment, all arms alike, since the draw for it is independent of the arm;
+what they do meanwhile is left out and counted as crossed. Memory: 33 bytes a transaction in an experiment, at most
+`ROWS_MAX` an account (the first ones), and some 500 bytes an account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.control import check
+from core.errors import BadInput
+from core.events import (
+    CHAMPION_ARM,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ExperimentRamped,
+    ExperimentStarted,
+    ExperimentStopped,
+    GovernanceChanged,
+    ModelDeployed,
+    ModelRolledBack,
+    ModelWithdrawn,
+    Seal,
+)
+from core.governance import Governance
+from projections.engine.base import Decided, Fact, Projection
+from projections.views.labels import AccountLabels, Labels, consensus
+
+Floats = NDArray[np.float64]
+
+ROWS_MAX = 500
+VALUE_CAP = 1_000.0
+"""Amount (major units) at which an account's loss counts in full."""
+
+_ROW = struct.Struct("<8sqqdB")
+ROW = np.dtype([("key", "<u8"), ("occurred_at", "<i8"), ("recorded_at", "<i8"), ("amount", "<f8"), ("alerted", "u1")])
+"""One transaction under its arm; key is `transaction_key`."""
+
+End = Literal["stopped", "concluded", "superseded"]
+
+
+def transaction_key(transaction_id: str) -> bytes:
+    """8 bytes of BLAKE2b of a transaction's ID."""
+    return hashlib.blake2b(transaction_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def transaction_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
+    """Keys of n transactions as rows hold them: uint64 (n,)."""
+    return np.frombuffer(b"".join(map(transaction_key, ids)), dtype="<u8")
+
+
+class Enrolment(msgspec.Struct):
+    """An account in an experiment. Times in epoch ms; rows are of dtype `ROW`, in order of decision."""
+
+    arm: str
+    occurred_at: int
+    recorded_at: int
+    rows: bytearray = msgspec.field(default_factory=bytearray)
+    left_out: int = 0
+    """Transactions beyond `ROWS_MAX`, or under another arm."""
+
+
+class Enrolled(msgspec.Struct):
+    """Accounts of one experiment; crossed: their transactions decided outside it, by control position."""
+
+    accounts: dict[str, Enrolment] = {}
+    crossed: dict[int, int] = {}
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What somebody did to an experiment. traffic: accounts of 10,000 in it from then on."""
+
+    position: int
+    occurred_at: int
+    action: Literal["started", "ramped", "stopped", "concluded", "superseded"]
+    actor: str
+    reason: str
+    traffic: int
+
+
+class Experiment(msgspec.Struct):
+    """An experiment. ended 0: it runs."""
+
+    definition: ExperimentStarted
+    position: int
+    changes: list[Change] = []
+    ended: int = 0
+    ended_at: int = 0
+    end: End | None = None
+    conclusion: ExperimentConcluded | None = None
+
+
+class Experiments(msgspec.Struct):
+    """Of a partition: enrolments by experiment, and the log time reached. Of control: experiments, oldest first."""
+
+    enrolled: dict[str, Enrolled] = {}
+    recorded_at: int = 0
+    experiments: dict[str, Experiment] = {}
+    governance: Governance = msgspec.field(default_factory=Governance)
+
+
+def _decided(state: Experiments, fact: Fact) -> None:
+    decided: Decided = fact.event
+    arm, account = decided.score.arm, decided.transaction.account_id
+    if arm == CHAMPION_ARM:
+        if state.enrolled:
+            newest = state.enrolled[next(reversed(state.enrolled))]
+            if account in newest.accounts:
+                position = decided.score.control_position
+                newest.crossed[position] = newest.crossed.get(position, 0) + 1
+        return
+    experiment, _, name = arm.rpartition("/")
+    enrolled = state.enrolled.get(experiment)
+    if enrolled is None:
+        enrolled = state.enrolled[experiment] = Enrolled()
+    accounts = enrolled.accounts
+    held = accounts.get(account)
+    if held is None:
+        held = accounts[account] = Enrolment(name, decided.transaction.occurred_at, fact.recorded_at)
+    if held.arm != name or len(held.rows) >= ROWS_MAX * ROW.itemsize:
+        held.left_out += 1
+        return
+    transaction = decided.transaction
+    held.rows += _ROW.pack(
+        transaction_key(transaction.transaction_id),
+        transaction.occurred_at,
+        fact.recorded_at,
+        transaction.amount,
+        decided.score.decision != "approve",
+    )
+
+
+def _sealed(state: Experiments, fact: Fact) -> None:
+    state.recorded_at = max(state.recorded_at, fact.recorded_at)
+
+
+def _governed(state: Experiments, fact: Fact) -> None:
+    """Take in a control event as the live fold does: what it refuses has no effect here either."""
+    event = fact.event
+    try:
+        check(event, state.governance)
+    except BadInput:
+        return
+    before = state.governance.experiment
+    state.governance.apply(event)
+    position = fact.id.generation
+    match event:
+        case ExperimentStarted():
+            state.experiments[event.experiment_id] = Experiment(event, position)
+            _changed(state.experiments[event.experiment_id], position, event, "started", event.traffic)
+        case ExperimentRamped():
+            _changed(state.experiments[before], position, event, "ramped", event.traffic)
+        case ExperimentStopped():
+            _end(state.experiments[before], position, event, "stopped")
+        case ExperimentConcluded():
+            state.experiments[before].conclusion = event
+            _end(state.experiments[before], position, event, "concluded")
+        case _ if before and not state.governance.experiment:
+            _end(state.experiments[before], position, event, "superseded")
+
+
+_Cause = (
+    ExperimentStarted | ExperimentRamped | ExperimentStopped | ExperimentConcluded | ModelDeployed | ModelRolledBack
+)
+
+
+def _changed(
+    held: Experiment,
+    position: int,
+    event: _Cause,
+    action: Literal["started", "ramped", "stopped", "concluded", "superseded"],
+    traffic: int,
+) -> None:
+    held.changes.append(Change(position, event.occurred_at, action, event.actor, event.reason, traffic))
+
+
+def _end(held: Experiment, position: int, event: _Cause, end: End) -> None:
+    held.ended, held.ended_at, held.end = position, event.occurred_at, end
+    _changed(held, position, event, end, 0)
+
+
+EXPERIMENTS = Projection(
+    name="experiments",
+    version=2,
+    state_type=Experiments,
+    handlers={
+        Decided: _decided,
+        Seal: _sealed,
+        ModelDeployed: _governed,
+        ModelRolledBack: _governed,
+        ModelWithdrawn: _governed,
+        GovernanceChanged: _governed,
+        DeploymentProposed: _governed,
+        ExperimentStarted: _governed,
+        ExperimentRamped: _governed,
+        ExperimentStopped: _governed,
+        ExperimentConcluded: _governed,
+    },
+)
+
+
+class Observations(NamedTuple):
+    """What an experiment's accounts show.
+
+    exposed, exposed_at: arm (index) and log time of every account, in order of exposure, (n,). arm, mature_at: the same
+    of mature ones in order of maturity, (m,). outcomes: metric → float64 (m,) in [0, 1]. cut_off, unresolved, left_out,
+    crossed: accounts cut off by the end; transactions with conflicting verdicts; transactions left out (see
+    Enrolment); transactions decided outside while the experiment ran. clock: log time reached (epoch ms).
+    """
+
+    exposed: NDArray[np.int64]
+    exposed_at: NDArray[np.int64]
+    arm: NDArray[np.int64]
+    mature_at: NDArray[np.int64]
+    outcomes: dict[str, Floats]
+    cut_off: int
+    unresolved: int
+    left_out: int
+    crossed: int
+    clock: int
+
+
+METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
+
+Final = dict[tuple[int, str], tuple[tuple[float, ...], int]]
+"""(Partition, account) of a mature account → its outcomes in the order of METRICS, and conflicting transactions."""
+
+
+def observe(
+    experiment: Experiment,
+    states: Mapping[int, Experiments],
+    labels: Mapping[int, Labels],
+    *,
+    value_cap: float = VALUE_CAP,
+    final: Final | None = None,
+) -> Observations:
+    """An experiment's observations from its read model's and the labels' partitions at one cut.
+
+    final: what earlier calls for the same experiment and cap found of mature accounts, which later ones then need not
+    look at again; it is added to.
+
+    Order of exposure and of maturity is log time, then partition, then account: what an earlier cut showed is a prefix
+    of it, as long as partitions keep pace with each other.
+    """
+    definition = experiment.definition
+    names = [arm.name for arm in definition.arms]
+    exposed: list[tuple[int, int, str, int]] = []
+    mature: list[tuple[int, int, str, int, Enrolment]] = []
+    cut_off = left_out = crossed = 0
+    for partition in sorted(states):
+        held = states[partition].enrolled.get(definition.experiment_id, Enrolled())
+        crossed += _crossed(experiment, held)
+        for account, enrolment in held.accounts.items():
+            if enrolment.arm not in names:
+                continue
+            arm = names.index(enrolment.arm)
+            exposed.append((enrolment.recorded_at, partition, account, arm))
+            left_out += enrolment.left_out
+            over_at = enrolment.recorded_at + definition.window_ms
+            if experiment.ended and over_at > experiment.ended_at:
+                cut_off += 1
+                continue
+            mature_at = over_at + definition.maturity_ms
+            if mature_at < states[partition].recorded_at:  # not ≤: the same millisecond may bring more
+                mature.append((mature_at, partition, account, arm, enrolment))
+    exposed.sort()
+    mature.sort(key=lambda row: row[:3])
+    memory: Final = {} if final is None else final
+    fresh = [row for row in mature if (row[1], row[2]) not in memory]
+    said = [labels[partition].accounts.get(account) for _, partition, account, _, _ in fresh]
+    matured_at = np.array([row[0] for row in fresh], dtype=np.int64)
+    found = _outcomes([row[4] for row in fresh], matured_at, said, definition.window_ms, value_cap)
+    memory.update(zip([(row[1], row[2]) for row in fresh], found, strict=True))
+    results = [memory[partition, account] for _, partition, account, _, _ in mature]
+    table = np.array([values for values, _ in results], dtype=np.float64).reshape(len(mature), len(METRICS))
+    return Observations(
+        np.array([row[3] for row in exposed], dtype=np.int64),
+        np.array([row[0] for row in exposed], dtype=np.int64),
+        np.array([row[3] for row in mature], dtype=np.int64),
+        np.array([row[0] for row in mature], dtype=np.int64),
+        {metric: table[:, i].copy() for i, metric in enumerate(METRICS)},
+        cut_off,
+        sum(conflicts for _, conflicts in results),
+        left_out,
+        crossed,
+        max((state.recorded_at for state in states.values()), default=0),
+    )
+
+
+def _crossed(experiment: Experiment, held: Enrolled) -> int:
+    """Transactions of enrolled accounts decided outside while it ran."""
+    return sum(n for position, n in held.crossed.items() if not experiment.ended or position < experiment.ended)
+
+
+def _outcomes(
+    enrolments: Sequence[Enrolment],
+    mature_at: NDArray[np.int64],
+    said: Sequence[AccountLabels | None],
+    window_ms: int,
+    value_cap: float,
+) -> list[tuple[tuple[float, ...], int]]:
+    """Of n mature accounts: outcomes in the order of METRICS, and how many transactions have conflicting verdicts.
+
+    mature_at (n,): what was recorded later is not seen. said: their verdicts.
+    """
+    count = len(enrolments)
+    sizes = np.array([len(e.rows) // ROW.itemsize for e in enrolments], dtype=np.int64)
+    rows = np.frombuffer(b"".join(e.rows for e in enrolments), dtype=ROW)
+    ends = np.cumsum(sizes)
+    owner = np.repeat(np.arange(count), sizes)
+    over_at = np.array([e.occurred_at + window_ms for e in enrolments], dtype=np.int64)
+    is_seen = (rows["occurred_at"] < over_at[owner]) & (rows["recorded_at"] <= mature_at[owner])
+    is_fraud = np.zeros(len(rows), dtype=np.bool_)
+    is_legitimate = np.ones(len(rows), dtype=np.bool_)
+    conflicts = [0] * count
+    for account, verdicts in enumerate(said):
+        if verdicts is None:
+            continue
+        mine = slice(ends[account] - sizes[account], ends[account])
+        own = frozenset(rows["key"][mine].tolist())
+        keys = transaction_keys(list(verdicts.verdicts)).tolist()
+        for key, words in zip(keys, verdicts.verdicts.values(), strict=True):
+            known = [word for word in words if word.recorded_at <= mature_at[account]] if key in own else []
+            if not known:
+                continue
+            here = rows["key"][mine] == np.uint64(key)
+            label = consensus(known).label
+            if label == "review":
+                conflicts[account] += int((here & is_seen[mine]).sum())
+            is_legitimate[mine][here] = label == "legitimate"
+            is_fraud[mine][here] = label == "fraud"
+    is_alerted = rows["alerted"] == 1
+
+    def of_accounts(chosen: NDArray[np.bool_]) -> Floats:
+        return (np.bincount(owner[chosen & is_seen], minlength=count) > 0).astype(np.float64)
+
+    lost = is_fraud & ~is_alerted & is_seen
+    amounts = np.bincount(owner[lost], weights=np.maximum(rows["amount"][lost], 0.0), minlength=count)
+    columns = (
+        of_accounts(is_fraud & is_alerted),
+        of_accounts(is_fraud & ~is_alerted),
+        of_accounts(is_legitimate & is_alerted),
+        np.minimum(amounts / value_cap, 1.0),
+    )
+    return list(zip(zip(*(column.tolist() for column in columns), strict=True), conflicts, strict=True))

@@ -1,0 +1,84 @@
+"""Block, watch and allow lists, and blocked accounts: who put what on, when and why. Two folds of one projection: lists
+over the control stream, blocked accounts over each partition's feedback.
+
+A removal stays in the history. Times are when the actor acted, epoch ms.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from core.events import AccountBlocked, AccountUnblocked, ListChanged
+from projections.engine.base import Fact, Projection
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A value on a list, or a blocked account. `position`: control position, or the feedback entry's ID."""
+
+    since: int
+    position: str
+    actor: str
+    reason: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One value put on or taken off one list."""
+
+    action: Literal["add", "remove"]
+    name: str
+    value: str
+    occurred_at: int
+    position: str
+    actor: str
+    reason: str
+
+
+class Lists(msgspec.Struct):
+    """members: `"card:block"` → value → Member. accounts: blocked accounts. history: changes, oldest first."""
+
+    members: dict[str, dict[str, Member]] = {}
+    accounts: dict[str, Member] = {}
+    history: list[Change] = []
+
+
+def _changed(state: Lists, fact: Fact) -> None:
+    event: ListChanged = fact.event
+    name, position = f"{event.kind}:{event.effect}", str(fact.id.generation)
+    members = state.members.setdefault(name, {})
+    member = Member(event.occurred_at, position, event.actor, event.reason)
+    for value in event.add:
+        if value not in members:
+            members[value] = member
+            state.history.append(_change("add", name, value, member))
+    for value in event.remove:
+        if members.pop(value, None) is not None:
+            state.history.append(_change("remove", name, value, member))
+
+
+def _blocked(state: Lists, fact: Fact) -> None:
+    event: AccountBlocked = fact.event
+    member = Member(event.occurred_at, str(fact.id), event.actor, event.reason)
+    if event.account_id not in state.accounts:
+        state.accounts[event.account_id] = member
+        state.history.append(_change("add", "account:blocked", event.account_id, member))
+
+
+def _unblocked(state: Lists, fact: Fact) -> None:
+    event: AccountUnblocked = fact.event
+    if state.accounts.pop(event.account_id, None) is not None:
+        by = Member(event.occurred_at, str(fact.id), event.actor, event.reason)
+        state.history.append(_change("remove", "account:blocked", event.account_id, by))
+
+
+def _change(action: Literal["add", "remove"], name: str, value: str, by: Member) -> Change:
+    return Change(action, name, value, by.since, by.position, by.actor, by.reason)
+
+
+LISTS = Projection(
+    name="lists",
+    version=1,
+    state_type=Lists,
+    handlers={ListChanged: _changed, AccountBlocked: _blocked, AccountUnblocked: _unblocked},
+)

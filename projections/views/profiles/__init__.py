@@ -1,0 +1,1 @@
+"""Account profiles: the record, the projection, and the same fold by columns."""

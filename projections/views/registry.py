@@ -1,0 +1,370 @@
+"""The model registry and everything else that decisions were made under: who deployed what, when and why; and how
+models came about. A fold over the control stream.
+
+A model's stage: what alias it holds now (champion, challenger, shadow); `archived` if it held one before; `registered`
+if it never did. A name and version mean one artifact: registered again with another, it is refused here. Events that
+the live fold refuses (`core.control.check`, `core.governance`) are kept as refused and change nothing here either.
+Times are when the actor acted, epoch ms.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, check
+from core.errors import BadInput
+from core.events import (
+    Control,
+    DegradationDetected,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ExperimentRamped,
+    ExperimentStarted,
+    ExperimentStopped,
+    GovernanceChanged,
+    ModelDeployed,
+    ModelRegistered,
+    ModelRolledBack,
+    ModelWithdrawn,
+    ReferencePublished,
+    RetrainingFinished,
+    RetrainingRejected,
+    RetrainingStarted,
+    RulesChanged,
+    ThresholdsChanged,
+)
+from core.governance import CHAMPION, Governance
+from projections.engine.base import Fact, Projection
+
+
+class Model(msgspec.Struct):
+    """A model version, registered at control `position`. `parent` is the version it was trained on from;
+    `registered_at` 0: deployed unregistered.
+    """
+
+    name: str
+    version: str
+    digest: str
+    spec: int = 0
+    metrics: dict[str, float] = {}
+    parent: str = ""
+    registered_at: int = 0
+    registered_by: str = ""
+    reason: str = ""
+    position: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """A model became an alias at a control position."""
+
+    position: int
+    action: Literal["deploy", "rollback"]
+    alias: str
+    model: str
+    digest: str
+    occurred_at: int
+    actor: str
+    reason: str
+    causation_id: str
+
+
+class PolicyChange(msgspec.Struct, frozen=True):
+    """Thresholds or rules changed at a control position; `refused` says why it had no effect."""
+
+    position: int
+    occurred_at: int
+    actor: str
+    reason: str
+    change: dict[str, Any]
+    refused: str = ""
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """The newest reference table of a kind."""
+
+    position: int
+    digest: str
+    as_of: int
+    rows: int
+    tables: int
+
+
+class OpenProposal(msgspec.Struct, frozen=True):
+    """A deployment that waits for somebody else's approval."""
+
+    position: int
+    proposal_id: str
+    model: str
+    digest: str
+    alias: str
+    occurred_at: int
+    actor: str
+    reason: str
+
+
+class Training(msgspec.Struct):
+    """A retraining: what caused it and what became of it; `model` is "" until finished."""
+
+    run_id: str
+    trigger: str
+    started_at: int
+    known_until: int
+    parent: str
+    actor: str
+    state: Literal["running", "finished", "rejected"] = "running"
+    ended_at: int = 0
+    model: str = ""
+    reason: str = ""
+    metrics: dict[str, float] = {}
+
+
+class Degradation(msgspec.Struct, frozen=True):
+    """A deployed model did worse than it must."""
+
+    position: int
+    model: str
+    metric: str
+    value: float
+    limit: float
+    window_start: int
+    window_end: int
+    occurred_at: int
+    actor: str
+
+
+class Registry(msgspec.Struct):
+    """Models by label, aliases, all deployments, open proposals, trainings by run, policy and reference tables.
+
+    refused: control position → why the event there had no effect.
+    """
+
+    models: dict[str, Model] = {}
+    aliases: dict[str, str] = {}
+    deployments: list[Deployment] = []
+    review: float = DEFAULT_REVIEW
+    decline: float = DEFAULT_DECLINE
+    parameters: dict[str, float] = {}
+    disabled: tuple[str, ...] = ()
+    policy: list[PolicyChange] = []
+    references: dict[str, Reference] = {}
+    governance: Governance = msgspec.field(default_factory=Governance)
+    proposals: dict[str, OpenProposal] = {}
+    trainings: dict[str, Training] = {}
+    degradations: list[Degradation] = []
+    refused: dict[int, str] = {}
+
+
+def champions(registry: Registry) -> list[Deployment]:
+    """What a rollback goes back through: the champion now last, before it the one that it replaced, and so on.
+
+    A rollback takes away everything above the model that it goes back to.
+    """
+    stack: list[Deployment] = []
+    for deployment in registry.deployments:
+        if deployment.alias != CHAMPION:
+            continue
+        if deployment.action == "rollback":
+            below = next((i for i, d in enumerate(stack) if d.digest == deployment.digest), len(stack))
+            del stack[below:]
+        if not stack or stack[-1].digest != deployment.digest:
+            stack.append(deployment)
+    return stack
+
+
+def stage(registry: Registry, label: str) -> str:
+    """A model's stage (see the module's head)."""
+    held = sorted(alias for alias, model in registry.aliases.items() if model == label)
+    if held:
+        return "+".join(held)
+    return "archived" if any(d.model == label for d in registry.deployments) else "registered"
+
+
+def lineage(registry: Registry, label: str) -> list[str]:
+    """The model and what it was trained on from, newest first; ends where a parent is unknown or comes again."""
+    found: list[str] = []
+    while label and label not in found:
+        found.append(label)
+        model = registry.models.get(label)
+        parent = model.parent if model is not None else ""
+        label = parent if not model or not parent or parent in registry.models else f"{model.name}-{parent}"
+    return found
+
+
+def _takes_effect(state: Registry, fact: Fact) -> bool:
+    """What the live fold says of the event; a refusal is kept."""
+    event: Control = fact.event
+    try:
+        check(event, state.governance)
+    except BadInput as error:
+        state.refused[fact.id.generation] = str(error)
+        return False
+    state.governance.apply(event)
+    return True
+
+
+def _governed(state: Registry, fact: Fact) -> None:
+    """Experiments and governance: `projections.views.experiments` tells their story, here they only allow or forbid."""
+    _takes_effect(state, fact)
+
+
+def _registered(state: Registry, fact: Fact) -> None:
+    event: ModelRegistered = fact.event
+    model = Model(
+        event.name,
+        event.version,
+        event.digest,
+        event.spec,
+        event.metrics,
+        event.parent,
+        event.occurred_at,
+        event.actor,
+        event.reason,
+        fact.id.generation,
+    )
+    known = state.models.get(model.label)
+    if known is not None and known.registered_at and known.digest != model.digest:
+        state.refused[fact.id.generation] = f"{model.label} is another artifact already ({known.digest[:16]})"
+        return
+    state.models[model.label] = model
+
+
+def _deployed(state: Registry, fact: Fact) -> None:
+    event: ModelDeployed | ModelRolledBack = fact.event
+    if not _takes_effect(state, fact):
+        return
+    state.proposals.pop(event.causation_id, None)
+    label = f"{event.name}-{event.version}"
+    state.models.setdefault(label, Model(event.name, event.version, event.digest))
+    state.aliases[event.alias] = label
+    state.deployments.append(
+        Deployment(
+            fact.id.generation,
+            "deploy" if isinstance(event, ModelDeployed) else "rollback",
+            event.alias,
+            label,
+            event.digest,
+            event.occurred_at,
+            event.actor,
+            event.reason,
+            event.causation_id,
+        )
+    )
+
+
+def _withdrawn(state: Registry, fact: Fact) -> None:
+    event: ModelWithdrawn = fact.event
+    if _takes_effect(state, fact):
+        state.aliases.pop(event.alias, None)
+
+
+def _proposed(state: Registry, fact: Fact) -> None:
+    event: DeploymentProposed = fact.event
+    if _takes_effect(state, fact):
+        state.proposals[event.proposal_id] = OpenProposal(
+            fact.id.generation,
+            event.proposal_id,
+            f"{event.name}-{event.version}",
+            event.digest,
+            event.alias,
+            event.occurred_at,
+            event.actor,
+            event.reason,
+        )
+
+
+def _training_started(state: Registry, fact: Fact) -> None:
+    event: RetrainingStarted = fact.event
+    state.trainings[event.run_id] = Training(
+        event.run_id, event.trigger, event.occurred_at, event.known_until, event.parent, event.actor
+    )
+
+
+def _training_ended(state: Registry, fact: Fact) -> None:
+    event: RetrainingFinished | RetrainingRejected = fact.event
+    training = state.trainings.get(event.run_id)
+    if training is None:
+        return
+    training.state = "finished" if isinstance(event, RetrainingFinished) else "rejected"
+    training.ended_at, training.reason, training.metrics = event.occurred_at, event.reason, event.metrics
+    if isinstance(event, RetrainingFinished):
+        training.model = f"{event.name}-{event.version}"
+
+
+def _degraded(state: Registry, fact: Fact) -> None:
+    event: DegradationDetected = fact.event
+    state.degradations.append(
+        Degradation(
+            fact.id.generation,
+            event.model,
+            event.metric,
+            event.value,
+            event.limit,
+            event.window_start,
+            event.window_end,
+            event.occurred_at,
+            event.actor,
+        )
+    )
+
+
+def _policy(state: Registry, fact: Fact, change: dict[str, Any]) -> bool:
+    """Keep the change in the history; whether it takes effect."""
+    event: ThresholdsChanged | RulesChanged = fact.event
+    refused = ""
+    try:
+        check(event)
+    except BadInput as error:
+        refused = str(error)
+    state.policy.append(PolicyChange(fact.id.generation, event.occurred_at, event.actor, event.reason, change, refused))
+    return not refused
+
+
+def _thresholds(state: Registry, fact: Fact) -> None:
+    event: ThresholdsChanged = fact.event
+    if _policy(state, fact, {"review": event.review, "decline": event.decline}):
+        state.review, state.decline = event.review, event.decline
+
+
+def _rules(state: Registry, fact: Fact) -> None:
+    event: RulesChanged = fact.event
+    if _policy(state, fact, {"parameters": dict(event.parameters), "disabled": list(event.disabled)}):
+        state.parameters, state.disabled = dict(event.parameters), event.disabled
+
+
+def _reference(state: Registry, fact: Fact) -> None:
+    event: ReferencePublished = fact.event
+    before = state.references.get(event.kind)
+    tables = 1 if before is None else before.tables + 1
+    state.references[event.kind] = Reference(fact.id.generation, event.digest, event.as_of, event.rows, tables)
+
+
+REGISTRY = Projection(
+    name="registry",
+    version=3,
+    state_type=Registry,
+    handlers={
+        ModelRegistered: _registered,
+        ModelDeployed: _deployed,
+        ModelRolledBack: _deployed,
+        ModelWithdrawn: _withdrawn,
+        GovernanceChanged: _governed,
+        DeploymentProposed: _proposed,
+        ExperimentStarted: _governed,
+        ExperimentRamped: _governed,
+        ExperimentStopped: _governed,
+        ExperimentConcluded: _governed,
+        RetrainingStarted: _training_started,
+        RetrainingFinished: _training_ended,
+        RetrainingRejected: _training_ended,
+        DegradationDetected: _degraded,
+        ThresholdsChanged: _thresholds,
+        RulesChanged: _rules,
+        ReferencePublished: _reference,
+    },
+)

@@ -1,0 +1,213 @@
+"""Shadow mode: what a model that has no say would have decided, beside what was decided. Folded by partition.
+
+Each score that carries a shadow margin adds to its pair (deciding model, shadow model): a count by what was decided, by
+the effects of the rules that hit, and by the shadow's probability in thousandths; from these follow, for any thresholds
+in thousandths, the shadow's alert rate and how many decisions it changes, rules being the same for both. And a row of
+each of the pair's newest `ROWS_MAX` transactions, for comparing both with labels; an older pair's rows go when a new
+pair comes.
+
+Memory: 41 bytes × `ROWS_MAX` a partition, and at most some thousand counts a pair.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, check
+from core.errors import BadInput
+from core.events import Seal, ThresholdsChanged
+from core.features.spec import DAY_MS
+from core.numeric import sigmoid
+from core.policy import DECISIONS
+from core.rules import RULES
+from projections.engine.base import Decided, Fact, Projection
+from projections.views.experiments import transaction_key, transaction_keys
+from projections.views.labels import MATURITY_DAYS, Labels, consensus
+
+ROWS_MAX = 100_000
+_SLACK = 10_000
+"""Rows beyond the bound before the oldest are dropped together."""
+
+PARTS = 1_000
+_EFFECTS = {"review": 1, "decline": 2, "allow": 4}
+_EFFECT_OF = {rule.code: _EFFECTS.get(rule.effect, 0) for rule in RULES}
+
+_ROW = struct.Struct("<8sqdddB")
+ROW = np.dtype(
+    [
+        ("key", "<u8"),
+        ("occurred_at", "<i8"),
+        ("margin", "<f8"),
+        ("shadow", "<f8"),
+        ("amount", "<f8"),
+        ("alerted", "u1"),
+    ]
+)
+"""One transaction: `transaction_key` of its ID, event time, both margins, amount, whether it was alerted."""
+
+
+class Pair(msgspec.Struct):
+    """A shadow beside a deciding model. counts: by `_key`. Times are log times (epoch ms)."""
+
+    model: str
+    shadow: str
+    first_at: int
+    last_at: int = 0
+    counts: dict[int, int] = {}
+    rows: bytearray = msgspec.field(default_factory=bytearray)
+
+
+class Shadows(msgspec.Struct):
+    """Of a partition: pairs, oldest first, and the log time reached. Of control: the thresholds in force."""
+
+    pairs: dict[str, Pair] = {}
+    recorded_at: int = 0
+    review: float = DEFAULT_REVIEW
+    decline: float = DEFAULT_DECLINE
+
+
+def _key(decision: int, effects: int, part: int) -> int:
+    return (decision * 8 + effects) * (PARTS + 1) + part
+
+
+def _decided(state: Shadows, fact: Fact) -> None:
+    decided: Decided = fact.event
+    score, transaction = decided.score, decided.transaction
+    if score.shadow is None:
+        return
+    name = f"{score.model} {score.shadow_model}"
+    pair = state.pairs.get(name)
+    if pair is None:
+        for older in state.pairs.values():
+            older.rows = bytearray()
+        pair = state.pairs[name] = Pair(score.model, score.shadow_model, fact.recorded_at)
+    pair.last_at = fact.recorded_at
+    effects = 0
+    for code in score.rules:
+        effects |= _EFFECT_OF.get(code, 0)
+    part = int(sigmoid(np.array([score.shadow]), 1.0)[0] * PARTS)
+    key = _key(DECISIONS.index(score.decision), effects, part)
+    pair.counts[key] = pair.counts.get(key, 0) + 1
+    pair.rows += _ROW.pack(
+        transaction_key(transaction.transaction_id),
+        transaction.occurred_at,
+        score.margin,
+        score.shadow,
+        transaction.amount,
+        score.decision != "approve",
+    )
+    if len(pair.rows) > (ROWS_MAX + _SLACK) * ROW.itemsize:
+        del pair.rows[: _SLACK * ROW.itemsize]
+
+
+def _sealed(state: Shadows, fact: Fact) -> None:
+    state.recorded_at = max(state.recorded_at, fact.recorded_at)
+
+
+def _thresholds(state: Shadows, fact: Fact) -> None:
+    event: ThresholdsChanged = fact.event
+    try:
+        check(event)
+    except BadInput:
+        return
+    state.review, state.decline = event.review, event.decline
+
+
+SHADOW = Projection(
+    name="shadow",
+    version=1,
+    state_type=Shadows,
+    handlers={Decided: _decided, Seal: _sealed, ThresholdsChanged: _thresholds},
+)
+
+
+class Agreement(NamedTuple):
+    """How a shadow's decisions go with those made, at given thresholds. Counts of transactions.
+
+    alerts, shadow_alerts: decisions other than approve. changed: other decisions; gained, lost: alerts that only the
+    shadow, or only the deciding model, raises.
+    """
+
+    decisions: int
+    alerts: int
+    shadow_alerts: int
+    changed: int
+    gained: int
+    lost: int
+
+
+def agreement(pairs: list[Pair], review: float, decline: float) -> Agreement:
+    """Over all partitions' states of one pair. What was decided was so under the thresholds of its time."""
+    decisions = alerts = shadow_alerts = changed = gained = lost = 0
+    for pair in pairs:
+        for key, count in pair.counts.items():
+            head, part = divmod(key, PARTS + 1)
+            made, effects = divmod(head, 8)
+            would = _would(effects, part / PARTS, review, decline)
+            decisions += count
+            alerts += count * (made > 0)
+            shadow_alerts += count * (would > 0)
+            changed += count * (would != made)
+            gained += count * (would > 0 and made == 0)
+            lost += count * (would == 0 and made > 0)
+    return Agreement(decisions, alerts, shadow_alerts, changed, gained, lost)
+
+
+def _would(effects: int, probability: float, review: float, decline: float) -> int:
+    """The policy (`core.policy.decide`) as an index into DECISIONS."""
+    is_allowed = bool(effects & _EFFECTS["allow"])
+    if effects & _EFFECTS["decline"] or (probability >= decline and not is_allowed):
+        return 2
+    return int((bool(effects & _EFFECTS["review"]) or probability >= review) and not is_allowed)
+
+
+class Labelled(NamedTuple):
+    """Transactions whose label is known: fraud, both margins, amounts, alerted; arrays (n,). waiting: those without."""
+
+    fraud: NDArray[np.bool_]
+    margin: NDArray[np.float64]
+    shadow: NDArray[np.float64]
+    amount: NDArray[np.float64]
+    alerted: NDArray[np.bool_]
+    waiting: int
+
+
+def labelled(
+    pairs: Mapping[int, Pair],
+    labels: Mapping[int, Labels],
+    clocks: Mapping[int, int],
+    maturity_days: int = MATURITY_DAYS,
+) -> Labelled:
+    """One pair's newest transactions by partition, with labels; without a verdict, legitimate once mature.
+
+    clocks: log time reached by partition. Conflicting verdicts leave a transaction out.
+    """
+    kept: list[NDArray[np.void]] = []
+    truths: list[NDArray[np.bool_]] = []
+    waiting = 0
+    for partition in sorted(pairs):
+        rows = np.frombuffer(bytes(pairs[partition].rows), dtype=ROW)
+        ids: list[str] = []
+        said: list[str] = []
+        for account in labels[partition].accounts.values():
+            for transaction, verdicts in account.verdicts.items():
+                ids.append(transaction)
+                said.append(consensus(verdicts).label)
+        keys, words = transaction_keys(ids), np.array(said, dtype="U10")
+        is_judged = np.isin(rows["key"], keys)
+        is_fraud = np.isin(rows["key"], keys[words == "fraud"])
+        is_clear = is_fraud | np.isin(rows["key"], keys[words == "legitimate"])
+        is_mature = rows["occurred_at"] + maturity_days * DAY_MS <= clocks[partition]
+        use = is_clear | (~is_judged & is_mature)
+        waiting += int((~use).sum())
+        kept.append(rows[use])
+        truths.append(is_fraud[use])
+    rows = np.concatenate(kept) if kept else np.empty(0, dtype=ROW)
+    fraud = np.concatenate(truths) if truths else np.empty(0, dtype=np.bool_)
+    return Labelled(fraud, rows["margin"], rows["shadow"], rows["amount"], rows["alerted"] == 1, waiting)

@@ -1,0 +1,50 @@
+"""Every source by its name: `open_source("handbook", path)`. The one place that knows them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.errors import BadInput
+from sources.datasets import LAYOUTS, DatasetSource, load
+from sources.source import Labels, Source
+from sources.synthetic import SyntheticConfig, SyntheticStream
+
+SOURCE_NAMES = ("synthetic", *LAYOUTS, "custom")
+
+
+def open_source(
+    name: str,
+    path: Path | None = None,
+    *,
+    feedback_delay_days: float = 7.0,
+    labels: Labels = "fraud",
+    flush_feedback: bool = False,
+    limit: int | None = None,
+    mapping: Path | None = None,
+    synthetic: SyntheticConfig | None = None,
+) -> Source:
+    """The source of that name (SOURCE_NAMES). Raises BadInput for an unknown name or options that don't fit it.
+
+    path: the dataset's file or folder; "synthetic" has none. mapping: the TOML file of a "custom" dataset.
+    feedback_delay_days: for datasets; a synthetic stream's delay is `synthetic.label_delay_days`. limit: the first so
+    many transactions of a dataset. synthetic: the configuration of a synthetic stream, default `SyntheticConfig()`.
+    """
+    if name == "synthetic":
+        if path is not None or mapping is not None or limit is not None:
+            raise BadInput("a synthetic stream has no path, mapping or limit; its size is in its configuration")
+        return SyntheticStream(synthetic, labels=labels, flush_feedback=flush_feedback)
+    if name not in SOURCE_NAMES:
+        raise BadInput(f"no source {name!r}; there is {', '.join(SOURCE_NAMES)}")
+    if path is None:
+        raise BadInput(f"the {name} source needs the path of its file or folder (docs/datasets.md)")
+    if (mapping is not None) != (name == "custom"):
+        raise BadInput("a mapping file goes with the source 'custom', and 'custom' needs one (docs/datasets.md)")
+    layout = load(mapping) if mapping is not None else LAYOUTS[name]
+    return DatasetSource(
+        layout,
+        path,
+        feedback_delay_days=feedback_delay_days,
+        limit=limit,
+        labels=labels,
+        flush_feedback=flush_feedback,
+    )
