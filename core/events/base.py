@@ -1,0 +1,36 @@
+"""What the events of every stream share: positions, the base struct, and the terms that several streams use."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Decision = Literal["approve", "review", "decline"]
+Severity = Literal["low", "medium", "high", "critical"]
+
+
+class Position(NamedTuple):
+    """A stream entry's ID: the source topic's generation and its Kafka offset + 1. `0-0` is before everything.
+
+    Transaction, score and alert of one payment carry the same ID in their streams.
+    """
+
+    generation: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.generation}-{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Position:
+        """`"1-533"` → Position(1, 533). Raises ValueError on anything else."""
+        generation, _, offset = (text.decode() if isinstance(text, bytes) else text).partition("-")
+        return cls(int(generation), int(offset))
+
+
+START = Position(0, 0)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all log events."""

@@ -1,0 +1,110 @@
+"""A partition's payments: the message as the source sends it, and what the log holds of it: the transaction, its score,
+its alert, or a reject.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from core.events.base import Decision, Event, Severity
+
+CHAMPION_ARM = "champion"
+"""The arm of a decision outside any experiment. The encoder leaves out this very object."""
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A payment as the source sends it (the value of a `transactions` message, JSON). Strict: see core.validation.
+
+    amount is in major units of `currency` (ISO 4217), occurred_at in epoch ms UTC, country ISO 3166-1 alpha-2,
+    "" means unknown. `attributes` carries whatever else the source has.
+    """
+
+    transaction_id: str
+    account_id: str
+    amount: float
+    occurred_at: int
+    currency: str = ""
+    merchant_id: str = ""
+    merchant_category: str = ""
+    country: str = ""
+    channel: str = ""
+    device_id: str = ""
+    ip: str = ""
+    card_id: str = ""
+    attributes: dict[str, float | str] = {}
+
+
+class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=True, kw_only=True):
+    """A transaction as the log holds it: `Transaction`'s fields, and when the log took it."""
+
+    recorded_at: int
+    transaction_id: str
+    account_id: str
+    amount: float
+    occurred_at: int
+    currency: str = ""
+    merchant_id: str = ""
+    merchant_category: str = ""
+    country: str = ""
+    channel: str = ""
+    device_id: str = ""
+    ip: str = ""
+    card_id: str = ""
+    attributes: dict[str, float | str] = {}
+
+
+class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
+    """One decision, and all that determines it (I2): the entry's ID is t; `f` and `c` are recorded here.
+
+    features: float32 vector in the order of feature spec `spec`, packed (core.features.packing; base64 in JSON).
+    margin: the model's raw score (log-odds); probability: its logistic, in [0, 1]. Both float64, exact in JSON.
+    model and digest name what decided; arm is `"champion"`, or `"<experiment>/<arm>"` for an account in an experiment.
+    shadow: the margin that the shadow model gives beside the decision, without a say in it; None where none ran.
+    """
+
+    feedback_position: str = msgspec.field(name="f")
+    control_position: int = msgspec.field(name="c")
+    model: str
+    digest: str
+    spec: int
+    margin: float
+    probability: float
+    decision: Decision
+    features: bytes
+    rules: tuple[str, ...] = ()
+    severity: Severity | None = None
+    arm: str = CHAMPION_ARM
+    degraded: str | None = None
+    shadow_model: str = ""
+    shadow: float | None = None
+
+
+class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=True):
+    """What an analyst sees. Everything in it is decided purely in the pipeline."""
+
+    alert_id: str
+    timestamp: int
+    account_id: str
+    fraud_score: float
+    decision: Decision
+    severity: Severity
+    reason_codes: tuple[str, ...]
+    reasons: tuple[str, ...]
+    risk_factors: dict[str, float | bool | None]
+    recommended_actions: tuple[str, ...]
+    transaction: dict[str, float | int | str | dict[str, float | str]]
+    degraded: str | None = None
+
+
+class TransactionRejected(Event, tag="reject.v1", tag_field="type", frozen=True, kw_only=True):
+    """A message that could not be accepted, kept whole (I9). ID: `<seal sequence>-<index in batch + 1>`."""
+
+    recorded_at: int
+    topic: Literal["transactions", "feedback"]
+    position: str
+    reason: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
