@@ -82,9 +82,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def redis_log(valkey_server: Valkey) -> Iterator[RedisLog]:
-    """An empty event log on Valkey."""
-    log = connect(valkey_server.host, valkey_server.port, prefix=next(_prefixes))
+def redis_prefix() -> str:
+    """A key prefix of this test alone."""
+    return next(_prefixes)
+
+
+@pytest.fixture
+def redis_log(valkey_server: Valkey, redis_prefix: str) -> Iterator[RedisLog]:
+    """An empty event log on Valkey, under `redis_prefix`."""
+    log = connect(valkey_server.host, valkey_server.port, prefix=redis_prefix)
     yield log
     log.close()
 

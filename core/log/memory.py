@@ -2,13 +2,16 @@
 
 Other implementations are compared with this one (tests/contracts/test_event_log.py), so it must stay simple enough to
 be seen to be right: one lock, sorted lists, checks before the first change.
+
+It is also the log that tests break. `clone`, `tamper*` and `truncate*` do, with no check at all, what an intruder or a
+lost disk would do to a server; whoever reads the log must find it out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError
@@ -138,6 +141,52 @@ class MemoryLog:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def clone(self) -> MemoryLog:
+        """A log of its own with the same content: what is done to one does not show in the other."""
+        other = MemoryLog()
+        with self._lock:
+            other._heads, other._trimmed = dict(self._heads), dict(self._trimmed)
+            other._streams = {name: list(entries) for name, entries in self._streams.items()}
+            other._control, other._blobs = list(self._control), dict(self._blobs)
+        return other
+
+    def tamper(self, partition: int, stream: Stream, entry_id: Position, payload: bytes | None) -> None:
+        """Make `payload` the entry at this ID: replaced, inserted at its place, or removed (None). The head stays."""
+        with self._lock:
+            held = self._streams.setdefault((partition, stream), [])
+            place = bisect_left(held, entry_id, key=_entry_id)
+            end = place + 1 if place < len(held) and held[place].id == entry_id else place
+            held[place:end] = [] if payload is None else [Entry(entry_id, payload)]
+
+    def tamper_control(self, sequence: int, payload: bytes | None) -> None:
+        """Replace the control event, or remove it (None), after which the later ones have smaller sequences."""
+        with self._lock:
+            self._control[sequence - 1 : sequence] = [] if payload is None else [payload]
+
+    def tamper_blob(self, digest: str, content: bytes | None) -> None:
+        """Store other content under the digest, or nothing (None)."""
+        with self._lock:
+            if content is None:
+                self._blobs.pop(digest, None)
+            else:
+                self._blobs[digest] = content
+
+    def truncate(self, partition: int, sequence: int) -> None:
+        """Lose every batch after this seal, as a server that is restored from an old copy does; 0 loses them all."""
+        with self._lock:
+            held = self._streams.get((partition, "seals"), [])
+            place = bisect_right(held, Position(sequence, 1), key=_entry_id) - 1
+            head = seals.head_from_entry(held[place]) if place >= 0 else Head()
+            for stream, last in (seals.covered(head) | {"seals": Position(sequence, 1)}).items():
+                entries = self._streams.get((partition, stream), [])
+                del entries[bisect_right(entries, last, key=_entry_id) :]
+            self._heads[partition] = head
+
+    def truncate_control(self, sequence: int) -> None:
+        """Lose every control event after this sequence."""
+        with self._lock:
+            del self._control[sequence:]
 
 
 def _entry_id(entry: Entry) -> Position:

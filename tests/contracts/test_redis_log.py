@@ -117,10 +117,12 @@ def test_without_its_last_seal_a_log_is_corrupt_not_empty(log: RedisLog, raw: re
             log.append(0, batch_after(expected), expected)
 
 
-def test_an_emptied_control_stream_keeps_its_position(log: RedisLog, raw: redis.Redis) -> None:
+def test_an_emptied_control_stream_keeps_its_position(
+    log: RedisLog, raw: redis.Redis, redis_backend: RedisBackend
+) -> None:
     """The control stream's sequence goes on after its entries were trimmed."""
     log.append_control([b"one", b"two"], 0)
-    raw.xtrim(log._control, maxlen=0, approximate=False)
+    raw.xtrim(f"{redis_backend.prefix}:{{control}}:control", maxlen=0, approximate=False)
     assert log.control_head() == 2
     assert log.append_control([b"three"], 2) == 3
     assert log.read_control() == [(3, b"three")]
@@ -212,11 +214,11 @@ def through(
     ],
 )
 def test_a_lost_reply_is_resolved_to_one_success(
-    redis_log: RedisLog, valkey_server: Valkey, plan: list[Fault], sent: int
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey, plan: list[Fault], sent: int
 ) -> None:
     """Whether the request or its reply was lost, or the request arrives late: one success, written exactly once."""
     head = filled(redis_log)  # the server knows the script, so that each request is one EVALSHA or EVAL
-    with through(valkey_server, redis_log._prefix, plan) as (log, proxy):
+    with through(valkey_server, redis_prefix, plan) as (log, proxy):
         done = log.append(0, batch_after(head), head)
         assert proxy.seen == sent
         proxy.release()
@@ -227,23 +229,26 @@ def test_a_lost_reply_is_resolved_to_one_success(
 
 @pytest.mark.parametrize(("plan", "sent"), [(["drop reply"], 1), (["drop request"], 2), (["hold", "release first"], 2)])
 def test_a_lost_reply_of_control_events_is_resolved(
-    redis_log: RedisLog, valkey_server: Valkey, plan: list[Fault], sent: int
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey, plan: list[Fault], sent: int
 ) -> None:
     """Control events whose reply or request was lost are in the stream exactly once."""
     redis_log.append_control([b"zero"], 0)
-    with through(valkey_server, redis_log._prefix, plan) as (log, proxy):
+    with through(valkey_server, redis_prefix, plan) as (log, proxy):
         assert log.append_control([b"one", b"two"], 1) == 3
         assert proxy.seen == sent
     assert [payload for _, payload in redis_log.read_control()] == [b"zero", b"one", b"two"]
 
 
-def test_a_lost_pipeline_is_resolved_batch_by_batch(redis_log: RedisLog, valkey_server: Valkey) -> None:
+def test_a_lost_pipeline_is_resolved_batch_by_batch(
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey
+) -> None:
     """The replies of twelve batches lost together, one of them a conflict: eleven successes, each written once."""
     filled(redis_log, batches=2)
     batches = [(p, batch_after(Head()), Head()) for p in range(12)]
     for plan in (["drop reply"], ["drop request"]):
-        with through(valkey_server, redis_log._prefix + plan[0][-3:], plan) as (log, _):  # type: ignore[arg-type]
-            direct = connect(valkey_server.host, valkey_server.port, prefix=log._prefix)
+        prefix = redis_prefix + plan[0][-3:]
+        with through(valkey_server, prefix, plan) as (log, _):  # type: ignore[arg-type]
+            direct = connect(valkey_server.host, valkey_server.port, prefix=prefix)
             taken = direct.append(0, batch_after(Head(), tag="other"), Head())
             results = log.append_many(batches)
             assert isinstance(results[0], ConcurrencyError)
@@ -253,21 +258,25 @@ def test_a_lost_pipeline_is_resolved_batch_by_batch(redis_log: RedisLog, valkey_
             direct.close()
 
 
-def test_a_lost_success_counts_even_if_others_followed(redis_log: RedisLog, valkey_server: Valkey) -> None:
+def test_a_lost_success_counts_even_if_others_followed(
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey
+) -> None:
     """Our batch was written and another writer came after it before we could look: still a success, not a conflict."""
     head = filled(redis_log)
     batch = batch_after(head)
     ours = seals.seal(batch, head)[0]
-    with through(valkey_server, redis_log._prefix, ["hold"]) as (log, proxy):
+    with through(valkey_server, redis_prefix, ["hold"]) as (log, proxy):
         proxy.when_held = lambda: (proxy.release(), redis_log.append(0, batch_after(ours), ours))
         assert log.append(0, batch, head) == ours
     assert verify(contents(redis_log, 0)).sequence == head.sequence + 2
 
 
-def test_a_lost_request_that_another_writer_overtook_is_a_conflict(redis_log: RedisLog, valkey_server: Valkey) -> None:
+def test_a_lost_request_that_another_writer_overtook_is_a_conflict(
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey
+) -> None:
     """The request was lost and somebody else appended: ConcurrencyError, and ours is nowhere."""
     head = filled(redis_log)
-    with through(valkey_server, redis_log._prefix, ["hold"]) as (log, proxy):
+    with through(valkey_server, redis_prefix, ["hold"]) as (log, proxy):
         proxy.when_held = lambda: redis_log.append(0, batch_after(head, tag="other"), head)
         with pytest.raises(ConcurrencyError):
             log.append(0, batch_after(head, tag="ours"), head)
@@ -277,12 +286,12 @@ def test_a_lost_request_that_another_writer_overtook_is_a_conflict(redis_log: Re
     assert not any(b"ours" in entry.payload for entries in held.values() for entry in entries)
 
 
-def test_a_read_is_repeated_once(redis_log: RedisLog, valkey_server: Valkey) -> None:
+def test_a_read_is_repeated_once(redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey) -> None:
     """A read whose connection broke is asked again; a second failure is Unavailable."""
     head = filled(redis_log)
-    with through(valkey_server, redis_log._prefix, ["drop reply"], b"XREVRANGE") as (log, _):
+    with through(valkey_server, redis_prefix, ["drop reply"], b"XREVRANGE") as (log, _):
         assert log.head(0) == head
-    with through(valkey_server, redis_log._prefix, ["drop reply"] * 2, b"XREVRANGE") as (log, _), pytest.raises(Lost):
+    with through(valkey_server, redis_prefix, ["drop reply"] * 2, b"XREVRANGE") as (log, _), pytest.raises(Lost):
         log.head(0)
 
 
@@ -296,10 +305,12 @@ def test_a_reply_never_answers_another_call(valkey_server: Valkey) -> None:
     transport.close()
 
 
-def test_an_outcome_that_stays_unknown_is_unavailable(redis_log: RedisLog, valkey_server: Valkey) -> None:
+def test_an_outcome_that_stays_unknown_is_unavailable(
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey
+) -> None:
     """Both the request and its repetition are lost: Unavailable, sent twice and never a third time."""
     head = filled(redis_log)
-    with through(valkey_server, redis_log._prefix, ["drop request"] * 5) as (log, proxy):
+    with through(valkey_server, redis_prefix, ["drop request"] * 5) as (log, proxy):
         with pytest.raises(Unavailable):
             log.append(0, batch_after(head), head)
         assert proxy.seen == 2

@@ -135,11 +135,11 @@ while True:
 """
 
 
-def test_a_killed_writer_leaves_whole_batches(redis_log: RedisLog, valkey_server: Valkey) -> None:
+def test_a_killed_writer_leaves_whole_batches(redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey) -> None:
     """A writer killed while it sends leaves no partial batch in any partition, and the next writer goes on."""
     for delay in (0.03, 0.051, 0.077):
         writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(valkey_server.port), redis_log._prefix], stdout=subprocess.PIPE
+            [sys.executable, "-c", _WRITER, str(valkey_server.port), redis_prefix], stdout=subprocess.PIPE
         )
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"

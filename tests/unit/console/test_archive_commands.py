@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+import redis
 
 from console import cli
 from console.commands import project
@@ -37,12 +38,18 @@ class Ran(NamedTuple):
 
 
 class Sentinel:
-    """The command line with this log's settings; `log` is another client of it."""
+    """The command line with this log's settings; `log` is another client of it, `server` a plain one."""
 
     def __init__(
-        self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log: RedisLog, path: Path
+        self,
+        patch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        log: RedisLog,
+        server: redis.Redis,
+        path: Path,
     ) -> None:
-        self._patch, self._capsys, self.log, self.directory = patch, capsys, log, path
+        self._patch, self._capsys = patch, capsys
+        self.log, self.server, self.directory = log, server, path
 
     def __call__(self, *arguments: str, archive: bool = True) -> Ran:
         self._patch.setenv("SENTINEL_ARCHIVE", str(self.directory) if archive else "")
@@ -73,7 +80,8 @@ def sentinel(
         if at % 40 == 0:
             offline.flush()
     offline.flush()
-    return Sentinel(monkeypatch, capsys, log, tmp_path / "archive")
+    server = redis.Redis(valkey_server.host, valkey_server.port)
+    return Sentinel(monkeypatch, capsys, log, server, tmp_path / "archive")
 
 
 def test_archive_trim_verify_and_replay(sentinel: Sentinel) -> None:
@@ -124,7 +132,7 @@ def test_verify_names_the_place_and_exits_3(sentinel: Sentinel) -> None:
     file.write_bytes(content)
     middle = sentinel.log.read(0, "scores")[100]
     key = sentinel.log.key(0, "scores")
-    sentinel.log._transport._client.xdel(key, str(middle.id))
+    sentinel.server.xdel(key, str(middle.id))
     ran = sentinel("verify", "--json")
     assert ran.code == 3 and not ran.json["ok"]
     assert ran.json["faults"][0].startswith("partition 0: hot log: seal ")
@@ -141,7 +149,7 @@ def test_signed_heads(sentinel: Sentinel, tmp_path: Path) -> None:
     assert sentinel("verify", "--head", str(head), "--key", str(other)).code == 3
     assert sentinel("verify", "--head", str(tmp_path / "absent"), "--key", str(key)).code == 2
     last = sentinel.log.head(0)
-    sentinel.log._transport._client.delete(sentinel.log.key(0, "seals"))
+    sentinel.server.delete(sentinel.log.key(0, "seals"))
     ran = sentinel("verify", "--head", str(head), "--key", str(key))
     assert ran.code == 3 and f"the signed head is at seal {last.sequence}" in ran.err
 

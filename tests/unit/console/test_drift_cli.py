@@ -60,10 +60,7 @@ def decided() -> MemoryLog:
 @pytest.fixture
 def log(decided: MemoryLog) -> MemoryLog:
     """The log with a control stream of its own."""
-    other = MemoryLog()
-    other.__dict__.update(decided.__dict__)
-    other._control = list(decided._control)
-    return other
+    return decided.clone()
 
 
 @pytest.fixture

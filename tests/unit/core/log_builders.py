@@ -10,7 +10,7 @@ from core.codec import decode_score, encode
 from core.control import Resolver
 from core.events import Transaction
 from core.features.spec import HOUR_MS
-from core.log.base import Head
+from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
 from core.replay import Timeline, Verification, read_control_events, verify
@@ -69,13 +69,14 @@ def filled(
     return log
 
 
-def copy_of(log: MemoryLog) -> MemoryLog:
-    """A log of its own with the same content."""
-    other = MemoryLog()
-    other._heads = dict(log._heads)
-    other._streams = {name: list(entries) for name, entries in log._streams.items()}
-    other._control, other._blobs = list(log._control), dict(log._blobs)
-    return other
+def entries(log: EventLog, partition: int, stream: Stream) -> list[Entry]:
+    """All that the log holds of the stream."""
+    return log.read(partition, stream, count=10**9)
+
+
+def control(log: EventLog) -> list[bytes]:
+    """The payloads of the whole control stream, from its first event."""
+    return [payload for _, payload in log.read_control(count=10**9)]
 
 
 def verified(log: MemoryLog, load: Callable[[bytes, str, str], Any] = load_tiny) -> list[Verification]:
@@ -93,8 +94,8 @@ def assert_identical(log: MemoryLog, load: Callable[[bytes, str, str], Any] = lo
 
 
 def scores_of(log: MemoryLog) -> Iterable[Any]:
-    return (decode_score(e.payload) for p in range(PARTITIONS) for e in log._streams[p, "scores"])
+    return (decode_score(e.payload) for p in range(PARTITIONS) for e in entries(log, p, "scores"))
 
 
 def heads(log: MemoryLog, partition: int) -> list[Head]:
-    return [Head(), *(head_from_entry(e) for e in log._streams[partition, "seals"])]
+    return [Head(), *(head_from_entry(e) for e in entries(log, partition, "seals"))]

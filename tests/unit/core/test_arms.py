@@ -27,7 +27,7 @@ from core.events import (
 from core.log.memory import MemoryLog
 from core.scoring import Float32, Float64
 from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, fuzz, load_tiny
-from tests.unit.core.log_builders import PARTITIONS, SECOND, assert_identical, filled, scores_of
+from tests.unit.core.log_builders import PARTITIONS, SECOND, assert_identical, entries, filled, scores_of
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 ONE, TWO = hashlib.sha256(ARTIFACT).hexdigest(), hashlib.sha256(SECOND).hexdigest()
@@ -57,7 +57,7 @@ def accounts_of(log: MemoryLog) -> dict[tuple[int, Any], str]:
     return {
         (p, e.id): decode_transaction(e.payload).account_id
         for p in range(PARTITIONS)
-        for e in log._streams[p, "transactions"]
+        for e in entries(log, p, "transactions")
     }
 
 

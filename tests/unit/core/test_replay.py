@@ -27,7 +27,6 @@ from tests.unit.core.log_builders import (
     SECOND,
     Record,
     assert_identical,
-    copy_of,
     filled,
     heads,
     records,
@@ -102,8 +101,9 @@ def test_control_changes_are_replayed_where_they_happened() -> None:
     assert sum("AMOUNT_HIGH" in s.rules for s in scores_of(changed)) > sum(
         "AMOUNT_HIGH" in s.rules for s in scores_of(plain)
     )
-    swapped = copy_of(changed)
-    swapped._control[:] = [p.replace(b'"review":0.05', b'"review":0.5') for p in changed._control]
+    swapped = changed.clone()
+    for sequence, payload in changed.read_control():
+        swapped.tamper_control(sequence, payload.replace(b'"review":0.05', b'"review":0.5'))
     assert any(r.first_difference for r in verified(swapped))
 
 

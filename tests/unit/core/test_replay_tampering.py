@@ -17,7 +17,7 @@ from core.log.base import Entry, Stream
 from core.log.memory import MemoryLog
 from core.replay import Timeline, read_control_events, verify
 from tests.unit.core.builders import load_tiny
-from tests.unit.core.log_builders import copy_of, filled, heads, verified
+from tests.unit.core.log_builders import entries, filled, heads, verified
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,10 @@ def log() -> MemoryLog:
 
 def tampered(log: MemoryLog, which: Stream, row: int, change: Callable[[bytes], bytes]) -> tuple[MemoryLog, Entry]:
     """A copy of the log with partition 0's entry changed, and the entry."""
-    other = copy_of(log)
-    entries = other._streams[0, which]
-    before = entries[row]
-    entries[row] = Entry(before.id, change(before.payload))
-    assert entries[row] != before
+    other, before = log.clone(), entries(log, 0, which)[row]
+    changed = change(before.payload)
+    assert changed != before.payload
+    other.tamper(0, which, before.id, changed)
     return other, before
 
 
@@ -91,7 +90,7 @@ def test_a_tampered_score_is_found(log: MemoryLog, change: Callable[[bytes], byt
 
 def test_a_tampered_decision_names_both_values(log: MemoryLog) -> None:
     """The difference of a decision shows what was logged and what came."""
-    row = next(i for i, e in enumerate(log._streams[0, "scores"]) if decode_score(e.payload).decision == "approve")
+    row = next(i for i, e in enumerate(entries(log, 0, "scores")) if decode_score(e.payload).decision == "approve")
     found = verified(tampered(log, "scores", row, _score(decision="review"))[0])[0].first_difference
     assert found is not None and "decision: logged 'review', recomputed 'approve'" in str(found)
 
@@ -126,17 +125,17 @@ def test_a_tampered_alert_is_found(log: MemoryLog, change: Callable[[bytes], byt
 
 def test_a_removed_and_an_invented_alert_are_found(log: MemoryLog) -> None:
     """An alert that is missing, or stands where none is raised or where there is no transaction, is a difference."""
-    alerted = {e.id for e in log._streams[0, "alerts"]}
-    removed = copy_of(log)
-    gone = removed._streams[0, "alerts"].pop(3)
+    alerted = {e.id for e in entries(log, 0, "alerts")}
+    removed, gone = log.clone(), entries(log, 0, "alerts")[3]
+    removed.tamper(0, "alerts", gone.id, None)
     found = verified(removed)[0].first_difference
     assert found is not None and found.position == gone.id and "raised, but not in the log" in str(found)
-    accepted = {e.id for e in log._streams[0, "scores"]}
+    accepted = {e.id for e in entries(log, 0, "scores")}
     quiet = min(accepted - alerted)
     nowhere = next(gone.id._replace(offset=n) for n in range(1, 10**4) if gone.id._replace(offset=n) not in accepted)
     for position, words in ((quiet, "logged, not raised again"), (nowhere, "no decision raises")):
-        invented = copy_of(log)
-        invented._streams[0, "alerts"] = sorted([*invented._streams[0, "alerts"], Entry(position, gone.payload)])
+        invented = log.clone()
+        invented.tamper(0, "alerts", position, gone.payload)
         found = verified(invented)[0].first_difference
         assert found is not None and found.position == position and words in str(found)
 
@@ -145,9 +144,9 @@ def test_broken_logs_are_corrupt(log: MemoryLog) -> None:
     """A missing score, bytes that don't decode, a control position beyond the stream, or feedback that a score can't
     have seen, raise Corrupt.
     """
-    missing = copy_of(log)
-    del missing._streams[0, "scores"][10]
-    positions = [decode_score(e.payload).feedback_position for e in log._streams[0, "scores"]]
+    missing, scores = log.clone(), entries(log, 0, "scores")
+    missing.tamper(0, "scores", scores[10].id, None)
+    positions = [decode_score(e.payload).feedback_position for e in scores]
     middle = next(i for i in range(100, len(positions)) if positions[i - 1] == positions[i] == positions[i + 1])
     earlier, _ = tampered(log, "scores", middle, _score(feedback_position="0-0"))
     later, _ = tampered(log, "scores", -1, _score(feedback_position="1-100000"))
@@ -163,7 +162,7 @@ def test_a_changed_feedback_event_is_found(log: MemoryLog) -> None:
     """A verdict turned round in the log shows as a difference in a later decision of its account."""
     row, before = next(
         (i, e.payload)
-        for i, e in enumerate(log._streams[0, "feedback"])
+        for i, e in enumerate(entries(log, 0, "feedback"))
         if b'"verdict":"fraud"' in e.payload and b"only" not in e.payload
     )
     other, _ = tampered(log, "feedback", row, lambda p: p.replace(b'"fraud"', b'"legitimate"'))
@@ -174,10 +173,9 @@ def test_a_changed_feedback_event_is_found(log: MemoryLog) -> None:
 @pytest.mark.parametrize(("stream", "words"), [("alerts", "no decision raises"), ("scores", "no transaction")])
 def test_what_stands_behind_the_last_decision_is_found(log: MemoryLog, stream: Stream, words: str) -> None:
     """An alert or score that somebody appended behind the end; what a worker appended meanwhile is none of it."""
-    other = copy_of(log)
-    last = other._streams[0, stream][-1]
+    other, last = log.clone(), entries(log, 0, stream)[-1]
     position = last.id._replace(offset=10**6)
-    other._streams[0, stream].append(Entry(position, last.payload))
+    other.tamper(0, stream, position, last.payload)
     found = verified(other)[0].first_difference
     assert found is not None and found.position == position and words in str(found)
     before = heads(log, 0)[-9]

@@ -17,7 +17,7 @@ from core.log.base import STREAMS
 from core.log.memory import MemoryLog
 from core.replay import Timeline, read_control_events, verify
 from tests.unit.core.builders import load_tiny
-from tests.unit.core.log_builders import copy_of, filled
+from tests.unit.core.log_builders import filled
 
 EVER = 2**62
 
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 def trimmed(decided: MemoryLog, tmp_path: Path) -> ArchivedLog:
     """Partition 0 archived in small segments and trimmed, with an empty cold store beside the archive."""
-    log = copy_of(decided)
+    log = decided.clone()
     archive = open_archive(str(tmp_path / "warm"), str(tmp_path / "cold"))
     archiver.archive_partition(log, archive, 0, recorded_until=EVER, segment_transactions=20)
     log.trim(0, archive.end(0))

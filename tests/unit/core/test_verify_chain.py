@@ -12,10 +12,11 @@ from core.events import Position
 from core.log.archive import archiver, manifest, verifying
 from core.log.archive.archive import open_archive
 from core.log.archive.verifying import Point, SignedHead
-from core.log.base import STREAMS, Entry, Head
+from core.log.base import STREAMS, Head, Stream
 from core.log.memory import MemoryLog
 from tests.contracts.batches import batch_after
-from tests.unit.core.log_builders import PARTITIONS, copy_of, filled, heads
+from tests.unit.core.builders import deployed
+from tests.unit.core.log_builders import PARTITIONS, entries, filled, heads
 
 EVER = 2**62
 KEY = b"sixteen bytes or more"
@@ -29,8 +30,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryLog, Path]:
     for p in range(PARTITIONS):
         marks = heads(log, p)
         cut = marks[len(marks) * 9 // 10]
-        shorter = copy_of(log)
-        shorter._heads[p] = cut
+        shorter = log.clone()
+        shorter.truncate(p, cut.sequence)
         archiver.archive_partition(shorter, archive, p, recorded_until=EVER, segment_transactions=60)
     archiver.record(log, archive, range(PARTITIONS), now=1)
     for p in range(PARTITIONS):
@@ -87,7 +88,7 @@ def test_every_one_of_100_random_flipped_bits_is_found(made: tuple[MemoryLog, Pa
     log, directory = made
     rng = random.Random(20)
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
-    entries = [(p, s, i) for p in range(PARTITIONS) for s in STREAMS for i in range(log.length(p, s))]
+    places = [(p, s, i) for p in range(PARTITIONS) for s in STREAMS for i in range(log.length(p, s))]
     found = 0
     for number in range(100):
         if number % 2:
@@ -98,13 +99,10 @@ def test_every_one_of_100_random_flipped_bits_is_found(made: tuple[MemoryLog, Pa
             path.write_bytes(content)
             p = int(path.parent.name[1:])
         else:
-            p, stream, i = rng.choice(entries)
-            damaged = copy_of(log)
-            entry = damaged._streams[p, stream][i]
-            payload = flip(entry.payload, rng.randrange(8 * len(entry.payload)))
-            damaged._streams[p, stream][i] = Entry(entry.id, payload)
-            if stream == "seals" and i == len(damaged._streams[p, stream]) - 1:
-                damaged._heads[p] = log.head(p)  # a server would decode it; the walk must find it all the same
+            p, stream, i = rng.choice(places)
+            damaged = log.clone()
+            entry = entries(log, p, stream)[i]
+            damaged.tamper(p, stream, entry.id, flip(entry.payload, rng.randrange(8 * len(entry.payload))))
             named = faults(damaged, directory)
         found += len(named) == 1 and named[0].startswith(f"partition {p}: ")
     assert found == 100
@@ -125,11 +123,10 @@ def test_a_removed_entry_is_found(made: tuple[MemoryLog, Path]) -> None:
     log, directory = made
     for stream in STREAMS:
         for place in (0, 0.5, 1):
-            damaged = copy_of(log)
-            held = damaged._streams[1, stream]
-            del held[int(place * (len(held) - 1))]
             if stream == "seals" and place == 1:
                 continue  # a cut tail: see below
+            damaged, held = log.clone(), entries(log, 1, stream)
+            damaged.tamper(1, stream, held[int(place * (len(held) - 1))].id, None)
             assert len(faults(damaged, directory)) == 1, (stream, place)
 
 
@@ -138,10 +135,11 @@ def test_an_entry_that_no_seal_covers_is_found(made: tuple[MemoryLog, Path]) -> 
     log, directory = made
     head = log.head(0)
     end = Position(head.transactions.generation, head.transactions.offset + 1)
-    early = Entry(Position(1, 1), b"{}")
-    for stream, entry, at in (("alerts", Entry(end, b"{}"), 10**9), ("transactions", early, 0), ("rejects", early, 0)):
-        damaged = copy_of(log)
-        damaged._streams[0, stream].insert(at, entry)  # type: ignore[index]
+    early = Position(1, 1)
+    places: list[tuple[Stream, Position]] = [("alerts", end), ("transactions", early), ("rejects", early)]
+    for stream, position in places:
+        damaged = log.clone()
+        damaged.tamper(0, stream, position, b"{}")
         assert "no seal covers" in faults(damaged, directory)[0]
 
 
@@ -174,19 +172,12 @@ def test_a_missing_tail_is_found_against_a_signed_head(made: tuple[MemoryLog, Pa
     log, directory = made
     signed = signed_at(log)
     for keep in (1, 2):
-        damaged = copy_of(log)
-        mark = heads(damaged, 0)[-1 - keep]
-        for stream in STREAMS:
-            last = {"feedback": mark.feedback, "seals": Position(mark.sequence, 1)}.get(stream, mark.transactions)
-            last = Position(mark.sequence, 2**64) if stream == "rejects" else last
-            damaged._streams[0, stream] = [e for e in damaged._streams.get((0, stream), []) if e.id <= last]
-        damaged._heads[0] = mark
+        damaged = log.clone()
+        damaged.truncate(0, log.head(0).sequence - keep)
         assert faults(damaged, directory) == []
         assert "the tail is missing: the signed head is at seal" in faults(damaged, directory, signed)[0]
-    emptied = copy_of(log)
-    for stream in STREAMS:
-        emptied._streams[0, stream] = []
-    emptied._heads[0] = Head()
+    emptied = log.clone()
+    emptied.truncate(0, 0)
     assert "hot log: empty" in faults(emptied, directory)[0]
 
 
@@ -208,17 +199,17 @@ def test_the_control_stream_is_held_by_the_signed_head(made: tuple[MemoryLog, Pa
     """A changed, a removed or a missing last control event is a fault against the signed head; so is a changed blob."""
     log, directory = made
     signed = signed_at(log)
-    for i in range(0, len(log._control), 3):
-        damaged = copy_of(log)
-        damaged._control[i] = damaged._control[i].replace(b'"actor":"', b'"actor":"x')
+    for sequence, payload in log.read_control(count=10**6)[::3]:
+        damaged = log.clone()
+        damaged.tamper_control(sequence, payload.replace(b'"actor":"', b'"actor":"x'))
         assert "was changed" in faults(damaged, directory, signed)[0]
-    for shorter in (log._control[:-1], log._control[1:]):
-        damaged = copy_of(log)
-        damaged._control = shorter
+    for removed in (1, log.control_head()):
+        damaged = log.clone()
+        damaged.tamper_control(removed, None)
         assert faults(damaged, directory, signed)
-    damaged = copy_of(log)
-    digest = next(iter(damaged._blobs))
-    damaged._blobs[digest] = flip(damaged._blobs[digest], 9)
+    damaged = log.clone()
+    digest = deployed().digest
+    damaged.tamper_blob(digest, flip(damaged.get_blob(digest), 9))
     assert digest in faults(damaged, directory)[0]
 
 

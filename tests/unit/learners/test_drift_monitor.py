@@ -197,13 +197,6 @@ def decided() -> MemoryLog:
     return log
 
 
-def copy_of(log: MemoryLog) -> MemoryLog:
-    other = MemoryLog()
-    other._heads, other._streams = dict(log._heads), dict(log._streams)
-    other._control, other._blobs = list(log._control), dict(log._blobs)
-    return other
-
-
 def monitor(log: Any) -> DriftMonitor:
     return DriftMonitor(log, Looker(WindowReader(log, PARTITIONS), SMALL), SMALL)
 
@@ -256,7 +249,7 @@ def test_an_empty_log_is_bad_input() -> None:
 
 def test_a_drift_in_a_log_is_told_in_its_control_stream(decided: MemoryLog) -> None:
     """A week after the change amounts are told; killed and started at every look, the same."""
-    through, resumed = copy_of(decided), copy_of(decided)
+    through, resumed = decided.clone(), decided.clone()
     one = monitor(through)
     for day in (24, 24, 25, 26, 27, 27):
         one.step(START_MS + day * DAY_MS, now_ms=9)
@@ -266,20 +259,21 @@ def test_a_drift_in_a_log_is_told_in_its_control_stream(decided: MemoryLog) -> N
     assert told_events(resumed) == found
 
 
-class Contested(MemoryLog):
+class Contested:
     """A log in which somebody else appends right before the first conditional append, once."""
 
     def __init__(self, log: MemoryLog, event: Any) -> None:
-        super().__init__()
-        self.__dict__.update(copy_of(log).__dict__)
-        self._event, self.refused = event, 0
+        self._log, self._event, self.refused = log, event, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
 
     def append_control(self, payloads: Any, expected: int) -> int:
         if self._event is not None:
             event, self._event = self._event, None
-            super().append_control([encode(event)], self.control_head())
+            self._log.append_control([encode(event)], self._log.control_head())
         try:
-            return super().append_control(payloads, expected)
+            return self._log.append_control(payloads, expected)
         except ConcurrencyError:
             self.refused += 1
             raise
@@ -288,9 +282,9 @@ class Contested(MemoryLog):
 def test_somebody_else_first_is_folded_and_decided_again(decided: MemoryLog) -> None:
     """If another monitor told the same window first, nothing is told twice; the append that came late is refused."""
     end = START_MS + 26 * DAY_MS
-    _, new = monitor(copy_of(decided)).step(end, now_ms=9)
+    _, new = monitor(decided.clone()).step(end, now_ms=9)
     assert len(new) >= 2
-    log = Contested(decided, new[0])
+    log = Contested(decided.clone(), new[0])
     monitor(log).step(end, now_ms=9)
     assert log.refused == 1
     assert told_events(log) == list(new)
@@ -298,9 +292,7 @@ def test_somebody_else_first_is_folded_and_decided_again(decided: MemoryLog) -> 
 
 def test_an_archived_log_gives_the_same_windows(decided: MemoryLog, tmp_path: Path) -> None:
     """Half archived and trimmed, half hot: the same rows, bit for bit, verdicts too."""
-    hot = MemoryLog()
-    hot.__dict__.update(copy_of(decided).__dict__)
-    hot._streams = {name: list(entries) for name, entries in decided._streams.items()}
+    hot = decided.clone()
     archived = ArchivedLog(hot, open_archive(str(tmp_path)))
     middle = START_MS + 14 * DAY_MS
     for p in PARTITIONS:

@@ -37,7 +37,7 @@ from projections.audit.story import tell
 from projections.audit.whatif import Changes, Outcome, Stretch, run
 from sources.catalogue import open_source
 from sources.synthetic import SyntheticConfig
-from tests.unit.core.log_builders import copy_of
+from tests.unit.core.log_builders import entries
 
 ANN: dict[str, Any] = {"occurred_at": 5, "actor": "ann"}
 
@@ -95,7 +95,7 @@ def timeline(log: Any) -> Timeline:
 
 
 def scores(log: MemoryLog) -> list[tuple[Any, TransactionScored]]:
-    return [(e.id, decode_score(e.payload)) for e in log._streams[0, "scores"]]
+    return [(e.id, decode_score(e.payload)) for e in entries(log, 0, "scores")]
 
 
 def test_audits_of_arms_and_shadows_are_identical(log: MemoryLog) -> None:
@@ -144,7 +144,7 @@ def test_archived_arms_and_shadows(log: MemoryLog, tmp_path: Path) -> None:
     """
     digest = hashlib.sha256(_linear()).hexdigest()
     wanted = [(str(i), s.decision, s.arm) for i, s in scores(log) if s.arm == "e1/line"]
-    hot, store = copy_of(log), open_archive(str(tmp_path))
+    hot, store = log.clone(), open_archive(str(tmp_path))
     archiver.archive_partition(hot, store, 0, recorded_until=2**62, segment_transactions=100)
     archived = ArchivedLog(hot, store)
     archived.trim(0, next(r for r in reversed(store.rows(0)) if r.end.transactions < hot.head(0).transactions).end)

@@ -16,15 +16,16 @@ from core.control import Resolver
 from core.errors import BadInput
 from core.events import FeedbackReceived, Position
 from core.features import packing, spec
-from core.log.base import Batch, Entry
+from core.log.base import Batch, Entry, Stream
 from core.log.memory import MemoryLog
 from core.replay import read_control_events
+from ingest.offline import OfflineIngest
 from models.shap import shap_values
 from models.store import shipped_baseline
 from projections.audit import redecide, whatif
 from projections.audit.redecide import DecisionPlace, Found
 from projections.audit.story import Story, tell
-from tests.unit.core.log_builders import copy_of, heads
+from tests.unit.core.log_builders import entries, heads, records
 from tests.unit.projections.decided import PARTITIONS, decided, follow_up, timeline
 
 
@@ -40,15 +41,14 @@ def story(log: MemoryLog, place: DecisionPlace) -> Story:
 
 
 def alerts(log: MemoryLog) -> list[DecisionPlace]:
-    return [DecisionPlace(p, e.id) for p in range(PARTITIONS) for e in log._streams[p, "alerts"]]
+    return [DecisionPlace(p, e.id) for p in range(PARTITIONS) for e in entries(log, p, "alerts")]
 
 
-def replaced(log: MemoryLog, stream: str, place: DecisionPlace, change: Callable[[bytes], bytes]) -> MemoryLog:
+def replaced(log: MemoryLog, stream: Stream, place: DecisionPlace, change: Callable[[bytes], bytes]) -> MemoryLog:
     """A copy of the log with one entry changed."""
-    other = copy_of(log)
-    entries = other._streams[place.partition, stream]  # type: ignore[index]
-    at = [e.id for e in entries].index(place.position)
-    entries[at] = Entry(place.position, change(entries[at].payload))
+    other, before = log.clone(), log.get(place.partition, stream, place.position)
+    assert before is not None
+    other.tamper(place.partition, stream, place.position, change(before))
     return other
 
 
@@ -58,7 +58,7 @@ def test_every_decision_comes_out_identical_from_its_account_alone(log: MemoryLo
         count = log.length(partition, "scores")
         found = redecide.check(log, partition, range(count), timeline(log))
         assert found == (count, count, [])
-    degraded = [decode_score(e.payload).degraded for p in range(PARTITIONS) for e in log._streams[p, "scores"]]
+    degraded = [decode_score(e.payload).degraded for p in range(PARTITIONS) for e in entries(log, p, "scores")]
     assert {None, "reference_unavailable"} == set(degraded)
 
 
@@ -102,7 +102,7 @@ def test_a_changed_alert_or_history_is_found(log: MemoryLog) -> None:
     account = story(log, place).account_id
     earlier = next(
         e.id
-        for e in log._streams[place.partition, "transactions"]
+        for e in entries(log, place.partition, "transactions")
         if decode_transaction(e.payload).account_id == account
     )
     richer = replaced(
@@ -153,9 +153,8 @@ def test_normal_is_the_accounts_earlier_decisions(log: MemoryLog) -> None:
     place = alerts(log)[-3]
     told = story(log, place)
     values = []
-    for t, s in zip(
-        log._streams[place.partition, "transactions"], log._streams[place.partition, "scores"], strict=True
-    ):
+    p = place.partition
+    for t, s in zip(entries(log, p, "transactions"), entries(log, p, "scores"), strict=True):
         if t.id < place.position and decode_transaction(t.payload).account_id == told.account_id:
             score = decode_score(s.payload)
             values.append(packing.vector(score.spec, score.features)[spec.index("amount")])
@@ -169,7 +168,7 @@ def test_labels_and_actions_since_are_told_apart(log: MemoryLog) -> None:
     place = alerts(log)[0]
     found = redecide.at_place(log, place)
     assert found is not None
-    other = copy_of(log)
+    other = log.clone()
     head = other.head(place.partition)
     events = follow_up(found.account_id, found.transaction_id, f"{place.partition:02d}:{place.position}")
     ids = [Position(1, head.feedback.offset + n) for n in range(1, len(events) + 1)]
@@ -198,7 +197,8 @@ def test_escaped_and_shared_identifiers_are_found() -> None:
         for i in ids
     ]
     payloads.append(payloads[1].replace("ü".encode(), b"\\u00fc"))
-    log._streams[0, "transactions"] = [Entry(Position(1, n), p) for n, p in enumerate(payloads, 1)]
+    for number, payload in enumerate(payloads, 1):
+        log.tamper(0, "transactions", Position(1, number), payload)
     places = {i: [f.place.position.offset for f in redecide.find(log, [0], i)] for i in ids}
     assert places == {'t"1': [1], "ü": [2, 5], "t/2": [3], "a7": [4]}
     assert redecide.find(log, [0], "ü", "a8") == []
@@ -230,13 +230,11 @@ def test_the_page_stands_alone_and_escapes(log: MemoryLog) -> None:
 def test_a_decision_without_a_model_is_told(log: MemoryLog) -> None:
     """No champion at c: the story says so, has no contributions, and is identical."""
     other = MemoryLog()
-    from ingest.offline import OfflineIngest
-    from tests.unit.core.log_builders import records
 
     ingest = OfflineIngest(other, Resolver(other.get_blob, load_scorer), partitions=1)
     ingest.feed(records(3, 200))
     ingest.flush()
-    last = other._streams[0, "transactions"][-1]
+    last = entries(other, 0, "transactions")[-1]
     told = tell(
         other,
         Found(DecisionPlace(0, last.id), "", decode_transaction(last.payload).account_id),
@@ -262,10 +260,10 @@ def test_a_later_verdict_changes_no_audit(log: MemoryLog) -> None:
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_trimmed_history_is_refused_and_not_called_different(log: MemoryLog, batches: int) -> None:
     """Without the account's first events nothing can be decided again: an error that says so, not a false alarm."""
-    other = copy_of(log)
+    other = log.clone()
     head = heads(log, 1)[batches]
     other.trim(1, head)
-    last = DecisionPlace(1, other._streams[1, "transactions"][-1].id)
+    last = DecisionPlace(1, entries(other, 1, "transactions")[-1].id)
     with pytest.raises(BadInput, match="archive"):
         story(other, last)
     with pytest.raises(BadInput, match="archive"):

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from core.errors import BadInput, ConcurrencyError, Unavailable
 from core.events import FeedbackReceived
-from core.log.base import Entry
 from core.log.memory import MemoryLog
 from projections.catalogue import ALL, current
 from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, fold
@@ -27,7 +26,7 @@ from projections.views.cases import CASES
 from projections.views.labels import LABELS
 from projections.views.registry import REGISTRY
 from tests.unit.core.builders import fuzz
-from tests.unit.core.log_builders import PARTITIONS, copy_of
+from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.view_builders import SOURCES, plain, shared_log, truncated, view_digests
 
 CALLS = range(PARTITIONS)
@@ -245,9 +244,8 @@ def test_a_passing_fault_is_retried_to_the_same_state(store: CheckpointStore, fa
 
 def test_an_entry_that_does_not_decode_is_a_fault_and_no_end(store: CheckpointStore) -> None:
     """A damaged entry stops the projections of its partition, named as Corrupt; other partitions go on."""
-    log = copy_of(shared_log())
-    entries = log._streams[1, "transactions"]
-    entries[3] = Entry(entries[3].id, b"{")
+    log = shared_log().clone()
+    log.tamper(1, "transactions", log.read(1, "transactions")[3].id, b"{")
     runner = Runner(log, CALLS, [CASES, REGISTRY], store)
     runner.catch_up()
     found = {(s.projection, s.source): s for s in runner.status(0)}
@@ -330,7 +328,7 @@ def test_a_checkpoint_of_another_version_form_or_log_is_refused(store: Checkpoin
 
 def test_a_log_that_lost_its_tail_is_folded_again(store: CheckpointStore) -> None:
     """Views that ran ahead of a log server's crash give way to what the log holds now, live or from a checkpoint."""
-    log, other = copy_of(shared_log()), shared_log(seed=2)
+    log, other = shared_log().clone(), shared_log(seed=2)
     runner = Runner(log, CALLS, ALL, store)
     runner.step(4)
     runner.checkpoint()

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from console import cli, wiring
 from core.errors import BadInput
 from core.events import DriftDetected, Position, ThresholdsChanged
-from core.log.base import STREAMS, Batch, Entry, Head
 from core.log.memory import MemoryLog
 from projections.catalogue import ALL
 from projections.engine import feed
@@ -27,8 +26,9 @@ from projections.engine.feed import Bound, account_facts, facts_between
 from projections.engine.runner import Runner
 from projections.queries import Queries
 from projections.views.profiles.projection import PROFILES
+from tests.contracts.batches import copy_log, copy_partition
 from tests.unit.core.builders import T0, fuzz
-from tests.unit.core.log_builders import PARTITIONS, copy_of, filled
+from tests.unit.core.log_builders import PARTITIONS, control, entries, filled
 from tests.unit.projections.view_builders import encoded, plain, shared_log, truncated
 
 CALLS = range(PARTITIONS)
@@ -72,7 +72,7 @@ def test_as_of_a_time_is_what_the_log_held_then(data: st.DataObject) -> None:
         assert cut.place(p) == Place(len(held))
         floor = max([floor, *(seal["control"] for seal in held)])
     known = floor
-    for payload in log._control[floor:]:
+    for _, payload in log.read_control(floor):
         if json.loads(payload)["occurred_at"] > moment:
             break
         known += 1
@@ -85,15 +85,15 @@ def test_as_of_a_transaction_is_what_its_decision_knew(data: st.DataObject) -> N
     """The partition right after it with the feedback that its score saw, and the control position that it names."""
     log = shared_log()
     p = data.draw(st.sampled_from(list(CALLS)))
-    entries = [(position, e) for kind, position, e, _ in plain(log, p) if kind == "decided"]
-    position, event = data.draw(st.sampled_from(entries))
+    decided = [(position, e) for kind, position, e, _ in plain(log, p) if kind == "decided"]
+    position, event = data.draw(st.sampled_from(decided))
     cut = resolve(log, CALLS, f"p{p:02d}:{position}")
     assert cut.control == event["score"]["c"]
     facts = list(facts_between(log, p, Place(0), cut.place(p)))
     assert isinstance(facts[-1].event, Decided) and str(facts[-1].id) == position
     assert str(cut.partitions[p].transactions) == position
     verdicts = [fact.id for fact in facts if hasattr(fact.event, "account_id")]
-    assert [e.id for e in log._streams[p, "feedback"] if e.id <= cut.partitions[p].feedback] == verdicts
+    assert [e.id for e in entries(log, p, "feedback") if e.id <= cut.partitions[p].feedback] == verdicts
     assert cut.partitions[p].feedback <= Position.parse(event["score"]["f"])
     again = resolve(log, CALLS, str(cut))
     assert str(again) == str(cut)
@@ -130,7 +130,7 @@ def test_one_account_on_demand_is_its_part_of_the_whole(data: st.DataObject, tmp
     sequence = data.draw(st.integers(0, log.head(p).sequence - 1))
     store = CheckpointStore(tmp_path_factory.mktemp("views"), "t")
     if data.draw(st.booleans()):
-        runner = Runner(log, CALLS, list(Queries(log, now_ms=0)._projections), store)
+        runner = Runner(log, CALLS, ALL, store)
         runner.step(data.draw(st.integers(1, sequence + 1)))
         runner.checkpoint()
     cut = Queries(log, now_ms=0).cut(f"p{p}:s{sequence}+{data.draw(st.integers(0, 2))}")
@@ -146,14 +146,15 @@ def test_an_accounts_partition_follows_from_its_key() -> None:
     queries = Queries(log, now_ms=0)
     known = accounts(log)
     assert all(queries.partition_of(account) == [p] for account, p in known.items())
-    mixed = copy_of(log)
-    swap = {0: 1, 1: 0}
-    mixed._heads = {swap.get(p, p): head for p, head in log._heads.items()}
-    mixed._streams = {(swap.get(p, p), stream): held for (p, stream), held in log._streams.items()}
+    mixed, swap = log.clone(), {0: 1, 1: 0, 2: 2}
+    for p in CALLS:
+        mixed.truncate(p, 0)
+    for p in CALLS:
+        copy_partition(log, p, mixed, swap[p])
     searching = Queries(mixed, now_ms=0)
     for account, p in known.items():
         assert searching.partition_of(account) == list(CALLS)
-        assert searching.profile(account).partition == swap.get(p, p)
+        assert searching.profile(account).partition == swap[p]
 
 
 def test_only_the_accounts_own_entries_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,10 +236,10 @@ def sentinel(
     """Runs `sentinel` on a copy of the shared log in every implementation of the event log."""
     source = shared_log()
     if isinstance(event_log, MemoryLog):
-        copied: Any = copy_of(source)
+        copied: Any = source.clone()
     else:
         copied = event_log
-        replay_into(source, copied)
+        copy_log(source, CALLS, copied)
     monkeypatch.setattr(copied, "close", lambda: None)
     monkeypatch.setattr(wiring, "open_log", lambda settings: copied)
     monkeypatch.chdir(tmp_path)
@@ -251,30 +252,6 @@ def sentinel(
         return int(ended.value.code or 0), out or err
 
     return run
-
-
-def replay_into(source: MemoryLog, target: Any) -> None:
-    """Write a log's batches and control events into another."""
-    target.append_control(source._control, 0)
-    for blob in source._blobs.values():
-        target.put_blob(blob)
-    for p in CALLS:
-        head = Head()
-        held = {stream: list(source._streams.get((p, stream), [])) for stream in STREAMS}
-
-        def upto(stream: str, last: Position, held: dict[Any, list[Entry]] = held) -> list[Entry]:
-            taken = [entry for entry in held[stream] if entry.id <= last]
-            del held[stream][: len(taken)]
-            return taken
-
-        for entry in source._streams[p, "seals"]:
-            seal = json.loads(entry.payload)
-            t, f = Position.parse(seal["transactions"]), Position.parse(seal["feedback"])
-            batch = Batch(seal["control"], seal["recorded_at"], t, f)
-            batch.transactions, batch.scores = upto("transactions", t), upto("scores", t)
-            batch.alerts, batch.feedback = upto("alerts", t), upto("feedback", f)
-            batch.rejects = upto("rejects", Position(entry.id.generation, 2**62))
-            head = target.append(p, batch, head)
 
 
 QUESTIONS = [
@@ -333,9 +310,9 @@ def test_what_is_not_known_has_exit_code_one_and_nonsense_two(sentinel: Sentinel
 
 def test_events_dated_back_behind_later_ones_were_not_known() -> None:
     """Control as of a time is a prefix: an event appended after a later-dated one does not enter the past."""
-    log = copy_of(shared_log())
+    log = shared_log().clone()
     before = log.control_head()
-    newest = max(json.loads(payload)["occurred_at"] for payload in log._control)
+    newest = max(json.loads(payload)["occurred_at"] for payload in control(log))
     drift: dict[str, Any] = {
         "statistic": "psi",
         "magnitude": 1.0,
@@ -355,7 +332,7 @@ def test_what_a_recorded_decision_saw_was_known_whatever_its_date() -> None:
     """A control event dated into the future is known from the moment a batch that saw it was recorded."""
     ahead = ThresholdsChanged(occurred_at=T0 * 2, actor="ann", review=0.2, decline=0.9)
     log = filled(5, 200, changes={100: [ahead]})
-    number = next(n for n, payload in enumerate(log._control, 1) if json.loads(payload)["occurred_at"] == T0 * 2)
+    number = next(n for n, payload in log.read_control(count=10**6) if json.loads(payload)["occurred_at"] == T0 * 2)
     seals = [e for p in CALLS for kind, _, e, _ in plain(log, p) if kind == "seal"]
     first = min(seal["recorded_at"] for seal in seals if seal["control"] >= number)
     assert resolve(log, CALLS, str(first)).control >= number

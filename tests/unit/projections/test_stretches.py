@@ -247,9 +247,8 @@ def test_a_segment_that_columns_cannot_tell_is_folded_fact_by_fact(tmp_path: Pat
 def test_a_fault_in_the_archive_is_shown_at_its_fact(tmp_path: Path) -> None:
     """An entry that does not decode faults the projection where a fold fact by fact faults it."""
     log = random_log(9)
-    scores = log._streams[0, "scores"]
-    bad = len(scores) // 2
-    scores[bad] = scores[bad]._replace(payload=b"not JSON")
+    scores = log.read(0, "scores", count=10**6)
+    log.tamper(0, "scores", scores[len(scores) // 2].id, b"not JSON")
     whole = archived(reseal(log), str(tmp_path), 10)
     seen = []
     for source in (whole, whole.hot):

@@ -20,6 +20,7 @@ from core.log.memory import MemoryLog
 from core.log.readonly import ReadOnlyLog
 from projections.audit.whatif import Changes, Outcome, Stretch, run
 from tests.unit.core.builders import TinyScorer
+from tests.unit.core.log_builders import entries
 from tests.unit.projections.decided import PARTITIONS, decided, timeline
 
 EVERYTHING = Stretch()
@@ -40,7 +41,7 @@ def rows(log: MemoryLog) -> list[tuple[int, Position, object, object]]:
     return [
         (p, t.id, decode_transaction(t.payload), decode_score(s.payload))
         for p in range(PARTITIONS)
-        for t, s in zip(log._streams[p, "transactions"], log._streams[p, "scores"], strict=True)
+        for t, s in zip(entries(log, p, "transactions"), entries(log, p, "scores"), strict=True)
     ]
 
 
@@ -61,7 +62,7 @@ def test_lower_thresholds_are_a_recount_of_the_logged_probabilities(log: MemoryL
     found = outcome(log, Changes(review=0.1, decline=0.2), top=10**6)
     verdicts: dict[tuple[str, str], tuple[int, bool]] = {}
     for p in range(PARTITIONS):
-        for entry in log._streams[p, "feedback"]:
+        for entry in entries(log, p, "feedback"):
             e = decode_account_event(entry.payload)
             if isinstance(e, FeedbackReceived) and e.verdict != "unsure":
                 key = (e.account_id, e.transaction_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from functools import cache
 from typing import Any
 
@@ -21,13 +20,11 @@ from core.events import (
     RulesChanged,
     ThresholdsChanged,
 )
-from core.log.base import STREAMS, Head
 from core.log.memory import MemoryLog
-from core.log.seals import head_from_entry
 from projections.engine.base import CONTROL, Projection
 from projections.engine.runner import Runner
 from tests.unit.core.builders import T0, deployed
-from tests.unit.core.log_builders import PARTITIONS, copy_of, filled
+from tests.unit.core.log_builders import PARTITIONS, entries, filled
 
 SOURCES = [*range(PARTITIONS), CONTROL]
 
@@ -67,18 +64,10 @@ def shared_log(seed: int = 1, size: int = 450) -> MemoryLog:
 
 def truncated(log: MemoryLog, ends: dict[int, int]) -> MemoryLog:
     """A copy that ends at these sequences of its sources: the log as it once was."""
-    other = copy_of(log)
+    other = log.clone()
     for partition in range(PARTITIONS):
-        end = ends.get(partition, log.head(partition).sequence)
-        sealed = log._streams.get((partition, "seals"), [])[:end]
-        head = head_from_entry(sealed[-1]) if sealed else Head()
-        lasts = {"feedback": head.feedback, "rejects": Position(end, 2**62), "seals": Position(end, 1)}
-        for stream in STREAMS:
-            held = log._streams.get((partition, stream), [])
-            last = lasts.get(stream, head.transactions)
-            other._streams[partition, stream] = held[: bisect_right(held, last, key=lambda e: e.id)]
-        other._heads[partition] = head
-    other._control = other._control[: ends.get(CONTROL, len(other._control))]
+        other.truncate(partition, ends.get(partition, log.head(partition).sequence))
+    other.truncate_control(ends.get(CONTROL, log.control_head()))
     return other
 
 
@@ -96,7 +85,7 @@ def plain(log: MemoryLog, partition: int) -> list[tuple[str, str, dict[str, Any]
     """
 
     def held(stream: Any) -> list[tuple[Position, dict[str, Any]]]:
-        return [(e.id, json.loads(e.payload)) for e in log._streams.get((partition, stream), [])]
+        return [(e.id, json.loads(e.payload)) for e in entries(log, partition, stream)]
 
     scores, alerts = dict(held("scores")), dict(held("alerts"))
     transactions, feedback, rejects = held("transactions"), held("feedback"), held("rejects")
