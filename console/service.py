@@ -15,6 +15,7 @@ import msgspec
 from core.errors import Unavailable
 from core.settings import Settings, environment_name
 
+ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS_MAX = 30.0
 _FORWARDED = (
     "kafka_servers",
@@ -35,18 +36,30 @@ _FORWARDED = (
 
 
 class Service:
-    """One `sentinel …` child with its own log file. A context manager: leaving it asks the child to stop, and waits."""
+    """One `sentinel …` child with its own log file. A context manager: leaving it asks the child to stop, and waits.
 
-    def __init__(self, name: str, arguments: list[str], settings: Settings, directory: Path) -> None:
+    module: run this module instead of the command line. root: the checkout whose code it runs, this one by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        settings: Settings,
+        directory: Path,
+        *,
+        module: str = "console.cli",
+        root: Path = ROOT,
+    ) -> None:
         self.name = name
         self.log_path = directory / f"{name}.log"
-        self._arguments = arguments
+        self._command = [sys.executable, "-m", module, *arguments]
         self._environment = {
             **os.environ,
             **{environment_name(field): str(getattr(settings, field)) for field in _FORWARDED},
-            "PYTHONPATH": os.pathsep.join(
-                [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-            ),
+            "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+            # `-m` would put the current folder, perhaps another checkout, before `root`.
+            "PYTHONSAFEPATH": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +67,7 @@ class Service:
         """Start the child in a session of its own, so that a Ctrl-C in the terminal reaches only the parent."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "console.cli", *self._arguments],
+                self._command,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -67,6 +80,11 @@ class Service:
         if self._process is not None and self._process.poll() not in (None, 0):
             tail = self.log_path.read_text(errors="replace").splitlines()[-6:]
             raise Unavailable("\n".join([f"{self.name} exited with {self._process.returncode}:", *tail]))
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process ID; None before the start."""
+        return self._process.pid if self._process is not None else None
 
     @property
     def running(self) -> bool:

@@ -1,15 +1,18 @@
-"""End-to-end throughput and latency of one worker on the local stack, open loop.
+"""End-to-end throughput, latency and CPU cost of one worker, open loop, and the floor beside it.
 
-One worker stays up for the whole run. A phase is a producer process at a fixed offered rate for a fixed time; the
-worker's own counts and latency buckets (ingest.stats) at the phase's begin and end give the phase's figures. Messages
-are stamped when they are sent, so latency includes every queue from the producer's on.
+A phase is a producer process at a fixed offered rate for a fixed time. The worker's own counts and latency buckets
+(ingest.stats) give the phase's figures, and the CPU clocks of worker, log server and broker, read whenever those counts
+change, its costs. Messages are stamped when they are sent, so latency includes every queue from the producer's on.
 
-The first WARM_UP_S of a phase count for throughput but not for latency: the producer is still connecting, with its
-messages stamped already.
+The first WARM_UP_S of a phase count for throughput but neither for latency nor for cost: the producer is still
+connecting, with its messages stamped already. Cost ends with the last count before the phase's end, so that it holds no
+idle time.
 
 A rate is sustained if by the end of the phase at least 97 % of what was offered is decided and the p99 latency of the
-phase stays under a second: the backlog does not grow. Everything (producer, broker, worker, Valkey with fsync always)
-shares the machine's cores.
+phase stays under a second: the backlog does not grow. Everything (producer, broker, worker, log server with fsync
+always) shares the machine's cores.
+
+The floor (console.bench.floor) is measured first, in the worker's place: same producer, rate, consumer and log server.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from console import wiring
-from console.service import Service, read_stats, wait_for_partitions
+from console.bench import cpu
+from console.service import ROOT, Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable
 from core.settings import Settings
@@ -33,68 +37,150 @@ from ingest.telemetry import Histogram
 
 KEPT_UP_SHARE = 0.97
 SUSTAINED_P99_MS_MAX = 1_000.0
+START_SECONDS_MAX = 300.0
+"""A worker whose kernels are not compiled yet takes a minute, several of them on a busy machine longer."""
 DRAIN_SECONDS_MAX = 60.0
+POLL_S = 0.02
 WARM_UP_S = 2.0
+LATENCY_LINGER_MS = 2.0
 THROUGHPUT_LINGER_MS = 50.0
 """The local broker's fetches slow down with every record batch it holds: few and large ones when throughput is
 measured.
 """
+FOREIGN_CORES_MAX = 0.15
+"""More than this share of a core used by anything else, and latencies are not the product's any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One offered rate (transactions/s) and what came of it. Latencies in ms; cpu_s of the worker."""
+    """One offered rate (transactions/s) and what came of it. Latencies in ms; CPU in µs a transaction, None if unknown.
+
+    worker_cpu_share: of one core. foreign_cores: cores that were busy with anything but the bench's processes.
+    """
 
     offered: float
     decided_per_s: float
     latency_p50_ms: float
     latency_p99_ms: float
     latency_p999_ms: float
-    decided: int
     worker_cpu_share: float
+    worker_us: float
+    log_us: float | None
+    broker_us: float | None
+    foreign_cores: float | None
 
     @property
     def sustained(self) -> bool:
         return self.decided_per_s >= KEPT_UP_SHARE * self.offered and self.latency_p99_ms < SUSTAINED_P99_MS_MAX
 
+    @property
+    def noisy(self) -> bool:
+        return self.foreign_cores is not None and self.foreign_cores > FOREIGN_CORES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure. seconds: of a phase. Throughput: first_rate, then times `growth` until one is not sustained, at
+    most `phases_max` of them; 0 measures latency only.
+    """
+
+    latency_rate: float
+    seconds: float
+    first_rate: float = 15_000.0
+    growth: float = 1.25
+    phases_max: int = 8
+
 
 @dataclass(slots=True)
 class Result:
-    """All phases; the figures that count are `summary`'s."""
+    """All phases; the figures that count are `summary`'s. floor is None on a Redis Cluster."""
 
-    latency: Phase | None = None
+    latency: Phase
+    floor: Phase | None = None
     phases: list[Phase] = field(default_factory=list)
 
     @property
-    def sustained_tps(self) -> float:
-        return max((p.decided_per_s for p in self.phases if p.sustained), default=0.0)
+    def sustained(self) -> Phase | None:
+        """The fastest of the phases that were sustained."""
+        return max((p for p in self.phases if p.sustained), key=lambda p: p.decided_per_s, default=None)
 
     @property
     def saturated_tps(self) -> float:
         return max((p.decided_per_s for p in self.phases), default=0.0)
 
+    @property
+    def p99_over_floor(self) -> float | None:
+        return self.latency.latency_p99_ms / self.floor.latency_p99_ms if self.floor else None
+
     def summary(self) -> dict[str, Any]:
-        assert self.latency is not None
-        return {
-            "sustained_tps": round(self.sustained_tps, 1),
-            "saturated_tps": round(self.saturated_tps, 1),
-            "latency_rate_tps": self.latency.offered,
-            "latency_p50_ms": round(self.latency.latency_p50_ms, 3),
-            "latency_p99_ms": round(self.latency.latency_p99_ms, 3),
-            "latency_p999_ms": round(self.latency.latency_p999_ms, 3),
-            "limited_by": limited_by(self),
+        """One flat object; *_us_per_tx is CPU time at the latency rate, sustained_*_us_per_tx at the sustained one."""
+        latency, floor, sustained = self.latency, self.floor, self.sustained
+        figures = {
+            "sustained_tps": sustained.decided_per_s if sustained else 0.0,
+            "saturated_tps": self.saturated_tps,
+            "latency_rate_tps": latency.offered,
+            "latency_p50_ms": latency.latency_p50_ms,
+            "latency_p99_ms": latency.latency_p99_ms,
+            "latency_p999_ms": latency.latency_p999_ms,
+            "worker_us_per_tx": latency.worker_us,
+            "log_us_per_tx": latency.log_us,
+            "broker_us_per_tx": latency.broker_us,
+            "sustained_worker_us_per_tx": sustained.worker_us if sustained else None,
+            "sustained_log_us_per_tx": sustained.log_us if sustained else None,
+            "sustained_broker_us_per_tx": sustained.broker_us if sustained else None,
+            "floor_p50_ms": floor.latency_p50_ms if floor else None,
+            "floor_p99_ms": floor.latency_p99_ms if floor else None,
+            "p99_over_floor": self.p99_over_floor,
+            "floor_client_us_per_tx": floor.worker_us if floor else None,
+            "floor_log_us_per_tx": floor.log_us if floor else None,
+            "foreign_cores": max((p.foreign_cores for p in self._all() if p.foreign_cores is not None), default=None),
         }
+        rounded = {name: None if value is None else round(value, 3) for name, value in figures.items()}
+        return {**rounded, "noisy": any(p.noisy for p in self._all()), "limited_by": limited_by(self)}
 
     def table(self) -> str:
-        head = ("offered/s", "decided/s", "p50 ms", "p99 ms", "p99.9 ms", "worker CPU", "kept up")
-        rows = [" ".join(f"{name:>10}" for name in head)]
-        for p in [*([self.latency] if self.latency else []), *self.phases]:
-            numbers = (p.offered, p.decided_per_s, p.latency_p50_ms, p.latency_p99_ms, p.latency_p999_ms)
-            cells = [f"{n:>10,.0f}" if i < 2 else f"{n:>10.2f}" for i, n in enumerate(numbers)]
-            rows.append(" ".join([*cells, f"{p.worker_cpu_share:>10.0%}", f"{'yes' if p.sustained else 'no':>10}"]))
-        rows.append(f"\nsustained: {self.sustained_tps:,.0f} transactions/s end to end, one worker")
-        rows.append(f"limited by {limited_by(self)}")
-        return "\n".join(rows)
+        """For people: a row a phase, then what follows from them."""
+        head = ("offered/s", "decided/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU", "worker µs", "log µs", "broker µs")
+        rows = [" ".join([f"{'':8}", *(f"{name:>10}" for name in head), f"{'kept up':>8}"])]
+        if self.floor:
+            rows.append(_row("floor", self.floor))
+        rows.append(_row("latency", self.latency))
+        rows += [_row("load", phase) for phase in self.phases]
+        if self.phases:
+            fastest = self.sustained
+            rate = fastest.decided_per_s if fastest else 0.0
+            rows += ["", f"sustained: {rate:,.0f} transactions/s end to end, one worker; limited by {limited_by(self)}"]
+        if self.floor:
+            rows.append(
+                f"latency at {self.latency.offered:,.0f}/s: p99 {self.latency.latency_p99_ms:.1f} ms, the floor's"
+                f" {self.floor.latency_p99_ms:.1f} ms, ratio {self.p99_over_floor:.2f} (consume and append two"
+                " entries a message, nothing else)"
+            )
+        return "\n".join([*rows, noise(self._all())])
+
+    def _all(self) -> list[Phase]:
+        return [*([self.floor] if self.floor else []), self.latency, *self.phases]
+
+
+def _row(name: str, p: Phase) -> str:
+    rates = [f"{p.offered:>10,.0f}", f"{p.decided_per_s:>10,.0f}"]
+    latencies = [f"{ms:>10.2f}" for ms in (p.latency_p50_ms, p.latency_p99_ms, p.latency_p999_ms)]
+    costs = [f"{'?' if us is None else format(us, '.1f'):>10}" for us in (p.worker_us, p.log_us, p.broker_us)]
+    cells = [f"{name:8}", *rates, *latencies, f"{p.worker_cpu_share:>10.0%}", *costs]
+    return " ".join([*cells, f"{'yes' if p.sustained else 'no':>8}", *(["  noisy"] if p.noisy else [])])
+
+
+def noise(phases: list[Phase]) -> str:
+    """One line: whether anything else used the machine while these phases ran."""
+    known = [p.foreign_cores for p in phases if p.foreign_cores is not None]
+    if not known:
+        return "other load on the machine: unknown"
+    if any(p.noisy for p in phases):
+        return (
+            f"NOISY: other processes used up to {max(known):.2f} cores of this machine meanwhile; take only ratios"
+            " within this run seriously"
+        )
+    return f"other load on the machine: at most {max(known):.2f} cores"
 
 
 def limited_by(result: Result) -> str:
@@ -104,131 +190,199 @@ def limited_by(result: Result) -> str:
     fastest = max(result.phases, key=lambda p: p.decided_per_s)
     if fastest.worker_cpu_share > 0.9:
         return "the worker's Python thread (one core)"
-    return "the machine's cores, shared by producer, broker, worker and Valkey"
+    return "the machine's cores, shared by producer, broker, worker and log server"
 
 
 def run(*, short: bool, latency_rate: float, external: bool = False) -> Result:
-    """Run all phases, on a fresh local stack or on the settings' own servers.
+    """Measure the floor and the worker, on a fresh local stack or on the settings' own servers.
 
     Raises SentinelError; leaves nothing running.
 
     On external servers the topics and the log get names of their own, which stay behind.
     """
-    seconds = 6.0 if short else 15.0
+    plan = Plan(latency_rate, 6.0, growth=1.35, phases_max=3) if short else Plan(latency_rate, 15.0)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-bench-")))
-        s = _external(directory) if external else _local(stack, directory)
-        kafka_client.create_topics(s, [s.transactions_topic, s.feedback_topic, s.dead_letter_topic])
-        stats_file = directory / "worker.json"
-        worker = stack.enter_context(Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory))
-        wait_for_partitions(worker, stats_file, s.partitions, 120.0)
-        bench = _Bench(s, directory, worker, stats_file)
-        bench.phase(2_000.0, 2.0)  # warm up: first accounts, page cache, adaptive CPU clocks
-        result = Result(latency=bench.phase(latency_rate, seconds))
-        rate = 15_000.0
-        while True:
-            phase = bench.phase(rate, seconds, THROUGHPUT_LINGER_MS)
-            result.phases.append(phase)
-            if not phase.sustained or len(result.phases) >= (3 if short else 8):
-                break
-            rate *= 1.25 if not short else 1.35
-        if not result.sustained_tps:
-            result.phases.append(bench.phase(rate * 0.7, seconds, THROUGHPUT_LINGER_MS))
+        name = f"bench-{int(time.time())}" if external else "bench"
+        servers = {} if external else _local(stack, directory)
+        floor = measure_floor(named(f"{name}-floor", directory, servers), directory, plan)
+        result = measure_worker(named(name, directory, servers), directory, plan)
+        result.floor = floor
         return result
 
 
-def _local(stack: ExitStack, directory: Path) -> Settings:
+def _local(stack: ExitStack, directory: Path) -> dict[str, Any]:
     servers = stack.enter_context(LocalStack(directory))
-    return wiring.settings(
-        None,
-        kafka_servers=servers.kafka_servers,
-        redis_host=servers.redis_host,
-        redis_port=servers.redis_port,
-        redis_cluster=False,
-        snapshot_directory=str(directory / "snapshots"),
-    )
+    return {
+        "kafka_servers": servers.kafka_servers,
+        "redis_host": servers.redis_host,
+        "redis_port": servers.redis_port,
+        "redis_cluster": False,
+    }
 
 
-def _external(directory: Path) -> Settings:
-    name = f"bench-{int(time.time())}"
+def named(name: str, directory: Path, servers: dict[str, Any]) -> Settings:
+    """The settings with topics, group, log and snapshots of their own. servers: overrides that say where they are."""
     return wiring.settings(
         None,
+        **servers,
         transactions_topic=f"{name}.transactions",
         feedback_topic=f"{name}.feedback",
         dead_letter_topic=f"{name}.rejects",
         consumer_group=name,
         log_prefix=name,
-        snapshot_directory=str(directory / "snapshots"),
+        snapshot_directory=str(directory / f"{name}-snapshots"),
     )
 
 
-@dataclass(slots=True)
-class _Bench:
-    settings: Settings
-    directory: Path
-    worker: Service
-    stats_file: Path
-    _seed: int = 100
+def measure_floor(s: Settings, directory: Path, plan: Plan) -> Phase | None:
+    """The floor at the plan's latency rate; None on a Redis Cluster, where no MULTI spans the partitions."""
+    if s.redis_cluster:
+        return None
+    stats_file = directory / f"{s.log_prefix}.json"
+    floor = Service("floor", [str(stats_file)], s, directory, module="console.bench.floor")
+    with _Bench(s, directory, floor, stats_file) as bench:
+        bench.phase(2_000.0, 2.0)
+        return bench.phase(plan.latency_rate, plan.seconds)
 
-    def phase(self, rate: float, seconds: float, linger_ms: float = 2.0) -> Phase:
+
+def measure_worker(s: Settings, directory: Path, plan: Plan, *, root: Path = ROOT) -> Result:
+    """Latency and throughput of the worker of the checkout `root`; everything else runs this checkout's code."""
+    stats_file = directory / f"{s.log_prefix}.json"
+    worker = Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory, root=root)
+    with _Bench(s, directory, worker, stats_file) as bench:
+        bench.phase(2_000.0, 2.0)  # warm up: first accounts, page cache, adaptive CPU clocks
+        result = Result(bench.phase(plan.latency_rate, plan.seconds))
+        rate = plan.first_rate
+        while len(result.phases) < plan.phases_max:
+            phase = bench.phase(rate, plan.seconds, THROUGHPUT_LINGER_MS)
+            result.phases.append(phase)
+            if not phase.sustained:
+                break
+            rate *= plan.growth
+        if plan.phases_max and result.sustained is None:
+            result.phases.append(bench.phase(rate * 0.7, plan.seconds, THROUGHPUT_LINGER_MS))
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The worker's statistics as they changed, and every clock at that moment, s."""
+
+    stats: dict[str, Any]
+    at: float
+    log_s: float | None
+    broker_s: float | None
+    ours_s: float | None
+    machine_s: float | None
+
+    @property
+    def transactions(self) -> int:
+        return int(self.stats["transactions"])
+
+
+class _Bench:
+    """A consumer (the worker or the floor) that stays up for several phases. A context manager."""
+
+    def __init__(self, settings: Settings, directory: Path, consumer: Service, stats_file: Path) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._consumer = consumer
+        self._stats_file = stats_file
+        self._seed = 100
+        self._running = ExitStack()
+
+    def __enter__(self) -> _Bench:
+        s = self._settings
+        kafka_client.create_topics(s, [s.transactions_topic, s.feedback_topic, s.dead_letter_topic])
+        with ExitStack() as stack:
+            self._log = cpu.LogServer(s)
+            stack.callback(self._log.close)
+            self._broker = cpu.listener(int(s.kafka_servers.split(",")[0].rpartition(":")[2]))
+            stack.enter_context(self._consumer)
+            wait_for_partitions(self._consumer, self._stats_file, s.partitions, START_SECONDS_MAX)
+            self._running = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._running.close()
+
+    def phase(self, rate: float, seconds: float, linger_ms: float = LATENCY_LINGER_MS) -> Phase:
         """Offer `rate` for `seconds`, wait until everything is decided. linger_ms: of the producer's batches."""
-        self._seed += 1
         count = int(rate * seconds)
-        before = self._settled(0)
-        producer = Service(
-            f"producer-{self._seed}",
-            [
-                "produce",
-                "--transactions",
-                str(count),
-                "--accounts",
-                "20000",
-                "--rate",
-                str(rate),
-                "--now",
-                "--preload",
-                "--seed",
-                str(self._seed),
-                "--linger-ms",
-                str(linger_ms),
-            ],
-            self.settings,
-            self.directory,
-        )
-        with producer:
-            warm = self._settled(before["transactions"] + int(rate * min(WARM_UP_S, seconds / 2)))
-            code = producer.wait(seconds * 4 + 60.0)
+        with self._producer(rate, count, linger_ms) as producer:
+            samples = self._watch(producer, count, seconds * 4 + 60.0 + DRAIN_SECONDS_MAX)
+            code = producer.wait(DRAIN_SECONDS_MAX)
             producer.check()
         if code:
             raise Unavailable(f"the producer exited with {code}; log: {producer.log_path}")
-        after = self._settled(before["transactions"] + count)
-        return _phase(rate, count, before, warm, after)
+        warm = samples[0].transactions + int(rate * min(WARM_UP_S, seconds / 2))
+        return _phase(rate, count, warm, samples)
 
-    def _settled(self, transactions: int) -> dict[str, Any]:
-        """The statistics once the worker has decided at least `transactions` in all."""
-        deadline = time.monotonic() + DRAIN_SECONDS_MAX
+    def _producer(self, rate: float, count: int, linger_ms: float) -> Service:
+        self._seed += 1
+        load = ["--transactions", str(count), "--accounts", "20000", "--seed", str(self._seed)]
+        pace = ["--rate", str(rate), "--now", "--preload", "--linger-ms", str(linger_ms)]
+        return Service(f"producer-{self._seed}", ["produce", *load, *pace], self._settings, self._directory)
+
+    def _watch(self, producer: Service, count: int, seconds: float) -> list[_Sample]:
+        """A sample whenever the statistics change, from now until `count` more transactions are decided."""
+        deadline = time.monotonic() + seconds
+        samples: list[_Sample] = []
+        changed, producer_s = 0, 0.0
         while time.monotonic() < deadline:
-            self.worker.check()
-            stats = read_stats(self.stats_file)
-            if stats is not None and stats["transactions"] >= transactions:
-                return stats
-            time.sleep(0.1)
-        raise Unavailable(f"the worker did not decide {transactions:,} transactions within {DRAIN_SECONDS_MAX:.0f} s")
+            self._consumer.check()
+            producer.check()
+            modified = self._stats_file.stat().st_mtime_ns
+            if modified != changed:
+                changed = modified
+                producer_s = cpu.process_s(producer.pid) or producer_s  # it ends before the last is decided
+                samples.append(self._sample(producer_s))
+                if samples[-1].transactions >= samples[0].transactions + count:
+                    return samples
+            time.sleep(POLL_S)
+        raise Unavailable(
+            f"the {self._consumer.name} did not decide {count:,} transactions within {seconds:.0f} s;"
+            f" log: {self._consumer.log_path}"
+        )
+
+    def _sample(self, producer_s: float) -> _Sample:
+        stats = read_stats(self._stats_file)
+        assert stats is not None  # it exists since the partitions were assigned, and is only replaced
+        log_s, broker_s = self._log.cpu_s(), cpu.process_s(self._broker)
+        others = [log_s, broker_s, producer_s, time.process_time(), stats["cpu_s"]]
+        known = [seconds for seconds in others if seconds is not None]
+        ours_s = sum(known) if len(known) == len(others) else None
+        return _Sample(stats, time.monotonic(), log_s, broker_s, ours_s, cpu.machine_s())
 
 
-def _phase(rate: float, count: int, before: dict[str, Any], warm: dict[str, Any], after: dict[str, Any]) -> Phase:
+def _phase(rate: float, count: int, warm_count: int, samples: list[_Sample]) -> Phase:
+    """The figures of a phase. samples: from before its first transaction to after its last."""
+    before, after = samples[0], samples[-1]
+    warm = next(s for s in samples if s.transactions >= warm_count)
     latency = Histogram()
-    latency.add_counts(np.array(after["latency_counts"]) - np.array(warm["latency_counts"]))
+    latency.add_counts(np.array(after.stats["latency_counts"]) - np.array(warm.stats["latency_counts"]))
     # The phase's own span: from its first decision (the worker was idle before) to its last.
-    start = min(at for at, transactions in after["bursts"] if transactions >= before["transactions"])
-    span = max(after["last_decided_at"] - start, 1e-9)
-    decided = after["transactions"] - before["transactions"]
+    start = min(at for at, transactions in after.stats["bursts"] if transactions >= before.transactions)
+    span = max(after.stats["last_decided_at"] - start, 1e-9)
+    busy = [s for s in samples if warm_count <= s.transactions < before.transactions + count]
+    first, last = (busy[0], busy[-1]) if len(busy) > 1 else (before, after)
+    decided, elapsed = last.transactions - first.transactions, last.at - first.at
+
+    def us(begin: float | None, end: float | None) -> float | None:
+        return None if begin is None or end is None else (end - begin) * 1e6 / decided
+
+    machine, ours = us(first.machine_s, last.machine_s), us(first.ours_s, last.ours_s)
+    worker_s = last.stats["cpu_s"] - first.stats["cpu_s"]
     return Phase(
         offered=rate,
-        decided_per_s=decided / span,
+        decided_per_s=count / span,
         latency_p50_ms=latency.quantile(0.5),
         latency_p99_ms=latency.quantile(0.99),
         latency_p999_ms=latency.quantile(0.999),
-        decided=count,
-        worker_cpu_share=(after["cpu_s"] - before["cpu_s"]) / span,
+        worker_cpu_share=worker_s / elapsed,
+        worker_us=worker_s * 1e6 / decided,
+        log_us=us(first.log_s, last.log_s),
+        broker_us=us(first.broker_s, last.broker_s),
+        foreign_cores=None if machine is None or ours is None else (machine - ours) * decided / 1e6 / elapsed,
     )

@@ -22,17 +22,18 @@ def _group() -> None:
 
 @app.command("pipeline")
 def pipeline(
-    short: Annotated[bool, typer.Option("--short", help="Finish within 60 s.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="Phases of 6 s instead of 15, and fewer.")] = False,
     latency_rate: Annotated[float, typer.Option(help="Rate at which latency is measured, transactions/s.")] = 5_000.0,
     external: Annotated[
         bool, typer.Option("--external", help="Use the servers of the settings instead of a fresh local stack.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Kafka → worker → durable log, end to end, open loop: producer, broker, one worker and Valkey share this machine.
+    """Kafka → worker → durable log, end to end, open loop; all servers, the producer and one worker share the machine.
 
-    sustained: the highest offered rate at which the worker falls no further behind. Latency: from the message's Kafka
-    timestamp to the return of the durable append (fsync always), at a fixed rate.
+    Sustained: the highest offered rate at which the worker falls no further behind. Latency: from the message's Kafka
+    timestamp to the return of the durable append (fsync always), at a fixed rate. CPU: of worker, log server and
+    broker, per transaction. The floor is a process in the worker's place that only consumes and appends.
     """
     result = pipeline_bench.run(short=short, latency_rate=latency_rate, external=external)
     if as_json:

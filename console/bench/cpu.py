@@ -1,0 +1,107 @@
+"""CPU time of the processes that a bench compares, and how much of the machine anything else used meanwhile.
+
+What one platform or server does not tell is None, never a guess: processes and the machine are read from Linux's /proc,
+the log server from its own INFO, which works at any distance.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from core.log.redis_transport import open_client
+from core.settings import Settings
+
+_PROC = Path("/proc")
+_LISTEN = "0A"
+_UTIME = 11
+"""Index of utime in /proc/PID/stat, counted from the field behind the command's closing parenthesis; stime follows."""
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Columns of the line `cpu` of /proc/stat; those behind steal are counted in user already."""
+
+
+def process_s(pid: int | None) -> float | None:
+    """CPU seconds (user and system, all threads) of a process since its start; None if unknown or gone."""
+    if pid is None:
+        return None
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_s() -> float | None:
+    """CPU seconds that all cores were busy, or taken away by the hypervisor, since boot; None if not Linux."""
+    try:
+        first = (_PROC / "stat").read_text().partition("\n")[0].split()
+    except OSError:
+        return None
+    ticks = [int(field) for field in first[1 : _STEAL + 2]]
+    return (sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT]) / os.sysconf("SC_CLK_TCK")
+
+
+def listener(port: int) -> int | None:
+    """The process of this machine that listens on a TCP port; None if there is none or it may not be seen."""
+    inodes = {
+        f"socket:[{columns[9]}]"
+        for table in ("tcp", "tcp6")
+        for columns in _sockets(_PROC / "net" / table)
+        if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port
+    }
+    if not inodes:
+        return None
+    for link in _PROC.glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(link) in inodes:
+                return int(link.parts[2])
+        except OSError:  # ended meanwhile, or another user's
+            continue
+    return None
+
+
+def _sockets(table: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:
+        return []
+
+
+def log_client(settings: Settings) -> Any:
+    """A redis-py client of the settings' log server. Raises Unavailable if a cluster does not answer."""
+    return open_client(
+        settings.redis_host,
+        settings.redis_port,
+        cluster=settings.redis_cluster,
+        username=settings.redis_username or None,
+        password=settings.redis_password or None,
+        tls=settings.redis_tls,
+        ca_file=settings.redis_ca_file or None,
+    )
+
+
+class LogServer:
+    """The log server's CPU clock. `close` it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises Unavailable if a cluster does not answer."""
+        self._client = log_client(settings)
+        self._is_cluster = settings.redis_cluster
+
+    def cpu_s(self) -> float | None:
+        """CPU seconds since start (user and system, all threads; of a cluster, all its primaries'); None if it does not
+        tell.
+        """
+        try:
+            info = self._client.info("cpu", **({"target_nodes": "primaries"} if self._is_cluster else {}))
+        except redis.RedisError:
+            return None
+        nodes = list(info.values()) if self._is_cluster and "used_cpu_user" not in info else [info]
+        return float(sum(node["used_cpu_user"] + node["used_cpu_sys"] for node in nodes))
+
+    def close(self) -> None:
+        self._client.close()
