@@ -1,8 +1,10 @@
 # Every command a contributor or a CI machine needs. `make help` lists them; docs/development.md explains them.
 #
-# PYTHON chooses the interpreter that makes the virtual environment, e.g. `make install PYTHON=python3.12`.
+# PYTHON chooses the interpreter that makes the virtual environment, e.g. `make install PYTHON=python3.12`. TEST_JOBS is
+# the number of processes that `make test` runs tests in, each with local servers of its own.
 
 PYTHON ?= python3
+TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -38,7 +40,7 @@ demo: install  ## Start everything on this machine and watch it work
 	$(BIN)/sentinel demo
 
 test: install  ## All tests but the integration suite; needs no network and nothing but .venv
-	$(BIN)/python -m pytest tests --ignore tests/integration
+	$(BIN)/python -m pytest tests --ignore tests/integration --numprocesses $(TEST_JOBS) --dist loadfile
 
 check: install  ## Formatting, lint, types and the dependency rules
 	$(BIN)/ruff format --check .

@@ -25,14 +25,14 @@ KEY = b"sixteen bytes or more"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryLog, Path]:
     """A log, archived but for its last tenth, trimmed to about half; do not change it."""
-    log, directory = filled(5, 1200), tmp_path_factory.mktemp("archive")
+    log, directory = filled(5, 700), tmp_path_factory.mktemp("archive")
     archive = open_archive(str(directory))
     for p in range(PARTITIONS):
         marks = heads(log, p)
         cut = marks[len(marks) * 9 // 10]
         shorter = log.clone()
         shorter.truncate(p, cut.sequence)
-        archiver.archive_partition(shorter, archive, p, recorded_until=EVER, segment_transactions=60)
+        archiver.archive_partition(shorter, archive, p, recorded_until=EVER, segment_transactions=40)
     archiver.record(log, archive, range(PARTITIONS), now=1)
     for p in range(PARTITIONS):
         rows = archive.rows(p)
@@ -79,7 +79,7 @@ def test_a_whole_log_has_no_fault(made: tuple[MemoryLog, Path]) -> None:
         assert checked.archived_seals == archive.end(p).sequence and checked.hot_seals > 0
         first = log.read(p, "seals", count=1)[0].id.generation
         assert 1 < first < archive.end(p).sequence < log.head(p).sequence
-    whole = filled(5, 1200)
+    whole = filled(5, 700)
     assert faults(whole, None, signed_at(whole)) == []
 
 

@@ -85,8 +85,8 @@ def test_identical_windows_have_not_drifted_and_different_ones_have() -> None:
 def test_a_tiny_difference_is_no_drift_however_many_rows_there_are() -> None:
     """At 100,000 rows a shift of 0.06 deviations is significant beyond doubt, and still not told."""
     before, after = (
-        rows(300_000, 4, accounts=50_000),
-        rows(300_000, 5, start=LATER, days=7, shift=0.05, accounts=50_000),
+        rows(100_000, 4, accounts=50_000),
+        rows(100_000, 5, start=LATER, days=7, shift=0.06, accounts=50_000),
     )
     found = by_name(compare(before, after, CONFIG, SETTLED_MS))
     assert found["amount"].p_value_adjusted < 1e-6

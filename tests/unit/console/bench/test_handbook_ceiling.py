@@ -42,16 +42,12 @@ def test_the_test_rows_are_the_handbooks() -> None:
     """Customers with a fraud in training are out; with one on day d − 1 after it, out from test day d on."""
     frame = payments(days=40, seed=3, many=3)
     rows = ceiling.handbook_test_rows(_payments(frame), DAY0 + 10)
-    by_day = [(r["TX_DATETIME"].date() - START.date()).days for r in frame.iter_rows(named=True)]
-    wanted = []
-    for i, r in enumerate(frame.iter_rows(named=True)):
-        if 24 <= by_day[i] < 31:
-            known = {
-                x["CUSTOMER_ID"]
-                for x, d in zip(frame.iter_rows(named=True), by_day, strict=True)
-                if x["TX_FRAUD"] and 10 <= d <= by_day[i] - 8
-            }
-            wanted += [i] * (r["CUSTOMER_ID"] not in known)
+    every = list(frame.iter_rows(named=True))
+    by_day = [(r["TX_DATETIME"].date() - START.date()).days for r in every]
+    wanted: list[int] = []
+    for day in range(24, 31):
+        known = {r["CUSTOMER_ID"] for r, d in zip(every, by_day, strict=True) if r["TX_FRAUD"] and 10 <= d <= day - 8}
+        wanted += [i for i, r in enumerate(every) if by_day[i] == day and r["CUSTOMER_ID"] not in known]
     assert rows.tolist() == wanted and 0 < len(wanted) < 1400
 
 
