@@ -36,12 +36,14 @@ from core.features.spec import DAY_MS
 from core.settings import Settings
 from ingest import kafka_client
 from ingest.producer import publish
+from projections.catalogue import ALL
 from projections.engine.base import NOWHERE, fold
 from projections.engine.feed import facts_between
+from projections.engine.states import open_states
 from projections.labelling.quality import judge
 from projections.labelling.sources import view
-from projections.queries import Queries
 from projections.views.labels import LABELS, Labels
+from projections.views.labels_answers import sources_answer
 from sources import SyntheticConfig, SyntheticStream
 
 DAYS = 60.0
@@ -145,8 +147,8 @@ def labels(s: Settings) -> dict[str, float]:
     fewer_collections()
     log = wiring.open_log(s)
     try:
-        queries = Queries(log, now_ms=int(time.time() * 1000))
-        cut = queries.cut()
+        read_models = open_states(log, ALL, now_ms=int(time.time() * 1000))
+        cut = read_models.cut
         started = time.perf_counter()
         states: dict[int, Labels] = {}
         facts = 0
@@ -162,7 +164,7 @@ def labels(s: Settings) -> dict[str, float]:
         of = view(states)
         view_s = time.process_time() - started
         started = time.perf_counter()
-        queries.sources()
+        sources_answer(read_models)
         sources_s = time.perf_counter() - started
     finally:
         log.close()

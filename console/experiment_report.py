@@ -13,7 +13,7 @@ from console.tables import print_fields, print_table, span_text, time_text
 from core.errors import BadInput
 from learners.experiments.report import Report, paths
 from learners.experiments.verdict import METRICS
-from projections.queries import ExperimentAnswer
+from projections.views.experiments_answers import ExperimentAnswer
 
 BLUE, RED, GREY = "#2c5f8a", "#c0392b", "#9aa5b1"
 DOTS_PER_INCH = 110

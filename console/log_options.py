@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +20,9 @@ from console.gc_tuning import fewer_collections
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from core.log.base import EventLog
 from core.settings import Settings
+from projections.catalogue import ALL
 from projections.engine.checkpoints import CheckpointStore
-from projections.queries import Queries
+from projections.engine.states import States, open_states
 
 DIRECTORY = Path(".sentinel/projections")
 Checkpoints = Annotated[
@@ -68,27 +69,22 @@ def opened_log(context: typer.Context) -> Iterator[EventLog]:
 
 
 @contextmanager
-def opened(context: typer.Context) -> Iterator[tuple[EventLog, Queries]]:
-    """The log that was asked for, and queries to it as of now. Raises BadInput if it is empty."""
+def opened_states(context: typer.Context, as_of: str | None = None) -> Iterator[States]:
+    """The read models of the log that was asked for, as of `as_of` (default: now); tells a person who waits what it is
+    doing. Raises BadInput if the log is empty.
+    """
     asked: Asked = context.obj
     fewer_collections()
-    with opened_log(context) as log:
+    with opened_log(context) as log, _waiting():
         store = CheckpointStore(asked.directory, _settings(asked).log_prefix)
-        yield log, Queries(log, store, now_ms=int(time.time() * 1000))
+        yield open_states(log, ALL, store, now_ms=int(time.time() * 1000), as_of=as_of)
+
+
+def _waiting() -> AbstractContextManager[object]:
+    return Console(stderr=True).status("folding the log") if sys.stderr.isatty() else nullcontext()
 
 
 def _settings(asked: Asked) -> Settings:
     return wiring.settings(
         asked.config, redis_host=asked.redis_host, redis_port=asked.redis_port, log_prefix=asked.log_prefix
     )
-
-
-@contextmanager
-def asked_queries(context: typer.Context) -> Iterator[Queries]:
-    """`opened` for those who only ask; tells a person who waits what it is doing."""
-    with opened(context) as (_, queries):
-        if sys.stderr.isatty():
-            with Console(stderr=True).status("folding the log"):
-                yield queries
-        else:
-            yield queries

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from console.experiment_report import draw, print_report
-from console.log_options import AsOf, opened, options
+from console.log_options import AsOf, opened_states, options
 from console.options import Json
 from console.tables import print_json
 from core.assignment import WHOLE
@@ -21,6 +21,7 @@ from learners.experiments.report import report
 from learners.governance import experiments as acts
 from learners.governance.experiments import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
 from learners.governance.models import Act
+from projections.views.experiments_answers import experiment_answer
 
 DAYS_MAX = 36_500.0
 
@@ -103,8 +104,8 @@ def start(
         accounts_min=accounts_min,
         duration_max_ms=_ms(days_max),
     )
-    with opened(context) as (log, _):
-        done = acts.start(log, plan, _act(actor, reason))
+    with opened_states(context) as states:
+        done = acts.start(states.log, plan, _act(actor, reason))
     _said(done, as_json)
 
 
@@ -154,8 +155,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Exposure, sample ratio, each metric's gain with its confidence sequence, and what that would decide."""
-    with opened(context) as (_, queries):
-        answer = queries.experiment(experiment_id, as_of)
+    with opened_states(context, as_of) as states:
+        answer = experiment_answer(states, experiment_id)
     found = report(answer.experiment, answer.seen, answer.as_of)
     drawn = draw(answer, plots) if plots is not None else []
     if as_json:
@@ -176,8 +177,8 @@ def ramp(
     as_json: Json = False,
 ) -> None:
     """Let another share of accounts take part. Raising it keeps every account's arm."""
-    with opened(context) as (log, _):
-        done = acts.ramp(log, _parts(percent), _act(actor, reason), experiment_id)
+    with opened_states(context) as states:
+        done = acts.ramp(states.log, _parts(percent), _act(actor, reason), experiment_id)
     _said(done, as_json)
 
 
@@ -190,8 +191,8 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """End the running experiment without a conclusion; the champion decides for everybody again."""
-    with opened(context) as (log, _):
-        done = acts.stop(log, _act(actor, reason), experiment_id)
+    with opened_states(context) as states:
+        done = acts.stop(states.log, _act(actor, reason), experiment_id)
     _said(done, as_json)
 
 
@@ -212,8 +213,8 @@ def conclude(
     if winner is not None and keep:
         raise BadInput("--winner or --keep, not both")
     verdict: Conclusion | None = "promote" if winner is not None else "keep" if keep else None
-    with opened(context) as (log, queries):
-        answer = queries.experiment(experiment_id)
+    with opened_states(context) as states:
+        answer = experiment_answer(states, experiment_id)
         found = report(answer.experiment, answer.seen, answer.as_of)
-        done = acts.conclude(log, found, _act(actor, reason), verdict, winner or "")
+        done = acts.conclude(states.log, found, _act(actor, reason), verdict, winner or "")
     _said(done, as_json)

@@ -22,8 +22,8 @@ from core.partitioner import PARTITIONERS, Name
 from core.settings import Settings
 from ingest.producer import Partitioner, publish
 from ingest.submission import Lookup, Rejected, Tally, submit, submit_events, wrong_choice
-from projections.audit.lookup import Payment, find_payments, partitioner_of
-from projections.queries import partitions_of
+from projections.audit.lookup import Payment, find_payments
+from projections.engine.states import partitioner_of, partitions_of
 from sources.feedback_files import Row, json_lines, read_rows
 from sources.source import Record
 

@@ -17,7 +17,8 @@ import msgspec
 import typer
 
 from console import wiring
-from console.log_options import AsOf, asked_queries, opened, opened_log, options
+from console.answer_text import print_models
+from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from core.errors import BadInput, Corrupt
@@ -26,8 +27,8 @@ from learners.governance import models as acts
 from learners.governance.models import ALIASES, Act, Alias, Done
 from models.store import shipped_baseline
 from projections.audit import blast_radius
-from projections.queries import RegistryAnswer, partitions_of
 from projections.views.registry import champions
+from projections.views.registry_answers import RegistryAnswer, registry_answer
 
 app = typer.Typer(
     help="Models: list, show, register, promote, roll back; four eyes; every decision that a bad one made.",
@@ -64,25 +65,12 @@ def _said(done: Done, as_json: bool) -> None:
 @app.command("list")
 def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """Models with their stage; with --as-of what served then."""
-    with asked_queries(context) as queries:
-        answer = queries.registry(as_of)
+    with opened_states(context, as_of) as states:
+        answer = registry_answer(states)
     if as_json:
         print_json(answer)
         return
-    print_table(
-        ("model", "stage", "registered", "by", "from", "digest"),
-        [
-            {
-                "model": row.model.label,
-                "stage": row.stage,
-                "registered": time_text(row.model.registered_at),
-                "by": row.model.registered_by,
-                "from": " ← ".join(row.lineage[1:]),
-                "digest": row.model.digest[:16],
-            }
-            for row in answer.models
-        ],
-    )
+    print_models(answer.models)
     state = answer.registry
     print_table(
         ("proposal", "model", "alias", "actor", "reason"),
@@ -97,8 +85,8 @@ def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = Fals
 @app.command()
 def show(context: typer.Context, label: Label, as_of: AsOf = None, as_json: Json = False) -> None:
     """One model: stage, lineage, metrics, training, every time it was deployed."""
-    with asked_queries(context) as queries:
-        answer = queries.registry(as_of)
+    with opened_states(context, as_of) as states:
+        answer = registry_answer(states)
     found = _row(answer, label)
     if as_json:
         print_json(found)
@@ -288,9 +276,9 @@ def radius(
     as_json: Json = False,
 ) -> None:
     """The blast radius: every decision that this model made, and what turned out wrong since."""
-    with opened(context) as (log, queries):
-        model = acts.find(queries.registry().registry, label)
-        partitions = partitions_of(log)
+    with opened_states(context) as states:
+        log, partitions = states.log, states.partitions
+        model = acts.find(registry_answer(states).registry, label)
         found = blast_radius.summary(_written(blast_radius.affected(log, partitions, model.digest), csv))
         shown = list(islice(blast_radius.affected(log, partitions, model.digest), rows))
     if as_json:

@@ -1,29 +1,37 @@
-"""`sentinel query`: what is known now, and what was known at any moment or position. Reads the log only."""
+"""`sentinel query`: what is known now, and what was known at any moment or position. Reads the log only.
+
+A question of the catalogue that has no function here, because it takes no options of its own, is a subcommand all the
+same (`derive`), with the question's docstring as its help.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
-import msgspec
 import typer
 
+from console import answer_text
 from console.experiment_report import print_report
-from console.log_options import AsOf, asked_queries, options
+from console.log_options import AsOf, opened_states, options
 from console.options import Json
-from console.query_sources import maturity_rows, pair_rows, source_rows
-from console.tables import print_fields as _fields
-from console.tables import print_json as _json
-from console.tables import print_table as _table
-from console.tables import span_text
-from console.tables import time_text as _time
+from console.tables import print_json
 from core.errors import BadInput
 from core.events import Severity
 from core.features.reference import FIRST_COLUMN, Kind
 from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import report
+from projections.catalogue import QUESTIONS, Answer
+from projections.engine.states import States
 from projections.labelling.quality import PER_HOUR_MAX, Rules
-from projections.queries import CaseRow
-from projections.views.labels import MATURITY_DAYS, RELIABILITY, voice
+from projections.views.cases import case_answer, cases_answer
+from projections.views.experiments_answers import experiment_answer
+from projections.views.labels import MATURITY_DAYS, RELIABILITY
+from projections.views.labels_answers import Filters, labels_answer, sources_answer
+from projections.views.lists import lists_answer
+from projections.views.profiles.answers import profile_answer
+from projections.views.registry_answers import reference_answer
+from projections.views.shadow import shadow_answer
 
 app = typer.Typer(
     help="Ask the log: profiles, cases, labels, sources, registry, lists, drift, stats; now, or as of any moment.",
@@ -47,21 +55,9 @@ app.callback()(options)
 @app.command()
 def profile(context: typer.Context, account: str, as_of: AsOf = None, as_json: Json = False) -> None:
     """One account: activity, decisions, alerts, verdicts, blocks. Seconds on any log. Exit code 1 if it is unknown."""
-    with asked_queries(context) as queries:
-        answer = queries.profile(account, as_of)
-    if as_json:
-        _json(answer)
-    elif answer.profile is None:
-        print(f"{account}: the log holds nothing of it (as of {answer.as_of})")
-    else:
-        held = msgspec.to_builtins(answer.profile)
-        for name in ("first_seen", "last_seen", "blocked_since"):
-            held[name] = _time(held[name])
-        recent = held.pop("recent")
-        held.pop("recency")
-        _fields({**held, "open_cases": answer.open_cases, "partition": answer.partition, "as_of": answer.as_of})
-        columns = ("position", "occurred_at", "amount", "currency", "merchant_id", "country", "decision", "probability")
-        _table(columns, [{**row, "occurred_at": _time(row["occurred_at"])} for row in reversed(recent)])
+    with opened_states(context, as_of) as states:
+        answer = profile_answer(states, account)
+    _show(answer, as_json, answer_text.print_profile)
     if answer.profile is None:
         raise typer.Exit(1)
 
@@ -81,37 +77,20 @@ def cases(
     if severity is not None and severity not in get_args(Severity):
         raise BadInput(f"--severity is one of {', '.join(get_args(Severity))}, not {severity!r}")
     stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
-    with asked_queries(context) as queries:
-        answer = queries.cases(as_of, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)
-    if as_json:
-        _json(answer)
-        return
-    columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome")
-    _table(columns, [_case_row(row) for row in answer.cases])
-    _fields({"counts": answer.counts, "as_of": answer.as_of})
+    with opened_states(context, as_of) as states:
+        answer = cases_answer(states, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)
+    _show(answer, as_json, answer_text.print_cases)
 
 
 @app.command()
 def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json = False) -> None:
     """One case, by its ID or the ID of an alert in it. Exit code 1 if there is none."""
-    with asked_queries(context) as queries:
-        found = queries.case(case_id, as_of)
+    with opened_states(context, as_of) as states:
+        found = case_answer(states, case_id)
     if found is None:
-        if as_json:
-            print("null")
-        else:
-            print(f"there is no case {case_id}")
+        print("null" if as_json else f"there is no case {case_id}")
         raise typer.Exit(1)
-    if as_json:
-        _json(found)
-        return
-    held = msgspec.to_builtins(found.case)
-    alerts, verdicts = held.pop("alerts"), held.pop("verdicts")
-    for name in ("opened_at", "due_at", "assigned_at", "resolved_at", "resolved_recorded_at"):
-        held[name] = _time(held[name])
-    _fields({**held, "clock": found.clock, "partition": found.partition})
-    _table(("alert_id", "transaction_id", "severity", "fraud_score", "amount", "currency", "reason_codes"), alerts)
-    _table(("transaction_id", "source", "verdict", "actor"), verdicts)
+    _show(found, as_json, answer_text.print_case)
 
 
 @app.command()
@@ -136,46 +115,10 @@ def labels(
 
     A verdict in brackets is held back, and why. Voices weigh what was learned of them (`sentinel query sources`).
     """
-    rules = _rules(rate)
-    with asked_queries(context) as queries:
-        answer = queries.labels(
-            as_of,
-            account=account,
-            transaction=transaction,
-            status=status,
-            is_suspect=suspect,
-            maturity_days=maturity_days,
-            limit=limit,
-            rules=rules,
-            is_fixed=fixed,
-        )
-    if as_json:
-        _json(answer)
-        return
-    rows = [
-        {
-            "account": row.account_id,
-            "transaction": row.transaction_id,
-            "label": row.status,
-            "fraud_share": "" if row.consensus is None or row.consensus.share is None else row.consensus.share,
-            "weighed": "" if row.consensus is None else row.consensus.method,
-            "verdicts": ", ".join(
-                f"{voice(said)}: {said.verdict}" + ("" if quality == "accepted" else f" [{quality}]")
-                for said, quality in zip(row.verdicts, row.quality, strict=True)
-            ),
-        }
-        for row in answer.labels
-    ]
-    _table(("account", "transaction", "label", "fraud_share", "weighed", "verdicts"), rows)
-    _fields(
-        {
-            "transactions": answer.transactions,
-            "immature": answer.immature,
-            "counts": answer.counts,
-            "verdicts": answer.quality,
-            "as_of": answer.as_of,
-        }
-    )
+    rules, filters = _rules(rate), Filters(account, transaction, status, suspect, limit)
+    with opened_states(context, as_of) as states:
+        answer = labels_answer(states, filters, maturity_days=maturity_days, rules=rules, is_fixed=fixed)
+    _show(answer, as_json, answer_text.print_labels)
 
 
 @app.command()
@@ -185,18 +128,9 @@ def sources(context: typer.Context, rate: Rates = None, as_of: AsOf = None, as_j
     Choose the maturity delay from the last table: the share of frauds that is known so many days after the payment.
     """
     rules = _rules(rate)
-    with asked_queries(context) as queries:
-        answer = queries.sources(as_of, rules)
-    if as_json:
-        _json(answer)
-        return
-    found = answer.report
-    for rows in (source_rows(found.sources), source_rows(found.analysts), pair_rows(found), maturity_rows(found)):
-        if rows:
-            _table(tuple(rows[0]), rows)
-            print()
-    _fields({"verdicts": answer.quality, "learned_from": f"{found.items:,} transactions with two voices or more"})
-    _fields({"as_of": answer.as_of})
+    with opened_states(context, as_of) as states:
+        answer = sources_answer(states, rules)
+    _show(answer, as_json, answer_text.print_sources)
 
 
 def _rules(rates: list[str] | None) -> Rules:
@@ -211,45 +145,6 @@ def _rules(rates: list[str] | None) -> Rules:
 
 
 @app.command()
-def registry(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Models, stages, lineage; who deployed what, when and why; thresholds, rules and reference tables."""
-    with asked_queries(context) as queries:
-        answer = queries.registry(as_of)
-    if as_json:
-        _json(answer)
-        return
-    models = [
-        {
-            "model": row.model.label,
-            "stage": row.stage,
-            "registered": _time(row.model.registered_at),
-            "by": row.model.registered_by,
-            "from": " ← ".join(row.lineage[1:]),
-            "digest": row.model.digest[:16],
-        }
-        for row in answer.models
-    ]
-    _table(("model", "stage", "registered", "by", "from", "digest"), models)
-    deployments = [
-        {**msgspec.to_builtins(d), "when": _time(d.occurred_at), "at": f"c{d.position}"}
-        for d in reversed(answer.registry.deployments)
-    ]
-    _table(("at", "when", "action", "alias", "model", "actor", "reason"), deployments)
-    changes = [
-        {**msgspec.to_builtins(p), "when": _time(p.occurred_at), "at": f"c{p.position}"} for p in answer.registry.policy
-    ]
-    _table(("at", "when", "actor", "reason", "change", "refused"), changes)
-    _fields(
-        {
-            "review": answer.registry.review,
-            "decline": answer.registry.decline,
-            "references": {k: f"{r.rows:,} rows as of {_time(r.as_of)}" for k, r in answer.registry.references.items()},
-            "as_of": answer.as_of,
-        }
-    )
-
-
-@app.command()
 def lists(
     context: typer.Context,
     history: Annotated[bool, typer.Option("--history", help="Every change instead of what is on them.")] = False,
@@ -257,39 +152,9 @@ def lists(
     as_json: Json = False,
 ) -> None:
     """Block, watch and allow lists, and blocked accounts: since when, by whom and why."""
-    with asked_queries(context) as queries:
-        answer = queries.lists(as_of)
-    if as_json:
-        _json(answer)
-        return
-    if history:
-        rows = [{**msgspec.to_builtins(c), "when": _time(c.occurred_at)} for c in answer.history]
-        _table(("when", "action", "name", "value", "actor", "reason", "position"), rows)
-    else:
-        on = {**answer.members, "account:blocked": answer.blocked_accounts}
-        rows = [
-            {"name": name, "value": value, "since": _time(m.since), "actor": m.actor, "reason": m.reason}
-            for name, members in on.items()
-            for value, m in members.items()
-        ]
-        _table(("name", "value", "since", "actor", "reason"), rows)
-    _fields({"as_of": answer.as_of})
-
-
-@app.command()
-def drift(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """The history of drift: what drifted when, how much, and whether it is over."""
-    with asked_queries(context) as queries:
-        answer = queries.drift(as_of)
-    if as_json:
-        _json(answer)
-        return
-    rows = [
-        {**msgspec.to_builtins(d), "detected": _time(d.detected_at), "cleared": _time(d.cleared_at)}
-        for d in answer.detections
-    ]
-    _table(("detected", "feature", "statistic", "magnitude", "severity", "cleared"), rows)
-    _fields({"open": len(answer.open), "as_of": answer.as_of})
+    with opened_states(context, as_of) as states:
+        answer = lists_answer(states)
+    _show(answer, as_json, answer_text.print_list_history if history else answer_text.print_lists)
 
 
 @app.command()
@@ -300,70 +165,17 @@ def experiment(
     as_json: Json = False,
 ) -> None:
     """An A/B test: exposure by arm, sample ratio, gains with confidence sequences, the verdict so far."""
-    with asked_queries(context) as queries:
-        answer = queries.experiment(experiment_id, as_of)
-    found = report(answer.experiment, answer.seen, answer.as_of)
-    if as_json:
-        _json(found)
-    else:
-        print_report(found)
+    with opened_states(context, as_of) as states:
+        answer = experiment_answer(states, experiment_id)
+    _show(report(answer.experiment, answer.seen, answer.as_of), as_json, print_report)
 
 
 @app.command()
 def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
     """Shadow models: what they would have decided beside what was, and both against labels."""
-    with asked_queries(context) as queries:
-        found = shadow_mode.report(queries.shadow(as_of))
-    if as_json:
-        _json(found)
-        return
-    if not found:
-        print("no shadow model has scored anything (sentinel model promote NAME-VERSION --as shadow)")
-    for row in found:
-        print(f"{row.model} decided, {row.shadow} in its shadow: {row.decisions:,} decisions, log time", end=" ")
-        print(f"{_time(row.first_at)} … {_time(row.last_at)}")
-        _table(
-            ("", row.model, row.shadow),
-            [
-                {"": "alert rate", row.model: f"{row.alert_rate:.2%}", row.shadow: f"{row.shadow_alert_rate:.2%}"},
-                {"": "AUC", row.model: row.auc_roc, row.shadow: row.shadow_auc_roc},
-                {"": "average precision", row.model: row.average_precision, row.shadow: row.shadow_average_precision},
-            ],
-        )
-        _fields(
-            {
-                "decided otherwise": f"{row.changed:.2%} (alerts gained {row.gained:.2%}, lost {row.lost:.2%})",
-                "measured on": f"{row.labelled:,} labelled, {row.frauds:,} of them fraud; {row.waiting:,} wait",
-            }
-        )
-        print()
-    if found:
-        _fields({"as_of": found[0].as_of})
-
-
-@app.command()
-def stats(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Throughput, decisions, rejects, and how old payments were when their decision became durable."""
-    with asked_queries(context) as queries:
-        answer = queries.stats(as_of)
-    if as_json:
-        _json(answer)
-        return
-    rows = [{"partition": name, **msgspec.to_builtins(hour)} for name, hour in answer.partitions.items()]
-    rows.append({"partition": "all", **msgspec.to_builtins(answer.totals)})
-    _table(("partition", "batches", "transactions", "alerts", "feedback", "rejects"), rows)
-    found = answer.throughput
-    _fields(
-        {
-            "transactions_per_s": round(answer.per_s, 1),
-            "age_at_most": {p: span_text(ms) for p, ms in answer.latency_ms_at_most.items() if ms is not None},
-            "decisions": found.decisions,
-            "models": found.models,
-            "degraded": found.degraded,
-            "rejects": found.rejects,
-            "as_of": answer.as_of,
-        }
-    )
+    with opened_states(context, as_of) as states:
+        found = shadow_mode.report(shadow_answer(states))
+    _show(found, as_json, answer_text.print_shadows)
 
 
 @app.command()
@@ -372,30 +184,32 @@ def reference(context: typer.Context, kind: str, name: str, as_of: AsOf = None, 
     kinds: dict[str, Kind] = {known: known for known in FIRST_COLUMN}
     if kind not in kinds:
         raise BadInput(f"{kind!r} is no kind of reference table; there are {', '.join(kinds)}")
-    with asked_queries(context) as queries:
-        answer = queries.reference(kinds[kind], name, as_of)
-    if as_json:
-        _json(answer)
-    elif answer.values is None or answer.table is None:
-        print(f"{kind} {name}: the table in force has no row of it (as of {answer.as_of})")
-    else:
-        _fields({**answer.values, "table": answer.table.digest[:16], "of": _time(answer.table.as_of)})
-        _fields({"as_of": answer.as_of})
+    with opened_states(context, as_of) as states:
+        answer = reference_answer(states, kinds[kind], name)
+    _show(answer, as_json, answer_text.print_reference)
     if answer.values is None:
         raise typer.Exit(1)
 
 
-def _case_row(row: CaseRow) -> dict[str, Any]:
-    held = row.case
-    due = "" if row.due_in_ms is None else f"{row.due_in_ms / 60_000:+.0f} min"
-    return {
-        "case": held.case_id,
-        "account": held.account_id,
-        "severity": held.severity or "",
-        "stage": held.stage,
-        "clock": row.clock,
-        "due": due,
-        "assignee": held.assignee,
-        "alerts": len(held.alerts),
-        "outcome": (held.outcome or "") + (" (contradicted)" if held.contradicted else ""),
-    }
+def _show(answer: Any, as_json: bool, layout: Callable[[Any], None]) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        layout(answer)
+
+
+def derive(to: typer.Typer, name: str, question: Callable[[States], Answer]) -> None:
+    """Add the subcommand of a question without options of its own."""
+
+    def command(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+        with opened_states(context, as_of) as states:
+            answer = question(states)
+        _show(answer, as_json, answer_text.LAYOUTS.get(name, print_json))
+
+    to.command(name, help=question.__doc__)(command)
+
+
+_OWN = {info.callback.__name__ for info in app.registered_commands if info.callback is not None}
+for _name, _question in QUESTIONS.items():
+    if _name not in _OWN:
+        derive(app, _name, _question)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from learners.metrics import average_precision, roc_auc
-from projections.queries import ShadowAnswer
-from projections.views.shadow import agreement, labelled
+from projections.views.shadow import ShadowAnswer, agreement, labelled
 
 
 class ShadowReport(msgspec.Struct, frozen=True):

@@ -9,14 +9,10 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from core.codec import decode_transaction, encode
+from core.codec import encode
 from core.errors import Corrupt
 from core.log.base import EventLog
-from core.partitioner import Name, detect
 from projections.audit.redecide import pages
-
-SAMPLES = 20
-"""Transactions of each partition by which the producers' partitioner is recognised."""
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -61,13 +57,3 @@ def find_payments(
             if not missing and not is_open:
                 return found
     return found
-
-
-def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
-    """How the log's producers choose an account's partition; None if no known way explains it."""
-    samples = [
-        (decode_transaction(entry.payload).account_id.encode(), p)
-        for p in partitions
-        for entry in log.read(p, "transactions", count=SAMPLES)
-    ]
-    return detect(samples, len(partitions))

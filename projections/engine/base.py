@@ -3,7 +3,7 @@
 A projection keeps one state for each source (a partition of the log, or the control stream) and never looks across:
 the state of a source at a place is then determined by that source's prefix alone, whatever the order in which sources
 were read, and a set of places determines the whole view. What spans sources is put together when it is asked for
-(`projections.queries`).
+(`projections.engine.states`).
 
 Handlers change the state that they are given and nothing else: no clock, no I/O, no randomness, no dependence on a
 dict's order. They never write to the log, so folding again has no side effect.

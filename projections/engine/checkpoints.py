@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,3 +147,21 @@ def current_version(store: CheckpointStore | None, name: str, versions: Sequence
     """The version of `name` that readers use: the chosen one, or the oldest of `versions` if none was chosen."""
     chosen = store.current(name) if store is not None else None
     return chosen if chosen is not None and chosen in versions else min(versions)
+
+
+def current(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]]) -> Projection[Any]:
+    """The version of projection `name` that readers use. Raises BadInput for an unknown name."""
+    versions = {projection.version: projection for projection in of if projection.name == name}
+    if not versions:
+        raise BadInput(f"there is no projection {name!r}; there are {', '.join(sorted({p.name for p in of}))}")
+    return versions[current_version(store, name, list(versions))]
+
+
+def successor(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]]) -> Projection[Any]:
+    """The version that comes after the one that readers use. Raises BadInput if this code has none."""
+    projections = list(of)
+    now = current(store, name, projections)
+    later = [p for p in projections if p.name == name and p.version > now.version]
+    if not later:
+        raise BadInput(f"{now.label} is current, and this code knows no later version of it")
+    return min(later, key=lambda projection: projection.version)

@@ -15,13 +15,27 @@ Times: `opened_at` and `due_at` are log time, the rest when the actor acted; epo
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
-from core.events import CaseAssigned, CaseOpened, CaseResolved, FeedbackReceived, FeedbackSource, Severity, Verdict
+from core.codec import decode_alert
+from core.events import (
+    CaseAssigned,
+    CaseOpened,
+    CaseResolved,
+    FeedbackReceived,
+    FeedbackSource,
+    Position,
+    Severity,
+    Verdict,
+)
 from core.policy import SEVERITIES
 from projections.engine.base import Decided, Fact, Projection
+from projections.engine.states import States
 
 MINUTE_MS = 60_000
 SLA_MS: dict[Severity, int] = {
@@ -219,3 +233,88 @@ CASES = Projection(
         FeedbackReceived: _verdict,
     },
 )
+
+
+class CaseRow(msgspec.Struct, frozen=True):
+    """A case and its clock. due_in_ms: to the deadline, negative when overdue; None without a running clock."""
+
+    case: Case
+    partition: int
+    clock: Clock
+    due_in_ms: int | None
+
+
+class CasesAnswer(msgspec.Struct, frozen=True):
+    """Cases by deadline, earliest first. counts: of all cases, by stage and by clock, before any filter."""
+
+    as_of: str
+    counts: dict[str, int]
+    cases: list[CaseRow]
+
+
+def cases_answer(
+    states: States,
+    *,
+    account: str | None = None,
+    stages: Sequence[str] = ("open", "assigned"),
+    assignee: str | None = None,
+    severity: str | None = None,
+    limit: int = 50,
+) -> CasesAnswer:
+    """The queue, filtered. For one account without folding the others."""
+    if account is None:
+        held = states.by_partition(CASES)
+    else:
+        held = {p: states.of_account(CASES, account, p) for p in states.partitions_of_account(account)}
+    rows = [row for partition, state in held.items() for row in case_rows(state, partition, states.moment, account)]
+    counts = {**_counted(row.case.stage for row in rows), **_counted(row.clock for row in rows)}
+    chosen = [
+        row
+        for row in rows
+        if row.case.stage in stages and assignee in (None, row.case.assignee) and severity in (None, row.case.severity)
+    ]
+    chosen.sort(key=lambda row: (row.case.due_at == 0, row.case.due_at, row.partition, row.case.case_id))
+    return CasesAnswer(states.as_of, counts, chosen[:limit])
+
+
+def case_answer(states: States, case_id: str) -> CaseRow | None:
+    """One case by its ID, another name of it, or the ID of an alert in it; None if there was none.
+
+    By an alert's ID only its account is folded.
+    """
+    match = re.fullmatch(r"(\d+):(\d+-\d+)", case_id)
+    if match is not None and int(match[1]) in states.partitions:
+        partition = int(match[1])
+        payload = states.log.get(partition, "alerts", Position.parse(match[2]))
+        if payload is not None:
+            account = decode_alert(payload).account_id
+            mine = states.of_account(CASES, account, partition)
+            return _named(case_rows(mine, partition, states.moment, account), case_id)
+    for partition in states.partitions:
+        row = _named(case_rows(states.of(CASES, partition), partition, states.moment), case_id)
+        if row is not None:
+            return row
+    return None
+
+
+def case_rows(state: Cases, partition: int, now_ms: int, account: str | None = None) -> list[CaseRow]:
+    """A partition's cases with their clocks; only the account's, if one is given."""
+    held = state.accounts.values() if account is None else [a for n, a in state.accounts.items() if n == account]
+    rows = []
+    for case in (case for of in held for case in of.cases):
+        running = clock(case, now_ms)
+        due = case.due_at - now_ms if running in ("running", "overdue") else None
+        rows.append(CaseRow(case, partition, running, due))
+    return rows
+
+
+def _named(rows: list[CaseRow], case_id: str) -> CaseRow | None:
+    """The case of this ID, with this other name, or with this alert."""
+    for row in rows:
+        if case_id in (row.case.case_id, *row.case.names, *(alert.alert_id for alert in row.case.alerts)):
+            return row
+    return None
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))

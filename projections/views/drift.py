@@ -10,6 +10,7 @@ import msgspec
 
 from core.events import DriftCleared, DriftDetected, Severity
 from projections.engine.base import Fact, Projection
+from projections.engine.states import States
 
 
 class Detection(msgspec.Struct):
@@ -79,3 +80,17 @@ def _cleared(state: Drift, fact: Fact) -> None:
 DRIFT = Projection(
     name="drift", version=2, state_type=Drift, handlers={DriftDetected: _detected, DriftCleared: _cleared}
 )
+
+
+class DriftAnswer(msgspec.Struct, frozen=True):
+    """Detections, oldest first; `open` are those not cleared."""
+
+    as_of: str
+    open: list[Detection]
+    detections: list[Detection]
+
+
+def drift_answer(states: States) -> DriftAnswer:
+    """The history of drift: what drifted when, how much, and whether it is over."""
+    detections = states.of_control(DRIFT).detections
+    return DriftAnswer(states.as_of, [d for d in detections if not d.cleared_at], detections)

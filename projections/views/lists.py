@@ -12,6 +12,7 @@ import msgspec
 
 from core.events import AccountBlocked, AccountUnblocked, ListChanged
 from projections.engine.base import Fact, Projection
+from projections.engine.states import States
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -82,3 +83,24 @@ LISTS = Projection(
     state_type=Lists,
     handlers={ListChanged: _changed, AccountBlocked: _blocked, AccountUnblocked: _unblocked},
 )
+
+
+class ListsAnswer(msgspec.Struct, frozen=True):
+    """Lists by `"kind:effect"`, blocked accounts, and changes of both, oldest first."""
+
+    as_of: str
+    members: dict[str, dict[str, Member]]
+    blocked_accounts: dict[str, Member]
+    history: list[Change]
+
+
+def lists_answer(states: States) -> ListsAnswer:
+    """Block, watch and allow lists, and blocked accounts: since when, by whom and why."""
+    control = states.of_control(LISTS)
+    history, accounts = list(control.history), {}
+    for state in states.by_partition(LISTS).values():
+        accounts.update(state.accounts)
+        history += state.history
+    history.sort(key=lambda change: change.occurred_at)
+    members = {name: held for name, held in sorted(control.members.items()) if held}
+    return ListsAnswer(states.as_of, members, dict(sorted(accounts.items())), history)

@@ -27,8 +27,9 @@ from core.numeric import sigmoid
 from core.policy import DECISIONS
 from core.rules import RULES
 from projections.engine.base import Decided, Fact, Projection
+from projections.engine.states import States
 from projections.views.experiments import transaction_key, transaction_keys
-from projections.views.labels import MATURITY_DAYS, Labels, consensus
+from projections.views.labels import LABELS, MATURITY_DAYS, Labels, consensus
 
 ROWS_MAX = 100_000
 _SLACK = 10_000
@@ -211,3 +212,33 @@ def labelled(
     rows = np.concatenate(kept) if kept else np.empty(0, dtype=ROW)
     fraud = np.concatenate(truths) if truths else np.empty(0, dtype=np.bool_)
     return Labelled(fraud, rows["margin"], rows["shadow"], rows["amount"], rows["alerted"] == 1, waiting)
+
+
+class ShadowAnswer(NamedTuple):
+    """Pairs of deciding and shadow model by name, oldest first, each by partition; for `learners.experiments.shadow`.
+
+    clocks: log time reached by partition (epoch ms). review, decline: the thresholds in force.
+    """
+
+    as_of: str
+    pairs: dict[str, dict[int, Pair]]
+    labels: dict[int, Labels]
+    clocks: dict[int, int]
+    review: float
+    decline: float
+
+
+def shadow_answer(states: States) -> ShadowAnswer:
+    """Every shadow model beside the models that decided."""
+    control, held = states.of_control(SHADOW), states.by_partition(SHADOW)
+    first: dict[str, int] = {}
+    for state in held.values():
+        for name, pair in state.pairs.items():
+            first[name] = min(first.get(name, pair.first_at), pair.first_at)
+    pairs = {
+        name: {p: state.pairs[name] for p, state in held.items() if name in state.pairs}
+        for name in sorted(first, key=lambda name: (first[name], name))
+    }
+    of_labels = states.by_partition(LABELS) if pairs else {}
+    clocks = {p: state.recorded_at for p, state in held.items()}
+    return ShadowAnswer(states.as_of, pairs, of_labels, clocks, control.review, control.decline)

@@ -7,12 +7,14 @@ is an upper bound within a factor of two. The worker's own latency is in its met
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 
 import msgspec
 
 from core.events import AccountEvent, Seal, TransactionRejected
 from projections.engine.base import Decided, Fact, Projection
+from projections.engine.states import States
 
 HOUR_MS = 3_600_000
 
@@ -123,3 +125,36 @@ THROUGHPUT = Projection(
         Seal: _sealed,
     },
 )
+
+
+class StatsAnswer(msgspec.Struct, frozen=True):
+    """Totals over all partitions. latency_ms_at_most: upper bounds of percentiles (`latency_ms_at_most`)."""
+
+    as_of: str
+    totals: Hour
+    per_s: float
+    latency_ms_at_most: dict[str, int | None]
+    partitions: dict[str, Hour]
+    throughput: Throughput
+
+
+def stats_answer(states: States) -> StatsAnswer:
+    """Throughput, decisions, rejects, and how old payments were when their decision became durable."""
+    total, partitions = Throughput(), {}
+    for partition, state in states.by_partition(THROUGHPUT).items():
+        total.add(state)
+        partitions[f"p{partition:02d}"] = _sum(state.hours.values())
+    everything = _sum(total.hours.values())
+    seconds = (total.last_recorded_at - total.first_recorded_at) / 1000
+    bounds = {
+        f"p{share}": latency_ms_at_most(total.latency, float(share) / 100) for share in ("50", "95", "99", "99.9")
+    }
+    rate = everything.transactions / seconds if seconds > 0 else 0.0
+    return StatsAnswer(states.as_of, everything, rate, bounds, partitions, total)
+
+
+def _sum(hours: Iterable[Hour]) -> Hour:
+    total = Hour()
+    for hour in hours:
+        total.add(hour)
+    return total

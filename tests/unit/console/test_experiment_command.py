@@ -19,7 +19,9 @@ from learners.experiments.report import report
 from learners.governance import experiments
 from learners.governance.experiments import ArmPlan, Plan, known
 from learners.governance.models import Act, roll_back
-from projections.queries import Queries
+from projections.catalogue import ALL
+from projections.engine.states import open_states
+from projections.views.experiments_answers import experiment_answer
 from tests.unit.core.builders import T0
 from tests.unit.projections.experiment_builders import ANN, ONE, TWO, experimented, started
 
@@ -118,7 +120,7 @@ def test_what_is_shown_is_what_the_report_says_at_any_time(monkeypatch: pytest.M
     log = experimented(7, 900, {60: [started()]})
     monkeypatch.setattr(wiring, "open_log", lambda settings: log)
     first: dict[str, Any] = json.loads(run("query", "experiment", "e1", "--json")[1])
-    answer = Queries(log, now_ms=5).experiment("e1")
+    answer = experiment_answer(open_states(log, ALL, now_ms=5), "e1")
     mine = report(answer.experiment, answer.seen, "")
     assert [row["mature"] for row in first["arms"]] == [row.mature for row in mine.arms]
     assert first["verdict"]["action"] == mine.verdict.action
@@ -136,7 +138,7 @@ def test_a_conclusion_that_was_killed_before_the_deployment_goes_on(log: MemoryL
     act = Act("ann", "try", T0)
     plan = Plan(experiment_id="e1", arms=[ArmPlan("control", "tiny-1.0.0", 5000), ArmPlan("new", "tiny-1.1.0", 5000)])
     experiments.start(log, plan, act)
-    answer = Queries(log, now_ms=0).experiment("e1")
+    answer = experiment_answer(open_states(log, ALL, now_ms=0), "e1")
     held = report(answer.experiment, answer.seen, answer.as_of)
 
     class Killed(BaseException):
@@ -163,7 +165,7 @@ def test_only_what_was_tested_is_promoted(log: MemoryLog) -> None:
     act = Act("ann", "try", T0)
     plan = Plan(experiment_id="e1", arms=[ArmPlan("control", "tiny-1.0.0", 5000), ArmPlan("new", "tiny-1.1.0", 5000)])
     experiments.start(log, plan, act)
-    answer = Queries(log, now_ms=0).experiment("e1")
+    answer = experiment_answer(open_states(log, ALL, now_ms=0), "e1")
     held = report(answer.experiment, answer.seen, answer.as_of)
     control, new = held.definition.arms
     position = log.control_head()

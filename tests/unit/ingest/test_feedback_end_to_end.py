@@ -14,7 +14,9 @@ import pytest
 from console import cli
 from console.stack import Broker, Valkey
 from core.settings import environment_name
-from projections.queries import Queries
+from projections.catalogue import ALL
+from projections.engine.states import open_states
+from projections.views.labels_answers import Filters, labels_answer
 from sources.source import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage
@@ -57,7 +59,7 @@ def test_a_file_becomes_labels_and_sent_again_changes_nothing(
         assert (answer["sent"], answer["reasons"], answer["not_in_log"]) == (len(ids), {"no_account": 1}, 0)
         on.drain()
         with on.log() as log:
-            found = Queries(log, now_ms=int(time.time() * 1000)).labels(limit=10**6)
+            found = labels_answer(open_states(log, ALL, now_ms=int(time.time() * 1000)), Filters(limit=10**6))
         expected = {"accepted": len(ids)} | ({"duplicate": len(ids)} if times == 2 else {})
         assert found.quality == expected
         assert {row.transaction_id: row.status for row in found.labels} == {
@@ -67,7 +69,8 @@ def test_a_file_becomes_labels_and_sent_again_changes_nothing(
     assert on_its_own == 0
     on.drain()
     with on.log() as log:
-        (row,) = Queries(log, now_ms=int(time.time() * 1000)).labels(transaction=ids[0]).labels
+        states = open_states(log, ALL, now_ms=int(time.time() * 1000))
+        (row,) = labels_answer(states, Filters(transaction=ids[0])).labels
     assert (row.status, row.quality) == ("review", ["accepted", "duplicate", "accepted"])
     assert row.verdicts[-1].claimed_at == sent[0].timestamp and row.verdicts[-1].amount > 0
 

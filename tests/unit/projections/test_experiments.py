@@ -21,9 +21,10 @@ from core.log.memory import MemoryLog
 from learners.experiments.report import criteria_of, paths, report
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, finding, new_effect
+from projections.catalogue import ALL
 from projections.engine.base import CONTROL, Fact, fold
 from projections.engine.feed import batches
-from projections.queries import Queries
+from projections.engine.states import open_states
 from projections.views.experiments import (
     EXPERIMENTS,
     ROW,
@@ -34,7 +35,8 @@ from projections.views.experiments import (
     Observations,
     observe,
 )
-from projections.views.labels import Said, consensus
+from projections.views.experiments_answers import experiment_answer
+from projections.views.labels import LABELS, Said, consensus
 from tests.unit.core.builders import T0
 from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.experiment_builders import ANN, ARMS, MATURITY, ONE, TWO, WINDOW, experimented, started
@@ -56,7 +58,7 @@ def log_of_an_experiment() -> MemoryLog:
 
 
 def asked(log: MemoryLog, as_of: str | None = None) -> tuple[Any, Observations]:
-    answer = Queries(log, now_ms=0).experiment("e1", as_of)
+    answer = experiment_answer(open_states(log, ALL, now_ms=0, as_of=as_of), "e1")
     return answer.experiment, answer.seen
 
 
@@ -122,7 +124,7 @@ def test_observations_are_those_of_the_log_written_out() -> None:
 def test_arms_are_those_of_the_assignment() -> None:
     """Whoever was exposed is in the arm that the hash gives, whatever the traffic was, and counts once."""
     log = log_of_an_experiment()
-    state = {p: Queries(log, now_ms=0).state("experiments", p, Queries(log, now_ms=0).cut()) for p in range(PARTITIONS)}
+    state = open_states(log, ALL, now_ms=0).by_partition(EXPERIMENTS)
     whole = Allocation.of(started(traffic=10_000))
     count = 0
     for held in state.values():
@@ -156,11 +158,9 @@ def test_what_earlier_looks_found_final_is_what_a_new_look_finds() -> None:
     final: Final = {}
     for fraction in (0.4, 0.7, 1.0):
         ends = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
-        queries = Queries(truncated(log, ends), now_ms=0)
-        cut = queries.cut()
-        states = {p: queries.state("experiments", p, cut) for p in range(PARTITIONS)}
-        labels = {p: queries.state("labels", p, cut) for p in range(PARTITIONS)}
-        experiment = queries.state("experiments", CONTROL, cut).experiments["e1"]
+        held = open_states(truncated(log, ends), ALL, now_ms=0)
+        states, labels = held.by_partition(EXPERIMENTS), held.by_partition(LABELS)
+        experiment = held.of_control(EXPERIMENTS).experiments["e1"]
         before = len(final)
         got, fresh = observe(experiment, states, labels, final=final), observe(experiment, states, labels)
         assert len(final) == len(fresh.arm) > before
@@ -196,7 +196,6 @@ def test_a_report_is_what_a_looker_saw_account_by_account() -> None:
 def test_time_travel_is_what_stopped_there_and_resumes() -> None:
     """As of any seal the view is the log's that ended there; from its stored form it goes on to the same end."""
     log = log_of_an_experiment()
-    queries = Queries(log, now_ms=0)
     for p in (*range(PARTITIONS), CONTROL):
         top = log.control_head() if p == CONTROL else log.head(p).sequence
         facts = [fact for batch in batches(log, p, 0, top) for fact in batch.facts]
@@ -209,7 +208,7 @@ def test_time_travel_is_what_stopped_there_and_resumes() -> None:
         for sequence in range(0, top + 1, max(1, top // 10)):
             text = f"p{p:02d}:s{sequence}," + ",".join(f"p{q:02d}:s0" for q in range(PARTITIONS) if q != p) + ",c3"
             stopped = [fact for batch in batches(log, p, 0, sequence) for fact in batch.facts]
-            got = queries.state("experiments", p, queries.cut(text))
+            got = open_states(log, ALL, now_ms=0, as_of=text).of(EXPERIMENTS, p)
             assert EXPERIMENTS.digest(got) == EXPERIMENTS.digest(fold(EXPERIMENTS, stopped))
 
 

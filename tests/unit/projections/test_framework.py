@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from core.errors import BadInput, ConcurrencyError, Unavailable
 from core.events import FeedbackReceived
 from core.log.memory import MemoryLog
-from projections.catalogue import ALL, current
+from projections.catalogue import ALL, QUESTIONS
 from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, fold
-from projections.engine.checkpoints import CheckpointStore
+from projections.engine.checkpoints import CheckpointStore, current
 from projections.engine.feed import batches, facts_between
 from projections.engine.runner import ATTEMPTS, Runner
-from projections.queries import Queries
+from projections.engine.states import open_states
 from projections.views.cases import CASES
 from projections.views.labels import LABELS
 from projections.views.registry import REGISTRY
@@ -79,14 +79,13 @@ def test_as_of_a_position_is_what_stopped_there(data: st.DataObject) -> None:
         runner = Runner(once, CALLS, ALL, kept)
         runner.catch_up()
         runner.checkpoint()
-        queries = Queries(log, kept, now_ms=0)
-        cut = queries.cut(text)
-        assert str(cut).startswith(",".join(f"p{p:02d}:s{at[p]}" for p in CALLS))
+        states = open_states(log, ALL, kept, now_ms=0, as_of=text)
+        assert states.as_of.startswith(",".join(f"p{p:02d}:s{at[p]}" for p in CALLS))
         stopped = truncated(log, at)
         for projection in ALL:
             expected = view_digests(stopped, projection)
             for source in projection.sources(CALLS):
-                assert projection.digest(queries.state(projection.name, source, cut)) == expected[source]
+                assert projection.digest(states.of(projection, source)) == expected[source]
 
 
 @given(data=st.data())
@@ -99,12 +98,11 @@ def test_as_of_a_place_inside_a_batch_is_the_fold_up_to_it(data: st.DataObject) 
     everything = [fact for batch in batches(log, p, 0, log.head(p).sequence) for fact in batch.facts]
     before = sum(len(batch.facts) for batch in batches(log, p, 0, sequence))
     inside = data.draw(st.integers(0, len(next(iter(batches(log, p, sequence, sequence + 1))).facts) - 1))
-    queries = Queries(log, now_ms=0)
-    cut = queries.cut(f"p{p}:s{sequence}+{inside}")
+    states = open_states(log, ALL, now_ms=0, as_of=f"p{p}:s{sequence}+{inside}")
     for projection in ALL:
         if projection.reads_partitions:
             expected = fold(projection, everything[: before + inside])
-            assert projection.digest(queries.state(projection.name, p, cut)) == projection.digest(expected)
+            assert projection.digest(states.of(projection, p)) == projection.digest(expected)
 
 
 class Killed(BaseException):
@@ -169,7 +167,7 @@ def test_a_batch_is_never_applied_twice_nor_left_out() -> None:
 
 
 def test_rebuilding_beside_a_live_system_writes_nothing_to_the_log(store: CheckpointStore) -> None:
-    """Folding from nothing, checkpoints and every query only read; the live view stays as it is."""
+    """Folding from nothing, checkpoints and every question only read; the live view stays as it is."""
     log = shared_log()
     live = Runner(log, CALLS, ALL, store)
     live.catch_up()
@@ -180,9 +178,9 @@ def test_rebuilding_beside_a_live_system_writes_nothing_to_the_log(store: Checkp
     again.catch_up()
     for projection in ALL:
         assert again.digests(projection) == live.digests(projection)
-    queries = Queries(spy, store, now_ms=0)
-    for ask in (queries.cases, queries.labels, queries.registry, queries.lists, queries.drift, queries.stats):
-        ask()
+    states = open_states(spy, ALL, store, now_ms=0)
+    for question in QUESTIONS.values():
+        question(states)
 
 
 class Count(msgspec.Struct):

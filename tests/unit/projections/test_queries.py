@@ -1,4 +1,4 @@
-"""The query API and `sentinel query`: as-of times and positions, one account on demand, the command line."""
+"""Answers of read models and `sentinel query`: as-of times and positions, one account on demand, the command line."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.main import get_command
 
 from console import cli, wiring
+from console.commands import query
+from console.log_options import options
 from core.errors import BadInput
 from core.events import DriftDetected, Position, ThresholdsChanged
 from core.log.memory import MemoryLog
-from projections.catalogue import ALL
+from projections.catalogue import ALL, QUESTIONS
 from projections.engine import feed
 from projections.engine.as_of import parse_time, resolve
 from projections.engine.base import CONTROL, Decided, Place
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.feed import Bound, account_facts, facts_between
 from projections.engine.runner import Runner
-from projections.queries import Queries
+from projections.engine.states import States, open_states
+from projections.views.cases import CASES, case_answer, cases_answer
+from projections.views.drift import DRIFT
+from projections.views.labels import LABELS
+from projections.views.labels_answers import Filters, labels_answer
+from projections.views.profiles.answers import profile_answer
 from projections.views.profiles.projection import PROFILES
+from projections.views.registry_answers import reference_answer
 from tests.contracts.batches import copy_log, copy_partition
 from tests.unit.core.builders import T0, fuzz
 from tests.unit.core.log_builders import PARTITIONS, control, entries, filled
@@ -133,28 +143,29 @@ def test_one_account_on_demand_is_its_part_of_the_whole(data: st.DataObject, tmp
         runner = Runner(log, CALLS, ALL, store)
         runner.step(data.draw(st.integers(1, sequence + 1)))
         runner.checkpoint()
-    cut = Queries(log, now_ms=0).cut(f"p{p}:s{sequence}+{data.draw(st.integers(0, 2))}")
-    for name in ("profiles", "cases", "labels"):
-        whole = Queries(log, now_ms=0).state(name, p, cut).accounts.get(account)
-        part = Queries(log, store, now_ms=0).account_state(name, account, p, cut).accounts.get(account)
+    text = f"p{p}:s{sequence}+{data.draw(st.integers(0, 2))}"
+    fresh, stored = open_states(log, ALL, now_ms=0, as_of=text), open_states(log, ALL, store, now_ms=0, as_of=text)
+    for projection in (PROFILES, CASES, LABELS):
+        whole = fresh.of(projection, p).accounts.get(account)
+        part = stored.of_account(projection, account, p).accounts.get(account)
         assert msgspec.to_builtins(part) == msgspec.to_builtins(whole)
 
 
 def test_an_accounts_partition_follows_from_its_key() -> None:
     """The log's partitioner is recognised; where none explains the keys, all partitions are searched."""
     log = shared_log()
-    queries = Queries(log, now_ms=0)
+    states = open_states(log, ALL, now_ms=0)
     known = accounts(log)
-    assert all(queries.partition_of(account) == [p] for account, p in known.items())
+    assert all(states.partitions_of_account(account) == [p] for account, p in known.items())
     mixed, swap = log.clone(), {0: 1, 1: 0, 2: 2}
     for p in CALLS:
         mixed.truncate(p, 0)
     for p in CALLS:
         copy_partition(log, p, mixed, swap[p])
-    searching = Queries(mixed, now_ms=0)
+    searching = open_states(mixed, ALL, now_ms=0)
     for account, p in known.items():
-        assert searching.partition_of(account) == list(CALLS)
-        assert searching.profile(account).partition == swap[p]
+        assert searching.partitions_of_account(account) == list(CALLS)
+        assert profile_answer(searching, account).partition == swap[p]
 
 
 def test_only_the_accounts_own_entries_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,14 +173,13 @@ def test_only_the_accounts_own_entries_are_decoded(monkeypatch: pytest.MonkeyPat
     log = shared_log()
     account = "a7"
     p = accounts(log)[account]
-    queries = Queries(log, now_ms=0)
-    cut = queries.cut()
+    states = open_states(log, ALL, now_ms=0)
     decoded: list[str] = []
     original = feed.decode_transaction
     monkeypatch.setattr(
         feed, "decode_transaction", lambda raw: decoded.append(original(raw).account_id) or original(raw)
     )
-    queries.account_state("profiles", account, p, cut)
+    states.of_account(PROFILES, account, p)
     assert decoded and set(decoded) == {account}
     assert len(decoded) < log.length(p, "transactions")
 
@@ -178,34 +188,37 @@ def test_an_answer_asked_again_with_its_as_of_is_the_same_when_the_log_has_grown
     """Every answer names its places; with them the same question has the same answer for ever."""
     log = shared_log()
     half = truncated(log, {p: log.head(p).sequence // 2 for p in CALLS} | {CONTROL: log.control_head() - 3})
-    then, later = Queries(half, now_ms=T0 + 10**10), Queries(log, now_ms=T0 + 10**12)
-    for name in ("cases", "labels", "registry", "lists", "drift", "stats"):
-        answer = getattr(then, name)()
-        assert getattr(later, name)(answer.as_of) == answer
-        assert getattr(later, name)() != answer
-    profile = then.profile("a1")
-    assert profile.profile is not None and later.profile("a1", profile.as_of) == profile
+    then = open_states(half, ALL, now_ms=T0 + 10**10)
+    later = open_states(log, ALL, now_ms=T0 + 10**12)
+    again = open_states(log, ALL, now_ms=T0 + 10**12, as_of=then.as_of)
+    for question in QUESTIONS.values():
+        answer = question(then)
+        assert answer.as_of == then.as_of
+        assert question(again) == answer
+        assert question(later) != answer
+    profile = profile_answer(then, "a1")
+    assert profile.profile is not None and profile_answer(again, "a1") == profile
 
 
 def test_cases_come_by_deadline_and_can_be_found_by_alert() -> None:
     """The queue is in the order of deadlines; filters hold; a case is found by any of its alerts."""
-    queries = Queries(shared_log(), now_ms=10**15)
-    answer = queries.cases(stages=("open", "assigned", "resolved"), limit=10**6)
+    states = open_states(shared_log(), ALL, now_ms=10**15)
+    answer = cases_answer(states, stages=("open", "assigned", "resolved"), limit=10**6)
     assert sum(answer.counts.get(stage, 0) for stage in ("open", "assigned", "resolved")) == len(answer.cases)
     due = [row.case.due_at for row in answer.cases if row.case.due_at]
     assert due == sorted(due) and len(due) > 5
     row = max(answer.cases, key=lambda row: len(row.case.alerts))
-    assert queries.case(row.case.alerts[-1].alert_id) == row
-    assert queries.case("99:1-1") is None
-    mine = queries.cases(account=row.case.account_id, stages=("open", "assigned", "resolved"))
+    assert case_answer(states, row.case.alerts[-1].alert_id) == row
+    assert case_answer(states, "99:1-1") is None
+    mine = cases_answer(states, account=row.case.account_id, stages=("open", "assigned", "resolved"))
     assert mine.cases == [r for r in answer.cases if r.case.account_id == row.case.account_id]
-    assert {r.case.severity for r in queries.cases(severity="critical").cases} <= {"critical"}
+    assert {r.case.severity for r in cases_answer(states, severity="critical").cases} <= {"critical"}
 
 
 def test_labels_of_one_account_name_those_without_a_verdict() -> None:
     """All of the account's transactions are listed: labelled, pending or presumed legitimate."""
     log = shared_log()
-    answer = Queries(log, now_ms=10**13).labels(account="a1", limit=10**6)
+    answer = labels_answer(open_states(log, ALL, now_ms=10**13), Filters(account="a1", limit=10**6))
     p = accounts(log)["a1"]
     own = [
         e["transaction"]["transaction_id"]
@@ -215,18 +228,18 @@ def test_labels_of_one_account_name_those_without_a_verdict() -> None:
     listed = {row.transaction_id: row.status for row in answer.labels}
     assert set(own) <= set(listed) and answer.transactions == len(own)
     assert all(status != "pending" for status in listed.values())
-    early = Queries(log, now_ms=T0).labels(account="a1", limit=10**6)
+    early = labels_answer(open_states(log, ALL, now_ms=T0), Filters(account="a1", limit=10**6))
     assert "presumed_legitimate" not in early.counts and early.counts["pending"] > 0
     assert early.immature == len(own)
 
 
 def test_reference_rows_are_those_of_the_table_in_force() -> None:
     """A merchant's row by name as of the cut; no table and no row are told apart."""
-    queries = Queries(shared_log(), now_ms=0)
-    answer = queries.reference("merchant", "m0")
+    states = open_states(shared_log(), ALL, now_ms=0)
+    answer = reference_answer(states, "merchant", "m0")
     assert answer.table is not None and answer.values is not None and answer.values["merchant_count_30d"] is not None
-    assert queries.reference("merchant", "nobody").values is None
-    assert queries.reference("device", "d1", "c1").table is None
+    assert reference_answer(states, "merchant", "nobody").values is None
+    assert reference_answer(open_states(shared_log(), ALL, now_ms=0, as_of="c1"), "device", "d1").table is None
 
 
 @pytest.fixture
@@ -254,7 +267,7 @@ def sentinel(
     return run
 
 
-QUESTIONS = [
+COMMANDS = [
     ("profile", "a1"),
     ("cases",),
     ("cases", "--all", "--account", "a1"),
@@ -272,21 +285,42 @@ QUESTIONS = [
 def test_every_question_answers_in_words_and_json(sentinel: Sentinel) -> None:
     """Text and JSON before and after `sentinel project` has made checkpoints, now and as of a position."""
     first = {}
-    for question in QUESTIONS:
-        code, out = sentinel("query", *question)
+    for command in COMMANDS:
+        code, out = sentinel("query", *command)
         assert (code, "as_of" in out) == (0, True), out
-        code, out = sentinel("query", *question, "--json", "--as-of", "c9")
+        code, out = sentinel("query", *command, "--json", "--as-of", "c9")
         assert code == 0
-        first[question] = json.loads(out)
-        assert ",c9" in first[question]["as_of"]
+        first[command] = json.loads(out)
+        assert ",c9" in first[command]["as_of"]
     code, out = sentinel("project", "--json")
     statuses = json.loads(out)
     assert code == 0
     assert {(s["condition"], s["lag_events"], s["lag_seconds"]) for s in statuses} == {("following", 0, 0.0)}
     assert len(list(Path(".sentinel/projections").iterdir())) == len(ALL)
-    for question in QUESTIONS:
-        assert json.loads(sentinel("query", *question, "--json", "--as-of", "c9")[1]) == first[question]
+    for command in COMMANDS:
+        assert json.loads(sentinel("query", *command, "--json", "--as-of", "c9")[1]) == first[command]
     assert "0 events, 0.0 s behind" in sentinel("project", "--rebuild", "cases")[1]
+
+
+def test_a_question_of_the_catalogue_is_a_subcommand(sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question is one; one that no layout is written for answers in JSON, as of any moment."""
+
+    class Answer(msgspec.Struct):
+        as_of: str
+        open: int
+
+    def count(states: States) -> Answer:
+        """How many drifts are open."""
+        return Answer(states.as_of, len(states.of_control(DRIFT).detections))
+
+    commands: dict[str, Any] = vars(get_command(query.app))["commands"]
+    assert commands.keys() >= QUESTIONS.keys() and all(command.help for command in commands.values())
+    app = typer.Typer()
+    app.callback()(options)
+    query.derive(app, "count", count)
+    monkeypatch.setattr(query, "app", app)
+    code, out = sentinel("query", "count", "--as-of", "c9")
+    assert code == 0 and ",c9," in json.loads(out)["as_of"]
 
 
 def test_what_is_not_known_has_exit_code_one_and_nonsense_two(sentinel: Sentinel) -> None:
@@ -363,7 +397,7 @@ def test_projections_with_checkpoints_at_different_places_share_one_read(tmp_pat
     runner.step(5)
     runner.checkpoint()
     account, p = "a1", accounts(log)["a1"]
-    queries, fresh = Queries(log, store, now_ms=0), Queries(log, now_ms=0)
-    got = queries.account_states(["profiles", "cases"], account, p, queries.cut())
-    expected = [fresh.state(name, p, fresh.cut()) for name in ("profiles", "cases")]
+    stored, fresh = open_states(log, ALL, store, now_ms=0), open_states(log, ALL, now_ms=0)
+    got = stored.of_account_each([PROFILES, CASES], account, p)
+    expected = [fresh.of(PROFILES, p), fresh.of(CASES, p)]
     assert [s.accounts[account] for s in got] == [s.accounts[account] for s in expected]

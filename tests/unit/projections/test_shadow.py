@@ -16,11 +16,12 @@ from core.numeric import sigmoid
 from core.scoring import Float32, Float64
 from learners.experiments import shadow as shadow_mode
 from learners.metrics import average_precision, roc_auc
+from projections.catalogue import ALL
 from projections.engine.base import CONTROL, fold
 from projections.engine.feed import batches
-from projections.queries import Queries
+from projections.engine.states import open_states
 from projections.views.labels import MATURITY_DAYS, Said, consensus
-from projections.views.shadow import ROW, SHADOW
+from projections.views.shadow import ROW, SHADOW, shadow_answer
 from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, load_tiny
 from tests.unit.core.log_builders import PARTITIONS, SECOND
 from tests.unit.projections.experiment_builders import ANN, TWO, experimented
@@ -67,7 +68,7 @@ def rows_of(log: MemoryLog) -> list[tuple[int, dict[str, Any]]]:
 def test_agreement_is_what_the_policy_says() -> None:
     """Alert rates, changed, gained and lost decisions equal the policy run on the shadow's probabilities."""
     log = log_with_a_shadow()
-    (found,) = shadow_mode.report(Queries(log, now_ms=0).shadow())
+    (found,) = shadow_mode.report(shadow_answer(open_states(log, ALL, now_ms=0)))
     rows = [e for _, e in rows_of(log)]
     hits = np.array(
         [sum(1 << rules.CODES.index(code) for code in e["score"].get("rules", ())) for e in rows], dtype=np.uint32
@@ -92,7 +93,7 @@ def test_agreement_is_what_the_policy_says() -> None:
 def test_measures_are_over_transactions_with_a_known_label() -> None:
     """AUC and AP of both models equal those over the log's own rows: verdicts, or legitimate once mature."""
     log = log_with_a_shadow()
-    (found,) = shadow_mode.report(Queries(log, now_ms=0).shadow())
+    (found,) = shadow_mode.report(shadow_answer(open_states(log, ALL, now_ms=0)))
     fraud, margins, shadows, waiting = [], [], [], 0
     said: dict[tuple[int, str], list[Said]] = {}
     clocks = {p: max(at for *_, at in plain(log, p)) for p in range(PARTITIONS)}
@@ -130,8 +131,8 @@ def test_time_travel_and_resumption() -> None:
         assert SHADOW.digest(fold(SHADOW, facts[len(facts) // 2 :], half)) == whole
     ends = {p: log.head(p).sequence // 2 for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
     text = ",".join(f"p{p}:s{ends[p]}" for p in range(PARTITIONS)) + f",c{ends[CONTROL]},t0"
-    then = shadow_mode.report(Queries(log, now_ms=0).shadow(text))
-    assert then == shadow_mode.report(Queries(truncated(log, ends), now_ms=0).shadow(text))
+    then = shadow_mode.report(shadow_answer(open_states(log, ALL, now_ms=0, as_of=text)))
+    assert then == shadow_mode.report(shadow_answer(open_states(truncated(log, ends), ALL, now_ms=0, as_of=text)))
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,4 +148,4 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_shadow_there_is_nothing_to_report() -> None:
     """No pair, no row."""
-    assert shadow_mode.report(Queries(experimented(1, 60, {}), now_ms=0).shadow()) == []
+    assert shadow_mode.report(shadow_answer(open_states(experimented(1, 60, {}), ALL, now_ms=0))) == []

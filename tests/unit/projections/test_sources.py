@@ -18,11 +18,13 @@ from core.control import Resolver
 from core.events import FeedbackReceived, Position
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
+from projections.catalogue import ALL
 from projections.engine.base import Fact, fold
+from projections.engine.states import open_states
 from projections.labelling.quality import Rules
 from projections.labelling.sources import ANY, SourcesReport, kappa, report, view
-from projections.queries import Queries
 from projections.views.labels import LABELS, Labels
+from projections.views.labels_answers import Filters, labels_answer, sources_answer
 from tests.unit.core.builders import ARTIFACT, T0, deployed, fuzz, load_tiny, transaction, verdict
 from tests.unit.core.log_builders import PARTITIONS, Record
 from tests.unit.projections.test_quality import paid, told
@@ -140,33 +142,34 @@ def judged_log() -> MemoryLog:
 def test_labels_of_one_account_are_those_of_the_whole() -> None:
     """Asking for one account gives the same labels and statuses as asking for all, and lists its suspect verdicts."""
     log = judged_log()
-    queries = Queries(log, now_ms=10**13)
-    whole = queries.labels(limit=10**6)
+    states = open_states(log, ALL, now_ms=10**13)
+    whole = labels_answer(states, Filters(limit=10**6))
     for account in ("a0", "a1", "a7"):
-        own = [row for row in queries.labels(account=account, limit=10**6).labels if row.verdicts]
+        own = [row for row in labels_answer(states, Filters(account=account, limit=10**6)).labels if row.verdicts]
         assert own == [row for row in whole.labels if row.account_id == account]
     verdicts = sum(
         kind == "feedback" and event["type"] == "feedback.v1" for p in range(3) for kind, _, event, _ in plain(log, p)
     )
     assert sum(whole.quality.values()) == verdicts and whole.quality["unknown_transaction"] > 0
-    suspect = queries.labels(is_suspect=True, limit=10**6).labels
+    suspect = labels_answer(states, Filters(is_suspect=True, limit=10**6)).labels
     assert suspect and all(set(row.quality) - {"accepted", "duplicate"} for row in suspect)
-    fixed = queries.labels(account="a0", limit=10**6, is_fixed=True)
+    fixed = labels_answer(states, Filters(account="a0", limit=10**6), is_fixed=True)
     assert {row.consensus.method for row in fixed.labels if row.consensus} == {"fixed"}
     assert "learned" in {row.consensus.method for row in whole.labels if row.consensus}
     assert [row.quality for row in fixed.labels] == [
-        row.quality for row in queries.labels(account="a0", limit=10**6).labels
+        row.quality for row in labels_answer(states, Filters(account="a0", limit=10**6)).labels
     ]
 
 
 def test_sources_as_of_an_earlier_moment_know_only_what_was_known() -> None:
     """The report on a prefix counts that prefix's verdicts, and asked with its own as_of it is the same."""
-    queries = Queries(judged_log(), now_ms=10**13)
-    early = queries.sources("p0:s20")
-    late = queries.sources()
+    log = judged_log()
+    states = open_states(log, ALL, now_ms=10**13)
+    early = sources_answer(open_states(log, ALL, now_ms=10**13, as_of="p0:s20"))
+    late = sources_answer(states)
     assert sum(row.verdicts for row in early.report.sources) < sum(row.verdicts for row in late.report.sources)
-    assert queries.sources(early.as_of) == early
-    allowed = queries.sources(rules=Rules(per_hour={"chargeback": 0})).quality
+    assert sources_answer(open_states(log, ALL, now_ms=10**13, as_of=early.as_of)) == early
+    allowed = sources_answer(states, Rules(per_hour={"chargeback": 0})).quality
     assert allowed["rate_exceeded"] > 0 and late.quality.get("rate_exceeded", 0) == 0
 
 

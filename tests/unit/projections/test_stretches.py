@@ -27,12 +27,13 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry
 from core.log.memory import MemoryLog
+from projections.catalogue import ALL
 from projections.engine.base import NOWHERE, Place, Stretch, fold
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.columnar import fold_archived, fold_between
 from projections.engine.feed import facts_between
 from projections.engine.runner import Runner
-from projections.queries import Queries
+from projections.engine.states import open_states
 from projections.views.profiles.columnar import ProfileColumns
 from projections.views.profiles.projection import PROFILES
 from projections.views.profiles.record import Profiles
@@ -196,7 +197,7 @@ def test_a_runner_killed_anywhere_over_an_archive_ends_in_the_same_state(seed: i
 
 
 def test_everything_archived_is_folded_by_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Runner and queries take the whole archive as stretches, and apply no decision by itself."""
+    """Runner and answers take the whole archive as stretches, and apply no decision by itself."""
     taken: list[Stretch] = []
     take = ProfileColumns.take
 
@@ -214,10 +215,8 @@ def test_everything_archived_is_folded_by_columns(monkeypatch: pytest.MonkeyPatc
     runner.catch_up()
     decisions = sum(log.length(p, "transactions") for p in range(PARTITIONS))
     assert sum(stretch.decisions.num_rows for stretch in taken) == decisions
-    queries = Queries(whole, now_ms=0)
-    for p in range(PARTITIONS):
-        cut = queries.cut()
-        assert PROFILES.encode(queries.state("profiles", p, cut)) == PROFILES.encode(runner.view(PROFILES, p).state)
+    for p, state in open_states(whole, ALL, now_ms=0).by_partition(PROFILES).items():
+        assert PROFILES.encode(state) == PROFILES.encode(runner.view(PROFILES, p).state)
     assert sum(stretch.decisions.num_rows for stretch in taken) == 2 * decisions
 
 

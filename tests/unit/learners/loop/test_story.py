@@ -32,9 +32,11 @@ from learners.training import reading
 from learners.training.online import OnlineLearner
 from models import lightgbm_text
 from projections.audit.blast_radius import affected, summary
+from projections.catalogue import ALL
 from projections.engine.base import CONTROL
 from projections.engine.runner import Runner
-from projections.queries import Queries
+from projections.engine.states import open_states
+from projections.views.experiments_answers import experiment_answer
 from projections.views.registry import REGISTRY
 from sources.catalogue import open_source
 from sources.synthetic import SyntheticConfig
@@ -235,7 +237,7 @@ def test_the_registry_and_the_test_are_rebuilt_from_the_log(world: World) -> Non
     assert REGISTRY.digest(runner.view(REGISTRY, CONTROL).state) == REGISTRY.digest(loop_state(world.log).registry)
     concluded = next(e for _, e in read_control_events(copied) if isinstance(e, events.ExperimentConcluded))
     assert concluded.verdict == "promote" and concluded.winner == "candidate"
-    asked = Queries(copied, now_ms=world.now).experiment(name)
+    asked = experiment_answer(open_states(copied, ALL, now_ms=world.now), name)
     assert asked.experiment.conclusion == concluded
 
 

@@ -1,4 +1,4 @@
-"""Answers about labels and their sources, of all partitions as of a cut: what `projections.queries` delegates to.
+"""Answers about labels and their sources, of all partitions as of a cut.
 
 A label depends on the other accounts too: on how reliable each voice has turned out to be, and on whether it was over
 its rate. So every label is worked out from the whole view, also one account's; `is_fixed` instead takes the fixed
@@ -7,15 +7,19 @@ reliabilities and leaves rates out, and then one account needs no other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from core.features.spec import DAY_MS
-from projections.labelling.quality import SUSPECT, Quality, Rules
+from projections.engine.base import Decided
+from projections.engine.feed import Bound, account_facts
+from projections.engine.states import States
+from projections.labelling.quality import RULES, SUSPECT, Quality, Rules
 from projections.labelling.sources import Labelled, LabelView, SourcesReport, report, view
 from projections.views import labels
-from projections.views.labels import Labels, Said
+from projections.views.labels import LABELS, Labels, Said
 
 
 class LabelRow(msgspec.Struct, frozen=True):
@@ -60,17 +64,70 @@ class SourcesAnswer(msgspec.Struct, frozen=True):
 
 
 class Filters(msgspec.Struct, frozen=True):
-    """What to list: one transaction, one status, only transactions with a suspect verdict; so many rows at most."""
+    """What to list: of one account, one transaction, one status, only transactions with a verdict that is held back for
+    review; so many rows at most.
+    """
 
+    account: str | None = None
     transaction: str | None = None
     status: str | None = None
     is_suspect: bool = False
     limit: int = 50
 
 
+EVERYTHING = Filters()
+
+
 def labels_answer(
-    as_of: str,
-    moment: int,
+    states: States,
+    filters: Filters = EVERYTHING,
+    *,
+    maturity_days: int = labels.MATURITY_DAYS,
+    rules: Rules = RULES,
+    is_fixed: bool = False,
+) -> LabelsAnswer:
+    """Counts of labels, and the transactions with verdicts; of one account also those without.
+
+    is_fixed: fixed reliabilities and no check of rates (see the module's head); of one account then only that account
+    is folded.
+    """
+    account = filters.account
+    held: dict[int, Labels] = {}
+    if account is None or not is_fixed:
+        held = states.by_partition(LABELS)
+    if account is None:
+        of = view(held, rules, is_learned=not is_fixed)
+        return _listed(states, of, _days(held), filters, maturity_days)
+    own: dict[int, Labels] = {}
+    unjudged: list[tuple[str, str, int]] = []
+    for partition in states.partitions_of_account(account):
+        own[partition], times = _of_account(states, account, partition)
+        unjudged += [(account, t, at) for t, at in times.items()]
+    found = view(own, rules, is_learned=False) if is_fixed else view(held, rules).of_account(account)
+    return _listed(states, found, _days(own), filters, maturity_days, unjudged)
+
+
+def sources_answer(states: States, rules: Rules = RULES) -> SourcesAnswer:
+    """Who gives verdicts, how many of them count, how reliable each is and how late it comes."""
+    held = states.by_partition(LABELS)
+    of = view(held, rules)
+    return SourcesAnswer(states.as_of, _qualities(of.transactions), report(of, held, states.moment))
+
+
+def _of_account(states: States, account: str, partition: int) -> tuple[Labels, dict[str, int]]:
+    """One account's labels, and the event times of its transactions without a verdict."""
+    state = LABELS.initial()
+    times: dict[str, int] = {}
+    for fact in account_facts(states.log, partition, account, Bound(), states.cut.partitions[partition]):
+        LABELS.apply(state, fact)
+        if isinstance(fact.event, Decided):
+            times[fact.event.transaction.transaction_id] = fact.event.transaction.occurred_at
+    judged = state.accounts.get(account, labels.AccountLabels()).verdicts
+    return state, {t: at for t, at in times.items() if t not in judged}
+
+
+def _listed(
+    states: States,
     of: LabelView,
     days: Mapping[int, int],
     filters: Filters,
@@ -79,10 +136,10 @@ def labels_answer(
 ) -> LabelsAnswer:
     """days: transactions by epoch day. unjudged: (account, transaction, event time) of those without a verdict."""
     rows = [
-        LabelRow(account, transaction, labels.status((), at, moment, maturity_days), None, [])
+        LabelRow(account, transaction, labels.status((), at, states.moment, maturity_days), None, [])
         for account, transaction, at in unjudged
     ]
-    rows += [_row(each, moment, maturity_days) for each in of.transactions]
+    rows += [_row(each, states.moment, maturity_days) for each in of.transactions]
     chosen = [
         row
         for row in rows
@@ -91,21 +148,15 @@ def labels_answer(
         and (row.is_suspect or not filters.is_suspect)
     ]
     chosen.sort(key=lambda row: (row.account_id, row.transaction_id))
-    mature_before = (moment - maturity_days * DAY_MS) // DAY_MS
+    mature_before = (states.moment - maturity_days * DAY_MS) // DAY_MS
     return LabelsAnswer(
-        as_of,
+        states.as_of,
         sum(days.values()),
         sum(count for day, count in days.items() if day >= mature_before),
         _counted(row.status for row in rows),
         _qualities(of.transactions),
         chosen[: filters.limit],
     )
-
-
-def sources_answer(as_of: str, moment: int, states: Mapping[int, Labels], rules: Rules) -> SourcesAnswer:
-    """Sources, analysts, agreement and delays."""
-    of = view(states, rules)
-    return SourcesAnswer(as_of, _qualities(of.transactions), report(of, states, moment))
 
 
 def _row(each: Labelled, moment: int, maturity_days: int) -> LabelRow:
@@ -125,7 +176,12 @@ def _qualities(transactions: Collection[Labelled]) -> dict[str, int]:
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(names).items()))
+
+
+def _days(states: Mapping[int, Labels]) -> Mapping[int, int]:
+    """Transactions by epoch day over all partitions."""
+    total: Counter[int] = Counter()
+    for state in states.values():
+        total.update(state.days)
+    return total

@@ -1,0 +1,240 @@
+"""Answers of read models as text: what `sentinel query` prints without --json. One function an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from console.query_sources import maturity_rows, pair_rows, source_rows
+from console.tables import print_fields, print_table, span_text, time_text
+from learners.experiments.shadow import ShadowReport
+from projections.views.cases import CaseRow, CasesAnswer
+from projections.views.drift import DriftAnswer
+from projections.views.labels import voice
+from projections.views.labels_answers import LabelRow, LabelsAnswer, SourcesAnswer
+from projections.views.lists import ListsAnswer
+from projections.views.profiles.answers import ProfileAnswer
+from projections.views.registry_answers import ModelRow, ReferenceAnswer, RegistryAnswer
+from projections.views.throughput import StatsAnswer
+
+
+def print_profile(answer: ProfileAnswer) -> None:
+    """Everything known of the account, and its last transactions, the newest first."""
+    if answer.profile is None:
+        print(f"{answer.account_id}: the log holds nothing of it (as of {answer.as_of})")
+        return
+    held = msgspec.to_builtins(answer.profile)
+    for name in ("first_seen", "last_seen", "blocked_since"):
+        held[name] = time_text(held[name])
+    recent = held.pop("recent")
+    held.pop("recency")
+    print_fields({**held, "open_cases": answer.open_cases, "partition": answer.partition, "as_of": answer.as_of})
+    columns = ("position", "occurred_at", "amount", "currency", "merchant_id", "country", "decision", "probability")
+    print_table(columns, [{**row, "occurred_at": time_text(row["occurred_at"])} for row in reversed(recent)])
+
+
+def print_cases(answer: CasesAnswer) -> None:
+    """A case a line."""
+    columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome")
+    print_table(columns, [_case(row) for row in answer.cases])
+    print_fields({"counts": answer.counts, "as_of": answer.as_of})
+
+
+def _case(row: CaseRow) -> dict[str, Any]:
+    held = row.case
+    return {
+        "case": held.case_id,
+        "account": held.account_id,
+        "severity": held.severity or "",
+        "stage": held.stage,
+        "clock": row.clock,
+        "due": "" if row.due_in_ms is None else f"{row.due_in_ms / 60_000:+.0f} min",
+        "assignee": held.assignee,
+        "alerts": len(held.alerts),
+        "outcome": (held.outcome or "") + (" (contradicted)" if held.contradicted else ""),
+    }
+
+
+def print_case(row: CaseRow) -> None:
+    """One case with its alerts and verdicts."""
+    held = msgspec.to_builtins(row.case)
+    alerts, verdicts = held.pop("alerts"), held.pop("verdicts")
+    for name in ("opened_at", "due_at", "assigned_at", "resolved_at", "resolved_recorded_at"):
+        held[name] = time_text(held[name])
+    print_fields({**held, "clock": row.clock, "partition": row.partition})
+    print_table(("alert_id", "transaction_id", "severity", "fraud_score", "amount", "currency", "reason_codes"), alerts)
+    print_table(("transaction_id", "source", "verdict", "actor"), verdicts)
+
+
+def print_labels(answer: LabelsAnswer) -> None:
+    """A transaction a line; a verdict in brackets is held back, and why."""
+    columns = ("account", "transaction", "label", "fraud_share", "weighed", "verdicts")
+    print_table(columns, [_label(row) for row in answer.labels])
+    print_fields(
+        {
+            "transactions": answer.transactions,
+            "immature": answer.immature,
+            "counts": answer.counts,
+            "verdicts": answer.quality,
+            "as_of": answer.as_of,
+        }
+    )
+
+
+def _label(row: LabelRow) -> dict[str, Any]:
+    return {
+        "account": row.account_id,
+        "transaction": row.transaction_id,
+        "label": row.status,
+        "fraud_share": "" if row.consensus is None or row.consensus.share is None else row.consensus.share,
+        "weighed": "" if row.consensus is None else row.consensus.method,
+        "verdicts": ", ".join(
+            f"{voice(said)}: {said.verdict}" + ("" if quality == "accepted" else f" [{quality}]")
+            for said, quality in zip(row.verdicts, row.quality, strict=True)
+        ),
+    }
+
+
+def print_sources(answer: SourcesAnswer) -> None:
+    """Sources, analysts, pairs of them, and delays."""
+    found = answer.report
+    for rows in (source_rows(found.sources), source_rows(found.analysts), pair_rows(found), maturity_rows(found)):
+        if rows:
+            print_table(tuple(rows[0]), rows)
+            print()
+    print_fields({"verdicts": answer.quality, "learned_from": f"{found.items:,} transactions with two voices or more"})
+    print_fields({"as_of": answer.as_of})
+
+
+def print_models(rows: Sequence[ModelRow]) -> None:
+    """A model a line, with its stage and lineage."""
+    print_table(
+        ("model", "stage", "registered", "by", "from", "digest"),
+        [
+            {
+                "model": row.model.label,
+                "stage": row.stage,
+                "registered": time_text(row.model.registered_at),
+                "by": row.model.registered_by,
+                "from": " ← ".join(row.lineage[1:]),
+                "digest": row.model.digest[:16],
+            }
+            for row in rows
+        ],
+    )
+
+
+def print_registry(answer: RegistryAnswer) -> None:
+    """Models, deployments (the newest first), changes of policy, and what is in force."""
+    print_models(answer.models)
+    state = answer.registry
+    deployments = [
+        {**msgspec.to_builtins(d), "when": time_text(d.occurred_at), "at": f"c{d.position}"}
+        for d in reversed(state.deployments)
+    ]
+    print_table(("at", "when", "action", "alias", "model", "actor", "reason"), deployments)
+    changes = [
+        {**msgspec.to_builtins(p), "when": time_text(p.occurred_at), "at": f"c{p.position}"} for p in state.policy
+    ]
+    print_table(("at", "when", "actor", "reason", "change", "refused"), changes)
+    print_fields(
+        {
+            "review": state.review,
+            "decline": state.decline,
+            "references": {k: f"{r.rows:,} rows as of {time_text(r.as_of)}" for k, r in state.references.items()},
+            "as_of": answer.as_of,
+        }
+    )
+
+
+def print_lists(answer: ListsAnswer) -> None:
+    """What is on the lists."""
+    on = {**answer.members, "account:blocked": answer.blocked_accounts}
+    rows = [
+        {"name": name, "value": value, "since": time_text(m.since), "actor": m.actor, "reason": m.reason}
+        for name, members in on.items()
+        for value, m in members.items()
+    ]
+    print_table(("name", "value", "since", "actor", "reason"), rows)
+    print_fields({"as_of": answer.as_of})
+
+
+def print_list_history(answer: ListsAnswer) -> None:
+    """Every change of the lists, oldest first."""
+    rows = [{**msgspec.to_builtins(c), "when": time_text(c.occurred_at)} for c in answer.history]
+    print_table(("when", "action", "name", "value", "actor", "reason", "position"), rows)
+    print_fields({"as_of": answer.as_of})
+
+
+def print_drift(answer: DriftAnswer) -> None:
+    """A detection a line."""
+    rows = [
+        {**msgspec.to_builtins(d), "detected": time_text(d.detected_at), "cleared": time_text(d.cleared_at)}
+        for d in answer.detections
+    ]
+    print_table(("detected", "feature", "statistic", "magnitude", "severity", "cleared"), rows)
+    print_fields({"open": len(answer.open), "as_of": answer.as_of})
+
+
+def print_shadows(found: Sequence[ShadowReport]) -> None:
+    """Each pair of a deciding model and a shadow, side by side."""
+    if not found:
+        print("no shadow model has scored anything (sentinel model promote NAME-VERSION --as shadow)")
+        return
+    for row in found:
+        print(f"{row.model} decided, {row.shadow} in its shadow: {row.decisions:,} decisions, log time", end=" ")
+        print(f"{time_text(row.first_at)} … {time_text(row.last_at)}")
+        print_table(
+            ("", row.model, row.shadow),
+            [
+                {"": "alert rate", row.model: f"{row.alert_rate:.2%}", row.shadow: f"{row.shadow_alert_rate:.2%}"},
+                {"": "AUC", row.model: row.auc_roc, row.shadow: row.shadow_auc_roc},
+                {"": "average precision", row.model: row.average_precision, row.shadow: row.shadow_average_precision},
+            ],
+        )
+        print_fields(
+            {
+                "decided otherwise": f"{row.changed:.2%} (alerts gained {row.gained:.2%}, lost {row.lost:.2%})",
+                "measured on": f"{row.labelled:,} labelled, {row.frauds:,} of them fraud; {row.waiting:,} wait",
+            }
+        )
+        print()
+    print_fields({"as_of": found[0].as_of})
+
+
+def print_stats(answer: StatsAnswer) -> None:
+    """A partition a line, and the figures of all."""
+    rows = [{"partition": name, **msgspec.to_builtins(hour)} for name, hour in answer.partitions.items()]
+    rows.append({"partition": "all", **msgspec.to_builtins(answer.totals)})
+    print_table(("partition", "batches", "transactions", "alerts", "feedback", "rejects"), rows)
+    found = answer.throughput
+    print_fields(
+        {
+            "transactions_per_s": round(answer.per_s, 1),
+            "age_at_most": {p: span_text(ms) for p, ms in answer.latency_ms_at_most.items() if ms is not None},
+            "decisions": found.decisions,
+            "models": found.models,
+            "degraded": found.degraded,
+            "rejects": found.rejects,
+            "as_of": answer.as_of,
+        }
+    )
+
+
+def print_reference(answer: ReferenceAnswer) -> None:
+    """The columns that decisions joined."""
+    if answer.values is None or answer.table is None:
+        print(f"{answer.kind} {answer.id}: the table in force has no row of it (as of {answer.as_of})")
+        return
+    print_fields({**answer.values, "table": answer.table.digest[:16], "of": time_text(answer.table.as_of)})
+    print_fields({"as_of": answer.as_of})
+
+
+LAYOUTS: dict[str, Callable[[Any], None]] = {
+    "registry": print_registry,
+    "drift": print_drift,
+    "stats": print_stats,
+}
+"""By question (`projections.catalogue.QUESTIONS`): for commands that `sentinel query` derives. Without one, JSON."""

@@ -1,0 +1,131 @@
+"""The read models' states as of one cut of the log: what every answer (`projections.views`) is worked out from.
+
+An answer is a function of these states alone. It names the cut in `as_of`; asked again with that, it is the same for
+ever. A state starts from the runner's checkpoint where there is one before the cut, and the rest is folded.
+
+One account is answered without folding everyone: its partition follows from its key, and of that partition only the
+account's own entries are decoded. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.codec import decode_transaction
+from core.control import fold as fold_control
+from core.errors import BadInput
+from core.log.base import EventLog
+from core.partitioner import PARTITIONERS, Name, detect
+from core.replay import read_control_events
+from projections.engine.as_of import Cut, resolve
+from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, S, fold
+from projections.engine.checkpoints import CheckpointStore, current, restore
+from projections.engine.columnar import fold_between
+from projections.engine.feed import Bound, account_facts, bound_at
+
+SAMPLES = 20
+"""Transactions of each partition by which the producers' partitioner is recognised."""
+
+
+def partitions_of(log: EventLog) -> list[int]:
+    """The log's partitions. Raises BadInput if no worker ever started on it."""
+    known = fold_control(list(read_control_events(log))).generations.get("transactions")
+    if known is None:
+        raise BadInput("this log is empty: no worker has ever started on it (check REDIS_HOST and the log prefix)")
+    return list(range(known.partitions))
+
+
+def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
+    """How the log's producers choose an account's partition; None if no known way explains it."""
+    samples = [
+        (decode_transaction(entry.payload).account_id.encode(), p)
+        for p in partitions
+        for entry in log.read(p, "transactions", count=SAMPLES)
+    ]
+    return detect(samples, len(partitions))
+
+
+@dataclass(frozen=True)
+class States:
+    """States of `projections` as of `cut`, from checkpoints in `store` where they can be used."""
+
+    log: EventLog
+    partitions: Sequence[int]
+    cut: Cut
+    projections: Sequence[Projection[Any]]
+    store: CheckpointStore | None
+
+    @property
+    def as_of(self) -> str:
+        """The cut as `--as-of` takes it."""
+        return str(self.cut)
+
+    @property
+    def moment(self) -> int:
+        """Epoch ms that clocks in an answer (a case's SLA, a label's maturity) are read at."""
+        assert self.cut.moment is not None  # open_states sets it
+        return self.cut.moment
+
+    def of(self, projection: Projection[S], source: int) -> S:
+        """A projection's state of one source, in the version that readers use."""
+        chosen = self._current(projection)
+        until = self.cut.place(source)
+        place, state = restore(self.store, chosen, self.log, source, until)
+        return fold_between(chosen, self.log, source, place, until, state)
+
+    def of_control(self, projection: Projection[S]) -> S:
+        """A projection's state of the control stream."""
+        return self.of(projection, CONTROL)
+
+    def by_partition(self, projection: Projection[S]) -> dict[int, S]:
+        """A projection's state of every partition."""
+        return {partition: self.of(projection, partition) for partition in self.partitions}
+
+    def of_account(self, projection: Projection[S], account: str, partition: int) -> S:
+        """A projection's state of a partition, of which only this account's part is right."""
+        state: S = self.of_account_each([projection], account, partition)[0]
+        return state
+
+    def of_account_each(self, projections: Sequence[Projection[Any]], account: str, partition: int) -> list[Any]:
+        """`of_account` of several projections in one read of the account's facts."""
+        until = self.cut.partitions[partition]
+        started: list[tuple[Projection[Any], Place, Any]] = []
+        for projection in map(self._current, projections):
+            assert projection.is_by_account, projection.label
+            started.append((projection, *restore(self.store, projection, self.log, partition, until.place)))
+        after = {place: bound_at(self.log, partition, place) for _, place, _ in started}
+        facts = list(account_facts(self.log, partition, account, after[min(after)], until))
+        return [fold(p, (f for f in facts if not _is_before(f, after[place])), s) for p, place, s in started]
+
+    def partitions_of_account(self, account: str) -> Sequence[int]:
+        """Where the account's entries can be: one partition, or all if the producers' partitioner is not known."""
+        name = partitioner_of(self.log, self.partitions)
+        return self.partitions if name is None else [PARTITIONERS[name](account.encode(), len(self.partitions))]
+
+    def _current(self, projection: Projection[S]) -> Projection[S]:
+        return current(self.store, projection.name, self.projections)
+
+
+def open_states(
+    log: EventLog,
+    projections: Iterable[Projection[Any]],
+    store: CheckpointStore | None = None,
+    *,
+    now_ms: int,
+    as_of: str | None = None,
+) -> States:
+    """The states as of what `as_of` names (`projections.engine.as_of`). None is all that the log holds now; clocks are
+    then read at now_ms (epoch ms). Raises BadInput if it names nothing, or no worker ever started on the log.
+    """
+    partitions = partitions_of(log)
+    cut = resolve(log, partitions, as_of)
+    if cut.moment is None:
+        cut = replace(cut, moment=now_ms)
+    return States(log, partitions, cut, tuple(projections), store)
+
+
+def _is_before(fact: Fact, bound: Bound) -> bool:
+    """A decision's or an account event's ID lies before the bound."""
+    return fact.id <= (bound.transactions if isinstance(fact.event, Decided) else bound.feedback)
