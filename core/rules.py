@@ -1,14 +1,16 @@
-"""Rules: what is suspicious whatever the model says, as one table of reason codes and one numba loop.
+"""Rules: what is suspicious whatever the model says, as one table of reason codes and one numba loop over it.
 
 A rule reads the logged feature vector (and list hits) and nothing else, so a replay gives the same hits. Its effect:
 `flag` only explains, `review` and `decline` set the least severe decision, `allow` switches everything off but blocks.
-Parameters change by a RulesChanged control event; codes never change their meaning.
+Parameters change by a RulesChanged control event; codes never change their meaning. docs/rules.md is generated from
+here (`python -m core.rules`) and a test compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,93 +23,133 @@ from core.jit import njit
 Effect = Literal["flag", "review", "decline", "allow"]
 
 
+class Term(NamedTuple):
+    """One comparison of a feature with a parameter's value, or with a number. False if the feature is NaN."""
+
+    feature: str
+    comparison: Literal[">=", "<=", ">"]
+    bound: str | float
+
+
 class Rule(NamedTuple):
-    """`code` is stable; `features` are shown as reasons when the rule hits."""
+    """A rule hits when every term of `when` is true; without a term only `core.pipeline` sets its bit (lists).
+
+    `code` is stable, and its place in the table is its bit: new rules come last. `parameters`: default of each
+    parameter that the terms name. `features` are shown as reasons when the rule hits.
+    """
 
     code: str
     effect: Effect
     meaning: str
+    when: tuple[Term, ...] = ()
+    parameters: Mapping[str, float] = MappingProxyType({})
     features: tuple[str, ...] = ()
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("ACCOUNT_BLOCKED", "decline", "the account is blocked", ("account_blocked",)),
+    Rule(
+        "ACCOUNT_BLOCKED",
+        "decline",
+        "the account is blocked",
+        when=(Term("account_blocked", ">", 0.0),),
+        features=("account_blocked",),
+    ),
     Rule("LIST_BLOCK", "decline", "account, card, merchant, device, IP or country is on a block list"),
     Rule("LIST_WATCH", "review", "account, card, merchant, device, IP or country is on a watch list"),
     Rule("LIST_ALLOW", "allow", "account, card, merchant, device, IP or country is on an allow list"),
-    Rule("AMOUNT_HIGH", "flag", "amount at or above `amount_high`", ("amount",)),
+    Rule(
+        "AMOUNT_HIGH",
+        "flag",
+        "amount at or above `amount_high`",
+        when=(Term("amount", ">=", "amount_high"),),
+        parameters={"amount_high": 1000.0},
+        features=("amount",),
+    ),
     Rule(
         "AMOUNT_VS_AVERAGE",
         "flag",
         "amount at or above `ratio_high` times the account's 30-day average, and at or above `ratio_amount_min`",
-        ("amount_to_mean_30d",),
+        when=(Term("amount_to_mean_30d", ">=", "ratio_high"), Term("amount", ">=", "ratio_amount_min")),
+        parameters={"ratio_high": 5.0, "ratio_amount_min": 50.0},
+        features=("amount_to_mean_30d",),
     ),
-    Rule("VELOCITY_10M", "review", "at least `velocity_10m` transactions in 10 minutes before", ("count_10m",)),
-    Rule("VELOCITY_24H", "flag", "at least `velocity_24h` transactions in 24 hours before", ("count_24h",)),
+    Rule(
+        "VELOCITY_10M",
+        "review",
+        "at least `velocity_10m` transactions in 10 minutes before",
+        when=(Term("count_10m", ">=", "velocity_10m"),),
+        parameters={"velocity_10m": 8.0},
+        features=("count_10m",),
+    ),
+    Rule(
+        "VELOCITY_24H",
+        "flag",
+        "at least `velocity_24h` transactions in 24 hours before",
+        when=(Term("count_24h", ">=", "velocity_24h"),),
+        parameters={"velocity_24h": 25.0},
+        features=("count_24h",),
+    ),
     Rule(
         "CARD_TESTING",
         "review",
         "at least `testing_count` transactions in 10 minutes, averaging at most `testing_amount`",
-        ("count_10m", "merchants_10m"),
+        when=(Term("count_10m", ">=", "testing_count"), Term("mean_10m", "<=", "testing_amount")),
+        parameters={"testing_count": 5.0, "testing_amount": 5.0},
+        features=("count_10m", "merchants_10m"),
     ),
     Rule(
         "UNUSUAL_HOUR",
         "flag",
         "at most `hour_share` of the account's transactions are at this hour, of at least `hour_history`",
-        ("hour_share",),
+        when=(Term("hour_share", "<=", "hour_share"), Term("transactions_total", ">=", "hour_history")),
+        parameters={"hour_share": 0.02, "hour_history": 50.0},
+        features=("hour_share",),
     ),
     Rule(
         "IMPOSSIBLE_TRAVEL",
         "review",
         "in person, at least `travel_km` from the last one and at least as fast as `travel_kmh`",
-        ("speed_kmh", "km_from_last"),
+        when=(Term("km_from_last", ">=", "travel_km"), Term("speed_kmh", ">=", "travel_kmh")),
+        parameters={"travel_km": 1000.0, "travel_kmh": 1000.0},
+        features=("speed_kmh", "km_from_last"),
     ),
     Rule(
         "NEW_MERCHANT",
         "flag",
         "merchant new to the account and amount at or above `new_merchant_ratio` times its average",
-        ("merchant_is_new", "amount_to_mean_30d"),
+        when=(Term("merchant_is_new", ">", 0.0), Term("amount_to_mean_30d", ">=", "new_merchant_ratio")),
+        parameters={"new_merchant_ratio": 4.0},
+        features=("merchant_is_new", "amount_to_mean_30d"),
     ),
     Rule(
         "NEW_DEVICE_AND_COUNTRY",
         "flag",
         "device and country both new to the account",
-        ("device_is_new", "country_is_new"),
+        when=(Term("device_is_new", ">", 0.0), Term("country_is_new", ">", 0.0)),
+        features=("device_is_new", "country_is_new"),
     ),
     Rule(
         "RECENT_FRAUD",
         "flag",
         "a fraud verdict on the account within `recent_fraud_days`",
-        ("days_since_fraud", "fraud_verdicts"),
+        when=(Term("days_since_fraud", "<=", "recent_fraud_days"),),
+        parameters={"recent_fraud_days": 7.0},
+        features=("days_since_fraud", "fraud_verdicts"),
     ),
     Rule(
         "MERCHANT_RISK",
         "flag",
         "merchant's 7-day fraud share at or above `merchant_risk` with at least `merchant_count` transactions",
-        ("merchant_risk_7d", "merchant_reports_7d"),
+        when=(Term("merchant_risk_7d", ">=", "merchant_risk"), Term("merchant_count_7d", ">=", "merchant_count")),
+        parameters={"merchant_risk": 0.25, "merchant_count": 5.0},
+        features=("merchant_risk_7d", "merchant_reports_7d"),
     ),
 )
 CODES: tuple[str, ...] = tuple(r.code for r in RULES)
 MODEL_CODE = "MODEL_SCORE"
 """Reason code of an alert that the model's probability alone would raise."""
 
-PARAMETERS: dict[str, float] = {
-    "amount_high": 1000.0,
-    "ratio_high": 5.0,
-    "ratio_amount_min": 50.0,
-    "velocity_10m": 8.0,
-    "velocity_24h": 25.0,
-    "testing_count": 5.0,
-    "testing_amount": 5.0,
-    "hour_share": 0.02,
-    "hour_history": 50.0,
-    "travel_km": 1000.0,
-    "travel_kmh": 1000.0,
-    "new_merchant_ratio": 4.0,
-    "recent_fraud_days": 7.0,
-    "merchant_risk": 0.25,
-    "merchant_count": 5.0,
-}
+PARAMETERS: dict[str, float] = {name: value for rule in RULES for name, value in rule.parameters.items()}
 """Default parameters. Amounts in currency units, travel in km and km/h, shares in [0, 1], counts before this
 transaction.
 """
@@ -117,20 +159,14 @@ LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT = (
     1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW")
 )
 
-_f = spec.index
-_AMOUNT, _RATIO, _COUNT_10M, _COUNT_24H, _MEAN_10M = (
-    _f("amount"), _f("amount_to_mean_30d"), _f("count_10m"), _f("count_24h"), _f("mean_10m"),
-)  # fmt: skip
-_HOUR_SHARE, _TOTAL, _KM, _SPEED = _f("hour_share"), _f("transactions_total"), _f("km_from_last"), _f("speed_kmh")
-_MERCHANT_NEW, _DEVICE_NEW, _COUNTRY_NEW = _f("merchant_is_new"), _f("device_is_new"), _f("country_is_new")
-_SINCE_FRAUD, _BLOCKED = _f("days_since_fraud"), _f("account_blocked")
-_MERCHANT_RISK, _MERCHANT_COUNT = _f("merchant_risk_7d"), _f("merchant_count_7d")
-
-_P = _PARAMETER
-_AMOUNT_HIGH, _RATIO_HIGH, _RATIO_MIN = _P["amount_high"], _P["ratio_high"], _P["ratio_amount_min"]
-_V10, _V24, _TEST_N, _TEST_A = _P["velocity_10m"], _P["velocity_24h"], _P["testing_count"], _P["testing_amount"]
-_HS, _HN, _TKM, _TKMH = _P["hour_share"], _P["hour_history"], _P["travel_km"], _P["travel_kmh"]
-_NMR, _RFD, _MR, _MC = _P["new_merchant_ratio"], _P["recent_fraud_days"], _P["merchant_risk"], _P["merchant_count"]
+# The table as arrays. The terms of rule k are _FIRST[k] … _FIRST[k + 1] − 1; _BOUND: the parameter's place, or −1.
+_TERMS = [term for rule in RULES for term in rule.when]
+_FIRST = np.cumsum([0, *(len(rule.when) for rule in RULES)], dtype=np.int64)
+_COLUMN = np.array([spec.index(term.feature) for term in _TERMS], dtype=np.int64)
+_COMPARISON = np.array([(">=", "<=", ">").index(term.comparison) for term in _TERMS], dtype=np.int64)
+_BOUND = np.array([_PARAMETER[t.bound] if isinstance(t.bound, str) else -1 for t in _TERMS], dtype=np.int64)
+_NUMBER = np.array([0.0 if isinstance(t.bound, str) else t.bound for t in _TERMS], dtype=np.float64)
+_RULE_COUNT = len(RULES)
 
 
 def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
@@ -161,38 +197,35 @@ def enabled_mask(disabled: tuple[str, ...]) -> int:
 
 
 @njit
+def _holds(value: float, comparison: int, bound: float) -> bool:
+    if comparison == 0:
+        return value >= bound
+    if comparison == 1:
+        return value <= bound
+    return value > bound
+
+
+@njit
 def evaluate(features: NDArray[np.float32], p: NDArray[np.float64], enabled: int, hits: NDArray[np.uint32]) -> None:
     """OR every rule's bit into `hits` (n,), which comes with the list bits set. Comparisons with NaN are false.
 
     features float32 (n, WIDTH), p by `parameter_vector`; bit k is RULES[k].
     """
+    bounds = _NUMBER.copy()
+    for t in range(bounds.shape[0]):
+        if _BOUND[t] >= 0:
+            bounds[t] = p[_BOUND[t]]
     for i in range(features.shape[0]):
         x = features[i]
         h = 0
-        if x[_BLOCKED] > 0.0:
-            h |= 1 << 0
-        if x[_AMOUNT] >= p[_AMOUNT_HIGH]:
-            h |= 1 << 4
-        if x[_RATIO] >= p[_RATIO_HIGH] and x[_AMOUNT] >= p[_RATIO_MIN]:
-            h |= 1 << 5
-        if x[_COUNT_10M] >= p[_V10]:
-            h |= 1 << 6
-        if x[_COUNT_24H] >= p[_V24]:
-            h |= 1 << 7
-        if x[_COUNT_10M] >= p[_TEST_N] and x[_MEAN_10M] <= p[_TEST_A]:
-            h |= 1 << 8
-        if x[_HOUR_SHARE] <= p[_HS] and x[_TOTAL] >= p[_HN]:
-            h |= 1 << 9
-        if x[_KM] >= p[_TKM] and x[_SPEED] >= p[_TKMH]:
-            h |= 1 << 10
-        if x[_MERCHANT_NEW] > 0.0 and x[_RATIO] >= p[_NMR]:
-            h |= 1 << 11
-        if x[_DEVICE_NEW] > 0.0 and x[_COUNTRY_NEW] > 0.0:
-            h |= 1 << 12
-        if x[_SINCE_FRAUD] <= p[_RFD]:
-            h |= 1 << 13
-        if x[_MERCHANT_RISK] >= p[_MR] and x[_MERCHANT_COUNT] >= p[_MC]:
-            h |= 1 << 14
+        for k in range(_RULE_COUNT):
+            hit = _FIRST[k] < _FIRST[k + 1]
+            for t in range(_FIRST[k], _FIRST[k + 1]):
+                if not _holds(x[_COLUMN[t]], _COMPARISON[t], bounds[t]):
+                    hit = False
+                    break
+            if hit:
+                h |= 1 << k
         hits[i] = (np.uint32(h) | hits[i]) & np.uint32(enabled)
 
 
@@ -205,3 +238,17 @@ def effect_mask(effect: Effect) -> int:
 def codes_of(bits: int) -> tuple[str, ...]:
     """Reason codes of a hit word, in the table's order."""
     return tuple(code for k, code in enumerate(CODES) if bits >> k & 1)
+
+
+def markdown() -> str:
+    """The page docs/rules.md."""
+    rows = ["# Rules", "", (__doc__ or "").split("\n\n", 2)[1].strip(), ""]
+    rows += ["| bit | code | effect | hits on |", "|---|---|---|---|"]
+    rows += [f"| {k} | `{rule.code}` | {rule.effect} | {rule.meaning} |" for k, rule in enumerate(RULES)]
+    rows += ["", "| parameter | default | of |", "|---|---|---|"]
+    rows += [f"| `{name}` | {value:g} | `{rule.code}` |" for rule in RULES for name, value in rule.parameters.items()]
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

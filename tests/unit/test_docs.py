@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from console.cli import COMMANDS
+from core import rules
 from core.features import spec
 from core.validation import REASONS
 
@@ -15,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_features_document_is_generated_from_the_spec() -> None:
     """docs/features.md is exactly what `python -m core.features.spec` prints."""
     assert (ROOT / "docs" / "features.md").read_text(encoding="utf-8") == spec.markdown()
+
+
+def test_rules_document_is_generated_from_the_table() -> None:
+    """docs/rules.md is exactly what `python -m core.rules` prints."""
+    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == rules.markdown()
 
 
 def test_every_reason_code_is_documented() -> None:
