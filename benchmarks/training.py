@@ -146,7 +146,7 @@ def train(data: TrainingSet, rows: int, trials: int) -> dict[str, float]:
         "brier_after": card["calibration"]["after"]["brier"],
     }
     if trials:
-        trained, _, searched = timed(lambda: training.train(data, split, seed=1, trials=trials))
+        trained, _, searched = timed(lambda: training.train(data, split, seed=1, recipe=training.Recipe(trials=trials)))
         figures["search_cpu_s_a_trial"] = (searched - cpu) / trials
         figures["average_precision_searched"] = trained.card["metrics"]["average_precision"]
     return figures

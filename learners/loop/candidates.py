@@ -29,6 +29,7 @@ from learners.training.gate import Evidence, GateResult, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
 from learners.training.online import OnlineLearner
 from learners.training.splits import Split
+from learners.training.training import Naming, Recipe
 from learners.training.versions import Change, next_version
 from models.artifacts import format_of
 
@@ -142,17 +143,10 @@ def _content(
 ) -> bytes:
     """A candidate's artifact. Raises BadInput if it can't be made from this data or this champion."""
     if kind == "retrained":
-        trained = training.train(
-            data,
-            split,
-            seed=settings.seed,
-            version=version,
-            name=champion.name,
-            parent=champion.version,
-            trials=settings.trials,
-            data_description="the log",
-        )
-        return trained.content
+        naming = Naming(champion.name, version, champion.version, "the log")
+        return training.train(
+            data, split, seed=settings.seed, naming=naming, recipe=Recipe(trials=settings.trials)
+        ).content
     learner = _learner(kind, champion, settings)
     features, labels, weights = _batch(kind, rows, split, settings)
     if not labels.any():

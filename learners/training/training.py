@@ -10,14 +10,15 @@ the seed: the same rows give the same bytes.
 2. The late part (the last fifth) chooses the number of trees for a model of what comes before it, and (a, b) of the
    calibration is fitted to that model's margins on the late part, which it did not train on.
 3. The model itself is fitted on the whole training period, and (a, b) is folded into it
-(learners.training.calibration). 4. The test period is only measured.
+   (learners.training.calibration).
+4. The test period is only measured.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import lightgbm as lgb
@@ -36,7 +37,17 @@ from learners.training.reading import read
 from learners.training.search import Search, search
 from learners.training.splits import Split, known_compromised, split_by_time
 
-__all__ = ["Split", "Trained", "TrainingSet", "read", "split_by_time", "train", "without_tables"]
+__all__ = [
+    "Naming",
+    "Recipe",
+    "Split",
+    "Trained",
+    "TrainingSet",
+    "read",
+    "split_by_time",
+    "train",
+    "without_tables",
+]
 
 MODEL_NAME = "baseline"
 FRAUDS_TO_TRAIN = 50
@@ -58,47 +69,56 @@ class Trained:
     held: Held | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a card says of its model unmeasured. parent: which model it succeeds; data: the rows in words."""
+
+    name: str = MODEL_NAME
+    version: str = "1.0.0"
+    parent: str = ""
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is fitted.
+
+    trials: of the hyperparameter search (0: none). class_weight: how much more a fraud weighs than a legitimate payment
+    (LightGBM's scale_pos_weight), or "balanced", their ratio; calibration takes it back out of the probabilities.
+    overrides: LightGBM parameters over the defaults. missing_tables_share: see `without_tables`; 0 switches it off.
+    exclude_known: leave accounts out of the test whose fraud was known by the day.
+    """
+
+    trials: int = 0
+    class_weight: ClassWeight = 1.0
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    calibrate: bool = True
+    missing_tables_share: float = MISSING_TABLES_SHARE
+    exclude_known: bool = True
+
+
+AS_USUAL = Recipe()
+UNNAMED = Naming()
+
+
 def train(
     data: TrainingSet,
     split: Split,
     *,
     seed: int,
-    version: str = "1.0.0",
-    data_description: str = "",
-    name: str = MODEL_NAME,
-    parent: str = "",
-    trials: int = 0,
-    class_weight: ClassWeight = 1.0,
-    overrides: Mapping[str, object] | None = None,
-    calibrate: bool = True,
-    missing_tables_share: float = MISSING_TABLES_SHARE,
-    exclude_known: bool = True,
+    naming: Naming = UNNAMED,
+    recipe: Recipe = AS_USUAL,
     report: Report | None = None,
 ) -> Trained:
-    """A model of the split's training period, with its card; see the module's head.
+    """A model of the split's training period, with its card; see the module's head. report: told of progress.
 
-    trials: of the hyperparameter search (0: none). class_weight: how much more a fraud weighs than a legitimate payment
-    (LightGBM's scale_pos_weight), or "balanced", their ratio; calibration takes it back out of the probabilities.
-    overrides: LightGBM parameters over the defaults. missing_tables_share: see `without_tables`; 0 switches it off.
-    exclude_known: leave accounts out of the test whose fraud was known by the day. report: told of progress.
     Raises BadInput on too few frauds, or if fraud does not score higher in the late part.
     """
     report = report or (lambda stage, done, total: None)
-    training, test = parts(data, split, exclude_known=exclude_known)
+    training, test = parts(data, split, exclude_known=recipe.exclude_known)
     _enough(training, test)
-    fixed = dict(overrides or {})
-    weight = _weight(training, class_weight)
-    if weight != 1.0:
-        fixed["scale_pos_weight"] = weight
-    searched: Search | None = None
-    if trials > 0:
-        share = missing_tables_share
-        searched = search(
-            training, split, seed=seed, trials=trials, missing_tables_share=share, fixed=fixed, report=report
-        )
-        fixed = {**searched.overrides, **fixed}
-    params = boosting.parameters(seed, fixed)
-    model = _fit(training, split, params, missing_tables_share, calibrate, report)
+    params, searched = _parameters(training, split, seed, recipe, report)
+    model = _fit(training, split, params, recipe, report)
     report("measuring", 0, 1)
     final = lgb.Booster(model_str=model.content.decode())
     held = Held(
@@ -108,23 +128,23 @@ def train(
     )
     measured = evaluate(held, seed)
     measured["calibration"] = {
-        "fitted": calibrate,
+        "fitted": recipe.calibrate,
         "a": model.platt.a,
         "b": model.platt.b,
         "rows": model.calibration_rows,
         **measured["calibration"],
     }
     card: dict[str, object] = {
-        "name": name,
-        "version": version,
-        "parent": parent,
+        "name": naming.name,
+        "version": naming.version,
+        "parent": naming.parent,
         "spec": spec.SPEC_VERSION,
         "digest": hashlib.sha256(model.content).hexdigest(),
         "trees": model.rounds,
         "seed": seed,
         "parameters": params,
-        "missing_tables_share": missing_tables_share,
-        "data": data_description,
+        "missing_tables_share": recipe.missing_tables_share,
+        "data": naming.data,
         **_rows(data, training, test, split),
         **measured,
         "importance": _importance(model.plain),
@@ -132,6 +152,28 @@ def train(
     }
     report("measuring", 1, 1)
     return Trained(model.content, str(card["digest"]), card, held)
+
+
+def _parameters(
+    training: TrainingSet, split: Split, seed: int, recipe: Recipe, report: Report
+) -> tuple[dict[str, Any], Search | None]:
+    """LightGBM's parameters, and the search that they come from."""
+    fixed = dict(recipe.overrides)
+    weight = _weight(training, recipe.class_weight)
+    if weight != 1.0:
+        fixed["scale_pos_weight"] = weight
+    if recipe.trials == 0:
+        return boosting.parameters(seed, fixed), None
+    searched = search(
+        training,
+        split,
+        seed=seed,
+        trials=recipe.trials,
+        missing_tables_share=recipe.missing_tables_share,
+        fixed=fixed,
+        report=report,
+    )
+    return boosting.parameters(seed, {**searched.overrides, **fixed}), searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +187,9 @@ class _Model:
     calibration_rows: int
 
 
-def _fit(
-    training: TrainingSet, split: Split, params: dict[str, Any], share: float, calibrate: bool, report: Report
-) -> _Model:
+def _fit(training: TrainingSet, split: Split, params: dict[str, Any], recipe: Recipe, report: Report) -> _Model:
     """Steps 2 and 3 of the module's head."""
+    share = recipe.missing_tables_share
     cut = split.train_end - (split.train_end - split.start) // LATE_PARTS
     early, late = training.between(split.start, cut), training.between(cut, split.train_end)
     if not early.labels.any() or not late.labels.any():
@@ -159,14 +200,14 @@ def _fit(
     )
     rounds = min(max(ROUNDS_MIN, int(probe.best_iteration * 1.1)), probe.num_trees())
     platt = IDENTITY
-    if calibrate:  # with as many trees as the model will have: a margin grows with them
+    if recipe.calibrate:  # with as many trees as the model will have: a margin grows with them
         platt = calibration.fit(boosting.margins(probe, late.features, rounds), late.labels)
     callbacks = [_progress("training", rounds, report)]
     plain = boosting.fit(training, params, rounds, missing_tables_share=share, callbacks=callbacks)
     content = plain.model_to_string().encode()
-    if calibrate:
+    if recipe.calibrate:
         content = calibration.fold(content, platt)
-    return _Model(content, plain, rounds, platt, len(late) if calibrate else 0)
+    return _Model(content, plain, rounds, platt, len(late) if recipe.calibrate else 0)
 
 
 def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tuple[TrainingSet, TrainingSet]:

@@ -25,10 +25,11 @@ from learners.training.card import model_card
 from learners.training.dataset import FRAUD, PRESUMED, TrainingSet, as_known
 from learners.training.plots import write_plots
 from learners.training.splits import Split, known_compromised
-from learners.training.training import Trained
+from learners.training.training import Naming, Recipe, Trained
 from sources.synthetic import SyntheticConfig, SyntheticStream
 
 PARTITIONS = 2
+NAMING = Naming(version="9.9.9", parent="baseline-1.0.0", data="a test")
 
 
 @pytest.fixture(scope="module")
@@ -75,21 +76,14 @@ def split(data: TrainingSet) -> Split:
 
 @pytest.fixture(scope="module")
 def trained(data: TrainingSet, split: Split) -> Trained:
-    return training.train(data, split, seed=1, version="9.9.9", data_description="a test", parent="baseline-1.0.0")
+    return training.train(data, split, seed=1, naming=NAMING)
 
 
 def test_the_same_log_and_seed_give_the_same_model_and_a_loadable_one(
     log: MemoryLog, data: TrainingSet, split: Split, trained: Trained
 ) -> None:
     """Two trainings give the same bytes and card; our scorer loads them and says what the card's figures were of."""
-    again = training.train(
-        training.read(log, range(PARTITIONS)),
-        split,
-        seed=1,
-        version="9.9.9",
-        data_description="a test",
-        parent="baseline-1.0.0",
-    )
+    again = training.train(training.read(log, range(PARTITIONS)), split, seed=1, naming=NAMING)
     assert trained.content == again.content
     assert msgspec.json.encode(trained.card) == msgspec.json.encode(again.card)
     assert training.train(data, split, seed=2).content != trained.content
@@ -119,7 +113,7 @@ def test_nothing_after_the_training_days_reaches_the_model(data: TrainingSet, sp
     verdicts = replace(data.verdicts, said=said)
     other = as_known(replace(data, features=features, verdicts=verdicts), data.known.until if data.known else 0)
     other = replace(other, labels=other.labels | (later & (np.arange(len(later)) % 7 == 0)))
-    found = training.train(other, split, seed=1, version="9.9.9", data_description="a test", parent="baseline-1.0.0")
+    found = training.train(other, split, seed=1, naming=NAMING)
     assert found.content == trained.content
     assert found.card["metrics"] != trained.card["metrics"]
 
@@ -152,13 +146,13 @@ def test_rows_in_review_or_pending_are_neither_learnt_nor_judged(data: TrainingS
 
 def test_a_weighted_model_is_calibrated_back(data: TrainingSet, split: Split) -> None:
     """Frauds weighed by their rarity distort the probabilities; calibration takes that out again."""
-    found = training.train(data, split, seed=1, class_weight="balanced")
+    found = training.train(data, split, seed=1, recipe=Recipe(class_weight="balanced"))
     calibration = msgspec.convert(found.card["calibration"], type=dict[str, Any])
     assert calibration["after"]["ece"] < 0.75 * calibration["before"]["ece"]
     assert calibration["after"]["log_loss"] < calibration["before"]["log_loss"]
     parameters = msgspec.convert(found.card["parameters"], type=dict[str, Any])
     assert parameters["scale_pos_weight"] > 5
-    plain = training.train(data, split, seed=1, class_weight="balanced", calibrate=False)
+    plain = training.train(data, split, seed=1, recipe=Recipe(class_weight="balanced", calibrate=False))
     assert plain.card["calibration"]["before"] == plain.card["calibration"]["after"] == calibration["before"]  # type: ignore[index]
 
 
@@ -167,7 +161,7 @@ def test_the_search_is_repeatable_and_starts_from_the_defaults(data: TrainingSet
     few = boosting.ROUNDS_MAX
     boosting.ROUNDS_MAX = 25
     try:
-        first, again = (training.train(data, split, seed=4, trials=8) for _ in range(2))
+        first, again = (training.train(data, split, seed=4, recipe=Recipe(trials=8)) for _ in range(2))
     finally:
         boosting.ROUNDS_MAX = few
     assert first.content == again.content and first.card == again.card
@@ -224,4 +218,4 @@ def test_too_little_data_is_said_in_one_line(log: MemoryLog) -> None:
     data = training.read(log, range(PARTITIONS), known_until=0)
     split = training.split_by_time(data.times, test_share=0.25, gap_days=3.0, warm_up_days=3.0)
     with pytest.raises(BadInput, match="too few frauds"):
-        training.train(data, split, seed=1, version="1.0.0", data_description="")
+        training.train(data, split, seed=1)
