@@ -32,7 +32,7 @@ from learners.drift.policy import DriftConfig
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from models.store import BASELINE_DIRECTORY
-from projections.views.labels import Said
+from projections.labelling.reader import LabelReader
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 
 PARTITIONS = 2
@@ -48,13 +48,9 @@ class ReadOnce(WindowReader):
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log, range(PARTITIONS))
         self._all: Rows = super().read(0, 2**60)
-        self._said = super().verdicts(0, 2**60)
 
     def read(self, start: int, end: int) -> Rows:
         return self._all.between(start, end)
-
-    def verdicts(self, start: int, until: int) -> dict[int, list[Said]]:
-        return self._said
 
     def transactions(self, start: int, end: int) -> int:
         """How many decisions fall into [start, end)."""
@@ -82,7 +78,7 @@ def run(seed: int, drift: str | None, config: DriftConfig) -> dict[str, Any]:
     """All looks at one stream: what was detected, when first, and how long after the drift."""
     log = decided(seed, drift)
     reader = ReadOnce(log)
-    monitor = DriftMonitor(log, Looker(reader, config), config)
+    monitor = DriftMonitor(log, Looker(reader, LabelReader(log, range(PARTITIONS)), config), config)
     turn = START_MS + DRIFT_DAY * DAY_MS
     told: list[DriftDetected] = []
     seconds = []

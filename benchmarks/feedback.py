@@ -40,9 +40,9 @@ from projections.catalogue import ALL
 from projections.engine.base import NOWHERE, fold
 from projections.engine.feed import facts_between
 from projections.engine.states import open_states
-from projections.labelling.quality import judge
-from projections.labelling.sources import view
-from projections.views.labels import LABELS, Labels
+from projections.labelling.quality import judge_all
+from projections.labelling.view import view
+from projections.views.labels import LABELS, Labels, claims, newest
 from projections.views.labels_answers import sources_answer
 from sources import SyntheticConfig, SyntheticStream
 
@@ -158,7 +158,7 @@ def labels(s: Settings) -> dict[str, float]:
             states[partition] = fold(LABELS, of_partition)
         fold_s = time.perf_counter() - started
         started = time.process_time()
-        judged = judge(states)
+        judged = judge_all(list(claims(states)), newest(states))
         judge_s = time.process_time() - started
         started = time.process_time()
         of = view(states)

@@ -10,9 +10,9 @@ import msgspec
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields, print_table, span_text, time_text
 from learners.experiments.shadow import ShadowReport
+from projections.labelling.verdicts import voice
 from projections.views.cases import CaseRow, CasesAnswer
 from projections.views.drift import DriftAnswer
-from projections.views.labels import voice
 from projections.views.labels_answers import LabelRow, LabelsAnswer, SourcesAnswer
 from projections.views.lists import ListsAnswer
 from projections.views.profiles.answers import ProfileAnswer
@@ -197,7 +197,8 @@ def print_shadows(found: Sequence[ShadowReport]) -> None:
         print_fields(
             {
                 "decided otherwise": f"{row.changed:.2%} (alerts gained {row.gained:.2%}, lost {row.lost:.2%})",
-                "measured on": f"{row.labelled:,} labelled, {row.frauds:,} of them fraud; {row.waiting:,} wait",
+                "measured on": f"{row.labelled:,} labelled, {row.frauds:,} of them fraud;"
+                f" {row.unlabelled:,} pending or in review",
             }
         )
         print()

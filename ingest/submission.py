@@ -30,7 +30,7 @@ from core.validation import decode_feedback
 from projections.audit.lookup import Payment
 from projections.engine.as_of import parse_time
 from projections.labelling.quality import is_possible
-from projections.views.labels import Said
+from projections.labelling.verdicts import said
 from sources.feedback_files import Row
 from sources.source import Record
 
@@ -193,8 +193,7 @@ def _record(
         return Rejected(row.line, "ambiguous_transaction", detail, row.values)
     payment = payments[0] if payments else None
     event = _event(of, payment, now_ms)
-    paid = event.transaction_occurred_at
-    said = Said(event.source, event.verdict, event.confidence, event.actor, event.occurred_at, now_ms, claimed_at=paid)
+    word = said(event, now_ms)
     try:
         value = encode(event)
         decode_feedback(value, event.account_id.encode(), now_ms)
@@ -202,7 +201,8 @@ def _record(
         return Rejected(row.line, error.reason, str(error), row.values)
     except (UnicodeEncodeError, msgspec.MsgspecError) as error:
         return Rejected(row.line, "not_utf8", str(error), row.values)
-    if not is_possible(said, paid):
+    paid = event.transaction_occurred_at
+    if not is_possible(word, paid):
         detail = f"said {_moment(event.occurred_at)}, and the payment was {_moment(paid)}"
         return Rejected(row.line, "impossible_time", detail, row.values)
     tally.unknown += was_asked and payment is None

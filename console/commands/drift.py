@@ -22,6 +22,7 @@ from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.windows import WindowReader
 from projections.engine.as_of import parse_time
+from projections.labelling.reader import LabelReader
 
 
 def drift(
@@ -74,8 +75,9 @@ def drift(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     log = wiring.open_log(s)
     try:
-        reader = WindowReader(log, sorted(partition_heads(log)), share)
-        looker = Looker(reader, settings, _given_reference(reference_start, settings))
+        partitions = sorted(partition_heads(log))
+        reader = WindowReader(log, partitions, share)
+        looker = Looker(reader, LabelReader(log, partitions), settings, _given_reference(reference_start, settings))
         monitor = DriftMonitor(log, looker, settings)
         last = 0
         while True:

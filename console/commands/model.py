@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import time
 from collections.abc import Iterator
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ from learners.governance import models as acts
 from learners.governance.models import ALIASES, Act, Alias, Done
 from models.store import shipped_baseline
 from projections.audit import blast_radius
+from projections.labelling.view import view
+from projections.views.labels import LABELS
 from projections.views.registry import champions
 from projections.views.registry_answers import RegistryAnswer, registry_answer
 
@@ -279,8 +282,10 @@ def radius(
     with opened_states(context) as states:
         log, partitions = states.log, states.partitions
         model = acts.find(registry_answer(states).registry, label)
-        found = blast_radius.summary(_written(blast_radius.affected(log, partitions, model.digest), csv))
-        shown = list(islice(blast_radius.affected(log, partitions, model.digest), rows))
+        labels = cache(lambda: view(states.by_partition(LABELS)))
+        every = partial(blast_radius.affected, log, partitions, model.digest, labels)
+        found = blast_radius.summary(_written(every(), csv))
+        shown = list(islice(every(), rows))
     if as_json:
         print_json({"model": label, "summary": found, "decisions": shown})
         return

@@ -23,10 +23,10 @@ from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import report
 from projections.catalogue import QUESTIONS, Answer
 from projections.engine.states import States
+from projections.labelling.consensus import MATURITY_DAYS, RELIABILITY
 from projections.labelling.quality import PER_HOUR_MAX, Rules
 from projections.views.cases import case_answer, cases_answer
 from projections.views.experiments_answers import experiment_answer
-from projections.views.labels import MATURITY_DAYS, RELIABILITY
 from projections.views.labels_answers import Filters, labels_answer, sources_answer
 from projections.views.lists import lists_answer
 from projections.views.profiles.answers import profile_answer

@@ -26,6 +26,8 @@ from core.policy import check_thresholds
 from core.replay import Timeline, read_control_events
 from core.settings import Settings
 from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.labelling.consensus import Label
+from projections.labelling.reader import LabelReader
 
 
 class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,9 +110,10 @@ def whatif(
         check(wanted)
         heads = partition_heads(log, partition)
         total = sum(log.length(p, "scores") for p in heads)
+        labels = LabelReader(log, sorted(partition_heads(log))).view()
     finally:
         log.close()
-    calls = [(s, p, head, wanted, stretch, top) for p, head in heads.items()]
+    calls = [(s, p, head, wanted, stretch, labels.of_partition(p), top) for p, head in heads.items()]
     parts = pool.each(_one, calls, jobs=jobs, title="deciding", total=total, quiet=as_json)
     result = whatif_report.report(Outcome.joined(parts, top), _words(wanted, rules_file))
     if plot is not None:
@@ -133,11 +136,19 @@ def check(wanted: Wanted) -> None:
         check_thresholds(changes.review, changes.decline)
 
 
-def _one(s: Settings, partition: int, head: Head, wanted: Wanted, stretch: Stretch, top: int) -> Outcome:
+def _one(
+    s: Settings,
+    partition: int,
+    head: Head,
+    wanted: Wanted,
+    stretch: Stretch,
+    labels: dict[tuple[str, str], Label],
+    top: int,
+) -> Outcome:
     log = ReadOnlyLog(wiring.open_log(s))
     try:
         timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, wiring.load_scorer))
-        return run(log, partition, head, timeline, wanted.loaded(), stretch, top=top, progress=pool.report)
+        return run(log, partition, head, timeline, wanted.loaded(), stretch, labels, top=top, progress=pool.report)
     finally:
         log.close()
 

@@ -34,6 +34,7 @@ from learners.drift.performance import (
 from learners.drift.policy import DriftConfig
 from learners.drift.rows import WEEK_MS, Rows, same_hours
 from learners.drift.windows import WindowReader
+from projections.labelling.reader import LabelReader
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +111,12 @@ def reference_window(config: DriftConfig, oldest: int, deployed: int, as_of: int
 class Looker:
     """Looks at one log. The reference's rows are kept from one look to the next."""
 
-    def __init__(self, reader: WindowReader, config: DriftConfig, reference: Window | None = None) -> None:
+    def __init__(
+        self, reader: WindowReader, labels: LabelReader, config: DriftConfig, reference: Window | None = None
+    ) -> None:
         """reference: a window to use instead of the one since the champion's deployment."""
         check_lengths(config)
-        self._reader, self._config, self._given = reader, config, reference
+        self._reader, self._of_labels, self._config, self._given = reader, labels, config, reference
         self._oldest: int | None = None
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
@@ -174,14 +177,13 @@ class Looker:
             return None
         key = (reference, model)
         if self._before is None or self._before[0] != key:
-            verdicts = self._reader.verdicts(reference.start, reference.end + delay)
-            known = labelled(before, model, verdicts, delay)
+            known = labelled(before, model, self._of_labels.view(reference.end + delay), delay)
             self._before = (key, known, measure(known, self._config))
         _, known, measured = self._before
-        verdicts = self._reader.verdicts(window.start, window.end + delay)
-        since = labelled(self._reader.read(window.start, window.end), model, verdicts, delay)
+        labels = self._of_labels.view(window.end + delay)
+        since = labelled(self._reader.read(window.start, window.end), model, labels, delay)
         found = measure(since, self._config)
-        newest = labelled(now, model, {}, 0)
+        newest = labelled(now, model, None, 0)
         return Labels(
             model=model,
             current=window,

@@ -1,8 +1,9 @@
 """Performance drift: what the labels say about the model, window against reference, with the label delay taken out.
 
-Every payment is judged by the verdicts that had come `label_delay_ms` after it, in both windows: a reference whose late
-chargebacks have all come would otherwise look worse than a window whose have not. Who has no verdict by then counts as
-legitimate; conflicts (`projections.views.labels`) are left out. The current window therefore ends the delay before now.
+Every payment is judged by what had been said `label_delay_ms` after it, in both windows: a reference whose late
+chargebacks have all come would otherwise look worse than a window whose have not. What has no label by then
+(`projections.labelling`) counts as legitimate; conflicts are left out. The current window therefore ends the delay
+before now.
 
     auc_roc              drop of the area under the ROC curve; DeLong's variance (DeLong et al. 1988), by account
                          (Obuchowski 1997)
@@ -26,7 +27,7 @@ from learners import metrics
 from learners.drift.compare import FeatureDrift, State, judged
 from learners.drift.policy import DriftConfig
 from learners.drift.rows import Rows
-from projections.views.labels import Said, consensus
+from projections.labelling.view import FRAUD, REVIEW, LabelView
 
 Floats = NDArray[np.float64]
 ROUNDS = 200
@@ -61,23 +62,18 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     ece: float
 
 
-def labelled(rows: Rows, digest: str, verdicts: dict[int, list[Said]], delay_ms: int) -> Labelled:
-    """The rows that the model decided, with the label that was known `delay_ms` after each. verdicts: by the hash of
-    the transaction's ID, in log order.
+def labelled(rows: Rows, digest: str, labels: LabelView | None, delay_ms: int) -> Labelled:
+    """The rows that the model decided, with the label that was known `delay_ms` after each; without labels, all
+    legitimate.
     """
-    mine = rows.models == (rows.digests.index(digest) if digest in rows.digests else -2)
-    index = np.flatnonzero(mine)
-    labels = np.zeros(len(index), dtype=np.bool_)
-    keep = np.ones(len(index), dtype=np.bool_)
-    for place, (key, time) in enumerate(
-        zip(rows.transactions[index].tolist(), rows.times[index].tolist(), strict=True)
-    ):
-        known = [said for said in verdicts.get(key, ()) if said.occurred_at <= time + delay_ms]
-        if known:
-            label = consensus(known).label
-            labels[place], keep[place] = label == "fraud", label != "review"
+    index = np.flatnonzero(rows.models == (rows.digests.index(digest) if digest in rows.digests else -2))
+    if labels is None:
+        return Labelled(np.zeros(len(index), dtype=np.bool_), rows.margins[index], rows.accounts[index])
+    said_until = rows.times[index] + delay_ms
+    found = labels.of_rows(rows.accounts[index], rows.transactions[index], said_until)
+    keep = found != REVIEW
     index = index[keep]
-    return Labelled(labels[keep], rows.margins[index], rows.accounts[index])
+    return Labelled(found[keep] == FRAUD, rows.margins[index], rows.accounts[index])
 
 
 def auc_roc(data: Labelled) -> Measured:

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.codec import decode_account_event, decode_score, decode_transaction
+from core.codec import decode_score, decode_transaction
 from core.errors import BadInput, Corrupt
-from core.events import START, FeedbackReceived, Position, TransactionScored
+from core.events import START, Position, TransactionScored
 from core.features import packing, spec
 from core.features.spec import DAY_MS
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Entry, EventLog, Stream
 from core.numeric import hash_strings
 from learners.drift.rows import Rows, joined
-from projections.views.labels import Said
 
 PAGE = 2000
 DISORDER_MS = DAY_MS
@@ -117,31 +116,6 @@ class WindowReader:
                     break
         return joined(parts)
 
-    def verdicts(self, start: int, until: int) -> dict[int, list[Said]]:
-        """Verdicts that came (by their own time, epoch ms) from `start` until `until`, by the hash of the transaction's
-        ID, in log order.
-        """
-        out: dict[int, list[Said]] = {}
-        for partition in self._partitions:
-            for event in self._feedback(partition, start, until):
-                if not start <= event.occurred_at <= until:
-                    continue
-                said = Said(
-                    event.source, event.verdict, event.confidence, event.actor, event.occurred_at, event.recorded_at
-                )
-                out.setdefault(int(hash_strings([event.transaction_id])[0]), []).append(said)
-        return out
-
-    def _feedback(self, partition: int, start: int, until: int) -> Iterator[FeedbackReceived]:
-        """Every verdict from where `start` may be in the log to where nothing in time for `until` can come."""
-        place = self._first(partition, "feedback", lambda b: _time_of(b) >= start - DISORDER_MS)
-        while page := self._log.read(partition, "feedback", place, PAGE):
-            events = [decode_account_event(entry.payload) for entry in page]
-            yield from (event for event in events if isinstance(event, FeedbackReceived))
-            if min(event.occurred_at for event in events) > until + DISORDER_MS:
-                return
-            place = page[-1].id
-
     def _tables(self, partition: int, after: Position) -> Iterator[pa.Table]:
         if isinstance(self._log, ArchivedLog):
             yield from self._log.tables(partition, _COLUMNS, after)
@@ -188,8 +162,7 @@ class WindowReader:
         """The position right before the stream's first entry of its newest generation that has `reached`, which must
         not become false again; START if that generation's first entry has, since an older one may too.
         """
-        head = self._log.head(partition)
-        end = head.feedback if stream == "feedback" else head.transactions
+        end = self._log.head(partition).transactions
         low, high = 0, end.offset
         while low < high:
             middle = (low + high) // 2
@@ -199,10 +172,6 @@ class WindowReader:
             else:
                 low = page[0].id.offset
         return Position(end.generation, low) if low else START
-
-
-def _time_of(payload: bytes) -> int:
-    return decode_account_event(payload).occurred_at
 
 
 def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table:

@@ -11,7 +11,7 @@ from projections.views.shadow import ShadowAnswer, agreement, labelled
 class ShadowReport(msgspec.Struct, frozen=True):
     """Rates are of decisions; changed: those that would have been others; gained and lost: alerts that only the shadow,
     or only the deciding model, raises. Measures are over `labelled` transactions, `frauds` of them fraud (None: one
-    class is missing); waiting: those whose label is not known yet.
+    class is missing); unlabelled: those that are pending or in review.
     """
 
     as_of: str
@@ -27,7 +27,7 @@ class ShadowReport(msgspec.Struct, frozen=True):
     lost: float
     labelled: int
     frauds: int
-    waiting: int
+    unlabelled: int
     auc_roc: float | None
     shadow_auc_roc: float | None
     average_precision: float | None
@@ -69,6 +69,6 @@ def _of(answer: ShadowAnswer, name: str) -> ShadowReport:
         found.lost / total,
         len(truth.fraud),
         frauds,
-        truth.waiting,
+        truth.unlabelled,
         *measured,
     )

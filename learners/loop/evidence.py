@@ -1,6 +1,6 @@
 """What the log says for and against a step. Reads only; everything is as of the log's heads when it is asked.
 
-    labels    verdicts that came since the last training
+    labels    verdicts that count and came since the last training
     guard     the champion against the one before it, on the very decisions that it made: its margins as logged, its
               predecessor's computed now from the logged features, which are the same bits as if it had decided (I4)
     shadow    the shadow against the champion, in the same way
@@ -19,11 +19,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.codec import decode_account_event
 from core.errors import BadInput
-from core.events import START, FeedbackReceived, Position
 from core.log.base import EventLog
-from core.numeric import hash_strings, sigmoid
+from core.numeric import sigmoid
 from core.scoring import Scorer
 from learners import metrics
 from learners.drift.rows import Rows
@@ -33,73 +31,36 @@ from learners.loop.settings import LearnSettings
 from learners.training.gate import average_precision_gain
 from projections.engine.base import CONTROL, place_name
 from projections.engine.runner import Runner
+from projections.labelling.reader import LabelReader
+from projections.labelling.view import FRAUD, REVIEW, LabelView
 from projections.views.experiments import EXPERIMENTS, Experiments, Final, observe
-from projections.views.labels import LABELS, Said, consensus
 
-PAGE = 2000
 ROWS_MAX = 500_000
 """Decisions that a look at the guard or the shadow reads at most: some seconds, 150 MB."""
 
 
 class NewLabels(NamedTuple):
-    """Verdicts that came after a moment, and how many of them say fraud."""
+    """Verdicts that count and came after a moment, and how many of them say fraud."""
 
     verdicts: int
     frauds: int
 
 
-class Verdicts:
-    """The log's verdicts, read on from where they were read last. Bounded by the number of verdicts."""
-
-    def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
-        self._log = log
-        self._read: dict[int, Position] = dict.fromkeys(partitions, START)
-        self._said: dict[int, list[Said]] = {}
-        self._came: list[tuple[int, bool]] = []
-
-    def refresh(self) -> None:
-        """Read what came since."""
-        for partition in list(self._read):
-            at = self._read[partition]
-            while entries := self._log.read(partition, "feedback", at, PAGE):
-                found = [decode_account_event(entry.payload) for entry in entries]
-                verdicts = [event for event in found if isinstance(event, FeedbackReceived)]
-                keys = hash_strings([event.transaction_id for event in verdicts]).tolist()
-                for key, event in zip(keys, verdicts, strict=True):
-                    self._said.setdefault(key, []).append(_said(event))
-                    self._came.append((event.recorded_at or event.occurred_at, event.verdict == "fraud"))
-                at = entries[-1].id
-            self._read[partition] = at
-
-    def since(self, moment: int) -> NewLabels:
-        """Those that the log took after `moment` (epoch ms)."""
-        frauds = [fraud for came, fraud in self._came if came > moment]
-        return NewLabels(len(frauds), sum(frauds))
-
-    def labels(self, transactions: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(Is fraud, can judge), by the hash of the ID. No verdict is legitimate; a conflict can't judge."""
-        fraud = np.zeros(len(transactions), dtype=np.bool_)
-        clear = np.ones(len(transactions), dtype=np.bool_)
-        for row, key in enumerate(transactions.tolist()):
-            said = self._said.get(key)
-            if said:
-                label = consensus(said).label
-                fraud[row], clear[row] = label == "fraud", label != "review"
-        return fraud, clear
-
-
-def _said(event: FeedbackReceived) -> Said:
-    return Said(
-        event.source, event.verdict, event.confidence, event.actor, event.occurred_at, event.recorded_at, event.amount
-    )
+def labels_since(labels: LabelView, moment: int) -> NewLabels:
+    """The verdicts that count and that the log took after `moment` (epoch ms)."""
+    frauds = [
+        word.verdict == "fraud" for each in labels.transactions for word in each.accepted if word.recorded_at > moment
+    ]
+    return NewLabels(len(frauds), sum(frauds))
 
 
 class ExperimentReports:
     """Experiments' reports (`learners.experiments.report`), each folded on from where it was folded last."""
 
-    def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
+    def __init__(self, log: EventLog, partitions: Sequence[int], labels: LabelReader) -> None:
         self._partitions = list(partitions)
-        self._runner = Runner(log, self._partitions, [EXPERIMENTS, LABELS])
+        self._runner = Runner(log, self._partitions, [EXPERIMENTS])
+        self._labels = labels
         self._final: dict[int, Final] = {}
         self._folded: list[object] = []
 
@@ -109,20 +70,19 @@ class ExperimentReports:
         Raises BadInput if it can't be made: of a metric that there is not, or because the read model has a fault.
         """
         self._runner.catch_up()
-        for projection in (EXPERIMENTS, LABELS):
-            for source in projection.sources(self._partitions):
-                view = self._runner.view(projection, source)
-                if view.condition != "following":
-                    where = place_name(source, view.place)
-                    raise BadInput(f"the read model {projection.label} stands still at {where}: {view.error}")
+        for source in EXPERIMENTS.sources(self._partitions):
+            view = self._runner.view(EXPERIMENTS, source)
+            if view.condition != "following":
+                where = place_name(source, view.place)
+                raise BadInput(f"the read model {EXPERIMENTS.label} is stalled at {where}: {view.error}")
         known: Experiments = self._runner.view(EXPERIMENTS, CONTROL).state
         experiment = known.experiments.get(experiment_id)
         if experiment is None:
             return None
         states = {p: self._runner.view(EXPERIMENTS, p).state for p in self._partitions}
-        of_labels = {p: self._runner.view(LABELS, p).state for p in self._partitions}
+        of_labels = self._labels.states()  # after the experiments: every verdict up to their clocks is there
         views = [self._runner.view(EXPERIMENTS, p) for p in self._partitions]
-        folded = [view.state for view in (*views, *(self._runner.view(LABELS, p) for p in self._partitions))]
+        folded = [*(view.state for view in views), *of_labels.values()]
         if any(now is not before for now, before in zip(folded, self._folded, strict=False)):
             self._final.clear()  # folded anew: the log lost its tail, and may tell something else since
         self._folded = folded
@@ -162,14 +122,17 @@ def compare(
     rows: Rows,
     margins: NDArray[np.float64],
     others: NDArray[np.float64],
-    verdicts: Verdicts,
+    labels: LabelView,
     review: float,
     settings: LearnSettings,
 ) -> Comparison:
-    """The comparison on `rows`, whose margins under a and b are given, (n,) each."""
+    """The comparison on `rows`, whose margins under a and b are given, (n,) each. No label is legitimate; a conflict
+    can't judge.
+    """
     count = len(rows)
     rates = [float(np.mean(sigmoid(m, 1.0) >= review)) if count else 0.0 for m in (margins, others)]
-    fraud, clear = verdicts.labels(rows.transactions)
+    known = labels.of_rows(rows.accounts, rows.transactions)
+    fraud, clear = known == FRAUD, known != REVIEW
     frauds = int(fraud.sum())
     span = (int(rows.times.min()), int(rows.times.max())) if count else (0, 0)
     if frauds < settings.guard_frauds_min:

@@ -35,10 +35,11 @@ from learners.governance import models as acts
 from learners.loop import candidates
 from learners.loop.announce import Words
 from learners.loop.candidates import LoadScorer, Timer
-from learners.loop.evidence import Comparison, ExperimentReports, Verdicts, compare, decided_by
+from learners.loop.evidence import Comparison, ExperimentReports, NewLabels, compare, decided_by, labels_since
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, loop_state
+from projections.labelling.reader import LabelReader
 from projections.views.registry import Model
 
 ACTOR = "sentinel learn"
@@ -70,10 +71,10 @@ class Orchestrator:
         self._log, self._partitions = log, list(partitions)
         self._settings, self._tools, self._actor = settings, tools, actor
         self._reader = WindowReader(log, self._partitions)
-        self._verdicts = Verdicts(log, self._partitions)
-        self._tests = ExperimentReports(log, self._partitions)
+        self._labels = LabelReader(log, self._partitions)
+        self._tests = ExperimentReports(log, self._partitions, self._labels)
         config = drift or DriftConfig()
-        self._monitor = DriftMonitor(log, Looker(self._reader, config), config, actor)
+        self._monitor = DriftMonitor(log, Looker(self._reader, self._labels, config), config, actor)
         self._drift_step = config.step_ms
         self._looked_at = 0
 
@@ -119,7 +120,6 @@ class Orchestrator:
     # what the log shows
 
     def _evidence(self, state: LoopState, now_ms: int) -> Evidence:
-        self._verdicts.refresh()
         way_back = self._way_back(state)
         obstacles: list[str] = []
 
@@ -140,7 +140,8 @@ class Orchestrator:
         if state.experiment is not None:
             name = state.experiment.experiment_id
             report = tried(f"{name} can't be judged, stop it by hand", lambda: self._tests.report(name))
-        labels = self._verdicts.since(state.trained_until)
+        labels = tried("labels can't be read", lambda: labels_since(self._labels.view(), state.trained_until))
+        labels = labels if labels is not None else NewLabels(0, 0)
         return Evidence(labels, way_back, guard, shadow, report, tuple(obstacles), unloadable)
 
     def _way_back(self, state: LoopState) -> str:
@@ -175,14 +176,14 @@ class Orchestrator:
         seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
         if seen is None:
             return None
-        return compare(seen.rows, seen.logged, seen.other, self._verdicts, state.registry.review, self._settings)
+        return compare(seen.rows, seen.logged, seen.other, self._labels.view(), state.registry.review, self._settings)
 
     def _shadow(self, state: LoopState) -> Comparison | None:
         champion, shadow = state.champion_model, state.registry.models[state.candidate]
         seen = decided_by(self._reader, state.shadow_at[1], champion.digest, self._scorer(shadow))
         if seen is None:
             return None
-        return compare(seen.rows, seen.other, seen.logged, self._verdicts, state.registry.review, self._settings)
+        return compare(seen.rows, seen.other, seen.logged, self._labels.view(), state.registry.review, self._settings)
 
     # what is said
 

@@ -4,8 +4,8 @@ A set holds every decision of a stretch of the log (`learners.training.reading` 
 the time it became known. `as_known` labels the same rows as of any T without reading again, so that a model that would
 have been trained on a day is trained on what was known on that day, and is judged by what is known now.
 
-A row's status at T is what `sentinel query labels --as-of T` says (projections.labelling.sources.view): verdicts that
-pass quality control, weighed by reliabilities learned from all verdicts known at T:
+A row's status at T is what `sentinel query labels --as-of T` says (projections.labelling): verdicts that pass quality
+control, weighed by reliabilities learned from all verdicts known at T:
 
     fraud, legitimate      the consensus of all sources
     review                 they conflict, or nobody is sure             left out by `settled`
@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from core.features.spec import HOUR_MS
-from projections.labelling.sources import view
-from projections.views.labels import AccountLabels, Labels, Said, Status, rate_key
+from projections.labelling.consensus import Status
+from projections.labelling.verdicts import Claims, Said
+from projections.labelling.view import view_of
 
 Clock = Literal["log", "event"]
 Mask = NDArray[np.bool_]
@@ -76,6 +76,8 @@ class Origin:
 class Verdicts:
     """m verdicts in log order, whatever rows they are on: times int64 (m,) epoch ms; partitions int32 (m,); account and
     transaction IDs. payments, payments_recorded_at: when the payment was and the log took it, 0 if it holds none.
+    newest_recorded_at, newest int64 (k,), ascending: from that log time on the log held a payment of a day that ends
+    then.
 
     rows, events int64 (l,): verdict `events[i]` is on row `rows[i]` of the set.
     """
@@ -90,6 +92,8 @@ class Verdicts:
     payments_recorded_at: NDArray[np.int64]
     rows: NDArray[np.int64]
     events: NDArray[np.int64]
+    newest_recorded_at: NDArray[np.int64]
+    newest: NDArray[np.int64]
 
     def known_at(self, clock: Clock) -> NDArray[np.int64]:
         """When each became known, epoch ms."""
@@ -190,20 +194,20 @@ def _agreed(verdicts: Verdicts, until: int, clock: Clock) -> dict[tuple[int, str
     """What was agreed at `until` on each payment with a verdict that counts, by partition, account and transaction."""
     at = verdicts.known_at(clock)
     paid = verdicts.payments_recorded_at if clock == "log" else verdicts.payments
-    states: dict[int, Labels] = {}
+    said: dict[tuple[int, str, str], list[Said]] = {}
+    payments: dict[tuple[int, str, str], int] = {}
     for i in np.flatnonzero(at <= until).tolist():
-        said = verdicts.said[i] if clock == "log" else msgspec.structs.replace(verdicts.said[i], recorded_at=int(at[i]))
-        state = states.setdefault(int(verdicts.partitions[i]), Labels())
-        account = state.accounts.setdefault(verdicts.accounts[i], AccountLabels())
-        account.verdicts.setdefault(verdicts.transactions[i], []).append(said)
+        word = verdicts.said[i] if clock == "log" else msgspec.structs.replace(verdicts.said[i], recorded_at=int(at[i]))
+        key = (int(verdicts.partitions[i]), verdicts.accounts[i], verdicts.transactions[i])
+        said.setdefault(key, []).append(word)
         if verdicts.payments[i] and paid[i] <= until:
-            account.payments[verdicts.transactions[i]] = int(verdicts.payments[i]) // 1000 * 1000
-        hours = state.rates.setdefault(rate_key(said.source, said.actor), {})
-        hour = said.recorded_at // HOUR_MS
-        hours[hour] = hours.get(hour, 0) + 1
+            payments[key] = int(verdicts.payments[i]) // 1000 * 1000
+    steps = int(np.searchsorted(verdicts.newest_recorded_at, until, "right"))
+    newest = int(verdicts.newest[steps - 1]) if steps else 0
+    claims = [Claims(*key, payments.get(key, 0), 0, words) for key, words in said.items()]
     return {
         (each.judged.partition, each.judged.account_id, each.judged.transaction_id): each.consensus.label
-        for each in view(states).transactions
+        for each in view_of(claims, newest).transactions
         if each.consensus is not None
     }
 

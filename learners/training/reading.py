@@ -29,7 +29,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Head
 from core.numeric import hash_strings
 from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
-from projections.views.labels import Said
+from projections.labelling.verdicts import payment_keys, said
 
 PAGE = 2000
 BACKFILL_MS = DAY_MS
@@ -162,11 +162,6 @@ class _Transactions:
         )
 
 
-def _key(accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One 64-bit key of the two hashes; of n keys two collide by chance with probability n² / 2**65."""
-    return transactions ^ (accounts * np.uint64(0x9E3779B97F4A7C15))
-
-
 def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
     """Why there is nothing to learn from, with the times that don't meet."""
     if not len(times):
@@ -198,7 +193,7 @@ def _transaction_pages(log: EventLog, partition: int, until: Position, report: R
             np.array([t.recorded_at for t in decoded], dtype=np.int64),
             np.array([t.amount for t in decoded], dtype=np.float64),
             accounts,
-            _key(accounts, hash_strings([t.transaction_id for t in decoded])),
+            payment_keys(accounts, hash_strings([t.transaction_id for t in decoded])),
         )
         report(len(entries))
         at = entries[-1].id
@@ -216,7 +211,7 @@ def _page_of_table(partition: int, table: pa.Table) -> _Page:
         _numpy(table["recorded_at"].cast(pa.int64())),
         _numpy(table["amount"]),
         accounts,
-        _key(accounts, hash_strings(table["transaction_id"].to_pylist())),
+        payment_keys(accounts, hash_strings(table["transaction_id"].to_pylist())),
     )
 
 
@@ -389,7 +384,7 @@ def _read_verdicts(
     begin = 0
     for part in parts:
         found = list(_feedback(log, part.partition, heads[part.partition].feedback))
-        wanted = _key(
+        wanted = payment_keys(
             hash_strings([event.account_id for event in found]),
             hash_strings([event.transaction_id for event in found]),
         )
@@ -409,8 +404,9 @@ def _read_verdicts(
         partitions.append(np.full(len(found), part.partition, dtype=np.int32))
         events += found
         begin += len(part.times)
+    steps, days = _newest(parts)
     return Verdicts(
-        said=[_said(event) for event in events],
+        said=[said(event, event.recorded_at) for event in events],
         recorded_at=np.array([event.recorded_at for event in events], dtype=np.int64),
         occurred_at=np.array([event.occurred_at for event in events], dtype=np.int64),
         partitions=np.concatenate(partitions),
@@ -420,6 +416,8 @@ def _read_verdicts(
         payments_recorded_at=np.concatenate(recorded),
         rows=np.concatenate(rows),
         events=np.concatenate(links),
+        newest_recorded_at=steps,
+        newest=days,
     )
 
 
@@ -433,15 +431,10 @@ def _feedback(log: EventLog, partition: int, until: Position) -> Iterator[Feedba
         at = entries[-1].id
 
 
-def _said(event: FeedbackReceived) -> Said:
-    return Said(
-        event.source,
-        event.verdict,
-        event.confidence,
-        event.actor,
-        event.occurred_at,
-        event.recorded_at,
-        event.amount,
-        event.reason,
-        event.transaction_occurred_at,
-    )
+def _newest(parts: Sequence[_Transactions]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(Log time, end of day), both epoch ms ascending: from when on the log held a payment of a day newer than all."""
+    recorded = np.concatenate([part.recorded_at for part in parts])
+    order = np.argsort(recorded, kind="stable")
+    ends = np.maximum.accumulate((np.concatenate([part.times for part in parts])[order] // DAY_MS + 1) * DAY_MS)
+    first = np.flatnonzero(np.diff(ends, prepend=-1) > 0)
+    return recorded[order][first], ends[first]

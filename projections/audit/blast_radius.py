@@ -7,7 +7,7 @@ to nothing there. Reads only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -18,7 +18,7 @@ from core.errors import Corrupt
 from core.events import START, Decision
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
-from projections.audit.whatif import verdicts
+from projections.labelling.view import LabelView
 
 PAGE = 2000
 _COLUMNS = (
@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 class Affected(msgspec.Struct, frozen=True):
-    """One decision of the model. fraud: the last verdict known now; None without one. occurred_at epoch ms."""
+    """One decision of the model. fraud: what is known now; None without a label or in review. occurred_at epoch ms."""
 
     partition: int
     position: str
@@ -64,16 +64,20 @@ class _Score(msgspec.Struct):
 _score = msgspec.json.Decoder(_Score)
 
 
-def affected(log: EventLog, partitions: Sequence[int], digest: str) -> Iterator[Affected]:
-    """Every decision of the model with this SHA-256 (16 or more hex digits), partition by partition, in order."""
+def affected(
+    log: EventLog, partitions: Sequence[int], digest: str, labels: Callable[[], LabelView]
+) -> Iterator[Affected]:
+    """Every decision of the model with this SHA-256 (16 or more hex digits), partition by partition, in order.
+
+    labels: asked once, if there is any.
+    """
     wanted = digest[:16]
+    known: LabelView | None = None
     for partition in partitions:
-        known: dict[tuple[str, str], bool] | None = None
         for row in _rows(log, partition, wanted):
-            if known is None:
-                known = verdicts(log, partition)
-            fraud = known.get((row.account_id, row.transaction_id))
-            yield msgspec.structs.replace(row, fraud=fraud)
+            known = known if known is not None else labels()
+            label = known.label(row.account_id, row.transaction_id)
+            yield msgspec.structs.replace(row, fraud=None if label in (None, "review") else label == "fraud")
 
 
 def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
@@ -140,7 +144,7 @@ class Summary(msgspec.Struct):
     """The radius in figures: decisions by kind, accounts, the time span (epoch ms), amounts, and what is known to have
     been wrong.
 
-    missed_frauds: approved, and fraud by now; false_positives: reviewed or declined, and legitimate by verdict.
+    missed_frauds: approved, and fraud by now; false_positives: reviewed or declined, and legitimate by now.
     """
 
     decisions: dict[str, int] = {}

@@ -3,13 +3,13 @@
 One partition at a time, into arrays; nothing is written. Every transaction of the partition is folded, so that features
 are what they were (I4); those of the stretch are decided again under their own context at `c` with the changes put in.
 Feedback is as it came: verdicts that another decision would have prevented or brought about are not imagined. A label
-is the last verdict known now; a transaction without one counts as legitimate.
+is what is known now (`projections.labelling`); a transaction without one, or in review, counts as legitimate.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import pipeline, policy, rules
-from core.codec import decode_account_event, decode_score
+from core.codec import decode_score
 from core.control import MODEL_ERROR, MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
 from core.errors import BadInput
-from core.events import START, Decision, FeedbackReceived, Position
+from core.events import Decision, Position
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.log.base import Entry, EventLog, Head
 from core.replay import Timeline, chunks, segments
 from core.scoring import Scorer
 from projections.audit.redecide import require_whole
+from projections.labelling.consensus import Label
 
-PAGE = 2000
 _MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE, MODEL_ERROR)
 
 
@@ -122,7 +122,7 @@ class Changed(msgspec.Struct, frozen=True, order=True):
 class Outcome:
     """A partition's decisions of the stretch, as arrays of one length, and the `top` changed ones by amount.
 
-    times epoch ms; was and now index policy.DECISIONS; labelled: a verdict other than "unsure" is known now.
+    times epoch ms; was and now index policy.DECISIONS; labelled: it is known by now whether it was fraud.
     """
 
     times: NDArray[np.int64]
@@ -149,26 +149,10 @@ class Outcome:
         )
 
 
-def verdicts(log: EventLog, partition: int) -> dict[tuple[str, str], bool]:
-    """(account, transaction) → whether its last verdict by event time is fraud; "unsure" says nothing."""
-    known: dict[tuple[str, str], tuple[int, bool]] = {}
-    at = START
-    while entries := log.read(partition, "feedback", at, PAGE):
-        for entry in entries:
-            event = decode_account_event(entry.payload)
-            if not isinstance(event, FeedbackReceived) or event.verdict == "unsure":
-                continue
-            key = (event.account_id, event.transaction_id)
-            if event.occurred_at >= known.get(key, (event.occurred_at, False))[0]:
-                known[key] = (event.occurred_at, event.verdict == "fraud")
-        at = entries[-1].id
-    return {key: fraud for key, (_, fraud) in known.items()}
-
-
 class _Rows:
     """An outcome while it is being collected."""
 
-    def __init__(self, partition: int, labels: dict[tuple[str, str], bool], top: int) -> None:
+    def __init__(self, partition: int, labels: Mapping[tuple[str, str], Label], top: int) -> None:
         self._partition, self._labels, self._top = partition, labels, top
         self._columns: list[tuple[int, float, bool, bool, int, int]] = []
         self._changed: list[Changed] = []
@@ -177,7 +161,9 @@ class _Rows:
         was, will = decode_score(logged.payload), decode_score(now.payload)
         label = self._labels.get((t.account_id, t.transaction_id))
         before, after = policy.DECISIONS.index(was.decision), policy.DECISIONS.index(will.decision)
-        self._columns.append((t.occurred_at, t.amount, label is True, label is not None, before, after))
+        self._columns.append(
+            (t.occurred_at, t.amount, label == "fraud", label in ("fraud", "legitimate"), before, after)
+        )
         if before == after:
             return
         changed = Changed(
@@ -187,7 +173,7 @@ class _Rows:
             transaction_id=t.transaction_id,
             account_id=t.account_id,
             occurred_at=t.occurred_at,
-            fraud=label is True,
+            fraud=label == "fraud",
             was=was.decision,
             now=will.decision,
             probability_was=was.probability,
@@ -220,18 +206,20 @@ def run(
     timeline: Timeline,
     changes: Changes,
     stretch: Stretch,
+    labels: Mapping[tuple[str, str], Label],
     *,
     top: int = 50,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Outcome:
     """Decide the partition's transactions of the stretch again under the changes. Reads only.
 
+    labels: by account and transaction (`LabelView.of_partition`).
     progress: told the number of decisions read, chunk by chunk. Raises BadInput if the changes can't be in force,
     or if the partition's history is not whole.
     """
     require_whole(log, partition)
     state = AccountState()
-    rows = _Rows(partition, verdicts(log, partition), top)
+    rows = _Rows(partition, labels, top)
     for chunk in chunks(log, partition, Head(), until):
         if stretch.last is not None and chunk.scores and chunk.scores[0].id > stretch.last:
             break

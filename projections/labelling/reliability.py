@@ -19,7 +19,7 @@ either say which that counts. A voice with less than `two_sided_from` of its rar
 the probability that what it says is true.
 
 π belongs to transactions that two voices judged, which are not like others (a chargeback is why the second one came).
-So it is not carried into `projections.views.labels.consensus`, which weighs words from even odds.
+So it is not carried into `projections.labelling.consensus`, which weighs words from even odds.
 
 Limits: voices are taken as independent given the truth; an analyst who copies a chargeback looks more reliable than he
 is. With two voices only, nothing but the prior tells which of the two is wrong.
@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import FeedbackSource
-from projections.views.labels import EVIDENCE_MIN, RELIABILITY, Reliability, Said, standing
+from projections.labelling.consensus import EVIDENCE_MIN, RELIABILITY, Reliability
+from projections.labelling.verdicts import Said, standing
 
 PRIOR_STRENGTH = 20.0
 """The prior counts as much as so many transactions judged together with others."""
@@ -69,7 +70,7 @@ def pattern(verdicts: Iterable[Said]) -> Pattern:
     """The clear last words among the verdicts on a transaction that count."""
     return tuple(
         (name, said.verdict == "fraud", hundredths)
-        for name, said in standing(list(verdicts)).items()
+        for name, said in standing(verdicts).items()
         if said.verdict != "unsure" and (hundredths := round(said.confidence * 100)) > 0
     )
 

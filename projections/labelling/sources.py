@@ -1,6 +1,6 @@
 """Who says what, how soon, and how right: sources of verdicts, analysts, their agreement and their delays. Pure.
 
-Everything here is worked out from judged transactions (`projections.labelling.quality`), of verdicts that count. A
+Everything here is worked out from judged payments (`projections.labelling.view`), of verdicts that count. A
 source's word on a transaction is its last clear one (fraud or legitimate), whoever of it said it; a voice's is its own.
 
     agreement     share of transactions, also judged by others, on which the voice says what the others' consensus is
@@ -19,34 +19,15 @@ import msgspec
 
 from core.events import FeedbackSource
 from core.features.spec import DAY_MS
+from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
 from projections.labelling.maturity import Maturity, maturity
-from projections.labelling.quality import RULES, Judged, Rules, judge
-from projections.labelling.reliability import Learning, count_patterns, learn, pooled, prior_of
-from projections.views.labels import EVIDENCE_MIN, Consensus, Labels, Reliability, Said, consensus, voice
+from projections.labelling.reliability import pooled, prior_of
+from projections.labelling.verdicts import Said, voice
+from projections.labelling.view import Labelled, LabelView
+from projections.views.labels import Labels
 
 ANY = "any source"
 PAIRS_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A judged transaction with what its verdicts amount to; None if none counts."""
-
-    judged: Judged
-    accepted: list[Said]
-    consensus: Consensus | None
-
-
-@dataclass(frozen=True, slots=True)
-class LabelView:
-    """All partitions' labels at one place: judged, learned from, and decided."""
-
-    transactions: list[Labelled]
-    learning: Learning
-
-    def of_account(self, account: str) -> LabelView:
-        """Only this account's transactions, labelled with what was learned from all."""
-        return LabelView([each for each in self.transactions if each.judged.account_id == account], self.learning)
 
 
 class SourceRow(msgspec.Struct, frozen=True):
@@ -93,21 +74,6 @@ class SourcesReport(msgspec.Struct, frozen=True):
     analysts: list[SourceRow]
     pairs: list[PairRow]
     maturity: dict[str, Maturity]
-
-
-def view(states: Mapping[int, Labels], rules: Rules = RULES, *, is_learned: bool = True) -> LabelView:
-    """Judge, learn and decide. The order of the partitions makes no difference. Cost: 10 µs a verdict."""
-    judged = judge(states, rules)
-    accepted = [each.accepted for each in judged]
-    learning = learn(count_patterns(accepted) if is_learned else {})
-    learned = learning.voices if is_learned else None
-    return LabelView(
-        [
-            Labelled(each, said, consensus(said, learned) if said else None)
-            for each, said in zip(judged, accepted, strict=True)
-        ],
-        learning,
-    )
 
 
 def report(of: LabelView, states: Mapping[int, Labels], moment: int) -> SourcesReport:

@@ -12,10 +12,10 @@ An account counts once, from its first transaction in the experiment on:
                verdicts and transactions recorded later change nothing: an observation is final
     cut off    its window was not over when the experiment ended: it gives no observation
 
-A transaction is fraud if the consensus of verdicts known by maturity says so (`projections.views.labels`), unresolved
-if they conflict (it then counts as neither), else legitimate: no verdict by maturity means legitimate, as an
-assumption. Alerted is any decision but approve. An account's outcomes, each in [0, 1], of every account, exposed to
-fraud or not:
+A transaction is fraud if its label says so (`projections.labelling`: of verdicts recorded by maturity and with fixed
+reliabilities, so that an outcome is final), unresolved if its verdicts conflict (it then counts as neither), else
+legitimate: no verdict that counts by maturity means legitimate, as an assumption. Alerted is any decision but approve.
+An account's outcomes, each in [0, 1], of every account, exposed to fraud or not:
 
     fraud_caught     1 if a fraudulent transaction was alerted
     missed_fraud     1 if a fraudulent transaction was approved
@@ -55,7 +55,11 @@ from core.events import (
 )
 from core.governance import Governance
 from projections.engine.base import Decided, Fact, Projection
-from projections.views.labels import AccountLabels, Labels, consensus
+from projections.labelling.consensus import consensus
+from projections.labelling.quality import OverRate, judge, over_rate
+from projections.labelling.verdicts import Claims
+from projections.views import labels as labels_view
+from projections.views.labels import Labels
 
 Floats = NDArray[np.float64]
 
@@ -253,6 +257,14 @@ class Observations(NamedTuple):
 
 METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
 
+
+class Limits(NamedTuple):
+    """What quality control needs to know beyond one payment's verdicts: see `projections.labelling.quality.judge`."""
+
+    over: OverRate
+    newest: int
+
+
 Final = dict[tuple[int, str], tuple[tuple[float, ...], int]]
 """(Partition, account) of a mature account → its outcomes in the order of METRICS, and conflicting transactions."""
 
@@ -298,9 +310,10 @@ def observe(
     mature.sort(key=lambda row: row[:3])
     memory: Final = {} if final is None else final
     fresh = [row for row in mature if (row[1], row[2]) not in memory]
-    said = [labels[partition].accounts.get(account) for _, partition, account, _, _ in fresh]
+    said = [list(labels_view.claims_of(partition, labels[partition], account)) for _, partition, account, _, _ in fresh]
     matured_at = np.array([row[0] for row in fresh], dtype=np.int64)
-    found = _outcomes([row[4] for row in fresh], matured_at, said, definition.window_ms, value_cap)
+    limits = Limits(over_rate(labels_view.claims(labels)) if fresh else {}, labels_view.newest(labels))
+    found = _outcomes([row[4] for row in fresh], matured_at, said, limits, definition.window_ms, value_cap)
     memory.update(zip([(row[1], row[2]) for row in fresh], found, strict=True))
     results = [memory[partition, account] for _, partition, account, _, _ in mature]
     table = np.array([values for values, _ in results], dtype=np.float64).reshape(len(mature), len(METRICS))
@@ -326,13 +339,14 @@ def _crossed(experiment: Experiment, held: Enrolled) -> int:
 def _outcomes(
     enrolments: Sequence[Enrolment],
     mature_at: NDArray[np.int64],
-    said: Sequence[AccountLabels | None],
+    said: Sequence[Sequence[Claims]],
+    limits: Limits,
     window_ms: int,
     value_cap: float,
 ) -> list[tuple[tuple[float, ...], int]]:
     """Of n mature accounts: outcomes in the order of METRICS, and how many transactions have conflicting verdicts.
 
-    mature_at (n,): what was recorded later is not seen. said: their verdicts.
+    mature_at (n,): what was recorded later is not seen. said: what was said of their payments.
     """
     count = len(enrolments)
     sizes = np.array([len(e.rows) // ROW.itemsize for e in enrolments], dtype=np.int64)
@@ -344,18 +358,16 @@ def _outcomes(
     is_fraud = np.zeros(len(rows), dtype=np.bool_)
     is_legitimate = np.ones(len(rows), dtype=np.bool_)
     conflicts = [0] * count
-    for account, verdicts in enumerate(said):
-        if verdicts is None:
-            continue
+    for account, claims in enumerate(said):
         mine = slice(ends[account] - sizes[account], ends[account])
-        own = frozenset(rows["key"][mine].tolist())
-        keys = transaction_keys(list(verdicts.verdicts)).tolist()
-        for key, words in zip(keys, verdicts.verdicts.values(), strict=True):
-            known = [word for word in words if word.recorded_at <= mature_at[account]] if key in own else []
-            if not known:
+        own = frozenset(rows["key"][mine].tolist()) if claims else frozenset()
+        keys = transaction_keys([each.transaction_id for each in claims]).tolist()
+        for key, each in zip(keys, claims, strict=True):
+            judged = judge(each, *limits, known_until=int(mature_at[account])) if key in own else None
+            if judged is None or not (accepted := judged.accepted):
                 continue
             here = rows["key"][mine] == np.uint64(key)
-            label = consensus(known).label
+            label = consensus(accepted).label
             if label == "review":
                 conflicts[account] += int((here & is_seen[mine]).sum())
             is_legitimate[mine][here] = label == "legitimate"

@@ -1,8 +1,7 @@
 """Answers about labels and their sources, of all partitions as of a cut.
 
 A label depends on the other accounts too: on how reliable each voice has turned out to be, and on whether it was over
-its rate. So every label is worked out from the whole view, also one account's; `is_fixed` instead takes the fixed
-reliabilities and leaves rates out, and then one account needs no other.
+its rate. So every label is worked out from the whole view, also one account's.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from core.features.spec import DAY_MS
 from projections.engine.base import Decided
 from projections.engine.feed import Bound, account_facts
 from projections.engine.states import States
+from projections.labelling.consensus import MATURITY_DAYS, Consensus, Status, unjudged
 from projections.labelling.quality import RULES, SUSPECT, Quality, Rules
-from projections.labelling.sources import Labelled, LabelView, SourcesReport, report, view
-from projections.views import labels
-from projections.views.labels import LABELS, Labels, Said
+from projections.labelling.sources import SourcesReport, report
+from projections.labelling.verdicts import Said
+from projections.labelling.view import Labelled, LabelView, view
+from projections.views.labels import LABELS, AccountLabels, Labels
 
 
 class LabelRow(msgspec.Struct, frozen=True):
@@ -31,8 +32,8 @@ class LabelRow(msgspec.Struct, frozen=True):
 
     account_id: str
     transaction_id: str
-    status: labels.Status
-    consensus: labels.Consensus | None
+    status: Status
+    consensus: Consensus | None
     verdicts: list[Said]
     quality: list[Quality] = []
 
@@ -82,29 +83,26 @@ def labels_answer(
     states: States,
     filters: Filters = EVERYTHING,
     *,
-    maturity_days: int = labels.MATURITY_DAYS,
+    maturity_days: int = MATURITY_DAYS,
     rules: Rules = RULES,
     is_fixed: bool = False,
 ) -> LabelsAnswer:
     """Counts of labels, and the transactions with verdicts; of one account also those without.
 
-    is_fixed: fixed reliabilities and no check of rates (see the module's head); of one account then only that account
-    is folded.
+    is_fixed: fixed reliabilities instead of learned ones.
     """
     account = filters.account
-    held: dict[int, Labels] = {}
-    if account is None or not is_fixed:
-        held = states.by_partition(LABELS)
+    held = states.by_partition(LABELS)
+    of = view(held, rules, reliabilities="fixed" if is_fixed else "learned")
     if account is None:
-        of = view(held, rules, is_learned=not is_fixed)
-        return _listed(states, of, _days(held), filters, maturity_days)
-    own: dict[int, Labels] = {}
-    unjudged: list[tuple[str, str, int]] = []
+        return _listed(states, of, _days(held.values()), filters, maturity_days)
+    own: list[Labels] = []
+    silent: list[tuple[str, str, int]] = []
     for partition in states.partitions_of_account(account):
-        own[partition], times = _of_account(states, account, partition)
-        unjudged += [(account, t, at) for t, at in times.items()]
-    found = view(own, rules, is_learned=False) if is_fixed else view(held, rules).of_account(account)
-    return _listed(states, found, _days(own), filters, maturity_days, unjudged)
+        state, times = _of_account(states, account, partition)
+        own.append(state)
+        silent += [(account, t, at) for t, at in times.items()]
+    return _listed(states, of.of_account(account), _days(own), filters, maturity_days, silent)
 
 
 def sources_answer(states: States, rules: Rules = RULES) -> SourcesAnswer:
@@ -122,7 +120,7 @@ def _of_account(states: States, account: str, partition: int) -> tuple[Labels, d
         LABELS.apply(state, fact)
         if isinstance(fact.event, Decided):
             times[fact.event.transaction.transaction_id] = fact.event.transaction.occurred_at
-    judged = state.accounts.get(account, labels.AccountLabels()).verdicts
+    judged = state.accounts.get(account, AccountLabels()).verdicts
     return state, {t: at for t, at in times.items() if t not in judged}
 
 
@@ -132,12 +130,12 @@ def _listed(
     days: Mapping[int, int],
     filters: Filters,
     maturity_days: int,
-    unjudged: Iterable[tuple[str, str, int]] = (),
+    silent: Iterable[tuple[str, str, int]] = (),
 ) -> LabelsAnswer:
-    """days: transactions by epoch day. unjudged: (account, transaction, event time) of those without a verdict."""
+    """days: transactions by epoch day. silent: (account, transaction, event time) of those without a verdict."""
     rows = [
-        LabelRow(account, transaction, labels.status((), at, states.moment, maturity_days), None, [])
-        for account, transaction, at in unjudged
+        LabelRow(account, transaction, unjudged(at, states.moment, maturity_days), None, [])
+        for account, transaction, at in silent
     ]
     rows += [_row(each, states.moment, maturity_days) for each in of.transactions]
     chosen = [
@@ -161,11 +159,11 @@ def _listed(
 
 def _row(each: Labelled, moment: int, maturity_days: int) -> LabelRow:
     judged = each.judged
-    status: labels.Status
+    status: Status
     if each.consensus is not None:
         status = each.consensus.label
     else:
-        status = labels.status((), judged.payment_at, moment, maturity_days) if judged.payment_at else "review"
+        status = unjudged(judged.payment_at, moment, maturity_days) if judged.payment_at else "review"
     return LabelRow(
         judged.account_id, judged.transaction_id, status, each.consensus, judged.verdicts, list(judged.quality)
     )
@@ -179,9 +177,9 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def _days(states: Mapping[int, Labels]) -> Mapping[int, int]:
+def _days(states: Iterable[Labels]) -> Mapping[int, int]:
     """Transactions by epoch day over all partitions."""
     total: Counter[int] = Counter()
-    for state in states.values():
+    for state in states:
         total.update(state.days)
     return total

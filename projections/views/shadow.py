@@ -11,6 +11,7 @@ Memory: 41 bytes × `ROWS_MAX` a partition, and at most some thousand counts a p
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -28,8 +29,9 @@ from core.policy import DECISIONS
 from core.rules import RULES
 from projections.engine.base import Decided, Fact, Projection
 from projections.engine.states import States
-from projections.views.experiments import transaction_key, transaction_keys
-from projections.views.labels import LABELS, MATURITY_DAYS, Labels, consensus
+from projections.labelling.consensus import MATURITY_DAYS
+from projections.labelling.view import LabelView, view
+from projections.views.labels import LABELS
 
 ROWS_MAX = 100_000
 _SLACK = 10_000
@@ -50,7 +52,13 @@ ROW = np.dtype(
         ("alerted", "u1"),
     ]
 )
-"""One transaction: `transaction_key` of its ID, event time, both margins, amount, whether it was alerted."""
+"""One transaction: its `payment_key`, event time, both margins, amount, whether it was alerted."""
+
+
+def payment_key(account: str, transaction: str) -> bytes:
+    """8 bytes of BLAKE2b over both IDs: two accounts may have transactions of one ID."""
+    both = f"{account}\x1e{transaction}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(both, digest_size=8).digest()
 
 
 class Pair(msgspec.Struct):
@@ -96,7 +104,7 @@ def _decided(state: Shadows, fact: Fact) -> None:
     key = _key(DECISIONS.index(score.decision), effects, part)
     pair.counts[key] = pair.counts.get(key, 0) + 1
     pair.rows += _ROW.pack(
-        transaction_key(transaction.transaction_id),
+        payment_key(transaction.account_id, transaction.transaction_id),
         transaction.occurred_at,
         score.margin,
         score.shadow,
@@ -122,7 +130,7 @@ def _thresholds(state: Shadows, fact: Fact) -> None:
 
 SHADOW = Projection(
     name="shadow",
-    version=1,
+    version=2,
     state_type=Shadows,
     handlers={Decided: _decided, Seal: _sealed, ThresholdsChanged: _thresholds},
 )
@@ -169,49 +177,48 @@ def _would(effects: int, probability: float, review: float, decline: float) -> i
 
 
 class Labelled(NamedTuple):
-    """Transactions whose label is known: fraud, both margins, amounts, alerted; arrays (n,). waiting: those without."""
+    """Transactions whose label is known: fraud, both margins, amounts, alerted; arrays (n,).
+    unlabelled: those that are pending or in review."""
 
     fraud: NDArray[np.bool_]
     margin: NDArray[np.float64]
     shadow: NDArray[np.float64]
     amount: NDArray[np.float64]
     alerted: NDArray[np.bool_]
-    waiting: int
+    unlabelled: int
 
 
 def labelled(
     pairs: Mapping[int, Pair],
-    labels: Mapping[int, Labels],
+    labels: LabelView,
     clocks: Mapping[int, int],
     maturity_days: int = MATURITY_DAYS,
 ) -> Labelled:
-    """One pair's newest transactions by partition, with labels; without a verdict, legitimate once mature.
+    """One pair's newest transactions by partition, with labels; without one, legitimate once mature.
 
     clocks: log time reached by partition. Conflicting verdicts leave a transaction out.
     """
+    judged = [each for each in labels.transactions if each.consensus is not None]
+    keys = np.frombuffer(
+        b"".join(payment_key(each.judged.account_id, each.judged.transaction_id) for each in judged), dtype="<u8"
+    )
+    words = np.array([each.consensus.label for each in judged if each.consensus is not None], dtype="U10")
+    frauds, legitimate = keys[words == "fraud"], keys[words == "legitimate"]
     kept: list[NDArray[np.void]] = []
     truths: list[NDArray[np.bool_]] = []
-    waiting = 0
+    unlabelled = 0
     for partition in sorted(pairs):
         rows = np.frombuffer(bytes(pairs[partition].rows), dtype=ROW)
-        ids: list[str] = []
-        said: list[str] = []
-        for account in labels[partition].accounts.values():
-            for transaction, verdicts in account.verdicts.items():
-                ids.append(transaction)
-                said.append(consensus(verdicts).label)
-        keys, words = transaction_keys(ids), np.array(said, dtype="U10")
-        is_judged = np.isin(rows["key"], keys)
-        is_fraud = np.isin(rows["key"], keys[words == "fraud"])
-        is_clear = is_fraud | np.isin(rows["key"], keys[words == "legitimate"])
+        is_fraud = np.isin(rows["key"], frauds)
+        is_clear = is_fraud | np.isin(rows["key"], legitimate)
         is_mature = rows["occurred_at"] + maturity_days * DAY_MS <= clocks[partition]
-        use = is_clear | (~is_judged & is_mature)
-        waiting += int((~use).sum())
+        use = is_clear | (~np.isin(rows["key"], keys) & is_mature)
+        unlabelled += int((~use).sum())
         kept.append(rows[use])
         truths.append(is_fraud[use])
     rows = np.concatenate(kept) if kept else np.empty(0, dtype=ROW)
     fraud = np.concatenate(truths) if truths else np.empty(0, dtype=np.bool_)
-    return Labelled(fraud, rows["margin"], rows["shadow"], rows["amount"], rows["alerted"] == 1, waiting)
+    return Labelled(fraud, rows["margin"], rows["shadow"], rows["amount"], rows["alerted"] == 1, unlabelled)
 
 
 class ShadowAnswer(NamedTuple):
@@ -222,7 +229,7 @@ class ShadowAnswer(NamedTuple):
 
     as_of: str
     pairs: dict[str, dict[int, Pair]]
-    labels: dict[int, Labels]
+    labels: LabelView
     clocks: dict[int, int]
     review: float
     decline: float
@@ -239,6 +246,6 @@ def shadow_answer(states: States) -> ShadowAnswer:
         name: {p: state.pairs[name] for p, state in held.items() if name in state.pairs}
         for name in sorted(first, key=lambda name: (first[name], name))
     }
-    of_labels = states.by_partition(LABELS) if pairs else {}
+    of_labels = view(states.by_partition(LABELS) if pairs else {})
     clocks = {p: state.recorded_at for p, state in held.items()}
     return ShadowAnswer(states.as_of, pairs, of_labels, clocks, control.review, control.decline)

@@ -29,7 +29,8 @@ from learners.training import dataset, reading
 from learners.training.dataset import STATUSES, TrainingSet, as_known, settled
 from projections.engine.base import Decided
 from projections.engine.feed import batches
-from projections.labelling import sources
+from projections.labelling.consensus import Status, consensus, unjudged
+from projections.labelling.view import view
 from projections.views import labels
 from tests.unit.core.builders import Shape, load_tiny, verdict
 from tests.unit.core.log_builders import PARTITIONS, Record, assert_identical, filled, records
@@ -92,12 +93,12 @@ def positions(data: TrainingSet) -> list[Row]:
     return [(p, Position(*place)) for p, place in zip(origin.partitions.tolist(), ids, strict=True)]
 
 
-def statuses(data: TrainingSet) -> list[labels.Status]:
+def statuses(data: TrainingSet) -> list[Status]:
     assert data.statuses is not None
     return [STATUSES[code] for code in data.statuses.tolist()]
 
 
-def read_model(log: EventLog, until: int, maturity_days: int, clock: dataset.Clock) -> dict[Row, labels.Status]:
+def read_model(log: EventLog, until: int, maturity_days: int, clock: dataset.Clock) -> dict[Row, Status]:
     """The oracle: each decision's status from the labels read model, folded over what was known at `until`."""
     decided = []
     states: dict[int, labels.Labels] = {}
@@ -119,13 +120,13 @@ def read_model(log: EventLog, until: int, maturity_days: int, clock: dataset.Clo
                     labels.LABELS.apply(states[p], fact)
     agreed = {
         (each.judged.partition, each.judged.account_id, each.judged.transaction_id): each.accepted
-        for each in sources.view(states).transactions
+        for each in view(states).transactions
     }
-    learned = sources.view(states).learning.voices
-    out: dict[Row, labels.Status] = {}
+    learned = view(states).learning.voices
+    out: dict[Row, Status] = {}
     for p, place, paid, seen in decided:
         said = agreed.get((p, paid.account_id, paid.transaction_id), [])
-        found = labels.status(said, paid.occurred_at, until, maturity_days, learned)
+        found = consensus(said, learned).label if said else unjudged(paid.occurred_at, until, maturity_days)
         out[p, place] = found if seen else "pending"
     return out
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
 
 from core.features.spec import DAY_MS
+from core.numeric import hash_strings
 from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift
@@ -14,7 +17,8 @@ from learners.drift.estimate import Calibration, calibrate, estimate
 from learners.drift.online import AdwinMonitor, PageHinkleyMonitor, error_monitor
 from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, Labelled, compare_performance, measure
 from learners.drift.policy import DriftConfig
-from projections.views.labels import Said
+from projections.labelling.verdicts import Claims, Said
+from projections.labelling.view import view_of
 from tests.unit.learners.drift_builders import MONDAY, rows
 
 CONFIG = DriftConfig()
@@ -130,23 +134,29 @@ def test_calibration_error_by_hand() -> None:
 
 
 def test_labels_are_those_that_came_within_the_delay() -> None:
-    """A verdict within the delay counts, a later one not yet; a conflict leaves the row out, another model too."""
-    one = rows(6, 1, days=1)
-    keys, times = one.transactions.tolist(), one.times.tolist()
+    """A verdict within the delay counts, a later one or another account's does not; a conflict leaves the row out."""
+    ids = [f"t{n}" for n in range(6)]
+    owners = [f"a{n}" for n in range(6)]
+    one = replace(rows(6, 1, days=1), accounts=hash_strings(owners), transactions=hash_strings(ids))
+    times = one.times.tolist()
 
-    def said(verdict: str, place: int, days: float) -> Said:
-        return Said("chargeback", verdict, 1.0, "", int(times[place] + days * DAY_MS), 0)  # type: ignore[arg-type]
+    def said(verdict: str, place: int, days: float, source: str = "chargeback") -> Said:
+        at = int(times[place] + days * DAY_MS)
+        return Said(source, verdict, 1.0, "", at, at)  # type: ignore[arg-type]
 
-    verdicts = {
-        keys[0]: [said("fraud", 0, 6.9)],
-        keys[1]: [said("fraud", 1, 7.1)],
-        keys[2]: [said("fraud", 2, 1), Said("representment", "legitimate", 1.0, "", times[2] + DAY_MS, 0)],
-        keys[3]: [said("legitimate", 3, 1), said("fraud", 3, 20)],
+    words = {
+        0: [said("fraud", 0, 6.9)],
+        1: [said("fraud", 1, 7.1)],
+        2: [said("fraud", 2, 1), said("legitimate", 2, 1, "representment")],
+        3: [said("legitimate", 3, 1), said("fraud", 3, 20)],
     }
-    found = performance.labelled(one, "m1", verdicts, 7 * DAY_MS)
+    claims = [Claims(0, owners[n], ids[n], times[n], 0, of) for n, of in words.items()]
+    claims.append(Claims(0, "another", ids[4], times[4], 0, [said("fraud", 4, 1)]))
+    labels = view_of(claims)
+    found = performance.labelled(one, "m1", labels, 7 * DAY_MS)
     assert found.labels.tolist() == [True, False, False, False, False]
     assert found.margins.tolist() == one.margins[[0, 1, 3, 4, 5]].tolist()
-    assert len(performance.labelled(one, "other", verdicts, 0).labels) == 0
+    assert len(performance.labelled(one, "other", labels, 0).labels) == 0
     assert one.times[0] >= MONDAY
 
 

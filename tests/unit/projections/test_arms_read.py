@@ -35,6 +35,7 @@ from projections.audit.blast_radius import affected
 from projections.audit.redecide import DecisionPlace
 from projections.audit.story import tell
 from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.labelling.reader import LabelReader
 from sources.catalogue import open_source
 from sources.synthetic import SyntheticConfig
 from tests.unit.core.log_builders import entries
@@ -125,7 +126,7 @@ def test_the_story_of_a_linear_models_decision(log: MemoryLog) -> None:
 
 
 def outcome(log: Any, changes: Changes) -> Outcome:
-    return run(log, 0, log.head(0), timeline(log), changes, Stretch())
+    return run(log, 0, log.head(0), timeline(log), changes, Stretch(), {})
 
 
 def test_what_if_with_arms(log: MemoryLog) -> None:
@@ -150,7 +151,9 @@ def test_archived_arms_and_shadows(log: MemoryLog, tmp_path: Path) -> None:
     archived.trim(0, next(r for r in reversed(store.rows(0)) if r.end.transactions < hot.head(0).transactions).end)
     assert 0 < hot.length(0, "scores") < log.length(0, "scores")
     for each in (log, archived):
-        assert [(r.position, r.decision, r.arm) for r in affected(each, [0], digest)] == wanted and wanted
+        assert [
+            (r.position, r.decision, r.arm) for r in affected(each, [0], digest, LabelReader(each, [0]).view)
+        ] == wanted and wanted
         found = verify(each, 0, each.head(0), timeline(each))
         assert found.first_difference is None and found.identical == log.length(0, "scores")
     loops = [Orchestrator(each, [0], LearnSettings(), Tools(load_scorer, lambda call: 0.0)) for each in (log, archived)]

@@ -25,6 +25,8 @@ from projections.catalogue import ALL
 from projections.engine.base import CONTROL, Fact, fold
 from projections.engine.feed import batches
 from projections.engine.states import open_states
+from projections.labelling.consensus import consensus
+from projections.labelling.verdicts import Said
 from projections.views.experiments import (
     EXPERIMENTS,
     ROW,
@@ -36,7 +38,7 @@ from projections.views.experiments import (
     observe,
 )
 from projections.views.experiments_answers import experiment_answer
-from projections.views.labels import LABELS, Said, consensus
+from projections.views.labels import LABELS
 from tests.unit.core.builders import T0
 from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.experiment_builders import ANN, ARMS, MATURITY, ONE, TWO, WINDOW, experimented, started

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from core.events import FeedbackReceived, Position, TransactionReceived, TransactionScored
 from projections.engine.base import Decided, Fact, fold
-from projections.labelling.quality import RULES, Judged, Rules, judge, qualities
+from projections.labelling.consensus import consensus
+from projections.labelling.quality import RULES, Judged, Rules, judge_all
 from projections.labelling.reliability import count_patterns, learn
-from projections.labelling.sources import report, view
+from projections.labelling.sources import report
+from projections.labelling.view import view
 from projections.views import labels as labels_model
-from projections.views.labels import LABELS, SEEN_DAYS, Labels, consensus
+from projections.views.labels import LABELS, SEEN_DAYS, Labels, claims, newest
 from tests.unit.core.builders import T0, fuzz, verdict
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -47,6 +49,11 @@ def told(
     """A verdict, recorded when it was given unless told otherwise."""
     event = verdict(account, word, at, **changes)
     return Fact(0, Position(1, 1), at if recorded_at is None else recorded_at, event)
+
+
+def judge(states: dict[int, Labels], rules: Rules = RULES) -> list[Judged]:
+    """Every verdict of the read model, judged."""
+    return judge_all(list(claims(states)), newest(states), rules)
 
 
 def statuses(*facts: Fact, rules: Rules = RULES) -> list[Any]:
@@ -133,9 +140,9 @@ def test_repeating_oneself_counts_once_and_changing_ones_mind_counts() -> None:
 def test_a_file_sent_twice_adds_nothing_even_where_it_corrects_itself() -> None:
     """The second time every verdict is a duplicate, and the correction still stands."""
     file = [told("fraud", actor="ann"), told("legitimate", T0 + 2 * DAY_MS, actor="ann")]
-    assert statuses(paid(), *file, *file) == ["accepted"] * 2 + ["duplicate"] * 2
+    assert statuses(paid(), *file, *file) == ["accepted", "duplicate"] * 2
     twice = [file[0], told("fraud", T0 + DAY_MS + 5, actor="ann"), file[1]]
-    assert statuses(paid(), *twice, *twice) == ["accepted", "duplicate", "accepted"] + ["duplicate"] * 3
+    assert statuses(paid(), *twice, *twice) == ["accepted", *["duplicate"] * 3, "accepted", "duplicate"]
 
 
 def test_a_voice_over_its_rate_is_held_back_for_that_hour_over_all_partitions() -> None:
@@ -209,7 +216,7 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
     for at, said in verdicts.items():
         counted: list[tuple[Any, ...]] = []
         heard: list[tuple[Any, ...]] = []
-        for e, recorded in said:
+        for e, recorded in sorted(said, key=lambda each: each[0].occurred_at):
             paid_at = payments.get(at, 0) or e.transaction_occurred_at
             key = (e.source, e.account_id if e.source == "customer" else e.actor, recorded // HOUR_MS)
             limited = e.source in per_hour and not (e.source == "analyst" and not e.actor)
@@ -298,4 +305,4 @@ def test_suspect_verdicts_have_no_vote() -> None:
     state = fold(LABELS, [paid(), told("legitimate", T0 - 9 * DAY_MS), told("fraud", source="customer")])
     (only,) = view({0: state}).transactions
     assert only.consensus is not None and only.consensus.label == "fraud" and len(only.accepted) == 1
-    assert qualities(only.judged.verdicts, only.judged.payment_at) == ["impossible_time", "accepted"]
+    assert only.judged.quality == ["impossible_time", "accepted"]

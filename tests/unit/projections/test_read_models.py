@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from core.events import AlertRaised, CaseOpened, Position, TransactionReceived, TransactionScored
 from projections.engine.base import CONTROL, Decided, Fact, fold
 from projections.engine.feed import batches
+from projections.labelling.consensus import MATURITY_DAYS, consensus, unjudged
+from projections.labelling.verdicts import Said
 from projections.views import registry as registry_model
 from projections.views.cases import CASES, SLA_MS, Case, clock
 from projections.views.drift import DRIFT
-from projections.views.labels import LABELS, MATURITY_DAYS, Said, consensus, status
+from projections.views.labels import LABELS
 from projections.views.lists import LISTS
 from projections.views.profiles.projection import PROFILES
 from projections.views.registry import REGISTRY
@@ -275,7 +277,8 @@ words = st.builds(
 def test_consensus_depends_on_last_words_only(verdicts: list[Said], rng: Any) -> None:
     """Swapping fraud and legitimate mirrors the label; voices' order does not matter; agreement is never reviewed."""
     agreed = consensus(verdicts)
-    last = {(v.source, v.actor if v.source == "analyst" else ""): v for v in verdicts}
+    said = sorted(verdicts, key=lambda v: v.occurred_at)
+    last = {(v.source, v.actor if v.source == "analyst" else ""): v for v in said}
     newest = max(v.occurred_at for v in verdicts)
     if max(v.occurred_at for v in last.values()) == newest:
         shuffled = sorted(last.values(), key=lambda v: rng.random())
@@ -292,8 +295,7 @@ def test_consensus_depends_on_last_words_only(verdicts: list[Said], rng: Any) ->
 def test_no_verdict_is_not_legitimate_before_maturity() -> None:
     """Without a verdict a transaction is pending until the delay is over, then presumed legitimate and called so."""
     ripe = T0 + MATURITY_DAYS * DAY_MS
-    assert [status((), T0, now) for now in (T0, ripe - 1, ripe)] == ["pending", "pending", "presumed_legitimate"]
-    assert status([word("customer", "fraud")], T0, T0) == "fraud"
+    assert [unjudged(T0, now) for now in (T0, ripe - 1, ripe)] == ["pending", "pending", "presumed_legitimate"]
 
 
 def test_the_registry_tells_stages_lineage_and_who_deployed_what() -> None:

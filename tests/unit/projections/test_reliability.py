@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from projections.labelling.consensus import EVIDENCE_MIN, RELIABILITY, Reliability, consensus
 from projections.labelling.reliability import Pattern, count_patterns, learn, prior_of
-from projections.views.labels import EVIDENCE_MIN, RELIABILITY, Reliability, Said, consensus
+from projections.labelling.verdicts import Said
 from tests.unit.core.builders import T0, fuzz
 
 DAY_MS = 86_400_000

@@ -20,7 +20,8 @@ from projections.catalogue import ALL
 from projections.engine.base import CONTROL, fold
 from projections.engine.feed import batches
 from projections.engine.states import open_states
-from projections.views.labels import MATURITY_DAYS, Said, consensus
+from projections.labelling.consensus import MATURITY_DAYS
+from projections.labelling.reader import LabelReader
 from projections.views.shadow import ROW, SHADOW, shadow_answer
 from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, load_tiny
 from tests.unit.core.log_builders import PARTITIONS, SECOND
@@ -94,31 +95,25 @@ def test_measures_are_over_transactions_with_a_known_label() -> None:
     """AUC and AP of both models equal those over the log's own rows: verdicts, or legitimate once mature."""
     log = log_with_a_shadow()
     (found,) = shadow_mode.report(shadow_answer(open_states(log, ALL, now_ms=0)))
-    fraud, margins, shadows, waiting = [], [], [], 0
-    said: dict[tuple[int, str], list[Said]] = {}
+    fraud, margins, shadows, unlabelled = [], [], [], 0
     clocks = {p: max(at for *_, at in plain(log, p)) for p in range(PARTITIONS)}
-    for p in range(PARTITIONS):
-        for kind, _, e, at in plain(log, p):
-            if kind == "feedback" and e["type"] == "feedback.v1":
-                word = Said(e["source"], e["verdict"], 1.0, e.get("actor", ""), e["occurred_at"], at)
-                said.setdefault((p, e["transaction_id"]), []).append(word)
+    labels = LabelReader(log, range(PARTITIONS)).view()
     for p, e in rows_of(log):
-        verdicts = said.get((p, e["transaction"]["transaction_id"]))
-        label = consensus(verdicts).label if verdicts else None
+        label = labels.label(e["transaction"]["account_id"], e["transaction"]["transaction_id"])
         is_mature = e["transaction"]["occurred_at"] + MATURITY_DAYS * DAY_MS <= clocks[p]
         if label == "review" or (label is None and not is_mature):
-            waiting += 1
+            unlabelled += 1
             continue
         fraud.append(label == "fraud")
         margins.append(e["score"]["margin"])
         shadows.append(e["score"]["shadow"])
     truth = np.array(fraud)
-    assert (found.labelled, found.frauds, found.waiting) == (len(truth), truth.sum(), waiting)
+    assert (found.labelled, found.frauds, found.unlabelled) == (len(truth), truth.sum(), unlabelled)
     assert found.auc_roc == pytest.approx(roc_auc(truth, np.array(margins)))
     assert found.shadow_auc_roc == pytest.approx(roc_auc(truth, np.array(shadows)))
     assert found.average_precision == pytest.approx(average_precision(truth, np.array(margins)))
     assert found.shadow_average_precision == pytest.approx(average_precision(truth, np.array(shadows)))
-    assert found.waiting > 50 and 50 < found.frauds < found.labelled
+    assert found.unlabelled > 50 and 50 < found.frauds < found.labelled
 
 
 def test_time_travel_and_resumption() -> None:

@@ -22,7 +22,8 @@ from projections.catalogue import ALL
 from projections.engine.base import Fact, fold
 from projections.engine.states import open_states
 from projections.labelling.quality import Rules
-from projections.labelling.sources import ANY, SourcesReport, kappa, report, view
+from projections.labelling.sources import ANY, SourcesReport, kappa, report
+from projections.labelling.view import view
 from projections.views.labels import LABELS, Labels
 from projections.views.labels_answers import Filters, labels_answer, sources_answer
 from tests.unit.core.builders import ARTIFACT, T0, deployed, fuzz, load_tiny, transaction, verdict

@@ -10,15 +10,16 @@ import pytest
 
 from console import whatif_report
 from core import rules
-from core.codec import decode_account_event, decode_score, decode_transaction
+from core.codec import decode_score, decode_transaction
 from core.errors import BadInput
-from core.events import FeedbackReceived, Position
+from core.events import Position
 from core.features import packing
 from core.features.spec import DAY_MS
 from core.log.base import Batch, EventLog, Head
 from core.log.memory import MemoryLog
 from core.log.readonly import ReadOnlyLog
 from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.labelling.reader import LabelReader
 from tests.unit.core.builders import TinyScorer
 from tests.unit.core.log_builders import entries
 from tests.unit.projections.decided import PARTITIONS, decided, timeline
@@ -32,7 +33,11 @@ def log() -> MemoryLog:
 
 
 def outcome(log: EventLog, changes: Changes, stretch: Stretch = EVERYTHING, top: int = 10) -> Outcome:
-    parts = [run(log, p, log.head(p), timeline(log), changes, stretch, top=top) for p in range(PARTITIONS)]
+    labels = LabelReader(log, range(PARTITIONS)).view()
+    parts = [
+        run(log, p, log.head(p), timeline(log), changes, stretch, labels.of_partition(p), top=top)
+        for p in range(PARTITIONS)
+    ]
     return Outcome.joined(parts, top)
 
 
@@ -60,17 +65,11 @@ def test_no_change_changes_no_decision(log: MemoryLog) -> None:
 def test_lower_thresholds_are_a_recount_of_the_logged_probabilities(log: MemoryLog) -> None:
     """With the same model, decisions and money under other thresholds follow from the log itself."""
     found = outcome(log, Changes(review=0.1, decline=0.2), top=10**6)
-    verdicts: dict[tuple[str, str], tuple[int, bool]] = {}
-    for p in range(PARTITIONS):
-        for entry in entries(log, p, "feedback"):
-            e = decode_account_event(entry.payload)
-            if isinstance(e, FeedbackReceived) and e.verdict != "unsure":
-                key = (e.account_id, e.transaction_id)
-                verdicts[key] = max(verdicts.get(key, (0, False)), (e.occurred_at, e.verdict == "fraud"))
+    labels = LabelReader(log, range(PARTITIONS)).view()
     saved = declined = frauds = 0.0
     alerts = 0
     for _, _, t, s in rows(log):
-        fraud = verdicts.get((t.account_id, t.transaction_id), (0, False))[1]  # type: ignore[attr-defined]
+        fraud = labels.label(t.account_id, t.transaction_id) == "fraud"  # type: ignore[attr-defined]
         hit_review = s.decision == "review" or s.probability >= 0.1  # type: ignore[attr-defined]
         now_declined = s.decision == "decline" or s.probability >= 0.2  # type: ignore[attr-defined]
         alerts += hit_review or now_declined
@@ -144,7 +143,7 @@ def test_a_stretch_counts_only_its_decisions_with_the_whole_history(log: MemoryL
     assert (found.was == found.now).all()
     assert [line.decisions > 0 for line in whatif_report.report(found, []).days] == [True, True]
     first, last = Position(1, 300), Position(1, 400)
-    some = run(log, 1, log.head(1), timeline(log), Changes(), Stretch(first=first, last=last))
+    some = run(log, 1, log.head(1), timeline(log), Changes(), Stretch(first=first, last=last), {})
     assert len(some.times) == len(log.read(1, "scores", Position(1, 299), 1000, last))
     assert (some.was == some.now).all()
     with pytest.raises(BadInput):

@@ -22,6 +22,7 @@ from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
 from learners.loop.state import LoopState, loop_state
+from projections.labelling.reader import LabelReader
 from tests.contracts.batches import batch_after, copy_partition
 from tests.unit.core.builders import ARTIFACT, load_tiny
 from tests.unit.learners.loop.test_policy import comparison
@@ -104,7 +105,7 @@ def seeing(monkeypatch: pytest.MonkeyPatch, **what: Any) -> None:
 
 
 def judged(log: MemoryLog, experiment_id: str, action: Any, winner: str = "") -> experiment_report.Report:
-    report = ExperimentReports(log, PARTITIONS).report(experiment_id)
+    report = ExperimentReports(log, PARTITIONS, LabelReader(log, PARTITIONS)).report(experiment_id)
     assert report is not None
     return msgspec.structs.replace(report, verdict=Verdict(action, winner, ("so it is",)))
 
@@ -296,13 +297,13 @@ def test_two_loops_and_a_person_at_once() -> None:
 
 
 def test_a_read_model_with_a_fault_is_an_obstacle() -> None:
-    """A verdict is never taken from a read model that stands still: the loop waits and says where and why."""
+    """A verdict is never taken from a read model that is stalled: the loop waits and says where and why."""
     log = log_of(*TESTED)
     loop = loop_on(log)
     assert "can't be judged" not in loop.step(NOW)[0].reason
     log.append(1, batch_after(Head(), feedback=0), Head())  # its payloads are no events
     step, said = loop.step(NOW)
-    assert said == [] and "stands still" in step.reason and "Corrupt: " in step.reason
+    assert said == [] and "is stalled at" in step.reason and "Corrupt: " in step.reason
 
 
 def test_a_name_means_one_artifact() -> None:
@@ -352,10 +353,10 @@ def test_a_log_that_lost_its_tail_and_grew_again_is_judged_anew() -> None:
     """What was final by the lost tail is forgotten, though the log is longer than before: as if asked anew."""
     log, other = (experimented(seed, size, {60: [started()]}) for seed, size in ((7, 900), (8, 1400)))
     assert all(other.head(p).sequence > log.head(p).sequence for p in range(3))
-    reports = ExperimentReports(log, range(3))
+    reports = ExperimentReports(log, range(3), LabelReader(log, range(3)))
     before = reports.report("e1")
     for p in range(3):
         log.truncate(p, 0)
         copy_partition(other, p, log, p)
-    after, fresh = reports.report("e1"), ExperimentReports(log, range(3)).report("e1")
+    after, fresh = reports.report("e1"), ExperimentReports(log, range(3), LabelReader(log, range(3))).report("e1")
     assert repr(after) == repr(fresh) != repr(before)

@@ -36,6 +36,7 @@ from projections.catalogue import ALL
 from projections.engine.base import CONTROL
 from projections.engine.runner import Runner
 from projections.engine.states import open_states
+from projections.labelling.reader import LabelReader
 from projections.views.experiments_answers import experiment_answer
 from projections.views.registry import REGISTRY
 from sources.catalogue import open_source
@@ -228,9 +229,9 @@ def test_every_decision_replays(world: World) -> None:
 def test_the_registry_and_the_test_are_rebuilt_from_the_log(world: World) -> None:
     """A copy of the log gives the same registry and the same test results, hash for hash and figure for figure."""
     name = next(e.experiment_id for _, e in read_control_events(world.log) if isinstance(e, events.ExperimentConcluded))
-    lived = ExperimentReports(world.log, PARTITIONS).report(name)
+    lived = ExperimentReports(world.log, PARTITIONS, LabelReader(world.log, PARTITIONS)).report(name)
     copied = world.log.clone()
-    again = ExperimentReports(copied, PARTITIONS).report(name)
+    again = ExperimentReports(copied, PARTITIONS, LabelReader(copied, PARTITIONS)).report(name)
     assert lived is not None and repr(lived) == repr(again)  # repr: NaN equals NaN
     runner = Runner(copied, PARTITIONS, [REGISTRY])
     runner.catch_up()
@@ -245,7 +246,7 @@ def test_the_blast_radius_of_the_poison_is_what_it_decided(world: World) -> None
     """Every decision with its digest, no other, and only between its deployment and the rollback."""
     registry = loop_state(world.log).registry
     digest = registry.models["card-9.9.9"].digest
-    rows = list(affected(world.log, PARTITIONS, digest))
+    rows = list(affected(world.log, PARTITIONS, digest, LabelReader(world.log, PARTITIONS).view))
     assert len(rows) > 500 and summary(iter(rows)).decisions["decline"] > 100
     deployed = next(d for d in registry.deployments if d.model == "card-9.9.9")
     back = next(d for d in registry.deployments if d.action == "rollback")

@@ -1,0 +1,137 @@
+"""The label of every payment that somebody judged: quality control, reliability, consensus. Pure; see the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.numeric import hash_strings
+from projections.labelling.consensus import Consensus, Label, consensus
+from projections.labelling.quality import RULES, Judged, Rules, judge_all
+from projections.labelling.reliability import Learning, count_patterns, learn
+from projections.labelling.verdicts import Claims, Said, payment_keys
+from projections.views import labels as labels_view
+from projections.views.labels import Labels
+
+Reliabilities = Literal["learned", "fixed"]
+
+UNJUDGED, FRAUD, LEGITIMATE, REVIEW = range(4)
+"""What `LabelView.of_rows` says of a payment; unjudged: nobody said anything that counts."""
+_CODES: dict[Label, int] = {"fraud": FRAUD, "legitimate": LEGITIMATE, "review": REVIEW}
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A judged payment with what its verdicts amount to; None if none counts."""
+
+    judged: Judged
+    accepted: list[Said]
+    consensus: Consensus | None
+
+
+@dataclass(frozen=True)
+class LabelView:
+    """All partitions' labels at one place: judged, learned from, and decided.
+
+    transactions: in order of account and transaction. learning: of the voices' reliabilities; empty if they are fixed.
+    """
+
+    transactions: list[Labelled]
+    learning: Learning
+
+    def of_account(self, account: str) -> LabelView:
+        """Only this account's payments, labelled with what was learned from all."""
+        return LabelView([each for each in self.transactions if each.judged.account_id == account], self.learning)
+
+    @cached_property
+    def _by_payment(self) -> dict[tuple[str, str], Label]:
+        return {
+            (each.judged.account_id, each.judged.transaction_id): each.consensus.label
+            for each in reversed(self.transactions)
+            if each.consensus is not None
+        }
+
+    def label(self, account: str, transaction: str) -> Label | None:
+        """The payment's label; None if nobody said anything of it that counts."""
+        return self._by_payment.get((account, transaction))
+
+    def of_partition(self, partition: int) -> dict[tuple[str, str], Label]:
+        """The labels of one partition's payments, by account and transaction."""
+        return {
+            (each.judged.account_id, each.judged.transaction_id): each.consensus.label
+            for each in self.transactions
+            if each.consensus is not None and each.judged.partition == partition
+        }
+
+    @cached_property
+    def _keys(self) -> tuple[NDArray[np.uint64], list[Labelled]]:
+        """Keys of the payments with a label in ascending order, uint64 (m,), and the payments."""
+        found = [each for each in self.transactions if each.consensus is not None]
+        keys = payment_keys(
+            hash_strings([each.judged.account_id for each in found]),
+            hash_strings([each.judged.transaction_id for each in found]),
+        )
+        order = np.argsort(keys, kind="stable")
+        return keys[order], [found[i] for i in order.tolist()]
+
+    def of_rows(
+        self,
+        accounts: NDArray[np.uint64],
+        transactions: NDArray[np.uint64],
+        said_until: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int8]:
+        """Labels of n payments by the hashes of their IDs (`core.numeric.hash_strings`): int8 (n,), the codes above.
+
+        said_until: of each, only words said by then count (epoch ms, (n,)); reliabilities stay the view's.
+        """
+        out = np.full(len(accounts), UNJUDGED, dtype=np.int8)
+        keys, payments = self._keys
+        if not len(keys):
+            return out
+        wanted = payment_keys(accounts, transactions)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        for row in np.flatnonzero(keys[at] == wanted).tolist():
+            payment = payments[int(at[row])]
+            agreed = payment.consensus
+            if said_until is not None:
+                words = [word for word in payment.accepted if word.occurred_at <= said_until[row]]
+                agreed = consensus(words, self.learning.voices) if words else None
+            if agreed is not None:
+                out[row] = _CODES[agreed.label]
+        return out
+
+
+def view(states: Mapping[int, Labels], rules: Rules = RULES, *, reliabilities: Reliabilities = "learned") -> LabelView:
+    """Every payment's label from the labels' read model, by partition; their order makes no difference."""
+    return view_of(list(labels_view.claims(states)), labels_view.newest(states), rules, reliabilities=reliabilities)
+
+
+def view_of(
+    claims: Sequence[Claims], newest: int = 0, rules: Rules = RULES, *, reliabilities: Reliabilities = "learned"
+) -> LabelView:
+    """Judge, learn and decide. `claims`: all partitions'. newest: the end of the newest payment's day (epoch ms).
+
+    Cost: 10 µs a verdict.
+    """
+    judged = judge_all(claims, newest, rules)
+    accepted = [each.accepted for each in judged]
+    learning = learn(count_patterns(accepted) if reliabilities == "learned" else {})
+    voices = learning.voices if reliabilities == "learned" else None
+    return LabelView(
+        [
+            Labelled(each, words, consensus(words, voices) if words else None)
+            for each, words in zip(judged, accepted, strict=True)
+        ],
+        learning,
+    )
+
+
+def said_until(claims: Sequence[Claims], moment: int) -> list[Claims]:
+    """What had been said by then (event time, epoch ms)."""
+    kept = [each._replace(verdicts=[word for word in each.verdicts if word.occurred_at <= moment]) for each in claims]
+    return [each for each in kept if each.verdicts]
