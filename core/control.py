@@ -6,7 +6,7 @@ pipeline decides under. Every score records c, so a replay resolves the same con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -65,7 +65,7 @@ class Generation(NamedTuple):
     partitions: int
 
 
-class Champion(NamedTuple):
+class ModelVersion(NamedTuple):
     """A deployed model: the champion, the shadow, or an arm's."""
 
     name: str
@@ -83,8 +83,8 @@ class ControlState:
 
     position: int = 0
     generations: dict[str, Generation] = field(default_factory=dict)
-    champion: Champion | None = None
-    shadow: Champion | None = None
+    champion: ModelVersion | None = None
+    shadow: ModelVersion | None = None
     experiment: events.ExperimentStarted | None = None
     governance: Governance = field(default_factory=Governance)
     review: float = DEFAULT_REVIEW
@@ -117,7 +117,7 @@ class ControlState:
                     event.generation, event.topic_id, event.topic_name, event.partitions
                 )
             case events.ModelDeployed() | events.ModelRolledBack():
-                self._deploy(event.alias, Champion(event.name, event.version, event.digest))
+                self._deploy(event.alias, ModelVersion(event.name, event.version, event.digest))
             case events.ModelWithdrawn() if event.alias == "shadow":
                 self.shadow = None
             case events.ExperimentStarted():
@@ -141,7 +141,7 @@ class ControlState:
             case _:
                 pass  # registrations, drift, archive: not an input of a decision
 
-    def _deploy(self, alias: str, model: Champion) -> None:
+    def _deploy(self, alias: str, model: ModelVersion) -> None:
         if alias == governance.CHAMPION:
             self.champion = model
             if not self.governance.experiment:
@@ -286,7 +286,7 @@ class Resolver:
             return []
         found: list[tuple[str, str, str, Scorer | None]] = []
         for arm in state.experiment.arms:
-            model = Champion(arm.model, arm.version, arm.digest)
+            model = ModelVersion(arm.model, arm.version, arm.digest)
             try:
                 scorer = None if MODEL_ERROR in reasons else self._scorer(model)
             except SentinelError:
@@ -305,14 +305,14 @@ class Resolver:
             reasons.append(SHADOW_FAILED)
             return None
 
-    def _scorer(self, champion: Champion) -> Scorer:
-        if champion.digest not in self._scorers:
-            scorer = self._load_scorer(self._load_blob(champion.digest), champion.label, champion.digest)
+    def _scorer(self, model: ModelVersion) -> Scorer:
+        if model.digest not in self._scorers:
+            scorer = self._load_scorer(self._load_blob(model.digest), model.label, model.digest)
             if scorer.spec != spec.SPEC_VERSION:
-                raise SentinelError(f"{champion.label} reads feature spec {scorer.spec}, not {spec.SPEC_VERSION}")
+                raise SentinelError(f"{model.label} reads feature spec {scorer.spec}, not {spec.SPEC_VERSION}")
             _bound(self._scorers, self._held)
-            self._scorers[champion.digest] = scorer
-        return self._scorers[champion.digest]
+            self._scorers[model.digest] = scorer
+        return self._scorers[model.digest]
 
     def _table(self, digest: str) -> ReferenceTable:
         if digest not in self._tables:
@@ -325,11 +325,3 @@ class Resolver:
 def _bound(cache: dict[str, object] | dict[str, Scorer] | dict[str, ReferenceTable], size: int) -> None:
     while len(cache) >= size:
         del cache[next(iter(cache))]
-
-
-def fold(entries: Sequence[tuple[int, events.Control]], state: ControlState | None = None) -> ControlState:
-    """Fold control events into `state` (or a new one), which is returned."""
-    state = state or ControlState()
-    for sequence, event in entries:
-        state.apply(sequence, event)
-    return state

@@ -1,6 +1,7 @@
-"""What the control stream allows next: rules that need to know what came before. A small fold, shared by the live fold
-(`core.control`) and the registry's read model, so that both refuse the same events for ever.
+"""What the control stream allows next: rules that need to know what came before. A small fold inside the live fold
+(`core.control`), whose refusals every reader of the stream honours (`core.control_stream`).
 
+    a model is registered       a name and version mean one artifact: never another one's SHA-256
     a champion is deployed      with four eyes on: only in answer to somebody else's open proposal of that very model
     a champion is rolled back   only to a model that was champion before; that never waits for anybody
     an experiment starts        if none runs, its ID was never used, and its control arm is the champion
@@ -26,6 +27,7 @@ from core.events import (
     ExperimentStopped,
     GovernanceChanged,
     ModelDeployed,
+    ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
 )
@@ -48,7 +50,8 @@ class Proposal(msgspec.Struct, frozen=True):
 
 class Governance(msgspec.Struct):
     """The fold. champion: its SHA-256; experiment: the running one's ID; "" is none. proposals: open ones, by ID.
-    ended: IDs of experiments; champions: SHA-256 of all that were champion (newest last; bounded).
+    ended: IDs of experiments; champions: SHA-256 of all that were champion (newest last; bounded). registered: SHA-256
+    by name-version.
     """
 
     champion: str = ""
@@ -57,10 +60,28 @@ class Governance(msgspec.Struct):
     proposals: dict[str, Proposal] = {}
     ended: dict[str, None] = {}
     champions: dict[str, None] = {}
+    registered: dict[str, str] = {}
+
+    def copy(self) -> Governance:
+        """Another one of the same content, to try events on."""
+        return Governance(
+            self.champion,
+            self.experiment,
+            self.four_eyes,
+            dict(self.proposals),
+            dict(self.ended),
+            dict(self.champions),
+            dict(self.registered),
+        )
 
     def check(self, event: Control) -> None:
         """Raise BadInput if the event may not follow what came before."""
         match event:
+            case ModelRegistered():
+                label = f"{event.name}-{event.version}"
+                known = self.registered.get(label, event.digest)
+                if known != event.digest:
+                    raise BadInput(f"{label} is another artifact already ({known[:16]}): raise the version")
             case ModelDeployed():
                 self._check_deployment(event)
             case ModelRolledBack() if event.alias == CHAMPION and event.digest not in self.champions:
@@ -98,6 +119,8 @@ class Governance(msgspec.Struct):
     def apply(self, event: Control) -> None:
         """Fold an event that `check` let pass."""
         match event:
+            case ModelRegistered():
+                self.registered[f"{event.name}-{event.version}"] = event.digest
             case ModelDeployed() | ModelRolledBack():
                 self.proposals.pop(event.causation_id, None)
                 if event.alias == CHAMPION:

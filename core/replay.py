@@ -8,7 +8,7 @@ happens (I5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,14 +20,14 @@ from core.codec import (
     ScoreKey,
     decode_account_event,
     decode_alert,
-    decode_control,
     decode_score,
     decode_score_key,
     decode_transaction,
 )
 from core.control import Context, ControlState, Resolver
+from core.control_stream import ControlEntry
 from core.errors import Corrupt
-from core.events import START, AccountEvent, AlertRaised, Control, Position
+from core.events import START, AccountEvent, AlertRaised, Position
 from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
@@ -47,26 +47,14 @@ class Chunk:
     keys: list[ScoreKey]
 
 
-def read_control_events(log: EventLog, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Control]]:
-    """All control events with after < sequence ≤ until, decoded, in order."""
-    while True:
-        page = log.read_control(after)
-        if not page:
-            return
-        for sequence, payload in page:
-            if until is not None and sequence > until:
-                return
-            yield sequence, decode_control(payload)
-            after = sequence
-
-
 class Timeline:
     """Contexts by control position. Positions that never decrease are cheap; a smaller one folds again from the
     start.
     """
 
-    def __init__(self, events: list[tuple[int, Control]], resolver: Resolver) -> None:
-        self._events = events
+    def __init__(self, entries: Sequence[ControlEntry], resolver: Resolver) -> None:
+        """entries: the stream from its beginning, refused events too (`core.control_stream.history`)."""
+        self._entries = entries
         self._resolver = resolver
         self._state = ControlState()
         self._next = 0
@@ -78,8 +66,9 @@ class Timeline:
             return self._last[2]
         if position < self._state.position:
             self._state, self._next = ControlState(), 0
-        while self._next < len(self._events) and self._events[self._next][0] <= position:
-            self._state.apply(*self._events[self._next])
+        while self._next < len(self._entries) and self._entries[self._next].position <= position:
+            entry = self._entries[self._next]
+            self._state.apply(entry.position, entry.event)
             self._next += 1
         if self._state.position != position:
             raise Corrupt(

@@ -1,19 +1,17 @@
 """What must stand in the control stream before the first decision: source generations, a model, thresholds.
 
-Every start runs this; each step appends only what is missing, conditionally, so any number of workers may start at
-once.
+Every start runs this; it appends only what is missing, conditionally, so any number of workers may start at once.
 """
 
 from __future__ import annotations
 
 import time
 
-from core.codec import encode_control
-from core.control import ControlState, Generation, fold
-from core.errors import BadInput, ConcurrencyError
+from core.control import ControlState, Generation
+from core.control_stream import ControlStream, append
+from core.errors import BadInput
 from core.events import Control, ModelDeployed, ModelRegistered, SourceGenerationStarted, ThresholdsChanged
 from core.log.base import EventLog
-from core.replay import read_control_events
 from core.settings import Settings
 from ingest.kafka_client import Topic, describe
 from models.store import shipped_baseline
@@ -21,21 +19,15 @@ from models.store import shipped_baseline
 ACTOR = "sentinel ingest"
 
 
-def ensure(log: EventLog, settings: Settings) -> ControlState:
-    """The control state after what was missing has been appended.
+def ensure(log: EventLog, settings: Settings) -> ControlStream:
+    """The control stream, followed to its end, after what was missing has been appended.
 
     Raises BadInput if the topics are missing, not co-partitioned, or have another partition count than the log.
     """
     topics = source_topics(settings)
-    while True:
-        state = fold(list(read_control_events(log)))
-        missing = _missing(log, state, topics, settings)
-        if not missing:
-            return state
-        try:
-            log.append_control([encode_control(event) for event in missing], expected=state.position)
-        except ConcurrencyError:
-            continue  # another worker starts too: look again
+    stream = ControlStream()
+    append(log, lambda known: _missing(log, known.state, topics, settings), stream)
+    return stream
 
 
 def source_topics(settings: Settings) -> dict[str, Topic]:

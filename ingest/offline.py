@@ -8,24 +8,23 @@ time, between batches.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from core import pipeline
-from core.codec import encode_control
-from core.control import ControlState, Resolver
-from core.errors import Corrupt
-from core.events import Control, FeedbackReceived, ReferencePublished, SourceGenerationStarted
+from core.control import Resolver
+from core.control_stream import ControlStream, append
+from core.events import Control, FeedbackReceived, SourceGenerationStarted
 from core.features.columns import columns
 from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from core.numeric import hash_strings
-from core.replay import read_control_events
 from ingest.intake import Message
 from ingest.partition import Owned, Pending, finish
+from projections.reference.publisher import publication
 from projections.reference.tables import ReferenceBuilder, period_ms
 
 ACTOR = "offline"
@@ -64,7 +63,7 @@ class OfflineIngest:
         self._builder = ReferenceBuilder() if reference else None
         self._boundary: int | None = None
         self._period_ms = period_ms(reference_hours)
-        self._control = ControlState()
+        self._control = ControlStream()
         self._owned = [Owned(p, Head(), AccountState(), (1, 1)) for p in range(partitions)]
         self._offsets = [[0, 0] for _ in range(partitions)]
         self._held = 0
@@ -81,7 +80,7 @@ class OfflineIngest:
             )
             for role in ("transactions", "feedback")
         ]
-        self.append_control([*generations, *(start or [])])
+        self.change([*generations, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
         """Take records in; they are decided when enough have come, before tables are published, or by `flush`."""
@@ -109,7 +108,7 @@ class OfflineIngest:
             pending = owned.take(10**9)
             if pending is not None:
                 pendings.append(pending)
-        context = self._resolver.context(self._control)
+        context = self._resolver.context(self._control.state)
         decided = pipeline.decide(context, [p.work for p in pendings])
         batches = []
         for pending, result in zip(pendings, decided, strict=True):
@@ -143,29 +142,16 @@ class OfflineIngest:
             return
         self._boundary = boundary
         self.flush()
-        events: list[Control] = []
-        for kind in FIRST_COLUMN:
-            table = self._builder.table(kind, boundary)
-            digest = self._log.put_blob(table.to_bytes())
-            events.append(
-                ReferencePublished(
-                    occurred_at=boundary, actor=ACTOR, kind=kind, digest=digest, as_of=table.as_of, rows=len(table.keys)
-                )
-            )
-        self.append_control(events)
+        tables = {kind: self._builder.table(kind, boundary) for kind in FIRST_COLUMN}
+        self.change([publication(self._log, table, kind, ACTOR, boundary) for kind, table in tables.items()])
 
-    def append_control(self, events: list[Control]) -> None:
+    def change(self, events: Sequence[Control]) -> None:
         """Append control events, which take effect from the next batch on. Flush first what came before them."""
-        last = self._log.append_control([encode_control(e) for e in events], expected=self._control.position)
-        for sequence, event in enumerate(events, self._control.position + 1):
-            self._control.apply(sequence, event)
-        if last != self._control.position:
-            raise Corrupt(f"the control stream is at {last}, expected {self._control.position}")
+        append(self._log, lambda known: events, self._control)
 
     def follow_control(self) -> None:
         """Take in what others appended to the control stream; it takes effect from the next batch on."""
-        for sequence, event in read_control_events(self._log, self._control.position):
-            self._control.apply(sequence, event)
+        self._control.advance(self._log)
 
     @property
     def heads(self) -> dict[int, Head]:

@@ -32,9 +32,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from core import pipeline, replay
-from core.codec import decode_control
-from core.control import Context, ControlState, Resolver
-from core.errors import ConcurrencyError, Conflict, Corrupt, SentinelError, Unavailable
+from core.control import Context, Resolver
+from core.control_stream import ControlStream
+from core.errors import ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.log.base import EventLog, Head
 from core.settings import Settings
 from ingest import bootstrap, kafka_client, telemetry
@@ -87,7 +87,7 @@ class Worker:
         self._assigned_once = False
         self._stopping = False
         self._in_flight: InFlight | None = None
-        self._control = ControlState()
+        self._control = ControlStream()
         self._context: Context | None = None
         self._control_read_at = 0.0
         self._resolved_at = 0.0
@@ -215,20 +215,16 @@ class Worker:
         if now - self._control_read_at < CONTROL_POLL_S:
             return
         self._control_read_at = now
-        before = self._control.position
         try:
-            page = self._log.read_control(before - 1)
+            entries = self._control.advance(self._log)
         except Unavailable as error:
             self._logger.warning("ingest.control_unavailable", error=str(error))
             return  # decide under the context we have: its position is recorded
-        if not page or page[0][0] != before:
-            # A score that named this position could never be replayed.
-            raise Conflict(f"the control stream has lost event {before}, which this worker has seen; start it again")
-        for sequence, payload in page[1:]:
-            self._control.apply(sequence, decode_control(payload))
-            if sequence in self._control.refused:
-                self._logger.warning("ingest.control_refused", control=sequence, why=self._control.refused[sequence])
-        if self._control.position != before or self._may_recover(now):
+        for entry in entries:
+            if entry.refused:
+                self._logger.warning("ingest.control_refused", control=entry.position, why=entry.refused)
+        is_behind = self._context is None or self._context.position != self._control.position
+        if is_behind or self._may_recover(now):
             self._resolve()
 
     def _may_recover(self, now: float) -> bool:
@@ -237,7 +233,7 @@ class Worker:
 
     def _resolve(self) -> None:
         before = self._context
-        self._context = self._resolver.context(self._control)
+        self._context = self._resolver.context(self._control.state)
         self._resolved_at = time.monotonic()
         if self._context.degraded and (before is None or before.degraded != self._context.degraded):
             self._logger.warning("ingest.degraded", reason=self._context.degraded, control=self._context.position)
@@ -390,7 +386,7 @@ class Worker:
 
     def _load(self, partition: int) -> Owned:
         """Head and state of a partition: as we left it if nobody wrote since, else from snapshot and log."""
-        generations = self._control.generations
+        generations = self._control.state.generations
         numbers = (generations["transactions"].number, generations["feedback"].number)
         head = self._log.head(partition)
         parked = self._parked.get(partition)

@@ -23,9 +23,8 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from console import wiring
 from console.service import Service, read_stats
-from core import pipeline, replay
+from core import control_stream, pipeline, replay
 from core.codec import decode_reject, encode
-from core.control import fold
 from core.events import Control, Position
 from core.features.state import AccountState
 from core.log.base import Entry, EventLog, Head, Stream
@@ -324,7 +323,7 @@ def undisturbed(on: Stage) -> list[Held]:
     memory = MemoryLog()
     found = [on.messages(name) for name in (on.settings.transactions_topic, on.settings.feedback_topic)]
     with on.log() as log:
-        context = wiring.open_resolver(log).context(fold(list(replay.read_control_events(log))))
+        context = wiring.open_resolver(log).context(control_stream.current(log))
     for partition in range(on.settings.partitions):
         owned = Owned(partition, Head(), AccountState(), (1, 1))
         for side, messages in zip((owned.intake.transactions, owned.intake.feedback), found, strict=True):
@@ -358,7 +357,7 @@ def wait_for_decisions(on: Stage, log: EventLog, goal: int, still: Callable[[], 
 def assert_sound(on: Stage) -> list[Verification]:
     """Every partition: sealed without a gap, every ID once and ascending, and decided again to the same bytes."""
     with on.log() as log:
-        timeline = Timeline(list(replay.read_control_events(log)), wiring.open_resolver(log))
+        timeline = Timeline(control_stream.history(log), wiring.open_resolver(log))
         found = []
         for partition in range(on.settings.partitions):
             streams = batches.contents(log, partition)

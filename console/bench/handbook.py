@@ -112,7 +112,7 @@ def decide(path: Path, protocol: Protocol, report: Report) -> tuple[EventLog, di
             offline.flush()
             report("training on what is known on the first day of the test")
             models = _trained(log, protocol.split)
-            offline.append_control(_deployed(log, models, protocol.split.test_start))
+            offline.change(_deployed(log, models, protocol.split.test_start))
         offline.feed(after)
         done += len(chunk)
         if done % 131_072 < len(chunk):

@@ -17,11 +17,12 @@ from console.audit_page import page
 from console.audit_text import text
 from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
-from core.replay import Timeline, read_control_events
+from core.replay import Timeline
 from core.settings import Settings
 from models.shap import shap_values
 from projections.audit.redecide import Checked, DecisionPlace, Found, at_place, check, find
@@ -60,7 +61,7 @@ def audit(
         raise BadInput(f"--html {html}: there is no folder {html.parent}")
     log = ReadOnlyLog(wiring.open_log(s))
     try:
-        control = list(read_control_events(log))
+        control = control_stream.history(log)
         timeline = Timeline(control, Resolver(log.get_blob, wiring.load_scorer))
         story = tell(log, locate(log, transaction_id, account, position), control, timeline, shap_values)
     finally:
@@ -143,7 +144,7 @@ def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> Non
 def _check(s: Settings, partition: int, rows: list[int]) -> Checked:
     log = ReadOnlyLog(wiring.open_log(s))
     try:
-        timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, wiring.load_scorer))
+        timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
         checked = check(log, partition, rows, timeline)
         pool.report(checked.audited)
         return checked

@@ -19,11 +19,10 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
-from core.control import fold
+from core import control_stream
 from core.errors import SentinelError
 from core.log.base import EventLog
 from core.log.redis_transport import open_client, translate
-from core.replay import read_control_events
 from core.settings import Settings
 from ingest import kafka_client
 
@@ -194,7 +193,7 @@ def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
 def _log(s: Settings) -> Iterator[Finding]:
     log = wiring.open_log(s)
     try:
-        state = fold(list(read_control_events(log)))
+        state = control_stream.current(log)
         if state.position == 0:
             yield Finding("log", "ok", f"empty (prefix {s.log_prefix!r}); the first `sentinel ingest` sets it up")
             return
@@ -221,7 +220,7 @@ def _log(s: Settings) -> Iterator[Finding]:
 
 
 def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
-    state = fold(list(read_control_events(log)))
+    state = control_stream.current(log)
     topics = kafka_client.describe(s, [s.transactions_topic, s.feedback_topic])
     for role, name in (("transactions", s.transactions_topic), ("feedback", s.feedback_topic)):
         known, topic = state.generations.get(role), topics[name]

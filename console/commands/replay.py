@@ -13,8 +13,8 @@ import typer
 
 from console import pool, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core import control_stream
 from core import replay as core_replay
-from core.control import fold
 from core.errors import BadInput
 from core.log.base import EventLog, Head
 from core.replay import Timeline, Verification
@@ -98,7 +98,7 @@ def run(
 
 def partition_heads(log: EventLog, only: list[int] | None = None) -> dict[int, Head]:
     """Every partition's head, by the partition count in the control stream. Raises BadInput if the log is empty."""
-    state = fold(list(core_replay.read_control_events(log)))
+    state = control_stream.current(log)
     known = state.generations.get("transactions")
     if known is None:
         raise BadInput(
@@ -114,7 +114,7 @@ def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str |
     log = wiring.open_log(s)
     try:
         if verify:
-            timeline = Timeline(list(core_replay.read_control_events(log)), wiring.open_resolver(log))
+            timeline = Timeline(control_stream.history(log), wiring.open_resolver(log))
             return core_replay.verify(log, partition, head, timeline, pool.report)
         state = core_replay.rebuild(log, partition, head)
         count = log.length(partition, "transactions")

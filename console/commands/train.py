@@ -21,12 +21,12 @@ from console.commands.replay import partition_heads
 from console.gc_tuning import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_json
-from core.control import Resolver, fold
+from core import control_stream
+from core.control import Resolver
 from core.errors import BadInput
 from core.features.spec import DAY_MS
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
 from core.settings import Settings
 from ingest.offline import OfflineIngest
 from learners.governance import models
@@ -279,7 +279,7 @@ def _split(data: TrainingSet, window: Window) -> Split:
 
 
 def _champion(log: EventLog) -> str:
-    champion = fold(list(read_control_events(log))).champion
+    champion = control_stream.current(log).champion
     return champion.label if champion is not None else ""
 
 

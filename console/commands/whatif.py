@@ -16,14 +16,14 @@ import typer
 from console import pool, whatif_report, wiring
 from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
-from core import rules
+from core import control_stream, rules
 from core.control import Resolver
 from core.errors import BadInput
 from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head
 from core.log.readonly import ReadOnlyLog
 from core.policy import check_thresholds
-from core.replay import Timeline, read_control_events
+from core.replay import Timeline
 from core.settings import Settings
 from projections.audit.whatif import Changes, Outcome, Stretch, run
 from projections.labelling.consensus import Label
@@ -147,7 +147,7 @@ def _one(
 ) -> Outcome:
     log = ReadOnlyLog(wiring.open_log(s))
     try:
-        timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, wiring.load_scorer))
+        timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
         return run(log, partition, head, timeline, wanted.loaded(), stretch, labels, top=top, progress=pool.report)
     finally:
         log.close()
@@ -158,7 +158,7 @@ def _model(log: EventLog, text: str) -> tuple[bytes, str]:
     if re.fullmatch("[0-9a-f]{64}", text) and not Path(text).exists():
         return log.get_blob(text), f"model-{text[:8]}"
     known: dict[str, str] = {}
-    for _, event in read_control_events(log):
+    for _, event in control_stream.accepted(log):
         if isinstance(event, ModelRegistered):
             known[f"{event.name}-{event.version}"] = event.digest
     if text in known and not Path(text).exists():

@@ -75,7 +75,7 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 def serving(events: Sequence[tuple[int, Control]]) -> Serving:
-    """A fold over the control stream."""
+    """A fold over the control stream's accepted events, from its beginning."""
     since, review = 0, DEFAULT_REVIEW
     for sequence, event in events:
         if isinstance(event, ModelDeployed | ModelRolledBack) and event.alias == "champion":

@@ -24,13 +24,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from core.codec import encode_control
-from core.errors import ConcurrencyError
+from core.control_stream import Known, accepted, append, effective
 from core.events import Control, DriftCleared, DriftDetected
 from core.log.base import EventLog
-from core.replay import read_control_events
 from learners.drift.compare import FeatureDrift, Window
-from learners.drift.look import Look, Looker, serving
+from learners.drift.look import Look, Looker, Serving, serving
 from learners.drift.policy import SEVERITIES, DriftConfig
 from learners.drift.rows import Rows
 
@@ -163,26 +161,26 @@ class DriftMonitor:
 
     def look(self, as_of: int) -> Look:
         """The look at `as_of` (epoch ms); appends nothing."""
-        return self._looker.look(serving(list(read_control_events(self._log))), as_of)
+        return self._looker.look(serving(accepted(self._log)), as_of)
 
     def windows(self, as_of: int) -> tuple[Window, Rows, Window, Rows]:
         """The windows of the look at `as_of` (epoch ms) and their rows: reference, its rows, current, its rows."""
-        return self._looker.rows(serving(list(read_control_events(self._log))), as_of)
+        return self._looker.rows(serving(accepted(self._log)), as_of)
 
     def step(self, as_of: int, now_ms: int) -> tuple[Look, Sequence[DriftDetected | DriftCleared]]:
         """Look at the window that ends at `as_of` and tell what is new; (the look, what was appended).
 
-        Steps: 1 fold the control stream, 2 look, 3 decide, 4 append if the stream is still where it was, else from 1.
+        Steps: 1 fold the control stream, 2 look, 3 decide, 4 append if the stream is still where it was, else from 1;
+        it looks again only if another model, or other thresholds, serve by now.
         """
-        while True:
-            events = list(read_control_events(self._log))
-            state = folded(events)
-            look = self._looker.look(serving(events), as_of)
-            new = decide(state, look, self._config, now_ms, self._actor)
-            if not new:
-                return look, []
-            try:
-                self._log.append_control([encode_control(event) for event in new], expected=state.position)
-            except ConcurrencyError:
-                continue
-            return look, new
+        seen: list[tuple[Serving, Look]] = []
+
+        def tell(known: Known) -> list[DriftDetected | DriftCleared]:
+            events = effective(known.entries)
+            serves = serving(events)
+            if not seen or seen[-1][0] != serves:
+                seen.append((serves, self._looker.look(serves, as_of)))
+            return decide(folded(events), seen[-1][1], self._config, now_ms, self._actor)
+
+        told = append(self._log, tell).events
+        return seen[-1][1], [event for event in told if isinstance(event, DriftDetected | DriftCleared)]

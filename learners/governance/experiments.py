@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from core.assignment import WHOLE
+from core.control_stream import history
 from core.errors import BadInput
 from core.events import (
     Arm,
@@ -25,17 +26,14 @@ from core.events import (
     ExperimentRamped,
     ExperimentStarted,
     ExperimentStopped,
-    Position,
 )
 from core.governance import CHAMPION
 from core.log.base import EventLog
-from core.replay import read_control_events
-from learners.control_stream import append, registry_of
 from learners.experiments.report import Report, criteria_of
-from learners.governance.models import Act, Done, deploy, find
-from projections.engine.base import CONTROL, Fact
+from learners.governance.models import Act, Done, append, deploy, find
+from projections.engine.base import control_fact, fold
 from projections.views.experiments import EXPERIMENTS, Experiments
-from projections.views.registry import Registry
+from projections.views.registry import Registry, registry_of
 
 Conclusion = Literal["promote", "keep", "rollback"]
 GUARDRAILS = ("false_positive", "value_lost")
@@ -77,10 +75,7 @@ class Started(NamedTuple):
 
 def known(log: EventLog) -> Experiments:
     """All experiments, and what may follow: the control side of the read model, now."""
-    state = EXPERIMENTS.initial()
-    for position, event in read_control_events(log):
-        EXPERIMENTS.apply(state, Fact(CONTROL, Position(position, 1), event.occurred_at, event))
-    return state
+    return fold(EXPERIMENTS, map(control_fact, history(log)))
 
 
 def start(log: EventLog, plan: Plan, act: Act) -> Started:
@@ -211,7 +206,7 @@ def conclude(log: EventLog, report: Report, act: Act, verdict: Conclusion | None
 
 def _was_deployed(log: EventLog, arm: Arm, since: int) -> bool:
     """Whether the arm's model became champion after control position `since`."""
-    _, registry = registry_of(log)
+    registry = registry_of(history(log))
     return any(d.position > since and (d.alias, d.digest) == (CHAMPION, arm.digest) for d in registry.deployments)
 
 
@@ -244,7 +239,7 @@ def _conclusion(report: Report, verdict: Conclusion | None, winner: str) -> tupl
 
 
 def _running(held: Experiments, experiment_id: str | None) -> str:
-    running = held.governance.experiment
+    running = held.running
     if not running:
         raise BadInput("no experiment is running")
     if experiment_id not in (None, running):

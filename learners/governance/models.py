@@ -12,12 +12,14 @@ are `name-version`. Times are epoch ms; errors are BadInput (what is asked for m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from core import control_stream
+from core.control_stream import Appended
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -30,9 +32,14 @@ from core.events import (
 )
 from core.governance import CHAMPION
 from core.log.base import EventLog
-from learners.control_stream import append, registry_of
 from learners.training.training import Trained
-from projections.views.registry import Model, Registry, champions, stage
+from projections.views.registry import Model, Registry, champions, registry_of, stage
+
+
+def append(log: EventLog, decide: Callable[[Registry], Sequence[Control]]) -> Appended:
+    """`core.control_stream.append` of what `decide` makes of the registry."""
+    return control_stream.append(log, lambda known: decide(registry_of(known.entries)))
+
 
 Alias = Literal["champion", "challenger", "shadow"]
 ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow")
@@ -260,7 +267,7 @@ def set_four_eyes(log: EventLog, on: bool, act: Act) -> Done:
 
 def stages(log: EventLog) -> dict[str, str]:
     """Every model's stage (`projections.views.registry.stage`)."""
-    _, registry = registry_of(log)
+    registry = registry_of(control_stream.history(log))
     return {label: stage(registry, label) for label in registry.models}
 
 

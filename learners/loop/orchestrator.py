@@ -3,7 +3,7 @@
     1  fold the control stream to its end, position c
     2  look at what the phase needs; long work (a training) happens here, between two appends
     3  decide (`policy.decide`)
-    4  append the step's events at c; if somebody wrote first, nothing happens and the next step folds again
+    4  append the step's events; if others changed what the step rests on, nothing happens and the next step folds again
 
 Killed anywhere, it goes on from the events: a training that had begun is done again, to the same bytes. Two at once do
 no harm beyond work done twice. Drift is watched in the same loop. With four eyes on, promotions are proposed.
@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
 
-from core.codec import encode_control
-from core.control import check
+from core.control_stream import Known, append
 from core.errors import BadInput, ConcurrencyError, Corrupt
 from core.events import Control
 from core.log.base import EventLog
@@ -38,7 +37,7 @@ from learners.loop.candidates import LoadScorer, Timer
 from learners.loop.evidence import Comparison, ExperimentReports, NewLabels, compare, decided_by, labels_since
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import LearnSettings
-from learners.loop.state import LoopState, loop_state
+from learners.loop.state import LoopState, folded, loop_state
 from projections.labelling.reader import LabelReader
 from projections.views.registry import Model
 
@@ -92,18 +91,13 @@ class Orchestrator:
         events = self._events(state, evidence, step, now_ms)
         if not events:
             return step, []
-        governance = state.registry.governance
         try:
-            for event in events:
-                check(event, governance)
-                governance.apply(event)
-            self._log.append_control([encode_control(event) for event in events], expected=state.position)
+            return step, append(self._log, lambda known: events if is_still_so(state, known, step) else []).events
         except ConcurrencyError:
             return step, []
         except BadInput as error:
             refused = f"{step.action} is not possible: {error}"
             return msgspec.structs.replace(step, action="wait", reasons=(*step.reasons, refused)), []
-        return step, events
 
     def watch_drift(self, now_ms: int) -> list[Control]:
         """Look for drift once per step of event time; what was told."""
@@ -258,6 +252,24 @@ class Orchestrator:
             winner = Model(arm.model, arm.version, arm.digest)  # what was tested, whatever is registered by its name
             ended += said.deployment(state, winner, state.experiment.experiment_id)
         return ended
+
+
+def is_still_so(state: LoopState, known: Known, step: Step) -> bool:
+    """Whether what was appended since `state` leaves the step's ground as it was.
+
+    A training takes hours. What others append meanwhile (segments, reference tables, lists, drift that was told) must
+    not make it start again.
+    """
+    now = folded(known.entries)
+    if step.action != "train" and now.drifting != state.drifting:
+        return False
+    return ground(now) == ground(state)
+
+
+def ground(state: LoopState) -> LoopState:
+    """The state less what no step rests on: position, reference tables, and open drift."""
+    registry = msgspec.structs.replace(state.registry, references={})
+    return replace(state, position=0, drifting={}, registry=registry)
 
 
 def _free_version(state: LoopState, name: str, version: str, digest: str) -> str:

@@ -15,17 +15,18 @@ Times are the events' own, epoch ms.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from core import events
-from core.events import Control, Position, Severity
+from core.control_stream import ControlEntry, history
+from core.events import Control, Severity
 from core.governance import CHAMPION
 from core.log.base import EventLog
-from core.replay import read_control_events
-from projections.engine.base import CONTROL, Fact
+from projections.engine.base import control_fact
 from projections.views.registry import REGISTRY, Model, Registry
 
 Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
@@ -96,15 +97,16 @@ class LoopState:
             return "shadowing"
         return "idle"
 
-    def apply(self, sequence: int, event: Control) -> None:
-        """Fold one control event; one that was applied before is left out (I5)."""
-        if sequence <= self.position:
+    def apply(self, entry: ControlEntry) -> None:
+        """Fold one entry of the control stream; one that was applied before is left out (I5)."""
+        if entry.position <= self.position:
             return
-        self.position = sequence
+        self.position = entry.position
         before = self.registry.governance.champion
-        REGISTRY.apply(self.registry, Fact(CONTROL, Position(sequence, 1), event.occurred_at, event))
-        if sequence in self.registry.refused:
+        REGISTRY.apply(self.registry, control_fact(entry))
+        if entry.refused:
             return
+        sequence, event = entry.position, entry.event
         match event:
             case events.RetrainingStarted():
                 self.run, self.run_began, self.runs = event, event.occurred_at, self.runs + 1
@@ -171,7 +173,12 @@ class LoopState:
 
 def loop_state(log: EventLog) -> LoopState:
     """The state at the control stream's end."""
+    return folded(history(log))
+
+
+def folded(entries: Iterable[ControlEntry]) -> LoopState:
+    """The state after the stream's entries, from its beginning."""
     state = LoopState()
-    for sequence, event in read_control_events(log):
-        state.apply(sequence, event)
+    for entry in entries:
+        state.apply(entry)
     return state

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core import events, policy, rules
 from core.codec import decode_seal
 from core.control import Context, ControlState, deciding
+from core.control_stream import ControlEntry, effective, fold
 from core.errors import BadInput
 from core.events import START, AccountEvent, Control, Position, TransactionScored
 from core.features import packing, spec
@@ -166,10 +167,10 @@ class Story(msgspec.Struct, frozen=True):
     recomputed: Proof
 
 
-def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], timeline: Timeline, shap: Shap) -> Story:
+def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline: Timeline, shap: Shap) -> Story:
     """The story of one decision. Raises BadInput if the place holds no transaction, Corrupt if the log does not read.
 
-    control: every event of the control stream; timeline: over the same.
+    control: the control stream from its beginning; timeline: over the same.
     """
     partition, position = found.place
     accounts = [found.account_id]
@@ -180,11 +181,8 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
         raise BadInput(f"there is no transaction at {found.place}")
     now = told[0]
     decision, score = now.decision, now.decision.score
-    state = ControlState()
-    for sequence, event in control:
-        if sequence <= score.control_position:
-            state.apply(sequence, event)
-    seen = [(n, e) for n, e in control if n <= score.control_position and n not in state.refused]
+    until = [entry for entry in control if entry.position <= score.control_position]
+    seen = effective(until)
     row = packing.vector(score.spec, score.features)
     under = deciding(now.context, score.arm)
     shap_bias, shap_shares, shap_method, path_bias, path_shares = _contributions(log, under, row, shap)
@@ -208,7 +206,7 @@ def tell(log: EventLog, found: Found, control: Sequence[tuple[int, Control]], ti
         margin=score.margin,
         model=_model(seen, score),
         references=_references(seen),
-        policy=_policy(seen, state, decision),
+        policy=_policy(seen, fold(until), decision),
         rule_hits=[RuleHit(r.code, r.effect, r.meaning) for r in rules.RULES if r.code in score.rules],
         features=_features(row, history[:-1], shap_shares, path_shares),
         earlier_decisions=len(history) - 1,

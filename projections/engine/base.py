@@ -20,6 +20,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 import msgspec
 import pyarrow as pa
 
+from core.control_stream import ControlEntry
 from core.events import AccountEvent, AlertRaised, Control, Position, TransactionReceived, TransactionScored
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -65,13 +66,20 @@ class Fact(NamedTuple):
     """An event with where and when it entered the log.
 
     source: partition or CONTROL. id: its ID in its stream. recorded_at: epoch ms; its seal's, a control event's
-    `occurred_at`. event: a Decided, an account event, a TransactionRejected, a Seal or a control event.
+    `occurred_at`. event: a Decided, an account event, a TransactionRejected, a Seal or a control event. refused: why a
+    control event has no effect, "" for every other fact.
     """
 
     source: int
     id: Position
     recorded_at: int
     event: Any
+    refused: str = ""
+
+
+def control_fact(entry: ControlEntry) -> Fact:
+    """An entry of the control stream as a fact."""
+    return Fact(CONTROL, Position(entry.position, 1), entry.event.occurred_at, entry.event, entry.refused)
 
 
 Handler = Callable[[S, Fact], None]
@@ -115,8 +123,9 @@ _ACCOUNT_TYPES: tuple[type, ...] = (Decided, *get_args(AccountEvent))
 
 @dataclass(frozen=True)
 class Projection(Generic[S]):
-    """A read model. `handlers` by event type; what has no handler is left out.
+    """A read model. `handlers` by event type; what has no handler is left out, and so is every refused event.
 
+    refusal: the handler of refused control events of any type, for a read model that shows them.
     comparable: what two versions are compared by in `digest`; the whole state unless a version changes its form.
     columnar: the same fold by columns, for archived stretches; only for handlers of decisions and account events.
     """
@@ -127,6 +136,7 @@ class Projection(Generic[S]):
     handlers: Mapping[type, Handler[S]]
     comparable: Callable[[S], Any] = lambda state: state
     columnar: ByColumns[S] | None = None
+    refusal: Handler[S] | None = None
 
     @property
     def label(self) -> str:
@@ -165,7 +175,7 @@ class Projection(Generic[S]):
 
     def apply(self, state: S, fact: Fact) -> None:
         """Fold one fact into `state`."""
-        handler = self.handlers.get(type(fact.event))
+        handler = self.refusal if fact.refused else self.handlers.get(type(fact.event))
         if handler is not None:
             handler(state, fact)
 

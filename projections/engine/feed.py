@@ -16,16 +16,16 @@ import msgspec
 from core.codec import (
     decode_account_event,
     decode_alert,
-    decode_control,
     decode_reject,
     decode_score,
     decode_seal,
     decode_transaction,
 )
+from core.control_stream import history, payload_at
 from core.errors import Corrupt
 from core.events import START, Position, Seal
 from core.log.base import Entry, EventLog, Stream
-from projections.engine.base import CONTROL, NOWHERE, Decided, Fact, Place
+from projections.engine.base import CONTROL, NOWHERE, Decided, Fact, Place, control_fact
 
 PAGE = 2000
 EVENTS_PER_READ = 4000
@@ -67,10 +67,10 @@ def mark_at(log: EventLog, source: int, sequence: int) -> str:
     """The mark of a batch (see SealedBatch). Raises Corrupt if the log does not hold it."""
     if source != CONTROL:
         return seal_at(log, source, sequence).digest
-    found = log.read_control(sequence - 1, 1)
-    if not found or found[0][0] != sequence:
+    payload = payload_at(log, sequence)
+    if payload is None:
         raise Corrupt(f"the log does not hold control event {sequence}")
-    return hashlib.sha256(found[0][1]).hexdigest()
+    return hashlib.sha256(payload).hexdigest()
 
 
 def batches(log: EventLog, source: int, after: int, until: int) -> Iterator[SealedBatch]:
@@ -149,14 +149,12 @@ def _matching(
 
 
 def _control(log: EventLog, after: int, until: int) -> Iterator[SealedBatch]:
-    while after < until and (page := log.read_control(after, PAGE)):
-        for sequence, payload in page:
-            if sequence > until:
-                return
-            event = decode_control(payload)
-            fact = Fact(CONTROL, Position(sequence, 1), event.occurred_at, event)
-            yield SealedBatch(sequence, event.occurred_at, hashlib.sha256(payload).hexdigest(), [fact])
-            after = sequence
+    """Read from the stream's beginning, whatever `after`: whether an event counts follows from those before it."""
+    if after >= until:
+        return
+    for entry in history(log, until)[after:]:
+        fact, mark = control_fact(entry), hashlib.sha256(entry.payload).hexdigest()
+        yield SealedBatch(entry.position, fact.recorded_at, mark, [fact])
 
 
 def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterator[SealedBatch]:

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core import control_stream
 from core.codec import decode_transaction
-from core.control import fold as fold_control
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.partitioner import PARTITIONERS, Name, detect
-from core.replay import read_control_events
 from projections.engine.as_of import Cut, resolve
 from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, S, fold
 from projections.engine.checkpoints import CheckpointStore, current, restore
@@ -31,7 +30,7 @@ SAMPLES = 20
 
 def partitions_of(log: EventLog) -> list[int]:
     """The log's partitions. Raises BadInput if no worker ever started on it."""
-    known = fold_control(list(read_control_events(log))).generations.get("transactions")
+    known = control_stream.current(log).generations.get("transactions")
     if known is None:
         raise BadInput("this log is empty: no worker has ever started on it (check REDIS_HOST and the log prefix)")
     return list(range(known.partitions))

@@ -11,19 +11,29 @@ from __future__ import annotations
 
 import time
 
-from core.codec import decode_account_event, decode_transaction, encode_control
-from core.control import fold
-from core.errors import ConcurrencyError
-from core.events import START, FeedbackReceived, Position, ReferencePublished
+from core.codec import decode_account_event, decode_transaction
+from core.control_stream import Known, append
+from core.events import START, Control, FeedbackReceived, Position, ReferencePublished
 from core.features.columns import columns
-from core.features.reference import FIRST_COLUMN
+from core.features.reference import FIRST_COLUMN, Kind, ReferenceTable
 from core.log.base import EventLog
 from core.numeric import hash_strings
-from core.replay import read_control_events
 from projections.reference.tables import ReferenceBuilder, period_ms
 
 PAGE = 2000
 ACTOR = "sentinel reference"
+
+
+def publication(log: EventLog, table: ReferenceTable, kind: Kind, actor: str, now_ms: int) -> ReferencePublished:
+    """Store the table; the event that publishes it. now_ms: epoch ms."""
+    return ReferencePublished(
+        occurred_at=now_ms,
+        actor=actor,
+        kind=kind,
+        digest=log.put_blob(table.to_bytes()),
+        as_of=table.as_of,
+        rows=len(table.keys),
+    )
 
 
 class ReferencePublisher:
@@ -38,39 +48,22 @@ class ReferencePublisher:
         self._period_ms = period_ms(hours)
 
     def step(self) -> list[ReferencePublished]:
-        """Catch up with the log, then publish the tables of the newest boundary unless they are published. What
-        was.
+        """Catch up with the log, then publish the tables of the newest boundary unless they are published. Returns
+        what was published; raises what `core.control_stream.append` does.
         """
         for partition in self._transactions:
             self._follow(partition)
         as_of = self._latest // self._period_ms * self._period_ms
         if as_of == 0:
             return []
-        while True:
-            state = fold(list(read_control_events(self._log)))
-            events = []
-            for kind in FIRST_COLUMN:
-                if kind in state.references and state.references[kind][1] >= as_of:
-                    continue
-                table = self._builder.table(kind, as_of)
-                digest = self._log.put_blob(table.to_bytes())
-                events.append(
-                    ReferencePublished(
-                        occurred_at=int(time.time() * 1000),
-                        actor=ACTOR,
-                        kind=kind,
-                        digest=digest,
-                        as_of=table.as_of,
-                        rows=len(table.keys),
-                    )
-                )
-            if not events:
-                return []
-            try:
-                self._log.append_control([encode_control(event) for event in events], expected=state.position)
-            except ConcurrencyError:
-                continue
-            return events
+        now_ms = int(time.time() * 1000)
+
+        def decide(known: Known) -> list[Control]:
+            references = known.state.references
+            stale = [kind for kind in FIRST_COLUMN if kind not in references or references[kind][1] < as_of]
+            return [publication(self._log, self._builder.table(kind, as_of), kind, ACTOR, now_ms) for kind in stale]
+
+        return [event for event in append(self._log, decide).events if isinstance(event, ReferencePublished)]
 
     def _follow(self, partition: int) -> None:
         while page := self._log.read(partition, "transactions", self._transactions[partition], PAGE):

@@ -38,22 +38,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.control import check
-from core.errors import BadInput
 from core.events import (
     CHAMPION_ARM,
-    DeploymentProposed,
     ExperimentConcluded,
     ExperimentRamped,
     ExperimentStarted,
     ExperimentStopped,
-    GovernanceChanged,
     ModelDeployed,
     ModelRolledBack,
-    ModelWithdrawn,
     Seal,
 )
-from core.governance import Governance
+from core.governance import CHAMPION
 from projections.engine.base import Decided, Fact, Projection
 from projections.labelling.consensus import consensus
 from projections.labelling.quality import OverRate, judge, over_rate
@@ -126,12 +121,15 @@ class Experiment(msgspec.Struct):
 
 
 class Experiments(msgspec.Struct):
-    """Of a partition: enrolments by experiment, and the log time reached. Of control: experiments, oldest first."""
+    """Of a partition: enrolments by experiment, and the log time reached. Of control: experiments, oldest first, the ID
+    of the running one ("" for none), and the champion's SHA-256.
+    """
 
     enrolled: dict[str, Enrolled] = {}
     recorded_at: int = 0
     experiments: dict[str, Experiment] = {}
-    governance: Governance = msgspec.field(default_factory=Governance)
+    running: str = ""
+    champion: str = ""
 
 
 def _decided(state: Experiments, fact: Fact) -> None:
@@ -170,28 +168,26 @@ def _sealed(state: Experiments, fact: Fact) -> None:
 
 
 def _governed(state: Experiments, fact: Fact) -> None:
-    """Take in a control event as the live fold does: what it refuses has no effect here either."""
-    event = fact.event
-    try:
-        check(event, state.governance)
-    except BadInput:
-        return
-    before = state.governance.experiment
-    state.governance.apply(event)
+    event: _Cause = fact.event
     position = fact.id.generation
     match event:
         case ExperimentStarted():
+            state.running = event.experiment_id
             state.experiments[event.experiment_id] = Experiment(event, position)
             _changed(state.experiments[event.experiment_id], position, event, "started", event.traffic)
         case ExperimentRamped():
-            _changed(state.experiments[before], position, event, "ramped", event.traffic)
+            _changed(state.experiments[event.experiment_id], position, event, "ramped", event.traffic)
         case ExperimentStopped():
-            _end(state.experiments[before], position, event, "stopped")
+            _end(state, position, event, "stopped")
         case ExperimentConcluded():
-            state.experiments[before].conclusion = event
-            _end(state.experiments[before], position, event, "concluded")
-        case _ if before and not state.governance.experiment:
-            _end(state.experiments[before], position, event, "superseded")
+            state.experiments[event.experiment_id].conclusion = event
+            _end(state, position, event, "concluded")
+        case ModelDeployed() | ModelRolledBack() if event.alias == CHAMPION and event.digest != state.champion:
+            state.champion = event.digest
+            if state.running:
+                _end(state, position, event, "superseded")
+        case _:
+            pass  # another alias, or the same champion again
 
 
 _Cause = (
@@ -209,23 +205,22 @@ def _changed(
     held.changes.append(Change(position, event.occurred_at, action, event.actor, event.reason, traffic))
 
 
-def _end(held: Experiment, position: int, event: _Cause, end: End) -> None:
+def _end(state: Experiments, position: int, event: _Cause, end: End) -> None:
+    held = state.experiments[state.running]
+    state.running = ""
     held.ended, held.ended_at, held.end = position, event.occurred_at, end
     _changed(held, position, event, end, 0)
 
 
 EXPERIMENTS = Projection(
     name="experiments",
-    version=2,
+    version=3,
     state_type=Experiments,
     handlers={
         Decided: _decided,
         Seal: _sealed,
         ModelDeployed: _governed,
         ModelRolledBack: _governed,
-        ModelWithdrawn: _governed,
-        GovernanceChanged: _governed,
-        DeploymentProposed: _governed,
         ExperimentStarted: _governed,
         ExperimentRamped: _governed,
         ExperimentStopped: _governed,

@@ -2,21 +2,20 @@
 models came about. A fold over the control stream.
 
 A model's stage: what alias it holds now (champion, challenger, shadow); `archived` if it held one before; `registered`
-if it never did. A name and version mean one artifact: registered again with another, it is refused here. Events that
-the live fold refuses (`core.control.check`, `core.governance`) are kept as refused and change nothing here either.
-Times are when the actor acted, epoch ms.
+if it never did. A name and version mean one artifact. Events that have no effect (`core.control_stream`) are kept as
+refused and change nothing here either. Times are when the actor acted, epoch ms.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 
-from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, check
-from core.errors import BadInput
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
+from core.control_stream import ControlEntry
 from core.events import (
-    Control,
     DegradationDetected,
     DeploymentProposed,
     ExperimentConcluded,
@@ -36,7 +35,7 @@ from core.events import (
     ThresholdsChanged,
 )
 from core.governance import CHAMPION, Governance
-from projections.engine.base import Fact, Projection
+from projections.engine.base import Fact, Projection, control_fact, fold
 
 
 class Model(msgspec.Struct):
@@ -196,21 +195,15 @@ def lineage(registry: Registry, label: str) -> list[str]:
     return found
 
 
-def _takes_effect(state: Registry, fact: Fact) -> bool:
-    """What the live fold says of the event; a refusal is kept."""
-    event: Control = fact.event
-    try:
-        check(event, state.governance)
-    except BadInput as error:
-        state.refused[fact.id.generation] = str(error)
-        return False
-    state.governance.apply(event)
-    return True
+def _refused(state: Registry, fact: Fact) -> None:
+    state.refused[fact.id.generation] = fact.refused
+    if isinstance(fact.event, ThresholdsChanged | RulesChanged):
+        _policy(state, fact)
 
 
 def _governed(state: Registry, fact: Fact) -> None:
-    """Experiments and governance: `projections.views.experiments` tells their story, here they only allow or forbid."""
-    _takes_effect(state, fact)
+    """Experiments and four eyes: `projections.views.experiments` tells the former's story."""
+    state.governance.apply(fact.event)
 
 
 def _registered(state: Registry, fact: Fact) -> None:
@@ -227,17 +220,13 @@ def _registered(state: Registry, fact: Fact) -> None:
         event.reason,
         fact.id.generation,
     )
-    known = state.models.get(model.label)
-    if known is not None and known.registered_at and known.digest != model.digest:
-        state.refused[fact.id.generation] = f"{model.label} is another artifact already ({known.digest[:16]})"
-        return
+    state.governance.apply(event)
     state.models[model.label] = model
 
 
 def _deployed(state: Registry, fact: Fact) -> None:
     event: ModelDeployed | ModelRolledBack = fact.event
-    if not _takes_effect(state, fact):
-        return
+    state.governance.apply(event)
     state.proposals.pop(event.causation_id, None)
     label = f"{event.name}-{event.version}"
     state.models.setdefault(label, Model(event.name, event.version, event.digest))
@@ -259,23 +248,23 @@ def _deployed(state: Registry, fact: Fact) -> None:
 
 def _withdrawn(state: Registry, fact: Fact) -> None:
     event: ModelWithdrawn = fact.event
-    if _takes_effect(state, fact):
-        state.aliases.pop(event.alias, None)
+    state.governance.apply(event)
+    state.aliases.pop(event.alias, None)
 
 
 def _proposed(state: Registry, fact: Fact) -> None:
     event: DeploymentProposed = fact.event
-    if _takes_effect(state, fact):
-        state.proposals[event.proposal_id] = OpenProposal(
-            fact.id.generation,
-            event.proposal_id,
-            f"{event.name}-{event.version}",
-            event.digest,
-            event.alias,
-            event.occurred_at,
-            event.actor,
-            event.reason,
-        )
+    state.governance.apply(event)
+    state.proposals[event.proposal_id] = OpenProposal(
+        fact.id.generation,
+        event.proposal_id,
+        f"{event.name}-{event.version}",
+        event.digest,
+        event.alias,
+        event.occurred_at,
+        event.actor,
+        event.reason,
+    )
 
 
 def _training_started(state: Registry, fact: Fact) -> None:
@@ -313,28 +302,29 @@ def _degraded(state: Registry, fact: Fact) -> None:
     )
 
 
-def _policy(state: Registry, fact: Fact, change: dict[str, Any]) -> bool:
-    """Keep the change in the history; whether it takes effect."""
+def _policy(state: Registry, fact: Fact) -> None:
+    """Keep the change in the history, whether it takes effect or not."""
     event: ThresholdsChanged | RulesChanged = fact.event
-    refused = ""
-    try:
-        check(event)
-    except BadInput as error:
-        refused = str(error)
-    state.policy.append(PolicyChange(fact.id.generation, event.occurred_at, event.actor, event.reason, change, refused))
-    return not refused
+    change: dict[str, Any]
+    if isinstance(event, ThresholdsChanged):
+        change = {"review": event.review, "decline": event.decline}
+    else:
+        change = {"parameters": dict(event.parameters), "disabled": list(event.disabled)}
+    state.policy.append(
+        PolicyChange(fact.id.generation, event.occurred_at, event.actor, event.reason, change, fact.refused)
+    )
 
 
 def _thresholds(state: Registry, fact: Fact) -> None:
     event: ThresholdsChanged = fact.event
-    if _policy(state, fact, {"review": event.review, "decline": event.decline}):
-        state.review, state.decline = event.review, event.decline
+    _policy(state, fact)
+    state.review, state.decline = event.review, event.decline
 
 
 def _rules(state: Registry, fact: Fact) -> None:
     event: RulesChanged = fact.event
-    if _policy(state, fact, {"parameters": dict(event.parameters), "disabled": list(event.disabled)}):
-        state.parameters, state.disabled = dict(event.parameters), event.disabled
+    _policy(state, fact)
+    state.parameters, state.disabled = dict(event.parameters), event.disabled
 
 
 def _reference(state: Registry, fact: Fact) -> None:
@@ -346,7 +336,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 
 REGISTRY = Projection(
     name="registry",
-    version=3,
+    version=4,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
@@ -367,4 +357,10 @@ REGISTRY = Projection(
         RulesChanged: _rules,
         ReferencePublished: _reference,
     },
+    refusal=_refused,
 )
+
+
+def registry_of(entries: Iterable[ControlEntry]) -> Registry:
+    """The registry after the stream's entries, from its beginning."""
+    return fold(REGISTRY, map(control_fact, entries))

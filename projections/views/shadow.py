@@ -20,8 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, check
-from core.errors import BadInput
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.events import Seal, ThresholdsChanged
 from core.features.spec import DAY_MS
 from core.numeric import sigmoid
@@ -121,10 +120,6 @@ def _sealed(state: Shadows, fact: Fact) -> None:
 
 def _thresholds(state: Shadows, fact: Fact) -> None:
     event: ThresholdsChanged = fact.event
-    try:
-        check(event)
-    except BadInput:
-        return
     state.review, state.decline = event.review, event.decline
 
 

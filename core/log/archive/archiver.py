@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from core.codec import decode_control, encode_control
-from core.errors import ConcurrencyError, Conflict, Corrupt
+from core.control_stream import Known, accepted, append, effective
+from core.errors import Conflict, Corrupt
 from core.events import Control, LogTrimmed, Position, SegmentArchived
 from core.log import seals
 from core.log.archive import chain, manifest, segment
@@ -71,37 +71,43 @@ def check_joined(hot: EventLog, partition: int, end: Head) -> None:
 
 def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int) -> int:
     """Append SegmentArchived for every row that the control stream does not know yet; how many. now: epoch ms."""
-    known = archived_rows(log)
-    events: list[Control] = [
-        SegmentArchived(
-            occurred_at=now,
-            actor=ACTOR,
-            partition=partition,
-            first_sequence=row.first_sequence,
-            last_sequence=row.last_sequence,
-            digest=row.digest,
-        )
-        for partition in partitions
-        for row in archive.rows(partition)
-        if known.get((partition, row.last_sequence)) != row.digest
-    ]
-    append_control(log, events)
-    return len(events)
+    rows = [(partition, row) for partition in partitions for row in archive.rows(partition)]
+
+    def decide(known: Known) -> list[Control]:
+        told = _archived(effective(known.entries))
+        return [
+            SegmentArchived(
+                occurred_at=now,
+                actor=ACTOR,
+                partition=partition,
+                first_sequence=row.first_sequence,
+                last_sequence=row.last_sequence,
+                digest=row.digest,
+            )
+            for partition, row in rows
+            if told.get((partition, row.last_sequence)) != row.digest
+        ]
+
+    return len(append(log, decide).events)
 
 
 def archived_rows(log: EventLog) -> dict[tuple[int, int], str]:
     """Row digests by (partition, last sequence), as the control stream tells them."""
-    found: dict[tuple[int, int], str] = {}
-    for event in control_events(log):
-        if isinstance(event, SegmentArchived):
-            found[event.partition, event.last_sequence] = event.digest
-    return found
+    return _archived(accepted(log))
+
+
+def _archived(events: Iterable[tuple[int, Control]]) -> dict[tuple[int, int], str]:
+    return {(e.partition, e.last_sequence): e.digest for _, e in events if isinstance(e, SegmentArchived)}
 
 
 def trimmed(log: EventLog) -> dict[int, int]:
     """By partition, the last seal up to which the hot log may have been trimmed; as the control stream tells it."""
+    return _trimmed(accepted(log))
+
+
+def _trimmed(events: Iterable[tuple[int, Control]]) -> dict[int, int]:
     found: dict[int, int] = {}
-    for event in control_events(log):
+    for _, event in events:
         if isinstance(event, LogTrimmed):
             found[event.partition] = max(found.get(event.partition, 0), event.up_to_sequence)
     return found
@@ -136,29 +142,14 @@ def trim(log: EventLog, archive: Archive, partition: int, up_to: Head, now: int)
     for row in rows:
         if row.last_sequence >= held_from:
             archive.load(row)
-    if trimmed(log).get(partition, 0) < up_to.sequence:
-        event = LogTrimmed(occurred_at=now, actor=ACTOR, partition=partition, up_to_sequence=up_to.sequence)
-        append_control(log, [event])
+
+    def decide(known: Known) -> list[Control]:
+        if _trimmed(effective(known.entries)).get(partition, 0) >= up_to.sequence:
+            return []
+        return [LogTrimmed(occurred_at=now, actor=ACTOR, partition=partition, up_to_sequence=up_to.sequence)]
+
+    append(log, decide)
     return log.trim(partition, up_to)
-
-
-def control_events(log: EventLog) -> Iterator[Control]:
-    """All control events, decoded."""
-    after = 0
-    while page := log.read_control(after):
-        yield from (decode_control(payload) for _, payload in page)
-        after = page[-1][0]
-
-
-def append_control(log: EventLog, events: Sequence[Control]) -> None:
-    """Append whatever others append meanwhile: these events depend on nothing in the control stream."""
-    payloads = [encode_control(event) for event in events]
-    while payloads:
-        try:
-            log.append_control(payloads, log.control_head())
-        except ConcurrencyError:
-            continue
-        return
 
 
 def _due(hot: EventLog, partition: int, end: Head, recorded_until: int) -> Iterator[chain.Sealed]:

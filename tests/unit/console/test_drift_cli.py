@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from console import cli, wiring
+from core import control_stream
 from core.control import Resolver
 from core.events import DriftDetected
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
 from ingest.offline import OfflineIngest
 from sources.synthetic import SyntheticConfig, SyntheticStream
 from tests.unit.core.builders import ARTIFACT, deployed, load_tiny
@@ -105,7 +105,7 @@ def test_json_holds_the_whole_look(sentinel: Sentinel) -> None:
 def test_publishing_appends_once(sentinel: Sentinel, log: MemoryLog) -> None:
     """--publish appends what drifted with the look's windows; the same look again appends nothing."""
     first = sentinel(*SHORT, "--publish", "--json").json
-    told = [event for _, event in read_control_events(log) if isinstance(event, DriftDetected)]
+    told = [event for _, event in control_stream.accepted(log) if isinstance(event, DriftDetected)]
     assert [event.feature for event in told] == [event["feature"] for event in first["published"]]
     assert told
     assert all(event.rows and event.reference_rows and event.p_value_adjusted is not None for event in told)

@@ -15,14 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 from hypothesis import HealthCheck, settings
 
-from core import pipeline
+from core import control_stream, pipeline
+from core.codec import encode
 from core.control import Context, ControlState, Resolver
+from core.control_stream import ControlEntry
 from core.errors import BadInput, Corrupt
 from core.events import (
     AccountBlocked,
     AccountEvent,
     AccountUnblocked,
     CaseOpened,
+    Control,
     FeedbackReceived,
     ModelDeployed,
     Position,
@@ -31,6 +34,8 @@ from core.events import (
 from core.features import spec
 from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
 from core.features.state import AccountState
+from core.log.base import EventLog
+from core.log.memory import MemoryLog
 from core.scoring import Float32, Float64
 
 fuzz = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -289,3 +294,15 @@ def decide_in(
 def features_of(items: Sequence[Item], cuts: Sequence[int] = ()) -> Float32:
     """Feature vectors (n, WIDTH) of the stream's accepted transactions."""
     return np.concatenate([d.features for d in decide_in(items, cuts)[0]])
+
+
+def append_unchecked(log: EventLog, *events: Control) -> int:
+    """Append control events past every check, as somebody with another program may; the position of the last."""
+    return log.append_control([encode(event) for event in events], log.control_head())
+
+
+def control_entries(*events: Control) -> list[ControlEntry]:
+    """The control stream of a log that holds these events, whether they may follow each other or not."""
+    log = MemoryLog()
+    append_unchecked(log, *events)
+    return control_stream.history(log)

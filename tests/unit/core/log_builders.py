@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from core import control_stream
 from core.codec import decode_score, encode
 from core.control import Resolver
 from core.events import Transaction
@@ -13,9 +14,9 @@ from core.features.spec import HOUR_MS
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
-from core.replay import Timeline, Verification, read_control_events, verify
+from core.replay import Timeline, Verification, verify
 from ingest.offline import OfflineIngest
-from tests.unit.core.builders import ARTIFACT, Shape, deployed, load_tiny, stream
+from tests.unit.core.builders import ARTIFACT, Shape, append_unchecked, deployed, load_tiny, stream
 
 PARTITIONS = 3
 SECOND = ARTIFACT + b" "
@@ -61,7 +62,8 @@ def filled(
     for number, record in enumerate(records(seed, size)):
         if changes and number in changes:
             ingest.flush()
-            ingest.append_control(changes[number])
+            append_unchecked(log, *changes[number])
+            ingest.follow_control()
         ingest.feed([record])
         if rng.random() < 0.03:
             ingest.flush()
@@ -81,7 +83,7 @@ def control(log: EventLog) -> list[bytes]:
 
 def verified(log: MemoryLog, load: Callable[[bytes, str, str], Any] = load_tiny) -> list[Verification]:
     """Every partition verified with a new resolver."""
-    timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, load))
+    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load))
     return [verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
 
 

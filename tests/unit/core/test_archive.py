@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from core import codec, replay
+from core import codec, control_stream, replay
 from core.control import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError
 from core.events import START, Position, TransactionReceived, TransactionScored
@@ -30,7 +30,7 @@ from core.log.archive.verifying import check_partition
 from core.log.base import STREAMS, Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
-from core.replay import Timeline, read_control_events, rebuild, verify
+from core.replay import Timeline, rebuild, verify
 from tests.contracts.batches import batch_after, contents
 from tests.unit.core.builders import fuzz, load_tiny
 from tests.unit.core.log_builders import PARTITIONS, filled, heads
@@ -250,7 +250,7 @@ def test_replay_of_a_trimmed_log_is_identical(decided: MemoryLog, tmp_path: Path
     for p in range(PARTITIONS):
         log.trim(p, log.archive.rows(p)[-2].end)
         assert log.hot.length(p, "transactions") < decided.length(p, "transactions")
-    timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_tiny))
+    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load_tiny))
     for p in range(PARTITIONS):
         result = verify(log, p, log.head(p), timeline)
         assert result.first_difference is None
@@ -272,7 +272,7 @@ def test_replay_loads_each_segment_once(decided: MemoryLog, tmp_path: Path, monk
     monkeypatch.setattr(replay, "CHUNK", 20)
     rows = whole.archive.rows(0)
     assert len(rows) > 8
-    timeline = Timeline(list(read_control_events(whole)), Resolver(whole.get_blob, load_tiny))
+    timeline = Timeline(control_stream.history(whole), Resolver(whole.get_blob, load_tiny))
     assert verify(whole, 0, whole.head(0), timeline).first_difference is None
     segments = [name for name in loaded if name.endswith(segment.DECISIONS)]
     assert sorted(segments) == sorted(row.files[0].name for row in rows)

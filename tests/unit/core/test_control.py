@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import control, rules
-from core.control import ControlState, Resolver, fold
+from core import control, control_stream, rules
+from core.control import ControlState, Resolver
 from core.errors import Corrupt
 from core.events import (
     Arm,
@@ -28,7 +28,7 @@ from core.events import (
 )
 from core.features import spec
 from core.features.reference import COLUMNS, ReferenceTable
-from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, deployed, load_tiny, no_blob
+from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, control_entries, deployed, load_tiny, no_blob
 
 BASE: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 TABLE = ReferenceTable(
@@ -57,7 +57,7 @@ def resolver(*blobs: bytes, load: Any = load_tiny) -> tuple[Resolver, list[str]]
 
 
 def state(*events: Any) -> ControlState:
-    return fold(list(enumerate(events, 1)))
+    return control_stream.fold(control_entries(*events))
 
 
 def test_fold() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.control import ControlState, check, fold
+from core import control_stream
+from core.control import ControlState, check
 from core.errors import BadInput
 from core.events import (
     Arm,
@@ -22,7 +23,7 @@ from core.events import (
     ModelRolledBack,
     ModelWithdrawn,
 )
-from tests.unit.core.builders import ARTIFACT, T0, deployed
+from tests.unit.core.builders import ARTIFACT, T0, control_entries, deployed
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 BOB: dict[str, Any] = {"occurred_at": T0, "actor": "bob"}
@@ -39,7 +40,7 @@ PROPOSED = DeploymentProposed(**ANN, proposal_id="p1", **SECOND)
 
 
 def folded(*events: Any) -> ControlState:
-    return fold(list(enumerate(events, 1)))
+    return control_stream.fold(control_entries(*events))
 
 
 def refused(*events: Any) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core import control_stream
 from core.codec import encode
 from core.control import Resolver
 from core.errors import BadInput
@@ -18,7 +19,7 @@ from core.events import ListChanged, ModelRolledBack, RulesChanged, ThresholdsCh
 from core.features.spec import DAY_MS
 from core.features.state import AccountState
 from core.log.memory import MemoryLog
-from core.replay import Timeline, read_control_events, rebuild, verify
+from core.replay import Timeline, rebuild, verify
 from ingest.offline import OfflineIngest
 from tests.unit.core import builders
 from tests.unit.core.builders import ARTIFACT, T0, deployed, load_tiny
@@ -73,7 +74,7 @@ def test_rebuild_from_any_cut_equals_rebuild_from_nothing(log: MemoryLog) -> Non
 
 def test_verifying_a_prefix(log: MemoryLog) -> None:
     """Verification up to an earlier head covers exactly the decisions up to it."""
-    timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_tiny))
+    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load_tiny))
     middle = heads(log, 0)[len(heads(log, 0)) // 2]
     result = verify(log, 0, middle, timeline)
     assert (
@@ -187,7 +188,7 @@ def test_days_between_events_publish_tables_once() -> None:
     for i, at in enumerate((start, start + 5, start + 40 * DAY_MS + 3)):
         ingest.feed([Record("transactions", "a1", at, encode(builders.transaction(i, occurred_at=at)))])
     ingest.flush()
-    published = [e for _, e in read_control_events(log) if type(e).__name__ == "ReferencePublished"]
+    published = [e for _, e in control_stream.accepted(log) if type(e).__name__ == "ReferencePublished"]
     assert [(e.kind, e.as_of, e.rows) for e in published] == [
         ("merchant", start + 40 * DAY_MS, 1),
         ("device", start + 40 * DAY_MS, 1),

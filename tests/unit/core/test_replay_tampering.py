@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from core import control_stream
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import Corrupt
 from core.features import packing, spec
 from core.log.base import Entry, Stream
 from core.log.memory import MemoryLog
-from core.replay import Timeline, read_control_events, verify
+from core.replay import Timeline, verify
 from tests.unit.core.builders import load_tiny
 from tests.unit.core.log_builders import entries, filled, heads, verified
 
@@ -179,5 +180,5 @@ def test_what_stands_behind_the_last_decision_is_found(log: MemoryLog, stream: S
     found = verified(other)[0].first_difference
     assert found is not None and found.position == position and words in str(found)
     before = heads(log, 0)[-9]
-    timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_tiny))
+    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load_tiny))
     assert verify(log, 0, before, timeline).first_difference is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput, Corrupt
 from core.log.archive import archiver, retention
@@ -15,7 +16,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.archive.verifying import check_partition
 from core.log.base import STREAMS
 from core.log.memory import MemoryLog
-from core.replay import Timeline, read_control_events, verify
+from core.replay import Timeline, verify
 from tests.unit.core.builders import load_tiny
 from tests.unit.core.log_builders import filled
 
@@ -65,7 +66,7 @@ def test_old_segments_move_and_are_read_where_they_are(decided: MemoryLog, tmp_p
     assert files(tmp_path / "warm") == set().union(*names[moved:])
     assert size == sum(file.bytes for row in rows[:moved] for file in row.files)
     assert_whole(log, decided, tmp_path)
-    timeline = Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_tiny))
+    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load_tiny))
     result = verify(log, 0, log.head(0), timeline)
     assert result.identical == result.decisions == decided.length(0, "scores")
     assert retention.cool(log.archive, 0, rows[middle].last_recorded_at) == (0, 0)

@@ -10,6 +10,7 @@ import pytest
 
 from console import wiring
 from console.stack import Broker, Valkey
+from core import control_stream
 from core.assignment import Allocation
 from core.codec import decode_score, decode_transaction
 from core.errors import Unavailable
@@ -27,7 +28,6 @@ from core.events import (
 )
 from core.features import spec
 from core.log.base import EventLog
-from core.replay import read_control_events
 from core.settings import Settings
 from models.linear import LinearModel, render
 from models.store import shipped_baseline
@@ -189,7 +189,7 @@ def test_an_experiment_and_a_shadow_are_followed_live(on: Stage) -> None:
         crowd = Crowd(on, log, accounts)
         with Threaded(on) as worker:
             crowd.pay(worker)
-            champion = next(e for _, e in read_control_events(log) if isinstance(e, ModelDeployed))
+            champion = next(e for _, e in control_stream.accepted(log) if isinstance(e, ModelDeployed))
             linear = log.put_blob(linear_model())
             named = {"name": "line", "version": "2.0.0", "digest": linear}
             control = Arm("control", champion.name, champion.version, champion.digest, 5000)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import control_stream
 from core.codec import decode_control, encode, encode_control
 from core.control import Resolver
 from core.errors import BadInput, ConcurrencyError
@@ -18,7 +19,6 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archive_partition
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
 from ingest.offline import OfflineIngest
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker, Serving, reference_window, serving
@@ -203,7 +203,7 @@ def monitor(log: Any) -> DriftMonitor:
 
 
 def told_events(log: MemoryLog) -> Events:
-    return [e for _, e in read_control_events(log) if isinstance(e, DriftDetected | DriftCleared)]
+    return [e for _, e in control_stream.accepted(log) if isinstance(e, DriftDetected | DriftCleared)]
 
 
 def test_windows_are_read_by_event_time(decided: MemoryLog) -> None:

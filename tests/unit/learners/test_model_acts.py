@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from core.control import fold
+from core import control_stream
 from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
-from learners.control_stream import append, registry_of
 from learners.governance import models as acts
-from learners.governance.models import Act
-from projections.views.registry import champions
+from learners.governance.models import Act, append
+from projections.views.registry import champions, registry_of
 
 ANN, BOB = Act("ann", "it is better", 1000), Act("bob", "I looked", 2000)
 CONTENTS = {f"m-1.{n}.0": b"model %d" % n for n in range(4)}
@@ -39,8 +37,8 @@ def log() -> MemoryLog:
 
 def champion(log: MemoryLog) -> str | None:
     """The champion by the live fold and by the registry, which must agree."""
-    state = fold(list(read_control_events(log)))
-    _, registry = registry_of(log)
+    state = control_stream.current(log)
+    registry = registry_of(control_stream.history(log))
     assert state.governance == registry.governance and state.refused == registry.refused
     live = state.champion.label if state.champion else None
     assert registry.aliases.get("champion") == live
@@ -51,7 +49,7 @@ def test_registering_stores_the_bytes_and_is_done_once(log: MemoryLog) -> None:
     """The blob is there under its SHA-256; again changes nothing; other bytes under the same name are refused."""
     before = log.control_head()
     assert register(log, "m-1.0.0").outcome == "unchanged" and log.control_head() == before
-    _, registry = registry_of(log)
+    registry = registry_of(control_stream.history(log))
     assert log.get_blob(registry.models["m-1.0.0"].digest) == CONTENTS["m-1.0.0"]
     with pytest.raises(BadInput, match="raise the version"):
         register(log, "m-1.0.0", b"other")
@@ -67,7 +65,7 @@ def test_promote_and_roll_back(log: MemoryLog) -> None:
     with pytest.raises(BadInput, match="no earlier"):
         acts.roll_back(log, ANN)
     acts.deploy(log, "m-1.3.0", ANN)
-    assert [d.model for d in champions(registry_of(log)[1])] == ["m-1.0.0", "m-1.3.0"]
+    assert [d.model for d in champions(registry_of(control_stream.history(log)))] == ["m-1.0.0", "m-1.3.0"]
     assert acts.roll_back(log, ANN, to="m-1.2.0").model == "m-1.2.0" and champion(log) == "m-1.2.0"
     assert acts.roll_back(log, ANN, to="m-1.2.0").outcome == "unchanged"
     with pytest.raises(BadInput, match="no model"):
@@ -114,7 +112,7 @@ def test_withdraw(log: MemoryLog) -> None:
     }
     assert acts.withdraw(log, "shadow", ANN).outcome == "withdrawn"
     assert acts.withdraw(log, "shadow", ANN).outcome == "unchanged"
-    assert acts.stages(log)["m-1.1.0"] == "archived" and fold(list(read_control_events(log))).shadow is None
+    assert acts.stages(log)["m-1.1.0"] == "archived" and control_stream.current(log).shadow is None
     with pytest.raises(BadInput, match="never withdrawn"):
         acts.withdraw(log, "champion", ANN)
 
@@ -126,7 +124,7 @@ def test_a_promoted_shadow_is_no_shadow_any_more(log: MemoryLog) -> None:
     acts.deploy(log, "m-1.2.0", ANN)
     assert acts.stages(log)["m-1.1.0"] == "shadow"
     acts.deploy(log, "m-1.1.0", ANN)
-    assert acts.stages(log)["m-1.1.0"] == "champion" and fold(list(read_control_events(log))).shadow is None
+    assert acts.stages(log)["m-1.1.0"] == "champion" and control_stream.current(log).shadow is None
     acts.deploy(log, "m-1.3.0", ANN, "shadow")
     acts.set_four_eyes(log, True, ANN)
     acts.approve(log, acts.deploy(log, "m-1.3.0", ANN).proposal_id, BOB)

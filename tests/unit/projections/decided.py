@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from console.wiring import load_scorer
+from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput
 from core.events import (
@@ -21,7 +22,7 @@ from core.events import (
 )
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
-from core.replay import Timeline, read_control_events
+from core.replay import Timeline
 from ingest.offline import OfflineIngest
 from models.store import shipped_baseline
 from sources.catalogue import open_source
@@ -63,7 +64,7 @@ def fill(log: EventLog, transactions: int = 5000, accounts: int = 60) -> EventLo
     for number, record in enumerate(records):
         if number in changes:
             ingest.flush()
-            ingest.append_control(changes[number])
+            ingest.change(changes[number])
         ingest.feed([record])
     ingest.flush()
     return log
@@ -79,7 +80,7 @@ def timeline(log: EventLog) -> Timeline:
     try:
         log.get_blob(NEVER_STORED)
     except BadInput:
-        return Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_scorer))
+        return Timeline(control_stream.history(log), Resolver(log.get_blob, load_scorer))
     raise AssertionError("the log holds a blob that it should not")
 
 

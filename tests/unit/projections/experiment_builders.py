@@ -12,7 +12,7 @@ from core.events import Arm, ExperimentStarted
 from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from tests.unit.core.builders import ARTIFACT, T0, deployed, load_tiny, transaction, verdict
+from tests.unit.core.builders import ARTIFACT, T0, append_unchecked, deployed, load_tiny, transaction, verdict
 from tests.unit.core.log_builders import PARTITIONS, SECOND, Record
 
 ONE, TWO = hashlib.sha256(ARTIFACT).hexdigest(), hashlib.sha256(SECOND).hexdigest()
@@ -83,7 +83,8 @@ def experimented(
     for number, record in enumerate(records(seed, size, accounts, step_ms)):
         if number in changes:
             ingest.flush()
-            ingest.append_control(changes[number])
+            append_unchecked(log, *changes[number])
+            ingest.follow_control()
         ingest.feed([record])
         if rng.random() < 0.05:
             ingest.flush()

@@ -14,6 +14,7 @@ import pytest
 from console.audit_page import page
 from console.audit_text import text
 from console.wiring import load_scorer
+from core import control_stream
 from core.codec import decode_score
 from core.control import Resolver
 from core.events import Arm, ExperimentStarted, ModelDeployed, TransactionScored
@@ -22,7 +23,7 @@ from core.log.archive import archiver
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.memory import MemoryLog
-from core.replay import Timeline, read_control_events, verify
+from core.replay import Timeline, verify
 from ingest.offline import OfflineIngest
 from learners.drift.windows import WindowReader
 from learners.loop.orchestrator import Orchestrator, Tools
@@ -83,7 +84,7 @@ def log() -> MemoryLog:
         change = {len(records) // 8: shadow, len(records) // 4: started}.get(number)
         if change is not None:
             ingest.flush()
-            ingest.append_control([change])
+            ingest.change([change])
         ingest.feed([record])
         if number % 97 == 0:
             ingest.flush()
@@ -92,7 +93,7 @@ def log() -> MemoryLog:
 
 
 def timeline(log: Any) -> Timeline:
-    return Timeline(list(read_control_events(log)), Resolver(log.get_blob, load_scorer))
+    return Timeline(control_stream.history(log), Resolver(log.get_blob, load_scorer))
 
 
 def scores(log: MemoryLog) -> list[tuple[Any, TransactionScored]]:
@@ -113,7 +114,7 @@ def test_the_story_of_a_linear_models_decision(log: MemoryLog) -> None:
     position, score = next((i, s) for i, s in reversed(scores(log)) if s.arm == "e1/line")
     found = redecide.at_place(log, DecisionPlace(0, position))
     assert found is not None
-    told = tell(log, found, list(read_control_events(log)), timeline(log), shap_values)
+    told = tell(log, found, control_stream.history(log), timeline(log), shap_values)
     assert told.recomputed.identical and told.shap_method == LINEAR and told.shap_bias is not None
     shares = [f.shap for f in told.features if f.shap is not None]
     assert len(shares) == spec.WIDTH and told.shap_bias + sum(shares) == pytest.approx(score.margin)

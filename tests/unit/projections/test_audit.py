@@ -11,6 +11,7 @@ import pytest
 from console.audit_page import page
 from console.audit_text import text
 from console.wiring import load_scorer
+from core import control_stream
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import BadInput
@@ -18,7 +19,6 @@ from core.events import FeedbackReceived, Position
 from core.features import packing, spec
 from core.log.base import Batch, Entry, Stream
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
 from ingest.offline import OfflineIngest
 from models.shap import shap_values
 from models.store import shipped_baseline
@@ -37,7 +37,7 @@ def log() -> MemoryLog:
 def story(log: MemoryLog, place: DecisionPlace) -> Story:
     found = redecide.at_place(log, place)
     assert found is not None
-    return tell(log, found, list(read_control_events(log)), timeline(log), shap_values)
+    return tell(log, found, control_stream.history(log), timeline(log), shap_values)
 
 
 def alerts(log: MemoryLog) -> list[DecisionPlace]:
@@ -238,7 +238,7 @@ def test_a_decision_without_a_model_is_told(log: MemoryLog) -> None:
     told = tell(
         other,
         Found(DecisionPlace(0, last.id), "", decode_transaction(last.payload).account_id),
-        list(read_control_events(other)),
+        control_stream.history(other),
         timeline(other),
         shap_values,
     )

@@ -15,14 +15,13 @@ from core.events import (
     ExperimentRamped,
     ExperimentStopped,
     ModelDeployed,
-    Position,
 )
 from core.log.memory import MemoryLog
 from learners.experiments.report import criteria_of, paths, report
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, finding, new_effect
 from projections.catalogue import ALL
-from projections.engine.base import CONTROL, Fact, fold
+from projections.engine.base import CONTROL, control_fact, fold
 from projections.engine.feed import batches
 from projections.engine.states import open_states
 from projections.labelling.consensus import consensus
@@ -39,7 +38,7 @@ from projections.views.experiments import (
 )
 from projections.views.experiments_answers import experiment_answer
 from projections.views.labels import LABELS
-from tests.unit.core.builders import T0
+from tests.unit.core.builders import T0, control_entries
 from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.experiment_builders import ANN, ARMS, MATURITY, ONE, TWO, WINDOW, experimented, started
 from tests.unit.projections.test_read_models import decided
@@ -217,8 +216,7 @@ def test_time_travel_is_what_stopped_there_and_resumes() -> None:
 def controlled(*given: Any) -> Experiments:
     """The control stream's state after a champion and these events."""
     champion = ModelDeployed(**ANN, occurred_at=1, name="tiny", version="1.0.0", digest=ONE)
-    events = [champion, *given]
-    return fold(EXPERIMENTS, [Fact(CONTROL, Position(n, 1), e.occurred_at, e) for n, e in enumerate(events, 1)])
+    return fold(EXPERIMENTS, map(control_fact, control_entries(champion, *given)))
 
 
 def test_an_experiment_ends_once_and_says_how() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from console.wiring import load_scorer
-from core.control import Resolver, fold
+from core import control_stream
+from core.control import Resolver
 from core.features.reference import ReferenceTable
 from core.features.spec import HOUR_MS
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
 from ingest.offline import OfflineIngest
 from projections.reference.publisher import ReferencePublisher
 from sources.synthetic import SyntheticConfig, SyntheticStream
@@ -49,10 +49,10 @@ def test_it_publishes_a_boundary_once_and_a_second_publisher_nothing() -> None:
 def test_tables_agree_with_those_of_the_offline_run(hours: int) -> None:
     """Following the finished log gives, for its last boundary, what was published when that was crossed."""
     inline = filled(reference=True, hours=hours)
-    written = fold(list(read_control_events(inline))).references
+    written = control_stream.current(inline).references
     later = filled(reference=False)
     ReferencePublisher(later, list(range(PARTITIONS)), hours).step()
-    published = fold(list(read_control_events(later))).references
+    published = control_stream.current(later).references
     for kind, (digest, as_of) in written.items():
         assert published[kind][1] == as_of and as_of % (hours * HOUR_MS) == 0
         ours, theirs = (

@@ -13,13 +13,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import events
+from core import control_stream, events
 from core.codec import encode
-from core.control import fold
 from core.errors import BadInput, ConcurrencyError
 from core.events import Control
 from core.log.memory import MemoryLog
-from core.replay import read_control_events
 from learners.experiments.verdict import Verdict
 from learners.governance import models as acts
 from learners.loop.evidence import NewLabels
@@ -182,7 +180,7 @@ def test_anything_goes(seed: int) -> None:
         assert len(said) <= log.control_head() - before
         own = range(log.control_head() - len(said) + 1, log.control_head() + 1)
         assert not [state.registry.refused[n] for n in own if n in state.registry.refused]
-        live = fold(list(read_control_events(log)))
+        live = control_stream.current(log)
         assert live.governance == state.registry.governance
         assert (live.champion.digest if live.champion else "") == state.registry.governance.champion
         assert (live.experiment.experiment_id if live.experiment else "") == live.governance.experiment

@@ -11,7 +11,8 @@ from core.errors import BadInput
 from learners.loop.evidence import Comparison, NewLabels
 from learners.loop.policy import Evidence, Step, breach, decide
 from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings, learn_settings
-from learners.loop.state import LoopState
+from learners.loop.state import LoopState, folded
+from tests.unit.core.builders import control_entries
 
 NOW = 1_770_000_000_000
 SETTINGS = LearnSettings()
@@ -52,9 +53,7 @@ PROMOTE = events.ExperimentConcluded(**by(), experiment_id="e1", verdict="promot
 
 
 def state(*control: Any) -> LoopState:
-    found = LoopState()
-    for sequence, event in enumerate(control, 1):
-        found.apply(sequence, event)
+    found = folded(control_entries(*control))
     assert not found.registry.refused
     return found
 

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 
 from console import wiring
-from core import events
+from core import control_stream, events
 from core.codec import decode_control
-from core.control import Resolver, fold
-from core.errors import Unavailable
+from core.control import Resolver
 from core.features import spec
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
-from core.replay import Timeline, read_control_events, verify
+from core.replay import Timeline, verify
 from ingest.offline import OfflineIngest
 from learners.drift.policy import DriftConfig
 from learners.governance import models as acts
@@ -93,7 +92,7 @@ class DyingLog:
     def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
         if not self.unsaid and any(b'"retraining_finished.v1"' in payload for payload in payloads):
             self.unsaid = list(payloads)
-            raise Unavailable("killed")
+            raise Dies
         return self._log.append_control(payloads, expected)
 
 
@@ -133,7 +132,7 @@ class World:
         for _ in range(10):
             try:
                 step, events_ = self.loop.step(self.now)
-            except Unavailable:
+            except Dies:
                 self.done.append((self.day, "died", []))
                 self.restart(self.log)
                 continue
@@ -220,7 +219,7 @@ def test_a_training_that_died_is_done_again_to_the_same_bytes(world: World) -> N
 
 def test_every_decision_replays(world: World) -> None:
     """Champion, arms, shadow and poison: every score and alert of the story comes out the same, byte for byte."""
-    timeline = Timeline(list(read_control_events(world.log)), Resolver(world.log.get_blob, wiring.load_scorer))
+    timeline = Timeline(control_stream.history(world.log), Resolver(world.log.get_blob, wiring.load_scorer))
     for p in PARTITIONS:
         found = verify(world.log, p, world.log.head(p), timeline)
         assert found.first_difference is None and found.identical == found.decisions > 20_000
@@ -228,7 +227,8 @@ def test_every_decision_replays(world: World) -> None:
 
 def test_the_registry_and_the_test_are_rebuilt_from_the_log(world: World) -> None:
     """A copy of the log gives the same registry and the same test results, hash for hash and figure for figure."""
-    name = next(e.experiment_id for _, e in read_control_events(world.log) if isinstance(e, events.ExperimentConcluded))
+    told = [event for _, event in control_stream.accepted(world.log)]
+    name = next(e.experiment_id for e in told if isinstance(e, events.ExperimentConcluded))
     lived = ExperimentReports(world.log, PARTITIONS, LabelReader(world.log, PARTITIONS)).report(name)
     copied = world.log.clone()
     again = ExperimentReports(copied, PARTITIONS, LabelReader(copied, PARTITIONS)).report(name)
@@ -236,7 +236,7 @@ def test_the_registry_and_the_test_are_rebuilt_from_the_log(world: World) -> Non
     runner = Runner(copied, PARTITIONS, [REGISTRY])
     runner.catch_up()
     assert REGISTRY.digest(runner.view(REGISTRY, CONTROL).state) == REGISTRY.digest(loop_state(world.log).registry)
-    concluded = next(e for _, e in read_control_events(copied) if isinstance(e, events.ExperimentConcluded))
+    concluded = next(e for _, e in control_stream.accepted(copied) if isinstance(e, events.ExperimentConcluded))
     assert concluded.verdict == "promote" and concluded.winner == "candidate"
     asked = experiment_answer(open_states(copied, ALL, now_ms=world.now), name)
     assert asked.experiment.conclusion == concluded
@@ -256,7 +256,7 @@ def test_the_blast_radius_of_the_poison_is_what_it_decided(world: World) -> None
 
 def test_the_live_fold_agrees_with_the_registry(world: World) -> None:
     """The state that workers decide under and the read model never differ."""
-    live = fold(list(read_control_events(world.log)))
+    live = control_stream.current(world.log)
     registry = loop_state(world.log).registry
     assert live.governance == registry.governance and live.champion is not None
     assert live.champion.label == registry.aliases["champion"] and live.experiment is None and live.shadow is None
