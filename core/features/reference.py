@@ -14,7 +14,7 @@ Keys are `core.numeric.hash_strings` of the merchant's or device's ID.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -25,8 +25,14 @@ from core.features import spec
 from core.jit import njit
 
 Kind = Literal["merchant", "device"]
-FIRST_COLUMN: dict[Kind, str] = {"merchant": "merchant_count_1d", "device": "device_accounts_30d"}
-COLUMNS: dict[Kind, int] = {"merchant": 15, "device": 2}
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_NAMES = {
+    kind: [f.name for f in spec.FEATURES if f.window == "reference" and f.name.startswith(f"{kind}_")]
+    for kind in _KINDS
+}
+FIRST_COLUMN: dict[Kind, str] = {kind: names[0] for kind, names in _NAMES.items()}
+COLUMNS: dict[Kind, int] = {kind: len(names) for kind, names in _NAMES.items()}
+"""A kind's columns lie side by side in the feature vector: the name of the first, and how many."""
 _MAGIC = b"sentinel-reference-1\n"
 
 

@@ -13,7 +13,7 @@ so a late event no longer finds that in its window.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 SPEC_VERSION = 2
 
@@ -62,341 +62,187 @@ LAST_KNOWN = (3, 8)
 """A merchant's frauds are one run as long as no more days than this lie between a day with one and the next."""
 
 
+class Comparison(NamedTuple):
+    """How drift compares a feature between two windows, and why so.
+
+    settle_days: days of log before it is compared, since a 30-day sum of an account that is followed for 10 days grows
+    by itself. categories: its values, ascending (categorical only).
+    """
+
+    kind: Literal["numeric", "categorical", "excluded"]
+    settle_days: int
+    reason: str
+    categories: tuple[float, ...] = ()
+
+
+def _numeric(settle_days: int, reason: str = "a quantity") -> Comparison:
+    return Comparison("numeric", settle_days, reason)
+
+
+def _flag(settle_days: int, reason: str) -> Comparison:
+    return Comparison("categorical", settle_days, reason, (0.0, 1.0))
+
+
+def _excluded(reason: str) -> Comparison:
+    return Comparison("excluded", 0, reason)
+
+
+_HOURS = Comparison("categorical", 0, "24 hours on a circle: order has no meaning", tuple(map(float, range(24))))
+_FEW_MERCHANTS = "few merchants have known fraud, and one moves all its payments for weeks, across accounts and days"
+
+
 class Feature(NamedTuple):
-    """One column: its meaning, unit, window ("" = none), what NaN means, and words for an alert ("" = none)."""
+    """One column: its meaning, unit, window ("" = none), what NaN means, how drift compares it, and words for an alert
+    ("" = none). Reference columns are named after their table's kind.
+    """
 
     name: str
     meaning: str
     unit: str
     window: str
     null: str
+    drift: Comparison
     phrase: str = ""
 
 
-def _windowed() -> list[Feature]:
-    rows = []
-    for w in WINDOWS:
-        span = f"{w.buckets} × {w.width_ms // 1000} s"
-        rows += [
-            Feature(
-                f"count_{w.name}",
-                "transactions of the account before",
-                "count",
-                span,
-                "never",
-                f"{{value:.0f}} transactions of this account in the last {w.name} before this one",
-            ),
-            Feature(
-                f"sum_{w.name}",
-                "their amounts added up",
-                "currency",
-                span,
-                "never",
-                f"{{value:,.2f}} spent in the last {w.name} before this one",
-            ),
-            Feature(f"mean_{w.name}", "their mean amount", "currency", span, "none before"),
-            Feature(f"max_{w.name}", "their largest amount", "currency", span, "none before"),
-            Feature(
-                f"merchants_{w.name}",
-                "distinct merchants, by linear counting on 64 bits (Whang 1990)",
-                "count",
-                span,
-                "never",
-                f"about {{value:.0f}} different merchants in the last {w.name}",
-            ),
-        ]
-    return rows
+# One entry a feature, not one argument a line.
+# fmt: off
+def _windowed(w: Window) -> tuple[Feature, ...]:
+    span = f"{w.buckets} × {w.width_ms // 1000} s"
+    drift = _numeric(w.width_ms * w.buckets // DAY_MS + 1, f"an account's last {w.name}")
+    return (
+        Feature(f"count_{w.name}", "transactions of the account before", "count", span, "never", drift,
+            f"{{value:.0f}} transactions of this account in the last {w.name} before this one"),
+        Feature(f"sum_{w.name}", "their amounts added up", "currency", span, "never", drift,
+            f"{{value:,.2f}} spent in the last {w.name} before this one"),
+        Feature(f"mean_{w.name}", "their mean amount", "currency", span, "none before", drift),
+        Feature(f"max_{w.name}", "their largest amount", "currency", span, "none before", drift),
+        Feature(f"merchants_{w.name}", "distinct merchants, by linear counting on 64 bits (Whang 1990)", "count", span,
+            "never", drift, f"about {{value:.0f}} different merchants in the last {w.name}"),
+    )
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("amount", "amount of the transaction", "currency", "", "never", "amount {value:,.2f}"),
-    Feature("hour_of_day", "hour of the event time, UTC", "hour", "", "never", "at {value:.0f}:00 UTC"),
-    Feature("day_of_week", "0 = Monday … 6 = Sunday, UTC", "day", "", "never"),
-    *_windowed(),
-    Feature(
-        "amount_to_mean_7d",
-        "amount / mean_7d",
-        "ratio",
-        "7d",
-        "none before or mean 0",
-        "{value:.1f} times this account's 7-day average",
-    ),
-    Feature(
-        "amount_to_mean_30d",
-        "amount / mean_30d",
-        "ratio",
-        "30d",
-        "none before or mean 0",
-        "{value:.1f} times this account's 30-day average",
-    ),
-    Feature(
-        "amount_to_max_30d",
-        "amount / max_30d",
-        "ratio",
-        "30d",
-        "none before or max 0",
-        "{value:.1f} times this account's largest amount in 30 days",
-    ),
-    Feature("decayed_mean", "exponentially decayed mean amount, half-life 30 d", "currency", "", "none before"),
-    Feature("decayed_std", "exponentially decayed standard deviation (West 1979)", "currency", "", "none before"),
-    Feature(
-        "amount_zscore",
-        "(amount − decayed_mean) / (decayed_std + 0.01·|decayed_mean| + 0.01)",
-        "deviations",
-        "",
-        "none before",
-        "{value:.1f} deviations above this account's usual amount",
-    ),
-    Feature(
-        "typical_amount",
-        "typical amount of the account, by a running mean that cuts outliers",
-        "currency",
-        "",
-        "none before",
-    ),
-    Feature(
-        "amount_to_typical",
-        "amount / typical_amount",
-        "ratio",
-        "",
-        "none before or typical_amount 0",
-        "{value:.1f} times this account's typical amount",
-    ),
-    Feature(
-        "days_since_high_amount",
-        f"since the account's latest transaction of more than {HIGH_FACTOR:.0f} typical amounts",
-        "d",
-        "",
+    Feature("amount", "amount of the transaction", "currency", "", "never", _numeric(0), "amount {value:,.2f}"),
+    Feature("hour_of_day", "hour of the event time, UTC", "hour", "", "never", _HOURS, "at {value:.0f}:00 UTC"),
+    Feature("day_of_week", "0 = Monday … 6 = Sunday, UTC", "day", "", "never",
+        _excluded("the calendar: says which days are in the window, not what they look like")),
+    *(feature for window in WINDOWS for feature in _windowed(window)),
+    Feature("amount_to_mean_7d", "amount / mean_7d", "ratio", "7d", "none before or mean 0",
+        _numeric(8, "relative to the account's last 7 days"), "{value:.1f} times this account's 7-day average"),
+    Feature("amount_to_mean_30d", "amount / mean_30d", "ratio", "30d", "none before or mean 0",
+        _numeric(31, "relative to the account's last 30 days"), "{value:.1f} times this account's 30-day average"),
+    Feature("amount_to_max_30d", "amount / max_30d", "ratio", "30d", "none before or max 0",
+        _numeric(31, "relative to the account's last 30 days"),
+        "{value:.1f} times this account's largest amount in 30 days"),
+    Feature("decayed_mean", "exponentially decayed mean amount, half-life 30 d", "currency", "", "none before",
+        _numeric(31, "half-life 30 days: before one half-life it follows the account's age")),
+    Feature("decayed_std", "exponentially decayed standard deviation (West 1979)", "currency", "", "none before",
+        _numeric(31, "as decayed_mean; grows with the first transactions")),
+    Feature("amount_zscore", "(amount − decayed_mean) / (decayed_std + 0.01·|decayed_mean| + 0.01)", "deviations", "",
+        "none before", _numeric(31, "divides by decayed_std, which grows with the first transactions"),
+        "{value:.1f} deviations above this account's usual amount"),
+    Feature("typical_amount", "typical amount of the account, by a running mean that cuts outliers", "currency", "",
+        "none before", _numeric(31, "settles with the account's first weeks of transactions")),
+    Feature("amount_to_typical", "amount / typical_amount", "ratio", "", "none before or typical_amount 0",
+        _numeric(31, "divides by typical_amount"), "{value:.1f} times this account's typical amount"),
+    Feature("days_since_high_amount",
+        f"since the account's latest transaction of more than {HIGH_FACTOR:.0f} typical amounts", "d", "",
         "no such transaction",
-        "{value:.1f} days since an unusually high amount on this account",
-    ),
-    Feature(
-        "high_amounts",
-        f"such transactions before, each counting 2^(−age / {HIGH_HALF_LIFE_MS // DAY_MS} d)",
-        "count",
-        "",
-        "never",
-        "{value:.1f} unusually high amounts on this account lately",
-    ),
-    Feature(
-        "seconds_since_last",
-        "since the account's latest transaction; negative if this one came late",
-        "s",
-        "",
-        "none before",
-        "{value:,.0f} s after this account's last transaction",
-    ),
-    Feature(
-        "account_age_days",
-        "since the account's first transaction",
-        "d",
-        "",
-        "none before",
-        "account first seen {value:.1f} days ago",
-    ),
-    Feature("transactions_total", "transactions of the account before, ever", "count", "", "never"),
-    Feature(
-        "count_today",
-        "transactions before on the same UTC day",
-        "count",
-        "day",
-        "never",
-        "{value:.0f} earlier transactions today",
-    ),
-    Feature("sum_today", "their amounts added up", "currency", "day", "never", "{value:,.2f} spent earlier today"),
-    Feature(
-        "hour_share",
-        "share of the account's transactions within ±1 h of this hour of day",
-        "share",
-        "",
-        "none before",
-        "{value:.1%} of this account's transactions are at this time of day",
-    ),
-    Feature(
-        "merchant_is_new",
-        f"1 if not among the account's last {RECENT_MERCHANTS} merchants",
-        "0/1",
-        "",
-        "none before or unknown",
-        "merchant new to this account",
-    ),
-    Feature(
-        "category_is_new",
-        f"1 if not among the account's last {RECENT_CATEGORIES} merchant categories",
-        "0/1",
-        "",
-        "none before or unknown",
-        "merchant category new to this account",
-    ),
-    Feature(
-        "country_is_new",
-        f"1 if not among the account's last {RECENT_COUNTRIES} countries",
-        "0/1",
-        "",
-        "none before or unknown",
-        "country new to this account",
-    ),
-    Feature(
-        "device_is_new",
-        f"1 if not among the account's last {RECENT_DEVICES} devices",
-        "0/1",
-        "",
-        "none before or unknown",
-        "device new to this account",
-    ),
-    Feature(
-        "km_from_last",
-        "straight line between the centres of this country and the last in-person one",
-        "km",
-        "",
-        "not in person or a country unknown",
-        "{value:,.0f} km from the last in-person transaction",
-    ),
-    Feature(
-        "speed_kmh",
-        "km_from_last / hours between (at least one minute)",
-        "km/h",
-        "",
-        "as km_from_last",
-        "{value:,.0f} km/h since the last in-person transaction",
-    ),
-    Feature(
-        "fraud_verdicts",
-        "fraud verdicts on the account so far",
-        "count",
-        "",
-        "never",
-        "{value:.0f} fraud verdicts on this account before",
-    ),
-    Feature(
-        "days_since_fraud",
-        "since the account's latest fraud verdict",
-        "d",
-        "",
-        "no verdict",
-        "{value:.1f} days since a fraud verdict on this account",
-    ),
-    Feature("legitimate_verdicts", "legitimate verdicts on the account so far", "count", "", "never"),
-    Feature("account_blocked", "1 while the account is blocked", "0/1", "", "never", "the account is blocked"),
-    Feature(
-        "merchant_count_1d",
-        "merchant's transactions in the day before the label delay",
-        "count",
-        "reference",
-        "no table or merchant",
-    ),
-    Feature(
-        "merchant_count_7d", "… in the 7 days before the label delay", "count", "reference", "no table or merchant"
-    ),
-    Feature(
-        "merchant_count_30d", "… in the 30 days before the label delay", "count", "reference", "no table or merchant"
-    ),
-    Feature(
-        "merchant_risk_1d",
-        "fraud share among merchant_count_1d",
-        "share",
-        "reference",
-        "as merchant_count_1d, or count 0",
-        "{value:.0%} of this merchant's recent transactions were fraud (1 day)",
-    ),
-    Feature(
-        "merchant_risk_7d",
-        "fraud share among merchant_count_7d",
-        "share",
-        "reference",
-        "as merchant_count_7d, or count 0",
-        "{value:.0%} of this merchant's recent transactions were fraud (7 days)",
-    ),
-    Feature(
-        "merchant_risk_30d",
-        "fraud share among merchant_count_30d",
-        "share",
-        "reference",
-        "as merchant_count_30d, or count 0",
-        "{value:.0%} of this merchant's recent transactions were fraud (30 days)",
-    ),
-    Feature(
-        "merchant_reports_7d",
-        "fraud verdicts on the merchant's transactions that came in the last 7 days",
-        "count",
-        "reference",
-        "no table or merchant",
-        "{value:.0f} fraud reports on this merchant in 7 days",
-    ),
-    Feature(
-        "merchant_days_since_fraud",
-        "since the day of the merchant's newest transaction that is known to be fraud",
-        "d",
-        "reference",
-        "no table, merchant, or such transaction in 38 days",
-        "{value:.0f} days since the latest known fraud at this merchant",
-    ),
-    Feature(
-        "merchant_run_days",
+        _excluded("grows by a day a day until the next high amount, which a young log has few of"),
+        "{value:.1f} days since an unusually high amount on this account"),
+    Feature("high_amounts", f"such transactions before, each counting 2^(−age / {HIGH_HALF_LIFE_MS // DAY_MS} d)",
+        "count", "", "never", _numeric(31, "half-life 7 days, after the ten transactions that an account needs first"),
+        "{value:.1f} unusually high amounts on this account lately"),
+    Feature("seconds_since_last", "since the account's latest transaction; negative if this one came late", "s", "",
+        "none before", _numeric(8, "a gap longer than the log is not seen"),
+        "{value:,.0f} s after this account's last transaction"),
+    Feature("account_age_days", "since the account's first transaction", "d", "", "none before",
+        _excluded("grows by a day a day"), "account first seen {value:.1f} days ago"),
+    Feature("transactions_total", "transactions of the account before, ever", "count", "", "never",
+        _excluded("only grows")),
+    Feature("count_today", "transactions before on the same UTC day", "count", "day", "never", _numeric(1),
+        "{value:.0f} earlier transactions today"),
+    Feature("sum_today", "their amounts added up", "currency", "day", "never", _numeric(1),
+        "{value:,.2f} spent earlier today"),
+    Feature("hour_share", "share of the account's transactions within ±1 h of this hour of day", "share", "",
+        "none before", _numeric(31, "share of the account's whole history: coarse while that is short"),
+        "{value:.1%} of this account's transactions are at this time of day"),
+    Feature("merchant_is_new", f"1 if not among the account's last {RECENT_MERCHANTS} merchants", "0/1", "",
+        "none before or unknown", _flag(31, "yes or no; everything is new until 16 merchants are known"),
+        "merchant new to this account"),
+    Feature("category_is_new", f"1 if not among the account's last {RECENT_CATEGORIES} merchant categories", "0/1", "",
+        "none before or unknown", _flag(31, "yes or no; everything is new until 8 categories are known"),
+        "merchant category new to this account"),
+    Feature("country_is_new", f"1 if not among the account's last {RECENT_COUNTRIES} countries", "0/1", "",
+        "none before or unknown", _flag(31, "yes or no; everything is new at first"), "country new to this account"),
+    Feature("device_is_new", f"1 if not among the account's last {RECENT_DEVICES} devices", "0/1", "",
+        "none before or unknown", _flag(31, "yes or no; everything is new at first"), "device new to this account"),
+    Feature("km_from_last", "straight line between the centres of this country and the last in-person one", "km", "",
+        "not in person or a country unknown", _numeric(8), "{value:,.0f} km from the last in-person transaction"),
+    Feature("speed_kmh", "km_from_last / hours between (at least one minute)", "km/h", "", "as km_from_last",
+        _numeric(8), "{value:,.0f} km/h since the last in-person transaction"),
+    Feature("fraud_verdicts", "fraud verdicts on the account so far", "count", "", "never", _excluded("only grows"),
+        "{value:.0f} fraud verdicts on this account before"),
+    Feature("days_since_fraud", "since the account's latest fraud verdict", "d", "", "no verdict",
+        _excluded("grows by a day a day until the next verdict, and verdicts only accumulate"),
+        "{value:.1f} days since a fraud verdict on this account"),
+    Feature("legitimate_verdicts", "legitimate verdicts on the account so far", "count", "", "never",
+        _excluded("only grows")),
+    Feature("account_blocked", "1 while the account is blocked", "0/1", "", "never", _flag(0, "yes or no"),
+        "the account is blocked"),
+    Feature("merchant_count_1d", "merchant's transactions in the day before the label delay", "count", "reference",
+        "no table or merchant", _numeric(9, "table over 1d, 7 days of label delay before it")),
+    Feature("merchant_count_7d", "… in the 7 days before the label delay", "count", "reference", "no table or merchant",
+        _numeric(15, "table over 7d, 7 days of label delay before it")),
+    Feature("merchant_count_30d", "… in the 30 days before the label delay", "count", "reference",
+        "no table or merchant", _numeric(38, "table over 30d, 7 days of label delay before it")),
+    Feature("merchant_risk_1d", "fraud share among merchant_count_1d", "share", "reference",
+        "as merchant_count_1d, or count 0", _numeric(9, "table over 1d, 7 days of label delay before it"),
+        "{value:.0%} of this merchant's recent transactions were fraud (1 day)"),
+    Feature("merchant_risk_7d", "fraud share among merchant_count_7d", "share", "reference",
+        "as merchant_count_7d, or count 0", _numeric(15, "table over 7d, 7 days of label delay before it"),
+        "{value:.0%} of this merchant's recent transactions were fraud (7 days)"),
+    Feature("merchant_risk_30d", "fraud share among merchant_count_30d", "share", "reference",
+        "as merchant_count_30d, or count 0", _numeric(38, "table over 30d, 7 days of label delay before it"),
+        "{value:.0%} of this merchant's recent transactions were fraud (30 days)"),
+    Feature("merchant_reports_7d", "fraud verdicts on the merchant's transactions that came in the last 7 days",
+        "count", "reference", "no table or merchant",
+        _numeric(45, "reports of 7 days, and chargebacks come up to 5 weeks after the payment"),
+        "{value:.0f} fraud reports on this merchant in 7 days"),
+    Feature("merchant_days_since_fraud", "since the day of the merchant's newest transaction that is known to be fraud",
+        "d", "reference", "no table, merchant, or such transaction in 38 days", _excluded(_FEW_MERCHANTS),
+        "{value:.0f} days since the latest known fraud at this merchant"),
+    Feature("merchant_run_days",
         f"since the first day of its run of frauds: those up to the newest without a gap of over {RUN_GAP_DAYS} days",
-        "d",
-        "reference",
-        "as merchant_days_since_fraud",
-        "known frauds at this merchant for {value:.0f} days",
-    ),
-    Feature(
-        "merchant_run_frauds",
-        "frauds of that run",
-        "count",
-        "reference",
-        "no table or merchant",
-        "{value:.0f} known frauds in a row at this merchant",
-    ),
-    Feature(
-        "merchant_run_share",
+        "d", "reference", "as merchant_days_since_fraud", _excluded(_FEW_MERCHANTS),
+        "known frauds at this merchant for {value:.0f} days"),
+    Feature("merchant_run_frauds", "frauds of that run", "count", "reference", "no table or merchant",
+        _excluded(_FEW_MERCHANTS), "{value:.0f} known frauds in a row at this merchant"),
+    Feature("merchant_run_share",
         "share of fraud among the known transactions since that first day; known: fraud, or older than the label delay",
-        "share",
-        "reference",
-        "as merchant_days_since_fraud",
-        "{value:.0%} of this merchant's transactions since its first known fraud were fraud",
-    ),
-    Feature(
-        "merchant_run_amount",
+        "share", "reference", "as merchant_days_since_fraud", _excluded(_FEW_MERCHANTS),
+        "{value:.0%} of this merchant's transactions since its first known fraud were fraud"),
+    Feature("merchant_run_amount",
         "smallest amount among that run's frauds: small where a merchant leaks cards, high where one card is misused",
-        "currency",
-        "reference",
-        "as merchant_days_since_fraud",
-    ),
-    Feature(
-        "merchant_legitimate_since_fraud",
-        "known legitimate transactions on the days after the newest known fraud",
-        "count",
-        "reference",
-        "as merchant_days_since_fraud",
-    ),
+        "currency", "reference", "as merchant_days_since_fraud", _excluded(_FEW_MERCHANTS)),
+    Feature("merchant_legitimate_since_fraud", "known legitimate transactions on the days after the newest known fraud",
+        "count", "reference", "as merchant_days_since_fraud", _excluded(_FEW_MERCHANTS)),
     *(
-        Feature(
-            f"merchant_risk_last_{n}",
+        Feature(f"merchant_risk_last_{n}",
             f"share of fraud among the merchant's last {n} known transactions, the oldest day's in proportion",
-            "share",
-            "reference",
-            "no table or merchant, or none known",
-            f"{{value:.0%}} of this merchant's last {n} known transactions were fraud",
-        )
+            "share", "reference", "no table or merchant, or none known", _excluded(_FEW_MERCHANTS),
+            f"{{value:.0%}} of this merchant's last {n} known transactions were fraud")
         for n in LAST_KNOWN
     ),
-    Feature(
-        "device_accounts_30d",
-        "accounts that used the device in 30 days",
-        "count",
-        "reference",
-        "no table or device",
-        "device used by {value:.0f} accounts in 30 days",
-    ),
-    Feature(
-        "device_reports_30d",
-        "fraud verdicts on the device's transactions that came in the last 30 days",
-        "count",
-        "reference",
-        "no table or device",
-        "{value:.0f} fraud reports on this device in 30 days",
-    ),
+    Feature("device_accounts_30d", "accounts that used the device in 30 days", "count", "reference",
+        "no table or device", _numeric(38, "table over 30 days"), "device used by {value:.0f} accounts in 30 days"),
+    Feature("device_reports_30d", "fraud verdicts on the device's transactions that came in the last 30 days", "count",
+        "reference", "no table or device",
+        _numeric(68, "reports of 30 days, and chargebacks come up to 5 weeks after the payment"),
+        "{value:.0f} fraud reports on this device in 30 days"),
 )
+# fmt: on
 
 NAMES: tuple[str, ...] = tuple(f.name for f in FEATURES)
 WIDTH = len(FEATURES)
@@ -412,6 +258,11 @@ def markdown() -> str:
     rows = [f"# Feature spec, version {SPEC_VERSION}", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
     rows += ["| # | name | meaning | unit | window | NaN means |", "|---|---|---|---|---|---|"]
     rows += [f"| {i} | `{f.name}` | {f.meaning} | {f.unit} | {f.window} | {f.null} |" for i, f in enumerate(FEATURES)]
+    rows += ["", "## How drift compares them", ""]
+    rows += ["| feature | compared as | settled after | why |", "|---|---|---|---|"]
+    for f in FEATURES:
+        days = "" if f.drift.kind == "excluded" else f"{f.drift.settle_days} d"
+        rows.append(f"| `{f.name}` | {f.drift.kind} | {days} | {f.drift.reason} |")
     return "\n".join(rows) + "\n"
 
 

@@ -1,108 +1,25 @@
-"""What is compared, and when it counts: the one place with thresholds and with the reason for every exception.
+"""When a difference counts: the one place with thresholds. Nothing here computes a statistic.
 
-Every feature of the spec has a row in `POLICIES`: how it is compared (numeric, categorical, or not at all) and after
-how many days of log it has settled, since a 30-day sum of an account that is followed for 10 days grows by itself.
-Nothing here computes a statistic.
+How a feature is compared (numeric, categorical, or not at all), and after how many days of log, says the feature itself
+(`core.features.spec`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 from core.errors import BadInput
 from core.events import Severity
 from core.features import spec
-from core.features.spec import DAY_MS, HOUR_MS
+from core.features.spec import DAY_MS, HOUR_MS, Comparison
 
-Kind = Literal["numeric", "categorical", "excluded"]
 SCORE = "score"
 """The name under which the model's margin (log-odds) is compared like a feature."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
-class Policy(NamedTuple):
-    """How one feature is compared. categories: its values, ascending (categorical only); settle_days: of log before."""
-
-    kind: Kind
-    settle_days: int
-    reason: str
-    categories: tuple[float, ...] = ()
-
-
-def _numeric(settle_days: int, reason: str = "a quantity") -> Policy:
-    return Policy("numeric", settle_days, reason)
-
-
-def _flag(settle_days: int, reason: str) -> Policy:
-    return Policy("categorical", settle_days, reason, (0.0, 1.0))
-
-
-def _excluded(reason: str) -> Policy:
-    return Policy("excluded", 0, reason)
-
-
-_SETTLES = {"10m": 1, "1h": 1, "24h": 2, "7d": 8, "30d": 31}
-_TABLE_SETTLES = {"1d": 9, "7d": 15, "30d": 38}  # window + label delay of 7 days + the table's own day
-
-_FEW_MERCHANTS = "few merchants have known fraud, and one moves all its payments for weeks, across accounts and days"
-
-_SPECIAL: dict[str, Policy] = {
-    "amount": _numeric(0),
-    "hour_of_day": Policy("categorical", 0, "24 hours on a circle: order has no meaning", tuple(map(float, range(24)))),
-    "day_of_week": _excluded("the calendar: says which days are in the window, not what they look like"),
-    "amount_to_mean_7d": _numeric(8, "relative to the account's last 7 days"),
-    "amount_to_mean_30d": _numeric(31, "relative to the account's last 30 days"),
-    "amount_to_max_30d": _numeric(31, "relative to the account's last 30 days"),
-    "decayed_mean": _numeric(31, "half-life 30 days: before one half-life it follows the account's age"),
-    "decayed_std": _numeric(31, "as decayed_mean; grows with the first transactions"),
-    "amount_zscore": _numeric(31, "divides by decayed_std, which grows with the first transactions"),
-    "typical_amount": _numeric(31, "settles with the account's first weeks of transactions"),
-    "amount_to_typical": _numeric(31, "divides by typical_amount"),
-    "days_since_high_amount": _excluded(
-        "grows by a day a day until the next high amount, which a young log has few of"
-    ),
-    "high_amounts": _numeric(31, "half-life 7 days, after the ten transactions that an account needs first"),
-    "seconds_since_last": _numeric(8, "a gap longer than the log is not seen"),
-    "account_age_days": _excluded("grows by a day a day"),
-    "transactions_total": _excluded("only grows"),
-    "count_today": _numeric(1),
-    "sum_today": _numeric(1),
-    "hour_share": _numeric(31, "share of the account's whole history: coarse while that is short"),
-    "merchant_is_new": _flag(31, "yes or no; everything is new until 16 merchants are known"),
-    "category_is_new": _flag(31, "yes or no; everything is new until 8 categories are known"),
-    "country_is_new": _flag(31, "yes or no; everything is new at first"),
-    "device_is_new": _flag(31, "yes or no; everything is new at first"),
-    "km_from_last": _numeric(8),
-    "speed_kmh": _numeric(8),
-    "fraud_verdicts": _excluded("only grows"),
-    "days_since_fraud": _excluded("grows by a day a day until the next verdict, and verdicts only accumulate"),
-    "legitimate_verdicts": _excluded("only grows"),
-    "account_blocked": _flag(0, "yes or no"),
-    "merchant_reports_7d": _numeric(45, "reports of 7 days, and chargebacks come up to 5 weeks after the payment"),
-    "merchant_days_since_fraud": _excluded(_FEW_MERCHANTS),
-    "merchant_run_days": _excluded(_FEW_MERCHANTS),
-    "merchant_run_frauds": _excluded(_FEW_MERCHANTS),
-    "merchant_run_share": _excluded(_FEW_MERCHANTS),
-    "merchant_run_amount": _excluded(_FEW_MERCHANTS),
-    "merchant_legitimate_since_fraud": _excluded(_FEW_MERCHANTS),
-    "merchant_risk_last_3": _excluded(_FEW_MERCHANTS),
-    "merchant_risk_last_8": _excluded(_FEW_MERCHANTS),
-    "device_accounts_30d": _numeric(38, "table over 30 days"),
-    "device_reports_30d": _numeric(68, "reports of 30 days, and chargebacks come up to 5 weeks after the payment"),
-}
-
-
-def _policy(feature: spec.Feature) -> Policy:
-    if feature.name in _SPECIAL:
-        return _SPECIAL[feature.name]
-    window = feature.name.rpartition("_")[2]
-    if feature.name.startswith(("merchant_count_", "merchant_risk_")):
-        return _numeric(_TABLE_SETTLES[window], f"table over {window}, 7 days of label delay before it")
-    return _numeric(_SETTLES[window], f"an account's last {window}")
-
-
-POLICIES: dict[str, Policy] = {feature.name: _policy(feature) for feature in spec.FEATURES}
+POLICIES: dict[str, Comparison] = {feature.name: feature.drift for feature in spec.FEATURES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +54,7 @@ class DriftConfig:
     settle_ms: int = 38 * DAY_MS
     step_ms: int = 6 * HOUR_MS
     label_delay_ms: int = 7 * DAY_MS
-    policies: dict[str, Policy] = field(default_factory=lambda: POLICIES)
+    policies: dict[str, Comparison] = field(default_factory=lambda: POLICIES)
 
     def __post_init__(self) -> None:
         for name in ("ks", "psi", "cramers_v", "auc_drop", "average_precision_drop", "calibration_shift"):
@@ -170,16 +87,3 @@ class DriftConfig:
 def level(effect: float, levels: tuple[float, ...]) -> int:
     """How many levels an effect reaches: 0 is below the floor, 1 low … 4 critical. NaN reaches none."""
     return sum(effect >= bound for bound in levels)
-
-
-def markdown() -> str:
-    """The table of policies for docs/drift.md."""
-    rows = ["| feature | compared as | settled after | why |", "|---|---|---|---|"]
-    for name, policy in POLICIES.items():
-        days = "" if policy.kind == "excluded" else f"{policy.settle_days} d"
-        rows.append(f"| `{name}` | {policy.kind} | {days} | {policy.reason} |")
-    return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201  the documentation's table

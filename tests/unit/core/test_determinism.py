@@ -20,7 +20,7 @@ from core.control import Context
 from core.errors import Corrupt
 from core.events import ListChanged, ReferencePublished, ThresholdsChanged
 from core.features import spec
-from core.features.reference import ReferenceTable
+from core.features.reference import COLUMNS, ReferenceTable
 from core.features.state import AccountState
 from core.log.base import Entry
 from core.numeric import hash_strings
@@ -43,7 +43,8 @@ from tests.unit.core.builders import (
 
 def _table() -> ReferenceTable:
     keys = np.sort(hash_strings([f"m{i}" for i in range(40)]))
-    values = np.arange(40 * 7, dtype=np.float32).reshape(40, 7) / 300
+    width = COLUMNS["merchant"]
+    values = np.arange(40 * width, dtype=np.float32).reshape(40, width) / 700
     return ReferenceTable("merchant", T0, keys, values)
 
 
@@ -68,6 +69,12 @@ def _bytes(results: Sequence[pipeline.Decided]) -> tuple[list[Entry], list[Entry
 @pytest.fixture(scope="module")
 def items() -> list[Item]:
     return stream(11, 900, Shape(late=0.1, duplicates=0.05))
+
+
+def test_the_context_has_everything_in_it(under: Context) -> None:
+    """Nothing is missing from what the stream is decided under, or the tests below would compare fallbacks."""
+    assert under.degraded is None and under.scorer is not None
+    assert under.merchants is not None and len(under.merchants.keys) == 40
 
 
 def test_the_stream_is_worth_deciding(items: list[Item], under: Context) -> None:

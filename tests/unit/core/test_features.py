@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.events import AccountBlocked, AccountUnblocked, Transaction
 from core.features import spec
+from core.features.reference import COLUMNS, FIRST_COLUMN
 from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.unit.core import builders, feature_oracle
 from tests.unit.core.builders import BURST, T0, Item, Shape, features_of, fuzz, stream, transaction, verdict
@@ -49,8 +50,10 @@ def _only_rounding(name: str, wanted: list[dict[str, float]], column: np.ndarray
 
 
 def test_every_column_is_either_the_oracles_or_a_reference_column() -> None:
-    """The spec has 71 columns, of which 17 come from reference tables."""
-    assert (spec.WIDTH, len(REFERENCE)) == (71, 17)
+    """Reference columns are those of the tables' kinds, side by side; the oracle has every other one."""
+    places = [spec.index(first) + i for kind, first in FIRST_COLUMN.items() for i in range(COLUMNS[kind])]
+    assert {spec.NAMES[place] for place in places} == REFERENCE and len(places) == len(REFERENCE)
+    assert set(feature_oracle.vectors([transaction()])[0]) == set(spec.NAMES) - REFERENCE
 
 
 @pytest.mark.parametrize("seed", range(6))

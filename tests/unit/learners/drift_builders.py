@@ -22,8 +22,9 @@ def rows(size: int, seed: int, *, start: int = MONDAY, days: int = 14, accounts:
     rng = np.random.Generator(np.random.PCG64(seed))
     columns = np.exp(rng.normal(shift, 1.0, (spec.WIDTH, size))).astype(np.float32)
     columns[spec.index("hour_of_day")] = rng.integers(0, 24, size)
-    for name in ("merchant_is_new", "category_is_new", "country_is_new", "device_is_new", "account_blocked"):
-        columns[spec.index(name)] = rng.random(size) < 0.1
+    for place, each in enumerate(spec.FEATURES):
+        if each.unit == "0/1":
+            columns[place] = rng.random(size) < 0.1
     return Rows(
         columns=columns,
         margins=rng.normal(shift, 1.0, size),
