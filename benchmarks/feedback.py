@@ -44,7 +44,7 @@ from projections.labelling.quality import judge_all
 from projections.labelling.view import view
 from projections.views.labels import LABELS, Labels, claims, newest
 from projections.views.labels_answers import sources_answer
-from sources import SyntheticConfig, SyntheticStream
+from sources.synthetic import SyntheticConfig, SyntheticStream
 
 DAYS = 60.0
 WAIT_S = 300.0

@@ -3,8 +3,8 @@
 Exit codes: 0 done · 1 a check did not hold · 2 bad input or configuration · 3 stored bytes are corrupt · 4 a server
 can't be reached · 5 somebody else wrote first · 130 interrupted.
 
-A command's module is loaded when that command is called: asking for a profile has no use for River, LightGBM and SciPy,
-which take a second and more to load. The program's own --help loads them all.
+A command's module is loaded when that command is called, and what few of its calls need (Optuna, River, matplotlib) at
+the first use: rolling a model back must not wait for libraries of training. The program's own --help loads all modules.
 """
 
 from __future__ import annotations

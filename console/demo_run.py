@@ -34,7 +34,8 @@ from core.replay import Verification
 from core.settings import Settings
 from ingest import kafka_client
 from ingest.producer import publish
-from sources.source import Record, Source
+from sources.record import Record
+from sources.source import Source
 
 MALFORMED = (
     b"not json",

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from core.errors import BadInput, Unavailable
 from core.settings import Settings
 from ingest import kafka_client
-from sources.source import Record, Topic
+from sources.record import Record, Topic
 
 Timestamps = Literal["event", "now"]
 Partitioner = Literal["murmur2_random", "consistent_random"]

@@ -32,7 +32,7 @@ from projections.engine.as_of import parse_time
 from projections.labelling.quality import is_possible
 from projections.labelling.verdicts import said
 from sources.feedback_files import Row
-from sources.source import Record
+from sources.record import Record
 
 CHUNK_ROWS = 50_000
 """Rows that are looked up in one pass over the log, and held in memory."""

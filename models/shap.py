@@ -9,7 +9,6 @@ Shapley values against the learned means (baseline Shapley: Sundararajan, Najmi 
 
 from __future__ import annotations
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +32,8 @@ def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArra
         except BadInput as error:
             raise Corrupt(f"the linear model does not explain this row: {error}") from error
         return bias, shares, LINEAR
+    import lightgbm as lgb  # heavy, and only an audit of one tree model's decision needs it
+
     try:
         booster = lgb.Booster(model_str=content.decode())
         found = booster.predict(row[None, :].astype(np.float64), pred_contrib=True, num_threads=1)

@@ -1,7 +1,1 @@
-"""Producers: labelled transaction streams (synthetic or from datasets), their profile, and publishing them to Kafka."""
-
-from sources.catalogue import SOURCE_NAMES, open_source
-from sources.source import Record, Source
-from sources.synthetic import SyntheticConfig, SyntheticStream
-
-__all__ = ["SOURCE_NAMES", "Record", "Source", "SyntheticConfig", "SyntheticStream", "open_source"]
+"""Where streams come from: synthetic or datasets, with their labels, and their profile. Knows nothing of Kafka."""

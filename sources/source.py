@@ -30,8 +30,8 @@ import polars as pl
 from core import codec
 from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Transaction
+from sources.record import Record
 
-Topic = Literal["transactions", "feedback"]
 Labels = Literal["fraud", "all"]
 
 DAY_MS = 86_400_000
@@ -48,15 +48,6 @@ OPTIONAL_TEXT = (
     "card_id",
 )
 TRUTH_COLUMNS = ("transaction_id", "account_id", "occurred_at", "amount", "is_fraud", "scenario")
-
-
-class Record(NamedTuple):
-    """One Kafka message. `timestamp` is event time in epoch ms; `key` is the account."""
-
-    topic: Topic
-    key: str
-    timestamp: int
-    value: bytes
 
 
 class Source(ABC):

@@ -37,9 +37,8 @@ from ingest.partition import Owned, finish
 from ingest.producer import publish
 from ingest.stats import Stats
 from ingest.worker import Worker
-from sources import SyntheticConfig, SyntheticStream
-from sources.source import Record
-from sources.synthetic import START_MS
+from sources.record import Record
+from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from tests.contracts import batches
 
 WAIT_S = 60.0

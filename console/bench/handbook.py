@@ -49,7 +49,7 @@ from learners.training.dataset import TrainingSet, settled
 from learners.training.reading import read
 from learners.training.splits import Split, known_compromised
 from sources.catalogue import open_source
-from sources.source import Record
+from sources.record import Record
 
 PARTITIONS = 4
 REFERENCE_HOURS = 1

@@ -8,7 +8,6 @@ from typing import Annotated
 import msgspec
 import typer
 
-from console.bench import handbook as handbook_bench
 from console.bench import pipeline as pipeline_bench
 from console.options import Json
 
@@ -54,6 +53,8 @@ def handbook(
     of training and for all history, each with its share of the ceiling that the data's own rules allow
     (docs/handbook.md). Takes some minutes and 4 GB.
     """
+    from console.bench import handbook as handbook_bench  # with the libraries of training
+
     result = handbook_bench.run(path, report=lambda text: typer.echo(text, err=True))
     if as_json:
         print(msgspec.json.encode(result).decode())

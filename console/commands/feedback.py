@@ -25,7 +25,7 @@ from ingest.submission import Lookup, Rejected, Tally, submit, submit_events, wr
 from projections.audit.lookup import Payment, find_payments
 from projections.engine.states import partitioner_of, partitions_of
 from sources.feedback_files import Row, json_lines, read_rows
-from sources.source import Record
+from sources.record import Record
 
 SHOWN = 10
 """Rejected rows that are shown; the rejects file holds all."""

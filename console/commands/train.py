@@ -190,8 +190,8 @@ def train(
     _write(trained, output, plots)
     position = None
     if register:
-        who = actor or getpass.getuser()
-        position = models.register(source.log, trained, who, reason, int(time.time() * 1000))
+        act = models.Act(actor or getpass.getuser(), reason, int(time.time() * 1000))
+        position = models.register(source.log, trained.content, trained.card, act).position
     if as_json:
         print_json({**trained.card, "registered_at": position})
         return

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +76,8 @@ class Mismatch:
         used = [(n, e) for n, e in zip(self.observed, self.expected, strict=True) if e > 0.0]
         if len(used) < 2:
             return 0.0, 1.0
+        from scipy.special import chdtrc  # heavy, and only a report needs it
+
         statistic = sum((n - e) ** 2 / e for n, e in used)
         return statistic, float(chdtrc(len(used) - 1, statistic))
 

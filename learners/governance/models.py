@@ -32,7 +32,6 @@ from core.events import (
 )
 from core.governance import CHAMPION
 from core.log.base import EventLog
-from learners.training.training import Trained
 from projections.views.registry import Model, Registry, champions, registry_of, stage
 
 
@@ -78,19 +77,18 @@ def find(registry: Registry, label: str) -> Model:
     return model
 
 
-def register(log: EventLog, trained: Trained, actor: str, reason: str, now_ms: int) -> int:
-    """Register what `learners.training.training` made, by its card; the control position of its event."""
-    card: dict[str, Any] = trained.card
+def register(log: EventLog, content: bytes, card: Mapping[str, Any], act: Act) -> Done:
+    """`register_artifact` of what `learners.training.training` made, by its card."""
     return register_artifact(
         log,
-        trained.content,
+        content,
         name=card["name"],
         version=card["version"],
         spec=card["spec"],
         metrics=card["metrics"],
         parent=card.get("parent", ""),
-        act=Act(actor, reason, now_ms),
-    ).position
+        act=act,
+    )
 
 
 def register_artifact(

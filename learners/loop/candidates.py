@@ -27,7 +27,6 @@ from learners.training.base import Learner
 from learners.training.dataset import TrainingSet, as_known, settled
 from learners.training.gate import Evidence, GateResult, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
-from learners.training.online import OnlineLearner
 from learners.training.splits import Split
 from learners.training.training import Naming, Recipe
 from learners.training.versions import Change, next_version
@@ -157,13 +156,15 @@ def _content(
 
 def _learner(kind: CandidateKind, champion: Champion, settings: LearnSettings) -> Learner:
     wanted = "linear" if kind == "online" else "lightgbm"
-    if format_of(champion.content) != wanted:
-        if kind == "online":
-            return OnlineLearner(spec.NAMES)
-        raise BadInput(f"the champion is not of the kind that can be {kind}")
     learner: Learner
     if kind == "online":
+        from learners.training.online import OnlineLearner  # River takes seconds to load, and few loops use it
+
         learner = OnlineLearner(spec.NAMES)
+        if format_of(champion.content) != wanted:
+            return learner
+    elif format_of(champion.content) != wanted:
+        raise BadInput(f"the champion is not of the kind that can be {kind}")
     else:
         mode = IncrementalSettings(mode="boost" if kind == "boosted" else "refit")
         learner = ForestLearner(spec.NAMES, mode, settings.seed)

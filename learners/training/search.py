@@ -11,10 +11,9 @@ Cost: at most trials × FOLDS fits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 
 from core.errors import BadInput
 from learners import metrics
@@ -22,6 +21,9 @@ from learners.training import boosting
 from learners.training.boosting import Report
 from learners.training.dataset import TrainingSet
 from learners.training.splits import Split
+
+if TYPE_CHECKING:
+    import optuna  # takes longer to load than the rest of a training without a search
 
 FOLDS = 3
 FOLD_SHARE = 6
@@ -81,6 +83,8 @@ def search(
 
     training: settled rows of the period. Raises BadInput if a fold has no fraud to train on or to find.
     """
+    import optuna
+
     parts = []
     for split in folds(window.start, window.train_end, window.gap_ms):
         past, later = training.between(split.start, split.train_end), training.between(split.test_start, split.end)
@@ -139,4 +143,4 @@ def _suggest(trial: optuna.Trial) -> dict[str, Any]:
 def _trial(trial: optuna.trial.FrozenTrial) -> Trial:
     found: list[float] = list(trial.user_attrs.get("folds", []))
     mean = float(np.mean(found)) if found else float("nan")
-    return Trial(dict(trial.params), mean, found, trial.state == optuna.trial.TrialState.PRUNED)
+    return Trial(dict(trial.params), mean, found, trial.state.name == "PRUNED")

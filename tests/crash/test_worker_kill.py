@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from console.stack import Broker, Valkey
-from sources.source import Record
+from sources.record import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage
 

@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from core.log.base import Head
 from core.log.redis_streams import connect
 from ingest.partition import Pending
-from sources.source import Record
+from sources.record import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage, Threaded
 

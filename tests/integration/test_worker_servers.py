@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewPartitions
 from core.errors import BadInput, Corrupt
 from core.events import Position
 from ingest import kafka_client
-from sources.source import Record
+from sources.record import Record
 from tests import worker_harness as h
 from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer
 from tests.worker_harness import Raw, Stage, Threaded

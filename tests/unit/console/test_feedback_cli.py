@@ -22,7 +22,7 @@ from ingest.producer import PublishReport
 from ingest.submission import Rejected, Tally, submit
 from projections.audit.lookup import Payment
 from sources.feedback_files import COLUMNS, Row
-from sources.source import Record
+from sources.record import Record
 from tests.unit.core.builders import T0, fuzz
 
 NOW = T0 + 86_400_000

@@ -17,7 +17,7 @@ from core.settings import environment_name
 from projections.catalogue import ALL
 from projections.engine.states import open_states
 from projections.views.labels_answers import Filters, labels_answer
-from sources.source import Record
+from sources.record import Record
 from tests import worker_harness as h
 from tests.worker_harness import Stage
 

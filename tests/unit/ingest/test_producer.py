@@ -14,7 +14,8 @@ from console.stack import Broker, free_port
 from core.errors import BadInput, Unavailable
 from core.settings import Settings
 from ingest.producer import publish
-from sources import Record, SyntheticConfig, SyntheticStream
+from sources.record import Record
+from sources.synthetic import SyntheticConfig, SyntheticStream
 
 PARTITIONS = 5
 Received = tuple[str, int, str, int, bytes]

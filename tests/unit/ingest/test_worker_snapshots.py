@@ -11,7 +11,7 @@ import pytest
 from console.stack import Broker, Valkey
 from core import replay
 from ingest.snapshots import SnapshotStore
-from sources.source import Record
+from sources.record import Record
 from tests import worker_harness as h
 from tests.worker_harness import Held, Stage
 

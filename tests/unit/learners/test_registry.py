@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +11,16 @@ from core.codec import decode_control, encode
 from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
-from learners.governance.models import register
-from learners.training.training import Trained
+from learners.governance import models
+from learners.governance.models import Act
 
 NOW = 1_770_000_000_000
 
 
-def trained(content: bytes = b"model", version: str = "1.0.0") -> Trained:
+def register(
+    log: MemoryLog, content: bytes = b"model", version: str = "1.0.0", actor: str = "ann", now_ms: int = NOW
+) -> int:
+    """Register a trained model by its card; the control position of its event."""
     card: dict[str, Any] = {
         "name": "champ",
         "version": version,
@@ -26,7 +28,7 @@ def trained(content: bytes = b"model", version: str = "1.0.0") -> Trained:
         "parent": "baseline-1.0.0",
         "metrics": {"auc_roc": 0.9, "lift": float("nan")},
     }
-    return Trained(content, "", card)
+    return models.register(log, content, card, Act(actor, "weekly", now_ms)).position
 
 
 class Busy(MemoryLog):
@@ -45,7 +47,7 @@ class Busy(MemoryLog):
 def test_the_artifact_and_its_event_are_in_the_log() -> None:
     """The event has name, version, digest, spec, finite metrics, parent, actor and reason; the blob is the bytes."""
     log = MemoryLog()
-    position = register(log, trained(), "ann", "weekly", NOW)
+    position = register(log)
     event = decode_control(log.read_control(position - 1, 1)[0][1])
     assert isinstance(event, ModelRegistered)
     assert log.get_blob(event.digest) == b"model"
@@ -57,20 +59,20 @@ def test_the_artifact_and_its_event_are_in_the_log() -> None:
 def test_registering_again_changes_nothing_and_another_model_is_refused() -> None:
     """The same name, version and bytes: the first event's position. Other bytes: raise the version."""
     log = MemoryLog()
-    first = register(log, trained(), "ann", "weekly", NOW)
-    second = register(log, trained(version="1.1.0"), "ann", "weekly", NOW)
-    assert (register(log, trained(), "bob", "weekly", NOW + 1), second) == (first, first + 1)
+    first = register(log)
+    second = register(log, version="1.1.0")
+    assert (register(log, actor="bob", now_ms=NOW + 1), second) == (first, first + 1)
     assert log.control_head() == second
     with pytest.raises(BadInput, match="raise the version"):
-        register(log, trained(b"other"), "ann", "weekly", NOW)
+        register(log, b"other")
 
 
 def test_others_who_write_at_the_same_time_are_let_by() -> None:
     """A lost race is run again on the new head; somebody who always wins is a conflict, and nothing was registered."""
     log = Busy()
-    assert register(log, trained(), "ann", "weekly", NOW) == 3
+    assert register(log) == 3
     log = Busy()
     log.times = 10**6
     with pytest.raises(ConcurrencyError, match="in a row"):
-        register(log, replace(trained()), "ann", "weekly", NOW)
+        register(log)
     assert all(isinstance(decode_control(payload), ThresholdsChanged) for _, payload in log.read_control())

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from core.errors import BadInput
-from sources import SyntheticConfig, SyntheticStream, open_source
 from sources.analysis import AMOUNT_BANDS, Profile, Slice, analyze, table, write_json
+from sources.catalogue import open_source
 from sources.plots import write_plots
+from sources.synthetic import SyntheticConfig, SyntheticStream
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from core import codec, validation
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
-from sources import SOURCE_NAMES, open_source
+from sources.catalogue import SOURCE_NAMES, open_source
 from sources.datasets.mapping import epoch_ms
 from sources.datasets.reader import BATCH_ROWS
 from sources.source import DAY_MS, Source

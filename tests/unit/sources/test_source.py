@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from core import codec
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
-from sources.source import Labels, Record, Source
+from sources.record import Record
+from sources.source import Labels, Source
 
 DELAY_MS = 50
 
