@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import Producer
 from rich.console import Console
@@ -108,7 +109,10 @@ def run(
         log = wiring.open_log(s)
         stack.callback(log.close)
         reference = stack.enter_context(Service("reference", ["reference", "--follow"], s, directory))
-        produced, feedback = _produce_and_watch(source, s, rate, malformed, worker, reference, log, stats_file, view)
+        partitions = range(s.partitions)
+        running = _Running(worker, reference, stats_file, log, partitions)
+        with _Production(source, s, rate, malformed, view) as production:
+            produced, feedback = _watch(production, running, view)
         view.stage = "stopping the worker"
         reference.stop()
         worker.stop()
@@ -118,7 +122,6 @@ def run(
         view.stage = "replaying the log"
         verification = replay.run(s, verify=True, jobs=jobs, quiet=True)
         view.stage = "comparing with the known labels"
-        partitions = range(s.partitions)
         evaluation = evaluate(log, partitions, source.truth())
         transactions, rejects = _accounted(log, partitions)
         view.stage = "done"
@@ -127,65 +130,78 @@ def run(
         )
 
 
-def _produce_and_watch(
-    source: Source,
-    s: Settings,
-    rate: float | None,
-    malformed: bool,
-    worker: Service,
-    reference: Service,
-    log: EventLog,
-    stats_file: Path,
-    view: View,
-) -> tuple[int, int]:
-    """Publish on a second thread, show what the log does, and wait until it holds everything. (produced, feedback)."""
-    outcome: dict[str, object] = {}
-    stopping = threading.Event()
+class _Production:
+    """Publishes a source on a thread of its own. delivered: (messages, verdicts), None until all are."""
 
-    def produce() -> None:
+    def __init__(self, source: Source, s: Settings, rate: float | None, malformed: bool, view: View) -> None:
+        self.delivered: tuple[int, int] | None = None
+        self._arguments = source, s, rate, malformed, view
+        self._error: BaseException | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="produce", daemon=True)
+
+    def __enter__(self) -> _Production:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stopping.set()
+        self._thread.join(10.0)
+
+    def check(self) -> None:
+        """Raises Unavailable, or what publishing raised, if it failed."""
+        if self._error is not None:
+            failed = Unavailable(f"producing failed: {self._error!r}")
+            raise self._error if isinstance(self._error, SentinelError) else failed
+
+    def _run(self) -> None:
+        source, s, rate, malformed, view = self._arguments
+
+        def progress(transactions: int, feedback: int) -> None:
+            view.produced = transactions
+
         try:
-            report = publish(
-                _until(stopping, source),
-                s,
-                rate=rate,
-                on_progress=lambda transactions, feedback: setattr(view, "produced", transactions),
-            )
+            report = publish(_until(self._stopping, source), s, rate=rate, on_progress=progress)
             bad = _send_malformed(s) if malformed else 0
-            outcome["produced"] = report.sent["transactions"] + bad
-            outcome["feedback"] = report.sent["feedback"]
+            self.delivered = report.sent["transactions"] + bad, report.sent["feedback"]
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
-            outcome["error"] = error
+            self._error = error
 
-    thread = threading.Thread(target=produce, name="produce", daemon=True)
-    thread.start()
+
+class _Running(NamedTuple):
+    """What runs while the stream is produced; stats_file: the worker's."""
+
+    worker: Service
+    reference: Service
+    stats_file: Path
+    log: EventLog
+    partitions: range
+
+
+def _watch(production: _Production, running: _Running, view: View) -> tuple[int, int]:
+    """Show what the log does until it holds all that was produced: (messages, verdicts)."""
+    worker, log, partitions = running.worker, running.log, running.partitions
     view.stage = "deciding"
-    newest: dict[int, Position] = dict.fromkeys(range(s.partitions), START)
+    newest: dict[int, Position] = dict.fromkeys(partitions, START)
     last_count, last_change = -1, time.monotonic()
-    try:
-        while True:
-            worker.check()
-            reference.check()
-            view.update(read_stats(stats_file))
-            _read_alerts(log, newest, view)
-            if "error" in outcome:
-                error = outcome["error"]
-                raise error if isinstance(error, SentinelError) else Unavailable(f"producing failed: {error!r}")
-            transactions, rejects = _accounted(log, range(s.partitions))
-            if "produced" in outcome:
-                produced, feedback = int(str(outcome["produced"])), int(str(outcome["feedback"]))
-                view.produced = produced
-                if transactions + rejects >= produced and _feedback_in(log, s.partitions) >= feedback:
-                    return produced, feedback
-            if transactions != last_count:
-                last_count, last_change = transactions, time.monotonic()
-            elif time.monotonic() - last_change > STALLED_SECONDS_MAX:
-                raise Unavailable(
-                    f"nothing was decided for {STALLED_SECONDS_MAX:.0f} s; the worker's log: {worker.log_path}"
-                )
-            time.sleep(REFRESH_S)
-    finally:
-        stopping.set()
-        thread.join(10.0)
+    while True:
+        for each in (worker, running.reference, production):
+            each.check()
+        view.update(read_stats(running.stats_file))
+        _read_alerts(log, newest, view)
+        transactions, rejects = _accounted(log, partitions)
+        if production.delivered is not None:
+            produced, feedback = production.delivered
+            view.produced = produced
+            if transactions + rejects >= produced and _feedback_in(log, partitions) >= feedback:
+                return produced, feedback
+        if transactions != last_count:
+            last_count, last_change = transactions, time.monotonic()
+        elif time.monotonic() - last_change > STALLED_SECONDS_MAX:
+            raise Unavailable(
+                f"nothing was decided for {STALLED_SECONDS_MAX:.0f} s; the worker's log: {worker.log_path}"
+            )
+        time.sleep(REFRESH_S)
 
 
 def _until(stopping: threading.Event, source: Source) -> Iterator[list[Record]]:
@@ -217,8 +233,8 @@ def _accounted(log: EventLog, partitions: range) -> tuple[int, int]:
     return transactions, rejects
 
 
-def _feedback_in(log: EventLog, partitions: int) -> int:
-    return sum(log.length(p, "feedback") for p in range(partitions))
+def _feedback_in(log: EventLog, partitions: range) -> int:
+    return sum(log.length(p, "feedback") for p in partitions)
 
 
 def _read_alerts(log: EventLog, newest: dict[int, Position], view: View) -> None:

@@ -7,7 +7,8 @@ what is sent is not rejected there. Beyond these:
     no_account             no account is given, and the log holds no such transaction (or was not asked)
     ambiguous_transaction  no account is given, and several accounts have a transaction of that ID
     impossible_time        the verdict lies before its payment, or later than its source can be
-    (projections.labelling.quality) not_csv, wrong_cells, unreadable    the row could not be read
+                           (projections.labelling.quality)
+    not_csv, wrong_cells, unreadable    the row could not be read
 
 What a row leaves out is filled in from the defaults, then from its transaction in the log. A transaction that the log
 does not hold (yet) is no error where the account is given: the verdict heals when it comes.

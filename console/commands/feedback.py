@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple, get_args
 
@@ -32,38 +32,50 @@ SHOWN = 10
 _CLIENT_NAMES: dict[Name, Partitioner] = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
 
 
+TransactionId = Annotated[str | None, typer.Argument(help="The transaction that the verdict is on.")]
+File = Annotated[
+    Path | None, typer.Option(help="Many verdicts: .csv, .jsonl or .parquet, columns as in docs/feedback.md.")
+]
+Event = Annotated[
+    Path | None, typer.Option(help="Account events of any kind (blocks, cases, verdicts), one JSON a line, as is.")
+]
+VerdictOption = Annotated[str | None, typer.Option(help=f"{', '.join(get_args(Verdict))}. With --file: default.")]
+Source = Annotated[str | None, typer.Option(help=f"{', '.join(get_args(FeedbackSource))}. With --file: default.")]
+Account = Annotated[
+    str | None, typer.Option(help="Its account: found in the log if not given; the search ends sooner if it is.")
+]
+Actor = Annotated[str | None, typer.Option(help="Who says so: the analyst, the processor.")]
+Confidence = Annotated[float | None, typer.Option(help="How sure, 0 … 1 (default 1).")]
+Amount = Annotated[float | None, typer.Option(help="In dispute (default: the transaction's).")]
+Reason = Annotated[str | None, typer.Option(help="Why, in a few words or a reason code.")]
+OccurredAt = Annotated[str | None, typer.Option(help="When it was said: ISO 8601 or epoch ms (default now).")]
+NoLookup = Annotated[
+    bool, typer.Option("--no-lookup", help="Don't look transactions up in the log: rows must name accounts.")
+]
+Check = Annotated[bool, typer.Option("--check", help="Check everything, send nothing.")]
+RejectsFile = Annotated[Path | None, typer.Option(help="Where rejected rows go (default: FILE.rejects.jsonl).")]
+
+
 def feedback(
-    transaction_id: Annotated[str | None, typer.Argument(help="The transaction that the verdict is on.")] = None,
+    transaction_id: TransactionId = None,
     config: Config = None,
     kafka_servers: KafkaServers = None,
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    file: Annotated[
-        Path | None, typer.Option(help="Many verdicts: .csv, .jsonl or .parquet, columns as in docs/feedback.md.")
-    ] = None,
-    event: Annotated[
-        Path | None, typer.Option(help="Account events of any kind (blocks, cases, verdicts), one JSON a line, as is.")
-    ] = None,
-    verdict: Annotated[str | None, typer.Option(help=f"{', '.join(get_args(Verdict))}. With --file: default.")] = None,
-    source: Annotated[
-        str | None, typer.Option(help=f"{', '.join(get_args(FeedbackSource))}. With --file: default.")
-    ] = None,
-    account: Annotated[
-        str | None, typer.Option(help="Its account: found in the log if not given; the search ends sooner if it is.")
-    ] = None,
-    actor: Annotated[str | None, typer.Option(help="Who says so: the analyst, the processor.")] = None,
-    confidence: Annotated[float | None, typer.Option(help="How sure, 0 … 1 (default 1).")] = None,
-    amount: Annotated[float | None, typer.Option(help="In dispute (default: the transaction's).")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, in a few words or a reason code.")] = None,
-    occurred_at: Annotated[
-        str | None, typer.Option(help="When it was said: ISO 8601 or epoch ms (default now).")
-    ] = None,
-    no_lookup: Annotated[
-        bool, typer.Option("--no-lookup", help="Don't look transactions up in the log: rows must name accounts.")
-    ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Check everything, send nothing.")] = False,
-    rejects: Annotated[Path | None, typer.Option(help="Where rejected rows go (default: FILE.rejects.jsonl).")] = None,
+    file: File = None,
+    event: Event = None,
+    verdict: VerdictOption = None,
+    source: Source = None,
+    account: Account = None,
+    actor: Actor = None,
+    confidence: Confidence = None,
+    amount: Amount = None,
+    reason: Reason = None,
+    occurred_at: OccurredAt = None,
+    no_lookup: NoLookup = False,
+    check: Check = False,
+    rejects: RejectsFile = None,
     as_json: Json = False,
 ) -> None:
     """Submit a verdict, or a file of verdicts, to the feedback topic; every delivery is confirmed.
@@ -98,12 +110,38 @@ def feedback(
         raise BadInput("--rejects goes with --file and --event")
     if wrong := wrong_choice(defaults):
         raise BadInput(f"--{wrong}")
-    whole = file or event
-    target = rejects if rejects is not None else whole.with_name(f"{whole.name}.rejects.jsonl") if whole else None
-    keeper = _Rejects(target)
+    keeper = _Rejects(rejects or _beside(file or event))
+    sent = _submit(s, file, event, defaults, keeper, is_lookup=not no_lookup, check=check)
+    if transaction_id is not None and keeper.first is not None:
+        raise BadInput(f"{keeper.first.reason}: {keeper.first.detail}")
+    _report(sent.tally, keeper, sent.seconds, check, as_json)
+    if sent.tally.rejected:
+        raise typer.Exit(1)
+
+
+def _beside(file: Path | None) -> Path | None:
+    return None if file is None else file.with_name(f"{file.name}.rejects.jsonl")
+
+
+class _Sent(NamedTuple):
+    tally: Tally
+    seconds: float
+
+
+def _submit(
+    s: Settings,
+    file: Path | None,
+    event: Path | None,
+    defaults: Mapping[str, str | float],
+    keeper: _Rejects,
+    *,
+    is_lookup: bool,
+    check: bool,
+) -> _Sent:
+    """Check every row and send those that are right, or only check."""
     tally = Tally()
     now_ms = int(time.time() * 1000)
-    log = None if no_lookup or event is not None else _open(s)
+    log = _open(s) if is_lookup and event is None else None
     try:
         found = _partitions(log)
         if event is not None:
@@ -111,16 +149,11 @@ def feedback(
         else:
             rows: Iterator[Row] = read_rows(file) if file is not None else iter([Row(1, {})])
             chunks = submit(rows, defaults, now_ms, found.lookup, tally, keeper)
-        seconds = _send(chunks, s, found.partitioner, check)
+        return _Sent(tally, _send(chunks, s, found.partitioner, check))
     finally:
         keeper.close()
         if log is not None:
             log.close()
-    if transaction_id is not None and keeper.first is not None:
-        raise BadInput(f"{keeper.first.reason}: {keeper.first.detail}")
-    _report(tally, keeper, seconds, check, as_json)
-    if tally.rejected:
-        raise typer.Exit(1)
 
 
 class _Found(NamedTuple):
