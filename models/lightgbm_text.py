@@ -104,7 +104,16 @@ def shrinkages(content: bytes) -> tuple[float, ...]:
 
 def leaf_weights(content: bytes) -> tuple[float, ...]:
     """The first tree's hessians by leaf; () where its text leaves them out. `content` has been through `parse`."""
-    found = re.search(rb"\nleaf_weight=([^\n]*)\n", content)
+    return _of_first_tree(content, b"leaf_weight")
+
+
+def leaf_counts(content: bytes) -> tuple[float, ...]:
+    """The first tree's rows by leaf; () where its text leaves them out. `content` has been through `parse`."""
+    return _of_first_tree(content, b"leaf_count")
+
+
+def _of_first_tree(content: bytes, name: bytes) -> tuple[float, ...]:
+    found = re.search(rb"\n" + name + rb"=([^\n]*)\n", content.partition(b"\nTree=1\n")[0])
     return tuple(map(float, found[1].split())) if found else ()
 
 

@@ -10,9 +10,9 @@ the last one, mixed with a sample of older rows (`replay`) so that what was lear
   the first tree holds the base rate; here the base rate is taken off that tree first. And its leaf without a row
   shrinks towards 0; here a leaf with fewer than `leaf_rows_min` new rows keeps its value. A calibrated forest is
   refitted as it is, in the log-odds that it serves: gradients are taken there, and each tree's η was scaled with it.
-- Bound: never more than `trees_max` trees. At the bound the youngest trees are dropped before new ones are grown: a
-  boosted sum without its last terms is a model still, and the base that was trained from scratch stays. `retrain_due`
-  then says that a training from scratch would do more.
+- Bound: boosting never makes more than `trees_max` trees. At the bound the youngest trees are dropped before new ones
+  are grown: a boosted sum without its last terms is a model still. Dropped are only trees that this learner grew after
+  it was trained from scratch or given a champion; where these leave no room, boosting is refused: train from scratch.
 
 A batch of one class teaches trees nothing (LightGBM grows none) and leaves the state as it is. Cost: see
 benchmarks/incremental.py; a refit holds 2 bytes a row and tree.
@@ -77,6 +77,7 @@ class ForestLearner:
         self._columns = columns
         self._settings = settings or IncrementalSettings()
         self._seed = seed
+        self._base = 0
         self._take(_empty(columns))
 
     def _take(self, content: bytes) -> None:
@@ -105,18 +106,16 @@ class ForestLearner:
         """Trees now."""
         return len(lightgbm_text.shrinkages(self._content))
 
-    @property
-    def retrain_due(self) -> bool:
-        """Whether the next boost drops trees to stay within the bound."""
-        return self.trees + self._settings.trees > self._settings.trees_max
-
     def predict(self, features: Float32) -> Float64:
         """Margins: float32 (n, F) → float64 (n,). Raises BadInput on another dtype or width."""
         check_rows(features, len(self._columns))
         return self._scorer.margins(features)
 
     def learn(self, features: Float32, labels: Labels, weights: Float64 | None = None) -> None:
-        """One update with one batch. Raises BadInput. A batch cut in two is two updates, so another model."""
+        """One update with one batch. Raises BadInput, also where the bound leaves no room for more trees.
+
+        A batch cut in two is two updates, so another model.
+        """
         checked = check_batch(features, labels, weights, len(self._columns))
         keep = checked > 0.0  # a row without weight is no row
         features, labels, checked = features[keep], labels[keep], checked[keep]
@@ -125,7 +124,8 @@ class ForestLearner:
         if self.trees and self._settings.mode == "refit":
             self._take(refit(self._content, features, labels, checked, self._settings))
         else:
-            self._take(boost(self._content, features, labels, checked, self._settings, self._seed))
+            self._take(boost(self._content, features, labels, checked, self._settings, self._seed, self._base))
+            self._base = self._base or self.trees
 
     def export(self) -> bytes:
         """LightGBM's text."""
@@ -134,6 +134,7 @@ class ForestLearner:
     def restore(self, content: bytes) -> None:
         """Take an artifact's state, such as the champion's (`learners.training.base`). Raises Corrupt or BadInput."""
         self._take(content)
+        self._base = self.trees
 
 
 def _empty(columns: tuple[str, ...]) -> bytes:
@@ -145,10 +146,17 @@ def _empty(columns: tuple[str, ...]) -> bytes:
 
 
 def boost(
-    content: bytes, features: Float32, labels: Labels, weights: Float64, settings: IncrementalSettings, seed: int
+    content: bytes,
+    features: Float32,
+    labels: Labels,
+    weights: Float64,
+    settings: IncrementalSettings,
+    seed: int,
+    base_trees: int = 0,
 ) -> bytes:
     """The model's text with `settings.trees` trees more (or `first_trees` if it has none), within `trees_max`.
 
+    base_trees: how many of the first trees must stay. Raises BadInput if these leave no room for more.
     The random draws follow from the seed and the model's bytes: each update has its own, and the state says which.
     """
     found = len(lightgbm_text.shrinkages(content))
@@ -163,10 +171,15 @@ def boost(
     data = lgb.Dataset(features, labels.astype(np.float64), weight=weights, feature_name=names)
     if not found:
         return str(lgb.train(parameters, data, settings.first_trees).model_to_string()).encode()
+    room = settings.trees_max - settings.trees
+    if base_trees > room:
+        raise BadInput(
+            f"the model has {base_trees} trees, and at most {settings.trees_max} leave no room for {settings.trees}"
+            " more: train from scratch"
+        )
     base = lgb.Booster(model_str=content.decode())
-    if found + settings.trees > settings.trees_max:
-        text = base.model_to_string(num_iteration=settings.trees_max - settings.trees)
-        base = lgb.Booster(model_str=text)
+    if found > room:
+        base = lgb.Booster(model_str=base.model_to_string(num_iteration=room))
     booster = lgb.train(parameters, data, settings.trees, init_model=base)
     return str(booster.model_to_string()).encode()
 
@@ -176,7 +189,8 @@ def refit(content: bytes, features: Float32, labels: Labels, weights: Float64, s
     model = lightgbm_text.parse(content)
     rates = list(lightgbm_text.shrinkages(content))
     base = base_margin(content)
-    rates[0] = rates[1] if len(rates) > 1 else settings.first_learning_rate
+    if base:  # the first tree's shrinkage is the base rate's, not its own step's
+        rates[0] = rates[1] if len(rates) > 1 else settings.first_learning_rate
     leaves = _leaves(content, features, len(model.trees))
     y = labels.astype(np.float64)
     margin = np.full(len(y), base)
@@ -198,17 +212,19 @@ def refit(content: bytes, features: Float32, labels: Labels, weights: Float64, s
 def base_margin(content: bytes) -> float:
     """The log-odds that the first tree holds besides its own step: its mean, weighted with the leaves' hessians.
 
-    LightGBM adds the base rate's log-odds to the first tree and then writes its shrinkage as 1 (Tree::AddBias), or as a
-    in a model that was calibrated (`learners.training.calibration.fold`): not as the next tree's. At the base rate the
-    gradients sum to 0, and so do that tree's own values, hessian-weighted, but for λ. 0.0 if nothing was added.
+    LightGBM adds the base rate's log-odds to the first tree (Tree::AddBias), unless it was told to start from even odds
+    or the classes are even. Which of the two shows in the tree itself: at even odds a row's hessian is ¼. (Shrinkages
+    do not tell: 1 is both a first tree's with the base rate and a learning rate of 1, and DART changes each tree's.)
+    At the base rate the gradients sum to 0, and so do that tree's own values, hessian-weighted, but for λ. 0.0 if
+    nothing was added.
     """
-    rates = lightgbm_text.shrinkages(content)
-    if len(rates) > 1 and np.isclose(rates[0], rates[1]):
-        return 0.0
     tree = lightgbm_text.parse(content).trees[0]
     weights = np.array(lightgbm_text.leaf_weights(content), dtype=np.float64)
+    counts = np.array(lightgbm_text.leaf_counts(content), dtype=np.float64)
     if len(weights) != len(tree.leaf_value) or weights.sum() <= 0.0:
         return float(tree.leaf_value.mean())
+    if len(counts) == len(weights) and np.isclose(weights.sum(), 0.25 * counts.sum(), rtol=1e-4):
+        return 0.0
     return float(np.average(tree.leaf_value, weights=weights))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import lightgbm as lgb
 import numpy as np
 import pytest
@@ -79,14 +81,51 @@ def test_trees_stay_bounded_and_the_base_stays() -> None:
     learner = ForestLearner(spec.NAMES, SMALL)
     content = champion()
     learner.restore(content)
-    assert not learner.retrain_due
     found = []
     for seed in range(1, 5):
         learner.learn(*problem(400, seed, moved=True))
         found.append(learner.trees)
-    assert found == [17, 20, 20, 20] and learner.retrain_due
+    assert found == [17, 20, 20, 20]
     for before, kept in zip(parse(content).trees, parse(learner.export()).trees, strict=False):
         assert kept.leaf_value.tobytes() == before.leaf_value.tobytes()
+
+
+def test_a_champion_that_leaves_no_room_is_never_cut() -> None:
+    """With as many trees as the bound, boosting is refused and every tree stays; a larger bound lets it go on."""
+    content = champion()
+    x, y = problem(400, 1, moved=True)
+    for trees_max in (12, 16):
+        learner = ForestLearner(spec.NAMES, replace(SMALL, trees_max=trees_max))
+        learner.restore(content)
+        with pytest.raises(BadInput, match=r"12 trees.*train from scratch"):
+            learner.learn(x, y)
+        assert learner.export() == content
+    learner = ForestLearner(spec.NAMES, replace(SMALL, trees_max=17))
+    learner.restore(content)
+    learner.learn(x, y)
+    assert learner.trees == 17
+
+
+@pytest.mark.parametrize(
+    ("parameters", "share"),
+    [
+        ({}, 1.0),
+        ({"learning_rate": 1.0}, 1.0),
+        ({"boosting": "dart", "drop_rate": 0.9, "skip_drop": 0.0}, None),
+        ({"boosting": "dart", "drop_rate": 0.9, "skip_drop": 0.0, "learning_rate": 1.0}, None),
+        ({"boost_from_average": False}, 0.0),
+        ({"boost_from_average": False, "learning_rate": 1.0}, 0.0),
+        ({"boosting": "dart", "drop_rate": 0.9, "skip_drop": 0.0, "boost_from_average": False}, 0.0),
+    ],
+)
+def test_the_base_margin_is_what_the_first_tree_holds_of_the_base_rate(
+    parameters: dict[str, object], share: float | None
+) -> None:
+    """The base rate's log-odds, for DART times the first tree's shrinkage; 0 if training started from even odds."""
+    content = champion(**parameters)
+    _, y = problem(1500, 0)
+    share = shrinkages(content)[0] if share is None else share
+    assert base_margin(content) == pytest.approx(share * np.log(y.mean() / (1 - y.mean())), abs=1e-6)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
