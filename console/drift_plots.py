@@ -60,7 +60,7 @@ def _effects(axes: Any, look: Look) -> None:
     """The largest effect of every tested feature, in floors: 1 is where drift begins, if it is significant too."""
     config = DriftConfig()
     tested = [each for each in look.features if each.state == "tested" and each.effects]
-    heights = [max(effect / config.levels(name)[0] for name, effect in each.effects.items()) for each in tested]
+    heights = [max(effect / config.levels[name][0] for name, effect in each.effects.items()) for each in tested]
     order = np.argsort(heights, kind="stable")
     names = [tested[i].feature for i in order]
     colours = [CURRENT_COLOUR if tested[i].drifted else REFERENCE_COLOUR for i in order]

@@ -20,6 +20,7 @@ from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
+from learners.drift.statistics import EFFECTS
 from learners.drift.windows import WindowReader
 from projections.engine.as_of import parse_time
 from projections.labelling.reader import LabelReader
@@ -137,7 +138,8 @@ def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: b
     print(f"reference  {_span(look.reference)}  {look.reference_rows:>10,} decisions")
     print(f"current    {_span(look.current)}  {look.rows:>10,} decisions")
     print()
-    print(f"{'feature':28}{'PSI':>8}{'KS D':>8}{'V':>8}{'missing':>16}{'rows/eff.':>11}{'p adj.':>10}  severity")
+    titles = "".join(f"{each.title:>8}" for each in EFFECTS)
+    print(f"{'feature':28}{titles}{'missing':>16}{'rows/eff.':>11}{'p adj.':>10}  severity")
     tested = [each for each in look.features if each.state == "tested"]
     for each in sorted(tested, key=lambda f: (-f.level, f.p_value_adjusted)):
         print(_line(each))
@@ -155,7 +157,7 @@ def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: b
 
 
 def _line(each: FeatureDrift) -> str:
-    effects = "".join(f"{each.effects[n]:8.3f}" if n in each.effects else f"{'':8}" for n in ("psi", "ks", "cramers_v"))
+    effects = "".join(f"{each.effects[e.name]:8.3f}" if e.name in each.effects else f"{'':8}" for e in EFFECTS)
     missing = "{:.1%} → {:.1%}".format(*each.missing) if max(each.missing) > 0 else ""
     return (
         f"{each.feature:28}{effects}{missing:>16}{each.design_effect:>11.1f}{each.p_value_adjusted:>10.2g}"

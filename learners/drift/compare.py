@@ -132,7 +132,7 @@ def judged(found: list[FeatureDrift], config: DriftConfig) -> list[FeatureDrift]
         reached, statistic = 0, ""
         near = False
         for name, effect in each.effects.items():
-            levels = config.levels(name)
+            levels = config.levels[name]
             if not statistic or level(effect, levels) > reached:
                 reached, statistic = level(effect, levels), name
             near = near or effect >= config.clear_share * levels[0]
@@ -204,13 +204,11 @@ def _numeric(
     missing = np.stack([counts[:, :-1].sum(axis=1), counts[:, -1]], axis=1)
     chi = statistics.chi_square(missing[0], missing[1], hangs.missing.design_effect)
     p_missing = statistics.few_clusters(chi.p_value, hangs.missing.freedom)
-    effects = {"psi": statistics.psi(counts[0], counts[1])}
+    effects = statistics.effects("numeric", statistics.Sample(a, b, counts))
     p_ks = float("nan")
-    if len(a) and len(b):
-        distance = float(kernels.ks_distance(a, b))
-        effects = {"ks": distance, **effects}
+    if "ks" in effects:
         size = hangs.values.design_effect
-        p_ks = statistics.ks_p_value(distance, len(a) / size, len(b) / size)
+        p_ks = statistics.ks_p_value(effects["ks"], len(a) / size, len(b) / size)
         p_ks = statistics.few_clusters(p_ks, hangs.values.freedom)
     by_ks = p_ks <= p_missing
     return FeatureDrift(
@@ -234,12 +232,13 @@ def _categorical(
 ) -> FeatureDrift:
     # Bin i is (values[i−1], values[i]]: a value the policy does not name shares a bin, it is never lost.
     counts, hangs = _counted(reference, current, values, hang)
+    sample = statistics.Sample(_ascending(reference), _ascending(current), counts)
     chi = statistics.chi_square(counts[0], counts[1], hangs.bins.design_effect)
     return FeatureDrift(
         feature=name,
         kind="categorical",
         state="tested",
-        effects={"cramers_v": chi.effect, "psi": statistics.psi(counts[0], counts[1])},
+        effects=statistics.effects("categorical", sample),
         test="chi_square",
         p_value=statistics.few_clusters(chi.p_value, hangs.bins.freedom),
         missing=(float(counts[0, -1] / len(reference)), float(counts[1, -1] / len(current))),

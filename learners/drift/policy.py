@@ -1,4 +1,4 @@
-"""When a difference counts: the one place with thresholds. Nothing here computes a statistic.
+"""When a difference counts: levels, rates and lengths of windows. Nothing here computes a statistic.
 
 How a feature is compared (numeric, categorical, or not at all), and after how many days of log, says the feature itself
 (`core.features.spec`).
@@ -13,12 +13,23 @@ from core.errors import BadInput
 from core.events import Severity
 from core.features import spec
 from core.features.spec import DAY_MS, HOUR_MS, Comparison
+from learners.drift.statistics import EFFECTS
 
 SCORE = "score"
 """The name under which the model's margin (log-odds) is compared like a feature."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
+PERFORMANCE_LEVELS: dict[str, tuple[str, tuple[float, float, float, float]]] = {
+    "auc_roc": ("drop of the AUC", (0.02, 0.05, 0.1, 0.15)),
+    "average_precision": ("drop of the average precision", (0.05, 0.1, 0.2, 0.3)),
+    "calibration": ("shift of ln(observed / expected frauds)", (0.3, 0.6, 0.9, 1.4)),
+}
+"""What each figure of performance measures, and its levels (`learners.drift.performance`)."""
+LEVELS: dict[str, tuple[float, ...]] = {
+    **{each.name: each.levels for each in EFFECTS},
+    **{name: levels for name, (_, levels) in PERFORMANCE_LEVELS.items()},
+}
 POLICIES: dict[str, Comparison] = {feature.name: feature.drift for feature in spec.FEATURES}
 
 
@@ -26,9 +37,7 @@ POLICIES: dict[str, Comparison] = {feature.name: feature.drift for feature in sp
 class DriftConfig:
     """When a difference is drift. All thresholds of the project's drift detection.
 
-    levels: effect sizes from which a difference is low, medium, high, critical; the first is the floor below which
-    nothing is drift, whatever its p-value. ks: the KS distance D. psi: < 0.1 is the credit industry's "no change",
-    > 0.25 its "major" (Siddiqi 2006). cramers_v: Cohen's w (1988) for small, medium and large is 0.1, 0.3, 0.5.
+    levels: by effect size, from which a difference is low, medium, high, critical (`statistics.EffectSize`).
     q: false-discovery rate of one look; small, since a monitor looks many times, at windows that overlap.
     rows_min, accounts_min: fewer in either window are not tested; fraud_accounts_min: accounts with fraud, for
     performance. bins: of PSI.
@@ -36,12 +45,7 @@ class DriftConfig:
     cool_down_ms: after a drift of a feature was told or cleared, how long (event time) the same is not told again.
     """
 
-    ks: tuple[float, ...] = (0.1, 0.2, 0.3, 0.45)
-    psi: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-    cramers_v: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
-    auc_drop: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
-    average_precision_drop: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
-    calibration_shift: tuple[float, ...] = (0.3, 0.6, 0.9, 1.4)
+    levels: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict(LEVELS))
     q: float = 0.001
     rows_min: int = 200
     accounts_min: int = 30
@@ -57,8 +61,7 @@ class DriftConfig:
     policies: dict[str, Comparison] = field(default_factory=lambda: POLICIES)
 
     def __post_init__(self) -> None:
-        for name in ("ks", "psi", "cramers_v", "auc_drop", "average_precision_drop", "calibration_shift"):
-            levels = getattr(self, name)
+        for name, levels in self.levels.items():
             if len(levels) != len(SEVERITIES) or any(a >= b for a, b in zip((0.0, *levels), levels, strict=False)):
                 raise BadInput(f"drift: {name} needs {len(SEVERITIES)} ascending levels above 0, not {levels}")
         if not 0 < self.q < 1:
@@ -69,21 +72,21 @@ class DriftConfig:
         if not 2 <= self.bins <= 50:
             raise BadInput(f"drift: bins must be between 2 and 50, not {self.bins}")
 
-    def levels(self, statistic: str) -> tuple[float, ...]:
-        """The levels of an effect size by its name. Raises BadInput for an unknown one."""
-        known = {
-            "ks": self.ks,
-            "psi": self.psi,
-            "cramers_v": self.cramers_v,
-            "auc_roc": self.auc_drop,
-            "average_precision": self.average_precision_drop,
-            "calibration": self.calibration_shift,
-        }
-        if statistic not in known:
-            raise BadInput(f"drift: unknown statistic {statistic!r}")
-        return known[statistic]
-
 
 def level(effect: float, levels: tuple[float, ...]) -> int:
     """How many levels an effect reaches: 0 is below the floor, 1 low … 4 critical. NaN reaches none."""
     return sum(effect >= bound for bound in levels)
+
+
+def markdown() -> str:
+    """The table of effect sizes for docs/drift.md."""
+    rows = ["| effect size | of | low | medium | high | critical |", "|---|---|---|---|---|---|"]
+    of = {"numeric": "numeric features, score", "categorical": "categorical features"}
+    lines = [(e.meaning, ", ".join(of[kind] for kind in e.kinds), e.levels) for e in EFFECTS]
+    lines += [(meaning, "performance", levels) for meaning, levels in PERFORMANCE_LEVELS.values()]
+    rows += [f"| {meaning} | {what} | {' | '.join(f'{x:g}' for x in levels)} |" for meaning, what, levels in lines]
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201  the documentation's table

@@ -1,4 +1,4 @@
-"""The statistics of drift on plain arrays: no log, no clock, no randomness.
+"""The statistics of drift on plain arrays: no log, no clock, no randomness. `EFFECTS` lists the effect sizes.
 
 Two windows give counts per bin and sorted values; everything here is a function of those. A p-value takes the numbers
 of rows as floats, because rows of one account or one day are not independent: the caller divides them by a design
@@ -7,11 +7,14 @@ effect first (`design_effect`), which is how surveys do it (Rao, Scott 1981).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc, kolmogorov, ndtri, stdtr
+
+from learners.drift import kernels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -118,3 +121,62 @@ def smaller_of_two(p: float, q: float) -> float:
     """One p-value of two dependent tests of one feature (Bonferroni); NaN counts as not made."""
     made = [value for value in (p, q) if value == value]
     return min(1.0, len(made) * min(made)) if made else float("nan")
+
+
+class Sample(NamedTuple):
+    """A feature in both windows: the values, ascending, without NaN; counts int64 (2, bins + 1), of NaN last."""
+
+    reference: NDArray[np.float32]
+    current: NDArray[np.float32]
+    counts: Ints
+
+
+class EffectSize(NamedTuple):
+    """How different two windows are. levels: from which a difference is low, medium, high, critical; the first is the
+    floor, below which nothing is drift, whatever its p-value.
+
+    compute returns NaN where there is nothing to compare. kinds: the features that it applies to; `title` heads its
+    column, `meaning` its line in docs/drift.md.
+    """
+
+    name: str
+    title: str
+    kinds: tuple[Literal["numeric", "categorical"], ...]
+    levels: tuple[float, float, float, float]
+    compute: Callable[[Sample], float]
+    meaning: str
+
+
+def _ks(sample: Sample) -> float:
+    if not len(sample.reference) or not len(sample.current):
+        return float("nan")
+    return float(kernels.ks_distance(sample.reference, sample.current))
+
+
+EFFECTS: tuple[EffectSize, ...] = (
+    EffectSize("ks", "KS D", ("numeric",), (0.1, 0.2, 0.3, 0.45), _ks, "KS distance D"),
+    EffectSize(
+        "cramers_v",
+        "V",
+        ("categorical",),
+        (0.1, 0.2, 0.3, 0.5),
+        lambda sample: chi_square(*sample.counts).effect,
+        "Cramér's V; of Cohen's w (1988), 0.1, 0.3 and 0.5 are small, medium and large",
+    ),
+    EffectSize(
+        "psi",
+        "PSI",
+        ("numeric", "categorical"),
+        (0.1, 0.25, 0.5, 1.0),
+        lambda sample: psi(*sample.counts),
+        "PSI over the reference's deciles, NaN a bin of its own; the credit industry calls < 0.1 no change and > 0.25 "
+        "a major one (Siddiqi 2006)",
+    ),
+)
+"""Every effect size of features. Of those that reach the same level, the first names the drift."""
+
+
+def effects(kind: str, sample: Sample) -> dict[str, float]:
+    """The effect sizes that apply to a kind of feature, by name; without those that have nothing to compare."""
+    found = {each.name: each.compute(sample) for each in EFFECTS if kind in each.kinds}
+    return {name: effect for name, effect in found.items() if effect == effect}

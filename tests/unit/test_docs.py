@@ -9,6 +9,7 @@ from console.cli import COMMANDS
 from core import rules
 from core.features import spec
 from core.validation import REASONS
+from learners.drift import policy as drift_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,11 @@ def test_features_document_is_generated_from_the_spec() -> None:
 def test_rules_document_is_generated_from_the_table() -> None:
     """docs/rules.md is exactly what `python -m core.rules` prints."""
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == rules.markdown()
+
+
+def test_drift_document_has_the_table_of_effect_sizes() -> None:
+    """docs/drift.md holds what `python -m learners.drift.policy` prints."""
+    assert drift_policy.markdown() in (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
 
 
 def test_every_reason_code_is_documented() -> None:

@@ -153,10 +153,9 @@ def test_constants_and_a_rare_flag() -> None:
     before.columns[moves], after.columns[moves] = 2.0, 3.0
     after.columns[flag] = np.random.Generator(np.random.PCG64(1)).random(3000) < 0.3
     found = by_name(compare(before, after, CONFIG, SETTLED_MS))
-    assert not found["count_10m"].drifted and found["count_10m"].effects == {
-        "ks": 0.0,
-        "psi": pytest.approx(0, abs=1e-9),
-    }
+    assert not found["count_10m"].drifted
+    assert {"ks", "psi"} <= set(found["count_10m"].effects)
+    assert all(effect == pytest.approx(0, abs=1e-9) for effect in found["count_10m"].effects.values())
     assert found["count_1h"].severity == "critical"
     assert found["device_is_new"].drifted and found["device_is_new"].statistic == "cramers_v"
 
@@ -225,13 +224,11 @@ def test_a_short_window_is_compared_with_the_same_hours_of_the_week() -> None:
 def test_configurations_that_make_no_sense_are_refused() -> None:
     """Levels must ascend from above 0, q be a rate, counts be positive."""
     for wrong in (
-        {"ks": (0.2, 0.1, 0.3, 0.4)},
-        {"psi": (0.0, 0.1, 0.2, 0.3)},
+        {"levels": policy.LEVELS | {"ks": (0.2, 0.1, 0.3, 0.4)}},
+        {"levels": policy.LEVELS | {"psi": (0.0, 0.1, 0.2, 0.3)}},
         {"q": 1.0},
         {"rows_min": 0},
         {"bins": 99},
     ):
         with pytest.raises(BadInput):
             DriftConfig(**wrong)
-    with pytest.raises(BadInput, match="unknown"):
-        CONFIG.levels("nothing")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learners.drift import kernels, statistics
+from learners.drift.statistics import EFFECTS, EffectSize, Sample
 from tests.unit.core.builders import fuzz
 
 
@@ -131,3 +132,15 @@ def test_few_clusters_make_a_p_value_larger() -> None:
         assert statistics.few_clusters(p, 10**7) == pytest.approx(p, rel=1e-3)
     assert statistics.few_clusters(1e-9, 0) == 1
     assert np.isnan(statistics.few_clusters(float("nan"), 5))
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.name)
+def test_every_effect_size_spans_its_levels(effect: EffectSize) -> None:
+    """Equal windows are below the floor, windows without a common value reach the highest level, and none is NaN."""
+    values = np.sort(np.random.Generator(np.random.PCG64(3)).normal(0, 1, 2000)).astype(np.float32)
+    half = np.array([200] * 10 + [0], dtype=np.int64)
+    none = np.zeros(10, dtype=np.int64)
+    same = effect.compute(Sample(values, values, np.stack([half, half])))
+    apart = effect.compute(Sample(values, values + 100, np.stack([np.append(half, none), np.append(none, half)])))
+    assert same < effect.levels[0] and apart >= effect.levels[-1]
+    assert list(effect.levels) == sorted(effect.levels) and effect.kinds
