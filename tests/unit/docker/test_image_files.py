@@ -1,0 +1,115 @@
+"""The image holds all that the program needs: it runs from exactly the files that docker/Dockerfile copies."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings, environment_name
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
+
+ISOLATE = """
+import sys
+from pathlib import Path
+copy = Path(sys.argv[1])
+# An editable install puts the checkout on the path, which the image does not have.
+sys.path[:] = [str(copy), *(entry for entry in sys.path if not (Path(entry) / "console" / "cli.py").exists())]
+"""
+SENTINEL = """
+import runpy
+sys.argv = ["sentinel", *sys.argv[2:]]
+runpy.run_module("console.cli", run_name="__main__")
+"""
+IMPORT_ALL = """
+import importlib, pkgutil
+for found in pkgutil.walk_packages([str(copy)]):
+    importlib.import_module(found.name)
+checkout = {path.name for path in Path(sys.argv[2]).iterdir() if path.is_dir()}
+ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in checkout}
+print(len(ours), *(name for name, module in ours.items() if copy not in Path(module.__file__).parents))
+"""
+
+
+def copied() -> list[str]:
+    """The sources of the Dockerfile's COPY lines."""
+    lines = [line.split() for line in DOCKERFILE.read_text().splitlines() if line.startswith("COPY ")]
+    return [source for _, *sources, _target in lines for source in sources]
+
+
+def image(folder: Path, sources: Sequence[str]) -> Path:
+    """What COPY would make of these files and folders."""
+    for source in sources:
+        path = ROOT / source
+        if path.is_dir():
+            shutil.copytree(path, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, folder / source)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the image holds."""
+    return image(tmp_path_factory.mktemp("image"), copied())
+
+
+def run(files: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code on the copy, isolated from this checkout, from the environment and from the current folder."""
+    command = [sys.executable, "-I", "-B", "-c", ISOLATE + code, str(files), *arguments]
+    return subprocess.run(command, cwd=files.parent, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--help"], "demo"),
+        (["--version"], "stream-sentinel"),
+        (["bench", "--help"], "pipeline"),
+        (["bench", "pipeline", "--help"], "--external"),
+    ],
+)
+def test_the_program_runs_from_the_files_of_the_image(files: Path, arguments: list[str], said: str) -> None:
+    """Help and version need every command's module; a folder that is not copied fails here, not in production."""
+    done = run(files, SENTINEL, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+def test_every_module_of_the_image_finds_what_it_imports(files: Path) -> None:
+    """Also those that are loaded only when they are used, or run as processes of their own."""
+    done = run(files, IMPORT_ALL, str(ROOT))
+    assert done.returncode == 0, done.stderr
+    count, *strays = done.stdout.split()
+    assert int(count) > 100
+    assert strays == []
+
+
+def test_a_folder_that_is_not_copied_is_noticed(tmp_path: Path) -> None:
+    """The tests above can fail: nothing leaks in from this checkout."""
+    files = image(tmp_path, [source for source in copied() if source != "sources"])
+    done = run(files, SENTINEL, "--help")
+    assert done.returncode != 0
+    assert "ModuleNotFoundError" in done.stderr
+
+
+def test_the_build_context_holds_what_is_copied() -> None:
+    """docker/Dockerfile.dockerignore leaves out everything else, so it must name each of them."""
+    lines = (ROOT / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert sorted(copied()) == sorted(line[1:] for line in lines if line.startswith("!"))
+
+
+def test_the_settings_that_the_containers_are_given_exist() -> None:
+    """An environment variable of a setting that was removed or renamed would silently do nothing."""
+    known = {environment_name(field) for field in Settings.__struct_fields__}
+    ours = re.compile(r"^\s+(?:ENV )?((?:STREAM_)?SENTINEL_\w+|FRAUD_THRESHOLD|CONSUMER_GROUP)[:=]", re.MULTILINE)
+    for name in ("Dockerfile", "compose.yaml"):
+        given = set(ours.findall((ROOT / "docker" / name).read_text()))
+        assert given and given <= known, name
