@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from projections.audit.story import Change, FeatureLine, Later, Story, recommended
+from projections.audit.in_force import Change
+from projections.audit.story import FeatureLine, Later, Story, recommended
 
 LATER_SHOWN = 20
 """Later events of a kind that the text lists; the page and the JSON have all."""

@@ -1,6 +1,6 @@
 """What an experiment shows as of a moment: exposure, sample ratio, gains with intervals, and the verdict. Pure.
 
-Observations come from the read model (`projections.views.experiments`), inference from
+Observations come from the read model (`projections.views.experiments_answers`), inference from
 `learners.experiments.sequential` and `learners.experiments.srm`, the decision from `learners.experiments.verdict`; here
 they are put together. The orchestrator and `sentinel experiment show` ask the same function, so what a person sees is
 what the process acts on.
@@ -20,7 +20,8 @@ from core.events import ExperimentStarted
 from learners.experiments.sequential import Effect, Trajectory, contributions, trajectory
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, Criteria, Finding, Metric, Verdict, finding, new_effect, verdict
-from projections.views.experiments import Change, Experiment, Observations
+from projections.views.experiments import Change, Experiment
+from projections.views.experiments_answers import Observations
 
 Floats = NDArray[np.float64]
 

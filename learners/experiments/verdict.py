@@ -28,7 +28,7 @@ from learners.experiments.srm import Mismatch
 Metric = Literal["fraud_caught", "missed_fraud", "false_positive", "value_lost"]
 
 METRICS: dict[Metric, Literal[1, -1]] = {"fraud_caught": 1, "missed_fraud": -1, "false_positive": -1, "value_lost": -1}
-"""+1: more is better, −1: less is better. What each measures: `projections.views.experiments`."""
+"""+1: more is better, −1: less is better. What each measures: `projections.views.experiments_answers`."""
 
 Action = Literal["continue", "promote", "stop", "rollback"]
 

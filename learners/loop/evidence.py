@@ -33,7 +33,8 @@ from projections.engine.base import CONTROL, place_name
 from projections.engine.runner import Runner
 from projections.labelling.reader import LabelReader
 from projections.labelling.view import FRAUD, REVIEW, LabelView
-from projections.views.experiments import EXPERIMENTS, Experiments, Final, observe
+from projections.views.experiments import EXPERIMENTS, Experiments
+from projections.views.experiments_answers import Final, observe
 
 ROWS_MAX = 500_000
 """Decisions that a look at the guard or the shadow reads at most: some seconds, 150 MB."""

@@ -5,8 +5,7 @@ Two passes, so that the features are written once, to where they belong in order
 1. transactions   time, amount, account, ID of every row in the window; then its place is known
 2. scores         the feature vector as logged, straight to its place; model and arm
 
-Both end at the head that the partition had at the start. The archive's columns are read without any entry's JSON; what
-is still hot is decoded an entry at a time, like everywhere else. Decisions under another feature spec are left out.
+Both end at the head that the partition had at the start. Decisions under another feature spec are left out.
 """
 
 from __future__ import annotations
@@ -14,21 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.codec import decode_account_event, decode_score, decode_transaction
+from core.codec import decode_account_event
 from core.errors import BadInput, Corrupt
 from core.events import START, FeedbackReceived, Position
-from core.features import packing, spec
+from core.features import spec
 from core.features.spec import DAY_MS
-from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Head
 from core.numeric import hash_strings
 from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
+from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys, said
 
 PAGE = 2000
@@ -38,9 +36,6 @@ ALWAYS = 2**62
 
 Report = Callable[[int], object]
 """Told how many rows were read since the last call; each row is read twice."""
-
-_TRANSACTION_COLUMNS = ("generation", "offset", "transaction_id", "account_id", "amount", "occurred_at", "recorded_at")
-_SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
 
 
 def read(
@@ -66,7 +61,10 @@ def read(
     heads = {partition: log.head(partition) for partition in partitions}
     parts: list[_Transactions] = []
     for partition, head in heads.items():
-        pages = list(_transaction_pages(log, partition, head.transactions, report))
+        pages = []
+        for page in transaction_pages(log, partition, head.transactions):
+            pages.append(page)
+            report(len(page.times))
         parts.append(_Transactions.joined(partition, pages))
     times = np.concatenate([part.times for part in parts]) if parts else np.empty(0, np.int64)
     window = np.flatnonzero((times >= start) & (times < end))
@@ -126,18 +124,6 @@ def _fields(data: TrainingSet) -> dict[str, Any]:
 # --- pass 1: transactions ---------------------------------------------------------------------------------------
 
 
-class _Page(NamedTuple):
-    """k transactions as columns; keys name account and transaction together."""
-
-    generations: NDArray[np.uint64]
-    offsets: NDArray[np.uint64]
-    times: NDArray[np.int64]
-    recorded_at: NDArray[np.int64]
-    amounts: NDArray[np.float64]
-    accounts: NDArray[np.uint64]
-    keys: NDArray[np.uint64]
-
-
 @dataclass(frozen=True, slots=True)
 class _Transactions:
     """A partition's transactions in log order."""
@@ -152,7 +138,7 @@ class _Transactions:
     keys: NDArray[np.uint64]
 
     @classmethod
-    def joined(cls, partition: int, pages: Sequence[_Page]) -> _Transactions:
+    def joined(cls, partition: int, pages: Sequence[TransactionPage]) -> _Transactions:
         types = (np.uint64, np.uint64, np.int64, np.int64, np.float64, np.uint64, np.uint64)
         parts = zip(*pages, strict=True) if pages else iter(())
         columns = list(parts) or [()] * len(types)
@@ -173,65 +159,6 @@ def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
 
 def _minute(epoch_ms: int) -> str:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _transaction_pages(log: EventLog, partition: int, until: Position, report: Report) -> Iterator[_Page]:
-    at = START
-    if isinstance(log, ArchivedLog):
-        seam = min(log.archive.end(partition).transactions, until)
-        for table in log.tables(partition, _TRANSACTION_COLUMNS, until=seam) if seam > START else ():
-            if len(table):
-                yield _page_of_table(partition, table)
-                report(len(table))
-        at = seam
-    while at < until and (entries := log.read(partition, "transactions", at, PAGE, until)):
-        decoded = [decode_transaction(entry.payload) for entry in entries]
-        accounts = hash_strings([t.account_id for t in decoded])
-        yield _Page(
-            *_ids([entry.id for entry in entries]),
-            np.array([t.occurred_at for t in decoded], dtype=np.int64),
-            np.array([t.recorded_at for t in decoded], dtype=np.int64),
-            np.array([t.amount for t in decoded], dtype=np.float64),
-            accounts,
-            payment_keys(accounts, hash_strings([t.transaction_id for t in decoded])),
-        )
-        report(len(entries))
-        at = entries[-1].id
-
-
-def _page_of_table(partition: int, table: pa.Table) -> _Page:
-    if any(table[name].null_count for name in _TRANSACTION_COLUMNS):
-        raise Corrupt(f"partition {partition}: an archived transaction does not decode")
-    account_codes, account_names = _codes(table["account_id"])
-    accounts = hash_strings(account_names)[account_codes]
-    return _Page(
-        _numpy(table["generation"]),
-        _numpy(table["offset"]),
-        _numpy(table["occurred_at"].cast(pa.int64())),
-        _numpy(table["recorded_at"].cast(pa.int64())),
-        _numpy(table["amount"]),
-        accounts,
-        payment_keys(accounts, hash_strings(table["transaction_id"].to_pylist())),
-    )
-
-
-def _ids(ids: Sequence[Position]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    return (
-        np.array([position.generation for position in ids], dtype=np.uint64),
-        np.array([position.offset for position in ids], dtype=np.uint64),
-    )
-
-
-def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    values: NDArray[Any] = column.to_numpy()
-    return values
-
-
-def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Strings (k,) → places (k,) in the distinct ones."""
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    encoded = array.dictionary_encode()
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
 
 
 # --- pass 2: scores ---------------------------------------------------------------------------------------------
@@ -257,7 +184,7 @@ class _Scores:
             np.zeros(rows, dtype=np.bool_),
         )
 
-    def put(self, places: NDArray[np.int64], page: _ScorePage) -> None:
+    def put(self, places: NDArray[np.int64], page: ScorePage) -> None:
         """places: int64 (k,), −1 for a row outside the window."""
         inside = places >= 0
         kept = inside & page.readable
@@ -271,24 +198,11 @@ class _Scores:
             out[places[inside]] = translated[codes[inside]]
 
 
-class _ScorePage(NamedTuple):
-    """k scores. features float32 (k, WIDTH), undefined where not readable."""
-
-    generations: NDArray[np.uint64]
-    offsets: NDArray[np.uint64]
-    features: NDArray[np.float32]
-    readable: NDArray[np.bool_]
-    models: NDArray[np.int64]
-    model_names: list[str]
-    arms: NDArray[np.int64]
-    arm_names: list[str]
-
-
 def _read_scores(
     log: EventLog, part: _Transactions, head: Head, places: NDArray[np.int64], scores: _Scores, report: Report
 ) -> None:
     begin = 0
-    for page in _score_pages(log, part.partition, head.transactions):
+    for page in score_pages(log, part.partition, head.transactions):
         end = begin + len(page.offsets)
         same = np.array_equal(part.generations[begin:end], page.generations)
         if not (same and np.array_equal(part.offsets[begin:end], page.offsets)):
@@ -298,72 +212,6 @@ def _read_scores(
         begin = end
     if begin != len(places):
         raise Corrupt(f"partition {part.partition}: {len(places) - begin} transactions have no score")
-
-
-def _score_pages(log: EventLog, partition: int, until: Position) -> Iterator[_ScorePage]:
-    at = START
-    if isinstance(log, ArchivedLog):
-        seam = min(log.archive.end(partition).transactions, until)
-        for table in log.tables(partition, _SCORE_COLUMNS, until=seam) if seam > START else ():
-            if len(table):
-                yield _score_page_of_table(log, partition, table)
-        at = seam
-    while at < until and (entries := log.read(partition, "scores", at, PAGE, until)):
-        decoded = [decode_score(entry.payload) for entry in entries]
-        readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
-        plain = packing.plain_rows([s.spec for s in decoded], [s.features for s in decoded])
-        vectors = b"".join(
-            (v or b"") if s.spec == spec.SPEC_VERSION else bytes(4 * spec.WIDTH)
-            for s, v in zip(decoded, plain, strict=True)
-        )
-        yield _ScorePage(
-            *_ids([entry.id for entry in entries]),
-            _vectors(partition, vectors, len(entries)),
-            readable,
-            *_coded([score.model for score in decoded]),
-            *_coded([score.arm for score in decoded]),
-        )
-        at = entries[-1].id
-
-
-def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> _ScorePage:
-    if any(table[name].null_count for name in ("spec", "model", "arm")):
-        raise Corrupt(f"partition {partition}: an archived score does not decode")
-    generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
-    column = table["features"]
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    present = array.is_valid().to_numpy(zero_copy_only=False)
-    readable = _numpy(table["spec"]) == spec.SPEC_VERSION
-    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == 4 * spec.WIDTH:
-        start = array.offset * array.type.byte_width
-        count = len(array) * spec.WIDTH
-        features = np.frombuffer(array.buffers()[1], dtype="<f4", offset=start, count=count).reshape(-1, spec.WIDTH)
-    else:
-        features = np.empty((len(array), spec.WIDTH), dtype=np.float32)
-        present = np.zeros(len(array), dtype=np.bool_)
-    # A vector of another width than most of its segment's has no column, only its payload.
-    missing = np.flatnonzero(readable & ~present).tolist()
-    if missing:
-        features = features.copy()
-    for row in missing:
-        payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))
-        if payload is None:
-            raise Corrupt(f"partition {partition}: the archive lost the score of row {row}")
-        score = decode_score(payload)
-        features[row] = _vectors(partition, packing.plain(score.spec, score.features), 1)[0]
-    return _ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
-
-
-def _vectors(partition: int, content: bytes, count: int) -> NDArray[np.float32]:
-    if len(content) != count * 4 * spec.WIDTH:
-        raise Corrupt(f"partition {partition}: a feature vector has not the {spec.WIDTH} columns of its spec")
-    return np.frombuffer(content, dtype="<f4").reshape(count, spec.WIDTH)
-
-
-def _coded(values: list[str]) -> tuple[NDArray[np.int64], list[str]]:
-    names: dict[str, int] = {}
-    codes = np.array([names.setdefault(value, len(names)) for value in values], dtype=np.int64)
-    return codes, list(names)
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------

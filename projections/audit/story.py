@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,63 +16,27 @@ from numpy.typing import NDArray
 
 from core import events, policy, rules
 from core.codec import decode_seal
-from core.control import Context, ControlState, deciding
+from core.control import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
 from core.errors import BadInput
-from core.events import START, AccountEvent, Control, Position, TransactionScored
+from core.events import START, AccountEvent, Position
 from core.features import packing, spec
 from core.log.base import EventLog
 from core.replay import Timeline
+from projections.audit.in_force import (
+    ModelStory,
+    Policy,
+    ReferenceStory,
+    model_in_force,
+    policy_in_force,
+    references_in_force,
+)
 from projections.audit.redecide import Decision, DecisionPlace, Found, account_events, recompute
 
 PATH_METHOD = "path attribution (Saabas 2014; of a linear model its terms), as the alert's reasons used it"
 
 Shap = Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64], str]]
 """(artifact bytes, row (F,)) → (bias, shares (F,), method) in log-odds; raises SentinelError if it can't."""
-
-
-class Change(msgspec.Struct, frozen=True):
-    """A control event: its sequence, and who did it when (epoch ms) and why."""
-
-    sequence: int
-    type: str
-    actor: str
-    occurred_at: int
-    reason: str
-
-
-class ModelStory(msgspec.Struct, frozen=True):
-    """The champion at c. `digest` is the artifact's whole SHA-256; `deployed` says who promoted it."""
-
-    label: str
-    digest: str
-    spec: int
-    deployed: Change | None
-    registered: Change | None
-    metrics: dict[str, float]
-    parent: str
-
-
-class ReferenceStory(msgspec.Struct, frozen=True):
-    """A reference table that was joined; `as_of` epoch ms of event time."""
-
-    kind: str
-    digest: str
-    as_of: int
-    rows: int
-    published: Change
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """Thresholds, rule parameters that differ from the defaults, rules switched off, and list hits, all at c."""
-
-    review: float
-    decline: float
-    thresholds_changed: Change | None
-    parameters: dict[str, float]
-    disabled: tuple[str, ...]
-    rules_changed: Change | None
-    listed: list[str]
 
 
 class RuleHit(msgspec.Struct, frozen=True):
@@ -185,9 +150,9 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
     seen = effective(until)
     row = packing.vector(score.spec, score.features)
     under = deciding(now.context, score.arm)
-    shap_bias, shap_shares, shap_method, path_bias, path_shares = _contributions(log, under, row, shap)
+    shares = _shares(log, under, row, shap)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
-    labels, actions, since = _since(after, decision, found.place)
+    since = _since(after, decision, found.place)
     return Story(
         place=str(found.place),
         transaction_id=decision.transaction.transaction_id,
@@ -204,19 +169,19 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         degraded=score.degraded,
         probability=score.probability,
         margin=score.margin,
-        model=_model(seen, score),
-        references=_references(seen),
-        policy=_policy(seen, fold(until), decision),
+        model=model_in_force(seen, score),
+        references=references_in_force(seen),
+        policy=policy_in_force(seen, fold(until), decision.transaction),
         rule_hits=[RuleHit(r.code, r.effect, r.meaning) for r in rules.RULES if r.code in score.rules],
-        features=_features(row, history[:-1], shap_shares, path_shares),
+        features=_features(row, history[:-1], shares),
         earlier_decisions=len(history) - 1,
-        shap_bias=shap_bias,
-        path_bias=path_bias,
-        shap_method=shap_method,
+        shap_bias=shares.shap_bias,
+        path_bias=shares.path_bias,
+        shap_method=shares.shap_method,
         path_method=PATH_METHOD,
-        labels=labels,
-        actions=actions,
-        account_since=since,
+        labels=since.labels,
+        actions=since.actions,
+        account_since=since.account,
         seal=_seal(log, found.place),
         recomputed=Proof(
             identical=now.identical,
@@ -233,103 +198,23 @@ def _raw(payload: bytes | None) -> msgspec.Raw | None:
     return None if payload is None else msgspec.Raw(payload)
 
 
-def _contributions(
-    log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap
-) -> tuple[float | None, NDArray[np.float64] | None, str, float | None, NDArray[np.float64] | None]:
-    """(bias, shares, method) by SHAP, (bias, shares) by path; None where no model decided."""
+class _Shares(NamedTuple):
+    """Each feature's share of the margin, (F,) and log-odds, by SHAP and by path; None where no model decided."""
+
+    shap_bias: float | None = None
+    shap: NDArray[np.float64] | None = None
+    shap_method: str = ""
+    path_bias: float | None = None
+    path: NDArray[np.float64] | None = None
+
+
+def _shares(log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap) -> _Shares:
     if under.scorer is None or len(row) != spec.WIDTH:
-        return None, None, "", None, None
-    shap_bias, shap_shares, method = shap(log.get_blob(under.scorer.digest), row)
-    path_bias, path_shares = under.scorer.contributions(row)
-    return shap_bias, shap_shares, method, path_bias, path_shares
+        return _Shares()
+    return _Shares(*shap(log.get_blob(under.scorer.digest), row), *under.scorer.contributions(row))
 
 
-def _change(sequence: int, event: Control) -> Change:
-    kind = str(event.__struct_config__.tag)
-    return Change(sequence, kind, event.actor, event.occurred_at, event.reason)
-
-
-def _last(seen: Sequence[tuple[int, Control]], wanted: Callable[[Control], bool]) -> Change | None:
-    return next((_change(n, e) for n, e in reversed(seen) if wanted(e)), None)
-
-
-def _model(seen: Sequence[tuple[int, Control]], score: TransactionScored) -> ModelStory | None:
-    """The model that decided, found by its digest among what the control stream had named by then."""
-    if not score.digest:
-        return None
-
-    def made_it_decide(event: Control) -> bool:
-        match event:
-            case events.ModelDeployed() | events.ModelRolledBack():
-                return event.alias == "champion" and event.digest.startswith(score.digest)
-            case events.ExperimentStarted():
-                names = [f"{event.experiment_id}/{arm.name}" for arm in event.arms]
-                return score.arm in names
-            case _:
-                return False
-
-    deployed = next(((n, e) for n, e in reversed(seen) if made_it_decide(e)), None)
-    registered = next(
-        (
-            (n, e)
-            for n, e in reversed(seen)
-            if isinstance(e, events.ModelRegistered) and e.digest.startswith(score.digest)
-        ),
-        None,
-    )
-    return ModelStory(
-        label=score.model,
-        digest=_whole_digest(deployed[1] if deployed else None, score),
-        spec=registered[1].spec if registered else spec.SPEC_VERSION,
-        deployed=_change(*deployed) if deployed else None,
-        registered=_change(*registered) if registered else None,
-        metrics=registered[1].metrics if registered else {},
-        parent=registered[1].parent if registered else "",
-    )
-
-
-def _whole_digest(deployed: Control | None, score: TransactionScored) -> str:
-    """All 64 digits of the model's SHA-256, of which a score names the first 16."""
-    match deployed:
-        case events.ModelDeployed() | events.ModelRolledBack():
-            return deployed.digest
-        case events.ExperimentStarted():
-            return next((arm.digest for arm in deployed.arms if arm.digest.startswith(score.digest)), score.digest)
-        case _:
-            return score.digest
-
-
-def _references(seen: Sequence[tuple[int, Control]]) -> list[ReferenceStory]:
-    newest: dict[str, ReferenceStory] = {}
-    for n, e in seen:
-        if isinstance(e, events.ReferencePublished):
-            newest[e.kind] = ReferenceStory(e.kind, e.digest, e.as_of, e.rows, _change(n, e))
-    return [newest[kind] for kind in sorted(newest)]
-
-
-def _policy(seen: Sequence[tuple[int, Control]], state: ControlState, decision: Decision) -> Policy:
-    listed = []
-    for (kind, effect), members in state.lists.items():
-        value = getattr(decision.transaction, {"ip": "ip", "country": "country"}.get(kind, f"{kind}_id"))
-        if value in members:
-            listed.append(f"{kind} {value}: {effect}")
-    return Policy(
-        review=state.review,
-        decline=state.decline,
-        thresholds_changed=_last(seen, lambda e: isinstance(e, events.ThresholdsChanged)),
-        parameters=state.parameters,
-        disabled=state.disabled,
-        rules_changed=_last(seen, lambda e: isinstance(e, events.RulesChanged)),
-        listed=listed,
-    )
-
-
-def _features(
-    row: NDArray[np.float32],
-    earlier: Sequence[Decision],
-    shap: NDArray[np.float64] | None,
-    path: NDArray[np.float64] | None,
-) -> list[FeatureLine]:
+def _features(row: NDArray[np.float32], earlier: Sequence[Decision], shares: _Shares) -> list[FeatureLine]:
     size = 4 * len(row)
     plain = packing.plain_rows([d.score.spec for d in earlier], [d.score.features for d in earlier])
     vectors = [v for v in plain if v is not None and len(v) == size]
@@ -349,28 +234,31 @@ def _features(
                 median=middle,
                 p05=low,
                 p95=high,
-                shap=None if shap is None else float(shap[i]),
-                path=None if path is None else float(path[i]),
+                shap=None if shares.shap is None else float(shares.shap[i]),
+                path=None if shares.path is None else float(shares.path[i]),
             )
         )
     return lines
 
 
-def _since(
-    after: Sequence[tuple[Position, AccountEvent]], decision: Decision, place: DecisionPlace
-) -> tuple[list[Later], list[Later], list[Later]]:
+class _Since(NamedTuple):
     """What came after f: verdicts on this transaction; what was done about it; the account's other events."""
+
+    labels: list[Later]
+    actions: list[Later]
+    account: list[Later]
+
+
+def _since(after: Sequence[tuple[Position, AccountEvent]], decision: Decision, place: DecisionPlace) -> _Since:
     alert_id = f"{place.partition:02d}:{place.position}"
     causes = {alert_id, str(place), decision.transaction.transaction_id}
     cases: set[str] = set()
-    labels: list[Later] = []
-    actions: list[Later] = []
-    since: list[Later] = []
+    found = _Since([], [], [])
     for position, event in after:
         later = Later(str(position), str(event.__struct_config__.tag), msgspec.Raw(msgspec.json.encode(event)))
         match event:
             case events.FeedbackReceived() if event.transaction_id == decision.transaction.transaction_id:
-                labels.append(later)
+                found.labels.append(later)
                 continue
             case events.CaseOpened() if event.alert_id == alert_id:
                 cases.add(event.case_id)
@@ -381,8 +269,8 @@ def _since(
                 about = event.causation_id in causes
             case _:
                 about = False
-        (actions if about else since).append(later)
-    return labels, actions, since
+        (found.actions if about else found.account).append(later)
+    return found
 
 
 def _seal(log: EventLog, place: DecisionPlace) -> SealStory | None:
@@ -399,7 +287,4 @@ def _seal(log: EventLog, place: DecisionPlace) -> SealStory | None:
 
 def recommended(story: Story) -> tuple[str, ...]:
     """The actions that the decision's severity asked for."""
-    for severity, actions in policy.ACTIONS.items():
-        if severity == story.severity:
-            return actions
-    return ()
+    return next((actions for severity, actions in policy.ACTIONS.items() if severity == story.severity), ())

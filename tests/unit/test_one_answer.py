@@ -34,7 +34,7 @@ from projections.labelling.consensus import consensus
 from projections.labelling.reader import LabelReader
 from projections.labelling.reliability import count_patterns, learn
 from projections.labelling.verdicts import Said
-from projections.views import experiments
+from projections.views import experiments, experiments_answers
 from projections.views.labels import LABELS
 from projections.views.labels_answers import Filters, labels_answer
 from projections.views.shadow import labelled, shadow_answer
@@ -251,7 +251,7 @@ def test_an_experiments_outcome_is_the_answer_at_maturity_and_stays_so(seed: int
         states, labels = of.by_partition(experiments.EXPERIMENTS), of.by_partition(LABELS)
         (experiment,) = of.of_control(experiments.EXPERIMENTS).experiments.values()
         memory: Any = {}
-        experiments.observe(experiment, states, labels, final=memory)
+        experiments_answers.observe(experiment, states, labels, final=memory)
         assert {key: memory[key] for key in final} == final
         final = memory
         for (partition, account), (outcomes, conflicts) in memory.items():

@@ -12,7 +12,8 @@ from core.events import Arm
 from core.features.spec import DAY_MS
 from learners.experiments.report import criteria_of, paths, report
 from learners.experiments.verdict import METRICS
-from projections.views.experiments import Experiment, Observations
+from projections.views.experiments import Experiment
+from projections.views.experiments_answers import Observations
 from tests.unit.core.builders import T0
 from tests.unit.projections.experiment_builders import started
 

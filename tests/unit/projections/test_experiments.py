@@ -26,17 +26,14 @@ from projections.engine.feed import batches
 from projections.engine.states import open_states
 from projections.labelling.consensus import consensus
 from projections.labelling.verdicts import Said
-from projections.views.experiments import (
-    EXPERIMENTS,
-    ROW,
-    ROWS_MAX,
+from projections.views.experiments import EXPERIMENTS, ROW, ROWS_MAX, Experiments
+from projections.views.experiments_answers import (
     VALUE_CAP,
-    Experiments,
     Final,
     Observations,
+    experiment_answer,
     observe,
 )
-from projections.views.experiments_answers import experiment_answer
 from projections.views.labels import LABELS
 from tests.unit.core.builders import T0, control_entries
 from tests.unit.core.log_builders import PARTITIONS

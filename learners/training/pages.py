@@ -1,0 +1,178 @@
+"""The log, or its archive, as pages of columns: what `learners.training.reading` puts together. Reads only.
+
+The archive's columns are read without any entry's JSON; what is still hot is decoded an entry at a time, like
+everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.codec import decode_score, decode_transaction
+from core.errors import Corrupt
+from core.events import START, Position
+from core.features import packing, spec
+from core.log.archive.archived import ArchivedLog
+from core.log.base import EventLog
+from core.numeric import hash_strings
+from projections.labelling.verdicts import payment_keys
+
+PAGE = 2000
+
+_TRANSACTION_COLUMNS = ("generation", "offset", "transaction_id", "account_id", "amount", "occurred_at", "recorded_at")
+_SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
+
+
+class TransactionPage(NamedTuple):
+    """k transactions as columns; keys name account and transaction together."""
+
+    generations: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    times: NDArray[np.int64]
+    recorded_at: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+    accounts: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
+
+
+class ScorePage(NamedTuple):
+    """k scores. features float32 (k, WIDTH), undefined where not readable."""
+
+    generations: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    features: NDArray[np.float32]
+    readable: NDArray[np.bool_]
+    models: NDArray[np.int64]
+    model_names: list[str]
+    arms: NDArray[np.int64]
+    arm_names: list[str]
+
+
+def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterator[TransactionPage]:
+    """A partition's transactions from its beginning. Raises Corrupt if one does not decode."""
+    at = START
+    if isinstance(log, ArchivedLog):
+        seam = min(log.archive.end(partition).transactions, until)
+        for table in log.tables(partition, _TRANSACTION_COLUMNS, until=seam) if seam > START else ():
+            if len(table):
+                yield _page_of_table(partition, table)
+        at = seam
+    while at < until and (entries := log.read(partition, "transactions", at, PAGE, until)):
+        decoded = [decode_transaction(entry.payload) for entry in entries]
+        accounts = hash_strings([t.account_id for t in decoded])
+        yield TransactionPage(
+            *_ids([entry.id for entry in entries]),
+            np.array([t.occurred_at for t in decoded], dtype=np.int64),
+            np.array([t.recorded_at for t in decoded], dtype=np.int64),
+            np.array([t.amount for t in decoded], dtype=np.float64),
+            accounts,
+            payment_keys(accounts, hash_strings([t.transaction_id for t in decoded])),
+        )
+        at = entries[-1].id
+
+
+def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
+    if any(table[name].null_count for name in _TRANSACTION_COLUMNS):
+        raise Corrupt(f"partition {partition}: an archived transaction does not decode")
+    account_codes, account_names = _codes(table["account_id"])
+    accounts = hash_strings(account_names)[account_codes]
+    return TransactionPage(
+        _numpy(table["generation"]),
+        _numpy(table["offset"]),
+        _numpy(table["occurred_at"].cast(pa.int64())),
+        _numpy(table["recorded_at"].cast(pa.int64())),
+        _numpy(table["amount"]),
+        accounts,
+        payment_keys(accounts, hash_strings(table["transaction_id"].to_pylist())),
+    )
+
+
+def _ids(ids: Sequence[Position]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    return (
+        np.array([position.generation for position in ids], dtype=np.uint64),
+        np.array([position.offset for position in ids], dtype=np.uint64),
+    )
+
+
+def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    values: NDArray[Any] = column.to_numpy()
+    return values
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Strings (k,) → places (k,) in the distinct ones."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    encoded = array.dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[ScorePage]:
+    """A partition's scores from its beginning. Raises Corrupt if one does not decode."""
+    at = START
+    if isinstance(log, ArchivedLog):
+        seam = min(log.archive.end(partition).transactions, until)
+        for table in log.tables(partition, _SCORE_COLUMNS, until=seam) if seam > START else ():
+            if len(table):
+                yield _score_page_of_table(log, partition, table)
+        at = seam
+    while at < until and (entries := log.read(partition, "scores", at, PAGE, until)):
+        decoded = [decode_score(entry.payload) for entry in entries]
+        readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
+        plain = packing.plain_rows([s.spec for s in decoded], [s.features for s in decoded])
+        vectors = b"".join(
+            (v or b"") if s.spec == spec.SPEC_VERSION else bytes(4 * spec.WIDTH)
+            for s, v in zip(decoded, plain, strict=True)
+        )
+        yield ScorePage(
+            *_ids([entry.id for entry in entries]),
+            _vectors(partition, vectors, len(entries)),
+            readable,
+            *_coded([score.model for score in decoded]),
+            *_coded([score.arm for score in decoded]),
+        )
+        at = entries[-1].id
+
+
+def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> ScorePage:
+    if any(table[name].null_count for name in ("spec", "model", "arm")):
+        raise Corrupt(f"partition {partition}: an archived score does not decode")
+    generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
+    column = table["features"]
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    readable = _numpy(table["spec"]) == spec.SPEC_VERSION
+    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == 4 * spec.WIDTH:
+        start = array.offset * array.type.byte_width
+        count = len(array) * spec.WIDTH
+        features = np.frombuffer(array.buffers()[1], dtype="<f4", offset=start, count=count).reshape(-1, spec.WIDTH)
+    else:
+        features = np.empty((len(array), spec.WIDTH), dtype=np.float32)
+        present = np.zeros(len(array), dtype=np.bool_)
+    # A vector of another width than most of its segment's has no column, only its payload.
+    missing = np.flatnonzero(readable & ~present).tolist()
+    if missing:
+        features = features.copy()
+    for row in missing:
+        payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))
+        if payload is None:
+            raise Corrupt(f"partition {partition}: the archive lost the score of row {row}")
+        score = decode_score(payload)
+        features[row] = _vectors(partition, packing.plain(score.spec, score.features), 1)[0]
+    return ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
+
+
+def _vectors(partition: int, content: bytes, count: int) -> NDArray[np.float32]:
+    if len(content) != count * 4 * spec.WIDTH:
+        raise Corrupt(f"partition {partition}: a feature vector has not the {spec.WIDTH} columns of its spec")
+    return np.frombuffer(content, dtype="<f4").reshape(count, spec.WIDTH)
+
+
+def _coded(values: list[str]) -> tuple[NDArray[np.int64], list[str]]:
+    names: dict[str, int] = {}
+    codes = np.array([names.setdefault(value, len(names)) for value in values], dtype=np.int64)
+    return codes, list(names)

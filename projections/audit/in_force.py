@@ -1,0 +1,144 @@
+"""What was in force when a decision was made, and who had put it there: model, reference tables, policy.
+
+Read from what the control stream says up to the decision's c; refused events are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from core import events
+from core.control import ControlState
+from core.events import Control, TransactionReceived, TransactionScored
+from core.features import spec
+
+Seen = Sequence[tuple[int, Control]]
+"""The events up to c that took effect, with their positions."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A control event: its sequence, and who did it when (epoch ms) and why."""
+
+    sequence: int
+    type: str
+    actor: str
+    occurred_at: int
+    reason: str
+
+
+class ModelStory(msgspec.Struct, frozen=True):
+    """The champion at c. `digest` is the artifact's whole SHA-256; `deployed` says who promoted it."""
+
+    label: str
+    digest: str
+    spec: int
+    deployed: Change | None
+    registered: Change | None
+    metrics: dict[str, float]
+    parent: str
+
+
+class ReferenceStory(msgspec.Struct, frozen=True):
+    """A reference table that was joined; `as_of` epoch ms of event time."""
+
+    kind: str
+    digest: str
+    as_of: int
+    rows: int
+    published: Change
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Thresholds, rule parameters that differ from the defaults, rules switched off, and list hits, all at c."""
+
+    review: float
+    decline: float
+    thresholds_changed: Change | None
+    parameters: dict[str, float]
+    disabled: tuple[str, ...]
+    rules_changed: Change | None
+    listed: list[str]
+
+
+def _change(sequence: int, event: Control) -> Change:
+    kind = str(event.__struct_config__.tag)
+    return Change(sequence, kind, event.actor, event.occurred_at, event.reason)
+
+
+def _last(seen: Seen, wanted: Callable[[Control], bool]) -> Change | None:
+    return next((_change(n, e) for n, e in reversed(seen) if wanted(e)), None)
+
+
+def model_in_force(seen: Seen, score: TransactionScored) -> ModelStory | None:
+    """The model that decided, found by its digest among what the control stream had named by then."""
+    if not score.digest:
+        return None
+
+    def made_it_decide(event: Control) -> bool:
+        match event:
+            case events.ModelDeployed() | events.ModelRolledBack():
+                return event.alias == "champion" and event.digest.startswith(score.digest)
+            case events.ExperimentStarted():
+                names = [f"{event.experiment_id}/{arm.name}" for arm in event.arms]
+                return score.arm in names
+            case _:
+                return False
+
+    deployed = next(((n, e) for n, e in reversed(seen) if made_it_decide(e)), None)
+    registered = next(
+        (
+            (n, e)
+            for n, e in reversed(seen)
+            if isinstance(e, events.ModelRegistered) and e.digest.startswith(score.digest)
+        ),
+        None,
+    )
+    return ModelStory(
+        label=score.model,
+        digest=_whole_digest(deployed[1] if deployed else None, score),
+        spec=registered[1].spec if registered else spec.SPEC_VERSION,
+        deployed=_change(*deployed) if deployed else None,
+        registered=_change(*registered) if registered else None,
+        metrics=registered[1].metrics if registered else {},
+        parent=registered[1].parent if registered else "",
+    )
+
+
+def _whole_digest(deployed: Control | None, score: TransactionScored) -> str:
+    """All 64 digits of the model's SHA-256, of which a score names the first 16."""
+    match deployed:
+        case events.ModelDeployed() | events.ModelRolledBack():
+            return deployed.digest
+        case events.ExperimentStarted():
+            return next((arm.digest for arm in deployed.arms if arm.digest.startswith(score.digest)), score.digest)
+        case _:
+            return score.digest
+
+
+def references_in_force(seen: Seen) -> list[ReferenceStory]:
+    """The newest table of each kind."""
+    newest: dict[str, ReferenceStory] = {}
+    for n, e in seen:
+        if isinstance(e, events.ReferencePublished):
+            newest[e.kind] = ReferenceStory(e.kind, e.digest, e.as_of, e.rows, _change(n, e))
+    return [newest[kind] for kind in sorted(newest)]
+
+
+def policy_in_force(seen: Seen, state: ControlState, transaction: TransactionReceived) -> Policy:
+    """state: the fold of `seen`."""
+    listed = []
+    for (kind, effect), members in state.lists.items():
+        value = getattr(transaction, {"ip": "ip", "country": "country"}.get(kind, f"{kind}_id"))
+        if value in members:
+            listed.append(f"{kind} {value}: {effect}")
+    return Policy(
+        review=state.review,
+        decline=state.decline,
+        thresholds_changed=_last(seen, lambda e: isinstance(e, events.ThresholdsChanged)),
+        parameters=state.parameters,
+        disabled=state.disabled,
+        rules_changed=_last(seen, lambda e: isinstance(e, events.RulesChanged)),
+        listed=listed,
+    )
