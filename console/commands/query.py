@@ -23,7 +23,8 @@ from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import report
 from projections.catalogue import QUESTIONS, Answer
 from projections.engine.states import States
-from projections.labelling.consensus import MATURITY_DAYS, RELIABILITY
+from projections.labelling.consensus import MATURITY_DAYS
+from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.quality import PER_HOUR_MAX, Rules
 from projections.views.cases import case_answer, cases_answer
 from projections.views.experiments_answers import experiment_answer
@@ -138,8 +139,8 @@ def _rules(rates: list[str] | None) -> Rules:
     per_hour = dict(PER_HOUR_MAX)
     for text in rates or ():
         source, _, count = text.partition("=")
-        if source not in RELIABILITY or not count.isascii() or not count.isdigit():
-            raise BadInput(f"--rate {text!r}: write SOURCE=N, with a source of {', '.join(RELIABILITY)}")
+        if source not in SOURCES or not count.isascii() or not count.isdigit():
+            raise BadInput(f"--rate {text!r}: write SOURCE=N, with a source of {', '.join(SOURCES)}")
         per_hour[source] = int(count)
     return Rules(per_hour=per_hour)
 

@@ -3,7 +3,7 @@
 Over the last word of each voice (a source, and for analysts the person: somebody who corrects himself has one vote).
 With fixed reliabilities:
 
-    weight = RELIABILITY[source] × confidence × 1 / (1 + age / RECENCY_MS)      age: to the newest verdict
+    weight = reliability of the source × confidence × 1 / (1 + age / RECENCY_MS)      age: to the newest verdict
     share  = weight of fraud / weight of fraud and legitimate
 
 With learned ones, if every voice on the payment has been measured on at least EVIDENCE_MIN payments that others judged
@@ -29,18 +29,10 @@ from typing import Literal
 
 import msgspec
 
-from core.events import FeedbackSource
 from core.features.spec import DAY_MS
+from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.verdicts import Said, standing
 
-RELIABILITY: dict[FeedbackSource, float] = {
-    "chargeback": 0.95,
-    "representment": 0.95,
-    "analyst": 0.9,
-    "early_fraud_warning": 0.7,
-    "customer": 0.6,
-}
-"""How much a source's word weighs at full confidence, before anything is learned."""
 RECENCY_MS = 90 * DAY_MS
 """A verdict this much older than the newest one weighs half."""
 FRAUD_SHARE = 0.75
@@ -89,7 +81,7 @@ def consensus(verdicts: Sequence[Said], learned: Mapping[str, Reliability] | Non
         certainty = word.confidence / (1.0 + (newest - word.occurred_at) / RECENCY_MS)
         if word.verdict == "unsure" or certainty <= 0.0:
             continue
-        weight = RELIABILITY[word.source] * certainty
+        weight = SOURCES[word.source].reliability * certainty
         if word.verdict == "fraud":
             fraud += weight
         else:

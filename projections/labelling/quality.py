@@ -27,6 +27,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from core.features.spec import DAY_MS, HOUR_MS
+from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.verdicts import ALWAYS, Claims, Said, in_order_said, voice
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
@@ -35,16 +36,14 @@ SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_
 
 CLOCK_SKEW_MS = 5 * 60_000
 FUTURE_MS = DAY_MS
-DELAY_DAYS_MAX = {"chargeback": 540, "early_fraud_warning": 540, "representment": 720}
-PER_HOUR_MAX = {"analyst": 1_000, "customer": 500}
+DELAY_DAYS_MAX = {str(name): source.delay_days_max for name, source in SOURCES.items() if source.delay_days_max}
+PER_HOUR_MAX = {str(name): source.per_hour_max for name, source in SOURCES.items() if source.per_hour_max}
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """delay_days: by source, the longest from payment to verdict (card schemes take chargebacks for up to 540 days).
-
-    per_hour: by source, the most verdicts in a clock hour of log time: of one analyst by name (an unnamed one, a
-    system, has no limit), of one account's customer, of one actor of another source. A source without an entry has
-    none: processors send files.
+    """By source: delay_days, the longest from payment to verdict; per_hour, the most verdicts in a clock hour of log
+    time, of one actor or one account (`feedback_sources.Source.rate_of`). A source without an entry has no limit, and
+    a person without a name, which is a system, has none either.
     """
 
     delay_days: dict[str, int] = msgspec.field(default_factory=DELAY_DAYS_MAX.copy)
@@ -73,8 +72,8 @@ class Judged(NamedTuple):
 
 
 def rate_key(word: Said, account_id: str) -> str:
-    """By what the verdict is counted for its rate: `"chargeback:acquirer-1"`, a customer by account."""
-    return f"{word.source}:{account_id if word.source == 'customer' else word.actor}"
+    """By what the verdict is counted for its rate: `"chargeback:acquirer-1"`, `"customer:account-7"`."""
+    return f"{word.source}:{account_id if SOURCES[word.source].rate_of == 'account' else word.actor}"
 
 
 def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:
@@ -82,7 +81,7 @@ def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:
     times: dict[tuple[str, int], list[int]] = {}
     for each in claims:
         for word in each.verdicts:
-            if word.source in rules.per_hour and (word.source != "analyst" or word.actor):
+            if word.source in rules.per_hour and (word.actor or not SOURCES[word.source].is_person):
                 hour = word.recorded_at // HOUR_MS
                 times.setdefault((rate_key(word, each.account_id), hour), []).append(word.recorded_at)
     over = {}

@@ -6,7 +6,7 @@ classes. Transactions on which at least two voices have a clear last word are th
     P(items) = Π over items of  π Π P(word | fraud) + (1 − π) Π P(word | legitimate)
     P(word) of voice j:  sensitivity a_j = P(says fraud | fraud),  specificity b_j = P(says legitimate | legitimate)
     a word said with confidence c enters as P(word)^c
-    a_j, b_j ~ Beta(m r + 1, m (1 − r) + 1), r = RELIABILITY of its source, m = PRIOR_STRENGTH;  π ~ Beta(2, 2)
+    a_j, b_j ~ Beta(m r + 1, m (1 − r) + 1), r = its source's in `feedback_sources`, m = PRIOR_STRENGTH;  π ~ Beta(2, 2)
 
 EM climbs to a mode of the posterior density: E, the probability that each item is fraud; M, each parameter's mode given
 these, (m r + agreeing) / (m + all). A fixed number of steps from the prior's mode, sums in sorted order: the same
@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import FeedbackSource
-from projections.labelling.consensus import EVIDENCE_MIN, RELIABILITY, Reliability
+from projections.labelling.consensus import EVIDENCE_MIN, Reliability
+from projections.labelling.feedback_sources import SOURCES, Source
 from projections.labelling.verdicts import Said, standing
 
 PRIOR_STRENGTH = 20.0
@@ -62,8 +63,8 @@ class Learning:
 
 def prior_of(voice: str) -> float:
     """The prior's mode: the fixed reliability of the voice's source."""
-    known: Mapping[str, float] = {str(source): value for source, value in RELIABILITY.items()}
-    return known[voice.partition(":")[0]]
+    known: Mapping[str, Source] = {str(name): source for name, source in SOURCES.items()}
+    return known[voice.partition(":")[0]].reliability
 
 
 def pattern(verdicts: Iterable[Said]) -> Pattern:

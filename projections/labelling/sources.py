@@ -20,6 +20,7 @@ import msgspec
 from core.events import FeedbackSource
 from core.features.spec import DAY_MS
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
+from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.maturity import Maturity, maturity
 from projections.labelling.reliability import pooled, prior_of
 from projections.labelling.verdicts import Said, voice
@@ -80,7 +81,7 @@ def report(of: LabelView, states: Mapping[int, Labels], moment: int) -> SourcesR
     """The whole report as of `moment` (epoch ms)."""
     voices = of.learning.voices
     names: list[FeedbackSource] = list(get_args(FeedbackSource))
-    sources, analysts = _tally(of, lambda said: said.source), _tally(of, voice, only="analyst")
+    sources, analysts = _tally(of, lambda said: said.source), _tally(of, voice, persons=True)
     delays = _delays(of, _observed_until(of, states, moment))
     return SourcesReport(
         of.learning.items,
@@ -89,7 +90,7 @@ def report(of: LabelView, states: Mapping[int, Labels], moment: int) -> SourcesR
         [_row(each, voices.get(name), None) for name, each in sorted(analysts.items())],
         [
             *_pairs(of, lambda said: said.source),
-            *_pairs(of, lambda said: voice(said) if said.source == "analyst" else "")[:PAIRS_MAX],
+            *_pairs(of, lambda said: voice(said) if SOURCES[said.source].is_person else "")[:PAIRS_MAX],
         ],
         {name: delays[name] for name in (ANY, *names) if name in delays},
     )
@@ -116,11 +117,11 @@ def _words(accepted: Iterable[Said], name: Name) -> dict[str, Said]:
     return {of: said for said in accepted if said.verdict != "unsure" and (of := name(said))}
 
 
-def _tally(of: LabelView, name: Name, only: str | None = None) -> dict[str, _Tally]:
+def _tally(of: LabelView, name: Name, persons: bool = False) -> dict[str, _Tally]:
     found: dict[str, _Tally] = {}
     for each in of.transactions:
         for said, quality in zip(each.judged.verdicts, each.judged.quality, strict=True):
-            if only not in (None, said.source):
+            if persons and not SOURCES[said.source].is_person:
                 continue
             tally = found.setdefault(name(said), _Tally(name(said)))
             tally.verdicts += 1
@@ -128,7 +129,7 @@ def _tally(of: LabelView, name: Name, only: str | None = None) -> dict[str, _Tal
                 tally.held_back[quality] = tally.held_back.get(quality, 0) + 1
         words = _words(each.accepted, name)
         for who, said in words.items():
-            if only in (None, said.source):
+            if SOURCES[said.source].is_person or not persons:
                 _count(found[who], who, said, each, name, of.learning.voices, len(words) > 1)
     return found
 

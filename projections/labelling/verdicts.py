@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import FeedbackReceived, FeedbackSource, Verdict
+from projections.labelling.feedback_sources import SOURCES
 
 ALWAYS = 2**62
 """Later than any time, epoch ms."""
@@ -61,7 +62,7 @@ def said(event: FeedbackReceived, recorded_at: int) -> Said:
 
 def voice(word: Said) -> str:
     """Whose word it is: `"analyst:ann"`, or the source."""
-    return f"analyst:{word.actor}" if word.source == "analyst" else word.source
+    return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
 
 
 def in_order_said(verdicts: Iterable[Said]) -> list[Said]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 from console.cli import COMMANDS
 from core import rules
+from core.events import FeedbackSource
 from core.features import spec
 from core.validation import REASONS
 from learners.drift import policy as drift_policy
+from projections.labelling import feedback_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +30,13 @@ def test_rules_document_is_generated_from_the_table() -> None:
 def test_drift_document_has_the_table_of_effect_sizes() -> None:
     """docs/drift.md holds what `python -m learners.drift.policy` prints."""
     assert drift_policy.markdown() in (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
+
+
+def test_feedback_document_has_the_table_of_sources() -> None:
+    """docs/feedback.md holds what `python -m projections.labelling.feedback_sources` prints, and names every source."""
+    page = (ROOT / "docs" / "feedback.md").read_text(encoding="utf-8")
+    assert feedback_sources.markdown() in page
+    assert f"| {', '.join(f'`{name}`' for name in get_args(FeedbackSource))} |" in page
 
 
 def test_every_reason_code_is_documented() -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from core import codec
 from core.control import Resolver
 from core.errors import BadInput
-from core.events import FeedbackReceived, Position, Transaction
+from core.events import FeedbackReceived, FeedbackSource, Position, Transaction
 from core.features import packing, spec
 from core.features.spec import DAY_MS, HOUR_MS
 from core.log.archive import archiver
@@ -35,7 +36,7 @@ from projections.views import labels
 from tests.unit.core.builders import Shape, load_tiny, verdict
 from tests.unit.core.log_builders import PARTITIONS, Record, assert_identical, filled, records
 
-SOURCES = ("analyst", "customer", "chargeback", "early_fraud_warning", "representment")
+SOURCES = get_args(FeedbackSource)
 Row = tuple[int, Position]
 
 

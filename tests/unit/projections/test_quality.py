@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.events import FeedbackReceived, Position, TransactionReceived, TransactionScored
+from core.events import FeedbackReceived, FeedbackSource, Position, TransactionReceived, TransactionScored
 from projections.engine.base import Decided, Fact, fold
 from projections.labelling.consensus import consensus
+from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.quality import RULES, Judged, Rules, judge_all
 from projections.labelling.reliability import count_patterns, learn
 from projections.labelling.sources import report
@@ -187,7 +188,7 @@ def random_facts(seed: int, size: int = 60) -> list[Fact]:
                 at + rng.choice((0, 1000, -9 * DAY_MS)),
                 account,
                 transaction_id=transaction,
-                source=rng.choice(("analyst", "customer", "chargeback", "representment")),
+                source=rng.choice(get_args(FeedbackSource)),
                 actor=rng.choice(("ann", "bob", "")),
                 confidence=rng.choice((1.0, 0.5)),
                 transaction_occurred_at=rng.choice((0, T0 + DAY_MS)),
@@ -219,10 +220,10 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
         for e, recorded in sorted(said, key=lambda each: each[0].occurred_at):
             paid_at = payments.get(at, 0) or e.transaction_occurred_at
             key = (e.source, e.account_id if e.source == "customer" else e.actor, recorded // HOUR_MS)
-            limited = e.source in per_hour and not (e.source == "analyst" and not e.actor)
+            limited = e.source in per_hour and not (SOURCES[e.source].is_person and not e.actor)
             me = (e.source, e.actor if e.source == "analyst" else "")
             mine = [c for c in counted if c[0] == me]
-            limit = {"chargeback": 540, "representment": 720}.get(e.source, 10**6)
+            limit = SOURCES[e.source].delay_days_max or 10**6
             if e.occurred_at > max(recorded, newest) + DAY_MS or (
                 paid_at and not paid_at - 300_000 <= e.occurred_at <= paid_at + limit * DAY_MS
             ):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.events import AlertRaised, CaseOpened, Position, TransactionReceived, TransactionScored
+from core.events import AlertRaised, CaseOpened, FeedbackSource, Position, TransactionReceived, TransactionScored
 from projections.engine.base import CONTROL, Decided, Fact, fold
 from projections.engine.feed import batches
 from projections.labelling.consensus import MATURITY_DAYS, consensus, unjudged
@@ -264,7 +264,7 @@ def test_consensus_weighs_reliability_confidence_and_recency(verdicts: list[Said
 
 words = st.builds(
     word,
-    st.sampled_from(["analyst", "customer", "chargeback", "early_fraud_warning", "representment"]),
+    st.sampled_from(get_args(FeedbackSource)),
     st.sampled_from(["fraud", "legitimate", "unsure"]),
     st.integers(0, 400),
     st.sampled_from(["", "ann", "bob"]),

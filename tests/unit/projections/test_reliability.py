@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from projections.labelling.consensus import EVIDENCE_MIN, RELIABILITY, Reliability, consensus
+from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
+from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.reliability import Pattern, count_patterns, learn, prior_of
 from projections.labelling.verdicts import Said
 from tests.unit.core.builders import T0, fuzz
@@ -175,7 +176,7 @@ def test_little_evidence_falls_back_on_fixed_weights() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(sorted(RELIABILITY)), st.booleans(), st.floats(0.05, 1), st.integers(0, 300)),
+        st.tuples(st.sampled_from(sorted(SOURCES)), st.booleans(), st.floats(0.05, 1), st.integers(0, 300)),
         min_size=1,
         max_size=5,
         unique_by=lambda word: word[0],
@@ -185,13 +186,13 @@ def test_little_evidence_falls_back_on_fixed_weights() -> None:
 @fuzz(max_examples=100)
 def test_the_posterior_is_bayes_rule_with_recency(words: list[Any], rates: list[tuple[float, float]]) -> None:
     """Even odds times each likelihood ratio to the power of confidence and recency."""
-    learned = {n: Reliability(*rates[i], 1e6) for i, n in enumerate(sorted(RELIABILITY)) if n != "analyst"}
-    learned["analyst:"] = Reliability(*rates[sorted(RELIABILITY).index("analyst")], 1e6)
+    learned = {n: Reliability(*rates[i], 1e6) for i, n in enumerate(sorted(SOURCES)) if n != "analyst"}
+    learned["analyst:"] = Reliability(*rates[sorted(SOURCES).index("analyst")], 1e6)
     verdicts = [said(source, fraud, "", c, T0 + day * DAY_MS) for source, fraud, c, day in words]
     newest = max(v.occurred_at for v in verdicts)
     odds = 1.0
     for v, (source, fraud, c, _) in zip(verdicts, words, strict=True):
-        a, b = rates[sorted(RELIABILITY).index(source)]
+        a, b = rates[sorted(SOURCES).index(source)]
         ratio = a / (1 - b) if fraud else (1 - a) / b
         odds *= exp(log(ratio) * c / (1 + (newest - v.occurred_at) / (90 * DAY_MS)))
     got = consensus(verdicts, learned)
