@@ -22,8 +22,8 @@ from console.wiring import load_scorer
 from core.control import Resolver
 from core.events import DriftDetected, ModelDeployed
 from core.features import spec
-from core.features.spec import DAY_MS, HOUR_MS
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.drift.compare import compare
 from learners.drift.look import Looker

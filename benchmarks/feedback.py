@@ -32,8 +32,8 @@ from console.gc_tuning import fewer_collections
 from console.service import Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable
-from core.features.spec import DAY_MS
 from core.settings import Settings
+from core.times import DAY_MS
 from ingest import kafka_client
 from ingest.producer import publish
 from projections.catalogue import ALL

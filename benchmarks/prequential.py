@@ -30,8 +30,8 @@ from console import wiring
 from console.bench import handbook
 from core.control import Resolver
 from core.errors import BadInput
-from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, WEEK_MS
 from ingest.offline import OfflineIngest
 from learners import metrics
 from learners.training.dataset import TrainingSet, as_known, settled
@@ -39,7 +39,6 @@ from learners.training.reading import read
 from learners.training.splits import Split, known_compromised
 from sources.catalogue import open_source
 
-WEEK_MS = 7 * DAY_MS
 FIRST_MONTH_DAYS = 30
 TRAIN_DAYS = 28
 MODELS = ("adaptive", "frozen")

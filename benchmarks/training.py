@@ -26,12 +26,12 @@ import pyarrow as pa
 
 from console import wiring
 from core.control import Resolver
-from core.features.spec import DAY_MS
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners.training import reading, training
 from learners.training.dataset import TrainingSet, as_known

@@ -9,6 +9,7 @@ import msgspec
 
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields, print_table, span_text, time_text
+from core.times import MINUTE_MS
 from learners.experiments.shadow import ShadowReport
 from projections.labelling.verdicts import voice
 from projections.views.cases import CaseRow, CasesAnswer
@@ -50,7 +51,7 @@ def _case(row: CaseRow) -> dict[str, Any]:
         "severity": held.severity or "",
         "stage": held.stage,
         "clock": row.clock,
-        "due": "" if row.due_in_ms is None else f"{row.due_in_ms / 60_000:+.0f} min",
+        "due": "" if row.due_in_ms is None else f"{row.due_in_ms / MINUTE_MS:+.0f} min",
         "assignee": held.assignee,
         "alerts": len(held.alerts),
         "outcome": (held.outcome or "") + (" (contradicted)" if held.contradicted else ""),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
+from core.times import SECOND_MS, utc
 from projections.audit.in_force import Change
 from projections.audit.story import FeatureLine, Later, Story, recommended
 
@@ -17,8 +16,8 @@ _TIMES = ("occurred_at", "recorded_at", "timestamp")
 def moment(ms: int) -> str:
     """Epoch ms → `2026-01-31 12:00:00.000 UTC`."""
     try:
-        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d} UTC"
-    except (OverflowError, OSError, ValueError):
+        return utc(ms).strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % SECOND_MS:03d} UTC"
+    except OverflowError:
         return f"{ms} ms"
 
 

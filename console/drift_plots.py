@@ -6,7 +6,6 @@ Drawn without a display. Nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from core.features import spec
+from core.times import minute_text
 from learners.drift.compare import FeatureDrift
 from learners.drift.look import Look
 from learners.drift.policy import POLICIES, SCORE, DriftConfig
@@ -68,13 +68,9 @@ def _effects(axes: Any, look: Look) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xlabel("largest effect size, in floors (red: drifted; grey beyond 1: not significant)")
     axes.tick_params(axis="y", labelsize=7)
-    windows = [f"{_day(w.start)} … {_day(w.end)}" for w in (look.current, look.reference)]
+    windows = [f"{minute_text(w.start)} … {minute_text(w.end)}" for w in (look.current, look.reference)]
     title = f"{look.rows:,} decisions of {windows[0]} against {look.reference_rows:,} of {windows[1]} (UTC)"
     axes.set_title(title, fontsize=10, loc="left")
-
-
-def _day(epoch_ms: int) -> str:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _windows(each: FeatureDrift, before: Rows, now: Rows) -> Callable[[Any], None]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from console.tables import print_fields, print_table, span_text, time_text
 from core.errors import BadInput
+from core.times import utc
 from learners.experiments.report import Report, paths
 from learners.experiments.verdict import METRICS
 from projections.views.experiments_answers import ExperimentAnswer
@@ -118,7 +119,7 @@ def _thinned(count: int) -> Any:
 
 
 def _times(at: Any) -> list[datetime]:
-    return [datetime.fromtimestamp(ms / 1000, UTC) for ms in at.tolist()]
+    return [utc(ms) for ms in at.tolist()]
 
 
 def _exposure(axes: Any, answer: ExperimentAnswer) -> None:
@@ -131,7 +132,7 @@ def _exposure(axes: Any, answer: ExperimentAnswer) -> None:
                 _times(at[some]), some + 1, where="post", color=colour, label=f"{arm.name} ({arm.share / 100:g} %)"
             )
     for change in answer.experiment.changes:
-        axes.axvline(datetime.fromtimestamp(change.occurred_at / 1000, UTC), color="black", lw=0.5, ls=":")
+        axes.axvline(utc(change.occurred_at), color="black", lw=0.5, ls=":")
     axes.set_title(f"{answer.experiment.definition.experiment_id} (dotted: started, ramped, ended)", fontsize=10)
     axes.set_ylabel("accounts exposed")
     if len(seen.exposed):

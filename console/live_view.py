@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.events import AlertRaised
+from core.times import minute_text
 
 ALERTS_SHOWN = 8
 _COLOURS = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold red"}
@@ -87,7 +87,7 @@ class View:
         table.add_column("severity", no_wrap=True)
         table.add_column("reason codes and reasons", ratio=1, overflow="ellipsis", no_wrap=True)
         for alert in reversed(self.alerts):
-            when = datetime.fromtimestamp(alert.timestamp / 1000, UTC).strftime("%m-%d %H:%M")
+            when = minute_text(alert.timestamp)[5:]
             amount = alert.transaction.get("amount", 0.0)
             words = ", ".join(alert.reason_codes) + ": " + "; ".join(alert.reasons)
             table.add_row(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, utc
 
 WIDTH_PIPED = 240
 """Columns of a table whose reader is no terminal."""
@@ -24,12 +25,12 @@ def time_text(epoch_ms: int) -> str:
     """ISO 8601 UTC to the second; "" for 0."""
     if not epoch_ms:
         return ""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc(epoch_ms).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def span_text(milliseconds: float) -> str:
     """A length of time in the unit that reads best."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+    for unit, size in (("d", DAY_MS), ("h", HOUR_MS), ("min", MINUTE_MS), ("s", SECOND_MS)):
         if milliseconds >= size:
             return f"{milliseconds / size:.3g} {unit}"
     return f"{milliseconds:.3g} ms"

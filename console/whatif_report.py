@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from core import policy
 from core.errors import BadInput
-from core.features.spec import DAY_MS
+from core.times import DAY_MS, date_text
 from learners.metrics import at_threshold
 from projections.audit.whatif import Changed, Outcome
 
@@ -76,10 +75,7 @@ class Report(msgspec.Struct, frozen=True):
 def report(outcome: Outcome, changes: list[str]) -> Report:
     """The figures of an outcome."""
     days = outcome.times // DAY_MS
-    lines = [
-        _line(datetime.fromtimestamp(day * DAY_MS / 1000, UTC).date().isoformat(), outcome, days == day)
-        for day in np.unique(days).tolist()
-    ]
+    lines = [_line(date_text(day * DAY_MS), outcome, days == day) for day in np.unique(days).tolist()]
     total = _line("total", outcome, np.ones(len(days), dtype=np.bool_))
     return Report(changes, total, lines, outcome.changed)
 

@@ -31,12 +31,12 @@ from core.control import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
 from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features import kernel, packing, reference, spec
 from core.features.columns import Columns, TransactionLike, columns, feedback_kind
-from core.features.spec import DAY_MS
 from core.features.state import AccountState
 from core.geography import CENTRES
 from core.log.base import Entry
 from core.numeric import sigmoid
 from core.scoring import Scorer
+from core.times import DAY_MS
 
 _AMOUNT = spec.index("amount")
 

@@ -13,6 +13,7 @@ import msgspec
 
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
+from core.times import DAY_MS
 
 VALUE_BYTES_MAX = 64 * 1024
 ID_CHARACTERS_MAX = 128
@@ -20,7 +21,7 @@ ATTRIBUTES_MAX = 512
 AMOUNT_MAX = 1e12
 TIME_MIN_MS = 946_684_800_000  # 2000-01-01
 TIME_MAX_MS = 4_102_444_800_000  # 2100-01-01
-FUTURE_MS_MAX = 24 * 3_600_000
+FUTURE_MS_MAX = DAY_MS
 """How far `occurred_at` may lie after the message's own Kafka timestamp."""
 
 REASONS: dict[str, str] = {

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple, get_args
 
@@ -27,6 +26,7 @@ import msgspec
 from core.codec import encode
 from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Verdict
+from core.times import minute_text
 from core.validation import decode_feedback
 from projections.audit.lookup import Payment
 from projections.engine.as_of import parse_time
@@ -204,17 +204,10 @@ def _record(
         return Rejected(row.line, "not_utf8", str(error), row.values)
     paid = event.transaction_occurred_at
     if not is_possible(word, paid):
-        detail = f"said {_moment(event.occurred_at)}, and the payment was {_moment(paid)}"
+        detail = f"said {minute_text(event.occurred_at)}, and the payment was {minute_text(paid)}"
         return Rejected(row.line, "impossible_time", detail, row.values)
     tally.unknown += was_asked and payment is None
     return Record("feedback", event.account_id, event.occurred_at, value)
-
-
-def _moment(epoch_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")
-    except (OverflowError, OSError, ValueError):
-        return f"at {epoch_ms}"
 
 
 def _event(of: Verdicted, payment: Payment | None, now_ms: int) -> FeedbackReceived:

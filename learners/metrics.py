@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 
 Labels = NDArray[np.bool_]
 Scores = NDArray[np.float64]

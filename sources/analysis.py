@@ -7,7 +7,6 @@ Showing it is `table` and `write_json` here and sources.plots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from rich.console import Group
 from rich.table import Table
 
 from core.errors import BadInput
-from sources.source import DAY_MS, OPTIONAL_TEXT, Source
+from core.times import DAY_MS, HOUR_MS, date_text, minute_text
+from sources.source import OPTIONAL_TEXT, Source
 
 AMOUNT_EDGES = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 5_000.0)
 AMOUNT_BANDS = ("below 5", *(f"{a:,.0f} to {b:,.0f}" for a, b in pairwise(AMOUNT_EDGES)), "5,000 and more")
@@ -97,7 +97,7 @@ class _Fold:
         self.unlabelled += table["is_fraud"].null_count()
         self.first, self.last = min(self.first, int(times[0])), max(self.last, int(times[-1]))
         for counts, index in (
-            (self.hours, times // 3_600_000 % 24),
+            (self.hours, times // HOUR_MS % 24),
             (self.weekdays, (day + 3) % 7),  # 1970-01-01 was a Thursday
             (self.bands, np.searchsorted(AMOUNT_EDGES, amounts, side="right")),
         ):
@@ -141,7 +141,7 @@ def analyze(source: Source, on_progress: Callable[[int], None] | None = None) ->
         amount_fraud=round(float(amounts[fraud].sum()), 2),
         hours=_slices([f"{hour:02d}" for hour in range(24)], fold.hours),
         weekdays=_slices(WEEKDAYS, fold.weekdays),
-        days=tuple(Slice(_date(day), n, frauds) for day, (n, frauds) in sorted(fold.days.items())),
+        days=tuple(Slice(date_text(day * DAY_MS), n, frauds) for day, (n, frauds) in sorted(fold.days.items())),
         amounts=_slices(AMOUNT_BANDS, fold.bands),
         scenarios=tuple(
             Slice(name, n, n) for name, n in sorted(fold.scenarios.items(), key=lambda item: (-item[1], item[0]))
@@ -165,7 +165,7 @@ def table(profile: Profile) -> Group:
     """The profile as rich tables for a terminal."""
     head = Table(title=f"{profile.source}: {profile.transactions:,} transactions", show_header=False)
     for name, value in (
-        ("event time", f"{_moment(profile.first)} … {_moment(profile.last)}"),
+        ("event time", f"{minute_text(profile.first)} … {minute_text(profile.last)}"),
         ("accounts", f"{profile.accounts:,}"),
         ("frauds", f"{profile.frauds:,} ({profile.fraud_rate:.2%} of transactions)"),
         ("fraud amount", f"{profile.amount_fraud:,.2f} of {profile.amount_total:,.2f}"),
@@ -217,11 +217,3 @@ def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
     if not len(values):
         return {}
     return {str(q): round(float(v), 2) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
-
-
-def _date(day: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
-
-
-def _moment(milliseconds: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%d %H:%M")

@@ -10,19 +10,18 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from core.times import DAY_MS, WEEK_MS
 from sources.world import (
     ATM,
     CARD_PRESENT,
     CATEGORIES,
     CATEGORY,
     CHRONOTYPE_BY_HOUR,
-    DAY_MS,
     ONLINE,
     ONLINE_SHARE,
     SALARY_DAYS,
     TRANSFER,
     TRIP_SHARE,
-    WEEK_MS,
     Clock,
     Floats,
     Ints,

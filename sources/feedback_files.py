@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import BadInput
+from core.times import to_epoch_ms
 
 COLUMNS = (
     "transaction_id",
@@ -157,8 +158,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 def _plain(name: str, value: Any) -> Any:
     """A Parquet cell as CSV or JSON would hold it: times in epoch ms, numbers as float, IDs as text."""
     if isinstance(value, datetime):
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-        return round(aware.timestamp() * 1000)
+        return to_epoch_ms(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from sources.behaviour import (
     IP_HOSTING,
     IP_POOL,
@@ -28,7 +29,6 @@ from sources.world import (
     ATM,
     CARD_PRESENT,
     CATEGORY,
-    DAY_MS,
     FRAUD_SHARE,
     ONLINE,
     TRANSFER,
@@ -127,7 +127,7 @@ def _rows(
         card=np.where(channel == TRANSFER, -1, card),
         scenario=np.full(size, SCENARIOS.index(scenario), dtype=np.int64),
         source=np.broadcast_to(np.asarray(source, dtype=np.int64), (size,)),
-        verdict_ms=np.maximum(verdict_ms, 60_000),
+        verdict_ms=np.maximum(verdict_ms, MINUTE_MS),
     )
 
 
@@ -153,7 +153,7 @@ def stolen_card(world: World, era: Era, total: int, rng: np.random.Generator) ->
     category = np.where(cash, CATEGORY["cash"], category)
     online = (u[1] > 0.5) & (category != CATEGORY["fuel"]) & ~cash | (category == CATEGORY["marketplace"])
     channel = np.where(cash, ATM, np.where(online, ONLINE, CARD_PRESENT))
-    time = spread(era.day, era.day.at(e[3]), episode, np.cumsum(sizes), u[2], (0.5 + 17.5 * e[4][episode]) * 3_600_000)
+    time = spread(era.day, era.day.at(e[3]), episode, np.cumsum(sizes), u[2], (0.5 + 17.5 * e[4][episode]) * HOUR_MS)
     own = own_device(world, account, time, u[3])
     customer = (e[6] < 0.6)[episode]
     return _rows(
@@ -181,7 +181,7 @@ def account_takeover(world: World, era: Era, total: int, rng: np.random.Generato
     shops = np.array([CATEGORY[c] for c in ("electronics", "marketplace", "gaming")])
     category = np.where(transfer, CATEGORY["transfer"], shops[(u[1] * 3).astype(np.int64)])
     start = np.where(e[1] < 0.75, era.night.at(e[2]), era.day.at(e[2]))
-    time = spread(era.night, start, episode, np.cumsum(sizes), u[2], (0.5 + 7.5 * e[3][episode]) * 3_600_000)
+    time = spread(era.night, start, episode, np.cumsum(sizes), u[2], (0.5 + 7.5 * e[3][episode]) * HOUR_MS)
     # Mules: eight transfer merchants of the era's countries, reused, so their risk can be learnt.
     mule = (e[4] * 8).astype(np.int64)[episode]
     mule_country = pick(((mule + 0.5) / 8.0 + era.seed * 0.37) % 1.0, FRAUD_SHARE)

@@ -34,7 +34,6 @@ from sources.record import Record
 
 Labels = Literal["fraud", "all"]
 
-DAY_MS = 86_400_000
 CHUNK_RECORDS = 4096
 
 OPTIONAL_TEXT = (

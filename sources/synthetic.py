@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import BadInput
+from core.times import DAY_MS
 from sources.behaviour import (
     IP_HOSTING,
     IP_MOBILE,
@@ -37,7 +38,7 @@ from sources.scenarios import (
     Era,
     plan,
 )
-from sources.source import DAY_MS, Labels, Source
+from sources.source import Labels, Source
 from sources.world import (
     CATEGORIES,
     CHANNELS,

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from core.times import DAY_MS, HOUR_MS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-WEEK_MS = 7 * DAY_MS
 
 CHANNELS = ("card_present", "online", "atm", "transfer")
 CARD_PRESENT, ONLINE, ATM, TRANSFER = range(4)

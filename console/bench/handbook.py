@@ -24,7 +24,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ from core.control import Resolver
 from core.errors import BadInput, Corrupt
 from core.events import Control, ModelDeployed, ModelRegistered, Position
 from core.features import spec
-from core.features.spec import DAY_MS
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, parse_iso
 from ingest.offline import OfflineIngest
 from learners import metrics
 from learners.training import boosting
@@ -83,11 +82,9 @@ class Protocol:
     test_rows: int = 0
 
 
-def _day(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
-
-
-HANDBOOK = Protocol(Split(_day("2018-07-25"), _day("2018-08-01"), _day("2018-08-08"), _day("2018-08-15")), 58_264)
+HANDBOOK = Protocol(
+    Split(parse_iso("2018-07-25"), parse_iso("2018-08-01"), parse_iso("2018-08-08"), parse_iso("2018-08-15")), 58_264
+)
 
 
 def train(training: TrainingSet) -> bytes:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from core.errors import BadInput
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 
 DELAY_DAYS = 7.0
 LARGE_AMOUNT = 220.0

@@ -14,12 +14,12 @@ from console import wiring
 from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
-from core.features.spec import DAY_MS, HOUR_MS
 from core.log.archive import archiver, retention
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.manifest import Row
 from core.log.base import EventLog
 from core.settings import Settings
+from core.times import DAY_MS, HOUR_MS
 
 
 def archive(

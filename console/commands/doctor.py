@@ -24,6 +24,7 @@ from core.errors import SentinelError
 from core.log.base import EventLog
 from core.log.redis_transport import open_client, translate
 from core.settings import Settings
+from core.times import HOUR_MS
 from ingest import kafka_client
 
 REDIS_MINIMUM = (6, 2)
@@ -122,7 +123,7 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
             "is compacted: messages vanish before they are decided",
             "set cleanup.policy=delete",
         )
-    hours = int(values["retention.ms"].value) / 3_600_000 if "retention.ms" in values else -1
+    hours = int(values["retention.ms"].value) / HOUR_MS if "retention.ms" in values else -1
     if 0 <= hours < 24:
         yield Finding(
             f"topic {name}",

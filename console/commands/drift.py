@@ -15,7 +15,7 @@ from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.events import DriftCleared, DriftDetected
-from core.features.spec import DAY_MS, HOUR_MS
+from core.times import DAY_MS, HOUR_MS
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker
 from learners.drift.monitor import DriftMonitor

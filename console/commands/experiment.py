@@ -16,7 +16,7 @@ from console.options import Json
 from console.tables import print_json
 from core.assignment import WHOLE
 from core.errors import BadInput
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.experiments.report import report
 from learners.governance import experiments as acts
 from learners.governance.experiments import GUARDRAILS, ArmPlan, Conclusion, Plan, Started

@@ -24,10 +24,10 @@ from console.tables import print_json
 from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput
-from core.features.spec import DAY_MS
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.settings import Settings
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners.governance import models
 from learners.training import reading, training

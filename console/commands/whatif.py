@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -25,6 +24,7 @@ from core.log.readonly import ReadOnlyLog
 from core.policy import check_thresholds
 from core.replay import Timeline
 from core.settings import Settings
+from core.times import parse_iso
 from projections.audit.whatif import Changes, Outcome, Stretch, run
 from projections.labelling.consensus import Label
 from projections.labelling.reader import LabelReader
@@ -206,12 +206,11 @@ def _bound(name: str, text: str) -> int | Position:
     if re.fullmatch(r"\d+-\d+", text) and not re.fullmatch(r"\d{4}-\d{2}", text):
         return Position.parse(text)
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_iso(text)
     except ValueError:
         raise BadInput(
             f"{name} needs a time such as 2026-01-31T12:00 or a position such as 1-533, not {text!r}"
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _words(wanted: Wanted, rules_file: Path | None) -> list[str]:

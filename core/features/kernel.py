@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.features import spec
-from core.features.spec import DAY_MS, DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, HOUR_MS, MINUTE_MS, WINDOWS
+from core.features.spec import DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, WINDOWS
 from core.jit import njit
 from core.numeric import exp2
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 # What an event is to the kernel (column `kind`).
 TRANSACTION, VERDICT_FRAUD, VERDICT_LEGITIMATE, BLOCK, UNBLOCK, OTHER = 0, 1, 2, 3, 4, 5

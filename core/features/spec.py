@@ -15,11 +15,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-SPEC_VERSION = 2
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+SPEC_VERSION = 2
 
 
 class Window(NamedTuple):

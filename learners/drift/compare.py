@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from core.events import Severity
 from core.features import spec
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.drift import kernels, statistics
 from learners.drift.policy import SCORE, SEVERITIES, DriftConfig, level
 from learners.drift.rows import Rows

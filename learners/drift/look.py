@@ -19,7 +19,7 @@ from scipy.special import expit
 from core.control import DEFAULT_REVIEW
 from core.errors import BadInput
 from core.events import Control, ModelDeployed, ModelRolledBack, ThresholdsChanged
-from core.features.spec import DAY_MS
+from core.times import DAY_MS, WEEK_MS
 from learners.drift.compare import FeatureDrift, Window, compare, main_model
 from learners.drift.estimate import Estimate, calibrate, estimate
 from learners.drift.performance import (
@@ -32,7 +32,7 @@ from learners.drift.performance import (
     summary,
 )
 from learners.drift.policy import DriftConfig
-from learners.drift.rows import WEEK_MS, Rows, same_hours
+from learners.drift.rows import Rows, same_hours
 from learners.drift.windows import WindowReader
 from projections.labelling.reader import LabelReader
 

@@ -12,7 +12,8 @@ from typing import get_args
 from core.errors import BadInput
 from core.events import Severity
 from core.features import spec
-from core.features.spec import DAY_MS, HOUR_MS, Comparison
+from core.features.spec import Comparison
+from core.times import DAY_MS, HOUR_MS
 from learners.drift.statistics import EFFECTS
 
 SCORE = "score"

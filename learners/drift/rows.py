@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.features import spec
-from core.features.spec import HOUR_MS
-
-WEEK_MS = 7 * 24 * HOUR_MS
+from core.times import HOUR_MS, WEEK_MS
 
 
 @dataclass(frozen=True, slots=True)

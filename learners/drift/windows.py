@@ -20,10 +20,10 @@ from core.codec import decode_score, decode_transaction
 from core.errors import BadInput, Corrupt
 from core.events import START, Position, TransactionScored
 from core.features import packing, spec
-from core.features.spec import DAY_MS
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Entry, EventLog, Stream
 from core.numeric import hash_strings
+from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
 
 PAGE = 2000

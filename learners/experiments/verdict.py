@@ -22,6 +22,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from core.times import DAY_MS
 from learners.experiments.sequential import Effect, Interval
 from learners.experiments.srm import Mismatch
 
@@ -125,7 +126,7 @@ def verdict(
     if fewest >= criteria.minimum_accounts and primary and all(f.interval.high < criteria.worthwhile for f in primary):
         return Verdict("stop", "", tuple(_gain(f, f"gain below {criteria.worthwhile:g}") for f in primary))
     if criteria.maximum_ms and elapsed_ms >= criteria.maximum_ms:
-        days = elapsed_ms / 86_400_000
+        days = elapsed_ms / DAY_MS
         return Verdict("stop", "", (f"no arm is shown to be better after {days:.1f} days",))
     waiting = [f"{_gain(f, 'better')}, waiting for {criteria.minimum_accounts:,} accounts an arm" for f in winners]
     so_far = f"no arm is shown to be better or worse yet; {fewest:,} mature accounts in the smallest arm"

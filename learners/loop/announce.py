@@ -24,11 +24,12 @@ from core.events import (
 )
 from core.features import spec
 from core.governance import CHAMPION
+from core.times import DAY_MS
 from learners.experiments.report import Report
 from learners.governance.models import former_champion
 from learners.loop.candidates import Candidate
 from learners.loop.policy import Evidence, Step
-from learners.loop.settings import DAY_MS, LearnSettings
+from learners.loop.settings import LearnSettings
 from learners.loop.state import SHADOW, LoopState
 from projections.views.registry import Model
 

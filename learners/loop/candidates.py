@@ -21,7 +21,8 @@ from core.errors import BadInput
 from core.features import spec
 from core.log.base import EventLog
 from core.scoring import Scorer
-from learners.loop.settings import DAY_MS, CandidateKind, LearnSettings
+from core.times import DAY_MS
+from learners.loop.settings import CandidateKind, LearnSettings
 from learners.training import incremental, reading, training
 from learners.training.base import Learner
 from learners.training.dataset import TrainingSet, as_known, settled

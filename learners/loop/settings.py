@@ -16,9 +16,6 @@ from learners.training.gate import GateSettings
 
 CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
 
-DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
-
 
 class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times are log time; lengths end in their unit.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
+from core.times import DAY_MS, date_text, minute_text
 
 MEASURES = {
     "auc_roc": "area under the ROC curve",
@@ -48,7 +48,7 @@ def _data(card: dict[str, Any]) -> list[str]:
         "## Data",
         "",
         f"Trained and tested on {card['data'] or 'the decisions of a log'}:"
-        f" {card['rows']:,} from {_day(card['range_ms'][0])} to {_day(card['range_ms'][1])}.",
+        f" {card['rows']:,} from {minute_text(card['range_ms'][0])} to {minute_text(card['range_ms'][1])}.",
         f"Split by event time, never shuffled, with a gap of the label delay ({split['gap_days']:g} days) between:",
         "",
         "| | from | to | transactions | frauds |",
@@ -61,9 +61,9 @@ def _data(card: dict[str, Any]) -> list[str]:
     if known := card.get("known"):
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in known["statuses"].items())
         lines += [
-            f"Labels are the consensus of the verdicts known at {_day(known['training_until_ms'])} for training and at"
-            f" {_day(known['until_ms'])} for the test; a verdict is known {CLOCKS[known['clock']]}. At the latter:"
-            f" {counts}.",
+            f"Labels are the consensus of the verdicts known at {minute_text(known['training_until_ms'])} for training"
+            f" and at {minute_text(known['until_ms'])} for the test; a verdict is known {CLOCKS[known['clock']]}."
+            f" At the latter: {counts}.",
             "Rows in review or pending are left out; without a verdict a payment is presumed legitimate after"
             f" {known['maturity_days']:g} days.",
         ]
@@ -138,7 +138,7 @@ def _cards(card: dict[str, Any]) -> list[str]:
         "| day | accounts | compromised | found | precision |",
         "|---|---|---|---|---|",
         *(
-            f"| {_day(day['day'] * 86_400_000)[:10]} | {day['accounts']:,} | {day['compromised']:,} | {day['found']:,}"
+            f"| {date_text(day['day'] * DAY_MS)} | {day['accounts']:,} | {day['compromised']:,} | {day['found']:,}"
             f" | {day['precision']:.3f} |"
             for day in days
         ),
@@ -181,17 +181,13 @@ def _limits(card: dict[str, Any]) -> list[str]:
     ]
 
 
-def _day(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _period_row(name: str, split: dict[str, Any]) -> str:
-    start, end = split[f"{name}_ms"]
-    return f"| {name} | {_day(start)} | {_day(end)} | {split[f'{name}_rows']:,} | {split[f'{name}_frauds']:,} |"
+    start, end = map(minute_text, split[f"{name}_ms"])
+    return f"| {name} | {start} | {end} | {split[f'{name}_rows']:,} | {split[f'{name}_frauds']:,} |"
 
 
 def _threshold_row(name: str, at: dict[str, float]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.errors import BadInput
-from core.features.spec import DAY_MS
+from core.times import DAY_MS, date_text
 from learners import metrics
 from learners.training.evaluation import Held
 from learners.training.training import Trained
@@ -98,7 +97,7 @@ def _importance(axes: Any, card: dict[str, Any]) -> None:
 
 def _card_precision(axes: Any, card: dict[str, Any]) -> None:
     days, k = card["cards"]["days"], card["cards"]["k"]
-    when = [datetime.fromtimestamp(day["day"] * DAY_MS / 1000, UTC).strftime("%m-%d") for day in days]
+    when = [date_text(day["day"] * DAY_MS)[5:] for day in days]
     places = np.arange(len(days))
     axes.bar(places, [min(day["compromised"] / k, 1.0) for day in days], color=GREY, label="possible")
     axes.bar(places, [day["precision"] for day in days], color=RED, label=f"found among {k}", width=0.6)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from core.codec import decode_account_event
 from core.errors import BadInput, Corrupt
 from core.events import START, FeedbackReceived, Position
 from core.features import spec
-from core.features.spec import DAY_MS
 from core.log.base import EventLog, Head
 from core.numeric import hash_strings
+from core.times import DAY_MS, minute_text
 from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
 from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys, said
@@ -152,13 +151,9 @@ def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
     """Why there is nothing to learn from, with the times that don't meet."""
     if not len(times):
         return "the log holds no transaction to train on"
-    asked = " … ".join("" if not 0 < moment < ALWAYS else _minute(moment) for moment in (start, end)).strip()
-    held = f"{_minute(int(times.min()))} … {_minute(int(times.max()))}"
+    asked = " … ".join("" if not 0 < moment < ALWAYS else minute_text(moment) for moment in (start, end)).strip()
+    held = f"{minute_text(int(times.min()))} … {minute_text(int(times.max()))}"
     return f"no transaction in the window {asked} (event time, UTC); the log's are of {held}"
-
-
-def _minute(epoch_ms: int) -> str:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 # --- pass 2: scores ---------------------------------------------------------------------------------------------

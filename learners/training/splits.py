@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.training.dataset import Mask, TrainingSet
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.features import spec
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.training import boosting, calibration
 from learners.training.boosting import MISSING_TABLES_SHARE, Report, without_tables
 from learners.training.calibration import IDENTITY, Platt

@@ -24,11 +24,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from core.errors import BadInput
 from core.events import Position, Seal
 from core.log.base import EventLog
+from core.times import parse_iso
 from projections.engine.base import CONTROL, NOWHERE, Decided, Place, place_name
 from projections.engine.feed import Bound, batches, bound_at, seal_at
 
@@ -59,11 +59,9 @@ def parse_time(text: str) -> int | None:
     if re.fullmatch(r"\d{11,14}", text):
         return int(text)
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_iso(text)
     except ValueError:
         return None
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1000)
 
 
 def resolve(log: EventLog, partitions: Sequence[int], text: str | None = None) -> Cut:

@@ -29,7 +29,7 @@ from typing import Literal
 
 import msgspec
 
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.verdicts import Said, standing
 

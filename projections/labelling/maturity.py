@@ -21,7 +21,7 @@ from math import exp, sqrt
 import msgspec
 import numpy as np
 
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 
 AGES_DAYS = (0, 1, 2, 3, 5, 7, 10, 14, 21, 30, 45, 60, 90, 120, 180, 270, 365)
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.99)

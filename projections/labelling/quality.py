@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from core.features.spec import DAY_MS, HOUR_MS
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.verdicts import ALWAYS, Claims, Said, in_order_said, voice
 
@@ -34,7 +34,7 @@ Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplica
 SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_exceeded")
 """What a person should look at; a duplicate needs nobody."""
 
-CLOCK_SKEW_MS = 5 * 60_000
+CLOCK_SKEW_MS = 5 * MINUTE_MS
 FUTURE_MS = DAY_MS
 DELAY_DAYS_MAX = {str(name): source.delay_days_max for name, source in SOURCES.items() if source.delay_days_max}
 PER_HOUR_MAX = {str(name): source.per_hour_max for name, source in SOURCES.items() if source.per_hour_max}

@@ -18,7 +18,7 @@ from typing import get_args
 import msgspec
 
 from core.events import FeedbackSource
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
 from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.maturity import Maturity, maturity

@@ -46,8 +46,9 @@ from numpy.typing import NDArray
 from core.errors import BadInput
 from core.events import FeedbackReceived
 from core.features.reference import COLUMNS, Kind, ReferenceTable
-from core.features.spec import DAY_MS, HOUR_MS, LAST_KNOWN, RUN_GAP_DAYS
+from core.features.spec import LAST_KNOWN, RUN_GAP_DAYS
 from core.numeric import hash_strings
+from core.times import DAY_MS, HOUR_MS
 
 LABEL_DELAY_DAYS = 7
 _WINDOWS = (1, 7, 30)

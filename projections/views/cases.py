@@ -34,10 +34,10 @@ from core.events import (
     Verdict,
 )
 from core.policy import SEVERITIES
+from core.times import MINUTE_MS
 from projections.engine.base import Decided, Fact, Projection
 from projections.engine.states import States
 
-MINUTE_MS = 60_000
 SLA_MS: dict[Severity, int] = {
     "critical": 15 * MINUTE_MS,
     "high": 60 * MINUTE_MS,

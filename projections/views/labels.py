@@ -21,7 +21,7 @@ import msgspec
 import pyarrow as pa
 
 from core.events import FeedbackReceived
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from projections.engine.base import ByColumns, Decided, Fact, Handler, Projection, Stretch
 from projections.labelling.verdicts import Claims, Said, said
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from projections.engine.base import Decided
 from projections.engine.feed import Bound, account_facts
 from projections.engine.states import States

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.events import Seal, ThresholdsChanged
-from core.features.spec import DAY_MS
 from core.numeric import sigmoid
 from core.policy import DECISIONS
 from core.rules import RULES
+from core.times import DAY_MS
 from projections.engine.base import Decided, Fact, Projection
 from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS

@@ -13,10 +13,9 @@ from typing import get_args
 import msgspec
 
 from core.events import AccountEvent, Seal, TransactionRejected
+from core.times import HOUR_MS
 from projections.engine.base import Decided, Fact, Projection
 from projections.engine.states import States
-
-HOUR_MS = 3_600_000
 
 
 class Hour(msgspec.Struct):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sources.datasets.mapping import Layout, epoch_ms
+from core.times import parse_iso
+from sources.datasets.mapping import Layout
 
 HANDBOOK = Layout(
     name="handbook",
@@ -53,7 +54,7 @@ PAYSIM = Layout(
     },
     time_column="step",
     time_format="hours",
-    origin=epoch_ms("2026-01-01T00:00:00Z"),
+    origin=parse_iso("2026-01-01T00:00:00Z"),
     spread=True,
     label="isFraud",
     constants={"channel": "transfer"},
@@ -75,7 +76,7 @@ BANKSIM = Layout(
     },
     time_column="step",
     time_format="days",
-    origin=epoch_ms("2012-11-01T00:00:00Z"),
+    origin=parse_iso("2012-11-01T00:00:00Z"),
     spread=True,
     label="fraud",
     constants={"currency": "EUR", "country": "ES"},
@@ -88,7 +89,7 @@ CREDITCARD = Layout(
     columns={"amount": "Amount"},
     time_column="Time",
     time_format="seconds",
-    origin=epoch_ms("2013-09-01T00:00:00Z"),
+    origin=parse_iso("2013-09-01T00:00:00Z"),
     label="Class",
     constants={"account_id": "all", "currency": "EUR"},
     attributes={f"v{i}": f"V{i}" for i in range(1, 29)},
@@ -106,7 +107,7 @@ IEEE_CIS = Layout(
     },
     time_column="TransactionDT",
     time_format="seconds",
-    origin=epoch_ms("2017-11-30T00:00:00Z"),
+    origin=parse_iso("2017-11-30T00:00:00Z"),
     label="isFraud",
     constants={"currency": "USD", "channel": "online"},
     attributes={

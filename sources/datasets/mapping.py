@@ -22,17 +22,17 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from core.errors import BadInput
+from core.times import DAY_MS, HOUR_MS, SECOND_MS, parse_iso
 from sources.source import OPTIONAL_TEXT
 
 COLUMN_FIELDS = ("transaction_id", "account_id", "amount", *OPTIONAL_TEXT)
-TIME_UNITS_MS = {"seconds": 1_000, "hours": 3_600_000, "days": 86_400_000}
+TIME_UNITS_MS = {"seconds": SECOND_MS, "hours": HOUR_MS, "days": DAY_MS}
 FRAUD_VALUES = ("1", "1.0", "true", "True", "yes")
 
 
@@ -132,7 +132,7 @@ def load(path: Path) -> Layout:
             columns=file.columns,
             time_column=file.time.column,
             time_format=file.time.format,
-            origin=epoch_ms(file.time.origin),
+            origin=parse_iso(file.time.origin),
             spread=file.time.spread,
             label=file.label.column if file.label else None,
             fraud_values=file.label.fraud if file.label else FRAUD_VALUES,
@@ -145,9 +145,3 @@ def load(path: Path) -> Layout:
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
         raise BadInput(f"mapping file {path}: {error}") from error
-
-
-def epoch_ms(text: str) -> int:
-    """ISO 8601 → epoch ms; a time without a zone is UTC. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

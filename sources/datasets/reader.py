@@ -15,9 +15,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from core.times import DAY_MS
 from sources.datasets.files import scan
 from sources.datasets.mapping import TIME_UNITS_MS, Layout
-from sources.source import DAY_MS, OPTIONAL_TEXT, Labels, Source
+from sources.source import OPTIONAL_TEXT, Labels, Source
 
 BATCH_ROWS = 16_384
 

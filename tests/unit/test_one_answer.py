@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from core.codec import encode
 from core.control import Resolver
 from core.events import ModelDeployed
-from core.features.spec import DAY_MS, HOUR_MS
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.drift import performance
 from learners.drift.rows import Rows

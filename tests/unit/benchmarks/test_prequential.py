@@ -12,7 +12,7 @@ from msgspec import structs
 from benchmarks import prequential
 from console.bench import handbook
 from core.errors import BadInput
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.training.dataset import TrainingSet
 from tests.unit.benchmarks.handbook_world import payments, written
 

@@ -15,8 +15,8 @@ from core.codec import decode_control
 from core.control import Resolver
 from core.errors import BadInput
 from core.events import ModelRegistered
-from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from sources.synthetic import SyntheticConfig, SyntheticStream
 

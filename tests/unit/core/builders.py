@@ -32,11 +32,11 @@ from core.events import (
     Transaction,
 )
 from core.features import spec
-from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
 from core.features.state import AccountState
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.scoring import Float32, Float64
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 fuzz = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Settings of every property test: the same examples each run, and no failure for being slow on a busy machine."""

@@ -10,11 +10,11 @@ from core import control_stream
 from core.codec import decode_score, encode
 from core.control import Resolver
 from core.events import Transaction
-from core.features.spec import HOUR_MS
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
 from core.replay import Timeline, Verification, verify
+from core.times import HOUR_MS
 from ingest.offline import OfflineIngest
 from tests.unit.core.builders import ARTIFACT, Shape, append_unchecked, deployed, load_tiny, stream
 

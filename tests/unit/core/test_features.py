@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.events import AccountBlocked, AccountUnblocked, Transaction
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN
-from core.features.spec import DAY_MS, HOUR_MS, MINUTE_MS
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.unit.core import builders, feature_oracle
 from tests.unit.core.builders import BURST, T0, Item, Shape, features_of, fuzz, stream, transaction, verdict
 

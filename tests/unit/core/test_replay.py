@@ -16,10 +16,10 @@ from core.codec import encode
 from core.control import Resolver
 from core.errors import BadInput
 from core.events import ListChanged, ModelRolledBack, RulesChanged, ThresholdsChanged
-from core.features.spec import DAY_MS
 from core.features.state import AccountState
 from core.log.memory import MemoryLog
 from core.replay import Timeline, rebuild, verify
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from tests.unit.core import builders
 from tests.unit.core.builders import ARTIFACT, T0, deployed, load_tiny

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.features import spec
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look
 from learners.drift.policy import SEVERITIES

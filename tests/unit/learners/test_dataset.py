@@ -19,12 +19,12 @@ from core.control import Resolver
 from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Position, Transaction
 from core.features import packing, spec
-from core.features.spec import DAY_MS, HOUR_MS
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry, EventLog
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.training import dataset, reading
 from learners.training.dataset import STATUSES, TrainingSet, as_known, settled

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import BadInput
 from core.features import spec
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.drift import policy
 from learners.drift.compare import FeatureDrift, clusters, compare
 from learners.drift.compare import _counted as counted

@@ -14,11 +14,11 @@ from core.codec import decode_control, encode, encode_control
 from core.control import Resolver
 from core.errors import BadInput, ConcurrencyError
 from core.events import DriftCleared, DriftDetected, ModelDeployed, ThresholdsChanged
-from core.features.spec import DAY_MS, HOUR_MS
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archive_partition
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker, Serving, reference_window, serving

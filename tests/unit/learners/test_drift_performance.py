@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.features.spec import DAY_MS
 from core.numeric import hash_strings
+from core.times import DAY_MS
 from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift

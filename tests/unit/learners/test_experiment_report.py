@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import BadInput
 from core.events import Arm
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.experiments.report import criteria_of, paths, report
 from learners.experiments.verdict import METRICS
 from projections.views.experiments import Experiment

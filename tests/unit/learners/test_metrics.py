@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners import metrics
 
 rows = st.lists(

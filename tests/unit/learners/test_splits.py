@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.errors import BadInput
 from core.features import spec
-from core.features.spec import DAY_MS
+from core.times import DAY_MS
 from learners.training import splits
 from learners.training.dataset import TrainingSet
 from learners.training.search import folds

@@ -15,9 +15,9 @@ from core.control import Resolver
 from core.errors import BadInput
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN
-from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners import metrics
 from learners.training import boosting, training

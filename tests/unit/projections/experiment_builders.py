@@ -9,8 +9,8 @@ from typing import Any
 from core.codec import encode
 from core.control import Resolver
 from core.events import Arm, ExperimentStarted
-from core.features.spec import DAY_MS
 from core.log.memory import MemoryLog
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from tests.unit.core.builders import ARTIFACT, T0, append_unchecked, deployed, load_tiny, transaction, verdict
 from tests.unit.core.log_builders import PARTITIONS, SECOND, Record

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.times import DAY_MS
 from projections.labelling.maturity import distribution, maturity
 from tests.unit.core.builders import fuzz
-
-DAY_MS = 86_400_000
 
 
 def by_hand(delay: list[int], limit: list[int]) -> list[float]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import AlertRaised, CaseOpened, FeedbackSource, Position, TransactionReceived, TransactionScored
+from core.times import DAY_MS
 from projections.engine.base import CONTROL, Decided, Fact, fold
 from projections.engine.feed import batches
 from projections.labelling.consensus import MATURITY_DAYS, consensus, unjudged
@@ -26,8 +27,6 @@ from projections.views.throughput import THROUGHPUT, latency_ms_at_most
 from tests.unit.core.builders import T0, fuzz, verdict
 from tests.unit.core.log_builders import PARTITIONS
 from tests.unit.projections.view_builders import assigned, plain, resolved, shared_log
-
-DAY_MS = 86_400_000
 
 
 def folded(projection: Any, source: int) -> Any:

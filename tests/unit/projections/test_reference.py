@@ -17,8 +17,9 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.columns import columns
 from core.features.reference import ReferenceTable
-from core.features.spec import DAY_MS, HOUR_MS, NAMES, index
+from core.features.spec import NAMES, index
 from core.numeric import hash_strings
+from core.times import DAY_MS, HOUR_MS
 from projections.reference.tables import LABEL_DELAY_DAYS, ReferenceBuilder, period_ms
 from tests.unit.core.builders import T0, fuzz, transaction, verdict
 from tests.unit.core.feature_oracle import string_hash

@@ -9,8 +9,8 @@ from console.wiring import load_scorer
 from core import control_stream
 from core.control import Resolver
 from core.features.reference import ReferenceTable
-from core.features.spec import HOUR_MS
 from core.log.memory import MemoryLog
+from core.times import HOUR_MS
 from ingest.offline import OfflineIngest
 from projections.reference.publisher import ReferencePublisher
 from sources.synthetic import SyntheticConfig, SyntheticStream

@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from core.times import DAY_MS
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
 from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.reliability import Pattern, count_patterns, learn, prior_of
 from projections.labelling.verdicts import Said
 from tests.unit.core.builders import T0, fuzz
-
-DAY_MS = 86_400_000
 
 
 def said(source: Any, fraud: bool, actor: str = "", confidence: float = 1.0, at: int = T0) -> Said:

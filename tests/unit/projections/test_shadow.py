@@ -10,10 +10,10 @@ import pytest
 
 from core import policy, rules
 from core.events import ListChanged, ModelDeployed, ModelWithdrawn, ThresholdsChanged
-from core.features.spec import DAY_MS, HOUR_MS
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from core.scoring import Float32, Float64
+from core.times import DAY_MS, HOUR_MS
 from learners.experiments import shadow as shadow_mode
 from learners.metrics import average_precision, roc_auc
 from projections.catalogue import ALL

@@ -17,6 +17,7 @@ from core.codec import encode
 from core.control import Resolver
 from core.events import FeedbackReceived, Position
 from core.log.memory import MemoryLog
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from projections.catalogue import ALL
 from projections.engine.base import Fact, fold
@@ -30,8 +31,6 @@ from tests.unit.core.builders import ARTIFACT, T0, deployed, fuzz, load_tiny, tr
 from tests.unit.core.log_builders import PARTITIONS, Record
 from tests.unit.projections.test_quality import paid, told
 from tests.unit.projections.view_builders import plain
-
-DAY_MS = 86_400_000
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))

@@ -14,10 +14,10 @@ from core.codec import decode_score, decode_transaction
 from core.errors import BadInput
 from core.events import Position
 from core.features import packing
-from core.features.spec import DAY_MS
 from core.log.base import Batch, EventLog, Head
 from core.log.memory import MemoryLog
 from core.log.readonly import ReadOnlyLog
+from core.times import DAY_MS
 from projections.audit.whatif import Changes, Outcome, Stretch, run
 from projections.labelling.reader import LabelReader
 from tests.unit.core.builders import TinyScorer

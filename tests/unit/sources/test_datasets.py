@@ -14,10 +14,10 @@ import pytest
 from core import codec, validation
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
+from core.times import DAY_MS, parse_iso
 from sources.catalogue import SOURCE_NAMES, open_source
-from sources.datasets.mapping import epoch_ms
 from sources.datasets.reader import BATCH_ROWS
-from sources.source import DAY_MS, Source
+from sources.source import Source
 
 DATA = Path(os.environ.get("SENTINEL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 HANDBOOK = DATA / "handbook" / "transactions.parquet"
@@ -88,7 +88,7 @@ def test_sparkov_rows_become_transactions(tmp_path: Path) -> None:
         transaction_id="0b242abb623afc578575680df30655b9",
         account_id="2703186189652095",
         amount=4.97,
-        occurred_at=epoch_ms("2019-01-01T00:00:18"),
+        occurred_at=parse_iso("2019-01-01T00:00:18"),
         currency="USD",
         merchant_id="fraud_Rippin, Kub and Mann",
         merchant_category="misc_net",
@@ -111,7 +111,7 @@ def test_paysim_steps_are_spread_over_their_hour(tmp_path: Path) -> None:
     """The rows of one hourly step are spread evenly over it in file order; IDs are the row numbers."""
     source = open_source("paysim", write(tmp_path / "paysim.csv", PAYSIM))
     rows = transactions(source)
-    hour = epoch_ms("2026-01-01T01:00:00Z")
+    hour = parse_iso("2026-01-01T01:00:00Z")
     assert [t.occurred_at - hour for t in rows] == [0, 900_000, 1_800_000, 2_700_000, 3_600_000]
     assert [t.transaction_id for t in rows] == [f"paysim-{i}" for i in range(5)]
     assert rows[1].account_id == "C1305486145" and rows[1].merchant_id == "C553264065"
@@ -132,7 +132,7 @@ def test_creditcard_has_one_account_and_its_components(tmp_path: Path) -> None:
     source = open_source("creditcard", write(tmp_path / "creditcard.csv", CREDITCARD), flush_feedback=True)
     rows = transactions(source)
     assert {t.account_id for t in rows} == {"all"}
-    assert rows[1].occurred_at == epoch_ms("2013-09-01T00:00:00Z") + 1_500
+    assert rows[1].occurred_at == parse_iso("2013-09-01T00:00:00Z") + 1_500
     assert len(rows[0].attributes) == 28 and rows[1].attributes["v28"] == -2.7
     assert [v.transaction_id for v in verdicts(source)] == ["creditcard-1"]
 
@@ -145,7 +145,7 @@ def test_ieee_joins_identity_and_groups_a_card_by_its_first_day(tmp_path: Path) 
         rows = transactions(open_source("ieee-cis", path))
         assert [t.account_id for t in rows] == ["13926-315--13", "2755-325-1", "13926-315--13"]
         assert rows[1].device_id == "SAMSUNG SM-G892A Build/NRD90M" and rows[0].device_id == ""
-        assert rows[0].occurred_at == epoch_ms("2017-12-01T00:00:00Z")
+        assert rows[0].occurred_at == parse_iso("2017-12-01T00:00:00Z")
         assert rows[0].attributes == {"card_brand": "discover", "card_type": "credit", "billing_distance": 19.0}
     (tmp_path / "train_identity.csv").unlink()
     with pytest.raises(BadInput, match="train_identity"):
@@ -287,7 +287,7 @@ def test_any_dataset_by_a_mapping_file(tmp_path: Path) -> None:
         transaction_id="mybank-0",
         account_id="mb-007",
         amount=12.5,
-        occurred_at=epoch_ms("2026-01-05T10:00:00"),
+        occurred_at=parse_iso("2026-01-05T10:00:00"),
         currency="CHF",
         merchant_id="s1",
         channel="card_present",
@@ -367,5 +367,5 @@ def test_the_whole_handbook_streams_in_order() -> None:
         account_id="596",
         merchant_id="3156",
         amount=57.16,
-        occurred_at=epoch_ms("2018-04-01T00:00:31Z"),
+        occurred_at=parse_iso("2018-04-01T00:00:31Z"),
     )

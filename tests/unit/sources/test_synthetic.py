@@ -12,7 +12,7 @@ import pytest
 from core import validation
 from core.errors import BadInput
 from core.events import FeedbackReceived
-from sources.source import DAY_MS
+from core.times import DAY_MS
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 
 GOLDEN = "40b0c8cf6d967ea1e1569d7bd6a9ea1163f6710d9d85946083e0af3ce798cd2a"

@@ -10,8 +10,8 @@ import pytest
 from console.bench import handbook
 from console.bench.handbook import Protocol
 from core.errors import BadInput, Corrupt
-from core.features.spec import DAY_MS
 from core.log.base import EventLog
+from core.times import DAY_MS
 from learners.training.splits import Split
 from tests.unit.benchmarks.handbook_world import START, payments, written
 

@@ -18,12 +18,13 @@ from core.codec import encode
 from core.errors import BadInput, ConcurrencyError
 from core.events import Control
 from core.log.memory import MemoryLog
+from core.times import DAY_MS
 from learners.experiments.verdict import Verdict
 from learners.governance import models as acts
 from learners.loop.evidence import NewLabels
 from learners.loop.orchestrator import Orchestrator, Tools, _free_version
 from learners.loop.policy import Evidence
-from learners.loop.settings import DAY_MS, LearnSettings
+from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, loop_state
 from tests.unit.core.builders import ARTIFACT, fuzz, load_tiny
 from tests.unit.learners.loop.test_others import FIRST, NOW, by, experiment, model, sha

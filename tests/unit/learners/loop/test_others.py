@@ -15,12 +15,13 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import Arm, Control
 from core.log.base import Head
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, HOUR_MS
 from learners.experiments import report as experiment_report
 from learners.experiments.verdict import Verdict
 from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
-from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings
+from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, loop_state
 from projections.labelling.reader import LabelReader
 from tests.contracts.batches import batch_after, copy_partition

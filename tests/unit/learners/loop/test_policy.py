@@ -8,9 +8,10 @@ import pytest
 
 from core import events
 from core.errors import BadInput
+from core.times import DAY_MS, HOUR_MS
 from learners.loop.evidence import Comparison, NewLabels
 from learners.loop.policy import Evidence, Step, breach, decide
-from learners.loop.settings import DAY_MS, HOUR_MS, LearnSettings, learn_settings
+from learners.loop.settings import LearnSettings, learn_settings
 from learners.loop.state import LoopState, folded
 from tests.unit.core.builders import control_entries
 

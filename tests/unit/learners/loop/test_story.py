@@ -20,12 +20,13 @@ from core.features import spec
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.replay import Timeline, verify
+from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners.drift.policy import DriftConfig
 from learners.governance import models as acts
 from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
-from learners.loop.settings import DAY_MS, LearnSettings
+from learners.loop.settings import LearnSettings
 from learners.loop.state import loop_state
 from learners.training import reading
 from learners.training.online import OnlineLearner
