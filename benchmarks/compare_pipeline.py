@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,9 @@ def main() -> None:
     parser.add_argument("--latency-only", action="store_true", help="no search for the sustained rate")
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
-    phases_max = 0 if a.latency_only else 3 if a.short else 8
-    plan = Plan(a.latency_rate, 6.0 if a.short else 15.0, growth=1.35 if a.short else 1.25, phases_max=phases_max)
+    plan = pipeline.planned(short=a.short, latency_rate=a.latency_rate)
+    if a.latency_only:
+        plan = replace(plan, phases_max=0)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-compare-")))
         other = directory / "other"

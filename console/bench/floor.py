@@ -35,7 +35,7 @@ SCORE_BYTES = 360
 
 
 class Floor:
-    """Loops until `stop`; owns its keys, which it deletes at the end."""
+    """Loops until `stop`."""
 
     def __init__(self, settings: Settings, stats_file: Path) -> None:
         """Raises Unavailable if a server does not answer. A Redis Cluster can't take one MULTI for all partitions."""
@@ -49,14 +49,11 @@ class Floor:
         self._stopping = False
         self._client = log_client(settings)
         self._connection = self._client.connection_pool.get_connection()
-        self._keys = [
-            (f"{settings.log_prefix}:p{p:02d}:transactions", f"{settings.log_prefix}:p{p:02d}:scores")
-            for p in range(settings.partitions)
-        ]
+        keys = [f"{settings.log_prefix}:p{p:02d}" for p in range(settings.partitions)]
         self._pairs = [
-            self._packed("XADD", first, "*", "e", "t" * TRANSACTION_BYTES)
-            + self._packed("XADD", second, "*", "e", "s" * SCORE_BYTES)
-            for first, second in self._keys
+            self._packed("XADD", f"{key}:transactions", "*", "e", "t" * TRANSACTION_BYTES)
+            + self._packed("XADD", f"{key}:scores", "*", "e", "s" * SCORE_BYTES)
+            for key in keys
         ]
         self._begin, self._end = self._packed("MULTI"), self._packed("EXEC")
 
@@ -84,7 +81,6 @@ class Floor:
                 self._record(times)
             self._write()
         consumer.close()
-        self._client.unlink(*(key for keys in self._keys for key in keys))
         self._client.close()
 
     def _append(self, pairs: list[bytes]) -> None:

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from confluent_kafka import KafkaException
 
 from console import wiring
 from console.bench import cpu
@@ -40,6 +41,7 @@ SUSTAINED_P99_MS_MAX = 1_000.0
 START_SECONDS_MAX = 300.0
 """A worker whose kernels are not compiled yet takes a minute, several of them on a busy machine longer."""
 DRAIN_SECONDS_MAX = 60.0
+REMOVE_SECONDS_MAX = 30.0
 POLL_S = 0.02
 WARM_UP_S = 2.0
 LATENCY_LINGER_MS = 2.0
@@ -193,22 +195,43 @@ def limited_by(result: Result) -> str:
     return "the machine's cores, shared by producer, broker, worker and log server"
 
 
-def run(*, short: bool, latency_rate: float, external: bool = False) -> Result:
+def planned(*, short: bool, latency_rate: float) -> Plan:
+    """What `sentinel bench pipeline` measures."""
+    return Plan(latency_rate, 6.0, growth=1.35, phases_max=3) if short else Plan(latency_rate, 15.0)
+
+
+def run(plan: Plan, *, external: bool = False) -> Result:
     """Measure the floor and the worker, on a fresh local stack or on the settings' own servers.
 
-    Raises SentinelError; leaves nothing running.
-
-    On external servers the topics and the log get names of their own, which stay behind.
+    On external servers topics, consumer groups and logs have names of their own and are deleted at the end. Raises
+    SentinelError; leaves nothing running.
     """
-    plan = Plan(latency_rate, 6.0, growth=1.35, phases_max=3) if short else Plan(latency_rate, 15.0)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-bench-")))
         name = f"bench-{int(time.time())}" if external else "bench"
         servers = {} if external else _local(stack, directory)
-        floor = measure_floor(named(f"{name}-floor", directory, servers), directory, plan)
-        result = measure_worker(named(name, directory, servers), directory, plan)
+        floors, workers = (named(n, directory, servers) for n in (f"{name}-floor", name))
+        if external:
+            stack.callback(_remove, floors)
+            stack.callback(_remove, workers)
+        floor = measure_floor(floors, directory, plan)
+        result = measure_worker(workers, directory, plan)
         result.floor = floor
         return result
+
+
+def _remove(s: Settings) -> None:
+    """Delete from external servers what `named` settings made there."""
+    admin, groups = kafka_client.admin(s), [s.consumer_group, f"{s.consumer_group}.feedback"]
+    topics = [s.transactions_topic, s.feedback_topic, s.dead_letter_topic]
+    deleted = {**admin.delete_topics(topics), **admin.delete_consumer_groups(groups)}
+    for future in deleted.values():
+        with suppress(KafkaException):  # it was not made yet
+            future.result(REMOVE_SECONDS_MAX)
+    client = cpu.log_client(s)
+    for key in client.scan_iter(match=f"{s.log_prefix}:*", count=1_000):
+        client.unlink(key)
+    client.close()
 
 
 def _local(stack: ExitStack, directory: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def pipeline(
     timestamp to the return of the durable append (fsync always), at a fixed rate. CPU: of worker, log server and
     broker, per transaction. The floor is a process in the worker's place that only consumes and appends.
     """
-    result = pipeline_bench.run(short=short, latency_rate=latency_rate, external=external)
+    result = pipeline_bench.run(pipeline_bench.planned(short=short, latency_rate=latency_rate), external=external)
     if as_json:
         print(msgspec.json.encode(result.summary()).decode())
     else:
