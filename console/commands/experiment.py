@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import math
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from console.acts import Actor, Reason, act_of, print_proposal
 from console.experiment_report import draw, print_report
 from console.log_options import AsOf, opened_states, options
 from console.options import Json
@@ -20,7 +19,6 @@ from core.times import DAY_MS
 from learners.experiments.report import report
 from learners.governance import experiments as acts
 from learners.governance.experiments import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
-from learners.governance.models import Act
 from projections.views.experiments_answers import experiment_answer
 
 DAYS_MAX = 36_500.0
@@ -31,21 +29,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ActorOption = Annotated[str, typer.Option("--actor", help="Who acts; default: your login name.", show_default=False)]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
 Which = Annotated[str | None, typer.Argument(metavar="[ID]", help="The experiment; default: the newest.")]
 Percent = Annotated[float, typer.Option(help="Percent of all accounts that take part.", min=0.0, max=100.0)]
 
-
 app.callback()(options)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
-
-
-def _act(actor: str, reason: str) -> Act:
-    return Act(actor or getpass.getuser(), reason, _now())
 
 
 def _said(done: Started, as_json: bool) -> None:
@@ -55,10 +42,7 @@ def _said(done: Started, as_json: bool) -> None:
     print(f"experiment {done.experiment_id} {done.outcome} at c{done.position}")
     if done.deployment is not None:
         print(f"{done.deployment.model} {done.deployment.outcome}")
-        if done.deployment.proposal_id:
-            print(
-                f"four eyes: somebody else carries it out with `sentinel model approve {done.deployment.proposal_id}`"
-            )
+        print_proposal(done.deployment)
 
 
 @app.command()
@@ -83,7 +67,7 @@ def start(
     accounts_min: Annotated[int, typer.Option(help="Mature accounts an arm before anything is promoted.")] = 1000,
     alpha: Annotated[float, typer.Option(help="Level of wrong promotions, and of wrong rollbacks.")] = 0.05,
     salt: Annotated[str, typer.Option(help="Of the hash that assigns; default: the ID.", show_default=False)] = "",
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Start an A/B test. From the next batch on, accounts in it are decided by their arm's model.
@@ -105,7 +89,7 @@ def start(
         duration_max_ms=_ms(days_max),
     )
     with opened_states(context) as states:
-        done = acts.start(states.log, plan, _act(actor, reason))
+        done = acts.start(states.log, plan, act_of(actor, reason))
     _said(done, as_json)
 
 
@@ -173,12 +157,12 @@ def ramp(
     percent: Annotated[float, typer.Argument(help="Of all accounts, from now on.", min=0.0, max=100.0)],
     reason: Reason,
     experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the running one.")] = None,
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Let another share of accounts take part. Raising it keeps every account's arm."""
     with opened_states(context) as states:
-        done = acts.ramp(states.log, _parts(percent), _act(actor, reason), experiment_id)
+        done = acts.ramp(states.log, _parts(percent), act_of(actor, reason), experiment_id)
     _said(done, as_json)
 
 
@@ -187,12 +171,12 @@ def stop(
     context: typer.Context,
     reason: Reason,
     experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the running one.")] = None,
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """End the running experiment without a conclusion; the champion decides for everybody again."""
     with opened_states(context) as states:
-        done = acts.stop(states.log, _act(actor, reason), experiment_id)
+        done = acts.stop(states.log, act_of(actor, reason), experiment_id)
     _said(done, as_json)
 
 
@@ -203,7 +187,7 @@ def conclude(
     experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the newest.")] = None,
     winner: Annotated[str | None, typer.Option(help="Promote this arm whatever the data say.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the champion whatever the data say.")] = False,
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """End it with a verdict and its evidence: what the data say, or what you say.
@@ -216,5 +200,5 @@ def conclude(
     with opened_states(context) as states:
         answer = experiment_answer(states, experiment_id)
         found = report(answer.experiment, answer.seen, answer.as_of)
-        done = acts.conclude(states.log, found, _act(actor, reason), verdict, winner or "")
+        done = acts.conclude(states.log, found, act_of(actor, reason), verdict, winner or "")
     _said(done, as_json)

@@ -5,9 +5,7 @@ Every change is one control event with an actor and a reason; workers switch at 
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import time
 from collections.abc import Iterator
 from functools import cache, partial
 from itertools import islice
@@ -18,6 +16,7 @@ import msgspec
 import typer
 
 from console import wiring
+from console.acts import Actor, Reason, act_of, print_proposal
 from console.answer_text import print_models
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
@@ -25,7 +24,7 @@ from console.tables import print_fields, print_json, print_table, time_text
 from core.errors import BadInput, Corrupt
 from core.features import spec
 from learners.governance import models as acts
-from learners.governance.models import ALIASES, Act, Alias, Done
+from learners.governance.models import ALIASES, Alias, Artifact, Done
 from models.store import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
@@ -39,20 +38,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ActorOption = Annotated[str, typer.Option("--actor", help="Who acts; default: your login name.", show_default=False)]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
 Label = Annotated[str, typer.Argument(metavar="NAME-VERSION", help="A registered model, e.g. baseline-1.0.0.")]
 
-
 app.callback()(options)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
-
-
-def _act(actor: str, reason: str) -> Act:
-    return Act(actor or getpass.getuser(), reason, _now())
 
 
 def _said(done: Done, as_json: bool) -> None:
@@ -61,8 +49,7 @@ def _said(done: Done, as_json: bool) -> None:
         return
     outcome = "decides again (rolled back)" if done.outcome == "rolled back" else done.outcome
     print(f"{done.model} {outcome} at c{done.position}".strip())
-    if done.proposal_id:
-        print(f"four eyes: somebody else carries it out with `sentinel model approve {done.proposal_id}`")
+    print_proposal(done)
 
 
 @app.command("list")
@@ -138,7 +125,7 @@ def register(
     card: Annotated[
         Path | None, typer.Option(help="Its card.json (`sentinel train` writes one): name, version, metrics.")
     ] = None,
-    actor: ActorOption = "",
+    actor: Actor = "",
     reason: Reason = "registered by hand",
     as_json: Json = False,
 ) -> None:
@@ -147,24 +134,22 @@ def register(
         content, found = shipped_baseline()
     else:
         content, found = _read(file), _card(file, card)
-    label = (name or found.get("name", ""), version or found.get("version", ""))
-    if not all(label):
+    artifact = Artifact(
+        content,
+        name or found.get("name", ""),
+        version or found.get("version", ""),
+        spec.SPEC_VERSION,
+        found.get("metrics", {}),
+        parent or found.get("parent", ""),
+    )
+    if not artifact.name or not artifact.version:
         raise BadInput("name it: --name and --version, or --card")
     try:
-        wiring.load_scorer(content, "-".join(label), hashlib.sha256(content).hexdigest())
+        wiring.load_scorer(content, artifact.label, hashlib.sha256(content).hexdigest())
     except Corrupt as error:  # of a file, nothing that the log stores
         raise BadInput(f"{file}: {error}") from None
     with opened_log(context) as log:
-        done = acts.register_artifact(
-            log,
-            content,
-            name=label[0],
-            version=label[1],
-            spec=spec.SPEC_VERSION,
-            metrics=found.get("metrics", {}),
-            parent=parent or found.get("parent", ""),
-            act=_act(actor, reason),
-        )
+        done = acts.register(log, artifact, act_of(actor, reason))
     _said(done, as_json)
 
 
@@ -189,9 +174,9 @@ def _card(file: Path, card: Path | None) -> dict[str, Any]:
 def promote(
     context: typer.Context,
     label: Label,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
+    reason: Reason,
     alias: Annotated[str, typer.Option("--as", help="champion, challenger or shadow.")] = "champion",
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Make a registered model champion (it decides), shadow (it scores beside the champion) or challenger (a name).
@@ -199,7 +184,7 @@ def promote(
     With four eyes on, a champion is only proposed. Another champion ends a running experiment.
     """
     with opened_log(context) as log:
-        done = acts.deploy(log, label, _act(actor, reason), _alias(alias))
+        done = acts.deploy(log, label, act_of(actor, reason), _alias(alias))
     _said(done, as_json)
 
 
@@ -214,26 +199,26 @@ def approve(
     context: typer.Context,
     proposal: Annotated[str, typer.Argument(help="The proposal, as `sentinel model list` shows it.")],
     reason: Annotated[str, typer.Option("--reason", help="What you checked.")],
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Carry out somebody else's proposal."""
     with opened_log(context) as log:
-        done = acts.approve(log, proposal, _act(actor, reason))
+        done = acts.approve(log, proposal, act_of(actor, reason))
     _said(done, as_json)
 
 
 @app.command()
 def rollback(
     context: typer.Context,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
+    reason: Reason,
     to: Annotated[str | None, typer.Option(help="An earlier champion; default: the one before.")] = None,
-    actor: ActorOption = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """The champion before this one decides again, from the next batch on. Never waits for four eyes."""
     with opened_log(context) as log:
-        done = acts.roll_back(log, _act(actor, reason), to)
+        done = acts.roll_back(log, act_of(actor, reason), to)
     _said(done, as_json)
 
 
@@ -241,13 +226,13 @@ def rollback(
 def withdraw(
     context: typer.Context,
     alias: Annotated[str, typer.Argument(help="shadow or challenger.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
-    actor: ActorOption = "",
+    reason: Reason,
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Nobody is shadow (or challenger) any more."""
     with opened_log(context) as log:
-        done = acts.withdraw(log, _alias(alias), _act(actor, reason))
+        done = acts.withdraw(log, _alias(alias), act_of(actor, reason))
     _said(done, as_json)
 
 
@@ -255,15 +240,15 @@ def withdraw(
 def four_eyes(
     context: typer.Context,
     state: Annotated[str, typer.Argument(help="on or off.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")],
-    actor: ActorOption = "",
+    reason: Reason,
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Whether a new champion needs a second person. The log refuses, for ever, what was deployed against it."""
     if state not in ("on", "off"):
         raise BadInput(f"four-eyes is on or off, not {state!r}")
     with opened_log(context) as log:
-        done = acts.set_four_eyes(log, state == "on", _act(actor, reason))
+        done = acts.set_four_eyes(log, state == "on", act_of(actor, reason))
     if as_json:
         print_json(done)
     else:

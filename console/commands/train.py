@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from console import wiring
+from console.acts import act_of
 from console.commands.replay import partition_heads
 from console.gc_tuning import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
@@ -30,6 +29,7 @@ from core.settings import Settings
 from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners.governance import models
+from learners.governance.models import Artifact
 from learners.training import reading, training
 from learners.training.boosting import MISSING_TABLES_SHARE, Report
 from learners.training.card import model_card
@@ -190,8 +190,8 @@ def train(
     _write(trained, output, plots)
     position = None
     if register:
-        act = models.Act(actor or getpass.getuser(), reason, int(time.time() * 1000))
-        position = models.register(source.log, trained.content, trained.card, act).position
+        artifact = Artifact.of_card(trained.content, trained.card)
+        position = models.register(source.log, artifact, act_of(actor or "", reason)).position
     if as_json:
         print_json({**trained.card, "registered_at": position})
         return

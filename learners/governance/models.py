@@ -13,7 +13,7 @@ are `name-version`. Times are epoch ms; errors are BadInput (what is asked for m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -77,43 +77,42 @@ def find(registry: Registry, label: str) -> Model:
     return model
 
 
-def register(log: EventLog, content: bytes, card: Mapping[str, Any], act: Act) -> Done:
-    """`register_artifact` of what `learners.training.training` made, by its card."""
-    return register_artifact(
-        log,
-        content,
-        name=card["name"],
-        version=card["version"],
-        spec=card["spec"],
-        metrics=card["metrics"],
-        parent=card.get("parent", ""),
-        act=act,
-    )
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model's bytes and what is registered of it. metrics: by name; those that are not numbers (NaN) are left out."""
+
+    content: bytes
+    name: str
+    version: str
+    spec: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parent: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self.version}"
+
+    @classmethod
+    def of_card(cls, content: bytes, card: Mapping[str, Any]) -> Artifact:
+        """Of what `learners.training.training` made, by its card."""
+        return cls(content, card["name"], card["version"], card["spec"], card["metrics"], card.get("parent", ""))
 
 
-def register_artifact(
-    log: EventLog,
-    content: bytes,
-    *,
-    name: str,
-    version: str,
-    spec: int,
-    metrics: Mapping[str, float],
-    parent: str,
-    act: Act,
-) -> Done:
+def register(log: EventLog, artifact: Artifact, act: Act) -> Done:
     """Store the artifact and append ModelRegistered; the position of that event, also if it is there already.
 
     Raises BadInput if name and version are another artifact's.
     """
-    digest = log.put_blob(content)  # immutable and named by its bytes: safe to repeat
+    digest = log.put_blob(artifact.content)  # immutable and named by its bytes: safe to repeat
     registered = 0
 
     def decide(registry: Registry) -> list[Control]:
         nonlocal registered
-        known = registry.models.get(f"{name}-{version}")
+        known = registry.models.get(artifact.label)
         if known is not None and known.digest != digest:
-            raise BadInput(f"{name} {version} is another model already ({known.digest[:16]}): raise the version")
+            raise BadInput(
+                f"{artifact.name} {artifact.version} is another model already ({known.digest[:16]}): raise the version"
+            )
         if known is not None and known.registered_at:
             registered = known.position
             return []
@@ -123,17 +122,17 @@ def register_artifact(
                 actor=act.actor,
                 reason=act.reason,
                 causation_id=act.causation_id,
-                name=name,
-                version=version,
+                name=artifact.name,
+                version=artifact.version,
                 digest=digest,
-                spec=spec,
-                metrics={key: float(value) for key, value in metrics.items() if value == value},
-                parent=parent,
+                spec=artifact.spec,
+                metrics={key: float(value) for key, value in artifact.metrics.items() if value == value},
+                parent=artifact.parent,
             )
         ]
 
     position, events = append(log, decide)
-    return Done(position if events else registered, "registered" if events else "unchanged", f"{name}-{version}")
+    return Done(position if events else registered, "registered" if events else "unchanged", artifact.label)
 
 
 def deploy(log: EventLog, label: str, act: Act, alias: Alias = "champion") -> Done:

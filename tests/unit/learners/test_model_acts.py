@@ -12,7 +12,7 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
 from learners.governance import models as acts
-from learners.governance.models import Act, append
+from learners.governance.models import Act, Artifact, append
 from projections.views.registry import champions, registry_of
 
 ANN, BOB = Act("ann", "it is better", 1000), Act("bob", "I looked", 2000)
@@ -22,9 +22,7 @@ CONTENTS = {f"m-1.{n}.0": b"model %d" % n for n in range(4)}
 def register(log: MemoryLog, label: str, content: bytes | None = None) -> acts.Done:
     name, version = label.split("-")
     content = CONTENTS[label] if content is None else content
-    return acts.register_artifact(
-        log, content, name=name, version=version, spec=1, metrics={"auc_roc": 0.9}, parent="", act=ANN
-    )
+    return acts.register(log, Artifact(content, name, version, 1, {"auc_roc": 0.9}), ANN)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
 from learners.governance import models
-from learners.governance.models import Act
+from learners.governance.models import Act, Artifact
 
 NOW = 1_770_000_000_000
 
@@ -28,7 +28,7 @@ def register(
         "parent": "baseline-1.0.0",
         "metrics": {"auc_roc": 0.9, "lift": float("nan")},
     }
-    return models.register(log, content, card, Act(actor, "weekly", now_ms)).position
+    return models.register(log, Artifact.of_card(content, card), Act(actor, "weekly", now_ms)).position
 
 
 class Busy(MemoryLog):

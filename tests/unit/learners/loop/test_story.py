@@ -174,9 +174,7 @@ def world() -> World:
         world.live_a_day()
     ann = acts.Act("ann", "to begin with", world.now)
     content = _first_model(world.log)
-    acts.register_artifact(
-        world.log, content, name="card", version="1.0.0", spec=spec.SPEC_VERSION, metrics={}, parent="", act=ann
-    )
+    acts.register(world.log, acts.Artifact(content, "card", "1.0.0", spec.SPEC_VERSION), ann)
     acts.deploy(world.log, "card-1.0.0", ann)
     world.worker.follow_control()
     world.until(lambda: any(action == "conclude" for _, action, _ in world.done), days=25)
@@ -186,9 +184,7 @@ def world() -> World:
     good = world.log.get_blob(state.registry.models[state.champion].digest)
     bad = lightgbm_text.with_leaf_values(good, [-tree.leaf_value for tree in lightgbm_text.parse(good).trees])
     mallory = acts.Act("mallory", "trust me", world.now)
-    acts.register_artifact(
-        world.log, bad, name="card", version="9.9.9", spec=spec.SPEC_VERSION, metrics={}, parent="1.1.0", act=mallory
-    )
+    acts.register(world.log, acts.Artifact(bad, "card", "9.9.9", spec.SPEC_VERSION, parent="1.1.0"), mallory)
     acts.deploy(world.log, "card-9.9.9", mallory)
     world.worker.follow_control()
     world.until(lambda: any(action == "roll back" for _, action, _ in world.done), days=3)
