@@ -1,29 +1,71 @@
 """Which scorer an artifact is for: the bytes say what they are; their SHA-256 is checked first (I10).
 
-Two formats are known: LightGBM's text (`models.lightgbm_text`) and the linear model's JSON (`models.linear`). Both are
-declarative: nothing in them is ever run.
+`KINDS` lists the formats that are scored here, one entry each. All are declarative: nothing in them is ever run.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import BadInput, Corrupt
 from core.scoring import Scorer
+from models import shap
 from models.forest import ForestScorer
 from models.linear import MAGIC, LinearScorer
 
-Format = Literal["lightgbm", "linear"]
+
+class ArtifactScorer(Scorer, Protocol):
+    """A scorer that says which columns it reads."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
 
 
-def format_of(content: bytes) -> Format:
-    """What the bytes say they are; whether they are whole is another question. Raises Corrupt if they say nothing."""
-    if content.startswith(b"tree\n"):
-        return "lightgbm"
-    if content.startswith(MAGIC):
-        return "linear"
-    raise Corrupt("not a model: neither LightGBM's text format nor a linear model's JSON")
+class Loader(Protocol):
+    """How an artifact becomes a scorer. Raises Corrupt if its bytes are damaged, BadInput if it is not scored here."""
+
+    def __call__(
+        self, content: bytes, *, version: str, spec: int, expected_digest: str | None = None
+    ) -> ArtifactScorer: ...
+
+
+class Kind(NamedTuple):
+    """A format: its name, in words for messages, the bytes that it begins with, and what is made of it.
+
+    shap: (bias, shares (F,)) of one row (F,) in log-odds, for audits, by the method `shap_method`.
+    """
+
+    name: str
+    words: str
+    magic: bytes
+    load: Loader
+    shap: Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64]]]
+    shap_method: str
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("lightgbm", "LightGBM's text format", b"tree\n", ForestScorer.load, shap.of_trees, shap.TREES),
+    Kind("linear", "a linear model's JSON", MAGIC, LinearScorer.load, shap.of_linear, shap.LINEAR),
+)
+
+
+def format_of(content: bytes) -> str:
+    """The name of the kind that the bytes say they are; whether they are intact is another question. Raises Corrupt if
+    they say nothing.
+    """
+    return _kind_of(content).name
+
+
+def _kind_of(content: bytes) -> Kind:
+    for kind in KINDS:
+        if content.startswith(kind.magic):
+            return kind
+    raise Corrupt(f"not a model; known are {' and '.join(kind.words for kind in KINDS)}")
 
 
 def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int, columns: tuple[str, ...]) -> Scorer:
@@ -36,8 +78,28 @@ def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected_digest:
         raise Corrupt(f"model {version}: SHA-256 is {digest}, not {expected_digest}")
-    kind = ForestScorer if format_of(content) == "lightgbm" else LinearScorer
-    scorer = kind.load(content, version=version, spec=spec, expected_digest=expected_digest)
+    scorer = _kind_of(content).load(content, version=version, spec=spec, expected_digest=expected_digest)
     if scorer.feature_names != columns:
         raise BadInput(f"model {version} does not read feature spec {spec}: its columns have other names")
     return scorer
+
+
+def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], str]:
+    """(bias, shares (F,), method in words) of one row (F,) in log-odds: bias + sum(shares) = margin within rounding.
+
+    content: the artifact, of any known format, whose SHA-256 the caller has checked. Raises Corrupt if it can't be
+    read, or if it has another number of columns.
+    """
+    kind = _kind_of(content)
+    return *kind.shap(content, row), kind.shap_method
+
+
+def markdown() -> str:
+    """The table of docs/training.md."""
+    rows = ["| kind | artifact | explained in audits by |", "|---|---|---|"]
+    rows += [f"| `{kind.name}` | {kind.words} | {kind.shap_method} |" for kind in KINDS]
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201  the documentation's table

@@ -13,25 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput, Corrupt
-from models.artifacts import format_of
 from models.linear import LinearScorer
 
 TREES = "SHAP values, path-dependent TreeSHAP (Lundberg, Erion, Lee 2018), computed now from the logged artifact"
 LINEAR = "the linear model's terms, which are its Shapley values against the learned means (Sundararajan, Najmi 2020)"
 
 
-def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], str]:
-    """(bias, shares (F,), method in words) of one row (F,) in log-odds: bias + sum(shares) = margin within rounding.
+def of_linear(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
+    """See `models.artifacts.shap_values`."""
+    try:
+        bias, shares = LinearScorer.load(content, version="audited", spec=0).contributions(row)
+    except BadInput as error:
+        raise Corrupt(f"the linear model does not explain this row: {error}") from error
+    return bias, shares
 
-    content: the artifact, of any known format, whose SHA-256 the caller has checked. Raises Corrupt if it can't be
-    read, or if it has another number of columns.
-    """
-    if format_of(content) == "linear":
-        try:
-            bias, shares = LinearScorer.load(content, version="audited", spec=0).contributions(row)
-        except BadInput as error:
-            raise Corrupt(f"the linear model does not explain this row: {error}") from error
-        return bias, shares, LINEAR
+
+def of_trees(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
+    """See `models.artifacts.shap_values`."""
     import lightgbm as lgb  # heavy, and only an audit of one tree model's decision needs it
 
     try:
@@ -40,4 +38,4 @@ def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArra
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
         raise Corrupt(f"LightGBM does not explain with this model: {error}") from error
     values = np.asarray(found, dtype=np.float64)[0]
-    return float(values[-1]), values[:-1], TREES
+    return float(values[-1]), values[:-1]

@@ -24,7 +24,7 @@ from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.replay import Timeline
 from core.settings import Settings
-from models.shap import shap_values
+from models.artifacts import shap_values
 from projections.audit.redecide import Checked, DecisionPlace, Found, at_place, check, find
 from projections.audit.story import tell
 

@@ -117,7 +117,7 @@ def _row(answer: RegistryAnswer, label: str) -> dict[str, Any]:
 def register(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(help="The artifact: LightGBM text or a linear model's JSON. Default: the baseline.")
+        Path | None, typer.Argument(help="The artifact, of a kind in docs/training.md. Default: the baseline.")
     ] = None,
     name: Annotated[str, typer.Option(help="The model's name.")] = "",
     version: Annotated[str, typer.Option(help="Its semantic version.")] = "",

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from models.artifacts import Format
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -29,7 +28,7 @@ class Learner(Protocol):
         """What models of it are registered as, `online`; no digits and no dots needed."""
 
     @property
-    def kind(self) -> Format:
+    def kind(self) -> str:
         """The artifact's format, which decides the core Scorer that serves it."""
 
     @property

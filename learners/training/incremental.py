@@ -32,7 +32,6 @@ from core.errors import BadInput
 from learners.training import boosting
 from learners.training.base import Float32, Float64, Labels, check_batch, check_rows
 from models import lightgbm_text
-from models.artifacts import Format
 from models.forest import ForestScorer
 
 Mode = Literal["boost", "refit"]
@@ -92,7 +91,7 @@ class ForestLearner:
         return "incremental"
 
     @property
-    def kind(self) -> Format:
+    def kind(self) -> str:
         """The artifact's format."""
         return "lightgbm"
 

@@ -28,7 +28,6 @@ from river.utils import VectorDict
 
 from core.errors import BadInput
 from learners.training.base import Float32, Float64, Labels, check_batch, check_rows
-from models.artifacts import Format
 from models.linear import Coefficients, LinearModel, coefficients, contiguous, linear_margins, parse, render
 
 
@@ -101,7 +100,7 @@ class OnlineLearner:
         return "online"
 
     @property
-    def kind(self) -> Format:
+    def kind(self) -> str:
         """The artifact's format."""
         return "linear"
 

@@ -12,6 +12,7 @@ from core.events import FeedbackSource
 from core.features import spec
 from core.validation import REASONS
 from learners.drift import policy as drift_policy
+from models import artifacts
 from projections.labelling import feedback_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,11 @@ def test_feedback_document_has_the_table_of_sources() -> None:
     page = (ROOT / "docs" / "feedback.md").read_text(encoding="utf-8")
     assert feedback_sources.markdown() in page
     assert f"| {', '.join(f'`{name}`' for name in get_args(FeedbackSource))} |" in page
+
+
+def test_training_document_has_the_table_of_artifacts() -> None:
+    """docs/training.md holds what `python -m models.artifacts` prints."""
+    assert artifacts.markdown() in (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 
 def test_every_reason_code_is_documented() -> None:

@@ -28,8 +28,9 @@ from ingest.offline import OfflineIngest
 from learners.drift.windows import WindowReader
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.settings import LearnSettings
+from models.artifacts import shap_values
 from models.linear import LinearModel, render
-from models.shap import LINEAR, shap_values
+from models.shap import LINEAR
 from models.store import shipped_baseline
 from projections.audit import redecide
 from projections.audit.blast_radius import affected

@@ -20,7 +20,7 @@ from core.features import packing, spec
 from core.log.base import Batch, Entry, Stream
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from models.shap import shap_values
+from models.artifacts import shap_values
 from models.store import shipped_baseline
 from projections.audit import redecide, whatif
 from projections.audit.redecide import DecisionPlace, Found
