@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from console import wiring
 from console.options import Config, Json, KafkaServers
 from core.errors import BadInput
-from ingest.producer import LINGER_MS, publish
+from ingest.producer import LINGER_MS, PublishReport, publish
 from projections.engine.as_of import parse_time
 from sources.analysis import analyze as profile_of
 from sources.analysis import table
@@ -36,45 +36,57 @@ Limit = Annotated[int | None, typer.Option(help="Only the first so many transact
 LabelsOption = Annotated[str, typer.Option(help="Which transactions get a verdict: fraud or all.")]
 
 
+DelayDays = Annotated[float, typer.Option(help="Event time from a transaction to its verdict.", min=0.0)]
+Flush = Annotated[bool, typer.Option(help="Send verdicts not yet due when the stream ends.")]
+Transactions = Annotated[int | None, typer.Option(help="Synthetic: how many transactions.", min=1)]
+Days = Annotated[float | None, typer.Option(help="Synthetic: how long, event time.")]
+Start = Annotated[
+    str | None, typer.Option(help="Synthetic: event time of the beginning (2026-03-06). Default: 2026-01-05.")
+]
+Accounts = Annotated[int, typer.Option(help="Synthetic: accounts.")]
+Merchants = Annotated[int, typer.Option(help="Synthetic: merchants.")]
+FraudRate = Annotated[float, typer.Option(help="Synthetic: share of fraudulent transactions.")]
+Scenario = Annotated[
+    list[str] | None, typer.Option(help="Synthetic: NAME=SHARE of the frauds; may be repeated (docs/synthetic.md).")
+]
+DriftAt = Annotated[float | None, typer.Option(help="Synthetic: behaviour changes at this share of the time.")]
+DriftOption = Annotated[str, typer.Option(help="Synthetic: what changes: amount, hours, mix, behaviour or all.")]
+Seed = Annotated[int, typer.Option(help="Synthetic: the same seed gives the same bytes.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Transactions per second of wall time (default: as fast as possible).")
+]
+Now = Annotated[bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")]
+Preload = Annotated[
+    bool, typer.Option("--preload", help="Make all messages before the first is sent, so that pacing is even.")
+]
+LingerMs = Annotated[
+    float, typer.Option(help="How long the client may wait to fill a batch of messages, ms.", min=0.0, max=10_000.0)
+]
+
+
 def produce(
     config: Config = None,
     kafka_servers: KafkaServers = None,
     dataset: Dataset = None,
     mapping: Mapping = None,
     limit: Limit = None,
-    feedback_delay_days: Annotated[
-        float, typer.Option(help="Event time from a transaction to its verdict.", min=0.0)
-    ] = 7.0,
+    feedback_delay_days: DelayDays = 7.0,
     labels: LabelsOption = "fraud",
-    flush_feedback: Annotated[bool, typer.Option(help="Send verdicts not yet due when the stream ends.")] = False,
-    transactions: Annotated[int | None, typer.Option(help="Synthetic: how many transactions.", min=1)] = None,
-    days: Annotated[float | None, typer.Option(help="Synthetic: how long, event time.")] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Synthetic: event time of the beginning (2026-03-06). Default: 2026-01-05.")
-    ] = None,
-    accounts: Annotated[int, typer.Option(help="Synthetic: accounts.")] = 2_000,
-    merchants: Annotated[int, typer.Option(help="Synthetic: merchants.")] = 2_000,
-    fraud_rate: Annotated[float, typer.Option(help="Synthetic: share of fraudulent transactions.")] = 0.01,
-    scenario: Annotated[
-        list[str] | None, typer.Option(help="Synthetic: NAME=SHARE of the frauds; may be repeated (docs/synthetic.md).")
-    ] = None,
-    drift_at: Annotated[
-        float | None, typer.Option(help="Synthetic: behaviour changes at this share of the time.")
-    ] = None,
-    drift: Annotated[str, typer.Option(help="Synthetic: what changes: amount, hours, mix, behaviour or all.")] = "all",
-    seed: Annotated[int, typer.Option(help="Synthetic: the same seed gives the same bytes.")] = 7,
-    rate: Annotated[
-        float | None, typer.Option(help="Transactions per second of wall time (default: as fast as possible).")
-    ] = None,
-    now: Annotated[
-        bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")
-    ] = False,
-    preload: Annotated[
-        bool, typer.Option("--preload", help="Make all messages before the first is sent, so that pacing is even.")
-    ] = False,
-    linger_ms: Annotated[
-        float, typer.Option(help="How long the client may wait to fill a batch of messages, ms.", min=0.0, max=10_000.0)
-    ] = LINGER_MS,
+    flush_feedback: Flush = False,
+    transactions: Transactions = None,
+    days: Days = None,
+    start: Start = None,
+    accounts: Accounts = 2_000,
+    merchants: Merchants = 2_000,
+    fraud_rate: FraudRate = 0.01,
+    scenario: Scenario = None,
+    drift_at: DriftAt = None,
+    drift: DriftOption = "all",
+    seed: Seed = 7,
+    rate: Rate = None,
+    now: Now = False,
+    preload: Preload = False,
+    linger_ms: LingerMs = LINGER_MS,
     as_json: Json = False,
 ) -> None:
     """Write transactions, and later their verdicts, to Kafka, keyed by account, each delivery confirmed.
@@ -117,6 +129,12 @@ def produce(
             linger_ms=linger_ms,
             on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
         )
+    _report(report, as_json)
+    if report.interrupted:
+        raise typer.Exit(130)
+
+
+def _report(report: PublishReport, as_json: bool) -> None:
     if as_json:
         summary = {
             "produced": report.sent["transactions"],
@@ -131,8 +149,6 @@ def produce(
             f"{report.sent['transactions']:,} transactions and {report.sent['feedback']:,} verdicts delivered"
             f" ({report.seconds:.1f} s, {report.transactions_per_s:,.0f} transactions/s)"
         )
-    if report.interrupted:
-        raise typer.Exit(130)
 
 
 def analyze(

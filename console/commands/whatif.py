@@ -25,7 +25,7 @@ from core.policy import check_thresholds
 from core.replay import Timeline
 from core.settings import Settings
 from core.times import parse_iso
-from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.labelling.consensus import Label
 from projections.labelling.reader import LabelReader
 
@@ -92,7 +92,7 @@ def whatif(
     Reads only: no key of the log is written, whatever the options.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
-    stretch = _stretch(start, end)
+    scope = _scope(start, end)
     if plot is not None and not plot.parent.is_dir():
         raise BadInput(f"--plot {plot}: there is no folder {plot.parent}")
     log = ReadOnlyLog(wiring.open_log(s))
@@ -113,7 +113,7 @@ def whatif(
         labels = LabelReader(log, sorted(partition_heads(log))).view()
     finally:
         log.close()
-    calls = [(s, p, head, wanted, stretch, labels.of_partition(p), top) for p, head in heads.items()]
+    calls = [(s, p, head, wanted, scope, labels.of_partition(p), top) for p, head in heads.items()]
     parts = pool.each(_one, calls, jobs=jobs, title="deciding", total=total, quiet=as_json)
     result = whatif_report.report(Outcome.joined(parts, top), _words(wanted, rules_file))
     if plot is not None:
@@ -141,14 +141,14 @@ def _one(
     partition: int,
     head: Head,
     wanted: Wanted,
-    stretch: Stretch,
+    scope: Scope,
     labels: dict[tuple[str, str], Label],
     top: int,
 ) -> Outcome:
     log = ReadOnlyLog(wiring.open_log(s))
     try:
         timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
-        return run(log, partition, head, timeline, wanted.loaded(), stretch, labels, top=top, progress=pool.report)
+        return run(log, partition, head, timeline, wanted.loaded(), scope, labels, top=top, progress=pool.report)
     finally:
         log.close()
 
@@ -190,10 +190,10 @@ def _parameters(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _stretch(start: str | None, end: str | None) -> Stretch:
+def _scope(start: str | None, end: str | None) -> Scope:
     first = _bound("--from", start) if start is not None else None
     last = _bound("--to", end) if end is not None else None
-    return Stretch(
+    return Scope(
         start_ms=first if isinstance(first, int) else None,
         end_ms=last if isinstance(last, int) else None,
         first=first if isinstance(first, Position) else None,

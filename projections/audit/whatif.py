@@ -83,7 +83,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Scope:
     """Which decisions count: event times [start_ms, end_ms) and positions [first, last]; None is open."""
 
     start_ms: int | None = None
@@ -205,7 +205,7 @@ def run(
     until: Head,
     timeline: Timeline,
     changes: Changes,
-    stretch: Stretch,
+    scope: Scope,
     labels: Mapping[tuple[str, str], Label],
     *,
     top: int = 50,
@@ -221,11 +221,11 @@ def run(
     state = AccountState()
     rows = _Rows(partition, labels, top)
     for chunk in chunks(log, partition, Head(), until):
-        if stretch.last is not None and chunk.scores and chunk.scores[0].id > stretch.last:
+        if scope.last is not None and chunk.scores and chunk.scores[0].id > scope.last:
             break
         for context, runs, logged in segments(chunk, timeline):
             transactions = [t for r in runs for t in r.transactions]
-            wanted = [i for i, t in enumerate(transactions) if stretch.holds(logged[i].id, t.occurred_at)]
+            wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
             work = pipeline.Work(partition, state, runs)
             if not wanted:
                 pipeline.apply(work)

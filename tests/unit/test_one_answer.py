@@ -24,7 +24,7 @@ from learners.loop.settings import LearnSettings
 from learners.training import reading
 from learners.training.dataset import STATUSES, TrainingSet
 from projections.audit.blast_radius import affected
-from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.catalogue import ALL
 from projections.engine.base import Decided
 from projections.engine.feed import batches
@@ -211,7 +211,7 @@ def test_every_reader_gives_the_one_answer_at_every_prefix(seed: int) -> None:
         assert truth.unlabelled >= labels.count("review")
 
         parts = [
-            run(log, p, log.head(p), timeline(log), Changes(), Stretch(), reader.view().of_partition(p))
+            run(log, p, log.head(p), timeline(log), Changes(), Scope(), reader.view().of_partition(p))
             for p in PARTITIONS
         ]
         outcome = Outcome.joined(parts, 10)
@@ -293,7 +293,7 @@ def frauds(log: MemoryLog) -> dict[str, int]:
     assert seen is not None
     settings = LearnSettings()
     outcomes = [
-        run(log, p, log.head(p), timeline(log), Changes(), Stretch(), reader.view().of_partition(p)) for p in PARTITIONS
+        run(log, p, log.head(p), timeline(log), Changes(), Scope(), reader.view().of_partition(p)) for p in PARTITIONS
     ]
     return {
         "queries": labels_answer(states).counts.get("fraud", 0),

@@ -36,7 +36,7 @@ from projections.audit import redecide
 from projections.audit.blast_radius import affected
 from projections.audit.redecide import DecisionPlace
 from projections.audit.story import tell
-from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.labelling.reader import LabelReader
 from sources.catalogue import open_source
 from sources.synthetic import SyntheticConfig
@@ -128,7 +128,7 @@ def test_the_story_of_a_linear_models_decision(log: MemoryLog) -> None:
 
 
 def outcome(log: Any, changes: Changes) -> Outcome:
-    return run(log, 0, log.head(0), timeline(log), changes, Stretch(), {})
+    return run(log, 0, log.head(0), timeline(log), changes, Scope(), {})
 
 
 def test_what_if_with_arms(log: MemoryLog) -> None:

@@ -267,5 +267,5 @@ def test_a_trimmed_history_is_refused_and_not_called_different(log: MemoryLog, b
     with pytest.raises(BadInput, match="archive"):
         story(other, last)
     with pytest.raises(BadInput, match="archive"):
-        whatif.run(other, 1, other.head(1), timeline(other), whatif.Changes(), whatif.Stretch(), {})
+        whatif.run(other, 1, other.head(1), timeline(other), whatif.Changes(), whatif.Scope(), {})
     assert redecide.check(other, 0, [5], timeline(other)).identical == 1

@@ -18,13 +18,13 @@ from core.log.base import Batch, EventLog, Head
 from core.log.memory import MemoryLog
 from core.log.readonly import ReadOnlyLog
 from core.times import DAY_MS
-from projections.audit.whatif import Changes, Outcome, Stretch, run
+from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.labelling.reader import LabelReader
 from tests.unit.core.builders import TinyScorer
 from tests.unit.core.log_builders import entries
 from tests.unit.projections.decided import PARTITIONS, decided, timeline
 
-EVERYTHING = Stretch()
+EVERYTHING = Scope()
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def log() -> MemoryLog:
     return decided()
 
 
-def outcome(log: EventLog, changes: Changes, stretch: Stretch = EVERYTHING, top: int = 10) -> Outcome:
+def outcome(log: EventLog, changes: Changes, scope: Scope = EVERYTHING, top: int = 10) -> Outcome:
     labels = LabelReader(log, range(PARTITIONS)).view()
     parts = [
-        run(log, p, log.head(p), timeline(log), changes, stretch, labels.of_partition(p), top=top)
+        run(log, p, log.head(p), timeline(log), changes, scope, labels.of_partition(p), top=top)
         for p in range(PARTITIONS)
     ]
     return Outcome.joined(parts, top)
@@ -137,17 +137,17 @@ def test_a_stretch_counts_only_its_decisions_with_the_whole_history(log: MemoryL
     """Times are half-open, positions inclusive; features still come from everything before."""
     times = sorted(t.occurred_at for _, _, t, _ in rows(log))  # type: ignore[attr-defined]
     start = times[len(times) // 2] // DAY_MS * DAY_MS
-    middle = Stretch(start_ms=start, end_ms=start + 2 * DAY_MS)
+    middle = Scope(start_ms=start, end_ms=start + 2 * DAY_MS)
     found = outcome(log, Changes(), middle)
     assert len(found.times) == sum(start <= t < start + 2 * DAY_MS for t in times) > 0
     assert (found.was == found.now).all()
     assert [line.decisions > 0 for line in whatif_report.report(found, []).days] == [True, True]
     first, last = Position(1, 300), Position(1, 400)
-    some = run(log, 1, log.head(1), timeline(log), Changes(), Stretch(first=first, last=last), {})
+    some = run(log, 1, log.head(1), timeline(log), Changes(), Scope(first=first, last=last), {})
     assert len(some.times) == len(log.read(1, "scores", Position(1, 299), 1000, last))
     assert (some.was == some.now).all()
     with pytest.raises(BadInput):
-        outcome(log, Changes(), Stretch(start_ms=times[-1] + 1))
+        outcome(log, Changes(), Scope(start_ms=times[-1] + 1))
 
 
 def test_a_table_keeps_the_largest_amounts(log: MemoryLog) -> None:
