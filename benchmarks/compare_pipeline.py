@@ -35,6 +35,7 @@ SHOWN = (
     ("worker_us_per_tx", "worker CPU at the latency rate, µs"),
     ("log_us_per_tx", "log server CPU at the latency rate, µs"),
     ("broker_us_per_tx", "broker CPU at the latency rate, µs"),
+    ("transactions_per_seal", "transactions a partition and append"),
     ("latency_p50_ms", "p50, ms"),
     ("latency_p99_ms", "p99, ms"),
     ("latency_p999_ms", "p99.9, ms"),

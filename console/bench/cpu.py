@@ -85,11 +85,12 @@ def log_client(settings: Settings) -> Any:
 
 
 class LogServer:
-    """The log server's CPU clock. `close` it."""
+    """The log server's CPU clock and its number of seals. `close` it."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises Unavailable if a cluster does not answer."""
         self._client = log_client(settings)
+        self._seals = [f"{settings.log_prefix}:{{p{p:02d}}}:seals" for p in range(settings.partitions)]
         self._is_cluster = settings.redis_cluster
 
     def cpu_s(self) -> float | None:
@@ -102,6 +103,13 @@ class LogServer:
             return None
         nodes = list(info.values()) if self._is_cluster and "used_cpu_user" not in info else [info]
         return float(sum(node["used_cpu_user"] + node["used_cpu_sys"] for node in nodes))
+
+    def seals(self) -> int:
+        """How many batches of a partition the log holds: a worker seals each one. Raises redis.RedisError."""
+        with self._client.pipeline(transaction=False) as asked:
+            for key in self._seals:
+                asked.xlen(key)
+            return int(sum(asked.execute()))
 
     def close(self) -> None:
         self._client.close()

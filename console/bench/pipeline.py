@@ -57,7 +57,8 @@ FOREIGN_CORES_MAX = 0.15
 class Phase:
     """One offered rate (transactions/s) and what came of it. Latencies in ms; CPU in µs a transaction, None if unknown.
 
-    worker_cpu_share: of one core. foreign_cores: cores that were busy with anything but the bench's processes.
+    worker_cpu_share: of one core. per_seal: transactions of a partition that were appended at once, on which the
+    worker's cost depends most; None of the floor. foreign_cores: cores busy with anything but the bench's processes.
     """
 
     offered: float
@@ -69,6 +70,7 @@ class Phase:
     worker_us: float
     log_us: float | None
     broker_us: float | None
+    per_seal: float | None
     foreign_cores: float | None
 
     @property
@@ -127,6 +129,7 @@ class Result:
             "worker_us_per_tx": latency.worker_us,
             "log_us_per_tx": latency.log_us,
             "broker_us_per_tx": latency.broker_us,
+            "transactions_per_seal": latency.per_seal,
             "sustained_worker_us_per_tx": sustained.worker_us if sustained else None,
             "sustained_log_us_per_tx": sustained.log_us if sustained else None,
             "sustained_broker_us_per_tx": sustained.broker_us if sustained else None,
@@ -143,7 +146,7 @@ class Result:
     def table(self) -> str:
         """For people: a row a phase, then what follows from them."""
         head = ("offered/s", "decided/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU", "worker µs", "log µs", "broker µs")
-        rows = [" ".join([f"{'':8}", *(f"{name:>10}" for name in head), f"{'kept up':>8}"])]
+        rows = [" ".join([f"{'':8}", *(f"{name:>10}" for name in head), f"{'per seal':>10}", f"{'kept up':>8}"])]
         if self.floor:
             rows.append(_row("floor", self.floor))
         rows.append(_row("latency", self.latency))
@@ -168,6 +171,7 @@ def _row(name: str, p: Phase) -> str:
     rates = [f"{p.offered:>10,.0f}", f"{p.decided_per_s:>10,.0f}"]
     latencies = [f"{ms:>10.2f}" for ms in (p.latency_p50_ms, p.latency_p99_ms, p.latency_p999_ms)]
     costs = [f"{'?' if us is None else format(us, '.1f'):>10}" for us in (p.worker_us, p.log_us, p.broker_us)]
+    costs.append(f"{'' if p.per_seal is None else format(p.per_seal, '.1f'):>10}")
     cells = [f"{name:8}", *rates, *latencies, f"{p.worker_cpu_share:>10.0%}", *costs]
     return " ".join([*cells, f"{'yes' if p.sustained else 'no':>8}", *(["  noisy"] if p.noisy else [])])
 
@@ -296,6 +300,7 @@ class _Sample:
     at: float
     log_s: float | None
     broker_s: float | None
+    seals: int
     ours_s: float | None
     machine_s: float | None
 
@@ -376,7 +381,7 @@ class _Bench:
         others = [log_s, broker_s, producer_s, time.process_time(), stats["cpu_s"]]
         known = [seconds for seconds in others if seconds is not None]
         ours_s = sum(known) if len(known) == len(others) else None
-        return _Sample(stats, time.monotonic(), log_s, broker_s, ours_s, cpu.machine_s())
+        return _Sample(stats, time.monotonic(), log_s, broker_s, self._log.seals(), ours_s, cpu.machine_s())
 
 
 def _phase(rate: float, count: int, warm_count: int, samples: list[_Sample]) -> Phase:
@@ -396,6 +401,7 @@ def _phase(rate: float, count: int, warm_count: int, samples: list[_Sample]) -> 
         return None if begin is None or end is None else (end - begin) * 1e6 / decided
 
     machine, ours = us(first.machine_s, last.machine_s), us(first.ours_s, last.ours_s)
+    sealed = last.seals - first.seals
     worker_s = last.stats["cpu_s"] - first.stats["cpu_s"]
     return Phase(
         offered=rate,
@@ -407,5 +413,6 @@ def _phase(rate: float, count: int, warm_count: int, samples: list[_Sample]) -> 
         worker_us=worker_s * 1e6 / decided,
         log_us=us(first.log_s, last.log_s),
         broker_us=us(first.broker_s, last.broker_s),
+        per_seal=decided / sealed if sealed else None,
         foreign_cores=None if machine is None or ours is None else (machine - ours) * decided / 1e6 / elapsed,
     )

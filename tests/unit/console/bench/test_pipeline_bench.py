@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from core.settings import Settings
 from ingest.telemetry import Histogram
 
 
-def sample(at: float, transactions: int, latency_ms: float, worker_s: float, **clocks: float | None) -> Any:
+def sample(
+    at: float, transactions: int, latency_ms: float, worker_s: float, seals: int = 0, **clocks: float | None
+) -> Any:
     """Statistics and clocks at a moment; every transaction so far took `latency_ms`."""
     histogram = Histogram()
     counts = histogram.counts()
@@ -34,7 +37,7 @@ def sample(at: float, transactions: int, latency_ms: float, worker_s: float, **c
         "cpu_s": worker_s,
     }
     known = {"log_s": None, "broker_s": None, "ours_s": None, "machine_s": None, **clocks}
-    return pipeline._Sample(stats=stats, at=at, **known)
+    return pipeline._Sample(stats=stats, at=at, seals=seals, **known)
 
 
 def phase(**changes: Any) -> Phase:
@@ -48,6 +51,7 @@ def phase(**changes: Any) -> Phase:
         "worker_us": 50.0,
         "log_us": 10.0,
         "broker_us": None,
+        "per_seal": 4.0,
         "foreign_cores": 0.0,
     }
     return Phase(**values | changes)
@@ -57,14 +61,15 @@ def test_cost_is_taken_between_the_warm_up_and_the_last_count_under_load() -> No
     """CPU before the first transaction, while connecting, and after the last one is nobody's cost."""
     samples = [
         sample(100.0, 0, 5.0, 1.0, log_s=1.0, ours_s=10.0, machine_s=50.0),
-        sample(103.0, 10_000, 5.0, 9.0, log_s=3.0, ours_s=20.0, machine_s=61.0),
-        sample(105.0, 20_000, 5.0, 9.5, log_s=3.2, ours_s=21.0, machine_s=63.0),
+        sample(103.0, 10_000, 5.0, 9.0, 1_000, log_s=3.0, ours_s=20.0, machine_s=61.0),
+        sample(105.0, 20_000, 5.0, 9.5, 3_000, log_s=3.2, ours_s=21.0, machine_s=63.0),
         sample(106.0, 25_000, 5.0, 30.0, log_s=9.0, ours_s=90.0, machine_s=163.0),
     ]
     measured = pipeline._phase(5_000.0, 25_000, 10_000, samples)
     assert measured.worker_us == pytest.approx(0.5e6 / 10_000)
     assert measured.log_us == pytest.approx(0.2e6 / 10_000)
     assert measured.broker_us is None
+    assert measured.per_seal == pytest.approx(10_000 / 2_000)
     assert measured.worker_cpu_share == pytest.approx(0.25)
     assert measured.foreign_cores == pytest.approx((2.0 - 1.0) / 2.0)
     assert measured.noisy
@@ -76,7 +81,7 @@ def test_latencies_of_the_warm_up_do_not_count() -> None:
     slow, fast = sample(103.0, 10_000, 900.0, 2.0), sample(106.0, 10_000, 900.0, 4.0)
     extra = sample(106.0, 15_000, 4.0, 4.0)
     counts = [a + b for a, b in zip(fast.stats["latency_counts"], extra.stats["latency_counts"], strict=True)]
-    last = pipeline._Sample({**extra.stats, "transactions": 25_000, "latency_counts": counts}, 106.0, *[None] * 4)
+    last = replace(extra, stats={**extra.stats, "transactions": 25_000, "latency_counts": counts})
     measured = pipeline._phase(5_000.0, 25_000, 10_000, [sample(100.0, 0, 1.0, 1.0), slow, last])
     assert measured.latency_p99_ms == pytest.approx(4.0, rel=0.03)
 
