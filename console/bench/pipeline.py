@@ -109,8 +109,11 @@ class Result:
         return max((p for p in self.phases if p.sustained), key=lambda p: p.decided_per_s, default=None)
 
     @property
-    def saturated_tps(self) -> float:
-        return max((p.decided_per_s for p in self.phases), default=0.0)
+    def sustained_tps(self) -> float | None:
+        """None if it was not looked for, 0 if no rate was sustained."""
+        if not self.phases:
+            return None
+        return self.sustained.decided_per_s if self.sustained else 0.0
 
     @property
     def p99_over_floor(self) -> float | None:
@@ -120,8 +123,8 @@ class Result:
         """One flat object; *_us_per_tx is CPU time at the latency rate, sustained_*_us_per_tx at the sustained one."""
         latency, floor, sustained = self.latency, self.floor, self.sustained
         figures = {
-            "sustained_tps": sustained.decided_per_s if sustained else 0.0,
-            "saturated_tps": self.saturated_tps,
+            "sustained_tps": self.sustained_tps,
+            "saturated_tps": max((p.decided_per_s for p in self.phases), default=None),
             "latency_rate_tps": latency.offered,
             "latency_p50_ms": latency.latency_p50_ms,
             "latency_p99_ms": latency.latency_p99_ms,
@@ -151,10 +154,9 @@ class Result:
             rows.append(_row("floor", self.floor))
         rows.append(_row("latency", self.latency))
         rows += [_row("load", phase) for phase in self.phases]
-        if self.phases:
-            fastest = self.sustained
-            rate = fastest.decided_per_s if fastest else 0.0
-            rows += ["", f"sustained: {rate:,.0f} transactions/s end to end, one worker; limited by {limited_by(self)}"]
+        if self.sustained_tps is not None:
+            reached = f"{self.sustained_tps:,.0f} transactions/s end to end, one worker"
+            rows += ["", f"sustained: {reached}; limited by {limited_by(self)}"]
         if self.floor:
             rows.append(
                 f"latency at {self.latency.offered:,.0f}/s: p99 {self.latency.latency_p99_ms:.1f} ms, the floor's"
