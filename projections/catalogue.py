@@ -43,3 +43,22 @@ QUESTIONS: dict[str, Callable[[States], Answer]] = {
     "stats": stats_answer,
 }
 """By name; the docstring's first line is what the name is good for."""
+
+
+def markdown() -> str:
+    """The table of docs/queries.md."""
+    rows = ["| model | source | holds |", "|---|---|---|"]
+    for each in ALL:
+        source = (
+            "both"
+            if each.reads_partitions and each.reads_control
+            else "control"
+            if each.reads_control
+            else "partitions"
+        )
+        rows.append(f"| `{each.name}` | {source} | {each.holds} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201  the documentation's table

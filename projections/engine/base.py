@@ -128,12 +128,14 @@ class Projection(Generic[S]):
     refusal: the handler of refused control events of any type, for a read model that shows them.
     comparable: what two versions are compared by in `digest`; the whole state unless a version changes its form.
     columnar: the same fold by columns, for archived stretches; only for handlers of decisions and account events.
+    holds: what a person finds in it, for docs/queries.md.
     """
 
     name: str
     version: int
     state_type: type[S]
     handlers: Mapping[type, Handler[S]]
+    holds: str = ""
     comparable: Callable[[S], Any] = lambda state: state
     columnar: ByColumns[S] | None = None
     refusal: Handler[S] | None = None

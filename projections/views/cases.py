@@ -223,6 +223,7 @@ def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
 
 CASES = Projection(
     name="cases",
+    holds="cases with alerts, severity, SLA clock, assignment, outcome",
     version=1,
     state_type=Cases,
     handlers={

@@ -78,7 +78,11 @@ def _cleared(state: Drift, fact: Fact) -> None:
 
 
 DRIFT = Projection(
-    name="drift", version=2, state_type=Drift, handlers={DriftDetected: _detected, DriftCleared: _cleared}
+    name="drift",
+    holds="detections and when they were over",
+    version=2,
+    state_type=Drift,
+    handlers={DriftDetected: _detected, DriftCleared: _cleared},
 )
 
 

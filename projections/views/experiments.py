@@ -187,6 +187,10 @@ def _end(state: Experiments, position: int, event: _Cause, end: End) -> None:
 
 EXPERIMENTS = Projection(
     name="experiments",
+    holds=(
+        "who was decided by which arm, with 33 bytes a transaction; experiments, ramps, ends; outcomes are "
+        "computed when asked"
+    ),
     version=3,
     state_type=Experiments,
     handlers={

@@ -169,6 +169,10 @@ class _LabelColumns:
 
 LABELS = Projection(
     name="labels",
+    holds=(
+        "every verdict, and 12 bytes for each transaction of the last 180 days, to know which exist; what "
+        "counts, and the consensus, are computed when asked"
+    ),
     version=3,
     state_type=Labels,
     handlers={Decided: _decided, FeedbackReceived: _verdict},

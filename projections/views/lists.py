@@ -79,6 +79,7 @@ def _change(action: Literal["add", "remove"], name: str, value: str, by: Member)
 
 LISTS = Projection(
     name="lists",
+    holds="block, watch and allow lists; blocked accounts; all changes",
     version=1,
     state_type=Lists,
     handlers={ListChanged: _changed, AccountBlocked: _blocked, AccountUnblocked: _unblocked},

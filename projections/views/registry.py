@@ -336,6 +336,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 
 REGISTRY = Projection(
     name="registry",
+    holds="models, stages, lineage, deployments, thresholds, rules, reference tables",
     version=4,
     state_type=Registry,
     handlers={

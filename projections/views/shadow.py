@@ -125,6 +125,10 @@ def _thresholds(state: Shadows, fact: Fact) -> None:
 
 SHADOW = Projection(
     name="shadow",
+    holds=(
+        "for each pair of deciding and shadow model: counts of decisions, the newest 100,000 transactions "
+        "with both margins"
+    ),
     version=2,
     state_type=Shadows,
     handlers={Decided: _decided, Seal: _sealed, ThresholdsChanged: _thresholds},

@@ -115,6 +115,7 @@ def _sealed(state: Throughput, fact: Fact) -> None:
 
 THROUGHPUT = Projection(
     name="throughput",
+    holds="counts by hour, decisions, models, rejects, age of payments",
     version=1,
     state_type=Throughput,
     handlers={

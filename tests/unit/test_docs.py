@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from typer.main import get_command
+
 from console.cli import COMMANDS
+from console.commands import query
 from core import rules
 from core.events import FeedbackSource
 from core.features import spec
 from core.validation import REASONS
 from learners.drift import policy as drift_policy
 from models import artifacts
+from projections import catalogue
 from projections.labelling import feedback_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +42,14 @@ def test_feedback_document_has_the_table_of_sources() -> None:
     page = (ROOT / "docs" / "feedback.md").read_text(encoding="utf-8")
     assert feedback_sources.markdown() in page
     assert f"| {', '.join(f'`{name}`' for name in get_args(FeedbackSource))} |" in page
+
+
+def test_queries_document_has_the_read_models_and_the_questions() -> None:
+    """docs/queries.md holds what `python -m projections.catalogue` prints, and an example of every subcommand."""
+    page = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+    assert catalogue.markdown() in page
+    commands = vars(get_command(query.app))["commands"]
+    assert set(re.findall(r"^sentinel query ([a-z]+)", page, re.M)) == set(commands)
 
 
 def test_training_document_has_the_table_of_artifacts() -> None:

@@ -79,6 +79,7 @@ def _unblocked(state: Profiles, fact: Fact) -> None:
 
 PROFILES = Projection(
     name="profiles",
+    holds="per account: activity, amounts, decisions, alerts, verdicts, blocks, the last ten decisions",
     version=1,
     state_type=Profiles,
     handlers={
