@@ -30,13 +30,14 @@ from console import wiring
 from console.gc_tuning import fewer_collections
 from console.stack import Valkey
 from core.control import Resolver
-from core.events import START, ModelDeployed
+from core.events import ModelDeployed
 from core.log.archive import archiver, verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.segment import DECISIONS, EVENTS
 from core.log.base import STREAMS, EventLog, Stream
 from core.log.memory import MemoryLog
+from core.log.paging import PAGE, pages
 from core.log.redis_streams import RedisLog
 from core.replay import rebuild
 from ingest.offline import OfflineIngest
@@ -49,7 +50,6 @@ from sources.catalogue import open_source
 from sources.source import Source
 from sources.synthetic import SyntheticConfig
 
-PAGE = 2000
 EVER = 2**62
 ROUNDS = 3
 
@@ -78,13 +78,12 @@ def hot_bytes(log: MemoryLog, partitions: int, directory: Path) -> float:
             target.put_blob(log.get_blob(digest))
         for p in range(partitions):
             for stream in STREAMS:
-                key, after = target.key(p, stream), START
-                while page := log.read(p, stream, after, PAGE):
+                key = target.key(p, stream)
+                for page in pages(log, p, stream):
                     pipe = client.pipeline(transaction=False)
                     for entry in page:
                         pipe.xadd(key, {"e": entry.payload}, id=str(entry.id))
                     pipe.execute()
-                    after = page[-1].id
         grown = _dataset(client) - before
         target.close()
     return grown / sum(log.length(p, "transactions") for p in range(partitions))

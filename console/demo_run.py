@@ -31,6 +31,7 @@ from core.codec import decode_alert, decode_reject
 from core.errors import SentinelError, Unavailable
 from core.events import START, Position
 from core.log.base import EventLog
+from core.log.paging import entries
 from core.replay import Verification
 from core.settings import Settings
 from ingest import kafka_client
@@ -226,10 +227,7 @@ def _accounted(log: EventLog, partitions: range) -> tuple[int, int]:
     rejects = 0
     for p in partitions:
         if log.length(p, "rejects"):
-            at = START
-            while page := log.read(p, "rejects", at):
-                rejects += sum(decode_reject(entry.payload).topic == "transactions" for entry in page)
-                at = page[-1].id
+            rejects += sum(decode_reject(e.payload).topic == "transactions" for e in entries(log, p, "rejects"))
     return transactions, rejects
 
 

@@ -9,11 +9,9 @@ import numpy as np
 import polars as pl
 
 from core.codec import decode_score, decode_transaction
-from core.events import START
 from core.log.base import EventLog
+from core.log.paging import decision_pages
 from learners.metrics import AtThreshold, at_threshold
-
-PAGE = 2000
 
 
 class Evaluation(NamedTuple):
@@ -33,9 +31,7 @@ def evaluate(log: EventLog, partitions: Iterable[int], truth: pl.DataFrame) -> E
     amounts: list[float] = []
     unlabelled = 0
     for partition in partitions:
-        at = START
-        while entries := log.read(partition, "transactions", at, PAGE):
-            scores = log.read(partition, "scores", at, PAGE, entries[-1].id)
+        for entries, scores in decision_pages(log, partition):
             for entry, score in zip(entries, scores, strict=True):
                 transaction = decode_transaction(entry.payload)
                 is_fraud = known.get(transaction.transaction_id)
@@ -45,7 +41,6 @@ def evaluate(log: EventLog, partitions: Iterable[int], truth: pl.DataFrame) -> E
                 labels.append(bool(is_fraud))
                 amounts.append(transaction.amount)
                 alerted.append(decode_score(score.payload).decision != "approve")
-            at = entries[-1].id
     y = np.array(labels, dtype=np.bool_)
     result = at_threshold(y, np.array(alerted, dtype=np.bool_), np.array(amounts, dtype=np.float64))
     return Evaluation(result, int(y.sum()), len(y) + unlabelled, unlabelled)

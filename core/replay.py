@@ -32,6 +32,7 @@ from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.log.base import Entry, EventLog, Head, Stream
+from core.log.paging import decision_pages, entries
 
 CHUNK = 2000
 
@@ -112,20 +113,14 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
     The last chunk may hold feedback only: what came after the last transaction.
     """
     feedback = _Feedback(log, partition, after.feedback)
-    at, seen = after.transactions, after.feedback
-    while at < until.transactions:
-        entries = log.read(partition, "transactions", at, CHUNK, until.transactions)
-        if not entries:
-            break
-        scores = log.read(partition, "scores", at, CHUNK, entries[-1].id)
-        if [e.id for e in entries] != [s.id for s in scores]:
-            raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
+    seen = after.feedback
+    for transactions, scores in decision_pages(log, partition, after.transactions, until.transactions, CHUNK):
         keys = [decode_score_key(s.payload) for s in scores]
         ahead = min(feedback_seen(keys[-1].feedback_position), until.feedback)
         runs = []
         start = 0
         for position_text, group in groupby([key.feedback_position for key in keys]):
-            mine = entries[start : start + len(list(group))]
+            mine = transactions[start : start + len(list(group))]
             start += len(mine)
             position = feedback_seen(position_text)
             if not seen <= position <= until.feedback:
@@ -143,7 +138,6 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
                 )
             )
         yield Chunk(runs, scores, keys)
-        at = entries[-1].id
     rest = feedback.take(until.feedback)
     if rest:
         yield Chunk([pipeline.Run(until.feedback, rest)], [], [])
@@ -203,7 +197,7 @@ def verify(
     last = START
     for chunk in chunks(log, partition, after, until):
         end = chunk.scores[-1].id if chunk.scores else last
-        logged_alerts = {a.id: a.payload for a in _read_all(log, partition, last, end)} if chunk.scores else {}
+        logged_alerts = {a.id: a.payload for a in entries(log, partition, "alerts", last, end)} if chunk.scores else {}
         for context, runs, logged in segments(chunk, timeline):
             decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
@@ -235,12 +229,6 @@ def _left_over(log: EventLog, partition: int, stream: Stream, last: Position, un
         for entry in page
         if entry.id <= until.transactions or log.get(partition, "transactions", entry.id) is None
     ]
-
-
-def _read_all(log: EventLog, partition: int, after: Position, until: Position) -> Iterator[Entry]:
-    while page := log.read(partition, "alerts", after, CHUNK, until):
-        yield from page
-        after = page[-1].id
 
 
 def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:

@@ -21,12 +21,12 @@ from core.errors import BadInput, Corrupt
 from core.events import START, Position, TransactionScored
 from core.features import packing, spec
 from core.log.archive.archived import ArchivedLog
-from core.log.base import Entry, EventLog, Stream
+from core.log.base import EventLog, Stream
+from core.log.paging import PAGE, decision_pages, pages
 from core.numeric import hash_strings
 from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
 
-PAGE = 2000
 DISORDER_MS = DAY_MS
 VECTOR_BYTES = 4 * spec.WIDTH
 _COLUMNS = (
@@ -62,7 +62,7 @@ class WindowReader:
             after = Position(end.generation, max(end.offset - PAGE, 0))
             page = self._log.read(partition, "transactions", after, PAGE)
             if not page and end > START:
-                *_, page = self._pages(partition, START)
+                *_, page = pages(self._log, partition, "transactions")
             latest = max([latest, *(decode_transaction(entry.payload).occurred_at for entry in page)])
         if not latest:
             raise BadInput("the log holds no decision yet")
@@ -120,17 +120,8 @@ class WindowReader:
         if isinstance(self._log, ArchivedLog):
             yield from self._log.tables(partition, _COLUMNS, after)
             return
-        for page in self._pages(partition, after):
-            scores = self._log.read(partition, "scores", after, PAGE, page[-1].id)
-            if [entry.id for entry in page] != [entry.id for entry in scores]:
-                raise Corrupt(f"partition {partition}: transactions and scores after {after} do not pair")
-            after = page[-1].id
+        for page, scores in decision_pages(self._log, partition, after):
             yield _table([decode_transaction(e.payload) for e in page], [decode_score(e.payload) for e in scores])
-
-    def _pages(self, partition: int, after: Position) -> Iterator[list[Entry]]:
-        while page := self._log.read(partition, "transactions", after, PAGE):
-            yield page
-            after = page[-1].id
 
     def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray) -> Rows:
         wanted &= table["spec"].to_numpy(zero_copy_only=False) == spec.SPEC_VERSION

@@ -19,10 +19,9 @@ from core.events import START, Position
 from core.features import packing, spec
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
+from core.log.paging import pages
 from core.numeric import hash_strings
 from projections.labelling.verdicts import payment_keys
-
-PAGE = 2000
 
 _TRANSACTION_COLUMNS = ("generation", "offset", "transaction_id", "account_id", "amount", "occurred_at", "recorded_at")
 _SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
@@ -62,7 +61,7 @@ def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterato
             if len(table):
                 yield _page_of_table(partition, table)
         at = seam
-    while at < until and (entries := log.read(partition, "transactions", at, PAGE, until)):
+    for entries in pages(log, partition, "transactions", at, until):
         decoded = [decode_transaction(entry.payload) for entry in entries]
         accounts = hash_strings([t.account_id for t in decoded])
         yield TransactionPage(
@@ -73,7 +72,6 @@ def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterato
             accounts,
             payment_keys(accounts, hash_strings([t.transaction_id for t in decoded])),
         )
-        at = entries[-1].id
 
 
 def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
@@ -120,7 +118,7 @@ def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[Scor
             if len(table):
                 yield _score_page_of_table(log, partition, table)
         at = seam
-    while at < until and (entries := log.read(partition, "scores", at, PAGE, until)):
+    for entries in pages(log, partition, "scores", at, until):
         decoded = [decode_score(entry.payload) for entry in entries]
         readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
         plain = packing.plain_rows([s.spec for s in decoded], [s.features for s in decoded])
@@ -135,7 +133,6 @@ def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[Scor
             *_coded([score.model for score in decoded]),
             *_coded([score.arm for score in decoded]),
         )
-        at = entries[-1].id
 
 
 def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> ScorePage:

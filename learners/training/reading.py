@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from core.codec import decode_account_event
 from core.errors import BadInput, Corrupt
-from core.events import START, FeedbackReceived, Position
+from core.events import FeedbackReceived, Position
 from core.features import spec
 from core.log.base import EventLog, Head
+from core.log.paging import entries
 from core.numeric import hash_strings
 from core.times import DAY_MS, minute_text
 from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
 from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys, said
 
-PAGE = 2000
 BACKFILL_MS = DAY_MS
 """A log whose payments were older than this when it took them, in the median, was loaded in bulk."""
 ALWAYS = 2**62
@@ -265,13 +265,10 @@ def _read_verdicts(
 
 
 def _feedback(log: EventLog, partition: int, until: Position) -> Iterator[FeedbackReceived]:
-    at = START
-    while at < until and (entries := log.read(partition, "feedback", at, PAGE, until)):
-        for entry in entries:
-            event = decode_account_event(entry.payload)
-            if isinstance(event, FeedbackReceived):
-                yield event
-        at = entries[-1].id
+    for entry in entries(log, partition, "feedback", until=until):
+        event = decode_account_event(entry.payload)
+        if isinstance(event, FeedbackReceived):
+            yield event
 
 
 def _newest(parts: Sequence[_Transactions]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

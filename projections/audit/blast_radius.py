@@ -18,9 +18,9 @@ from core.errors import Corrupt
 from core.events import START, Decision
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
+from core.log.paging import pages
 from projections.labelling.view import LabelView
 
-PAGE = 2000
 _COLUMNS = (
     "generation",
     "offset",
@@ -87,10 +87,10 @@ def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
         for table in log.archive.tables(partition, _COLUMNS, START, end):
             yield from _of_table(partition, table.filter(pc.equal(table["model_digest"], digest)))
         at = end
-    while scores := log.read(partition, "scores", at, PAGE):
+    for scores in pages(log, partition, "scores", at):
         mine = {e.id: s for e in scores if digest.encode() in e.payload and (s := _decoded(e.payload)).digest == digest}
         if mine:
-            for entry in log.read(partition, "transactions", at, PAGE, scores[-1].id):
+            for entry in log.read(partition, "transactions", at, len(scores), scores[-1].id):
                 score = mine.get(entry.id)
                 if score is None:
                     continue

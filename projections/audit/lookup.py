@@ -12,7 +12,7 @@ import msgspec
 from core.codec import encode
 from core.errors import Corrupt
 from core.log.base import EventLog
-from projections.audit.redecide import pages
+from core.log.paging import pages
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -43,8 +43,8 @@ def find_payments(
     needle = encode(next(iter(ids))) if len(ids) == 1 else None
     found: dict[str, list[Payment]] = {}
     for partition in partitions:
-        for entries in pages(log, partition):
-            for entry in entries:
+        for page in pages(log, partition, "transactions"):
+            for entry in page:
                 if needle is not None and needle not in entry.payload and b"\\" not in entry.payload:
                     continue
                 try:

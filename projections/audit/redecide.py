@@ -19,10 +19,10 @@ from core.control import Context
 from core.errors import BadInput, Corrupt
 from core.events import START, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
-from core.log.base import Entry, EventLog
+from core.log.base import EventLog
+from core.log.paging import entries, pages
 from core.replay import Timeline, explain_alert_difference, explain_difference, feedback_seen
 
-PAGE = 2000
 SINGLE_READS_MAX = 20
 """Up to so many wanted scores of a page are read one by one; from there on the whole page is cheaper."""
 
@@ -60,14 +60,6 @@ class _Owner(msgspec.Struct):
 _owner = msgspec.json.Decoder(_Owner)
 
 
-def pages(log: EventLog, partition: int, until: Position | None = None) -> Iterator[list[Entry]]:
-    """The partition's transactions, page by page."""
-    at = START
-    while entries := log.read(partition, "transactions", at, PAGE, until):
-        yield entries
-        at = entries[-1].id
-
-
 def find(log: EventLog, partitions: Collection[int], transaction_id: str, account_id: str | None = None) -> list[Found]:
     """Every transaction of that ID (IDs may repeat), by a search through the bytes of the partitions' transactions.
 
@@ -76,13 +68,12 @@ def find(log: EventLog, partitions: Collection[int], transaction_id: str, accoun
     text = encode(transaction_id)
     found: list[Found] = []
     for partition in partitions:
-        for entries in pages(log, partition):
-            for entry in entries:
-                if not _may_hold(entry.payload, text):
-                    continue
-                t = decode_transaction(entry.payload)
-                if t.transaction_id == transaction_id and account_id in (None, t.account_id):
-                    found.append(Found(DecisionPlace(partition, entry.id), transaction_id, t.account_id))
+        for entry in entries(log, partition, "transactions"):
+            if not _may_hold(entry.payload, text):
+                continue
+            t = decode_transaction(entry.payload)
+            if t.transaction_id == transaction_id and account_id in (None, t.account_id):
+                found.append(Found(DecisionPlace(partition, entry.id), transaction_id, t.account_id))
         if found and account_id is not None:
             break
     return found
@@ -101,15 +92,15 @@ def at_rows(log: EventLog, partition: int, rows: Sequence[int]) -> list[Found]:
     """The transactions at these row numbers (ascending, from 0) of a partition; those beyond its end are left out."""
     found: list[Found] = []
     start = taken = 0
-    for entries in pages(log, partition):
-        while taken < len(rows) and rows[taken] < start + len(entries):
-            entry = entries[rows[taken] - start]
+    for page in pages(log, partition, "transactions"):
+        while taken < len(rows) and rows[taken] < start + len(page):
+            entry = page[rows[taken] - start]
             t = decode_transaction(entry.payload)
             found.append(Found(DecisionPlace(partition, entry.id), t.transaction_id, t.account_id))
             taken += 1
         if taken == len(rows):
             break
-        start += len(entries)
+        start += len(page)
     return found
 
 
@@ -160,26 +151,23 @@ class Recomputed:
 def account_events(log: EventLog, partition: int, accounts: Collection[str]) -> list[tuple[Position, AccountEvent]]:
     """All that the partition's feedback stream holds on these accounts, in order."""
     single = encode(next(iter(accounts))) if len(accounts) == 1 else None
-    events: list[tuple[Position, AccountEvent]] = []
-    at = START
-    while entries := log.read(partition, "feedback", at, PAGE):
-        for entry in entries:
-            if _is_of(entry.payload, accounts, single):
-                events.append((entry.id, decode_account_event(entry.payload)))
-        at = entries[-1].id
-    return events
+    return [
+        (entry.id, decode_account_event(entry.payload))
+        for entry in entries(log, partition, "feedback")
+        if _is_of(entry.payload, accounts, single)
+    ]
 
 
 def decisions(log: EventLog, partition: int, accounts: Collection[str], until: Position) -> Iterator[Decision]:
     """These accounts' decisions up to `until`, in order. Raises Corrupt if a transaction has no score."""
     single = encode(next(iter(accounts))) if len(accounts) == 1 else None
-    for entries in pages(log, partition, until):
-        wanted = [entry for entry in entries if _is_of(entry.payload, accounts, single)]
+    for page in pages(log, partition, "transactions", until=until):
+        wanted = [entry for entry in page if _is_of(entry.payload, accounts, single)]
         scores: dict[Position, bytes | None]
         if len(wanted) > SINGLE_READS_MAX:
             first, last = wanted[0].id, wanted[-1].id
             before = Position(first.generation, first.offset - 1)
-            scores = dict[Position, bytes | None](log.read(partition, "scores", before, len(entries), last))
+            scores = dict[Position, bytes | None](log.read(partition, "scores", before, len(page), last))
         else:
             scores = {entry.id: log.get(partition, "scores", entry.id) for entry in wanted}
         for entry in wanted:

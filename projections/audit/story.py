@@ -19,9 +19,10 @@ from core.codec import decode_seal
 from core.control import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
 from core.errors import BadInput
-from core.events import START, AccountEvent, Position
+from core.events import AccountEvent, Position
 from core.features import packing, spec
 from core.log.base import EventLog
+from core.log.paging import entries
 from core.replay import Timeline
 from projections.audit.in_force import (
     ModelStory,
@@ -275,13 +276,10 @@ def _since(after: Sequence[tuple[Position, AccountEvent]], decision: Decision, p
 
 def _seal(log: EventLog, place: DecisionPlace) -> SealStory | None:
     """The first seal that covers the position."""
-    at = START
-    while entries := log.read(place.partition, "seals", at, 1000):
-        for entry in entries:
-            seal = decode_seal(entry.payload)
-            if Position.parse(seal.transactions) >= place.position:
-                return SealStory(entry.id.generation, seal.digest, seal.recorded_at)
-        at = entries[-1].id
+    for entry in entries(log, place.partition, "seals"):
+        seal = decode_seal(entry.payload)
+        if Position.parse(seal.transactions) >= place.position:
+            return SealStory(entry.id.generation, seal.digest, seal.recorded_at)
     return None
 
 

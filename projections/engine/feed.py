@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
@@ -25,9 +26,9 @@ from core.control_stream import history, payload_at
 from core.errors import Corrupt
 from core.events import START, Position, Seal
 from core.log.base import Entry, EventLog, Stream
+from core.log.paging import PAGE, entries, pages
 from projections.engine.base import CONTROL, NOWHERE, Decided, Fact, Place, control_fact
 
-PAGE = 2000
 EVENTS_PER_READ = 4000
 """Seals are taken together until they cover this many entries; bounds the memory of a read."""
 
@@ -141,11 +142,7 @@ def _account_fact(partition: int, account: str, entry: Entry) -> Iterator[Fact]:
 def _matching(
     log: EventLog, partition: int, stream: Stream, needle: bytes, after: Position, until: Position
 ) -> Iterator[Entry]:
-    while after < until and (page := log.read(partition, stream, after, PAGE, until)):
-        for entry in page:
-            if needle in entry.payload:
-                yield entry
-        after = page[-1].id
+    return (entry for entry in entries(log, partition, stream, after, until) if needle in entry.payload)
 
 
 def _control(log: EventLog, after: int, until: int) -> Iterator[SealedBatch]:
@@ -183,11 +180,7 @@ def _read(
     """Read what consecutive seals cover with one pass over each stream, and cut it at the seals."""
 
     def all_of(stream: Stream, begin: Position, end: Position) -> list[Entry]:
-        found: list[Entry] = []
-        while begin < end and (page := log.read(partition, stream, begin, PAGE, end)):
-            found += page
-            begin = page[-1].id
-        return found
+        return [*chain.from_iterable(pages(log, partition, stream, begin, end))]
 
     last_transaction, last_feedback = Position.parse(seals[-1].transactions), Position.parse(seals[-1].feedback)
     decided = all_of("transactions", transactions, last_transaction)

@@ -25,13 +25,13 @@ from core.codec import decode_seal
 from core.errors import BadInput, ConcurrencyError, Corrupt, Unavailable
 from core.events import Position
 from core.log.base import EventLog
+from core.log.paging import entries
 from projections.engine.base import CONTROL, NOWHERE, Place, Projection, fold, place_name
 from projections.engine.checkpoints import CheckpointStore, Held, current_version, restore
 from projections.engine.columnar import fold_archived
 from projections.engine.feed import SealedBatch, batches, facts_between, mark_at, seal_at
 
 ATTEMPTS = 3
-SEALS_PER_PAGE = 1000
 SEGMENTS_PER_STEP = 16
 
 Condition = Literal["following", "retrying", "faulted"]
@@ -299,9 +299,6 @@ class Runner:
         if source == CONTROL:
             first = next(iter(batches(self._log, source, place.sequence, place.sequence + 1)))
             return end - place.sequence, first.recorded_at
-        events, at = 0, place.sequence
-        first_recorded = seal_at(self._log, source, at + 1).recorded_at
-        while page := self._log.read(source, "seals", Position(at, 1), SEALS_PER_PAGE, Position(end, 1)):
-            events += sum(sum(decode_seal(entry.payload).counts) for entry in page)
-            at = page[-1].id.generation
-        return events, first_recorded
+        first_recorded = seal_at(self._log, source, place.sequence + 1).recorded_at
+        seals = entries(self._log, source, "seals", Position(place.sequence, 1), Position(end, 1))
+        return sum(sum(decode_seal(seal.payload).counts) for seal in seals), first_recorded

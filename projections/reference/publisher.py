@@ -17,10 +17,10 @@ from core.events import START, Control, FeedbackReceived, Position, ReferencePub
 from core.features.columns import columns
 from core.features.reference import FIRST_COLUMN, Kind, ReferenceTable
 from core.log.base import EventLog
+from core.log.paging import pages
 from core.numeric import hash_strings
 from projections.reference.tables import ReferenceBuilder, period_ms
 
-PAGE = 2000
 ACTOR = "sentinel reference"
 
 
@@ -66,14 +66,14 @@ class ReferencePublisher:
         return [event for event in append(self._log, decide).events if isinstance(event, ReferencePublished)]
 
     def _follow(self, partition: int) -> None:
-        while page := self._log.read(partition, "transactions", self._transactions[partition], PAGE):
+        for page in pages(self._log, partition, "transactions", self._transactions[partition]):
             transactions = [decode_transaction(entry.payload) for entry in page]
             cols = columns(transactions)
             accounts = hash_strings([t.account_id for t in transactions])
             self._builder.add_transactions(cols.merchants, cols.devices, accounts, cols.times)
             self._latest = max(self._latest, int(cols.times.max()))
             self._transactions[partition] = page[-1].id
-        while page := self._log.read(partition, "feedback", self._feedback[partition], PAGE):
+        for page in pages(self._log, partition, "feedback", self._feedback[partition]):
             for entry in page:
                 event = decode_account_event(entry.payload)
                 if isinstance(event, FeedbackReceived):

@@ -21,9 +21,9 @@ from core.log import seals
 from core.log.archive.archive import Archive
 from core.log.archive.columns import decisions_table
 from core.log.base import Batch, Entry, EventLog, Head, Stream
+from core.log.paging import decision_pages, entries
 
 T = TypeVar("T")
-PAGE = 2000
 
 
 class ArchivedLog:
@@ -77,10 +77,7 @@ class ArchivedLog:
         def attempt() -> int:
             after = Position(self.archive.end(partition).sequence, 1)
             total = self.archive.count(partition, stream)
-            while page := self.hot.read(partition, "seals", after, PAGE):
-                total += sum(_count(entry, stream) for entry in page)
-                after = page[-1].id
-            return total
+            return total + sum(_count(entry, stream) for entry in entries(self.hot, partition, "seals", after))
 
         return self._whole(partition, attempt)
 
@@ -105,16 +102,8 @@ class ArchivedLog:
         seam = self.archive.end(partition).transactions
         if after < seam:
             yield from self.archive.tables(partition, columns, after, min(last, seam))
-        at = max(after, seam)
-        while at < last:
-            transactions = self.read(partition, "transactions", at, PAGE, last)
-            if not transactions:
-                return
-            scores = self.read(partition, "scores", at, PAGE, transactions[-1].id)
-            if [t.id for t in transactions] != [s.id for s in scores]:
-                raise Corrupt(f"partition {partition}: transactions and scores after {at} do not pair")
+        for transactions, scores in decision_pages(self, partition, max(after, seam), last):
             yield decisions_table(transactions, scores).select(list(columns))
-            at = transactions[-1].id
 
     def control_head(self) -> int:
         return self.hot.control_head()

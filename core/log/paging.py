@@ -1,0 +1,47 @@
+"""Streams of the log from one position to another, a page at a time: the loop over `EventLog.read`, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.errors import Corrupt
+from core.events import START, Position
+from core.log.base import Entry, EventLog, Stream
+
+PAGE = 2000
+
+
+def pages(
+    log: EventLog,
+    partition: int,
+    stream: Stream,
+    after: Position = START,
+    until: Position | None = None,
+    count: int = PAGE,
+) -> Iterator[list[Entry]]:
+    """The entries with after < ID ≤ until, ascending, in lists of 1 to `count`. Without `until` to the stream's end,
+    as it is when the last page is read.
+    """
+    while (until is None or after < until) and (page := log.read(partition, stream, after, count, until)):
+        yield page
+        after = page[-1].id
+
+
+def entries(
+    log: EventLog, partition: int, stream: Stream, after: Position = START, until: Position | None = None
+) -> Iterator[Entry]:
+    """`pages`, entry by entry."""
+    for page in pages(log, partition, stream, after, until):
+        yield from page
+
+
+def decision_pages(
+    log: EventLog, partition: int, after: Position = START, until: Position | None = None, count: int = PAGE
+) -> Iterator[tuple[list[Entry], list[Entry]]]:
+    """Pages of transactions, each with their scores in the same order. Raises Corrupt if the two do not pair."""
+    for transactions in pages(log, partition, "transactions", after, until, count):
+        scores = log.read(partition, "scores", after, count, transactions[-1].id)
+        if [t.id for t in transactions] != [s.id for s in scores]:
+            raise Corrupt(f"partition {partition}: transactions and scores after {after} do not pair")
+        yield transactions, scores
+        after = transactions[-1].id
