@@ -45,6 +45,17 @@ def machine_s() -> float | None:
     return (sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT]) / os.sysconf("SC_CLK_TCK")
 
 
+def broker(servers: str) -> int | None:
+    """The process of the first of Kafka's `bootstrap.servers`; None unless it runs on this machine, outside a container
+    (whose port a proxy listens on).
+    """
+    host, _, port = servers.split(",", maxsplit=1)[0].strip().rpartition(":")
+    if not (host in ("localhost", "[::1]") or host.startswith("127.")) or not port.isdecimal():
+        return None
+    pid = listener(int(port))
+    return None if pid is None or (_PROC / str(pid) / "comm").read_text().strip() == "docker-proxy" else pid
+
+
 def listener(port: int) -> int | None:
     """The process of this machine that listens on a TCP port; None if there is none or it may not be seen."""
     inodes = {

@@ -11,7 +11,6 @@ the bench reads.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from console import wiring
 from console.bench.cpu import log_client
+from console.gc_tuning import fewer_collections
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest import kafka_client
@@ -122,10 +122,7 @@ class Floor:
 def main() -> None:
     floor = Floor(wiring.settings(), Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: floor.stop())
-    # As the worker does.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1_000)
+    fewer_collections()
     floor.run()
 
 

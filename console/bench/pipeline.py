@@ -328,7 +328,7 @@ class _Bench:
         with ExitStack() as stack:
             self._log = cpu.LogServer(s)
             stack.callback(self._log.close)
-            self._broker = cpu.listener(int(s.kafka_servers.split(",")[0].rpartition(":")[2]))
+            self._broker = cpu.broker(s.kafka_servers)
             stack.enter_context(self._consumer)
             wait_for_partitions(self._consumer, self._stats_file, s.partitions, START_SECONDS_MAX)
             self._running = stack.pop_all()

@@ -135,12 +135,15 @@ def test_clocks_of_processes() -> None:
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux only")
 def test_who_listens_on_a_port() -> None:
-    """The broker's process is found by its port."""
+    """The broker's process is found by its port, but only if the port is one of this machine."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert cpu.broker(f"127.0.0.1:{port}") is None
         server.listen()
-        assert cpu.listener(server.getsockname()[1]) == os.getpid()
-    assert cpu.listener(server.fileno() + 65_536) is None
+        assert cpu.broker(f"127.0.0.1:{port},other:9092") == cpu.broker(f"localhost:{port}") == os.getpid()
+        assert cpu.broker(f"kafka.example:{port}") is None
+    assert cpu.broker("localhost") is None
 
 
 def test_a_service_runs_the_checkout_that_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
