@@ -24,7 +24,7 @@ from projections.views.throughput import StatsAnswer
 def print_profile(answer: ProfileAnswer) -> None:
     """Everything known of the account, and its last transactions, the newest first."""
     if answer.profile is None:
-        print(f"{answer.account_id}: the log holds nothing of it (as of {answer.as_of})")
+        print(f"{answer.account_id}: the log has nothing on it (as of {answer.as_of})")
         return
     held = msgspec.to_builtins(answer.profile)
     for name in ("first_seen", "last_seen", "blocked_since"):
@@ -70,7 +70,7 @@ def print_case(row: CaseRow) -> None:
 
 
 def print_labels(answer: LabelsAnswer) -> None:
-    """A transaction a line; a verdict in brackets is held back, and why."""
+    """A transaction a line; a verdict in brackets is quarantined, for the reason given."""
     columns = ("account", "transaction", "label", "fraud_share", "weighed", "verdicts")
     print_table(columns, [_label(row) for row in answer.labels])
     print_fields(
@@ -185,7 +185,7 @@ def print_shadows(found: Sequence[ShadowReport]) -> None:
         print("no shadow model has scored anything (sentinel model promote NAME-VERSION --as shadow)")
         return
     for row in found:
-        print(f"{row.model} decided, {row.shadow} in its shadow: {row.decisions:,} decisions, log time", end=" ")
+        print(f"{row.model} decided, shadowed by {row.shadow}: {row.decisions:,} decisions, log time", end=" ")
         print(f"{time_text(row.first_at)} … {time_text(row.last_at)}")
         print_table(
             ("", row.model, row.shadow),
@@ -228,7 +228,7 @@ def print_stats(answer: StatsAnswer) -> None:
 def print_reference(answer: ReferenceAnswer) -> None:
     """The columns that decisions joined."""
     if answer.values is None or answer.table is None:
-        print(f"{answer.kind} {answer.id}: the table in force has no row of it (as of {answer.as_of})")
+        print(f"{answer.kind} {answer.id}: the table in force has no row for it (as of {answer.as_of})")
         return
     print_fields({**answer.values, "table": answer.table.digest[:16], "of": time_text(answer.table.as_of)})
     print_fields({"as_of": answer.as_of})

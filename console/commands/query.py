@@ -35,7 +35,7 @@ from projections.views.registry_answers import reference_answer
 from projections.views.shadow import shadow_answer
 
 app = typer.Typer(
-    help="Ask the log: profiles, cases, labels, sources, registry, lists, drift, stats; now, or as of any moment.",
+    help="Ask the log about profiles, cases, labels, models, lists, drift, experiments; now, or as of any moment.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -46,7 +46,7 @@ Rates = Annotated[
     typer.Option(
         "--rate",
         metavar="SOURCE=N",
-        help="Verdicts an hour from which on a voice is held back; may be repeated. Default: "
+        help="Verdicts an hour above which a source is quarantined; may be repeated. Default: "
         + ", ".join(f"{source}={count}" for source, count in PER_HOUR_MAX.items()),
     ),
 ]
@@ -74,7 +74,7 @@ def cases(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """The queue: unresolved cases, the earliest deadline first."""
+    """The case queue: unresolved cases, earliest deadline first."""
     if severity is not None and severity not in get_args(Severity):
         raise BadInput(f"--severity is one of {', '.join(get_args(Severity))}, not {severity!r}")
     stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
@@ -102,10 +102,8 @@ def labels(
     status: Annotated[
         str | None, typer.Option(help="fraud, legitimate, review, pending or presumed_legitimate.")
     ] = None,
-    suspect: Annotated[bool, typer.Option("--suspect", help="Only those with a verdict held back for review.")] = False,
-    fixed: Annotated[
-        bool, typer.Option("--fixed", help="Fixed reliabilities, no check of rates: fast with --account.")
-    ] = False,
+    suspect: Annotated[bool, typer.Option("--suspect", help="Only those with a quarantined verdict.")] = False,
+    fixed: Annotated[bool, typer.Option("--fixed", help="Fixed reliabilities instead of learned ones.")] = False,
     rate: Rates = None,
     maturity_days: Annotated[int, typer.Option(help="No verdict means nothing before.", min=0)] = MATURITY_DAYS,
     limit: Limit = 50,
@@ -114,7 +112,8 @@ def labels(
 ) -> None:
     """What transactions turned out to be: the consensus of all verdicts that count, conflicts as `review`.
 
-    A verdict in brackets is held back, and why. Voices weigh what was learned of them (`sentinel query sources`).
+    A verdict in brackets is quarantined, for the reason given. Sources are weighted by their learned reliability
+    (`sentinel query sources`).
     """
     rules, filters = _rules(rate), Filters(account, transaction, status, suspect, limit)
     with opened_states(context, as_of) as states:
@@ -181,10 +180,10 @@ def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) ->
 
 @app.command()
 def reference(context: typer.Context, kind: str, name: str, as_of: AsOf = None, as_json: Json = False) -> None:
-    """What decisions knew of one merchant (terminal) or device. Exit code 1 if the table has no row of it."""
+    """What decisions knew of one merchant (terminal) or device. Exit code 1 if the table has no row for it."""
     kinds: dict[str, Kind] = {known: known for known in FIRST_COLUMN}
     if kind not in kinds:
-        raise BadInput(f"{kind!r} is no kind of reference table; there are {', '.join(kinds)}")
+        raise BadInput(f"{kind!r} is not a kind of reference table: choose {' or '.join(kinds)}")
     with opened_states(context, as_of) as states:
         answer = reference_answer(states, kinds[kind], name)
     _show(answer, as_json, answer_text.print_reference)

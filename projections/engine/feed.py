@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -193,7 +194,7 @@ def _read(
     t = v = r = 0
     for sequence, seal in enumerate(seals, after + 1):
         n_transactions, _, n_feedback, n_rejects = seal.counts
-        cut = (
+        cut = _Entries(
             decided[t : t + n_transactions],
             scores[t : t + n_transactions],
             verdicts[v : v + n_feedback],
@@ -202,24 +203,24 @@ def _read(
         if [len(part) for part in cut] != [n_transactions, n_transactions, n_feedback, n_rejects]:
             raise Corrupt(f"partition {partition}: the log holds less than seal {sequence} counts")
         t, v, r = t + n_transactions, v + n_feedback, r + n_rejects
-        facts = _facts(partition, sequence, seal, *cut, alerts)
+        facts = _facts(partition, sequence, seal, cut, alerts)
         yield SealedBatch(sequence, seal.recorded_at, seal.digest, facts)
 
 
-def _facts(
-    partition: int,
-    sequence: int,
-    seal: Seal,
-    decided: list[Entry],
-    scores: list[Entry],
-    verdicts: list[Entry],
-    rejects: list[Entry],
-    alerts: dict[Position, bytes],
-) -> list[Fact]:
-    at = seal.recorded_at
+class _Entries(NamedTuple):
+    """A batch's entries by stream; alerts are looked up by ID."""
+
+    transactions: list[Entry]
+    scores: list[Entry]
+    feedback: list[Entry]
+    rejects: list[Entry]
+
+
+def _facts(partition: int, sequence: int, seal: Seal, entries: _Entries, alerts: dict[Position, bytes]) -> list[Fact]:
+    at, verdicts = seal.recorded_at, entries.feedback
     facts: list[Fact] = []
     v = 0
-    for entry, scored in zip(decided, scores, strict=True):
+    for entry, scored in zip(entries.transactions, entries.scores, strict=True):
         score = decode_score(scored.payload)
         seen = Position.parse(score.feedback_position)
         while v < len(verdicts) and verdicts[v].id <= seen:
@@ -229,6 +230,6 @@ def _facts(
         decision = Decided(decode_transaction(entry.payload), score, None if alert is None else decode_alert(alert))
         facts.append(Fact(partition, entry.id, at, decision))
     facts += [Fact(partition, entry.id, at, decode_account_event(entry.payload)) for entry in verdicts[v:]]
-    facts += [Fact(partition, entry.id, at, decode_reject(entry.payload)) for entry in rejects]
+    facts += [Fact(partition, entry.id, at, decode_reject(entry.payload)) for entry in entries.rejects]
     facts.append(Fact(partition, Position(sequence, 1), at, seal))
     return facts
