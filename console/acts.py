@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from learners.governance.models import Act, Done
+from learners.governance.control_events import Act
+from learners.governance.models import Done
 
 Actor = Annotated[str, typer.Option("--actor", help="Who acts; default: your login name.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]

@@ -118,7 +118,7 @@ class ControlState:
                 )
             case events.ModelDeployed() | events.ModelRolledBack():
                 self._deploy(event.alias, ModelVersion(event.name, event.version, event.digest))
-            case events.ModelWithdrawn() if event.alias == "shadow":
+            case events.ModelWithdrawn() if event.alias == governance.SHADOW:
                 self.shadow = None
             case events.ExperimentStarted():
                 self.experiment = event
@@ -146,7 +146,7 @@ class ControlState:
             self.champion = model
             if not self.governance.experiment:
                 self.experiment = None
-        elif alias == "shadow":
+        elif alias == governance.SHADOW:
             self.shadow = model
 
 

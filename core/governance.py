@@ -33,6 +33,7 @@ from core.events import (
 )
 
 CHAMPION = "champion"
+SHADOW = "shadow"
 PROPOSALS_OPEN_MAX = 100
 REMEMBERED_MAX = 1_000
 """So many experiments that ended, and earlier champions, are remembered: the newest. An experiment lasts for weeks, so

@@ -16,12 +16,18 @@ from console.tables import print_json
 from core.assignment import WHOLE
 from core.errors import BadInput
 from core.times import DAY_MS
+from learners.experiments.design import USUAL, Design, usual_guardrails
 from learners.experiments.report import report
+from learners.experiments.verdict import METRICS
 from learners.governance import experiments as acts
-from learners.governance.experiments import GUARDRAILS, ArmPlan, Conclusion, Plan, Started
+from learners.governance.control_events import ArmPlan, Conclusion, Plan
+from learners.governance.experiments import Started
 from projections.views.experiments_answers import experiment_answer
 
 DAYS_MAX = 36_500.0
+_USUAL_WINDOW, _USUAL_MATURITY, _USUAL_DURATION = (
+    ms / DAY_MS for ms in (USUAL.window_ms, USUAL.maturity_ms, USUAL.duration_max_ms)
+)
 
 app = typer.Typer(
     help="A/B tests: start, watch, ramp, stop, conclude. Accounts are assigned by hash; looking early is safe.",
@@ -55,17 +61,31 @@ def start(
     ],
     reason: Reason,
     traffic: Percent = 100.0,
-    primary: Annotated[
-        str, typer.Option(help="The metric that decides: fraud_caught, missed_fraud, false_positive or value_lost.")
-    ] = "fraud_caught",
+    primary: Annotated[str, typer.Option(help=f"The metric that decides: {', '.join(METRICS)}.")] = USUAL.primary,
     guardrail: Annotated[
-        list[str] | None, typer.Option(help="A metric that must not get worse; again for more.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help=f"A metric that must not get worse; repeat for more. Default: {' and '.join(USUAL.guardrails)}.",
+            show_default=False,
+        ),
     ] = None,
-    window_days: Annotated[float, typer.Option(help="An account counts with so many days from its first.")] = 7.0,
-    maturity_days: Annotated[float, typer.Option(help="So long after that its labels are taken as final.")] = 7.0,
-    days_max: Annotated[float, typer.Option(help="After so many days it stops without a winner.")] = 90.0,
-    accounts_min: Annotated[int, typer.Option(help="Mature accounts an arm before anything is promoted.")] = 1000,
-    alpha: Annotated[float, typer.Option(help="Level of wrong promotions, and of wrong rollbacks.")] = 0.05,
+    guardrail_margin: Annotated[
+        float, typer.Option(help="How much worse a guardrail may get, as a share of accounts.", min=0.0, max=1.0)
+    ] = USUAL.guardrail_margin,
+    worthwhile: Annotated[
+        float, typer.Option(help="The smallest gain on the primary metric that is of use, as a share of accounts.")
+    ] = USUAL.worthwhile,
+    window_days: Annotated[float, typer.Option(help="Observation window per account, in days.")] = _USUAL_WINDOW,
+    maturity_days: Annotated[
+        float, typer.Option(help="Days after the window until an account's labels count as final.")
+    ] = _USUAL_MATURITY,
+    days_max: Annotated[float, typer.Option(help="Days after which it ends without a winner.")] = _USUAL_DURATION,
+    accounts_min: Annotated[
+        int, typer.Option(help="Mature accounts needed in each arm for a promotion.")
+    ] = USUAL.accounts_min,
+    alpha: Annotated[
+        float, typer.Option(help="Error level of all promotions together, and of all rollbacks together.")
+    ] = USUAL.alpha,
     salt: Annotated[str, typer.Option(help="Of the hash that assigns; default: the ID.", show_default=False)] = "",
     actor: Actor = "",
     as_json: Json = False,
@@ -80,13 +100,17 @@ def start(
         arms=_arms(arm),
         salt=salt,
         traffic=_parts(traffic),
-        window_ms=_ms(window_days),
-        maturity_ms=_ms(maturity_days),
-        alpha=alpha,
-        primary=primary,
-        guardrails=tuple(guardrail) if guardrail else tuple(g for g in GUARDRAILS if g != primary),
-        accounts_min=accounts_min,
-        duration_max_ms=_ms(days_max),
+        design=Design(
+            window_ms=_ms(window_days),
+            maturity_ms=_ms(maturity_days),
+            alpha=alpha,
+            primary=primary,
+            guardrails=tuple(guardrail) if guardrail else usual_guardrails(primary),
+            guardrail_margin=guardrail_margin,
+            worthwhile=worthwhile,
+            accounts_min=accounts_min,
+            duration_max_ms=_ms(days_max),
+        ),
     )
     with opened_states(context) as states:
         done = acts.start(states.log, plan, act_of(actor, reason))
@@ -105,7 +129,7 @@ def _ms(days: float) -> int:
     return round(days * DAY_MS)
 
 
-def _arms(texts: list[str]) -> list[ArmPlan]:
+def _arms(texts: list[str]) -> tuple[ArmPlan, ...]:
     """Arms from NAME=MODEL-VERSION[:PERCENT]; without percents, all alike. Raises BadInput."""
     found: list[tuple[str, str, str]] = []
     for text in texts:
@@ -125,7 +149,7 @@ def _arms(texts: list[str]) -> list[ArmPlan]:
         raise BadInput(f"the arms' percents must be above 0 and add up to 100: {' + '.join(given)}")
     if not given:
         shares[0] += WHOLE - sum(shares)
-    return [ArmPlan(name, model, share) for (name, model, _), share in zip(found, shares, strict=True)]
+    return tuple(ArmPlan(name, model, share) for (name, model, _), share in zip(found, shares, strict=True))
 
 
 @app.command()

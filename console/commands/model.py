@@ -24,7 +24,8 @@ from console.tables import print_fields, print_json, print_table, time_text
 from core.errors import BadInput, Corrupt
 from core.features import spec
 from learners.governance import models as acts
-from learners.governance.models import ALIASES, Alias, Artifact, Done
+from learners.governance.control_events import Artifact, find
+from learners.governance.models import ALIASES, Alias, Done
 from models.store import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
@@ -89,7 +90,7 @@ def show(context: typer.Context, label: Label, as_of: AsOf = None, as_json: Json
 
 def _row(answer: RegistryAnswer, label: str) -> dict[str, Any]:
     state = answer.registry
-    model = acts.find(state, label)
+    model = find(state, label)
     row = next(r for r in answer.models if r.model.label == label)
     training = next((t for t in state.trainings.values() if t.model == label), None)
     return {
@@ -121,7 +122,7 @@ def register(
     ] = None,
     name: Annotated[str, typer.Option(help="The model's name.")] = "",
     version: Annotated[str, typer.Option(help="Its semantic version.")] = "",
-    parent: Annotated[str, typer.Option(help="The version that it was made from.")] = "",
+    parent: Annotated[str, typer.Option(help="The model that it was made from, NAME-VERSION.")] = "",
     card: Annotated[
         Path | None, typer.Option(help="Its card.json (`sentinel train` writes one): name, version, metrics.")
     ] = None,
@@ -266,7 +267,7 @@ def radius(
     """The blast radius: every decision that this model made, and what turned out wrong since."""
     with opened_states(context) as states:
         log, partitions = states.log, states.partitions
-        model = acts.find(registry_answer(states).registry, label)
+        model = find(registry_answer(states).registry, label)
         labels = cache(lambda: view(states.by_partition(LABELS)))
         every = partial(blast_radius.affected, log, partitions, model.digest, labels)
         found = blast_radius.summary(_written(every(), csv))

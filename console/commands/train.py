@@ -29,7 +29,7 @@ from core.settings import Settings
 from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners.governance import models
-from learners.governance.models import Artifact
+from learners.governance.control_events import Artifact
 from learners.training import reading, training
 from learners.training.boosting import MISSING_TABLES_SHARE, Report
 from learners.training.card import model_card

@@ -34,7 +34,9 @@ class SourceGenerationStarted(
 
 
 class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", frozen=True, kw_only=True):
-    """An artifact entered the store. `digest` is its SHA-256 (hex); `spec` the feature spec it reads."""
+    """An artifact entered the store. `digest` is its SHA-256 (hex), `spec` the feature spec it reads. `parent` is the
+    model it was made from, name-version, "" for none (the loop of release 0.1 wrote the version alone).
+    """
 
     name: str
     version: str
@@ -205,7 +207,7 @@ class ExperimentStopped(ControlEvent, tag="experiment_stopped.v1", tag_field="ty
 class ExperimentConcluded(ControlEvent, tag="experiment_concluded.v1", tag_field="type", frozen=True, kw_only=True):
     """The experiment ended with a verdict; a winner becomes champion by a ModelDeployed of its own.
 
-    winner: an arm's name, "" for none. evidence: what the verdict rests on, by name.
+    winner: an arm's name, "" for none. evidence: what the verdict rests on, by name (`docs/experiments.md`).
     """
 
     experiment_id: str

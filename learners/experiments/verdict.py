@@ -41,16 +41,14 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
     primary metric below which an arm is of no use; 0 stops early only for an arm that is worse.
     """
 
-    primary: Metric = "value_lost"
-    guardrails: dict[Metric, float] = msgspec.field(
-        default_factory=lambda: {"missed_fraud": 0.0, "false_positive": 0.0}
-    )
-    alpha: float = 0.05
-    srm_alpha: float = 0.001
-    minimum_accounts: int = 500
-    maximum_ms: int = 0
+    primary: Metric
+    guardrails: dict[Metric, float]
+    alpha: float
+    minimum_accounts: int
+    maximum_ms: int
     """From its start; 0: no limit."""
-    worthwhile: float = 0.0
+    worthwhile: float
+    srm_alpha: float = 0.001
 
 
 class Finding(msgspec.Struct, frozen=True):

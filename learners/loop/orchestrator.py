@@ -21,18 +21,20 @@ from typing import TypeVar
 
 import msgspec
 
+from core.assignment import WHOLE
 from core.control_stream import Known, append
 from core.errors import BadInput, ConcurrencyError, Corrupt
 from core.events import Control
+from core.governance import CHAMPION, SHADOW
 from core.log.base import EventLog
 from core.scoring import Scorer
 from learners.drift.look import Looker
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.windows import WindowReader
-from learners.governance import models as acts
-from learners.loop import candidates
-from learners.loop.announce import Words
+from learners.governance import control_events
+from learners.governance.control_events import Act, ArmPlan, Plan
+from learners.loop import announce, candidates
 from learners.loop.candidates import LoadScorer, Timer
 from learners.loop.evidence import Comparison, ExperimentReports, NewLabels, compare, decided_by, labels_since
 from learners.loop.policy import Evidence, Step, decide, guarded
@@ -88,10 +90,10 @@ class Orchestrator:
         if self._settings.watch_drift:
             self.watch_drift(now_ms)
         state, evidence, step = self.look(now_ms)
-        events = self._events(state, evidence, step, now_ms)
-        if not events:
-            return step, []
         try:
+            events = self._events(state, evidence, step, now_ms)
+            if not events:
+                return step, []
             return step, append(self._log, lambda known: events if is_still_so(state, known, step) else []).events
         except ConcurrencyError:
             return step, []
@@ -140,7 +142,7 @@ class Orchestrator:
 
     def _way_back(self, state: LoopState) -> str:
         try:
-            return acts.rollback_target(state.registry)
+            return control_events.rollback_target(state.registry)
         except BadInput:
             return ""
 
@@ -159,14 +161,14 @@ class Orchestrator:
         except BadInput as error:
             reason = str(error)
         try:
-            self._scorer(acts.former_champion(state.registry, way_back))
+            self._scorer(control_events.former_champion(state.registry, way_back))
             return reason
         except BadInput:
             return ""
 
     def _guard(self, state: LoopState, way_back: str) -> Comparison | None:
         champion = state.champion_model
-        predecessor = self._scorer(acts.former_champion(state.registry, way_back))
+        predecessor = self._scorer(control_events.former_champion(state.registry, way_back))
         seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
         if seen is None:
             return None
@@ -181,30 +183,40 @@ class Orchestrator:
 
     # what is said
 
-    def _events(self, state: LoopState, evidence: Evidence, step: Step, now_ms: int) -> list[Control]:
-        said = Words(self._actor, step.reason, now_ms)
-        if step.action == "retrain":
-            run = f"{state.champion}:{state.runs + 1}"
-            return [said.started(run, step, now_ms, state.champion)]
-        if step.action == "train":
-            return self._trained(state, said)
-        if step.action == "test":
-            return self._test(state, said)
-        if step.action == "promote":
-            promotion = said.deployment(state, state.registry.models[step.model], state.candidate)
-            return promotion if state.registry.governance.four_eyes else [*promotion, said.withdrawn(state.candidate)]
-        if step.action == "drop":
-            return [said.withdrawn(step.model)]
-        if step.action == "ramp":
-            assert state.experiment is not None
-            return [said.ramped(state.experiment.experiment_id, step.traffic)]
-        if step.action == "conclude":
-            return self._concluded(state, evidence, step, said)
-        if step.action == "roll back":
-            return said.rolled_back(state, evidence, step)
-        return []
+    def _act(self, reason: str, now_ms: int, cause: str = "") -> Act:
+        return Act(self._actor, reason, now_ms, cause)
 
-    def _trained(self, state: LoopState, said: Words) -> list[Control]:
+    def _events(self, state: LoopState, evidence: Evidence, step: Step, now_ms: int) -> list[Control]:
+        """The step as control events; [] for waiting. Raises BadInput if it is not possible."""
+        registry = state.registry
+        match step.action:
+            case "retrain":
+                return announce.retraining_started(state, step, self._act(step.reason, now_ms))
+            case "train":
+                return self._trained(state, now_ms)
+            case "test":
+                act = self._act(step.reason, now_ms, state.candidate)
+                return control_events.start(registry, self._plan(state), act)
+            case "promote":
+                act = self._act(step.reason, now_ms, state.candidate)
+                return control_events.deployment(registry, registry.models[step.model], CHAMPION, act)
+            case "drop":
+                return control_events.withdrawal(registry, SHADOW, self._act(step.reason, now_ms, step.model))
+            case "ramp":
+                assert state.experiment is not None
+                act = self._act(step.reason, now_ms)
+                return control_events.ramp(state.experiment.experiment_id, step.traffic, act)
+            case "conclude":
+                assert evidence.report is not None
+                return control_events.conclusion(registry, evidence.report, self._act(step.reason, now_ms))
+            case "roll back":
+                act = self._act(step.reason, now_ms, state.champion)
+                back = control_events.rollback(registry, step.model, act)
+                return [*announce.degradation(state, evidence, step, act), *back]
+            case "wait":
+                return []
+
+    def _trained(self, state: LoopState, now_ms: int) -> list[Control]:
         run = state.run
         assert run is not None
         champion = state.champion_model
@@ -227,31 +239,31 @@ class Orchestrator:
                 self._tools.timer,
             )
         except BadInput as error:
-            return [said.rejected(run.run_id, str(error), {})]
+            return announce.retraining_rejected(run.run_id, {}, self._act(str(error), now_ms, run.run_id))
         best = made[0]
         if not best.result.accepted:
             reason = " | ".join(f"{c.kind}: {c.result.reason}" for c in made)
-            return [said.rejected(run.run_id, reason, best.result.metrics)]
+            return announce.retraining_rejected(run.run_id, best.result.metrics, self._act(reason, now_ms, run.run_id))
         digest = self._log.put_blob(best.content)
         version = _free_version(state, champion.name, best.version, digest)
-        return said.finished(run.run_id, champion, best, version, digest)
+        act = self._act(f"{best.kind}, passed the gate", now_ms, run.run_id)
+        return announce.retraining_finished(state, best, version, digest, act)
 
-    def _test(self, state: LoopState, said: Words) -> list[Control]:
-        champion, candidate = state.champion_model, state.registry.models[state.candidate]
-        name = _NO_NAME.sub("_", f"{candidate.label}-vs-{champion.version}-{state.runs}")
+    def _plan(self, state: LoopState) -> Plan:
+        """The candidate's test against the champion."""
+        settings, champion = self._settings, state.champion_model
+        name = _NO_NAME.sub("_", f"{state.candidate}-vs-{champion.version}-{state.runs}")
         while name in state.registry.governance.ended:
             name += "-again"
-        return [said.test(name, champion, candidate, self._settings), said.withdrawn(state.candidate)]
-
-    def _concluded(self, state: LoopState, evidence: Evidence, step: Step, said: Words) -> list[Control]:
-        assert state.experiment is not None and evidence.report is not None
-        verdict = evidence.report.verdict
-        ended: list[Control] = [said.concluded(state.experiment.experiment_id, evidence.report)]
-        if verdict.action == "promote":
-            arm = next(arm for arm in state.experiment.arms if arm.name == verdict.arm)
-            winner = Model(arm.model, arm.version, arm.digest)  # what was tested, whatever is registered by its name
-            ended += said.deployment(state, winner, state.experiment.experiment_id)
-        return ended
+        return Plan(
+            experiment_id=name,
+            arms=(
+                ArmPlan("control", champion.label, WHOLE - settings.share),
+                ArmPlan("candidate", state.candidate, settings.share),
+            ),
+            traffic=settings.traffic_at(0.0),
+            design=settings.design(),
+        )
 
 
 def is_still_so(state: LoopState, known: Known, step: Step) -> bool:

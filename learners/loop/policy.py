@@ -31,11 +31,12 @@ from typing import Literal
 import msgspec
 
 from core.events import Severity
+from core.governance import SHADOW
 from core.times import DAY_MS, HOUR_MS
 from learners.experiments.report import Report
 from learners.loop.evidence import Comparison, NewLabels
 from learners.loop.settings import LearnSettings
-from learners.loop.state import SHADOW, LoopState, Phase
+from learners.loop.state import LoopState, Phase
 
 Action = Literal["wait", "retrain", "train", "test", "promote", "drop", "ramp", "conclude", "roll back"]
 Trigger = Literal["labels", "drift", "degradation"]

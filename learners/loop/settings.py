@@ -11,6 +11,8 @@ import msgspec
 from core.assignment import ALPHA_MIN, WHOLE
 from core.errors import BadInput
 from core.events import Severity
+from core.times import DAY_MS
+from learners.experiments.design import USUAL, Design, usual_guardrails
 from learners.experiments.verdict import METRICS
 from learners.training.gate import GateSettings
 
@@ -34,7 +36,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     # which end `maturity_days` before the training began, so that every label in them is due.
     train_days: float = 30.0
     holdout_days: float = 7.0
-    maturity_days: float = 7.0
+    maturity_days: float = USUAL.maturity_ms / DAY_MS
     update_days: float = 7.0
     """What an incremental candidate counts as new; older rows are sampled (`replay_rows`)."""
     replay_rows: int = 20_000
@@ -56,14 +58,16 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The candidate's share of the accounts in the test, of 10,000."""
     ramp: tuple[tuple[float, int], ...] = ((0.0, 1_000), (24.0, 5_000), (72.0, WHOLE))
     """(hours since the start, traffic of 10,000), ascending."""
-    window_days: float = 7.0
-    alpha: float = 0.05
-    primary: str = "value_lost"
-    guardrails: tuple[str, ...] = ("missed_fraud", "false_positive")
-    guardrail_margin: float = 0.005
-    worthwhile: float = 0.0
-    accounts_min: int = 500
-    duration_max_days: float = 60.0
+    # What it is judged by, with the defaults of every experiment (`learners.experiments.design`).
+    window_days: float = USUAL.window_ms / DAY_MS
+    alpha: float = USUAL.alpha
+    primary: str = USUAL.primary
+    guardrails: tuple[str, ...] | None = None
+    """None: the usual ones, less the primary metric."""
+    guardrail_margin: float = USUAL.guardrail_margin
+    worthwhile: float = USUAL.worthwhile
+    accounts_min: int = USUAL.accounts_min
+    duration_max_days: float = USUAL.duration_max_ms / DAY_MS
 
     approval_days: float = 14.0
     """With four eyes: a proposal that nobody approved for so long no longer holds the loop up."""
@@ -90,7 +94,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise BadInput(f"learn: {name} must not be negative, not {getattr(self, name)!r}")
         if not 0 <= self.guardrail_margin <= 1 or not self.worthwhile <= 1 or not ALPHA_MIN <= self.alpha <= 0.5:
             raise BadInput("learn: guardrail_margin and worthwhile are shares of accounts, and alpha is at most 0.5")
-        unknown = sorted({self.primary, *self.guardrails} - set(METRICS))
+        unknown = sorted({self.primary, *(self.guardrails or ())} - set(METRICS))
         if unknown:
             raise BadInput(f"learn: there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
         for name in ("alert_rate_ratio_max", "guard_alert_ratio_max"):
@@ -115,6 +119,20 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise BadInput(f"learn: gate has no {', '.join(unknown)}; it has {', '.join(known)}")
         counts = ("rows_min", "frauds_min", "accounts_min", "distinct_min", "rounds")
         return GateSettings(**{n: int(v) if n in counts else v for n, v in self.gate.items()})  # type: ignore[arg-type]
+
+    def design(self) -> Design:
+        """What a test of a candidate is judged by."""
+        return Design(
+            window_ms=int(self.window_days * DAY_MS),
+            maturity_ms=int(self.maturity_days * DAY_MS),
+            alpha=self.alpha,
+            primary=self.primary,
+            guardrails=usual_guardrails(self.primary) if self.guardrails is None else self.guardrails,
+            guardrail_margin=self.guardrail_margin,
+            worthwhile=self.worthwhile,
+            accounts_min=self.accounts_min,
+            duration_max_ms=int(self.duration_max_days * DAY_MS),
+        )
 
     def traffic_at(self, hours: float) -> int:
         """The ramp's traffic so many hours after a test began."""

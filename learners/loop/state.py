@@ -24,13 +24,12 @@ import msgspec
 from core import events
 from core.control_stream import ControlEntry, history
 from core.events import Control, Severity
-from core.governance import CHAMPION
+from core.governance import CHAMPION, SHADOW
 from core.log.base import EventLog
 from projections.engine.base import control_fact
 from projections.views.registry import REGISTRY, Model, Registry
 
 Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
-SHADOW = "shadow"
 
 
 @dataclass(slots=True)

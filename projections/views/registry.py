@@ -39,7 +39,7 @@ from projections.engine.base import Fact, Projection, control_fact, fold
 
 
 class Model(msgspec.Struct):
-    """A model version, registered at control `position`. `parent` is the version it was trained on from;
+    """A model version, registered at control `position`. `parent` is the model it was made from, by label or version;
     `registered_at` 0: deployed unregistered.
     """
 

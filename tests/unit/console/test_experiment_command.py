@@ -12,17 +12,20 @@ from msgspec.structs import replace
 
 from console import cli, wiring
 from core.codec import encode
+from core.control_stream import history
 from core.errors import BadInput
 from core.events import ModelRegistered
 from core.log.memory import MemoryLog
 from learners.experiments.report import report
-from learners.governance import experiments
-from learners.governance.experiments import ArmPlan, Plan, known
-from learners.governance.models import Act, roll_back
+from learners.governance import control_events, experiments
+from learners.governance.control_events import Act, ArmPlan, Plan
+from learners.governance.experiments import known
+from learners.governance.models import roll_back
 from projections.catalogue import ALL
 from projections.engine.states import open_states
 from projections.views.experiments_answers import experiment_answer
-from tests.unit.core.builders import T0
+from projections.views.registry import registry_of
+from tests.unit.core.builders import T0, append_unchecked
 from tests.unit.projections.experiment_builders import ANN, ONE, TWO, experimented, started
 
 Run = Callable[..., tuple[int, str]]
@@ -133,7 +136,7 @@ def test_what_is_shown_is_what_the_report_says_at_any_time(monkeypatch: pytest.M
     assert run("experiment", "show", "--plots", "p")[0] == 0 and Path("p/new.png").stat().st_size > 5000
 
 
-def test_a_conclusion_that_was_killed_before_the_deployment_goes_on(log: MemoryLog) -> None:
+def test_a_conclusion_without_its_deployment_goes_on(log: MemoryLog) -> None:
     """If only the conclusion was appended, concluding again deploys the winner and appends no second conclusion."""
     act = Act("ann", "try", T0)
     plan = Plan(experiment_id="e1", arms=[ArmPlan("control", "tiny-1.0.0", 5000), ArmPlan("new", "tiny-1.1.0", 5000)])
@@ -141,17 +144,8 @@ def test_a_conclusion_that_was_killed_before_the_deployment_goes_on(log: MemoryL
     answer = experiment_answer(open_states(log, ALL, now_ms=0), "e1")
     held = report(answer.experiment, answer.seen, answer.as_of)
 
-    class Killed(BaseException):
-        pass
-
-    def dies(*_: Any) -> Any:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(experiments, "deploy", dies)
-        with pytest.raises(Killed):
-            experiments.conclude(log, held, act, "promote", "new")
-    position = log.control_head()
+    with_deployment = control_events.conclusion(registry_of(history(log)), held, act, "promote", "new")
+    position = append_unchecked(log, with_deployment[0])
     done = experiments.conclude(log, held, act, "promote", "new")
     assert done.outcome == "unchanged" and done.deployment is not None and done.deployment.outcome == "deployed"
     assert log.control_head() == position + 1

@@ -12,7 +12,8 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
 from learners.governance import models as acts
-from learners.governance.models import Act, Artifact, append
+from learners.governance.control_events import Act, Artifact
+from learners.governance.models import append
 from projections.views.registry import champions, registry_of
 
 ANN, BOB = Act("ann", "it is better", 1000), Act("bob", "I looked", 2000)

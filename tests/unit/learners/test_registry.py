@@ -12,7 +12,7 @@ from core.errors import BadInput, ConcurrencyError
 from core.events import ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
 from learners.governance import models
-from learners.governance.models import Act, Artifact
+from learners.governance.control_events import Act, Artifact
 
 NOW = 1_770_000_000_000
 

@@ -4,13 +4,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from learners.experiments.sequential import Interval
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, Criteria, Finding, finding, new_effect, verdict
 
 ARMS = ("control", "new")
-CRITERIA = Criteria(minimum_accounts=100, maximum_ms=1_000)
+CRITERIA = Criteria(
+    primary="value_lost",
+    guardrails={"missed_fraud": 0.0, "false_positive": 0.0},
+    alpha=0.05,
+    minimum_accounts=100,
+    maximum_ms=1_000,
+    worthwhile=0.0,
+)
 PLENTY = {"control": 500, "new": 500, "other": 500}
 
 
@@ -100,7 +108,7 @@ def test_margin_of_a_guardrail_is_tolerated(metric: Any) -> None:
     arms = (rng.random(4000) < 0.5).astype(int)
     outcomes = (rng.random(4000) < 0.3 - 0.1 * METRICS[metric] * arms).astype(float)
     for margin, breaches in ((0.0, True), (0.3, False)):
-        criteria = Criteria(guardrails={metric: margin})
+        criteria = replace(CRITERIA, guardrails={metric: margin})
         effect = new_effect(metric, criteria)
         for arm, outcome in zip(arms, outcomes, strict=True):
             effect.observe(int(arm), 0.5, 0.5, outcome)

@@ -21,6 +21,7 @@ from core.log.memory import MemoryLog
 from core.times import DAY_MS
 from learners.experiments.verdict import Verdict
 from learners.governance import models as acts
+from learners.governance.control_events import Act
 from learners.loop.evidence import NewLabels
 from learners.loop.orchestrator import Orchestrator, Tools, _free_version
 from learners.loop.policy import Evidence
@@ -63,7 +64,7 @@ class Log:
 def anything(rng: random.Random, log: MemoryLog) -> None:
     """Somebody acts by a command, or appends an event by other means, which may make no sense at all."""
     who = rng.choice(["ann", "bob", "loop"])
-    act = acts.Act(who, "why not", NOW)
+    act = Act(who, "why not", NOW)
     known = loop_state(log)
     label = rng.choice([*known.registry.models, "m-0.0.0"])
     name = rng.choice([known.registry.governance.experiment, *known.registry.governance.ended, "e1", "e2"])

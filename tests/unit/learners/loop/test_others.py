@@ -25,7 +25,7 @@ from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, loop_state
 from projections.labelling.reader import LabelReader
 from tests.contracts.batches import batch_after, copy_partition
-from tests.unit.core.builders import ARTIFACT, load_tiny
+from tests.unit.core.builders import ARTIFACT, append_unchecked, load_tiny
 from tests.unit.learners.loop.test_policy import comparison
 from tests.unit.projections.experiment_builders import experimented, started
 
@@ -155,17 +155,22 @@ def test_traffic_that_a_person_set_stays() -> None:
 
 
 def test_the_winner_is_the_model_that_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An arm that nobody registered, and one whose name is another artifact's by now, are deployed as they decided."""
-    for arms in (
-        (arm("control", ONE, "1.0.0"), arm("theirs", THREE, "0.0.7", of="unregistered")),
-        (arm("control", ONE, "1.0.0"), arm("theirs", THREE, "1.1.0")),
-    ):
-        log = log_of(*SHADOWED, experiment("spring", "ann", arms=arms))
+    """An arm whose name is another artifact's, or nobody's, is not promoted under it: the loop says why and waits.
+    Once the artifact is registered by that name, it is.
+    """
+    taken = experiment("spring", "ann", arms=(arm("control", ONE, "1.0.0"), arm("theirs", THREE, "1.1.0")))
+    unknown = experiment("spring", "ann", arms=(arm("control", ONE, "1.0.0"), arm("theirs", THREE, "0.0.7")))
+    for started_, why in ((taken, "not the artifact that was tested"), (unknown, "no model 'm-0.0.7' is registered")):
+        log = log_of(*SHADOWED, started_)
         with monkeypatch.context() as patch:
             seeing(patch, report=judged(log, "spring", "promote", "theirs"))
             step, said = loop_on(log).step(NOW)
-        assert (step.action, names(said)) == ("conclude", ["ExperimentConcluded", "ModelDeployed"])
-        assert loop_state(log).registry.governance.champion == sha(THREE)
+        assert (step.action, said) == ("wait", []) and why in step.reason
+    append_unchecked(log, registered(THREE, "0.0.7"))
+    with monkeypatch.context() as patch:
+        seeing(patch, report=judged(log, "spring", "promote", "theirs"))
+        assert names(loop_on(log).step(NOW)[1]) == ["ExperimentConcluded", "ModelDeployed"]
+    assert loop_state(log).registry.governance.champion == sha(THREE)
 
 
 def test_a_winner_that_somebody_proposed_already(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners.drift.policy import DriftConfig
 from learners.governance import models as acts
+from learners.governance.control_events import Act, Artifact
 from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.settings import LearnSettings
@@ -172,9 +173,9 @@ def world() -> World:
     world = World()
     for _ in range(3):
         world.live_a_day()
-    ann = acts.Act("ann", "to begin with", world.now)
+    ann = Act("ann", "to begin with", world.now)
     content = _first_model(world.log)
-    acts.register(world.log, acts.Artifact(content, "card", "1.0.0", spec.SPEC_VERSION), ann)
+    acts.register(world.log, Artifact(content, "card", "1.0.0", spec.SPEC_VERSION), ann)
     acts.deploy(world.log, "card-1.0.0", ann)
     world.worker.follow_control()
     world.until(lambda: any(action == "conclude" for _, action, _ in world.done), days=25)
@@ -183,8 +184,8 @@ def world() -> World:
     state = loop_state(world.log)
     good = world.log.get_blob(state.registry.models[state.champion].digest)
     bad = lightgbm_text.with_leaf_values(good, [-tree.leaf_value for tree in lightgbm_text.parse(good).trees])
-    mallory = acts.Act("mallory", "trust me", world.now)
-    acts.register(world.log, acts.Artifact(bad, "card", "9.9.9", spec.SPEC_VERSION, parent="1.1.0"), mallory)
+    mallory = Act("mallory", "trust me", world.now)
+    acts.register(world.log, Artifact(bad, "card", "9.9.9", spec.SPEC_VERSION, parent="1.1.0"), mallory)
     acts.deploy(world.log, "card-9.9.9", mallory)
     world.worker.follow_control()
     world.until(lambda: any(action == "roll back" for _, action, _ in world.done), days=3)
