@@ -17,11 +17,9 @@ from core import pipeline
 from core.control import Resolver
 from core.control_stream import ControlStream, append
 from core.events import Control, FeedbackReceived, SourceGenerationStarted
-from core.features.columns import columns
 from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
-from core.numeric import hash_strings
 from ingest.intake import Message
 from ingest.partition import Owned, Pending, finish
 from projections.reference.publisher import publication
@@ -126,12 +124,10 @@ class OfflineIngest:
         if self._builder is None or pending.decided is None:
             return
         kept = [pending.transactions[i] for i in pending.decided.kept]
-        cols = columns(kept)
-        accounts = hash_strings([t.account_id for t in kept])
-        self._builder.add_transactions(cols.merchants, cols.devices, accounts, cols.times)
+        self._builder.add_transactions(pending.partition.partition, kept)
         for _, event in pending.feedback:
             if isinstance(event, FeedbackReceived):
-                self._builder.add_verdict(event)
+                self._builder.add_verdict(pending.partition.partition, event, self._newest)
 
     def _cross(self, timestamp: int) -> None:
         """Publish the tables when time passes a boundary."""

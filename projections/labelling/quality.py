@@ -28,7 +28,7 @@ import msgspec
 
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from projections.labelling.feedback_sources import SOURCES
-from projections.labelling.verdicts import ALWAYS, Claims, Said, in_order_said, voice
+from projections.labelling.verdicts import ALWAYS, Claims, Said, in_order_said, rate_key, voice
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
 SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_exceeded")
@@ -69,11 +69,6 @@ class Judged(NamedTuple):
     def accepted(self) -> list[Said]:
         """Those that count, in the order said."""
         return [word for word, of in zip(self.verdicts, self.quality, strict=True) if of == "accepted"]
-
-
-def rate_key(word: Said, account_id: str) -> str:
-    """By what the verdict is counted for its rate: `"chargeback:acquirer-1"`, `"customer:account-7"`."""
-    return f"{word.source}:{account_id if SOURCES[word.source].rate_of == 'account' else word.actor}"
 
 
 def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:

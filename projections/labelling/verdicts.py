@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,9 @@ ALWAYS = 2**62
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One verdict. Times in epoch ms; recorded_at is log time; claimed_at is when the payment was, says the verdict."""
+    """One verdict. Times in epoch ms; recorded_at is log time. claimed_at, merchant_id, device_id: when and where the
+    payment was, says the verdict.
+    """
 
     source: FeedbackSource
     verdict: Verdict
@@ -28,6 +30,8 @@ class Said(msgspec.Struct, frozen=True):
     amount: float = 0.0
     reason: str = ""
     claimed_at: int = 0
+    merchant_id: str = ""
+    device_id: str = ""
 
 
 class Claims(NamedTuple):
@@ -57,12 +61,24 @@ def said(event: FeedbackReceived, recorded_at: int) -> Said:
         event.amount,
         event.reason,
         event.transaction_occurred_at,
+        event.merchant_id,
+        event.device_id,
     )
 
 
 def voice(word: Said) -> str:
     """Whose word it is: `"analyst:ann"`, or the source."""
     return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
+
+
+def rate_key(word: Said, account_id: str) -> str:
+    """By what the verdict is counted for its rate: `"chargeback:acquirer-1"`, a customer by account."""
+    return f"{word.source}:{account_id if word.source == 'customer' else word.actor}"
+
+
+def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
+    """Its voice has a limit: an unnamed analyst is a system and has none."""
+    return word.source in per_hour and (word.source != "analyst" or word.actor != "")
 
 
 def in_order_said(verdicts: Iterable[Said]) -> list[Said]:

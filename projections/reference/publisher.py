@@ -14,11 +14,9 @@ import time
 from core.codec import decode_account_event, decode_transaction
 from core.control_stream import Known, append
 from core.events import START, Control, FeedbackReceived, Position, ReferencePublished
-from core.features.columns import columns
 from core.features.reference import FIRST_COLUMN, Kind, ReferenceTable
 from core.log.base import EventLog
 from core.log.paging import pages
-from core.numeric import hash_strings
 from projections.reference.tables import ReferenceBuilder, period_ms
 
 ACTOR = "sentinel reference"
@@ -68,14 +66,12 @@ class ReferencePublisher:
     def _follow(self, partition: int) -> None:
         for page in pages(self._log, partition, "transactions", self._transactions[partition]):
             transactions = [decode_transaction(entry.payload) for entry in page]
-            cols = columns(transactions)
-            accounts = hash_strings([t.account_id for t in transactions])
-            self._builder.add_transactions(cols.merchants, cols.devices, accounts, cols.times)
-            self._latest = max(self._latest, int(cols.times.max()))
+            self._builder.add_transactions(partition, transactions)
+            self._latest = max(self._latest, *(t.occurred_at for t in transactions))
             self._transactions[partition] = page[-1].id
         for page in pages(self._log, partition, "feedback", self._feedback[partition]):
             for entry in page:
                 event = decode_account_event(entry.payload)
                 if isinstance(event, FeedbackReceived):
-                    self._builder.add_verdict(event)
+                    self._builder.add_verdict(partition, event, event.recorded_at)
             self._feedback[partition] = page[-1].id

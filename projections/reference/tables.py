@@ -28,16 +28,17 @@ on. M need not be a day boundary: verdicts that came earlier today count, so tab
 compromise half a day sooner.
 
 The delay is there because the frauds of the last days are not known yet: without it every recent share would be too low
-(Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.1 kB a merchant or device; no
-per-transaction state except the hashes of transactions with a fraud verdict, for as long as they count.
+(Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.1 kB a merchant or device; beside
+it what the labels' read model keeps: 12 bytes a transaction and every verdict.
 
-A verdict counts only if it names its merchant or device, and once per account's transaction however many sources
-confirm it. Verdicts may name transactions that were never counted (from before the first one taken in); a share is
-therefore cut at 1.
+A fraud verdict counts only if it passes the labels' quality control (`projections.reference.reports`) and names its
+merchant or device, and once per account's transaction, when fraud was first said, however many sources confirm it.
+Verdicts may claim another day than their payment's; a share is therefore cut at 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,19 +46,20 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from core.events import FeedbackReceived
+from core.features.columns import TransactionLike, columns
 from core.features.reference import COLUMNS, Kind, ReferenceTable
 from core.features.spec import LAST_KNOWN, RUN_GAP_DAYS
 from core.numeric import hash_strings
 from core.times import DAY_MS, HOUR_MS
+from projections.reference.reports import Reports
 
 LABEL_DELAY_DAYS = 7
 _WINDOWS = (1, 7, 30)
 _DAYS = LABEL_DELAY_DAYS + 30 + 2
-_VERDICTS_DAYS = 120
 _KNOWN_DAYS = LABEL_DELAY_DAYS + 30 + 1
 
 # −64·ln(zeros/64) by set bits, as in core.features.kernel, rounded to whole accounts.
-_LINEAR = np.round(-64.0 * np.log(np.maximum(64 - np.arange(65), 1) / 64.0)).astype(np.float32)
+_LINEAR = np.round(64.0 * np.log(64.0 / np.maximum(64 - np.arange(65), 1))).astype(np.float32)
 
 
 def period_ms(hours: int) -> int:
@@ -67,16 +69,6 @@ def period_ms(hours: int) -> int:
     return hours * HOUR_MS
 
 
-class _Waiting(NamedTuple):
-    """A verdict until a table counts it: when it came (epoch ms), hashes, the transaction's day, the amount."""
-
-    at: int
-    merchant: int
-    device: int
-    fraud_day: int
-    amount: float
-
-
 class _Entity:
     """Day columns of every merchant or device: a ring of _DAYS days that ends at `newest`."""
 
@@ -84,10 +76,7 @@ class _Entity:
         self.rows: dict[int, int] = {}
         self.newest = -1
         self.count = np.zeros((256, _DAYS), dtype=np.int32)
-        self.fraud = np.zeros((256, _DAYS), dtype=np.int32)
-        self.reports = np.zeros((256, _DAYS), dtype=np.int32)
         self.accounts = np.zeros((256, _DAYS), dtype=np.uint64)
-        self.amount = np.full((256, _DAYS), np.inf, dtype=np.float32)  # smallest in dispute, by the fraud's day
 
     def locate(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         unique, inverse = np.unique(hashes, return_inverse=True)
@@ -95,9 +84,9 @@ class _Entity:
         found = np.array([rows.setdefault(key, len(rows)) for key in unique.tolist()], dtype=np.int64)
         if len(rows) > len(self.count):
             size = max(len(rows), 2 * len(self.count))
-            for name in ("count", "fraud", "reports", "accounts", "amount"):
+            for name in ("count", "accounts"):
                 old = getattr(self, name)
-                grown = np.full((size, _DAYS), np.inf if name == "amount" else 0, dtype=old.dtype)
+                grown = np.zeros((size, _DAYS), dtype=old.dtype)
                 grown[: len(old)] = old
                 setattr(self, name, grown)
         return found[inverse]
@@ -107,10 +96,9 @@ class _Entity:
         if day <= self.newest:
             return
         first = max(self.newest + 1, day - _DAYS + 1)
-        columns = np.arange(first, day + 1) % _DAYS
-        for array in (self.count, self.fraud, self.reports, self.accounts):
-            array[:, columns] = 0
-        self.amount[:, columns] = np.inf
+        places = np.arange(first, day + 1) % _DAYS
+        for array in (self.count, self.accounts):
+            array[:, places] = 0
         self.newest = day
 
     def window(self, array: NDArray[np.int32], first: int, last: int) -> NDArray[np.int64]:
@@ -121,74 +109,67 @@ class _Entity:
         return sums
 
 
+class _Frauds(NamedTuple):
+    """An entity's reports on its ring of days, (rows, _DAYS): frauds by the payment's day, reports by their own, and
+    the smallest amount in dispute by the payment's day (inf: none).
+    """
+
+    fraud: NDArray[np.int32]
+    reports: NDArray[np.int32]
+    amount: NDArray[np.float32]
+
+
 class ReferenceBuilder:
     """Folds events in any order of partitions; tables are asked for as of days that never go back."""
 
     def __init__(self) -> None:
         self._entities: dict[Kind, _Entity] = {"merchant": _Entity(), "device": _Entity()}
-        self._verdicts: dict[int, int] = {}
-        self._forgotten = 0
-        self._waiting: dict[int, list[_Waiting]] = {}
+        self._reports = Reports()
 
-    def add_transactions(
-        self,
-        merchants: NDArray[np.uint64],
-        devices: NDArray[np.uint64],
-        accounts: NDArray[np.uint64],
-        times: NDArray[np.int64],
-    ) -> None:
-        """Count transactions: hashes by core.numeric.hash_strings (0 = unknown), times epoch ms, all (n,)."""
-        if not len(times):
+    def add_transactions(self, partition: int, transactions: Sequence[TransactionLike]) -> None:
+        """Count decided transactions of a partition."""
+        if not transactions:
             return
-        days = times // DAY_MS
-        for kind, hashes in (("merchant", merchants), ("device", devices)):
+        self._reports.add_payments(partition, transactions)
+        cols = columns(transactions)
+        accounts = hash_strings([t.account_id for t in transactions])
+        days = cols.times // DAY_MS
+        for kind, hashes in (("merchant", cols.merchants), ("device", cols.devices)):
             entity = self._entities[kind]  # type: ignore[index]
             entity.advance(int(days.max()))
             use = (hashes != 0) & (days > entity.newest - _DAYS)
-            rows, columns = entity.locate(hashes[use]), days[use] % _DAYS
-            np.add.at(entity.count, (rows, columns), 1)
+            rows, places = entity.locate(hashes[use]), days[use] % _DAYS
+            np.add.at(entity.count, (rows, places), 1)
             if kind == "device":
                 bits = np.uint64(1) << (accounts[use] >> np.uint64(58))
-                np.bitwise_or.at(entity.accounts, (rows, columns), bits)
+                np.bitwise_or.at(entity.accounts, (rows, places), bits)
 
-    def add_verdict(self, event: FeedbackReceived) -> None:
-        """Take in a fraud verdict, which counts from the first table as of a later moment; anything else is ignored."""
-        if event.verdict != "fraud":
-            return
-        day = event.occurred_at // DAY_MS
-        transaction, merchant, device = (
-            int(h)
-            for h in hash_strings([f"{event.account_id}\x1e{event.transaction_id}", event.merchant_id, event.device_id])
-        )
-        if transaction in self._verdicts:
-            return
-        self._verdicts[transaction] = day
-        self._waiting.setdefault(day, []).append(
-            _Waiting(event.occurred_at, merchant, device, event.transaction_occurred_at // DAY_MS, event.amount)
-        )
+    def add_verdict(self, partition: int, event: FeedbackReceived, recorded_at: int) -> None:
+        """Take in a verdict, which counts in tables as of a later moment. recorded_at: log time, epoch ms."""
+        self._reports.add_verdict(partition, event, recorded_at)
 
-    def _count_verdicts(self, before: int) -> None:
-        """Count the waiting verdicts from before the moment `before`, epoch ms."""
-        for day in sorted(d for d in self._waiting if d * DAY_MS < before):
-            held = self._waiting.pop(day)
-            if later := [v for v in held if v.at >= before]:
-                self._waiting[day] = later
-            for at, merchant, device, fraud_day, amount in held:
-                if at >= before:
-                    continue
-                for kind, key in (("merchant", merchant), ("device", device)):
-                    if not key:
-                        continue
-                    entity = self._entities[kind]  # type: ignore[index]
-                    entity.advance(day)
-                    row = int(entity.locate(np.array([key], dtype=np.uint64))[0])
-                    if day > entity.newest - _DAYS:
-                        entity.reports[row, day % _DAYS] += 1
-                    if entity.newest - _DAYS < fraud_day <= entity.newest:
-                        entity.fraud[row, fraud_day % _DAYS] += 1
-                        if amount > 0.0:
-                            smallest = entity.amount[row, fraud_day % _DAYS]
-                            entity.amount[row, fraud_day % _DAYS] = min(smallest, np.float32(amount))
+    def _frauds(self, kind: Kind, before: int) -> _Frauds:
+        """The reports from before the moment `before` (epoch ms) on the entity's ring."""
+        entity = self._entities[kind]
+        named = [
+            (name, each)
+            for each in self._reports.current((before // DAY_MS - _DAYS) * DAY_MS)
+            if each.at < before and (name := each.merchant_id if kind == "merchant" else each.device_id)
+        ]
+        days = np.array([each.at // DAY_MS for _, each in named], dtype=np.int64)
+        entity.advance(int(days.max(initial=-1)))
+        rows = entity.locate(hash_strings([name for name, _ in named]))
+        shape = (len(entity.rows), _DAYS)
+        found = _Frauds(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.full(shape, np.inf, np.float32))
+        held = days > entity.newest - _DAYS
+        np.add.at(found.reports, (rows[held], days[held] % _DAYS), 1)
+        paid = np.array([each.paid_at // DAY_MS for _, each in named], dtype=np.int64)
+        held = (paid > entity.newest - _DAYS) & (paid <= entity.newest)
+        np.add.at(found.fraud, (rows[held], paid[held] % _DAYS), 1)
+        amounts = np.array([each.amount for _, each in named], dtype=np.float32)
+        held &= amounts > 0.0
+        np.minimum.at(found.amount, (rows[held], paid[held] % _DAYS), amounts[held])
+        return found
 
     def table(self, kind: Kind, as_of: int) -> ReferenceTable:
         """The table as of event time `as_of` (epoch ms), which must never go back.
@@ -197,35 +178,32 @@ class ReferenceBuilder:
         """
         entity = self._entities[kind]
         day = as_of // DAY_MS
-        self._count_verdicts(before=as_of)
+        frauds = self._frauds(kind, before=as_of)
         n = len(entity.rows)
         values = np.empty((n, COLUMNS[kind]), dtype=np.float32)
         if kind == "merchant":
             end = day - LABEL_DELAY_DAYS - 1
             for column, width in enumerate(_WINDOWS):
                 count = entity.window(entity.count, end - width + 1, end)
-                fraud = entity.window(entity.fraud, end - width + 1, end)
+                fraud = entity.window(frauds.fraud, end - width + 1, end)
                 values[:, column] = count
                 with np.errstate(invalid="ignore", divide="ignore"):
                     values[:, 3 + column] = np.where(count > 0, np.minimum(fraud, count) / count, np.nan)
-            values[:, 6] = entity.window(entity.reports, day - 7, day - 1)
-            values[:, 7:] = _recent_past(entity, day, values[:, 2] > 0)
+            values[:, 6] = entity.window(frauds.reports, day - 7, day - 1)
+            values[:, 7:] = _recent_past(entity, frauds, day, values[:, 2] > 0)
         else:
             seen = np.zeros(n, dtype=np.uint64)
             for d in range(day - 30, day):
                 if entity.newest - _DAYS < d <= entity.newest:
                     seen |= entity.accounts[:n, d % _DAYS]
             values[:, 0] = _LINEAR[np.bitwise_count(seen)]
-            values[:, 1] = entity.window(entity.reports, day - 30, day - 1)
+            values[:, 1] = entity.window(frauds.reports, day - 30, day - 1)
         keys = np.fromiter(entity.rows, np.uint64, n)
         order = np.argsort(keys)
-        if day > self._forgotten:
-            self._verdicts = {t: d for t, d in self._verdicts.items() if d > day - _VERDICTS_DAYS}
-            self._forgotten = day
         return ReferenceTable(kind, as_of, keys[order], values[order])
 
 
-def _recent_past(entity: _Entity, day: int, legitimate: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _recent_past(entity: _Entity, frauds: _Frauds, day: int, legitimate: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The columns from merchant_days_since_fraud on, as of `day`: (rows, 6 + len(LAST_KNOWN)); see the head.
 
     `legitimate` (rows,): where transactions are known; all of them legitimate unless the ring has a fraud.
@@ -233,13 +211,13 @@ def _recent_past(entity: _Entity, day: int, legitimate: NDArray[np.bool_]) -> ND
     n = len(entity.rows)
     days = np.arange(day, day - _KNOWN_DAYS, -1)  # newest first
     held = (days <= entity.newest) & (days > entity.newest - _DAYS)
-    columns = days[held] % _DAYS
-    has = np.flatnonzero(entity.fraud[:n].any(axis=1))
-    has = has[entity.fraud[has][:, columns].any(axis=1)]
+    places = days[held] % _DAYS
+    has = np.flatnonzero(frauds.fraud.any(axis=1))
+    has = has[frauds.fraud[has][:, places].any(axis=1)]
     count, fraud = np.zeros((2, len(has), _KNOWN_DAYS), dtype=np.int64)
     amount = np.full((len(has), _KNOWN_DAYS), np.inf)
-    count[:, held], fraud[:, held] = entity.count[has][:, columns], entity.fraud[has][:, columns]
-    amount[:, held] = entity.amount[has][:, columns]
+    count[:, held], fraud[:, held] = entity.count[has][:, places], frauds.fraud[has][:, places]
+    amount[:, held] = frauds.amount[has][:, places]
     mature = np.arange(_KNOWN_DAYS) > LABEL_DELAY_DAYS
     known = np.where(mature, np.maximum(count, fraud), fraud)
     out = np.full((n, 6 + len(LAST_KNOWN)), np.nan)

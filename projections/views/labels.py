@@ -63,9 +63,14 @@ def claims_of(partition: int, state: Labels, account: str) -> Iterator[Claims]:
     of = state.accounts.get(account)
     if of is None:
         return
-    forgotten = state.forgotten.get(account, 0)
-    for transaction, verdicts in of.verdicts.items():
-        yield Claims(partition, account, transaction, of.payments.get(transaction, 0), forgotten, verdicts)
+    for transaction in of.verdicts:
+        yield claims_on(partition, state, account, transaction)
+
+
+def claims_on(partition: int, state: Labels, account: str, transaction: str) -> Claims:
+    """Everything that was said of one payment. Raises KeyError if nothing was."""
+    of, forgotten = state.accounts[account], state.forgotten.get(account, 0)
+    return Claims(partition, account, transaction, of.payments.get(transaction, 0), forgotten, of.verdicts[transaction])
 
 
 def newest(states: Mapping[int, Labels]) -> int:
@@ -125,15 +130,17 @@ def _verdict(state: Labels, fact: Fact) -> None:
     add_verdict(state, fact.event, fact.recorded_at)
 
 
-def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> None:
-    """Take in a verdict. recorded_at: log time, epoch ms."""
+def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> Said:
+    """Take in a verdict; its record. recorded_at: log time, epoch ms."""
     account = state.accounts.setdefault(event.account_id, AccountLabels())
     held = account.verdicts.setdefault(event.transaction_id, [])
     if not held:
         payment = _payment(state, event.account_id, event.transaction_id)
         if payment is not None:
             account.payments[event.transaction_id] = payment
-    held.append(said(event, recorded_at))
+    word = said(event, recorded_at)
+    held.append(word)
+    return word
 
 
 class _LabelColumns:

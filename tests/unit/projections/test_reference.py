@@ -8,6 +8,7 @@ import math
 import random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,10 +16,8 @@ from hypothesis import strategies as st
 
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
-from core.features.columns import columns
 from core.features.reference import ReferenceTable
 from core.features.spec import NAMES, index
-from core.numeric import hash_strings
 from core.times import DAY_MS, HOUR_MS
 from projections.reference.tables import LABEL_DELAY_DAYS, ReferenceBuilder, period_ms
 from tests.unit.core.builders import T0, fuzz, transaction, verdict
@@ -39,8 +38,7 @@ def fold(events: list[Any_], batches: int = 1, seed: int = 0) -> ReferenceBuilde
     held: list[Transaction] = []
 
     def give() -> None:
-        cols = columns(held)
-        builder.add_transactions(cols.merchants, cols.devices, hash_strings([t.account_id for t in held]), cols.times)
+        builder.add_transactions(0, list(held))
         held.clear()
 
     for event in events:
@@ -50,7 +48,7 @@ def fold(events: list[Any_], batches: int = 1, seed: int = 0) -> ReferenceBuilde
                 give()
         else:
             give()
-            builder.add_verdict(event)
+            builder.add_verdict(0, event, event.occurred_at)
     give()
     return builder
 
@@ -62,7 +60,7 @@ def oracle(events: list[Any_], kind: str, at: int, moment: int | None = None) ->
     moment = at * DAY_MS if moment is None else moment
     name = f"{kind}_id"
     verdicts: dict[tuple[str, str], FeedbackReceived] = {}
-    for e in events:
+    for e in sorted(events, key=lambda event: event.occurred_at):
         if isinstance(e, FeedbackReceived) and e.verdict == "fraud":
             verdicts.setdefault((e.account_id, e.transaction_id), e)
     transactions = [e for e in events if isinstance(e, Transaction)]
@@ -209,7 +207,8 @@ def test_count_windows_and_their_delay(width: int, column: int) -> None:
     counted = []
     for at in range(DAY0, DAY0 + 45):
         builder = fold([transaction(1, occurred_at=T0)])
-        builder.add_verdict(verdict(occurred_at=at * DAY_MS, merchant_id="other", device_id="other"))
+        other = verdict(occurred_at=at * DAY_MS, merchant_id="other", device_id="other")
+        builder.add_verdict(0, other, other.occurred_at)
         keys = builder.table("merchant", at * DAY_MS)
         if keys.values[keys.keys.tolist().index(string_hash("m1")), column] == 1.0:
             counted.append(at - DAY0)
@@ -225,9 +224,50 @@ def test_a_verdict_counts_once_per_transaction() -> None:
     assert value(builder, DAY0 + 1, 6) == 2.0 and value(builder, DAY0 + 1, 1, "device") == 2.0
 
 
+def test_a_second_verdict_is_never_a_new_report() -> None:
+    """However long after the first: a chargeback 130 days after the analyst's word reports nothing again."""
+    late = T0 + 130 * DAY_MS
+    again = msgspec.structs.replace(said(transaction(1), at=late), source="chargeback")
+    builder = fold([transaction(1), said(transaction(1))])
+    assert value(builder, DAY0 + 1, 6) == 1.0
+    for day_ in range(DAY0 + 2, DAY0 + 130, 20):
+        builder.table("merchant", day_ * DAY_MS)
+        builder.table("device", day_ * DAY_MS)
+    builder.add_transactions(0, [transaction(2, occurred_at=late)])
+    builder.add_verdict(0, again, late)
+    assert value(builder, DAY0 + 131, 6) == 0.0 and value(builder, DAY0 + 131, 1, "device") == 0.0
+
+
+def test_verdicts_that_are_held_back_are_no_reports() -> None:
+    """A named analyst above 1,000 verdicts an hour, over all partitions, one before the payment, one on no payment."""
+    paid = [transaction(n, account_id=f"a{n}") for n in range(1001)]
+    builder = ReferenceBuilder()
+    builder.add_transactions(0, paid[:500])
+    builder.add_transactions(1, paid[500:])
+    at = T0 + HOUR_MS
+    for n, t in enumerate(paid):
+        if n == 1000:
+            assert value(builder, DAY0 + 1, 6) == 1000.0
+        builder.add_verdict(int(n >= 500), msgspec.structs.replace(said(t, at=at), actor="bot"), at)
+    assert value(builder, DAY0 + 1, 6) == 0.0
+    for wrong in (said(paid[0], at=T0 - HOUR_MS), said(transaction(5000), at=at)):
+        builder.add_verdict(0, wrong, at)
+    assert value(builder, DAY0 + 1, 6) == 0.0
+    builder.add_verdict(0, said(paid[0], at=at), at)
+    assert value(builder, DAY0 + 1, 6) == 1.0
+
+
+def test_a_device_without_accounts_has_a_plain_zero() -> None:
+    """A device whose last account was more than 30 days ago: 0.0, not −0.0, which has other bytes."""
+    accounts = fold([transaction(1)]).table("device", (DAY0 + 40) * DAY_MS).values[0, 0]
+    assert accounts.tobytes() == np.float32(0.0).tobytes()
+
+
 def test_a_share_is_never_above_one() -> None:
-    """Verdicts on transactions that were never taken in don't make a share of more than everything."""
-    builder = fold([transaction(1), *(said(transaction(n)) for n in range(5))])
+    """Verdicts that claim another day than their payment's don't make a share of more than everything."""
+    late = [transaction(n, occurred_at=T0 + DAY_MS) for n in range(2, 6)]
+    claimed = [msgspec.structs.replace(said(t), transaction_occurred_at=T0) for t in late]
+    builder = fold([transaction(1), *late, said(transaction(1)), *claimed])
     assert value(builder, DAY0 + LABEL_DELAY_DAYS + 1, 3) == 1.0
 
 
@@ -235,14 +275,15 @@ def test_verdicts_without_names_or_times_do_no_harm() -> None:
     """A verdict that names neither merchant nor device counts nowhere; one without the transaction's time is a report
     only.
     """
-    builder = fold([transaction(1), verdict(transaction_id="t9"), verdict(merchant_id="m1")])
+    builder = fold([transaction(1), transaction(9), verdict(transaction_id="t9"), verdict(merchant_id="m1")])
     assert value(builder, DAY0 + 1, 6) == 1.0
     assert value(builder, DAY0 + LABEL_DELAY_DAYS + 1, 3) == 0.0
 
 
 def test_an_event_older_than_the_ring_is_forgotten() -> None:
     """An event from months ago changes no table of today."""
-    late = [transaction(2, occurred_at=T0 - 80 * DAY_MS), said(transaction(3, occurred_at=T0 - 80 * DAY_MS), at=T0)]
+    late: list[Any_] = [transaction(n, occurred_at=T0 - 80 * DAY_MS) for n in (2, 3)]
+    late.append(said(late[1], at=T0))
     for at in (DAY0, DAY0 + 1):
         assert_table(
             fold([transaction(1), *late]).table("merchant", at * DAY_MS),

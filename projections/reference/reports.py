@@ -1,0 +1,99 @@
+"""Reports of fraud for the reference tables: of every payment the first fraud verdict that counts. A fold.
+
+What counts is the labels' quality control (`projections.labelling.quality`) over all partitions, as of everything taken
+in so far: a verdict that is held back is no report, and one that turns out to be (its voice goes over the rate later
+in the hour) is none any more. A payment is reported once, however many sources confirm it and however much later.
+
+Only payments that something changed for are judged again. Memory: the labels' read model, and some 200 bytes a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from core.events import FeedbackReceived
+from core.features.columns import TransactionLike
+from core.times import HOUR_MS
+from projections.labelling.quality import RULES, Rules, judge
+from projections.labelling.verdicts import is_rated, rate_key
+from projections.views import labels as labels_view
+from projections.views.labels import Labels
+
+Payment = tuple[int, str, str]
+"""Partition, account, transaction."""
+
+
+class Report(NamedTuple):
+    """When it was said (epoch ms), the merchant and device that it names ("" if none), the payment's time as it says
+    (epoch ms), the amount in dispute.
+    """
+
+    at: int
+    merchant_id: str
+    device_id: str
+    paid_at: int
+    amount: float
+
+
+class Reports:
+    """Takes in payments and verdicts in any order of partitions."""
+
+    def __init__(self, rules: Rules = RULES) -> None:
+        self._rules = rules
+        self._labels: dict[int, Labels] = {}
+        self._found: dict[Payment, Report] = {}
+        self._changed: dict[Payment, None] = {}
+        self._hours: dict[tuple[str, int], list[Payment]] = {}
+        self._over: dict[tuple[str, int], int] = {}
+        self._oldest = 0
+
+    def add_payments(self, partition: int, transactions: Iterable[TransactionLike]) -> None:
+        """Take in decided transactions."""
+        state = self._labels.setdefault(partition, Labels())
+        for t in transactions:
+            labels_view.add_payment(state, t.account_id, t.transaction_id, t.occurred_at)
+            judged = state.accounts.get(t.account_id)
+            if judged is not None and t.transaction_id in judged.verdicts:
+                self._changed[partition, t.account_id, t.transaction_id] = None
+
+    def add_verdict(self, partition: int, event: FeedbackReceived, recorded_at: int) -> None:
+        """Take in a verdict. recorded_at: log time, epoch ms."""
+        state = self._labels.setdefault(partition, Labels())
+        word = labels_view.add_verdict(state, event, recorded_at)
+        payment = (partition, event.account_id, event.transaction_id)
+        self._changed[payment] = None
+        if not is_rated(word, self._rules.per_hour):
+            return
+        hour = (rate_key(word, event.account_id), recorded_at // HOUR_MS)
+        held = self._hours.setdefault(hour, [])
+        held.append(payment)
+        if len(held) == self._rules.per_hour[word.source] + 1:
+            self._over[hour] = recorded_at
+            self._changed |= dict.fromkeys(held)
+
+    def current(self, oldest: int) -> Iterable[Report]:
+        """The report of every payment that has one, but for those that were given before and are older than `oldest`
+        (epoch ms, never goes back), report and payment.
+        """
+        if oldest > self._oldest:
+            self._found = {p: each for p, each in self._found.items() if max(each.at, each.paid_at) >= oldest}
+            self._oldest = oldest
+        newest = labels_view.newest(self._labels)
+        again: dict[Payment, None] = {}
+        for payment in self._changed:
+            partition, account, transaction = payment
+            claims = labels_view.claims_on(partition, self._labels[partition], account, transaction)
+            judged = judge(claims, self._over, newest, self._rules)
+            assert judged is not None
+            first = next((word for word in judged.accepted if word.verdict == "fraud"), None)
+            if first is None:
+                self._found.pop(payment, None)
+            else:
+                self._found[payment] = Report(
+                    first.occurred_at, first.merchant_id, first.device_id, first.claimed_at, first.amount
+                )
+            if any(status in ("impossible_time", "unknown_transaction") for status in judged.quality):
+                again[payment] = None  # time passes: newer payments may come, or this one be forgotten
+        self._changed = again
+        return self._found.values()
