@@ -80,20 +80,7 @@ def archive(
         archive_hot_hours=hot_hours,
         archive_keep_days=keep_days,
     )
-    if not s.archive:
-        raise BadInput("where to? --directory DIR, or the setting `archive` (SENTINEL_ARCHIVE)")
-    if trim and directory is not None and not wiring.settings(config).archive:
-        raise BadInput("--trim needs the setting `archive` (SENTINEL_ARCHIVE), or nothing else would find the archive")
-    if s.archive_keep_days and not s.archive_cold:
-        raise BadInput(
-            "segments are moved, not deleted, for replay begins at the first seal: name a --cold store, or the setting"
-            " `archive_cold` (SENTINEL_ARCHIVE_COLD)"
-        )
-    if s.archive_keep_days and cold is not None and not wiring.settings(config).archive_cold:
-        raise BadInput(
-            "--keep-days needs the setting `archive_cold` (SENTINEL_ARCHIVE_COLD), or nothing else would find what it"
-            " moves"
-        )
+    _check(s, wiring.settings(config), trim, directory, cold)
     found = run(s, trim=trim, only=partition, projections=projections, quiet=as_json)
     if as_json:
         print(msgspec.json.encode(found).decode())
@@ -102,6 +89,24 @@ def archive(
             f"{found['segments']} segments, {found['transactions']:,} transactions, {found['bytes']:,} bytes archived;"
             f" {found['trimmed_entries']:,} entries trimmed; {found['cooled_segments']} segments,"
             f" {found['cooled_bytes']:,} bytes moved to the cold store"
+        )
+
+
+def _check(s: Settings, own: Settings, trim: bool, directory: str | None, cold: str | None) -> None:
+    """Refuse what would put entries where nothing else looks for them. own: the settings without this command's."""
+    if not s.archive:
+        raise BadInput("missing archive location: give --directory, or set `archive` (SENTINEL_ARCHIVE)")
+    if trim and directory is not None and not own.archive:
+        raise BadInput("--trim needs the setting `archive` (SENTINEL_ARCHIVE), or nothing else would find the archive")
+    if s.archive_keep_days and not s.archive_cold:
+        raise BadInput(
+            "segments are moved, not deleted, for replay begins at the first seal: name a --cold store, or the setting"
+            " `archive_cold` (SENTINEL_ARCHIVE_COLD)"
+        )
+    if s.archive_keep_days and cold is not None and not own.archive_cold:
+        raise BadInput(
+            "--keep-days needs the setting `archive_cold` (SENTINEL_ARCHIVE_COLD), or nothing else would find what it"
+            " moves"
         )
 
 

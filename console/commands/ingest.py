@@ -66,6 +66,13 @@ def ingest(
     telemetry.serve_metrics(s)
     stats = Stats(stats_file)
     worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats)
+    _run(worker)
+    log.close()
+    _report(stats, as_json)
+
+
+def _run(worker: Worker) -> None:
+    """Run the worker until it is drained or told to stop."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         worker.stop()
@@ -77,7 +84,9 @@ def ingest(
     gc.freeze()
     gc.set_threshold(100_000, 50, 1_000)
     worker.run()
-    log.close()
+
+
+def _report(stats: Stats, as_json: bool) -> None:
     summary = {
         "transactions": stats.transactions,
         "rejects": sum(stats.rejects.values()),
