@@ -41,7 +41,7 @@ from core.log.paging import PAGE, pages
 from core.log.redis_streams import RedisLog
 from core.replay import rebuild
 from ingest.offline import OfflineIngest
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 from projections.engine.base import NOWHERE, fold
 from projections.engine.feed import facts_between
 from projections.engine.runner import Runner

@@ -31,7 +31,7 @@ from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
-from models.store import BASELINE_DIRECTORY
+from models.shipped import BASELINE_DIRECTORY
 from projections.labelling.reader import LabelReader
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 

@@ -14,7 +14,7 @@ from core.events import Control, ModelDeployed, ModelRegistered, SourceGeneratio
 from core.log.base import EventLog
 from core.settings import Settings
 from ingest.kafka_client import Topic, describe
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 
 ACTOR = "sentinel ingest"
 

@@ -1,14 +1,13 @@
 """Snapshots of a partition's account state: so that a worker that takes a partition over folds only the log's tail.
 
 A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then `AccountState.to_bytes()`.
-Written to a temporary file, fsynced and renamed. It is trusted only if its checksum holds and the log's seal of that
+Written whole (`core.files`). It is trusted only if its checksum holds and the log's seal of that
 sequence has the same digest; anything else is ignored and the state is folded from the log. Deleting snapshots is
 always safe.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from core.errors import Corrupt, Unavailable
 from core.events import Position
 from core.features.state import AccountState
+from core.files import write_whole
 from core.log.base import EventLog, Head
 from core.log.seals import head_from_entry
 
@@ -45,15 +45,8 @@ class SnapshotStore:
             partition, head.sequence, head.digest, str(head.transactions), str(head.feedback), head.control
         )
         path = self._path(partition)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(msgspec.json.encode(header) + b"\n")
-                file.write(state.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_whole(path, msgspec.json.encode(header) + b"\n", state.to_bytes())
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 

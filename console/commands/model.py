@@ -26,7 +26,7 @@ from core.features import spec
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
 from learners.governance.models import ALIASES, Alias, Done
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
 from projections.views.labels import LABELS

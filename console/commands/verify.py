@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from console import wiring
 from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput, Corrupt
+from core.files import write_whole
 from core.log.archive import verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archiver import archived_rows
@@ -131,12 +131,7 @@ def _read(path: Path) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.part")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
         raise BadInput(f"{path}: can't be written: {error.strerror}") from None

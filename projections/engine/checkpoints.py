@@ -1,8 +1,8 @@
 """Checkpoints of projections: view and places in one file per projection version, and which version is current.
 
 `<prefix>-cases-1.checkpoint`: one JSON line (what it is of, and for each source its place, the log's own mark there,
-and where its state lies in the body with its SHA-256), then the states. Written to a temporary file, fsynced and
-renamed: there is never a view without its places.
+and where its state lies in the body with its SHA-256), then the states. Written whole (`core.files`): there is never a
+view without its places.
 
 A source's state is trusted only if its checksum holds and the log bears the same mark at its place (a seal's digest, a
 control event's hash). Anything else is left out and folded from the log: deleting checkpoints is always safe.
@@ -11,7 +11,6 @@ control event's hash). Anything else is left out and folded from the log: deleti
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.errors import BadInput, Corrupt, Unavailable
+from core.files import write_whole
 from core.log.base import EventLog
 from projections.engine.base import NOWHERE, Place, Projection, S
 from projections.engine.feed import mark_at
@@ -114,14 +114,8 @@ class CheckpointStore:
         return self._directory / f"{self._prefix}-{name}.current"
 
     def _write(self, path: Path, parts: list[bytes]) -> None:
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_whole(path, *parts)
         except OSError as error:
             raise Unavailable(f"{path} can't be written: {error.strerror}") from error
 

@@ -1,7 +1,7 @@
 """Where an archive's files lie: a local directory, or any pyarrow or fsspec file system (S3, GCS, HDFS, …).
 
-Owns durability: on a local disk a file is written beside its place, synced, renamed and its folder synced, so that
-after a crash it is there whole or not at all. An object store's put has the same effect. A file is removed only by
+Owns durability: on a local disk a file is there whole or not at all after a crash (`core.files`). An object store's put
+has the same effect. A file is removed only by
 `delete`, which only `core.log.archive.retention` calls.
 """
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from core.errors import BadInput, Conflict, Unavailable
+from core.files import write_whole
 
 Version = tuple[int, int]
 """What changes when a file is replaced: modification time in ns and size."""
@@ -54,7 +55,7 @@ class Store:
         """Make the file, or replace it, whole and durably."""
         try:
             if self.local:
-                _write_durably(Path(self._path(name)), content)
+                write_whole(Path(self._path(name)), content)
                 return
             self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
             with self._fs.open_output_stream(self._path(name), compression=None) as stream:
@@ -128,20 +129,3 @@ def open_store(location: str) -> Store:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInput(f"archive {location}: {' '.join(str(error).split())}") from None
     return Store(filesystem, root)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    for folder in dict.fromkeys([path.parent, *(made.parent for made in new)]):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -19,7 +19,7 @@ from core.codec import decode_score, decode_transaction, encode
 from core.events import Position
 from core.features import spec
 from core.log.redis_streams import RedisLog, connect
-from models.store import BASELINE_DIRECTORY
+from models.shipped import BASELINE_DIRECTORY
 from tests.unit.projections.decided import PARTITIONS, fill
 
 PREFIX = f"audit-{os.getpid()}"

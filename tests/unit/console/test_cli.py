@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from console import cli
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 
 
 @pytest.mark.parametrize(

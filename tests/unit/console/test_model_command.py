@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def test_a_models_life(run: Run, tmp_path: Path) -> None:
     """Registered from a file, shadow, proposed under four eyes, approved, rolled back; list and show say so."""
-    from models.store import BASELINE_DIRECTORY
+    from models.shipped import BASELINE_DIRECTORY
 
     artifact = tmp_path / "m.txt"
     artifact.write_bytes((BASELINE_DIRECTORY / "model.txt").read_bytes() + b"\n")

@@ -30,7 +30,7 @@ from core.features import spec
 from core.log.base import EventLog
 from core.settings import Settings
 from models.linear import LinearModel, render
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 from tests import worker_harness as h
 from tests.worker_harness import Raw, Stage, Threaded
 

@@ -24,7 +24,7 @@ from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.replay import Timeline
 from ingest.offline import OfflineIngest
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 from sources.catalogue import open_source
 from sources.synthetic import SyntheticConfig
 

@@ -31,7 +31,7 @@ from learners.loop.settings import LearnSettings
 from models.artifacts import shap_values
 from models.linear import LinearModel, render
 from models.shap import LINEAR
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 from projections.audit import redecide
 from projections.audit.blast_radius import affected
 from projections.audit.redecide import DecisionPlace

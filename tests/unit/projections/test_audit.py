@@ -21,7 +21,7 @@ from core.log.base import Batch, Entry, Stream
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
 from models.artifacts import shap_values
-from models.store import shipped_baseline
+from models.shipped import shipped_baseline
 from projections.audit import redecide, whatif
 from projections.audit.redecide import DecisionPlace, Found
 from projections.audit.story import Story, tell

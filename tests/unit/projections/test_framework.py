@@ -118,7 +118,7 @@ class DyingStore(CheckpointStore):
     def _write(self, path: Path, parts: list[bytes]) -> None:
         self.fuse -= 1
         if self.fuse == 0 and not self.after:
-            path.with_name(path.name + ".1.tmp").write_bytes(b"half")
+            path.with_name(f".{path.name}.00.part").write_bytes(b"half")
             raise Killed
         super()._write(path, parts)
         if self.fuse == 0:
