@@ -39,7 +39,7 @@ from ingest.stats import Stats
 from ingest.worker import Worker
 from sources.record import Record
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
-from tests.contracts import batches
+from tests.builders import batches
 
 WAIT_S = 60.0
 Reload = Callable[[Owned, Exception], None]

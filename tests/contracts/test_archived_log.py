@@ -13,7 +13,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archive_partition
 from core.log.base import STREAMS, Batch, Entry, EventLog, Head
 from core.log.memory import MemoryLog
-from tests.contracts.batches import batch_after, contents
+from tests.builders.batches import batch_after, contents
 from tests.contracts.test_event_log import (  # noqa: F401
     filled,
     test_a_batch_is_read_back_byte_for_byte,

@@ -20,7 +20,7 @@ from core.events import START, Position
 from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
-from tests.contracts.batches import batch_after, batches_of, contents, verify
+from tests.builders.batches import batch_after, batches_of, contents, verify
 
 
 def filled(log: EventLog, partition: int = 0, batches: int = 3) -> Head:

@@ -26,9 +26,9 @@ from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, Head, Stream
 from core.log.redis_streams import RedisLog, connect
 from core.log.redis_transport import Lost, Transport, _Exchange, request, translate
+from tests.builders.batches import batch_after, contents, verify
+from tests.builders.proxy import Fault, Proxy
 from tests.conftest import RedisBackend
-from tests.contracts.batches import batch_after, contents, verify
-from tests.contracts.proxy import Fault, Proxy
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from console.stack import Valkey
 from core.errors import Unavailable
 from core.log.base import Head
 from core.log.redis_streams import RedisLog, connect
-from tests.contracts.batches import batch_after, batches_of, contents, verify
+from tests.builders.batches import batch_after, batches_of, contents, verify
 
 PARTITIONS = (0, 1, 2)
 
@@ -125,7 +125,7 @@ def test_a_flipped_bit_in_the_file_is_found_by_the_seals(tmp_path: Path) -> None
 _WRITER = """
 import sys
 from core.log.redis_streams import connect
-from tests.contracts.batches import batch_after
+from tests.builders.batches import batch_after
 log = connect("127.0.0.1", int(sys.argv[1]), prefix=sys.argv[2])
 heads = {p: log.head(p) for p in range(6)}
 print("ready", flush=True)

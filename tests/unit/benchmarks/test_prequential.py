@@ -14,7 +14,7 @@ from console.bench import handbook
 from core.errors import BadInput
 from core.times import DAY_MS
 from learners.training.dataset import TrainingSet
-from tests.unit.benchmarks.handbook_world import payments, written
+from tests.builders.handbook import payments, written
 
 
 @pytest.fixture(scope="module")

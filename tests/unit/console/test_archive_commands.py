@@ -23,8 +23,8 @@ from projections import catalogue
 from projections.engine.base import Decided
 from projections.engine.checkpoints import CheckpointStore
 from projections.views.profiles.projection import PROFILES
-from tests.unit.core.builders import load_tiny
-from tests.unit.core.log_builders import records
+from tests.builders.logs import records
+from tests.builders.models import load_tiny
 
 
 class Ran(NamedTuple):

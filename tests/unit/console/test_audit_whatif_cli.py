@@ -20,7 +20,7 @@ from core.events import Position
 from core.features import spec
 from core.log.redis_streams import RedisLog, connect
 from models.shipped import BASELINE_DIRECTORY
-from tests.unit.projections.decided import PARTITIONS, fill
+from tests.builders.baseline_log import PARTITIONS, fill
 
 PREFIX = f"audit-{os.getpid()}"
 

@@ -30,8 +30,9 @@ from projections.engine.feed import facts_between
 from projections.views.experiments import EXPERIMENTS
 from projections.views.registry import REGISTRY
 from projections.views.shadow import SHADOW
-from tests.unit.core.builders import append_unchecked, load_tiny
-from tests.unit.core.control_changes import anything
+from tests.builders.control_changes import anything
+from tests.builders.decisions import append_unchecked
+from tests.builders.models import load_tiny
 
 
 def changed(seed: int) -> MemoryLog:

@@ -17,7 +17,7 @@ from core.events import DriftDetected
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
 from sources.synthetic import SyntheticConfig, SyntheticStream
-from tests.unit.core.builders import ARTIFACT, deployed, load_tiny
+from tests.builders.models import ARTIFACT, deployed, load_tiny
 
 SHORT = ("--settle-days", "8", "--reference-days", "7", "--window-days", "7", "--label-delay-days", "1")
 

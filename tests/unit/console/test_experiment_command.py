@@ -25,8 +25,9 @@ from projections.catalogue import ALL
 from projections.engine.states import open_states
 from projections.views.experiments_answers import experiment_answer
 from projections.views.registry import registry_of
-from tests.unit.core.builders import T0, append_unchecked
-from tests.unit.projections.experiment_builders import ANN, ONE, TWO, experimented, started
+from tests.builders.decisions import append_unchecked
+from tests.builders.events import T0
+from tests.builders.experiments import ANN, ONE, TWO, experimented, started
 
 Run = Callable[..., tuple[int, str]]
 ARMS = ("--arm", "control=tiny-1.0.0:40", "--arm", "new=tiny-1.1.0:60")

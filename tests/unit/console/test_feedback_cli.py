@@ -23,7 +23,7 @@ from ingest.submission import Rejected, Tally, submit
 from projections.audit.lookup import Payment
 from sources.feedback_files import COLUMNS, Row
 from sources.record import Record
-from tests.unit.core.builders import T0, fuzz
+from tests.builders.events import T0, fuzz
 
 NOW = T0 + 86_400_000
 HEADER = "transaction_id,account_id,verdict,source,occurred_at,confidence\n"

@@ -11,7 +11,7 @@ import pytest
 
 from console import cli, wiring
 from core.log.memory import MemoryLog
-from tests.unit.projections.decided import fill
+from tests.builders.baseline_log import fill
 
 Run = Callable[..., tuple[int, str]]
 

@@ -31,9 +31,10 @@ from core.log.base import STREAMS, Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
 from core.replay import Timeline, rebuild, verify
-from tests.contracts.batches import batch_after, contents
-from tests.unit.core.builders import fuzz, load_tiny
-from tests.unit.core.log_builders import PARTITIONS, filled, heads
+from tests.builders.batches import batch_after, contents
+from tests.builders.events import fuzz
+from tests.builders.logs import PARTITIONS, filled, heads
+from tests.builders.models import load_tiny
 
 EVER = 2**62
 

@@ -26,8 +26,9 @@ from core.events import (
 )
 from core.log.memory import MemoryLog
 from core.scoring import Float32, Float64
-from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, fuzz, load_tiny
-from tests.unit.core.log_builders import PARTITIONS, SECOND, assert_identical, entries, filled, scores_of
+from tests.builders.events import T0, fuzz
+from tests.builders.logs import PARTITIONS, SECOND, assert_identical, entries, filled, scores_of
+from tests.builders.models import ARTIFACT, TinyScorer, load_tiny
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 ONE, TWO = hashlib.sha256(ARTIFACT).hexdigest(), hashlib.sha256(SECOND).hexdigest()

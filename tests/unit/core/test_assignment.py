@@ -16,7 +16,7 @@ from core.assignment import NOT_ENROLLED, WHOLE, Allocation
 from core.errors import BadInput
 from core.events import Arm, ExperimentStarted
 from core.numeric import hash_strings
-from tests.unit.core.builders import T0, fuzz
+from tests.builders.events import T0, fuzz
 
 GOLDEN = [2, -1, 1, 1, 1, 1, 1, 2, 2, 1, 2, 1, 1, -1, 2, 1, 0, 1, -1, 1, 0, 1, 1, 1]
 ACCOUNTS = [f"account-{n}" for n in range(200_000)]

@@ -13,7 +13,7 @@ from core import codec, events
 from core.codec import decode_account_event, decode_control, encode, encode_control, encode_transaction
 from core.errors import BadInput, Corrupt
 from core.events import AccountEvent, Control, Position, Transaction, TransactionReceived
-from tests.unit.core.builders import T0, fuzz, transaction
+from tests.builders.events import T0, fuzz, transaction
 
 ACCOUNT = {"account_id": "a1", "occurred_at": T0}
 SYSTEM = {"occurred_at": T0, "actor": "ann", "reason": "why", "causation_id": "c-1"}

@@ -28,7 +28,9 @@ from core.events import (
 )
 from core.features import spec
 from core.features.reference import COLUMNS, ReferenceTable
-from tests.unit.core.builders import ARTIFACT, T0, TinyScorer, control_entries, deployed, load_tiny, no_blob
+from tests.builders.decisions import control_entries
+from tests.builders.events import T0
+from tests.builders.models import ARTIFACT, TinyScorer, deployed, load_tiny, no_blob
 
 BASE: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 TABLE = ReferenceTable(

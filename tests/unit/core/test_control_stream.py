@@ -17,8 +17,8 @@ from core.control_stream import ATTEMPTS_MAX, ControlStream, Known, append
 from core.errors import BadInput, ConcurrencyError, Conflict, Corrupt, Unavailable
 from core.events import Control, ExperimentStopped, ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
-from tests.unit.core.builders import append_unchecked
-from tests.unit.core.control_changes import anything
+from tests.builders.control_changes import anything
+from tests.builders.decisions import append_unchecked
 
 ROOT = Path(__file__).parents[3]
 

@@ -24,21 +24,9 @@ from core.features.reference import COLUMNS, ReferenceTable
 from core.features.state import AccountState
 from core.log.base import Entry
 from core.numeric import hash_strings
-from tests.unit.core import builders
-from tests.unit.core.builders import (
-    ARTIFACT,
-    T0,
-    Item,
-    Shape,
-    context,
-    counts,
-    decide_in,
-    fuzz,
-    runs,
-    stream,
-    transaction,
-    verdict,
-)
+from tests.builders.decisions import context, counts, decide_in, features_of, runs
+from tests.builders.events import T0, Item, Shape, fuzz, stream, transaction, verdict
+from tests.builders.models import ARTIFACT, TinyScorer
 
 
 def _table() -> ReferenceTable:
@@ -156,14 +144,14 @@ def test_snapshot_of_nothing() -> None:
     assert len(AccountState.from_bytes(AccountState().to_bytes())) == 0
 
 
-class Gone(builders.TinyScorer):
+class Gone(TinyScorer):
     """A model whose explanations fail."""
 
     def contributions(self, row: np.ndarray) -> tuple[float, np.ndarray]:
         raise RuntimeError("no explanation")
 
 
-class Short(builders.TinyScorer):
+class Short(TinyScorer):
     """A model that returns fewer margins than rows."""
 
     def margins(self, features: np.ndarray) -> np.ndarray:
@@ -171,9 +159,7 @@ class Short(builders.TinyScorer):
 
 
 @pytest.mark.parametrize("kind", [Gone, Short])
-def test_a_broken_model_never_stops_the_stream(
-    kind: type[builders.TinyScorer], items: list[Item], under: Context
-) -> None:
+def test_a_broken_model_never_stops_the_stream(kind: type[TinyScorer], items: list[Item], under: Context) -> None:
     """A model that fails in explaining, or returns the wrong number of margins, does not raise out of the pipeline
     (I9).
     """
@@ -234,7 +220,7 @@ GOLDEN_ALERT = (
 
 def test_golden_feature_bytes() -> None:
     """The feature bytes of a fixed small stream are what they have always been."""
-    got = builders.features_of(GOLDEN_ITEMS)
+    got = features_of(GOLDEN_ITEMS)
     wanted = np.frombuffer(base64.b64decode(GOLDEN_FEATURES), "<f4").reshape(-1, spec.WIDTH)
     different = [(int(i), spec.NAMES[j]) for i, j in np.argwhere(got.view("<u4") != wanted.view("<u4"))]
     assert different == []

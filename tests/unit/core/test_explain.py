@@ -16,7 +16,9 @@ from core import explain, rules
 from core.codec import decode_alert, encode
 from core.events import AlertRaised, Position, RulesChanged, ThresholdsChanged
 from core.features import spec
-from tests.unit.core.builders import T0, TinyScorer, context, decide_in, fuzz, transaction
+from tests.builders.decisions import context, decide_in
+from tests.builders.events import T0, fuzz, transaction
+from tests.builders.models import TinyScorer
 
 UNDER = context(ThresholdsChanged(occurred_at=T0, actor="x", review=0.5, decline=0.9))
 BIT = {code: 1 << k for k, code in enumerate(rules.CODES)}

@@ -14,8 +14,9 @@ from core.events import AccountBlocked, AccountUnblocked, Transaction
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
-from tests.unit.core import builders, feature_oracle
-from tests.unit.core.builders import BURST, T0, Item, Shape, features_of, fuzz, stream, transaction, verdict
+from tests.builders import feature_oracle
+from tests.builders.decisions import decide_in, features_of
+from tests.builders.events import BURST, T0, Item, Shape, fuzz, stream, transaction, verdict
 
 REFERENCE = {f.name for f in spec.FEATURES if f.window == "reference"}
 
@@ -216,8 +217,8 @@ def test_agrees_on_any_stream(items: list[Item]) -> None:
 def test_batch_borders_leave_no_trace(seed: int, cuts: list[int]) -> None:
     """Cutting a stream at any places gives the same feature bytes, duplicates and final state."""
     items = stream(seed, 200, Shape(late=0.2, duplicates=0.1))
-    whole, state = builders.decide_in(items, [])
-    parts, state_of_parts = builders.decide_in(items, cuts)
+    whole, state = decide_in(items, [])
+    parts, state_of_parts = decide_in(items, cuts)
     assert b"".join(d.features.tobytes() for d in parts) == whole[0].features.tobytes()
     assert state_of_parts.digest() == state.digest()
 

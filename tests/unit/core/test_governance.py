@@ -23,7 +23,9 @@ from core.events import (
     ModelRolledBack,
     ModelWithdrawn,
 )
-from tests.unit.core.builders import ARTIFACT, T0, control_entries, deployed
+from tests.builders.decisions import control_entries
+from tests.builders.events import T0
+from tests.builders.models import ARTIFACT, deployed
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 BOB: dict[str, Any] = {"occurred_at": T0, "actor": "bob"}

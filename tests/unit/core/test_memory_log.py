@@ -8,7 +8,7 @@ from core.errors import BadInput, ConcurrencyError, Corrupt
 from core.events import Position
 from core.log.base import STREAMS, Head
 from core.log.memory import MemoryLog
-from tests.contracts.batches import batch_after, contents, verify
+from tests.builders.batches import batch_after, contents, verify
 
 
 @pytest.fixture

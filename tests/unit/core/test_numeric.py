@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from core.geography import CENTRES, PLACES
 from core.numeric import exp2, hash_strings, sigmoid
-from tests.unit.core.builders import fuzz
-from tests.unit.core.feature_oracle import string_hash
+from tests.builders.events import fuzz
+from tests.builders.feature_oracle import string_hash
 
 
 @pytest.mark.parametrize("k", [*range(-1022, 1024, 37), -1, 0, 1, 1023])

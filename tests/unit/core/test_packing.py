@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from core.errors import Corrupt
 from core.features import packing, spec
-from tests.unit.core.builders import features_of, fuzz, stream
+from tests.builders.decisions import features_of
+from tests.builders.events import fuzz, stream
 
 BITS = st.one_of(
     st.integers(0, 2**32 - 1),

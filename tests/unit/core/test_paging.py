@@ -9,7 +9,7 @@ from core.events import START, Position
 from core.log.base import Entry, Head
 from core.log.memory import MemoryLog
 from core.log.paging import decision_pages, entries, pages
-from tests.contracts.batches import batch_after
+from tests.builders.batches import batch_after
 
 
 @pytest.fixture

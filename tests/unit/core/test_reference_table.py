@@ -11,7 +11,7 @@ from core.errors import Corrupt
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable, join
 from core.numeric import hash_strings
-from tests.unit.core.builders import T0, fuzz
+from tests.builders.events import T0, fuzz
 
 
 def table(names: list[str], kind: Kind = "merchant") -> ReferenceTable:

@@ -21,9 +21,8 @@ from core.log.memory import MemoryLog
 from core.replay import Timeline, rebuild, verify
 from core.times import DAY_MS
 from ingest.offline import OfflineIngest
-from tests.unit.core import builders
-from tests.unit.core.builders import ARTIFACT, T0, deployed, load_tiny
-from tests.unit.core.log_builders import (
+from tests.builders.events import T0, transaction
+from tests.builders.logs import (
     PARTITIONS,
     SECOND,
     Record,
@@ -34,6 +33,7 @@ from tests.unit.core.log_builders import (
     scores_of,
     verified,
 )
+from tests.builders.models import ARTIFACT, FailingScorer, deployed, load_tiny
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_control_changes_are_replayed_where_they_happened() -> None:
     assert any(r.first_difference for r in verified(swapped))
 
 
-class Flaky(builders.FailingScorer):
+class Flaky(FailingScorer):
     """Yields NaN for some amounts, and raises on every third batch."""
 
     calls = 0
@@ -186,7 +186,7 @@ def test_days_between_events_publish_tables_once() -> None:
     ingest = OfflineIngest(log, Resolver(log.get_blob, load_tiny), partitions=PARTITIONS)
     start = T0 // DAY_MS * DAY_MS
     for i, at in enumerate((start, start + 5, start + 40 * DAY_MS + 3)):
-        ingest.feed([Record("transactions", "a1", at, encode(builders.transaction(i, occurred_at=at)))])
+        ingest.feed([Record("transactions", "a1", at, encode(transaction(i, occurred_at=at)))])
     ingest.flush()
     published = [e for _, e in control_stream.accepted(log) if type(e).__name__ == "ReferencePublished"]
     assert [(e.kind, e.as_of, e.rows) for e in published] == [

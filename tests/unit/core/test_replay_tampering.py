@@ -17,8 +17,8 @@ from core.features import packing, spec
 from core.log.base import Entry, Stream
 from core.log.memory import MemoryLog
 from core.replay import Timeline, verify
-from tests.unit.core.builders import load_tiny
-from tests.unit.core.log_builders import entries, filled, heads, verified
+from tests.builders.logs import entries, filled, heads, verified
+from tests.builders.models import load_tiny
 
 
 @pytest.fixture(scope="module")

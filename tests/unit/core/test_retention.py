@@ -17,8 +17,8 @@ from core.log.archive.verifying import check_partition
 from core.log.base import STREAMS
 from core.log.memory import MemoryLog
 from core.replay import Timeline, verify
-from tests.unit.core.builders import load_tiny
-from tests.unit.core.log_builders import filled
+from tests.builders.logs import filled
+from tests.builders.models import load_tiny
 
 EVER = 2**62
 

@@ -16,7 +16,8 @@ from core.errors import BadInput
 from core.events import ListChanged, RulesChanged
 from core.features import spec
 from core.rules import CODES, PARAMETERS, RULES
-from tests.unit.core.builders import T0, context, decide_in, fuzz, transaction
+from tests.builders.decisions import context, decide_in
+from tests.builders.events import T0, fuzz, transaction
 
 P = PARAMETERS
 ALL = (1 << len(RULES)) - 1

@@ -16,7 +16,7 @@ from core.errors import BadInput, Corrupt
 from core.events import START, Position, Seal
 from core.log import seals
 from core.log.base import GENESIS_DIGEST, Batch, Entry, Head
-from tests.contracts.batches import batch_after
+from tests.builders.batches import batch_after
 
 HEAD = Head(
     sequence=4,

@@ -19,7 +19,8 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.state import AccountState
 from core.validation import REASONS, VALUE_BYTES_MAX
-from tests.unit.core.builders import T0, context, decide_in, fuzz
+from tests.builders.decisions import context, decide_in
+from tests.builders.events import T0, fuzz
 
 DAY = 86_400_000
 REQUIRED = {"transaction_id": "t", "account_id": "a", "amount": 1.5, "occurred_at": T0}

@@ -14,9 +14,9 @@ from core.log.archive.archive import open_archive
 from core.log.archive.verifying import Point, SignedHead
 from core.log.base import STREAMS, Head, Stream
 from core.log.memory import MemoryLog
-from tests.contracts.batches import batch_after
-from tests.unit.core.builders import deployed
-from tests.unit.core.log_builders import PARTITIONS, entries, filled, heads
+from tests.builders.batches import batch_after
+from tests.builders.logs import PARTITIONS, entries, filled, heads
+from tests.builders.models import deployed
 
 EVER = 2**62
 KEY = b"sixteen bytes or more"

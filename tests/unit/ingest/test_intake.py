@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.intake import Intake, Message, Segment
-from tests.unit.core.builders import fuzz
+from tests.builders.events import fuzz
 
 Tagged = tuple[str, int]
 

@@ -15,7 +15,8 @@ from core.log.base import Batch, Head
 from core.log.memory import MemoryLog
 from ingest.intake import Message
 from ingest.partition import OFFSET_BEGINNING, Owned, Pending, finish, reject_counts
-from tests.unit.core.builders import T0, Item, Shape, context, stream, transaction, verdict
+from tests.builders.decisions import context
+from tests.builders.events import T0, Item, Shape, stream, transaction, verdict
 
 UNDER = context()
 

@@ -13,7 +13,7 @@ from core.codec import decode_reject
 from core.events import Position
 from core.validation import REASONS
 from tests import worker_harness as h
-from tests.contracts import batches
+from tests.builders import batches
 from tests.worker_harness import Raw, Stage
 
 NOW = 1_780_000_000_000

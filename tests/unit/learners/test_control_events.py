@@ -35,7 +35,8 @@ from learners.training.gate import GateResult
 from projections.views.experiments import Experiment
 from projections.views.experiments_answers import Observations
 from projections.views.registry import registry_of
-from tests.unit.core.builders import ARTIFACT, append_unchecked, load_tiny
+from tests.builders.decisions import append_unchecked
+from tests.builders.models import ARTIFACT, load_tiny
 
 NOW = 1_770_000_000_000
 ONE, TWO = ARTIFACT, ARTIFACT + b" "

@@ -13,7 +13,7 @@ from core.errors import BadInput, Corrupt
 from core.log.base import EventLog
 from core.times import DAY_MS
 from learners.training.splits import Split
-from tests.unit.benchmarks.handbook_world import START, payments, written
+from tests.builders.handbook import START, payments, written
 
 DAY0 = int(START.timestamp() * 1000)
 PROTOCOL = Protocol(Split(*(DAY0 + d * DAY_MS for d in (38, 45, 52, 59))))

@@ -13,7 +13,7 @@ from console.bench import handbook_ceiling as ceiling
 from console.bench.handbook_ceiling import Payments
 from core.errors import BadInput
 from core.times import DAY_MS
-from tests.unit.benchmarks.handbook_world import START, payments, written
+from tests.builders.handbook import START, payments, written
 
 DAY0 = int(START.timestamp() * 1000) // DAY_MS
 

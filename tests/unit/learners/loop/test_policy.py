@@ -9,11 +9,12 @@ import pytest
 from core import events
 from core.errors import BadInput
 from core.times import DAY_MS, HOUR_MS
-from learners.loop.evidence import Comparison, NewLabels
+from learners.loop.evidence import NewLabels
 from learners.loop.policy import Evidence, Step, breach, decide
 from learners.loop.settings import LearnSettings, learn_settings
 from learners.loop.state import LoopState, folded
-from tests.unit.core.builders import control_entries
+from tests.builders.decisions import control_entries
+from tests.builders.loop import comparison
 
 NOW = 1_770_000_000_000
 SETTINGS = LearnSettings()
@@ -62,10 +63,6 @@ def state(*control: Any) -> LoopState:
 def next_step(control: tuple[Any, ...], later_ms: int = 0, settings: LearnSettings = SETTINGS, **seen: Any) -> Step:
     evidence = Evidence(**({"labels": NewLabels(0, 0)} | seen))
     return decide(state(*control), evidence, settings, NOW + later_ms)
-
-
-def comparison(rate: float = 0.02, other: float = 0.02, rows: int = 5000, **more: Any) -> Comparison:
-    return Comparison(rows, rate, other, more.pop("frauds", 0), **more)
 
 
 @pytest.mark.parametrize(
