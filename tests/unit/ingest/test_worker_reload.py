@@ -38,7 +38,8 @@ def test_a_side_that_was_paused_is_fetched_again_after_a_reload() -> None:
     """A side paused because it held too much has nothing held any more: left paused, it would never be read again."""
     log = MemoryLog()
     worker: Any = Worker(Settings(dead_letter_topic=""), log, Resolver(log.get_blob, no_scorer))
-    worker._control.generations.update({role: Generation(1, "id", role, 1) for role in ("transactions", "feedback")})
+    generations = worker._control.state.generations
+    generations.update({role: Generation(1, "id", role, 1) for role in ("transactions", "feedback")})
     worker._transactions, worker._feedback = Consumer(), Consumer()
     owned = Owned(0, Head(), AccountState(), (1, 1))
     owned.intake.transactions.paused = True
