@@ -257,6 +257,8 @@ class DegradationDetected(ControlEvent, tag="degradation_detected.v1", tag_field
 
 
 class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type", frozen=True, kw_only=True):
+    """The partition's batches from the first to the last sequence are in the archive, fsynced and read back."""
+
     partition: int
     first_sequence: int
     last_sequence: int
@@ -264,6 +266,8 @@ class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type",
 
 
 class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=True, kw_only=True):
+    """The partition's entries up to this seal were removed from the hot log."""
+
     partition: int
     up_to_sequence: int
 

@@ -29,6 +29,8 @@ class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, 
 
 
 class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on every payment of the account is declined."""
+
     account_id: str
     occurred_at: int
     actor: str
@@ -38,6 +40,8 @@ class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=T
 
 
 class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", frozen=True, kw_only=True):
+    """The account is as any other again."""
+
     account_id: str
     occurred_at: int
     actor: str
@@ -47,6 +51,8 @@ class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", froz
 
 
 class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_only=True):
+    """An analyst took up an account. `alert_id` is the alert that led to it, "" for none."""
+
     account_id: str
     case_id: str
     occurred_at: int
@@ -56,6 +62,8 @@ class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_
 
 
 class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case is now this analyst's."""
+
     account_id: str
     case_id: str
     occurred_at: int
@@ -65,6 +73,8 @@ class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True,
 
 
 class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case is closed with this verdict on what was in it."""
+
     account_id: str
     case_id: str
     occurred_at: int
@@ -75,6 +85,8 @@ class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True,
 
 
 class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen=True, kw_only=True):
+    """A recommended action was carried out. `causation_id` is the alert that asked for it."""
+
     account_id: str
     action: str
     occurred_at: int
@@ -84,6 +96,8 @@ class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen
 
 
 class ActionFailed(Event, tag="action_failed.v1", tag_field="type", frozen=True, kw_only=True):
+    """A recommended action could not be carried out; `error` says why."""
+
     account_id: str
     action: str
     occurred_at: int

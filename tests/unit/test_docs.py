@@ -3,50 +3,63 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 from typer.main import get_command
 
 from console.cli import COMMANDS
 from console.commands import query
 from core import rules
-from core.events import FeedbackSource
+from core.events import Event, FeedbackSource
+from core.events import page as event_page
 from core.features import spec
+from core.settings import Settings, environment_name
 from core.validation import REASONS
 from learners.drift import policy as drift_policy
 from models import artifacts
 from projections import catalogue
+from projections.catalogue import ALL, QUESTIONS
+from projections.engine.base import CONTROL
 from projections.labelling import feedback_sources
+from sources.catalogue import SOURCE_NAMES
+from sources.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def test_features_document_is_generated_from_the_spec() -> None:
     """docs/features.md is exactly what `python -m core.features.spec` prints."""
-    assert (ROOT / "docs" / "features.md").read_text(encoding="utf-8") == spec.markdown()
+    assert read("docs/features.md") == spec.markdown()
 
 
 def test_rules_document_is_generated_from_the_table() -> None:
     """docs/rules.md is exactly what `python -m core.rules` prints."""
-    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == rules.markdown()
+    assert read("docs/rules.md") == rules.markdown()
 
 
 def test_drift_document_has_the_table_of_effect_sizes() -> None:
     """docs/drift.md holds what `python -m learners.drift.policy` prints."""
-    assert drift_policy.markdown() in (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
+    assert drift_policy.markdown() in read("docs/drift.md")
 
 
 def test_feedback_document_has_the_table_of_sources() -> None:
     """docs/feedback.md holds what `python -m projections.labelling.feedback_sources` prints, and names every source."""
-    page = (ROOT / "docs" / "feedback.md").read_text(encoding="utf-8")
+    page = read("docs/feedback.md")
     assert feedback_sources.markdown() in page
     assert f"| {', '.join(f'`{name}`' for name in get_args(FeedbackSource))} |" in page
 
 
 def test_queries_document_has_the_read_models_and_the_questions() -> None:
     """docs/queries.md holds what `python -m projections.catalogue` prints, and an example of every subcommand."""
-    page = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+    page = read("docs/queries.md")
     assert catalogue.markdown() in page
     commands = vars(get_command(query.app))["commands"]
     assert set(re.findall(r"^sentinel query ([a-z]+)", page, re.M)) == set(commands)
@@ -54,21 +67,86 @@ def test_queries_document_has_the_read_models_and_the_questions() -> None:
 
 def test_training_document_has_the_table_of_artifacts() -> None:
     """docs/training.md holds what `python -m models.artifacts` prints."""
-    assert artifacts.markdown() in (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert artifacts.markdown() in read("docs/training.md")
 
 
 def test_every_reason_code_is_documented() -> None:
     """docs/bad-input.md lists each reason code with the code's own words, and no other."""
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "docs" / "bad-input.md").read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", read("docs/bad-input.md"), re.M)
     assert dict(rows) == REASONS
+
+
+def test_events_document_is_generated_from_the_events() -> None:
+    """docs/events.md is exactly what `python -m core.events.page` prints, and no event is left out of its streams."""
+    assert read("docs/events.md") == event_page.markdown()
+    listed = [event for _, events in event_page.STREAMS for event in events]
+    assert {each.__struct_config__.tag for each in listed} == set(tags(Event)) and len(listed) == len(set(listed))
+
+
+def tags(of: type[Event]) -> Iterator[str]:
+    """The tags of all events below a class."""
+    for each in of.__subclasses__():
+        tag = each.__struct_config__.tag
+        if isinstance(tag, str) and re.search(r"\.v\d+$", tag):
+            yield tag
+        yield from tags(each)
+
+
+def test_read_models_are_documented() -> None:
+    """The table of docs/queries.md holds every read model of the catalogue, in its order, and names where it reads."""
+    rows = re.findall(r"^\| `(\w+)` \| (partitions|control|both) \|", read("docs/queries.md"), re.M)
+    where = {(True, False): "partitions", (False, True): "control", (True, True): "both"}
+    sources = [(set(each.sources(range(1))) - {CONTROL}, CONTROL in each.sources(range(1))) for each in ALL]
+    assert rows == [(m.name, where[bool(p), c]) for m, (p, c) in zip(ALL, sources, strict=True)]
+
+
+def test_questions_are_documented() -> None:
+    """docs/queries.md shows every subcommand of `sentinel query`, and each question of the catalogue is one."""
+    commands = {info.name or info.callback.__name__ for info in query.app.registered_commands if info.callback}
+    named = set(re.findall(r"^sentinel query (\w+)", read("docs/queries.md"), re.M))
+    assert named == commands and set(QUESTIONS) <= commands
+
+
+def test_every_source_of_payments_is_documented() -> None:
+    """docs/datasets.md has a row for every dataset, docs/synthetic.md one for every scenario."""
+    rows = re.findall(r"^\| `([\w-]+)` \|", read("docs/datasets.md").partition("## ")[0], re.M)
+    assert sorted(["synthetic", *rows]) == sorted(SOURCE_NAMES)
+    rows = re.findall(r"^\| `(\w+)` \| \d+ % \|", read("docs/synthetic.md"), re.M)
+    assert sorted(rows) == sorted(name for name in SCENARIOS if name)
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/settings.md has a row for every setting, in order, with its variable and its default."""
+    found = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| (?:`(.+?)`)? ?\| .+ \|$", read("docs/settings.md"), re.M)
+    wanted = []
+    for field in msgspec.structs.fields(Settings):
+        default = getattr(Settings(), field.name)
+        variable = "" if isinstance(default, dict) else environment_name(field.name)
+        wanted.append((field.name, variable, "" if default in ("", {}) else msgspec.json.encode(default).decode()))
+    assert found == wanted
 
 
 def test_readme_names_only_commands_that_exist() -> None:
     """Every `sentinel COMMAND` in the README is a command of the program."""
     known = set(COMMANDS)
-    named = set(re.findall(r"sentinel ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"sentinel ([a-z]+)", read("README.md")))
     assert named <= known
     assert known - {"bench"} <= named
+
+
+def test_every_make_command_is_documented() -> None:
+    """docs/development.md has a row for every command of the Makefile but `help`."""
+    commands = set(re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.M)) - {"help"}
+    assert set(re.findall(r"^\| `make (\w+)` \|", read("docs/development.md"), re.M)) == commands
+
+
+def test_the_rooms_are_documented() -> None:
+    """ARCHITECTURE.md says of every package what it owns; pyproject.toml names each for mypy and import-linter."""
+    rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
+    table = read("ARCHITECTURE.md").partition("## Where things live")[2]
+    assert rooms <= set(re.findall(r"`(\w+)/`", table))
+    project = tomllib.loads(read("pyproject.toml"))["tool"]
+    assert set(project["mypy"]["packages"]) == set(project["importlinter"]["root_packages"]) == rooms
 
 
 def test_relative_links_lead_somewhere() -> None:

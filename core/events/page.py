@@ -1,0 +1,74 @@
+"""The page docs/events.md, which a test compares: `python -m core.events.page`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import get_args
+
+import msgspec
+
+from core.events import (
+    AccountEvent,
+    AlertRaised,
+    Control,
+    ControlEvent,
+    Event,
+    Seal,
+    Transaction,
+    TransactionReceived,
+    TransactionRejected,
+    TransactionScored,
+)
+
+STREAMS: tuple[tuple[str, tuple[type[Event], ...]], ...] = (
+    ("transactions", (TransactionReceived,)),
+    ("scores", (TransactionScored,)),
+    ("alerts", (AlertRaised,)),
+    ("feedback", get_args(AccountEvent)),
+    ("rejects", (TransactionRejected,)),
+    ("seals", (Seal,)),
+    ("control", get_args(Control)),
+)
+"""Every event, by the stream that holds it."""
+
+
+def markdown() -> str:
+    """Every stream's events: tag, meaning, fields."""
+    rows = [
+        "# Events",
+        "",
+        "An entry of the log is one JSON object; `type` says which. Times are epoch milliseconds UTC. Fields in",
+        "brackets may be absent; readers let unknown ones pass. Values and the rest of the meaning: `core/events/`.",
+        "",
+        "What a producer sends to the topic `transactions` has no `type`, and unknown fields are refused: "
+        + _fields(Transaction),
+    ]
+    for stream, events in STREAMS:
+        rows += ["", f"## {stream}", ""]
+        if stream == "control":
+            rows += [f"Every one also has {_fields(ControlEvent)}.", ""]
+        rows += ["| type | meaning | fields |", "|---|---|---|"]
+        for event in events:
+            rows.append(f"| `{event.__struct_config__.tag}` | {_meaning(event)} | {_fields(event)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _meaning(event: type[msgspec.Struct]) -> str:
+    """The first sentence of an event's docstring."""
+    words = " ".join(inspect.cleandoc(event.__dict__.get("__doc__") or "").split())
+    return words.split(". ")[0].rstrip(".") + "."
+
+
+def _fields(event: type[msgspec.Struct]) -> str:
+    common = (
+        set(ControlEvent.__struct_fields__) if issubclass(event, ControlEvent) and event is not ControlEvent else ()
+    )
+    return ", ".join(
+        f"`{field.encode_name}`" if field.required else f"[`{field.encode_name}`]"
+        for field in msgspec.structs.fields(event)
+        if field.name not in common
+    )
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201  the documentation's page
