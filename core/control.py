@@ -151,8 +151,8 @@ class ControlState:
 
 
 def check(event: events.Control, known: Governance | None = None) -> None:
-    """Raise BadInput if the event can't take effect: on its own, and after what is `known`. Whoever appends control
-    events calls this first.
+    """Raise BadInput if the event can't take effect: on its own, and after what is `known`. Called for every event
+    that is appended (`core.control_stream`) and, by the fold, for every event that is read.
     """
     governance.check_alone(event)
     if known is not None:

@@ -8,7 +8,7 @@
     it is ramped or ended       by its name, while it runs
     the champion changes        by deployment or rollback: a running experiment is over, its arms compare nothing now
 
-Whoever appends control events checks them against the state at the expected position first; since the append is
+`core.control_stream.append` checks events against the state at the expected position first; since the append is
 conditional on that position, what was allowed is still allowed when it lands. The fold refuses the rest.
 """
 

@@ -268,6 +268,20 @@ def test_two_loops_and_a_person_at_once() -> None:
         log.append_control([b"x"], 0)
 
 
+def test_a_long_training_is_not_lost_to_what_others_append() -> None:
+    """Segments, tables and drift told during a training leave its end as it is; another champion makes it void."""
+    archived = events.SegmentArchived(**by(), partition=0, first_sequence=1, last_sequence=2, digest="d")
+    table = events.ReferencePublished(**by(), kind="device", digest="d", as_of=1, rows=1)
+    drift = events.DriftDetected(
+        **by(), feature="amount", statistic="psi", magnitude=1.0, severity="low", window_start=1, window_end=2
+    )
+    log = log_of(*FIRST, STARTED)
+    assert names(loop_on(SlowLog(log, archived, table, drift)).step(NOW)[1]) == ["RetrainingRejected"]
+    log = log_of(*FIRST, STARTED)
+    another = events.ModelDeployed(**by(), **model(THREE, "7.0.0"))
+    assert loop_on(SlowLog(log, another)).step(NOW)[1] == [] and loop_state(log).phase == "training"
+
+
 def test_a_read_model_with_a_fault_is_an_obstacle() -> None:
     """A verdict is never taken from a read model that is stalled: the loop waits and says where and why."""
     log = log_of(*TESTED)
