@@ -139,7 +139,7 @@ def _refuse_size(value: bytes | None) -> NoReturn:
 
 
 def _refuse_document(error: Exception, value: bytes) -> NoReturn:
-    text = str(error)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
     try:
         value.decode()
     except UnicodeDecodeError as broken:

@@ -221,7 +221,9 @@ GOLDEN_ALERT = (
 def test_golden_feature_bytes() -> None:
     """The feature bytes of a fixed small stream are what they have always been."""
     got = features_of(GOLDEN_ITEMS)
-    wanted = np.frombuffer(base64.b64decode(GOLDEN_FEATURES), "<f4").reshape(-1, spec.WIDTH)
+    golden = base64.b64decode(GOLDEN_FEATURES)
+    assert len(golden) == got.nbytes, f"the spec's width has changed: {base64.b64encode(got.tobytes()).decode()}"
+    wanted = np.frombuffer(golden, "<f4").reshape(-1, spec.WIDTH)
     different = [(int(i), spec.NAMES[j]) for i, j in np.argwhere(got.view("<u4") != wanted.view("<u4"))]
     assert different == []
 

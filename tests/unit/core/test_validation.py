@@ -265,6 +265,14 @@ _bytes = st.one_of(
 )
 
 
+def test_a_field_name_never_breaks_a_line() -> None:
+    """A control character in an unknown field's name is shown as its escape: a reason is one line of plain text."""
+    for escape in ("\\n", "\\u001b", "\\u2028"):
+        with pytest.raises(BadInput) as refused:
+            validation.decode_transaction(GOOD[:-1] + f',"a{escape}b":1}}'.encode(), b"a", T0)
+        assert refused.value.reason == "unknown_field" and str(refused.value).isprintable()
+
+
 @fuzz(max_examples=600)
 @given(_bytes, st.sampled_from([b"a", b"", None]) | st.binary(max_size=3), st.sampled_from([0, T0]))
 def test_any_bytes_give_an_event_or_a_reason(value: bytes, key: bytes | None, timestamp: int) -> None:
