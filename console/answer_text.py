@@ -10,8 +10,8 @@ import msgspec
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields, print_table, span_text, time_text
 from core.times import MINUTE_MS
+from core.verdicts import voice
 from learners.experiments.shadow import ShadowReport
-from projections.labelling.verdicts import voice
 from projections.views.cases import CaseRow, CasesAnswer
 from projections.views.drift import DriftAnswer
 from projections.views.labels_answers import LabelRow, LabelsAnswer, SourcesAnswer

@@ -30,7 +30,7 @@ from core.codec import encode
 from core.control import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
 from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features import kernel, packing, reference, spec
-from core.features.columns import Columns, TransactionLike, columns, feedback_kind
+from core.features.columns import Columns, FeedbackRow, TransactionLike, columns, feedback_row
 from core.features.state import AccountState
 from core.geography import CENTRES
 from core.log.base import Entry
@@ -145,11 +145,12 @@ def _fold(
     else:
         accounts: list[str] = []
         codes: list[int] = []
-        feedback_times: list[int] = []
+        given: list[FeedbackRow] = []
         for run in work.runs:
-            accounts += [event.account_id for event in run.feedback]
-            codes += [feedback_kind(event) for event in run.feedback]
-            feedback_times += [event.occurred_at for event in run.feedback]
+            fresh = [feedback_row(work.state.verdicts, event) for event in run.feedback]
+            accounts += [row.account_id for row in fresh]
+            codes += [row.kind for row in fresh]
+            given += fresh
             accounts += [t.account_id for t in run.transactions]
             codes += [-1] * len(run.transactions)
         total = len(codes)
@@ -169,17 +170,20 @@ def _fold(
         wide[at] = column[start:end]
         return wide
 
-    times = spread(cols.times)
+    times, amounts, merchants = spread(cols.times), spread(cols.amounts), spread(cols.merchants)
     if not isinstance(at, slice):
-        times[np.flatnonzero(marked >= 0)] = feedback_times
+        rows = np.flatnonzero(marked >= 0)
+        times[rows] = [row.time for row in given]
+        amounts[rows] = [row.frauds for row in given]
+        merchants[rows] = [row.legitimates for row in given]
     kernel.mark_duplicates(work.state.records, kinds, slots, spread(cols.ids), flags)
     kernel.process(
         work.state.records,
         kinds,
         slots,
         times,
-        spread(cols.amounts),
-        spread(cols.merchants),
+        amounts,
+        merchants,
         spread(cols.categories),
         spread(cols.countries),
         spread(cols.devices),

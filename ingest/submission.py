@@ -28,10 +28,10 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Verdict
 from core.times import minute_text
 from core.validation import decode_feedback
+from core.verdicts import said
 from projections.audit.lookup import Payment
 from projections.engine.as_of import parse_time
 from projections.labelling.quality import is_possible
-from projections.labelling.verdicts import said
 from sources.feedback_files import Row
 from sources.record import Record
 

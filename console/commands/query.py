@@ -19,12 +19,12 @@ from console.tables import print_json
 from core.errors import BadInput
 from core.events import Severity
 from core.features.reference import FIRST_COLUMN, Kind
+from core.feedback_sources import SOURCES
 from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import report
 from projections.catalogue import QUESTIONS, Answer
 from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS
-from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.quality import PER_HOUR_MAX, Rules
 from projections.views.cases import case_answer, cases_answer
 from projections.views.experiments_answers import experiment_answer

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core import geography
-from core.events import AccountBlocked, AccountUnblocked, FeedbackReceived
+from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived
 from core.features import kernel
+from core.features.verdicts import AccountVerdicts
 from core.numeric import hash_strings
 
 IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
@@ -71,14 +72,26 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
     )
 
 
-def feedback_kind(event: object) -> int:
-    """What an account event is to the kernel; `OTHER` leaves the features alone."""
+class FeedbackRow(NamedTuple):
+    """An account event as the kernel takes it. kind: `kernel.OTHER` leaves the features alone. time: epoch ms; for
+    kernel.VERDICTS, when fraud was said last. frauds, legitimates: the account's verdicts that count, of VERDICTS only.
+    """
+
+    account_id: str
+    kind: int
+    time: int
+    frauds: int = 0
+    legitimates: int = 0
+
+
+def feedback_row(verdicts: AccountVerdicts, event: AccountEvent) -> FeedbackRow:
+    """What an account event is to the kernel; `verdicts` of its partition take in the event if it is one."""
     if isinstance(event, FeedbackReceived):
-        if event.verdict == "fraud":
-            return kernel.VERDICT_FRAUD
-        return kernel.VERDICT_LEGITIMATE if event.verdict == "legitimate" else kernel.OTHER
+        count = verdicts.add(event)
+        return FeedbackRow(event.account_id, kernel.VERDICTS, count.last_fraud_at, count.frauds, count.legitimates)
+    kind = kernel.OTHER
     if isinstance(event, AccountBlocked):
-        return kernel.BLOCK
-    if isinstance(event, AccountUnblocked):
-        return kernel.UNBLOCK
-    return kernel.OTHER
+        kind = kernel.BLOCK
+    elif isinstance(event, AccountUnblocked):
+        kind = kernel.UNBLOCK
+    return FeedbackRow(event.account_id, kind, event.occurred_at)

@@ -20,7 +20,7 @@ from core.numeric import exp2
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 # What an event is to the kernel (column `kind`).
-TRANSACTION, VERDICT_FRAUD, VERDICT_LEGITIMATE, BLOCK, UNBLOCK, OTHER = 0, 1, 2, 3, 4, 5
+TRANSACTION, VERDICTS, BLOCK, UNBLOCK, OTHER = 0, 1, 2, 3, 4
 
 _WIDTHS = np.array([w.width_ms for w in WINDOWS], dtype=np.int64)
 _SIZES = np.array([w.buckets for w in WINDOWS], dtype=np.int64)
@@ -319,13 +319,11 @@ def _travel(account: Any, time: int, place: int, centres: NDArray[np.float64], o
 
 
 @njit
-def _apply_feedback(account: Any, kind: int, time: int) -> None:
-    if kind == VERDICT_FRAUD:
-        if account.frauds == 0 or time > account.last_fraud_time:
-            account.last_fraud_time = time
-        account.frauds += 1
-    elif kind == VERDICT_LEGITIMATE:
-        account.legitimates += 1
+def _apply_feedback(account: Any, kind: int, time: int, frauds: int, legitimates: int) -> None:
+    if kind == VERDICTS:
+        account.frauds = frauds
+        account.legitimates = legitimates
+        account.last_fraud_time = time
     elif kind == BLOCK:
         account.blocked = 1
     elif kind == UNBLOCK:
@@ -351,8 +349,9 @@ def process(
     """Features of every transaction, then its update; feedback updates only. Event columns (n,), `out` (n, WIDTH).
 
     times in epoch ms, amounts in currency, hashes by core.numeric.hash_strings, places = index into `centres` (m, 3)
-    for in-person transactions, else −1. Rows that are skipped or not transactions are left untouched in `out`.
-    Reference columns of `out` are not this kernel's to fill (core.features.reference).
+    for in-person transactions, else −1. VERDICTS has what counts of the account's verdicts instead: when fraud was said
+    last in times, frauds in amounts, legitimate ones in merchants. Rows that are skipped or not transactions are left
+    untouched in `out`. Reference columns of `out` are not this kernel's to fill (core.features.reference).
     """
     for i in range(kinds.shape[0]):
         if skip[i]:
@@ -360,7 +359,7 @@ def process(
         account = records[slots[i]]
         time = times[i]
         if kinds[i] != TRANSACTION:
-            _apply_feedback(account, kinds[i], time)
+            _apply_feedback(account, kinds[i], time, int(amounts[i]), int(merchants[i]))
             continue
         row = out[i]
         amount = amounts[i]

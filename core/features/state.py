@@ -1,7 +1,8 @@
 """Per-account state of one partition, in one numpy record array: about 4 kB an account, whatever its history.
 
-Owns the record's layout, the account → slot index and the snapshot's bytes. `core.features.kernel` is the only writer
-of the records. A slot's number depends on the order of first appearance in the log, so it is the same in every replay.
+Owns the record's layout, the account → slot index, the accounts' verdicts and the snapshot's bytes.
+`core.features.kernel` is the only writer of the records. A slot's number depends on the order of first appearance in
+the log, so it is the same in every replay.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from core.errors import Corrupt
 from core.features import spec
 from core.features.spec import BUCKETS_TOTAL
+from core.features.verdicts import AccountVerdicts
 
 NEVER = -(2**31)
 
@@ -53,7 +55,7 @@ ACCOUNT = np.dtype(
     align=True,
 )
 
-_MAGIC = b"sentinel-accounts-1\n"
+_MAGIC = b"sentinel-accounts-2\n"
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class _Header(msgspec.Struct, frozen=True):
     layout: str
     count: int
     accounts: list[str]
+    verdicts: int
     digest: str
 
 
@@ -73,6 +76,7 @@ class AccountState:
     def __init__(self) -> None:
         self.index: dict[str, int] = {}
         self.records: NDArray[np.void] = _empty(64)
+        self.verdicts = AccountVerdicts()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -92,12 +96,13 @@ class AccountState:
         return out
 
     def digest(self) -> str:
-        """SHA-256 over the accounts in slot order and their records: equal states, equal digests."""
-        return _checksum(self.index, _used_bytes(self.records, len(self.index)))
+        """SHA-256 over the accounts in slot order, their records and verdicts: equal states, equal digests."""
+        return _checksum(self.index, _used_bytes(self.records, len(self.index)) + self.verdicts.to_bytes())
 
     def to_bytes(self) -> bytes:
         """A self-describing snapshot with a checksum."""
-        body = _used_bytes(self.records, len(self.index))
+        verdicts = self.verdicts.to_bytes()
+        body = _used_bytes(self.records, len(self.index)) + verdicts
         accounts = list(self.index)
         header = msgspec.json.encode(
             _Header(
@@ -105,6 +110,7 @@ class AccountState:
                 layout=_LAYOUT,
                 count=len(self.index),
                 accounts=accounts,
+                verdicts=len(verdicts),
                 digest=_checksum(accounts, body),
             )
         )
@@ -124,14 +130,19 @@ class AccountState:
         body = content[start:]
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
             raise Corrupt("the snapshot was written by another feature spec or layout")
-        if len(body) != header.count * ACCOUNT.itemsize or _checksum(header.accounts, body) != header.digest:
+        size = header.count * ACCOUNT.itemsize
+        if len(body) != size + header.verdicts or _checksum(header.accounts, body) != header.digest:
             raise Corrupt("the snapshot's accounts and records do not match their checksum")
         state = cls()
         state.index = {account_id: slot for slot, account_id in enumerate(header.accounts)}
         if len(state.index) != header.count:
             raise Corrupt("the snapshot's accounts do not match its records")
         state.records = _empty(max(64, header.count))
-        state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT)
+        state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT, count=header.count)
+        try:
+            state.verdicts = AccountVerdicts.from_bytes(body[size:])
+        except msgspec.MsgspecError as error:
+            raise Corrupt(f"the snapshot's verdicts are damaged: {error}") from error
         return state
 
 

@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from core.verdicts import Said
 from projections.labelling.consensus import Status
-from projections.labelling.verdicts import Claims, Said
+from projections.labelling.verdicts import Claims
 from projections.labelling.view import view_of
 
 Clock = Literal["log", "event"]

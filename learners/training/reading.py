@@ -25,9 +25,10 @@ from core.log.base import EventLog, Head
 from core.log.paging import entries
 from core.numeric import hash_strings
 from core.times import DAY_MS, minute_text
+from core.verdicts import said
 from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
 from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
-from projections.labelling.verdicts import payment_keys, said
+from projections.labelling.verdicts import payment_keys
 
 BACKFILL_MS = DAY_MS
 """A log whose payments were older than this when it took them, in the median, was loaded in bulk."""

@@ -29,9 +29,10 @@ from typing import Literal
 
 import msgspec
 
+from core.feedback_sources import SOURCES
 from core.times import DAY_MS
-from projections.labelling.feedback_sources import SOURCES
-from projections.labelling.verdicts import Said, standing
+from core.verdicts import Said
+from projections.labelling.verdicts import standing
 
 RECENCY_MS = 90 * DAY_MS
 """A verdict this much older than the newest one weighs half."""

@@ -26,17 +26,16 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from core.times import DAY_MS, HOUR_MS, MINUTE_MS
-from projections.labelling.feedback_sources import SOURCES
-from projections.labelling.verdicts import ALWAYS, Claims, Said, in_order_said, rate_key, voice
+from core.feedback_sources import SOURCES
+from core.times import DAY_MS, HOUR_MS
+from core.verdicts import DELAY_DAYS_MAX, Said, in_order_said, is_timely, news
+from projections.labelling.verdicts import ALWAYS, Claims, is_rated, rate_key
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
 SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_exceeded")
 """What a person should look at; a duplicate needs nobody."""
 
-CLOCK_SKEW_MS = 5 * MINUTE_MS
 FUTURE_MS = DAY_MS
-DELAY_DAYS_MAX = {str(name): source.delay_days_max for name, source in SOURCES.items() if source.delay_days_max}
 PER_HOUR_MAX = {str(name): source.per_hour_max for name, source in SOURCES.items() if source.per_hour_max}
 
 
@@ -76,7 +75,7 @@ def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:
     times: dict[tuple[str, int], list[int]] = {}
     for each in claims:
         for word in each.verdicts:
-            if word.source in rules.per_hour and (word.actor or not SOURCES[word.source].is_person):
+            if is_rated(word, rules.per_hour):
                 hour = word.recorded_at // HOUR_MS
                 times.setdefault((rate_key(word, each.account_id), hour), []).append(word.recorded_at)
     over = {}
@@ -98,8 +97,6 @@ def judge(
         return None
     verdicts = in_order_said(known)
     quality: list[Quality] = []
-    holds: dict[str, tuple[str, float]] = {}
-    said_before: set[tuple[str, str, float, int]] = set()
     for word in verdicts:
         if not is_possible(word, claims.payment_at, rules, newest):
             quality.append("impossible_time")
@@ -108,13 +105,11 @@ def judge(
         elif over and _is_over(word, claims.account_id, over, known_until):
             quality.append("rate_exceeded")
         else:
-            name = voice(word)
-            exactly = (name, word.verdict, word.confidence, word.occurred_at)
-            is_known = holds.get(name) == (word.verdict, word.confidence) or exactly in said_before
-            said_before.add(exactly)  # a repetition too: sent again after a change of mind, it is still no news
-            quality.append("duplicate" if is_known else "accepted")
-            if not is_known:
-                holds[name] = (word.verdict, word.confidence)
+            quality.append("accepted")
+    may_count = [i for i, status in enumerate(quality) if status == "accepted"]
+    for i, is_news in zip(may_count, news([verdicts[i] for i in may_count]), strict=True):
+        if not is_news:
+            quality[i] = "duplicate"
     return Judged(claims.partition, claims.account_id, claims.transaction_id, claims.payment_at, verdicts, quality)
 
 
@@ -133,11 +128,6 @@ def _is_over(word: Said, account_id: str, over: OverRate, known_until: int) -> b
 
 def is_possible(word: Said, payment_at: int, rules: Rules = RULES, newest: int = 0) -> bool:
     """Whether a verdict can have been given when it says. payment_at: 0 falls back on when the verdict says it was."""
-    paid = payment_at or word.claimed_at
     if word.recorded_at and word.occurred_at > max(word.recorded_at, newest) + FUTURE_MS:
         return False
-    if not paid:
-        return True
-    delay = word.occurred_at - paid
-    longest = rules.delay_days.get(word.source)
-    return delay >= -CLOCK_SKEW_MS and (longest is None or delay <= longest * DAY_MS)
+    return is_timely(word, payment_at or word.claimed_at, rules.delay_days)

@@ -35,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import FeedbackSource
+from core.feedback_sources import SOURCES, Source
+from core.verdicts import Said
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability
-from projections.labelling.feedback_sources import SOURCES, Source
-from projections.labelling.verdicts import Said, standing
+from projections.labelling.verdicts import standing
 
 PRIOR_STRENGTH = 20.0
 """The prior counts as much as so many transactions judged together with others."""

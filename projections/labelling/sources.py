@@ -18,12 +18,12 @@ from typing import get_args
 import msgspec
 
 from core.events import FeedbackSource
+from core.feedback_sources import SOURCES
 from core.times import DAY_MS
+from core.verdicts import Said, voice
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
-from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.maturity import Maturity, maturity
 from projections.labelling.reliability import pooled, prior_of
-from projections.labelling.verdicts import Said, voice
 from projections.labelling.view import Labelled, LabelView
 from projections.views.labels import Labels
 

@@ -1,37 +1,18 @@
-"""What was said of payments: a verdict's record, and the one place that makes it from the event. Pure."""
+"""Everything that was said of a payment, and by what verdicts are counted for their rate. Pure. See `core.verdicts`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.events import FeedbackReceived, FeedbackSource, Verdict
-from projections.labelling.feedback_sources import SOURCES
+from core.feedback_sources import SOURCES
+from core.verdicts import Said, in_order_said, voice
 
 ALWAYS = 2**62
 """Later than any time, epoch ms."""
-
-
-class Said(msgspec.Struct, frozen=True):
-    """One verdict. Times in epoch ms; recorded_at is log time. claimed_at, merchant_id, device_id: when and where the
-    payment was, says the verdict.
-    """
-
-    source: FeedbackSource
-    verdict: Verdict
-    confidence: float
-    actor: str
-    occurred_at: int
-    recorded_at: int
-    amount: float = 0.0
-    reason: str = ""
-    claimed_at: int = 0
-    merchant_id: str = ""
-    device_id: str = ""
 
 
 class Claims(NamedTuple):
@@ -49,45 +30,15 @@ class Claims(NamedTuple):
     verdicts: Sequence[Said]
 
 
-def said(event: FeedbackReceived, recorded_at: int) -> Said:
-    """The verdict's record. recorded_at: log time, epoch ms."""
-    return Said(
-        event.source,
-        event.verdict,
-        event.confidence,
-        event.actor,
-        event.occurred_at,
-        recorded_at,
-        event.amount,
-        event.reason,
-        event.transaction_occurred_at,
-        event.merchant_id,
-        event.device_id,
-    )
-
-
-def voice(word: Said) -> str:
-    """Whose word it is: `"analyst:ann"`, or the source."""
-    return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
-
-
 def rate_key(word: Said, account_id: str) -> str:
-    """By what the verdict is counted for its rate: `"chargeback:acquirer-1"`, a customer by account."""
-    return f"{word.source}:{account_id if word.source == 'customer' else word.actor}"
+    """By what the verdict is counted for its rate: `"analyst:ann"`, `"customer:a7"`."""
+    of_account = SOURCES[word.source].rate_of == "account"
+    return f"{word.source}:{account_id if of_account else word.actor}"
 
 
 def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
-    """Its voice has a limit: an unnamed analyst is a system and has none."""
-    return word.source in per_hour and (word.source != "analyst" or word.actor != "")
-
-
-def in_order_said(verdicts: Iterable[Said]) -> list[Said]:
-    """Verdicts on one payment, given in log order, by the time they were said; equal times stay in log order."""
-    return sorted(verdicts, key=_time_said)
-
-
-def _time_said(word: Said) -> int:
-    return word.occurred_at
+    """Its voice has a limit; a person without a name is a system and has none."""
+    return word.source in per_hour and (word.actor != "" or not SOURCES[word.source].is_person)
 
 
 def standing(verdicts: Iterable[Said]) -> dict[str, Said]:

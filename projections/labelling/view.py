@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.numeric import hash_strings
+from core.verdicts import Said
 from projections.labelling.consensus import Consensus, Label, consensus
 from projections.labelling.quality import RULES, Judged, Rules, judge_all
 from projections.labelling.reliability import Learning, count_patterns, learn
-from projections.labelling.verdicts import Claims, Said, payment_keys
+from projections.labelling.verdicts import Claims, payment_keys
 from projections.views import labels as labels_view
 from projections.views.labels import Labels
 

@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from core.events import FeedbackReceived
 from core.times import DAY_MS
+from core.verdicts import Said, said
 from projections.engine.base import ByColumns, Decided, Fact, Handler, Projection, Stretch
-from projections.labelling.verdicts import Claims, Said, said
+from projections.labelling.verdicts import Claims
 
 SEEN_DAYS = 180
 SEEN_MAX = 20_000

@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from core.times import DAY_MS
+from core.verdicts import Said
 from projections.engine.base import Decided
 from projections.engine.feed import Bound, account_facts
 from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS, Consensus, Status, unjudged
 from projections.labelling.quality import RULES, SUSPECT, Quality, Rules
 from projections.labelling.sources import SourcesReport, report
-from projections.labelling.verdicts import Said
 from projections.labelling.view import Labelled, LabelView, view
 from projections.views.labels import LABELS, AccountLabels, Labels
 

@@ -177,7 +177,7 @@ def vector(account: Account, t: Transaction) -> dict[str, float]:
     out["country_is_new"] = is_new([p.country for p in past], t.country, 8)
     out["device_is_new"] = is_new([p.device_id for p in past], t.device_id, 8)
     out["km_from_last"], out["speed_kmh"] = travel(past, t)
-    verdicts = [e for e in account.feedback if isinstance(e, FeedbackReceived)]
+    verdicts = counted([e for e in account.feedback if isinstance(e, FeedbackReceived)])
     frauds = [e.occurred_at for e in verdicts if e.verdict == "fraud"]
     out["fraud_verdicts"] = len(frauds)
     out["days_since_fraud"] = (time - max(frauds)) / DAY if frauds else NAN
@@ -187,6 +187,28 @@ def vector(account: Account, t: Transaction) -> dict[str, float]:
     ]
     out["account_blocked"] = float(blocks[-1]) if blocks else 0.0
     return out
+
+
+LATEST_DAYS = {"chargeback": 540, "early_fraud_warning": 540, "representment": 720}
+
+
+def counted(verdicts: list[FeedbackReceived]) -> list[FeedbackReceived]:
+    """The verdicts that count: possible in time, and no repetition of their voice, in the order said."""
+    kept: list[FeedbackReceived] = []
+    heard: list[tuple[object, ...]] = []
+    last: dict[tuple[str, ...], tuple[str, float]] = {}
+    for e in sorted(verdicts, key=lambda e: e.occurred_at):
+        paid = e.transaction_occurred_at
+        late = LATEST_DAYS.get(e.source, 10**6) * DAY
+        if paid and not paid - 300_000 <= e.occurred_at <= paid + late:
+            continue
+        voice = (e.transaction_id, e.source, e.actor if e.source == "analyst" else "")
+        word = (e.verdict, e.confidence)
+        if last.get(voice) != word and (voice, word, e.occurred_at) not in heard:
+            kept.append(e)
+            last[voice] = word
+        heard.append((voice, word, e.occurred_at))
+    return kept
 
 
 def vectors(items: Iterable[object]) -> list[dict[str, float]]:

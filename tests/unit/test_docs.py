@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from console.cli import COMMANDS
 from console.commands import query
-from core import rules
+from core import feedback_sources, rules
 from core.events import Event, FeedbackSource
 from core.events import page as event_page
 from core.features import spec
@@ -24,7 +24,6 @@ from models import artifacts
 from projections import catalogue
 from projections.catalogue import ALL, QUESTIONS
 from projections.engine.base import CONTROL
-from projections.labelling import feedback_sources
 from sources.catalogue import SOURCE_NAMES
 from sources.scenarios import SCENARIOS
 
@@ -51,7 +50,7 @@ def test_drift_document_has_the_table_of_effect_sizes() -> None:
 
 
 def test_feedback_document_has_the_table_of_sources() -> None:
-    """docs/feedback.md holds what `python -m projections.labelling.feedback_sources` prints, and names every source."""
+    """docs/feedback.md holds what `python -m core.feedback_sources` prints, and names every source."""
     page = read("docs/feedback.md")
     assert feedback_sources.markdown() in page
     assert f"| {', '.join(f'`{name}`' for name in get_args(FeedbackSource))} |" in page

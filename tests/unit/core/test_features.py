@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from core.events import AccountBlocked, AccountUnblocked, Transaction
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN
+from core.features.state import AccountState
+from core.features.verdicts import WORDS_MAX
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.builders import feature_oracle
 from tests.builders.decisions import decide_in, features_of
@@ -229,6 +232,65 @@ def test_an_account_known_from_feedback_only_is_a_new_account() -> None:
     at = spec.index
     assert (row[at("fraud_verdicts")], row[at("account_blocked")], row[at("transactions_total")]) == (1.0, 1.0, 0.0)
     assert np.isnan(row[[at("decayed_mean"), at("seconds_since_last"), at("merchant_is_new"), at("hour_share")]]).all()
+
+
+_words = st.builds(
+    lambda day, word, source, actor, payment, paid, confidence: verdict(
+        "a1",
+        word,
+        T0 + day * DAY_MS,
+        source=source,
+        actor=actor,
+        transaction_id=f"t{payment}",
+        transaction_occurred_at=paid,
+        confidence=confidence,
+    ),
+    st.integers(0, 9),
+    st.sampled_from(["fraud", "legitimate", "unsure"]),
+    st.sampled_from(["analyst", "chargeback"]),
+    st.sampled_from(["ann", "bob"]),
+    st.integers(1, 2),
+    st.sampled_from([0, T0, T0 + 4 * DAY_MS, T0 - 535 * DAY_MS]),
+    st.sampled_from([1.0, 0.5]),
+)
+
+
+@fuzz(max_examples=150)
+@given(st.lists(_words, max_size=25), st.integers(0, 25))
+def test_verdicts_that_do_not_count_change_no_feature(words: list[Any], cut: int) -> None:
+    """After every verdict, features equal the oracle's: not those of impossible time, no repetition, in the order said,
+    whatever the order in which they came, and also when a snapshot was taken in between.
+    """
+    items = [item for n, word in enumerate(words) for item in (word, transaction(n, occurred_at=T0 + 10 * DAY_MS))]
+    agree(items)
+    first, state = decide_in(items[: 2 * cut], [])
+    rest, _ = decide_in(items[2 * cut :], [], state=AccountState.from_bytes(state.to_bytes()))
+    whole, _ = decide_in(items, [])
+    assert b"".join(d.features.tobytes() for d in (*first, *rest)) == whole[0].features.tobytes()
+
+
+def test_examples_of_verdicts_that_do_not_count() -> None:
+    """A file sent twice counts once, corrections in it included; a verdict before its payment counts for nothing."""
+    columns = [spec.index(name) for name in ("fraud_verdicts", "legitimate_verdicts", "days_since_fraud")]
+
+    def after(*words: Any) -> list[float]:
+        return features_of([*words, transaction(occurred_at=T0 + 9 * DAY_MS)])[0][columns].tolist()
+
+    file = [verdict("a1", "fraud", T0 + DAY_MS, actor="ann"), verdict("a1", "legitimate", T0 + 2 * DAY_MS, actor="ann")]
+    assert after(*file) == after(*file, *file) == [1.0, 1.0, 8.0]
+    assert after(*file, verdict("a1", "fraud", T0 + 3 * DAY_MS, actor="bob")) == [2.0, 1.0, 6.0]
+    wrong = verdict("a1", "fraud", T0, transaction_occurred_at=T0 + DAY_MS)
+    assert after(*file, wrong) == [1.0, 1.0, 8.0]
+    late = verdict("a1", "fraud", T0 + DAY_MS, actor="ann")
+    assert after(verdict("a1", "fraud", T0 + 5 * DAY_MS, actor="ann"), late) == [1.0, 0.0, 8.0]
+
+
+def test_an_accounts_memory_of_verdicts_is_bounded() -> None:
+    """Three hundred payments with a verdict each: all count, a third are kept."""
+    items: list[Any] = [verdict("a1", "fraud", T0 + n, transaction_id=f"t{n}") for n in range(300)]
+    decided, state = decide_in([*items, transaction(occurred_at=T0 + DAY_MS)], [])
+    assert decided[0].features[0, spec.index("fraud_verdicts")] == 300.0
+    assert state.verdicts.to_bytes().count(b"analyst") == WORDS_MAX
 
 
 def test_every_nan_is_one_bit_pattern() -> None:

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from core.numeric import hash_strings
 from core.times import DAY_MS
+from core.verdicts import Said
 from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift
@@ -17,7 +18,7 @@ from learners.drift.estimate import Calibration, calibrate, estimate
 from learners.drift.online import AdwinMonitor, PageHinkleyMonitor, error_monitor
 from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, Labelled, compare_performance, measure
 from learners.drift.policy import DriftConfig
-from projections.labelling.verdicts import Claims, Said
+from projections.labelling.verdicts import Claims
 from projections.labelling.view import view_of
 from tests.builders.drift import MONDAY, rows
 

@@ -15,6 +15,7 @@ from core.control import Resolver
 from core.events import ModelDeployed
 from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
+from core.verdicts import Said
 from ingest.offline import OfflineIngest
 from learners.drift import performance
 from learners.drift.rows import Rows
@@ -33,7 +34,6 @@ from projections.labelling import quality, view
 from projections.labelling.consensus import consensus
 from projections.labelling.reader import LabelReader
 from projections.labelling.reliability import count_patterns, learn
-from projections.labelling.verdicts import Said
 from projections.views import experiments, experiments_answers
 from projections.views.labels import LABELS
 from projections.views.labels_answers import Filters, labels_answer

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import FeedbackReceived, FeedbackSource
+from core.feedback_sources import SOURCES
 from projections.engine.base import Decided, Fact, fold
 from projections.labelling.consensus import consensus
-from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.quality import RULES, Judged, Rules, judge_all
 from projections.labelling.reliability import count_patterns, learn
 from projections.labelling.sources import report

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from core.feedback_sources import SOURCES
 from core.times import DAY_MS
+from core.verdicts import Said
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
-from projections.labelling.feedback_sources import SOURCES
 from projections.labelling.reliability import Pattern, count_patterns, learn, prior_of
-from projections.labelling.verdicts import Said
 from tests.builders.events import T0, fuzz
 
 

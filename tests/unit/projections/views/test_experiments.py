@@ -17,6 +17,7 @@ from core.events import (
     ModelDeployed,
 )
 from core.log.memory import MemoryLog
+from core.verdicts import Said
 from learners.experiments.report import criteria_of, paths, report
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, finding, new_effect
@@ -25,7 +26,6 @@ from projections.engine.base import CONTROL, control_fact, fold
 from projections.engine.feed import batches
 from projections.engine.states import open_states
 from projections.labelling.consensus import consensus
-from projections.labelling.verdicts import Said
 from projections.views.experiments import EXPERIMENTS, ROW, ROWS_MAX, Experiments
 from projections.views.experiments_answers import (
     VALUE_CAP,

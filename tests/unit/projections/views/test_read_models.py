@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from core.events import CaseOpened, FeedbackSource, Position
 from core.times import DAY_MS
+from core.verdicts import Said
 from projections.engine.base import CONTROL, Fact, fold
 from projections.engine.feed import batches
 from projections.labelling.consensus import MATURITY_DAYS, consensus, unjudged
-from projections.labelling.verdicts import Said
 from projections.views import registry as registry_model
 from projections.views.cases import CASES, SLA_MS, Case, clock
 from projections.views.drift import DRIFT

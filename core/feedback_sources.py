@@ -1,7 +1,7 @@
 """Who gives verdicts, and how far each source is trusted before anything is learned of it: one entry a source.
 
 The names are the wire's (`core.events.FeedbackSource`); every one of them needs an entry here, or the module does not
-load. docs/feedback.md holds the table (`python -m projections.labelling.feedback_sources`) and a test compares the two.
+load. docs/feedback.md holds the table (`python -m core.feedback_sources`) and a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,0 +1,98 @@
+"""What was said of payments, and what of it is news: shared by live features and by labels (`projections.labelling`).
+
+Live features see one account's verdicts up to f; labels see all partitions. What can be decided from one account's own
+verdicts is decided here, for both. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from core.events import FeedbackReceived, FeedbackSource, Verdict
+from core.feedback_sources import SOURCES
+from core.times import DAY_MS, MINUTE_MS
+
+CLOCK_SKEW_MS = 5 * MINUTE_MS
+DELAY_DAYS_MAX = {str(name): source.delay_days_max for name, source in SOURCES.items() if source.delay_days_max}
+
+
+class Said(msgspec.Struct, frozen=True):
+    """One verdict. Times in epoch ms; recorded_at is log time. claimed_at, merchant_id, device_id: when and where the
+    payment was, says the verdict.
+    """
+
+    source: FeedbackSource
+    verdict: Verdict
+    confidence: float
+    actor: str
+    occurred_at: int
+    recorded_at: int
+    amount: float = 0.0
+    reason: str = ""
+    claimed_at: int = 0
+    merchant_id: str = ""
+    device_id: str = ""
+
+
+def said(event: FeedbackReceived, recorded_at: int) -> Said:
+    """The verdict's record. recorded_at: log time, epoch ms."""
+    return Said(
+        event.source,
+        event.verdict,
+        event.confidence,
+        event.actor,
+        event.occurred_at,
+        recorded_at,
+        event.amount,
+        event.reason,
+        event.transaction_occurred_at,
+        event.merchant_id,
+        event.device_id,
+    )
+
+
+def voice(word: Said) -> str:
+    """Whose word it is: `"analyst:ann"`, or the source."""
+    return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
+
+
+def in_order_said(verdicts: Iterable[Said]) -> list[Said]:
+    """Verdicts on one payment, given in log order, by the time they were said; equal times stay in log order."""
+    return sorted(verdicts, key=_time_said)
+
+
+def _time_said(word: Said) -> int:
+    return word.occurred_at
+
+
+def is_timely(word: Said, paid_at: int, delay_days: Mapping[str, int] = DELAY_DAYS_MAX) -> bool:
+    """Not before its payment (less CLOCK_SKEW_MS), nor longer after it than its source can take (by source, days).
+
+    paid_at: epoch ms; 0, unknown, allows anything.
+    """
+    if not paid_at:
+        return True
+    delay = word.occurred_at - paid_at
+    longest = delay_days.get(word.source)
+    return delay >= -CLOCK_SKEW_MS and (longest is None or delay <= longest * DAY_MS)
+
+
+def news(words: Sequence[Said]) -> list[bool]:
+    """Of words on one payment in the order said: which tell something new. The others are repetitions: what the voice
+    says already, or exactly an earlier word of it (same time too, so a file sent twice adds nothing, not even where it
+    holds corrections).
+    """
+    found = []
+    holds: dict[str, tuple[str, float]] = {}
+    said_before: set[tuple[str, str, float, int]] = set()
+    for word in words:
+        name = voice(word)
+        exactly = (name, word.verdict, word.confidence, word.occurred_at)
+        is_known = holds.get(name) == (word.verdict, word.confidence) or exactly in said_before
+        said_before.add(exactly)  # a repetition too: sent again after a change of mind, it is still no news
+        if not is_known:
+            holds[name] = (word.verdict, word.confidence)
+        found.append(not is_known)
+    return found
