@@ -4,7 +4,7 @@
 
 Labels and features are synthetic (`benchmarks.forest.synthetic`), as wide as the feature spec. A champion of `--trees`
 trees is trained first, untimed; then each learner takes all labels in one update: boosting and refit as one batch, the
-online learner label by label. "progressive" is the online learner as a challenger: every row predicted alone, every
+online learner label by label. "progressive" is the online learner by itself: every row predicted alone, every
 label learned alone, a delay later. One run each: an update is long enough to time once.
 """
 

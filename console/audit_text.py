@@ -10,7 +10,6 @@ from projections.audit.story import FeatureLine, Later, Story, recommended
 
 LATER_SHOWN = 20
 """Later events of a kind that the text lists; the page and the JSON have all."""
-_TIMES = ("occurred_at", "recorded_at", "timestamp")
 
 
 def moment(ms: int) -> str:

@@ -1,14 +1,13 @@
 """What a labelled source looks like: how much of it is fraud, when, at what amounts, and which fields it fills.
 
 `analyze` folds the source's tables once, keeping counts and the amounts (8 bytes a row); the result is plain data.
-Showing it is `table` and `write_json` here and sources.plots.
+Showing it is `table` here and `sources.plots`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -151,14 +150,6 @@ def analyze(source: Source, on_progress: Callable[[int], None] | None = None) ->
         amount_legitimate=_quantiles(amounts[~fraud]),
         amount_frauds=_quantiles(amounts[fraud]),
     )
-
-
-def write_json(profile: Profile, path: Path) -> None:
-    """The profile as indented JSON. Raises BadInput if the file can't be written."""
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=2) + b"\n")
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from error
 
 
 def table(profile: Profile) -> Group:

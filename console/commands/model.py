@@ -176,11 +176,11 @@ def promote(
     context: typer.Context,
     label: Label,
     reason: Reason,
-    alias: Annotated[str, typer.Option("--as", help="champion, challenger or shadow.")] = "champion",
+    alias: Annotated[str, typer.Option("--as", help="champion or shadow.")] = "champion",
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Make a registered model champion (it decides), shadow (it scores beside the champion) or challenger (a name).
+    """Make a registered model champion (it decides) or shadow (it scores beside the champion).
 
     With four eyes on, a champion is only proposed. Another champion ends a running experiment.
     """
@@ -226,12 +226,12 @@ def rollback(
 @app.command()
 def withdraw(
     context: typer.Context,
-    alias: Annotated[str, typer.Argument(help="shadow or challenger.")],
+    alias: Annotated[str, typer.Argument(help="shadow.")],
     reason: Reason,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Nobody is shadow (or challenger) any more."""
+    """Nobody is shadow any more."""
     with opened_log(context) as log:
         done = acts.withdraw(log, _alias(alias), act_of(actor, reason))
     _said(done, as_json)

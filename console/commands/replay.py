@@ -21,8 +21,6 @@ from core.replay import Timeline, Verification
 from core.settings import Settings
 from ingest.snapshots import SnapshotStore
 
-REPORT_EVERY = 2000
-
 
 def replay(
     config: Config = None,

@@ -47,7 +47,7 @@ class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type",
 
 
 class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on `alias` (champion, challenger, shadow) is this model."""
+    """From here on `alias` (champion or shadow) is this model. An alias of another name has no effect."""
 
     name: str
     version: str
@@ -65,7 +65,7 @@ class ModelRolledBack(ControlEvent, tag="model_rolled_back.v1", tag_field="type"
 
 
 class ModelWithdrawn(ControlEvent, tag="model_withdrawn.v1", tag_field="type", frozen=True, kw_only=True):
-    """Nothing is `alias` any more. Only `shadow` and `challenger` can be empty; a champion is replaced."""
+    """Nothing is `alias` any more. A champion is never withdrawn, only replaced."""
 
     alias: str
 

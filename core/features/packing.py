@@ -25,7 +25,6 @@ from core.jit import njit
 PLAIN_SPEC = 1
 """Scores up to this feature spec hold vectors as they are, float32 little-endian."""
 WIDTH_MAX = 255
-_NAN = np.uint32(0x7FC00000)
 _ZERO, _UNKNOWN, _COUNT, _OTHER = 0, 1, 2, 3
 
 

@@ -149,16 +149,6 @@ class Effect:
         """Log of the evidence now that the effect is below null_down."""
         return float(_log_mean(self.down))
 
-    @property
-    def p_up(self) -> float:
-        """Anytime p-value of "the effect is at most null_up": 1 / the greatest e so far."""
-        return float(np.exp(-self.up_max))
-
-    @property
-    def p_down(self) -> float:
-        """Anytime p-value of "the effect is at least null_down"."""
-        return float(np.exp(-self.down_max))
-
     def interval(self, alpha: float) -> Interval:
         """The (1 − alpha) confidence sequence of the running weighted average effect, now."""
         low, high = bounds(np.array([self.total]), np.array([self.squares]), np.array([self.weight]), alpha)

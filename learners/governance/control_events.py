@@ -4,7 +4,7 @@
     deployment     a registered model becomes an alias                   ModelDeployed | DeploymentProposed (four eyes)
     approval       somebody else's proposal is carried out               ModelDeployed
     rollback       a former champion decides again; never waits          ModelRolledBack
-    withdrawal     nobody is shadow (or challenger) any more             ModelWithdrawn
+    withdrawal     nobody is shadow any more                             ModelWithdrawn
     start          a test begins                                         ExperimentStarted
     ramp, stop     another share of accounts takes part; it is over      ExperimentRamped, ExperimentStopped
     conclusion     it ends with a verdict; a winner is deployed          ExperimentConcluded, then as deployment

@@ -4,7 +4,7 @@
     deploy     registered model → an alias                                 deployed | proposed (four eyes)
     approve    somebody else's proposal → deployed
     roll back  champion → the one before it, or a named one; never waits   rolled back
-    withdraw   shadow or challenger → nobody
+    withdraw   shadow → nobody
 
 An act whose result is already so appends nothing, so every one of them can be repeated after an unknown outcome. Names
 are `name-version`. Errors are BadInput (what is asked for makes no sense) and ConcurrencyError. What each event says is
@@ -25,8 +25,8 @@ from learners.governance import control_events
 from learners.governance.control_events import Act, Artifact, find
 from projections.views.registry import Registry, registry_of, stage
 
-Alias = Literal["champion", "challenger", "shadow"]
-ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow")
+Alias = Literal["champion", "shadow"]
+ALIASES: tuple[Alias, ...] = ("champion", "shadow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ the first tree. `fold` writes that forest. The scorer then needs nothing new, an
 
 Whoever goes on learning from a calibrated model:
 - continued boosting (`init_model`) works as it is: the folded margin is the log-odds that the new trees start from.
-- `Booster.refit` mixes old leaves with new ones of the training objective's own scale; `unfold` gives the model back as
-  it was trained (to rounding), from the (a, b) in its card; fold again afterwards.
+- `Booster.refit` mixes old leaves with new ones of the training objective's own scale: refit the uncalibrated model.
 - then fit anew, on later data: (a, b) belongs to the model it was fitted to.
 """
 
@@ -120,11 +119,6 @@ def fold(content: bytes, platt: Platt) -> bytes:
         return str(lgb.Booster(model_str="".join(parts)).model_to_string()).encode()
     except lgb.basic.LightGBMError as error:
         raise Corrupt(f"LightGBM does not read the calibrated model: {error}") from error
-
-
-def unfold(content: bytes, platt: Platt) -> bytes:
-    """The model as it was before `fold` with the same (a, b), within rounding."""
-    return fold(content, Platt(1.0 / platt.a, -platt.b / platt.a))
 
 
 def _scaled(match: re.Match[str], a: float, bias: float) -> str:

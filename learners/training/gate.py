@@ -103,7 +103,7 @@ class GateResult:
 
 def unseen(times: NDArray[np.int64], seen_until: int, known_until: int, maturity_ms: int) -> Labels:
     """Which rows may judge: bool (n,). times: event times, epoch ms. seen_until: the latest transaction or verdict that
-    the candidate has seen (`Lineage.seen_until`). known_until: until when verdicts were read. A row counts if it
+    the candidate has seen. known_until: until when verdicts were read. A row counts if it
     happened after the first and if its label was due before the second.
     """
     return np.asarray((times > seen_until) & (times <= known_until - maturity_ms), dtype=np.bool_)

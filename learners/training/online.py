@@ -1,8 +1,8 @@
 """The online learner: River's running scaler and logistic regression, one label at a time, exported as JSON.
 
 A label costs one step of stochastic gradient descent on the log loss, so it follows a new fraud within hours where a
-forest waits for its next training: a challenger, and the error that drift detectors watch. States: nothing learned (all
-margins 0) → learning; there is no end. What can go wrong, and what happens:
+forest waits for its next training. States: nothing learned (all margins 0) → learning; there is no end. What can go
+wrong, and what happens:
 
 - Missing and infinite values: neither the scaler nor the weights learn from them; scoring counts NaN as the mean.
 - Outliers: a scaled value is cut at ±clip deviations, in learning and in scoring, so one label moves a weight by at

@@ -1,4 +1,4 @@
-"""Semantic versions of models: what counts as major, minor and patch, and where a model came from. Pure.
+"""Semantic versions of models: what counts as major, minor and patch. Pure.
 
 | part | goes up when | so that |
 |---|---|---|
@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from core.errors import BadInput
@@ -27,25 +26,6 @@ _PART: dict[Change, int] = {
     "recalibrated": 2,
 }
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
-FIRST = "1.0.0"
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """What a model was made from: the parent's version and SHA-256 ("" for none), the change, its data and its seed.
-
-    rows: labelled rows learned from, replayed ones among them. seen_until: epoch ms of the latest transaction or
-    verdict it has seen; the gate measures on what is later.
-    """
-
-    version: str
-    parent_version: str
-    parent_digest: str
-    change: Change
-    rows: int
-    replayed: int
-    seen_until: int
-    seed: int
 
 
 def parts(version: str) -> tuple[int, int, int]:

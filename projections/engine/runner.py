@@ -170,12 +170,6 @@ class Runner:
                     held[view.source] = known
             self._store.save(projection, self._log, held)
 
-    def retry(self, name: str) -> None:
-        """Give the faulted sources of a projection (all versions) their attempts again."""
-        for view in self._views.values():
-            if view.projection.name == name and view.condition == "faulted":
-                view.attempts = 1
-
     def digests(self, projection: Projection[Any]) -> dict[int, str]:
         """The state hash of each source."""
         return {

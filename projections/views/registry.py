@@ -1,7 +1,7 @@
 """The model registry and everything else that decisions were made under: who deployed what, when and why; and how
 models came about. A fold over the control stream.
 
-A model's stage: what alias it holds now (champion, challenger, shadow); `archived` if it held one before; `registered`
+A model's stage: what alias it holds now (champion, shadow); `archived` if it held one before; `registered`
 if it never did. A name and version mean one artifact. Events that have no effect (`core.control_stream`) are kept as
 refused and change nothing here either. Times are when the actor acted, epoch ms.
 """

@@ -42,7 +42,7 @@ def control_events() -> dict[int, list[Any]]:
             ListChanged(**common, kind="card", effect="block", add=("c1", "c2"), reason="stolen"),
         ],
         150: [
-            ModelDeployed(**common, **second, alias="challenger"),
+            ModelDeployed(**common, **second, alias="candidate"),
             ThresholdsChanged(**common, review=0.3, decline=0.7, reason="summer"),
             ThresholdsChanged(**common, review=0.9, decline=0.1),
             DriftDetected(**common, feature="amount", **drift),

@@ -72,7 +72,7 @@ def test_fold() -> None:
         ListChanged(**BASE, kind="ip", effect="watch", add=("1", "2")),
         ListChanged(**BASE, kind="ip", effect="watch", remove=("1",)),
         deployed(),
-        ModelDeployed(**BASE, name="other", version="9", digest="00", alias="challenger"),
+        ModelDeployed(**BASE, name="other", version="9", digest="00", alias="candidate"),
         published(),
         ModelRegistered(**BASE, name="x", version="1", digest="11", spec=1),
         DriftDetected(

@@ -79,7 +79,7 @@ def test_a_new_champion_ends_the_experiment() -> None:
     for change in (ModelDeployed, ModelRolledBack):
         assert folded(*first, STARTED, change(**ANN, **SECOND)).experiment is None
         assert folded(*first, STARTED, deployed()).experiment is not None
-        assert folded(*first, STARTED, change(**ANN, **SECOND, alias="challenger")).experiment is not None
+        assert folded(*first, STARTED, change(**ANN, **SECOND, alias="candidate")).experiment is not None
         other = msgspec.structs.replace(STARTED, experiment_id="e2")
         again = folded(*first, STARTED, change(**ANN, **SECOND), deployed(), other)
         assert again.experiment == other and not again.refused

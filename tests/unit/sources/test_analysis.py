@@ -5,13 +5,11 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import msgspec
 import polars as pl
 import pytest
 from rich.console import Console
 
-from core.errors import BadInput
-from sources.analysis import AMOUNT_BANDS, Profile, Slice, analyze, table, write_json
+from sources.analysis import AMOUNT_BANDS, Profile, Slice, analyze, table
 from sources.catalogue import open_source
 from sources.plots import write_plots
 from sources.synthetic import SyntheticConfig, SyntheticStream
@@ -73,14 +71,6 @@ def test_totals_quantiles_scenarios_and_missing_fields(profile: Profile, rows: p
         rows.filter("is_fraud").group_by("scenario").len().iter_rows()
     )
     assert (profile.first, profile.last) == (rows["occurred_at"].min(), rows["occurred_at"].max())
-
-
-def test_json_reads_back_as_the_same_profile(profile: Profile, tmp_path: Path) -> None:
-    """The JSON file is the profile, readable by a script."""
-    write_json(profile, tmp_path / "profile.json")
-    assert msgspec.json.decode((tmp_path / "profile.json").read_bytes(), type=Profile) == profile
-    with pytest.raises(BadInput, match="missing"):
-        write_json(profile, tmp_path / "missing" / "profile.json")
 
 
 def test_the_table_shows_the_main_figures(profile: Profile) -> None:

@@ -15,7 +15,6 @@ from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift
 from learners.drift.estimate import Calibration, calibrate, estimate
-from learners.drift.online import AdwinMonitor, PageHinkleyMonitor, error_monitor
 from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, Labelled, compare_performance, measure
 from learners.drift.policy import DriftConfig
 from projections.labelling.verdicts import Claims
@@ -200,33 +199,3 @@ def test_the_estimate_falls_when_payments_move_to_the_grey_zone() -> None:
     margins = np.random.Generator(np.random.PCG64(1)).normal(-3, 2, 5000)
     wide, narrow = (estimate(m, Calibration(1.0, 0.0), m > 0) for m in (margins, 0.5 * margins - 1.5))
     assert narrow.auc_roc < wide.auc_roc - 0.05
-
-
-# --- label by label -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["adwin", "page_hinkley"])
-def test_a_rise_of_the_error_is_told_once_and_soon(method: str) -> None:
-    """A rate of 5 % that becomes 40 % after 2,000 errors is told within 150; one that stays or falls is not."""
-    rng = np.random.Generator(np.random.PCG64(6))
-    monitor = error_monitor(method)  # type: ignore[arg-type]
-    rises = [monitor.update(float(e)) for e in rng.random(2000) < 0.05]
-    assert not any(rises)
-    rises = [monitor.update(float(e)) for e in rng.random(400) < 0.4]
-    first = next(rise for rise in rises if rise)
-    assert 2000 < first.count <= 2150
-    assert first.before < 0.15
-    falling = error_monitor(method)  # type: ignore[arg-type]
-    errors = np.concatenate([rng.random(2000) < 0.4, rng.random(2000) < 0.05])
-    assert not any(falling.update(float(e)) for e in errors)
-
-
-def test_error_monitors_seldom_cry_wolf() -> None:
-    """On 30 streams of 3,000 errors of one rate, each method tells a rise in at most two."""
-    alarms = {AdwinMonitor: 0, PageHinkleyMonitor: 0}
-    for seed in range(30):
-        errors = np.random.Generator(np.random.PCG64(seed)).random(3000) < 0.1
-        for kind in alarms:
-            monitor = kind()
-            alarms[kind] += any([monitor.update(float(e)) for e in errors])
-    assert max(alarms.values()) <= 2

@@ -89,7 +89,7 @@ def test_update_equals_batch_at_every_prefix(seed: int, p: float, null: float) -
         assert state.log_e_down == pytest.approx(batch.log_e_down[i], rel=1e-12, abs=1e-12)
         assert state.estimate == batch.estimate[i]
         assert state.interval(0.05) == pytest.approx((low[i], high[i]), rel=1e-9, abs=1e-12)
-    assert state.p_up == pytest.approx(min(1.0, np.exp(-batch.log_e_up.max())))
+    assert state.up_max == pytest.approx(max(0.0, batch.log_e_up.max()))
     twice = Effect(null_up=null, null_down=-null)
     for piece in (slice(0, 23), slice(23, 23), slice(23, 60)):
         twice.extend(arm[piece], treated[piece], control[piece], outcome[piece])
@@ -180,7 +180,7 @@ def test_no_account_says_nothing() -> None:
     state = Effect()
     assert state.interval(0.05) == (-1.0, 1.0)
     assert state.log_e_up == state.log_e_down == pytest.approx(0.0)
-    assert state.p_up == 1.0 and np.isnan(state.estimate)
+    assert state.up_max == 0.0 and np.isnan(state.estimate)
 
 
 @pytest.mark.parametrize("p,q,y", [(0.0, 0.5, 0.1), (0.6, 0.6, 0.1), (0.5, 0.5, 1.5), (0.5, 0.5, float("nan"))])

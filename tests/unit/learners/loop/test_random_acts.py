@@ -79,7 +79,7 @@ def anything(rng: random.Random, log: MemoryLog) -> None:
         events.ModelDeployed(
             **by(who, causation_id=rng.choice(causes)),
             **model(content, version),
-            alias=rng.choice(["champion", "champion", "shadow", "challenger"]),
+            alias=rng.choice(["champion", "champion", "shadow", "candidate"]),
         ),
         events.ModelRolledBack(**by(who), **model(content, version)),
         events.ModelWithdrawn(**by(who), alias=rng.choice(["shadow", "champion"])),

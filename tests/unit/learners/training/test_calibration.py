@@ -42,7 +42,7 @@ def content() -> bytes:
 @settings(deadline=None, derandomize=True, max_examples=10)
 @given(st.floats(0.01, 20.0), st.floats(-12.0, 12.0))
 def test_the_folded_model_scores_a_m_plus_b(content: bytes, a: float, b: float) -> None:
-    """Its margin is a·m + b to 1e-9, and our scorer gives LightGBM's bits on it; unfolding gives m back."""
+    """Its margin is a·m + b to 1e-9, and our scorer gives LightGBM's bits on it."""
     x, _ = rows(300, 2)
     platt = Platt(a, b)
     folded = calibration.fold(content, platt)
@@ -51,8 +51,6 @@ def test_the_folded_model_scores_a_m_plus_b(content: bytes, a: float, b: float) 
     assert np.abs(after - platt.margins(before)).max() < 1e-9
     scorer = ForestScorer.load(folded, version="folded-1.0.0", spec=1)
     assert scorer.margins(x).tobytes() == after.tobytes()
-    back = lgb.Booster(model_str=calibration.unfold(folded, platt).decode()).predict(x, raw_score=True)
-    assert np.abs(back - before).max() < 1e-9 * (1.0 + 1.0 / a)
 
 
 def test_reasons_still_add_up_and_keep_their_shares(content: bytes) -> None:

@@ -275,7 +275,7 @@ def test_the_registry_tells_stages_lineage_and_who_deployed_what() -> None:
     assert state.aliases == {e.get("alias", "champion"): f"{e['name']}-{e['version']}" for _, e in deployed}
     assert {label: registry_model.stage(state, label) for label in state.models} == {
         "tiny-1.0.0": "champion",
-        "tiny-1.1.0": "challenger",
+        "tiny-1.1.0": "candidate",
     }
     assert registry_model.lineage(state, "tiny-1.1.0") == ["tiny-1.1.0", "tiny-1.0.0"]
     assert (state.review, state.decline, state.parameters) == (0.3, 0.7, {"amount_high": 500.0})
