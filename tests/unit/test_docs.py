@@ -6,7 +6,6 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 from typer.main import get_command
@@ -14,7 +13,7 @@ from typer.main import get_command
 from console.cli import COMMANDS
 from console.commands import query
 from core import feedback_sources, rules
-from core.events import Event, FeedbackSource
+from core.events import Event
 from core.events import page as event_page
 from core.features import spec
 from core.settings import Settings, environment_name
@@ -50,10 +49,8 @@ def test_drift_document_has_the_table_of_effect_sizes() -> None:
 
 
 def test_feedback_document_has_the_table_of_sources() -> None:
-    """docs/feedback.md holds what `python -m core.feedback_sources` prints, and names every source."""
-    page = read("docs/feedback.md")
-    assert feedback_sources.markdown() in page
-    assert f"| {', '.join(f'`{name}`' for name in get_args(FeedbackSource))} |" in page
+    """docs/feedback.md holds what `python -m core.feedback_sources` prints."""
+    assert feedback_sources.markdown() in read("docs/feedback.md")
 
 
 def test_queries_document_has_the_read_models_and_the_questions() -> None:

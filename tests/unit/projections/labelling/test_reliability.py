@@ -180,13 +180,13 @@ def test_little_evidence_falls_back_on_fixed_weights() -> None:
         max_size=5,
         unique_by=lambda word: word[0],
     ),
-    st.lists(st.tuples(st.floats(0.02, 0.98), st.floats(0.02, 0.98)), min_size=5, max_size=5),
+    st.lists(st.tuples(st.floats(0.02, 0.98), st.floats(0.02, 0.98)), min_size=len(SOURCES), max_size=len(SOURCES)),
 )
 @fuzz(max_examples=100)
 def test_the_posterior_is_bayes_rule_with_recency(words: list[Any], rates: list[tuple[float, float]]) -> None:
     """Even odds times each likelihood ratio to the power of confidence and recency."""
-    learned = {n: Reliability(*rates[i], 1e6) for i, n in enumerate(sorted(SOURCES)) if n != "analyst"}
-    learned["analyst:"] = Reliability(*rates[sorted(SOURCES).index("analyst")], 1e6)
+    names = [f"{name}:" if SOURCES[name].is_person else name for name in sorted(SOURCES)]
+    learned = {name: Reliability(*rate, 1e6) for name, rate in zip(names, rates, strict=True)}
     verdicts = [said(source, fraud, "", c, T0 + day * DAY_MS) for source, fraud, c, day in words]
     newest = max(v.occurred_at for v in verdicts)
     odds = 1.0
