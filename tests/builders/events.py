@@ -20,8 +20,9 @@ from core.events import (
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 fuzz = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""Settings of every property test: no failure for being slow on a busy machine, and no chance but the code's: Hypothesis
-also tries the constants of the modules that are loaded, so a changed or a single test file can bring other examples."""
+"""Settings of every property test: no failure for being slow on a busy machine, and no chance but the code.
+Hypothesis tries the constants of loaded modules too, so another choice of test files can bring other examples.
+"""
 
 T0 = 1_524_000_000_000
 """2018-04-17 21:20 UTC, a Tuesday."""
