@@ -35,7 +35,7 @@ class Stats:
         self._path = path
         self._written = 0.0
         self._started = time.time()
-        self.latency = telemetry.Histogram()
+        self.latency = telemetry.LATENCY.histogram = telemetry.Histogram()
         self.transactions = 0
         self.feedback = 0
         self.alerts = 0
@@ -77,11 +77,9 @@ class Stats:
         if not force and now - self._written < WRITE_S:
             return
         self._written = now
-        quantiles = {f"p{q:g}": self.latency.quantile(q / 100) for q in (50, 99, 99.9)}
-        for name, value in quantiles.items():
-            telemetry.LATENCY.labels(name).set(value)
         if self._path is None:
             return
+        quantiles = {f"p{q:g}": self.latency.quantile(q / 100) for q in (50, 99, 99.9)}
         content = msgspec.json.encode(
             {
                 "pid": os.getpid(),

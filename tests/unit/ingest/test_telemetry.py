@@ -1,0 +1,78 @@
+"""Metrics: the latency histogram as Prometheus sees it, and dashboards that ask only for what is exported."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ingest import stats
+from ingest.telemetry import BOUNDS_MS, Histogram, LatencyCollector
+
+DASHBOARDS = Path(__file__).parents[3] / "docker" / "grafana" / "dashboards"
+
+
+def scraped(latencies_ms: np.ndarray) -> dict[str, float]:
+    """The samples of one worker's scrape, by name and `le`."""
+    registry, collector = CollectorRegistry(), LatencyCollector()
+    collector.histogram.record(latencies_ms)
+    registry.register(collector)
+    (family,) = text_string_to_metric_families(generate_latest(registry).decode())
+    return {f"{s.name.removeprefix(family.name)}{s.labels.get('le', '')}": s.value for s in family.samples}
+
+
+def test_a_scrape_counts_what_is_at_most_each_bound() -> None:
+    """Cumulative counts at every bound equal a count over the raw values, those on a bound included."""
+    drawn = np.random.Generator(np.random.PCG64(1)).lognormal(3.0, 2.0, 5_000)
+    latencies = np.concatenate([drawn, np.array(BOUNDS_MS, dtype=np.float64), [0.0, 1e8]])
+    found = scraped(latencies)
+    for bound in BOUNDS_MS:
+        assert found[f"_bucket{bound / 1000}"] == (latencies <= bound).sum()
+    assert found["_bucket+Inf"] == found["_count"] == len(latencies)
+    assert found["_sum"] == pytest.approx(latencies.sum() / 1000)
+
+
+def test_scrapes_of_two_workers_add_up_to_one_of_both() -> None:
+    """The bounds are the same in every worker, so buckets may be added: what gauges of quantiles do not allow."""
+    generator = np.random.Generator(np.random.PCG64(2))
+    fast, slow = generator.exponential(5.0, 900), generator.exponential(400.0, 100)
+    one, other, both = scraped(fast), scraped(slow), scraped(np.concatenate([fast, slow]))
+    assert {name: one[name] + other[name] for name in one} == pytest.approx(both)
+
+
+def test_a_quantile_is_at_most_two_percent_too_high() -> None:
+    """Never below the true quantile, never 2 % above it."""
+    for seed in range(20):
+        latencies = np.random.Generator(np.random.PCG64(seed)).lognormal(3.0, 1.5, 1_000)
+        histogram = Histogram()
+        histogram.record(latencies)
+        for q in (0.5, 0.9, 0.99, 0.999):
+            true = np.quantile(latencies, q, method="inverted_cdf")
+            assert true <= histogram.quantile(q) <= 1.02 * true
+
+
+def test_the_worker_shows_its_latencies() -> None:
+    """The process's registry holds the histogram of its statistics, as it is when it is scraped."""
+    ours = stats.Stats(None)
+    ours.latency.record(np.array([4.0, 40.0]))
+    assert REGISTRY.get_sample_value("sentinel_latency_seconds_bucket", {"le": "0.005"}) == 1
+    assert REGISTRY.get_sample_value("sentinel_latency_seconds_count") == 2
+
+
+def test_dashboards_show_metrics_that_exist() -> None:
+    """Every metric that a dashboard asks for is exported under that name."""
+    endings = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}
+    exported = {family.name + ending for family in REGISTRY.collect() for ending in endings[family.type]}
+    for path in DASHBOARDS.glob("*.json"):
+        asked = {
+            name
+            for panel in json.loads(path.read_text())["panels"]
+            for target in panel["targets"]
+            for name in re.findall(r"sentinel_\w+", target["expr"])
+        }
+        assert asked and asked <= exported
