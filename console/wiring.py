@@ -17,13 +17,25 @@ from core.log.archive.archiver import trimmed
 from core.log.base import EventLog
 from core.log.redis_streams import connect
 from core.scoring import Scorer
-from core.settings import Settings, load
+from core.settings import DEFAULT_FILE, Settings, load
 from models import artifacts
 
 
 def settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from file, environment and flags (None = not given). Raises BadInput."""
-    return load(os.environ, config, overrides)
+    """Settings from file, environment and flags (None = not given), tables too. Raises BadInput."""
+    found = load(os.environ, config, overrides)
+    try:
+        if found.kafka:
+            from ingest.kafka_client import check_properties
+
+            check_properties(found.kafka)
+        if found.learn:
+            from learners.loop.settings import learn_settings
+
+            learn_settings(found.learn)
+    except BadInput as error:
+        raise BadInput(f"{config or DEFAULT_FILE}: {error}") from None
+    return found
 
 
 def open_log(s: Settings) -> EventLog:

@@ -6,7 +6,8 @@ Environment names are the fields' names in capitals, with the prefix SENTINEL_ e
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
 
 
+DEFAULT_FILE = Path("sentinel.toml")
 _TABLES = ("kafka", "learn")
 """Settings that are tables: only a file can hold them."""
 _RANGES: dict[str, tuple[float, float]] = {
@@ -106,14 +108,21 @@ def environment_name(field: str) -> str:
     return _PLAIN_NAMES.get(field, f"SENTINEL_{field.upper()}")
 
 
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """What to say of a setting that is not among `known`: the one that was probably meant, if one is much like it."""
+    nearest = get_close_matches(name, list(known), n=1)
+    return f"unknown setting {name!r}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
 def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings from a TOML file (`path`, or `sentinel.toml` here if there is one), the environment and `overrides`.
 
-    Raises BadInput, in one line that names the setting and where it came from.
+    Raises BadInput, in one line that names the setting and where it came from. What is in the tables is not looked at:
+    who uses a table knows its settings (`console.wiring.settings` asks them).
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    file = path or Path("sentinel.toml")
+    file = path or DEFAULT_FILE
     if path is not None or file.exists():
         for name, value in _read_toml(file).items():
             values[name], origin[name] = value, str(file)
@@ -126,7 +135,7 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
             values[name], origin[name] = value, f"--{name.replace('_', '-')}"
     for name, value in list(values.items()):
         if name not in Settings.__struct_fields__:
-            raise BadInput(f"{origin[name]}: unknown setting {name!r}")
+            raise BadInput(f"{origin[name]}: {unknown_name(name, Settings.__struct_fields__)}")
         kind = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
         try:
             values[name] = msgspec.convert(value, type=kind, strict=False)

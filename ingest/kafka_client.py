@@ -5,14 +5,14 @@ names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from core.errors import BadInput, Unavailable
-from core.settings import Settings
+from core.settings import Settings, unknown_name
 
 _silent = logging.getLogger("stream_sentinel.librdkafka")
 _silent.addHandler(logging.NullHandler())
@@ -27,6 +27,43 @@ class Topic(NamedTuple):
     name: str
     topic_id: str
     partitions: int
+
+
+_USUAL = (
+    *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
+    *("sasl.kerberos.service.name", "sasl.kerberos.principal", "sasl.kerberos.keytab", "sasl.oauthbearer.method"),
+    *("sasl.oauthbearer.config", "sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret"),
+    *("sasl.oauthbearer.scope", "sasl.oauthbearer.token.endpoint.url", "ssl.ca.location", "ssl.ca.pem"),
+    *("ssl.certificate.location", "ssl.certificate.pem", "ssl.key.location", "ssl.key.pem", "ssl.key.password"),
+    *("ssl.keystore.location", "ssl.keystore.password", "ssl.endpoint.identification.algorithm", "ssl.cipher.suites"),
+    *("enable.ssl.certificate.verification", "client.id", "client.rack", "client.dns.lookup", "broker.address.family"),
+    *("socket.timeout.ms", "socket.keepalive.enable", "socket.connection.setup.timeout.ms", "message.max.bytes"),
+    *("reconnect.backoff.ms", "reconnect.backoff.max.ms", "metadata.max.age.ms", "connections.max.idle.ms"),
+    *("fetch.min.bytes", "fetch.max.bytes", "fetch.wait.max.ms", "fetch.message.max.bytes", "max.poll.interval.ms"),
+    *("heartbeat.interval.ms", "isolation.level", "compression.type", "linger.ms", "batch.size", "retries", "debug"),
+    *("queue.buffering.max.messages", "queue.buffering.max.kbytes", "statistics.interval.ms"),
+    *("allow.auto.create.topics", "request.timeout.ms", "message.timeout.ms", "delivery.timeout.ms"),
+)
+"""What a misspelt property probably meant; librdkafka knows some 150 more and does not list them."""
+_END = "stream-sentinel.end"
+
+
+def check_properties(table: Mapping[str, Any]) -> None:
+    """Whether librdkafka takes these properties and their values. Raises BadInput for the first that it does not.
+
+    `plugin.library.paths` is refused, for it loads code.
+    """
+    if "plugin.library.paths" in table:
+        raise BadInput("kafka: plugin.library.paths can't be set: it would load code into this process")
+    try:
+        # The properties are looked at in order. An unknown last one keeps a client from being made.
+        Producer({**table, _END: ""})
+    except KafkaException as error:
+        said = error.args[0].str().strip()
+        if _END in said:
+            return
+        unknown = [name for name in table if said == f'No such configuration property: "{name}"']
+        raise BadInput(f"kafka: {unknown_name(unknown[0], _USUAL) if unknown else said}") from None
 
 
 def common(settings: Settings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import msgspec
 from core.assignment import ALPHA_MIN, WHOLE
 from core.errors import BadInput
 from core.events import Severity
+from core.settings import unknown_name
 from core.times import DAY_MS
 from learners.experiments.design import USUAL, Design, usual_guardrails
 from learners.experiments.verdict import METRICS
@@ -113,10 +114,9 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def gate_settings(self) -> GateSettings:
         """The gate's thresholds. Raises BadInput for an unknown one."""
-        known = GateSettings.__dataclass_fields__
-        unknown = sorted(set(self.gate) - set(known))
-        if unknown:
-            raise BadInput(f"learn: gate has no {', '.join(unknown)}; it has {', '.join(known)}")
+        for name in self.gate:
+            if name not in GateSettings.__dataclass_fields__:
+                raise BadInput(f"learn.gate: {unknown_name(name, GateSettings.__dataclass_fields__)}")
         counts = ("rows_min", "frauds_min", "accounts_min", "distinct_min", "rounds")
         return GateSettings(**{n: int(v) if n in counts else v for n, v in self.gate.items()})  # type: ignore[arg-type]
 
@@ -141,7 +141,10 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def learn_settings(table: Mapping[str, Any]) -> LearnSettings:
     """Settings from a table of a configuration file. Raises BadInput in one line that names the setting."""
+    for name in table:
+        if name not in LearnSettings.__struct_fields__:
+            raise BadInput(f"learn: {unknown_name(name, LearnSettings.__struct_fields__)}")
     try:
         return msgspec.convert(dict(table), LearnSettings)
     except msgspec.ValidationError as error:
-        raise BadInput(f"[learn]: {error}") from None
+        raise BadInput(f"learn: {error}") from None

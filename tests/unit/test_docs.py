@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 from typer.main import get_command
 
+from console import wiring
 from console.cli import COMMANDS
 from console.commands import query
 from core import feedback_sources, rules
@@ -19,6 +23,8 @@ from core.features import spec
 from core.settings import Settings, environment_name
 from core.validation import REASONS
 from learners.drift import policy as drift_policy
+from learners.loop.settings import LearnSettings
+from learners.training.gate import GateSettings
 from models import artifacts
 from projections import catalogue
 from projections.catalogue import ALL, QUESTIONS
@@ -27,6 +33,7 @@ from sources.catalogue import SOURCE_NAMES
 from sources.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
+TOML = re.compile(r"```toml\n(.+?)```", re.S)
 
 
 def read(page: str) -> str:
@@ -120,6 +127,27 @@ def test_every_setting_is_documented() -> None:
         variable = "" if isinstance(default, dict) else environment_name(field.name)
         wanted.append((field.name, variable, "" if default in ("", {}) else msgspec.json.encode(default).decode()))
     assert found == wanted
+
+
+@pytest.mark.parametrize(("table", "record"), [("learn", LearnSettings()), ("learn.gate", GateSettings())])
+def test_every_setting_of_a_table_is_documented(table: str, record: Any) -> None:
+    """docs/settings.md has a row for every setting of the loop and of its gate, in order, with its default."""
+    section = read("docs/settings.md").partition(f"## `[{table}]`")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| `(\w+)` \| (?:`(.+?)`)? ?\| .+ \|$", section, re.M)
+    values = {name: getattr(record, name) for name in inspect.signature(type(record)).parameters}
+    assert found == [
+        (name, "" if value in ({}, None) else msgspec.json.encode(value).decode()) for name, value in values.items()
+    ]
+
+
+def test_documented_settings_files_are_accepted(tmp_path: Path) -> None:
+    """Every TOML block with a table of settings that a document shows is a working sentinel.toml."""
+    shown = [block for path in (ROOT / "docs").glob("*.md") for block in TOML.findall(path.read_text())]
+    settings = [block for block in shown if re.match(r"\[(learn|kafka)", block)]
+    for block in settings:
+        (tmp_path / "s.toml").write_text(block)
+        assert wiring.settings(tmp_path / "s.toml") != Settings()
+    assert settings
 
 
 def test_readme_names_only_commands_that_exist() -> None:

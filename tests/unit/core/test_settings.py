@@ -155,6 +155,14 @@ def test_bad_files_name_the_file_and_the_setting(tmp_path: Path, text: str, word
     assert line.startswith(f"{path}: ") and word in line
 
 
+def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:
+    """A slip of the pen is answered with the setting that was meant; anything else with nothing."""
+    assert refused({}, toml(tmp_path, "redis_prot = 1")).endswith(
+        "unknown setting 'redis_prot'; did you mean redis_port?"
+    )
+    assert refused({}, toml(tmp_path, "zzz = 1")).endswith("unknown setting 'zzz'")
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     """A file that isn't there, is a directory, or is not UTF-8 is named."""
     (tmp_path / "latin").write_bytes(b'redis_host = "\xff"')
