@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -68,7 +69,7 @@ def _version(
     show: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if show:
-        typer.echo("stream-sentinel 0.1.0")
+        typer.echo(f"stream-sentinel {version('stream-sentinel')}")
         raise typer.Exit
 
 
