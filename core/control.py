@@ -22,6 +22,8 @@ from core.features import spec
 from core.features.reference import Kind, ReferenceTable
 from core.governance import Governance
 from core.scoring import Scorer
+from core.times import HOUR_MS
+from core.verdicts import RatedHour
 
 DEFAULT_REVIEW = 0.4
 DEFAULT_DECLINE = 0.8
@@ -93,6 +95,7 @@ class ControlState:
     disabled: tuple[str, ...] = ()
     lists: dict[ListKey, dict[str, None]] = field(default_factory=dict)
     references: dict[Kind, tuple[str, int]] = field(default_factory=dict)
+    quarantined: dict[RatedHour, None] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: events.Control) -> None:
@@ -138,6 +141,8 @@ class ControlState:
                     members.pop(value, None)
             case events.ReferencePublished():
                 self.references[event.kind] = (event.digest, event.as_of)
+            case events.SourceQuarantined():
+                self.quarantined[f"{event.source}:{event.name}", event.hour_start // HOUR_MS] = None
             case _:
                 pass  # registrations, drift, archive: not an input of a decision
 
@@ -163,6 +168,8 @@ def check(event: events.Control, known: Governance | None = None) -> None:
         case events.RulesChanged():
             rules.parameter_vector(event.parameters)
             rules.enabled_mask(event.disabled)
+        case events.SourceQuarantined() if event.hour_start < 0 or event.hour_start % HOUR_MS:
+            raise BadInput(f"a quarantine begins with an hour (epoch ms), not at {event.hour_start}")
         case _:
             pass
 
@@ -187,6 +194,7 @@ class Context:
     decline: float
     lists: dict[ListKey, dict[str, None]]
     degraded: str | None
+    quarantined: frozenset[RatedHour] = frozenset()
     shadow: Scorer | None = None
     shadow_model: str = ""
     arm: str = CHAMPION_ARM
@@ -266,6 +274,7 @@ class Resolver:
             decline=state.decline,
             lists={key: dict(members) for key, members in state.lists.items() if members},
             degraded=join_reasons(reasons),
+            quarantined=frozenset(state.quarantined),
             shadow=shadow,
             shadow_model=state.shadow.label if state.shadow and shadow else "",
         )

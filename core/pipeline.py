@@ -32,11 +32,13 @@ from core.events import START, AccountBlocked, AccountEvent, Position, Transacti
 from core.features import kernel, packing, reference, spec
 from core.features.columns import Columns, FeedbackRow, TransactionLike, columns, feedback_row
 from core.features.state import AccountState
+from core.features.verdicts import Count, leave_out
 from core.geography import CENTRES
 from core.log.base import Entry
 from core.numeric import sigmoid
 from core.scoring import Scorer
 from core.times import DAY_MS
+from core.verdicts import RatedHour
 
 _AMOUNT = spec.index("amount")
 
@@ -89,7 +91,7 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     start = 0
     for work in works:
         count = sum(len(run.transactions) for run in work.runs)
-        _fold(work, cols, start, count, features, duplicate)
+        _fold(work, cols, start, count, features, duplicate, context.quarantined)
         start += count
     reference.join(context.merchants, "merchant", cols.merchants, features)
     reference.join(context.devices, "device", cols.devices, features)
@@ -132,12 +134,15 @@ def _fold(
     count: int,
     features: NDArray[np.float32],
     duplicate: NDArray[np.bool_],
+    quarantined: frozenset[RatedHour] = frozenset(),
 ) -> None:
     """Run the kernel over one partition's events; rows start … start+count of `cols`, `features` and `duplicate` are
-    its own.
+    its own. Verdicts of the hours in `quarantined` are left out of features; the state keeps them.
     """
     end = start + count
-    if not any(run.feedback for run in work.runs):
+    held: list[tuple[int, Count]] = []
+    taken = 0
+    if not quarantined and not any(run.feedback for run in work.runs):
         slots = work.state.slots((t.account_id for run in work.runs for t in run.transactions), count)
         kinds = np.zeros(count, dtype=np.uint8)
         at: NDArray[np.int64] | slice = slice(None)
@@ -151,6 +156,11 @@ def _fold(
             accounts += [row.account_id for row in fresh]
             codes += [row.kind for row in fresh]
             given += fresh
+            if quarantined:
+                without = work.state.verdicts.without(quarantined)
+                counts = [without.get(t.account_id) for t in run.transactions]
+                held += [(row, count) for row, count in enumerate(counts, start + taken) if count is not None]
+                taken += len(counts)
             accounts += [t.account_id for t in run.transactions]
             codes += [-1] * len(run.transactions)
         total = len(codes)
@@ -195,6 +205,7 @@ def _fold(
     if not isinstance(at, slice):
         features[start:end] = out[at]
         duplicate[start:end] = flags[at]
+    leave_out(features, cols.times, held)
 
 
 def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDArray[np.uint32]:

@@ -12,10 +12,13 @@ import msgspec
 
 from core.events import FeedbackReceived, FeedbackSource, Verdict
 from core.feedback_sources import SOURCES
-from core.times import DAY_MS, MINUTE_MS
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 CLOCK_SKEW_MS = 5 * MINUTE_MS
 DELAY_DAYS_MAX = {str(name): source.delay_days_max for name, source in SOURCES.items() if source.delay_days_max}
+
+RatedHour = tuple[str, int]
+"""What a verdict's rate is counted by (`rate_key`), and the hour of log time (epoch ms // HOUR_MS)."""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -56,6 +59,22 @@ def said(event: FeedbackReceived, recorded_at: int) -> Said:
 def voice(word: Said) -> str:
     """Whose word it is: `"analyst:ann"`, or the source."""
     return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
+
+
+def rate_key(word: Said, account_id: str) -> str:
+    """By what the verdict is counted for its rate: `"analyst:ann"`, `"customer:a7"`."""
+    of_account = SOURCES[word.source].rate_of == "account"
+    return f"{word.source}:{account_id if of_account else word.actor}"
+
+
+def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
+    """Its voice has a limit; a person without a name is a system and has none."""
+    return word.source in per_hour and (word.actor != "" or not SOURCES[word.source].is_person)
+
+
+def rated_hour(word: Said, account_id: str) -> RatedHour:
+    """The hour of log time whose rate the verdict counts for."""
+    return rate_key(word, account_id), word.recorded_at // HOUR_MS
 
 
 def in_order_said(verdicts: Iterable[Said]) -> list[Said]:

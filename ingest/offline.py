@@ -22,7 +22,7 @@ from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from ingest.intake import Message
 from ingest.partition import Owned, Pending, finish
-from projections.reference.publisher import publication
+from projections.reference.publisher import publication, quarantines
 from projections.reference.tables import ReferenceBuilder, period_ms
 
 ACTOR = "offline"
@@ -103,7 +103,7 @@ class OfflineIngest:
         pendings: list[Pending] = []
         for owned in self._owned:
             owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
-            pending = owned.take(10**9)
+            pending = owned.take(10**9, self._newest)
             if pending is not None:
                 pendings.append(pending)
         context = self._resolver.context(self._control.state)
@@ -111,9 +111,7 @@ class OfflineIngest:
         batches = []
         for pending, result in zip(pendings, decided, strict=True):
             pending.expected = pending.partition.head
-            batches.append(
-                (pending.partition.partition, finish(pending, result, context.position, self._newest), pending.expected)
-            )
+            batches.append((pending.partition.partition, finish(pending, result, context.position), pending.expected))
             self._count(pending)
         for pending, outcome in zip(pendings, self._log.append_many(batches), strict=True):
             if isinstance(outcome, Exception):
@@ -127,7 +125,7 @@ class OfflineIngest:
         self._builder.add_transactions(pending.partition.partition, kept)
         for _, event in pending.feedback:
             if isinstance(event, FeedbackReceived):
-                self._builder.add_verdict(pending.partition.partition, event, self._newest)
+                self._builder.add_verdict(pending.partition.partition, event, event.recorded_at)
 
     def _cross(self, timestamp: int) -> None:
         """Publish the tables when time passes a boundary."""
@@ -139,7 +137,9 @@ class OfflineIngest:
         self._boundary = boundary
         self.flush()
         tables = {kind: self._builder.table(kind, boundary) for kind in FIRST_COLUMN}
-        self.change([publication(self._log, table, kind, ACTOR, boundary) for kind, table in tables.items()])
+        published = [publication(self._log, table, kind, ACTOR, boundary) for kind, table in tables.items()]
+        held = quarantines(self._builder.over_rate, self._control.state, ACTOR, boundary)
+        self.change([*held, *published])
 
     def change(self, events: Sequence[Control]) -> None:
         """Append control events, which take effect from the next batch on. Flush first what came before them."""

@@ -52,6 +52,7 @@ class Pending:
     rejects: list[Rejected]
     transactions_end: Position
     feedback_end: Position
+    recorded_at: int
     context: Context | None = None
     decided: pipeline.Decided | None = None
     batch: Batch | None = None
@@ -96,13 +97,18 @@ class Owned:
         """The state is exactly the log's: nothing is taken that is not appended."""
         return (self.transactions_end, self.feedback_end) == (self.head.transactions, self.head.feedback)
 
-    def take(self, limit: int) -> Pending | None:
-        """Decode up to `limit` messages in order. None if there is nothing that may be taken now."""
+    def take(self, limit: int, recorded_at: int) -> Pending | None:
+        """Decode up to `limit` messages in order. None if there is nothing that may be taken now.
+
+        recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, since a verdict's hour of
+        log time can decide whether it counts.
+        """
         segments = self.intake.take(limit)
         if not segments:
             return None
         work = pipeline.Work(self.partition, self.state, [])
-        pending = Pending(self, work, self.head, [], [], [], [], [], self.transactions_end, self.feedback_end)
+        ends = self.transactions_end, self.feedback_end
+        pending = Pending(self, work, self.head, [], [], [], [], [], *ends, recorded_at)
         for segment in segments:
             self._decode(segment, pending)
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
@@ -120,6 +126,7 @@ class Owned:
             except BadInput as error:
                 pending.rejects.append(Rejected("feedback", message, position, error.reason, str(error)))
                 continue
+            event = replace(event, recorded_at=pending.recorded_at)
             events.append(event)
             pending.feedback.append((position, event))
         run = pipeline.Run(pending.feedback_end, events)
@@ -140,8 +147,9 @@ class Owned:
         pending.work.runs.append(run)
 
 
-def finish(pending: Pending, decided: pipeline.Decided, control: int, recorded_at: int) -> Batch:
-    """The batch to append: decisions, and duplicates turned into rejects. `recorded_at` in epoch ms."""
+def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Batch:
+    """The batch to append: decisions, and duplicates turned into rejects."""
+    recorded_at = pending.recorded_at
     for row in decided.duplicates:
         transaction, position = pending.transactions[row], pending.positions[row]
         pending.rejects.append(
@@ -164,7 +172,7 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int, recorded_a
         transactions=[Entry(positions[i], encode_transaction(transactions[i], recorded_at)) for i in decided.kept],
         scores=decided.scores,
         alerts=decided.alerts,
-        feedback=[Entry(p, encode(replace(event, recorded_at=recorded_at))) for p, event in pending.feedback],
+        feedback=[Entry(p, encode(event)) for p, event in pending.feedback],
         rejects=[
             Entry(Position(sequence, index + 1), encode(_reject_event(rejected, recorded_at)))
             for index, rejected in enumerate(pending.rejects)

@@ -242,10 +242,11 @@ class Worker:
 
     def _decide(self) -> list[Pending]:
         pendings: list[Pending] = []
+        recorded_at = int(time.time() * 1000)
         room = self._settings.batch_size
         waiting = [o for o in self._owned.values() if o.intake.transactions.records or o.intake.feedback.records]
         for share, owned in zip(range(len(waiting), 0, -1), waiting, strict=True):
-            pending = owned.take(max(1, room // share))
+            pending = owned.take(max(1, room // share), recorded_at)
             if pending is not None:
                 pendings.append(pending)
                 room -= len(pending.messages)
@@ -320,11 +321,10 @@ class Worker:
     # 5. append
 
     def _append(self, pendings: list[Pending]) -> None:
-        recorded_at = int(time.time() * 1000)
         for pending in pendings:
             pending.expected = pending.partition.head
             assert pending.decided is not None and pending.context is not None
-            finish(pending, pending.decided, pending.context.position, recorded_at)
+            finish(pending, pending.decided, pending.context.position)
         self._publisher.dead_letters(pendings)
         batches = [(p.partition.partition, p.batch, p.expected) for p in pendings if p.batch is not None]
         self._in_flight = InFlight(pendings, self._appender.submit(self._log.append_many, batches))

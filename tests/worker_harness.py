@@ -330,10 +330,10 @@ def undisturbed(on: Stage) -> list[Held]:
                 Message(m.offset, m.timestamp, m.key, m.value) for m in messages if m.partition == partition
             )
             side.at_end = True
-        while (pending := owned.take(1_000_000)) is not None:
+        while (pending := owned.take(1_000_000, recorded_at=0)) is not None:
             pending.expected = owned.head
             decided = pipeline.decide(context, [pending.work])[0]
-            batch = finish(pending, decided, context.position, recorded_at=0)
+            batch = finish(pending, decided, context.position)
             owned.head = memory.append(partition, batch, owned.head)
     return [held(memory, p) for p in range(on.settings.partitions)]
 

@@ -10,6 +10,8 @@ import typer
 from console import wiring
 from console.commands.replay import partition_heads
 from console.options import Config, LogPrefix, RedisHost, RedisPort
+from console.tables import time_text
+from core.events import SourceQuarantined
 from ingest import telemetry
 from projections.reference.publisher import ReferencePublisher
 
@@ -35,6 +37,10 @@ def reference(
     publisher = ReferencePublisher(log, sorted(partition_heads(log)), every_hours)
     while True:
         for event in publisher.step():
+            if isinstance(event, SourceQuarantined):
+                hour = time_text(event.hour_start)
+                print(f"{event.source} {event.name}: quarantined, over its rate in the hour from {hour}", flush=True)
+                continue
             print(f"{event.kind}: {event.rows:,} rows as of {event.as_of} published as {event.digest[:16]}", flush=True)
         if not follow:
             return

@@ -46,6 +46,7 @@ from core.events.control import (
     RulesChanged,
     SegmentArchived,
     SourceGenerationStarted,
+    SourceQuarantined,
     ThresholdsChanged,
 )
 from core.events.feedback import (
@@ -117,6 +118,7 @@ __all__ = [
     "SegmentArchived",
     "Severity",
     "SourceGenerationStarted",
+    "SourceQuarantined",
     "ThresholdsChanged",
     "Transaction",
     "TransactionReceived",

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from core.events.base import Event, Severity
+from core.events.feedback import FeedbackSource
 
 ListKind = Literal["account", "card", "merchant", "device", "ip", "country"]
 ListEffect = Literal["block", "watch", "allow"]
@@ -116,6 +117,17 @@ class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="
     digest: str
     as_of: int
     rows: int
+
+
+class SourceQuarantined(ControlEvent, tag="source_quarantined.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on features leave out the verdicts of one source that were recorded in one hour: it was over its rate.
+
+    name: whom the rate is counted for, an actor or an account. hour_start: of log time, epoch ms.
+    """
+
+    source: FeedbackSource
+    name: str
+    hour_start: int
 
 
 class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", frozen=True, kw_only=True):
@@ -284,6 +296,7 @@ Control = (
     | RulesChanged
     | ListChanged
     | ReferencePublished
+    | SourceQuarantined
     | DriftDetected
     | DriftCleared
     | ExperimentStarted

@@ -2,8 +2,9 @@
 
 `fraud_verdicts`, `legitimate_verdicts` and `days_since_fraud` count the verdicts that pass what one account's own
 feedback can tell (`core.verdicts`): a verdict before its payment (as it dates it) or too long after it does not count,
-nor does one that its voice only repeats, in the order in which words were said. What takes other partitions to know
-does count: that there is no such payment, that a voice is over its rate.
+nor does one that its voice only repeats, in the order in which words were said. That a voice is over its rate takes all
+partitions to know: a control event says so (SourceQuarantined), and from its position on those verdicts are left out.
+A verdict on a payment that the log does not hold does count.
 
 An account's verdicts are kept one by one, since one that was delivered late may make a repetition of another, or news
 of one. At most WORDS_MAX are: beyond it the payment that was longest not spoken of is let go, and what its verdicts
@@ -12,14 +13,24 @@ counted for stays counted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core.events import FeedbackReceived
-from core.verdicts import Said, in_order_said, is_timely, news
+from core.features import spec
+from core.times import DAY_MS, HOUR_MS
+from core.verdicts import RatedHour, Said, in_order_said, is_timely, news, rated_hour
 
 WORDS_MAX = 100
+
+_FRAUDS = spec.index("fraud_verdicts")
+_SINCE_FRAUD = spec.index("days_since_fraud")
+_LEGITIMATES = spec.index("legitimate_verdicts")
 
 
 class Count(NamedTuple):
@@ -53,6 +64,8 @@ class AccountVerdicts:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
+        self._quarantined: frozenset[RatedHour] = frozenset()
+        self._without: dict[str, Count] = {}
 
     def add(self, event: FeedbackReceived) -> Count:
         """Take in a verdict; what now counts of its account. Cost: some 5 µs."""
@@ -63,12 +76,12 @@ class AccountVerdicts:
             event.confidence,
             event.actor,
             event.occurred_at,
-            0,  # not known yet when a batch is decided
+            event.recorded_at // HOUR_MS * HOUR_MS,
             claimed_at=event.transaction_occurred_at,
         )
         payment = account.payments.pop(event.transaction_id, None) or _Payment()
         account.payments[event.transaction_id] = payment
-        if word in payment.words:  # sent again it tells nothing, now or later
+        if word in payment.words:  # sent again in the same hour it tells nothing, now or later
             return account.count
         payment.words.append(word)
         account.words += 1
@@ -78,7 +91,28 @@ class AccountVerdicts:
             longest = account.payments.pop(next(iter(account.payments)))
             account.words -= len(longest.words)
             account.settled = _added(account.settled, longest.count)
+        if self._quarantined:
+            self._leave_out(event.account_id)
         return account.count
+
+    def without(self, quarantined: frozenset[RatedHour]) -> Mapping[str, Count]:
+        """What counts of each account that has a verdict of these hours if those are left out, of what is kept.
+
+        Cost: a pass over all verdicts whenever `quarantined` is another.
+        """
+        if quarantined != self._quarantined:
+            self._quarantined, self._without = quarantined, {}
+            for account_id in self._accounts if quarantined else ():
+                self._leave_out(account_id)
+        return self._without
+
+    def _leave_out(self, account_id: str) -> None:
+        account, hours = self._accounts[account_id], self._quarantined
+        kept = [[w for w in p.words if rated_hour(w, account_id) not in hours] for p in account.payments.values()]
+        if sum(map(len, kept)) < account.words:
+            self._without[account_id] = reduce(_added, map(_counted, kept), account.settled)
+        else:
+            self._without.pop(account_id, None)
 
     def to_bytes(self) -> bytes:
         """All of them; equal verdicts in equal order, equal bytes."""
@@ -90,6 +124,14 @@ class AccountVerdicts:
         verdicts = cls()
         verdicts._accounts = _decoder.decode(content)
         return verdicts
+
+
+def leave_out(features: NDArray[np.float32], times: NDArray[np.int64], rows: Iterable[tuple[int, Count]]) -> None:
+    """Give rows of `features` (n, WIDTH) another count of verdicts. times: of all rows, epoch ms (n,)."""
+    for row, count in rows:
+        features[row, _FRAUDS] = count.frauds
+        features[row, _LEGITIMATES] = count.legitimates
+        features[row, _SINCE_FRAUD] = (int(times[row]) - count.last_fraud_at) / DAY_MS if count.frauds else np.nan
 
 
 _decoder = msgspec.json.Decoder(dict[str, _Account])

@@ -27,9 +27,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from core.feedback_sources import SOURCES
-from core.times import DAY_MS, HOUR_MS
-from core.verdicts import DELAY_DAYS_MAX, Said, in_order_said, is_timely, news
-from projections.labelling.verdicts import ALWAYS, Claims, is_rated, rate_key
+from core.times import DAY_MS
+from core.verdicts import DELAY_DAYS_MAX, RatedHour, Said, in_order_said, is_rated, is_timely, news, rated_hour
+from projections.labelling.verdicts import ALWAYS, Claims
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
 SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_exceeded")
@@ -50,8 +50,8 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 RULES = Rules()
-OverRate = Mapping[tuple[str, int], int]
-"""(Rate key, hour of log time) over the rate → the log time (epoch ms) from which on it is."""
+OverRate = Mapping[RatedHour, int]
+"""Hours over the rate → the log time (epoch ms) from which on they are."""
 
 
 class Judged(NamedTuple):
@@ -72,12 +72,11 @@ class Judged(NamedTuple):
 
 def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:
     """The hours in which a voice was over its rate; `claims` are all partitions'."""
-    times: dict[tuple[str, int], list[int]] = {}
+    times: dict[RatedHour, list[int]] = {}
     for each in claims:
         for word in each.verdicts:
             if is_rated(word, rules.per_hour):
-                hour = word.recorded_at // HOUR_MS
-                times.setdefault((rate_key(word, each.account_id), hour), []).append(word.recorded_at)
+                times.setdefault(rated_hour(word, each.account_id), []).append(word.recorded_at)
     over = {}
     for (key, hour), recorded in times.items():
         limit = rules.per_hour[key.partition(":")[0]]
@@ -122,7 +121,7 @@ def judge_all(claims: Sequence[Claims], newest: int = 0, rules: Rules = RULES) -
 
 
 def _is_over(word: Said, account_id: str, over: OverRate, known_until: int) -> bool:
-    since = over.get((rate_key(word, account_id), word.recorded_at // HOUR_MS))
+    since = over.get(rated_hour(word, account_id))
     return since is not None and since <= known_until
 
 

@@ -1,14 +1,13 @@
-"""Everything that was said of a payment, and by what verdicts are counted for their rate. Pure. See `core.verdicts`."""
+"""Everything that was said of a payment. Pure. See `core.verdicts`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.feedback_sources import SOURCES
 from core.verdicts import Said, in_order_said, voice
 
 ALWAYS = 2**62
@@ -28,17 +27,6 @@ class Claims(NamedTuple):
     payment_at: int
     forgotten: int
     verdicts: Sequence[Said]
-
-
-def rate_key(word: Said, account_id: str) -> str:
-    """By what the verdict is counted for its rate: `"analyst:ann"`, `"customer:a7"`."""
-    of_account = SOURCES[word.source].rate_of == "account"
-    return f"{word.source}:{account_id if of_account else word.actor}"
-
-
-def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
-    """Its voice has a limit; a person without a name is a system and has none."""
-    return word.source in per_hour and (word.actor != "" or not SOURCES[word.source].is_person)
 
 
 def standing(verdicts: Iterable[Said]) -> dict[str, Said]:

@@ -10,13 +10,26 @@ Cost: one read of every transaction and verdict, about 3 µs each.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from typing import cast
 
 from core.codec import decode_account_event, decode_transaction
+from core.control import ControlState
 from core.control_stream import Known, append
-from core.events import START, Control, FeedbackReceived, Position, ReferencePublished
+from core.events import (
+    START,
+    Control,
+    FeedbackReceived,
+    FeedbackSource,
+    Position,
+    ReferencePublished,
+    SourceQuarantined,
+)
 from core.features.reference import FIRST_COLUMN, Kind, ReferenceTable
 from core.log.base import EventLog
 from core.log.paging import pages
+from core.times import HOUR_MS
+from core.verdicts import RatedHour
 from projections.reference.tables import ReferenceBuilder, period_ms
 
 ACTOR = "sentinel reference"
@@ -34,6 +47,22 @@ def publication(log: EventLog, table: ReferenceTable, kind: Kind, actor: str, no
     )
 
 
+def quarantines(hours: Iterable[RatedHour], known: ControlState, actor: str, now_ms: int) -> list[SourceQuarantined]:
+    """The events that quarantine these hours of sources over their rate, but for those that are. now_ms: epoch ms."""
+    fresh = [(key.partition(":"), hour) for key, hour in hours if (key, hour) not in known.quarantined]
+    return [
+        SourceQuarantined(
+            occurred_at=now_ms,
+            actor=actor,
+            reason="over its rate in this hour",
+            source=cast(FeedbackSource, source),
+            name=name,
+            hour_start=hour * HOUR_MS,
+        )
+        for (source, _, name), hour in fresh
+    ]
+
+
 class ReferencePublisher:
     """Follows `partitions` of `log`; `step` reads what is new and publishes if `hours` of event time are over."""
 
@@ -45,9 +74,10 @@ class ReferencePublisher:
         self._latest = 0
         self._period_ms = period_ms(hours)
 
-    def step(self) -> list[ReferencePublished]:
-        """Catch up with the log, then publish the tables of the newest boundary unless they are published. Returns
-        what was published; raises what `core.control_stream.append` does.
+    def step(self) -> list[ReferencePublished | SourceQuarantined]:
+        """Catch up with the log, then publish the tables of the newest boundary unless they are published, and
+        quarantine sources that were over their rate. Returns what was said; raises what `core.control_stream.append`
+        does.
         """
         for partition in self._transactions:
             self._follow(partition)
@@ -59,9 +89,11 @@ class ReferencePublisher:
         def decide(known: Known) -> list[Control]:
             references = known.state.references
             stale = [kind for kind in FIRST_COLUMN if kind not in references or references[kind][1] < as_of]
-            return [publication(self._log, self._builder.table(kind, as_of), kind, ACTOR, now_ms) for kind in stale]
+            tables = [publication(self._log, self._builder.table(kind, as_of), kind, ACTOR, now_ms) for kind in stale]
+            return [*quarantines(self._builder.over_rate, known.state, ACTOR, now_ms), *tables]
 
-        return [event for event in append(self._log, decide).events if isinstance(event, ReferencePublished)]
+        appended = append(self._log, decide).events
+        return [event for event in appended if isinstance(event, ReferencePublished | SourceQuarantined)]
 
     def _follow(self, partition: int) -> None:
         for page in pages(self._log, partition, "transactions", self._transactions[partition]):

@@ -9,14 +9,13 @@ Only payments that something changed for are judged again. Memory: the labels' r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from core.events import FeedbackReceived
 from core.features.columns import TransactionLike
-from core.times import HOUR_MS
+from core.verdicts import RatedHour, is_rated, rated_hour
 from projections.labelling.quality import RULES, Rules, judge
-from projections.labelling.verdicts import is_rated, rate_key
 from projections.views import labels as labels_view
 from projections.views.labels import Labels
 
@@ -44,8 +43,8 @@ class Reports:
         self._labels: dict[int, Labels] = {}
         self._found: dict[Payment, Report] = {}
         self._changed: dict[Payment, None] = {}
-        self._hours: dict[tuple[str, int], list[Payment]] = {}
-        self._over: dict[tuple[str, int], int] = {}
+        self._hours: dict[RatedHour, list[Payment]] = {}
+        self._over: dict[RatedHour, int] = {}
         self._oldest = 0
 
     def add_payments(self, partition: int, transactions: Iterable[TransactionLike]) -> None:
@@ -65,12 +64,17 @@ class Reports:
         self._changed[payment] = None
         if not is_rated(word, self._rules.per_hour):
             return
-        hour = (rate_key(word, event.account_id), recorded_at // HOUR_MS)
+        hour = rated_hour(word, event.account_id)
         held = self._hours.setdefault(hour, [])
         held.append(payment)
         if len(held) == self._rules.per_hour[word.source] + 1:
             self._over[hour] = recorded_at
             self._changed |= dict.fromkeys(held)
+
+    @property
+    def over_rate(self) -> Sequence[RatedHour]:
+        """The hours in which a voice was over its rate, over all partitions, in the order in which that was found."""
+        return list(self._over)
 
     def current(self, oldest: int) -> Iterable[Report]:
         """The report of every payment that has one, but for those that were given before and are older than `oldest`

@@ -51,6 +51,7 @@ from core.features.reference import COLUMNS, Kind, ReferenceTable
 from core.features.spec import LAST_KNOWN, RUN_GAP_DAYS
 from core.numeric import hash_strings
 from core.times import DAY_MS, HOUR_MS
+from core.verdicts import RatedHour
 from projections.reference.reports import Reports
 
 LABEL_DELAY_DAYS = 7
@@ -143,6 +144,11 @@ class ReferenceBuilder:
             if kind == "device":
                 bits = np.uint64(1) << (accounts[use] >> np.uint64(58))
                 np.bitwise_or.at(entity.accounts, (rows, places), bits)
+
+    @property
+    def over_rate(self) -> Sequence[RatedHour]:
+        """The hours in which a source was over its rate, over all partitions, as far as was taken in."""
+        return self._reports.over_rate
 
     def add_verdict(self, partition: int, event: FeedbackReceived, recorded_at: int) -> None:
         """Take in a verdict, which counts in tables as of a later moment. recorded_at: log time, epoch ms."""

@@ -223,6 +223,11 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'f":1524000000000,"rows":7}',
     ),
     (
+        events.SourceQuarantined(source="analyst", name="bot", hour_start=3_600_000, **SYSTEM),
+        b'{"type":"source_quarantined.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
+        b'"c-1","source":"analyst","name":"bot","hour_start":3600000}',
+    ),
+    (
         events.DriftDetected(
             feature="amount", statistic="psi", magnitude=0.5, severity="high", window_start=1, window_end=2, **SYSTEM
         ),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ from core.features.state import AccountState
 from core.features.verdicts import WORDS_MAX
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.builders import feature_oracle
-from tests.builders.decisions import decide_in, features_of
+from tests.builders.decisions import context, decide_in, features_of
 from tests.builders.events import BURST, T0, Item, Shape, fuzz, stream, transaction, verdict
 
 REFERENCE = {f.name for f in spec.FEATURES if f.window == "reference"}
@@ -283,6 +285,32 @@ def test_examples_of_verdicts_that_do_not_count() -> None:
     assert after(*file, wrong) == [1.0, 1.0, 8.0]
     late = verdict("a1", "fraud", T0 + DAY_MS, actor="ann")
     assert after(verdict("a1", "fraud", T0 + 5 * DAY_MS, actor="ann"), late) == [1.0, 0.0, 8.0]
+
+
+_hours = st.sets(st.tuples(st.sampled_from(["analyst:ann", "analyst:bob", "chargeback:ann"]), st.integers(0, 3)))
+
+
+@fuzz(max_examples=100)
+@given(st.lists(st.tuples(_words, st.integers(0, 3)), max_size=20), _hours, st.lists(st.integers(0, 40), max_size=3))
+def test_quarantined_hours_are_left_out(words: list[Any], hours: set[tuple[str, int]], cuts: list[int]) -> None:
+    """Features are the oracle's of the verdicts of other hours, wherever the stream is cut; the state keeps all."""
+    first = T0 // HOUR_MS
+    items: list[Any] = []
+    for n, (word, hour) in enumerate(words):
+        items.append(msgspec.structs.replace(word, recorded_at=(first + hour) * HOUR_MS + n))
+        items.append(transaction(n, occurred_at=T0 + 10 * DAY_MS))
+    under = replace(context(scorer=False), quarantined=frozenset((key, first + hour) for key, hour in hours))
+    decided, state = decide_in(items, cuts, under)
+    got = np.concatenate([d.features for d in decided]) if words else np.empty((0, spec.WIDTH))
+    wanted = feature_oracle.vectors(
+        item
+        for item in items
+        if isinstance(item, Transaction)
+        or (f"{item.source}:{item.actor}", item.recorded_at // HOUR_MS - first) not in hours
+    )
+    for name in ("fraud_verdicts", "legitimate_verdicts", "days_since_fraud"):
+        np.testing.assert_array_equal(got[:, spec.index(name)], np.array([row[name] for row in wanted], np.float32))
+    assert state.digest() == decide_in(items, [])[1].digest()
 
 
 def test_an_accounts_memory_of_verdicts_is_bounded() -> None:

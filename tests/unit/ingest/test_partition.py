@@ -42,10 +42,10 @@ def put(partition: Owned, items: list[Item | bytes], first: tuple[int, int] = (0
 
 def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -> tuple[Pending, Batch]:
     """Take, decide, finish and append one batch."""
-    pending = partition.take(limit)
+    pending = partition.take(limit, 777)
     assert pending is not None
     decided = pipeline.decide(UNDER, [pending.work])[0]
-    batch = finish(pending, decided, UNDER.position, 777)
+    batch = finish(pending, decided, UNDER.position)
     partition.head = (log or MemoryLog()).append(0, batch, pending.expected)
     assert partition.head == pending.sealed()
     return pending, batch
@@ -54,9 +54,9 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
 def test_nothing_to_take() -> None:
     """Without records, or with a side that holds the other back, there is no batch."""
     partition = owned()
-    assert partition.take(10) is None
+    assert partition.take(10, 777) is None
     partition.intake.transactions.records.append(Message(0, T0, b"a1", encode(transaction())))
-    assert partition.take(10) is None
+    assert partition.take(10, 777) is None
 
 
 def test_positions_and_runs() -> None:
@@ -94,9 +94,9 @@ def test_rejects_are_kept_whole_and_ends_advance_over_them() -> None:
 
 
 def settle_without_log(partition: Owned) -> tuple[Pending, Batch]:
-    pending = partition.take(10**6)
+    pending = partition.take(10**6, 777)
     assert pending is not None
-    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position, 777)
+    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position)
 
 
 def test_a_batch_of_rejects_only_still_advances() -> None:

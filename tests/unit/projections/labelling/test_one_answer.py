@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.codec import encode
 from core.control import Resolver
 from core.events import ModelDeployed
+from core.features import spec
 from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import Said
@@ -41,7 +42,7 @@ from projections.views.shadow import labelled, shadow_answer
 from tests.builders.baseline_log import timeline
 from tests.builders.events import T0, fuzz, transaction, verdict
 from tests.builders.experiments import ANN, TWO, started
-from tests.builders.logs import SECOND, Record
+from tests.builders.logs import SECOND, Record, assert_identical
 from tests.builders.models import ARTIFACT, TinyScorer, deployed, load_tiny
 from tests.builders.views import plain
 
@@ -331,6 +332,36 @@ def test_the_word_said_last_counts_not_the_one_delivered_last() -> None:
     for order in ((first, last), (last, first)):
         log = log_of((T0, transaction(1)), *((T0 + (6 + n) * DAY_MS, word) for n, word in enumerate(order)))
         assert set(frauds(log).values()) == {1}, order
+
+
+def test_a_source_over_its_limit_is_left_out_of_features_from_the_next_tables_on() -> None:
+    """Live features count its verdicts until a quarantine says that it was over its rate over all partitions; replay
+    tells the same, and the merchants' table never counted them.
+    """
+    accounts = [f"a{n}" for n in range(LIMIT + 1)]
+    records = [Record("transactions", a, T0, encode(transaction(n, account_id=a))) for n, a in enumerate(accounts)]
+    at = T0 + HOUR_MS
+    for n, a in enumerate(accounts):
+        word = verdict(a, occurred_at=at, transaction_id=f"t{n}", actor="bot", merchant_id="m1")
+        records.append(Record("feedback", a, at, encode(word)))
+    for days in (0, 1, 2):
+        when = T0 + 2 * HOUR_MS + days * DAY_MS
+        for n, a in enumerate(accounts):
+            payment = transaction(100 * (days + 1) + n, account_id=a, occurred_at=when)
+            records.append(Record("transactions", a, when, encode(payment)))
+    log = MemoryLog()
+    log.put_blob(ARTIFACT)
+    ingest = OfflineIngest(log, Resolver(log.get_blob, load_tiny), partitions=len(PARTITIONS), start=[deployed()])
+    ingest.feed(records)
+    ingest.flush()
+    assert all(log.length(p, "feedback") for p in PARTITIONS)
+    data = reading.read(log, PARTITIONS, clock="log")
+    frauds = data.features[:, spec.index("fraud_verdicts")].reshape(4, len(accounts))
+    assert frauds.tolist() == [[0.0] * 5, [1.0] * 5, [0.0] * 5, [0.0] * 5]
+    assert np.isnan(data.features[10:, spec.index("days_since_fraud")]).all()
+    assert set(data.features[10:, spec.index("merchant_reports_7d")].tolist()) == {0.0}
+    assert not data.labels.any()
+    assert_identical(log)
 
 
 def test_random_streams_hold_what_parts_readers() -> None:
