@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check integration format lock bench clean
+.PHONY: help install demo test check integration docs format lock bench clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: install  ## Formatting, lint, types and the dependency rules
 
 integration: install  ## The tests against Apache Kafka, Redis and a Redis Cluster (needs Java 17, Maven, redis-server)
 	$(BIN)/python -m pytest tests/integration
+
+docs: install  ## Write the pages and tables of docs/ that repeat what the code says
+	$(BIN)/python -m tests.builders.pages
 
 format: install  ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format .

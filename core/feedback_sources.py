@@ -1,7 +1,7 @@
 """Who gives verdicts, and how far each source is trusted before anything is learned of it: one entry a source.
 
 The names are the wire's (`core.events.FeedbackSource`); every one of them needs an entry here, or the module does not
-load. docs/feedback.md holds the table (`python -m core.feedback_sources`) and a test compares the two.
+load. docs/feedback.md holds the table and a test compares the two.
 """
 
 from __future__ import annotations
@@ -49,7 +49,3 @@ def markdown() -> str:
         voice = "a person" if source.is_person else "the source"
         rows.append(f"| `{name}` | {source.reliability} | {delay} | {rate} | {voice} |")
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201  the documentation's table

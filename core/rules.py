@@ -3,7 +3,7 @@
 A rule reads the logged feature vector (and list hits) and nothing else, so a replay gives the same hits. Its effect:
 `flag` only explains, `review` and `decline` set the least severe decision, `allow` switches everything off but blocks.
 Parameters change by a RulesChanged control event; codes never change their meaning. docs/rules.md is generated from
-here (`python -m core.rules`) and a test compares the two.
+here and a test compares the two.
 """
 
 from __future__ import annotations
@@ -248,7 +248,3 @@ def markdown() -> str:
     rows += ["", "| parameter | default | of |", "|---|---|---|"]
     rows += [f"| `{name}` | {value:g} | `{rule.code}` |" for rule in RULES for name, value in rule.parameters.items()]
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -99,7 +99,3 @@ def markdown() -> str:
     rows = ["| kind | artifact | explained in audits by |", "|---|---|---|"]
     rows += [f"| `{kind.name}` | {kind.words} | {kind.shap_method} |" for kind in KINDS]
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201  the documentation's table

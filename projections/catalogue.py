@@ -58,7 +58,3 @@ def markdown() -> str:
         )
         rows.append(f"| `{each.name}` | {source} | {each.holds} |")
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201  the documentation's table

@@ -1,4 +1,4 @@
-"""The page docs/events.md, which a test compares: `python -m core.events.page`."""
+"""The page docs/events.md, which a test compares."""
 
 from __future__ import annotations
 
@@ -68,7 +68,3 @@ def _fields(event: type[msgspec.Struct]) -> str:
         for field in msgspec.structs.fields(event)
         if field.name not in common
     )
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201  the documentation's page

@@ -1,7 +1,7 @@
 """The feature spec: what every column of the feature vector means. Ordered and versioned; this table is the source.
 
 Changing a meaning, the order or the length makes a new `SPEC_VERSION`; models name the version they read.
-docs/features.md is generated from here (`python -m core.features.spec`) and a test compares the two.
+docs/features.md is generated from here and a test compares the two.
 
 "Before" always means before this transaction: features are point in time. Windows are sums over whole buckets aligned
 to the epoch, so a window of n buckets of width w covers between (n−1)·w and n·w up to and including the current bucket.
@@ -262,7 +262,3 @@ def markdown() -> str:
         days = "" if f.drift.kind == "excluded" else f"{f.drift.settle_days} d"
         rows.append(f"| `{f.name}` | {f.drift.kind} | {days} | {f.drift.reason} |")
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -87,7 +87,3 @@ def markdown() -> str:
     lines += [(meaning, "performance", levels) for meaning, levels in PERFORMANCE_LEVELS.values()]
     rows += [f"| {meaning} | {what} | {' | '.join(f'{x:g}' for x in levels)} |" for meaning, what, levels in lines]
     return "\n".join(rows) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201  the documentation's table

@@ -16,21 +16,16 @@ from typer.main import get_command
 from console import wiring
 from console.cli import COMMANDS
 from console.commands import query
-from core import feedback_sources, rules
 from core.events import Event
 from core.events import page as event_page
-from core.features import spec
 from core.settings import Settings, environment_name
 from core.validation import REASONS
-from learners.drift import policy as drift_policy
 from learners.loop.settings import LearnSettings
 from learners.training.gate import GateSettings
-from models import artifacts
-from projections import catalogue
-from projections.catalogue import ALL, QUESTIONS
-from projections.engine.base import CONTROL
+from projections.catalogue import QUESTIONS
 from sources.catalogue import SOURCE_NAMES
 from sources.scenarios import SCENARIOS
+from tests.builders import pages
 
 ROOT = Path(__file__).resolve().parents[2]
 TOML = re.compile(r"```toml\n(.+?)```", re.S)
@@ -40,37 +35,10 @@ def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-def test_features_document_is_generated_from_the_spec() -> None:
-    """docs/features.md is exactly what `python -m core.features.spec` prints."""
-    assert read("docs/features.md") == spec.markdown()
-
-
-def test_rules_document_is_generated_from_the_table() -> None:
-    """docs/rules.md is exactly what `python -m core.rules` prints."""
-    assert read("docs/rules.md") == rules.markdown()
-
-
-def test_drift_document_has_the_table_of_effect_sizes() -> None:
-    """docs/drift.md holds what `python -m learners.drift.policy` prints."""
-    assert drift_policy.markdown() in read("docs/drift.md")
-
-
-def test_feedback_document_has_the_table_of_sources() -> None:
-    """docs/feedback.md holds what `python -m core.feedback_sources` prints."""
-    assert feedback_sources.markdown() in read("docs/feedback.md")
-
-
-def test_queries_document_has_the_read_models_and_the_questions() -> None:
-    """docs/queries.md holds what `python -m projections.catalogue` prints, and an example of every subcommand."""
-    page = read("docs/queries.md")
-    assert catalogue.markdown() in page
-    commands = vars(get_command(query.app))["commands"]
-    assert set(re.findall(r"^sentinel query ([a-z]+)", page, re.M)) == set(commands)
-
-
-def test_training_document_has_the_table_of_artifacts() -> None:
-    """docs/training.md holds what `python -m models.artifacts` prints."""
-    assert artifacts.markdown() in read("docs/training.md")
+@pytest.mark.parametrize("name", [*pages.WHOLE, *pages.TABLES])
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    """Pages and tables that repeat the code are what `make docs` writes."""
+    assert read(f"docs/{name}") == pages.wanted(name), f"docs/{name} is out of date: make docs"
 
 
 def test_every_reason_code_is_documented() -> None:
@@ -79,9 +47,8 @@ def test_every_reason_code_is_documented() -> None:
     assert dict(rows) == REASONS
 
 
-def test_events_document_is_generated_from_the_events() -> None:
-    """docs/events.md is exactly what `python -m core.events.page` prints, and no event is left out of its streams."""
-    assert read("docs/events.md") == event_page.markdown()
+def test_every_event_is_documented() -> None:
+    """No event is left out of the streams of docs/events.md."""
     listed = [event for _, events in event_page.STREAMS for event in events]
     assert {each.__struct_config__.tag for each in listed} == set(tags(Event)) and len(listed) == len(set(listed))
 
@@ -95,17 +62,9 @@ def tags(of: type[Event]) -> Iterator[str]:
         yield from tags(each)
 
 
-def test_read_models_are_documented() -> None:
-    """The table of docs/queries.md holds every read model of the catalogue, in its order, and names where it reads."""
-    rows = re.findall(r"^\| `(\w+)` \| (partitions|control|both) \|", read("docs/queries.md"), re.M)
-    where = {(True, False): "partitions", (False, True): "control", (True, True): "both"}
-    sources = [(set(each.sources(range(1))) - {CONTROL}, CONTROL in each.sources(range(1))) for each in ALL]
-    assert rows == [(m.name, where[bool(p), c]) for m, (p, c) in zip(ALL, sources, strict=True)]
-
-
 def test_questions_are_documented() -> None:
     """docs/queries.md shows every subcommand of `sentinel query`, and each question of the catalogue is one."""
-    commands = {info.name or info.callback.__name__ for info in query.app.registered_commands if info.callback}
+    commands = set(vars(get_command(query.app))["commands"])
     named = set(re.findall(r"^sentinel query (\w+)", read("docs/queries.md"), re.M))
     assert named == commands and set(QUESTIONS) <= commands
 
@@ -173,8 +132,20 @@ def test_the_rooms_are_documented() -> None:
     assert set(project["mypy"]["packages"]) == set(project["importlinter"]["root_packages"]) == rooms
 
 
+def test_recipes_name_files_that_exist() -> None:
+    """CONTRIBUTING.md has a recipe for everything in its table, and every path in it leads somewhere."""
+    text = read("CONTRIBUTING.md")
+    headings = {re.sub(r" ", "-", title.lower()) for title in re.findall(r"^## (.+)$", text, re.M)}
+    assert headings == set(re.findall(r"\]\(#([\w-]+)\)", text))
+    paths = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", text) if "NAME" not in path}
+    assert len(paths) > 30 and [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
 def test_relative_links_lead_somewhere() -> None:
     """Links between the project's documents point at files that exist."""
-    for page in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in [
+        *(ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING")),
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
