@@ -23,7 +23,7 @@ from benchmarks.forest import microseconds_a_row, synthetic
 from core.features import spec
 from learners import metrics
 from learners.training.base import Learner
-from learners.training.gate import Evidence, GateSettings, judge
+from learners.training.gate import GateSettings, PairedScores, judge
 from learners.training.incremental import ForestLearner, IncrementalSettings, replay
 from learners.training.online import OnlineLearner
 from learners.training.progressive import progressive
@@ -91,9 +91,9 @@ def _after(learner: Learner, champion: Learner, x: np.ndarray, truth: np.ndarray
     )
     latency = microseconds_a_row(scorer.margins, x, BATCH)
     accounts = np.arange(len(x), dtype=np.int64) % 5_000
-    evidence = Evidence(champion.predict(x), learner.predict(x), truth, accounts, 0.4, 0.8, latency)
-    result = judge(evidence, GateSettings(), seed=0)
-    _, gate = seconds(lambda: judge(evidence, GateSettings(), seed=0))
+    paired = PairedScores(champion.predict(x), learner.predict(x), truth, accounts, 0.4, 0.8, latency)
+    result = judge(paired, GateSettings(), seed=0)
+    _, gate = seconds(lambda: judge(paired, GateSettings(), seed=0))
     return {
         "average_precision": result.metrics["average_precision"],
         "scorer_us_per_row": latency,

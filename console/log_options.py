@@ -35,7 +35,7 @@ AsOf = Annotated[
 
 
 @dataclass(frozen=True)
-class Asked:
+class LogOptions:
     """The options as given."""
 
     config: Path | None
@@ -54,14 +54,14 @@ def options(
     checkpoint_directory: Checkpoints = DIRECTORY,
 ) -> None:
     """Options that name the log come before the subcommand: `sentinel query --redis-port 6380 stats`."""
-    context.obj = Asked(config, redis_host, redis_port, log_prefix, checkpoint_directory)
+    context.obj = LogOptions(config, redis_host, redis_port, log_prefix, checkpoint_directory)
 
 
 @contextmanager
 def opened_log(context: typer.Context) -> Iterator[EventLog]:
     """The log that was asked for; it may be empty yet."""
-    asked: Asked = context.obj
-    log = wiring.open_log(_settings(asked))
+    given: LogOptions = context.obj
+    log = wiring.open_log(_settings(given))
     try:
         yield log
     finally:
@@ -73,10 +73,10 @@ def opened_states(context: typer.Context, as_of: str | None = None) -> Iterator[
     """The read models of the log that was asked for, as of `as_of` (default: now); tells a person who waits what it is
     doing. Raises BadInput if the log is empty.
     """
-    asked: Asked = context.obj
+    given: LogOptions = context.obj
     fewer_collections()
     with opened_log(context) as log, _waiting():
-        store = CheckpointStore(asked.directory, _settings(asked).log_prefix)
+        store = CheckpointStore(given.directory, _settings(given).log_prefix)
         yield open_states(log, ALL, store, now_ms=int(time.time() * 1000), as_of=as_of)
 
 
@@ -84,7 +84,7 @@ def _waiting() -> AbstractContextManager[object]:
     return Console(stderr=True).status("folding the log") if sys.stderr.isatty() else nullcontext()
 
 
-def _settings(asked: Asked) -> Settings:
+def _settings(given: LogOptions) -> Settings:
     return wiring.settings(
-        asked.config, redis_host=asked.redis_host, redis_port=asked.redis_port, log_prefix=asked.log_prefix
+        given.config, redis_host=given.redis_host, redis_port=given.redis_port, log_prefix=given.log_prefix
     )

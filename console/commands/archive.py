@@ -11,13 +11,13 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.log.archive import archiver, retention
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.manifest import Row
 from core.log.base import EventLog
+from core.partitions import partitions_of
 from core.settings import Settings
 from core.times import DAY_MS, HOUR_MS
 
@@ -87,8 +87,8 @@ def archive(
     else:
         print(
             f"{found['segments']} segments, {found['transactions']:,} transactions, {found['bytes']:,} bytes archived;"
-            f" {found['trimmed_entries']:,} entries trimmed; {found['cooled_segments']} segments,"
-            f" {found['cooled_bytes']:,} bytes moved to the cold store"
+            f" {found['trimmed_entries']:,} entries trimmed; {found['moved_segments']} segments,"
+            f" {found['moved_bytes']:,} bytes moved to the cold store"
         )
 
 
@@ -121,9 +121,7 @@ def run(
     """Archive, trim and move as the command does; returns what it prints with --json."""
     hot = wiring.open_hot(s)
     store = open_archive(s.archive, s.archive_cold)
-    total = dict.fromkeys(
-        ("segments", "transactions", "bytes", "trimmed_entries", "cooled_segments", "cooled_bytes"), 0
-    )
+    total = dict.fromkeys(("segments", "transactions", "bytes", "trimmed_entries", "moved_segments", "moved_bytes"), 0)
 
     def progress(row: Row) -> None:
         size = sum(file.bytes for file in row.files)
@@ -134,7 +132,7 @@ def run(
             print(f"partition {row.partition:>3}  seals {row.first_sequence} … {row.last_sequence}  {size:,} bytes")
 
     try:
-        partitions = sorted(partition_heads(hot, only))
+        partitions = partitions_of(hot, only)
         now = int(time.time() * 1000)
         recorded_until = now - math.ceil(s.archive_hot_hours * HOUR_MS)
         with store.store.locked():
@@ -145,9 +143,9 @@ def run(
                 total["trimmed_entries"] = _trim(hot, store, partitions, recorded_until, projections, now)
             if s.archive_keep_days:
                 for p in partitions:
-                    segments, size = retention.cool(store, p, now - math.ceil(s.archive_keep_days * DAY_MS))
-                    total["cooled_segments"] += segments
-                    total["cooled_bytes"] += size
+                    segments, size = retention.move_old(store, p, now - math.ceil(s.archive_keep_days * DAY_MS))
+                    total["moved_segments"] += segments
+                    total["moved_bytes"] += size
     finally:
         hot.close()
     return total

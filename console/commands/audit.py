@@ -15,13 +15,13 @@ import typer
 from console import pool, wiring
 from console.audit_page import page
 from console.audit_text import text
-from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
+from core.partitions import partitions_of
 from core.replay import Timeline
 from core.settings import Settings
 from models.artifacts import shap_values
@@ -78,7 +78,7 @@ def audit(
 
 def locate(log: EventLog, transaction_id: str | None, account: str | None, position: str | None) -> Found:
     """The one transaction that is meant. Raises BadInput if there is none or more than one."""
-    partitions = list(partition_heads(log))
+    partitions = partitions_of(log)
     if position is not None:
         try:
             place = DecisionPlace.parse(position)
@@ -121,7 +121,7 @@ def choose(lengths: dict[int, int], count: int, seed: int) -> dict[int, list[int
 def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> None:
     log = ReadOnlyLog(wiring.open_log(s))
     try:
-        rows = choose({p: log.length(p, "scores") for p in partition_heads(log)}, count, seed)
+        rows = choose({p: log.length(p, "scores") for p in partitions_of(log)}, count, seed)
     finally:
         log.close()
     calls = [(s, partition, mine) for partition, mine in rows.items()]

@@ -11,10 +11,10 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.events import DriftCleared, DriftDetected
+from core.partitions import partitions_of
 from core.times import DAY_MS, HOUR_MS
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker
@@ -76,7 +76,7 @@ def drift(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     log = wiring.open_log(s)
     try:
-        partitions = sorted(partition_heads(log))
+        partitions = partitions_of(log)
         reader = WindowReader(log, partitions, share)
         looker = Looker(reader, LabelReader(log, partitions), settings, _given_reference(reference_start, settings))
         monitor = DriftMonitor(log, looker, settings)

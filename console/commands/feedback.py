@@ -19,11 +19,12 @@ from core.events import FeedbackSource, Verdict
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.partitioner import PARTITIONERS, Name
+from core.partitions import partitions_of
 from core.settings import Settings
 from ingest.producer import Partitioner, publish
 from ingest.submission import Lookup, Rejected, Tally, submit, submit_events, wrong_choice
 from projections.audit.lookup import Payment, find_payments
-from projections.engine.states import partitioner_of, partitions_of
+from projections.engine.states import partitioner_of
 from sources.feedback_files import Row, json_lines, read_rows
 from sources.record import Record
 

@@ -27,12 +27,12 @@ from core.events import (
 )
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
+from core.partitions import partitions_of
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import learn_settings
 from learners.loop.state import LoopState
 from projections.engine.feed import seal_at
-from projections.engine.states import partitions_of
 
 STEPS_AT_ONCE_MAX = 20
 TOLD = ("rows", "frauds", "champion_average_precision", "average_precision", "champion_ece", "ece", "decisions_changed")

@@ -14,11 +14,11 @@ from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.log.base import EventLog
+from core.partitions import partitions_of
 from projections.catalogue import ALL
 from projections.engine.base import source_name
 from projections.engine.checkpoints import CheckpointStore, current, successor
 from projections.engine.runner import Runner, Status
-from projections.engine.states import partitions_of
 
 
 def project(

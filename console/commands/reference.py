@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from console import wiring
-from console.commands.replay import partition_heads
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.tables import time_text
 from core.events import SourceQuarantined
+from core.partitions import partitions_of
 from ingest import telemetry
 from projections.reference.publisher import ReferencePublisher
 
@@ -34,7 +34,7 @@ def reference(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     telemetry.configure_logging(s)
     log = wiring.open_log(s)
-    publisher = ReferencePublisher(log, sorted(partition_heads(log)), every_hours)
+    publisher = ReferencePublisher(log, partitions_of(log), every_hours)
     while True:
         for event in publisher.step():
             if isinstance(event, SourceQuarantined):

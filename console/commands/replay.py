@@ -15,8 +15,8 @@ from console import pool, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core import replay as core_replay
-from core.errors import BadInput
-from core.log.base import EventLog, Head
+from core.log.base import Head
+from core.partitions import partitions_of
 from core.replay import Timeline, Verification
 from core.settings import Settings
 from ingest.snapshots import SnapshotStore
@@ -85,27 +85,13 @@ def run(
     log.
     """
     log = wiring.open_log(s)
-    heads = partition_heads(log, only)
+    heads = {p: log.head(p) for p in partitions_of(log, only)}
     total = sum(log.length(p, "transactions") for p in heads)
     log.close()
     calls = [(s, p, head, verify, snapshots) for p, head in heads.items()]
     title = "verifying" if verify else "folding"
     results = pool.each(_one, calls, jobs=jobs, title=title, total=total, quiet=quiet)
     return sorted(results, key=lambda v: v.partition)
-
-
-def partition_heads(log: EventLog, only: list[int] | None = None) -> dict[int, Head]:
-    """Every partition's head, by the partition count in the control stream. Raises BadInput if the log is empty."""
-    state = control_stream.current(log)
-    known = state.generations.get("transactions")
-    if known is None:
-        raise BadInput(
-            "this log is empty: no worker has ever started on it (check REDIS_HOST, REDIS_PORT and the log prefix)"
-        )
-    for p in only or []:
-        if not 0 <= p < known.partitions:
-            raise BadInput(f"there is no partition {p}; the log has 0 … {known.partitions - 1}")
-    return {p: log.head(p) for p in (only or range(known.partitions))}
 
 
 def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str | None) -> Verification:

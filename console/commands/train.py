@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from console import wiring
 from console.acts import act_of
-from console.commands.replay import partition_heads
 from console.gc_tuning import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_json
@@ -25,6 +24,7 @@ from core.control import Resolver
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
+from core.partitions import partitions_of
 from core.settings import Settings
 from core.times import DAY_MS
 from ingest.offline import OfflineIngest
@@ -218,7 +218,7 @@ def _maturity(days: float | None, gap_days: float) -> float:
 
 def _log(s: Settings) -> Data:
     log = wiring.open_log(s)
-    return Data(log, sorted(partition_heads(log)), f"the decisions of log {s.log_prefix!r}")
+    return Data(log, partitions_of(log), f"the decisions of log {s.log_prefix!r}")
 
 
 def _read(source: Data, window: Window, clock: Clock | None, report: Report) -> TrainingSet:

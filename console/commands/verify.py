@@ -11,7 +11,6 @@ import msgspec
 import typer
 
 from console import wiring
-from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput, Corrupt
 from core.files import write_whole
@@ -20,6 +19,7 @@ from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archiver import archived_rows
 from core.log.archive.verifying import Checked, Point, SignedHead
 from core.log.base import EventLog
+from core.partitions import partitions_of
 from core.settings import Settings
 
 EXIT_FAULT = 3
@@ -80,7 +80,7 @@ def run(
     control, fault = verifying.check_control(log, signed.control if signed is not None else None)
     faults = [f"control stream: {fault}"] if fault else []
     try:
-        partitions = sorted(partition_heads(log, only))
+        partitions = partitions_of(log, only)
         archived = archived_rows(log)
     except (BadInput, Corrupt) as error:
         if signed is None and not faults:

@@ -13,7 +13,6 @@ import msgspec
 import typer
 
 from console import pool, whatif_report, wiring
-from console.commands.replay import partition_heads
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream, rules
 from core.control import Resolver
@@ -21,6 +20,7 @@ from core.errors import BadInput
 from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head
 from core.log.readonly import ReadOnlyLog
+from core.partitions import partitions_of
 from core.policy import check_thresholds
 from core.replay import Timeline
 from core.settings import Settings
@@ -108,9 +108,9 @@ def whatif(
             ),
         )
         check(wanted)
-        heads = partition_heads(log, partition)
+        heads = {p: log.head(p) for p in partitions_of(log, partition)}
         total = sum(log.length(p, "scores") for p in heads)
-        labels = LabelReader(log, sorted(partition_heads(log))).view()
+        labels = LabelReader(log, partitions_of(log)).view()
     finally:
         log.close()
     calls = [(s, p, head, wanted, scope, labels.of_partition(p), top) for p, head in heads.items()]

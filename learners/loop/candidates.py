@@ -26,7 +26,7 @@ from learners.loop.settings import CandidateKind, LearnSettings
 from learners.training import incremental, reading, training
 from learners.training.base import Learner
 from learners.training.dataset import TrainingSet, as_known, settled
-from learners.training.gate import Evidence, GateResult, judge, unseen
+from learners.training.gate import GateResult, PairedScores, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
 from learners.training.splits import Split
 from learners.training.training import Naming, Recipe
@@ -48,7 +48,7 @@ TIME_MAX = 2**53
 
 
 @dataclass(frozen=True, slots=True)
-class Champion:
+class Incumbent:
     """What a candidate is measured against, and may be made from."""
 
     name: str
@@ -83,7 +83,7 @@ def window(settings: LearnSettings, known_until: int) -> Split:
 def make(
     log: EventLog,
     partitions: Sequence[int],
-    champion: Champion,
+    incumbent: Incumbent,
     known_until: int,
     settings: LearnSettings,
     load_scorer: LoadScorer,
@@ -99,31 +99,31 @@ def make(
         log, partitions, known_until, maturity_ms=maturity, start=split.start, end=max(split.end, split.start + 1)
     )
     held = settled(data.rows(unseen(data.times, split.test_start - 1, known_until, maturity)))
-    logged_champion = champion.scorer.margins(held.features)
+    logged_champion = incumbent.scorer.margins(held.features)
     known = as_known(data.between(split.start, split.train_end), split.test_start)
     rows = settled(known)
     made: list[Candidate] = []
     for kind in settings.candidates:
-        version = next_version(champion.version, _CHANGES[kind])
+        version = next_version(incumbent.version, _CHANGES[kind])
         try:
-            content = _content(kind, champion, data, rows, split, settings, version)
-            scorer = load_scorer(content, f"{champion.name}-{version}", _digest(content))
+            content = _content(kind, incumbent, data, rows, split, settings, version)
+            scorer = load_scorer(content, f"{incumbent.name}-{version}", _digest(content))
         except BadInput as error:
             made.append(Candidate(kind, version, b"", GateResult(False, (str(error),), {})))
             continue
         scorer.margins(held.features[:16])  # its machine code is loaded before it is timed
         margins = scorer.margins(held.features)
         seconds = timer(lambda scorer=scorer: scorer.margins(held.features))  # type: ignore[misc]
-        evidence = Evidence(
+        paired = PairedScores(
             logged_champion,
             margins,
             held.labels,
             held.accounts,
-            champion.review,
-            champion.decline,
+            incumbent.review,
+            incumbent.decline,
             1e6 * seconds / max(len(held), 1),
         )
-        made.append(Candidate(kind, version, content, judge(evidence, settings.gate_settings(), settings.seed)))
+        made.append(Candidate(kind, version, content, judge(paired, settings.gate_settings(), settings.seed)))
     return sorted(made, key=lambda c: (not c.result.accepted, -c.result.metrics.get("average_precision", 0.0)))
 
 
@@ -134,20 +134,20 @@ def _digest(content: bytes) -> str:
 
 def _content(
     kind: CandidateKind,
-    champion: Champion,
+    incumbent: Incumbent,
     data: TrainingSet,
     rows: TrainingSet,
     split: Split,
     settings: LearnSettings,
     version: str,
 ) -> bytes:
-    """A candidate's artifact. Raises BadInput if it can't be made from this data or this champion."""
+    """A candidate's artifact. Raises BadInput if it can't be made from this data or this incumbent."""
     if kind == "retrained":
-        naming = Naming(champion.name, version, champion.version, "the log")
+        naming = Naming(incumbent.name, version, incumbent.version, "the log")
         return training.train(
             data, split, seed=settings.seed, naming=naming, recipe=Recipe(trials=settings.trials)
         ).content
-    learner = _learner(kind, champion, settings)
+    learner = _learner(kind, incumbent, settings)
     features, labels, weights = _batch(kind, rows, split, settings)
     if not labels.any():
         raise BadInput("no fraud among the rows to learn from")
@@ -155,21 +155,21 @@ def _content(
     return learner.export()
 
 
-def _learner(kind: CandidateKind, champion: Champion, settings: LearnSettings) -> Learner:
+def _learner(kind: CandidateKind, incumbent: Incumbent, settings: LearnSettings) -> Learner:
     wanted = "linear" if kind == "online" else "lightgbm"
     learner: Learner
     if kind == "online":
         from learners.training.online import OnlineLearner  # River takes seconds to load, and few loops use it
 
         learner = OnlineLearner(spec.NAMES)
-        if format_of(champion.content) != wanted:
+        if format_of(incumbent.content) != wanted:
             return learner
-    elif format_of(champion.content) != wanted:
+    elif format_of(incumbent.content) != wanted:
         raise BadInput(f"the champion is not of the kind that can be {kind}")
     else:
         mode = IncrementalSettings(mode="boost" if kind == "boosted" else "refit")
         learner = ForestLearner(spec.NAMES, mode, settings.seed)
-    learner.restore(champion.content)
+    learner.restore(incumbent.content)
     return learner
 
 

@@ -225,7 +225,7 @@ class Orchestrator:
             made = candidates.make(
                 self._log,
                 self._partitions,
-                candidates.Champion(
+                candidates.Incumbent(
                     champion.name,
                     champion.version,
                     self._log.get_blob(champion.digest),

@@ -70,7 +70,7 @@ class GateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class PairedScores:
     """What the gate judges: margins (log-odds) of both models on the same n later rows, float64 (n,); labels bool (n,);
     accounts int64 (n,), any number that tells accounts apart; review, decline: the thresholds in force, probabilities;
     latency_us: the candidate's scorer, µs a row, as measured.
@@ -109,26 +109,26 @@ def unseen(times: NDArray[np.int64], seen_until: int, known_until: int, maturity
     return np.asarray((times > seen_until) & (times <= known_until - maturity_ms), dtype=np.bool_)
 
 
-def judge(evidence: Evidence, settings: GateSettings, seed: int) -> GateResult:
-    """The verdict. The same evidence, settings and seed give the same verdict to the bit.
+def judge(paired: PairedScores, settings: GateSettings, seed: int) -> GateResult:
+    """The verdict. The same scores, settings and seed give the same verdict to the bit.
 
     Raises BadInput if the arrays do not fit together or the champion's margins are not finite.
     """
-    _check(evidence)
+    _check(paired)
     figures: dict[str, float] = {
-        "rows": float(len(evidence.labels)),
-        "frauds": float(evidence.labels.sum()),
-        "accounts": float(len(np.unique(evidence.accounts))),
+        "rows": float(len(paired.labels)),
+        "frauds": float(paired.labels.sum()),
+        "accounts": float(len(np.unique(paired.accounts))),
     }
-    reasons = [*_too_little(figures, settings), *_broken(evidence, settings)]
+    reasons = [*_too_little(figures, settings), *_broken(paired, settings)]
     if not reasons:
         for check in (_ranking, _calibration, _latency, _stability):
-            reasons += check(evidence, settings, figures, seed)
+            reasons += check(paired, settings, figures, seed)
     finite = {name: value for name, value in figures.items() if np.isfinite(value)}
     return GateResult(not reasons, tuple(reasons), finite)
 
 
-def _check(e: Evidence) -> None:
+def _check(e: PairedScores) -> None:
     if not len(e.champion) == len(e.candidate) == len(e.labels) == len(e.accounts):
         raise BadInput("gate: margins, labels and accounts differ in length")
     if e.labels.dtype != np.bool_ or e.champion.dtype != np.float64 or e.candidate.dtype != np.float64:
@@ -151,7 +151,7 @@ def _too_little(figures: dict[str, float], s: GateSettings) -> list[str]:
     return found
 
 
-def _broken(e: Evidence, s: GateSettings) -> list[str]:
+def _broken(e: PairedScores, s: GateSettings) -> list[str]:
     wrong = int(np.count_nonzero(~np.isfinite(e.candidate)))
     if wrong:
         return [f"the candidate is broken: {wrong} of {len(e.candidate)} margins are not finite"]
@@ -161,7 +161,7 @@ def _broken(e: Evidence, s: GateSettings) -> list[str]:
     return []
 
 
-def _ranking(e: Evidence, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
+def _ranking(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
     reasons = []
     interval = average_precision_gain(e.labels, e.champion, e.candidate, e.accounts, s.rounds, s.confidence, seed)
     figures["champion_average_precision"] = metrics.average_precision(e.labels, e.champion)
@@ -181,7 +181,7 @@ def _ranking(e: Evidence, s: GateSettings, figures: dict[str, float], seed: int)
     return reasons
 
 
-def _calibration(e: Evidence, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
+def _calibration(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
     reasons = []
     before, after = sigmoid(e.champion, 1.0), sigmoid(e.candidate, 1.0)
     champion_ece, ece = metrics.ece(e.labels, before), metrics.ece(e.labels, after)
@@ -198,14 +198,14 @@ def _calibration(e: Evidence, s: GateSettings, figures: dict[str, float], seed: 
     return reasons
 
 
-def _latency(e: Evidence, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
+def _latency(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
     figures["latency_us"] = e.latency_us
     if e.latency_us <= s.latency_us_max:
         return []
     return [f"scoring takes {e.latency_us:.1f} µs a row, {s.latency_us_max:.1f} allowed"]
 
 
-def _stability(e: Evidence, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
+def _stability(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
     reasons = []
     shift = stability_index(e.champion, e.candidate)
     thresholds = [e.review, e.decline]

@@ -85,7 +85,7 @@ def control_fact(entry: ControlEntry) -> Fact:
 Handler = Callable[[S, Fact], None]
 
 
-class Stretch(NamedTuple):
+class ColumnarBatch(NamedTuple):
     """Whole batches of a partition as columns (`projections.engine.columnar`).
 
     decisions: a row a decision, in order, with the columns that were asked for; strings are dictionary-encoded.
@@ -103,15 +103,15 @@ class Stretch(NamedTuple):
 class Columns(Protocol):
     """A fold by columns under way. The state that it was begun with changes in `finish` and not before."""
 
-    def take(self, stretch: Stretch) -> None:
-        """Fold the stretch that follows."""
+    def take(self, batch: ColumnarBatch) -> None:
+        """Fold the batch that follows."""
 
     def finish(self) -> None:
         """Bring the state to exactly what the handlers would have made of all the facts taken."""
 
 
 class ByColumns(NamedTuple, Generic[S]):
-    """How a projection folds stretches of the archive by columns: which it needs, and a fold begun with a state."""
+    """How a projection folds the archive by columns: which it needs, and a fold begun with a state."""
 
     columns: tuple[str, ...]
     begin: Callable[[S, Mapping[type, Handler[S]]], Columns]
@@ -127,7 +127,7 @@ class Projection(Generic[S]):
 
     refusal: the handler of refused control events of any type, for a read model that shows them.
     comparable: what two versions are compared by in `digest`; the whole state unless a version changes its form.
-    columnar: the same fold by columns, for archived stretches; only for handlers of decisions and account events.
+    columnar: the same fold by columns, for the archive; only for handlers of decisions and account events.
     holds: what a person finds in it, for docs/queries.md.
     """
 

@@ -1,8 +1,8 @@
-"""Archived stretches of a partition as columns, for projections that can fold them so (`Projection.columnar`).
+"""The archive of a partition as columns, for projections that can fold them so (`Projection.columnar`).
 
-A stretch is what one segment holds of the wanted batches. Its decisions stay columns; only feedback and alerts, which
-are few, are decoded, and put at the rows where the feed (`projections.engine.feed`) would put them: an account event
-before the first decision of its batch that saw it (score's `f`), otherwise behind the batch's last.
+A `ColumnarBatch` is what one segment holds of the wanted batches. Its decisions stay columns; only feedback and alerts,
+which are few, are decoded, and put at the rows where the feed (`projections.engine.feed`) would put them: an account
+event before the first decision of its batch that saw it (score's `f`), otherwise behind the batch's last.
 
 What columns can't tell exactly is not guessed: a row that does not decode, an `f` that decreases or has no column, an
 ID beyond 16 bits of generation or 48 of offset, entries that don't add up to what the seals count. The fold stops
@@ -26,7 +26,7 @@ from core.log.archive.columns import SCORE, TRANSACTION
 from core.log.archive.manifest import Row
 from core.log.archive.segment import Segment
 from core.log.base import Entry, EventLog, Stream
-from projections.engine.base import CONTROL, Fact, Place, Projection, S, Stretch, fold
+from projections.engine.base import CONTROL, ColumnarBatch, Fact, Place, Projection, S, fold
 from projections.engine.feed import facts_between
 
 SEGMENTS = 64
@@ -90,9 +90,9 @@ def fold_archived(
         for row in _rows(log, source, after, until)[:segments_max]:
             last = min(until.sequence, row.last_sequence)
             segment = log.archive.segment(row)
-            stretch = _stretch(segment, source, place.sequence, last, columnar.columns, projection.handlers)
-            folding.take(stretch)
-            place, mark = stretch.end, stretch.mark
+            batch = _columnar_batch(segment, source, place.sequence, last, columnar.columns, projection.handlers)
+            folding.take(batch)
+            place, mark = batch.end, batch.mark
     except (NotColumnar, Corrupt):
         pass  # fact by fact it is told where and why
     if place != after:
@@ -112,9 +112,9 @@ def _row_after(log: EventLog, source: int, place: Place) -> Row | None:
     return next((row for row in log.archive.rows(source) if row.last_sequence > place.sequence), None)
 
 
-def _stretch(
+def _columnar_batch(
     segment: Segment, partition: int, after: int, until: int, columns: Sequence[str], handled: Collection[type]
-) -> Stretch:
+) -> ColumnarBatch:
     """The batches after < sequence ≤ until of a segment. Raises NotColumnar, or Corrupt where it contradicts itself."""
     sealed = segment.read("seals", Position(after, 1), until - after, Position(until, 1))
     if not sealed or (sealed[0].id.generation, sealed[-1].id.generation) != (after + 1, until):
@@ -134,7 +134,7 @@ def _stretch(
     _check_raw(table)
     if len(seen) and np.any(seen[1:] < seen[:-1]):
         raise NotColumnar
-    return Stretch(
+    return ColumnarBatch(
         decisions=table.select(wanted),
         alerts=_alerts(segment, transactions, _keys(table, "")),
         events=_events(partition, verdicts, seals, counts, seen, handled),

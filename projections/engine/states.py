@@ -13,11 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core import control_stream
 from core.codec import decode_transaction
-from core.errors import BadInput
 from core.log.base import EventLog
 from core.partitioner import PARTITIONERS, Name, detect
+from core.partitions import partitions_of
 from projections.engine.as_of import Cut, resolve
 from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, S, fold
 from projections.engine.checkpoints import CheckpointStore, current, restore
@@ -26,14 +25,6 @@ from projections.engine.feed import Bound, account_facts, bound_at
 
 SAMPLES = 20
 """Transactions of each partition by which the producers' partitioner is recognised."""
-
-
-def partitions_of(log: EventLog) -> list[int]:
-    """The log's partitions. Raises BadInput if no worker ever started on it."""
-    known = control_stream.current(log).generations.get("transactions")
-    if known is None:
-        raise BadInput("this log is empty: no worker has ever started on it (check REDIS_HOST and the log prefix)")
-    return list(range(known.partitions))
 
 
 def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from core.events import FeedbackReceived
 from core.times import DAY_MS
 from core.verdicts import Said, said
-from projections.engine.base import ByColumns, Decided, Fact, Handler, Projection, Stretch
+from projections.engine.base import ByColumns, ColumnarBatch, Decided, Fact, Handler, Projection
 from projections.labelling.verdicts import Claims
 
 SEEN_DAYS = 180
@@ -150,21 +150,21 @@ class _LabelColumns:
     def __init__(self, state: Labels, handlers: Mapping[type, Handler[Labels]]) -> None:
         self._state = state
         self._handlers = handlers
-        self._stretches: list[Stretch] = []
+        self._batches: list[ColumnarBatch] = []
 
-    def take(self, stretch: Stretch) -> None:
+    def take(self, batch: ColumnarBatch) -> None:
         """See Columns."""
-        self._stretches.append(stretch)
+        self._batches.append(batch)
 
     def finish(self) -> None:
         """See Columns."""
         state = self._state
-        for stretch in self._stretches:
-            columns = (stretch.decisions[name].to_pylist() for name in ("account_id", "transaction_id"))
-            times = stretch.decisions["occurred_at"].cast(pa.int64()).to_pylist()
+        for batch in self._batches:
+            columns = (batch.decisions[name].to_pylist() for name in ("account_id", "transaction_id"))
+            times = batch.decisions["occurred_at"].cast(pa.int64()).to_pylist()
             rows = zip(*columns, times, strict=True)
             at = 0
-            for row, fact in stretch.events:
+            for row, fact in batch.events:
                 for payment in islice(rows, row - at):
                     add_payment(state, *payment)
                 at = row

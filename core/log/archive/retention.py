@@ -20,7 +20,7 @@ from core.log.archive.manifest import File
 from core.log.archive.store import Store
 
 
-def cool(archive: Archive, partition: int, recorded_until: int) -> tuple[int, int]:
+def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int, int]:
     """Move the segments whose last batch was recorded by `recorded_until` (epoch ms). Returns (segments, bytes) moved.
 
     Hold `archive.store.locked()`. Raises BadInput without a cold store, Corrupt if a file is not what was archived, in

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from projections.engine.base import Fact, Handler, Stretch
+from projections.engine.base import ColumnarBatch, Fact, Handler
 from projections.views.profiles.kernel import (
     ALERT,
     CURRENCY,
@@ -50,7 +50,7 @@ COLUMNS = (
     "severity",
 )
 TABLES_KEPT = 8
-"""Rows of so many stretches are kept before those that are no account's recent ones are let go."""
+"""Rows of so many batches are kept before those that are no account's recent ones are let go."""
 
 _WHAT = ("countries", "merchants")
 _CODED = ("currency", "merchant_id", "country", "decision", "severity")
@@ -74,11 +74,11 @@ class ProfileColumns:
         self._kept: list[tuple[NDArray[np.int64], pa.Table]] = []
         self._events: list[Fact] = []
 
-    def take(self, stretch: Stretch) -> None:
+    def take(self, batch: ColumnarBatch) -> None:
         """See Columns."""
-        table = stretch.decisions
-        slots = self._slots_of(table["account_id"], stretch.events)
-        self._events += [fact for _, fact in stretch.events]
+        table = batch.decisions
+        slots = self._slots_of(table["account_id"], batch.events)
+        self._events += [fact for _, fact in batch.events]
         coded = [self._coded(table[name]) for name in _CODED]
         times, amounts = table["occurred_at"].cast(pa.int64()).to_numpy(), table["amount"].to_numpy()
         codes = np.stack(coded)
@@ -88,10 +88,10 @@ class ProfileColumns:
             done, self._used = fold_rows(
                 self._states, self._nodes, self._used, done, self._rows, slots, times, amounts, codes
             )
-        if stretch.alerts:
-            self._reserve(len(stretch.alerts))
-            rows = np.array([row for row, _ in stretch.alerts])
-            severities = np.array([self._code(alert.severity) for _, alert in stretch.alerts], dtype=np.int32)
+        if batch.alerts:
+            self._reserve(len(batch.alerts))
+            rows = np.array([row for row, _ in batch.alerts])
+            severities = np.array([self._code(alert.severity) for _, alert in batch.alerts], dtype=np.int32)
             self._used = count_alerts(self._states, self._nodes, self._used, slots[rows], severities)
         numbers = np.arange(self._rows, self._rows + len(slots))
         self._kept.append((numbers, _kept(table, codes)))

@@ -1,6 +1,6 @@
 """The projection of account profiles: a fold over one partition, each account on its own.
 
-Fact by fact it is the handlers below; over archived stretches `projections.views.profiles.columnar` does the same by
+Fact by fact it is the handlers below; over the archive `projections.views.profiles.columnar` does the same by
 columns.
 """
 

@@ -210,10 +210,10 @@ def test_segments_older_than_the_days_kept_move_to_the_cold_store(
     assert "moved, not deleted" in sentinel("archive", "--keep-days", "1").err
     assert "SENTINEL_ARCHIVE_COLD" in sentinel("archive", "--keep-days", "1", "--cold", str(cold)).err
     monkeypatch.setenv("SENTINEL_ARCHIVE_COLD", str(cold))
-    assert sentinel("archive", "--keep-days", "1e5", "--json").json["cooled_segments"] == 0
+    assert sentinel("archive", "--keep-days", "1e5", "--json").json["moved_segments"] == 0
     found = sentinel("archive", "--keep-days", "1e-9", "--json").json
-    assert found["cooled_segments"] == 2
-    assert found["cooled_bytes"] == sum(path.stat().st_size for path in cold.rglob("*.parquet")) > 1000
+    assert found["moved_segments"] == 2
+    assert found["moved_bytes"] == sum(path.stat().st_size for path in cold.rglob("*.parquet")) > 1000
     assert not list(sentinel.directory.rglob("*.parquet"))
     assert sentinel("verify").code == 0
     replayed = sentinel("replay", "--verify", "--json", "--jobs", "1").json

@@ -59,7 +59,7 @@ def test_old_segments_move_and_are_read_where_they_are(decided: MemoryLog, tmp_p
     rows = log.archive.rows(0)
     names = [{file.name for file in row.files} for row in rows]
     middle = len(rows) // 2
-    segments, size = retention.cool(log.archive, 0, rows[middle].last_recorded_at)
+    segments, size = retention.move_old(log.archive, 0, rows[middle].last_recorded_at)
     moved = segments
     assert 0 < moved < len(rows)
     assert files(tmp_path / "cold") == set().union(*names[:moved])
@@ -69,7 +69,7 @@ def test_old_segments_move_and_are_read_where_they_are(decided: MemoryLog, tmp_p
     timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load_tiny))
     result = verify(log, 0, log.head(0), timeline)
     assert result.identical == result.decisions == decided.length(0, "scores")
-    assert retention.cool(log.archive, 0, rows[middle].last_recorded_at) == (0, 0)
+    assert retention.move_old(log.archive, 0, rows[middle].last_recorded_at) == (0, 0)
     assert open_archive(str(tmp_path / "warm")).rows(0) == rows
 
 
@@ -100,7 +100,7 @@ def test_killed_between_any_two_steps_nothing_is_lost(
     while True:
         fuse[0] = 1 + kills % 9
         try:
-            retention.cool(archive, 0, EVER)
+            retention.move_old(archive, 0, EVER)
         except Killed:
             kills += 1
             assert_whole(log, decided, tmp_path)
@@ -122,21 +122,21 @@ def test_a_file_leaves_only_for_a_copy_that_reads_back(
     write = archive.cold.write
     monkeypatch.setattr(archive.cold, "write", lambda name, content: write(name, content[:-1] + b"?"))
     with pytest.raises(Corrupt, match="can't be read back"):
-        retention.cool(archive, 0, EVER)
+        retention.move_old(archive, 0, EVER)
     monkeypatch.setattr(archive.cold, "write", write)
     path = tmp_path / "warm" / archive.rows(0)[0].files[0].name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(Corrupt, match="stays where it is"):
-        retention.cool(archive, 0, EVER)
+        retention.move_old(archive, 0, EVER)
     assert files(tmp_path / "warm") == before
     with pytest.raises(BadInput, match="no cold store"):
-        retention.cool(Archive(archive.store), 0, EVER)
+        retention.move_old(Archive(archive.store), 0, EVER)
 
 
 def test_damage_in_the_cold_store_is_found(decided: MemoryLog, tmp_path: Path) -> None:
     """A changed or missing cold file is named by the chain check and never read."""
     log = trimmed(decided, tmp_path)
-    retention.cool(log.archive, 0, EVER)
+    retention.move_old(log.archive, 0, EVER)
     path = tmp_path / "cold" / log.archive.rows(0)[1].files[1].name
     content = path.read_bytes()
     for spoilt, words in ((content[:-1] + b"?", "its SHA-256 differs"), (None, "is missing")):

@@ -13,9 +13,9 @@ from core.errors import BadInput
 from core.features import spec
 from learners import metrics
 from learners.training.gate import (
-    Evidence,
     GateResult,
     GateSettings,
+    PairedScores,
     average_precision_gain,
     judge,
     stability_index,
@@ -27,13 +27,13 @@ from learners.training.online import OnlineLearner
 SETTINGS = GateSettings(rounds=100, psi_max=0.5)
 
 
-def evidence(rows: int = 6000, seed: int = 0, noise: float = 1.0, champion_noise: float = 1.0) -> Evidence:
+def evidence(rows: int = 6000, seed: int = 0, noise: float = 1.0, champion_noise: float = 1.0) -> PairedScores:
     """Two calibrated-enough models that see the true log-odds through noise of their own; 300 accounts, 5 % fraud."""
     random = np.random.default_rng(seed)
     truth = random.normal(-4.0, 2.0, rows)
     labels = random.random(rows) < 1 / (1 + np.exp(-truth))
     shared = random.normal(size=rows)
-    return Evidence(
+    return PairedScores(
         champion=truth + 0.5 * champion_noise * shared,
         candidate=truth + 0.5 * noise * shared,
         labels=labels,
@@ -44,7 +44,7 @@ def evidence(rows: int = 6000, seed: int = 0, noise: float = 1.0, champion_noise
     )
 
 
-def verdict(e: Evidence, **changes: float) -> GateResult:
+def verdict(e: PairedScores, **changes: float) -> GateResult:
     return judge(e, replace(SETTINGS, **changes), seed=1)  # type: ignore[arg-type]
 
 
@@ -112,7 +112,7 @@ def test_a_poisoned_candidate_is_rejected(kind: str) -> None:
         margins = champion.predict(later), candidate.predict(later)
         # How far a model of a made-up problem moves in one update is not the point here.
         found[name] = verdict(
-            Evidence(*margins, truth, accounts, 0.4, 0.8, 1.0), psi_max=9.0, decisions_changed_max=1.0
+            PairedScores(*margins, truth, accounts, 0.4, 0.8, 1.0), psi_max=9.0, decisions_changed_max=1.0
         )
     assert found["honest"].accepted, found["honest"].reason
     assert not found["poisoned"].accepted
@@ -163,7 +163,7 @@ def test_too_little_evidence_is_a_rejection_with_all_that_lacks() -> None:
     assert verdict(alone).reasons == ("too few accounts to judge by: 1, 50 needed",)
     everything = replace(evidence(), labels=np.ones(6000, dtype=np.bool_))
     assert verdict(everything).reasons == ("all rows to judge by are fraud",)
-    empty = Evidence(np.empty(0), np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), 0.4, 0.8, 1.0)
+    empty = PairedScores(np.empty(0), np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), 0.4, 0.8, 1.0)
     assert len(verdict(empty).reasons) == 3
 
 

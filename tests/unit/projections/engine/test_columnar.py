@@ -28,7 +28,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry
 from core.log.memory import MemoryLog
 from projections.catalogue import ALL
-from projections.engine.base import NOWHERE, Place, Stretch, fold
+from projections.engine.base import NOWHERE, ColumnarBatch, Place, fold
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.columnar import fold_archived, fold_between
 from projections.engine.feed import facts_between
@@ -197,13 +197,13 @@ def test_a_runner_killed_anywhere_over_an_archive_ends_in_the_same_state(seed: i
 
 
 def test_everything_archived_is_folded_by_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Runner and answers take the whole archive as stretches, and apply no decision by itself."""
-    taken: list[Stretch] = []
+    """Runner and answers take the whole archive as columns, and apply no decision by itself."""
+    taken: list[ColumnarBatch] = []
     take = ProfileColumns.take
 
-    def spied(self: ProfileColumns, stretch: Stretch) -> None:
-        taken.append(stretch)
-        take(self, stretch)
+    def spied(self: ProfileColumns, batch: ColumnarBatch) -> None:
+        taken.append(batch)
+        take(self, batch)
 
     monkeypatch.setattr(ProfileColumns, "take", spied)
     log = filled(3, 400)
@@ -214,10 +214,10 @@ def test_everything_archived_is_folded_by_columns(monkeypatch: pytest.MonkeyPatc
     runner = Runner(whole, range(PARTITIONS), [PROFILES])
     runner.catch_up()
     decisions = sum(log.length(p, "transactions") for p in range(PARTITIONS))
-    assert sum(stretch.decisions.num_rows for stretch in taken) == decisions
+    assert sum(batch.decisions.num_rows for batch in taken) == decisions
     for p, state in open_states(whole, ALL, now_ms=0).by_partition(PROFILES).items():
         assert PROFILES.encode(state) == PROFILES.encode(runner.view(PROFILES, p).state)
-    assert sum(stretch.decisions.num_rows for stretch in taken) == 2 * decisions
+    assert sum(batch.decisions.num_rows for batch in taken) == 2 * decisions
 
 
 def test_a_segment_that_columns_cannot_tell_is_folded_fact_by_fact(tmp_path: Path) -> None:
