@@ -104,6 +104,11 @@ class Server(ABC):
             raise Unavailable(f"{self.name} is not running")
         return self._process.pid
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process IDs of the child and its watchdog, of those that run."""
+        return tuple(process.pid for process in (self._process, self._watchdog) if process is not None)
+
     def start(self) -> None:
         """Start the child and wait until it answers. Raises BadInput if it runs already or its port is taken,
         Unavailable with the end of its log if it exits or does not answer in `START_SECONDS_MAX`.

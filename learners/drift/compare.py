@@ -200,7 +200,7 @@ def _numeric(
     config: DriftConfig,
 ) -> FeatureDrift:
     a, b = _ascending(reference), _ascending(current)
-    counts, hangs = _counted(reference, current, statistics.quantile_edges(a, config.bins), hang)
+    counts, hangs = counted(reference, current, statistics.quantile_edges(a, config.bins), hang)
     missing = np.stack([counts[:, :-1].sum(axis=1), counts[:, -1]], axis=1)
     chi = statistics.chi_square(missing[0], missing[1], hangs.missing.design_effect)
     p_missing = statistics.few_clusters(chi.p_value, hangs.missing.freedom)
@@ -231,7 +231,7 @@ def _categorical(
     hang: Clusters,
 ) -> FeatureDrift:
     # Bin i is (values[i−1], values[i]]: a value the policy does not name shares a bin, it is never lost.
-    counts, hangs = _counted(reference, current, values, hang)
+    counts, hangs = counted(reference, current, values, hang)
     sample = statistics.Sample(_ascending(reference), _ascending(current), counts)
     chi = statistics.chi_square(counts[0], counts[1], hangs.bins.design_effect)
     return FeatureDrift(
@@ -267,7 +267,7 @@ class Hangings(NamedTuple):
     missing: Hanging
 
 
-def _counted(
+def counted(
     reference: NDArray[np.float32], current: NDArray[np.float32], edges: NDArray[np.float32], hang: Clusters
 ) -> tuple[NDArray[np.int64], Hangings]:
     """Counts, int64 (2, bins + 1), NaN last, and how the rows hang together in them."""

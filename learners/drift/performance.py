@@ -109,11 +109,14 @@ def average_precision(data: Labelled, seed: int = SEED, rounds: int = ROUNDS) ->
     samples = []
     for _ in range(rounds):
         weights = np.bincount(rng.integers(0, count, count), minlength=count)[account].astype(np.float64)
-        samples.append(_weighted_average_precision(labels, weights, last))
+        samples.append(weighted_average_precision(labels, weights, last))
     return Measured(value, float(np.nanvar(samples, ddof=1)) if rounds > 1 else float("nan"))
 
 
-def _weighted_average_precision(labels: Floats, weights: Floats, last: NDArray[np.int64]) -> float:
+def weighted_average_precision(labels: Floats, weights: Floats, last: NDArray[np.int64]) -> float:
+    """Average precision of rows by falling score, each counted `weights` times; last: the place of each score's last
+    row. NaN without a fraud.
+    """
     hits, seen = np.cumsum(labels * weights)[last], np.cumsum(weights)[last]
     if not hits[-1]:
         return float("nan")

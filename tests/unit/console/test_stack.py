@@ -134,7 +134,7 @@ def test_a_server_that_cannot_start_shows_why(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"(?s)exited with 1 at start.*AOF manifest"):
         server.start()
     assert not server.running
-    assert server._watchdog is None
+    assert server.pids == ()
 
 
 def test_the_stack_starts_both_or_neither(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_stop_leaves_no_process(tmp_path: Path) -> None:
     server: Server
     for server in (Valkey(tmp_path), Broker(directory=tmp_path)):
         server.start()
-        assert server._watchdog is not None
-        pids = server.pid, server._watchdog.pid
+        pids = server.pids
+        assert len(pids) == 2
         server.stop()
         server.stop()
         assert all(gone(pid, 0.1) for pid in pids)
@@ -182,7 +182,7 @@ from pathlib import Path
 from console.stack import LocalStack
 with LocalStack(Path(sys.argv[1])) as stack:
     try:
-        print(stack.valkey.pid, stack.broker.pid, stack.valkey._watchdog.pid, stack.broker._watchdog.pid, flush=True)
+        print(*stack.valkey.pids, *stack.broker.pids, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(0.2)

@@ -9,8 +9,7 @@ from core.errors import BadInput
 from core.features import spec
 from core.times import DAY_MS
 from learners.drift import policy
-from learners.drift.compare import FeatureDrift, clusters, compare
-from learners.drift.compare import _counted as counted
+from learners.drift.compare import FeatureDrift, clusters, compare, counted
 from learners.drift.policy import SCORE, DriftConfig
 from learners.drift.rows import Rows, empty, joined, same_hours
 from learners.drift.statistics import quantile_edges

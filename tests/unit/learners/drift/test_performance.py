@@ -86,7 +86,7 @@ def test_weighted_average_precision_is_the_metrics_one() -> None:
     last = np.append(np.flatnonzero(np.diff(one.margins[order])), 199)
     weights = np.random.Generator(np.random.PCG64(1)).integers(0, 3, 200)
     index = np.repeat(order, weights)
-    weighted = performance._weighted_average_precision(one.labels[order].astype(float), weights.astype(float), last)
+    weighted = performance.weighted_average_precision(one.labels[order].astype(float), weights.astype(float), last)
     assert weighted == pytest.approx(metrics.average_precision(one.labels[index], one.margins[index]))
 
 
