@@ -2,8 +2,8 @@
 
 If a score is calibrated, a payment with probability p is a fraud in p of such cases, so the expected number of hits,
 false alarms and misses, and from them every measure, follows from the scores alone (CBPE, as in NannyML; Kivimäki
-et al. 2025, "Performance estimation in binary classification using calibrated confidence"). Calibration is Platt's
-(1999), fitted on the labelled reference window.
+et al. 2025, "Performance estimation in binary classification using calibrated confidence"). Calibration is
+`learners.platt`'s, fitted on the labelled reference window.
 
 It sees that the payments have changed (more of them in the grey zone: worse). It can't see that fraud itself has
 changed, since then p is wrong: labels tell that (`performance`). So it is shown, and never told as drift.
@@ -11,28 +11,13 @@ changed, since then p is wrong: labels tell that (`performance`). So it is shown
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, xlog1py, xlogy
+
+from learners.platt import Platt
 
 Floats = NDArray[np.float64]
-STEPS_MAX = 100
-RIDGE = 1e-6
-
-
-class Calibration(NamedTuple):
-    """p = logistic(slope · margin + intercept)."""
-
-    slope: float
-    intercept: float
-
-    def probabilities(self, margins: Floats) -> Floats:
-        """Calibrated probabilities of margins (log-odds), float64 (n,)."""
-        p: Floats = expit(self.slope * margins + self.intercept)
-        return p
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,40 +32,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     average_precision: float
 
 
-def calibrate(labels: NDArray[np.bool_], margins: Floats) -> Calibration:
-    """Platt's scaling by Newton's method, targets (n₊ + 1)/(n₊ + 2) and 1/(n₋ + 2) as in his paper.
-
-    labels, margins: (n,). With a class missing the targets keep it finite; without rows it is the identity.
-    """
-    if not len(labels):
-        return Calibration(1.0, 0.0)
-    positives = int(labels.sum())
-    negatives = len(labels) - positives
-    target = np.where(labels, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
-    beta = np.array([0.0, float(np.log((positives + 1.0) / (negatives + 1.0)))])
-    design = np.stack([margins, np.ones(len(margins))])
-    loss = _loss(design, target, beta)
-    for _ in range(STEPS_MAX):
-        p = expit(beta @ design)
-        gradient = design @ (p - target)
-        hessian = (design * (p * (1 - p))) @ design.T + RIDGE * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        scale = 1.0
-        while (better := _loss(design, target, beta - scale * step)) > loss and scale > 1e-8:
-            scale /= 2
-        beta = beta - scale * step
-        if loss - better < 1e-10 * (1.0 + loss):
-            break
-        loss = better
-    return Calibration(float(beta[0]), float(beta[1]))
-
-
-def _loss(design: Floats, target: Floats, beta: Floats) -> float:
-    p = expit(beta @ design)
-    return float(-(xlogy(target, p) + xlog1py(1 - target, -p)).sum())
-
-
-def estimate(margins: Floats, calibration: Calibration, alerted: NDArray[np.bool_]) -> Estimate:
+def estimate(margins: Floats, calibration: Platt, alerted: NDArray[np.bool_]) -> Estimate:
     """Expected figures of decisions with these margins; alerted (n,): which of them were reviewed or declined.
 
     AUC is E[ordered pairs] / E[pairs], pairs of a row with itself left out; precision, recall and average precision are

@@ -20,8 +20,9 @@ from core.control import DEFAULT_REVIEW
 from core.errors import BadInput
 from core.events import Control, ModelDeployed, ModelRolledBack, ThresholdsChanged
 from core.times import DAY_MS, WEEK_MS
+from learners import platt
 from learners.drift.compare import FeatureDrift, Window, compare, main_model
-from learners.drift.estimate import Estimate, calibrate, estimate
+from learners.drift.estimate import Estimate, estimate
 from learners.drift.performance import (
     Labelled,
     Measured,
@@ -190,5 +191,5 @@ class Looker:
             before=summary(known, measured),
             now=summary(since, found),
             features=tuple(compare_performance(known, since, measured, found, self._config)),
-            estimate=estimate(newest.margins, calibrate(known.labels, known.margins), expit(newest.margins) >= review),
+            estimate=estimate(newest.margins, platt.fit(known.margins, known.labels), expit(newest.margins) >= review),
         )

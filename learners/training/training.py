@@ -28,9 +28,9 @@ import numpy as np
 from core.errors import BadInput
 from core.features import spec
 from core.times import DAY_MS
+from learners.platt import IDENTITY, Platt, probabilities
 from learners.training import boosting, calibration
 from learners.training.boosting import MISSING_TABLES_SHARE, Report, without_tables
-from learners.training.calibration import IDENTITY, Platt
 from learners.training.dataset import TrainingSet, as_known, settled
 from learners.training.evaluation import Held, evaluate
 from learners.training.reading import read
@@ -123,8 +123,8 @@ def train(
     final = lgb.Booster(model_str=model.content.decode())
     held = Held(
         test,
-        calibration.probabilities(boosting.margins(final, test.features)),
-        calibration.probabilities(boosting.margins(model.plain, test.features)),
+        probabilities(boosting.margins(final, test.features)),
+        probabilities(boosting.margins(model.plain, test.features)),
     )
     measured = evaluate(held, seed)
     measured["calibration"] = {

@@ -14,9 +14,10 @@ from core.verdicts import Said
 from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift
-from learners.drift.estimate import Calibration, calibrate, estimate
+from learners.drift.estimate import estimate
 from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, Labelled, compare_performance, measure
 from learners.drift.policy import DriftConfig
+from learners.platt import IDENTITY, fit
 from projections.labelling.verdicts import Claims
 from projections.labelling.view import view_of
 from tests.builders.drift import MONDAY, rows
@@ -169,7 +170,7 @@ def test_expected_figures_are_the_means_over_drawn_labels() -> None:
     margins = np.round(rng.normal(-1.5, 1.5, 1500), 1)
     p = expit(margins)
     alerted = margins > 0
-    found = estimate(margins, Calibration(1.0, 0.0), alerted)
+    found = estimate(margins, IDENTITY, alerted)
     drawn = [rng.random(1500) < p for _ in range(400)]
     assert found.auc_roc == pytest.approx(np.mean([metrics.roc_auc(y, margins) for y in drawn]), abs=0.003)
     assert found.average_precision == pytest.approx(
@@ -185,17 +186,17 @@ def test_calibration_finds_the_line_that_made_the_labels() -> None:
     """Platt's slope and intercept come back from labels drawn with them; one class or no rows stay finite."""
     rng = np.random.Generator(np.random.PCG64(4))
     margins = rng.normal(-3, 2, 60_000)
-    found = calibrate(rng.random(60_000) < expit(0.6 * margins - 0.5), margins)
+    found = fit(margins, rng.random(60_000) < expit(0.6 * margins - 0.5))
     assert found == pytest.approx((0.6, -0.5), abs=0.06)
-    only = calibrate(np.zeros(50, dtype=np.bool_), margins[:50])
+    only = fit(margins[:50], np.zeros(50, dtype=np.bool_))
     assert np.isfinite(only).all()
     assert only.probabilities(margins[:50]).max() < 0.2
-    assert calibrate(np.zeros(0, dtype=np.bool_), margins[:0]) == (1.0, 0.0)
+    assert fit(margins[:0], np.zeros(0, dtype=np.bool_)) == (1.0, 0.0)
     assert np.isnan(estimate(margins[:0], only, np.zeros(0, dtype=np.bool_)).auc_roc)
 
 
 def test_the_estimate_falls_when_payments_move_to_the_grey_zone() -> None:
     """With the same calibration, scores with less spread give a lower expected AUC."""
     margins = np.random.Generator(np.random.PCG64(1)).normal(-3, 2, 5000)
-    wide, narrow = (estimate(m, Calibration(1.0, 0.0), m > 0) for m in (margins, 0.5 * margins - 1.5))
+    wide, narrow = (estimate(m, IDENTITY, m > 0) for m in (margins, 0.5 * margins - 1.5))
     assert narrow.auc_roc < wide.auc_roc - 0.05

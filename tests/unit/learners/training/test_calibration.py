@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from core.errors import BadInput, Corrupt
 from core.numeric import sigmoid
 from learners import metrics
+from learners.platt import IDENTITY, Platt, probabilities
 from learners.training import calibration
-from learners.training.calibration import Platt
 from models.forest import ForestScorer
 
 Rows = np.ndarray
@@ -71,7 +71,7 @@ def test_folding_is_deterministic_and_one_and_zero_change_nothing(content: bytes
     platt = Platt(0.8, 0.3)
     folded = calibration.fold(content, platt)
     assert folded == calibration.fold(content, platt) != content
-    assert calibration.fold(folded, calibration.IDENTITY) == folded
+    assert calibration.fold(folded, IDENTITY) == folded
     x, y = rows(1000, 4)
     params = {"objective": "binary", "verbose": -1, "num_threads": 1}
     more = lgb.train(params, lgb.Dataset(x, y * 1.0), 5, init_model=lgb.Booster(model_str=folded.decode()))
@@ -129,7 +129,7 @@ def test_calibration_mends_a_weighted_model() -> None:
     assert metrics.ece(y, before) > 0.1 > 0.04 > metrics.ece(y, after)
     assert metrics.brier(y, after) < metrics.brier(y, before)
     assert metrics.roc_auc(y, after) == pytest.approx(metrics.roc_auc(y, before), abs=1e-6)
-    assert calibration.probabilities(scorer.margins(x)) == pytest.approx(after, abs=1e-12)
+    assert probabilities(scorer.margins(x)) == pytest.approx(after, abs=1e-12)
 
 
 def test_what_can_not_be_calibrated_is_refused(content: bytes) -> None:

@@ -11,7 +11,8 @@ import pytest
 from core.errors import BadInput
 from core.features import spec
 from learners.metrics import average_precision
-from learners.training.calibration import Platt, fold
+from learners.platt import Platt
+from learners.training.calibration import fold
 from learners.training.incremental import ForestLearner, IncrementalSettings, base_margin, boost, refit, replay
 from models.forest import ForestScorer
 from models.lightgbm_text import parse, shrinkages, with_leaf_values

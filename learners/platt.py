@@ -1,0 +1,84 @@
+"""Platt's calibration (1999): a·m + b of a model's margins m, so that 1 / (1 + e^−(a·m + b)) is the share of frauds.
+
+Fitted on labelled data that the model was not trained on. Training makes it part of the model, drift estimates figures
+with it before labels come.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learners.metrics import Labels
+
+ITERATIONS_MAX = 100
+PRECISION = 1e-10
+
+
+class Platt(NamedTuple):
+    """Calibrated log-odds = a × margin + b."""
+
+    a: float
+    b: float
+
+    def margins(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Margins (n,) → calibrated log-odds (n,)."""
+        return self.a * margins + self.b
+
+    def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Margins (n,) → calibrated probabilities (n,)."""
+        return probabilities(self.margins(margins))
+
+
+IDENTITY = Platt(1.0, 0.0)
+
+
+def probabilities(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds (n,) → probabilities (n,). For measures; what is logged comes from core.numeric.sigmoid."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * margins)), dtype=np.float64)
+
+
+def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
+    """(a, b) of greatest likelihood, by Newton's method with halved steps (Lin, Lin, Weng 2007).
+
+    margins float64 (n,), labels bool (n,). Platt's targets (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) stand in for 1 and 0,
+    so a perfect ranking or a missing class gives finite numbers. Without rows it is the identity.
+    """
+    if not len(labels):
+        return IDENTITY
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    targets = np.where(labels, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
+    # On standardised margins, so that the starting point and the precision suit any scale.
+    centre, scale = float(margins.mean()), float(margins.std()) or 1.0
+    x = (margins - centre) / scale
+    a, b = 0.0, float(np.log((positives + 1.0) / (negatives + 1.0)))
+    loss = _loss(x, targets, a, b)
+    for _ in range(ITERATIONS_MAX):
+        p = probabilities(a * x + b)
+        gradient = np.array([np.dot(x, p - targets), np.sum(p - targets)])
+        weight = p * (1.0 - p)
+        cross = float(np.dot(x, weight))
+        hessian = np.array([[np.dot(x * x, weight), cross], [cross, weight.sum()]]) + 1e-12 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while size > 1e-10:
+            trial = (a - size * float(step[0]), b - size * float(step[1]))
+            trial_loss = _loss(x, targets, *trial)
+            if trial_loss < loss - 1e-4 * size * float(gradient @ step):
+                break
+            size /= 2.0
+        else:
+            break
+        (a, b), loss = trial, trial_loss
+        if float(np.abs(gradient).max()) < PRECISION * len(x):
+            break
+    return Platt(a / scale, b - a * centre / scale)
+
+
+def _loss(x: NDArray[np.float64], targets: NDArray[np.float64], a: float, b: float) -> float:
+    """Cross-entropy of targets and sigmoid(a·x + b), without overflow."""
+    z = a * x + b
+    return float(np.sum(np.logaddexp(0.0, z) - targets * z))
