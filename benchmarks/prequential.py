@@ -34,7 +34,7 @@ from core.log.memory import MemoryLog
 from core.times import DAY_MS, WEEK_MS
 from ingest.offline import OfflineIngest
 from learners import metrics
-from learners.training.dataset import TrainingSet, as_known, settled
+from learners.training.dataset import TrainingSet, as_known, labelled
 from learners.training.reading import read
 from learners.training.splits import Split, known_compromised
 from sources.catalogue import open_source
@@ -85,7 +85,7 @@ def weeks(data: TrainingSet, report: Report = lambda text: None) -> list[dict[st
 
 def _fit(data: TrainingSet, start: int, end: int, now: int) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
     """The product's scorer of a model trained on [start, end) with the labels known at `now`."""
-    content = handbook.train(settled(as_known(data.between(start, end), now)))
+    content = handbook.train(labelled(as_known(data.between(start, end), now)))
     return wiring.load_scorer(content, "prequential-1.0.0", hashlib.sha256(content).hexdigest()).margins
 
 

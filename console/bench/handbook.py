@@ -44,7 +44,7 @@ from core.times import DAY_MS, parse_iso
 from ingest.offline import OfflineIngest
 from learners import metrics
 from learners.training import boosting
-from learners.training.dataset import TrainingSet, settled
+from learners.training.dataset import TrainingSet, labelled
 from learners.training.reading import read
 from learners.training.splits import Split, known_compromised
 from sources.catalogue import open_source
@@ -88,7 +88,7 @@ HANDBOOK = Protocol(
 
 
 def train(training: TrainingSet) -> bytes:
-    """A forest on settled rows, as LightGBM text; the same rows give the same bytes."""
+    """A forest on labelled rows, as LightGBM text; the same rows give the same bytes."""
     booster = boosting.fit(training, boosting.parameters(SEED, OVERRIDES), ROUNDS, missing_tables_share=0.0)
     return booster.model_to_string().encode()
 
@@ -130,8 +130,8 @@ def _trained(log: EventLog, split: Split) -> dict[str, bytes]:
     data = read(log, range(PARTITIONS), split.test_start, clock="event", end=split.train_end)
     first = int(data.times[0]) // DAY_MS * DAY_MS + WARM_UP_DAYS * DAY_MS
     return {
-        "7_days": train(settled(data.between(split.start, split.train_end))),
-        "all_history": train(settled(data.between(min(first, split.start), split.train_end))),
+        "7_days": train(labelled(data.between(split.start, split.train_end))),
+        "all_history": train(labelled(data.between(min(first, split.start), split.train_end))),
     }
 
 

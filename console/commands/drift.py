@@ -44,7 +44,7 @@ def drift(
     settle_days: Annotated[
         float, typer.Option(help="Days of log before the default reference, until accounts have a history.", min=0)
     ] = 38,
-    label_delay_days: Annotated[
+    maturity_days: Annotated[
         float, typer.Option(help="Performance is judged by the verdicts that came so long after each payment.", min=0)
     ] = 7,
     share: Annotated[float, typer.Option(help="Share of the accounts to read, chosen by hash.")] = 1.0,
@@ -68,7 +68,7 @@ def drift(
         window_ms=round(window_days * DAY_MS),
         reference_ms=reference_days * DAY_MS,
         settle_ms=round(settle_days * DAY_MS),
-        label_delay_ms=round(label_delay_days * DAY_MS),
+        maturity_ms=round(maturity_days * DAY_MS),
         step_ms=round(every_hours * HOUR_MS),
     )
     if follow and as_of is not None:

@@ -27,7 +27,7 @@ def reference(
     ] = 24,
     interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
 ) -> None:
-    """Fold all partitions into reference tables (counts, fraud shares with label delay) and publish them.
+    """Fold all partitions into reference tables (counts, fraud shares of mature payments) and publish them.
 
     Run one beside the workers. Two do no harm: publishing is conditional, and equal tables are not published again.
     """

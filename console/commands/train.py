@@ -69,7 +69,7 @@ KnownBy = Annotated[
         " auto: event if payments were a day old or more when the log took them, else log."
     ),
 ]
-GapDays = Annotated[float, typer.Option(help="Days between training and test: the label delay.", min=0)]
+GapDays = Annotated[float, typer.Option(help="Days between training and test: the maturity of labels.", min=0)]
 MaturityDays = Annotated[
     float | None,
     typer.Option(help="Days without a verdict after which a payment is presumed legitimate. Default: the gap.", min=0),

@@ -5,7 +5,7 @@ deployed it), but not before the log is `settle_ms` old, and lasts `reference_ms
 deployed. The current window is the last `window_ms` before `as_of`. Both last whole weeks, or the window at most one:
 then the reference's rows are those from the same hours of the week (`rows.same_hours`).
 
-Performance is compared in the window that ended `label_delay_ms` before; until it begins after the reference, and while
+Performance is compared in the window that ended `maturity_ms` before; until it begins after the reference, and while
 the reference's own labels are to come, there is no `labels` in the look. The estimate is of the current window.
 """
 
@@ -172,7 +172,7 @@ class Looker:
         )
 
     def _labels(self, reference: Window, before: Rows, current: Window, now: Rows, review: float) -> Labels | None:
-        delay, model = self._config.label_delay_ms, main_model(now)
+        delay, model = self._config.maturity_ms, main_model(now)
         window = Window(current.start - delay, current.end - delay)
         if model is None or model not in before.digests or window.start < reference.end:
             return None

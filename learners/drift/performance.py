@@ -1,6 +1,6 @@
-"""Performance drift: what the labels say about the model, window against reference, with the label delay taken out.
+"""Performance drift: what the labels say about the model, window against reference, with the maturity taken out.
 
-Every payment is judged by what had been said `label_delay_ms` after it, in both windows: a reference whose late
+Every payment is judged by what had been said `maturity_ms` after it, in both windows: a reference whose late
 chargebacks have all come would otherwise look worse than a window whose have not. What has no label by then
 (`projections.labelling`) counts as legitimate; conflicts are left out. The current window therefore ends the delay
 before now.

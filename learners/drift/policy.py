@@ -58,7 +58,7 @@ class DriftConfig:
     window_ms: int = 7 * DAY_MS
     settle_ms: int = 38 * DAY_MS
     step_ms: int = 6 * HOUR_MS
-    label_delay_ms: int = 7 * DAY_MS
+    maturity_ms: int = 7 * DAY_MS
     policies: dict[str, Comparison] = field(default_factory=lambda: POLICIES)
 
     def __post_init__(self) -> None:

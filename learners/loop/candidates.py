@@ -25,7 +25,7 @@ from core.times import DAY_MS
 from learners.loop.settings import CandidateKind, LearnSettings
 from learners.training import incremental, reading, training
 from learners.training.base import Learner
-from learners.training.dataset import TrainingSet, as_known, settled
+from learners.training.dataset import TrainingSet, as_known, labelled
 from learners.training.gate import GateResult, PairedScores, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
 from learners.training.splits import Split
@@ -98,10 +98,10 @@ def make(
     data = reading.read(
         log, partitions, known_until, maturity_ms=maturity, start=split.start, end=max(split.end, split.start + 1)
     )
-    held = settled(data.rows(unseen(data.times, split.test_start - 1, known_until, maturity)))
+    held = labelled(data.rows(unseen(data.times, split.test_start - 1, known_until, maturity)))
     logged_champion = incumbent.scorer.margins(held.features)
     known = as_known(data.between(split.start, split.train_end), split.test_start)
-    rows = settled(known)
+    rows = labelled(known)
     made: list[Candidate] = []
     for kind in settings.candidates:
         version = next_version(incumbent.version, _CHANGES[kind])

@@ -49,7 +49,7 @@ def _data(card: dict[str, Any]) -> list[str]:
         "",
         f"Trained and tested on {card['data'] or 'the decisions of a log'}:"
         f" {card['rows']:,} from {minute_text(card['range_ms'][0])} to {minute_text(card['range_ms'][1])}.",
-        f"Split by event time, never shuffled, with a gap of the label delay ({split['gap_days']:g} days) between:",
+        f"Split by event time, never shuffled, with a gap of the maturity ({split['gap_days']:g} days) between:",
         "",
         "| | from | to | transactions | frauds |",
         "|---|---|---|---|---|",

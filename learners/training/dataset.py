@@ -8,8 +8,8 @@ A row's status at T is what `sentinel query labels --as-of T` says (projections.
 control, weighed by reliabilities learned from all verdicts known at T:
 
     fraud, legitimate      the consensus of all sources
-    review                 they conflict, or nobody is sure             left out by `settled`
-    pending                no verdict, and younger than the maturity    left out by `settled`
+    review                 they conflict, or nobody is sure             left out by `labelled`
+    pending                no verdict, and younger than the maturity    left out by `labelled`
     presumed_legitimate    no verdict, and old enough
 
 Known at T: the log had taken it by T (clock "log", the default and the only one without hindsight), or it had happened
@@ -123,7 +123,7 @@ class TrainingSet:
     currency, accounts int64 (n,) the hash of the account's ID.
 
     statuses int8 (n,): see the module's head; a label is True where the status is fraud. Sets that are put together by
-    hand may lack what comes after `accounts`: then every row is settled, and they can't be labelled anew.
+    hand may lack what comes after `accounts`: then every row is labelled, and they can't be labelled anew.
     """
 
     features: NDArray[np.float32]
@@ -213,7 +213,7 @@ def _agreed(verdicts: Verdicts, until: int, clock: Clock) -> dict[tuple[int, str
     }
 
 
-def settled(data: TrainingSet) -> TrainingSet:
+def labelled(data: TrainingSet) -> TrainingSet:
     """The rows that may be trained on or judged by: neither in review nor pending."""
     if data.statuses is None:
         return data

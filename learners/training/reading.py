@@ -54,7 +54,7 @@ def read(
 
     known_until: epoch ms; default, all that the log holds. maturity_ms: how old a payment without a verdict must be to
     be presumed legitimate; 0 leaves that to the gap of a split. clock: see learners.training.dataset; default, "event"
-    if the log was loaded in bulk (see BACKFILL_MS), else "log". Rows in review or pending are in the set: `settled`
+    if the log was loaded in bulk (see BACKFILL_MS), else "log". Rows in review or pending are in the set: `labelled`
     leaves them out. Raises BadInput if there is no decision, Corrupt if the log does not read.
     """
     report = report or (lambda count: None)

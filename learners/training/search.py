@@ -57,7 +57,7 @@ class Search:
 def folds(start: int, end: int, gap_ms: int) -> list[Split]:
     """FOLDS splits of [start, end): expanding training, the last parts as validation, oldest first.
 
-    The label delay stands between the two where it leaves at least half of the fold's past to train on; a shorter
+    The maturity stands between the two where it leaves at least half of the fold's past to train on; a shorter
     training period does without it: its labels are from the end of the gap after it, all equally known.
     """
     length = (end - start) // FOLD_SHARE
@@ -81,7 +81,7 @@ def search(
 ) -> Search:
     """The best of `trials` settings for the training period of `window`. `fixed` are parameters not searched over.
 
-    training: settled rows of the period. Raises BadInput if a fold has no fraud to train on or to find.
+    training: labelled rows of the period. Raises BadInput if a fold has no fraud to train on or to find.
     """
     import optuna
 

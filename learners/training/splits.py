@@ -1,4 +1,4 @@
-"""Splits by event time: train → gap of the label delay → test, never shuffled, never overlapping. Pure.
+"""Splits by event time: train → gap of the maturity → test, never shuffled, never overlapping. Pure.
 
 A shuffled split leaks an account's later frauds into its earlier rows; a split without the gap trains on labels that
 nobody had yet. Prequential: each test period comes after its training period, and is later trained on itself
@@ -29,12 +29,12 @@ class Split:
 
     @property
     def gap_ms(self) -> int:
-        """From the end of training to the start of the test: the label delay."""
+        """From the end of training to the start of the test: the maturity."""
         return self.test_start - self.train_end
 
 
 def split_by_time(times: NDArray[np.int64], test_share: float, gap_days: float, warm_up_days: float) -> Split:
-    """The last `test_share` of the time span is the test; the gap before it is the label delay; the first days warm up.
+    """The last `test_share` of the time span is the test; the gap before it is the maturity; the first days warm up.
 
     times: int64 (n,) epoch ms, ascending. Raises BadInput if nothing is left to train on.
     """
@@ -78,7 +78,7 @@ def known_compromised(data: TrainingSet, split: Split) -> Mask:
     """Test rows of accounts whose fraud was known by the test day: bool (n,), True = leave out of the test.
 
     The rule of the Fraud Detection Handbook (Le Borgne et al. 2022, section 5.2): on each UTC day of the test an
-    account is out if it had a fraud at or after the start of training and before the day minus the label delay (the
+    account is out if it had a fraud at or after the start of training and before the day minus the maturity (the
     split's gap). Alerting on such an account proves nothing: its card is blocked already.
     """
     frauds = data.labels & (data.times >= split.start) & (data.times < split.end)

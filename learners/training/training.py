@@ -1,7 +1,7 @@
 """Training a champion candidate: rows as known, split by time, stopped early, calibrated, measured. Deterministic given
 the seed: the same rows give the same bytes.
 
-    train [start, train_end)   gap of the label delay   test [test_start, end)
+    train [start, train_end)   gap of the maturity   test [test_start, end)
     |---- fit ----|-- late --|
 
 1. Training rows are labelled as they were known at test_start, the day on which the model could have been deployed;
@@ -31,7 +31,7 @@ from core.times import DAY_MS
 from learners.platt import IDENTITY, Platt, probabilities
 from learners.training import boosting, calibration
 from learners.training.boosting import MISSING_TABLES_SHARE, Report, without_tables
-from learners.training.dataset import TrainingSet, as_known, settled
+from learners.training.dataset import TrainingSet, as_known, labelled
 from learners.training.evaluation import Held, evaluate
 from learners.training.reading import read
 from learners.training.search import Search, search
@@ -211,7 +211,7 @@ def _fit(training: TrainingSet, split: Split, params: dict[str, Any], recipe: Re
 
 
 def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tuple[TrainingSet, TrainingSet]:
-    """(training, test) rows of a split, settled: the first as known at the start of the test, the second as `data` is
+    """(training, test) rows of a split, labelled: the first as known at the start of the test, the second as `data` is
     labelled. A set without verdicts keeps its labels.
     """
     training = data.between(split.start, split.train_end)
@@ -221,7 +221,7 @@ def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tup
     if exclude_known:
         window = data.between(split.start, split.end)  # shares the features; only the test's rows are copied
         test = test.rows(~known_compromised(window, split)[len(window) - len(test) :])
-    return settled(training), settled(test)
+    return labelled(training), labelled(test)
 
 
 def _enough(training: TrainingSet, test: TrainingSet) -> None:
@@ -275,7 +275,7 @@ def _rows(data: TrainingSet, training: TrainingSet, test: TrainingSet, split: Sp
         "train_frauds": int(training.labels.sum()),
         "test_rows": len(test),
         "test_frauds": int(test.labels.sum()),
-        "test_excluded": len(settled(data.between(split.test_start, split.end))) - len(test),
+        "test_excluded": len(labelled(data.between(split.test_start, split.end))) - len(test),
     }
     return found
 

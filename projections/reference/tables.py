@@ -1,7 +1,7 @@
 """The reference projection: merchants' and devices' history across all partitions, as tables for the feature spec.
 
 A fold over transactions and fraud verdicts, in day columns of event time (UTC). A table as of a moment M of the day D
-holds, for a label delay of L days and windows W of 1, 7 and 30 days:
+holds, for a maturity of L days and windows W of 1, 7 and 30 days:
 
     merchant_count_W   transactions in [D − L − W, D − L)
     merchant_risk_W    share of those with a fraud verdict that came before M
@@ -27,7 +27,7 @@ passed by as a run of one with a high amount; the run's age and the legitimate t
 on. M need not be a day boundary: verdicts that came earlier today count, so tables that are made hourly know of a
 compromise half a day sooner.
 
-The delay is there because the frauds of the last days are not known yet: without it every recent share would be too low
+Maturity is waited for because the frauds of the last days are not known yet: every recent share would be too low
 (Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.1 kB a merchant or device; beside
 it what the labels' read model keeps: 12 bytes a transaction and every verdict.
 
@@ -54,10 +54,10 @@ from core.times import DAY_MS, HOUR_MS
 from core.verdicts import RatedHour
 from projections.reference.reports import Reports
 
-LABEL_DELAY_DAYS = 7
+MATURITY_DAYS = 7
 _WINDOWS = (1, 7, 30)
-_DAYS = LABEL_DELAY_DAYS + 30 + 2
-_KNOWN_DAYS = LABEL_DELAY_DAYS + 30 + 1
+_DAYS = MATURITY_DAYS + 30 + 2
+_KNOWN_DAYS = MATURITY_DAYS + 30 + 1
 
 # −64·ln(zeros/64) by set bits, as in core.features.kernel, rounded to whole accounts.
 _LINEAR = np.round(64.0 * np.log(64.0 / np.maximum(64 - np.arange(65), 1))).astype(np.float32)
@@ -188,7 +188,7 @@ class ReferenceBuilder:
         n = len(entity.rows)
         values = np.empty((n, COLUMNS[kind]), dtype=np.float32)
         if kind == "merchant":
-            end = day - LABEL_DELAY_DAYS - 1
+            end = day - MATURITY_DAYS - 1
             for column, width in enumerate(_WINDOWS):
                 count = entity.window(entity.count, end - width + 1, end)
                 fraud = entity.window(frauds.fraud, end - width + 1, end)
@@ -224,7 +224,7 @@ def _recent_past(entity: _Entity, frauds: _Frauds, day: int, legitimate: NDArray
     amount = np.full((len(has), _KNOWN_DAYS), np.inf)
     count[:, held], fraud[:, held] = entity.count[has][:, places], frauds.fraud[has][:, places]
     amount[:, held] = frauds.amount[has][:, places]
-    mature = np.arange(_KNOWN_DAYS) > LABEL_DELAY_DAYS
+    mature = np.arange(_KNOWN_DAYS) > MATURITY_DAYS
     known = np.where(mature, np.maximum(count, fraud), fraud)
     out = np.full((n, 6 + len(LAST_KNOWN)), np.nan)
     out[:, 2] = 0.0

@@ -19,7 +19,7 @@ from ingest.offline import OfflineIngest
 from sources.synthetic import SyntheticConfig, SyntheticStream
 from tests.builders.models import ARTIFACT, deployed, load_tiny
 
-SHORT = ("--settle-days", "8", "--reference-days", "7", "--window-days", "7", "--label-delay-days", "1")
+SHORT = ("--settle-days", "8", "--reference-days", "7", "--window-days", "7", "--maturity-days", "1")
 
 
 class Ended(NamedTuple):

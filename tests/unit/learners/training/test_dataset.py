@@ -27,7 +27,7 @@ from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.training import dataset, reading
-from learners.training.dataset import STATUSES, TrainingSet, as_known, settled
+from learners.training.dataset import STATUSES, TrainingSet, as_known, labelled
 from projections.engine.base import Decided
 from projections.engine.feed import batches
 from projections.labelling.consensus import Status, consensus, unjudged
@@ -41,7 +41,7 @@ SOURCES = get_args(FeedbackSource)
 Row = tuple[int, Position]
 
 
-def labelled(seed: int, size: int = 700) -> MemoryLog:
+def judged_log(seed: int, size: int = 700) -> MemoryLog:
     """A random log in which most verdicts are on real transactions, several on some, days later."""
     return fed(labelled_records(seed, size), seed)
 
@@ -85,7 +85,7 @@ def fed(stream: list[Record], seed: int, log: MemoryLog | None = None) -> Memory
 
 @pytest.fixture(scope="module")
 def log() -> MemoryLog:
-    return labelled(3)
+    return judged_log(3)
 
 
 def positions(data: TrainingSet) -> list[Row]:
@@ -166,7 +166,7 @@ _held: dict[int, tuple[MemoryLog, TrainingSet]] = {}
 
 def _logs(seed: int) -> MemoryLog:
     if seed not in _held:
-        log = labelled(seed, 300)
+        log = judged_log(seed, 300)
         _held[seed] = (log, reading.read(log, range(PARTITIONS)))
     return _held[seed][0]
 
@@ -194,7 +194,8 @@ def test_nothing_after_t_changes_the_set(seed: int, share: float) -> None:
     if later and later[0] == until:
         return  # the same millisecond is on both sides of the cut
     known, alone = (
-        settled(reading.read(log, range(PARTITIONS), until, maturity_ms=DAY_MS, clock="log")) for log in (whole, prefix)
+        labelled(reading.read(log, range(PARTITIONS), until, maturity_ms=DAY_MS, clock="log"))
+        for log in (whole, prefix)
     )
     assert positions(known) == positions(alone)
     assert np.array_equal(known.labels, alone.labels)
@@ -308,12 +309,12 @@ def test_a_verdict_on_a_payment_that_the_log_takes_later_does_not_count_yet(log:
 
 
 def test_what_has_no_verdicts_can_not_be_labelled_anew() -> None:
-    """A set put together by hand is settled as it is; asking for another T is bad input; an empty log too."""
+    """A set put together by hand is labelled as it is; asking for another T is bad input; an empty log too."""
     n = 3
     made = TrainingSet(
         np.zeros((n, spec.WIDTH), np.float32), np.zeros(n, np.bool_), np.arange(n), np.ones(n), np.arange(n)
     )
-    assert settled(made) is made and made.counts() == {}
+    assert labelled(made) is made and made.counts() == {}
     with pytest.raises(BadInput, match="labels only"):
         as_known(made, 0)
     with pytest.raises(BadInput, match="no transaction"):

@@ -119,7 +119,7 @@ def test_nothing_after_the_training_days_reaches_the_model(data: TrainingSet, sp
 
 
 def test_rows_in_review_or_pending_are_neither_learnt_nor_judged(data: TrainingSet, split: Split) -> None:
-    """With a conflict on every tenth verdict, and a maturity, parts hold settled rows only."""
+    """With a conflict on every tenth verdict, and a maturity, parts hold labelled rows only."""
     assert data.verdicts is not None and data.known is not None
     said = [
         msgspec.structs.replace(s, verdict="unsure") if i % 10 == 0 else s for i, s in enumerate(data.verdicts.said)

@@ -19,7 +19,7 @@ from core.events import FeedbackReceived, Transaction
 from core.features.reference import ReferenceTable
 from core.features.spec import NAMES, index
 from core.times import DAY_MS, HOUR_MS
-from projections.reference.tables import LABEL_DELAY_DAYS, ReferenceBuilder, period_ms
+from projections.reference.tables import MATURITY_DAYS, ReferenceBuilder, period_ms
 from tests.builders.events import T0, fuzz, transaction, verdict
 from tests.builders.feature_oracle import string_hash
 
@@ -72,7 +72,7 @@ def oracle(events: list[Any_], kind: str, at: int, moment: int | None = None) ->
         if kind == "merchant":
             counts, risks = [], []
             for width in (1, 7, 30):
-                days = range(at - LABEL_DELAY_DAYS - width, at - LABEL_DELAY_DAYS)
+                days = range(at - MATURITY_DAYS - width, at - MATURITY_DAYS)
                 counts.append(sum(day(t) in days for t in mine))
                 frauds = sum(v.transaction_occurred_at // DAY_MS in days for v in said)
                 risks.append(min(frauds, counts[-1]) / counts[-1] if counts[-1] else math.nan)
@@ -87,12 +87,12 @@ def oracle(events: list[Any_], kind: str, at: int, moment: int | None = None) ->
 
 def recent_past(mine: list[Transaction], said: list[FeedbackReceived], at: int) -> list[float]:
     """The columns from merchant_days_since_fraud on, over (day, is fraud) of each known transaction, newest first."""
-    span = range(at - LABEL_DELAY_DAYS - 30, at + 1)
+    span = range(at - MATURITY_DAYS - 30, at + 1)
     frauds = [(d, v) for v in said if (d := v.transaction_occurred_at // DAY_MS) in span]
     known: dict[int, list[bool]] = {}
     for d in span:
         bad = sum(day_ == d for day_, _ in frauds)
-        seen = sum(day(t) == d for t in mine) if d < at - LABEL_DELAY_DAYS else 0
+        seen = sum(day(t) == d for t in mine) if d < at - MATURITY_DAYS else 0
         known[d] = [True] * bad + [False] * max(0, seen - bad)
     shares = [share_of_last(known, size) for size in (3, 8)]
     if not frauds:
@@ -203,7 +203,7 @@ def value(builder: ReferenceBuilder, at: int, column: int, kind: Any = "merchant
 
 @pytest.mark.parametrize(("width", "column"), [(1, 0), (7, 1), (30, 2)])
 def test_count_windows_and_their_delay(width: int, column: int) -> None:
-    """A transaction counts from the day after the label delay, for as many days as the window has."""
+    """A transaction counts once it is mature, for as many days as the window has."""
     counted = []
     for at in range(DAY0, DAY0 + 45):
         builder = fold([transaction(1, occurred_at=T0)])
@@ -212,14 +212,14 @@ def test_count_windows_and_their_delay(width: int, column: int) -> None:
         keys = builder.table("merchant", at * DAY_MS)
         if keys.values[keys.keys.tolist().index(string_hash("m1")), column] == 1.0:
             counted.append(at - DAY0)
-    assert counted == list(range(LABEL_DELAY_DAYS + 1, LABEL_DELAY_DAYS + 1 + width))
+    assert counted == list(range(MATURITY_DAYS + 1, MATURITY_DAYS + 1 + width))
 
 
 def test_a_verdict_counts_once_per_transaction() -> None:
     """Chargeback after analyst is one report and one fraud; the same id of another account is another transaction."""
     mine, other = transaction(1), transaction(1, account_id="a2")
     builder = fold([mine, other, said(mine), said(mine, at=T0 + DAY_MS), said(other), said(mine, "legitimate")])
-    at = DAY0 + LABEL_DELAY_DAYS + 1
+    at = DAY0 + MATURITY_DAYS + 1
     assert (value(builder, at, 0), value(builder, at, 3)) == (2.0, 1.0)
     assert value(builder, DAY0 + 1, 6) == 2.0 and value(builder, DAY0 + 1, 1, "device") == 2.0
 
@@ -268,7 +268,7 @@ def test_a_share_is_never_above_one() -> None:
     late = [transaction(n, occurred_at=T0 + DAY_MS) for n in range(2, 6)]
     claimed = [msgspec.structs.replace(said(t), transaction_occurred_at=T0) for t in late]
     builder = fold([transaction(1), *late, said(transaction(1)), *claimed])
-    assert value(builder, DAY0 + LABEL_DELAY_DAYS + 1, 3) == 1.0
+    assert value(builder, DAY0 + MATURITY_DAYS + 1, 3) == 1.0
 
 
 def test_verdicts_without_names_or_times_do_no_harm() -> None:
@@ -277,7 +277,7 @@ def test_verdicts_without_names_or_times_do_no_harm() -> None:
     """
     builder = fold([transaction(1), transaction(9), verdict(transaction_id="t9"), verdict(merchant_id="m1")])
     assert value(builder, DAY0 + 1, 6) == 1.0
-    assert value(builder, DAY0 + LABEL_DELAY_DAYS + 1, 3) == 0.0
+    assert value(builder, DAY0 + MATURITY_DAYS + 1, 3) == 0.0
 
 
 def test_an_event_older_than_the_ring_is_forgotten() -> None:
