@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from console import wiring
 from console.bench import handbook
+from console.plots.figure import BLUE, RED, new_figure
 from core.control import Resolver
 from core.errors import BadInput
 from core.log.memory import MemoryLog
@@ -139,15 +140,12 @@ def table(result: dict[str, Any]) -> str:
 def plot(result: dict[str, Any], path: Path) -> None:
     """Week by week, one panel a measure, as SVG or PNG by the file's ending."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 7.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 7.0)
     panels = figure.subplots(len(MEASURES), 1, sharex=True)
     at = [np.datetime64(week["start_ms"], "ms").astype("datetime64[D]").astype(object) for week in result["weeks"]]
     for axes, measure in zip(panels, MEASURES, strict=True):
-        for model, colour in (("adaptive", "#2c5f8a"), ("frozen", "#c0392b")):
+        for model, colour in (("adaptive", BLUE), ("frozen", RED)):
             axes.plot(at, [week[model][measure] for week in result["weeks"]], marker="o", color=colour, label=model)
         axes.set_ylabel(measure)
         axes.grid(alpha=0.3)

@@ -1,22 +1,16 @@
-"""A what-if's arrays as figures: by UTC day and in total, what was logged beside what would have been; and the plot."""
+"""A what-if's arrays as figures: by UTC day and in total, what was logged beside what would have been."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core import policy
-from core.errors import BadInput
 from core.times import DAY_MS, date_text
 from learners.metrics import at_threshold
 from projections.audit.whatif import Changed, Outcome
 
-LOGGED_COLOUR, WHATIF_COLOUR, SAVED_COLOUR, LOST_COLOUR = "#8195b0", "#c0392b", "#2e7d5b", "#c0392b"
-DOTS_PER_INCH = 120
 _DECLINE = policy.DECISIONS.index("decline")
 
 
@@ -173,53 +167,3 @@ def _share(value: float | None, digits: int = 2) -> str:
 
 def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def plot(r: Report, path: Path) -> None:
-    """Alert rate, recall, precision and money by day as one PNG. Raises BadInput if it can't be written."""
-    # Figures without pyplot: no global state, no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.figure import Figure
-
-    days = np.array([line.day for line in r.days], dtype="datetime64[D]")
-    figure = Figure(figsize=(10, 7), dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 2, sharex=True).ravel()
-    for axes, name, label in zip(
-        panels,
-        ("alert_rate", "recall", "precision"),
-        ("alert rate, %", "recall, %", "precision, %"),
-        strict=False,
-    ):
-        _lines(axes, days, r.days, name, label)
-    money = panels[3]
-    money.bar(days, [line.money.saved for line in r.days], color=SAVED_COLOUR, label="saved")
-    money.bar(days, [-line.money.lost for line in r.days], color=LOST_COLOUR, label="lost")
-    money.axhline(0, color="black", linewidth=0.8)
-    money.set_ylabel("money")
-    for axes in panels:
-        locator = AutoDateLocator()
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        axes.grid(axis="y", alpha=0.3)
-        axes.legend(fontsize=8, loc="best")
-    figure.suptitle(
-        f"what if {'; '.join(r.changes) or 'nothing changed'}\n{r.total.decisions:,} decisions,"
-        f" {r.total.frauds:,} frauds, {r.total.changed:,} decisions change",
-        fontsize=10,
-    )
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from error
-
-
-def _lines(axes: Any, days: Any, lines: list[Line], name: str, label: str) -> None:
-    for words, colour, style in (("logged", LOGGED_COLOUR, "-"), ("what if", WHATIF_COLOUR, "--")):
-        side = "logged" if words == "logged" else "whatif"
-        values = [getattr(getattr(line, side), name) for line in lines]
-        percent = [float("nan") if v is None else 100 * v for v in values]
-        axes.plot(days, percent, style, color=colour, marker="o", markersize=3, linewidth=1.5, label=words)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel(label)

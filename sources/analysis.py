@@ -1,7 +1,7 @@
 """What a labelled source looks like: how much of it is fraud, when, at what amounts, and which fields it fills.
 
 `analyze` folds the source's tables once, keeping counts and the amounts (8 bytes a row); the result is plain data.
-Showing it is `table` here and `sources.plots`.
+`table` shows it in a terminal.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def _span(window: Window) -> str:
 
 
 def _plot(look: Look, monitor: DriftMonitor, directory: Path) -> None:
-    from console.drift_plots import write_plots
+    from console.plots.drift import write_plots
 
     _, before, _, now = monitor.windows(look.current.end)
     for path in write_plots(look, before, now, directory):

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from console.acts import Actor, Reason, act_of, print_proposal
-from console.experiment_report import draw, print_report
+from console.experiment_report import print_report
 from console.log_options import AsOf, opened_states, options
 from console.options import Json
+from console.plots.experiment import write_plots
 from console.tables import print_json
 from core.assignment import WHOLE
 from core.errors import BadInput
@@ -166,7 +167,7 @@ def show(
     with opened_states(context, as_of) as states:
         answer = experiment_answer(states, experiment_id)
     found = report(answer.experiment, answer.seen, answer.as_of)
-    drawn = draw(answer, plots) if plots is not None else []
+    drawn = write_plots(answer, plots) if plots is not None else []
     if as_json:
         print_json(found)
         return

@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from console import wiring
 from console.options import Config, Json, KafkaServers
+from console.plots.profile import write_plots
 from core.errors import BadInput
 from ingest.producer import LINGER_MS, PublishReport, publish
 from projections.engine.as_of import parse_time
 from sources.analysis import analyze as profile_of
 from sources.analysis import table
 from sources.catalogue import SOURCE_NAMES, open_source
-from sources.plots import write_plots
 from sources.source import Labels, Source
 from sources.synthetic import START_MS, Drift, SyntheticConfig
 

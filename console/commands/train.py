@@ -18,6 +18,7 @@ from console import wiring
 from console.acts import act_of
 from console.gc_tuning import fewer_collections
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.plots.training import write_plots
 from console.tables import print_json
 from core import control_stream
 from core.control import Resolver
@@ -34,7 +35,6 @@ from learners.training import reading, training
 from learners.training.boosting import MISSING_TABLES_SHARE, Report
 from learners.training.card import model_card
 from learners.training.dataset import Clock, TrainingSet
-from learners.training.plots import write_plots
 from learners.training.splits import Split, last_split
 from learners.training.training import Naming, Recipe
 from projections.engine.as_of import parse_time

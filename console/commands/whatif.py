@@ -14,6 +14,7 @@ import typer
 
 from console import pool, whatif_report, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.plots.whatif import write_plot
 from core import control_stream, rules
 from core.control import Resolver
 from core.errors import BadInput
@@ -117,7 +118,7 @@ def whatif(
     parts = pool.each(_one, calls, jobs=jobs, title="deciding", total=total, quiet=as_json)
     result = whatif_report.report(Outcome.joined(parts, top), _words(wanted, rules_file))
     if plot is not None:
-        whatif_report.plot(result, plot)
+        write_plot(result, plot)
     print(msgspec.json.encode(result).decode() if as_json else whatif_report.text(result))
 
 

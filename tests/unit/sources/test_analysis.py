@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from console.plots.profile import write_plots
 from sources.analysis import AMOUNT_BANDS, Profile, Slice, analyze, table
 from sources.catalogue import open_source
-from sources.plots import write_plots
 from sources.synthetic import SyntheticConfig, SyntheticStream
 
 

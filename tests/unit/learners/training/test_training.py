@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from console.plots.training import write_plots
 from console.wiring import load_scorer
 from core.control import Resolver
 from core.errors import BadInput
@@ -23,7 +24,6 @@ from learners import metrics
 from learners.training import boosting, training
 from learners.training.card import model_card
 from learners.training.dataset import FRAUD, PRESUMED, TrainingSet, as_known
-from learners.training.plots import write_plots
 from learners.training.splits import Split, known_compromised
 from learners.training.training import Naming, Recipe, Trained
 from sources.synthetic import SyntheticConfig, SyntheticStream

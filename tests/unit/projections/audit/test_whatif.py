@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from console import whatif_report
+from console.plots.whatif import write_plot
 from core import rules
 from core.codec import decode_score, decode_transaction
 from core.errors import BadInput
@@ -160,10 +161,10 @@ def test_a_table_keeps_the_largest_amounts(log: MemoryLog) -> None:
 def test_the_plot_is_a_png(log: MemoryLog, tmp_path: Path) -> None:
     """One picture, also where a day has no fraud; a path that can't be written is the user's error."""
     report = whatif_report.report(outcome(log, Changes(review=0.1)), ["review 0.1"])
-    whatif_report.plot(report, tmp_path / "plot.png")
+    write_plot(report, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     with pytest.raises(BadInput):
-        whatif_report.plot(report, tmp_path / "no" / "plot.png")
+        write_plot(report, tmp_path / "no" / "plot.png")
 
 
 def test_the_text_names_changes_and_days(log: MemoryLog) -> None:

@@ -1,18 +1,14 @@
-"""A look at drift as pictures: how far every feature is from its floor, and both windows of those that drifted.
-
-Drawn without a display. Nothing is decided here.
-"""
+"""A look at drift as pictures: how far every feature is from its floor, and both windows of those that drifted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInput
+from console.plots.figure import GREY, RED, new_axes, write_figures
 from core.features import spec
 from core.times import minute_text
 from learners.drift.compare import FeatureDrift
@@ -20,9 +16,6 @@ from learners.drift.look import Look
 from learners.drift.policy import POLICIES, SCORE, DriftConfig
 from learners.drift.rows import Rows
 
-REFERENCE_COLOUR = "#7f8fa6"
-CURRENT_COLOUR = "#c0392b"
-DOTS_PER_INCH = 120
 FEATURES_MAX = 24
 
 
@@ -32,28 +25,11 @@ def write_plots(look: Look, before: Rows, now: Rows, directory: Path) -> list[Pa
     before, now: the rows of the look's windows. The directory is made if it is missing. Returns the files. Raises
     BadInput if they can't be written.
     """
-    drawings: dict[str, tuple[tuple[float, float], Callable[[Any], None]]] = {
-        "effects": ((9, 10), lambda axes: _effects(axes, look))
-    }
+    figures: dict[str, Any] = {}
+    _effects(new_axes(figures, "effects", 9, 10), look)
     for each in [f for f in look.drifted if f.feature in (*spec.NAMES, SCORE)][:FEATURES_MAX]:
-        drawings[each.feature] = ((9, 4.5), _windows(each, before, now))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        return [_draw(directory / f"{name}.png", size, draw) for name, (size, draw) in drawings.items()]
-    except OSError as error:
-        raise BadInput(f"{error.filename or directory}: {error.strerror}") from error
-
-
-def _draw(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> Path:
-    # Figures without pyplot: no global state, no display, safe in any thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure.add_subplot())
-    figure.savefig(path)
-    return path
+        _windows(new_axes(figures, each.feature, 9, 4.5), each, before, now)
+    return write_figures(directory, figures)
 
 
 def _effects(axes: Any, look: Look) -> None:
@@ -63,7 +39,7 @@ def _effects(axes: Any, look: Look) -> None:
     heights = [max(effect / config.levels[name][0] for name, effect in each.effects.items()) for each in tested]
     order = np.argsort(heights, kind="stable")
     names = [tested[i].feature for i in order]
-    colours = [CURRENT_COLOUR if tested[i].drifted else REFERENCE_COLOUR for i in order]
+    colours = [RED if tested[i].drifted else GREY for i in order]
     axes.barh(names, [heights[i] for i in order], color=colours)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xlabel("largest effect size, in floors (red: drifted; grey beyond 1: not significant)")
@@ -73,23 +49,19 @@ def _effects(axes: Any, look: Look) -> None:
     axes.set_title(title, fontsize=10, loc="left")
 
 
-def _windows(each: FeatureDrift, before: Rows, now: Rows) -> Callable[[Any], None]:
+def _windows(axes: Any, each: FeatureDrift, before: Rows, now: Rows) -> None:
     a, b = (_values(each.feature, rows) for rows in (before, now))
+    policy = POLICIES.get(each.feature)
+    if policy is not None and policy.kind == "categorical":
+        _bars(axes, a, b, policy.categories)
+    else:
+        _curves(axes, a, b)
     effects = ", ".join(f"{name} {effect:.2f}" for name, effect in each.effects.items())
-
-    def draw(axes: Any) -> None:
-        policy = POLICIES.get(each.feature)
-        if policy is not None and policy.kind == "categorical":
-            _bars(axes, a, b, policy.categories)
-        else:
-            _curves(axes, a, b)
-        axes.set_xlabel(each.feature)
-        axes.set_title(
-            f"{each.feature}: {each.severity}, {effects}, p {each.p_value_adjusted:.1g}", fontsize=10, loc="left"
-        )
-        axes.legend(frameon=False)
-
-    return draw
+    axes.set_xlabel(each.feature)
+    axes.set_title(
+        f"{each.feature}: {each.severity}, {effects}, p {each.p_value_adjusted:.1g}", fontsize=10, loc="left"
+    )
+    axes.legend(frameon=False)
 
 
 def _values(feature: str, rows: Rows) -> NDArray[Any]:
@@ -98,7 +70,7 @@ def _values(feature: str, rows: Rows) -> NDArray[Any]:
 
 def _curves(axes: Any, a: NDArray[Any], b: NDArray[Any]) -> None:
     """Both distribution functions, missing values left out and named."""
-    for values, colour, name in ((a, REFERENCE_COLOUR, "reference"), (b, CURRENT_COLOUR, "current")):
+    for values, colour, name in ((a, GREY, "reference"), (b, RED, "current")):
         held = np.sort(values[~np.isnan(values)])
         missing = 1.0 - len(held) / max(len(values), 1)
         label = f"{name} ({missing:.1%} missing)" if missing else name
@@ -113,7 +85,7 @@ def _curves(axes: Any, a: NDArray[Any], b: NDArray[Any]) -> None:
 def _bars(axes: Any, a: NDArray[Any], b: NDArray[Any], categories: tuple[float, ...]) -> None:
     """Shares of every category, side by side, and of missing values."""
     places = np.arange(len(categories) + 1)
-    for values, colour, name, shift in ((a, REFERENCE_COLOUR, "reference", -0.2), (b, CURRENT_COLOUR, "current", 0.2)):
+    for values, colour, name, shift in ((a, GREY, "reference", -0.2), (b, RED, "current", 0.2)):
         shares = [*((values == c).mean() for c in categories), np.isnan(values).mean()]
         axes.bar(places + shift, shares, width=0.4, color=colour, label=name)
     axes.set_xticks(places, [*(f"{c:g}" for c in categories), "missing"], fontsize=8)

@@ -1,21 +1,19 @@
-"""The model card's pictures: PNG files drawn without a display. What they show was measured elsewhere."""
+"""The model card's pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from console.plots.figure import BLUE, GREY, RED, new_axes, write_figures
 from core.errors import BadInput
 from core.times import DAY_MS, date_text
 from learners import metrics
 from learners.training.evaluation import Held
 from learners.training.training import Trained
 
-BLUE, RED, GREY = "#2c5f8a", "#c0392b", "#9aa5b1"
-DOTS_PER_INCH = 110
 ROWS_A_BIN = 10
 FLOOR = 1e-5
 """Probabilities are drawn on a logarithmic scale; below this they all count as this."""
@@ -29,33 +27,19 @@ def write_plots(trained: Trained, directory: Path) -> list[str]:
     held, card = trained.held, trained.card
     if held is None:
         raise BadInput("this model came without its test period: there is nothing to draw")
-    drawings: dict[str, Callable[[Any], None]] = {
-        "calibration.png": lambda axes: _calibration(axes, held),
-        "precision_recall.png": lambda axes: _precision_recall(axes, held),
-        "importance.png": lambda axes: _importance(axes, card),
-        "card_precision.png": lambda axes: _card_precision(axes, card),
-    }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, draw in drawings.items():
-            _draw(directory / name, draw)
-    except OSError as error:
-        raise BadInput(f"{error.filename or directory}: {error.strerror}") from error
-    return list(drawings)
+    figures: dict[str, Any] = {}
+    _calibration(_axes(figures, "calibration"), held)
+    _precision_recall(_axes(figures, "precision_recall"), held)
+    _importance(_axes(figures, "importance"), card)
+    _card_precision(_axes(figures, "card_precision"), card)
+    return [path.name for path in write_figures(directory, figures)]
 
 
-def _draw(path: Path, draw: Callable[[Any], None]) -> None:
-    # Figures without pyplot: no global state, no display, safe in any thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+def _axes(figures: dict[str, Any], name: str) -> Any:
+    axes = new_axes(figures, name, 6.4, 4.4)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    draw(axes)
-    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return axes
 
 
 def _calibration(axes: Any, held: Held) -> None:
