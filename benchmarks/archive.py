@@ -14,7 +14,6 @@ on one core, its wall time unless they say cpu; reading includes checking every 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 
+from benchmarks.arguments import chosen_source, source_parser
 from console import wiring
 from console.gc_tuning import fewer_collections
 from console.stack import Valkey
@@ -46,9 +46,7 @@ from projections.engine.base import NOWHERE, fold
 from projections.engine.feed import facts_between
 from projections.engine.runner import Runner
 from projections.views.profiles.projection import PROFILES
-from sources.catalogue import open_source
 from sources.source import Source
-from sources.synthetic import SyntheticConfig
 
 EVER = 2**62
 ROUNDS = 3
@@ -219,17 +217,9 @@ def run(source: Source, partitions: int) -> dict[str, float]:
 
 def main() -> None:
     """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("source", nargs="?", default="synthetic")
-    parser.add_argument("path", nargs="?", type=Path)
-    parser.add_argument("--limit", type=int, default=200_000, help="transactions")
-    parser.add_argument("--partitions", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
+    parser = source_parser(__doc__, 200_000, 2)
     arguments = parser.parse_args()
-    if arguments.source == "synthetic":
-        source = open_source("synthetic", synthetic=SyntheticConfig(transactions=arguments.limit))
-    else:
-        source = open_source(arguments.source, arguments.path, limit=arguments.limit)
+    source = chosen_source(arguments)
     figures = run(source, arguments.partitions)
     if arguments.json:
         print(msgspec.json.encode({name: round(value, 2) for name, value in figures.items()}).decode())

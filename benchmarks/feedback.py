@@ -20,7 +20,7 @@ import random
 import resource
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +145,7 @@ def _wait(worker: Service, stats: Path, name: str, goal: int) -> None:
 def labels(s: Settings) -> dict[str, float]:
     """Rates of the fold, of quality control, and of quality control with learning and consensus."""
     fewer_collections()
-    log = wiring.open_log(s)
-    try:
+    with closing(wiring.open_log(s)) as log:
         read_models = open_states(log, ALL, now_ms=int(time.time() * 1000))
         cut = read_models.cut
         started = time.perf_counter()
@@ -166,8 +165,6 @@ def labels(s: Settings) -> dict[str, float]:
         started = time.perf_counter()
         sources_answer(read_models)
         sources_s = time.perf_counter() - started
-    finally:
-        log.close()
     verdicts = sum(len(each.verdicts) for each in judged)
     return {
         "fold_facts_per_s": facts / fold_s,

@@ -13,7 +13,6 @@ cores would do that nobody else uses: on a busy machine the wall time says more 
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import subprocess
@@ -26,11 +25,10 @@ import msgspec
 import redis
 
 from benchmarks.archive import decide
+from benchmarks.arguments import chosen_source, source_parser
 from console.stack import Valkey
 from core.log.redis_streams import RedisLog
-from sources.catalogue import open_source
 from sources.source import Source
-from sources.synthetic import SyntheticConfig
 
 PREFIX = "bench"
 
@@ -100,18 +98,10 @@ def run(source: Source, partitions: int, hot_only: bool) -> dict[str, dict[str, 
 
 def main() -> None:
     """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("source", nargs="?", default="synthetic")
-    parser.add_argument("path", nargs="?", type=Path)
-    parser.add_argument("--limit", type=int, default=300_000, help="transactions")
-    parser.add_argument("--partitions", type=int, default=4)
+    parser = source_parser(__doc__, 300_000, 4)
     parser.add_argument("--hot-only", action="store_true", help="leave out the archive, which takes longer to write")
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if arguments.source == "synthetic":
-        source = open_source("synthetic", synthetic=SyntheticConfig(transactions=arguments.limit))
-    else:
-        source = open_source(arguments.source, arguments.path, limit=arguments.limit)
+    source = chosen_source(arguments)
     figures = run(source, arguments.partitions, arguments.hot_only)
     if arguments.json:
         print(msgspec.json.encode(figures).decode())

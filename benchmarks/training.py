@@ -11,7 +11,6 @@ early stopping, calibration, measures and bootstrap. `cpu` is this process's own
 
 from __future__ import annotations
 
-import argparse
 import gc
 import tempfile
 import threading
@@ -24,6 +23,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.arguments import chosen_source, source_parser
 from console import wiring
 from core.control import Resolver
 from core.log.archive import archiver
@@ -36,9 +36,7 @@ from ingest.offline import OfflineIngest
 from learners.training import reading, training
 from learners.training.dataset import TrainingSet, as_known
 from learners.training.splits import Split
-from sources.catalogue import open_source
 from sources.source import Source
-from sources.synthetic import SyntheticConfig
 
 EVER = 2**62
 GAP_DAYS = 7
@@ -154,20 +152,11 @@ def train(data: TrainingSet, rows: int, trials: int) -> dict[str, float]:
 
 def main() -> None:
     """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("source", nargs="?", default="synthetic")
-    parser.add_argument("path", nargs="?", type=Path)
-    parser.add_argument("--limit", type=int, default=300_000, help="transactions")
-    parser.add_argument("--partitions", type=int, default=2)
+    parser = source_parser(__doc__, 300_000, 2)
     parser.add_argument("--rows", type=int, default=100_000, help="decisions to train on, at most")
     parser.add_argument("--trials", type=int, default=0, help="of a search, timed apart")
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if arguments.source == "synthetic":
-        synthetic = SyntheticConfig(transactions=arguments.limit)
-        source = open_source("synthetic", flush_feedback=True, synthetic=synthetic)
-    else:
-        source = open_source(arguments.source, arguments.path, limit=arguments.limit, flush_feedback=True)
+    source = chosen_source(arguments, flush_feedback=True)
     figures = run(source, arguments.partitions, arguments.rows, arguments.trials)
     if arguments.json:
         print(msgspec.json.encode({name: round(value, 4) for name, value in figures.items()}).decode())

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,11 +61,8 @@ def options(
 def opened_log(context: typer.Context) -> Iterator[EventLog]:
     """The log that was asked for; it may be empty yet."""
     given: LogOptions = context.obj
-    log = wiring.open_log(_settings(given))
-    try:
+    with closing(wiring.open_log(_settings(given))) as log:
         yield log
-    finally:
-        log.close()
 
 
 @contextmanager

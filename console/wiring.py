@@ -51,18 +51,22 @@ def open_log(s: Settings) -> EventLog:
     return hot
 
 
+def server(s: Settings) -> dict[str, Any]:
+    """Where the log's server is and how it is spoken to: arguments of `core.log.redis_streams.connect`."""
+    return {
+        "host": s.redis_host,
+        "port": s.redis_port,
+        "cluster": s.redis_cluster,
+        "username": s.redis_username or None,
+        "password": s.redis_password or None,
+        "tls": s.redis_tls,
+        "ca_file": s.redis_ca_file or None,
+    }
+
+
 def open_hot(s: Settings) -> EventLog:
     """The hot log alone: for those that archive and verify. Raises Unavailable if its server does not answer."""
-    log = connect(
-        s.redis_host,
-        s.redis_port,
-        cluster=s.redis_cluster,
-        username=s.redis_username or None,
-        password=s.redis_password or None,
-        tls=s.redis_tls,
-        ca_file=s.redis_ca_file or None,
-        prefix=s.log_prefix,
-    )
+    log = connect(**server(s), prefix=s.log_prefix)
     log.control_head()  # a wrong address should fail now, in one line
     return log
 

@@ -2,7 +2,7 @@
 
 numba's own cache only watches the file a function stands in, so a changed constant or callee in another module would
 leave stale machine code behind, and a decision would silently be another one. Here the cache folder's name is a digest
-of every source file of `core` and `models` and of numba's version. No fastmath, no parallel: see DESIGN I3.
+of every source file of `core` and `models` and of numba's version. No fastmath, no parallel: they change bits (I3).
 """
 
 from __future__ import annotations

@@ -17,15 +17,15 @@ Leaf values are added in the order of the trees, from 0.0, as LightGBM does. Cos
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInput, Corrupt
+from core.errors import BadInput
 from core.jit import njit
 from models.lightgbm_text import MISSING_NAN, MISSING_NONE, Model, Tree, parse
+from models.rows import check_row, check_rows, checked_digest, contiguous
 
 LANES = 8
 SLOTS_MAX = 65_536
@@ -273,9 +273,7 @@ class ForestScorer:
         expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they do not or the text is damaged,
         BadInput if it is a kind of model that this kernel does not score.
         """
-        digest = hashlib.sha256(content).hexdigest()
-        if expected_digest is not None and digest != expected_digest:
-            raise Corrupt(f"model {version}: SHA-256 is {digest}, not {expected_digest}")
+        digest = checked_digest(content, version, expected_digest)
         return cls(parse(content), version=version, digest=digest, spec=spec)
 
     @property
@@ -303,10 +301,7 @@ class ForestScorer:
 
         NaN is 'missing'. A read-only or strided array is copied first. Raises BadInput on another dtype or width.
         """
-        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self._width:
-            raise BadInput(
-                f"model {self._version} reads float32 rows of {self._width} features, not {_shape(features)}"
-            )
+        check_rows(features, self._width, self._version)
         out: NDArray[np.float64] = _margins(_bits(features), *self._arguments)
         return out
 
@@ -316,19 +311,12 @@ class ForestScorer:
         On the way from root to leaf, what a split changes in the node's mean is credited to its feature (Saabas 2014,
         http://blog.datadive.net/interpreting-random-forests/). Raises BadInput on another dtype or width.
         """
-        if row.dtype != np.float32 or row.shape != (self._width,):
-            raise BadInput(f"model {self._version} reads a float32 row of {self._width} features, not {_shape(row)}")
+        check_row(row, self._width, self._version)
         shares = np.zeros(self._width, dtype=np.float64)
         bias = float(_contributions(_bits(row), *self._forest, *self._tables, shares))
         return bias, shares
 
 
 def _bits(features: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The float32 bits as int32; C-contiguous, aligned and writable, so that the kernel is compiled for one type."""
-    if not features.flags.carray:
-        features = np.array(features, dtype=np.float32, order="C")
-    return features.view(np.int32)
-
-
-def _shape(array: NDArray[np.float32]) -> str:
-    return f"{array.dtype} {array.shape}"
+    """The float32 bits as int32, contiguous."""
+    return contiguous(features).view(np.int32)

@@ -14,7 +14,6 @@ Cost: about 0.1 µs a row for 60 columns, plus about 1 µs a call.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Literal
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput, Corrupt
 from core.jit import njit
+from models.rows import check_row, check_rows, checked_digest, contiguous
 
 BYTES_MAX = 16 * 2**20
 FEATURES_MAX = 65_536
@@ -167,9 +167,7 @@ class LinearScorer:
         expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they do not or are damaged, BadInput
         if there are too many.
         """
-        digest = hashlib.sha256(content).hexdigest()
-        if expected_digest is not None and digest != expected_digest:
-            raise Corrupt(f"model {version}: SHA-256 is {digest}, not {expected_digest}")
+        digest = checked_digest(content, version, expected_digest)
         return cls(parse(content), version=version, digest=digest, spec=spec)
 
     @property
@@ -197,11 +195,7 @@ class LinearScorer:
 
         A read-only or strided array is copied first. Raises BadInput on another dtype or width.
         """
-        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self._width:
-            raise BadInput(
-                f"model {self._version} reads float32 rows of {self._width} features,"
-                f" not {features.dtype} {features.shape}"
-            )
+        check_rows(features, self._width, self._version)
         out: NDArray[np.float64] = linear_margins(contiguous(features), *self._coefficients)
         return out
 
@@ -210,16 +204,8 @@ class LinearScorer:
 
         With independent columns these are the Shapley values (Štrumbelj, Kononenko 2014). Raises BadInput as `margins`.
         """
-        if row.dtype != np.float32 or row.shape != (self._width,):
-            raise BadInput(
-                f"model {self._version} reads a float32 row of {self._width} features, not {row.dtype} {row.shape}"
-            )
+        check_row(row, self._width, self._version)
         means, slopes, bounds, bias = self._coefficients
         shares = np.empty(self._width, dtype=np.float64)
         linear_shares(contiguous(row), means, slopes, bounds, shares)
         return bias, shares
-
-
-def contiguous(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same rows C-contiguous, aligned and writable, so that the kernel is compiled for one type."""
-    return features if features.flags.carray else np.array(features, dtype=np.float32, order="C")

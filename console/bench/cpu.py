@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from console import wiring
 from core.log.redis_transport import open_client
 from core.settings import Settings
 
@@ -84,15 +85,7 @@ def _sockets(table: Path) -> list[list[str]]:
 
 def log_client(settings: Settings) -> Any:
     """A redis-py client of the settings' log server. Raises Unavailable if a cluster does not answer."""
-    return open_client(
-        settings.redis_host,
-        settings.redis_port,
-        cluster=settings.redis_cluster,
-        username=settings.redis_username or None,
-        password=settings.redis_password or None,
-        tls=settings.redis_tls,
-        ca_file=settings.redis_ca_file or None,
-    )
+    return open_client(**wiring.server(settings))
 
 
 class LogServer:

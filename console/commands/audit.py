@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
@@ -59,13 +60,10 @@ def audit(
         return
     if html is not None and not html.parent.is_dir():
         raise BadInput(f"--html {html}: there is no folder {html.parent}")
-    log = ReadOnlyLog(wiring.open_log(s))
-    try:
+    with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         control = control_stream.history(log)
         timeline = Timeline(control, Resolver(log.get_blob, wiring.load_scorer))
         story = tell(log, locate(log, transaction_id, account, position), control, timeline, shap_values)
-    finally:
-        log.close()
     if html is not None:
         try:
             html.write_text(page(story), encoding="utf-8")
@@ -119,11 +117,8 @@ def choose(lengths: dict[int, int], count: int, seed: int) -> dict[int, list[int
 
 
 def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> None:
-    log = ReadOnlyLog(wiring.open_log(s))
-    try:
+    with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         rows = choose({p: log.length(p, "scores") for p in partitions_of(log)}, count, seed)
-    finally:
-        log.close()
     calls = [(s, partition, mine) for partition, mine in rows.items()]
     total = sum(len(mine) for mine in rows.values())
     results = pool.each(_check, calls, jobs=jobs, title="auditing", total=total, quiet=as_json)
@@ -142,11 +137,8 @@ def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> Non
 
 
 def _check(s: Settings, partition: int, rows: list[int]) -> Checked:
-    log = ReadOnlyLog(wiring.open_log(s))
-    try:
+    with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
         checked = check(log, partition, rows, timeline)
         pool.report(checked.audited)
         return checked
-    finally:
-        log.close()

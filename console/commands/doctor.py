@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -135,17 +136,7 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
 
 def _log_server(s: Settings) -> Iterator[Finding]:
     address = f"{s.redis_host}:{s.redis_port}"
-    client = open_client(
-        s.redis_host,
-        s.redis_port,
-        cluster=s.redis_cluster,
-        username=s.redis_username,
-        password=s.redis_password,
-        tls=s.redis_tls,
-        ca_file=s.redis_ca_file,
-        timeout_s=5.0,
-        connect_timeout_s=2.0,
-    )
+    client = open_client(**wiring.server(s))
     try:
         nodes: list[redis.Redis] = (
             [node.redis_connection for node in client.get_primaries()] if s.redis_cluster else [client]  # type: ignore[union-attr,list-item]
@@ -192,8 +183,7 @@ def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
 
 
 def _log(s: Settings) -> Iterator[Finding]:
-    log = wiring.open_log(s)
-    try:
+    with closing(wiring.open_log(s)) as log:
         state = control_stream.current(log)
         if state.position == 0:
             yield Finding("log", "ok", f"empty (prefix {s.log_prefix!r}); the first `sentinel ingest` sets it up")
@@ -216,8 +206,6 @@ def _log(s: Settings) -> Iterator[Finding]:
                 "the log's counts; FRAUD_THRESHOLD is only read at the log's first start",
             )
         yield from _positions(s, log)
-    finally:
-        log.close()
 
 
 def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:

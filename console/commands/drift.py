@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -74,8 +75,7 @@ def drift(
     if follow and as_of is not None:
         raise BadInput("--follow looks at what is new: it can't be had with --as-of")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
-    log = wiring.open_log(s)
-    try:
+    with closing(wiring.open_log(s)) as log:
         partitions = partitions_of(log)
         reader = WindowReader(log, partitions, share)
         looker = Looker(reader, LabelReader(log, partitions), settings, _given_reference(reference_start, settings))
@@ -93,8 +93,6 @@ def drift(
             if not follow:
                 return
             time.sleep(interval_s)
-    finally:
-        log.close()
 
 
 def one_look(

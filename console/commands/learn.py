@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Annotated, Literal
 
 import msgspec
@@ -65,8 +66,7 @@ def learn(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     settings = learn_settings(s.learn)
     fewer_collections()
-    log: EventLog = wiring.open_log(s)
-    try:
+    with closing(wiring.open_log(s)) as log:
         partitions = partitions_of(log)
         now = _clock("log" if clock == "log" else "wall", log, partitions)
         tools = Tools(wiring.load_scorer, _seconds)
@@ -79,8 +79,6 @@ def learn(
             if not follow:
                 return
             time.sleep(interval_s)
-    finally:
-        log.close()
 
 
 def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Annotated
 
 import msgspec
@@ -62,8 +63,7 @@ def project(
         raise BadInput("--accept-difference goes with --swap NAME")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     fewer_collections()
-    log = wiring.open_log(s)
-    try:
+    with closing(wiring.open_log(s)) as log:
         store = CheckpointStore(checkpoint_directory, s.log_prefix)
         if swap is not None:
             _swap(log, store, swap, accept_difference, as_json)
@@ -84,8 +84,6 @@ def project(
                 _show(found, as_json)
             if follow:
                 time.sleep(interval_s)
-    finally:
-        log.close()
     if any(status.condition == "faulted" for status in found):
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -84,10 +85,9 @@ def run(
     """Replay the log's partitions, in `jobs` processes, with a progress bar on stderr. Raises BadInput for an empty
     log.
     """
-    log = wiring.open_log(s)
-    heads = {p: log.head(p) for p in partitions_of(log, only)}
-    total = sum(log.length(p, "transactions") for p in heads)
-    log.close()
+    with closing(wiring.open_log(s)) as log:
+        heads = {p: log.head(p) for p in partitions_of(log, only)}
+        total = sum(log.length(p, "transactions") for p in heads)
     calls = [(s, p, head, verify, snapshots) for p, head in heads.items()]
     title = "verifying" if verify else "folding"
     results = pool.each(_one, calls, jobs=jobs, title=title, total=total, quiet=quiet)
@@ -95,8 +95,7 @@ def run(
 
 
 def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str | None) -> Verification:
-    log = wiring.open_log(s)
-    try:
+    with closing(wiring.open_log(s)) as log:
         if verify:
             timeline = Timeline(control_stream.history(log), wiring.open_resolver(log))
             return core_replay.verify(log, partition, head, timeline, pool.report)
@@ -106,5 +105,3 @@ def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str |
         if snapshots is not None:
             SnapshotStore(Path(snapshots), s.log_prefix).save(partition, head, state)
         return Verification(partition, decisions=count, state_digest=state.digest())
-    finally:
-        log.close()

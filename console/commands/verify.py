@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -52,13 +53,10 @@ def verify(
     secret = _read(key) if key is not None else b""
     signed = verifying.read_signed_head(_read(head), secret) if head is not None else None
     started = time.monotonic()
-    log = wiring.open_hot(s)
-    try:
+    with closing(wiring.open_hot(s)) as log:
         found, control, faults = run(
             s, log, open_archive(s.archive, s.archive_cold) if s.archive else None, partition, signed
         )
-    finally:
-        log.close()
     if write_head is not None and not faults:
         heads = {checked.partition: checked.head for checked in found}
         _replace(write_head, verifying.signed_head(s.log_prefix, heads, control, secret))

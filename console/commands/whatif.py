@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -96,8 +97,7 @@ def whatif(
     scope = _scope(start, end)
     if plot is not None and not plot.parent.is_dir():
         raise BadInput(f"--plot {plot}: there is no folder {plot.parent}")
-    log = ReadOnlyLog(wiring.open_log(s))
-    try:
+    with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         wanted = Wanted(
             _model(log, model) if model is not None else None,
             Changes(
@@ -112,8 +112,6 @@ def whatif(
         heads = {p: log.head(p) for p in partitions_of(log, partition)}
         total = sum(log.length(p, "scores") for p in heads)
         labels = LabelReader(log, partitions_of(log)).view()
-    finally:
-        log.close()
     calls = [(s, p, head, wanted, scope, labels.of_partition(p), top) for p, head in heads.items()]
     parts = pool.each(_one, calls, jobs=jobs, title="deciding", total=total, quiet=as_json)
     result = whatif_report.report(Outcome.joined(parts, top), _words(wanted, rules_file))
@@ -146,12 +144,9 @@ def _one(
     labels: dict[tuple[str, str], Label],
     top: int,
 ) -> Outcome:
-    log = ReadOnlyLog(wiring.open_log(s))
-    try:
+    with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
         return run(log, partition, head, timeline, wanted.loaded(), scope, labels, top=top, progress=pool.report)
-    finally:
-        log.close()
 
 
 def _model(log: EventLog, text: str) -> tuple[bytes, str]:

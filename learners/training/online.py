@@ -28,7 +28,8 @@ from river.utils import VectorDict
 
 from core.errors import BadInput
 from learners.training.base import Float32, Float64, Labels, check_batch, check_rows
-from models.linear import Coefficients, LinearModel, coefficients, contiguous, linear_margins, parse, render
+from models.linear import Coefficients, LinearModel, coefficients, linear_margins, parse, render
+from models.rows import contiguous
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,3 +149,21 @@ def test_relative_links_lead_somewhere() -> None:
     ]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_decisions_are_numbered() -> None:
+    """The title of each record of a decision begins with the number of its file, and none is missing or used twice."""
+    files = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    titles = [path.read_text(encoding="utf-8").partition(" ")[2].partition(". ")[0] for path in files]
+    assert [int(path.name[:4]) for path in files] == [int(title) for title in titles] == [*range(1, len(files) + 1)]
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of a document names a file of the tree, and code cites no document that is not there."""
+    for path in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+    for room in ("core", "models", "projections", "learners", "sources", "ingest", "console", "docs"):
+        for path in (ROOT / room).rglob("*.*"):
+            if path.suffix in (".py", ".md"):
+                assert not re.search(r"\bDESIGN\b", path.read_text(encoding="utf-8")), path
