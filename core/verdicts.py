@@ -56,6 +56,11 @@ def said(event: FeedbackReceived, recorded_at: int) -> Said:
     )
 
 
+def brief(event: FeedbackReceived, recorded_at: int) -> Said:
+    """The verdict's record without what only people and tables read."""
+    return msgspec.structs.replace(said(event, recorded_at), amount=0.0, reason="", merchant_id="", device_id="")
+
+
 def voice(word: Said) -> str:
     """Whose word it is: `"analyst:ann"`, or the source."""
     return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source

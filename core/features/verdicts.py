@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from core.events import FeedbackReceived
 from core.features import spec
 from core.times import DAY_MS, HOUR_MS
-from core.verdicts import RatedHour, Said, in_order_said, is_timely, news, rated_hour
+from core.verdicts import RatedHour, Said, brief, in_order_said, is_timely, news, rated_hour
 
 WORDS_MAX = 100
 
@@ -70,15 +70,7 @@ class AccountVerdicts:
     def add(self, event: FeedbackReceived) -> Count:
         """Take in a verdict; what now counts of its account. Cost: some 5 µs."""
         account = self._accounts.setdefault(event.account_id, _Account())
-        word = Said(
-            event.source,
-            event.verdict,
-            event.confidence,
-            event.actor,
-            event.occurred_at,
-            event.recorded_at // HOUR_MS * HOUR_MS,
-            claimed_at=event.transaction_occurred_at,
-        )
+        word = brief(event, event.recorded_at // HOUR_MS * HOUR_MS)  # the hour tells all that a rate needs
         payment = account.payments.pop(event.transaction_id, None) or _Payment()
         account.payments[event.transaction_id] = payment
         if word in payment.words:  # sent again in the same hour it tells nothing, now or later

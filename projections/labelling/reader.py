@@ -16,7 +16,7 @@ from projections.views.labels import LABELS, Labels
 class LabelReader:
     """Follows the labels of `partitions` of `log`, which are all that it has: a label depends on every partition.
 
-    The first look folds the whole log: some 2 µs a decision of the archive, ten times that of the hot log.
+    The first look folds the whole log: some 5 µs a decision of the hot log in memory, 3 µs of the archive.
     """
 
     def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
