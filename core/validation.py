@@ -50,7 +50,7 @@ REASONS: dict[str, str] = {
 
 _transaction = msgspec.json.Decoder(Transaction)
 _feedback: msgspec.json.Decoder[AccountEvent] = msgspec.json.Decoder(AccountEvent)
-_FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
+FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(kind.__struct_fields__) | {"type"} for kind in AccountEvent.__args__
 }
 
@@ -96,7 +96,7 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
         fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _refuse_document(error, value)
-    known = _FEEDBACK_FIELDS[type(event)]
+    known = FEEDBACK_FIELDS[type(event)]
     if not known.issuperset(fields) or "recorded_at" in fields:
         unknown = [name for name in fields if name not in known]
         raise BadInput(f"unknown field {(unknown or ['recorded_at'])[0]!r}", reason="unknown_field")

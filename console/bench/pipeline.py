@@ -295,7 +295,7 @@ def measure_worker(s: Settings, directory: Path, plan: Plan, *, root: Path = ROO
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
     """The worker's statistics as they changed, and every clock at that moment, s."""
 
     stats: dict[str, Any]
@@ -347,7 +347,7 @@ class _Bench:
         if code:
             raise Unavailable(f"the producer exited with {code}; log: {producer.log_path}")
         warm = samples[0].transactions + int(rate * min(WARM_UP_S, seconds / 2))
-        return _phase(rate, count, warm, samples)
+        return measured_phase(rate, count, warm, samples)
 
     def _producer(self, rate: float, count: int, linger_ms: float) -> Service:
         self._seed += 1
@@ -355,10 +355,10 @@ class _Bench:
         pace = ["--rate", str(rate), "--now", "--preload", "--linger-ms", str(linger_ms)]
         return Service(f"producer-{self._seed}", ["produce", *load, *pace], self._settings, self._directory)
 
-    def _watch(self, producer: Service, count: int, seconds: float) -> list[_Sample]:
+    def _watch(self, producer: Service, count: int, seconds: float) -> list[Sample]:
         """A sample whenever the statistics change, from now until `count` more transactions are decided."""
         deadline = time.monotonic() + seconds
-        samples: list[_Sample] = []
+        samples: list[Sample] = []
         changed, producer_s = 0, 0.0
         while time.monotonic() < deadline:
             self._consumer.check()
@@ -376,17 +376,17 @@ class _Bench:
             f" log: {self._consumer.log_path}"
         )
 
-    def _sample(self, producer_s: float) -> _Sample:
+    def _sample(self, producer_s: float) -> Sample:
         stats = read_stats(self._stats_file)
         assert stats is not None  # it exists since the partitions were assigned, and is only replaced
         log_s, broker_s = self._log.cpu_s(), cpu.process_s(self._broker)
         others = [log_s, broker_s, producer_s, time.process_time(), stats["cpu_s"]]
         known = [seconds for seconds in others if seconds is not None]
         ours_s = sum(known) if len(known) == len(others) else None
-        return _Sample(stats, time.monotonic(), log_s, broker_s, self._log.seals(), ours_s, cpu.machine_s())
+        return Sample(stats, time.monotonic(), log_s, broker_s, self._log.seals(), ours_s, cpu.machine_s())
 
 
-def _phase(rate: float, count: int, warm_count: int, samples: list[_Sample]) -> Phase:
+def measured_phase(rate: float, count: int, warm_count: int, samples: list[Sample]) -> Phase:
     """The figures of a phase. samples: from before its first transaction to after its last."""
     before, after = samples[0], samples[-1]
     warm = next(s for s in samples if s.transactions >= warm_count)

@@ -99,7 +99,7 @@ def whatif(
         raise BadInput(f"--plot {plot}: there is no folder {plot.parent}")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         wanted = Wanted(
-            _model(log, model) if model is not None else None,
+            artifact_of(log, model) if model is not None else None,
             Changes(
                 review=review,
                 decline=decline,
@@ -149,7 +149,7 @@ def _one(
         return run(log, partition, head, timeline, wanted.loaded(), scope, labels, top=top, progress=pool.report)
 
 
-def _model(log: EventLog, text: str) -> tuple[bytes, str]:
+def artifact_of(log: EventLog, text: str) -> tuple[bytes, str]:
     """(artifact, label) of a file, of a registered model or of a blob in the log. Raises BadInput if it is none."""
     if re.fullmatch("[0-9a-f]{64}", text) and not Path(text).exists():
         return log.get_blob(text), f"model-{text[:8]}"

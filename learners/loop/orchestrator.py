@@ -82,7 +82,7 @@ class Orchestrator:
     def look(self, now_ms: int) -> tuple[LoopState, Evidence, Step]:
         """Where the loop stands, what it sees, what it would do at `now_ms` (log time, epoch ms). Writes nothing."""
         state = loop_state(self._log)
-        evidence = self._evidence(state, now_ms)
+        evidence = self.evidence(state, now_ms)
         return state, evidence, decide(state, evidence, self._settings, now_ms)
 
     def step(self, now_ms: int) -> tuple[Step, list[Control]]:
@@ -115,7 +115,7 @@ class Orchestrator:
 
     # what the log shows
 
-    def _evidence(self, state: LoopState, now_ms: int) -> Evidence:
+    def evidence(self, state: LoopState, now_ms: int) -> Evidence:
         way_back = self._way_back(state)
         obstacles: list[str] = []
 

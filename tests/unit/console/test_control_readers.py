@@ -94,7 +94,7 @@ def test_a_refused_registration_does_not_win_in_a_what_if() -> None:
     one, other = log.put_blob(b"one"), log.put_blob(b"other")
     by: dict[str, Any] = {"occurred_at": 1, "actor": "ann", "name": "m", "version": "1.0.0", "spec": 1}
     append_unchecked(log, ModelRegistered(**by, digest=one), ModelRegistered(**by, digest=other))
-    assert whatif._model(log, "m-1.0.0") == (b"one", "m-1.0.0")
+    assert whatif.artifact_of(log, "m-1.0.0") == (b"one", "m-1.0.0")
     assert "raise the version" in control_stream.current(log).refused[2]
 
 

@@ -114,13 +114,13 @@ def test_the_directory_stays_locked_while_an_orphan_runs(tmp_path: Path) -> None
     """The lock is the server's, not its starter's: nobody else can start on the directory before the server is dead."""
     server = Valkey(tmp_path)
     server.start()
-    process, watchdog = server._process, server._watchdog
-    server._process = server._watchdog = None
+    process, watchdog = server._process, server._watchdog  # noqa: SLF001 - a starter that died has no handle on them
+    server._process = server._watchdog = None  # noqa: SLF001
     try:
         with pytest.raises(BadInput, match="another valkey is running"):
             Valkey(tmp_path).start()
     finally:
-        server._process, server._watchdog = process, watchdog
+        server._process, server._watchdog = process, watchdog  # noqa: SLF001
         server.kill()
     with Valkey(tmp_path):
         pass

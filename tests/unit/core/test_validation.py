@@ -246,7 +246,7 @@ _scalars = st.one_of(
 _values = st.one_of(
     _scalars, st.lists(_scalars, max_size=3), st.dictionaries(st.text(max_size=5), _scalars, max_size=4)
 )
-_tags = st.sampled_from([tag for kind in validation._FEEDBACK_FIELDS if (tag := kind.__struct_config__.tag)] + ["x"])
+_tags = st.sampled_from([tag for kind in validation.FEEDBACK_FIELDS if (tag := kind.__struct_config__.tag)] + ["x"])
 _names = st.sampled_from(
     sorted({*Transaction.__struct_fields__, *FeedbackReceived.__struct_fields__, "case_id", "note", "type", "actor"})
 )
@@ -333,7 +333,7 @@ def test_any_accepted_feedback_can_be_logged_and_applied(tag: str, extra: dict[s
         FEEDBACK | {"type": tag, "actor": "x", "case_id": "c", "action": "a", "causation_id": "c", "error": "e"} | extra
     )
     names = next(
-        (fields for kind, fields in validation._FEEDBACK_FIELDS.items() if kind.__struct_config__.tag == tag), set()
+        (fields for kind, fields in validation.FEEDBACK_FIELDS.items() if kind.__struct_config__.tag == tag), set()
     )  # type: ignore[attr-defined]
     value = json.dumps({k: v for k, v in document.items() if k in names and (k != "recorded_at")}).encode()
     try:

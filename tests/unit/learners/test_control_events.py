@@ -99,7 +99,7 @@ def by_the_loop(
         return Evidence(**({"labels": NewLabels(0, 0)} | seen))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Orchestrator, "_evidence", evidence)
+        patch.setattr(Orchestrator, "evidence", evidence)
         loop = Orchestrator(log, [0], settings, Tools(load_tiny, lambda call: 0.0), actor="loop")
         said = loop.step(NOW + later_ms)[1]
     assert said and not current(log).refused

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.compare_pipeline import checkout, medians
@@ -26,18 +27,16 @@ def sample(
 ) -> Any:
     """Statistics and clocks at a moment; every transaction so far took `latency_ms`."""
     histogram = Histogram()
-    counts = histogram.counts()
-    bucket = int((histogram._edges < latency_ms).sum())
-    counts[bucket] = transactions
+    histogram.record(np.full(transactions, latency_ms))
     stats = {
         "transactions": transactions,
-        "latency_counts": counts,
+        "latency_counts": histogram.counts(),
         "bursts": [(100.5, 0)],
         "last_decided_at": at - 0.1,
         "cpu_s": worker_s,
     }
     known = {"log_s": None, "broker_s": None, "ours_s": None, "machine_s": None, **clocks}
-    return pipeline._Sample(stats=stats, at=at, seals=seals, **known)
+    return pipeline.Sample(stats=stats, at=at, seals=seals, **known)
 
 
 def phase(**changes: Any) -> Phase:
@@ -65,7 +64,7 @@ def test_cost_is_taken_between_the_warm_up_and_the_last_count_under_load() -> No
         sample(105.0, 20_000, 5.0, 9.5, 3_000, log_s=3.2, ours_s=21.0, machine_s=63.0),
         sample(106.0, 25_000, 5.0, 30.0, log_s=9.0, ours_s=90.0, machine_s=163.0),
     ]
-    measured = pipeline._phase(5_000.0, 25_000, 10_000, samples)
+    measured = pipeline.measured_phase(5_000.0, 25_000, 10_000, samples)
     assert measured.worker_us == pytest.approx(0.5e6 / 10_000)
     assert measured.log_us == pytest.approx(0.2e6 / 10_000)
     assert measured.broker_us is None
@@ -82,7 +81,7 @@ def test_latencies_of_the_warm_up_do_not_count() -> None:
     extra = sample(106.0, 15_000, 4.0, 4.0)
     counts = [a + b for a, b in zip(fast.stats["latency_counts"], extra.stats["latency_counts"], strict=True)]
     last = replace(extra, stats={**extra.stats, "transactions": 25_000, "latency_counts": counts})
-    measured = pipeline._phase(5_000.0, 25_000, 10_000, [sample(100.0, 0, 1.0, 1.0), slow, last])
+    measured = pipeline.measured_phase(5_000.0, 25_000, 10_000, [sample(100.0, 0, 1.0, 1.0), slow, last])
     assert measured.latency_p99_ms == pytest.approx(4.0, rel=0.03)
 
 

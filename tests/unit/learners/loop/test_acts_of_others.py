@@ -63,12 +63,12 @@ def loop_on(log: Any, settings: LearnSettings = SETTINGS) -> Orchestrator:
 
 def seeing(monkeypatch: pytest.MonkeyPatch, **what: Any) -> None:
     """The loop sees this evidence beside what it looked up."""
-    looked = Orchestrator._evidence
+    looked = Orchestrator.evidence
 
     def evidence(self: Orchestrator, state: LoopState, now_ms: int) -> Evidence:
         return msgspec.structs.replace(looked(self, state, now_ms), **what)
 
-    monkeypatch.setattr(Orchestrator, "_evidence", evidence)
+    monkeypatch.setattr(Orchestrator, "evidence", evidence)
 
 
 def judged(log: MemoryLog, experiment_id: str, action: Any, winner: str = "") -> experiment_report.Report:

@@ -119,8 +119,8 @@ class Loop(Orchestrator):
 
     rng = random.Random(0)
 
-    def _evidence(self, state: LoopState, now_ms: int) -> Evidence:
-        seen = super()._evidence(state, now_ms)
+    def evidence(self, state: LoopState, now_ms: int) -> Evidence:
+        seen = super().evidence(state, now_ms)
         rng = self.rng
         bad = comparison(0.5, 0.01)
         report = seen.report
