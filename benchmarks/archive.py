@@ -27,7 +27,7 @@ import redis
 
 from benchmarks.arguments import chosen_source, source_parser
 from console import wiring
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from console.stack import Valkey
 from core.control import Resolver
 from core.events import ModelDeployed
@@ -160,7 +160,7 @@ def profile_fold(hot: MemoryLog, directory: Path, partitions: int) -> dict[str, 
     Event = an entry that the fold takes in: transaction, score, alert, feedback. The kernels are compiled before.
     Exits unless the state is that of the fold fact by fact, and every decision is in it.
     """
-    fewer_collections()  # as `sentinel project` does
+    tune_for_reading()  # as `sentinel project` does
     best, cpu = 0.0, 0.0
     for _ in range(ROUNDS + 1):
         log = ArchivedLog(hot, open_archive(str(directory)))

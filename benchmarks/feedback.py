@@ -28,7 +28,7 @@ import msgspec
 import polars as pl
 
 from console import wiring
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from console.service import Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable
@@ -144,7 +144,7 @@ def _wait(worker: Service, stats: Path, name: str, goal: int) -> None:
 
 def labels(s: Settings) -> dict[str, float]:
     """Rates of the fold, of quality control, and of quality control with learning and consensus."""
-    fewer_collections()
+    tune_for_reading()
     with closing(wiring.open_log(s)) as log:
         read_models = open_states(log, ALL, now_ms=int(time.time() * 1000))
         cut = read_models.cut

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from console import wiring
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from core.log.base import EventLog
 from core.settings import Settings
@@ -71,7 +71,7 @@ def opened_states(context: typer.Context, as_of: str | None = None) -> Iterator[
     doing. Raises BadInput if the log is empty.
     """
     given: LogOptions = context.obj
-    fewer_collections()
+    tune_for_reading()
     with opened_log(context) as log, _waiting():
         store = CheckpointStore(given.directory, _settings(given).log_prefix)
         yield open_states(log, ALL, store, now_ms=int(time.time() * 1000), as_of=as_of)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 
 T = TypeVar("T")
 POLL_S = 0.05
@@ -32,7 +32,7 @@ def each(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
         task = progress.add_task(title, total=total)
-        fewer_collections()
+        tune_for_reading()
         if jobs > 1 and len(calls) > 1:
             return _in_processes(work, calls, jobs, lambda count: progress.advance(task, count))
         _report_to(lambda count: progress.advance(task, count))
@@ -81,7 +81,7 @@ def _main_unnamed() -> Iterator[None]:
 
 
 def _initialise(queue: SimpleQueue[int]) -> None:
-    fewer_collections()
+    tune_for_reading()
     _report_to(queue.put)
 
 

@@ -23,7 +23,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from console import wiring
 from console.bench.cpu import log_client
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from core.errors import Unavailable
 from core.files import write_whole
 from core.settings import Settings
@@ -121,7 +121,7 @@ class Floor:
 def main() -> None:
     floor = Floor(wiring.settings(), Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: floor.stop())
-    fewer_collections()
+    tune_for_reading()
     floor.run()
 
 

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from console import wiring
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, shown, time_text
 from core.errors import BadInput
@@ -65,7 +65,7 @@ def learn(
         raise BadInput(f"--clock is wall or log, not {clock!r}")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     settings = learn_settings(s.learn)
-    fewer_collections()
+    tune_for_reading()
     with closing(wiring.open_log(s)) as log:
         partitions = partitions_of(log)
         now = _clock("log" if clock == "log" else "wall", log, partitions)

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from console import wiring
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
@@ -62,7 +62,7 @@ def project(
     if accept_difference and swap is None:
         raise BadInput("--accept-difference goes with --swap NAME")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
-    fewer_collections()
+    tune_for_reading()
     with closing(wiring.open_log(s)) as log:
         store = CheckpointStore(checkpoint_directory, s.log_prefix)
         if swap is not None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from console import wiring
 from console.acts import act_of
-from console.gc_tuning import fewer_collections
+from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.plots.training import write_plots
 from console.tables import print_json
@@ -183,7 +183,7 @@ def train(
     else:
         source = _log(wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix))
     naming = Naming(name, version, _champion(source.log) if parent is None else parent, source.words)
-    fewer_collections()
+    tune_for_reading()
     with _progress(as_json) as report:
         data = _read(source, window, clock, report)
         trained = training.train(data, _split(data, window), seed=seed, naming=naming, recipe=recipe, report=report)
