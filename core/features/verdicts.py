@@ -92,10 +92,13 @@ class AccountVerdicts:
 
         Cost: a pass over all verdicts whenever `quarantined` is another.
         """
-        if quarantined != self._quarantined:
-            self._quarantined, self._without = quarantined, {}
-            for account_id in self._accounts if quarantined else ():
-                self._leave_out(account_id)
+        if quarantined is not self._quarantined:
+            is_other = quarantined != self._quarantined
+            self._quarantined = quarantined
+            if is_other:
+                self._without = {}
+                for account_id in self._accounts if quarantined else ():
+                    self._leave_out(account_id)
         return self._without
 
     def _leave_out(self, account_id: str) -> None:
