@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.errors import BadInput
 from sources.datasets import LAYOUTS, DatasetSource, load
-from sources.source import Labels, Source
+from sources.source import Source, VerdictsFor
 from sources.synthetic import SyntheticConfig, SyntheticStream
 
 SOURCE_NAMES = ("synthetic", *LAYOUTS, "custom")
@@ -17,7 +17,7 @@ def open_source(
     path: Path | None = None,
     *,
     feedback_delay_days: float = 7.0,
-    labels: Labels = "fraud",
+    labels: VerdictsFor = "fraud",
     flush_feedback: bool = False,
     limit: int | None = None,
     mapping: Path | None = None,

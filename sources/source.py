@@ -32,7 +32,7 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Transaction
 from sources.record import Record
 
-Labels = Literal["fraud", "all"]
+VerdictsFor = Literal["fraud", "all"]
 
 CHUNK_RECORDS = 4096
 
@@ -55,13 +55,13 @@ class Source(ABC):
     name: str
     total: int | None
 
-    def __init__(self, *, labels: Labels = "fraud", flush_feedback: bool = False) -> None:
+    def __init__(self, *, labels: VerdictsFor = "fraud", flush_feedback: bool = False) -> None:
         """labels: which transactions get a verdict, the frauds or all. flush_feedback: send the verdicts that are not
         yet due when the last transaction has been sent, with their own (later) timestamps, or drop them.
         """
         if labels not in ("fraud", "all"):
             raise BadInput(f"labels must be 'fraud' or 'all', not {labels!r}")
-        self.labels: Labels = labels
+        self.labels: VerdictsFor = labels
         self.flush_feedback = flush_feedback
 
     @abstractmethod
@@ -103,7 +103,7 @@ class _Verdict(NamedTuple):
     occurred_at: int
 
 
-def _merged(tables: Iterable[pl.DataFrame], labels: Labels, flush: bool) -> Iterator[list[Record]]:
+def _merged(tables: Iterable[pl.DataFrame], labels: VerdictsFor, flush: bool) -> Iterator[list[Record]]:
     pending: list[_Verdict] = []
     sequence = 0
     last = -(2**63)
@@ -207,7 +207,7 @@ def _attributes_column(table: pl.DataFrame) -> Iterable[dict[str, float | str]]:
     return [{k: v for k, v in row.items() if v is not None} for row in table["attributes"].to_list()]
 
 
-def _verdicts(table: pl.DataFrame, labels: Labels, first_sequence: int) -> list[_Verdict]:
+def _verdicts(table: pl.DataFrame, labels: VerdictsFor, first_sequence: int) -> list[_Verdict]:
     wanted = pl.col("is_fraud").is_not_null() if labels == "all" else pl.col("is_fraud")
     rows = table.with_row_index("row", offset=first_sequence).filter(wanted & pl.col("verdict_at").is_not_null())
     columns = ("verdict_at", "row", "account_id", "transaction_id", "verdict_source", "is_fraud", "amount")

@@ -38,7 +38,7 @@ from sources.scenarios import (
     Era,
     plan,
 )
-from sources.source import Labels, Source
+from sources.source import Source, VerdictsFor
 from sources.world import (
     CATEGORIES,
     CHANNELS,
@@ -149,7 +149,7 @@ class SyntheticStream(Source):
     name = "synthetic"
 
     def __init__(
-        self, config: SyntheticConfig | None = None, *, labels: Labels = "fraud", flush_feedback: bool = False
+        self, config: SyntheticConfig | None = None, *, labels: VerdictsFor = "fraud", flush_feedback: bool = False
     ) -> None:
         super().__init__(labels=labels, flush_feedback=flush_feedback)
         self.config = config if config is not None else SyntheticConfig()

@@ -20,7 +20,7 @@ from projections.engine.as_of import parse_time
 from sources.analysis import analyze as profile_of
 from sources.analysis import table
 from sources.catalogue import SOURCE_NAMES, open_source
-from sources.source import Labels, Source
+from sources.source import Source, VerdictsFor
 from sources.synthetic import START_MS, Drift, SyntheticConfig
 
 Dataset = Annotated[
@@ -177,7 +177,7 @@ def choose(dataset: tuple[str, Path] | None, *, labels: str = "fraud", **options
     if labels not in ("fraud", "all"):
         raise BadInput(f"--labels must be fraud or all, not {labels!r}")
     name, path = dataset or ("synthetic", None)
-    return open_source(name, path, labels=cast(Labels, labels), **options)
+    return open_source(name, path, labels=cast(VerdictsFor, labels), **options)
 
 
 def synthetic_config(**values: Any) -> SyntheticConfig:

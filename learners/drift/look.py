@@ -38,7 +38,7 @@ from learners.drift.windows import WindowReader
 from projections.labelling.reader import LabelReader
 
 
-class Labels(msgspec.Struct, frozen=True, kw_only=True):
+class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
     """What labels say, of one model: the reference, the window `current` whose labels have come, and what is expected
     of the newest window (`estimate`).
     """
@@ -59,7 +59,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     reference_rows: int
     rows: int
     features: tuple[FeatureDrift, ...]
-    labels: Labels | None = None
+    labels: LabelledPerformance | None = None
 
     @property
     def drifted(self) -> list[FeatureDrift]:
@@ -171,7 +171,9 @@ class Looker:
             labels=self._labels(reference, before, current, now, serving.review),
         )
 
-    def _labels(self, reference: Window, before: Rows, current: Window, now: Rows, review: float) -> Labels | None:
+    def _labels(
+        self, reference: Window, before: Rows, current: Window, now: Rows, review: float
+    ) -> LabelledPerformance | None:
         delay, model = self._config.maturity_ms, main_model(now)
         window = Window(current.start - delay, current.end - delay)
         if model is None or model not in before.digests or window.start < reference.end:
@@ -185,7 +187,7 @@ class Looker:
         since = labelled(self._reader.read(window.start, window.end), model, labels, delay)
         found = measure(since, self._config)
         newest = labelled(now, model, None, 0)
-        return Labels(
+        return LabelledPerformance(
             model=model,
             current=window,
             before=summary(known, measured),

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from learners.metrics import Labels
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Labels = NDArray[np.bool_]
 
 
 class Learner(Protocol):

@@ -26,7 +26,8 @@ from core.errors import BadInput
 from core.numeric import sigmoid
 from learners import metrics
 from learners.drift.statistics import psi, quantile_edges
-from learners.training.base import Float64, Labels
+from learners.metrics import Labels
+from learners.training.base import Float64
 
 PSI_BINS = 10
 

@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from learners.metrics import Labels
 from learners.training import boosting
-from learners.training.base import Float32, Float64, Labels, check_batch, check_rows
+from learners.training.base import Float32, Float64, check_batch, check_rows
 from models import lightgbm_text
 from models.forest import ForestScorer
 

@@ -27,7 +27,8 @@ from river import linear_model, optim, preprocessing
 from river.utils import VectorDict
 
 from core.errors import BadInput
-from learners.training.base import Float32, Float64, Labels, check_batch, check_rows
+from learners.metrics import Labels
+from learners.training.base import Float32, Float64, check_batch, check_rows
 from models.linear import Coefficients, LinearModel, coefficients, linear_margins, parse, render
 from models.rows import contiguous
 

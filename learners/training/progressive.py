@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from learners.training.base import Float32, Float64, Labels, Learner
+from learners.metrics import Labels
+from learners.training.base import Float32, Float64, Learner
 
 NEVER = 2**63 - 1
 

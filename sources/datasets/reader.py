@@ -18,7 +18,7 @@ from core.errors import BadInput
 from core.times import DAY_MS
 from sources.datasets.files import scan
 from sources.datasets.mapping import TIME_UNITS_MS, Layout
-from sources.source import OPTIONAL_TEXT, Labels, Source
+from sources.source import OPTIONAL_TEXT, Source, VerdictsFor
 
 BATCH_ROWS = 16_384
 
@@ -39,7 +39,7 @@ class DatasetSource(Source):
         *,
         feedback_delay_days: float = 7.0,
         limit: int | None = None,
-        labels: Labels = "fraud",
+        labels: VerdictsFor = "fraud",
         flush_feedback: bool = False,
     ) -> None:
         super().__init__(labels=labels, flush_feedback=flush_feedback)

@@ -15,7 +15,7 @@ from core import codec
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from sources.record import Record
-from sources.source import Labels, Source
+from sources.source import Source, VerdictsFor
 
 DELAY_MS = 50
 
@@ -104,7 +104,7 @@ def test_transactions_pass_the_strict_decoder_with_their_key_and_time() -> None:
         ("all", True, ["t0", "t1", "t3"]),
     ],
 )
-def test_labels_and_flush_choose_the_verdicts(labels: Labels, flush: bool, expected: list[str]) -> None:
+def test_labels_and_flush_choose_the_verdicts(labels: VerdictsFor, flush: bool, expected: list[str]) -> None:
     """Only frauds or all known labels get verdicts, and those not due at the end are dropped or sent; t2 has none."""
     source = ByHand([(0, True), (1, False), (2, None), (100, True)], 2, labels=labels, flush_feedback=flush)
     verdicts = [codec.decode_account_event(r.value) for r in stream(source) if r.topic == "feedback"]
