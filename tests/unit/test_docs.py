@@ -141,6 +141,30 @@ def test_recipes_name_files_that_exist() -> None:
     assert len(paths) > 30 and [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
+def test_invariants_name_what_is_there() -> None:
+    """Modules and tests that ARCHITECTURE.md names for an invariant exist; a bare name lies beside the one before."""
+    rows = re.findall(r"^\| (I\d+) \| .+? \| (.+?) \| (.+) \|$", read("ARCHITECTURE.md"), re.M)
+    assert len(rows) >= 10
+    missing = []
+    for invariant, *cells in rows:
+        for cell in cells:
+            beside = ROOT
+            for name in re.findall(r"`([\w./{},]+)`", cell):
+                if "/" not in name and not name.endswith(".py"):
+                    continue  # a function
+                for path in braces(name):
+                    found = ROOT / path if "/" in path else beside / path
+                    missing += [] if found.exists() else [f"{invariant}: {path}"]
+                    beside = found.parent
+    assert missing == []
+
+
+def braces(name: str) -> list[str]:
+    """`a/{b,c}.py` as a/b.py and a/c.py."""
+    match = re.match(r"(.*)\{(.*)\}(.*)", name)
+    return [match[1] + part + match[3] for part in match[2].split(",")] if match else [name]
+
+
 def test_relative_links_lead_somewhere() -> None:
     """Links between the project's documents point at files that exist."""
     for page in [
