@@ -213,8 +213,9 @@ def _is_against(case: Case, verdict: Verdict) -> bool:
 
 
 def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
-    """Resolve the case if analysts' last words on all its alerted transactions are clear."""
-    last = {v.transaction_id: v.verdict for v in case.verdicts if v.source == "analyst"}
+    """Resolve the case if what analysts said last on each of its alerted transactions is clear."""
+    in_order = sorted(case.verdicts, key=lambda v: v.occurred_at)
+    last = {v.transaction_id: v.verdict for v in in_order if v.source == "analyst"}
     words = [last.get(alert.transaction_id, "unsure") for alert in case.alerts]
     if "unsure" not in words:
         outcome: Verdict = "fraud" if "fraud" in words else "legitimate"
@@ -224,7 +225,7 @@ def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
 CASES = Projection(
     name="cases",
     holds="cases with alerts, severity, SLA clock, assignment, outcome",
-    version=1,
+    version=2,
     state_type=Cases,
     handlers={
         Decided: _alerted,

@@ -154,6 +154,14 @@ def test_analysts_verdicts_on_all_alerts_resolve_a_case() -> None:
     assert (case.stage, case.outcome) == ("resolved", "fraud")
 
 
+def test_a_case_goes_by_what_was_said_last_not_delivered_last() -> None:
+    """Unsure, then legitimate: the case is resolved by both alerts' verdicts though "unsure" came last."""
+    clear = said(verdict("a1", "legitimate", T0 + DAY_MS, transaction_id="t1"))
+    unsure = said(verdict("a1", "unsure", T0, transaction_id="t1"))
+    (case,) = cases_of(decided(1), decided(2), clear, unsure, said(verdict("a1", "legitimate", transaction_id="t2")))
+    assert (case.stage, case.outcome) == ("resolved", "legitimate")
+
+
 def test_a_verdict_against_the_outcome_is_a_contradiction() -> None:
     """A chargeback on what was called legitimate marks the case; one that agrees does not; a correction ends it."""
     start = (decided(1), said(resolved("00:1-1", "a1", "legitimate")))
