@@ -37,6 +37,12 @@ class ScoreKey(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=Tru
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
+
+def encode_each(events: list[TransactionScored]) -> list[bytes]:
+    """`encode` of every event, in one call: JSON holds no raw line break."""
+    return _encoder.encode_lines(events).split(b"\n")[:-1]
+
+
 _transaction = msgspec.json.Decoder(TransactionReceived)
 _score = msgspec.json.Decoder(TransactionScored)
 _score_key = msgspec.json.Decoder(ScoreKey)
@@ -120,5 +126,6 @@ __all__ = [
     "decode_transaction",
     "encode",
     "encode_control",
+    "encode_each",
     "encode_transaction",
 ]

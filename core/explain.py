@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,34 +20,38 @@ _MODEL_REASONS_MAX = 3
 _i = spec.index
 
 
-def alert(
-    context: Context,
-    partition: int,
-    position: Position,
-    transaction: TransactionLike,
-    row: NDArray[np.float32],
-    hits: int,
-    probability: float,
-    decision: int,
-    severity: int,
-) -> AlertRaised:
-    """The alert of one decision. `row` (WIDTH,) float32 as logged, `hits` by rules.RULES, indices into policy's
-    tables.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One decision as the pipeline made it. features float32 (WIDTH,) as logged, hits by rules.RULES, decision and
+    severity as indices into policy's tables.
     """
-    codes = rules.codes_of(hits)
-    if context.scorer is not None and probability >= context.review:
+
+    position: Position
+    transaction: TransactionLike
+    features: NDArray[np.float32]
+    hits: int
+    probability: float
+    decision: int
+    severity: int
+
+
+def alert(context: Context, partition: int, judged: Judged) -> AlertRaised:
+    """The alert of one decision."""
+    transaction, severity = judged.transaction, policy.SEVERITIES[judged.severity]
+    codes = rules.codes_of(judged.hits)
+    if context.scorer is not None and judged.probability >= context.review:
         codes = (rules.MODEL_CODE, *codes)
     return AlertRaised(
-        alert_id=f"{partition:02d}:{position}",
+        alert_id=f"{partition:02d}:{judged.position}",
         timestamp=transaction.occurred_at,
         account_id=transaction.account_id,
-        fraud_score=probability,
-        decision=policy.DECISIONS[decision],
-        severity=policy.SEVERITIES[severity],
+        fraud_score=judged.probability,
+        decision=policy.DECISIONS[judged.decision],
+        severity=severity,
         reason_codes=codes,
-        reasons=reasons(context, row, hits, probability),
-        risk_factors=risk_factors(row, context),
-        recommended_actions=policy.ACTIONS[policy.SEVERITIES[severity]],
+        reasons=reasons(context, judged.features, judged.hits, judged.probability),
+        risk_factors=risk_factors(judged.features, context),
+        recommended_actions=policy.ACTIONS[severity],
         transaction=_details(transaction),
         degraded=context.degraded,
     )

@@ -2,32 +2,37 @@
 → alert.
 
 `decide` is a pure function of a context, the partitions' states and their next events; it changes the states and
-returns the entries to append. It takes all of a worker's partitions at once, because scoring 500 rows in one call costs
-a third of scoring twelve times 40. Batch boundaries leave no trace in the result: every step works row by row.
+returns the entries to append. It takes all of a worker's partitions at once, as one columnar batch (`Rows`): every step
+is one call over all rows, except the feature kernel, which runs once a partition because each has records of its own.
+Batch boundaries leave no trace in the result: every step works row by row.
+
+    events of all partitions ──► Columns, one table of kernel events
+                             ──► kernel: features, duplicates       (a call a partition)
+                             ──► reference join → routing and score → rules → policy
+                             ──► scores and alerts as entries       (sliced by partition: `Decided`)
 
 States of a row: transaction → duplicate (not scored; the caller rejects it) | scored → approve | review | decline (→
 alert). Failure cases: no model, a model that raises or yields NaN, a reference table that is gone: the row is decided
-by rules alone, with margin and probability 0 and `degraded` saying why. A shadow model that fails gives no margin.
+by rules alone, with margin and probability 0 and `degraded` saying why (`core.routing`).
 
-While an experiment runs, an account's arm (`core.assignment`) decides which model scores its rows; the shadow model
-scores every row beside it and has no say.
-
-Cost per transaction (one core, batches of 500): columns 0.6 µs, features 0.4, score 3–4, rules and policy 0.1, encode
-1.5.
+Cost per transaction (one core, batches of 500): columns 0.6 µs, features 0.4, score 3–4, rules and policy 0.2, encode
+1.5. Per call about 60 µs, per partition about 10.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core import explain, policy, rules
-from core.assignment import NOT_ENROLLED
-from core.codec import encode
-from core.control import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
+from core.codec import encode, encode_each
+from core.control import Context
 from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features import kernel, packing, reference, spec
 from core.features.columns import Columns, FeedbackRow, TransactionLike, columns, feedback_row
@@ -36,11 +41,13 @@ from core.features.verdicts import Count, leave_out
 from core.geography import CENTRES
 from core.log.base import Entry
 from core.numeric import sigmoid
-from core.scoring import Scorer
+from core.routing import Routing
 from core.times import DAY_MS
 from core.verdicts import RatedHour
 
 _AMOUNT = spec.index("amount")
+_N = TypeVar("_N", bound=np.generic)
+_entry = partial(tuple.__new__, Entry)
 
 
 @dataclass(slots=True)
@@ -62,49 +69,99 @@ class Work:
     runs: list[Run]
 
 
-@dataclass(slots=True)
-class Decided:
-    """The result for one Work. Rows are its transactions in order, duplicates left out of all but `duplicates`.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n transactions of one or more partitions and what was decided: item i of each column belongs to the same one.
 
-    kept: indices of the scored transactions; duplicates: indices of the others. features float32 (n, WIDTH), margins
-    and probabilities float64 (n,), decisions uint8 (n,) into policy.DECISIONS,
-    severities int8 (n,) into policy.SEVERITIES or −1.
+    features float32 (n, WIDTH), duplicate bool (n,), margins and probabilities float64 (n,), hits uint32 (n,) by
+    rules.RULES, decisions uint8 (n,) into policy.DECISIONS, severities int8 (n,) into policy.SEVERITIES or −1.
+    Of a duplicate only the first three say anything.
     """
 
-    kept: list[int]
-    duplicates: list[int]
-    scores: list[Entry]
-    alerts: list[Entry]
+    transactions: list[TransactionLike]
+    positions: list[Position]
+    duplicate: NDArray[np.bool_]
     features: NDArray[np.float32]
     margins: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+    hits: NDArray[np.uint32]
     decisions: NDArray[np.uint8]
     severities: NDArray[np.int8]
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The result for one Work: rows `start` … `stop` of the batch are its transactions, in order.
+
+    kept: indices (from 0) of those that were scored; duplicates: of the others. scored and scores pair with `kept`.
+    """
+
+    rows: Rows
+    start: int
+    stop: int
+    kept: Sequence[int]
+    duplicates: list[int]
+    scored: list[TransactionScored]
+    scores: list[Entry]
+    alerts: list[Entry]
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """Of the scored transactions: float32 (len(kept), WIDTH)."""
+        return self._of(self.rows.features)
+
+    @property
+    def margins(self) -> NDArray[np.float64]:
+        """Of the scored transactions: float64 (len(kept),), log-odds."""
+        return self._of(self.rows.margins)
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of the scored transactions: float64 (len(kept),)."""
+        return self._of(self.rows.probabilities)
+
+    @property
+    def decisions(self) -> NDArray[np.uint8]:
+        """Of the scored transactions: uint8 (len(kept),) into policy.DECISIONS."""
+        return self._of(self.rows.decisions)
+
+    @property
+    def severities(self) -> NDArray[np.int8]:
+        """Of the scored transactions: int8 (len(kept),) into policy.SEVERITIES, −1 without an alert."""
+        return self._of(self.rows.severities)
+
+    def _of(self, column: NDArray[_N]) -> NDArray[_N]:
+        mine = column[self.start : self.stop]
+        return mine[~self.rows.duplicate[self.start : self.stop]] if self.duplicates else mine
+
+
 def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     """Decide every transaction of `works` under `context`, updating their states."""
-    flat = [t for work in works for run in work.runs for t in run.transactions]
-    cols = columns(flat)
-    features = np.empty((len(flat), spec.WIDTH), dtype=np.float32)
-    duplicate = np.zeros(len(flat), dtype=np.bool_)
-    start = 0
-    for work in works:
-        count = sum(len(run.transactions) for run in work.runs)
-        _fold(work, cols, start, count, features, duplicate, context.quarantined)
-        start += count
+    transactions = [t for work in works for run in work.runs for t in run.transactions]
+    cols = columns(transactions)
+    features, duplicate = _fold(works, cols, context.quarantined)
     reference.join(context.merchants, "merchant", cols.merchants, features)
     reference.join(context.devices, "device", cols.devices, features)
     if duplicate.any():
         features[duplicate] = 0.0
-    return _judge(context, works, flat, cols, features, duplicate)
+    accounts = [t.account_id for t in transactions] if context.allocation is not None else []
+    routing = Routing(context, accounts, features)
+    probabilities = _probabilities(context, routing)
+    hits = _list_bits(context, transactions)
+    rules.evaluate(features, context.parameters, context.enabled, hits)
+    decisions, severities = policy.decide(
+        probabilities, hits, features[:, _AMOUNT], context.review, context.decline, context.amount_high
+    )
+    positions = list(chain.from_iterable(run.positions for work in works for run in work.runs))
+    rows = Rows(
+        transactions, positions, duplicate, features, routing.margins, probabilities, hits, decisions, severities
+    )
+    return _results(context, works, rows, routing)
 
 
 def apply(work: Work) -> None:
     """Update the partition's state only: for rebuilding from a log whose decisions are known."""
-    flat = [t for run in work.runs for t in run.transactions]
-    scratch = np.empty((len(flat), spec.WIDTH), dtype=np.float32)
-    _fold(work, columns(flat), 0, len(flat), scratch, np.zeros(len(flat), dtype=np.bool_))
+    _fold([work], columns([t for run in work.runs for t in run.transactions]), frozenset())
 
 
 def warm_up(context: Context) -> None:
@@ -128,84 +185,76 @@ def warm_up(context: Context) -> None:
 
 
 def _fold(
-    work: Work,
-    cols: Columns,
-    start: int,
-    count: int,
-    features: NDArray[np.float32],
-    duplicate: NDArray[np.bool_],
-    quarantined: frozenset[RatedHour] = frozenset(),
-) -> None:
-    """Run the kernel over one partition's events; rows start … start+count of `cols`, `features` and `duplicate` are
-    its own. Verdicts of the hours in `quarantined` are left out of features; the state keeps them.
+    works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Run the kernel over each partition's events; (features (n, WIDTH), duplicate (n,)) of the n transactions.
+
+    Verdicts of the hours in `quarantined` are left out of features; the state keeps them.
     """
-    end = start + count
+    n = len(cols.times)
+    features = np.empty((n, spec.WIDTH), dtype=np.float32)
+    duplicate = np.zeros(n, dtype=np.bool_)
+    events, ends, held = _events(works, cols, quarantined)
+    begin = 0
+    for work, end in zip(works, ends, strict=True):
+        if end > begin:
+            kernel.process(work.state.records, events[begin:end], CENTRES, features, duplicate)
+        begin = end
+    leave_out(features, cols.times, held)
+    return features, duplicate
+
+
+def _events(
+    works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
+) -> tuple[NDArray[np.void], list[int], list[tuple[int, Count]]]:
+    """All events in order as kernel.EVENT (m,), where each work's end, and the rows whose account has verdicts that
+    are left out, with the count of the others.
+    """
+    slots: list[int] = []
+    ends: list[int] = []
+    feedback: list[tuple[int, FeedbackRow]] = []  # with its place among the events
     held: list[tuple[int, Count]] = []
-    taken = 0
-    if not quarantined and not any(run.feedback for run in work.runs):
-        slots = work.state.slots((t.account_id for run in work.runs for t in run.transactions), count)
-        kinds = np.zeros(count, dtype=np.uint8)
-        at: NDArray[np.int64] | slice = slice(None)
-        out, flags, total = features[start:end], duplicate[start:end], count
-    else:
+    row = 0
+    for work in works:
         accounts: list[str] = []
-        codes: list[int] = []
-        given: list[FeedbackRow] = []
         for run in work.runs:
-            fresh = [feedback_row(work.state.verdicts, event) for event in run.feedback]
-            accounts += [row.account_id for row in fresh]
-            codes += [row.kind for row in fresh]
-            given += fresh
+            for event in run.feedback:
+                feedback.append((len(slots) + len(accounts), feedback_row(work.state.verdicts, event)))
+                accounts.append(event.account_id)
             if quarantined:
                 without = work.state.verdicts.without(quarantined)
-                counts = [without.get(t.account_id) for t in run.transactions]
-                held += [(row, count) for row, count in enumerate(counts, start + taken) if count is not None]
-                taken += len(counts)
+                counts = enumerate((without.get(t.account_id) for t in run.transactions), row)
+                held += [(place, count) for place, count in counts if count is not None]
             accounts += [t.account_id for t in run.transactions]
-            codes += [-1] * len(run.transactions)
-        total = len(codes)
-        slots = work.state.slots(accounts, total)
-        marked = np.array(codes, dtype=np.int64)
-        at = np.flatnonzero(marked < 0)
-        kinds = np.where(marked < 0, kernel.TRANSACTION, marked).astype(np.uint8)
-        out = np.empty((total, spec.WIDTH), dtype=np.float32)
-        flags = np.zeros(total, dtype=np.bool_)
-    if total == 0:
-        return
+            row += len(run.transactions)
+        slots += work.state.slots(accounts)
+        ends.append(len(slots))
+    events = np.zeros(len(slots), dtype=kernel.EVENT)
+    events["slot"] = slots
+    if not feedback:
+        _fill(events, cols, slice(None))
+        return events, ends, held
+    is_transaction = np.ones(len(slots), dtype=np.bool_)
+    is_transaction[[place for place, _ in feedback]] = False
+    _fill(events, cols, np.flatnonzero(is_transaction))
+    for place, given in feedback:
+        event_row = events[place]
+        event_row["kind"], event_row["time"] = given.kind, given.time
+        event_row["frauds"], event_row["legitimates"] = given.frauds, given.legitimates
+    return events, ends, held
 
-    def spread(column: NDArray[np.generic]) -> NDArray[np.generic]:
-        if isinstance(at, slice):
-            return column[start:end]
-        wide = np.zeros(total, dtype=column.dtype)
-        wide[at] = column[start:end]
-        return wide
 
-    times, amounts, merchants = spread(cols.times), spread(cols.amounts), spread(cols.merchants)
-    if not isinstance(at, slice):
-        rows = np.flatnonzero(marked >= 0)
-        times[rows] = [row.time for row in given]
-        amounts[rows] = [row.frauds for row in given]
-        merchants[rows] = [row.legitimates for row in given]
-    kernel.mark_duplicates(work.state.records, kinds, slots, spread(cols.ids), flags)
-    kernel.process(
-        work.state.records,
-        kinds,
-        slots,
-        times,
-        amounts,
-        merchants,
-        spread(cols.categories),
-        spread(cols.countries),
-        spread(cols.devices),
-        spread(cols.places),
-        flags,
-        CENTRES,
-        out,
-    )
-    if not isinstance(at, slice):
-        features[start:end] = out[at]
-        duplicate[start:end] = flags[at]
-    leave_out(features, cols.times, held)
+def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice) -> None:
+    """Put the transactions' columns at their places among the events; kind 0 is a transaction."""
+    events["row"][at] = np.arange(len(cols.times), dtype=np.int32)
+    events["time"][at] = cols.times
+    events["amount"][at] = cols.amounts
+    events["id"][at] = cols.ids
+    events["merchant"][at] = cols.merchants
+    events["category"][at] = cols.categories
+    events["country"][at] = cols.countries
+    events["device"][at] = cols.devices
+    events["place"][at] = cols.places
 
 
 def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDArray[np.uint32]:
@@ -220,208 +269,99 @@ def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDA
     return bits
 
 
-def _margins(scorer: Scorer | None, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Margins (n,) and which rows the model failed on (n,); without a model zeros, and none."""
-    n = len(features)
-    if scorer is None:
-        return np.zeros(n), np.zeros(n, dtype=np.bool_)
-    try:
-        margins = scorer.margins(features)
-        bad = ~np.isfinite(margins)
-    except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the score says so
-        return np.zeros(n), np.ones(n, dtype=np.bool_)
-    if margins.shape != (n,):
-        return np.zeros(n), np.ones(n, dtype=np.bool_)
-    return np.where(bad, 0.0, margins), bad
-
-
-def _score(
-    context: Context, arms: NDArray[np.int8] | None, features: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """As `_margins`, each row by its arm's model; one call a model."""
-    if arms is None:
-        return _margins(context.scorer, features)
-    rows_of: dict[str, tuple[Scorer | None, NDArray[np.bool_]]] = {}
-    for arm, under in enumerate((context, *context.arms), NOT_ENROLLED):
-        scorer, rows = rows_of.get(under.digest, (under.scorer, np.zeros(len(arms), dtype=np.bool_)))
-        rows_of[under.digest] = (scorer, rows | (arms == arm))
-    margins, failed = np.zeros(len(arms)), np.zeros(len(arms), dtype=np.bool_)
-    for scorer, rows in rows_of.values():
-        if rows.any():
-            margins[rows], failed[rows] = _margins(scorer, features[rows])
-    return margins, failed
-
-
-class _Contexts:
-    """The context that each row is explained and logged under: its arm's, less what failed for the row."""
-
-    def __init__(
-        self,
-        context: Context,
-        arms: NDArray[np.int8] | None,
-        failed: NDArray[np.bool_],
-        shadow_failed: NDArray[np.bool_],
-    ) -> None:
-        self._context = context
-        self._arms = arms.tolist() if arms is not None else None
-        self._failed = failed.tolist() if failed.any() else None
-        self._shadow_failed = shadow_failed.tolist() if shadow_failed.any() else None
-        self._known: dict[tuple[int, bool, bool], Context] = {}
-        self.plain = self._arms is None and self._failed is None and self._shadow_failed is None
-
-    def of(self, row: int) -> Context:
-        """The row's context."""
-        if self.plain:
-            return self._context
-        key = (
-            self._arms[row] if self._arms is not None else NOT_ENROLLED,
-            self._failed is not None and self._failed[row],
-            self._shadow_failed is not None and self._shadow_failed[row],
-        )
-        if key not in self._known:
-            self._known[key] = self._make(*key)
-        return self._known[key]
-
-    def _make(self, arm: int, failed: bool, shadow_failed: bool) -> Context:
-        under = self._context if arm == NOT_ENROLLED else self._context.arms[arm]
-        reasons = under.degraded.split("+") if under.degraded else []
-        if failed:
-            reasons.append(MODEL_ERROR)
-            under = replace(under, scorer=None, degraded=join_reasons(reasons))
-        if shadow_failed:
-            reasons.append(SHADOW_FAILED)
-            under = replace(under, shadow=None, shadow_model="", degraded=join_reasons(reasons))
-        return under
-
-
-def _judge(
-    context: Context,
-    works: Sequence[Work],
-    flat: list[TransactionLike],
-    cols: Columns,
-    features: NDArray[np.float32],
-    duplicate: NDArray[np.bool_],
-) -> list[Decided]:
-    arms = context.allocation.arms_of([t.account_id for t in flat]) if context.allocation is not None else None
-    margins, failed = _score(context, arms, features)
-    shadows, shadow_failed = _margins(context.shadow, features)
-    contexts = _Contexts(context, arms, failed, shadow_failed)
-    probabilities = sigmoid(margins, 1.0)
+def _probabilities(context: Context, routing: Routing) -> NDArray[np.float64]:
+    probabilities: NDArray[np.float64] = sigmoid(routing.margins, 1.0)
     if context.scorer is None:
         probabilities[:] = 0.0
-    elif not contexts.plain:
-        probabilities[failed] = 0.0
-    hits = _list_bits(context, flat)
-    rules.evaluate(features, context.parameters, context.enabled, hits)
-    decisions, severities = policy.decide(
-        probabilities, hits, features[:, _AMOUNT], context.review, context.decline, context.amount_high
-    )
+    elif not routing.is_uniform:
+        probabilities[routing.failed] = 0.0
+    return probabilities
+
+
+def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routing) -> list[Decided]:
+    """Scores and alerts of all rows, encoded together and handed out by partition."""
+    duplicate = rows.duplicate.tolist() if rows.duplicate.any() else None
+    scored = _scored(context, works, rows, routing, duplicate)
+    kept_rows = range(len(rows.positions)) if duplicate is None else [i for i, d in enumerate(duplicate) if not d]
+    positions = rows.positions if duplicate is None else [rows.positions[i] for i in kept_rows]
+    scores = list(map(_entry, zip(positions, encode_each(scored), strict=True)))
+    alerting = np.flatnonzero((rows.severities >= 0) & ~rows.duplicate).tolist()
     results = []
-    start = 0
+    start = done = raised = 0
     for work in works:
-        positions = [p for run in work.runs for p in run.positions]
-        fs = [f for run in work.runs for f in [str(run.feedback_position)] * len(run.positions)]
-        n = len(positions)
-        mine = slice(start, start + n)
-        flags = duplicate[mine].tolist()
-        kept = [i for i in range(n) if not flags[i]]
-        scores, alerts = _entries(
-            context,
-            work.partition,
-            positions,
-            fs,
-            kept,
-            flat[mine],
-            features[mine],
-            margins[mine].tolist(),
-            probabilities[mine].tolist(),
-            hits[mine].tolist(),
-            decisions[mine].tolist(),
-            severities[mine].tolist(),
-            shadows[mine].tolist() if context.shadow is not None else None,
-            contexts,
-            start,
-        )
-        keep: NDArray[np.bool_] | slice = ~duplicate[mine] if len(kept) < n else slice(None)
-        results.append(
-            Decided(
-                kept=kept,
-                duplicates=[i for i in range(n) if flags[i]],
-                scores=scores,
-                alerts=alerts,
-                features=features[mine][keep],
-                margins=margins[mine][keep],
-                probabilities=probabilities[mine][keep],
-                decisions=decisions[mine][keep],
-                severities=severities[mine][keep],
-            )
-        )
-        start += n
+        stop = start + sum(len(run.positions) for run in work.runs)
+        kept: Sequence[int] = range(stop - start)
+        duplicates: list[int] = []
+        if duplicate is not None and any(duplicate[start:stop]):
+            kept = [i for i in kept if not duplicate[start + i]]
+            duplicates = [i for i in range(stop - start) if duplicate[start + i]]
+        alerts = []
+        while raised < len(alerting) and alerting[raised] < stop:
+            row = alerting[raised]
+            event = explain.alert(routing.of(row), work.partition, _judged(rows, row))
+            alerts.append(Entry(rows.positions[row], encode(event)))
+            raised += 1
+        mine = slice(done, done + len(kept))
+        results.append(Decided(rows, start, stop, kept, duplicates, scored[mine], scores[mine], alerts))
+        start, done = stop, mine.stop
     return results
 
 
-def _entries(
-    context: Context,
-    partition: int,
-    positions: list[Position],
-    fs: list[str],
-    kept: list[int],
-    transactions: list[TransactionLike],
-    features: NDArray[np.float32],
-    margins: list[float],
-    probabilities: list[float],
-    hits: list[int],
-    decisions: list[int],
-    severities: list[int],
-    shadows: list[float] | None,
-    contexts: _Contexts,
-    start: int,
-) -> tuple[list[Entry], list[Entry]]:
-    """The score and alert entries of one partition's kept rows, which are rows `start` … of the batch."""
-    scores: list[Entry] = []
-    alerts: list[Entry] = []
-    packed = packing.pack(features)
-    names = policy.DECISIONS
+def _judged(rows: Rows, row: int) -> explain.Judged:
+    return explain.Judged(
+        rows.positions[row],
+        rows.transactions[row],
+        rows.features[row],
+        int(rows.hits[row]),
+        float(rows.probabilities[row]),
+        int(rows.decisions[row]),
+        int(rows.severities[row]),
+    )
+
+
+def _scored(
+    context: Context, works: Sequence[Work], rows: Rows, routing: Routing, duplicate: list[bool] | None
+) -> list[TransactionScored]:
+    """The score of every row that is no duplicate."""
+    seen = [f for work in works for run in work.runs for f in (str(run.feedback_position),) * len(run.positions)]
+    shadows = routing.shadows.tolist() if routing.shadows is not None else None
+    control = context.position
+    names, levels = policy.DECISIONS, policy.SEVERITIES
     under = context
-    for i in kept:
-        if not contexts.plain:
-            under = contexts.of(start + i)
-        severity = severities[i]
-        scores.append(
-            Entry(
-                positions[i],
-                encode(
-                    TransactionScored(
-                        feedback_position=fs[i],
-                        control_position=context.position,
-                        model=under.model,
-                        digest=under.digest,
-                        spec=spec.SPEC_VERSION,
-                        margin=margins[i],
-                        probability=probabilities[i],
-                        decision=names[decisions[i]],
-                        features=packed[i],
-                        rules=rules.codes_of(hits[i]) if hits[i] else (),
-                        severity=policy.SEVERITIES[severity] if severity >= 0 else None,
-                        arm=under.arm,
-                        degraded=under.degraded,
-                        shadow_model=under.shadow_model,
-                        shadow=shadows[i] if shadows is not None and under.shadow is not None else None,
-                    )
-                ),
+    scored = []
+    for i, (f, margin, probability, hits, decision, severity, features) in enumerate(
+        zip(
+            seen,
+            rows.margins.tolist(),
+            rows.probabilities.tolist(),
+            rows.hits.tolist(),
+            rows.decisions.tolist(),
+            rows.severities.tolist(),
+            packing.pack(rows.features),
+            strict=True,
+        )
+    ):
+        if duplicate is not None and duplicate[i]:
+            continue
+        if not routing.is_uniform:
+            under = routing.of(i)
+        scored.append(
+            TransactionScored(
+                feedback_position=f,
+                control_position=control,
+                model=under.model,
+                digest=under.digest,
+                spec=spec.SPEC_VERSION,
+                margin=margin,
+                probability=probability,
+                decision=names[decision],
+                features=features,
+                rules=rules.codes_of(hits) if hits else (),
+                severity=levels[severity] if severity >= 0 else None,
+                arm=under.arm,
+                degraded=under.degraded,
+                shadow_model=under.shadow_model,
+                shadow=shadows[i] if shadows is not None and under.shadow is not None else None,
             )
         )
-        if severity >= 0:
-            raised = explain.alert(
-                under,
-                partition,
-                positions[i],
-                transactions[i],
-                features[i],
-                hits[i],
-                probabilities[i],
-                decisions[i],
-                severity,
-            )
-            alerts.append(Entry(positions[i], encode(raised)))
-    return scores, alerts
+    return scored

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from core import rules
 from core.errors import BadInput
 from core.events import Decision, Severity
+from core.jit import njit
 
 DECISIONS: tuple[Decision, ...] = ("approve", "review", "decline")
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
@@ -42,6 +43,7 @@ def check_thresholds(review: float, decline: float) -> None:
         raise BadInput(f"thresholds must satisfy 0 < review <= decline <= 1, got review={review}, decline={decline}")
 
 
+@njit
 def decide(
     probabilities: NDArray[np.float64],
     hits: NDArray[np.uint32],
@@ -55,13 +57,20 @@ def decide(
 
     `amounts` is the feature vector's column, so that severity and the AMOUNT_HIGH rule agree.
     """
-    declined = ((hits & _DECLINE) != 0) | ((probabilities >= decline) & ((hits & _ALLOW) == 0))
-    reviewed = (((hits & _REVIEW) != 0) | (probabilities >= review)) & ((hits & _ALLOW) == 0) & ~declined
-    severity = np.full(len(hits), -1, dtype=np.int8)
-    severity[reviewed] = 0
-    several = np.bitwise_count(hits & _REVIEW) >= 2
-    severity[reviewed & ((probabilities >= (review + decline) / 2) | several)] = 1
-    severity[declined] = 2
-    grave = (probabilities >= CRITICAL_PROBABILITY) | (amounts >= amount_high) | ((hits & _BLOCKED) != 0)
-    severity[declined & grave] = 3
-    return (2 * declined + reviewed).astype(np.uint8), severity
+    n = hits.shape[0]
+    decisions = np.zeros(n, dtype=np.uint8)
+    severities = np.full(n, -1, dtype=np.int8)
+    middle = (review + decline) / 2
+    for i in range(n):
+        p, h = probabilities[i], hits[i]
+        allowed = (h & _ALLOW) != 0
+        if (h & _DECLINE) != 0 or (p >= decline and not allowed):
+            grave = p >= CRITICAL_PROBABILITY or amounts[i] >= amount_high or (h & _BLOCKED) != 0
+            decisions[i] = 2
+            severities[i] = 3 if grave else 2
+        elif ((h & _REVIEW) != 0 or p >= review) and not allowed:
+            reviews = h & _REVIEW
+            several = (reviews & (reviews - np.uint32(1))) != 0
+            decisions[i] = 1
+            severities[i] = 1 if p >= middle or several else 0
+    return decisions, severities

@@ -19,8 +19,28 @@ from core.jit import njit
 from core.numeric import exp2
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
-# What an event is to the kernel (column `kind`).
+# What an event is to the kernel (`kind`).
 TRANSACTION, VERDICTS, BLOCK, UNBLOCK, OTHER = 0, 1, 2, 3, 4
+
+EVENT = np.dtype(
+    [
+        ("slot", np.int32),  # the account's record
+        ("row", np.int32),  # a transaction's row among the batch's transactions
+        ("time", np.int64),  # epoch ms; of VERDICTS, when fraud was said last
+        ("amount", np.float64),
+        ("id", np.uint64),  # hashes by core.numeric.hash_strings; 0 = not given
+        ("merchant", np.uint64),
+        ("category", np.uint64),
+        ("country", np.uint64),
+        ("device", np.uint64),
+        ("frauds", np.int32),  # of VERDICTS: what counts of the account's verdicts
+        ("legitimates", np.int32),
+        ("place", np.int16),  # index into `centres` for an in-person transaction, else −1
+        ("kind", np.uint8),
+    ],
+    align=True,
+)
+"""One event of a partition, as a row of the kernel's input."""
 
 _WIDTHS = np.array([w.width_ms for w in WINDOWS], dtype=np.int64)
 _SIZES = np.array([w.buckets for w in WINDOWS], dtype=np.int64)
@@ -75,33 +95,15 @@ _LINEAR_COUNT = np.array(
 
 
 @njit
-def mark_duplicates(
-    records: NDArray[np.void],
-    kinds: NDArray[np.uint8],
-    slots: NDArray[np.int32],
-    id_hashes: NDArray[np.uint64],
-    duplicate: NDArray[np.bool_],
-) -> int:
-    """Flag transactions whose id is among the account's last DUPLICATE_MEMORY accepted ones; remember the others.
-
-    All arrays (n,). Returns how many were flagged. Runs before `process`, over the same events in the same order.
-    """
-    flagged = 0
-    memory = records[0].recent_ids.shape[0]
-    for i in range(kinds.shape[0]):
-        duplicate[i] = False
-        if kinds[i] != TRANSACTION:
-            continue
-        account = records[slots[i]]
-        for j in range(memory):
-            if account.recent_ids[j] == id_hashes[i]:
-                duplicate[i] = True
-                flagged += 1
-                break
-        if not duplicate[i]:
-            account.recent_ids[account.ids_seen % memory] = id_hashes[i]
-            account.ids_seen += 1
-    return flagged
+def _is_duplicate(account: Any, id_hash: np.uint64) -> bool:
+    """Whether the ID is among the account's last DUPLICATE_MEMORY accepted ones; remembers it if not."""
+    memory = account.recent_ids.shape[0]
+    for j in range(memory):
+        if account.recent_ids[j] == id_hash:
+            return True
+    account.recent_ids[account.ids_seen % memory] = id_hash
+    account.ids_seen += 1
+    return False
 
 
 @njit
@@ -319,50 +321,44 @@ def _travel(account: Any, time: int, place: int, centres: NDArray[np.float64], o
 
 
 @njit
-def _apply_feedback(account: Any, kind: int, time: int, frauds: int, legitimates: int) -> None:
-    if kind == VERDICTS:
-        account.frauds = frauds
-        account.legitimates = legitimates
-        account.last_fraud_time = time
-    elif kind == BLOCK:
+def _apply_feedback(account: Any, event: Any) -> None:
+    if event.kind == VERDICTS:
+        account.frauds = event.frauds
+        account.legitimates = event.legitimates
+        account.last_fraud_time = event.time
+    elif event.kind == BLOCK:
         account.blocked = 1
-    elif kind == UNBLOCK:
+    elif event.kind == UNBLOCK:
         account.blocked = 0
 
 
 @njit
 def process(
     records: NDArray[np.void],
-    kinds: NDArray[np.uint8],
-    slots: NDArray[np.int32],
-    times: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    merchants: NDArray[np.uint64],
-    categories: NDArray[np.uint64],
-    countries: NDArray[np.uint64],
-    devices: NDArray[np.uint64],
-    places: NDArray[np.int16],
-    skip: NDArray[np.bool_],
+    events: NDArray[np.void],
     centres: NDArray[np.float64],
     out: NDArray[np.float32],
+    duplicate: NDArray[np.bool_],
 ) -> None:
-    """Features of every transaction, then its update; feedback updates only. Event columns (n,), `out` (n, WIDTH).
+    """Features of every transaction, then its update; feedback updates only.
 
-    times in epoch ms, amounts in currency, hashes by core.numeric.hash_strings, places = index into `centres` (m, 3)
-    for in-person transactions, else −1. VERDICTS has what counts of the account's verdicts instead: when fraud was said
-    last in times, frauds in amounts, legitimate ones in merchants. Rows that are skipped or not transactions are left
-    untouched in `out`. Reference columns of `out` are not this kernel's to fill (core.features.reference).
+    records: of state.ACCOUNT. events: of EVENT, of one partition, in order. centres float64 (m, 3). A transaction's
+    features go to its row of `out` float32 (n, WIDTH); one that repeats an ID is marked in `duplicate` bool (n,),
+    updates nothing, and leaves `out` untouched. Reference columns are not this kernel's to fill
+    (core.features.reference).
     """
-    for i in range(kinds.shape[0]):
-        if skip[i]:
+    for i in range(events.shape[0]):
+        event = events[i]
+        account = records[event.slot]
+        time = event.time
+        if event.kind != TRANSACTION:
+            _apply_feedback(account, event)
             continue
-        account = records[slots[i]]
-        time = times[i]
-        if kinds[i] != TRANSACTION:
-            _apply_feedback(account, kinds[i], time, int(amounts[i]), int(merchants[i]))
+        if _is_duplicate(account, event.id):
+            duplicate[event.row] = True
             continue
-        row = out[i]
-        amount = amounts[i]
+        row = out[event.row]
+        amount = event.amount
         hour = (time // HOUR_MS) % 24
         known = account.transactions > 0
         row[_AMOUNT] = amount
@@ -375,14 +371,14 @@ def process(
         row[_LEGITIMATES] = account.legitimates
         row[_SINCE_FRAUD] = (time - account.last_fraud_time) / DAY_MS if account.frauds else np.nan
         row[_BLOCKED] = account.blocked
-        row[_MERCHANT_NEW] = _novelty(account.recent_merchants, merchants[i], known)
-        row[_CATEGORY_NEW] = _novelty(account.recent_categories, categories[i], known)
-        row[_COUNTRY_NEW] = _novelty(account.recent_countries, countries[i], known)
-        row[_DEVICE_NEW] = _novelty(account.recent_devices, devices[i], known)
-        _travel(account, time, places[i], centres, row)
+        row[_MERCHANT_NEW] = _novelty(account.recent_merchants, event.merchant, known)
+        row[_CATEGORY_NEW] = _novelty(account.recent_categories, event.category, known)
+        row[_COUNTRY_NEW] = _novelty(account.recent_countries, event.country, known)
+        row[_DEVICE_NEW] = _novelty(account.recent_devices, event.device, known)
+        _travel(account, time, event.place, centres, row)
         for column in range(row.shape[0]):
             if row[column] != row[column]:
                 row[column] = np.nan  # one NaN pattern: inf − inf has another sign bit on another processor
-        _update_windows(account, time, amount, merchants[i])
+        _update_windows(account, time, amount, event.merchant)
         _update_typical(account, time, amount)
         _update_history(account, time, amount, hour)

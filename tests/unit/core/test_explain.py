@@ -32,7 +32,9 @@ def row(**values: float) -> Any:
 
 
 def alert(features: Any, hits: int = 0, probability: float = 0.0, severity: int = 0, under: Any = UNDER) -> AlertRaised:
-    return explain.alert(under, 3, Position(1, 9), transaction(), features, hits, probability, 1, severity)
+    return explain.alert(
+        under, 3, explain.Judged(Position(1, 9), transaction(), features, hits, probability, 1, severity)
+    )
 
 
 def test_an_alert_shows_what_the_issue_asks_for() -> None:
