@@ -71,6 +71,13 @@ class Batch:
     rejects: list[Entry] = field(default_factory=list)
 
 
+class PendingAppend(Protocol):
+    """An append that was sent and whose outcome is not known yet."""
+
+    def results(self) -> list[Head | Exception]:
+        """Wait for it: for each batch the new head or the error, as `append_many`."""
+
+
 class EventLog(Protocol):
     """See the module's head. Every method raises Unavailable if the server can't be reached."""
 
@@ -86,6 +93,9 @@ class EventLog(Protocol):
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
         """`append` for several partitions in one round trip per server; each result is a Head or the error."""
+
+    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
+        """`append_many` in two halves: send now, and wait in `results`, which must be called once."""
 
     def read(
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None

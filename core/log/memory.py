@@ -13,11 +13,21 @@ import hashlib
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError
 from core.events import START, Position
 from core.log import seals
-from core.log.base import Batch, Entry, Head, Stream
+from core.log.base import Batch, Entry, Head, PendingAppend, Stream
+
+
+class _Done(NamedTuple):
+    """A PendingAppend whose outcome is known."""
+
+    outcomes: list[Head | Exception]
+
+    def results(self) -> list[Head | Exception]:
+        return self.outcomes
 
 
 class MemoryLog:
@@ -62,6 +72,10 @@ class MemoryLog:
                 self._streams.setdefault((partition, stream), []).extend(entries)
             self._heads[partition] = head
         return head
+
+    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
+        """See EventLog. Appends at once."""
+        return _Done(self.append_many(batches))
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
         results: list[Head | Exception] = []

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from core.errors import BadInput
 from core.events import START, Position
-from core.log.base import Batch, Entry, EventLog, Head, Stream
+from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Stream
 
 
 class ReadOnlyLog:
@@ -23,6 +23,9 @@ class ReadOnlyLog:
         _refuse()
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
+        _refuse()
+
+    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
         _refuse()
 
     def read(

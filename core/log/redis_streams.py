@@ -28,8 +28,9 @@ from redis.cluster import RedisCluster
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.events import START, Position
 from core.log import seals
-from core.log.base import STREAMS, Batch, Entry, Head, Stream
+from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Stream
 from core.log.redis_transport import Lost, NoScript, Request, Transport, open_client, request
+from core.log.watched_append import Append, InFlight, Outcome, WatchedAppends, conflict, not_covered, proof
 
 BLOB_BYTES_MAX = 256 * 1024 * 1024
 """Redis refuses strings of 512 MiB, by closing the connection."""
@@ -94,10 +95,21 @@ _APPEND_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest().e
 
 
 @dataclass(frozen=True, slots=True)
-class _Append:
+class _Call:
     """An append as the script's arguments, number of keys first."""
 
     arguments: tuple[bytes | str | int, ...]
+
+    @classmethod
+    def of(cls, append: Append) -> _Call:
+        """A sealed batch."""
+        sequence = append.expected.sequence
+        arguments: list[bytes | str | int] = [f"{sequence}-{min(sequence, 1)}", proof(append.expected)]
+        arguments += map(len, append.ids)
+        for ids, entries in zip(append.ids, append.entries, strict=True):
+            for each, (_, payload) in zip(ids, entries, strict=True):
+                arguments += (each, payload)
+        return cls((len(append.keys), *append.keys, *arguments))
 
     @property
     def by_digest(self) -> Request:
@@ -116,14 +128,67 @@ class _Append:
         return key
 
 
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """An append of a batch, what it expects and what it makes."""
+class _ScriptedAppends:
+    """Appends by script, one a partition: for a cluster, where no transaction spans two slots."""
 
-    partition: int
-    expected: Head
-    head: Head
-    append: _Append
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def start(self, appends: Sequence[Append]) -> _Scripted:
+        """Send them. `outcomes` of the result must be called."""
+        return _Scripted(self._transport, appends)
+
+
+class _Scripted:
+    """Calls of the script on their way."""
+
+    def __init__(self, transport: Transport, appends: Sequence[Append]) -> None:
+        self._transport = transport
+        self._appends = appends
+        self._calls = [_Call.of(append) for append in appends]
+        self._started = transport.start_many([call.by_digest for call in self._calls])
+
+    def outcomes(self) -> list[Outcome]:
+        """Wait for the servers' answers: one outcome an append."""
+        replies = with_script(self._transport, self._calls, self._started.replies())
+        return [_judged(append, reply) for append, reply in zip(self._appends, replies, strict=True)]
+
+
+def with_script(transport: Transport, calls: Sequence[_Call], replies: list[Any]) -> list[Any]:
+    """Calls whose server does not hold the script once more, with it: nothing ran the first time."""
+    unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScript)]
+    for index, reply in zip(unknown, transport.call_many([calls[i].whole for i in unknown]), strict=True):
+        replies[index] = reply
+    return replies
+
+
+class _Pending:
+    """A started append_many. results: errors found before anything was sent, by place."""
+
+    def __init__(
+        self, log: RedisLog, appends: dict[int, Append], results: list[Head | Exception], sent: InFlight | _Scripted
+    ) -> None:
+        self._log = log
+        self._appends = appends
+        self._results = results
+        self._sent = sent
+
+    def results(self) -> list[Head | Exception]:
+        """See PendingAppend."""
+        unreachable: Unavailable | None = None
+        for (index, append), outcome in zip(self._appends.items(), self._sent.outcomes(), strict=True):
+            if not isinstance(outcome, Lost):
+                self._results[index] = outcome
+                continue
+            try:
+                if unreachable is not None:
+                    raise unreachable
+                self._results[index] = self._log.resolved(append)
+            except Lost as error:
+                self._results[index] = unreachable = error
+            except SentinelError as error:
+                self._results[index] = error
+        return self._results
 
 
 class RedisLog:
@@ -137,7 +202,10 @@ class RedisLog:
         if not prefix or any(character in "{}*?[]\\ " for character in prefix):
             raise BadInput(f"the log's key prefix {prefix!r} must be non-empty, without braces, wildcards and spaces")
         self._transport = Transport(client)
+        pool = self._transport.pool
+        self._appends = _ScriptedAppends(self._transport) if pool is None else WatchedAppends(self._transport, pool)
         self._prefix = prefix
+        self._keys: dict[int, tuple[bytes, ...]] = {}
         self._control = f"{prefix}:{{control}}:control".encode()
 
     def key(self, partition: int, stream: Stream) -> bytes:
@@ -163,29 +231,18 @@ class RedisLog:
         return result
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
+        return self.start_append(batches).results()
+
+    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
         """See EventLog. Every batch is checked and sealed before the first is sent."""
         results: list[Head | Exception] = [Head()] * len(batches)
-        sealed: dict[int, _Sealed] = {}
+        sealed: dict[int, Append] = {}
         for index, (partition, batch, expected) in enumerate(batches):
             try:
                 sealed[index] = self._sealed(partition, batch, expected)
             except BadInput as error:
                 results[index] = error
-        replies = self._send([each.append for each in sealed.values()])
-        unreachable: Unavailable | None = None
-        for (index, each), reply in zip(sealed.items(), replies, strict=True):
-            try:
-                if isinstance(reply, Lost):
-                    if unreachable is not None:
-                        raise unreachable
-                    results[index] = self._resolved(each)
-                else:
-                    results[index] = _judged(each, reply)
-            except Lost as error:
-                results[index] = unreachable = error
-            except SentinelError as error:
-                results[index] = error
-        return results
+        return _Pending(self, sealed, results, self._appends.start(list(sealed.values())))
 
     def read(
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
@@ -209,7 +266,7 @@ class RedisLog:
         keys = [self.key(partition, stream) for stream in STREAMS]
         keep = [_after(last) for last in seals.covered(up_to).values()]
         seal = f"{up_to.sequence}-1"
-        reply = self._transport.read(request(keys[0], b"EVAL", TRIM, len(keys), *keys, seal, _proof(up_to), *keep))
+        reply = self._transport.read(request(keys[0], b"EVAL", TRIM, len(keys), *keys, seal, proof(up_to), *keep))
         if isinstance(reply, int):
             return reply
         first = self.read(partition, "seals", count=1)
@@ -225,12 +282,12 @@ class RedisLog:
         arguments: list[bytes | str | int] = [_control_id(expected), b"", len(payloads)]
         for sequence, payload in enumerate(payloads, expected + 1):
             arguments += (_control_id(sequence), payload)
-        append = _Append((1, self._control, *arguments))
-        reply = self._send([append])[0]
+        call = _Call((1, self._control, *arguments))
+        reply = with_script(self._transport, [call], self._transport.call_many([call.by_digest]))[0]
         if isinstance(reply, Lost):
             if self._control_holds(payloads, expected):
                 return expected + len(payloads)
-            reply = self._transport.call_many([append.whole])[0]
+            reply = self._transport.call_many([call.whole])[0]
             if reply != b"OK" and self._control_holds(payloads, expected):
                 return expected + len(payloads)
         if isinstance(reply, SentinelError):
@@ -271,55 +328,42 @@ class RedisLog:
             raise BadInput(f"{digest!r} is not a SHA-256 in hex")
         return f"{self._prefix}:blob:{digest}".encode()
 
-    def _sealed(self, partition: int, batch: Batch, expected: Head) -> _Sealed:
+    def _sealed(self, partition: int, batch: Batch, expected: Head) -> Append:
         seals.check(batch, expected)
-        head, payload = seals.seal(batch, expected)
-        streams = [
-            batch.transactions,
-            batch.scores,
-            batch.alerts,
-            batch.feedback,
-            batch.rejects,
-            [Entry(Position(head.sequence, 1), payload)],
-        ]
-        arguments: list[bytes | str | int] = [f"{expected.sequence}-{min(expected.sequence, 1)}", _proof(expected)]
-        arguments += map(len, streams)
-        for entries in streams:
-            for (generation, offset), content in entries:
-                if generation > seals.ID_PART_MAX or offset > seals.ID_PART_MAX or offset < 0:
-                    raise BadInput(f"{generation}-{offset} is not an entry's ID", reason="bad_batch")
-                arguments += (b"%d-%d" % (generation, offset), content)
-        keys = [self.key(partition, stream) for stream in STREAMS]
-        return _Sealed(partition, expected, head, _Append((len(keys), *keys, *arguments)))
+        entries = (batch.transactions, batch.scores, batch.alerts, batch.feedback, batch.rejects)
+        paid = _id_texts(batch.transactions)
+        ids = (paid, paid, *(_id_texts(each) if each else () for each in entries[2:]))
+        head, payload = seals.seal(batch, expected, ids)
+        seal = Entry(Position(head.sequence, 1), payload)
+        return Append(
+            partition, expected, head, self._keys_of(partition), (*ids, [b"%d-1" % head.sequence]), (*entries, [seal])
+        )
 
-    def _send(self, appends: Sequence[_Append]) -> list[Any]:
-        """Send all; those whose server does not hold the script once more, with it (nothing ran the first time)."""
-        replies = self._transport.call_many([append.by_digest for append in appends])
-        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScript)]
-        for index, reply in zip(unknown, self._transport.call_many([appends[i].whole for i in unknown]), strict=True):
-            replies[index] = reply
-        return replies
+    def _keys_of(self, partition: int) -> tuple[bytes, ...]:
+        if partition not in self._keys:
+            self._keys[partition] = tuple(self.key(partition, stream) for stream in STREAMS)
+        return self._keys[partition]
 
-    def _resolved(self, sealed: _Sealed) -> Head:
+    def resolved(self, append: Append) -> Head:
         """What became of an append whose reply was lost. Sends it once more if it was not written.
 
         The seal after `expected` tells, even if others have come since. The first may still arrive after the second;
         then one of them finds the other's seal, and writes nothing.
         """
-        found = self._seal_after(sealed)
+        found = self._seal_after(append)
         if found is None:
-            reply = self._transport.call_many([sealed.append.whole])[0]
-            if reply == b"OK":
-                return sealed.head
-            found = self._seal_after(sealed)
+            outcome = self._appends.start([append]).outcomes()[0]
+            if isinstance(outcome, Head):
+                return outcome
+            found = self._seal_after(append)
             if found is None:
-                return _judged(sealed, reply)
-        if found.digest != sealed.head.digest:
-            raise _conflict(sealed, f"{found.sequence}-1")
+                raise outcome
+        if found.digest != append.head.digest:
+            raise conflict(append.partition, append.expected, found.sequence)
         return found
 
-    def _seal_after(self, sealed: _Sealed) -> Head | None:
-        following = self.read(sealed.partition, "seals", Position(sealed.expected.sequence, 1), count=1)
+    def _seal_after(self, append: Append) -> Head | None:
+        following = self.read(append.partition, "seals", Position(append.expected.sequence, 1), count=1)
         return seals.head_from_entry(following[0]) if following else None
 
     def _control_holds(self, payloads: Sequence[bytes], after: int) -> bool:
@@ -379,29 +423,27 @@ def connect(
     return RedisLog(client, prefix)
 
 
-def _proof(head: Head) -> str:
-    """What the last seal must contain to be this head: the same sequence may hold another batch after a lost tail."""
-    return f'"digest":"{head.digest}"' if head.sequence else ""
+def _id_texts(entries: Sequence[Entry]) -> list[bytes]:
+    """`seals.id_texts`. Raises BadInput for an ID that the server can't hold: XADD would refuse it midway."""
+    for part in (0, 1) if entries else ():
+        numbers = [entry[0][part] for entry in entries]
+        if min(numbers) < 0 or max(numbers) > seals.ID_PART_MAX:
+            bad = next(e.id for e in entries if not 0 <= e.id[part] <= seals.ID_PART_MAX)
+            raise BadInput(f"{bad} is not an entry's ID", reason="bad_batch")
+    return seals.id_texts(entries)
 
 
-def _judged(sealed: _Sealed, reply: Any) -> Head:
-    """The new head if the script's reply says so; raises otherwise."""
+def _judged(append: Append, reply: Any) -> Outcome:
+    """The new head if the script's reply says so, else the error."""
     if isinstance(reply, SentinelError):
-        raise reply
+        return reply
     if reply == b"OK":
-        return sealed.head
+        return append.head
     kind, _, rest = bytes(reply).decode().partition(" ")
     if kind == "HEAD":
-        raise _conflict(sealed, rest)
+        return conflict(append.partition, append.expected, int(rest.partition("-")[0]))
     top, _, key = rest.partition(" ")
-    raise ConcurrencyError(f"partition {sealed.partition}: {key} holds {top} already, which no seal covers")
-
-
-def _conflict(sealed: _Sealed, found: str) -> ConcurrencyError:
-    sequence = int(found.partition("-")[0])
-    if sequence == sealed.expected.sequence:
-        return ConcurrencyError(f"partition {sealed.partition}: seal {sequence} is not the expected one")
-    return ConcurrencyError(f"partition {sealed.partition} is at seal {sequence}, not at {sealed.expected.sequence}")
+    return not_covered(append.partition, key.encode(), top)
 
 
 def _after(position: Position) -> str:

@@ -39,8 +39,6 @@ from core.errors import BadInput, Corrupt, SentinelError, Unavailable
 REDIRECTS_MAX = 16
 TRY_AGAIN_SECONDS = 0.05
 _ASKING = hiredis.pack_command((b"ASKING",))
-_MULTI = hiredis.pack_command((b"MULTI",))
-_EXEC = hiredis.pack_command((b"EXEC",))
 
 
 class Lost(Unavailable):
@@ -91,37 +89,18 @@ class Transport:
     def call_many(self, commands: Sequence[Request]) -> list[Any]:
         """Send commands in one pipeline per node, to all nodes before the first reply is awaited.
 
-        Each result is a raw reply or the SentinelError of that command alone. A single server gets several commands as
-        one transaction: not for atomicity, but because it would otherwise fsync after each command that is larger than
-        its read buffer (measured: 12 times for 12 batches of 36 kB). A cluster allows no transaction over two slots.
+        Each result is a raw reply or the SentinelError of that command alone.
         """
-        results: list[Any] = [None] * len(commands)
-        groups: dict[int, tuple[ConnectionPool, list[int]]] = {}
-        for index, command in enumerate(commands):
-            try:
-                pool = self._route(command.key)
-            except RedisClusterException as error:
-                results[index] = error
-            else:
-                groups.setdefault(id(pool), (pool, []))[1].append(index)
-        exchanges: list[tuple[_Exchange, list[int]]] = []
-        try:
-            for pool, indexes in groups.values():
-                kind = _Transaction if self._cluster is None and len(indexes) > 1 else _Exchange
-                exchanges.append((kind(pool, [commands[i].packed for i in indexes]), indexes))
-            for exchange, indexes in exchanges:
-                for index, reply in zip(indexes, exchange.replies(), strict=True):
-                    results[index] = reply
-        finally:
-            for exchange, _ in exchanges:
-                exchange.close()
-        if self._cluster is not None:
-            for index, reply in enumerate(results):
-                if isinstance(reply, AskError | TryAgainError):
-                    results[index] = self._redirected(self._cluster, commands[index], reply)
-            if any(isinstance(reply, _STALE_MAP) for reply in results):
-                self._refresh(self._cluster)
-        return [self._translated(reply, commands[i].key) for i, reply in enumerate(results)]
+        return self.start_many(commands).replies()
+
+    def start_many(self, commands: Sequence[Request]) -> Started:
+        """`call_many`, of which `replies` must be called later: what can't even be sent says so there too."""
+        return Started(self, commands)
+
+    @property
+    def pool(self) -> ConnectionPool | None:
+        """The connections of a single server; None for a cluster, which has a pool a node."""
+        return self._pool
 
     def close(self) -> None:
         """Close every connection."""
@@ -130,12 +109,12 @@ class Transport:
     def address(self, key: bytes) -> str:
         """`host:port` of the server that holds the key, as far as it is known."""
         try:
-            arguments = self._route(key).connection_kwargs
+            arguments = self.route(key).connection_kwargs
         except RedisClusterException:
             arguments = {}
         return f"{arguments.get('host', '?')}:{arguments.get('port', '?')}"
 
-    def _route(self, key: bytes) -> ConnectionPool:
+    def route(self, key: bytes) -> ConnectionPool:
         if self._cluster is None:
             assert self._pool is not None
             return self._pool
@@ -143,8 +122,9 @@ class Transport:
         pool: ConnectionPool = self._cluster.get_redis_connection(node).connection_pool
         return pool
 
-    def _redirected(self, cluster: Any, command: Request, reply: Any) -> Any:
+    def redirected(self, command: Request, reply: Any) -> Any:
         """Follow a cluster's redirections: the node that redirects has not run the command."""
+        cluster = self._cluster
         for _ in range(REDIRECTS_MAX):
             prefix = []
             try:
@@ -152,7 +132,7 @@ class Transport:
                     cluster.nodes_manager.move_slot(reply)
                 elif isinstance(reply, TryAgainError):
                     time.sleep(TRY_AGAIN_SECONDS)
-                pool = self._route(command.key)
+                pool = self.route(command.key)
                 if isinstance(reply, AskError) and not isinstance(reply, MovedError):
                     node = cluster.get_node(host=reply.host, port=reply.port)
                     if node is None:
@@ -170,17 +150,55 @@ class Transport:
                 return reply
         return reply
 
-    def _refresh(self, cluster: Any) -> None:
+    def refresh(self) -> None:
         """Learn anew which node holds what. Without an answer the old map stays, and the next command says why."""
         try:
-            cluster.nodes_manager.initialize()
+            self._cluster.nodes_manager.initialize()
         except (RedisError, RedisClusterException):
             return
 
-    def _translated(self, reply: Any, key: bytes) -> Any:
+    def translated(self, reply: Any, key: bytes) -> Any:
+        """A redis-py error as ours; any other reply as it is."""
         if isinstance(reply, RedisError | RedisClusterException):
             return translate(reply, self.address(key), in_cluster=self._cluster is not None)
         return reply
+
+
+class Started:
+    """Commands on their way, one pipeline a node; see Transport.call_many."""
+
+    def __init__(self, transport: Transport, commands: Sequence[Request]) -> None:
+        self._transport = transport
+        self._commands = commands
+        self._results: list[Any] = [None] * len(commands)
+        self._exchanges: list[tuple[_Exchange, list[int]]] = []
+        groups: dict[int, tuple[ConnectionPool, list[int]]] = {}
+        for index, command in enumerate(commands):
+            try:
+                pool = transport.route(command.key)
+            except RedisClusterException as error:
+                self._results[index] = error
+            else:
+                groups.setdefault(id(pool), (pool, []))[1].append(index)
+        for pool, indexes in groups.values():
+            self._exchanges.append((_Exchange(pool, [commands[i].packed for i in indexes]), indexes))
+
+    def replies(self) -> list[Any]:
+        """Wait for every reply, following redirections. Each result is a raw reply or a SentinelError."""
+        try:
+            for exchange, indexes in self._exchanges:
+                for index, reply in zip(indexes, exchange.replies(), strict=True):
+                    self._results[index] = reply
+        finally:
+            for exchange, _ in self._exchanges:
+                exchange.close()
+        if self._transport.pool is None:
+            for index, reply in enumerate(self._results):
+                if isinstance(reply, AskError | TryAgainError):
+                    self._results[index] = self._transport.redirected(self._commands[index], reply)
+            if any(isinstance(reply, _STALE_MAP) for reply in self._results):
+                self._transport.refresh()
+        return [self._transport.translated(r, self._commands[i].key) for i, r in enumerate(self._results)]
 
 
 class _Exchange:
@@ -223,23 +241,6 @@ class _Exchange:
                 self._connection.disconnect()
             self._pool.release(self._connection)
             self._connection = None
-
-
-class _Transaction(_Exchange):
-    """An exchange between MULTI and EXEC: a command refused at queueing stops all; one that fails in EXEC, itself."""
-
-    def __init__(self, pool: ConnectionPool, packed: Sequence[bytes]) -> None:
-        super().__init__(pool, [_MULTI, *packed, _EXEC])
-
-    def replies(self) -> list[Any]:
-        begun, *queued, ran = super().replies()
-        if isinstance(begun, RedisError):
-            ran = begun
-        if isinstance(ran, list):
-            return ran
-        # Nothing ran: a command refused at queueing says why better than EXEC does.
-        refused = next((reply for reply in queued if isinstance(reply, ResponseError)), ran)
-        return [reply if isinstance(reply, ResponseError) else refused for reply in queued]
 
 
 _STALE_MAP = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException)

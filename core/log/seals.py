@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from itertools import pairwise
-
-import msgspec
+from operator import lt
 
 from core.codec import decode_seal, encode
 from core.errors import BadInput
@@ -27,17 +25,13 @@ def check(batch: Batch, head: Head) -> None:
 
     Neither MULTI nor a script rolls back, so this runs before the first byte is sent.
     """
-    _ascending("transactions", batch.transactions, head.transactions, batch.transactions_end)
+    transactions = _ascending("transactions", batch.transactions, head.transactions, batch.transactions_end)
     _ascending("feedback", batch.feedback, head.feedback, batch.feedback_end)
-    if len(batch.scores) != len(batch.transactions) or any(
-        t[0] != s[0] for t, s in zip(batch.transactions, batch.scores, strict=True)
-    ):
+    if [score[0] for score in batch.scores] != transactions:
         raise BadInput("every transaction needs a score with the same ID", reason="bad_batch")
-    _ascending("alerts", batch.alerts, head.transactions, batch.transactions_end)
-    if batch.alerts:
-        known = {t[0] for t in batch.transactions}
-        if any(a[0] not in known for a in batch.alerts):
-            raise BadInput("an alert needs a transaction with the same ID", reason="bad_batch")
+    alerts = _ascending("alerts", batch.alerts, head.transactions, batch.transactions_end)
+    if alerts and not set(transactions).issuperset(alerts):
+        raise BadInput("an alert needs a transaction with the same ID", reason="bad_batch")
     for index, entry in enumerate(batch.rejects):
         if entry.id != Position(head.sequence + 1, index + 1):
             raise BadInput(f"reject {index} must have the ID {head.sequence + 1}-{index + 1}", reason="bad_batch")
@@ -45,45 +39,74 @@ def check(batch: Batch, head: Head) -> None:
         raise BadInput("the control position goes backwards", reason="bad_batch")
 
 
-def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Position) -> None:
+def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Position) -> list[Position]:
+    """The entries' IDs."""
     if end < after:
         raise BadInput(f"{name} end {end} lies before the log's {after}", reason="bad_batch")
     if not entries:
-        return
-    if entries[0].id <= after or entries[-1].id > end or any(a[0] >= b[0] for a, b in pairwise(entries)):
+        return []
+    ids = [entry[0] for entry in entries]
+    if ids[0] <= after or ids[-1] > end or not all(map(lt, ids, ids[1:])):
         raise BadInput(f"{name} IDs must ascend strictly within ({after}, {end}]", reason="bad_batch")
+    return ids
 
 
-def seal(batch: Batch, head: Head) -> tuple[Head, bytes]:
-    """The head after `batch`, and the seal entry's payload. Cost: one SHA-256 pass over the batch's bytes."""
-    header = Seal(
-        transactions=str(batch.transactions_end),
-        feedback=str(batch.feedback_end),
-        control=batch.control,
-        counts=(len(batch.transactions), len(batch.alerts), len(batch.feedback), len(batch.rejects)),
-        recorded_at=batch.recorded_at,
-        published=str(max(batch.published, head.published)),
-        digest="",
+def id_texts(entries: Sequence[Entry]) -> list[bytes]:
+    """The entries' IDs as the server writes them, `b"1-533"`."""
+    return [b"%d-%d" % entry[0] for entry in entries]
+
+
+def seal(batch: Batch, head: Head, ids: Sequence[Sequence[bytes]] | None = None) -> tuple[Head, bytes]:
+    """The head after `batch`, and the seal entry's payload. Cost: one SHA-256 pass over the batch's bytes.
+
+    ids: `id_texts` of each of `contents(batch)`, if the caller has them.
+    """
+    published = max(batch.published, head.published)
+    header = encode(
+        Seal(
+            transactions=str(batch.transactions_end),
+            feedback=str(batch.feedback_end),
+            control=batch.control,
+            counts=(len(batch.transactions), len(batch.alerts), len(batch.feedback), len(batch.rejects)),
+            recorded_at=batch.recorded_at,
+            published=str(published),
+            digest="",
+        )
     )
-    digest = chain(head.digest, header, batch)
-    sealed = msgspec.structs.replace(header, digest=digest)
-    return head_of(head.sequence + 1, sealed), encode(sealed)
+    digest = _digest(head.digest, header, batch, ids or [id_texts(entries) for _, entries in contents(batch)])
+    after = Head(head.sequence + 1, batch.transactions_end, batch.feedback_end, batch.control, published, digest)
+    return after, b'%b%b"}' % (header[: -len(_NO_DIGEST)], digest.encode())
+
+
+_NO_DIGEST = b'"}'
+"""How the JSON of a seal without a digest ends: the digest is its last field."""
+
+
+def contents(batch: Batch) -> tuple[tuple[bytes, Sequence[Entry]], ...]:
+    """The streams' names and entries in the order in which the digest takes them; the seals are not among them."""
+    return (
+        (b"transactions", batch.transactions),
+        (b"scores", batch.scores),
+        (b"alerts", batch.alerts),
+        (b"feedback", batch.feedback),
+        (b"rejects", batch.rejects),
+    )
 
 
 def chain(previous: str, header: Seal, batch: Batch) -> str:
     """The digest (64 hex digits) that follows `previous`; `header.digest` must be ""."""
-    parts: list[bytes] = [bytes.fromhex(previous), encode(header)]
-    for name, entries in (
-        ("transactions", batch.transactions),
-        ("scores", batch.scores),
-        ("alerts", batch.alerts),
-        ("feedback", batch.feedback),
-        ("rejects", batch.rejects),
-    ):
-        parts.append(b"\n%s %d\n" % (name.encode(), len(entries)))
-        for (generation, offset), payload in entries:
-            parts.append(b"%d-%d %d " % (generation, offset, len(payload)))
-            parts.append(payload)
+    return _digest(previous, encode(header), batch, [id_texts(entries) for _, entries in contents(batch)])
+
+
+def _digest(previous: str, header: bytes, batch: Batch, ids: Sequence[Sequence[bytes]]) -> str:
+    parts: list[bytes] = [bytes.fromhex(previous), header]
+    for (name, entries), texts in zip(contents(batch), ids, strict=True):
+        if not entries:
+            parts.append(b"\n%b 0\n" % name)
+            continue
+        parts.append(b"\n%b %d\n" % (name, len(entries)))
+        for text, (_, payload) in zip(texts, entries, strict=True):
+            parts += (text, b" %d " % len(payload), payload)
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 

@@ -47,6 +47,13 @@ def raw(redis_backend: RedisBackend) -> Iterator[redis.Redis]:
     client.close()
 
 
+@pytest.fixture
+def raw_valkey(valkey_server: Valkey) -> Iterator[redis.Redis]:
+    """A plain client of the server of `redis_log`."""
+    with redis.Redis(port=valkey_server.port) as client:
+        yield client
+
+
 def filled(log: RedisLog, batches: int = 3) -> Head:
     head = log.head(0)
     for _ in range(batches):
@@ -191,7 +198,7 @@ def test_a_server_that_lost_its_scripts_gets_them_again(log: RedisLog, raw: redi
 
 @contextmanager
 def through(
-    server: Valkey, prefix: str, plan: list[Fault], trigger: bytes = b"EVAL"
+    server: Valkey, prefix: str, plan: list[Fault], trigger: bytes = b"EXEC"
 ) -> Iterator[tuple[RedisLog, Proxy]]:
     """A log whose connections pass through a proxy, with a short timeout."""
     proxy = Proxy(server.host, server.port, plan, trigger)
@@ -233,7 +240,7 @@ def test_a_lost_reply_of_control_events_is_resolved(
 ) -> None:
     """Control events whose reply or request was lost are in the stream exactly once."""
     redis_log.append_control([b"zero"], 0)
-    with through(valkey_server, redis_prefix, plan) as (log, proxy):
+    with through(valkey_server, redis_prefix, plan, b"EVAL") as (log, proxy):
         assert log.append_control([b"one", b"two"], 1) == 3
         assert proxy.seen == sent
     assert [payload for _, payload in redis_log.read_control()] == [b"zero", b"one", b"two"]
@@ -460,6 +467,74 @@ def test_many_batches_cost_a_single_server_one_transaction(tmp_path: Path) -> No
         log.append(99, batch_after(Head()), Head())
         log.append_many([(p, batch_after(Head(), transactions=40), Head()) for p in range(12)])
         stats = admin.info("commandstats")
-        assert stats["cmdstat_exec"]["calls"] == 1
-        assert stats["cmdstat_evalsha"]["calls"] == 1 + 12
+        assert stats["cmdstat_exec"]["calls"] == stats["cmdstat_xread"]["calls"] == 2
+        assert "cmdstat_evalsha" not in stats
         log.close()
+
+
+# --- proven partitions (core.log.watched_append) -----------------------------------------------------------------
+
+
+def commands(admin: redis.Redis) -> dict[str, int]:
+    """Calls of each command since the server's start."""
+    stats = admin.info("commandstats")
+    return {name.removeprefix("cmdstat_").partition("|")[0]: found["calls"] for name, found in stats.items()}
+
+
+def test_a_proven_partition_is_appended_to_without_a_check(tmp_path: Path) -> None:
+    """The first append to a partition reads its streams; every later one sends a single message and no check."""
+    with Valkey(tmp_path) as server, redis.Redis(port=server.port) as admin:
+        log = connect(server.host, server.port)
+        head = log.append(0, batch_after(Head()), Head())
+        checked = commands(admin)["xinfo"]
+        for _ in range(3):
+            head = log.append(0, batch_after(head), head)
+        assert commands(admin)["xinfo"] == checked
+        assert log.head(0) == head
+        log.close()
+
+
+def test_a_stream_that_is_trimmed_meanwhile_costs_a_second_try_only(
+    redis_log: RedisLog, raw_valkey: redis.Redis
+) -> None:
+    """An archiver that trims between two appends touches what is watched: the append is checked and sent again."""
+    head = filled(redis_log)
+    for _ in range(3):
+        raw_valkey.xtrim(redis_log.key(0, "scores"), maxlen=1, approximate=False)
+        head = redis_log.append(0, batch_after(head), head)
+    assert redis_log.head(0) == head
+
+
+def test_a_writer_between_two_appends_is_a_conflict_for_its_partition_alone(
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey
+) -> None:
+    """Of two proven partitions one is written to by somebody else: its append is refused, the other's goes through."""
+    heads = {p: redis_log.append(p, batch_after(Head()), Head()) for p in (0, 1)}
+    other = connect(valkey_server.host, valkey_server.port, prefix=redis_prefix)
+    taken = other.append(0, batch_after(heads[0], tag="other"), heads[0])
+    results = redis_log.append_many([(p, batch_after(heads[p], tag="ours"), heads[p]) for p in (0, 1)])
+    assert isinstance(results[0], ConcurrencyError)
+    assert results[1] == redis_log.head(1)
+    assert redis_log.head(0) == taken
+    other.close()
+
+
+def test_an_entry_deleted_again_is_found_before_anything_is_written(
+    redis_log: RedisLog, raw_valkey: redis.Redis
+) -> None:
+    """An ID that was generated and deleted can't be seen by reading the stream, but XADD would trip over it."""
+    head = filled(redis_log)
+    raw_valkey.xadd(redis_log.key(0, "scores"), {"e": "x"}, id="9-9")
+    raw_valkey.xdel(redis_log.key(0, "scores"), "9-9")
+    before = contents(redis_log, 0)
+    with pytest.raises(ConcurrencyError, match="which no seal covers"):
+        redis_log.append(0, batch_after(head), head)
+    assert contents(redis_log, 0) == before
+
+
+def test_two_halves_of_an_append_are_the_whole(redis_log: RedisLog) -> None:
+    """What was started is in the log once its results are asked for, even if another append ran in between."""
+    started = redis_log.start_append([(0, batch_after(Head()), Head())])
+    between = redis_log.append(1, batch_after(Head()), Head())
+    assert started.results() == [redis_log.head(0)]
+    assert redis_log.head(1) == between
