@@ -69,9 +69,10 @@ class Publisher:
             return
         assert pending.decided is not None
         sent = self._begin(owned)
-        for row, score in zip(pending.decided.kept, pending.decided.scores, strict=True):
+        decided = pending.decided
+        for row, scored in zip(decided.kept, decided.scored, strict=True):
             t = pending.transactions[row]
-            self._send(sent, owned.partition, score.id, t.transaction_id, t.account_id, decode_score(score.payload))
+            self._send(sent, owned.partition, pending.positions[row], t.transaction_id, t.account_id, scored)
 
     def republish(self, log: EventLog, owned: Owned) -> None:
         """Publish again what the log holds after the last confirmed position; for a partition just taken over."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from core import policy
 from core.errors import Unavailable
+from core.pipeline import Decided
 from ingest import telemetry
+from ingest.intake import Message
 from ingest.partition import Pending, reject_counts
 
 WRITE_S = 0.5
@@ -25,6 +28,12 @@ IDLE_S = 0.7
 """After so long without a decision, the next one begins a new burst."""
 BURSTS_KEPT = 64
 RECENT_MS = 600_000.0
+UNCOUNTED_MAX = 4_096
+"""Messages whose latency is kept for later."""
+
+# Looking a label up costs more than counting under it.
+_TRANSACTIONS = {name: telemetry.TRANSACTIONS.labels(name) for name in policy.DECISIONS}
+_ALERTS = {severity: telemetry.ALERTS.labels(severity) for severity in policy.SEVERITIES}
 
 
 class Stats:
@@ -35,7 +44,9 @@ class Stats:
         self._path = path
         self._written = 0.0
         self._started = time.time()
-        self.latency = telemetry.LATENCY.histogram = telemetry.Histogram()
+        self._latency = telemetry.LATENCY.histogram = telemetry.Histogram()
+        self._uncounted: list[tuple[list[Message], float]] = []
+        self._uncounted_size = 0
         self.transactions = 0
         self.feedback = 0
         self.alerts = 0
@@ -44,39 +55,63 @@ class Stats:
         self._last_decided = 0.0
         self._bursts: deque[tuple[float, int]] = deque(maxlen=BURSTS_KEPT)
 
-    def record(self, pending: Pending, now_ms: float) -> None:
-        """Count one acknowledged batch."""
-        assert pending.decided is not None and pending.batch is not None
-        decided = pending.decided
-        names = np.bincount(decided.decisions, minlength=len(policy.DECISIONS)).tolist()
-        for name, count in zip(policy.DECISIONS, names, strict=True):
+    def record(self, acknowledged: Sequence[Pending], now_ms: float) -> None:
+        """Count the batches of one append, all at once."""
+        decided = [pending.decided for pending in acknowledged if pending.decided is not None]
+        if not decided:
+            return
+        decisions, severities = _columns(decided)
+        for name, count in zip(policy.DECISIONS, np.bincount(decisions, minlength=len(_TRANSACTIONS)), strict=True):
             if count:
-                self.decisions[name] += count
-                telemetry.TRANSACTIONS.labels(name).inc(count)
-        raised = np.bincount(decided.severities[decided.severities >= 0], minlength=len(policy.SEVERITIES)).tolist()
-        for severity, count in zip(policy.SEVERITIES, raised, strict=True):
-            telemetry.ALERTS.labels(severity).inc(count)
-        for reason, count in reject_counts(pending).items():
-            self.rejects[reason] += count
-            telemetry.REJECTS.labels(reason).inc(count)
+                self.decisions[name] += int(count)
+                _TRANSACTIONS[name].inc(int(count))
+        self.transactions += len(decisions)
+        alerts = sum(len(each.alerts) for each in decided)
+        if alerts:
+            self.alerts += alerts
+            raised = np.bincount(severities[severities >= 0], minlength=len(_ALERTS))
+            for severity, count in zip(policy.SEVERITIES, raised, strict=True):
+                _ALERTS[severity].inc(int(count))
+        context = acknowledged[0].context  # one batch, one context
+        if context is not None and context.degraded:
+            telemetry.DEGRADED.inc(len(decisions))
+        for pending in acknowledged:
+            self.feedback += len(pending.feedback)
+            if pending.feedback:
+                telemetry.FEEDBACK.inc(len(pending.feedback))
+            for reason, count in reject_counts(pending).items() if pending.rejects else ():
+                self.rejects[reason] += count
+                telemetry.REJECTS.labels(reason).inc(count)
         if now_ms / 1000 - self._last_decided > IDLE_S:
-            self._bursts.append((now_ms / 1000, self.transactions))
+            self._bursts.append((now_ms / 1000, self.transactions - len(decisions)))
         self._last_decided = now_ms / 1000
-        self.transactions += len(decided.kept)
-        self.alerts += len(decided.alerts)
-        self.feedback += len(pending.feedback)
-        telemetry.FEEDBACK.inc(len(pending.feedback))
-        if pending.context is not None and pending.context.degraded:
-            telemetry.DEGRADED.inc(len(decided.kept))
-        if pending.messages:
-            self.latency.record(latencies_ms(pending, now_ms))
+        messages = [message for pending in acknowledged for message in pending.messages]
+        if messages:
+            self._uncounted.append((messages, now_ms))
+            self._uncounted_size += len(messages)
+            if self._uncounted_size >= UNCOUNTED_MAX:
+                self._count_latencies()
 
-    def write(self, extra: dict[str, Any], *, force: bool = False) -> None:
+    @property
+    def latency(self) -> telemetry.Histogram:
+        """Of every message that was counted."""
+        self._count_latencies()
+        return self._latency
+
+    def _count_latencies(self) -> None:
+        """Many messages at once: a histogram costs as much for one append's messages as for a thousand."""
+        if self._uncounted:
+            self._latency.record(np.concatenate([latencies_ms(messages, at) for messages, at in self._uncounted]))
+            self._uncounted.clear()
+            self._uncounted_size = 0
+
+    def write(self, extra: Callable[[], dict[str, Any]], *, force: bool = False) -> None:
         """Replace the file if it is due. Raises Unavailable if it can't be written."""
         now = time.monotonic()
         if not force and now - self._written < WRITE_S:
             return
         self._written = now
+        self._count_latencies()
         if self._path is None:
             return
         quantiles = {f"p{q:g}": self.latency.quantile(q / 100) for q in (50, 99, 99.9)}
@@ -95,7 +130,7 @@ class Stats:
                 "bursts": list(self._bursts),
                 "last_decided_at": self._last_decided,
                 "cpu_s": time.process_time(),
-                **extra,
+                **extra(),
             }
         )
         temporary = self._path.with_suffix(".tmp")
@@ -106,9 +141,17 @@ class Stats:
             raise Unavailable(f"the statistics file {self._path} can't be written: {error.strerror}") from None
 
 
-def latencies_ms(pending: Pending, now_ms: float) -> NDArray[np.float64]:
-    """Latency of every message of a batch, ms: float64 (n,)."""
-    times = np.array([m.timestamp for m in pending.messages], dtype=np.float64)
-    received = np.array([m.received_at for m in pending.messages], dtype=np.float64)
+def _columns(decided: Sequence[Decided]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """Decisions and severities of what was decided together."""
+    rows = decided[0].rows
+    if sum(len(each.kept) for each in decided) == len(rows.decisions):
+        return rows.decisions, rows.severities
+    return np.concatenate([d.decisions for d in decided]), np.concatenate([d.severities for d in decided])
+
+
+def latencies_ms(messages: Sequence[Message], now_ms: float) -> NDArray[np.float64]:
+    """Latency of every message, ms: float64 (n,)."""
+    times = np.array([m.timestamp for m in messages], dtype=np.float64)
+    received = np.array([m.received_at for m in messages], dtype=np.float64)
     recent = (times > now_ms - RECENT_MS) & (times <= now_ms)
     return now_ms - np.where(recent, times, received)

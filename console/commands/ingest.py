@@ -31,7 +31,7 @@ def ingest(
     ] = None,
     decisions_topic: Annotated[str | None, typer.Option(help="Publish every decision to this topic.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Most transactions decided in one batch.")] = None,
-    linger_ms: Annotated[int | None, typer.Option(help="How long a batch may wait for more messages, ms.")] = None,
+    linger_ms: Annotated[int | None, typer.Option(help="How long after an append the next batch may wait, ms.")] = None,
     snapshot_directory: Annotated[str | None, typer.Option(help="Where account-state snapshots go.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error.")] = None,
     create_topics: Annotated[bool, typer.Option("--create-topics", help="Create missing topics first.")] = False,

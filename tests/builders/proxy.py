@@ -17,8 +17,8 @@ class Proxy:
 
     drop request    the server never sees it; the connection is closed
     drop reply      the server runs it; the connection is closed instead of its reply
-    hold            nobody hears of it until `release()`, which hands it to the server and waits until it ran;
-                    with `when_held`, that is called, and then the connection is closed
+    hold            nobody hears of it until `release()`, which hands it to the server on the connection that it came
+                    by and waits until it ran; with `when_held`, that is called, and then the client is cut off
     release first   forwarded, but only after what was held before has run
     """
 
@@ -28,17 +28,17 @@ class Proxy:
         self._target = (host, port)
         self._plan = deque(plan)
         self._trigger = trigger
-        self._held: list[bytes] = []
+        self._held: list[tuple[socket.socket, bytes]] = []
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def release(self) -> None:
-        """Run held requests on the server, on a connection of their own."""
+        """Run held requests on the server: what their connection watches still guards them."""
         held, self._held = self._held, []
-        for request in held:
-            with socket.create_connection(self._target) as upstream:
+        for upstream, request in held:
+            with contextlib.suppress(OSError):  # the server has closed it: the request is lost after all
                 upstream.sendall(request)
                 upstream.recv(65536)
 
@@ -69,11 +69,12 @@ class Proxy:
                 if fault == "drop request":
                     break
                 if fault == "hold":
-                    self._held.append(request)
-                    if self.when_held is None:
-                        continue
-                    self.when_held()
-                    break
+                    deaf.set()
+                    self._held.append((upstream, request))
+                    if self.when_held is not None:
+                        self.when_held()
+                        _shut(client)
+                    continue
                 if fault == "release first":
                     self.release()
                 if fault == "drop reply":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from console.service import Service
 from console.stack import Broker, Valkey
-from core.log.base import Batch, Head
+from core.log.base import Batch, Head, PendingAppend
 from ingest.partition import Owned
 from tests import worker_harness as h
 from tests.worker_harness import Reload, Threaded
@@ -20,13 +20,13 @@ from tests.worker_harness import Reload, Threaded
 
 def slowed(worker: Threaded) -> Threaded:
     """The same worker on a log that takes its time, so that the stream outlasts the rebalances."""
-    append = worker.worker._log.append_many
+    start = worker.worker._log.start_append
 
-    def patient(batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
+    def patient(batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
         time.sleep(0.015)
-        return append(batches)
+        return start(batches)
 
-    worker.worker._log.append_many = patient  # type: ignore[method-assign]
+    worker.worker._log.start_append = patient  # type: ignore[method-assign]
     return worker
 
 
@@ -54,7 +54,7 @@ def test_workers_that_come_and_go_leave_the_same_log(broker: Broker, valkey_serv
                 if step % 2 == 0:
                     present.append(slowed(Threaded(on)))
                     present[-1].start()
-                    h.wait_for(lambda: present[-1].worker._owned, "partitions of its own")
+                    h.wait_for(lambda: present[-1].worker.partitions, "partitions of its own")
                 else:
                     moved.append(present.pop(0))
                     moved[-1].stop()

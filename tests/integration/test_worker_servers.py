@@ -196,7 +196,7 @@ def test_other_ways_of_sharing_partitions(single: Stage, changes: dict[str, str]
         h.wait_for_decisions(on, log, 200)
         other = on.changed(group_instance_id="fixed-2") if on.settings.group_instance_id else on
         with Threaded(other) as second:
-            h.wait_for(lambda: second.worker._owned, "partitions of the second worker")
+            h.wait_for(lambda: second.worker.partitions, "partitions of the second worker")
         h.wait_for_decisions(on, log, 2_500, first.check)
     assert_as_undisturbed(on, records)
 

@@ -13,6 +13,7 @@ from core.log.base import Head
 from core.log.memory import MemoryLog
 from core.scoring import Scorer
 from core.settings import Settings
+from ingest.fetching import Fetcher
 from ingest.partition import OFFSET_BEGINNING, Owned
 from ingest.worker import Worker
 
@@ -37,15 +38,18 @@ def no_scorer(content: bytes, version: str, digest: str) -> Scorer:
 def test_a_side_that_was_paused_is_fetched_again_after_a_reload() -> None:
     """A side paused because it held too much has nothing held any more: left paused, it would never be read again."""
     log = MemoryLog()
-    worker: Any = Worker(Settings(dead_letter_topic=""), log, Resolver(log.get_blob, no_scorer))
+    settings = Settings(dead_letter_topic="")
+    worker: Any = Worker(settings, log, Resolver(log.get_blob, no_scorer))
     generations = worker._control.state.generations
     generations.update({role: Generation(1, "id", role, 1) for role in ("transactions", "feedback")})
-    worker._transactions, worker._feedback = Consumer(), Consumer()
+    fetcher = worker._fetcher = Fetcher.__new__(Fetcher)
+    fetcher._settings = settings
+    fetcher.transactions, fetcher.feedback = Consumer(), Consumer()
     owned = Owned(0, Head(), AccountState(), (1, 1))
     owned.intake.transactions.paused = True
-    worker._owned[0] = owned
+    worker._ownership.partitions[0] = owned
     worker._reload(owned, ConcurrencyError("somebody else wrote"))
-    assert worker._transactions.asked == [("seek", OFFSET_BEGINNING), ("resume", 1)]
-    assert worker._feedback.asked == [("seek", OFFSET_BEGINNING)]
-    assert worker._owned[0] is not owned
-    assert not worker._owned[0].intake.transactions.paused
+    assert fetcher.transactions.asked == [("seek", OFFSET_BEGINNING), ("resume", 1)]
+    assert fetcher.feedback.asked == [("seek", OFFSET_BEGINNING)]
+    assert worker._ownership.partitions[0] is not owned
+    assert not worker._ownership.partitions[0].intake.transactions.paused

@@ -1,0 +1,189 @@
+"""What comes from Kafka: the worker's two consumers, and their messages in the owned partitions' intakes.
+
+The transactions consumer is a member of the group, and its assignment is the ownership of partitions. The feedback
+consumer is assigned by hand to the same partitions, so any assignor keeps the two together. Both read from the log's
+own position; Kafka's committed offsets are for display only.
+
+States of a side (topic and partition): fetched | paused, because it holds too much while the other side is behind.
+
+Cost: 1.5 µs a message, some 20 µs a call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from core.errors import Corrupt, Unavailable
+from core.settings import Settings
+from ingest import kafka_client, telemetry
+from ingest.intake import Message, Side
+from ingest.partition import Owned
+
+HELD_MAX = 20_000
+"""Messages of one side of one partition held back before its fetching pauses."""
+
+Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
+
+
+class Fetcher:
+    """See the module's head. `owned` is the worker's own mapping, read at each call."""
+
+    def __init__(self, settings: Settings, owned: Mapping[int, Owned]) -> None:
+        self._settings = settings
+        self._owned = owned
+        self._logger = telemetry.logger()
+        self.transactions = kafka_client.transactions_consumer(settings)
+        self.feedback = kafka_client.feedback_consumer(settings)
+
+    def subscribe(self, assigned: Rebalanced, revoked: Rebalanced, lost: Rebalanced) -> None:
+        """Join the group. The callbacks are called from `poll`."""
+        topics = [self._settings.transactions_topic]
+        self.transactions.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
+
+    def poll(self, first_s: float, linger_s: float) -> None:
+        """Take in what has come, and what comes within `linger_s` unless that fills a batch.
+
+        Where nothing is held, wait for the first message, for up to `first_s`. Raises Unavailable or Corrupt for errors
+        that won't pass.
+        """
+        size = self._settings.batch_size
+        held = self.held
+        if held:
+            messages = self.transactions.consume(size, linger_s if held < size else 0.0)
+        else:
+            messages = self.transactions.consume(1, first_s)
+            if messages:
+                messages += self.transactions.consume(size - 1 or 1, linger_s)
+        self._take(messages, self._settings.transactions_topic)
+        if self._owned:
+            self._take(self.feedback.consume(size, 0), self._settings.feedback_topic)
+        self._balance()
+
+    @property
+    def held(self) -> int:
+        """Transactions that wait in the intakes."""
+        return sum(len(owned.intake.transactions.records) for owned in self._owned.values())
+
+    def _take(self, messages: list[KafkaMessage], topic: str) -> None:
+        """Put fetched messages into their partition's intake."""
+        is_feedback = topic == self._settings.feedback_topic
+        now = time.time() * 1000.0
+        for m in messages:
+            partition, offset = m.partition(), m.offset()
+            error = m.error()
+            if error is not None:
+                self._judge(error, topic, partition, is_feedback)
+                continue
+            owned = self._owned.get(partition) if partition is not None else None
+            if owned is None or offset is None:
+                continue
+            side = owned.intake.feedback if is_feedback else owned.intake.transactions
+            side.at_end = False
+            side.records.append(Message(offset, m.timestamp()[1], m.key(), m.value(), now))
+
+    def _judge(self, error: KafkaError, topic: str, partition: int | None, is_feedback: bool) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            owned = self._owned.get(partition) if partition is not None else None
+            if owned is not None:
+                (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise Corrupt(
+                f"{topic}[{partition}]: Kafka no longer holds the offset that the log comes to ({error.str()}). The"
+                " topic lost messages that were never decided: raise its retention, and start a new log prefix if the"
+                " loss is accepted"
+            )
+        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise Unavailable(f"topic {topic} is gone: {error.str()}")
+        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise Unavailable(f"this worker left the group: {error.str()}")
+        else:
+            self._logger.warning("ingest.kafka_error", topic=topic, partition=partition, error=error.str())
+
+    def _balance(self) -> None:
+        """Pause a side that holds too much while the other is behind; resume it when it has come down."""
+        for owned in self._owned.values():
+            for consumer, topic, side in self._sides(owned):
+                held = len(side.records)
+                if not side.paused and held > HELD_MAX:
+                    consumer.pause([TopicPartition(topic, owned.partition)])
+                    side.paused = True
+                elif side.paused and held < HELD_MAX // 2:
+                    consumer.resume([TopicPartition(topic, owned.partition)])
+                    side.paused = False
+
+    def _sides(self, owned: Owned) -> tuple[tuple[Any, str, Side], tuple[Any, str, Side]]:
+        return (
+            (self.transactions, self._settings.transactions_topic, owned.intake.transactions),
+            (self.feedback, self._settings.feedback_topic, owned.intake.feedback),
+        )
+
+    def assign(self, partitions: Iterable[Owned]) -> None:
+        """Fetch the transactions of partitions that were just given to us, each from the log's position."""
+        topic = self._settings.transactions_topic
+        starts = [TopicPartition(topic, owned.partition, owned.start_offsets()[0]) for owned in partitions]
+        if self._is_incremental:
+            self.transactions.incremental_assign(starts)
+        else:
+            self.transactions.assign(starts)
+        self._assign_feedback()
+
+    def unassign(self, partitions: list[TopicPartition]) -> None:
+        """Fetch these no more. They are not owned any longer."""
+        if self._is_incremental:
+            self.transactions.incremental_unassign(partitions)
+        else:
+            self.transactions.unassign()
+        self._assign_feedback()
+
+    @property
+    def _is_incremental(self) -> bool:
+        return (
+            self._settings.assignment_strategy == "cooperative-sticky"
+            or self._settings.kafka.get("group.protocol") == "consumer"
+        )
+
+    def _assign_feedback(self) -> None:
+        topic = self._settings.feedback_topic
+        wanted = []
+        for number, owned in sorted(self._owned.items()):
+            held = owned.intake.feedback.records
+            offset = held[-1].offset + 1 if held else owned.start_offsets()[1]
+            wanted.append(TopicPartition(topic, number, offset))
+            owned.intake.feedback.at_end = False
+            owned.intake.feedback.paused = False
+        if wanted:
+            self.feedback.assign(wanted)
+        else:
+            self.feedback.unassign()
+
+    def restart(self, before: Owned, fresh: Owned) -> None:
+        """Fetch a partition from the position of its `fresh` state, which replaces the one before."""
+        for (consumer, topic, side), offset in zip(self._sides(before), fresh.start_offsets(), strict=True):
+            place = TopicPartition(topic, before.partition, offset)
+            consumer.seek(place)
+            if side.paused:
+                consumer.resume([place])
+
+    def commit(self) -> None:
+        """Kafka's committed offsets, for lag displays only."""
+        topic = self._settings.transactions_topic
+        offsets = [
+            TopicPartition(topic, number, owned.head.transactions.offset)
+            for number, owned in self._owned.items()
+            if owned.head.transactions.generation == owned.generations[0]
+        ]
+        if offsets:
+            try:
+                self.transactions.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                self._logger.info("ingest.commit_failed", error=str(error))
+
+    def close(self) -> None:
+        """Leave the group."""
+        self.transactions.close()
+        self.feedback.close()

@@ -1,0 +1,98 @@
+"""The partitions that this worker owns: loaded when they come, saved when they go.
+
+The life of a partition here: given → loaded (as it was left, if nobody wrote since; else from snapshot and log) →
+owned → loaded anew (another owner wrote, or the log's tail was lost) … → saved and parked → given again, or forgotten.
+
+Which partitions come and go is the consumer group's to say (`ingest.worker`); what is fetched for them is not known
+here. A snapshot that can't be written or read costs time at the next start and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from core import replay
+from core.control import ControlState
+from core.errors import SentinelError
+from core.log.base import EventLog, Head
+from core.settings import Settings
+from ingest import telemetry
+from ingest.partition import Owned
+from ingest.snapshots import SnapshotStore
+
+
+class Ownership:
+    """The owned partitions by number, in the order in which they came."""
+
+    def __init__(self, settings: Settings, log: EventLog) -> None:
+        self._log = log
+        self._snapshots = SnapshotStore(Path(settings.snapshot_directory), settings.log_prefix)
+        self._parked: dict[int, Owned] = {}
+        self._logger = telemetry.logger()
+        self.partitions: dict[int, Owned] = {}
+
+    def take(self, numbers: Iterable[int], control: ControlState) -> list[Owned]:
+        """Own these partitions from now on. What else was parked is another worker's by now, and is forgotten."""
+        taken = [self._load(number, control) for number in numbers]
+        self.partitions |= {owned.partition: owned for owned in taken}
+        self._parked.clear()
+        telemetry.PARTITIONS.set(len(self.partitions))
+        return taken
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Own these no longer; they are kept for the case that they come back unchanged."""
+        for number in numbers:
+            owned = self.partitions.pop(number, None)
+            if owned is not None:
+                self.save(owned)
+                self._parked[number] = owned
+        telemetry.PARTITIONS.set(len(self.partitions))
+
+    def reload(self, owned: Owned, control: ControlState) -> Owned:
+        """The partition as the log has it, in place of what this worker believed."""
+        fresh = self._load(owned.partition, control)
+        self.partitions[owned.partition] = fresh
+        return fresh
+
+    def owns(self, owned: Owned) -> bool:
+        """Whether this very state is still the partition's."""
+        return self.partitions.get(owned.partition) is owned
+
+    @property
+    def stale(self) -> list[Owned]:
+        """Partitions that have moved on since their last snapshot."""
+        return [o for o in self.partitions.values() if o.head.sequence > o.snapshot_sequence]
+
+    def save(self, owned: Owned) -> None:
+        """Snapshot a settled partition; a failure costs only time at the next start."""
+        if not owned.settled or owned.head.sequence == owned.snapshot_sequence:
+            return
+        try:
+            self._snapshots.save(owned.partition, owned.head, owned.state)
+            owned.snapshot_sequence = owned.head.sequence
+        except SentinelError as error:
+            self._logger.warning("ingest.snapshot_failed", partition=owned.partition, error=str(error))
+
+    def _load(self, partition: int, control: ControlState) -> Owned:
+        """Head and state of a partition: as we left it if nobody wrote since, else from snapshot and log."""
+        generations = control.generations
+        numbers = (generations["transactions"].number, generations["feedback"].number)
+        head = self._log.head(partition)
+        parked = self._parked.get(partition)
+        if parked is not None and parked.head == head and parked.settled:
+            return Owned(partition, head, parked.state, numbers, snapshot_sequence=parked.snapshot_sequence)
+        started = time.monotonic()
+        known = self._snapshots.load(partition, self._log, head)
+        after, base = known if known else (Head(), None)
+        state = replay.rebuild(self._log, partition, head, base, after)
+        self._logger.debug(
+            "ingest.partition_loaded",
+            partition=partition,
+            sequence=head.sequence,
+            snapshot_sequence=after.sequence,
+            accounts=len(state),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return Owned(partition, head, state, numbers, snapshot_sequence=after.sequence)
