@@ -91,7 +91,9 @@ def judge(
     """The status of every verdict on one payment that was recorded by `known_until` (log time, epoch ms); None if none
     was. newest: the end of the newest payment's day, epoch ms.
     """
-    known = [word for word in claims.verdicts if word.recorded_at <= known_until]
+    known = claims.verdicts
+    if known_until < ALWAYS:
+        known = [word for word in known if word.recorded_at <= known_until]
     if not known:
         return None
     verdicts = in_order_said(known)
@@ -105,10 +107,11 @@ def judge(
             quality.append("rate_exceeded")
         else:
             quality.append("accepted")
-    may_count = [i for i, status in enumerate(quality) if status == "accepted"]
-    for i, is_news in zip(may_count, news([verdicts[i] for i in may_count]), strict=True):
-        if not is_news:
-            quality[i] = "duplicate"
+    if len(verdicts) > 1:
+        may_count = [i for i, status in enumerate(quality) if status == "accepted"]
+        for i, is_news in zip(may_count, news([verdicts[i] for i in may_count]), strict=True):
+            if not is_news:
+                quality[i] = "duplicate"
     return Judged(claims.partition, claims.account_id, claims.transaction_id, claims.payment_at, verdicts, quality)
 
 
