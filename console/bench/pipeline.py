@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import KafkaException
+from numpy.typing import NDArray
 
 from console import wiring
 from console.bench import cpu
@@ -34,7 +35,7 @@ from console.stack import LocalStack
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest import kafka_client
-from ingest.telemetry import Histogram
+from ingest.telemetry import EDGES_MS, STEPS_MS, Histogram
 
 KEPT_UP_SHARE = 0.97
 SUSTAINED_P99_MS_MAX = 1_000.0
@@ -386,12 +387,20 @@ class _Bench:
         return Sample(stats, time.monotonic(), log_s, broker_s, self._log.seals(), ours_s, cpu.machine_s())
 
 
+def histogram_of(counts: NDArray[np.int64]) -> Histogram:
+    """The latencies that a worker's statistics file counts. A worker of release 0.1, which a comparison may run
+    beside this one, has no edges at Prometheus's bounds.
+    """
+    latency = Histogram(STEPS_MS if len(counts) == len(STEPS_MS) + 1 else EDGES_MS)
+    latency.add_counts(counts)
+    return latency
+
+
 def measured_phase(rate: float, count: int, warm_count: int, samples: list[Sample]) -> Phase:
     """The figures of a phase. samples: from before its first transaction to after its last."""
     before, after = samples[0], samples[-1]
     warm = next(s for s in samples if s.transactions >= warm_count)
-    latency = Histogram()
-    latency.add_counts(np.array(after.stats["latency_counts"]) - np.array(warm.stats["latency_counts"]))
+    latency = histogram_of(np.array(after.stats["latency_counts"]) - np.array(warm.stats["latency_counts"]))
     # The phase's own span: from its first decision (the worker was idle before) to its last.
     start = min(at for at, transactions in after.stats["bursts"] if transactions >= before.transactions)
     span = max(after.stats["last_decided_at"] - start, 1e-9)

@@ -19,7 +19,7 @@ from console.bench import cpu, pipeline
 from console.bench.pipeline import Phase, Plan, Result
 from console.service import Service
 from core.settings import Settings
-from ingest.telemetry import Histogram
+from ingest.telemetry import STEPS_MS, Histogram
 
 
 def sample(
@@ -83,6 +83,15 @@ def test_latencies_of_the_warm_up_do_not_count() -> None:
     last = replace(extra, stats={**extra.stats, "transactions": 25_000, "latency_counts": counts})
     measured = pipeline.measured_phase(5_000.0, 25_000, 10_000, [sample(100.0, 0, 1.0, 1.0), slow, last])
     assert measured.latency_p99_ms == pytest.approx(4.0, rel=0.03)
+
+
+def test_a_worker_without_edges_at_the_bounds_is_read_by_its_own() -> None:
+    """`compare_pipeline` runs a former release's worker too; its file says only how many fell into each bucket."""
+    former = Histogram(STEPS_MS)
+    former.record(np.array([4.0, 40.0, 400.0]))
+    assert len(former.counts()) == 881
+    for counts in (former.counts(), sample(1.0, 3, 40.0, 1.0).stats["latency_counts"]):
+        assert pipeline.histogram_of(np.array(counts)).quantile(0.5) == pytest.approx(40.0, rel=0.03)
 
 
 def test_summary_has_the_floor_and_the_costs() -> None:
