@@ -1,1 +1,1 @@
-"""What learns from the log: training sets, training, measures, the model card. Appends nothing but control events."""
+"""Everything that learns from the log: training, experiments, drift, the adaptive loop. Appends only control events."""

@@ -11,7 +11,7 @@ from console.plots.figure import BLUE, GREY, RED, new_axes, write_figures
 from core.errors import BadInput
 from core.times import DAY_MS, date_text
 from learners import metrics
-from learners.training.evaluation import Held
+from learners.training.evaluation import HeldOut
 from learners.training.training import Trained
 
 ROWS_A_BIN = 10
@@ -42,7 +42,7 @@ def _axes(figures: dict[str, Any], name: str) -> Any:
     return axes
 
 
-def _calibration(axes: Any, held: Held) -> None:
+def _calibration(axes: Any, held: HeldOut) -> None:
     axes.plot([FLOOR, 1.0], [FLOOR, 1.0], color=GREY, linewidth=1, label="perfect")
     edges = 10.0 ** np.arange(np.log10(FLOOR), 0.01, 0.5)[1:-1]
     for name, values, colour in (("before", held.uncalibrated, GREY), ("after", held.probabilities, BLUE)):
@@ -62,7 +62,7 @@ def _calibration(axes: Any, held: Held) -> None:
     axes.legend(frameon=False)
 
 
-def _precision_recall(axes: Any, held: Held) -> None:
+def _precision_recall(axes: Any, held: HeldOut) -> None:
     labels = held.data.labels
     curve = metrics.pr_curve(labels, held.probabilities)
     axes.step(curve.recall, curve.precision, where="post", color=BLUE)

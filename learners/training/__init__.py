@@ -1,1 +1,1 @@
-"""Training: the log as a training set, candidates trained or brought up to date, calibrated, measured, and the gate."""
+"""Training: the log as a training set; candidates trained or updated, calibrated and evaluated; the validation gate."""

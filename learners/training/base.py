@@ -1,8 +1,8 @@
-"""The protocol of learners that are brought up to date instead of trained anew, and the checks they share.
+"""The protocol of incremental learners, which are updated instead of retrained, and the checks they share.
 
-A learner is a fold like everything else: its state is its artifact. `export` gives the artifact, `restore` takes it
-back, and a restored learner goes on with the same bits. So it has no file or buffer of its own to lose: features and
-labels are in the log, and the orchestrator reads them again. What all learners keep is in
+A learner is a fold like everything else: its state is its artifact. `export` returns the artifact, `restore` loads it,
+and a restored learner continues bit for bit. A learner therefore has no file or buffer of its own to lose: features and
+labels are in the log, and the orchestrator reads them again. The contract of all learners is tested in
 tests/contracts/test_learner.py.
 """
 
@@ -25,34 +25,36 @@ class Learner(Protocol):
 
     @property
     def name(self) -> str:
-        """What models of it are registered as, `online`; no digits and no dots needed."""
+        """The name under which its models are registered, such as `online`."""
 
     @property
     def kind(self) -> str:
-        """The artifact's format, which decides the core Scorer that serves it."""
+        """The artifact's format, which selects the core Scorer that serves it."""
 
     @property
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of `export()`: two learners with the same digest are in the same state."""
 
     def predict(self, features: Float32) -> Float64:
-        """Margins (log-odds): float32 (n, F) → float64 (n,), finite, the bits of the exported artifact's Scorer.
+        """Margins (log-odds): float32 (n, F) → float64 (n,), finite, bit-equal to those of the exported artifact's
+        Scorer.
 
-        A learner that has learned nothing gives 0.0. NaN is 'missing'. Raises BadInput on another dtype or width.
+        A learner that has learned nothing returns 0.0. NaN means missing. Raises BadInput on another dtype or width.
         """
 
     def learn(self, features: Float32, labels: Labels, weights: Float64 | None = None) -> None:
-        """Rows (n, F), their labels (n,), and weights (n,) ≥ 0 (None = 1 each), in the order of the labels' arrival.
+        """Learn rows (n, F) with labels (n,) and weights (n,) ≥ 0 (None: 1 each), in order of the labels' arrival.
 
-        No rows change nothing. Raises BadInput if shapes, dtypes or weights do not fit, and then has learned nothing.
+        An empty batch changes nothing. Raises BadInput if shapes, dtypes or weights do not fit; the state is then
+        unchanged.
         """
 
     def export(self) -> bytes:
-        """The declarative artifact (never pickle): all of the state."""
+        """The declarative artifact (never a pickle): the whole state."""
 
     def restore(self, content: bytes) -> None:
-        """Takes the state of an artifact. Raises Corrupt if the bytes are damaged, BadInput if they were made for other
-        columns or settings; then nothing has changed.
+        """Load the state of an artifact. Raises Corrupt if the bytes are damaged, BadInput if they were made for other
+        columns or settings; the state is then unchanged.
         """
 
 
@@ -63,7 +65,7 @@ def check_rows(features: Float32, width: int) -> None:
 
 
 def check_batch(features: Float32, labels: Labels, weights: Float64 | None, width: int) -> Float64:
-    """The weights, ones where None was given. Raises BadInput if something does not fit together."""
+    """The weights, all 1 if None was given. Raises BadInput if shapes, dtypes or values do not fit."""
     check_rows(features, width)
     if labels.dtype != np.bool_ or labels.shape != (len(features),):
         raise BadInput(f"labels must be bool ({len(features)},), not {labels.dtype} {labels.shape}")
@@ -72,5 +74,5 @@ def check_batch(features: Float32, labels: Labels, weights: Float64 | None, widt
     if weights.dtype != np.float64 or weights.shape != labels.shape:
         raise BadInput(f"weights must be float64 {labels.shape}, not {weights.dtype} {weights.shape}")
     if not (np.isfinite(weights).all() and (weights >= 0.0).all()):
-        raise BadInput("weights must be finite and not below 0")
+        raise BadInput("weights must be finite and not negative")
     return weights

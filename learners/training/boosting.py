@@ -1,7 +1,7 @@
-"""LightGBM as this project uses it: one thread, seeded, the same bytes for the same rows. No search, no measures.
+"""LightGBM as this project uses it: one thread, seeded, the same bytes for the same rows. No search, no metrics.
 
-Every fit goes through here, so that the determinism of `parameters` and the extra rows without reference tables hold
-for the champion, for each trial of the search and for whoever else fits a forest.
+Every fit goes through here, so that the deterministic `parameters` and the extra rows without reference tables apply to
+the champion, to each trial of the search and to any other forest.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PATIENCE = 40
 MISSING_TABLES_SHARE = 0.3
 
 Report = Callable[[str, int, int], object]
-"""Told the stage of the work, how far it is, and of how much."""
+"""Called with the stage of the work, the steps done, and their total number."""
 
 
 def parameters(seed: int, overrides: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """LightGBM's parameters: the defaults, then `overrides`, then what makes a training reproducible."""
+    """LightGBM's parameters: the defaults, then `overrides`, then those that make training reproducible."""
     defaults: dict[str, object] = {
         "learning_rate": 0.06,
         "num_leaves": 31,
@@ -51,7 +51,7 @@ def parameters(seed: int, overrides: Mapping[str, object] | None = None) -> dict
 def dataset(
     data: TrainingSet, seed: int, missing_tables_share: float, reference: lgb.Dataset | None = None
 ) -> lgb.Dataset:
-    """LightGBM's binned rows, with the extra ones of `without_tables`; the features are not copied to join the two."""
+    """LightGBM's binned rows, including the extra ones of `without_tables`; the two are joined without copying."""
     copies, chosen = _copies(data, seed, missing_tables_share)
     labels = np.concatenate([data.labels, data.labels[chosen]]).astype(np.float64)
     rows = [data.features, copies] if len(chosen) else data.features
@@ -67,10 +67,10 @@ def fit(
     later: TrainingSet | None = None,
     callbacks: list[Callable[..., Any]] | None = None,
 ) -> lgb.Booster:
-    """A forest of `rounds` trees; with `later` rows of at most so many, stopped where its loss there was lowest
-    (`best_iteration`).
+    """A forest of `rounds` trees; with `later` rows, of at most `rounds`, stopped early where the loss on them is
+    lowest (`best_iteration`).
 
-    Weighted rows (scale_pos_weight) make the loss a bad judge of when to stop, so average precision judges then.
+    With weighted rows (scale_pos_weight) the loss is a poor stopping criterion, so average precision is used instead.
     """
     params = dict(params)
     train = dataset(data, int(params["seed"]), missing_tables_share)
@@ -81,7 +81,7 @@ def fit(
         params["metric"] = "average_precision" if weighted else "binary_logloss"
         valid = [dataset(later, int(params["seed"]), missing_tables_share, train)]
         callbacks.append(lgb.early_stopping(PATIENCE, verbose=False))
-    # Kept in training, a booster keeps the trees after the best one too.
+    # A booster kept in training also keeps the trees after the best iteration.
     keep = later is not None
     return lgb.train(
         params, train, num_boost_round=rounds, valid_sets=valid, callbacks=callbacks, keep_training_booster=keep
@@ -89,16 +89,16 @@ def fit(
 
 
 def margins(booster: lgb.Booster, features: NDArray[np.float32], trees: int | None = None) -> NDArray[np.float64]:
-    """Raw scores (log-odds) of rows (n, F), by the first `trees` trees (default: the best iteration, or all)."""
+    """Raw scores (log-odds) of rows (n, F) from the first `trees` trees (default: up to the best iteration, or all)."""
     found = booster.predict(features, raw_score=True, num_iteration=trees, num_threads=1)
     return np.asarray(found, dtype=np.float64)
 
 
 def without_tables(data: TrainingSet, seed: int, share: float = MISSING_TABLES_SHARE) -> TrainingSet:
-    """The rows, and a share of them once more as they would look without reference tables.
+    """The rows, and a share of them repeated as they would look without reference tables.
 
-    A worker may run before the first table is published, or when one can't be loaded. A model that never saw that would
-    be sent down arbitrary branches by the missing values.
+    A worker may run before the first table is published, or when a table can't be loaded. In a model that never saw
+    this case, missing values would follow arbitrary branches.
     """
     copies, chosen = _copies(data, seed, share)
     return TrainingSet(
@@ -111,7 +111,7 @@ def without_tables(data: TrainingSet, seed: int, share: float = MISSING_TABLES_S
 
 
 def _copies(data: TrainingSet, seed: int, share: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(features (k, WIDTH), the rows (k,) they are copies of)."""
+    """(features (k, WIDTH), indices (k,) of the rows they are copies of)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     chosen = np.flatnonzero(rng.random(len(data.labels)) < share)
     copies = data.features[chosen]

@@ -1,13 +1,13 @@
-"""Calibration that is part of the model: probabilities that mean what they say, with no second artifact to keep.
+"""Calibration folded into the model, so that there is no second artifact to keep.
 
-Platt's method (`learners.platt`) fits a·m + b to a model's margins m on later data that it was not trained on. A
-forest's margin is a sum of leaf values, so a·m + b is a forest again: every leaf times a, and b added to the first
-tree. `fold` writes that forest. The scorer then needs nothing new, and replay stays bit for bit.
+Platt's method (`learners.platt`) fits a·m + b to a model's margins m on later, held-out data. A forest's margin is a
+sum of leaf values, so a·m + b is again a forest: every leaf value times a, and b added to the first tree. `fold`
+writes that forest. The scorer needs no change, and replay stays bit for bit.
 
-Whoever goes on learning from a calibrated model:
-- continued boosting (`init_model`) works as it is: the folded margin is the log-odds that the new trees start from.
-- `Booster.refit` mixes old leaves with new ones of the training objective's own scale: refit the uncalibrated model.
-- then fit anew, on later data: (a, b) belongs to the model it was fitted to.
+To continue learning from a calibrated model:
+- Continued boosting (`init_model`) works as it is: the new trees start from the folded margin, which is a log-odds.
+- `Booster.refit` mixes old leaf values with new ones on the objective's own scale: refit the uncalibrated model.
+- Then calibrate again on later data: (a, b) belongs to the model it was fitted to.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ _SIZES = re.compile(r"^tree_sizes=.*\n", re.M)
 
 
 def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
-    """`learners.platt.fit` on held-out data: margins float64 (n,), labels bool (n,). a > 0, so the order of the scores
-    stays. Raises BadInput if a class is missing, or if fraud does not score higher: such a model is of no use.
+    """`learners.platt.fit` on held-out data: margins float64 (n,), labels bool (n,). a > 0 keeps the ranking.
+    Raises BadInput if a class is missing, or if fraud does not score higher: such a model is useless.
     """
     if labels.all() or not labels.any():
-        raise BadInput("calibration needs frauds and legitimate payments in the held-out part")
+        raise BadInput("calibration needs both frauds and legitimate payments in the held-out part")
     found = platt.fit(margins, labels)
     if not found.a > 0.0:
-        raise BadInput("the model's scores do not rise with fraud on the held-out part: there is nothing to calibrate")
+        raise BadInput("the model does not score fraud higher on the held-out part, so it cannot be calibrated")
     return found
 
 
 def fold(content: bytes, line: Platt) -> bytes:
-    """LightGBM's text (UTF-8) of the model whose margin is a·m + b, within rounding (some 1e-15 a tree).
+    """LightGBM text (UTF-8) of the model whose margin is a·m + b, up to rounding (about 1e-15 a tree).
 
-    Inner nodes' values are scaled with the leaves, so that a reason's share of the margin still adds up; so is each
-    tree's shrinkage, as in LightGBM's own Tree::Shrinkage. Raises BadInput unless 0 < a < ∞ and b is finite, Corrupt if
-    LightGBM does not read the text.
+    Internal node values are scaled with the leaves, so that feature contributions still add up to the margin; so is
+    each tree's shrinkage, as in LightGBM's own Tree::Shrinkage. Raises BadInput unless 0 < a < ∞ and b is finite,
+    Corrupt if LightGBM can't read the text.
     """
     if not (0.0 < line.a < float("inf")) or not np.isfinite(line.b):
-        raise BadInput(f"can't fold a = {line.a}, b = {line.b} into a model")
+        raise BadInput(f"cannot fold a = {line.a}, b = {line.b} into a model: a must be positive, both finite")
     text = content.decode()
     starts = [match.start() for match in _TREE.finditer(text)]
     end = text.find("\nend of trees")
     if not starts or end < 0:
-        raise Corrupt("not a model as LightGBM writes it: it has no trees")
-    parts = [_SIZES.sub("", text[: starts[0]])]  # the trees' sizes change; LightGBM reads on without
+        raise Corrupt("not a LightGBM model: it has no trees")
+    parts = [_SIZES.sub("", text[: starts[0]])]  # tree sizes change; LightGBM does not need them to read the model
     for number, (begin, stop) in enumerate(zip(starts, [*starts[1:], end], strict=True)):
         bias = line.b if number == 0 else 0.0
         parts.append(_VALUES.sub(lambda match, bias=bias: _scaled(match, line.a, bias), text[begin:stop]))  # type: ignore[misc]
@@ -62,7 +62,7 @@ def fold(content: bytes, line: Platt) -> bytes:
     try:
         return str(lgb.Booster(model_str="".join(parts)).model_to_string()).encode()
     except lgb.basic.LightGBMError as error:
-        raise Corrupt(f"LightGBM does not read the calibrated model: {error}") from error
+        raise Corrupt(f"LightGBM cannot read the calibrated model: {error}") from error
 
 
 def _scaled(match: re.Match[str], a: float, bias: float) -> str:

@@ -1,4 +1,4 @@
-"""The model card as Markdown, from the card's data. Says what the model is, and what it is not."""
+"""The model card as Markdown: data, evaluation, calibration, parameters and limitations of a model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MEASURES = {
     "log_loss": "log loss",
     "ece": "expected calibration error",
 }
-CLOCKS = {"log": "when the log took it", "event": "when it happened"}
+CLOCKS = {"log": "from its log time on", "event": "from its event time on"}
 
 
 def model_card(card: dict[str, Any], plots: Sequence[str] = ()) -> str:
     """Markdown of a card made by `learners.training.training` (Mitchell et al., Model Cards for Model Reporting, 2019).
 
-    plots: names of picture files beside it.
+    plots: names of image files in the same folder.
     """
     parent = f", successor of {card['parent']}" if card.get("parent") else ""
     lines = [
@@ -49,32 +49,34 @@ def _data(card: dict[str, Any]) -> list[str]:
         "",
         f"Trained and tested on {card['data'] or 'the decisions of a log'}:"
         f" {card['rows']:,} from {minute_text(card['range_ms'][0])} to {minute_text(card['range_ms'][1])}.",
-        f"Split by event time, never shuffled, with a gap of the maturity ({split['gap_days']:g} days) between:",
+        f"Split by event time, not shuffled; training and test are separated by the label maturity"
+        f" ({split['gap_days']:g} days):",
         "",
         "| | from | to | transactions | frauds |",
         "|---|---|---|---|---|",
         _period_row("train", split),
         _period_row("test", split),
         "",
-        "Features are those that the worker logged at decision time.",
+        "Features are as logged by the worker at decision time.",
     ]
     if known := card.get("known"):
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in known["statuses"].items())
         lines += [
             f"Labels are the consensus of the verdicts known at {minute_text(known['training_until_ms'])} for training"
             f" and at {minute_text(known['until_ms'])} for the test; a verdict is known {CLOCKS[known['clock']]}."
-            f" At the latter: {counts}.",
-            "Rows in review or pending are left out; without a verdict a payment is presumed legitimate after"
+            f" At the latter time: {counts}.",
+            "Rows in review or pending are left out; a payment without a verdict is presumed legitimate after"
             f" {known['maturity_days']:g} days.",
         ]
     if split.get("test_excluded"):
         lines.append(
-            f"{split['test_excluded']:,} test rows of accounts whose fraud was known by the test day are left out."
+            f"{split['test_excluded']:,} test rows are excluded: their accounts were already known to be compromised on"
+            " the test day."
         )
     if card["missing_tables_share"]:
         lines.append(
-            f"{card['missing_tables_share']:.0%} of the training rows stand in it a second time without reference"
-            " tables, so that the model knows that case."
+            f"{card['missing_tables_share']:.0%} of the training rows are repeated without reference tables, so that"
+            " the model can score while tables are missing."
         )
     return [*lines, ""]
 
@@ -86,13 +88,13 @@ def _measured(card: dict[str, Any]) -> list[str]:
         interval = "" if low is None else f"{low:.4g} … {high:.4g}"
         rows.append(f"| {words} | {card['metrics'][name]:.4g} | {interval} |")
     return [
-        "## Measured on the test period",
+        "## Evaluation on the test period",
         "",
         "| | value | 95 % interval (bootstrap over accounts) |",
         "|---|---|---|",
         *rows,
         "",
-        "| alerting from | alert rate | precision | recall | value detected | false positives per hit (FP:TP) |",
+        "| threshold | alert rate | precision | recall | value detected | false positives per true positive (FP:TP) |",
         "|---|---|---|---|---|---|",
         _threshold_row(f"{DEFAULT_REVIEW} (review)", card["at_review"]),
         _threshold_row(f"{DEFAULT_DECLINE} (decline)", card["at_decline"]),
@@ -107,10 +109,10 @@ def _measured(card: dict[str, Any]) -> list[str]:
 def _calibration(card: dict[str, Any]) -> list[str]:
     found = card["calibration"]
     how = (
-        f"Platt's method on {found['rows']:,} later rows that the fitted model had not seen:"
+        f"Platt's method on {found['rows']:,} later, held-out rows:"
         f" log-odds = {found['a']:.4g} × margin {found['b']:+.4g}, folded into the model's leaves."
         if found["fitted"]
-        else "Not calibrated: probabilities are as trained."
+        else "Not calibrated: the probabilities are those of the trained forest."
     )
     return [
         "## Calibration",
@@ -132,8 +134,8 @@ def _cards(card: dict[str, Any]) -> list[str]:
     return [
         f"## Card precision@{k}, day by day",
         "",
-        f"Of the {k} accounts with the highest scores of a day, the share that had a fraud; accounts found before are"
-        f" not looked at again. Mean {card['metrics'][f'card_precision_{k}']:.3f}.",
+        f"The share of the {k} highest-scoring accounts of a day that had a fraud; accounts found on an earlier day are"
+        f" excluded. Mean {card['metrics'][f'card_precision_{k}']:.3f}.",
         "",
         "| day | accounts | compromised | found | precision |",
         "|---|---|---|---|---|",
@@ -148,11 +150,11 @@ def _cards(card: dict[str, Any]) -> list[str]:
 
 def _how(card: dict[str, Any]) -> list[str]:
     shown = ", ".join(f"{name} {_short(value)}" for name, value in sorted(card["parameters"].items()))
-    lines = ["## How it was made", "", f"LightGBM with {shown}.", ""]
+    lines = ["## Training", "", f"LightGBM with {shown}.", ""]
     if search := card["search"]:
         lines += [
-            f"Searched: {len(search['trials'])} trials, judged by average precision on later folds of the training"
-            " period (the test was not looked at).",
+            f"Hyperparameter search: {len(search['trials'])} trials, compared by average precision on later folds of"
+            " the training period; the test period was not used.",
             "",
             "| trial | average precision | folds | parameters |",
             "|---|---|---|---|",
@@ -164,19 +166,19 @@ def _how(card: dict[str, Any]) -> list[str]:
             ),
             "",
         ]
-    return [*lines, "Most used features, by gain: " + ", ".join(f"`{n}`" for n in card["importance"]) + ".", ""]
+    return [*lines, "Most important features, by gain: " + ", ".join(f"`{n}`" for n in card["importance"]) + ".", ""]
 
 
 def _limits(card: dict[str, Any]) -> list[str]:
     return [
-        "## What it is not",
+        "## Limitations",
         "",
-        "A model knows the fraud of the data it was trained on. If that is the synthetic stream, its figures say that",
-        "the pipeline works, not how well it would do on your payments: retrain on your own log (`sentinel train`)",
-        "before you rely on it, and set thresholds by your own costs. Fraud that never got a verdict was learnt as",
-        "legitimate, and payments that were declined have no verdict of their own. Probabilities are those of the",
-        "period that calibrated them; another fraud rate shifts them. No personal attribute is a feature; country and",
-        "hour of day are, and may stand in for one.",
+        "A model detects the kinds of fraud in its training data. If that is the synthetic stream, the figures show",
+        "that the pipeline works, not how well the model would do on your payments: retrain on your own log",
+        "(`sentinel train`) before you rely on it, and set thresholds by your own costs. Fraud that never received a",
+        "verdict was learned as legitimate; a declined payment has a label only if an analyst gave one. Probabilities are",
+        "calibrated for the fraud rate of the calibration period; another fraud rate shifts them. No personal attribute is",
+        "a feature; country and hour of day are, and may act as proxies for one.",
         "",
     ]
 
@@ -198,5 +200,5 @@ def _threshold_row(name: str, at: dict[str, float]) -> str:
 
 
 def _figure(value: float, digits: int) -> str:
-    """A figure, or a dash where nothing was alerted and so nothing can be said."""
+    """A figure, or a dash where there were no alerts and it is undefined."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"

@@ -1,23 +1,23 @@
-"""Training sets: what was decided, the features it was decided on, and what was known of it at any time T. Pure.
+"""Training sets: decisions, the features they were made on, and the labels known at any time T. Pure.
 
-A set holds every decision of a stretch of the log (`learners.training.reading` makes it) with all verdicts, each with
-the time it became known. `as_known` labels the same rows as of any T without reading again, so that a model that would
-have been trained on a day is trained on what was known on that day, and is judged by what is known now.
+A set holds every decision in a range of the log (built by `learners.training.reading`) and all verdicts, each with the
+time at which it became known. `as_known` relabels the same rows as of any T without reading the log again. A model can
+thus be trained on what was known on a past day and evaluated on what is known now.
 
-A row's status at T is what `sentinel query labels --as-of T` says (projections.labelling): verdicts that pass quality
-control, weighed by reliabilities learned from all verdicts known at T:
+A row's status at T is the one that `sentinel query labels --as-of T` reports (projections.labelling): the consensus of
+the verdicts that pass quality control, weighted by source reliabilities estimated from all verdicts known at T:
 
     fraud, legitimate      the consensus of all sources
-    review                 they conflict, or nobody is sure             left out by `labelled`
+    review                 the sources conflict or are uncertain        left out by `labelled`
     pending                no verdict, and younger than the maturity    left out by `labelled`
-    presumed_legitimate    no verdict, and old enough
+    presumed_legitimate    no verdict, and older than the maturity
 
-Known at T: the log had taken it by T (clock "log", the default and the only one without hindsight), or it had happened
-by T (clock "event": for history that was loaded in bulk, where log time says only when somebody loaded it; log time
-then counts as event time everywhere). By either clock nothing that became known after T changes a row, and a payment
-after T is pending. The read model forgets which payments an account had after half a year; a set reads them all.
+"Known at T" means recorded in the log by T (clock "log", the default and the only one without hindsight), or happened
+by T (clock "event", for history loaded in bulk: log time there is only the time of loading, so event time takes its
+place everywhere). By either clock, nothing that became known after T changes a row, and a payment after T is pending.
+The read model forgets an account's payments after half a year; a training set reads them all.
 
-Cost: 4 × WIDTH bytes a row for the features and about 70 beside them; labelling takes some 10 µs a verdict.
+Cost: 4 × WIDTH bytes a row for the features and about 70 for the rest; labelling takes about 10 µs a verdict.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Mask = NDArray[np.bool_]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 FRAUD, LEGITIMATE, REVIEW, PENDING, PRESUMED = range(5)
-"""Codes of a row's status: places in STATUSES."""
+"""Codes of a row's status: indices into STATUSES."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where n rows come from. partitions int32, generations and offsets uint64 (n,): their positions in the log;
-    recorded_at int64 (n,): log time, epoch ms; models, arms int16 (n,): places in the names that decided.
+    recorded_at int64 (n,): log time, epoch ms; models, arms int16 (n,): indices into `model_names` and `arm_names`.
     """
 
     partitions: NDArray[np.int32]
@@ -60,7 +60,7 @@ class Origin:
     arm_names: tuple[str, ...]
 
     def rows(self, chosen: Mask | slice) -> Origin:
-        """Those of the chosen rows."""
+        """The origin of the chosen rows."""
         return Origin(
             self.partitions[chosen],
             self.generations[chosen],
@@ -75,10 +75,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """m verdicts in log order, whatever rows they are on: times int64 (m,) epoch ms; partitions int32 (m,); account and
-    transaction IDs. payments, payments_recorded_at: when the payment was and the log took it, 0 if it holds none.
-    newest_recorded_at, newest int64 (k,), ascending: from that log time on the log held a payment of a day that ends
-    then.
+    """m verdicts in log order, on rows of the set or not: times int64 (m,), epoch ms; partitions int32 (m,); account
+    and transaction IDs. payments, payments_recorded_at: the payment's event time and log time, 0 if the log has no
+    such payment. newest_recorded_at, newest int64 (k,), ascending: from log time `newest_recorded_at[i]` on, the
+    newest payment in the log belonged to the day that ends at `newest[i]`.
 
     rows, events int64 (l,): verdict `events[i]` is on row `rows[i]` of the set.
     """
@@ -101,16 +101,16 @@ class Verdicts:
         return self.recorded_at if clock == "log" else self.occurred_at
 
     def of(self, chosen: Mask) -> Verdicts:
-        """On the chosen rows (bool, one per row of the set), which are numbered anew. All verdicts stay: the others'
-        reliability is learned from them too.
+        """Linked to the chosen rows only (bool, one per row of the set), which are renumbered. All verdicts are kept,
+        because source reliabilities are estimated from all of them.
         """
         kept = chosen[self.rows]
         return replace(self, rows=(np.cumsum(chosen) - 1)[self.rows[kept]], events=self.events[kept])
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """As of when a set is labelled (epoch ms), by which clock, and after how long silence means legitimate."""
+class LabelledAsOf:
+    """The moment a set is labelled as of (epoch ms), by which clock, and the label maturity."""
 
     until: int
     maturity_ms: int
@@ -122,8 +122,8 @@ class TrainingSet:
     """Rows in order of event time: features float32 (n, WIDTH), labels bool (n,), times epoch ms, amounts in
     currency, accounts int64 (n,) the hash of the account's ID.
 
-    statuses int8 (n,): see the module's head; a label is True where the status is fraud. Sets that are put together by
-    hand may lack what comes after `accounts`: then every row is labelled, and they can't be labelled anew.
+    statuses int8 (n,): see the module's head; a label is True where the status is fraud. Sets built by hand may lack
+    the fields after `accounts`: every row then counts as labelled, and the set can't be relabelled.
     """
 
     features: NDArray[np.float32]
@@ -134,16 +134,16 @@ class TrainingSet:
     statuses: NDArray[np.int8] | None = None
     origin: Origin | None = None
     verdicts: Verdicts | None = None
-    known: Known | None = None
+    known: LabelledAsOf | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
     def rows(self, mask: Mask) -> TrainingSet:
-        """The rows where the mask is True. A copy, unless they stand together."""
+        """The rows where the mask is True; a copy unless they are contiguous."""
         found = np.flatnonzero(mask)
-        together = len(found) > 0 and found[-1] - found[0] + 1 == len(found)
-        chosen: Mask | slice = slice(int(found[0]), int(found[-1]) + 1) if together else mask
+        contiguous = len(found) > 0 and found[-1] - found[0] + 1 == len(found)
+        chosen: Mask | slice = slice(int(found[0]), int(found[-1]) + 1) if contiguous else mask
         return TrainingSet(
             self.features[chosen],
             self.labels[chosen],
@@ -163,7 +163,7 @@ class TrainingSet:
         return self.rows(mask)
 
     def counts(self) -> dict[str, int]:
-        """Rows by status; of a set without statuses {}."""
+        """Number of rows by status; {} if the set has no statuses."""
         if self.statuses is None:
             return {}
         found = np.bincount(self.statuses, minlength=len(STATUSES)).tolist()
@@ -171,12 +171,12 @@ class TrainingSet:
 
 
 def as_known(data: TrainingSet, until: int, maturity_ms: int | None = None, clock: Clock | None = None) -> TrainingSet:
-    """The same rows with the labels that were known at `until` (epoch ms); features are shared, not copied.
+    """The same rows with the labels known at `until` (epoch ms); features are shared, not copied.
 
-    maturity_ms, clock: default, the set's own. Raises BadInput if the set came without verdicts.
+    maturity_ms, clock: default to the set's own. Raises BadInput if the set has no verdicts.
     """
     if data.verdicts is None or data.origin is None or data.known is None:
-        raise BadInput("this training set holds labels only, not the verdicts they come from")
+        raise BadInput("this training set cannot be relabelled: it holds labels but not the verdicts behind them")
     maturity_ms = data.known.maturity_ms if maturity_ms is None else maturity_ms
     clock = data.known.clock if clock is None else clock
     statuses = np.where(data.times <= until - maturity_ms, PRESUMED, PENDING).astype(np.int8)
@@ -188,11 +188,11 @@ def as_known(data: TrainingSet, until: int, maturity_ms: int | None = None, cloc
             statuses[row] = STATUSES.index(label)
     unseen = data.times > until if clock == "event" else (data.times > until) | (data.origin.recorded_at > until)
     statuses[unseen] = PENDING
-    return replace(data, statuses=statuses, labels=statuses == FRAUD, known=Known(until, maturity_ms, clock))
+    return replace(data, statuses=statuses, labels=statuses == FRAUD, known=LabelledAsOf(until, maturity_ms, clock))
 
 
 def _agreed(verdicts: Verdicts, until: int, clock: Clock) -> dict[tuple[int, str, str], Status]:
-    """What was agreed at `until` on each payment with a verdict that counts, by partition, account and transaction."""
+    """The consensus at `until` on each payment with an accepted verdict, by partition, account and transaction."""
     at = verdicts.known_at(clock)
     paid = verdicts.payments_recorded_at if clock == "log" else verdicts.payments
     said: dict[tuple[int, str, str], list[Said]] = {}
@@ -214,7 +214,7 @@ def _agreed(verdicts: Verdicts, until: int, clock: Clock) -> dict[tuple[int, str
 
 
 def labelled(data: TrainingSet) -> TrainingSet:
-    """The rows that may be trained on or judged by: neither in review nor pending."""
+    """The rows that can be used for training and evaluation: neither in review nor pending."""
     if data.statuses is None:
         return data
     mask = (data.statuses != REVIEW) & (data.statuses != PENDING)

@@ -1,4 +1,4 @@
-"""What a model did on the test period, as plain data for the card. Measures only; nothing is chosen here."""
+"""A model's metrics on the test period, as plain data for the card. Evaluates only; nothing is selected here."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ ALERT_RATES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The test period with the model's probabilities, float64 (n,): as logged would be, and before calibration."""
+class HeldOut:
+    """The test period with the model's probabilities, float64 (n,): calibrated, as they would be logged, and
+    uncalibrated.
+    """
 
     data: TrainingSet
     probabilities: NDArray[np.float64]
     uncalibrated: NDArray[np.float64]
 
 
-def evaluate(held: Held, seed: int) -> dict[str, Any]:
-    """The card's measures: `metrics` (name → float), `intervals`, `calibration`, `at_review`, `at_decline`,
+def evaluate(held: HeldOut, seed: int) -> dict[str, Any]:
+    """The card's evaluation: `metrics` (name → float), `intervals`, `calibration`, `at_review`, `at_decline`,
     `thresholds`, `cards`.
     """
     labels, amounts, p = held.data.labels, held.data.amounts, held.probabilities
@@ -54,8 +56,8 @@ def evaluate(held: Held, seed: int) -> dict[str, Any]:
     }
 
 
-def _threshold(held: Held, rate: float) -> dict[str, float]:
-    """The threshold that alerts on at most this share of the test period, and what it gives."""
+def _threshold(held: HeldOut, rate: float) -> dict[str, float]:
+    """The threshold that alerts on at most this share of the test period, and the metrics at it."""
     ordered = np.sort(held.probabilities)[::-1]
     allowed = int(len(ordered) * rate)
     threshold = float(np.nextafter(ordered[allowed], 2.0)) if allowed < len(ordered) else 0.0

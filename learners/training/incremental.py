@@ -1,21 +1,22 @@
-"""LightGBM brought up to date: more trees on new labels (continued boosting), or new values in the old trees (refit).
+"""Incremental LightGBM: more trees on new labels (continued boosting), or new leaf values in the old trees (refit).
 
-States: no trees → trained from scratch on the first batch → updated. An update is one batch: all labels that came since
-the last one, mixed with a sample of older rows (`replay`) so that what was learned before is not forgotten.
+States: no trees → trained from scratch on the first batch → updated. One batch is one update: all labels that arrived
+since the last update, mixed with a sample of older rows (`replay`) to prevent forgetting.
 
-- Boost: the champion's margins are where boosting starts (`init_model`, with the rows in memory: a dataset file would
-  make LightGBM train from scratch). A small learning rate and few trees bound what one batch can do.
-- Refit: structure kept, v ← decay · v + (1 − decay) · η · (−G / (H + λ)) leaf by leaf, in the order of the trees, with
-  gradients at the refitted sum so far: LightGBM's `refit`, with two differences. Its starts from probability ½, though
-  the first tree holds the base rate; here the base rate is taken off that tree first. And its leaf without a row
-  shrinks towards 0; here a leaf with fewer than `leaf_rows_min` new rows keeps its value. A calibrated forest is
-  refitted as it is, in the log-odds that it serves: gradients are taken there, and each tree's η was scaled with it.
-- Bound: boosting never makes more than `trees_max` trees. At the bound the youngest trees are dropped before new ones
-  are grown: a boosted sum without its last terms is a model still. Dropped are only trees that this learner grew after
-  it was trained from scratch or given a champion; where these leave no room, boosting is refused: train from scratch.
+- Boost: boosting continues from the champion's margins (`init_model`, with the rows in memory: given a dataset file,
+  LightGBM would train from scratch). A small learning rate and few trees bound the effect of one batch.
+- Refit: the structure is kept, v ← decay · v + (1 − decay) · η · (−G / (H + λ)) leaf by leaf, in tree order, with
+  gradients at the refitted sum so far. This is LightGBM's `refit` with two differences. LightGBM's starts from
+  probability ½ although the first tree contains the base rate; here the base rate is first taken off that tree. And
+  LightGBM shrinks a leaf without rows towards 0; here a leaf with fewer than `leaf_rows_min` new rows keeps its value.
+  A calibrated forest is refitted as it is: gradients are taken at the calibrated log-odds, and each tree's η was
+  scaled with the calibration.
+- Bound: a forest never has more than `trees_max` trees. At the bound the youngest trees are dropped before new ones
+  are grown; a boosted sum without its last terms is still a model. Only trees that this learner added after it was
+  trained from scratch or given a champion are dropped; if that leaves no room, boosting is refused: train from scratch.
 
-A batch of one class teaches trees nothing (LightGBM grows none) and leaves the state as it is. Cost: see
-benchmarks/incremental.py; a refit holds 2 bytes a row and tree.
+A batch of one class leaves the state unchanged (LightGBM grows no trees on it). Cost: see benchmarks/incremental.py; a
+refit holds 2 bytes per row and tree.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ _CHUNK = 8192
 
 @dataclass(frozen=True, slots=True)
 class IncrementalSettings:
-    """mode: how a batch is learned. learning_rate, trees: of an update; first_learning_rate, first_trees: of the
-    training from scratch when there is none yet. trees_max: bound of the whole. leaves, leaf_rows_min, l2: as in
-    LightGBM. decay: what a leaf keeps in a refit, in [0, 1].
+    """mode: how a batch is learned. learning_rate, trees: of an update; first_learning_rate, first_trees: of the first
+    training from scratch. trees_max: bound on the forest. leaves, leaf_rows_min, l2: as in LightGBM. decay: the share
+    of its value that a leaf keeps in a refit, in [0, 1].
     """
 
     mode: Mode = "boost"
@@ -58,7 +59,7 @@ class IncrementalSettings:
     decay: float = 0.9
 
     def __post_init__(self) -> None:
-        """Raises BadInput for values that can't work together."""
+        """Raise BadInput for values that are out of range or incompatible."""
         if self.mode not in ("boost", "refit"):
             raise BadInput(f"incremental learner: mode must be boost or refit, not {self.mode!r}")
         if not (0 < self.trees < self.trees_max and 0 < self.first_trees <= self.trees_max):
@@ -70,10 +71,10 @@ class IncrementalSettings:
 
 
 class ForestLearner:
-    """A `learners.training.base.Learner` whose state is a LightGBM text. Not for sharing between threads."""
+    """A `learners.training.base.Learner` whose state is a LightGBM text. Not thread-safe."""
 
     def __init__(self, columns: tuple[str, ...], settings: IncrementalSettings | None = None, seed: int = 0) -> None:
-        """columns: the feature spec's names, in order. The state is a forest without trees; `restore` the champion."""
+        """columns: the feature spec's names, in order. Starts with no trees; `restore` loads a champion."""
         self._columns = columns
         self._settings = settings or IncrementalSettings()
         self._seed = seed
@@ -83,12 +84,12 @@ class ForestLearner:
     def _take(self, content: bytes) -> None:
         scorer = ForestScorer.load(content, version=f"{self.name}-0.0.0", spec=0)
         if scorer.feature_names != self._columns:
-            raise BadInput("incremental learner: the model's columns have other names")
+            raise BadInput("incremental learner: the model's column names do not match the feature spec")
         self._content, self._scorer = content, scorer
 
     @property
     def name(self) -> str:
-        """What models of it are registered as."""
+        """The name under which its models are registered."""
         return "incremental"
 
     @property
@@ -103,7 +104,7 @@ class ForestLearner:
 
     @property
     def trees(self) -> int:
-        """Trees now."""
+        """The current number of trees."""
         return len(lightgbm_text.shrinkages(self._content))
 
     def predict(self, features: Float32) -> Float64:
@@ -112,12 +113,12 @@ class ForestLearner:
         return self._scorer.margins(features)
 
     def learn(self, features: Float32, labels: Labels, weights: Float64 | None = None) -> None:
-        """One update with one batch. Raises BadInput, also where the bound leaves no room for more trees.
+        """Update with one batch. Raises BadInput if the batch is invalid or the bound leaves no room for more trees.
 
-        A batch cut in two is two updates, so another model.
+        Splitting a batch in two makes two updates, and so a different model.
         """
         checked = check_batch(features, labels, weights, len(self._columns))
-        keep = checked > 0.0  # a row without weight is no row
+        keep = checked > 0.0  # rows of weight 0 must not count towards leaf_rows_min
         features, labels, checked = features[keep], labels[keep], checked[keep]
         if labels.all() or not labels.any():
             return
@@ -132,13 +133,13 @@ class ForestLearner:
         return self._content
 
     def restore(self, content: bytes) -> None:
-        """Take an artifact's state, such as the champion's (`learners.training.base`). Raises Corrupt or BadInput."""
+        """Load an artifact's state, such as the champion's (`learners.training.base`). Raises Corrupt or BadInput."""
         self._take(content)
         self._base = self.trees
 
 
 def _empty(columns: tuple[str, ...]) -> bytes:
-    """A forest of no trees. LightGBM needs rows to know its columns; these are never learned."""
+    """A forest without trees. LightGBM needs rows to learn its columns; these are not trained on."""
     rows = np.zeros((2, len(columns)), dtype=np.float32)
     data = lgb.Dataset(rows, np.array([0.0, 1.0]), feature_name=list(columns), params={"verbosity": -1})
     booster = lgb.Booster({"objective": "binary", "verbosity": -1, "num_threads": 1}, data)
@@ -154,10 +155,10 @@ def boost(
     seed: int,
     base_trees: int = 0,
 ) -> bytes:
-    """The model's text with `settings.trees` trees more (or `first_trees` if it has none), within `trees_max`.
+    """The model's text with `settings.trees` more trees (or `first_trees` if it has none), within `trees_max`.
 
-    base_trees: how many of the first trees must stay. Raises BadInput if these leave no room for more.
-    The random draws follow from the seed and the model's bytes: each update has its own, and the state says which.
+    base_trees: how many of the first trees must be kept. Raises BadInput if they leave no room for more. Random draws
+    are seeded with the seed and the model's bytes, so each update has its own, reproducible from the state.
     """
     found = len(lightgbm_text.shrinkages(content))
     overrides = {
@@ -174,8 +175,8 @@ def boost(
     room = settings.trees_max - settings.trees
     if base_trees > room:
         raise BadInput(
-            f"the model has {base_trees} trees, and at most {settings.trees_max} leave no room for {settings.trees}"
-            " more: train from scratch"
+            f"the model has {base_trees} trees: {settings.trees} more would exceed the limit of {settings.trees_max}."
+            " Train a new model from scratch"
         )
     base = lgb.Booster(model_str=content.decode())
     if found > room:
@@ -185,11 +186,11 @@ def boost(
 
 
 def refit(content: bytes, features: Float32, labels: Labels, weights: Float64, settings: IncrementalSettings) -> bytes:
-    """The model's text with leaf values moved towards what the new rows ask for (formula and differences above)."""
+    """The model's text with leaf values moved towards the new rows' optimum (formula and differences above)."""
     model = lightgbm_text.parse(content)
     rates = list(lightgbm_text.shrinkages(content))
     base = base_margin(content)
-    if base:  # the first tree's shrinkage is the base rate's, not its own step's
+    if base:  # the first tree's shrinkage then belongs to the base rate, not to the tree's own step
         rates[0] = rates[1] if len(rates) > 1 else settings.first_learning_rate
     leaves = _leaves(content, features, len(model.trees))
     y = labels.astype(np.float64)
@@ -210,13 +211,13 @@ def refit(content: bytes, features: Float32, labels: Labels, weights: Float64, s
 
 
 def base_margin(content: bytes) -> float:
-    """The log-odds that the first tree holds besides its own step: its mean, weighted with the leaves' hessians.
+    """The base rate's log-odds in the first tree: the mean of its leaf values, weighted by the leaves' hessians; 0.0 if
+    it contains none.
 
-    LightGBM adds the base rate's log-odds to the first tree (Tree::AddBias), unless it was told to start from even odds
-    or the classes are even. Which of the two shows in the tree itself: at even odds a row's hessian is ¼. (Shrinkages
-    do not tell: 1 is both a first tree's with the base rate and a learning rate of 1, and DART changes each tree's.)
-    At the base rate the gradients sum to 0, and so do that tree's own values, hessian-weighted, but for λ. 0.0 if
-    nothing was added.
+    LightGBM adds the base rate's log-odds to the first tree (Tree::AddBias), unless it was configured to start from
+    even odds or the classes are balanced. The tree itself shows which: at even odds a row's hessian is ¼. (Shrinkages
+    don't: 1 is both that of a first tree with the base rate and a learning rate of 1, and DART changes each tree's.)
+    At the base rate the gradients sum to 0, and so do the tree's own hessian-weighted values, up to λ.
     """
     tree = lightgbm_text.parse(content).trees[0]
     weights = np.array(lightgbm_text.leaf_weights(content), dtype=np.float64)
@@ -240,10 +241,10 @@ def _leaves(content: bytes, features: Float32, trees: int) -> NDArray[np.uint16]
 
 
 def replay(labels: Labels, count: int, seed: int) -> tuple[NDArray[np.int64], Float64]:
-    """A sample of older rows to mix into an update: (row numbers ascending (m,), weights (m,)), m ≤ count.
+    """A sample of older rows to mix into an update: (ascending row indices (m,), weights (m,)), m ≤ count.
 
-    Frauds are rare, so up to half of the sample are frauds; the weights give each class its share of the older rows
-    back (Horvitz, Thompson 1952) and add up to m, so a replayed row weighs 1 on average beside the new ones.
+    Frauds are rare, so up to half of the sample are frauds. The weights restore each class's share of the older rows
+    (Horvitz, Thompson 1952) and sum to m, so a replayed row weighs 1 on average, like a new one.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     frauds, others = np.flatnonzero(labels), np.flatnonzero(~labels)

@@ -1,18 +1,19 @@
 """The online learner: River's running scaler and logistic regression, one label at a time, exported as JSON.
 
-A label costs one step of stochastic gradient descent on the log loss, so it follows a new fraud within hours where a
-forest waits for its next training. States: nothing learned (all margins 0) → learning; there is no end. What can go
-wrong, and what happens:
+Each label is one step of stochastic gradient descent on the log loss. The learner therefore adapts to a new kind of
+fraud within hours, while a forest waits for its next training. States: nothing learned (all margins 0) → learning,
+without end. What can go wrong, and how it is handled:
 
-- Missing and infinite values: neither the scaler nor the weights learn from them; scoring counts NaN as the mean.
-- Outliers: a scaled value is cut at ±clip deviations, in learning and in scoring, so one label moves a weight by at
-  most rate · weight · clip. With the bounded gradient of the log loss nothing can diverge.
-- Few frauds: a fraud weighs `fraud_weight` legitimate rows. That would lift every margin by ln(fraud_weight), so the
-  artifact's `offset` takes it off again (prior correction: King, Zeng 2001, Logistic Regression in Rare Events Data).
-- Order: labels are learned in the order given. Another order is another model (test_learner.py says so, too).
+- Missing and infinite values: neither the scaler nor the weights learn from them; scoring replaces NaN by the mean.
+- Outliers: scaled values are clipped at ±clip deviations, in learning and in scoring, so one label moves a weight by
+  at most rate · weight · clip. Because the gradient of the log loss is bounded, nothing can diverge.
+- Few frauds: a fraud weighs as much as `fraud_weight` legitimate rows. This would raise every margin by
+  ln(fraud_weight), so the artifact's `offset` subtracts it (prior correction: King, Zeng 2001, Logistic Regression in
+  Rare Events Data).
+- Order: labels are learned in the order given. Another order gives another model (tested in test_learner.py).
 
-Predictions are not River's but `models.linear`'s sum over the same state, so that they have the served model's bits.
-Cost: about 90 µs a label for 71 columns (benchmarks/incremental.py), nearly all of it River's dictionaries.
+Predictions come from `models.linear` on the same state, not from River, so they are bit-equal to the served model's.
+Cost: about 90 µs a label for 71 columns (benchmarks/incremental.py), nearly all of it in River's dictionaries.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from models.rows import contiguous
 
 @dataclass(frozen=True, slots=True)
 class OnlineSettings:
-    """rate: step of the weights and the intercept; l2: pull towards 0 a step; clip: deviations; fraud_weight: what a
-    fraud weighs among legitimate rows.
+    """rate: learning rate of the weights and the intercept; l2: L2 penalty per step; clip: in standard deviations;
+    fraud_weight: the weight of a fraud relative to a legitimate row.
     """
 
     rate: float = 0.005
@@ -45,7 +46,7 @@ class OnlineSettings:
     fraud_weight: float = 2.0
 
     def __post_init__(self) -> None:
-        """Raises BadInput for a value that can't learn."""
+        """Raise BadInput for a value out of range."""
         if not (0.0 < self.rate <= 1.0 and 0.0 <= self.l2 < 1.0):
             raise BadInput("online learner: rate must be in (0, 1] and l2 in [0, 1)")
         if not (0.0 < self.clip <= 1e3 and 1e-3 <= self.fraud_weight <= 1e6):
@@ -53,19 +54,19 @@ class OnlineSettings:
 
 
 class OnlineLearner:
-    """A `learners.training.base.Learner`. Not for sharing between threads."""
+    """A `learners.training.base.Learner`. Not thread-safe."""
 
     def __init__(
         self, columns: tuple[str, ...], settings: OnlineSettings | None = None, use: Iterable[str] | None = None
     ) -> None:
-        """columns: the feature spec's names, in order. use: those that it learns from (None = all); the others keep a
-        weight of 0. Raises BadInput for a name that is no column.
+        """columns: the feature spec's names, in order. use: the columns to learn from (None: all); the others keep
+        weight 0. Raises BadInput for an unknown column.
         """
         self._columns = columns
         self._settings = settings or OnlineSettings()
         wanted = set(columns if use is None else use)
         if unknown := sorted(wanted - set(columns)):
-            raise BadInput(f"online learner: no such columns: {', '.join(unknown)}")
+            raise BadInput(f"online learner: unknown columns: {', '.join(unknown)}")
         self._used = tuple(j for j, name in enumerate(columns) if name in wanted)
         self._offset = -math.log(self._settings.fraud_weight)
         self._resume(dict.fromkeys(self._used, 0.0), 0.0, {}, {}, {}, steps=0)
@@ -80,8 +81,8 @@ class OnlineLearner:
         *,
         steps: int,
     ) -> None:
-        """River's two models in a given state. Their dictionaries are filled in the order of the columns, always, so
-        that no sum over one can depend on what was seen first.
+        """Set River's two models to a given state. Their dictionaries are always filled in column order, so that no sum
+        over one can depend on which column was seen first.
         """
         s = self._settings
         self._scaler: Any = preprocessing.StandardScaler()
@@ -98,7 +99,7 @@ class OnlineLearner:
 
     @property
     def name(self) -> str:
-        """What models of it are registered as."""
+        """The name under which its models are registered."""
         return "online"
 
     @property
@@ -113,7 +114,7 @@ class OnlineLearner:
 
     @property
     def steps(self) -> int:
-        """Labels learned."""
+        """The number of labels learned."""
         return self._steps
 
     def predict(self, features: Float32) -> Float64:
@@ -125,7 +126,7 @@ class OnlineLearner:
         return out
 
     def learn(self, features: Float32, labels: Labels, weights: Float64 | None = None) -> None:
-        """Learns the rows one after the other: a batch is the same as its rows alone. Raises BadInput."""
+        """Learn the rows one after the other; a batch gives the same state as its rows one by one. Raises BadInput."""
         checked = check_batch(features, labels, weights, len(self._columns))
         if not len(features):
             return
@@ -144,7 +145,7 @@ class OnlineLearner:
         width = range(len(self._columns))
         weights = self._regression.weights
         scaler = self._scaler
-        # Before the first label there is nothing to correct, and every margin is 0.
+        # Before the first label every margin is 0, so there is nothing to correct.
         return LinearModel(
             features=self._columns,
             counts=tuple(scaler.counts.get(j, 0) for j in width),
@@ -162,19 +163,19 @@ class OnlineLearner:
         return render(self._model())
 
     def restore(self, content: bytes) -> None:
-        """Takes the state of an artifact; see `learners.training.base`. Raises Corrupt or BadInput."""
+        """Load the state of an artifact; see `learners.training.base`. Raises Corrupt or BadInput."""
         model = parse(content)
         if model.features != self._columns:
-            raise BadInput("online learner: the artifact's columns have other names")
+            raise BadInput("online learner: the artifact's column names do not match the feature spec")
         offset = self._offset if model.steps else 0.0
         if model.clip != self._settings.clip or not math.isclose(model.offset, offset, rel_tol=1e-12, abs_tol=1e-12):
-            raise BadInput("online learner: the artifact was learned with another clip or fraud_weight")
+            raise BadInput("online learner: the artifact was trained with another clip or fraud_weight")
         used = set(self._used)
         if any(model.counts[j] or model.weights[j] for j in range(len(self._columns)) if j not in used):
-            raise BadInput("online learner: the artifact was learned from other columns")
+            raise BadInput("online learner: the artifact was trained on columns that this learner does not use")
         seen = [j for j in self._used if model.counts[j]]
         if model.steps:
-            self._offset = model.offset  # the last bit of ln may be another machine's
+            self._offset = model.offset  # the last bit of ln may differ between machines
         self._resume(
             {j: model.weights[j] for j in self._used},
             model.intercept,

@@ -1,7 +1,7 @@
-"""The log, or its archive, as pages of columns: what `learners.training.reading` puts together. Reads only.
+"""Reads the log or its archive as pages of columns, from which `learners.training.reading` builds a set. Reads only.
 
-The archive's columns are read without any entry's JSON; what is still hot is decoded an entry at a time, like
-everywhere else.
+The archive's columns are read without decoding JSON; entries of the hot log are decoded one at a time, as everywhere
+else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
 
 
 class TransactionPage(NamedTuple):
-    """k transactions as columns; keys name account and transaction together."""
+    """k transactions as columns; `keys` identify account and transaction together."""
 
     generations: NDArray[np.uint64]
     offsets: NDArray[np.uint64]
@@ -40,7 +40,7 @@ class TransactionPage(NamedTuple):
 
 
 class ScorePage(NamedTuple):
-    """k scores. features float32 (k, WIDTH), undefined where not readable."""
+    """k scores as columns. features: float32 (k, WIDTH), undefined where not `readable`."""
 
     generations: NDArray[np.uint64]
     offsets: NDArray[np.uint64]
@@ -53,7 +53,7 @@ class ScorePage(NamedTuple):
 
 
 def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterator[TransactionPage]:
-    """A partition's transactions from its beginning. Raises Corrupt if one does not decode."""
+    """A partition's transactions from its beginning. Raises Corrupt if one can't be decoded."""
     at = START
     if isinstance(log, ArchivedLog):
         seam = min(log.archive.end(partition).transactions, until)
@@ -76,7 +76,7 @@ def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterato
 
 def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
     if any(table[name].null_count for name in _TRANSACTION_COLUMNS):
-        raise Corrupt(f"partition {partition}: an archived transaction does not decode")
+        raise Corrupt(f"partition {partition}: an archived transaction cannot be decoded")
     account_codes, account_names = _codes(table["account_id"])
     accounts = hash_strings(account_names)[account_codes]
     return TransactionPage(
@@ -103,14 +103,14 @@ def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Strings (k,) → places (k,) in the distinct ones."""
+    """Strings (k,) → (indices (k,) into the distinct strings, the distinct strings)."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     encoded = array.dictionary_encode()
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
 
 
 def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[ScorePage]:
-    """A partition's scores from its beginning. Raises Corrupt if one does not decode."""
+    """A partition's scores from its beginning. Raises Corrupt if one can't be decoded."""
     at = START
     if isinstance(log, ArchivedLog):
         seam = min(log.archive.end(partition).transactions, until)
@@ -137,7 +137,7 @@ def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[Scor
 
 def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> ScorePage:
     if any(table[name].null_count for name in ("spec", "model", "arm")):
-        raise Corrupt(f"partition {partition}: an archived score does not decode")
+        raise Corrupt(f"partition {partition}: an archived score cannot be decoded")
     generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
     column = table["features"]
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
@@ -150,14 +150,14 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> Scor
     else:
         features = np.empty((len(array), spec.WIDTH), dtype=np.float32)
         present = np.zeros(len(array), dtype=np.bool_)
-    # A vector of another width than most of its segment's has no column, only its payload.
+    # A vector whose width differs from most of its segment is not in the column, only in the payload.
     missing = np.flatnonzero(readable & ~present).tolist()
     if missing:
         features = features.copy()
     for row in missing:
         payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))
         if payload is None:
-            raise Corrupt(f"partition {partition}: the archive lost the score of row {row}")
+            raise Corrupt(f"partition {partition}: the archive has no payload for the score of row {row}")
         score = decode_score(payload)
         features[row] = _vectors(partition, packing.plain(score.spec, score.features), 1)[0]
     return ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
@@ -165,7 +165,7 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> Scor
 
 def _vectors(partition: int, content: bytes, count: int) -> NDArray[np.float32]:
     if len(content) != count * 4 * spec.WIDTH:
-        raise Corrupt(f"partition {partition}: a feature vector has not the {spec.WIDTH} columns of its spec")
+        raise Corrupt(f"partition {partition}: a feature vector does not have the {spec.WIDTH} columns of its spec")
     return np.frombuffer(content, dtype="<f4").reshape(count, spec.WIDTH)
 
 

@@ -1,8 +1,8 @@
 """Progressive validation with delayed labels: predict a row when it happens, learn it when its label arrives.
 
-The honest figure of a learner that never stops (Gama, Sebastião, Rodrigues 2013; with delay: Gomes et al. 2017,
-`river.evaluate.progressive_validation`): every prediction is made before its own label, and with only those labels that
-had arrived. Pure: times are passed in.
+This evaluates an incremental learner without hindsight (Gama, Sebastião, Rodrigues 2013; with delay: Gomes et al.
+2017, `river.evaluate.progressive_validation`): every prediction uses only the labels that had arrived by then. Pure:
+times are passed in.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ def progressive(
     arrivals: NDArray[np.int64],
     batch: int = 1,
 ) -> Float64:
-    """Margins (n,) of rows in ascending order of event time, each as predicted at its time.
+    """Margins (n,) of rows in ascending order of event time, each predicted at its time.
 
-    The learner is left with the labels that arrived up to the last row's time, but for a last batch that is not full.
+    Afterwards the learner has learned the labels that arrived up to the last row's time, except an incomplete last
+    batch.
 
-    times, arrivals: int64 (n,), epoch ms; an arrival is when the row's label was known, NEVER for none. A label that
-    arrives at the very time of a row is learned first: it was known. Labels are learned in the order of arrival, at the
-    same time in the order of rows, and once at least `batch` of them wait (1: at once); a forest wants thousands.
-    Raises BadInput if times descend, a label arrives before its row, or lengths differ.
+    times, arrivals: int64 (n,), epoch ms; an arrival is when the row's label became known, NEVER if it never did. A
+    label that arrives at the same time as a row is learned before the row is predicted. Labels are learned in order of
+    arrival (ties: order of rows) once at least `batch` are waiting (1: immediately); a forest needs thousands. Raises
+    BadInput if times descend, a label arrives before its row, or lengths differ.
     """
     _check(features, labels, times, arrivals, batch)
     order = np.argsort(arrivals, kind="stable")
@@ -44,7 +45,7 @@ def progressive(
             rows = order[learned : known[start]]
             learner.learn(features[rows], labels[rows])
             learned = int(known[start])
-        # Rows before the next learning see the same state: one call predicts them all.
+        # All rows before the next update see the same state, so one call predicts them all.
         end = int(np.searchsorted(known, learned + batch, side="left"))
         out[start:end] = learner.predict(features[start:end])
         start = end

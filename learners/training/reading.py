@@ -1,11 +1,11 @@
-"""The log, or its archive, as a training set: columns where it is archived, JSON where it is hot. Reads only.
+"""Reads the log as a training set: columns from the archive, JSON from the hot log. Reads only.
 
-Two passes, so that the features are written once, to where they belong in order of event time, and never copied:
+Two passes write each feature vector once, directly to its place in order of event time, without a copy:
 
-1. transactions   time, amount, account, ID of every row in the window; then its place is known
-2. scores         the feature vector as logged, straight to its place; model and arm
+1. transactions   time, amount, account and ID of every row in the window, which give its place
+2. scores         the feature vector as logged, written to that place; model and arm
 
-Both end at the head that the partition had at the start. Decisions under another feature spec are left out.
+Both passes end at the partition's head as of the start. Decisions under another feature spec are left out.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from core.log.paging import entries
 from core.numeric import hash_strings
 from core.times import DAY_MS, minute_text
 from core.verdicts import said
-from learners.training.dataset import Clock, Known, Origin, TrainingSet, Verdicts, as_known
+from learners.training.dataset import Clock, LabelledAsOf, Origin, TrainingSet, Verdicts, as_known
 from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys
 
 BACKFILL_MS = DAY_MS
-"""A log whose payments were older than this when it took them, in the median, was loaded in bulk."""
+"""A log counts as loaded in bulk if the median delay from payment to log time is longer than this."""
 ALWAYS = 2**62
 
 Report = Callable[[int], object]
-"""Told how many rows were read since the last call; each row is read twice."""
+"""Called with the number of rows read since the last call; each row is read twice."""
 
 
 def read(
@@ -52,10 +52,10 @@ def read(
     """Every decision on a payment with start ≤ event time < end (epoch ms), features as logged, labels as known at
     `known_until`.
 
-    known_until: epoch ms; default, all that the log holds. maturity_ms: how old a payment without a verdict must be to
-    be presumed legitimate; 0 leaves that to the gap of a split. clock: see learners.training.dataset; default, "event"
-    if the log was loaded in bulk (see BACKFILL_MS), else "log". Rows in review or pending are in the set: `labelled`
-    leaves them out. Raises BadInput if there is no decision, Corrupt if the log does not read.
+    known_until: epoch ms; by default everything in the log is known. maturity_ms: the age from which a payment without
+    a verdict is presumed legitimate; 0 leaves this to the gap of a split. clock: see learners.training.dataset; by
+    default "event" if the log was loaded in bulk (see BACKFILL_MS), else "log". Rows in review or pending are
+    included; `labelled` leaves them out. Raises BadInput if there is no decision, Corrupt if the log can't be read.
     """
     report = report or (lambda count: None)
     heads = {partition: log.head(partition) for partition in partitions}
@@ -102,7 +102,7 @@ def read(
     if not scores.readable.all():
         data = data.rows(scores.readable)
     if not len(data):
-        raise BadInput(f"every decision in the window was made under another feature spec than {spec.SPEC_VERSION}")
+        raise BadInput(f"no decision in the window was made under the current feature spec, {spec.SPEC_VERSION}")
     return _labelled(data, known_until, maturity_ms, clock)
 
 
@@ -113,7 +113,7 @@ def _labelled(data: TrainingSet, until: int | None, maturity_ms: int, clock: Clo
     if until is None:
         newest = data.origin.recorded_at if clock == "log" else data.times
         until = max(int(newest.max()), int(data.times.max()), int(data.verdicts.known_at(clock).max(initial=0)))
-    return as_known(TrainingSet(**_fields(data), known=Known(until, maturity_ms, clock)), until)
+    return as_known(TrainingSet(**_fields(data), known=LabelledAsOf(until, maturity_ms, clock)), until)
 
 
 def _fields(data: TrainingSet) -> dict[str, Any]:
@@ -149,12 +149,12 @@ class _Transactions:
 
 
 def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
-    """Why there is nothing to learn from, with the times that don't meet."""
+    """Why there is nothing to train on, with the window and the log's own range."""
     if not len(times):
-        return "the log holds no transaction to train on"
-    asked = " … ".join("" if not 0 < moment < ALWAYS else minute_text(moment) for moment in (start, end)).strip()
-    held = f"{minute_text(int(times.min()))} … {minute_text(int(times.max()))}"
-    return f"no transaction in the window {asked} (event time, UTC); the log's are of {held}"
+        return "the log holds no transactions to train on"
+    window = " … ".join("" if not 0 < moment < ALWAYS else minute_text(moment) for moment in (start, end)).strip()
+    covered = f"{minute_text(int(times.min()))} … {minute_text(int(times.max()))}"
+    return f"no transactions in the window {window} (event time, UTC); the log covers {covered}"
 
 
 # --- pass 2: scores ---------------------------------------------------------------------------------------------
@@ -162,7 +162,9 @@ def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
 
 @dataclass(slots=True)
 class _Scores:
-    """The set's rows in order of event time, being filled. readable: bool (n,), decided under this feature spec."""
+    """The set's rows in order of event time, filled page by page. readable: bool (n,), decided under this feature
+    spec.
+    """
 
     features: NDArray[np.float32]
     models: NDArray[np.int16]
@@ -181,7 +183,7 @@ class _Scores:
         )
 
     def put(self, places: NDArray[np.int64], page: ScorePage) -> None:
-        """places: int64 (k,), −1 for a row outside the window."""
+        """Write a page's scores to `places`, int64 (k,), −1 for a row outside the window."""
         inside = places >= 0
         kept = inside & page.readable
         self.features[places[kept]] = page.features[kept]
@@ -202,7 +204,7 @@ def _read_scores(
         end = begin + len(page.offsets)
         same = np.array_equal(part.generations[begin:end], page.generations)
         if not (same and np.array_equal(part.offsets[begin:end], page.offsets)):
-            raise Corrupt(f"partition {part.partition}: transactions and scores do not pair")
+            raise Corrupt(f"partition {part.partition}: transactions and scores do not match")
         scores.put(places[begin:end], page)
         report(end - begin)
         begin = end
@@ -216,8 +218,8 @@ def _read_scores(
 def _read_verdicts(
     log: EventLog, heads: dict[int, Head], parts: Sequence[_Transactions], place: NDArray[np.int64]
 ) -> Verdicts:
-    """All verdicts, with the payment and the rows that each is on. One on an unknown transaction, or another account's,
-    is on none.
+    """All verdicts, each with its payment and rows. A verdict on an unknown transaction, or on another account's, has
+    neither.
     """
     events: list[FeedbackReceived] = []
     partitions: list[NDArray[np.int32]] = []
@@ -273,7 +275,9 @@ def _feedback(log: EventLog, partition: int, until: Position) -> Iterator[Feedba
 
 
 def _newest(parts: Sequence[_Transactions]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(Log time, end of day), both epoch ms ascending: from when on the log held a payment of a day newer than all."""
+    """(Log time, end of day), both epoch ms, ascending: when the log first held a payment of a day newer than before,
+    and when that day ends.
+    """
     recorded = np.concatenate([part.recorded_at for part in parts])
     order = np.argsort(recorded, kind="stable")
     ends = np.maximum.accumulate((np.concatenate([part.times for part in parts])[order] // DAY_MS + 1) * DAY_MS)

@@ -1,9 +1,9 @@
-"""A bounded hyperparameter search: a fixed number of trials, judged on later days only, the same for the same seed.
+"""A bounded hyperparameter search: a fixed number of trials, validated on later days only, reproducible by its seed.
 
-Each trial is fitted on the beginning of the training period and judged by average precision on what follows, over
-FOLDS prequential folds; the test period is never seen. The defaults are the first trial, so a search can't end with
-something that did worse on the folds. Optuna's TPE sampler (Bergstra et al. 2011) is seeded, everything runs in one
-thread, and the median pruner sees folds in a fixed order: two runs are equal.
+Each trial is fitted on the beginning of the training period and scored by average precision on the days that follow,
+over FOLDS prequential folds; the test period is never seen. The defaults are the first trial, so the result is never
+worse on the folds than the defaults. Optuna's TPE sampler (Bergstra et al. 2011) is seeded, everything runs in one
+thread, and the median pruner sees folds in a fixed order, so two runs are identical.
 
 Cost: at most trials × FOLDS fits.
 """
@@ -23,17 +23,17 @@ from learners.training.dataset import TrainingSet
 from learners.training.splits import Split
 
 if TYPE_CHECKING:
-    import optuna  # takes longer to load than the rest of a training without a search
+    import optuna  # slower to import than everything else that training needs
 
 FOLDS = 3
 FOLD_SHARE = 6
-"""A fold's validation is this part of the training period (1 / FOLD_SHARE); they are the last ones, side by side."""
+"""Each fold validates on 1 / FOLD_SHARE of the training period; the validation parts are contiguous and end with it."""
 STARTUP_TRIALS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial: what LightGBM was told, the mean average precision over its folds, and whether it was cut short."""
+    """One trial: its hyperparameters, mean average precision over the folds, each fold's, and whether it was pruned."""
 
     overrides: dict[str, Any]
     average_precision: float
@@ -43,22 +43,22 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """All trials in order, and the place of the best one."""
+    """All trials in order, and the index of the best one."""
 
     trials: list[Trial]
     best: int
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """What the best trial changed."""
+        """The hyperparameters of the best trial."""
         return self.trials[self.best].overrides
 
 
 def folds(start: int, end: int, gap_ms: int) -> list[Split]:
-    """FOLDS splits of [start, end): expanding training, the last parts as validation, oldest first.
+    """FOLDS splits of [start, end), oldest first: expanding training windows, each validated on the part after it.
 
-    The maturity stands between the two where it leaves at least half of the fold's past to train on; a shorter
-    training period does without it: its labels are from the end of the gap after it, all equally known.
+    The two are separated by the gap if it leaves at least half of the fold's past to train on. A shorter training
+    period does without the gap, because all its labels are as known at the same moment, the end of the gap after it.
     """
     length = (end - start) // FOLD_SHARE
     out = []
@@ -79,9 +79,9 @@ def search(
     fixed: dict[str, Any],
     report: Report,
 ) -> Search:
-    """The best of `trials` settings for the training period of `window`. `fixed` are parameters not searched over.
+    """The best of `trials` settings for the training period of `window`. fixed: parameters that are not searched.
 
-    training: labelled rows of the period. Raises BadInput if a fold has no fraud to train on or to find.
+    training: labelled rows of the period. Raises BadInput if a fold has no fraud to train or validate on.
     """
     import optuna
 
@@ -89,7 +89,7 @@ def search(
     for split in folds(window.start, window.train_end, window.gap_ms):
         past, later = training.between(split.start, split.train_end), training.between(split.test_start, split.end)
         if not past.labels.any() or not later.labels.any():
-            raise BadInput("too few frauds to search hyperparameters on: a fold of the training period has none")
+            raise BadInput("too few frauds for a hyperparameter search: a fold of the training period has none")
         parts.append((past, later))
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=False)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=0)

@@ -1,7 +1,7 @@
-"""Splits by event time: train → gap of the maturity → test, never shuffled, never overlapping. Pure.
+"""Splits by event time: training, a gap of one label maturity, test; never shuffled, never overlapping. Pure.
 
 A shuffled split leaks an account's later frauds into its earlier rows; a split without the gap trains on labels that
-nobody had yet. Prequential: each test period comes after its training period, and is later trained on itself
+nobody had yet. Splits are prequential: each test period follows its training period and becomes training data later
 (Dawid 1984; Gama, Sebastião, Rodrigues 2013).
 """
 
@@ -29,12 +29,12 @@ class Split:
 
     @property
     def gap_ms(self) -> int:
-        """From the end of training to the start of the test: the maturity."""
+        """From the end of training to the start of the test: the label maturity."""
         return self.test_start - self.train_end
 
 
 def split_by_time(times: NDArray[np.int64], test_share: float, gap_days: float, warm_up_days: float) -> Split:
-    """The last `test_share` of the time span is the test; the gap before it is the maturity; the first days warm up.
+    """Test on the last `test_share` of the time span, after a gap of `gap_days`; the first `warm_up_days` are not used.
 
     times: int64 (n,) epoch ms, ascending. Raises BadInput if nothing is left to train on.
     """
@@ -43,15 +43,15 @@ def split_by_time(times: NDArray[np.int64], test_share: float, gap_days: float, 
 
 
 def last_split(start: int, end: int, gap_days: float, test_ms: int) -> Split:
-    """The last `test_ms` before `end` are the test, everything from `start` to the gap before it is to train on.
+    """Test on the last `test_ms` before `end`, train on everything from `start` to the gap before the test.
 
     Raises BadInput if nothing is left to train on.
     """
     split = Split(start, end - test_ms - int(gap_days * DAY_MS), end - test_ms, end)
     if split.train_end <= split.start:
         raise BadInput(
-            f"{max(end - start, 0) / DAY_MS:.1f} days of data are too few for {test_ms / DAY_MS:.1f} days of test after"
-            f" {gap_days:g} of gap, and something to train on"
+            f"too little data: {max(end - start, 0) / DAY_MS:.1f} days leave nothing to train on before a gap of"
+            f" {gap_days:g} days and a test of {test_ms / DAY_MS:.1f} days"
         )
     return split
 
@@ -61,12 +61,12 @@ def rolling(
 ) -> Iterator[Split]:
     """Prequential splits over [first, last) (epoch ms), oldest first, each `step_ms` after the one before.
 
-    step_ms: default test_ms, so that the tests follow each other without a hole. Only whole splits are made. Raises
-    BadInput if a length is not positive (the gap may be 0).
+    step_ms: defaults to test_ms, so that test periods are contiguous. Only complete splits are made. Raises BadInput
+    if a length is not positive (the gap may be 0).
     """
     step_ms = test_ms if step_ms is None else step_ms
     if min(train_ms, test_ms, step_ms) <= 0 or gap_ms < 0:
-        raise BadInput("a rolling split needs training, test and step longer than 0, and a gap of 0 or more")
+        raise BadInput("rolling splits: train, test and step must be longer than 0, and the gap must not be negative")
     start = first
     while start + train_ms + gap_ms + test_ms <= last:
         train_end = start + train_ms
@@ -75,11 +75,11 @@ def rolling(
 
 
 def known_compromised(data: TrainingSet, split: Split) -> Mask:
-    """Test rows of accounts whose fraud was known by the test day: bool (n,), True = leave out of the test.
+    """Test rows of accounts already known to be compromised on the test day: bool (n,), True = exclude from the test.
 
     The rule of the Fraud Detection Handbook (Le Borgne et al. 2022, section 5.2): on each UTC day of the test an
-    account is out if it had a fraud at or after the start of training and before the day minus the maturity (the
-    split's gap). Alerting on such an account proves nothing: its card is blocked already.
+    account is excluded if it had a fraud between the start of training and the day minus the maturity (the split's
+    gap). Alerting on such an account proves nothing, because its card is already blocked.
     """
     frauds = data.labels & (data.times >= split.start) & (data.times < split.end)
     accounts, inverse = np.unique(data.accounts, return_inverse=True)

@@ -1,17 +1,17 @@
-"""Training a champion candidate: rows as known, split by time, stopped early, calibrated, measured. Deterministic given
-the seed: the same rows give the same bytes.
+"""Training a champion candidate: split by time, early stopping, calibration, evaluation. Deterministic: the same rows
+and seed give the same bytes.
 
-    train [start, train_end)   gap of the maturity   test [test_start, end)
+    train [start, train_end)   gap of one maturity   test [test_start, end)
     |---- fit ----|-- late --|
 
-1. Training rows are labelled as they were known at test_start, the day on which the model could have been deployed;
-   test rows as they are known now. Rows in review or pending are left out. Accounts whose fraud was known by the test
-   day are left out of the test, as the Fraud Detection Handbook does.
-2. The late part (the last fifth) chooses the number of trees for a model of what comes before it, and (a, b) of the
-   calibration is fitted to that model's margins on the late part, which it did not train on.
-3. The model itself is fitted on the whole training period, and (a, b) is folded into it
+1. Training rows are labelled as known at test_start, the day on which the model could have been deployed; test rows as
+   known now. Rows in review or pending are left out. Accounts already known to be compromised on the test day are
+   excluded from the test, as in the Fraud Detection Handbook.
+2. A probe model is fitted on the rows before the late part (the last fifth). The late part, held out from it, selects
+   the number of trees, and the calibration (a, b) is fitted to the probe's margins on the late part.
+3. The final model is fitted on the whole training period, and (a, b) is folded into it
    (learners.training.calibration).
-4. The test period is only measured.
+4. The test period is used for evaluation only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from learners.platt import IDENTITY, Platt, probabilities
 from learners.training import boosting, calibration
 from learners.training.boosting import MISSING_TABLES_SHARE, Report, without_tables
 from learners.training.dataset import TrainingSet, as_known, labelled
-from learners.training.evaluation import Held, evaluate
+from learners.training.evaluation import HeldOut, evaluate
 from learners.training.reading import read
 from learners.training.search import Search, search
 from learners.training.splits import Split, known_compromised, split_by_time
@@ -61,17 +61,17 @@ ClassWeight = float | Literal["balanced"]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model as LightGBM text, its SHA-256, what its card says, and the test period with its probabilities."""
+    """A model as LightGBM text, its SHA-256, the data of its card, and the test period with its probabilities."""
 
     content: bytes
     digest: str
     card: dict[str, object]
-    held: Held | None = None
+    held: HeldOut | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a card says of its model unmeasured. parent: which model it succeeds; data: the rows in words."""
+    """What the card states but does not measure. parent: the model it succeeds; data: a description of the rows."""
 
     name: str = MODEL_NAME
     version: str = "1.0.0"
@@ -83,10 +83,10 @@ class Naming:
 class Recipe:
     """How a model is fitted.
 
-    trials: of the hyperparameter search (0: none). class_weight: how much more a fraud weighs than a legitimate payment
-    (LightGBM's scale_pos_weight), or "balanced", their ratio; calibration takes it back out of the probabilities.
-    overrides: LightGBM parameters over the defaults. missing_tables_share: see `without_tables`; 0 switches it off.
-    exclude_known: leave accounts out of the test whose fraud was known by the day.
+    trials: of the hyperparameter search (0: no search). class_weight: the weight of a fraud relative to a legitimate
+    payment (LightGBM's scale_pos_weight), or "balanced" for the inverse class ratio; calibration corrects the
+    probabilities for it. overrides: LightGBM parameters that replace the defaults. missing_tables_share: see
+    `without_tables`; 0 disables it. exclude_known: exclude accounts already known to be compromised from the test.
     """
 
     trials: int = 0
@@ -110,9 +110,9 @@ def train(
     recipe: Recipe = AS_USUAL,
     report: Report | None = None,
 ) -> Trained:
-    """A model of the split's training period, with its card; see the module's head. report: told of progress.
+    """Train a model on the split's training period and make its card; see the module's head. report: progress callback.
 
-    Raises BadInput on too few frauds, or if fraud does not score higher in the late part.
+    Raises BadInput if there are too few frauds, or if fraud does not score higher in the late part.
     """
     report = report or (lambda stage, done, total: None)
     training, test = parts(data, split, exclude_known=recipe.exclude_known)
@@ -121,7 +121,7 @@ def train(
     model = _fit(training, split, params, recipe, report)
     report("measuring", 0, 1)
     final = lgb.Booster(model_str=model.content.decode())
-    held = Held(
+    held = HeldOut(
         test,
         probabilities(boosting.margins(final, test.features)),
         probabilities(boosting.margins(model.plain, test.features)),
@@ -157,7 +157,7 @@ def train(
 def _parameters(
     training: TrainingSet, split: Split, seed: int, recipe: Recipe, report: Report
 ) -> tuple[dict[str, Any], Search | None]:
-    """LightGBM's parameters, and the search that they come from."""
+    """LightGBM's parameters, and the search that found them, if any."""
     fixed = dict(recipe.overrides)
     weight = _weight(training, recipe.class_weight)
     if weight != 1.0:
@@ -178,7 +178,7 @@ def _parameters(
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """The artifact; the forest as it was before calibration; what calibrated it and on how many rows."""
+    """The artifact, the uncalibrated forest, the calibration, and the number of rows it was fitted on."""
 
     content: bytes
     plain: lgb.Booster
@@ -193,14 +193,14 @@ def _fit(training: TrainingSet, split: Split, params: dict[str, Any], recipe: Re
     cut = split.train_end - (split.train_end - split.start) // LATE_PARTS
     early, late = training.between(split.start, cut), training.between(cut, split.train_end)
     if not early.labels.any() or not late.labels.any():
-        raise BadInput("too few frauds: the first four fifths or the last fifth of the training period have none")
+        raise BadInput("too few frauds: the first four fifths or the last fifth of the training period has none")
     callbacks = [_progress("choosing the number of trees", boosting.ROUNDS_MAX, report)]
     probe = boosting.fit(
         early, params, boosting.ROUNDS_MAX, missing_tables_share=share, later=late, callbacks=callbacks
     )
     rounds = min(max(ROUNDS_MIN, int(probe.best_iteration * 1.1)), probe.num_trees())
     platt = IDENTITY
-    if recipe.calibrate:  # with as many trees as the model will have: a margin grows with them
+    if recipe.calibrate:  # with the final number of trees, because margins grow with it
         platt = calibration.fit(boosting.margins(probe, late.features, rounds), late.labels)
     callbacks = [_progress("training", rounds, report)]
     plain = boosting.fit(training, params, rounds, missing_tables_share=share, callbacks=callbacks)
@@ -211,8 +211,8 @@ def _fit(training: TrainingSet, split: Split, params: dict[str, Any], recipe: Re
 
 
 def parts(data: TrainingSet, split: Split, *, exclude_known: bool = True) -> tuple[TrainingSet, TrainingSet]:
-    """(training, test) rows of a split, labelled: the first as known at the start of the test, the second as `data` is
-    labelled. A set without verdicts keeps its labels.
+    """(training, test) rows of a split, labelled: training rows as known at the start of the test, test rows as in
+    `data`. A set without verdicts keeps its labels.
     """
     training = data.between(split.start, split.train_end)
     if training.known is not None and training.known.until > split.test_start:
@@ -230,10 +230,10 @@ def _enough(training: TrainingSet, test: TrainingSet) -> None:
         return
     hint = ""
     if training.known is not None and training.known.clock == "log":
-        hint = "; if this log was loaded in bulk, label by event time"
+        hint = "; if this log was loaded in bulk, use labels by event time"
     raise BadInput(
-        f"too few frauds: {frauds} to train ({FRAUDS_TO_TRAIN} needed),"
-        f" {tested} to test ({FRAUDS_TO_TEST} needed){hint}"
+        f"too few frauds: {frauds} in the training period (at least {FRAUDS_TO_TRAIN} needed),"
+        f" {tested} in the test period (at least {FRAUDS_TO_TEST} needed){hint}"
     )
 
 
@@ -242,7 +242,7 @@ def _weight(training: TrainingSet, class_weight: ClassWeight) -> float:
         frauds = int(training.labels.sum())
         return (len(training) - frauds) / frauds
     if not 0.0 < float(class_weight) < float("inf"):
-        raise BadInput(f"a class weight of {class_weight} makes no sense: give a number above 0, or balanced")
+        raise BadInput(f"the class weight must be a number above 0, or balanced, not {class_weight}")
     return float(class_weight)
 
 
@@ -254,7 +254,7 @@ def _progress(stage: str, rounds: int, report: Report) -> Callable[[Any], None]:
 
 
 def _rows(data: TrainingSet, training: TrainingSet, test: TrainingSet, split: Split) -> dict[str, Any]:
-    """The card's data range, what was known when, the split, and who had decided."""
+    """The card's data range, label times, split, and the models that made the decisions."""
     found: dict[str, Any] = {"range_ms": [int(data.times[0]), int(data.times[-1])], "rows": len(data)}
     if data.known is not None:
         found["known"] = {

@@ -1,10 +1,10 @@
 """Semantic versions of models: what counts as major, minor and patch. Pure.
 
-| part | goes up when | so that |
+| part | incremented when | meaning |
 |---|---|---|
-| major | the feature spec changed | an older worker can't score it |
-| minor | trained from scratch, or of a new structure (kind, hyperparameters, columns used) | it is another model |
-| patch | continued boosting, leaf values refitted, online labels, recalibrated | it is its parent, brought up to date |
+| major | the feature spec changed | an older worker can't serve it |
+| minor | trained from scratch, or of a new structure (kind, hyperparameters, columns used) | another model |
+| patch | boosting continued, leaf values refitted, labels learned online, recalibrated | its parent, updated |
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{
 
 
 def parts(version: str) -> tuple[int, int, int]:
-    """(major, minor, patch), so that versions sort as numbers. Raises BadInput unless it is `MAJOR.MINOR.PATCH`."""
+    """(major, minor, patch), which sorts numerically. Raises BadInput unless `version` is `MAJOR.MINOR.PATCH`."""
     found = _VERSION.fullmatch(version)
     if not found:
         raise BadInput(f"not a semantic version MAJOR.MINOR.PATCH: {version[:40]!r}")
@@ -37,11 +37,11 @@ def parts(version: str) -> tuple[int, int, int]:
 
 
 def next_version(parent: str, change: Change) -> str:
-    """The version of a model made from `parent` by `change` (table above). Raises BadInput as `parts`, or for a change
-    that is not in the table.
+    """The version of a model made from `parent` by `change` (table above). Raises BadInput for an invalid version, or
+    for a change that is not in the table.
     """
     if change not in _PART:
-        raise BadInput(f"unknown change of a model {change!r}; one of {', '.join(_PART)}")
+        raise BadInput(f"unknown kind of model change {change!r}; expected one of {', '.join(_PART)}")
     numbers = list(parts(parent))
     place = _PART[change]
     numbers[place] += 1

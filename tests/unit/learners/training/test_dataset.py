@@ -315,7 +315,7 @@ def test_what_has_no_verdicts_can_not_be_labelled_anew() -> None:
         np.zeros((n, spec.WIDTH), np.float32), np.zeros(n, np.bool_), np.arange(n), np.ones(n), np.arange(n)
     )
     assert labelled(made) is made and made.counts() == {}
-    with pytest.raises(BadInput, match="labels only"):
+    with pytest.raises(BadInput, match="cannot be relabelled"):
         as_known(made, 0)
     with pytest.raises(BadInput, match="no transaction"):
         reading.read(MemoryLog(), range(2))

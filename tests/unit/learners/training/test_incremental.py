@@ -98,7 +98,7 @@ def test_a_champion_that_leaves_no_room_is_never_cut() -> None:
     for trees_max in (12, 16):
         learner = ForestLearner(spec.NAMES, replace(SMALL, trees_max=trees_max))
         learner.restore(content)
-        with pytest.raises(BadInput, match=r"12 trees.*train from scratch"):
+        with pytest.raises(BadInput, match=r"12 trees.*Train a new model"):
             learner.learn(x, y)
         assert learner.export() == content
     learner = ForestLearner(spec.NAMES, replace(SMALL, trees_max=17))

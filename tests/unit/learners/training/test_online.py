@@ -105,7 +105,7 @@ def test_columns_left_out_have_no_say() -> None:
     other = x.copy()
     other[:, [1, 2, 4]] = 99.0
     assert learner.predict(other).tobytes() == learner.predict(x).tobytes()
-    with pytest.raises(BadInput, match="no such columns: colour"):
+    with pytest.raises(BadInput, match="unknown columns: colour"):
         OnlineLearner(COLUMNS, use=("colour",))
 
 

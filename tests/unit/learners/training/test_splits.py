@@ -58,7 +58,7 @@ def test_impossible_splits_are_said() -> None:
     """A length of 0, and a span with nothing left to train on."""
     with pytest.raises(BadInput, match="longer than 0"):
         list(splits.rolling(0, DAY_MS, train_ms=0, gap_ms=0, test_ms=1))
-    with pytest.raises(BadInput, match="too few"):
+    with pytest.raises(BadInput, match="too little data"):
         splits.last_split(0, 10 * DAY_MS, 7.0, 3 * DAY_MS)
 
 

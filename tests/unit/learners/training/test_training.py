@@ -213,7 +213,7 @@ def test_too_little_data_is_said_in_one_line(log: MemoryLog) -> None:
     with pytest.raises(BadInput, match="no transaction"):
         training.read(MemoryLog(), [0])
     times = np.arange(0, 5 * DAY_MS, DAY_MS // 4, dtype=np.int64)
-    with pytest.raises(BadInput, match="too few"):
+    with pytest.raises(BadInput, match="too little data"):
         training.split_by_time(times, test_share=0.25, gap_days=7.0, warm_up_days=7.0)
     data = training.read(log, range(PARTITIONS), known_until=0)
     split = training.split_by_time(data.times, test_share=0.25, gap_days=3.0, warm_up_days=3.0)
