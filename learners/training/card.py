@@ -175,10 +175,10 @@ def _limits(card: dict[str, Any]) -> list[str]:
         "",
         "A model detects the kinds of fraud in its training data. If that is the synthetic stream, the figures show",
         "that the pipeline works, not how well the model would do on your payments: retrain on your own log",
-        "(`sentinel train`) before you rely on it, and set thresholds by your own costs. Fraud that never received a",
-        "verdict was learned as legitimate; a declined payment has a label only if an analyst gave one. Probabilities are",
-        "calibrated for the fraud rate of the calibration period; another fraud rate shifts them. No personal attribute is",
-        "a feature; country and hour of day are, and may act as proxies for one.",
+        "(`sentinel train`) before you rely on it, and set thresholds by your own costs. Fraud that never received",
+        "a verdict was learned as legitimate; a declined payment has a label only if an analyst gave one.",
+        "Probabilities are calibrated for the fraud rate of the calibration period; another fraud rate shifts them.",
+        "No personal attribute is a feature; country and hour of day are, and may act as proxies for one.",
         "",
     ]
 
