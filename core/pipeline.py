@@ -195,11 +195,16 @@ def _fold(
     features = np.empty((n, spec.WIDTH), dtype=np.float32)
     duplicate = np.zeros(n, dtype=np.bool_)
     events, ends, held = _events(works, cols, quarantined)
-    begin = 0
-    for work, end in zip(works, ends, strict=True):
-        if end > begin:
-            kernel.process(work.state.records, events[begin:end], CENTRES, features, duplicate)
-        begin = end
+    states = [work.state for work in works]
+    kernel.process_all(
+        np.array([state.address for state in states], dtype=np.int64),
+        np.array([len(state.records) for state in states], dtype=np.int64),
+        np.array(ends, dtype=np.int64),
+        events,
+        CENTRES,
+        features,
+        duplicate,
+    )
     leave_out(features, cols.times, held)
     return features, duplicate
 

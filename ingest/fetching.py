@@ -37,6 +37,8 @@ class Fetcher:
         self._settings = settings
         self._owned = owned
         self._logger = telemetry.logger()
+        self._unbalanced = 0  # messages taken since the sides were looked at
+        self._has_paused = False
         self.transactions = kafka_client.transactions_consumer(settings)
         self.feedback = kafka_client.feedback_consumer(settings)
 
@@ -60,9 +62,13 @@ class Fetcher:
             if messages:
                 messages += self.transactions.consume(size - 1 or 1, linger_s)
         self._take(messages, self._settings.transactions_topic)
+        self._unbalanced += len(messages)
         if self._owned:
-            self._take(self.feedback.consume(size, 0), self._settings.feedback_topic)
-        self._balance()
+            messages = self.feedback.consume(size, 0)
+            self._take(messages, self._settings.feedback_topic)
+            self._unbalanced += len(messages)
+        if self._unbalanced >= HELD_MAX // 20 or self._has_paused:
+            self._balance()
 
     @property
     def held(self) -> int:
@@ -106,6 +112,8 @@ class Fetcher:
 
     def _balance(self) -> None:
         """Pause a side that holds too much while the other is behind; resume it when it has come down."""
+        self._unbalanced = 0
+        self._has_paused = False
         for owned in self._owned.values():
             for consumer, topic, side in self._sides(owned):
                 held = len(side.records)
@@ -115,6 +123,7 @@ class Fetcher:
                 elif side.paused and held < HELD_MAX // 2:
                     consumer.resume([TopicPartition(topic, owned.partition)])
                     side.paused = False
+                self._has_paused |= side.paused
 
     def _sides(self, owned: Owned) -> tuple[tuple[Any, str, Side], tuple[Any, str, Side]]:
         return (

@@ -60,14 +60,21 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
     """Cost: about 0.6 µs a transaction."""
     place = geography.PLACES.get
     in_person = IN_PERSON_CHANNELS
+    n = len(transactions)
+    texts = [t.transaction_id for t in transactions]
+    texts += [t.merchant_id for t in transactions]
+    texts += [t.merchant_category for t in transactions]
+    texts += [t.country for t in transactions]
+    texts += [t.device_id for t in transactions]
+    hashes = hash_strings(texts)  # in one call: five cost more than the hashing of a small batch
     return Columns(
-        ids=hash_strings([t.transaction_id for t in transactions]),
+        ids=hashes[:n],
         times=np.array([t.occurred_at for t in transactions], np.int64),
         amounts=np.array([t.amount for t in transactions], np.float64),
-        merchants=hash_strings([t.merchant_id for t in transactions]),
-        categories=hash_strings([t.merchant_category for t in transactions]),
-        countries=hash_strings([t.country for t in transactions]),
-        devices=hash_strings([t.device_id for t in transactions]),
+        merchants=hashes[n : 2 * n],
+        categories=hashes[2 * n : 3 * n],
+        countries=hashes[3 * n : 4 * n],
+        devices=hashes[4 * n :],
         places=np.array([place(t.country, -1) if t.channel in in_person else -1 for t in transactions], np.int16),
     )
 

@@ -11,10 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from core.features import spec
 from core.features.spec import DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, WINDOWS
+from core.features.state import ACCOUNT
 from core.jit import njit
 from core.numeric import exp2
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -332,6 +336,17 @@ def _apply_feedback(account: Any, event: Any) -> None:
         account.blocked = 0
 
 
+def _to_pointer(typing_context: Any, address: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), code
+
+
+_pointer: Any = intrinsic(_to_pointer)
+"""A memory address as a pointer."""
+
+
 @njit
 def process(
     records: NDArray[np.void],
@@ -382,3 +397,25 @@ def process(
         _update_windows(account, time, amount, event.merchant)
         _update_typical(account, time, amount)
         _update_history(account, time, amount, hour)
+
+
+@njit
+def process_all(
+    addresses: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    events: NDArray[np.void],
+    centres: NDArray[np.float64],
+    out: NDArray[np.float32],
+    duplicate: NDArray[np.bool_],
+) -> None:
+    """`process` for several partitions in one call, whose cost would otherwise exceed the work of a small batch.
+
+    addresses, sizes: where each partition's records lie, and how many. Whoever calls this holds the arrays. ends: where
+    each partition's events end.
+    """
+    begin = 0
+    for p in range(ends.shape[0]):
+        records = carray(_pointer(addresses[p]), (sizes[p],), ACCOUNT)
+        process(records, events[begin : ends[p]], centres, out, duplicate)
+        begin = ends[p]

@@ -75,11 +75,23 @@ class AccountState:
 
     def __init__(self) -> None:
         self.index: dict[str, int] = {}
-        self.records: NDArray[np.void] = np.zeros(64, dtype=ACCOUNT)
+        self.address = 0
+        """Where the records lie in memory, for the kernel."""
+        self.records = np.zeros(64, dtype=ACCOUNT)
         self.verdicts = AccountVerdicts()
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def records(self) -> NDArray[np.void]:
+        """Of ACCOUNT, by slot; those beyond the accounts are not begun."""
+        return self._records
+
+    @records.setter
+    def records(self, records: NDArray[np.void]) -> None:
+        self._records = records
+        self.address = records.ctypes.data
 
     def slots(self, account_ids: list[str]) -> list[int]:
         """The slot of every account, new accounts getting the next. Cost: one dict look-up each, 1 µs a new account."""
