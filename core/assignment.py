@@ -3,12 +3,13 @@
 Two independent draws from one salted 64-bit hash of the account:
 
     upper 32 bits   is the account in the experiment?  share of 10,000 below `traffic`
-    lower 32 bits   in which arm?                      cumulated shares of the arms
+    lower 32 bits   in which arm?                      cumulative shares of the arms
 
-So raising the traffic (a ramp) only adds accounts and never moves one to another arm, the probability of an arm is
-known and constant (its share), and an account's arm survives restarts, rebalances and replays. Another salt draws anew.
+Raising the traffic (a ramp) therefore only adds accounts and never moves one to another arm. The probability of an arm
+is known and constant (its share), and an account's arm survives restarts, rebalances and replays. A different salt
+draws afresh.
 
-Cost: 0.05 µs an account, only while an experiment runs.
+Cost: 0.05 µs per account, only while an experiment runs.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from core.jit import njit
 from core.numeric import hash_strings
 
 WHOLE = 10_000
-"""Shares and traffic are parts of this."""
+"""Shares and traffic are fractions of this: basis points."""
 NOT_ENROLLED = -1
 ALPHA_MIN = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What assignment needs of an experiment. `bounds` are the arms' cumulated shares, the last is WHOLE."""
+    """What assignment needs to know of an experiment. `bounds`: the arms' cumulative shares, of which the last is
+    WHOLE.
+    """
 
     experiment_id: str
     salt: str
@@ -57,31 +60,34 @@ class Allocation:
 
 
 def check(event: ExperimentStarted) -> None:
-    """Raise BadInput if the definition makes no sense on its own (whether it fits the log is the fold's to say)."""
+    """Raise BadInput if the definition is invalid in itself (the fold checks whether it fits the log)."""
     names = [arm.name for arm in event.arms]
     if len(names) < 2 or len(set(names)) != len(names) or not all(names):
-        raise BadInput("an experiment needs two arms or more, each with a name of its own")
+        raise BadInput("an experiment needs at least two arms with distinct names")
     if not event.experiment_id or any(c in event.experiment_id + "".join(names) for c in "/,\x1e\x1f "):
-        raise BadInput("an experiment and its arms need names without spaces, commas and slashes")
+        raise BadInput("names of experiments and arms must not be empty or contain spaces, commas or slashes")
     if any(arm.share <= 0 for arm in event.arms) or sum(arm.share for arm in event.arms) != WHOLE:
         raise BadInput(f"the arms' shares must be positive and add up to {WHOLE:,}")
     if len(names) > 100:
         raise BadInput("an experiment has at most 100 arms")
     if "\x1f" in event.salt:
-        raise BadInput("a salt must not hold U+001F")
+        raise BadInput("a salt must not contain U+001F")
     check_traffic(event.traffic)
     if event.window_ms <= 0 or event.maturity_ms < 0 or event.duration_max_ms <= 0 or event.accounts_min < 0:
-        raise BadInput("an experiment's window, maturity, duration and number of accounts must be positive")
+        raise BadInput(
+            "an experiment's window and maximum duration must be positive,"
+            " its maturity and minimum number of accounts not negative"
+        )
     if not ALPHA_MIN <= event.alpha <= 0.5:
-        raise BadInput(f"alpha must lie between {ALPHA_MIN:g} and 0.5")
+        raise BadInput(f"alpha must be between {ALPHA_MIN:g} and 0.5")
     if not (0.0 <= event.guardrail_margin <= 1.0 and -1.0 <= event.worthwhile <= 1.0):
-        raise BadInput("guardrail_margin (0 to 1) and worthwhile (-1 to 1) are shares of accounts")
+        raise BadInput("guardrail_margin must be between 0 and 1 and worthwhile between -1 and 1: shares of accounts")
 
 
 def check_traffic(traffic: int) -> None:
     """Raise BadInput unless 0 ≤ traffic ≤ WHOLE."""
     if not 0 <= traffic <= WHOLE:
-        raise BadInput(f"traffic is a part of {WHOLE:,}: {traffic} is not")
+        raise BadInput(f"traffic must be between 0 and {WHOLE:,}, got {traffic}")
 
 
 @njit

@@ -1,6 +1,6 @@
-"""The only encoders and decoders of the log. JSON, one entry one object, floats exact (shortest round trip).
+"""The log's only encoders and decoders: JSON, one object per entry, floats exact (shortest round trip).
 
-Every decoder is built once. Golden bytes of every event version live in tests/unit/core/test_codec.py: a change that
+Every decoder is built once. Golden bytes of every event version are in tests/unit/core/test_codec.py: a change that
 breaks one of them breaks old logs.
 """
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class ScoreKey(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
-    """Of a score only what says how to decide it again (see TransactionScored)."""
+    """The fields of a score that are needed to decide it again (see TransactionScored)."""
 
     feedback_position: str = msgspec.field(name="f")
     control_position: int = msgspec.field(name="c")
@@ -39,7 +39,7 @@ encode = _encoder.encode
 
 
 def encode_each(events: list[TransactionScored]) -> list[bytes]:
-    """`encode` of every event, in one call: JSON holds no raw line break."""
+    """`encode` of every event, in one call: JSON contains no raw line breaks."""
     return _encoder.encode_lines(events).split(b"\n")[:-1]
 
 
@@ -54,21 +54,21 @@ _control: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
 
 
 def encode_transaction(transaction: Transaction, recorded_at: int) -> bytes:
-    """The log's bytes of a received transaction: `encode(TransactionReceived(...))` without building it."""
+    """A received transaction as log bytes: `encode(TransactionReceived(...))` without building the event."""
     return b'{"type":"transaction.v1","recorded_at":%d,' % recorded_at + encode(transaction)[1:]
 
 
 def encode_control(event: Control) -> bytes:
-    """The log's bytes of a control event. Raises BadInput if nobody could read them again: JSON has no NaN and no
-    infinity, and one entry that does not decode stops every reader of the control stream for good.
+    """A control event as log bytes. Raises BadInput if they would not decode: JSON has neither NaN nor infinity, and
+    one entry that does not decode would permanently stop every reader of the control stream.
     """
     try:
         payload = encode(event)
         _control.decode(payload)
-        msgspec.msgpack.encode(event)  # what a read model's checkpoint can hold: integers of 64 bits
+        msgspec.msgpack.encode(event)  # read models' checkpoints can hold only 64-bit integers
     except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
         raise BadInput(
-            f"{type(event).__name__} would not be read again (a number that is not finite?): {error}"
+            f"{type(event).__name__} can't be encoded so that it decodes again (is a number not finite?): {error}"
         ) from error
     return payload
 
@@ -77,7 +77,7 @@ def _checked(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Corrupt(f"an entry of the log does not decode: {error}: {payload[:80]!r}") from error
+        raise Corrupt(f"a log entry does not decode: {error}: {payload[:80]!r}") from error
 
 
 def decode_transaction(payload: bytes) -> TransactionReceived:
@@ -89,7 +89,7 @@ def decode_score(payload: bytes) -> TransactionScored:
 
 
 def decode_score_key(payload: bytes) -> ScoreKey:
-    """A third of the cost of `decode_score`; what the key leaves out is not looked at."""
+    """A third of the cost of `decode_score`; fields outside the key are not checked."""
     return _checked(_score_key, payload)
 
 

@@ -1,7 +1,7 @@
-"""The control stream folded: what was deployed, set, listed and published at control position c. Pure.
+"""The fold of the control stream: what is deployed, set, listed and published at control position c. Pure.
 
-`ControlState` is the fold; `Context` is its resolved form, with the model and reference tables loaded, which the
-pipeline decides under. Every score records c, so a replay resolves the same context again.
+`ControlState` is the fold. `Context` is its resolved form, with the model and reference tables loaded; the pipeline
+decides under it. Every score records c, so a replay resolves the same context again.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MODEL_ERROR = "model_error"
 REFERENCE_UNAVAILABLE = "reference_unavailable"
 EXPERIMENT_UNAVAILABLE = "experiment_unavailable"
 SHADOW_FAILED = "shadow_failed"
-"""Why a decision was degraded (I9); a score's `degraded` joins them with "+". An experiment one of whose models can't
-be loaded does not apply: everybody is decided by the champion. A shadow model that can't be loaded or fails gives no
-margin; the decision itself is whole.
+"""Why a decision was degraded (I9); a score's `degraded` joins them with "+". If one of an experiment's models can't be
+loaded, the experiment does not apply: the champion decides for every account. A shadow model that can't be loaded or
+fails gives no margin; the decision itself is complete.
 """
 
 _REASONS = (
@@ -50,7 +50,7 @@ _REASONS = (
 
 
 def join_reasons(reasons: Iterable[str]) -> str | None:
-    """A score's `degraded`: the reasons in a fixed order, each once; None if there are none."""
+    """A score's `degraded`: the distinct reasons in a fixed order; None if there are none."""
     known = list(reasons)
     return "+".join(reason for reason in _REASONS if reason in known) or None
 
@@ -99,11 +99,11 @@ class ControlState:
     refused: dict[int, str] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: events.Control) -> None:
-        """Apply the event at `sequence`; one that was applied before is left out silently (I5).
+        """Apply the event at `sequence`; an event already applied is ignored silently (I5).
 
-        An event that makes no sense (an unknown rule, thresholds the wrong way round) or may not follow what came
-        before (`core.governance`) changes nothing and is named in `refused`: what somebody once appended must not stop
-        every worker, and must fold the same for ever.
+        An event that is invalid (an unknown rule, thresholds in the wrong order) or may not follow the events before
+        it (`core.governance`) changes nothing and is recorded in `refused`. It must not stop every worker, and the
+        log must always fold to the same state.
         """
         if sequence <= self.position:
             return
@@ -144,7 +144,7 @@ class ControlState:
             case events.SourceQuarantined():
                 self.quarantined[f"{event.source}:{event.name}", event.hour_start // HOUR_MS] = None
             case _:
-                pass  # registrations, drift, archive: not an input of a decision
+                pass  # registrations, drift, archive: not an input to decisions
 
     def _deploy(self, alias: str, model: ModelVersion) -> None:
         if alias == governance.CHAMPION:
@@ -156,8 +156,8 @@ class ControlState:
 
 
 def check(event: events.Control, known: Governance | None = None) -> None:
-    """Raise BadInput if the event can't take effect: on its own, and after what is `known`. Called for every event
-    that is appended (`core.control_stream`) and, by the fold, for every event that is read.
+    """Raise BadInput if the event is invalid in itself or may not follow what is `known`. Called for every event that
+    is appended (`core.control_stream`) and, by the fold, for every event that is read.
     """
     governance.check_alone(event)
     if known is not None:
@@ -169,16 +169,16 @@ def check(event: events.Control, known: Governance | None = None) -> None:
             rules.parameter_vector(event.parameters)
             rules.enabled_mask(event.disabled)
         case events.SourceQuarantined() if event.hour_start < 0 or event.hour_start % HOUR_MS:
-            raise BadInput(f"a quarantine begins with an hour (epoch ms), not at {event.hour_start}")
+            raise BadInput(f"a quarantine must begin on the hour (epoch ms), got {event.hour_start}")
         case _:
             pass
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a decision needs besides its partition's state. Immutable; one per control position.
+    """Everything a decision needs besides its partition's state. Immutable; one per control position.
 
-    arms: one context for each arm of the running experiment, which differs from this one in its model and `arm`.
+    arms: one context for each arm of the running experiment; it differs from this one in its model and `arm`.
     """
 
     position: int
@@ -203,12 +203,12 @@ class Context:
 
 
 def deciding(context: Context, arm: str) -> Context:
-    """The context that decided for `arm` (a score's): an arm's of the experiment, else this one."""
+    """The context that decided for a score's `arm`: that of the experiment's arm, or this one."""
     return next((under for under in context.arms if under.arm == arm), context)
 
 
 def with_changes(context: Context, **changes: Any) -> Context:
-    """The context with fields replaced, in its arms too."""
+    """The context with fields replaced, also in its arms."""
     arms = tuple(replace(arm, **changes) for arm in context.arms)
     return replace(context, **changes, arms=arms)
 
@@ -219,11 +219,11 @@ LoadScorer = Callable[[bytes, str, str], Scorer]
 
 
 SCORERS_HELD = 16
-"""Or as many as the running experiment, the champion and the shadow need."""
+"""At least this many; more if the running experiment, the champion and the shadow need them."""
 
 
 class Resolver:
-    """Turns a ControlState into a Context, loading each artifact once. Holds the newest few of each kind."""
+    """Turns a ControlState into a Context, loading each artifact once. Keeps the most recent few of each kind."""
 
     def __init__(self, load_blob: LoadBlob, load_scorer: LoadScorer) -> None:
         self._load_blob = load_blob
@@ -235,12 +235,12 @@ class Resolver:
     def context(self, state: ControlState, *, degraded: str | None = None) -> Context:
         """The context at `state.position`. An artifact that can't be loaded degrades it (I9) instead of raising.
 
-        `degraded` forces a degradation that the log recorded, so that a replay decides under the same handicap.
+        `degraded` forces a degradation that the log recorded, so a replay decides under the same conditions.
         """
         forced = degraded.split("+") if degraded else []
-        reasons = [reason for reason in forced if reason != NO_MODEL]  # that one the control stream says by itself
+        reasons = [reason for reason in forced if reason != NO_MODEL]  # which the control stream itself implies
         arms_running = len(state.experiment.arms) if state.experiment is not None else 0
-        self._held = max(SCORERS_HELD, arms_running + 2)  # else a large experiment would be loaded anew each time
+        self._held = max(SCORERS_HELD, arms_running + 2)  # else a large experiment would be reloaded each time
         scorer: Scorer | None = None
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
         if REFERENCE_UNAVAILABLE not in reasons:

@@ -1,17 +1,18 @@
-"""The control stream: the one way to append to it, and the one reading of what in it counts.
+"""The control stream: the only way to append to it, and the only reading of which of its events take effect.
 
     read to the end → decide → check → append ─► appended
-         ▲                        └─► BadInput: one event may not follow, none is appended
-         └── somebody wrote first, at most ATTEMPTS_MAX times ─► ConcurrencyError
+         ▲                        └─► BadInput: an event may not follow; none is appended
+         └── another writer was first, at most ATTEMPTS_MAX times ─► ConcurrencyError
 
-An append lands only where the stream was read, so what was checked still holds then (optimistic concurrency). Any
-number of people and services may write at once, and a crash between two steps leaves nothing half done.
+An append succeeds only at the position up to which the stream was read, so what was checked still holds (optimistic
+concurrency). Any number of people and services may write at once, and a crash between two steps leaves nothing half
+done.
 
-An event that may not follow what came before it was appended past this module. It stays in the log, is named in its
-entry's `refused`, and has no effect for any reader, for ever. Nobody else calls `EventLog.append_control` or
-`EventLog.read_control`, but for the log's own modules, which treat the events as bytes.
+An event that may not follow the events before it must have bypassed this module. It stays in the log, its entry's
+`refused` says why it was refused, and it never takes effect for any reader. Besides this module only the log's own,
+which treat events as bytes, call `EventLog.append_control` and `EventLog.read_control`.
 
-Cost: some 3 µs an event read.
+Cost: about 3 µs per event read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ATTEMPTS_MAX = 20
 
 
 class ControlEntry(NamedTuple):
-    """A control event at its position, with its bytes. refused: why it has no effect, "" if it has one."""
+    """A control event at its position, with its bytes. refused: why it has no effect; "" if it takes effect."""
 
     position: int
     event: Control
@@ -40,26 +41,26 @@ class ControlEntry(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a decision is made from: the fold, and the entries that it was folded from, oldest first. Read only."""
+    """The basis for a decision: the fold, and the entries that it was folded from, oldest first. Read-only."""
 
     state: ControlState
     entries: Sequence[ControlEntry]
 
 
 class Appended(NamedTuple):
-    """The control position after an append, and the events; without events nothing had to be appended."""
+    """The control position after an append, and the events; no events if there was nothing to append."""
 
     position: int
     events: list[Control]
 
 
 Decide = Callable[[Known], Sequence[Control]]
-"""What to append; a pure function of what is known, called once for every attempt."""
+"""What to append: a pure function of what is known, called once per attempt."""
 
 
 @dataclass(slots=True)
 class ControlStream:
-    """The stream followed up to `position`. It keeps the fold, not the events."""
+    """The stream, followed up to `position`. Holds the fold, not the events."""
 
     state: ControlState = field(default_factory=ControlState)
     _last: bytes = b""
@@ -70,10 +71,10 @@ class ControlStream:
         return self.state.position
 
     def advance(self, log: EventLog, until: int | None = None) -> list[ControlEntry]:
-        """Read what is new, up to position `until`, and fold it. Refused events are among the entries.
+        """Read and fold new events up to position `until`. The entries include refused events.
 
-        Raises Conflict if the log no longer holds the last event that was read, Corrupt if one is missing or does not
-        decode. What was read before that is folded.
+        Raises Conflict if the log no longer holds the last event read, Corrupt if an event is missing or does not
+        decode. Events read before the error are folded.
         """
         found: list[ControlEntry] = []
         while page := self._page(log):
@@ -86,15 +87,15 @@ class ControlStream:
         return found
 
     def _page(self, log: EventLog) -> list[tuple[int, bytes]]:
-        """The next events, read together with the last one known."""
+        """The events after the last known one, which is read again to check that it is unchanged."""
         if self.position == 0:
             return log.read_control()
         page = log.read_control(self.position - 1)
         if not page or page[0][0] != self.position:
             # A score that named this position could never be replayed.
-            raise Conflict(f"the control stream has lost event {self.position}, which was read before: start again")
+            raise Conflict(f"the control stream has lost event {self.position}, which was read before: restart")
         if page[0][1] != self._last:
-            raise Conflict(f"control event {self.position} is another one than was read before: start again")
+            raise Conflict(f"control event {self.position} differs from the one read before: restart")
         return page[1:]
 
     def _take(self, event: Control, payload: bytes) -> ControlEntry:
@@ -105,17 +106,17 @@ class ControlStream:
 
 
 def history(log: EventLog, until: int | None = None) -> list[ControlEntry]:
-    """Every entry up to position `until`, refused ones too."""
+    """Every entry up to position `until`, including refused ones."""
     return ControlStream().advance(log, until)
 
 
 def accepted(log: EventLog, until: int | None = None) -> list[tuple[int, Control]]:
-    """(position, event) of every event that has an effect, up to position `until`."""
+    """(position, event) of every event that takes effect, up to position `until`."""
     return effective(history(log, until))
 
 
 def effective(entries: Iterable[ControlEntry]) -> list[tuple[int, Control]]:
-    """(position, event) of the entries that have an effect."""
+    """(position, event) of the entries that take effect."""
     return [(entry.position, entry.event) for entry in entries if not entry.refused]
 
 
@@ -135,24 +136,24 @@ def current(log: EventLog, until: int | None = None) -> ControlState:
 
 
 def payload_at(log: EventLog, position: int) -> bytes | None:
-    """The bytes of the event at a position, unjudged; None if the log does not hold it."""
+    """The bytes of the event at a position, unchecked; None if the log does not hold it."""
     found = log.read_control(position - 1, 1)
     return found[0][1] if found and found[0][0] == position else None
 
 
 def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -> Appended:
-    """Append what `decide` makes of the stream's end.
+    """Append the events that `decide` returns for the stream's current end.
 
-    stream: one that was followed so far; it is advanced, and `decide` then knows the entries read since. Without one
-    the stream is read from its beginning.
+    stream: one that is being followed; it is advanced, and `decide` gets the entries read since. Without it the stream
+    is read from the beginning.
 
-    Raises what `decide` raises; BadInput if an event may not follow or would not decode again, ConcurrencyError if
-    others wrote first ATTEMPTS_MAX times in a row (nothing was appended then); Unavailable if the log server does not
-    answer and whether the events were appended is not known.
+    Raises what `decide` raises; BadInput if an event may not follow or would not decode again; ConcurrencyError if
+    other writers were first ATTEMPTS_MAX times in a row (nothing was appended); Unavailable if the log server does not
+    answer and it is unknown whether the events were appended.
     """
     stream = ControlStream() if stream is None else stream
     entries: list[ControlEntry] = []
-    lost: list[bytes] = []  # sent, but the reply did not come: they may stand at the next positions
+    lost: list[bytes] = []  # sent, but no reply came: they may be at the next positions
     for _ in range(ATTEMPTS_MAX):
         read = stream.advance(log)
         entries += read
@@ -177,11 +178,11 @@ def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -
         for event, payload in zip(events, payloads, strict=True):
             stream._take(event, payload)
         return Appended(stream.position, events)
-    raise ConcurrencyError(f"others wrote to the control stream first, {ATTEMPTS_MAX} times in a row")
+    raise ConcurrencyError(f"other writers were first on the control stream {ATTEMPTS_MAX} times in a row: try again")
 
 
 def check_sequence(events: Sequence[Control], known: Governance) -> None:
-    """Raise BadInput unless every one of the events may follow what is `known` and those before it."""
+    """Raise BadInput unless each of the events may follow what is `known` and the events before it."""
     trial = known.copy()
     for event in events:
         check(event, trial)

@@ -1,4 +1,4 @@
-"""The error tree, by whose fault it is. Everything this project raises on purpose derives from `SentinelError`.
+"""The error hierarchy, by whose fault it is. Everything this project raises on purpose derives from `SentinelError`.
 
 A command turns any of these into one clear line on stderr and an exit code; a traceback means a bug of ours.
 """
@@ -26,7 +26,7 @@ class BadInput(SentinelError):
 
 
 class Corrupt(SentinelError):
-    """Stored bytes are not what was written: a digest, a chain, a snapshot or a model does not check."""
+    """Stored bytes are not what was written: a digest, a chain, a snapshot or a model fails verification."""
 
     exit_code = 3
 

@@ -1,7 +1,7 @@
-"""Who gives verdicts, and how far each source is trusted before anything is learned of it: one entry a source.
+"""The sources of verdicts, and how far each is trusted before anything is learned about it: one entry per source.
 
-The names are the wire's (`core.events.FeedbackSource`); every one of them needs an entry here, or the module does not
-load. docs/feedback.md holds the table and a test compares the two.
+The names are those of the wire format (`core.events.FeedbackSource`). Each of them needs an entry here, or the module
+fails to import. docs/feedback.md contains the table and a test compares the two.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from core.events import FeedbackSource
 class Source(NamedTuple):
     """What is assumed of a source.
 
-    reliability: how much its word weighs at full confidence, before anything is learned. delay_days_max: the longest
-    from payment to verdict (None: no limit). per_hour_max: the most verdicts in a clock hour of log time (None: no
-    limit; processors send files). is_person: each actor is a voice of his own, and only a named one has a rate.
-    rate_of: whom the rate is counted for.
+    reliability: the weight of its verdict at full confidence, before anything is learned. delay_days_max: the longest
+    time from payment to verdict (None: no limit). per_hour_max: the most verdicts in a clock hour of log time (None: no
+    limit; processors send files). is_person: each actor is a voice of its own, and only named actors have a rate limit.
+    rate_of: what the rate is counted per.
     """
 
     reliability: float
@@ -30,7 +30,7 @@ class Source(NamedTuple):
 SOURCES: dict[FeedbackSource, Source] = {
     "analyst": Source(0.9, per_hour_max=1_000, is_person=True),
     "customer": Source(0.6, per_hour_max=500, rate_of="account"),
-    "chargeback": Source(0.95, delay_days_max=540),  # as long as card schemes take them
+    "chargeback": Source(0.95, delay_days_max=540),  # as long as card schemes accept them
     "early_fraud_warning": Source(0.7, delay_days_max=540),
     "representment": Source(0.95, delay_days_max=720),
 }
@@ -41,11 +41,11 @@ if _missing:
 
 def markdown() -> str:
     """The table of docs/feedback.md."""
-    rows = ["| source | reliability | at most so long after the payment | verdicts an hour | a voice is |"]
+    rows = ["| source | reliability | latest after the payment | verdicts an hour, at most | one voice per |"]
     rows.append("|---|---|---|---|---|")
     for name, source in SOURCES.items():
         delay = f"{source.delay_days_max} days" if source.delay_days_max else ""
-        rate = f"{source.per_hour_max:,} of one {source.rate_of}" if source.per_hour_max else ""
-        voice = "a person" if source.is_person else "the source"
+        rate = f"{source.per_hour_max:,} per {source.rate_of}" if source.per_hour_max else ""
+        voice = "person" if source.is_person else "source"
         rows.append(f"| `{name}` | {source.reliability} | {delay} | {rate} | {voice} |")
     return "\n".join(rows) + "\n"

@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all. Like `core.log` this module does I/O; the domain does not import it.
+"""Atomic file writes: a file is complete or absent. Like `core.log`, this module does I/O; domain modules do not.
 
-Steps of a write: 1 make the folder, 2 write a temporary file beside the place, 3 fsync it, 4 rename it, 5 fsync the
-folder and those that were made. A crash before 4 leaves the old file and a temporary one, which the next write of the
-same file removes; an error removes it at once.
+Steps of a write: 1 create the folder, 2 write a temporary file beside the target, 3 fsync it, 4 rename it, 5 fsync the
+folder and the parents of those created. A crash before 4 leaves the old file and a temporary one, which a later write
+of the same file removes; an error removes it at once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 STALE_S = 600.0
-"""A temporary file that was last written so long before the current one was left by a crash, on any machine."""
+"""A temporary file older than the current one by this much was left behind by a crash, on whatever machine."""
 
 
-def write_whole(path: Path, *parts: bytes, durable: bool = True) -> None:
-    """Make the file of these parts, or replace it. Any number of processes may; the last rename wins. Raises OSError.
+def write_atomic(path: Path, *parts: bytes, durable: bool = True) -> None:
+    """Create or replace the file with the parts, concatenated. Any number of processes may write at once; the last
+    rename wins. Raises OSError.
 
-    durable: False leaves out the fsyncs, for files that are of no use after a crash of the machine.
+    durable: False skips the fsyncs, for files that are worthless after a machine crash.
     """
     made = _make_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
@@ -51,7 +52,7 @@ def _remove_stale(path: Path, before: float) -> None:
                 if os.stat(left).st_mtime < before:
                     left.unlink()
             except FileNotFoundError:
-                continue  # its writer, or another cleaner, was quicker
+                continue  # its writer, or another process cleaning up, was faster
 
 
 def _sync_folders(folders: Iterable[Path]) -> None:

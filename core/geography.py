@@ -1,8 +1,8 @@
 """Where countries are: approximate geographic centres, for the impossible-travel features.
 
-Source: centroids rounded to whole degrees; good to a few hundred kilometres, more in large countries. So a rule on them
-needs a generous distance. Unit vectors are rounded to six decimals, which hides the last bit of the C library's sin and
-cos.
+Source: centroids rounded to whole degrees; accurate to a few hundred kilometres, less so in large countries. A rule
+based on them therefore needs a generous distance. Unit vectors are rounded to six decimals, which hides differences
+between C libraries in the last bit of sin and cos.
 """
 
 from __future__ import annotations

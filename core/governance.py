@@ -1,15 +1,15 @@
-"""What the control stream allows next: rules that need to know what came before. A small fold inside the live fold
-(`core.control`), whose refusals every reader of the stream honours (`core.control_stream`).
+"""Which control events may come next: the rules that depend on earlier events. A small fold inside the live fold
+(`core.control`); every reader of the stream honours its refusals (`core.control_stream`).
 
-    a model is registered       a name and version mean one artifact: never another one's SHA-256
-    a champion is deployed      with four eyes on: only in answer to somebody else's open proposal of that very model
-    a champion is rolled back   only to a model that was champion before; that never waits for anybody
-    an experiment starts        if none runs, its ID was never used, and its control arm is the champion
-    it is ramped or ended       by its name, while it runs
-    the champion changes        by deployment or rollback: a running experiment is over, its arms compare nothing now
+    a model is registered       a name and version stand for one artifact: a second SHA-256 is refused
+    a champion is deployed      under four eyes: only on another person's open proposal of that very model
+    a champion is rolled back   only to a former champion; needs no second person
+    an experiment starts        if none is running, its ID is unused and its control arm is the champion
+    it is ramped or ended       by its ID, while it is running
+    the champion changes        by deployment or rollback; this ends a running experiment, whose control is gone
 
-`core.control_stream.append` checks events against the state at the expected position first; since the append is
-conditional on that position, what was allowed is still allowed when it lands. The fold refuses the rest.
+`core.control_stream.append` first checks events against the state at the expected position. The append is conditional
+on that position, so what was allowed is still allowed when it is written. The fold refuses everything else.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CHAMPION = "champion"
 SHADOW = "shadow"
 PROPOSALS_OPEN_MAX = 100
 REMEMBERED_MAX = 1_000
-"""So many experiments that ended, and earlier champions, are remembered: the newest. An experiment lasts for weeks, so
-nobody lives to use the ID of a forgotten one again; were it so, both would share one place in the read model.
+"""How many ended experiments, and how many champions, are remembered: the newest. An experiment lasts for weeks, so a
+forgotten ID is hardly ever used again; if it is, both experiments share one place in the read model.
 """
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """An open proposal: who wants which model (by SHA-256) to be what."""
+    """An open proposal: who proposes which model (by SHA-256) for which alias."""
 
     actor: str
     digest: str
@@ -50,9 +50,9 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 class Governance(msgspec.Struct):
-    """The fold. champion: its SHA-256; experiment: the running one's ID; "" is none. proposals: open ones, by ID.
-    ended: IDs of experiments; champions: SHA-256 of all that were champion (newest last; bounded). registered: SHA-256
-    by name-version.
+    """The fold. champion: its SHA-256; experiment: the running one's ID; "" for none. proposals: open ones, by ID.
+    ended: IDs of ended experiments; champions: SHA-256 of the present and former ones (newest last; bounded).
+    registered: SHA-256 by name-version.
     """
 
     champion: str = ""
@@ -64,7 +64,7 @@ class Governance(msgspec.Struct):
     registered: dict[str, str] = {}
 
     def copy(self) -> Governance:
-        """Another one of the same content, to try events on."""
+        """A copy on which events can be tried."""
         return Governance(
             self.champion,
             self.experiment,
@@ -76,29 +76,29 @@ class Governance(msgspec.Struct):
         )
 
     def check(self, event: Control) -> None:
-        """Raise BadInput if the event may not follow what came before."""
+        """Raise BadInput if the event may not follow the events before it."""
         match event:
             case ModelRegistered():
                 label = f"{event.name}-{event.version}"
                 known = self.registered.get(label, event.digest)
                 if known != event.digest:
-                    raise BadInput(f"{label} is another artifact already ({known[:16]}): raise the version")
+                    raise BadInput(f"{label} is already another artifact ({known[:16]}): raise the version")
             case ModelDeployed():
                 self._check_deployment(event)
             case ModelRolledBack() if event.alias == CHAMPION and event.digest not in self.champions:
-                raise BadInput(f"{event.name}-{event.version} was never champion: nothing is rolled back to it")
+                raise BadInput(f"{event.name}-{event.version} was never champion, so it can't be rolled back to")
             case ModelWithdrawn() if event.alias == CHAMPION:
-                raise BadInput("a champion is replaced or rolled back, never withdrawn")
+                raise BadInput("a champion can't be withdrawn: deploy another model or roll back")
             case DeploymentProposed():
                 if not event.proposal_id or event.proposal_id in self.proposals:
-                    raise BadInput(f"proposal {event.proposal_id!r} is already open, or has no name")
+                    raise BadInput(f"proposal ID {event.proposal_id!r} is already open, or empty")
                 if len(self.proposals) >= PROPOSALS_OPEN_MAX:
                     raise BadInput(f"{PROPOSALS_OPEN_MAX} proposals are open already")
             case ExperimentStarted():
                 if self.experiment:
                     raise BadInput(f"experiment {self.experiment} is running; stop or conclude it first")
                 if event.experiment_id in self.ended:
-                    raise BadInput(f"there was an experiment {event.experiment_id} already: give this one another name")
+                    raise BadInput(f"experiment ID {event.experiment_id} was used before: choose another name")
                 if not self.champion or event.arms[0].digest != self.champion:
                     raise BadInput(f"the first arm, {event.arms[0].name}, is the control and must be the champion")
             case ExperimentRamped() | ExperimentStopped() | ExperimentConcluded():
@@ -113,12 +113,12 @@ class Governance(msgspec.Struct):
             return
         proposal = self.proposals.get(event.causation_id)
         if proposal is None or (proposal.digest, proposal.alias) != (event.digest, event.alias):
-            raise BadInput("four eyes: a champion is deployed in answer to an open proposal of that model")
+            raise BadInput("four eyes: a champion is deployed only on an open proposal of that model")
         if proposal.actor == event.actor:
-            raise BadInput(f"four eyes: {event.actor} proposed this deployment, so somebody else has to approve it")
+            raise BadInput(f"four eyes: {event.actor} proposed this deployment, so somebody else must approve it")
 
     def apply(self, event: Control) -> None:
-        """Fold an event that `check` let pass."""
+        """Fold an event that passed `check`."""
         match event:
             case ModelRegistered():
                 self.registered[f"{event.name}-{event.version}"] = event.digest
@@ -147,7 +147,7 @@ class Governance(msgspec.Struct):
 
 
 def _remember(names: dict[str, None], name: str) -> None:
-    """Put it last; forget the first beyond `REMEMBERED_MAX`."""
+    """Move or add the name to the end; drop the oldest beyond `REMEMBERED_MAX`."""
     names.pop(name, None)
     names[name] = None
     if len(names) > REMEMBERED_MAX:
@@ -155,7 +155,7 @@ def _remember(names: dict[str, None], name: str) -> None:
 
 
 def check_alone(event: Control) -> None:
-    """Raise BadInput if the event makes no sense whatever came before."""
+    """Raise BadInput if the event is invalid whatever came before it."""
     match event:
         case ExperimentStarted():
             assignment.check(event)

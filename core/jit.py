@@ -1,8 +1,8 @@
 """`njit` for the whole project: compiled code is cached on disk, keyed by the sources it came from.
 
-numba's own cache only watches the file a function stands in, so a changed constant or callee in another module would
-leave stale machine code behind, and a decision would silently be another one. Here the cache folder's name is a digest
-of every source file of `core` and `models` and of numba's version. No fastmath, no parallel: they change bits (I3).
+numba's own cache watches only the file that defines the function. A changed constant or callee in another module would
+leave stale machine code behind and silently change decisions. Here the cache folder's name is a digest of every source
+file of `core` and `models` and of numba's version. No fastmath, no parallel: they change bits (I3).
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ numba.config.CACHE_DIR = _cache_directory()  # type: ignore[attr-defined]
 
 
 def njit(function: Any) -> Any:
-    """`numba.njit(cache=True)` under the cache folder above; no other option is wanted anywhere."""
+    """`numba.njit(cache=True)` with the cache folder above; nothing in the project needs any other option."""
     return numba.njit(cache=True, error_model="numpy")(function)

@@ -1,4 +1,4 @@
-"""Arithmetic with the same last bit on every machine: only IEEE 754 +, −, ×, ÷ and sqrt, compiled without fastmath.
+"""Arithmetic that gives the same bits on every machine: only IEEE 754 +, −, ×, ÷ and sqrt, compiled without fastmath.
 
 The C library's exp and log differ in the last bit between machines, so nothing in the core calls them.
 """
@@ -96,11 +96,11 @@ def _hash_fields(buffer: NDArray[np.uint8], salt: NDArray[np.uint8], out: NDArra
 
 
 def hash_strings(strings: list[str], salt: str = "") -> NDArray[np.uint64]:
-    """64-bit FNV-1a (Fowler, Noll, Vo) of salt + string with a final mix: n strings → uint64 (n,); "" → 0, nothing else
-    does.
+    """64-bit FNV-1a (Fowler, Noll, Vo) of salt + string with a final mix: n strings → uint64 (n,). "" and only ""
+    hashes to 0.
 
-    The strings must not hold U+001F, which core.validation refuses. The values are part of logged state: they never
-    change.
+    The strings must not contain U+001F, which core.validation refuses. The values are part of logged state: they must
+    never change.
     """
     out = np.empty(len(strings), dtype=np.uint64)
     if strings:

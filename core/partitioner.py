@@ -1,8 +1,8 @@
 """Which partition a key belongs to: the partitioners that Kafka's clients use by default. Pure.
 
 murmur2 is Java's default and librdkafka's `murmur2`/`murmur2_random` (what `sentinel produce` sets); crc32 is
-librdkafka's own default (`consistent_random`). A log does not say which one its producers used, so `detect` infers it
-from a few keys whose partition is known.
+librdkafka's own default (`consistent_random`). A log does not record which one its producers used, so `detect` infers
+it from a few keys whose partition is known.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ PARTITIONERS: dict[Name, Callable[[bytes, int], int]] = {"murmur2": partition_mu
 
 
 def detect(samples: Iterable[tuple[bytes, int]], partitions: int) -> Name | None:
-    """The partitioner that explains every (key, its partition), murmur2 first; None if neither does.
+    """The partitioner that is consistent with every (key, partition) pair, murmur2 first; None if neither is.
 
-    With no samples, or one partition, any answer is right and murmur2 is given.
+    With no samples, or a single partition, any answer is right and murmur2 is returned.
     """
     known = list(samples)
     for name, choose in PARTITIONERS.items():

@@ -1,4 +1,4 @@
-"""Which partitions a log has: as many as the topic had when the first worker started on it."""
+"""A log's partitions: as many as the topic had when the first worker started on the log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from core.log.base import EventLog
 
 
 def partitions_of(log: EventLog, only: Iterable[int] | None = None) -> list[int]:
-    """The log's partitions, ascending; with `only`, those of them. Raises BadInput if no worker ever started on the
-    log, or if it lacks one of `only`.
+    """The log's partitions in ascending order, limited to `only` if given. Raises BadInput if no worker has ever
+    started on the log, or if it lacks a partition in `only`.
     """
     known = control_stream.current(log).generations.get("transactions")
     if known is None:
@@ -21,5 +21,5 @@ def partitions_of(log: EventLog, only: Iterable[int] | None = None) -> list[int]
     wanted = sorted(set(only or range(known.partitions)))
     for partition in wanted:
         if not 0 <= partition < known.partitions:
-            raise BadInput(f"there is no partition {partition}; the log has 0 … {known.partitions - 1}")
+            raise BadInput(f"no partition {partition}: the log has partitions 0 to {known.partitions - 1}")
     return wanted

@@ -1,4 +1,4 @@
-"""Policy: from probability and rule hits to decision, severity and recommended actions. Pure; vectorised.
+"""Policy: probability and rule hits give the decision, severity and recommended actions. Pure; vectorised.
 
 decision   decline if a decline rule hits or probability ≥ decline; else review if a review rule hits or
            probability ≥ review; else approve. An allow-list hit approves, unless a decline rule hits.
@@ -52,10 +52,10 @@ def decide(
     decline: float,
     amount_high: float,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. NaN probability counts as below every
+    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. A NaN probability is below every
     threshold.
 
-    `amounts` is the feature vector's column, so that severity and the AMOUNT_HIGH rule agree.
+    `amounts` is the feature vector's column, so severity and the AMOUNT_HIGH rule agree.
     """
     n = hits.shape[0]
     decisions = np.zeros(n, dtype=np.uint8)

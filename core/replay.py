@@ -1,9 +1,9 @@
-"""Replay: fold a partition's log again through the live decision path, to rebuild its state or to prove its decisions
+"""Replay: fold a partition's log again through the live decision path, to rebuild its state or verify its decisions
 (I3).
 
 The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction, `c`
-under which control position it was decided, `degraded` under which handicap. Nothing is written and no side effect
-happens (I5).
+at which control position it was decided, `degraded` what was unavailable. Replay writes nothing and has no side
+effects (I5).
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ CHUNK = 2000
 
 @dataclass(slots=True)
 class Chunk:
-    """Consecutive decisions of one partition as the log holds them, with the feedback that came before each run of
-    them.
-    """
+    """Consecutive decisions of one partition as logged, with the feedback that precedes each run of them."""
 
     runs: list[pipeline.Run]
     scores: list[Entry]
@@ -49,12 +47,10 @@ class Chunk:
 
 
 class Timeline:
-    """Contexts by control position. Positions that never decrease are cheap; a smaller one folds again from the
-    start.
-    """
+    """Contexts by control position. Ascending positions are cheap; a smaller one folds from the start again."""
 
     def __init__(self, entries: Sequence[ControlEntry], resolver: Resolver) -> None:
-        """entries: the stream from its beginning, refused events too (`core.control_stream.history`)."""
+        """entries: the stream from its beginning, including refused events (`core.control_stream.history`)."""
         self._entries = entries
         self._resolver = resolver
         self._state = ControlState()
@@ -89,7 +85,7 @@ class _Feedback:
         self._index = 0
 
     def take(self, until: Position, ahead: Position = START) -> list[AccountEvent]:
-        """What comes up to `until`; read up to `ahead`, if that is further, but not beyond: it may be far away."""
+        """The events up to `until`. Reads up to `ahead` if that is further, but not beyond: the end may be far away."""
         taken: list[AccountEvent] = []
         while True:
             if self._index == len(self._page):
@@ -108,9 +104,9 @@ class _Feedback:
 
 def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[Chunk]:
     """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't
-    pair, or if the feedback that scores say they have seen goes back or was never there.
+    match, or if the feedback positions in the scores go backwards or beyond the end.
 
-    The last chunk may hold feedback only: what came after the last transaction.
+    The last chunk may contain only feedback: what came after the last transaction.
     """
     feedback = _Feedback(log, partition, after.feedback)
     seen = after.feedback
@@ -125,8 +121,8 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
             position = feedback_seen(position_text)
             if not seen <= position <= until.feedback:
                 raise Corrupt(
-                    f"partition {partition}: the score at {mine[0].id} can't have seen feedback up to {position}:"
-                    f" the one before it has seen {seen}, and {until.feedback} is the end"
+                    f"partition {partition}: the score at {mine[0].id} names feedback position {position}, but the"
+                    f" score before it names {seen} and the feedback ends at {until.feedback}"
                 )
             seen = position
             runs.append(
@@ -144,17 +140,17 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
 
 
 def feedback_seen(text: str) -> Position:
-    """A score's `f`. Raises Corrupt if it is no position."""
+    """A score's `f`, parsed. Raises Corrupt if it is not a position."""
     try:
         return Position.parse(text)
     except ValueError as error:
-        raise Corrupt(f"a score names feedback position {text[:60]!r}, which is none") from error
+        raise Corrupt(f"a score's feedback position, {text[:60]!r}, is not a valid position") from error
 
 
 def rebuild(
     log: EventLog, partition: int, until: Head, state: AccountState | None = None, after: Head | None = None
 ) -> AccountState:
-    """The partition's account state at head `until`, from nothing or from a `state` known at head `after`."""
+    """The partition's account state at head `until`, folded from scratch or from a `state` known at head `after`."""
     state = state or AccountState()
     for chunk in chunks(log, partition, after or Head(), until):
         pipeline.apply(pipeline.Work(partition, state, chunk.runs))
@@ -163,7 +159,7 @@ def rebuild(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first decision that did not come out the same: `lines` say field by field what was logged and what came."""
+    """The first decision that differs: `lines` compare field by field what was logged with what was recomputed."""
 
     partition: int
     position: Position
@@ -177,7 +173,7 @@ class Difference:
 
 @dataclass(slots=True)
 class Verification:
-    """What a verification found in one partition. `identical` = `decisions` if all is well."""
+    """The result of verifying one partition. `identical` equals `decisions` if nothing differs."""
 
     partition: int
     decisions: int = 0
@@ -190,7 +186,7 @@ class Verification:
 def verify(
     log: EventLog, partition: int, until: Head, timeline: Timeline, progress: Callable[[int], None] = lambda n: None
 ) -> Verification:
-    """Decide every transaction of the partition up to `until` again and compare scores and alerts byte for byte."""
+    """Decide the partition's transactions up to `until` again and compare scores and alerts byte for byte."""
     state = AccountState()
     result = Verification(partition)
     after = Head()
@@ -203,7 +199,7 @@ def verify(
             transactions = [t for run in runs for t in run.transactions]
             _compare(result, logged, decided, transactions, logged_alerts)
         for position in logged_alerts:
-            _differ(result, position, "", ["an alert stands in the log that no decision raises"])
+            _differ(result, position, "", [_LEFT_OVER["alerts"]])
         last = end
         progress(len(chunk.scores))
     for stream, words in _LEFT_OVER.items():
@@ -214,14 +210,14 @@ def verify(
 
 
 _LEFT_OVER: dict[Stream, str] = {
-    "scores": "a score stands in the log for which there is no transaction",
-    "alerts": "an alert stands in the log that no decision raises",
+    "scores": "orphan score: it has no transaction",
+    "alerts": "orphan alert: no decision raises it",
 }
 
 
 def _left_over(log: EventLog, partition: int, stream: Stream, last: Position, until: Head) -> list[Position]:
-    """Where entries behind the last decision belong to no transaction: a page of them. What was appended since `until`
-    was taken has its transaction, for an append is atomic.
+    """Positions of entries after the last decision that have no transaction, from one page. Entries appended since
+    `until` was taken do have theirs, because an append is atomic.
     """
     page = log.read(partition, stream, last, CHUNK)
     return [
@@ -316,7 +312,7 @@ def explain_difference(logged: bytes, recomputed: bytes) -> list[str]:
             lines += _feature_difference(was, now)
         elif was != now:
             lines.append(f"{name}: logged {was!r}, recomputed {now!r}")
-    return lines or [f"same fields, other bytes: logged {logged[:60]!r}…, recomputed {recomputed[:60]!r}…"]
+    return lines or [f"same fields, different bytes: logged {logged[:60]!r}…, recomputed {recomputed[:60]!r}…"]
 
 
 def _feature_difference(was: bytes, now: bytes) -> list[str]:
@@ -348,5 +344,5 @@ def explain_alert_difference(was: bytes | None, now: bytes | None) -> list[str]:
         if getattr(a, name) != getattr(b, name)
     ]
     if was != now and not lines:
-        lines.append(f"alert: same fields, other bytes: logged {was[:60]!r}…, recomputed {now[:60]!r}…")
+        lines.append(f"alert: same fields, different bytes: logged {was[:60]!r}…, recomputed {now[:60]!r}…")
     return lines

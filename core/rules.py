@@ -1,9 +1,9 @@
 """Rules: what is suspicious whatever the model says, as one table of reason codes and one numba loop over it.
 
-A rule reads the logged feature vector (and list hits) and nothing else, so a replay gives the same hits. Its effect:
-`flag` only explains, `review` and `decline` set the least severe decision, `allow` switches everything off but blocks.
-Parameters change by a RulesChanged control event; codes never change their meaning. docs/rules.md is generated from
-here and a test compares the two.
+A rule reads only the logged feature vector and list hits, so a replay gives the same hits. Effects: `flag` only
+explains, `review` and `decline` set the mildest decision possible, `allow` overrides everything except blocks.
+Parameters are changed by a RulesChanged control event; codes never change their meaning. docs/rules.md is generated
+from this module and a test compares the two.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Term(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule hits when every term of `when` is true; without a term only `core.pipeline` sets its bit (lists).
+    """A rule hits when every term of `when` is true; if there are no terms, only `core.pipeline` sets its bit (lists).
 
-    `code` is stable, and its place in the table is its bit: new rules come last. `parameters`: default of each
+    `code` is stable, and its place in the table is its bit: new rules go last. `parameters`: the default of each
     parameter that the terms name. `features` are shown as reasons when the rule hits.
     """
 
@@ -147,7 +147,7 @@ RULES: tuple[Rule, ...] = (
 )
 CODES: tuple[str, ...] = tuple(r.code for r in RULES)
 MODEL_CODE = "MODEL_SCORE"
-"""Reason code of an alert that the model's probability alone would raise."""
+"""Reason code of an alert that the model's probability would raise by itself."""
 
 PARAMETERS: dict[str, float] = {name: value for rule in RULES for name, value in rule.parameters.items()}
 """Default parameters. Amounts in currency units, travel in km and km/h, shares in [0, 1], counts before this
@@ -173,7 +173,7 @@ def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
     """The parameters in the kernel's order, defaults overridden by `changes`. Raises BadInput for an unknown name or
     NaN.
 
-    Rounded to float32 as the features are, so that "at or above 99.99" holds for an amount of 99.99.
+    Rounded to float32 like the features, so an amount of 99.99 is "at or above 99.99".
     """
     out = np.array(list(PARAMETERS.values()), dtype=np.float64)
     for name, value in changes.items():
@@ -187,7 +187,7 @@ def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
 
 
 def enabled_mask(disabled: tuple[str, ...]) -> int:
-    """Bits of the rules that are on. Raises BadInput for an unknown code."""
+    """Bits of the enabled rules. Raises BadInput for an unknown code."""
     mask = (1 << len(CODES)) - 1
     for code in disabled:
         if code not in CODES:
@@ -207,7 +207,7 @@ def _holds(value: float, comparison: int, bound: float) -> bool:
 
 @njit
 def evaluate(features: NDArray[np.float32], p: NDArray[np.float64], enabled: int, hits: NDArray[np.uint32]) -> None:
-    """OR every rule's bit into `hits` (n,), which comes with the list bits set. Comparisons with NaN are false.
+    """OR every rule's bit into `hits` (n,), whose list bits are already set. Comparisons with NaN are false.
 
     features float32 (n, WIDTH), p by `parameter_vector`; bit k is RULES[k].
     """

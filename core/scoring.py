@@ -1,4 +1,4 @@
-"""What the pipeline asks of a model. Implementations live in `models/`; the core knows only this protocol."""
+"""What the pipeline requires of a model. Implementations live in `models/`; the core knows only this protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Float64 = NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """A loaded, checked model. Pure: the same rows give the same bits, whatever batch they come in."""
+    """A loaded, checked model. Pure: a row's result has the same bits in any batch."""
 
     @property
     def version(self) -> str:

@@ -1,4 +1,4 @@
-"""One frozen Settings for every command: `sentinel.toml`, then the environment, then flags. Bad values fail at start.
+"""One frozen Settings for every command: `sentinel.toml`, then the environment, then flags. Bad values fail at startup.
 
 Environment names are the fields' names in capitals, with the prefix SENTINEL_ except for those in `_PLAIN_NAMES`.
 """
@@ -57,24 +57,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_ca_file: str = ""
     log_prefix: str = "ss"
     archive: str = ""
-    """Directory or URI of the archive, which is then read with the hot log as one; "" is none."""
+    """Directory or URI of the archive, which is then read together with the hot log; "" for none."""
     archive_cold: str = ""
-    """Directory or URI that `sentinel archive --keep-days` moves old segments to, and that they are read from."""
+    """Directory or URI to which `sentinel archive --keep-days` moves old segments, and from which they are read."""
     archive_hot_hours: float = 24.0
-    """Batches taken in since so many hours stay in the hot log only; 0 archives all."""
+    """Batches younger than this stay in the hot log only; 0 archives everything."""
     archive_keep_days: float = 0.0
-    """Segments older than so many days are moved to `archive_cold`; 0 keeps all in `archive`."""
+    """Segments older than this are moved to `archive_cold`; 0 keeps all in `archive`."""
 
     fraud_threshold: float = 0.8
-    """Decline threshold written at the log's first start; later changes are control events. Review starts at half of
-    it.
+    """Decline threshold written when the log is first started; later changes are control events. The review threshold
+    starts at half of it.
     """
     batch_size: int = 1_000
     linger_ms: int = 5
     snapshot_directory: str = ".sentinel/snapshots"
     snapshot_interval_s: float = 60.0
     unavailable_timeout_s: float = 60.0
-    """How long the worker keeps trying a log server that is away before it gives up."""
+    """How long the worker keeps trying an unreachable log server before it gives up."""
     metrics_port: int = 0
     """Prometheus endpoint on `metrics_host`; 0 is off."""
     metrics_host: str = "127.0.0.1"
@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 DEFAULT_FILE = Path("sentinel.toml")
 _TABLES = ("kafka", "learn")
-"""Settings that are tables: only a file can hold them."""
+"""Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),
     "session_timeout_ms": (1_000, 3_600_000),
@@ -99,7 +99,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "archive_keep_days": (0.0, 1e5),
 }
 _SECRET = ("redis_password", "kafka")
-"""Never repeated in a message: `kafka` may hold sasl.password."""
+"""Never shown in a message: `kafka` may contain sasl.password."""
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -109,16 +109,17 @@ def environment_name(field: str) -> str:
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
-    """What to say of a setting that is not among `known`: the one that was probably meant, if one is much like it."""
+    """The message for a setting that is not in `known`, with the closest match if one is close enough."""
     nearest = get_close_matches(name, list(known), n=1)
     return f"unknown setting {name!r}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from a TOML file (`path`, or `sentinel.toml` here if there is one), the environment and `overrides`.
+    """Settings from a TOML file (`path`, or `sentinel.toml` in the current folder if it exists), the environment and
+    `overrides`.
 
-    Raises BadInput, in one line that names the setting and where it came from. What is in the tables is not looked at:
-    who uses a table knows its settings (`console.wiring.settings` asks them).
+    Raises BadInput, in one line that names the setting and where it came from. The contents of tables are not checked
+    here: only the users of a table know its settings (`console.wiring.settings` asks them).
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -141,7 +142,7 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
             values[name] = msgspec.convert(value, type=kind, strict=False)
         except msgspec.ValidationError as error:
             shown = "…" if name in _SECRET else repr(value)
-            raise BadInput(f"{origin[name]}: {name} = {shown} can't be used: {error}") from None
+            raise BadInput(f"{origin[name]}: {name} = {shown} is not valid: {error}") from None
     settings = Settings(**values)
     _check(settings, origin)
     return settings
@@ -162,9 +163,9 @@ def _check(settings: Settings, origin: Mapping[str, str]) -> None:
 
     for name, (low, high) in _RANGES.items():
         if not low <= getattr(settings, name) <= high:
-            fail(name, f"must lie in {low:g} … {high:g}")
+            fail(name, f"must be between {low:g} and {high:g}")
     if not 0.0 < settings.fraud_threshold <= 1.0:
-        fail("fraud_threshold", "must lie in (0, 1]")
+        fail("fraud_threshold", "must be above 0 and at most 1")
     if settings.log_level.lower() not in _LEVELS:
         fail("log_level", f"must be one of {', '.join(_LEVELS)}")
     if not settings.kafka_servers.strip():

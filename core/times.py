@@ -1,4 +1,4 @@
-"""Lengths of time in milliseconds, and epoch milliseconds as text. Text is UTC; nothing here reads a clock."""
+"""Durations in milliseconds, and epoch milliseconds as text. Text is UTC; nothing here reads a clock."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def utc(epoch_ms: int) -> datetime:
 
 
 def to_epoch_ms(moment: datetime) -> int:
-    """Epoch ms of a moment; one without a zone is UTC."""
+    """Epoch ms of a moment; a naive datetime is taken as UTC."""
     return round((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * SECOND_MS)
 
 
 def parse_iso(text: str) -> int:
-    """Epoch ms of a date or time in ISO 8601, UTC unless it says otherwise. Raises ValueError."""
+    """Epoch ms of a date or time in ISO 8601, taken as UTC unless it has an offset. Raises ValueError."""
     return to_epoch_ms(datetime.fromisoformat(text))
 
 
 def minute_text(epoch_ms: int) -> str:
-    """`2026-01-31 12:00`; the number itself outside the years that a calendar has."""
+    """`2026-01-31 12:00`; the plain number outside the years 1 to 9999."""
     try:
         return utc(epoch_ms).strftime("%Y-%m-%d %H:%M")
     except OverflowError:

@@ -1,7 +1,7 @@
 """The strict edge: the bytes of a Kafka message → an event, or a `BadInput` with a stable reason code (I9). Pure.
 
 Reason codes are part of the public interface (docs/bad-input.md): they are counted, stored and searched for; a code
-never changes its meaning. Cost: 0.5 µs a transaction.
+never changes its meaning. Cost: 0.5 µs per transaction.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
 
 
 def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -> Transaction:
-    """A `transactions` message. `timestamp` is Kafka's, epoch ms, ≤ 0 if it has none. Raises BadInput with a reason
-    code.
+    """Decode a `transactions` message. `timestamp` is Kafka's, epoch ms, ≤ 0 if there is none. Raises BadInput with a
+    reason code.
     """
     if value is None or len(value) > VALUE_BYTES_MAX:
         _refuse_size(value)
@@ -88,7 +88,7 @@ def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -
 
 
 def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> AccountEvent:
-    """A `feedback` message. Raises BadInput with a reason code."""
+    """Decode a `feedback` message. Raises BadInput with a reason code."""
     if value is None or len(value) > VALUE_BYTES_MAX:
         _refuse_size(value)
     try:

@@ -1,7 +1,7 @@
-"""What was said of payments, and what of it is news: shared by live features and by labels (`projections.labelling`).
+"""Verdicts on payments, and which of them are new: shared by live features and labels (`projections.labelling`).
 
-Live features see one account's verdicts up to f; labels see all partitions. What can be decided from one account's own
-verdicts is decided here, for both. Pure.
+Live features see one account's verdicts up to f; labels see all partitions. Whatever can be decided from one account's
+own verdicts is decided here, for both. Pure.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ CLOCK_SKEW_MS = 5 * MINUTE_MS
 DELAY_DAYS_MAX = {str(name): source.delay_days_max for name, source in SOURCES.items() if source.delay_days_max}
 
 RatedHour = tuple[str, int]
-"""What a verdict's rate is counted by (`rate_key`), and the hour of log time (epoch ms // HOUR_MS)."""
+"""The key that a verdict's rate is counted under (`rate_key`), and the hour of log time (epoch ms // HOUR_MS)."""
 
 
 class Said(msgspec.Struct, frozen=True):
     """One verdict. Times in epoch ms; recorded_at is log time. claimed_at, merchant_id, device_id: when and where the
-    payment was, says the verdict.
+    payment took place, according to the verdict.
     """
 
     source: FeedbackSource
@@ -57,33 +57,33 @@ def said(event: FeedbackReceived, recorded_at: int) -> Said:
 
 
 def brief(event: FeedbackReceived, recorded_at: int) -> Said:
-    """The verdict's record without what only people and tables read."""
+    """The verdict's record without the fields that only people and tables read."""
     return msgspec.structs.replace(said(event, recorded_at), amount=0.0, reason="", merchant_id="", device_id="")
 
 
 def voice(word: Said) -> str:
-    """Whose word it is: `"analyst:ann"`, or the source."""
+    """Who gave the verdict: `"analyst:ann"` for a person, otherwise the source."""
     return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
 
 
 def rate_key(word: Said, account_id: str) -> str:
-    """By what the verdict is counted for its rate: `"analyst:ann"`, `"customer:a7"`."""
+    """The key that the verdict's rate is counted under: `"analyst:ann"`, `"customer:a7"`."""
     of_account = SOURCES[word.source].rate_of == "account"
     return f"{word.source}:{account_id if of_account else word.actor}"
 
 
 def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
-    """Its voice has a limit; a person without a name is a system and has none."""
+    """Whether its voice has a rate limit; a person without a name is a system and has none."""
     return word.source in per_hour and (word.actor != "" or not SOURCES[word.source].is_person)
 
 
 def rated_hour(word: Said, account_id: str) -> RatedHour:
-    """The hour of log time whose rate the verdict counts for."""
+    """The rate's key and hour of log time that the verdict counts towards."""
     return rate_key(word, account_id), word.recorded_at // HOUR_MS
 
 
 def in_order_said(verdicts: Iterable[Said]) -> list[Said]:
-    """Verdicts on one payment, given in log order, by the time they were said; equal times stay in log order."""
+    """Verdicts on one payment, given in log order, sorted by the time they were said; ties stay in log order."""
     return sorted(verdicts, key=_time_said)
 
 
@@ -92,9 +92,9 @@ def _time_said(word: Said) -> int:
 
 
 def is_timely(word: Said, paid_at: int, delay_days: Mapping[str, int] = DELAY_DAYS_MAX) -> bool:
-    """Not before its payment (less CLOCK_SKEW_MS), nor longer after it than its source can take (by source, days).
+    """Whether the verdict comes neither before its payment (less CLOCK_SKEW_MS) nor later after it than its source may.
 
-    paid_at: epoch ms; 0, unknown, allows anything.
+    delay_days: maximum delay by source, days. paid_at: epoch ms; 0 (unknown) allows any time.
     """
     if not paid_at:
         return True
@@ -104,9 +104,9 @@ def is_timely(word: Said, paid_at: int, delay_days: Mapping[str, int] = DELAY_DA
 
 
 def news(words: Sequence[Said]) -> list[bool]:
-    """Of words on one payment in the order said: which tell something new. The others are repetitions: what the voice
-    says already, or exactly an earlier word of it (same time too, so a file sent twice adds nothing, not even where it
-    holds corrections).
+    """For each verdict on one payment, in the order said: whether it is new. The others are repetitions: the voice's
+    current verdict again, or an exact copy of an earlier one. A copy has the same time too, so a file that is sent
+    twice adds nothing, even if it contains corrections.
     """
     found = []
     holds: dict[str, tuple[str, float]] = {}
@@ -115,7 +115,7 @@ def news(words: Sequence[Said]) -> list[bool]:
         name = voice(word)
         exactly = (name, word.verdict, word.confidence, word.occurred_at)
         is_known = holds.get(name) == (word.verdict, word.confidence) or exactly in said_before
-        said_before.add(exactly)  # a repetition too: sent again after a change of mind, it is still no news
+        said_before.add(exactly)  # repetitions too: sent again after a change of mind, they are still not new
         if not is_known:
             holds[name] = (word.verdict, word.confidence)
         found.append(not is_known)

@@ -15,7 +15,7 @@ import msgspec
 from core.errors import Corrupt, Unavailable
 from core.events import Position
 from core.features.state import AccountState
-from core.files import write_whole
+from core.files import write_atomic
 from core.log.base import EventLog, Head
 from core.log.seals import head_from_entry
 
@@ -46,7 +46,7 @@ class SnapshotStore:
         )
         path = self._path(partition)
         try:
-            write_whole(path, msgspec.json.encode(header) + b"\n", state.to_bytes())
+            write_atomic(path, msgspec.json.encode(header) + b"\n", state.to_bytes())
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 

@@ -25,7 +25,7 @@ from console import wiring
 from console.bench.cpu import log_client
 from console.gc_tuning import tune_for_reading
 from core.errors import Unavailable
-from core.files import write_whole
+from core.files import write_atomic
 from core.settings import Settings
 from ingest import kafka_client
 from ingest.stats import IDLE_S, WRITE_S
@@ -112,7 +112,7 @@ class Floor:
             "cpu_s": time.process_time(),
             "partitions": list(range(self._settings.partitions)),
         }
-        write_whole(self._stats_file, msgspec.json.encode(content), durable=False)
+        write_atomic(self._stats_file, msgspec.json.encode(content), durable=False)
 
     def _packed(self, *arguments: str) -> bytes:
         return b"".join(self._connection.pack_command(*arguments))

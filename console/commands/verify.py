@@ -14,7 +14,7 @@ import typer
 from console import wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput, Corrupt
-from core.files import write_whole
+from core.files import write_atomic
 from core.log.archive import verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archiver import archived_rows
@@ -130,6 +130,6 @@ def _read(path: Path) -> bytes:
 
 def _replace(path: Path, content: bytes) -> None:
     try:
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise BadInput(f"{path}: can't be written: {error.strerror}") from None

@@ -1,11 +1,11 @@
-"""Every event of the log: frozen, explicitly tagged structs. One module a stream; this package owns the names and the
-wire form, and `from core.events import X` is how the rest imports them.
+"""Every event of the log: frozen, explicitly tagged structs, one module per stream. This package owns the names and the
+wire format; the rest imports them by `from core.events import X`.
 
 Rules (docs/decisions/0001-events.md):
-- A tag (`"score.v1"`) is the event's identity for ever; class names and import paths are not part of it.
-- A new field needs a default; a field never changes its type; a changed meaning is a new tag and an upcaster.
+- A tag (`"score.v1"`) identifies the event permanently; class names and import paths do not.
+- A new field needs a default; a field never changes its type; a changed meaning needs a new tag and an upcaster.
 - Unknown fields are refused at the edge (`Transaction`, `core.validation`) and tolerated in the log.
-- Times are epoch milliseconds UTC. `occurred_at` comes from the source; `recorded_at` is when the log took it.
+- Times are epoch milliseconds UTC. `occurred_at` comes from the source; `recorded_at` is the time of the append.
 - Nothing here reads a clock or does I/O.
 """
 

@@ -13,7 +13,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 class Position(NamedTuple):
     """A stream entry's ID: the source topic's generation and its Kafka offset + 1. `0-0` is before everything.
 
-    Transaction, score and alert of one payment carry the same ID in their streams.
+    A payment's transaction, score and alert have the same ID in their streams.
     """
 
     generation: int

@@ -1,4 +1,4 @@
-"""The control stream: everything about the system rather than an account. One stream, totally ordered."""
+"""The control stream: everything that concerns the system rather than an account. One stream, totally ordered."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class SourceGenerationStarted(
 
 
 class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", frozen=True, kw_only=True):
-    """An artifact entered the store. `digest` is its SHA-256 (hex), `spec` the feature spec it reads. `parent` is the
-    model it was made from, name-version, "" for none (the loop of release 0.1 wrote the version alone).
+    """An artifact was stored. `digest` is its SHA-256 (hex), `spec` the feature spec it reads. `parent` is the model
+    it was derived from, name-version, "" for none (the loop of release 0.1 wrote only the version).
     """
 
     name: str
@@ -48,7 +48,7 @@ class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type",
 
 
 class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on `alias` (champion or shadow) is this model. An alias of another name has no effect."""
+    """From here on `alias` (champion or shadow) is this model. Any other alias has no effect."""
 
     name: str
     version: str
@@ -57,7 +57,7 @@ class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", fro
 
 
 class ModelRolledBack(ControlEvent, tag="model_rolled_back.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on `alias` is this earlier model again. Never waits for a second pair of eyes."""
+    """From here on `alias` is this earlier model again. Needs no second person, even under four eyes."""
 
     name: str
     version: str
@@ -66,19 +66,19 @@ class ModelRolledBack(ControlEvent, tag="model_rolled_back.v1", tag_field="type"
 
 
 class ModelWithdrawn(ControlEvent, tag="model_withdrawn.v1", tag_field="type", frozen=True, kw_only=True):
-    """Nothing is `alias` any more. A champion is never withdrawn, only replaced."""
+    """From here on no model is `alias`. A champion is never withdrawn, only replaced."""
 
     alias: str
 
 
 class GovernanceChanged(ControlEvent, tag="governance_changed.v1", tag_field="type", frozen=True, kw_only=True):
-    """four_eyes: from here on a champion is deployed only by somebody else than who proposed it."""
+    """four_eyes: from here on a champion must be deployed by somebody other than its proposer."""
 
     four_eyes: bool
 
 
 class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="type", frozen=True, kw_only=True):
-    """`actor` wants `alias` to be this model. A ModelDeployed that names `proposal_id` as its cause carries it out."""
+    """`actor` proposes this model for `alias`. A ModelDeployed that names `proposal_id` as its cause carries it out."""
 
     proposal_id: str
     name: str
@@ -88,14 +88,14 @@ class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="
 
 
 class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", frozen=True, kw_only=True):
-    """Probabilities from which a transaction is reviewed and declined; 0 < review ≤ decline ≤ 1."""
+    """Probabilities at or above which a transaction is reviewed or declined; 0 < review ≤ decline ≤ 1."""
 
     review: float
     decline: float
 
 
 class RulesChanged(ControlEvent, tag="rules_changed.v1", tag_field="type", frozen=True, kw_only=True):
-    """Parameters of the rules by name (`core.rules.PARAMETERS`) and the codes that are switched off."""
+    """Rule parameters by name (`core.rules.PARAMETERS`) and the codes of disabled rules."""
 
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()
@@ -120,9 +120,9 @@ class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="
 
 
 class SourceQuarantined(ControlEvent, tag="source_quarantined.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on features leave out the verdicts of one source that were recorded in one hour: it was over its rate.
+    """From here on features ignore one source's verdicts recorded in one hour, when it exceeded its rate limit.
 
-    name: whom the rate is counted for, an actor or an account. hour_start: of log time, epoch ms.
+    name: the actor or account that the rate is counted for. hour_start: of log time, epoch ms.
     """
 
     source: FeedbackSource
@@ -131,11 +131,11 @@ class SourceQuarantined(ControlEvent, tag="source_quarantined.v1", tag_field="ty
 
 
 class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", frozen=True, kw_only=True):
-    """A feature, the score or a measure of performance ("performance:auc_roc") is not what it was in the reference.
+    """A feature, the score or a measure of performance ("performance:auc_roc") differs from its reference.
 
     statistic: the effect size that decided, magnitude: its value; effects: all of them by name. p_value_adjusted: of
-    `test`, over all that were tested in the look. Windows are event time, epoch ms, [start, end). kind: numeric,
-    categorical or performance. design_effect: how many of the rows count as one, since an account's hang together.
+    `test`, adjusted over all tests of the look. Windows are event time, epoch ms, [start, end). kind: numeric,
+    categorical or performance. design_effect: how many rows count as one, since an account's rows are clustered.
     """
 
     feature: str
@@ -156,8 +156,8 @@ class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", fro
 
 
 class DriftCleared(ControlEvent, tag="drift_cleared.v1", tag_field="type", frozen=True, kw_only=True):
-    """The feature is like the reference again, or can't be compared with it any more (`reason`). statistic and
-    magnitude: what the window had.
+    """The feature matches its reference again, or can no longer be compared with it (`reason`). statistic and
+    magnitude: those of the window.
     """
 
     feature: str
@@ -178,14 +178,14 @@ class Arm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on the accounts in the experiment are decided by their arm's model. See core.assignment.
+    """From here on each account in the experiment is decided by its arm's model. See core.assignment.
 
-    arms: the first is the control and must be the champion; shares add up to 10,000. traffic: accounts of 10,000 that
-    are in the experiment. An account counts once, with the transactions of its first `window_ms` in the experiment,
-    when labels of `maturity_ms` age are known. alpha: the error level of all statements together. primary: the metric
-    that decides, worthwhile: the gain on it below which an arm is of no use; guardrails: metrics that must not get
-    worse by more than guardrail_margin (of accounts, 0.002 is two in a thousand). From `duration_max_ms` on it ends
-    without a winner.
+    arms: the first is the control and must be the champion; shares add up to 10,000. traffic: how many of 10,000
+    accounts are in the experiment. An account counts once, with the transactions of its first `window_ms` in the
+    experiment, when labels of age `maturity_ms` are known. alpha: the error level of all statements together. primary:
+    the metric that decides; worthwhile: the smallest gain on it that makes an arm worth promoting; guardrails: metrics
+    that must not get worse by more than guardrail_margin (a share of accounts: 0.002 is two in a thousand). After
+    `duration_max_ms` it ends without a winner.
     """
 
     experiment_id: str
@@ -204,7 +204,7 @@ class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="ty
 
 
 class ExperimentRamped(ControlEvent, tag="experiment_ramped.v1", tag_field="type", frozen=True, kw_only=True):
-    """Another share of accounts is in the experiment. Raising it keeps every account's arm."""
+    """The share of accounts in the experiment changes. Raising it keeps every account's arm."""
 
     experiment_id: str
     traffic: int
@@ -219,7 +219,7 @@ class ExperimentStopped(ControlEvent, tag="experiment_stopped.v1", tag_field="ty
 class ExperimentConcluded(ControlEvent, tag="experiment_concluded.v1", tag_field="type", frozen=True, kw_only=True):
     """The experiment ended with a verdict; a winner becomes champion by a ModelDeployed of its own.
 
-    winner: an arm's name, "" for none. evidence: what the verdict rests on, by name (`docs/experiments.md`).
+    winner: an arm's name, "" for none. evidence: the figures behind the verdict, by name (`docs/experiments.md`).
     """
 
     experiment_id: str
@@ -229,7 +229,7 @@ class ExperimentConcluded(ControlEvent, tag="experiment_concluded.v1", tag_field
 
 
 class RetrainingStarted(ControlEvent, tag="retraining_started.v1", tag_field="type", frozen=True, kw_only=True):
-    """Work on a new model began. trigger: what caused it; known_until: the moment (epoch ms) up to which it may look;
+    """Work on a new model began. trigger: what caused it; known_until: it may use what was known by then (epoch ms);
     parent: the model it starts from or is measured against, name-version.
     """
 
@@ -250,14 +250,14 @@ class RetrainingFinished(ControlEvent, tag="retraining_finished.v1", tag_field="
 
 
 class RetrainingRejected(ControlEvent, tag="retraining_rejected.v1", tag_field="type", frozen=True, kw_only=True):
-    """No model came of it: `reason` says why (the gate's words, or what failed)."""
+    """Retraining produced no model: `reason` says why (the gate's reasons, or what failed)."""
 
     run_id: str
     metrics: dict[str, float] = {}
 
 
 class DegradationDetected(ControlEvent, tag="degradation_detected.v1", tag_field="type", frozen=True, kw_only=True):
-    """A deployed model does worse than it must. model: name-version; value against limit, in the metric's unit."""
+    """A deployed model performs worse than its limit. model: name-version; value and limit in the metric's unit."""
 
     model: str
     digest: str

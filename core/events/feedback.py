@@ -1,4 +1,4 @@
-"""What enters through Kafka `feedback`: verdicts, blocks, cases and the outcomes of actions, each about one account."""
+"""The events of Kafka's `feedback` topic: verdicts, blocks, cases and outcomes of actions, each about one account."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=T
 
 
 class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", frozen=True, kw_only=True):
-    """The account is as any other again."""
+    """From here on the account's payments are decided normally again."""
 
     account_id: str
     occurred_at: int
@@ -51,7 +51,7 @@ class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", froz
 
 
 class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_only=True):
-    """An analyst took up an account. `alert_id` is the alert that led to it, "" for none."""
+    """An analyst opened a case on an account. `alert_id` is the alert that led to it, "" for none."""
 
     account_id: str
     case_id: str
@@ -62,7 +62,7 @@ class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_
 
 
 class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True, kw_only=True):
-    """The case is now this analyst's."""
+    """The case is now assigned to this analyst."""
 
     account_id: str
     case_id: str
@@ -73,7 +73,7 @@ class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True,
 
 
 class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True, kw_only=True):
-    """The case is closed with this verdict on what was in it."""
+    """The case is closed with this verdict on its payments."""
 
     account_id: str
     case_id: str

@@ -1,4 +1,4 @@
-"""The page docs/events.md, which a test compares."""
+"""Generates docs/events.md; a test compares the two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STREAMS: tuple[tuple[str, tuple[type[Event], ...]], ...] = (
     ("seals", (Seal,)),
     ("control", get_args(Control)),
 )
-"""Every event, by the stream that holds it."""
+"""Every event, by stream."""
 
 
 def markdown() -> str:
@@ -37,8 +37,8 @@ def markdown() -> str:
     rows = [
         "# Events",
         "",
-        "An entry of the log is one JSON object; `type` says which. Times are epoch milliseconds UTC. Fields in",
-        "brackets may be absent; readers let unknown ones pass. Values and the rest of the meaning: `core/events/`.",
+        "A log entry is one JSON object; `type` names its kind. Times are epoch milliseconds UTC. Fields in brackets",
+        "may be absent; readers ignore unknown ones. Values and further details: `core/events/`.",
         "",
         "What a producer sends to the topic `transactions` has no `type`, and unknown fields are refused: "
         + _fields(Transaction),

@@ -6,11 +6,11 @@ from core.events.base import Event
 
 
 class Seal(Event, tag="seal.v1", tag_field="type", frozen=True, kw_only=True):
-    """One per appended batch (I8): where the partition stands, and the digest that chains it. ID: `<sequence>-1`.
+    """One per appended batch (I8): the partition's positions, and the digest that chains it. ID: `<sequence>-1`.
 
-    transactions, feedback: the last source position consumed, accepted or rejected. control: the position that
-    the batch's decisions saw. counts: entries appended to (transactions, alerts, feedback, rejects); a score
-    goes with every transaction. published: the last transaction position whose decision is known delivered.
+    transactions, feedback: the last source position consumed, accepted or rejected. control: the position under
+    which the batch was decided. counts: entries appended to (transactions, alerts, feedback, rejects); every
+    transaction also has a score. published: the last transaction position whose decision is known to be delivered.
     """
 
     transactions: str

@@ -1,5 +1,5 @@
-"""A partition's payments: the message as the source sends it, and what the log holds of it: the transaction, its score,
-its alert, or a reject.
+"""A partition's payments: the message as the source sends it, and its entries in the log: the transaction, its score
+and its alert, or a reject.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 from core.events.base import Decision, Event, Severity
 
 CHAMPION_ARM = "champion"
-"""The arm of a decision outside any experiment. The encoder leaves out this very object."""
+"""The arm of a decision outside any experiment. The encoder omits this very object, compared by identity."""
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=True, kw_only=True):
-    """A transaction as the log holds it: `Transaction`'s fields, and when the log took it."""
+    """A transaction as logged: the fields of `Transaction`, and the time of the append."""
 
     recorded_at: int
     transaction_id: str
@@ -56,12 +56,12 @@ class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=
 
 
 class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
-    """One decision, and all that determines it (I2): the entry's ID is t; `f` and `c` are recorded here.
+    """One decision, and everything that determines it (I2): the entry's ID is t; `f` and `c` are recorded here.
 
     features: float32 vector in the order of feature spec `spec`, packed (core.features.packing; base64 in JSON).
     margin: the model's raw score (log-odds); probability: its logistic, in [0, 1]. Both float64, exact in JSON.
     model and digest name what decided; arm is `"champion"`, or `"<experiment>/<arm>"` for an account in an experiment.
-    shadow: the margin that the shadow model gives beside the decision, without a say in it; None where none ran.
+    shadow: the shadow model's margin, which has no influence on the decision; None if no shadow ran.
     """
 
     feedback_position: str = msgspec.field(name="f")
@@ -82,7 +82,7 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
 
 
 class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=True):
-    """What an analyst sees. Everything in it is decided purely in the pipeline."""
+    """What an analyst sees. Everything in it is computed by the pure pipeline."""
 
     alert_id: str
     timestamp: int
@@ -99,7 +99,7 @@ class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=
 
 
 class TransactionRejected(Event, tag="reject.v1", tag_field="type", frozen=True, kw_only=True):
-    """A message that could not be accepted, kept whole (I9). ID: `<seal sequence>-<index in batch + 1>`."""
+    """A message that could not be accepted, kept unchanged (I9). ID: `<seal sequence>-<index in batch + 1>`."""
 
     recorded_at: int
     topic: Literal["transactions", "feedback"]

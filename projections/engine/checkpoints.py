@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.errors import BadInput, Corrupt, Unavailable
-from core.files import write_whole
+from core.files import write_atomic
 from core.log.base import EventLog
 from projections.engine.base import NOWHERE, Place, Projection, S
 from projections.engine.feed import mark_at
@@ -115,7 +115,7 @@ class CheckpointStore:
 
     def _write(self, path: Path, parts: list[bytes]) -> None:
         try:
-            write_whole(path, *parts)
+            write_atomic(path, *parts)
         except OSError as error:
             raise Unavailable(f"{path} can't be written: {error.strerror}") from error
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from core.errors import BadInput, Conflict, Unavailable
-from core.files import write_whole
+from core.files import write_atomic
 
 Version = tuple[int, int]
 """What changes when a file is replaced: modification time in ns and size."""
@@ -55,7 +55,7 @@ class Store:
         """Make the file, or replace it, whole and durably."""
         try:
             if self.local:
-                write_whole(Path(self._path(name)), content)
+                write_atomic(Path(self._path(name)), content)
                 return
             self._fs.create_dir(self._path(name).rpartition("/")[0], recursive=True)
             with self._fs.open_output_stream(self._path(name), compression=None) as stream:

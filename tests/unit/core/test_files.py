@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from core import files
-from core.files import write_whole
+from core.files import write_atomic
 
 
 def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
     """Folders are made on the way; the parts are joined; nothing else is in the folder."""
     path = tmp_path / "a" / "b" / "file.json"
-    write_whole(path, b"one")
-    write_whole(path, b"two", b"", b" parts")
+    write_atomic(path, b"one")
+    write_atomic(path, b"two", b"", b" parts")
     assert path.read_bytes() == b"two parts"
     assert os.listdir(path.parent) == ["file.json"]
 
@@ -25,7 +25,7 @@ def test_a_new_file_obeys_the_umask(tmp_path: Path) -> None:
     """Others may read it where the process lets them: a temporary file's own mode would be 0600."""
     before = os.umask(0o022)
     try:
-        write_whole(tmp_path / "file", b"x")
+        write_atomic(tmp_path / "file", b"x")
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
@@ -35,14 +35,14 @@ def test_a_new_file_obeys_the_umask(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """A full disk before the rename: the old bytes stay and no temporary file does."""
     path = tmp_path / "file"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, step, refuse)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
 
 
@@ -51,10 +51,10 @@ def test_the_file_and_every_folder_that_was_made_are_synced(tmp_path: Path, monk
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
     path = tmp_path / "a" / "b" / "file"
-    write_whole(path, b"x")
+    write_atomic(path, b"x")
     assert synced == [found.stat().st_ino for found in (path, path.parent, path.parent.parent, tmp_path)]
     synced.clear()
-    write_whole(path, b"y", durable=False)
+    write_atomic(path, b"y", durable=False)
     assert synced == []
 
 
@@ -65,7 +65,7 @@ def test_what_a_crash_left_goes_with_the_next_write(tmp_path: Path) -> None:
         path.write_bytes(b"half")
     for path in (stale, other):
         os.utime(path, (0, 0))
-    write_whole(tmp_path / "file", b"x")
+    write_atomic(tmp_path / "file", b"x")
     assert sorted(os.listdir(tmp_path)) == [".file.01.part", ".file2.00.part", "file"]
 
 
@@ -75,7 +75,7 @@ def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
 
     def write(content: bytes) -> None:
         for _ in range(20):
-            files.write_whole(path, content, durable=False)
+            files.write_atomic(path, content, durable=False)
 
     threads = [threading.Thread(target=write, args=(content,)) for content in contents]
     for thread in threads:

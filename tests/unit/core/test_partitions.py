@@ -23,5 +23,5 @@ def test_a_log_has_the_partitions_of_its_first_topic() -> None:
     assert partitions_of(log) == partitions_of(log, []) == [0, 1, 2, 3]
     assert partitions_of(log, [3, 1, 3]) == [1, 3]
     for outside in (4, -1):
-        with pytest.raises(BadInput, match=rf"there is no partition {outside}; the log has 0 … 3"):
+        with pytest.raises(BadInput, match=rf"no partition {outside}: the log has partitions 0 to 3"):
             partitions_of(log, [0, outside])

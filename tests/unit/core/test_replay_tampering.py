@@ -77,7 +77,7 @@ def _nudge(field: str) -> Callable[[bytes], bytes]:
         (_score(digest="ff"), "digest: "),
         (_score(arm="challenger"), "arm: "),
         (_score(features=b"\0" * 8), "features: "),
-        (lambda payload: payload[:-1] + b" }", "same fields, other bytes"),
+        (lambda payload: payload[:-1] + b" }", "same fields, different bytes"),
     ],
 )
 @pytest.mark.parametrize("row", [0, 77, -1])
@@ -114,7 +114,7 @@ def test_a_tampered_amount_is_found(log: MemoryLog, row: int) -> None:
     [
         (lambda p: encode(msgspec.structs.replace(decode_alert(p), reasons=("nothing to see",))), "alert reasons: "),
         (lambda p: encode(msgspec.structs.replace(decode_alert(p), fraud_score=0.0)), "alert fraud_score: "),
-        (lambda p: p[:-1] + b" }", "alert: same fields, other bytes"),
+        (lambda p: p[:-1] + b" }", "alert: same fields, different bytes"),
     ],
 )
 def test_a_tampered_alert_is_found(log: MemoryLog, change: Callable[[bytes], bytes], word: str) -> None:
@@ -171,7 +171,7 @@ def test_a_changed_feedback_event_is_found(log: MemoryLog) -> None:
     assert found is not None and "feature fraud_verdicts: " in str(found), before
 
 
-@pytest.mark.parametrize(("stream", "words"), [("alerts", "no decision raises"), ("scores", "no transaction")])
+@pytest.mark.parametrize(("stream", "words"), [("alerts", "no decision raises"), ("scores", "has no transaction")])
 def test_what_stands_behind_the_last_decision_is_found(log: MemoryLog, stream: Stream, words: str) -> None:
     """An alert or score that somebody appended behind the end; what a worker appended meanwhile is none of it."""
     other, last = log.clone(), entries(log, 0, stream)[-1]
