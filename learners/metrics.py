@@ -1,4 +1,4 @@
-"""Measures of a fraud model, in the field's terms. Float64 in, plain floats out; no state."""
+"""Metrics of fraud models. Float64 arrays in, plain floats out; no state."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ Scores = NDArray[np.float64]
 
 
 def midranks(values: Scores) -> NDArray[np.float64]:
-    """Ranks from 1, equal values the mean of theirs (scipy.stats.rankdata, whose module takes a second to load)."""
+    """Ranks from 1, ties averaged (scipy.stats.rankdata, without its import time of a second)."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     middle: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2.0
     return middle[inverse]
 
 
 def roc_auc(labels: Labels, scores: Scores) -> float:
-    """Area under the ROC curve: the chance that a fraud scores above a legitimate one, ties half (Mann, Whitney 1947).
-
-    NaN if one class is missing.
+    """Area under the ROC curve: the probability that a fraud scores above a legitimate payment, ties counting half
+    (Mann, Whitney 1947). NaN if one class is missing.
     """
     positives = int(labels.sum())
     negatives = len(labels) - positives
@@ -34,7 +33,7 @@ def roc_auc(labels: Labels, scores: Scores) -> float:
 
 
 def average_precision(labels: Labels, scores: Scores) -> float:
-    """Σ (recall step × precision) over the distinct scores, descending; NaN without a fraud."""
+    """Σ (increase in recall × precision) over the distinct scores, descending; NaN without frauds."""
     if not labels.any():
         return float("nan")
     curve = pr_curve(labels, scores)
@@ -42,7 +41,9 @@ def average_precision(labels: Labels, scores: Scores) -> float:
 
 
 class AtThreshold(NamedTuple):
-    """What alerting from a threshold on gives. Shares in [0, 1]; false_positive_ratio is FP:TP (inf without a hit)."""
+    """Metrics of alerting at a threshold. Shares in [0, 1]; false_positive_ratio is FP:TP (inf without a true
+    positive).
+    """
 
     alert_rate: float
     precision: float
@@ -52,8 +53,8 @@ class AtThreshold(NamedTuple):
 
 
 def at_threshold(labels: Labels, alerted: Labels, amounts: Scores) -> AtThreshold:
-    """value_detection_rate is the share of the fraud's amount that was alerted. NaN where nothing is there to divide
-    by.
+    """Metrics of the alerts `alerted`, bool (n,). value_detection_rate is the share of the fraudulent amount that was
+    alerted. NaN where the denominator is 0.
     """
     true = int((labels & alerted).sum())
     raised, frauds = int(alerted.sum()), int(labels.sum())
@@ -76,7 +77,7 @@ class Curve(NamedTuple):
 
 
 def pr_curve(labels: Labels, scores: Scores) -> Curve:
-    """What alerting from each distinct score on gives. Empty without a fraud."""
+    """Precision and recall with each distinct score as the threshold. Empty without frauds."""
     positives = int(labels.sum())
     if positives == 0:
         return Curve(*(np.empty(0) for _ in range(3)))
@@ -98,7 +99,7 @@ LOG_LOSS_FLOOR = 1e-15
 
 
 def log_loss(labels: Labels, probabilities: Scores) -> float:
-    """Mean −log of the probability given to what happened, which counts as at least 1e-15; NaN without rows."""
+    """Mean −log of the probability assigned to the true label, clipped at 1e-15 from below; NaN without rows."""
     if not len(labels):
         return float("nan")
     given = np.where(labels, probabilities, 1.0 - probabilities)
@@ -106,7 +107,7 @@ def log_loss(labels: Labels, probabilities: Scores) -> float:
 
 
 class Reliability(NamedTuple):
-    """Bins of equally many rows in order of probability: mean probability, share of fraud, rows; (k,) each."""
+    """Bins with equal numbers of rows, by probability: mean probability, share of fraud, rows; (k,) each."""
 
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
@@ -127,8 +128,9 @@ CALIBRATION_BINS = 20
 
 
 def reliability(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> Reliability:
-    """Predicted against observed. Bins of equal size, not of equal width: with 1 % fraud nearly every probability is
-    near 0, and one wide bin would hold them all (Nixon et al. 2019). Ties stay in the order of the rows.
+    """Predicted and observed shares of fraud by bin. Bins have equal numbers of rows, not equal width: with 1 % fraud
+    nearly every probability is near 0, and one wide bin would hold them all (Nixon et al. 2019). Ties keep the order
+    of the rows.
     """
     order = np.argsort(probabilities, kind="stable")
     edges = np.linspace(0, len(order), min(bins, len(order)) + 1).round().astype(np.int64)
@@ -141,9 +143,8 @@ def reliability(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_B
 
 
 def ece(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error: mean |predicted − observed| over `reliability`'s bins by their rows (Naeini 2015).
-
-    NaN without rows.
+    """Expected calibration error (Naeini 2015): mean |predicted − observed| over the bins of `reliability`, weighted by
+    rows. NaN without rows.
     """
     found = reliability(labels, probabilities, bins)
     if not len(found.rows):
@@ -155,7 +156,7 @@ def ece(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> 
 
 
 class CardDay(NamedTuple):
-    """One UTC day: accounts seen, those with a fraud, those found among the k, and found / k."""
+    """One UTC day: active accounts, those with a fraud, those of them found among the top k, and found / k."""
 
     day: int
     accounts: int
@@ -167,13 +168,13 @@ class CardDay(NamedTuple):
 def card_precision_at_k(
     labels: Labels, scores: Scores, times: NDArray[np.int64], accounts: NDArray[np.int64], k: int = 100
 ) -> list[CardDay]:
-    """Card precision top-k day by day: what a team that looks at k accounts a day finds (Fraud Detection Handbook,
+    """Card precision@k by day: the precision of a team that investigates k accounts a day (Fraud Detection Handbook,
     Le Borgne et al. 2022, section 4.3).
 
-    An account's score and label of a day are the largest of its payments that day; the k accounts with the highest
-    scores are looked at (ties: the smaller account number first); an account found with a fraud is not seen again on
-    later days. precision divides by k even if fewer accounts are left. times: epoch ms; `day` is the epoch day. The
-    Handbook's figure is the mean of the days' precision.
+    An account's score and label for a day are the maxima over its payments of that day. The k accounts with the
+    highest scores are investigated (ties: smaller account number first); an account found to have a fraud is excluded
+    from later days. precision divides by k even if fewer accounts are left. times: epoch ms; `day` is the epoch day.
+    The Handbook's figure is the mean of the days' precision.
     """
     days = times // DAY_MS
     detected = np.empty(0, dtype=np.int64)
@@ -201,7 +202,7 @@ def mean_card_precision(days: list[CardDay]) -> float:
 
 
 class Interval(NamedTuple):
-    """A figure with its 95 % bootstrap interval."""
+    """A metric with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -211,10 +212,10 @@ class Interval(NamedTuple):
 def bootstrap(
     labels: Labels, scores: Scores, groups: NDArray[np.int64], seed: int, rounds: int = 200
 ) -> dict[str, Interval]:
-    """Percentile bootstrap over groups (accounts), so that one account's transactions stay together (Efron 1979).
+    """Percentile bootstrap over groups (accounts), so that an account's transactions stay together (Efron 1979).
 
-    auc_roc, average_precision, brier and log_loss; scores are probabilities. A drawn account counts as often as it was
-    drawn, so that rows are sorted once: a round is O(n).
+    Returns auc_roc, average_precision, brier and log_loss; scores are probabilities. An account drawn k times has
+    weight k, so that rows are sorted only once: a round is O(n).
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     names, inverse = np.unique(groups, return_inverse=True)
@@ -253,8 +254,8 @@ def _middle(values: list[float]) -> tuple[float, float]:
 
 
 def _weighted(frauds: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[float, float]:
-    """(area under the ROC curve, average precision) from the weight of frauds and of all rows up to each distinct
-    score, ascending. NaN where a class is missing.
+    """(area under the ROC curve, average precision) from the cumulative weights of frauds and of all rows up to each
+    distinct score, ascending. NaN where a class is missing.
     """
     positives, negatives = frauds[-1], rows[-1] - frauds[-1]
     if positives <= 0:

@@ -1,7 +1,7 @@
-"""Platt's calibration (1999): a·m + b of a model's margins m, so that 1 / (1 + e^−(a·m + b)) is the share of frauds.
+"""Platt scaling (Platt 1999): a·m + b of a model's margins m, so that 1 / (1 + e^−(a·m + b)) is the share of frauds.
 
-Fitted on labelled data that the model was not trained on. Training makes it part of the model, drift estimates figures
-with it before labels come.
+Fitted on labelled, held-out data. Training folds it into the model; drift uses it to estimate performance before labels
+arrive.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ IDENTITY = Platt(1.0, 0.0)
 
 
 def probabilities(margins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-odds (n,) → probabilities (n,). For measures; what is logged comes from core.numeric.sigmoid."""
+    """Log-odds (n,) → probabilities (n,). For metrics only; logged probabilities come from core.numeric.sigmoid."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * margins)), dtype=np.float64)
 
 
 def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
-    """(a, b) of greatest likelihood, by Newton's method with halved steps (Lin, Lin, Weng 2007).
+    """The maximum-likelihood (a, b), by Newton's method with backtracking (Lin, Lin, Weng 2007).
 
-    margins float64 (n,), labels bool (n,). Platt's targets (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) stand in for 1 and 0,
-    so a perfect ranking or a missing class gives finite numbers. Without rows it is the identity.
+    margins float64 (n,), labels bool (n,). Platt's targets (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) replace 1 and 0, so
+    that a perfect ranking or a missing class gives finite values. Without rows the result is the identity.
     """
     if not len(labels):
         return IDENTITY
     positives = int(labels.sum())
     negatives = len(labels) - positives
     targets = np.where(labels, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
-    # On standardised margins, so that the starting point and the precision suit any scale.
+    # Margins are standardised, so that the starting point and the precision suit any scale.
     centre, scale = float(margins.mean()), float(margins.std()) or 1.0
     x = (margins - centre) / scale
     a, b = 0.0, float(np.log((positives + 1.0) / (negatives + 1.0)))

@@ -1,1 +1,1 @@
-"""Drift: has what the model sees, or how well it does, changed since it was chosen? Statistics, windows, monitor."""
+"""Drift detection: have the model's inputs or performance changed since deployment? Statistics, windows, monitor."""

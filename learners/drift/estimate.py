@@ -1,12 +1,13 @@
-"""How well the model is doing before any label has come: confidence-based performance estimation.
+"""Confidence-based performance estimation (CBPE): the model's performance before any label has arrived.
 
-If a score is calibrated, a payment with probability p is a fraud in p of such cases, so the expected number of hits,
-false alarms and misses, and from them every measure, follows from the scores alone (CBPE, as in NannyML; Kivimäki
-et al. 2025, "Performance estimation in binary classification using calibrated confidence"). Calibration is
-`learners.platt`'s, fitted on the labelled reference window.
+If scores are calibrated, a payment with probability p is a fraud with probability p. The expected numbers of true
+positives, false positives and false negatives, and every metric derived from them, then follow from the scores alone
+(CBPE, as in NannyML; Kivimäki et al. 2025, "Performance estimation in binary classification using calibrated
+confidence"). Calibration is Platt scaling (`learners.platt`), fitted on the labelled reference window.
 
-It sees that the payments have changed (more of them in the grey zone: worse). It can't see that fraud itself has
-changed, since then p is wrong: labels tell that (`performance`). So it is shown, and never told as drift.
+The estimate detects covariate shift, such as more payments in the grey zone. It can't detect a change in fraud itself
+(concept shift), because p is then wrong; only labels show that (`performance`). The estimate is therefore displayed but
+never reported as drift.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Expected figures of a window without labels. Shares in [0, 1]; NaN where nothing is expected to divide by."""
+    """Expected metrics of a window without labels. Shares in [0, 1]; NaN where the expected denominator is 0."""
 
     rows: int
     fraud_rate: float
@@ -33,10 +34,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def estimate(margins: Floats, calibration: Platt, alerted: NDArray[np.bool_]) -> Estimate:
-    """Expected figures of decisions with these margins; alerted (n,): which of them were reviewed or declined.
+    """Expected metrics of decisions with these margins; alerted, bool (n,): reviewed or declined.
 
-    AUC is E[ordered pairs] / E[pairs], pairs of a row with itself left out; precision, recall and average precision are
-    ratios of expectations too, which is exact for many rows.
+    AUC is E[ordered pairs] / E[pairs], excluding pairs of a row with itself; precision, recall and average precision
+    are also ratios of expectations, which is exact in the limit of many rows.
     """
     p = calibration.probabilities(margins)
     frauds, honest = float(p.sum()), float((1 - p).sum())
@@ -55,7 +56,7 @@ def estimate(margins: Floats, calibration: Platt, alerted: NDArray[np.bool_]) ->
 
 
 def _expected_auc(margins: Floats, p: Floats, pairs: float) -> float:
-    """Of rows in ascending order of margin."""
+    """Expected AUC of rows in ascending order of margin."""
     if pairs <= 0:
         return float("nan")
     first = np.flatnonzero(np.diff(margins, prepend=np.nan) != 0)
@@ -66,7 +67,7 @@ def _expected_auc(margins: Floats, p: Floats, pairs: float) -> float:
 
 
 def _expected_average_precision(margins: Floats, p: Floats) -> float:
-    """Of rows in descending order of margin."""
+    """Expected average precision of rows in descending order of margin."""
     if not len(p) or p.sum() <= 0:
         return float("nan")
     last = np.append(np.flatnonzero(np.diff(margins)), len(margins) - 1)

@@ -1,15 +1,16 @@
-"""The compiled half of the comparison: binning, and how much more two windows differ by clustering alone.
+"""Compiled kernels of the comparison: binning, cluster-robust variances, and the KS distance.
 
-Let z_g(k) be what cluster g adds to the difference of the windows' shares of bin k: its own deviations from each
-window's share, summed,
+Let z_g(k) be the contribution of cluster g to the difference of the windows' shares of bin k: the sum of its deviations
+from each window's share,
 
     z_g(k) = (c_gk − c_g·q_k) / n − (r_gk − r_g·p_k) / m
 
 with c, r the cluster's rows in the current and reference window, q, p the windows' shares, n, m their rows. Then
-Σ_g z_g(k)² is the difference's variance with the clusters as they are (Taylor linearisation; Binder 1983). An account
-that is in both windows enters once, with both: what is peculiar to it cancels, as in a paired test.
+Σ_g z_g(k)² is the cluster-robust variance of the difference (Taylor linearisation; Binder 1983). An account that is in
+both windows is one cluster, so its own peculiarities cancel as in a paired test.
 
-Nothing here is imported from another module of ours but `njit`, so numba's cache, which watches this file, is right.
+This module imports nothing of the project's except `njit`, so that numba's cache, which watches this file only, is
+never stale.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 from core.jit import njit
 
 NEW_ACCOUNT, NEW_DAY = 2, 1
-"""In `clustered`, what begins at a row: an account, or another day of the same account; 0: neither."""
+"""Markers in `clustered`: a row begins an account, or another day of the same account; 0: neither."""
 
 
 @njit
 def bin_of(values: NDArray[np.float32], edges: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    """out[i] = number of edges below values[i]; NaN: len(edges) + 1. Counted edge by edge, so that it vectorises."""
+    """out[i] = number of edges below values[i]; len(edges) + 1 for NaN. Counted edge by edge, which vectorises."""
     out[:] = 0
     for edge in edges:
         for i in range(len(values)):
@@ -44,7 +45,7 @@ def _add_cluster(
     variance: NDArray[np.float64],
     times: float,
 ) -> None:
-    """Add one cluster's z², `times` over, to variance[0] (bins) and variance[1] (bins up to k)."""
+    """Add one cluster's z², multiplied by `times`, to variance[0] (bin k) and variance[1] (bins up to k)."""
     before = counts[0].sum() / totals[0]
     after = counts[1].sum() / totals[1]
     below = 0.0
@@ -67,17 +68,17 @@ def clustered(
     totals: NDArray[np.float64],
     variance: NDArray[np.float64],
 ) -> None:
-    """Variances of the difference of shares with rows clustered by account, by day, and by both at once.
+    """Variances of the difference of shares with rows clustered by account, by day, and by their intersection.
 
-    bins (n,): of every row. order (n,): the rows by account and day; windows (0 reference, 1 current), days
-    (0 … day_count − 1) and begins (n,) are in this order. shares (2, k), totals (2,): of the windows. variance
-    (3, 2, k), zeros, is filled: account, day, account and day; for bins, and for bins up to k.
+    bins (n,): of every row. order (n,): row indices by account and day; windows (0 reference, 1 current), days
+    (0 … day_count − 1) and begins (n,) follow this order. shares (2, k), totals (2,): of the windows. variance
+    (3, 2, k), initially zero, receives the result: by account, by day, by both; for bin k, and for bins up to k.
     """
     width = shares.shape[1]
     of_account = np.zeros((2, width), dtype=np.int64)
     of_both = np.zeros((2, width), dtype=np.int64)
     of_day = np.zeros((day_count, 2, width), dtype=np.int64)
-    # Most accounts have few rows a day: clusters of one row are counted by their only bin, and added at the end.
+    # Most accounts have few rows a day, so clusters of a single row are counted by bin and added at the end.
     alone = np.zeros((2, width), dtype=np.int64)
     n = len(order)
     place = 0
@@ -112,9 +113,9 @@ def clustered(
 
 @njit
 def ks_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """The Kolmogorov-Smirnov distance sup |F_a − F_b| of two ascending samples, not empty, without NaN; ties allowed.
+    """The Kolmogorov-Smirnov distance sup |F_a − F_b| of two ascending, non-empty samples without NaN; ties allowed.
 
-    One merge; what is left of the longer one can't be farther apart than where the shorter one ended.
+    A single merge; past the end of the shorter sample the distance can only shrink.
     """
     n, m = len(a), len(b)
     i = j = 0

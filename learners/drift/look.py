@@ -1,12 +1,14 @@
-"""One look: which windows, read them, compare. The same log, configuration and moment give the same look.
+"""One look: chooses the windows, reads them and compares them. The same log, configuration and moment give the same
+look.
 
-The reference is frozen: it begins when the champion began to decide (its first decision under the control position that
+The reference window is frozen: it begins at the champion's first decision (the first under the control position that
 deployed it), but not before the log is `settle_ms` old, and lasts `reference_ms`. It moves when another champion is
-deployed. The current window is the last `window_ms` before `as_of`. Both last whole weeks, or the window at most one:
-then the reference's rows are those from the same hours of the week (`rows.same_hours`).
+deployed. The current window is the last `window_ms` before `as_of`. Both last whole weeks, or the current window lasts
+less than one and is compared with rows from the same hours of the week (`rows.same_hours`).
 
-Performance is compared in the window that ended `maturity_ms` before; until it begins after the reference, and while
-the reference's own labels are to come, there is no `labels` in the look. The estimate is of the current window.
+Performance is compared in the window that ended `maturity_ms` earlier, whose labels are mature. The look has no
+`labels` until that window begins after the reference and the reference's own labels are mature. The estimate is for the
+current window.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from learners import platt
 from learners.drift.compare import FeatureDrift, Window, compare, main_model
 from learners.drift.estimate import Estimate, estimate
 from learners.drift.performance import (
-    Labelled,
+    LabelledRows,
     Measured,
     Performance,
     compare_performance,
@@ -39,8 +41,8 @@ from projections.labelling.reader import LabelReader
 
 
 class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
-    """What labels say, of one model: the reference, the window `current` whose labels have come, and what is expected
-    of the newest window (`estimate`).
+    """One model's performance by labels: in the reference window, in the window `current`, whose labels are mature, and
+    as estimated for the newest window (`estimate`).
     """
 
     model: str
@@ -52,7 +54,7 @@ class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What was compared and found: times in epoch ms, features in the order of the spec, then the score."""
+    """The windows compared and the findings: times in epoch ms, features in the order of the spec, then the score."""
 
     reference: Window
     current: Window
@@ -63,20 +65,20 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drifted(self) -> list[FeatureDrift]:
-        """What drifted, most severe first."""
+        """The findings that drifted, most severe first."""
         found = [*self.features, *(self.labels.features if self.labels else ())]
         return sorted((f for f in found if f.drifted), key=lambda f: -f.level)
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """The control position of the champion's deployment (0: none), and the probability from which is reviewed."""
+    """The control position of the champion's deployment (0: none), and the review threshold (a probability)."""
 
     champion_since: int = 0
     review: float = DEFAULT_REVIEW
 
 
 def serving(events: Sequence[tuple[int, Control]]) -> Serving:
-    """A fold over the control stream's accepted events, from its beginning."""
+    """The fold of the control stream's accepted events, from its beginning."""
     since, review = 0, DEFAULT_REVIEW
     for sequence, event in events:
         if isinstance(event, ModelDeployed | ModelRolledBack) and event.alias == "champion":
@@ -87,11 +89,11 @@ def serving(events: Sequence[tuple[int, Control]]) -> Serving:
 
 
 def check_lengths(config: DriftConfig) -> None:
-    """Raise BadInput unless the windows can be compared in spite of the week's rhythm."""
+    """Raise BadInput unless the windows can be compared in spite of weekly seasonality."""
     if config.reference_ms % WEEK_MS:
-        raise BadInput("the reference window must last whole weeks (7, 14, 21, … days): a week has a rhythm")
+        raise BadInput("the reference window must last whole weeks (7, 14, 21, … days) because of weekly seasonality")
     if config.window_ms > WEEK_MS and config.window_ms % WEEK_MS:
-        raise BadInput("the current window must last at most a week, or whole weeks: a week has a rhythm")
+        raise BadInput("the current window must last at most a week, or whole weeks, because of weekly seasonality")
 
 
 def reference_window(config: DriftConfig, oldest: int, deployed: int, as_of: int) -> Window:
@@ -102,33 +104,34 @@ def reference_window(config: DriftConfig, oldest: int, deployed: int, as_of: int
     missing = window.end + config.window_ms - as_of
     if missing > 0:
         raise BadInput(
-            f"{missing / DAY_MS:.1f} days too early: the reference needs {config.settle_ms / DAY_MS:g} days of log "
-            f"before it and {config.reference_ms / DAY_MS:g} for itself since the champion's deployment, the current "
-            f"window {config.window_ms / DAY_MS:g} more; shorten them, or name a reference yourself"
+            f"{missing / DAY_MS:.1f} days too early: the reference window needs "
+            f"{config.settle_ms / DAY_MS:g} days of log before it and lasts {config.reference_ms / DAY_MS:g} days from "
+            f"the champion's deployment, the current window {config.window_ms / DAY_MS:g} more; shorten them, or set "
+            "a reference window"
         )
     return window
 
 
 class Looker:
-    """Looks at one log. The reference's rows are kept from one look to the next."""
+    """Makes looks at one log. Rows of the reference window are cached between looks."""
 
     def __init__(
         self, reader: WindowReader, labels: LabelReader, config: DriftConfig, reference: Window | None = None
     ) -> None:
-        """reference: a window to use instead of the one since the champion's deployment."""
+        """reference: overrides the reference window that starts at the champion's deployment."""
         check_lengths(config)
         self._reader, self._of_labels, self._config, self._given = reader, labels, config, reference
         self._oldest: int | None = None
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
-        self._before: tuple[tuple[Window, str], Labelled, dict[str, Measured]] | None = None
+        self._before: tuple[tuple[Window, str], LabelledRows, dict[str, Measured]] | None = None
 
     def newest(self) -> int:
-        """The newest whole step of event time in the log, epoch ms."""
+        """The newest event time in the log, rounded down to a whole step, epoch ms."""
         return self._reader.newest() // self._config.step_ms * self._config.step_ms
 
     def oldest(self) -> int:
-        """Event time at which the log begins, epoch ms."""
+        """The log's first event time, epoch ms."""
         if self._oldest is None:
             self._oldest = self._reader.oldest()
         return self._oldest
@@ -137,15 +140,15 @@ class Looker:
         """The reference window for a look at `as_of`. Raises BadInput if the log is too young."""
         if self._given is not None:
             if self._given.end > as_of - self._config.window_ms:
-                raise BadInput("the reference must end before the current window begins")
+                raise BadInput("the reference window must end before the current window begins")
             return self._given
         oldest = self.oldest()
         if self._deployed is None or self._deployed[0] != serving.champion_since:
             since = self._reader.decided_since(serving.champion_since) if serving.champion_since else oldest
             if since is None:
                 raise BadInput(
-                    f"the champion has not decided anything since it was deployed at c{serving.champion_since};"
-                    " --reference-start names another reference"
+                    f"the champion deployed at c{serving.champion_since} has made no decisions yet;"
+                    " set another reference window with --reference-start"
                 )
             self._deployed = (serving.champion_since, since)
         return reference_window(self._config, oldest, self._deployed[1], as_of)

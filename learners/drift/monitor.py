@@ -1,20 +1,20 @@
-"""The drift monitor: looks, and tells the control stream when a feature begins to drift, gets worse, or is over.
+"""The drift monitor: reports to the control stream when a feature's drift begins, worsens or clears.
 
-One state a feature, a fold of DriftDetected and DriftCleared in the control stream and nothing else; the table is
+The state of each feature is a fold of DriftDetected and DriftCleared in the control stream and nothing else:
 
-    state        the look says                          event           next
+    state        result of the look                     event           next state
     stable       drift                                  DriftDetected   drifting
-    drifting     drift, severity above what was told    DriftDetected   drifting
+    drifting     drift, more severe than reported       DriftDetected   drifting
     drifting     clearly none (`FeatureDrift.over`)     DriftCleared    cooling
     drifting     another model decides (the score)      DriftCleared    cooling
-    cooling      drift, and the cool-down is over
-                 or severity above what was told        DriftDetected   drifting
-    any          anything else                          –               same
+    cooling      drift, after the cool-down
+                 or more severe than reported           DriftDetected   drifting
+    any          anything else                          –               unchanged
 
-"Clearly none" leaves a gap below the floor in which an open drift stays open, so that one that hovers there is told
-once. A window that ends no later than the last one told of a feature says nothing about it: killed at any moment and
-started again, or run twice, the monitor tells nothing twice. Appending is conditional on the position that was folded;
-if somebody else was first, it folds again and decides again.
+"Clearly none" is hysteresis: an open drift stays open in a band below the floor, so that an effect that hovers around
+the floor is reported once. A window that ends no later than the last one reported for a feature is ignored for it, so
+nothing is reported twice if the monitor is killed and restarted at any moment, or runs twice. Appends are conditional
+on the folded position; if another writer was first, the monitor folds and decides again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from learners.drift.rows import Rows
 ACTOR = "sentinel drift"
 
 
-class Told(NamedTuple):
-    """The last that was told of a feature: is it open, how severe (1 … 4) it was at worst, and the window's end."""
+class Reported(NamedTuple):
+    """The last reported state of a feature: whether a drift is open, its worst severity (1 … 4), and the end of the
+    window (epoch ms).
+    """
 
     is_open: bool
     level: int
@@ -45,24 +47,24 @@ class Told(NamedTuple):
 
 @dataclass(slots=True)
 class MonitorState:
-    """What was told, by feature; `position` is the control sequence folded last."""
+    """The last reported state of each feature; `position` is the last control position folded."""
 
     position: int = 0
-    told: dict[str, Told] = field(default_factory=dict)
+    reported: dict[str, Reported] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: Control) -> None:
-        """Apply one control event; one that was applied before is left out (I5)."""
+        """Apply one control event; one that was already applied is ignored (I5)."""
         if sequence <= self.position:
             return
         self.position = sequence
         if isinstance(event, DriftDetected):
-            before = self.told.get(event.feature, Told(False, 0, 0))
+            before = self.reported.get(event.feature, Reported(False, 0, 0))
             level = SEVERITIES.index(event.severity) + 1
             worst = max(level, before.level) if before.is_open else level
-            self.told[event.feature] = Told(True, worst, max(event.window_end, before.window_end))
-        elif isinstance(event, DriftCleared) and event.feature in self.told:
-            before = self.told[event.feature]
-            self.told[event.feature] = Told(False, before.level, max(event.window_end, before.window_end))
+            self.reported[event.feature] = Reported(True, worst, max(event.window_end, before.window_end))
+        elif isinstance(event, DriftCleared) and event.feature in self.reported:
+            before = self.reported[event.feature]
+            self.reported[event.feature] = Reported(False, before.level, max(event.window_end, before.window_end))
 
 
 def folded(events: Iterable[tuple[int, Control]]) -> MonitorState:
@@ -76,25 +78,27 @@ def folded(events: Iterable[tuple[int, Control]]) -> MonitorState:
 def decide(
     state: MonitorState, look: Look, config: DriftConfig, now_ms: int, actor: str = ACTOR
 ) -> list[DriftDetected | DriftCleared]:
-    """What the look adds to what was told (see the module's table). Pure. now_ms: when it is told, epoch ms."""
+    """The events that the look adds to the reported state (see the module's table). Pure. now_ms: the events' time,
+    epoch ms.
+    """
     events: list[DriftDetected | DriftCleared] = []
-    for found, seen in _seen(look):
-        told = state.told.get(found.feature, Told(False, 0, 0))
-        if seen.current.end <= told.window_end:
+    for found, windows in _findings(look):
+        reported = state.reported.get(found.feature, Reported(False, 0, 0))
+        if windows.current.end <= reported.window_end:
             continue
         if found.drifted:
-            is_cool = not told.is_open and seen.current.end - told.window_end >= config.cool_down_ms
-            if found.level > told.level or is_cool:
-                events.append(_detected(found, seen, now_ms, actor))
-        elif told.is_open and found.state == "model_changed":
-            events.append(_cleared(found, seen, now_ms, actor, "another model decides"))
-        elif told.is_open and found.state == "tested" and found.over:
-            events.append(_cleared(found, seen, now_ms, actor, "like the reference again"))
+            is_cool = not reported.is_open and windows.current.end - reported.window_end >= config.cool_down_ms
+            if found.level > reported.level or is_cool:
+                events.append(_detected(found, windows, now_ms, actor))
+        elif reported.is_open and found.state == "model_changed":
+            events.append(_cleared(found, windows, now_ms, actor, "another model decides"))
+        elif reported.is_open and found.state == "tested" and found.over:
+            events.append(_cleared(found, windows, now_ms, actor, "no longer differs from the reference"))
     return events
 
 
 class _Windows(NamedTuple):
-    """Where a figure was seen."""
+    """The windows that were compared, and their numbers of rows."""
 
     reference: Window
     current: Window
@@ -102,8 +106,8 @@ class _Windows(NamedTuple):
     rows: int
 
 
-def _seen(look: Look) -> Iterator[tuple[FeatureDrift, _Windows]]:
-    """Everything that a look found, each with its windows: labels come later, so theirs are older."""
+def _findings(look: Look) -> Iterator[tuple[FeatureDrift, _Windows]]:
+    """Every finding of a look with its windows; labels arrive later, so the windows of performance are older."""
     here = _Windows(look.reference, look.current, look.reference_rows, look.rows)
     yield from ((found, here) for found in look.features)
     if look.labels is not None:
@@ -149,12 +153,12 @@ def _cleared(found: FeatureDrift, look: _Windows, now_ms: int, actor: str, reaso
 
 
 def _number(value: float) -> float | None:
-    """None for what JSON does not have: NaN and infinity."""
+    """None for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 class DriftMonitor:
-    """Looks at a log and appends what is new. Holds nothing that the log does not, except rows it read before."""
+    """Monitors a log and appends new findings. Its only state beyond the log is a cache of rows already read."""
 
     def __init__(self, log: EventLog, looker: Looker, config: DriftConfig, actor: str = ACTOR) -> None:
         self._log, self._looker, self._config, self._actor = log, looker, config, actor
@@ -168,19 +172,19 @@ class DriftMonitor:
         return self._looker.rows(serving(accepted(self._log)), as_of)
 
     def step(self, as_of: int, now_ms: int) -> tuple[Look, Sequence[DriftDetected | DriftCleared]]:
-        """Look at the window that ends at `as_of` and tell what is new; (the look, what was appended).
+        """Look at the window that ends at `as_of` and append new findings; returns (the look, the appended events).
 
-        Steps: 1 fold the control stream, 2 look, 3 decide, 4 append if the stream is still where it was, else from 1;
-        it looks again only if another model, or other thresholds, serve by now.
+        Steps: 1 fold the control stream, 2 look, 3 decide, 4 append if the stream has not moved, else repeat from 1.
+        The look itself is repeated only if the champion or the thresholds have changed.
         """
         seen: list[tuple[Serving, Look]] = []
 
-        def tell(known: Known) -> list[DriftDetected | DriftCleared]:
+        def new_findings(known: Known) -> list[DriftDetected | DriftCleared]:
             events = effective(known.entries)
             serves = serving(events)
             if not seen or seen[-1][0] != serves:
                 seen.append((serves, self._looker.look(serves, as_of)))
             return decide(folded(events), seen[-1][1], self._config, now_ms, self._actor)
 
-        told = append(self._log, tell).events
-        return seen[-1][1], [event for event in told if isinstance(event, DriftDetected | DriftCleared)]
+        appended = append(self._log, new_findings).events
+        return seen[-1][1], [event for event in appended if isinstance(event, DriftDetected | DriftCleared)]

@@ -1,17 +1,19 @@
-"""Performance drift: what the labels say about the model, window against reference, with the maturity taken out.
+"""Performance drift: the model's performance by labels in the current window, compared with the reference, at equal
+label maturity.
 
-Every payment is judged by what had been said `maturity_ms` after it, in both windows: a reference whose late
-chargebacks have all come would otherwise look worse than a window whose have not. What has no label by then
-(`projections.labelling`) counts as legitimate; conflicts are left out. The current window therefore ends the delay
+In both windows a payment's label is the one known `maturity_ms` after it. Otherwise a reference whose late chargebacks
+have all arrived would look worse than a window whose chargebacks have not. A payment without a label by then
+(`projections.labelling`) counts as legitimate; conflicts are left out. The current window therefore ends one maturity
 before now.
 
     auc_roc              drop of the area under the ROC curve; DeLong's variance (DeLong et al. 1988), by account
                          (Obuchowski 1997)
-    average_precision    drop; variance by bootstrap over accounts (Efron 1979), seeded
+    average_precision    drop; variance by a seeded bootstrap over accounts (Efron 1979)
     calibration          |difference of ln(observed / expected frauds)|, expected = Σ probability; by account
 
-A drop counts one-sided (getting better is no alarm), calibration two-sided, by Student's t with the accounts that have
-a fraud less one: frauds come in episodes, and ten episodes are ten observations. p-values are adjusted over the three.
+Drops are tested one-sided (an improvement raises no alarm), calibration two-sided, by Student's t. The degrees of
+freedom are the accounts with fraud minus one: frauds come in episodes, and ten episodes are ten observations. The three
+p-values are adjusted together.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ PREFIX = "performance:"
 AUC, AVERAGE_PRECISION, CALIBRATION = "auc_roc", "average_precision", "calibration"
 
 
-class Labelled(NamedTuple):
+class LabelledRows(NamedTuple):
     """Decisions with labels: labels bool, margins float64 (log-odds), accounts uint64, (n,) each."""
 
     labels: NDArray[np.bool_]
@@ -45,14 +47,14 @@ class Labelled(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A figure and its variance, with the rows of an account kept together."""
+    """A metric and its variance, clustered by account."""
 
     value: float
     variance: float
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the model did in a window, with a 95 % interval for AUC and AP. ece: see `calibration_error`."""
+    """The model's performance in a window; AUC and AP with 95 % intervals. ece: see `calibration_error`."""
 
     rows: int
     frauds: int
@@ -62,21 +64,21 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     ece: float
 
 
-def labelled(rows: Rows, digest: str, labels: LabelView | None, delay_ms: int) -> Labelled:
-    """The rows that the model decided, with the label that was known `delay_ms` after each; without labels, all
-    legitimate.
+def labelled(rows: Rows, digest: str, labels: LabelView | None, delay_ms: int) -> LabelledRows:
+    """The rows that the model decided, each with the label known `delay_ms` after it; all legitimate if `labels` is
+    None.
     """
     index = np.flatnonzero(rows.models == (rows.digests.index(digest) if digest in rows.digests else -2))
     if labels is None:
-        return Labelled(np.zeros(len(index), dtype=np.bool_), rows.margins[index], rows.accounts[index])
-    said_until = rows.times[index] + delay_ms
-    found = labels.of_rows(rows.accounts[index], rows.transactions[index], said_until)
+        return LabelledRows(np.zeros(len(index), dtype=np.bool_), rows.margins[index], rows.accounts[index])
+    known_until = rows.times[index] + delay_ms
+    found = labels.of_rows(rows.accounts[index], rows.transactions[index], known_until)
     keep = found != REVIEW
     index = index[keep]
-    return Labelled(found[keep] == FRAUD, rows.margins[index], rows.accounts[index])
+    return LabelledRows(found[keep] == FRAUD, rows.margins[index], rows.accounts[index])
 
 
-def auc_roc(data: Labelled) -> Measured:
+def auc_roc(data: LabelledRows) -> Measured:
     """Area under the ROC curve and the variance of its estimate; NaN if a class is missing."""
     labels, scores = data.labels, data.margins
     positives = int(labels.sum())
@@ -84,7 +86,7 @@ def auc_roc(data: Labelled) -> Measured:
     if not positives or not negatives:
         return Measured(float("nan"), float("nan"))
     ranks = metrics.midranks(scores)
-    # Placements: the share of the other class that a row is on the right side of, ties half.
+    # Placement values: the share of the other class that a row is ranked correctly against, ties counting half.
     influence = np.empty(len(labels))
     influence[labels] = (ranks[labels] - metrics.midranks(scores[labels])) / negatives
     influence[~labels] = 1.0 - (ranks[~labels] - metrics.midranks(scores[~labels])) / positives
@@ -95,7 +97,7 @@ def auc_roc(data: Labelled) -> Measured:
     return Measured(value, _summed(influence, data.accounts))
 
 
-def average_precision(data: Labelled, seed: int = SEED, rounds: int = ROUNDS) -> Measured:
+def average_precision(data: LabelledRows, seed: int = SEED, rounds: int = ROUNDS) -> Measured:
     """Average precision (`metrics.average_precision`) and its variance over bootstrap samples of accounts."""
     value = metrics.average_precision(data.labels, data.margins)
     if value != value:
@@ -114,8 +116,8 @@ def average_precision(data: Labelled, seed: int = SEED, rounds: int = ROUNDS) ->
 
 
 def weighted_average_precision(labels: Floats, weights: Floats, last: NDArray[np.int64]) -> float:
-    """Average precision of rows by falling score, each counted `weights` times; last: the place of each score's last
-    row. NaN without a fraud.
+    """Average precision of rows in descending order of score, weighted; last: the index of each distinct score's last
+    row. NaN without frauds.
     """
     hits, seen = np.cumsum(labels * weights)[last], np.cumsum(weights)[last]
     if not hits[-1]:
@@ -124,8 +126,8 @@ def weighted_average_precision(labels: Floats, weights: Floats, last: NDArray[np
     return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
 
 
-def log_observed_to_expected(data: Labelled) -> Measured:
-    """Calibration in the large: ln(frauds / Σ probability), variance linearised; NaN without a fraud."""
+def log_observed_to_expected(data: LabelledRows) -> Measured:
+    """Calibration in the large: ln(frauds / Σ probability), with linearised variance; NaN without frauds."""
     observed = float(data.labels.sum())
     probability = expit(data.margins)
     expected = float(probability.sum())
@@ -135,9 +137,9 @@ def log_observed_to_expected(data: Labelled) -> Measured:
     return Measured(float(np.log(observed / expected)), _summed(influence, data.accounts))
 
 
-def calibration_error(data: Labelled, bins: int = 10) -> float:
-    """Expected calibration error: mean |fraud share − mean probability| over bins of equally many rows by score
-    (Naeini et al. 2015), weighted by rows. NaN without rows.
+def calibration_error(data: LabelledRows, bins: int = 10) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean |fraud share − mean probability| over bins with equal
+    numbers of rows by score, weighted by rows. NaN without rows.
     """
     if not len(data.labels):
         return float("nan")
@@ -148,19 +150,19 @@ def calibration_error(data: Labelled, bins: int = 10) -> float:
 
 
 def _summed(influence: Floats, accounts: NDArray[np.uint64]) -> float:
-    """Variance of a mean's estimate from its influence values, an account's added up first (Obuchowski 1997)."""
+    """Variance of an estimate from its influence values, summed by account first (Obuchowski 1997)."""
     _, number = np.unique(accounts, return_inverse=True)
     sums = np.bincount(number, weights=influence)
     return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))
 
 
-def fraud_accounts(data: Labelled) -> int:
-    """How many accounts have a fraud: the independent pieces that recall is measured on."""
+def fraud_accounts(data: LabelledRows) -> int:
+    """The number of accounts with a fraud: the independent observations behind recall."""
     return len(np.unique(data.accounts[data.labels]))
 
 
-def measure(data: Labelled, config: DriftConfig) -> dict[str, Measured]:
-    """The three figures that are compared. The bootstrap is only made where there is enough to judge."""
+def measure(data: LabelledRows, config: DriftConfig) -> dict[str, Measured]:
+    """The three metrics that are compared. The bootstrap is skipped if there are too few accounts with fraud."""
     enough = fraud_accounts(data) >= config.fraud_accounts_min
     return {
         AUC: auc_roc(data),
@@ -169,8 +171,8 @@ def measure(data: Labelled, config: DriftConfig) -> dict[str, Measured]:
     }
 
 
-def summary(data: Labelled, measured: dict[str, Measured]) -> Performance:
-    """The figures for people."""
+def summary(data: LabelledRows, measured: dict[str, Measured]) -> Performance:
+    """The metrics for display."""
     return Performance(
         rows=len(data.labels),
         frauds=int(data.labels.sum()),
@@ -187,13 +189,13 @@ def _interval(measured: Measured) -> tuple[float, float, float]:
 
 
 def compare_performance(
-    reference: Labelled,
-    current: Labelled,
+    reference: LabelledRows,
+    current: LabelledRows,
     before: dict[str, Measured],
     now: dict[str, Measured],
     config: DriftConfig,
 ) -> list[FeatureDrift]:
-    """Verdicts on the three figures (`measure` of each window), named "performance:…"."""
+    """Verdicts on the three metrics (`measure` of each window), named "performance:…"."""
     victims = min(fraud_accounts(data) for data in (reference, current))
     few = victims < config.fraud_accounts_min
     found = []

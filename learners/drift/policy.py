@@ -1,7 +1,7 @@
-"""When a difference counts: levels, rates and lengths of windows. Nothing here computes a statistic.
+"""The configuration of drift detection: severity levels, error rates and window lengths. Computes no statistic.
 
-How a feature is compared (numeric, categorical, or not at all), and after how many days of log, says the feature itself
-(`core.features.spec`).
+The feature spec (`core.features.spec`) defines how each feature is compared (numeric, categorical, or not at all) and
+after how many days of log.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.times import DAY_MS, HOUR_MS
 from learners.drift.statistics import EFFECTS
 
 SCORE = "score"
-"""The name under which the model's margin (log-odds) is compared like a feature."""
+"""The name under which the model's margin (log-odds) is compared as if it were a feature."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
@@ -26,7 +26,7 @@ PERFORMANCE_LEVELS: dict[str, tuple[str, tuple[float, float, float, float]]] = {
     "average_precision": ("drop of the average precision", (0.05, 0.1, 0.2, 0.3)),
     "calibration": ("shift of ln(observed / expected frauds)", (0.3, 0.6, 0.9, 1.4)),
 }
-"""What each figure of performance measures, and its levels (`learners.drift.performance`)."""
+"""The meaning and the levels of each performance metric (`learners.drift.performance`)."""
 LEVELS: dict[str, tuple[float, ...]] = {
     **{each.name: each.levels for each in EFFECTS},
     **{name: levels for name, (_, levels) in PERFORMANCE_LEVELS.items()},
@@ -36,14 +36,14 @@ POLICIES: dict[str, Comparison] = {feature.name: feature.drift for feature in sp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftConfig:
-    """When a difference is drift. All thresholds of the project's drift detection.
+    """All thresholds of drift detection.
 
-    levels: by effect size, from which a difference is low, medium, high, critical (`statistics.EffectSize`).
-    q: false-discovery rate of one look; small, since a monitor looks many times, at windows that overlap.
-    rows_min, accounts_min: fewer in either window are not tested; fraud_accounts_min: accounts with fraud, for
+    levels: by effect size, where low, medium, high and critical begin (`statistics.EffectSize`).
+    q: false-discovery rate of one look; small, because a monitor looks often, at overlapping windows.
+    rows_min, accounts_min: minimum in each window for a test; fraud_accounts_min: minimum of accounts with fraud, for
     performance. bins: of PSI.
-    clear_share: an open drift is over when every effect is below this share of its floor, or is not significant.
-    cool_down_ms: after a drift of a feature was told or cleared, how long (event time) the same is not told again.
+    clear_share: an open drift clears when every effect is below this share of its floor, or not significant.
+    cool_down_ms: for how long (event time) after a drift of a feature was reported or cleared it is not reported again.
     """
 
     levels: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict(LEVELS))
@@ -66,7 +66,7 @@ class DriftConfig:
             if len(levels) != len(SEVERITIES) or any(a >= b for a, b in zip((0.0, *levels), levels, strict=False)):
                 raise BadInput(f"drift: {name} needs {len(SEVERITIES)} ascending levels above 0, not {levels}")
         if not 0 < self.q < 1:
-            raise BadInput(f"drift: q is a rate between 0 and 1, not {self.q}")
+            raise BadInput(f"drift: q must be between 0 and 1, not {self.q}")
         for name in ("rows_min", "accounts_min", "fraud_accounts_min", "reference_ms", "window_ms", "step_ms"):
             if getattr(self, name) < 1:
                 raise BadInput(f"drift: {name} must be at least 1, not {getattr(self, name)}")
@@ -75,7 +75,7 @@ class DriftConfig:
 
 
 def level(effect: float, levels: tuple[float, ...]) -> int:
-    """How many levels an effect reaches: 0 is below the floor, 1 low … 4 critical. NaN reaches none."""
+    """The level that an effect reaches: 0 below the floor, 1 low … 4 critical. NaN reaches none."""
     return sum(effect >= bound for bound in levels)
 
 

@@ -1,4 +1,4 @@
-"""Decisions of a span of event time as columns: what both windows are made of."""
+"""Decisions in a range of event time as columns; both windows are held in this form."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from core.times import HOUR_MS, WEEK_MS
 class Rows:
     """n decisions in order of event time.
 
-    columns: float32 (WIDTH, n), C-contiguous, a feature a row; margins: float64 (n,), log-odds; times: int64 (n,),
+    columns: float32 (WIDTH, n), C-contiguous, one feature per row; margins: float64 (n,), log-odds; times: int64 (n,),
     epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; models: int64 (n,), indices into `digests`, −1
-    where the decision was degraded or without a model.
+    where the decision was degraded or made without a model.
     """
 
     columns: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Rows:
         )
 
     def between(self, start: int, end: int) -> Rows:
-        """The rows with start ≤ time < end (epoch ms); views of this one's arrays where numpy can."""
+        """The rows with start ≤ time < end (epoch ms); arrays are views where possible."""
         low, high = (int(i) for i in np.searchsorted(self.times, [start, end]))
         return Rows(
             np.ascontiguousarray(self.columns[:, low:high]),
@@ -59,7 +59,7 @@ class Rows:
 
 
 def empty() -> Rows:
-    """No decision."""
+    """Zero rows."""
     return Rows(
         np.empty((spec.WIDTH, 0), dtype=np.float32),
         np.empty(0),
@@ -71,7 +71,7 @@ def empty() -> Rows:
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """All rows of the parts, by event time; equal times keep the parts' order."""
+    """The rows of all parts in order of event time; ties keep the order of the parts."""
     if not parts:
         return empty()
     digests: dict[str, int] = {}
@@ -95,9 +95,9 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 def same_hours(rows: Rows, start: int, end: int) -> Rows:
-    """The rows from hours of the week that [start, end) contains: a Sunday is compared with Sundays.
+    """The rows in the hours of the week that [start, end) covers, so that a Sunday is compared with Sundays.
 
-    All rows if the span is a week or longer. Hours that the span only begins or ends in count as contained.
+    All rows if the range is a week or longer. Hours that are only partly covered count.
     """
     if end - start >= WEEK_MS:
         return rows

@@ -1,8 +1,8 @@
-"""The statistics of drift on plain arrays: no log, no clock, no randomness. `EFFECTS` lists the effect sizes.
+"""Drift statistics on plain arrays: no log, no clock, no randomness. `EFFECTS` lists the effect sizes.
 
-Two windows give counts per bin and sorted values; everything here is a function of those. A p-value takes the numbers
-of rows as floats, because rows of one account or one day are not independent: the caller divides them by a design
-effect first (`design_effect`), which is how surveys do it (Rao, Scott 1981).
+Everything here is a function of the two windows' counts per bin and sorted values. Numbers of rows are floats, because
+rows of one account or one day are not independent: the caller first divides them by the design effect, as in survey
+statistics (Rao, Scott 1981).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SMOOTHING = 0.5
-"""Added to every bin's count before a logarithm (Jeffreys): an empty bin weighs by its window's size, not by an
-arbitrary epsilon."""
+"""Added to every bin's count before a logarithm (Jeffreys), so that the effect of an empty bin depends on the window's
+size and not on an arbitrary epsilon."""
 
 
 class Tested(NamedTuple):
@@ -35,9 +35,8 @@ NOTHING = Tested(float("nan"), float("nan"))
 
 
 def ks_p_value(distance: float, rows_a: float, rows_b: float) -> float:
-    """Asymptotic two-sided p-value of a KS distance (Kolmogorov's limit; Hodges 1958), rows may be effective ones.
-
-    Conservative for ties. NaN for a NaN distance or no rows.
+    """Asymptotic two-sided p-value of a KS distance (Kolmogorov's limit; Hodges 1958). rows_a, rows_b: effective sample
+    sizes. Conservative for ties. NaN for a NaN distance or no rows.
     """
     if not rows_a or not rows_b:
         return float("nan")
@@ -45,10 +44,10 @@ def ks_p_value(distance: float, rows_a: float, rows_b: float) -> float:
 
 
 def quantile_edges(ascending: NDArray[np.float32] | Floats, bins: int) -> NDArray[np.float32]:
-    """Inner edges, float32 (≤ bins − 1,) strictly ascending, of bins with about equally many of the reference's values.
+    """Inner edges, float32 (≤ bins − 1,) strictly ascending, of bins with about equal numbers of reference values.
 
-    A value belongs to bin i if edges[i−1] < value ≤ edges[i]. Quantiles that are equal (ties) are one edge, so a value
-    with much mass is a bin of its own; a constant reference has two bins: up to it, and above it.
+    A value belongs to bin i if edges[i−1] < value ≤ edges[i]. Equal quantiles (ties) share one edge, so a very frequent
+    value has a bin of its own; a constant reference has two bins: up to the constant, and above it.
     """
     if not len(ascending):
         return np.empty(0, dtype=np.float32)
@@ -60,7 +59,7 @@ def quantile_edges(ascending: NDArray[np.float32] | Floats, bins: int) -> NDArra
 def psi(reference: Ints, current: Ints) -> float:
     """Population stability index Σ (q − p)·ln(q / p) of counts per bin (Siddiqi 2006), each bin's count + SMOOTHING.
 
-    Bins that are empty in both are left out. NaN if one window has no row.
+    Bins that are empty in both windows are left out. NaN if either window has no rows.
     """
     used = (reference > 0) | (current > 0)
     a, b = reference[used] + SMOOTHING, current[used] + SMOOTHING
@@ -71,10 +70,10 @@ def psi(reference: Ints, current: Ints) -> float:
 
 
 def chi_square(reference: Ints, current: Ints, design_effect: float = 1.0) -> Tested:
-    """Homogeneity of two rows of counts: Cramér's V and the p-value of χ² / design effect (Rao, Scott 1981).
+    """Homogeneity test of two rows of counts: Cramér's V and the p-value of χ² / design effect (Rao, Scott 1981).
 
-    Bins that are empty in both are left out; with fewer than two left there is no difference: V 0, p 1. No continuity
-    correction. NaN if one window has no row.
+    Bins that are empty in both windows are left out; if fewer than two remain, V is 0 and p is 1. No continuity
+    correction. NaN if either window has no rows.
     """
     n, m = int(reference.sum()), int(current.sum())
     if not n or not m:
@@ -93,10 +92,10 @@ def chi_square(reference: Ints, current: Ints, design_effect: float = 1.0) -> Te
 
 
 def few_clusters(p_value: float, freedom: int) -> float:
-    """The p-value if its variance was estimated from few clusters: its normal quantile read as one of Student's t.
+    """The p-value corrected for a variance estimated from few clusters: its normal quantile is referred to Student's t.
 
-    freedom: clusters − 2, for the two windows' means (Cameron, Gelbach, Miller 2008 advise t with clusters − 1). With
-    no freedom left nothing is known: 1. NaN stays NaN.
+    freedom: clusters − 2, for the two windows' means (Cameron, Gelbach, Miller 2008 advise t with clusters − 1). 1 if
+    no degrees of freedom are left. NaN stays NaN.
     """
     if freedom < 1:
         return 1.0 if p_value == p_value else p_value
@@ -104,9 +103,9 @@ def few_clusters(p_value: float, freedom: int) -> float:
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:
-    """Adjusted p-values, same order: p ≤ q rejects with false-discovery rate q (Benjamini, Hochberg 1995).
+    """Adjusted p-values in the same order: rejecting at p ≤ q has false-discovery rate q (Benjamini, Hochberg 1995).
 
-    NaN (not tested) stays NaN and does not count.
+    NaN (not tested) stays NaN and is not counted.
     """
     adjusted = np.full(len(p_values), np.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
@@ -118,13 +117,13 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
 
 
 def smaller_of_two(p: float, q: float) -> float:
-    """One p-value of two dependent tests of one feature (Bonferroni); NaN counts as not made."""
+    """One p-value from two dependent tests of one feature (Bonferroni); NaN means that a test was not made."""
     made = [value for value in (p, q) if value == value]
     return min(1.0, len(made) * min(made)) if made else float("nan")
 
 
 class Sample(NamedTuple):
-    """A feature in both windows: the values, ascending, without NaN; counts int64 (2, bins + 1), of NaN last."""
+    """A feature in both windows: ascending values without NaN; counts int64 (2, bins + 1), NaN last."""
 
     reference: NDArray[np.float32]
     current: NDArray[np.float32]
@@ -132,11 +131,11 @@ class Sample(NamedTuple):
 
 
 class EffectSize(NamedTuple):
-    """How different two windows are. levels: from which a difference is low, medium, high, critical; the first is the
-    floor, below which nothing is drift, whatever its p-value.
+    """A measure of how much two windows differ. levels: where low, medium, high and critical begin; the first is the
+    floor, below which there is no drift, whatever the p-value.
 
-    compute returns NaN where there is nothing to compare. kinds: the features that it applies to; `title` heads its
-    column, `meaning` its line in docs/drift.md.
+    compute returns NaN if there is nothing to compare. kinds: the kinds of features it applies to; `title` heads its
+    column, `meaning` describes it in docs/drift.md.
     """
 
     name: str
@@ -169,14 +168,14 @@ EFFECTS: tuple[EffectSize, ...] = (
         ("numeric", "categorical"),
         (0.1, 0.25, 0.5, 1.0),
         lambda sample: psi(*sample.counts),
-        "PSI over the reference's deciles, NaN a bin of its own; the credit industry calls < 0.1 no change and > 0.25 "
-        "a major one (Siddiqi 2006)",
+        "PSI over the reference's deciles, with a separate bin for NaN; by the credit industry's convention < 0.1 is "
+        "no change and > 0.25 a major one (Siddiqi 2006)",
     ),
 )
-"""Every effect size of features. Of those that reach the same level, the first names the drift."""
+"""The effect sizes of features. If several reach the same level, the first one is reported."""
 
 
 def effects(kind: str, sample: Sample) -> dict[str, float]:
-    """The effect sizes that apply to a kind of feature, by name; without those that have nothing to compare."""
+    """The effect sizes that apply to a kind of feature, by name, except those with nothing to compare."""
     found = {each.name: each.compute(sample) for each in EFFECTS if kind in each.kinds}
     return {name: effect for name, effect in found.items() if effect == effect}

@@ -1,11 +1,12 @@
-"""Windows of decisions out of the log, by event time: features and margins as logged (I4). Reads only.
+"""Reads windows of decisions from the log by event time: features and margins as logged (I4). Reads only.
 
-The log is in order of arrival, so a place for a moment is found by bisection over positions (a few reads a partition)
-and read from there on. What came earlier in the log than a row `DISORDER_MS` older than the window's start is not seen;
-what came late is, as long as it came before the end is `DISORDER_MS` in the past. Memory: a window's rows, about 280
-bytes each; `share` < 1 keeps whole accounts by hash, so what hangs together stays together.
+The log is in order of arrival, so the position for a moment is found by bisection (a few reads per partition) and
+reading starts there. Reading starts at the first row at most `DISORDER_MS` older than the window's start, so earlier
+entries are not seen; late arrivals are seen as long as they precede rows `DISORDER_MS` past the window's end. Memory:
+about 280 bytes per row of the window; with `share` < 1 whole accounts are sampled by hash, so that an account's rows
+stay together.
 
-An archived log is read as columns where it has them; the hot part is decoded entry by entry.
+An archived log is read as columns where possible; the hot part is decoded entry by entry.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _COLUMNS = (
 
 
 class WindowReader:
-    """Windows of the given partitions of `log`. `share` of the accounts, 0 < share ≤ 1, chosen by hash."""
+    """Reads windows from the given partitions of `log`. share: of the accounts, 0 < share ≤ 1, sampled by hash."""
 
     def __init__(self, log: EventLog, partitions: Sequence[int], share: float = 1.0) -> None:
         if not 0 < share <= 1:
@@ -52,9 +53,10 @@ class WindowReader:
         self._keep = None if share == 1 else np.uint64(int(share * 2.0**64))
 
     def newest(self) -> int:
-        """Event time (epoch ms) of the newest of each partition's last page of decisions. Raises BadInput without any.
+        """The greatest event time (epoch ms) in the last page of decisions of each partition. Raises BadInput if there
+        are none.
 
-        The newest payment is among them unless more than a page of older ones came after it.
+        The newest payment is among them unless more than a page of older ones arrived after it.
         """
         latest = 0
         for partition in self._partitions:
@@ -65,12 +67,12 @@ class WindowReader:
                 *_, page = pages(self._log, partition, "transactions")
             latest = max([latest, *(decode_transaction(entry.payload).occurred_at for entry in page)])
         if not latest:
-            raise BadInput("the log holds no decision yet")
+            raise BadInput("the log holds no decisions yet")
         return latest
 
     def newest_since(self, rows: int) -> int:
-        """Event time (epoch ms) from which on no partition has more than its share of `rows` newest decisions; 0 if the
-        log holds fewer.
+        """The earliest event time (epoch ms) such that each partition has at most its share of the newest `rows`
+        decisions; 0 if the log holds fewer.
         """
         share = max(rows // max(len(self._partitions), 1), 1)
         since = 0
@@ -82,16 +84,16 @@ class WindowReader:
         return since
 
     def oldest(self) -> int:
-        """Event time (epoch ms) of the first decision of the log: the oldest of the partitions' first ones."""
+        """Event time (epoch ms) of the log's first decision: the earliest of the partitions' first decisions."""
         first = [self._log.read(p, "transactions", START, 1) for p in self._partitions]
         times = [decode_transaction(page[0].payload).occurred_at for page in first if page]
         if not times:
-            raise BadInput("the log holds no decision yet")
+            raise BadInput("the log holds no decisions yet")
         return min(times)
 
     def decided_since(self, control: int) -> int | None:
-        """Event time (epoch ms) of the first decision that saw control position `control` or a later one; None if no
-        decision has yet.
+        """Event time (epoch ms) of the first decision made at control position `control` or later; None if there is
+        none yet.
         """
         times = []
         for partition in self._partitions:
@@ -102,7 +104,7 @@ class WindowReader:
 
     def read(self, start: int, end: int) -> Rows:
         """The decisions with start ≤ event time < end (epoch ms). Raises Corrupt if scores and transactions don't
-        pair.
+        match.
         """
         parts = []
         for partition in self._partitions:
@@ -131,7 +133,7 @@ class WindowReader:
         index = np.flatnonzero(wanted)
         vectors = table["features"].take(pa.array(index)).to_pylist()
         if any(vector is None or len(vector) != VECTOR_BYTES for vector in vectors):
-            raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} has no vector of {spec.WIDTH} features")
+            raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} lacks a vector of {spec.WIDTH} features")
         names = table["model_digest"].to_pylist()
         degraded = table["degraded"].to_pylist()
         digests: dict[str, int] = {}
@@ -150,8 +152,10 @@ class WindowReader:
         )
 
     def _first(self, partition: int, stream: Stream, reached: Callable[[bytes], bool]) -> Position:
-        """The position right before the stream's first entry of its newest generation that has `reached`, which must
-        not become false again; START if that generation's first entry has, since an older one may too.
+        """The position right before the first entry for which `reached` is true, in the stream's newest generation.
+
+        `reached` must be monotone: once true, true for all later entries. Returns START if it is true for the
+        generation's first entry, because it may also be true for an older generation.
         """
         end = self._log.head(partition).transactions
         low, high = 0, end.offset

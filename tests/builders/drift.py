@@ -1,4 +1,4 @@
-"""Windows of decisions for tests of drift: independent rows, rows that hang together, looks as a monitor sees them."""
+"""Windows of decisions for tests of drift: independent rows, clustered rows, looks as a monitor sees them."""
 
 from __future__ import annotations
 

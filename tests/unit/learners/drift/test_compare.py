@@ -1,4 +1,4 @@
-"""Comparing two windows: honest p-values for rows that hang together, verdicts that need effect and significance."""
+"""Comparing two windows: honest p-values for clustered rows, verdicts that need effect and significance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_design_effects_are_those_of_the_definition() -> None:
         a, b = before.columns[0], after.columns[0].copy()
         b[:5] = np.nan
         edges = quantile_edges(np.sort(a), 4)
-        counts, hangs = counted(a, b, edges, clusters(before, after))
+        counts, clustering = counted(a, b, edges, clusters(before, after))
         values = np.concatenate([a, b])
         bins = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values)).tolist()
         windows = [0] * 60 + [1] * 40
@@ -61,9 +61,9 @@ def test_design_effects_are_those_of_the_definition() -> None:
         of_bins = [(x[0][used] / pooled[used]).sum() / scale / (used.sum() - 1) for x in v]
         of_values = [x[1][:-1].sum() / (below * (1 - below)).sum() / scale for x in v]
         of_missing = [x[0][-1] / (nan * (1 - nan)) / scale for x in v]
-        assert hangs.bins.design_effect == pytest.approx(max(1, *of_bins))
-        assert hangs.values.design_effect == pytest.approx(max(1, *of_values))
-        assert hangs.missing.design_effect == pytest.approx(max(1, *of_missing))
+        assert clustering.bins.design_effect == pytest.approx(max(1, *of_bins))
+        assert clustering.values.design_effect == pytest.approx(max(1, *of_values))
+        assert clustering.missing.design_effect == pytest.approx(max(1, *of_missing))
 
 
 def test_identical_windows_have_not_drifted_and_different_ones_have() -> None:

@@ -22,7 +22,7 @@ from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.drift.compare import FeatureDrift, Window
 from learners.drift.look import Look, Looker, Serving, reference_window, serving
-from learners.drift.monitor import DriftMonitor, MonitorState, Told, decide, folded
+from learners.drift.monitor import DriftMonitor, MonitorState, Reported, decide, folded
 from learners.drift.policy import SEVERITIES, DriftConfig
 from learners.drift.windows import WindowReader
 from projections.labelling.reader import LabelReader
@@ -160,7 +160,7 @@ def test_old_events_without_a_window_fold() -> None:
     cleared = DriftCleared(occurred_at=2, actor="a", feature="amount")
     other = ThresholdsChanged(occurred_at=2, actor="a", review=0.1, decline=0.5)
     state = folded([(1, detected), (2, other), (3, cleared), (4, DriftCleared(occurred_at=2, actor="a", feature="x"))])
-    assert state.told == {"amount": Told(False, 3, 9)}
+    assert state.reported == {"amount": Reported(False, 3, 9)}
     assert state.position == 4
 
 

@@ -15,7 +15,7 @@ from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift
 from learners.drift.estimate import estimate
-from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, Labelled, compare_performance, measure
+from learners.drift.performance import AUC, AVERAGE_PRECISION, CALIBRATION, LabelledRows, compare_performance, measure
 from learners.drift.policy import DriftConfig
 from learners.platt import IDENTITY, fit
 from projections.labelling.verdicts import Claims
@@ -25,17 +25,17 @@ from tests.builders.drift import MONDAY, rows
 CONFIG = DriftConfig()
 
 
-def data(size: int, seed: int, *, signal: float = 1.0, accounts: int = 0, ties: bool = False) -> Labelled:
+def data(size: int, seed: int, *, signal: float = 1.0, accounts: int = 0, ties: bool = False) -> LabelledRows:
     """Decisions whose fraud has the margin's probability (signal 1) or is partly (1 … 0) independent of it."""
     rng = np.random.Generator(np.random.PCG64(seed))
     margins = rng.normal(-2.0, 1.5, size)
     margins = np.round(margins) if ties else margins
     labels = rng.random(size) < expit(np.where(rng.random(size) < signal, margins, rng.permutation(margins)))
     owners = rng.integers(0, accounts, size) if accounts else np.arange(size)
-    return Labelled(labels, margins, owners.astype(np.uint64))
+    return LabelledRows(labels, margins, owners.astype(np.uint64))
 
 
-def judged(before: Labelled, now: Labelled) -> dict[str, FeatureDrift]:
+def judged(before: LabelledRows, now: LabelledRows) -> dict[str, FeatureDrift]:
     found = compare_performance(before, now, measure(before, CONFIG), measure(now, CONFIG), CONFIG)
     return {each.feature.removeprefix("performance:"): each for each in found}
 
@@ -63,7 +63,7 @@ def test_variances_agree_with_a_bootstrap_over_accounts() -> None:
     one = data(3000, 3, accounts=150)
     bad = rng.random(150) < 0.2
     labels = one.labels & (bad[one.accounts.astype(np.int64)] | (rng.random(3000) < 0.3))
-    one = Labelled(labels, one.margins + 0.7 * bad[one.accounts.astype(np.int64)], one.accounts)
+    one = LabelledRows(labels, one.margins + 0.7 * bad[one.accounts.astype(np.int64)], one.accounts)
     members = [np.flatnonzero(one.accounts == a) for a in range(150)]
     samples: dict[str, list[float]] = {AUC: [], AVERAGE_PRECISION: [], CALIBRATION: []}
     for _ in range(400):
@@ -72,7 +72,7 @@ def test_variances_agree_with_a_bootstrap_over_accounts() -> None:
         samples[AUC].append(metrics.roc_auc(chosen, one.margins[index]))
         samples[AVERAGE_PRECISION].append(metrics.average_precision(chosen, one.margins[index]))
         samples[CALIBRATION].append(float(np.log(chosen.sum() / p.sum())))
-    alone = measure(Labelled(one.labels, one.margins, np.arange(3000, dtype=np.uint64)), CONFIG)
+    alone = measure(LabelledRows(one.labels, one.margins, np.arange(3000, dtype=np.uint64)), CONFIG)
     for name, found in measure(one, CONFIG).items():
         assert found.variance == pytest.approx(np.var(samples[name]), rel=0.35)
     assert measure(one, CONFIG)[CALIBRATION].variance > 1.3 * alone[CALIBRATION].variance
@@ -117,8 +117,8 @@ def test_scores_that_promise_too_little_are_a_calibration_shift() -> None:
 def test_too_few_frauds_are_not_judged() -> None:
     """Below the floor of frauds, or without any, nothing is tested and nothing fails."""
     one = data(3000, 1)
-    none = Labelled(np.zeros(500, dtype=np.bool_), one.margins[:500], one.accounts[:500])
-    empty = Labelled(none.labels[:0], none.margins[:0], none.accounts[:0])
+    none = LabelledRows(np.zeros(500, dtype=np.bool_), one.margins[:500], one.accounts[:500])
+    empty = LabelledRows(none.labels[:0], none.margins[:0], none.accounts[:0])
     for other in (none, empty, data(60, 2)):
         assert {each.state for each in judged(one, other).values()} == {"too_few_rows"}
     assert np.isnan(performance.calibration_error(empty))
@@ -127,7 +127,7 @@ def test_too_few_frauds_are_not_judged() -> None:
 
 def test_calibration_error_by_hand() -> None:
     """Mean gap between fraud share and mean probability over score bins; near 0 for calibrated scores."""
-    two = Labelled(np.array([True, False]), np.array([0.0, 0.0]), np.array([0, 1], dtype=np.uint64))
+    two = LabelledRows(np.array([True, False]), np.array([0.0, 0.0]), np.array([0, 1], dtype=np.uint64))
     assert performance.calibration_error(two, bins=1) == 0
     assert performance.calibration_error(two, bins=2) == 0.5
     assert performance.calibration_error(data(50_000, 1)) < 0.01
