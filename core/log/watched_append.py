@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
+import redis
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
@@ -35,7 +36,7 @@ from core.errors import ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.events import START, Position
 from core.log import seals
 from core.log.base import STREAMS, Entry, Head
-from core.log.redis_transport import Transport
+from core.log.redis_transport import Lost, Transport
 
 ATTEMPTS_MAX = 8
 """How often an append is sent that EXEC refused although the head is the expected one (a reader trims meanwhile)."""
@@ -44,7 +45,7 @@ ATTEMPTS_MAX = 8
 _pack: Callable[[tuple[bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub is too narrow
 
 
-_MULTI, _EXEC, _UNWATCH = _pack((b"MULTI",)), _pack((b"EXEC",)), _pack((b"UNWATCH",))
+_MULTI, _EXEC, _DISCARD = _pack((b"MULTI",)), _pack((b"EXEC",)), _pack((b"DISCARD",))
 _ID_MAX = b"%d" % seals.ID_PART_MAX
 
 
@@ -112,24 +113,31 @@ class InFlight:
     def outcomes(self) -> list[Outcome]:
         """Wait for the server's answer: one outcome an append."""
         try:
-            for _ in range(ATTEMPTS_MAX):
-                if not self._sent:
+            for attempt in range(ATTEMPTS_MAX):
+                if attempt:
+                    self.send()
+                if not self._sent or self._received():
                     break
-                try:
-                    found = self._lane.receive([self._appends[i] for i in self._sent])
-                except SentinelError as error:
-                    self._outcomes |= dict.fromkeys(self._sent, error)
-                    break
-                if found is not None:
-                    self._outcomes |= dict(zip(self._sent, found, strict=True))
-                    break
-                self.send()
             else:
                 late = Unavailable("the log's streams are changed again and again by somebody else: try again")
                 self._outcomes |= dict.fromkeys(self._sent, late)
             return [self._outcomes[i] for i in range(len(self._appends))]
+        except BaseException:
+            self._lane.drop()  # how far it got is not known
+            raise
         finally:
             self._owner.give_back(self._lane)
+
+    def _received(self) -> bool:
+        """Take the answer to what was sent. False if EXEC refused it."""
+        try:
+            found = self._lane.receive([self._appends[i] for i in self._sent])
+        except SentinelError as error:
+            self._outcomes |= dict.fromkeys(self._sent, error)
+            return True
+        if found is not None:
+            self._outcomes |= dict(zip(self._sent, found, strict=True))
+        return found is not None
 
 
 def proof(head: Head) -> bytes:
@@ -156,6 +164,7 @@ class _Lane:
         self._transport = transport
         self._pool = pool
         self._connection: Any = None
+        self._socket: object = None
         self._proven: dict[int, Head] = {}
         self._keys: dict[int, tuple[bytes, ...]] = {}
         self._watch = b""
@@ -163,43 +172,50 @@ class _Lane:
         self._replies_due = 0
 
     def prove(self, appends: Sequence[Append]) -> dict[int, SentinelError]:
-        """Check the partitions that are not proven at their expected head; the errors by place in `appends`."""
+        """Check the partitions that are not proven at their expected head; the errors by place in `appends`.
+
+        Appends to one partition may follow each other. One that does not follow those before it is refused.
+        """
         self._connect()
-        heads = dict(self._proven)
-        unknown: list[tuple[int, Append]] = []
-        for i, each in enumerate(appends):
-            if heads.get(each.partition) != each.expected:
-                unknown.append((i, each))
-            heads[each.partition] = each.head  # a second append to the partition follows the first
-        if not unknown:
-            return {}
-        commands = [] if self._proven else [_UNWATCH]
-        for _, each in unknown:
-            commands.append(_pack((b"WATCH", *each.keys)))
-            commands += [_pack((b"XINFO", b"STREAM", key)) for key in each.keys]
-        replies = self._exchange(commands)[-(1 + len(STREAMS)) * len(unknown) :]
+        first: dict[int, Append] = {}
+        for each in appends:
+            first.setdefault(each.partition, each)
+        standing = self._standing([each for p, each in first.items() if self._proven.get(p) != each.expected])
+        heads: dict[int, Head] = {}
         refused: dict[int, SentinelError] = {}
-        for n, (i, each) in enumerate(unknown):
-            watched, *infos = replies[n * (1 + len(STREAMS)) : (n + 1) * (1 + len(STREAMS))]
+        for i, each in enumerate(appends):
             try:
-                if isinstance(watched, Exception):
-                    raise self._transport.translated(watched, each.keys[0])
-                self._judge(each, infos)
+                before = heads.get(each.partition)
+                if before is None and each.partition in standing:
+                    self._judge(each, standing[each.partition])
+                    self._know(each.partition, each.expected, each.keys)
+                elif before not in (None, each.expected):
+                    raise conflict(each.partition, each.expected, before.sequence)
             except SentinelError as error:
                 refused[i] = error
-                self._proven.pop(each.partition, None)
             else:
-                self._know(each.partition, each.expected, each.keys)
-        return refused | self._followers(appends, refused)
+                heads[each.partition] = each.head
+        return refused
 
-    def _followers(self, appends: Sequence[Append], refused: dict[int, SentinelError]) -> dict[int, SentinelError]:
-        """Appends that would follow one of the same partition that was refused."""
-        without = {appends[i].partition: i for i in refused}
-        return {
-            i: conflict(each.partition, each.expected, appends[without[each.partition]].expected.sequence)
-            for i, each in enumerate(appends)
-            if i > without.get(each.partition, i)
-        }
+    def _standing(self, unknown: Sequence[Append]) -> dict[int, list[Any]]:
+        """Watch the streams of partitions, and ask how they stand: by partition the replies to WATCH and XINFO."""
+        if not unknown:
+            return {}
+        for each in unknown:
+            self._proven.pop(each.partition, None)
+        # DISCARD drops what was watched. Without the right to MULTI every XADD after it would run by itself.
+        commands = [] if self._proven else [_MULTI, _DISCARD]
+        begin = len(commands)
+        for each in unknown:
+            commands.append(_pack((b"WATCH", *each.keys)))
+            commands += [_pack((b"XINFO", b"STREAM", key)) for key in each.keys]
+        replies = self._exchange(commands)
+        for reply in replies[:begin]:
+            if isinstance(reply, Exception):
+                self.drop()
+                raise self._transport.translated(reply, unknown[0].keys[0])
+        size = 1 + len(STREAMS)
+        return {each.partition: replies[begin + n * size :][:size] for n, each in enumerate(unknown)}
 
     def send(self, appends: Sequence[Append]) -> None:
         """One message: the appends as one transaction, then what proves the partitions again."""
@@ -217,10 +233,7 @@ class _Lane:
         parts += [_EXEC, self._watch or _pack((b"WATCH", *keys))]
         self._watch = parts[-1]
         parts.append(_pack((b"XREAD", b"COUNT", b"1", b"STREAMS", *keys, *last)))
-        try:
-            self._connection.send_packed_command([b"".join(parts)])
-        except RedisError as error:
-            raise self._broken(error, appends[0].keys[0]) from None
+        self._write(parts, appends[0].keys[0])
 
     def receive(self, appends: Sequence[Append]) -> list[Outcome] | None:
         """The outcomes of what was sent last; None if EXEC refused it, so that nothing ran."""
@@ -232,11 +245,14 @@ class _Lane:
         if ran is None:
             self._forget()
             return None
+        if isinstance(begun, Exception):
+            # Outside of a transaction each XADD ran by itself, or did not.
+            self.drop()
+            return [Lost(str(self._transport.translated(begun, key)))] * len(appends)
         if isinstance(ran, Exception):
             # Nothing ran: a command that was refused at queueing says why better than EXEC does.
-            self._forget()
-            first = begun if isinstance(begun, Exception) else ran
-            error = next((reply for reply in replies[1:-3] if isinstance(reply, Exception)), first)
+            self.drop()
+            error = next((reply for reply in replies[1:-3] if isinstance(reply, Exception)), ran)
             return [self._transport.translated(error, key)] * len(appends)
         return self._judge_run(appends, ran)
 
@@ -257,8 +273,11 @@ class _Lane:
                 outcomes.append(Corrupt(f"partition {each.partition}: an append went in incompletely: {failed}"))
         return outcomes
 
-    def _judge(self, each: Append, infos: Sequence[Any]) -> None:
-        """Raise unless the streams stand as the expected head says. infos: XINFO's replies by STREAMS."""
+    def _judge(self, each: Append, standing: Sequence[Any]) -> None:
+        """Raise unless the streams stand as the expected head says. standing: the replies to WATCH and XINFO."""
+        watched, *infos = standing
+        if isinstance(watched, Exception):
+            raise self._transport.translated(watched, each.keys[0])
         lasts = [self._last_of(info, key) for info, key in zip(infos, each.keys, strict=True)]
         top, newest = lasts[-1]
         sequence = each.expected.sequence
@@ -299,22 +318,34 @@ class _Lane:
         try:
             if self._connection is not None:
                 try:
-                    if not self._connection.can_read(0):
+                    if self._is_same and not self._connection.can_read(0):
                         return
                 except (RedisError, OSError):
                     pass
-                self._drop()
+                self.drop()
             self._forget()
             self._connection = self._pool.get_connection()
+            self._socket = _socket(self._connection)
         except RedisError as error:
             raise self._broken(error, b"") from None
 
+    @property
+    def _is_same(self) -> bool:
+        """Whether nobody has closed the connection, nor opened it again."""
+        return _socket(self._connection) is self._socket
+
     def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        try:
-            self._connection.send_packed_command([b"".join(commands)])
-        except RedisError as error:
-            raise self._broken(error, b"") from None
+        self._write(commands, b"")
         return self._read(len(commands), b"")
+
+    def _write(self, commands: Sequence[bytes], key: bytes) -> None:
+        """Send on this very connection. redis-py would open another one, which watches nothing."""
+        try:
+            if not self._is_same:
+                raise redis.ConnectionError("the connection was closed by this process")
+            self._connection.send_packed_command([b"".join(commands)], check_health=False)
+        except RedisError as error:
+            raise self._broken(error, key) from None
 
     def _read(self, count: int, key: bytes) -> list[Any]:
         """So many replies, errors among them as exceptions. Raises Lost if the connection breaks before the last."""
@@ -335,19 +366,24 @@ class _Lane:
         except RedisError as error:
             raise self._broken(error, key) from None
         except BaseException:
-            self._drop()
+            self.drop()
             raise
         return replies
 
     def _broken(self, error: RedisError, key: bytes) -> SentinelError:
-        self._drop()
+        self.drop()
         translated = self._transport.translated(error, key)
         assert isinstance(translated, SentinelError)
         return translated
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         self._forget()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.disconnect()
             self._pool.release(connection)
+
+
+def _socket(connection: Any) -> object:
+    """What changes when redis-py connects anew."""
+    return getattr(connection, "_sock", None)

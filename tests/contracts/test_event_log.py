@@ -212,6 +212,28 @@ def test_append_many_gives_each_batch_its_own_result(event_log: EventLog) -> Non
     assert event_log.append_many([]) == []
 
 
+def test_appends_of_one_call_to_one_partition_follow_or_are_refused(event_log: EventLog) -> None:
+    """In one call an append may follow another; a rival of one that went in is refused whole, as is a stale one."""
+    first = batch_after(Head())
+    at_first = seals.seal(first, Head())[0]
+    second = batch_after(at_first)
+    at_second = seals.seal(second, at_first)[0]
+    results = event_log.append_many(
+        [
+            (0, batch_after(at_second), at_second),
+            (0, first, Head()),
+            (0, batch_after(Head(), transactions=9, tag="rival"), Head()),
+            (0, second, at_first),
+            (0, batch_after(at_first, transactions=9, tag="rival"), at_first),
+            (1, first, Head()),
+        ]
+    )
+    assert [type(result) for result in results[::2]] == [ConcurrencyError] * 3
+    assert results[1::2] == [at_first, at_second, at_first]
+    assert verify(contents(event_log, 0)) == at_second
+    assert b"rival" not in b"".join(entry.payload for entry in event_log.read(0, "transactions"))
+
+
 def test_racing_writers_never_interleave(event_log: EventLog) -> None:
     """Of writers that race for one partition, exactly one wins each sequence, and no batch holds another's entries."""
     wins: list[tuple[int, str]] = []

@@ -26,6 +26,7 @@ from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, Head, Stream
 from core.log.redis_streams import RedisLog, connect
 from core.log.redis_transport import Lost, Transport, _Exchange, request, translate
+from core.log.watched_append import ATTEMPTS_MAX
 from tests.builders.batches import batch_after, contents, verify
 from tests.builders.proxy import Fault, Proxy
 from tests.conftest import RedisBackend
@@ -538,3 +539,60 @@ def test_two_halves_of_an_append_are_the_whole(redis_log: RedisLog) -> None:
     between = redis_log.append(1, batch_after(Head()), Head())
     assert started.results() == [redis_log.head(0)]
     assert redis_log.head(1) == between
+
+
+def test_streams_that_change_before_every_try_are_unavailable_and_nothing_follows(
+    redis_log: RedisLog, raw_valkey: redis.Redis, redis_prefix: str, valkey_server: Valkey
+) -> None:
+    """EXEC refused as often as it may be: Unavailable, and no further try is on its way that nobody waits for."""
+    head = filled(redis_log)
+    with through(valkey_server, redis_prefix, ["release first"] * ATTEMPTS_MAX) as (log, proxy):
+        proxy.release = lambda: raw_valkey.expire(redis_log.key(0, "scores"), 1_000)  # type: ignore[method-assign]
+        with pytest.raises(Unavailable, match="again and again"):
+            log.append(0, batch_after(head, tag="late"), head)
+        assert proxy.seen == ATTEMPTS_MAX
+        assert redis_log.head(0) == head
+        assert log.append(0, batch_after(head), head) == redis_log.head(0)
+
+
+def test_a_connection_that_was_closed_by_its_pool_watches_nothing(
+    redis_log: RedisLog, redis_prefix: str, valkey_server: Valkey
+) -> None:
+    """redis-py opens a closed connection again by itself: what was proven on the former one must be checked anew."""
+    client = redis.Redis(port=valkey_server.port, protocol=2)
+    log = RedisLog(client, redis_prefix)
+    head = filled(log)
+    client.connection_pool.disconnect()
+    taken = redis_log.append(0, batch_after(head, tag="other"), head)
+    with pytest.raises(ConcurrencyError):
+        log.append(0, batch_after(head, transactions=9, tag="ours"), head)
+    assert verify(contents(redis_log, 0)) == taken
+    log.close()
+
+
+@pytest.mark.parametrize("command", ["watch", "multi", "exec", "discard", "xadd", "xinfo"])
+def test_without_one_right_an_append_is_refused_whole(tmp_path: Path, command: str) -> None:
+    """A user who may not do one of an append's commands: Unavailable that names the rights, and no entry is there."""
+    with Valkey(tmp_path) as server, redis.Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "writer", "on", ">secret", "~ss:*", "+@all", f"-{command}")
+        log = connect(server.host, server.port, username="writer", password="secret")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="ACL"):
+                log.append(0, batch_after(Head()), Head())
+        assert all(admin.exists(log.key(0, stream)) == 0 for stream in STREAMS)
+        log.close()
+
+
+def test_a_right_that_is_taken_away_meanwhile_is_told(tmp_path: Path) -> None:
+    """MULTI refused on a proven connection: each XADD runs by itself, so the log is read back to know what is in it."""
+    with Valkey(tmp_path) as server, redis.Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "writer", "on", ">secret", "~ss:*", "+@all")
+        log = connect(server.host, server.port, username="writer", password="secret")
+        head = filled(log)
+        admin.execute_command("ACL", "SETUSER", "writer", "-multi")
+        head = log.append(0, batch_after(head), head)
+        assert verify(contents(log, 0)) == head
+        with pytest.raises(Unavailable, match="ACL"):
+            log.append(0, batch_after(head), head)
+        assert verify(contents(log, 0)) == head
+        log.close()
