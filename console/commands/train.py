@@ -32,7 +32,7 @@ from ingest.offline import OfflineIngest
 from learners.governance import models
 from learners.governance.control_events import Artifact
 from learners.training import reading, training
-from learners.training.boosting import MISSING_TABLES_SHARE, Report
+from learners.training.boosting import MISSING_TABLES_SHARE, ReportProgress
 from learners.training.card import model_card
 from learners.training.dataset import Clock, TrainingSet
 from learners.training.splits import Split, last_split
@@ -221,7 +221,7 @@ def _log(s: Settings) -> Data:
     return Data(log, partitions_of(log), f"the decisions of log {s.log_prefix!r}")
 
 
-def _read(source: Data, window: Window, clock: Clock | None, report: Report) -> TrainingSet:
+def _read(source: Data, window: Window, clock: Clock | None, report: ReportProgress) -> TrainingSet:
     total = 2 * sum(source.log.length(p, "scores") for p in source.partitions)
     done = 0
 
@@ -295,7 +295,7 @@ def _write(trained: training.Trained, output: Path, plots: bool) -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Report]:
+def _progress(quiet: bool) -> Iterator[ReportProgress]:
     """A bar a stage, on stderr; nothing where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:

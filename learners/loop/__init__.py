@@ -1,9 +1,9 @@
-"""The adaptive loop: a process manager that folds the log, decides what comes next, and says it as control events.
+"""The adaptive loop: a process manager that folds the log, decides the next step and appends it as control events.
 
-settings.py       when to retrain, what a candidate must show, how a test runs, what a new champion is watched for
-state.py          where the loop stands: a fold of the control stream and nothing else
-evidence.py       what the decisions and labels in the log say; reads only
-policy.py         state + evidence → the next step and why; pure, so a dry run is the same call
-candidates.py     a retraining: training sets as known at T, candidates, the gate
-orchestrator.py   carries the step out; every step is one conditional append
+settings.py       when to retrain, what a candidate must show, how a test runs, how a new champion is guarded
+state.py          the state of the loop: a fold of the control stream and nothing else
+evidence.py       evidence from the decisions and labels in the log; reads only
+policy.py         state + evidence → the next step and its reasons; pure, so a dry run is the same call
+candidates.py     retraining: training sets as known at T, candidates, the gate
+orchestrator.py   carries out the step; every step is one conditional append
 """

@@ -1,6 +1,7 @@
-"""The control events that only the loop has: a retraining's story, and that a champion did worse than it must. Pure.
+"""The control events that only the loop appends: the steps of a retraining, and the degradation of a champion. Pure.
 
-What people do as well (register, deploy, test, conclude, roll back) is built by `learners.governance.control_events`.
+Acts that people perform too (register, deploy, test, conclude, roll back) are built by
+`learners.governance.control_events`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from projections.views.registry import Model
 
 
 def retraining_started(state: LoopState, step: Step, act: Act) -> list[Control]:
-    """It may look at what was known when it began."""
+    """A retraining begins. It may use what is known now, and nothing later."""
     return [
         RetrainingStarted(
             **act.fields,
@@ -30,12 +31,12 @@ def retraining_started(state: LoopState, step: Step, act: Act) -> list[Control]:
 
 
 def retraining_rejected(run_id: str, metrics: dict[str, float], act: Act) -> list[Control]:
-    """No candidate was good enough, or none could be made; the reason says why."""
+    """No candidate passed the gate, or none could be made; the reason says why."""
     return [RetrainingRejected(**act.fields, run_id=run_id, metrics=control_events.finite(metrics))]
 
 
 def retraining_finished(state: LoopState, best: Candidate, version: str, digest: str, act: Act) -> list[Control]:
-    """Registered, finished and shadow: in one append, so there is no model without a story."""
+    """Register the candidate, finish the run and deploy the shadow, in one append: every model has its provenance."""
     assert state.run is not None
     parent = state.champion_model
     model = Model(parent.name, version, digest)
@@ -53,7 +54,7 @@ def retraining_finished(state: LoopState, best: Candidate, version: str, digest:
 
 
 def degradation(state: LoopState, evidence: Evidence, step: Step, act: Act) -> list[Control]:
-    """What the guard saw, which the rollback beside it answers."""
+    """The breach that the guard found; the rollback is appended together with it."""
     assert step.breach is not None
     metric, value, limit = step.breach
     seen = evidence.guard

@@ -1,12 +1,13 @@
-"""A retraining: data as known at T, candidates of each kind, all judged by the gate on the same later rows.
+"""Retraining: data as known at T, candidates of each kind, all evaluated by the gate on the same held-out rows.
 
     start …………… train_end   gap   held_from …………… held_to   gap   known_until
-    trained on, labels as              judged on, labels as known
-    known at held_from                 at known_until, all of them due
+    training, labels as                evaluation, labels as known
+    known at held_from                 at known_until, all mature
 
-Gaps are the label maturity, so no row is trained on or judged by before its label was due, and no candidate has seen
-anything of what it is judged by. The champion is measured on the same rows by its own scorer. Everything follows from
-the log up to `known_until`, the settings and the seed: a process that died trains again to the same bytes.
+Each gap is one label maturity. No row is used for training or evaluation before its label is mature, and no candidate
+has seen any of the evaluation rows. The champion is evaluated on the same rows by its own scorer. Everything is
+determined by the log up to `known_until`, the settings and the seed: a process that died trains again to the same
+bytes.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from learners.training.gate import GateResult, PairedScores, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
 from learners.training.splits import Split
 from learners.training.training import Naming, Recipe
-from learners.training.versions import Change, next_version
+from learners.training.versions import ModelChange, next_version
 from models.artifacts import format_of
 
 LoadScorer = Callable[[bytes, str, str], Scorer]
 Timer = Callable[[Callable[[], object]], float]
-"""Runs something and says how many seconds it took."""
+"""Calls a function and returns the seconds it took."""
 
-_CHANGES: dict[CandidateKind, Change] = {
+_CHANGES: dict[CandidateKind, ModelChange] = {
     "retrained": "retrained",
     "boosted": "boosted",
     "refitted": "refitted",
@@ -49,7 +50,7 @@ TIME_MAX = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """What a candidate is measured against, and may be made from."""
+    """The champion that candidates are compared with, and may be built from."""
 
     name: str
     version: str
@@ -61,7 +62,7 @@ class Incumbent:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One candidate and the gate's verdict; content is b"" if it could not be made, and `result` says why."""
+    """One candidate and the gate's verdict; `content` is b"" if it could not be made, and `result` says why."""
 
     kind: CandidateKind
     version: str
@@ -70,9 +71,11 @@ class Candidate:
 
 
 def window(settings: LearnSettings, known_until: int) -> Split:
-    """The split of a retraining as of `known_until` (see the module's head). Raises BadInput if that is no time."""
+    """The split of a retraining as of `known_until` (see the module's head). Raises BadInput if that is not a valid
+    time.
+    """
     if not 0 < known_until < TIME_MAX:
-        raise BadInput(f"a retraining can't know what was known at {known_until} (epoch ms)")
+        raise BadInput(f"retraining: known_until {known_until} is not a valid time (epoch ms)")
     maturity = int(settings.maturity_days * DAY_MS)
     held_to = known_until - maturity
     held_from = held_to - int(settings.holdout_days * DAY_MS)
@@ -89,9 +92,9 @@ def make(
     load_scorer: LoadScorer,
     timer: Timer,
 ) -> list[Candidate]:
-    """Every kind's candidate, judged, best average precision first among the accepted; then the rejected.
+    """A candidate of each kind with the gate's verdict: accepted ones first, by descending average precision.
 
-    Raises BadInput if the log has nothing to learn from in the window.
+    Raises BadInput if the log has nothing to train on in the window.
     """
     split = window(settings, known_until)
     maturity = int(settings.maturity_days * DAY_MS)
@@ -111,7 +114,7 @@ def make(
         except BadInput as error:
             made.append(Candidate(kind, version, b"", GateResult(False, (str(error),), {})))
             continue
-        scorer.margins(held.features[:16])  # its machine code is loaded before it is timed
+        scorer.margins(held.features[:16])  # warm up: compiled code is loaded before timing
         margins = scorer.margins(held.features)
         seconds = timer(lambda scorer=scorer: scorer.margins(held.features))  # type: ignore[misc]
         paired = PairedScores(
@@ -150,7 +153,7 @@ def _content(
     learner = _learner(kind, incumbent, settings)
     features, labels, weights = _batch(kind, rows, split, settings)
     if not labels.any():
-        raise BadInput("no fraud among the rows to learn from")
+        raise BadInput("the training rows contain no fraud")
     learner.learn(features, labels, weights)
     return learner.export()
 
@@ -159,13 +162,13 @@ def _learner(kind: CandidateKind, incumbent: Incumbent, settings: LearnSettings)
     wanted = "linear" if kind == "online" else "lightgbm"
     learner: Learner
     if kind == "online":
-        from learners.training.online import OnlineLearner  # River takes seconds to load, and few loops use it
+        from learners.training.online import OnlineLearner  # River takes seconds to import, and few loops use it
 
         learner = OnlineLearner(spec.NAMES)
         if format_of(incumbent.content) != wanted:
             return learner
     elif format_of(incumbent.content) != wanted:
-        raise BadInput(f"the champion is not of the kind that can be {kind}")
+        raise BadInput(f"the champion is not a {wanted} model, so it cannot be {kind}")
     else:
         mode = IncrementalSettings(mode="boost" if kind == "boosted" else "refit")
         learner = ForestLearner(spec.NAMES, mode, settings.seed)
@@ -176,8 +179,8 @@ def _learner(kind: CandidateKind, incumbent: Incumbent, settings: LearnSettings)
 def _batch(
     kind: CandidateKind, rows: TrainingSet, split: Split, settings: LearnSettings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """(features, labels, weights) to learn: the newest days whole and a sample of what came before; online, all rows
-    (the newest `ONLINE_ROWS_MAX`) one after the other.
+    """(features, labels, weights) to learn: all rows of the newest days and a sample of the older ones; online, the
+    newest `ONLINE_ROWS_MAX` rows in order.
     """
     if kind == "online":
         return rows.features[-ONLINE_ROWS_MAX:], rows.labels[-ONLINE_ROWS_MAX:], None

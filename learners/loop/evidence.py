@@ -1,13 +1,13 @@
-"""What the log says for and against a step. Reads only; everything is as of the log's heads when it is asked.
+"""Evidence from the log for the loop's next step. Reads only; everything is as of the log's heads at the time.
 
-    labels    verdicts that count and came since the last training
-    guard     the champion against the one before it, on the very decisions that it made: its margins as logged, its
-              predecessor's computed now from the logged features, which are the same bits as if it had decided (I4)
+    labels    accepted verdicts since the last training
+    guard     the champion against its predecessor on the decisions the champion made: its margins as logged, and its
+              predecessor's recomputed from the logged features, bit-equal to those it would have given (I4)
     shadow    the shadow against the champion, in the same way
     test      an experiment's report (`learners.experiments.report`)
 
-Cost: a look at the guard or the shadow reads the decisions since its control position, found by bisection, at most
-ROWS_MAX of the newest, 4 µs each.
+Cost: guard and shadow each read the decisions since their control position, found by bisection, at most the newest
+ROWS_MAX, 4 µs each.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from projections.views.experiments import EXPERIMENTS, Experiments
 from projections.views.experiments_answers import Final, observe
 
 ROWS_MAX = 500_000
-"""Decisions that a look at the guard or the shadow reads at most: some seconds, 150 MB."""
+"""The most decisions read for the guard or the shadow: a few seconds, 150 MB."""
 
 
 class NewLabels(NamedTuple):
-    """Verdicts that count and came after a moment, and how many of them say fraud."""
+    """The number of accepted verdicts since a moment, and of those that say fraud."""
 
     verdicts: int
     frauds: int
 
 
 def labels_since(labels: LabelView, moment: int) -> NewLabels:
-    """The verdicts that count and that the log took after `moment` (epoch ms)."""
+    """Counts of the accepted verdicts recorded in the log after `moment` (epoch ms)."""
     frauds = [
         word.verdict == "fraud" for each in labels.transactions for word in each.accepted if word.recorded_at > moment
     ]
@@ -56,7 +56,7 @@ def labels_since(labels: LabelView, moment: int) -> NewLabels:
 
 
 class ExperimentReports:
-    """Experiments' reports (`learners.experiments.report`), each folded on from where it was folded last."""
+    """Reports on experiments (`learners.experiments.report`), folded incrementally from one call to the next."""
 
     def __init__(self, log: EventLog, partitions: Sequence[int], labels: LabelReader) -> None:
         self._partitions = list(partitions)
@@ -66,9 +66,9 @@ class ExperimentReports:
         self._folded: list[object] = []
 
     def report(self, experiment_id: str) -> experiment_report.Report | None:
-        """The experiment's report at the log's heads; None if the log does not know it.
+        """The experiment's report at the log's heads; None if the log has no such experiment.
 
-        Raises BadInput if it can't be made: of a metric that there is not, or because the read model has a fault.
+        Raises BadInput if it can't be made: the metric is unknown, or the read model is stalled.
         """
         self._runner.catch_up()
         for source in EXPERIMENTS.sources(self._partitions):
@@ -81,11 +81,11 @@ class ExperimentReports:
         if experiment is None:
             return None
         states = {p: self._runner.view(EXPERIMENTS, p).state for p in self._partitions}
-        of_labels = self._labels.states()  # after the experiments: every verdict up to their clocks is there
+        of_labels = self._labels.states()  # read after the experiments, so that it has every verdict up to their clocks
         views = [self._runner.view(EXPERIMENTS, p) for p in self._partitions]
         folded = [*(view.state for view in views), *of_labels.values()]
         if any(now is not before for now, before in zip(folded, self._folded, strict=False)):
-            self._final.clear()  # folded anew: the log lost its tail, and may tell something else since
+            self._final.clear()  # folded again from the start: the log lost its tail and may have other entries since
         self._folded = folded
         final = self._final.setdefault(experiment.position, {})
         seen = observe(experiment, states, of_labels, final=final)
@@ -94,10 +94,10 @@ class ExperimentReports:
         )
 
 
-class Comparison(msgspec.Struct, frozen=True):
-    """Two models on the same decisions: a is the one in question, b the one it is held against. Rates are shares of
-    decisions at the review threshold; average precision is None without enough frauds. gain: a's minus b's, with the
-    interval of a paired bootstrap over accounts.
+class ModelComparison(msgspec.Struct, frozen=True):
+    """A model and another one on the same decisions. Alert rates are shares of decisions at the review threshold;
+    average precision is None if there are too few frauds. gain_low, gain_high: the interval of the model's average
+    precision minus the other's, from a paired bootstrap over accounts. first, last: event times, epoch ms.
     """
 
     rows: int
@@ -113,7 +113,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def alert_ratio(self) -> float:
-        """How many times as many alerts, or as few: at least 1. Half an alert is added to both."""
+        """The larger alert rate over the smaller, at least 1. Half an alert is added to both."""
         half = 0.5 / max(self.rows, 1)
         a, b = self.alert_rate + half, self.alert_rate_other + half
         return max(a / b, b / a)
@@ -126,9 +126,9 @@ def compare(
     labels: LabelView,
     review: float,
     settings: LearnSettings,
-) -> Comparison:
-    """The comparison on `rows`, whose margins under a and b are given, (n,) each. No label is legitimate; a conflict
-    can't judge.
+) -> ModelComparison:
+    """The comparison on `rows`: `margins` of the model and `others` of the other one, float64 (n,) each. Rows without a
+    label count as legitimate; rows in conflict are left out.
     """
     count = len(rows)
     rates = [float(np.mean(sigmoid(m, 1.0) >= review)) if count else 0.0 for m in (margins, others)]
@@ -137,7 +137,7 @@ def compare(
     frauds = int(fraud.sum())
     span = (int(rows.times.min()), int(rows.times.max())) if count else (0, 0)
     if frauds < settings.guard_frauds_min:
-        return Comparison(count, rates[0], rates[1], frauds, first=span[0], last=span[1])
+        return ModelComparison(count, rates[0], rates[1], frauds, first=span[0], last=span[1])
     gate = settings.gate_settings()
     gain = average_precision_gain(
         fraud[clear],
@@ -148,7 +148,7 @@ def compare(
         gate.confidence,
         settings.seed,
     )
-    return Comparison(
+    return ModelComparison(
         count,
         rates[0],
         rates[1],
@@ -162,7 +162,7 @@ def compare(
 
 
 class Seen(NamedTuple):
-    """Decisions of one model with two models' margins on them, (n,) each: logged, and recomputed by the other."""
+    """Decisions of one model, with its margins as logged and another model's recomputed, float64 (n,) each."""
 
     rows: Rows
     logged: NDArray[np.float64]
@@ -170,8 +170,8 @@ class Seen(NamedTuple):
 
 
 def decided_by(reader: WindowReader, position: int, digest: str, other: Scorer) -> Seen | None:
-    """What the model with this SHA-256 decided since control `position`, among about the newest `ROWS_MAX` decisions;
-    None if nothing yet. Degraded decisions are left out.
+    """The decisions of the model with this SHA-256 since control `position`, among about the newest `ROWS_MAX`; None if
+    there are none yet. Degraded decisions are left out.
     """
     start = reader.decided_since(position)
     if start is None:

@@ -1,15 +1,17 @@
-"""Carries the adaptive loop's steps out. One step: fold → look → decide → act; every act is one conditional append.
+"""Carries out the steps of the adaptive loop: fold → look → decide → act; every act is one conditional append.
 
     1  fold the control stream to its end, position c
-    2  look at what the phase needs; long work (a training) happens here, between two appends
+    2  gather the evidence that the phase needs; long work (training) happens here, between two appends
     3  decide (`policy.decide`)
-    4  append the step's events; if others changed what the step rests on, nothing happens and the next step folds again
+    4  append the step's events; if others have changed the basis of the step, append nothing and fold again next time
 
-Killed anywhere, it goes on from the events: a training that had begun is done again, to the same bytes. Two at once do
-no harm beyond work done twice. Drift is watched in the same loop. With four eyes on, promotions are proposed.
+Killed at any moment, it resumes from the events: a training that had begun is repeated and gives the same bytes. Two
+orchestrators at once only duplicate work. Drift is monitored in the same loop. With four eyes on, promotions are
+proposed.
 
-It meets whatever people appended: an experiment of unknown metrics, a model that nobody can load, an event of its own
-that may not follow. None of these stops it; what it can't do it says among its reasons, and goes on with the rest.
+The control stream may hold anything people appended: an experiment with unknown metrics, a model that can't be loaded,
+an event that makes the loop's own invalid. None of these stops the loop; it reports what it can't do among its reasons
+and continues with the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from learners.governance import control_events
 from learners.governance.control_events import Act, ArmPlan, Plan
 from learners.loop import announce, candidates
 from learners.loop.candidates import LoadScorer, Timer
-from learners.loop.evidence import Comparison, ExperimentReports, NewLabels, compare, decided_by, labels_since
+from learners.loop.evidence import ExperimentReports, ModelComparison, NewLabels, compare, decided_by, labels_since
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, folded, loop_state
@@ -46,19 +48,19 @@ from projections.views.registry import Model
 ACTOR = "sentinel learn"
 T = TypeVar("T")
 _NO_NAME = re.compile(r"[/,\s\x1e\x1f]")
-"""What an experiment's ID must not hold (`core.assignment`), and a model's name may."""
+"""Characters that a model's name may contain but an experiment's ID may not (`core.assignment`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the loop is given: how to load a model, and to time a call."""
+    """Injected dependencies: how to load a model, and how to time a call."""
 
     load_scorer: LoadScorer
     timer: Timer
 
 
 class Orchestrator:
-    """The loop over one log. Holds nothing that the log does not, except what it read before."""
+    """The loop over one log. Its only state beyond the log is a cache of what it has already read."""
 
     def __init__(
         self,
@@ -80,13 +82,13 @@ class Orchestrator:
         self._looked_at = 0
 
     def look(self, now_ms: int) -> tuple[LoopState, Evidence, Step]:
-        """Where the loop stands, what it sees, what it would do at `now_ms` (log time, epoch ms). Writes nothing."""
+        """The state, the evidence and the step it would take at `now_ms` (log time, epoch ms). Writes nothing."""
         state = loop_state(self._log)
         evidence = self.evidence(state, now_ms)
         return state, evidence, decide(state, evidence, self._settings, now_ms)
 
     def step(self, now_ms: int) -> tuple[Step, list[Control]]:
-        """Do the next thing; (what it was, the events appended: [] for waiting, or if somebody else wrote first)."""
+        """Carry out the next step; returns (step, appended events: [] when waiting, or if another writer was first)."""
         if self._settings.watch_drift:
             self.watch_drift(now_ms)
         state, evidence, step = self.look(now_ms)
@@ -102,7 +104,7 @@ class Orchestrator:
             return msgspec.structs.replace(step, action="wait", reasons=(*step.reasons, refused)), []
 
     def watch_drift(self, now_ms: int) -> list[Control]:
-        """Look for drift once per step of event time; what was told."""
+        """Look for drift once per step of event time; returns the events appended."""
         try:
             newest = self._reader.newest() // self._drift_step * self._drift_step
             if newest <= self._looked_at:
@@ -113,7 +115,7 @@ class Orchestrator:
             return []  # too early to compare anything
         return list(events)
 
-    # what the log shows
+    # --- evidence ---
 
     def evidence(self, state: LoopState, now_ms: int) -> Evidence:
         way_back = self._way_back(state)
@@ -130,12 +132,14 @@ class Orchestrator:
         unloadable = ""
         if way_back and guarded(state, self._settings, now_ms):
             unloadable = self._unloadable(state, way_back)
-            guard = tried("the champion can't be watched", lambda: self._guard(state, way_back))
+            guard = tried("the champion can't be guarded", lambda: self._guard(state, way_back))
         if state.phase == "shadowing" and state.champion:
             shadow = tried("the shadow can't be compared", lambda: self._shadow(state))
         if state.experiment is not None:
             name = state.experiment.experiment_id
-            report = tried(f"{name} can't be judged, stop it by hand", lambda: self._tests.report(name))
+            report = tried(
+                f"experiment {name} can't be evaluated and must be stopped by hand", lambda: self._tests.report(name)
+            )
         labels = tried("labels can't be read", lambda: labels_since(self._labels.view(), state.trained_until))
         labels = labels if labels is not None else NewLabels(0, 0)
         return Evidence(labels, way_back, guard, shadow, report, tuple(obstacles), unloadable)
@@ -147,14 +151,14 @@ class Orchestrator:
             return ""
 
     def _scorer(self, model: Model) -> Scorer:
-        """Raises BadInput if the model's artifact is missing, damaged, or reads other features."""
+        """The model's scorer. Raises BadInput if the artifact is missing, damaged, or of another feature spec."""
         try:
             return self._tools.load_scorer(self._log.get_blob(model.digest), model.label, model.digest)
         except (BadInput, Corrupt) as error:
             raise BadInput(f"model {model.label} can't be loaded: {error}") from error
 
     def _unloadable(self, state: LoopState, way_back: str) -> str:
-        """Why nobody can load the champion, though its predecessor can be; "" if all is well, or both can't."""
+        """Why the champion can't be loaded although its predecessor can; "" if it can, or neither can."""
         try:
             self._scorer(state.champion_model)
             return ""
@@ -166,7 +170,7 @@ class Orchestrator:
         except BadInput:
             return ""
 
-    def _guard(self, state: LoopState, way_back: str) -> Comparison | None:
+    def _guard(self, state: LoopState, way_back: str) -> ModelComparison | None:
         champion = state.champion_model
         predecessor = self._scorer(control_events.former_champion(state.registry, way_back))
         seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
@@ -174,20 +178,20 @@ class Orchestrator:
             return None
         return compare(seen.rows, seen.logged, seen.other, self._labels.view(), state.registry.review, self._settings)
 
-    def _shadow(self, state: LoopState) -> Comparison | None:
+    def _shadow(self, state: LoopState) -> ModelComparison | None:
         champion, shadow = state.champion_model, state.registry.models[state.candidate]
         seen = decided_by(self._reader, state.shadow_at[1], champion.digest, self._scorer(shadow))
         if seen is None:
             return None
         return compare(seen.rows, seen.other, seen.logged, self._labels.view(), state.registry.review, self._settings)
 
-    # what is said
+    # --- acts ---
 
     def _act(self, reason: str, now_ms: int, cause: str = "") -> Act:
         return Act(self._actor, reason, now_ms, cause)
 
     def _events(self, state: LoopState, evidence: Evidence, step: Step, now_ms: int) -> list[Control]:
-        """The step as control events; [] for waiting. Raises BadInput if it is not possible."""
+        """The step as control events; [] when waiting. Raises BadInput if it is not possible."""
         registry = state.registry
         match step.action:
             case "retrain":
@@ -267,25 +271,25 @@ class Orchestrator:
 
 
 def is_still_so(state: LoopState, known: Known, step: Step) -> bool:
-    """Whether what was appended since `state` leaves the step's ground as it was.
+    """Whether the basis of the step is unchanged by what was appended since `state`.
 
-    A training takes hours. What others append meanwhile (segments, reference tables, lists, drift that was told) must
-    not make it start again.
+    Training takes hours. What others append meanwhile (segments, reference tables, lists, drift reports) must not make
+    it start over.
     """
     now = folded(known.entries)
     if step.action != "train" and now.drifting != state.drifting:
         return False
-    return ground(now) == ground(state)
+    return basis(now) == basis(state)
 
 
-def ground(state: LoopState) -> LoopState:
-    """The state less what no step rests on: position, reference tables, and open drift."""
+def basis(state: LoopState) -> LoopState:
+    """The state without what no step depends on: position, reference tables, and open drift."""
     registry = msgspec.structs.replace(state.registry, references={})
     return replace(state, position=0, drifting={}, registry=registry)
 
 
 def _free_version(state: LoopState, name: str, version: str, digest: str) -> str:
-    """`version`, or the next patch of it that no other artifact has."""
+    """`version`, or the next patch version that no other artifact has."""
     while (known := state.registry.models.get(f"{name}-{version}")) is not None and known.digest != digest:
         major, minor, patch = version.split(".")
         version = f"{major}.{minor}.{int(patch) + 1}"

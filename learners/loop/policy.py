@@ -1,26 +1,28 @@
-"""What the adaptive loop does next: a pure function of where it stands and what the log shows. A dry run is this call.
+"""The next step of the adaptive loop: a pure function of its state and the evidence in the log. A dry run is this call.
 
-In any phase, first: a champion that came by deployment is watched for `guard_days` against the one before it, on the
-same decisions. Alerts many times more or fewer need no labels (but a champion that won a test was judged with labels on
-that); a loss of average precision does. One that can't be loaded leaves rules alone to decide, so it goes at once.
+In every phase the guard comes first: for `guard_days` a deployed champion is compared with its predecessor on the same
+decisions. A change of the alert rate needs no labels (and does not count against a champion that won a test, which was
+judged by labels); a loss of average precision does. A champion that can't be loaded leaves only the rules to decide, so
+it is rolled back at once.
 
-    phase       if                                                        then
-    any         the guard is breached, and there is a way back            roll back
-    idle        the shadow became champion (by hand, or approved)         drop the shadow
-    idle        a severe drift is open that no training has answered,
-                or enough new verdicts, or a breach without a way back    start a retraining
+    phase       condition                                                 step
+    any         the guard is breached, and there is a predecessor         roll back
+    idle        the shadow became champion (by hand, or by approval)      drop the shadow
+    idle        an open, severe drift that no training has followed,
+                enough new verdicts, or a breach without a predecessor    start a retraining
     training                                                              train (again, if a process died: same bytes)
-    shadowing   long and often enough, and alerts comparable              start the test (or promote, without one)
-    shadowing   alerts not comparable, or too few after three times as long   drop the candidate
-    testing     the verdict is not to continue                            conclude: promote, keep, or roll back
-    testing     the ramp says more traffic, the test is the loop's own
-                and nobody else set its traffic                           ramp
-    waiting     nobody approved for `approval_days`                       as idle
+    shadowing   enough time and decisions, alert rates comparable         start the test (or promote, if disabled)
+    shadowing   alert rates not comparable, or too few decisions after
+                `PATIENCE` times the minimum time                         drop the candidate
+    testing     the verdict is not "continue"                             conclude: promote, keep, or roll back
+    testing     the ramp is due, the test is the loop's own,
+                and nobody else has set its traffic                       ramp
+    waiting     no approval within `approval_days`                        as idle
     waiting                                                               wait for somebody else's approval
     otherwise                                                             wait
 
-Everything else waits. Every step names its reasons in words, which become the event's `reason`. What somebody appended
-and the loop can't judge (`Evidence.obstacles`) is among a waiting step's reasons; it never stops the loop.
+Every step states its reasons in words, which become the event's `reason`. Whatever was appended that the loop can't
+evaluate (`Evidence.obstacles`) is added to the reasons of a waiting step; it never stops the loop.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from core.events import Severity
 from core.governance import SHADOW
 from core.times import DAY_MS, HOUR_MS
 from learners.experiments.report import Report
-from learners.loop.evidence import Comparison, NewLabels
+from learners.loop.evidence import ModelComparison, NewLabels
 from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, Phase
 
@@ -43,26 +45,26 @@ Trigger = Literal["labels", "drift", "degradation"]
 
 _SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 PATIENCE = 3
-"""A shadow that has seen too little after so many times `shadow_hours` is dropped."""
+"""A shadow with too few decisions after this many times `shadow_hours` is dropped."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What was looked at; None is "not looked at" or "nothing to see yet". way_back: the label that a rollback returns
-    to, "" for none. obstacles: what could not be looked at, and why, in words. unloadable: why the champion decides
-    nothing, though its predecessor could.
+    """The evidence for a step; None: not examined, or no data yet. way_back: the model that a rollback returns to, ""
+    for none. obstacles: what could not be evaluated, and why, in words. unloadable: why the champion can't be loaded
+    although its predecessor can, "" otherwise.
     """
 
     labels: NewLabels
     way_back: str = ""
-    guard: Comparison | None = None
-    shadow: Comparison | None = None
+    guard: ModelComparison | None = None
+    shadow: ModelComparison | None = None
     report: Report | None = None
     obstacles: tuple[str, ...] = ()
     unloadable: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What comes next, and why. trigger: of a retraining; traffic: of a ramp; model: what it is about."""
+    """The next step and its reasons. trigger: of a retraining; traffic: of a ramp; model: the model it concerns."""
 
     action: Action
     reasons: tuple[str, ...]
@@ -80,27 +82,28 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def guarded(state: LoopState, settings: LearnSettings, now_ms: int) -> bool:
-    """Whether the champion is watched against its predecessor now."""
+    """Whether the champion is under guard now."""
     age_ms = now_ms - state.champion_at[0]
     return bool(state.champion) and not state.champion_rolled_back and age_ms <= settings.guard_days * DAY_MS
 
 
 def breach(
-    seen: Comparison | None, settings: LearnSettings, *, tested: bool = False
+    seen: ModelComparison | None, settings: LearnSettings, *, tested: bool = False
 ) -> tuple[str, tuple[str, float, float]] | None:
-    """What a comparison of the champion with its predecessor breaks: in words, and as (metric, value, limit)."""
+    """How the champion, compared with its predecessor, breaches the guard: in words, and as (metric, value, limit)."""
     if seen is None or seen.rows < settings.guard_rows_min:
         return None
     if seen.alert_ratio > settings.guard_alert_ratio_max and not tested:
         words = (
-            f"alert rate {seen.alert_rate:.2%}, its predecessor's on the same {seen.rows:,} decisions"
-            f" {seen.alert_rate_other:.2%}: {seen.alert_ratio:.1f} times, {settings.guard_alert_ratio_max:g} allowed"
+            f"alert rate {seen.alert_rate:.2%}, its predecessor's {seen.alert_rate_other:.2%} on the same"
+            f" {seen.rows:,} decisions: a ratio of {seen.alert_ratio:.1f}, at most"
+            f" {settings.guard_alert_ratio_max:g} allowed"
         )
         return words, ("alert_ratio", seen.alert_ratio, settings.guard_alert_ratio_max)
     if seen.gain_high is not None and seen.gain_high < -settings.guard_precision_loss_max:
         words = (
-            f"average precision {seen.average_precision:.3f}, its predecessor's on the same decisions"
-            f" {seen.average_precision_other:.3f}, so at least {-seen.gain_high:.3f} lost"
+            f"average precision {seen.average_precision:.3f}, its predecessor's {seen.average_precision_other:.3f} on"
+            f" the same decisions: a loss of at least {-seen.gain_high:.3f}"
         )
         return words, ("average_precision_gain", seen.gain_high, -settings.guard_precision_loss_max)
     return None
@@ -120,11 +123,11 @@ def _next(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms:
     if guarded(state, settings, now_ms):
         found = breach(evidence.guard, settings, tested=state.champion_tested)
         if evidence.unloadable:
-            found = f"rules alone decide: {evidence.unloadable}", ("can_be_loaded", 0.0, 1.0)
+            found = f"only the rules decide: {evidence.unloadable}", ("can_be_loaded", 0.0, 1.0)
     if found is not None and evidence.way_back:
         return Step("roll back", (found[0],), phase, model=evidence.way_back, breach=found[1])
     if not state.champion:
-        return Step("wait", ("there is no champion to improve on: register and promote a model first",), phase)
+        return Step("wait", ("there is no champion: register and promote a model first",), phase)
     if phase == "idle":
         return _idle(state, evidence, settings, now_ms, found[0] if found else "")
     if phase == "training":
@@ -136,41 +139,41 @@ def _next(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms:
         return _testing(state, evidence.report, settings, now_ms)
     if now_ms - (state.proposed_at or 0) > settings.approval_days * DAY_MS:
         return _idle(state, evidence, settings, now_ms, found[0] if found else "")
-    return Step("wait", (f"{state.candidate} is proposed and waits for somebody else's approval",), phase)
+    return Step("wait", (f"{state.candidate} is proposed and awaits approval by a second person",), phase)
 
 
 def _idle(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int, degraded: str) -> Step:
     phase = state.phase
     if state.registry.aliases.get(SHADOW) == state.champion:
-        return Step("drop", (f"{state.champion} is champion: no need of it as shadow",), phase, model=state.champion)
+        return Step("drop", (f"{state.champion} is now champion, not shadow",), phase, model=state.champion)
     if degraded and state.run_began < state.champion_at[0]:
         return Step("retrain", (degraded, "there is no earlier champion"), phase, trigger="degradation")
     wait_ms = state.run_began + settings.interval_days * DAY_MS - now_ms
     severe = _severe(state, settings)
     labels = evidence.labels
     enough = labels.verdicts >= settings.labels_min and labels.frauds >= settings.frauds_min
-    news = f"{labels.verdicts:,} new verdicts, {labels.frauds:,} of fraud"
+    news = f"{labels.verdicts:,} new verdicts, {labels.frauds:,} of them fraud"
     if (severe or enough) and wait_ms > 0 and state.run_began:
         return Step("wait", (f"the last retraining began less than {settings.interval_days:g} days ago",), phase)
     if severe:
         return Step("retrain", (f"drift is open: {', '.join(severe)}", news), phase, trigger="drift")
     if enough:
         return Step("retrain", (news,), phase, trigger="labels")
-    wanted = f"{settings.labels_min:,} and {settings.frauds_min:,} needed"
-    return Step("wait", (f"{news} since the last training; {wanted}; no unanswered drift",), phase)
+    wanted = f"at least {settings.labels_min:,} and {settings.frauds_min:,} needed"
+    return Step("wait", (f"{news}, since the last training ({wanted}); no severe drift since",), phase)
 
 
 def _severe(state: LoopState, settings: LearnSettings) -> Sequence[str]:
-    """Open drifts, severe enough, that were told after the last training began."""
+    """Open drifts that are severe enough and were reported after the last training began."""
     least = _SEVERITIES.index(settings.drift_severity)
     return sorted(
         f"{feature} ({severity})"
-        for feature, (severity, told) in state.drifting.items()
-        if _SEVERITIES.index(severity) >= least and told > state.run_began
+        for feature, (severity, reported) in state.drifting.items()
+        if _SEVERITIES.index(severity) >= least and reported > state.run_began
     )
 
 
-def _shadowing(state: LoopState, seen: Comparison | None, settings: LearnSettings, now_ms: int) -> Step:
+def _shadowing(state: LoopState, seen: ModelComparison | None, settings: LearnSettings, now_ms: int) -> Step:
     phase: Phase = "shadowing"
     hours = (now_ms - state.shadow_at[0]) / HOUR_MS
     rows = seen.rows if seen is not None else 0
@@ -180,12 +183,13 @@ def _shadowing(state: LoopState, seen: Comparison | None, settings: LearnSetting
         progress = f"{hours:.1f} of {settings.shadow_hours:g} h, {rows:,} of {settings.shadow_rows_min:,} decisions"
         return Step("wait", (f"{state.candidate} is shadow: {progress}",), phase)
     assert seen is not None
-    other = f"the champion's on the same {rows:,} decisions {seen.alert_rate_other:.2%}"
+    other = f"the champion's {seen.alert_rate_other:.2%} on the same {rows:,} decisions"
     rates = f"alert rate {seen.alert_rate:.2%}, {other}"
     most = settings.alert_rate_ratio_max
     if seen.alert_ratio > most:
-        return Step("drop", (f"{rates}: more than {most:g} times apart",), phase, model=state.candidate)
-    return Step("test" if settings.test else "promote", (f"a good shadow: {rates}",), phase, model=state.candidate)
+        words = f"{rates}: a ratio of {seen.alert_ratio:.1f}, at most {most:g} allowed"
+        return Step("drop", (words,), phase, model=state.candidate)
+    return Step("test" if settings.test else "promote", (f"passed as shadow: {rates}",), phase, model=state.candidate)
 
 
 def _testing(state: LoopState, report: Report | None, settings: LearnSettings, now_ms: int) -> Step:
@@ -198,6 +202,6 @@ def _testing(state: LoopState, report: Report | None, settings: LearnSettings, n
         return Step("conclude", report.verdict.reasons, phase, model=label)
     traffic = settings.traffic_at((now_ms - state.test_at[0]) / HOUR_MS)
     if traffic > state.experiment.traffic and state.is_own_test and not state.ramped_by_hand:
-        return Step("ramp", (f"{name} goes to {traffic / 100:g} % of accounts",), phase, traffic=traffic)
-    reasons = report.verdict.reasons if report is not None else ("nothing is known of it yet",)
-    return Step("wait", (f"experiment {name} goes on", *reasons), phase)
+        return Step("ramp", (f"{name} is ramped to {traffic / 100:g} % of accounts",), phase, traffic=traffic)
+    reasons = report.verdict.reasons if report is not None else ("there is no report on it yet",)
+    return Step("wait", (f"experiment {name} continues", *reasons), phase)

@@ -1,4 +1,4 @@
-"""Everything that the adaptive loop may be told. One frozen record, from the `[learn]` table of `sentinel.toml`."""
+"""All settings of the adaptive loop: one frozen record, read from the `[learn]` table of `sentinel.toml`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
 
 
 class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times are log time; lengths end in their unit.
+    """Times are log time; durations end in their unit.
 
-    Retraining: by `labels_min` new verdicts of which `frauds_min` say fraud, or by a drift of at least `drift_severity`
-    that is open and was not answered by a training yet; never sooner than `interval_days` after the last one began.
+    Retraining starts on `labels_min` new verdicts of which `frauds_min` are fraud, or on an open drift of at least
+    `drift_severity` that no training has followed yet; never sooner than `interval_days` after the last one began.
     """
 
     labels_min: int = 500
@@ -33,13 +33,13 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     drift_severity: Severity = "high"
     watch_drift: bool = True
 
-    # A training: `train_days` of decisions up to a gap of `maturity_days` before the `holdout_days` that the gate sees,
-    # which end `maturity_days` before the training began, so that every label in them is due.
+    # Training: `train_days` of decisions, a gap of `maturity_days`, then the `holdout_days` that the gate evaluates on.
+    # These end `maturity_days` before the training begins, so that all their labels are mature.
     train_days: float = 30.0
     holdout_days: float = 7.0
     maturity_days: float = USUAL.maturity_ms / DAY_MS
     update_days: float = 7.0
-    """What an incremental candidate counts as new; older rows are sampled (`replay_rows`)."""
+    """Rows this recent are new to an incremental candidate; older rows are sampled (`replay_rows`)."""
     replay_rows: int = 20_000
     candidates: tuple[CandidateKind, ...] = ("retrained", "boosted")
     trials: int = 0
@@ -47,45 +47,45 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gate: dict[str, float] = {}
     """`learners.training.gate.GateSettings` by name."""
 
-    # Shadow: at least so long and so many decisions; then its alert rate may be at most so many times the champion's,
-    # or so many times smaller.
+    # Shadow: minimum duration and decisions; then the ratio of the two alert rates, the larger over the smaller, may be
+    # at most `alert_rate_ratio_max`.
     shadow_hours: float = 24.0
     shadow_rows_min: int = 1_000
     alert_rate_ratio_max: float = 3.0
 
-    # The test. Without one, a candidate that was a good shadow becomes champion.
+    # The test. If disabled, a candidate that passes as shadow becomes champion.
     test: bool = True
     share: int = WHOLE // 2
-    """The candidate's share of the accounts in the test, of 10,000."""
+    """The candidate's share of the accounts in the test, in 1/10,000."""
     ramp: tuple[tuple[float, int], ...] = ((0.0, 1_000), (24.0, 5_000), (72.0, WHOLE))
-    """(hours since the start, traffic of 10,000), ascending."""
-    # What it is judged by, with the defaults of every experiment (`learners.experiments.design`).
+    """(hours since the start, traffic in 1/10,000), ascending."""
+    # The design of the test, with the defaults of every experiment (`learners.experiments.design`).
     window_days: float = USUAL.window_ms / DAY_MS
     alpha: float = USUAL.alpha
     primary: str = USUAL.primary
     guardrails: tuple[str, ...] | None = None
-    """None: the usual ones, less the primary metric."""
+    """None: the default ones, except the primary metric."""
     guardrail_margin: float = USUAL.guardrail_margin
     worthwhile: float = USUAL.worthwhile
     accounts_min: int = USUAL.accounts_min
     duration_max_days: float = USUAL.duration_max_ms / DAY_MS
 
     approval_days: float = 14.0
-    """With four eyes: a proposal that nobody approved for so long no longer holds the loop up."""
+    """With four eyes: a proposal that nobody approves for this long no longer blocks the loop."""
 
-    # The guard of a new champion, for `guard_days`: against the one before it, on the same decisions.
+    # The guard of a new champion, for `guard_days`: compared with its predecessor on the same decisions.
     guard_days: float = 14.0
     guard_rows_min: int = 500
     guard_alert_ratio_max: float = 5.0
     guard_frauds_min: int = 20
     guard_precision_loss_max: float = 0.1
-    """Average precision that it may lose against its predecessor, as the lower end of the bootstrap interval."""
+    """Maximum loss of average precision against its predecessor; breached if the whole interval exceeds it."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise BadInput(f"learn: {name} must be a number, not {value!r}")
+                raise BadInput(f"learn: {name} must be finite, not {value!r}")
         positive = ("train_days", "holdout_days", "update_days", "window_days", "duration_max_days", "guard_days")
         for name in positive:
             if not getattr(self, name) > 0:
@@ -94,22 +94,24 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             if not getattr(self, name) >= 0:
                 raise BadInput(f"learn: {name} must not be negative, not {getattr(self, name)!r}")
         if not 0 <= self.guardrail_margin <= 1 or not self.worthwhile <= 1 or not ALPHA_MIN <= self.alpha <= 0.5:
-            raise BadInput("learn: guardrail_margin and worthwhile are shares of accounts, and alpha is at most 0.5")
+            raise BadInput(
+                f"learn: guardrail_margin must be in [0, 1], worthwhile at most 1, and alpha in [{ALPHA_MIN:g}, 0.5]"
+            )
         unknown = sorted({self.primary, *(self.guardrails or ())} - set(METRICS))
         if unknown:
-            raise BadInput(f"learn: there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
+            raise BadInput(f"learn: unknown metric {', '.join(unknown)}; expected one of {', '.join(METRICS)}")
         for name in ("alert_rate_ratio_max", "guard_alert_ratio_max"):
             if not getattr(self, name) > 1:
-                raise BadInput(f"learn: {name} is a ratio above 1, not {getattr(self, name)!r}")
+                raise BadInput(f"learn: {name} must be a ratio above 1, not {getattr(self, name)!r}")
         if not self.candidates or len(set(self.candidates)) != len(self.candidates):
-            raise BadInput("learn: candidates names at least one kind, each once")
+            raise BadInput("learn: candidates must list at least one kind, each only once")
         if not 0 < self.share < WHOLE:
-            raise BadInput(f"learn: share is a part of {WHOLE:,}, not {self.share}")
+            raise BadInput(f"learn: share must be above 0 and below {WHOLE:,}, not {self.share}")
         hours, traffic = [step[0] for step in self.ramp], [step[1] for step in self.ramp]
         if not self.ramp or hours[0] != 0.0 or hours != sorted(hours) or traffic != sorted(traffic):
-            raise BadInput("learn: ramp lists (hours, traffic) from hour 0 on, both ascending")
+            raise BadInput("learn: ramp must list (hours, traffic) from hour 0, both ascending")
         if not all(0 < step <= WHOLE for step in traffic):
-            raise BadInput(f"learn: traffic is a part of {WHOLE:,}")
+            raise BadInput(f"learn: traffic in ramp must be above 0 and at most {WHOLE:,}")
         self.gate_settings()
 
     def gate_settings(self) -> GateSettings:
@@ -121,7 +123,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return GateSettings(**{n: int(v) if n in counts else v for n, v in self.gate.items()})  # type: ignore[arg-type]
 
     def design(self) -> Design:
-        """What a test of a candidate is judged by."""
+        """The design of a candidate's test."""
         return Design(
             window_ms=int(self.window_days * DAY_MS),
             maturity_ms=int(self.maturity_days * DAY_MS),
@@ -135,12 +137,12 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         )
 
     def traffic_at(self, hours: float) -> int:
-        """The ramp's traffic so many hours after a test began."""
+        """The ramp's traffic, this many hours after a test began."""
         return max(traffic for after, traffic in self.ramp if after <= max(hours, 0.0))
 
 
 def learn_settings(table: Mapping[str, Any]) -> LearnSettings:
-    """Settings from a table of a configuration file. Raises BadInput in one line that names the setting."""
+    """Settings from a table of a configuration file. Raises BadInput with one line that names the setting."""
     for name in table:
         if name not in LearnSettings.__struct_fields__:
             raise BadInput(f"learn: {unknown_name(name, LearnSettings.__struct_fields__)}")

@@ -1,14 +1,15 @@
-"""Where the adaptive loop stands: a fold of the control stream and nothing else, so a process that was killed goes on.
+"""The state of the adaptive loop: a fold of the control stream and nothing else, so a killed process resumes from it.
 
-    phase       holds while                                           left by
-    idle        nothing below                                         RetrainingStarted
+    phase       condition                                             ends with
+    idle        none of the below                                     RetrainingStarted
     training    a retraining has begun and not ended                  RetrainingFinished, RetrainingRejected
-    shadowing   a finished candidate is the shadow                    the test's start, promoted, withdrawn
+    shadowing   a finished candidate is the shadow                    start of its test, promotion, withdrawal
     testing     an experiment runs, whoever started it                its end
     waiting     a candidate's deployment is proposed (four eyes)      ModelDeployed by somebody else
 
-A candidate is dropped by the end of a test that it was in, by its withdrawal as shadow, and by another champion while
-it is proposed, for what was shown of it was against the old one. An experiment without it leaves it where it was.
+A candidate is dropped when a test that it was in ends without its winning, when it is withdrawn as shadow, and when
+another model becomes champion while it is proposed, because its evidence was against the old champion. An experiment
+without the candidate does not affect it.
 
 Times are the events' own, epoch ms.
 """
@@ -34,13 +35,13 @@ Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
 
 @dataclass(slots=True)
 class LoopState:
-    """The fold. Labels are name-version, "" for none.
+    """The state. Models are named name-version, "" for none.
 
-    run: the retraining that is open. trained_until: what the last one that ended had known; run_began: when the last
-    one began. candidate: the model of the last finished one, until it was promoted or dropped. drifting: open
-    detections, feature → (severity, when told). champion_at, shadow_at, test_at: since when, and at which control
-    position. champion_tested: it won an experiment; won: experiments that were won, and proposals that say so.
-    ramped_by_hand: somebody else than who started the experiment set its traffic.
+    run: the open retraining. trained_until: `known_until` of the last retraining that ended; run_began: when the last
+    one began. candidate: the model of the last finished retraining, until promoted or dropped. drifting: open
+    detections, feature → (severity, when reported). champion_at, shadow_at, test_at: the time and the control position
+    at which each began. champion_tested: the champion won an experiment; won: experiments that were won, and proposals
+    caused by them. ramped_by_hand: the traffic was set by someone other than the actor who started the experiment.
     """
 
     position: int = 0
@@ -67,12 +68,12 @@ class LoopState:
 
     @property
     def champion_model(self) -> Model:
-        """What decides: under the digest that was deployed, whatever else was registered by its name."""
+        """The champion, under the digest that was deployed, whatever was registered under its name since."""
         return msgspec.structs.replace(self.registry.models[self.champion], digest=self.registry.governance.champion)
 
     @property
     def proposed_at(self) -> int | None:
-        """When the candidate's deployment was proposed, epoch ms; None if no proposal of it is open."""
+        """When the candidate's deployment was proposed, epoch ms; None if it has no open proposal."""
         found = [
             p.occurred_at for p in self.registry.proposals.values() if self.candidate and p.model == self.candidate
         ]
@@ -80,7 +81,7 @@ class LoopState:
 
     @property
     def is_own_test(self) -> bool:
-        """Whether the experiment that runs is the candidate's, as this loop starts it."""
+        """Whether the running experiment is the candidate's test, started by this loop."""
         return self.experiment is not None and bool(self.candidate) and self.experiment.causation_id == self.candidate
 
     @property
@@ -97,7 +98,7 @@ class LoopState:
         return "idle"
 
     def apply(self, entry: ControlEntry) -> None:
-        """Fold one entry of the control stream; one that was applied before is left out (I5)."""
+        """Fold one entry of the control stream; one that was already applied is ignored (I5)."""
         if entry.position <= self.position:
             return
         self.position = entry.position
@@ -141,7 +142,7 @@ class LoopState:
         self.champion_rolled_back = isinstance(event, events.ModelRolledBack)
         self.champion_tested = event.causation_id in self.won
         if self.experiment is not None and not self.registry.governance.experiment:
-            self._tested()  # another champion ended the test
+            self._tested()  # the new champion ended the test
         if label == self.candidate or (is_another and self.proposed_at is not None):
             self.candidate = ""
 
@@ -163,7 +164,7 @@ class LoopState:
                 pass
 
     def _tested(self, winner: str = "") -> None:
-        """The experiment is over: the candidate is dropped if it was in it and did not win."""
+        """End the experiment; the candidate is dropped if it took part and did not win."""
         arms = self.experiment.arms if self.experiment is not None else ()
         self.experiment = None
         if any(f"{arm.model}-{arm.version}" == self.candidate and arm.name != winner for arm in arms):
@@ -171,12 +172,12 @@ class LoopState:
 
 
 def loop_state(log: EventLog) -> LoopState:
-    """The state at the control stream's end."""
+    """The state at the end of the control stream."""
     return folded(history(log))
 
 
 def folded(entries: Iterable[ControlEntry]) -> LoopState:
-    """The state after the stream's entries, from its beginning."""
+    """The state after `entries` of the control stream, from its beginning."""
     state = LoopState()
     for entry in entries:
         state.apply(entry)

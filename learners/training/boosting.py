@@ -21,7 +21,7 @@ ROUNDS_MAX = 400
 PATIENCE = 40
 MISSING_TABLES_SHARE = 0.3
 
-Report = Callable[[str, int, int], object]
+ReportProgress = Callable[[str, int, int], object]
 """Called with the stage of the work, the steps done, and their total number."""
 
 

@@ -34,7 +34,7 @@ BACKFILL_MS = DAY_MS
 """A log counts as loaded in bulk if the median delay from payment to log time is longer than this."""
 ALWAYS = 2**62
 
-Report = Callable[[int], object]
+ReportRows = Callable[[int], object]
 """Called with the number of rows read since the last call; each row is read twice."""
 
 
@@ -47,7 +47,7 @@ def read(
     clock: Clock | None = None,
     start: int = 0,
     end: int = ALWAYS,
-    report: Report | None = None,
+    report: ReportRows | None = None,
 ) -> TrainingSet:
     """Every decision on a payment with start ≤ event time < end (epoch ms), features as logged, labels as known at
     `known_until`.
@@ -197,7 +197,7 @@ class _Scores:
 
 
 def _read_scores(
-    log: EventLog, part: _Transactions, head: Head, places: NDArray[np.int64], scores: _Scores, report: Report
+    log: EventLog, part: _Transactions, head: Head, places: NDArray[np.int64], scores: _Scores, report: ReportRows
 ) -> None:
     begin = 0
     for page in score_pages(log, part.partition, head.transactions):

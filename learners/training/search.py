@@ -18,7 +18,7 @@ import numpy as np
 from core.errors import BadInput
 from learners import metrics
 from learners.training import boosting
-from learners.training.boosting import Report
+from learners.training.boosting import ReportProgress
 from learners.training.dataset import TrainingSet
 from learners.training.splits import Split
 
@@ -77,7 +77,7 @@ def search(
     trials: int,
     missing_tables_share: float,
     fixed: dict[str, Any],
-    report: Report,
+    report: ReportProgress,
 ) -> Search:
     """The best of `trials` settings for the training period of `window`. fixed: parameters that are not searched.
 

@@ -30,7 +30,7 @@ from core.features import spec
 from core.times import DAY_MS
 from learners.platt import IDENTITY, Platt, probabilities
 from learners.training import boosting, calibration
-from learners.training.boosting import MISSING_TABLES_SHARE, Report, without_tables
+from learners.training.boosting import MISSING_TABLES_SHARE, ReportProgress, without_tables
 from learners.training.dataset import TrainingSet, as_known, labelled
 from learners.training.evaluation import HeldOut, evaluate
 from learners.training.reading import read
@@ -108,7 +108,7 @@ def train(
     seed: int,
     naming: Naming = UNNAMED,
     recipe: Recipe = AS_USUAL,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
 ) -> Trained:
     """Train a model on the split's training period and make its card; see the module's head. report: progress callback.
 
@@ -155,7 +155,7 @@ def train(
 
 
 def _parameters(
-    training: TrainingSet, split: Split, seed: int, recipe: Recipe, report: Report
+    training: TrainingSet, split: Split, seed: int, recipe: Recipe, report: ReportProgress
 ) -> tuple[dict[str, Any], Search | None]:
     """LightGBM's parameters, and the search that found them, if any."""
     fixed = dict(recipe.overrides)
@@ -187,7 +187,7 @@ class _Model:
     calibration_rows: int
 
 
-def _fit(training: TrainingSet, split: Split, params: dict[str, Any], recipe: Recipe, report: Report) -> _Model:
+def _fit(training: TrainingSet, split: Split, params: dict[str, Any], recipe: Recipe, report: ReportProgress) -> _Model:
     """Steps 2 and 3 of the module's head."""
     share = recipe.missing_tables_share
     cut = split.train_end - (split.train_end - split.start) // LATE_PARTS
@@ -246,7 +246,7 @@ def _weight(training: TrainingSet, class_weight: ClassWeight) -> float:
     return float(class_weight)
 
 
-def _progress(stage: str, rounds: int, report: Report) -> Callable[[Any], None]:
+def _progress(stage: str, rounds: int, report: ReportProgress) -> Callable[[Any], None]:
     def callback(env: Any) -> None:
         report(stage, env.iteration + 1, rounds)
 

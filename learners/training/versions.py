@@ -14,9 +14,9 @@ from typing import Literal
 
 from core.errors import BadInput
 
-Change = Literal["features", "retrained", "structure", "boosted", "refitted", "online", "recalibrated"]
+ModelChange = Literal["features", "retrained", "structure", "boosted", "refitted", "online", "recalibrated"]
 
-_PART: dict[Change, int] = {
+_PART: dict[ModelChange, int] = {
     "features": 0,
     "retrained": 1,
     "structure": 1,
@@ -36,7 +36,7 @@ def parts(version: str) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def next_version(parent: str, change: Change) -> str:
+def next_version(parent: str, change: ModelChange) -> str:
     """The version of a model made from `parent` by `change` (table above). Raises BadInput for an invalid version, or
     for a change that is not in the table.
     """

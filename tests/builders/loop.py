@@ -7,7 +7,7 @@ from typing import Any
 
 from core import events
 from core.events import Arm, Control
-from learners.loop.evidence import Comparison
+from learners.loop.evidence import ModelComparison
 from tests.builders.models import ARTIFACT
 
 NOW = 1_770_000_000_000
@@ -48,5 +48,5 @@ def experiment(experiment_id: str = "e1", actor: str = "loop", **changes: Any) -
     return events.ExperimentStarted(**(by(actor) | fields | changes))
 
 
-def comparison(rate: float = 0.02, other: float = 0.02, rows: int = 5000, **more: Any) -> Comparison:
-    return Comparison(rows, rate, other, more.pop("frauds", 0), **more)
+def comparison(rate: float = 0.02, other: float = 0.02, rows: int = 5000, **more: Any) -> ModelComparison:
+    return ModelComparison(rows, rate, other, more.pop("frauds", 0), **more)

@@ -27,7 +27,7 @@ from learners.governance import control_events, experiments, models
 from learners.governance.control_events import Act, ArmPlan, Artifact, Plan
 from learners.loop import candidates
 from learners.loop.candidates import Candidate
-from learners.loop.evidence import Comparison, NewLabels
+from learners.loop.evidence import ModelComparison, NewLabels
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence
 from learners.loop.settings import LearnSettings
@@ -42,7 +42,7 @@ NOW = 1_770_000_000_000
 ONE, TWO = ARTIFACT, ARTIFACT + b" "
 BY: dict[str, Any] = {"occurred_at": NOW, "actor": "loop", "reason": "r"}
 SETTINGS = LearnSettings(watch_drift=False)
-SHADOW_SEEN = Comparison(5000, 0.02, 0.02, 0)
+SHADOW_SEEN = ModelComparison(5000, 0.02, 0.02, 0)
 
 
 def model(content: bytes, version: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import BadInput
-from learners.training.versions import Change, next_version, parts
+from learners.training.versions import ModelChange, next_version, parts
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from learners.training.versions import Change, next_version, parts
         ("recalibrated", "1.4.10"),
     ],
 )
-def test_each_change_raises_its_part_and_resets_those_behind(change: Change, expected: str) -> None:
+def test_each_change_raises_its_part_and_resets_those_behind(change: ModelChange, expected: str) -> None:
     """Features make a major, training from scratch a minor, an update a patch version; the result sorts above."""
     assert next_version("1.4.9", change) == expected
     assert parts(expected) > parts("1.4.9")
@@ -35,5 +35,5 @@ def test_what_is_no_semantic_version_is_bad_input(wrong: str) -> None:
 
 def test_an_unknown_change_is_bad_input() -> None:
     """A change outside the table has no part to raise."""
-    with pytest.raises(BadInput, match="unknown change"):
+    with pytest.raises(BadInput, match="unknown kind of model change"):
         next_version("1.0.0", "painted")  # type: ignore[arg-type]

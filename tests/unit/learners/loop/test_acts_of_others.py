@@ -96,7 +96,7 @@ def test_an_experiment_that_can_not_be_judged_does_not_stop_the_loop(changes: di
     for _ in range(2):
         step, said = loop_on(log).step(NOW + 90 * DAY_MS)
         assert (step.action, said) == ("wait", [])
-        assert ("odd can't be judged" in step.reason) == ("arms" not in changes)
+        assert ("odd can't be evaluated" in step.reason) == ("arms" not in changes)
 
 
 def test_somebodys_own_experiment_is_not_ramped_and_leaves_the_candidate_alone() -> None:
@@ -193,7 +193,7 @@ def test_artifacts_that_nobody_can_load(blobs: tuple[bytes, ...]) -> None:
         return
     log = log_of(*FIRST, events.ModelDeployed(**by("mallory"), **model(THREE, "9.9.9")), blobs=blobs)
     step, said = loop_on(log).step(NOW + HOUR_MS)
-    assert names(said) == ["DegradationDetected", "ModelRolledBack"] and "rules alone decide" in step.reason
+    assert names(said) == ["DegradationDetected", "ModelRolledBack"] and "only the rules decide" in step.reason
     assert loop_state(log).champion == "m-1.0.0"
     both = log_of(*FIRST, events.ModelDeployed(**by("mallory"), **model(THREE, "9.9.9")), blobs=(TWO,))
     assert loop_on(both).step(NOW + HOUR_MS)[1] == []
@@ -286,7 +286,7 @@ def test_a_read_model_with_a_fault_is_an_obstacle() -> None:
     """A verdict is never taken from a read model that is stalled: the loop waits and says where and why."""
     log = log_of(*TESTED)
     loop = loop_on(log)
-    assert "can't be judged" not in loop.step(NOW)[0].reason
+    assert "can't be evaluated" not in loop.step(NOW)[0].reason
     log.append(1, batch_after(Head(), feedback=0), Head())  # its payloads are no events
     step, said = loop.step(NOW)
     assert said == [] and "is stalled at" in step.reason and "Corrupt: " in step.reason

@@ -85,7 +85,7 @@ def test_a_candidate_that_only_seems_better_is_rejected_if_it_may_lose() -> None
     e = replace(e, candidate=e.champion + random.normal(size=400))
     e = replace(e, champion=e.candidate - 0.8 * (e.candidate - e.champion) + 0.5 * random.normal(size=400))
     found = verdict(e, rows_min=100, frauds_min=5, gain_min=-1.0, loss_max=0.0)
-    assert "average precision may be lost" in found.reason
+    assert "average precision may fall too far" in found.reason
     assert found.metrics["average_precision_gain_low"] < 0.0
 
 
@@ -136,7 +136,7 @@ def test_a_slow_candidate_is_rejected() -> None:
     """Latency is judged as measured; NaN is not fast."""
     e = evidence()
     e = replace(e, candidate=e.champion)
-    assert verdict(replace(e, latency_us=21.0)).reasons == ("scoring takes 21.0 µs a row, 20.0 allowed",)
+    assert verdict(replace(e, latency_us=21.0)).reasons == ("scoring takes 21.0 µs per row, at most 20.0 allowed",)
     assert not verdict(replace(e, latency_us=float("nan"))).accepted
 
 
@@ -156,13 +156,13 @@ def test_a_broken_or_constant_candidate_is_rejected_by_name() -> None:
 def test_too_little_evidence_is_a_rejection_with_all_that_lacks() -> None:
     """Rows, frauds and accounts are counted; none of a kind is no crash."""
     e = evidence(rows=50)
-    assert verdict(e).reasons[0].split(":")[0] == "too few rows to judge by"
+    assert verdict(e).reasons[0].split(":")[0] == "too few held-out rows"
     none = replace(evidence(), labels=np.zeros(6000, dtype=np.bool_))
-    assert verdict(none).reasons == ("too few frauds to judge by: 0, 30 needed",)
+    assert verdict(none).reasons == ("too few held-out frauds: 0, at least 30 needed",)
     alone = replace(evidence(), accounts=np.zeros(6000, dtype=np.int64))
-    assert verdict(alone).reasons == ("too few accounts to judge by: 1, 50 needed",)
+    assert verdict(alone).reasons == ("too few held-out accounts: 1, at least 50 needed",)
     everything = replace(evidence(), labels=np.ones(6000, dtype=np.bool_))
-    assert verdict(everything).reasons == ("all rows to judge by are fraud",)
+    assert verdict(everything).reasons == ("all held-out rows are fraud",)
     empty = PairedScores(np.empty(0), np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), 0.4, 0.8, 1.0)
     assert len(verdict(empty).reasons) == 3
 
