@@ -1,4 +1,4 @@
-"""What commands that change something share: who acts and why, and what is said when it is done."""
+"""Shared by commands that change something: who acts and why, and how the outcome is reported."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import typer
 from learners.governance.control_events import Act
 from learners.governance.models import Done
 
-Actor = Annotated[str, typer.Option("--actor", help="Who acts; default: your login name.", show_default=False)]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
+Actor = Annotated[str, typer.Option("--actor", help="Who is acting. Default: your login name.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why. Recorded permanently in the log.")]
 
 
 def act_of(actor: str, reason: str) -> Act:
-    """This person, now. Raises BadInput without a reason."""
+    """An act by this person, now. Raises BadInput if the reason is empty."""
     return Act(actor or getpass.getuser(), reason, int(time.time() * 1000))
 
 
 def print_proposal(done: Done) -> None:
-    """How the act is carried out, if it is only proposed."""
+    """If the act was only proposed, how a second person approves it."""
     if done.proposal_id:
-        print(f"four eyes: somebody else carries it out with `sentinel model approve {done.proposal_id}`")
+        print(f"four eyes: a second person must run `sentinel model approve {done.proposal_id}`")

@@ -1,4 +1,4 @@
-"""Answers of read models as text: what `sentinel query` prints without --json. One function an answer."""
+"""Read-model answers as text: what `sentinel query` prints without --json. One function per answer."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from projections.views.throughput import StatsAnswer
 
 
 def print_profile(answer: ProfileAnswer) -> None:
-    """Everything known of the account, and its last transactions, the newest first."""
+    """Everything known about the account, and its last transactions, newest first."""
     if answer.profile is None:
-        print(f"{answer.account_id}: the log has nothing on it (as of {answer.as_of})")
+        print(f"account {answer.account_id} is not in the log; check the ID (as of {answer.as_of})")
         return
     held = msgspec.to_builtins(answer.profile)
     for name in ("first_seen", "last_seen", "blocked_since"):
@@ -37,7 +37,7 @@ def print_profile(answer: ProfileAnswer) -> None:
 
 
 def print_cases(answer: CasesAnswer) -> None:
-    """A case a line."""
+    """One case per line."""
     columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome")
     print_table(columns, [_case(row) for row in answer.cases])
     print_fields({"counts": answer.counts, "as_of": answer.as_of})
@@ -70,7 +70,7 @@ def print_case(row: CaseRow) -> None:
 
 
 def print_labels(answer: LabelsAnswer) -> None:
-    """A transaction a line; a verdict in brackets is quarantined, for the reason given."""
+    """One transaction per line. A verdict in brackets is quarantined, for the reason shown."""
     columns = ("account", "transaction", "label", "fraud_share", "weighed", "verdicts")
     print_table(columns, [_label(row) for row in answer.labels])
     print_fields(
@@ -105,12 +105,12 @@ def print_sources(answer: SourcesAnswer) -> None:
         if rows:
             print_table(tuple(rows[0]), rows)
             print()
-    print_fields({"verdicts": answer.quality, "learned_from": f"{found.items:,} transactions with two voices or more"})
+    print_fields({"verdicts": answer.quality, "learned_from": f"{found.items:,} transactions judged twice or more"})
     print_fields({"as_of": answer.as_of})
 
 
 def print_models(rows: Sequence[ModelRow]) -> None:
-    """A model a line, with its stage and lineage."""
+    """One model per line, with its stage and lineage."""
     print_table(
         ("model", "stage", "registered", "by", "from", "digest"),
         [
@@ -128,7 +128,7 @@ def print_models(rows: Sequence[ModelRow]) -> None:
 
 
 def print_registry(answer: RegistryAnswer) -> None:
-    """Models, deployments (the newest first), changes of policy, and what is in force."""
+    """Models, deployments (newest first), policy changes, and what is in force."""
     print_models(answer.models)
     state = answer.registry
     deployments = [
@@ -151,7 +151,7 @@ def print_registry(answer: RegistryAnswer) -> None:
 
 
 def print_lists(answer: ListsAnswer) -> None:
-    """What is on the lists."""
+    """The current list entries."""
     on = {**answer.members, "account:blocked": answer.blocked_accounts}
     rows = [
         {"name": name, "value": value, "since": time_text(m.since), "actor": m.actor, "reason": m.reason}
@@ -163,14 +163,14 @@ def print_lists(answer: ListsAnswer) -> None:
 
 
 def print_list_history(answer: ListsAnswer) -> None:
-    """Every change of the lists, oldest first."""
+    """Every list change, oldest first."""
     rows = [{**msgspec.to_builtins(c), "when": time_text(c.occurred_at)} for c in answer.history]
     print_table(("when", "action", "name", "value", "actor", "reason", "position"), rows)
     print_fields({"as_of": answer.as_of})
 
 
 def print_drift(answer: DriftAnswer) -> None:
-    """A detection a line."""
+    """One detection per line."""
     rows = [
         {**msgspec.to_builtins(d), "detected": time_text(d.detected_at), "cleared": time_text(d.cleared_at)}
         for d in answer.detections
@@ -180,9 +180,9 @@ def print_drift(answer: DriftAnswer) -> None:
 
 
 def print_shadows(found: Sequence[ShadowReport]) -> None:
-    """Each pair of a deciding model and a shadow, side by side."""
+    """Each pair of deciding model and shadow, side by side."""
     if not found:
-        print("no shadow model has scored anything (sentinel model promote NAME-VERSION --as shadow)")
+        print("no shadow model has scored anything; deploy one: sentinel model promote NAME-VERSION --as shadow")
         return
     for row in found:
         print(f"{row.model} decided, shadowed by {row.shadow}: {row.decisions:,} decisions, log time", end=" ")
@@ -197,7 +197,7 @@ def print_shadows(found: Sequence[ShadowReport]) -> None:
         )
         print_fields(
             {
-                "decided otherwise": f"{row.changed:.2%} (alerts gained {row.gained:.2%}, lost {row.lost:.2%})",
+                "decisions changed": f"{row.changed:.2%} (alerts gained {row.gained:.2%}, lost {row.lost:.2%})",
                 "measured on": f"{row.labelled:,} labelled, {row.frauds:,} of them fraud;"
                 f" {row.unlabelled:,} pending or in review",
             }
@@ -207,7 +207,7 @@ def print_shadows(found: Sequence[ShadowReport]) -> None:
 
 
 def print_stats(answer: StatsAnswer) -> None:
-    """A partition a line, and the figures of all."""
+    """One partition per line, then the figures of the whole log."""
     rows = [{"partition": name, **msgspec.to_builtins(hour)} for name, hour in answer.partitions.items()]
     rows.append({"partition": "all", **msgspec.to_builtins(answer.totals)})
     print_table(("partition", "batches", "transactions", "alerts", "feedback", "rejects"), rows)
@@ -228,9 +228,9 @@ def print_stats(answer: StatsAnswer) -> None:
 def print_reference(answer: ReferenceAnswer) -> None:
     """The columns that decisions joined."""
     if answer.values is None or answer.table is None:
-        print(f"{answer.kind} {answer.id}: the table in force has no row for it (as of {answer.as_of})")
+        print(f"{answer.kind} {answer.id} is not in the table in force; check the ID (as of {answer.as_of})")
         return
-    print_fields({**answer.values, "table": answer.table.digest[:16], "of": time_text(answer.table.as_of)})
+    print_fields({**answer.values, "table": answer.table.digest[:16], "table as of": time_text(answer.table.as_of)})
     print_fields({"as_of": answer.as_of})
 
 
@@ -239,4 +239,6 @@ LAYOUTS: dict[str, Callable[[Any], None]] = {
     "drift": print_drift,
     "stats": print_stats,
 }
-"""By question (`projections.catalogue.QUESTIONS`): for commands that `sentinel query` derives. Without one, JSON."""
+"""Layouts of the subcommands that `sentinel query` derives, by question (`projections.catalogue.QUESTIONS`). A question
+without a layout is printed as JSON.
+"""

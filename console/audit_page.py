@@ -1,4 +1,4 @@
-"""An audit as one HTML page: no script, no external resource; prints to PDF from any browser."""
+"""An audit as one HTML page without scripts or external resources; any browser can print it to PDF."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ small, .note { color: var(--soft); font-size: .85em; } pre { white-space: pre-wr
 
 
 def page(story: Story) -> str:
-    """The page's text, UTF-8. Everything that came from outside is escaped."""
+    """The page as text, to be encoded as UTF-8. All data from outside is escaped."""
     title = f"Audit of transaction {story.transaction_id}"
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -48,9 +48,9 @@ def page(story: Story) -> str:
         + _pairs([*words.model_lines(story), *words.policy_lines(story), *words.reference_lines(story)]),
         _features(story),
         _alert(story),
-        _later("Labels since", story.labels),
-        _later("Actions and cases since", story.actions),
-        _later("The account since", story.account_since),
+        _later("Labels after the decision", story.labels),
+        _later("Actions and cases after the decision", story.actions),
+        _later("Account events after the decision", story.account_since),
         _proof(story),
     ]
     return (
@@ -110,8 +110,8 @@ def _features(story: Story) -> str:
         else "No model decided, so there are no contributions."
     )
     return (
-        f"<h2>Features beside the account's normal</h2><p class=\"note\">Median, 5 % and 95 % of the account's"
-        f" {story.earlier_decisions:,} earlier decisions; * outside them. {escape(methods)}</p>"
+        f"<h2>Features against the account's baseline</h2><p class=\"note\">Median, 5 % and 95 % of the account's"
+        f" {story.earlier_decisions:,} earlier decisions; * outside that range. {escape(methods)}</p>"
         f"<table><tr><th>feature</th>{head}"
         '<th class="half left">less&nbsp;</th><th class="half">&nbsp;more</th></tr>'
         f"{''.join(rows)}</table>"
@@ -120,7 +120,7 @@ def _features(story: Story) -> str:
 
 def _alert(story: Story) -> str:
     if story.alert is None:
-        return '<h2>Alert</h2><p class="note">none was raised</p>'
+        return '<h2>Alert</h2><p class="note">none</p>'
     return f"<h2>Alert as raised</h2>{_pairs(words.listing(story.alert, but='transaction'))}"
 
 
@@ -133,7 +133,7 @@ def _later(title: str, later: list[Later]) -> str:
 def _proof(story: Story) -> str:
     lines = [
         ("logged score", f"SHA-256 {story.recomputed.logged_score_digest}"),
-        ("decided again", f"SHA-256 {story.recomputed.recomputed_score_digest or 'no score'}"),
+        ("recomputed score", f"SHA-256 {story.recomputed.recomputed_score_digest or 'no score'}"),
     ]
     if story.seal is not None:
         seal = story.seal

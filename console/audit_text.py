@@ -9,7 +9,7 @@ from projections.audit.in_force import Change
 from projections.audit.story import FeatureLine, Later, Story, recommended
 
 LATER_SHOWN = 20
-"""Later events of a kind that the text lists; the page and the JSON have all."""
+"""Maximum number of later events of each kind in the text; the page and the JSON have all of them."""
 
 
 def moment(ms: int) -> str:
@@ -21,14 +21,14 @@ def moment(ms: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """A feature's value; – if it is not known."""
+    """A feature's value; – if it is unknown."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e12 else f"{value:,.4g}"
 
 
 def by(change: Change | None, nothing: str = "never changed") -> str:
-    """Who, when and why, in words."""
+    """Who changed it, when and why, as text."""
     if change is None:
         return nothing
     why = f": {change.reason}" if change.reason else ""
@@ -38,12 +38,12 @@ def by(change: Change | None, nothing: str = "never changed") -> str:
 def verdict(story: Story) -> str:
     """The outcome of the recomputation in one line."""
     if story.recomputed.identical:
-        return "identical: score and alert decided again now are the logged ones, byte for byte"
-    return "NOT identical: what is decided now differs from what was logged"
+        return "identical: the recomputed score and alert equal the logged ones, byte for byte"
+    return "NOT identical: the recomputed score or alert differs from the logged one"
 
 
 def fields(raw: bytes) -> dict[str, object]:
-    """An event's fields, for a listing."""
+    """An event's fields."""
     found: dict[str, object] = msgspec.json.decode(raw, type=dict[str, object])
     return found
 
@@ -54,7 +54,7 @@ def words(value: object) -> str:
 
 
 def listing(raw: bytes, but: str = "") -> list[tuple[str, str]]:
-    """An event's fields as (name, words), times also as dates, without the field `but`."""
+    """An event's fields as (name, text), times also as dates, without the field `but`."""
     return [
         (
             k,
@@ -68,12 +68,12 @@ def listing(raw: bytes, but: str = "") -> list[tuple[str, str]]:
 
 
 def by_share(story: Story) -> list[FeatureLine]:
-    """Features by what SHAP credits them with, largest first; in the spec's order without a model."""
+    """Features by their absolute SHAP value, largest first; in the spec's order if no model decided."""
     return sorted(story.features, key=lambda f: -abs(f.shap or 0.0))
 
 
 def policy_lines(story: Story) -> list[tuple[str, str]]:
-    """Thresholds, rules and lists in force, as (name, words)."""
+    """Thresholds, rules and lists in force, as (name, text)."""
     p = story.policy
     lines = [("thresholds", f"review {p.review:g}, decline {p.decline:g} ({by(p.thresholds_changed)})")]
     changed = ", ".join(f"{name}={value:g}" for name, value in p.parameters.items()) or "default parameters"
@@ -85,13 +85,13 @@ def policy_lines(story: Story) -> list[tuple[str, str]]:
 
 
 def model_lines(story: Story) -> list[tuple[str, str]]:
-    """The model and who promoted it, as (name, words)."""
+    """The model and who promoted it, as (name, text)."""
     m = story.model
     if m is None:
-        return [("model", "none was deployed: decided by rules alone")]
+        return [("model", "none deployed; decided by rules alone")]
     lines = [("model", f"{m.label}, feature spec {m.spec}"), ("SHA-256", m.digest)]
     lines.append(("promoted", by(m.deployed, "unknown")))
-    lines.append(("registered", by(m.registered, "no registration in the control stream")))
+    lines.append(("registered", by(m.registered, "not registered in the control stream")))
     if m.metrics:
         lines.append(("metrics", ", ".join(f"{name} {value:.4f}" for name, value in m.metrics.items())))
     if m.parent:
@@ -100,7 +100,7 @@ def model_lines(story: Story) -> list[tuple[str, str]]:
 
 
 def reference_lines(story: Story) -> list[tuple[str, str]]:
-    """The reference tables in force, as (name, words)."""
+    """The reference tables in force, as (name, text)."""
     return [
         (f"{r.kind} table", f"{r.digest}, as of {moment(r.as_of)}, {r.rows:,} rows ({by(r.published)})")
         for r in story.references
@@ -108,7 +108,7 @@ def reference_lines(story: Story) -> list[tuple[str, str]]:
 
 
 def decision_lines(story: Story) -> list[tuple[str, str]]:
-    """The decision itself, as (name, words)."""
+    """The decision itself, as (name, text)."""
     lines = [
         ("decision", story.decision + (f", severity {story.severity}" if story.severity else ", no alert")),
         ("probability", f"{story.probability!r} (margin {story.margin!r} log-odds)"),
@@ -122,7 +122,7 @@ def decision_lines(story: Story) -> list[tuple[str, str]]:
 
 
 def text(story: Story, features: int = 15) -> str:
-    """The whole story; of the features those `features` that SHAP credits most, and every unusual one."""
+    """The whole story; shows the `features` features with the largest SHAP values, and every unusual one."""
     out = [f"{story.place}  transaction {story.transaction_id}  account {story.account_id}", verdict(story)]
     out += [f"  {line}" for line in story.recomputed.differences]
     out += ["", "decision", *_pairs(decision_lines(story))]
@@ -136,19 +136,19 @@ def text(story: Story, features: int = 15) -> str:
     if story.alert is not None:
         out += ["", "alert", *_pairs(listing(story.alert, but="transaction"))]
     for title, later in (
-        ("labels since", story.labels),
-        ("actions and cases since", story.actions),
-        ("the account since", story.account_since),
+        ("labels after the decision", story.labels),
+        ("actions and cases after the decision", story.actions),
+        ("account events after the decision", story.account_since),
     ):
         out += ["", f"{title}: {f'{len(later):,}' if later else 'none'}"]
         out += [f"  {event_line(e)}" for e in later[:LATER_SHOWN]]
         if len(later) > LATER_SHOWN:
-            out.append(f"  … {len(later) - LATER_SHOWN:,} more (--html and --json have them all)")
+            out.append(f"  … {len(later) - LATER_SHOWN:,} more (see --html or --json)")
     return "\n".join(out)
 
 
 def event_line(later: Later) -> str:
-    """One event of the feedback stream in a line."""
+    """One event of the feedback stream on one line."""
     found = fields(later.event)
     when = found.pop("occurred_at", None)
     shown = [f"{k}={words(v)}" for k, v in found.items() if k not in ("type", "recorded_at", "account_id")]
@@ -163,8 +163,8 @@ def _features(story: Story, count: int) -> list[str]:
     ranked = by_share(story)
     shown = ranked[:count] + [f for f in ranked[count:] if f.unusual]
     out = [
-        f"features, {len(shown)} of {len(ranked)} (normal: the account's {story.earlier_decisions:,} earlier decisions;"
-        " * outside its 5 %–95 %)"
+        f"features, {len(shown)} of {len(ranked)} (baseline: the account's {story.earlier_decisions:,} earlier"
+        " decisions; * outside its 5 %–95 % range)"
     ]
     out.append(f"  {'':<22}{'value':>12}{'median':>12}{'5 %':>12}{'95 %':>12}{'SHAP':>10}{'path':>10}")
     for f in shown:

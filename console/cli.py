@@ -1,14 +1,15 @@
-"""`sentinel`: the command line. Errors a user can mend are one line on stderr and an exit code, never a traceback.
+"""`sentinel`: the command line. An error that the user can fix is one line on stderr and an exit code, no traceback.
 
-Exit codes: 0 done · 1 a check did not hold · 2 bad input or configuration · 3 stored bytes are corrupt · 4 a server
-can't be reached · 5 somebody else wrote first · 130 interrupted.
+Exit codes: 0 success · 1 a check failed or nothing was found · 2 bad input or configuration · 3 stored data is corrupt
+· 4 a server is unreachable · 5 another process wrote first · 130 interrupted.
 
-A command's module is loaded when that command is called, and what few of its calls need (Optuna, River, matplotlib) at
-the first use: rolling a model back must not wait for libraries of training. The program's own --help loads all modules.
+A command's module is loaded only when that command runs, and libraries that few calls need (Optuna, River, matplotlib)
+on first use: a rollback must not wait for training libraries. Only the program's own --help loads every module.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -18,6 +19,9 @@ from typing import Annotated
 import typer
 
 from core.errors import SentinelError
+
+HELP_COLUMNS = range(60, 161)
+"""Help is as wide as the terminal, within these bounds."""
 
 COMMANDS = {
     "demo": "demo.demo",
@@ -41,15 +45,16 @@ COMMANDS = {
     "doctor": "doctor.doctor",
     "bench": "bench.app",
 }
-"""Every command, in the order of --help: the function, or the group of commands, in `console.commands`."""
+"""Every command in the order of --help, with its function or command group in `console.commands`."""
 
 
 def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
-    """The program with the commands named, whose modules are loaded now."""
+    """The program with the given commands; loads their modules."""
     app = typer.Typer(
         name="sentinel",
         help="Real-time payment-fraud detection; every decision can be replayed, bit for bit, from an append-only log.",
         no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], **_width()},
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -73,12 +78,19 @@ def _version(
         raise typer.Exit
 
 
+def _width() -> dict[str, int]:
+    """How wide to print help: options of the command line's context."""
+    columns = shutil.get_terminal_size().columns
+    return {"terminal_width": min(max(columns, HELP_COLUMNS.start), HELP_COLUMNS.stop - 1)}
+
+
 def main() -> None:
     """Entry point of the `sentinel` script."""
-    first = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    arguments = sys.argv[1:]
+    first = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
         app = application([first] if first in COMMANDS else COMMANDS)
-        code = app(prog_name="sentinel", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="sentinel", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except SentinelError as error:
         _fail(str(error), error.exit_code)
@@ -87,16 +99,26 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except Exception as error:
-        # Usage errors of the command line's own; anything else is a bug and keeps its traceback.
+        # A usage error found by the command-line parser. Anything else is a bug and keeps its traceback.
         show, message = getattr(error, "show", None), getattr(error, "format_message", None)
         if show is None or message is None:
             raise
-        context = getattr(error, "ctx", None)
-        if context is None or not message():  # a group without a command: its help
+        context, code = getattr(error, "ctx", None), getattr(error, "exit_code", 2)
+        if context is None or type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help
             show()
-            sys.exit(getattr(error, "exit_code", 2))
+            sys.exit(code)
         said = " ".join(message().split()).removesuffix(".")
-        _fail(f"{said} ({context.command_path} --help)", getattr(error, "exit_code", 2))
+        _fail(f"{said}{_belongs(getattr(error, 'option_name', ''), context)} ({context.command_path} --help)", code)
+
+
+def _belongs(option: str, context: typer.Context) -> str:
+    """Where an unknown option goes, if the command's group takes it; else ""."""
+    group = context.parent
+    while option and group is not None:
+        if any(option in parameter.opts for parameter in group.command.params):
+            return f"; it goes before the subcommand: {group.command_path} {option} … {context.info_name}"
+        group = group.parent
+    return ""
 
 
 def _fail(message: str, code: int) -> None:

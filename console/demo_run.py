@@ -1,8 +1,8 @@
-"""The demo: the local stack, a stream with known fraud, a worker, a live view, and then the proof.
+"""The demo: a local stack, a stream with known fraud, a worker, a live view, and a verification by replay.
 
-Phases: stack up → worker owns all partitions → produce while deciding → everything produced is accounted for → worker
-stopped → log replayed and compared → decisions compared with the known labels → stack down. Any failure, and Ctrl-C,
-unwinds what was started.
+Phases: start the stack → the worker owns all partitions → produce and decide → every message is accounted for → stop
+the worker → replay the log and compare → compare decisions with the known labels → stop the stack. On any failure, and
+on Ctrl-C, everything that was started is stopped.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ REFRESH_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo found. It succeeded if everything is accounted for and identical."""
+    """The demo's result; a success if every message is accounted for and every decision is identical."""
 
     produced: int
     transactions: int
@@ -81,7 +81,7 @@ class DemoResult:
 def run(
     source: Source, settings: Settings, *, rate: float | None, malformed: bool, jobs: int, quiet: bool
 ) -> DemoResult:
-    """Run the demo on its own stack in a temporary folder. Raises SentinelError; leaves nothing running."""
+    """Run the demo on its own stack in a temporary directory. Raises SentinelError; leaves nothing running."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-demo-")))
         servers = stack.enter_context(LocalStack(directory))
@@ -105,7 +105,7 @@ def run(
             else ExitStack()
         )
         del live
-        view.stage = "waiting for the worker to get its partitions"
+        view.stage = "waiting for partition assignment"
         wait_for_partitions(worker, stats_file, s.partitions, START_SECONDS_MAX)
         log = wiring.open_log(s)
         stack.callback(log.close)
@@ -122,7 +122,7 @@ def run(
         seconds = time.monotonic() - started
         view.stage = "replaying the log"
         verification = replay.run(s, verify=True, jobs=jobs, quiet=True)
-        view.stage = "comparing with the known labels"
+        view.stage = "comparing decisions with the known labels"
         evaluation = evaluate(log, partitions, source.truth())
         transactions, rejects = _accounted(log, partitions)
         view.stage = "done"
@@ -132,7 +132,7 @@ def run(
 
 
 class _Production:
-    """Publishes a source on a thread of its own. delivered: (messages, verdicts), None until all are."""
+    """Publishes a source on its own thread. delivered: (messages, verdicts), None until everything is delivered."""
 
     def __init__(self, source: Source, s: Settings, rate: float | None, malformed: bool, view: View) -> None:
         self.delivered: tuple[int, int] | None = None
@@ -150,7 +150,7 @@ class _Production:
         self._thread.join(10.0)
 
     def check(self) -> None:
-        """Raises Unavailable, or what publishing raised, if it failed."""
+        """Raise the error of publishing, if it failed."""
         if self._error is not None:
             failed = Unavailable(f"producing failed: {self._error!r}")
             raise self._error if isinstance(self._error, SentinelError) else failed
@@ -170,7 +170,7 @@ class _Production:
 
 
 class _Running(NamedTuple):
-    """What runs while the stream is produced; stats_file: the worker's."""
+    """The processes that run while the stream is produced. stats_file: the worker's."""
 
     worker: Service
     reference: Service
@@ -180,7 +180,7 @@ class _Running(NamedTuple):
 
 
 def _watch(production: _Production, running: _Running, view: View) -> tuple[int, int]:
-    """Show what the log does until it holds all that was produced: (messages, verdicts)."""
+    """Update the view until the log holds everything that was produced; returns (messages, verdicts)."""
     worker, log, partitions = running.worker, running.log, running.partitions
     view.stage = "deciding"
     newest: dict[int, Position] = dict.fromkeys(partitions, START)
@@ -200,7 +200,7 @@ def _watch(production: _Production, running: _Running, view: View) -> tuple[int,
             last_count, last_change = transactions, time.monotonic()
         elif time.monotonic() - last_change > STALLED_SECONDS_MAX:
             raise Unavailable(
-                f"nothing was decided for {STALLED_SECONDS_MAX:.0f} s; the worker's log: {worker.log_path}"
+                f"the worker is stalled: no decision for {STALLED_SECONDS_MAX:.0f} s; see {worker.log_path}"
             )
         time.sleep(REFRESH_S)
 
@@ -213,7 +213,7 @@ def _until(stopping: threading.Event, source: Source) -> Iterator[list[Record]]:
 
 
 def _send_malformed(s: Settings) -> int:
-    """A few messages that must end as rejects, not as a stop."""
+    """Send a few malformed messages, which must become rejects and must not stop the worker."""
     producer: Producer = kafka_client.producer(s)
     for i, value in enumerate(MALFORMED * 5):
         producer.produce(s.transactions_topic, value, key=f"malformed-{i}")
@@ -222,7 +222,7 @@ def _send_malformed(s: Settings) -> int:
 
 
 def _accounted(log: EventLog, partitions: range) -> tuple[int, int]:
-    """(transactions, rejected messages of the transactions topic) in the log now."""
+    """Current counts in the log: (transactions, rejected messages of the transactions topic)."""
     transactions = sum(log.length(p, "transactions") for p in partitions)
     rejects = 0
     for p in partitions:
@@ -244,7 +244,7 @@ def _read_alerts(log: EventLog, newest: dict[int, Position], view: View) -> None
 
 
 def summary(result: DemoResult) -> str:
-    """The demo's last words."""
+    """The demo's result as text."""
     e = result.evaluation.at
     mark = "all accounted for" if result.transactions + result.rejects == result.produced else "NOT all accounted for"
     return "\n".join(
@@ -260,7 +260,7 @@ def summary(result: DemoResult) -> str:
 
 
 def first_differences(result: DemoResult) -> None:
-    """Print what did not come out the same."""
+    """Print the first difference of every partition that has one."""
     for v in result.verification:
         if v.first_difference is not None:
             print(v.first_difference, file=sys.stderr)

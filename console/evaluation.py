@@ -1,4 +1,4 @@
-"""Decisions in a log against the known labels: what share of the fraud was stopped, and at what price."""
+"""Compares decisions in a log with the known labels: how much fraud was stopped, and at what cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from learners.metrics import AtThreshold, at_threshold
 
 
 class Evaluation(NamedTuple):
-    """`alerts`: decisions other than approve. `unlabelled`: decided transactions that the truth does not name."""
+    """Counts beside the measures. unlabelled: decided transactions without a known label."""
 
     at: AtThreshold
     frauds: int

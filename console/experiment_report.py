@@ -56,9 +56,9 @@ def print_report(report: Report) -> None:
             "experiment": f"{report.experiment_id} ({' '.join(filter(None, (report.state, report.conclusion)))})",
             "verdict": f"{report.verdict.action} {report.verdict.arm}".strip(),
             "because": "; ".join(report.verdict.reasons),
-            "accounts count": f"with their first {span_text(definition.window_ms)} of event time; mature"
-            f" {span_text(definition.window_ms + definition.maturity_ms)} of log time after their first transaction",
-            "sample_ratio": f"p {ratio.p_anytime:.3g} at any time (chi-square now: {ratio.p_chi_square:.3g})",
+            "observation": f"each account's first {span_text(definition.window_ms)} of event time; mature"
+            f" {span_text(definition.window_ms + definition.maturity_ms)} of log time after its first transaction",
+            "sample_ratio": f"anytime-valid p {ratio.p_anytime:.3g} (one-look chi-square p {ratio.p_chi_square:.3g})",
             "excluded": report.excluded,
             "as_of": report.as_of,
         }

@@ -1,4 +1,4 @@
-"""Python's garbage collector in processes that make many tuples and few cycles: collecting less often."""
+"""Garbage-collector settings for processes that create many tuples and few cycles: collect less often."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import gc
 
 
 def tune_for_reading() -> None:
-    """For processes that read the log: by default collecting takes up to two thirds of their time."""
+    """For processes that read the log; with Python's defaults, collection takes up to two thirds of their time."""
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
 
 
 def tune_for_deciding() -> None:
-    """For the worker, whose batches make thousands of short-lived tuples: saves a quarter of its CPU."""
+    """For the worker, whose batches create thousands of short-lived tuples; saves a quarter of its CPU."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1_000)

@@ -1,4 +1,4 @@
-"""The demo's live terminal view: rate, latency, decisions, rejects and the newest alerts. Renders only; knows no
+"""The demo's live terminal view: rate, latency, decisions, rejects and the newest alerts. Renders only; contacts no
 server.
 """
 
@@ -60,7 +60,7 @@ class View:
         grid.add_row(
             Text(f"{done:,} decided", style="bold"),
             f"{self.produced:,} produced",
-            f"{self.rate:,.0f} a second",
+            f"{self.rate:,.0f}/s",
             f"{sum(stats.get('rejects', {}).values()):,} rejected",
         )
         grid.add_row(

@@ -1,5 +1,5 @@
-"""What stands between a command and its subcommand (`sentinel query --redis-port 6380 stats`): which log, which
-checkpoints. Opens them for the subcommand.
+"""Options between a command and its subcommand (`sentinel query --redis-port 6380 stats`): which log and checkpoints to
+use. Opens them for the subcommand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from projections.engine.states import States, open_states
 
 DIRECTORY = Path(".sentinel/projections")
 Checkpoints = Annotated[
-    Path, typer.Option("--checkpoint-directory", help="Where `sentinel project` keeps checkpoints; need not exist.")
+    Path, typer.Option("--checkpoint-directory", help="Checkpoint directory of `sentinel project`; may be missing.")
 ]
 AsOf = Annotated[
     str | None,
@@ -59,7 +59,7 @@ def options(
 
 @contextmanager
 def opened_log(context: typer.Context) -> Iterator[EventLog]:
-    """The log that was asked for; it may be empty yet."""
+    """The requested log; it may be empty."""
     given: LogOptions = context.obj
     with closing(wiring.open_log(_settings(given))) as log:
         yield log
@@ -67,8 +67,8 @@ def opened_log(context: typer.Context) -> Iterator[EventLog]:
 
 @contextmanager
 def opened_states(context: typer.Context, as_of: str | None = None) -> Iterator[States]:
-    """The read models of the log that was asked for, as of `as_of` (default: now); tells a person who waits what it is
-    doing. Raises BadInput if the log is empty.
+    """The read models of the requested log, as of `as_of` (default: now). Shows a spinner on a terminal. Raises
+    BadInput if the log is empty.
     """
     given: LogOptions = context.obj
     tune_for_reading()

@@ -1,4 +1,4 @@
-"""Work on a log's partitions in several processes, with one progress bar on stderr. Knows nothing of the work."""
+"""Runs work on a log's partitions in several processes, with one progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _report: Callable[[int], object] | None = None
 def each(
     work: Callable[..., T], calls: Sequence[tuple[Any, ...]], *, jobs: int, title: str, total: int, quiet: bool
 ) -> list[T]:
-    """`work(*call)` for every call, results in order. `work` is an imported module's function; it may `report`.
+    """`work(*call)` for every call; results in order. `work` is a module-level function and may call `report`.
 
-    One call or one job runs in this process. The first error is raised, after the calls under way have ended.
+    A single call or job runs in this process. If a call fails, its error is raised once the running calls have ended.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
@@ -43,7 +43,7 @@ def each(
 
 
 def report(count: int) -> None:
-    """Tell the progress bar that `count` more are done."""
+    """Advance the progress bar by `count`."""
     if _report is not None:
         _report(count)
 
@@ -66,9 +66,9 @@ def _in_processes(
 
 @contextmanager
 def _main_unnamed() -> Iterator[None]:
-    """Let processes start without importing this one's main module: every command and its libraries, 1.3 s of CPU each.
+    """Start child processes without importing this process's main module, which would cost each of them 1.3 s of CPU.
 
-    `multiprocessing` finds it by these two names. Work is a function of a module, so nothing in a child needs it.
+    `multiprocessing` finds the main module by these two names. Work is a module-level function, so no child needs it.
     """
     main = sys.modules["__main__"]
     held = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}

@@ -1,4 +1,4 @@
-"""What `sentinel query sources` shows, as rows of text: sources and analysts, pairs, delays."""
+"""The tables of `sentinel query sources` as rows of text: sources and analysts, pairs, delays."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ AGES_SHOWN = (1, 7, 14, 30, 60, 90)
 
 
 def source_rows(rows: Sequence[SourceRow]) -> list[dict[str, str]]:
-    """One row a source or analyst. A reliability in brackets leans on the prior: it is not used yet."""
+    """One row per source or analyst. A reliability in brackets still depends on the prior and is not used yet."""
     return [
         {
             "source": row.name,
             "verdicts": f"{row.verdicts:,}",
-            "held back": ", ".join(f"{n:,} {why}" for why, n in row.held_back.items()),
+            "quarantined": ", ".join(f"{n:,} {why}" for why, n in row.held_back.items()),
             "transactions": f"{row.transactions:,}",
             "says fraud": _share(row.fraud_share),
             "overlap": f"{row.overlap:,}",
@@ -32,12 +32,12 @@ def source_rows(rows: Sequence[SourceRow]) -> list[dict[str, str]]:
 
 
 def pair_rows(found: SourcesReport) -> list[dict[str, str]]:
-    """One row for two that judged the same transactions."""
+    """One row per pair that judged the same transactions."""
     return [_pair(row) for row in found.pairs]
 
 
 def maturity_rows(found: SourcesReport) -> list[dict[str, str]]:
-    """Share of the frauds known by age, with its 95 % interval, and the days until a share is known."""
+    """Share of frauds known by age, with its 95 % interval, and the days until a given share is known."""
     return [
         {
             "frauds of": name,

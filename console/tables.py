@@ -1,4 +1,4 @@
-"""How commands print answers: tables, fields, times and JSON, the same everywhere."""
+"""How commands print answers: tables, fields, times and JSON, in one format everywhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, utc
 
 WIDTH_PIPED = 240
-"""Columns of a table whose reader is no terminal."""
+"""Columns of a table that is not printed to a terminal."""
 
 
 def print_json(answer: Any) -> None:
@@ -29,7 +29,7 @@ def time_text(epoch_ms: int) -> str:
 
 
 def span_text(milliseconds: float) -> str:
-    """A length of time in the unit that reads best."""
+    """A duration in its most readable unit."""
     for unit, size in (("d", DAY_MS), ("h", HOUR_MS), ("min", MINUTE_MS), ("s", SECOND_MS)):
         if milliseconds >= size:
             return f"{milliseconds / size:.3g} {unit}"
@@ -37,7 +37,7 @@ def span_text(milliseconds: float) -> str:
 
 
 def print_fields(values: Mapping[str, Any]) -> None:
-    """A name and its value a line."""
+    """One name and value per line."""
     width = max(20, *(len(name) for name in values)) if values else 20
     for name, value in values.items():
         text = ", ".join(f"{k} {shown(v)}" for k, v in value.items()) if isinstance(value, dict) else shown(value)
@@ -45,7 +45,7 @@ def print_fields(values: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows under the columns named; nothing if there are none."""
+    """Rows under the given columns; prints nothing if there are no rows."""
     lines = [[shown(row[column]) for column in columns] for row in rows]
     if not lines:
         return

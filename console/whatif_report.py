@@ -1,4 +1,4 @@
-"""A what-if's arrays as figures: by UTC day and in total, what was logged beside what would have been."""
+"""A what-if's results as figures: logged decisions against hypothetical ones, by UTC day and in total."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DECLINE = policy.DECISIONS.index("decline")
 
 
 class Measures(msgspec.Struct, frozen=True):
-    """Of the decisions of one day or of all. Shares in [0, 1], None where there is nothing to divide by.
+    """Measures of the decisions of one day, or of all. Shares in [0, 1], None if the denominator is 0.
 
     alert: a decision other than approve. false_positive_ratio: FP:TP.
     """
@@ -30,11 +30,11 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 class Money(msgspec.Struct, frozen=True):
-    """Amounts, as logged, of transactions whose decision changed.
+    """Logged amounts of transactions whose decision changed.
 
     saved: fraud that was approved and would have been reviewed or declined. lost: fraud that was stopped and would have
-    been approved (`fraud_let_through`), and legitimate payments that would newly have been declined.
-    legitimate_released: legitimate payments that were declined and would not have been; counted in neither.
+    been approved (`fraud_let_through`), plus legitimate payments that would have been newly declined.
+    legitimate_released: legitimate payments that were declined and would not have been; part of neither.
     """
 
     saved: float
@@ -58,7 +58,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """`changes`: what was changed, in words. `table`: changed decisions, the largest amounts first."""
+    """changes: descriptions of the changes. table: changed decisions, largest amounts first."""
 
     changes: list[str]
     total: Line
@@ -109,7 +109,7 @@ def text(r: Report) -> str:
     out = ["changed: " + ("; ".join(r.changes) or "nothing"), ""]
     t = r.total
     out.append(
-        f"{t.decisions:,} decisions, {t.frauds:,} frauds ({t.labelled:,} labelled), {t.changed:,} decisions change"
+        f"{t.decisions:,} decisions, {t.frauds:,} frauds ({t.labelled:,} labelled), {t.changed:,} changed decisions"
     )
     rows = [("", "logged", "what if")]
     for name, words in (
@@ -125,12 +125,12 @@ def text(r: Report) -> str:
     m = t.money
     out.append(f"  money saved {m.saved:,.2f}; lost {m.lost:,.2f}")
     out.append(
-        f"  (lost: fraud let through {m.fraud_let_through:,.2f}, legitimate newly declined"
+        f"  (lost: fraud newly approved {m.fraud_let_through:,.2f}, legitimate newly declined"
         f" {m.legitimate_declined:,.2f}; legitimate no longer declined {m.legitimate_released:,.2f})"
     )
     out += ["", *_days_table(r.days)]
     if r.table:
-        out += ["", f"changed decisions, the {len(r.table)} largest of {t.changed:,}:", *_changed_table(r.table)]
+        out += ["", f"changed decisions (the {len(r.table)} largest of {t.changed:,}):", *_changed_table(r.table)]
     return "\n".join(out)
 
 

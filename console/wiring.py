@@ -1,6 +1,4 @@
-"""Where the pieces are put together: settings → log, resolver. Every command starts here; tests call the same
-functions.
-"""
+"""Builds the log and the resolver from the settings. Every command starts here; tests call the same functions."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from models import artifacts
 
 
 def settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from file, environment and flags (None = not given), tables too. Raises BadInput."""
+    """Settings from file, environment and flags (None: not given), tables included. Raises BadInput."""
     found = load(os.environ, config, overrides)
     try:
         if found.kafka:
@@ -39,20 +37,20 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
 
 
 def open_log(s: Settings) -> EventLog:
-    """The event log that the settings name, with its archive if they name one. Raises Unavailable if its server does
-    not answer, BadInput if it was trimmed and there is no archive to read the rest from.
+    """The event log of the settings, with its archive if one is configured. Raises Unavailable if its server does not
+    answer, BadInput if the log was trimmed and no archive is configured.
     """
     hot = open_hot(s)
     if s.archive:
         return ArchivedLog(hot, open_archive(s.archive, s.archive_cold))
     if trimmed(hot):
         hot.close()
-        raise BadInput("this log was trimmed: name its archive in the setting `archive` (SENTINEL_ARCHIVE)")
+        raise BadInput("this log was trimmed; set `archive` (SENTINEL_ARCHIVE) to the location of its archive")
     return hot
 
 
 def server(s: Settings) -> dict[str, Any]:
-    """Where the log's server is and how it is spoken to: arguments of `core.log.redis_streams.connect`."""
+    """Connection parameters of the log server: the arguments of `core.log.redis_streams.connect`."""
     return {
         "host": s.redis_host,
         "port": s.redis_port,
@@ -65,9 +63,9 @@ def server(s: Settings) -> dict[str, Any]:
 
 
 def open_hot(s: Settings) -> EventLog:
-    """The hot log alone: for those that archive and verify. Raises Unavailable if its server does not answer."""
+    """The hot log alone, for archiving and verification. Raises Unavailable if its server does not answer."""
     log = connect(**server(s), prefix=s.log_prefix)
-    log.control_head()  # a wrong address should fail now, in one line
+    log.control_head()  # a wrong address fails here, in one line
     return log
 
 
@@ -81,5 +79,5 @@ def load_scorer(content: bytes, version: str, digest: str) -> Scorer:
 
 
 def open_resolver(log: EventLog) -> Resolver:
-    """Loads models and reference tables from the log's blobs."""
+    """A resolver that loads models and reference tables from the log's blobs."""
     return Resolver(log.get_blob, load_scorer)

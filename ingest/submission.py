@@ -145,12 +145,12 @@ class _Account(msgspec.Struct):
 _account = msgspec.json.Decoder(_Account)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {"verdict": get_args(Verdict), "source": get_args(FeedbackSource)}
+CHOICES: dict[str, tuple[str, ...]] = {"verdict": get_args(Verdict), "source": get_args(FeedbackSource)}
 
 
 def wrong_choice(values: Mapping[str, Any]) -> str:
     """What is wrong with a verdict or source that is none of those there are; "" if nothing."""
-    for name, known in _CHOICES.items():
+    for name, known in CHOICES.items():
         if name in values and values[name] not in known:
             return f"{name} is one of {', '.join(known)}, not {values[name]!r}"
     return ""

@@ -1,7 +1,7 @@
-"""CPU time of the processes that a bench compares, and how much of the machine anything else used meanwhile.
+"""CPU time of the processes that a bench compares, and of all other processes on the machine.
 
-What one platform or server does not tell is None, never a guess: processes and the machine are read from Linux's /proc,
-the log server from its own INFO, which works at any distance.
+A figure that a platform or server does not report is None, never a guess. Processes and the machine are read from
+Linux's /proc, the log server from its own INFO, which also works remotely.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from core.settings import Settings
 _PROC = Path("/proc")
 _LISTEN = "0A"
 _UTIME = 11
-"""Index of utime in /proc/PID/stat, counted from the field behind the command's closing parenthesis; stime follows."""
+"""Index of utime in /proc/PID/stat, counted from the field after the command's closing parenthesis; stime follows."""
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
-"""Columns of the line `cpu` of /proc/stat; those behind steal are counted in user already."""
+"""Columns of the line `cpu` in /proc/stat; the ones after steal are already included in user."""
 
 
 def process_s(pid: int | None) -> float | None:
-    """CPU seconds (user and system, all threads) of a process since its start; None if unknown or gone."""
+    """CPU seconds (user and system, all threads) of a process since its start; None if unknown or ended."""
     if pid is None:
         return None
     try:
@@ -37,7 +37,7 @@ def process_s(pid: int | None) -> float | None:
 
 
 def machine_s() -> float | None:
-    """CPU seconds that all cores were busy, or taken away by the hypervisor, since boot; None if not Linux."""
+    """CPU seconds that all cores were busy, or stolen by the hypervisor, since boot; None if not on Linux."""
     try:
         first = (_PROC / "stat").read_text().partition("\n")[0].split()
     except OSError:
@@ -47,8 +47,8 @@ def machine_s() -> float | None:
 
 
 def broker(servers: str) -> int | None:
-    """The process of the first of Kafka's `bootstrap.servers`; None unless it runs on this machine, outside a container
-    (whose port a proxy listens on).
+    """The process ID of the first of Kafka's `bootstrap.servers`; None unless it runs on this machine and outside a
+    container (for a container, a proxy listens on the port).
     """
     host, _, port = servers.split(",", maxsplit=1)[0].strip().rpartition(":")
     if not (host in ("localhost", "[::1]") or host.startswith("127.")) or not port.isdecimal():
@@ -58,7 +58,7 @@ def broker(servers: str) -> int | None:
 
 
 def listener(port: int) -> int | None:
-    """The process of this machine that listens on a TCP port; None if there is none or it may not be seen."""
+    """The ID of the local process that listens on a TCP port; None if there is none or it is not visible."""
     inodes = {
         f"socket:[{columns[9]}]"
         for table in ("tcp", "tcp6")
@@ -71,7 +71,7 @@ def listener(port: int) -> int | None:
         try:
             if os.readlink(link) in inodes:
                 return int(link.parts[2])
-        except OSError:  # ended meanwhile, or another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return None
 
@@ -84,12 +84,12 @@ def _sockets(table: Path) -> list[list[str]]:
 
 
 def log_client(settings: Settings) -> Any:
-    """A redis-py client of the settings' log server. Raises Unavailable if a cluster does not answer."""
+    """A redis-py client for the configured log server. Raises Unavailable if a cluster does not answer."""
     return open_client(**wiring.server(settings))
 
 
 class LogServer:
-    """The log server's CPU clock and its number of seals. `close` it."""
+    """The log server's CPU clock and its number of seals. Call `close` when done."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises Unavailable if a cluster does not answer."""
@@ -98,9 +98,7 @@ class LogServer:
         self._is_cluster = settings.redis_cluster
 
     def cpu_s(self) -> float | None:
-        """CPU seconds since start (user and system, all threads; of a cluster, all its primaries'); None if it does not
-        tell.
-        """
+        """CPU seconds since start (user and system, all threads; in a cluster, all primaries); None if not reported."""
         try:
             info = self._client.info("cpu", **({"target_nodes": "primaries"} if self._is_cluster else {}))
         except redis.RedisError:
@@ -109,7 +107,7 @@ class LogServer:
         return float(sum(node["used_cpu_user"] + node["used_cpu_sys"] for node in nodes))
 
     def seals(self) -> int:
-        """How many batches of a partition the log holds: a worker seals each one. Raises redis.RedisError."""
+        """Number of seals in the log: a worker seals each batch of a partition. Raises redis.RedisError."""
         with self._client.pipeline(transaction=False) as asked:
             for key in self._seals:
                 asked.xlen(key)

@@ -1,12 +1,11 @@
-"""The floor under a worker's latency: a process that consumes and appends two entries a message, and nothing else.
+"""The lower bound of a worker's latency: a process that only consumes messages and appends two entries for each.
 
     python -m console.bench.floor STATS_FILE
 
-It reads the settings' transactions topic with the product's consumer and adds, for every message, an entry of a
-transaction's size and one of a score's to the log server, all messages of a loop in one MULTI. No decoding, no
-decision, no seal, no condition: what is left is the price of the servers, the client libraries and the disk. Latency is
-measured as the worker's is (Kafka timestamp → append returned), and the statistics file has the worker's fields that
-the bench reads.
+It reads the configured transactions topic with the product's consumer. For every message it appends an entry of a
+transaction's size and one of a score's size, all messages of a loop in one MULTI. It does not decode, decide, seal or
+check a condition: what remains is the cost of the servers, the client libraries and the disk. Latency is measured as
+for the worker (Kafka timestamp → append returned); the statistics file has the fields that the bench reads.
 """
 
 from __future__ import annotations
@@ -36,10 +35,12 @@ SCORE_BYTES = 360
 
 
 class Floor:
-    """Loops until `stop`."""
+    """Consumes and appends until `stop` is called."""
 
     def __init__(self, settings: Settings, stats_file: Path) -> None:
-        """Raises Unavailable if a server does not answer. A Redis Cluster can't take one MULTI for all partitions."""
+        """Raises Unavailable if a server does not answer. Needs a single server: in a Redis Cluster, no MULTI spans all
+        partitions.
+        """
         self._settings = settings
         self._stats_file = stats_file
         self._latency = Histogram()
@@ -63,7 +64,7 @@ class Floor:
         self._stopping = True
 
     def run(self) -> None:
-        """Consume from the topic's beginning and append, until stopped."""
+        """Consume from the start of the topic and append, until stopped."""
         consumer = kafka_client.transactions_consumer(self._settings)
         topic = self._settings.transactions_topic
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(self._settings.partitions)])

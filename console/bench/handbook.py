@@ -1,20 +1,20 @@
-"""The Fraud Detection Handbook's protocol through the product's own stream, features, training and scorer.
+"""The Fraud Detection Handbook's protocol, run with the product's own stream, features, training and scorer.
 
     sentinel bench handbook PATH [--json]          (or python -m console.bench.handbook PATH [--json])
 
-Train 2018-07-25 … 07-31, labels 7 days late, test 2018-08-08 … 08-14; known compromised cards leave the test, which
-then has 58,264 payments (Le Borgne et al., Fraud Detection Handbook, 2022, sections 4 and 5.2). Steps:
+Train on 2018-07-25 … 07-31, labels 7 days late, test on 2018-08-08 … 08-14. Known compromised cards are excluded from
+the test, which leaves 58,264 payments (Le Borgne et al., Fraud Detection Handbook, 2022, sections 4 and 5.2). Steps:
 
-1. Every payment is decided in order of time into a log in memory, each verdict 7 days after its payment, reference
-   tables every hour; no model yet.
-2. At 2018-08-08 00:00 two models are trained on what the log holds and knows then: one on the 7 days, one on all days
-   before. The first is deployed as champion, the second as shadow, as control events.
-3. The test week is decided by them, live: its scores are the margins in the log.
-4. The test rows are read back, scored again from their logged features with the same artifacts, and must give the same
-   bits. Then the measures, and each as a share of the ceiling (console.bench.handbook_ceiling).
+1. Decide every payment in time order into an in-memory log; each verdict arrives 7 days after its payment; reference
+   tables are published every hour; no model is deployed yet.
+2. At 2018-08-08 00:00, train two models on the log as of that time: one on the 7 days, one on all days before. Deploy
+   the first as champion and the second as shadow, by control events.
+3. Decide the test week live with these models: its scores are the margins in the log.
+4. Read the test rows back and score their logged features again with the same artifacts; the bits must be equal. Then
+   compute the measures, each also as a share of the ceiling (console.bench.handbook_ceiling).
 
-Nothing is chosen on the test week: `OVERRIDES` and `ROUNDS` were chosen on the weeks before it (docs/handbook.md).
-Cost: about two minutes of one core, and 4 GB.
+Nothing is tuned on the test week: `OVERRIDES` and `ROUNDS` were chosen on earlier weeks (docs/handbook.md).
+Cost: about two minutes on one core, and 4 GB.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ OVERRIDES: dict[str, object] = {
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
 }
-"""Small trees for a small training week; chosen on test weeks before the Handbook's (docs/handbook.md)."""
+"""Small trees for a small training week, chosen on test weeks before the Handbook's (docs/handbook.md)."""
 
 WARM_UP_DAYS = 30
-"""The first days are left out of "all history": reference tables look back 37 days, compromises begin with the file."""
+"""Days excluded from the start of "all history": reference tables look back 37 days."""
 
 Report = Callable[[str], object]
 Scores = dict[str, NDArray[np.float64]]
@@ -76,7 +76,7 @@ Scores = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """When to train and test, epoch ms, and how many rows the test has (0: not known)."""
+    """When to train and test, epoch ms, and the expected number of test rows (0: unknown)."""
 
     split: Split
     test_rows: int = 0
@@ -88,13 +88,13 @@ HANDBOOK = Protocol(
 
 
 def train(training: TrainingSet) -> bytes:
-    """A forest on labelled rows, as LightGBM text; the same rows give the same bytes."""
+    """Train a forest on labelled rows; returns LightGBM text. The same rows give the same bytes."""
     booster = boosting.fit(training, boosting.parameters(SEED, OVERRIDES), ROUNDS, missing_tables_share=0.0)
     return booster.model_to_string().encode()
 
 
 def decide(path: Path, protocol: Protocol, report: Report) -> tuple[EventLog, dict[str, bytes]]:
-    """Steps 1 to 3: the log of the whole file and the artifacts by name."""
+    """Steps 1 to 3. Returns the log of the whole file, and the artifacts by name."""
     log = MemoryLog()
     offline = OfflineIngest(
         log, Resolver(log.get_blob, wiring.load_scorer), partitions=PARTITIONS, reference_hours=REFERENCE_HOURS
@@ -107,7 +107,7 @@ def decide(path: Path, protocol: Protocol, report: Report) -> tuple[EventLog, di
         offline.feed(before)
         if after and not models:
             offline.flush()
-            report("training on what is known on the first day of the test")
+            report("training on the log as of the first day of the test")
             models = _trained(log, protocol.split)
             offline.change(_deployed(log, models, protocol.split.test_start))
         offline.feed(after)
@@ -121,7 +121,7 @@ def decide(path: Path, protocol: Protocol, report: Report) -> tuple[EventLog, di
 
 
 def _cut(records: list[Record], at: int) -> tuple[list[Record], list[Record]]:
-    """The records before the moment, and the others."""
+    """The records before the time `at`, and the others."""
     place = next((i for i, record in enumerate(records) if record.timestamp >= at), len(records))
     return records[:place], records[place:]
 
@@ -146,29 +146,29 @@ def _deployed(log: EventLog, models: dict[str, bytes], now: int) -> list[Control
 
 
 def live_scores(log: EventLog, test: TrainingSet) -> Scores:
-    """The margins that the log holds for the rows, by model: float64 (n,)."""
+    """The logged margins of the rows, by model: float64 (n,)."""
     assert test.origin is not None
     champion, shadow = np.empty(len(test)), np.empty(len(test))
     ids = zip(test.origin.partitions, test.origin.generations, test.origin.offsets, strict=True)
     for row, (partition, generation, offset) in enumerate(ids):
         payload = log.get(int(partition), "scores", Position(int(generation), int(offset)))
         if payload is None:
-            raise Corrupt(f"partition {partition} lost the score {generation}-{offset}")
+            raise Corrupt(f"partition {partition} has no score {generation}-{offset}")
         score = decode_score(payload)
         if score.shadow is None or score.degraded:
-            raise Corrupt(f"the score {generation}-{offset} was made without its models: {score.degraded}")
+            raise Corrupt(f"score {generation}-{offset} was computed without its models: {score.degraded}")
         champion[row], shadow[row] = score.margin, score.shadow
     return {"7_days": champion, "all_history": shadow}
 
 
 def tested(data: TrainingSet, split: Split) -> TrainingSet:
-    """The test week's rows without the cards known to be compromised."""
+    """The rows of the test week, without cards known to be compromised."""
     inside = (data.times >= split.test_start) & (data.times < split.end)
     return data.rows(inside & ~known_compromised(data, split))
 
 
 def measure(test: TrainingSet, scores: NDArray[np.float64]) -> dict[str, float]:
-    """The Handbook's three measures of scores (n,) on the rows."""
+    """The Handbook's three measures for scores (n,) on the rows."""
     days = metrics.card_precision_at_k(test.labels, scores, test.times, test.accounts, CARDS_A_DAY)
     return {
         "auc_roc": metrics.roc_auc(test.labels, scores),
@@ -179,8 +179,8 @@ def measure(test: TrainingSet, scores: NDArray[np.float64]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The best possible score's measures on what happened, the number of test rows by the Handbook's own rule, and mean
-    and standard deviation of its AUC and average precision over labels drawn from its own probabilities.
+    """measures: of the best possible score, on the actual labels. rows: number of test rows by the Handbook's own rule.
+    by_chance: mean and standard deviation of AUC and average precision over labels drawn from its probabilities.
     """
 
     measures: dict[str, float]
@@ -189,7 +189,7 @@ class Ceiling:
 
 
 def ceiling_of(path: Path, protocol: Protocol) -> Ceiling:
-    """What can be known of the test; see console.bench.handbook_ceiling."""
+    """The ceiling of the test; see console.bench.handbook_ceiling."""
     payments = ceiling.load(path)
     rows = ceiling.handbook_test_rows(payments, protocol.split.start // DAY_MS)
     test = TrainingSet(
@@ -209,25 +209,25 @@ def ceiling_of(path: Path, protocol: Protocol) -> Ceiling:
 
 
 def run(path: Path, protocol: Protocol = HANDBOOK, report: Report = lambda text: None) -> dict[str, Any]:
-    """The whole benchmark as plain data. Raises BadInput if the file is not the Handbook's, Corrupt if live scores and
-    those made from the log differ.
+    """Run the whole benchmark; returns plain data. Raises BadInput if the file is not the Handbook's, Corrupt if live
+    scores differ from scores recomputed from the log.
     """
     started = time.process_time()
     top = ceiling_of(path, protocol)
     best, expected = top.measures, top.rows
     report(f"ceiling computed on {expected:,} rows")
     if protocol.test_rows and expected != protocol.test_rows:
-        raise BadInput(f"{path} gives {expected:,} test rows, not {protocol.test_rows:,}: it is other data")
+        raise BadInput(f"{path} is not the Handbook's data: it has {expected:,} test rows, not {protocol.test_rows:,}")
     log, models = decide(path, protocol, report)
     split = protocol.split
     labels_known = split.end + 2 * split.gap_ms
     test = tested(read(log, range(PARTITIONS), labels_known, clock="event", start=split.start, end=split.end), split)
     if len(test) != expected:
-        raise Corrupt(f"the log gives {len(test):,} test rows, the file {expected:,}")
+        raise Corrupt(f"the log has {len(test):,} test rows, but the file has {expected:,}")
     scores = live_scores(log, test)
     equal = all(_again(models[name], test.features, name).tobytes() == scores[name].tobytes() for name in scores)
     if not equal:
-        raise Corrupt("the deployed models' scores differ from those made from the logged features")
+        raise Corrupt("the deployed models' scores differ from scores recomputed from the logged features")
     result: dict[str, Any] = {
         "test_rows": len(test),
         "test_frauds": int(test.labels.sum()),
@@ -258,7 +258,7 @@ def table(result: dict[str, Any]) -> str:
     names = list(result["ceiling"])
     lines = [
         f"{result['test_rows']:,} payments, {result['test_frauds']} frauds, decided live by the deployed models;"
-        " scored again from the log: the same bits",
+        " recomputed from the log: identical",
         f"{'trained on':<14}" + "".join(f"{name:>28}" for name in names),
     ]
     for key in ("7_days", "all_history"):
@@ -266,7 +266,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"{key:<14}" + "".join(f"{cell:>28}" for cell in cells))
     lines.append(f"{'ceiling':<14}" + "".join(f"{result['ceiling'][n]:>28.4f}" for n in names))
     chance = ", ".join(f"{name} {c['mean']:.4f} ± {c['sd']:.4f}" for name, c in result["ceiling_by_chance"].items())
-    lines.append(f"the ceiling over {CHANCE_DRAWS} draws of labels from its own probabilities: {chance}")
+    lines.append(f"ceiling over {CHANCE_DRAWS} draws of labels from its own probabilities: {chance}")
     return "\n".join(lines)
 
 

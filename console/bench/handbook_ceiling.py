@@ -1,24 +1,24 @@
-"""What can be known of the Handbook's test week at all: a score from the generator's own rules, labels 7 days late.
+"""The ceiling of the Handbook's test week: a score from the generator's own rules, with labels 7 days late.
 
-The data's three frauds (Le Borgne et al., Fraud Detection Handbook, 2022, section 3.2) are known as rules, so the best
-possible score of a payment is the probability that it is fraud given everything that has happened before it and every
-label that is at least 7 days old. `scores` computes that, by Bayes' rule, and is told more than any model:
+The rules behind the data's three kinds of fraud are published (Le Borgne et al., Fraud Detection Handbook, 2022,
+section 3.2). So the best possible score of a payment is its probability of fraud, given everything before it and every
+label that is at least 7 days old. `scores` computes this by Bayes' rule. It knows more than any model can:
 
-1. A payment above 220 is fraud: certain.
-2. Each day 2 of 10,000 terminals are compromised for 28 days from midnight, and all their payments are fraud. The
-   posterior over the first day of the newest compromise, given the terminal's known payments. It is told the prior,
-   the length, and of each known fraud which of the three kinds it was.
-3. Each day 3 of 5,000 customers are compromised for 14 days; a third of their payments, drawn at random, are multiplied
-   by 5 and are fraud. The posterior over the first day, given the amounts of the customer's payments of the last 14
-   days and what is known of them. It is told the priors, the factor, and the customer's mean amount, estimated from all
-   payments of the file that were not multiplied, the future ones too (amounts are normal with a deviation of half the
-   mean; negative draws are drawn again, uniformly up to twice the mean).
+1. A payment above 220 is fraud, with certainty.
+2. Each day, 2 of 10,000 terminals are compromised for 28 days from midnight, and all their payments are fraud. `scores`
+   takes the posterior over the first day of the newest compromise, given the terminal's known payments. It knows the
+   prior, the duration, and the kind of each known fraud.
+3. Each day, 3 of 5,000 customers are compromised for 14 days; a random third of their payments are multiplied by 5 and
+   are fraud. `scores` takes the posterior over the first day, given the amounts and known labels of the customer's
+   payments in the last 14 days. It knows the priors, the factor, and the customer's mean amount, estimated from all
+   payments in the file that were not multiplied, including future ones (amounts are normal with a standard deviation of
+   half the mean; negative draws are redrawn, uniformly up to twice the mean).
 
-It is not told the generator's random seeds, nor a label before its time. It ranks by what is likely, so on one week's
-draw a model may be a little luckier. What keeps the ceiling low: in its first 7 days, and until its first known
-payment, nothing at all distinguishes a compromised terminal.
+It does not know the generator's random seeds, nor any label before its time. It is the best ranking in expectation; on
+the draw of a single week, a model may be a little luckier. The ceiling is low because nothing distinguishes a
+compromised terminal in its first 7 days, nor before its first known payment.
 
-Cost: some 0.3 ms a payment, plain numpy, one core.
+Cost: about 0.3 ms per payment, plain numpy, one core.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ TERMINAL_DAYS, TERMINAL_RATE = 28, 2 / 10_000
 CUSTOMER_DAYS, CUSTOMER_RATE = 14, 3 / 5_000
 FACTOR, SHARE = 5.0, 1 / 3
 MEMORY_DAYS = 62
-"""How far back a terminal's payments are looked at: twice a compromise, and more than its last label."""
+"""How far back a terminal's payments are considered: more than twice the duration of a compromise."""
 
 REDRAWN = float(ndtr(-2.0))
-"""Of normal amounts whose deviation is half their mean, the share that is negative."""
+"""The share of negative draws from a normal distribution whose standard deviation is half its mean."""
 
 _COLUMNS = {
     "times": "TX_DATETIME",
@@ -57,8 +57,8 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """The file's n payments in order of time. times float64 (n,) in days since the epoch, UTC; customers and terminals
-    int64, amounts float64, frauds bool, scenarios int8 (0 = legitimate), all (n,).
+    """The file's n payments in time order. times: float64 (n,), days since the epoch, UTC. customers, terminals: int64;
+    amounts: float64; frauds: bool; scenarios: int8 (0: legitimate); all (n,).
     """
 
     times: NDArray[np.float64]
@@ -70,7 +70,7 @@ class Payments:
 
     @property
     def days(self) -> NDArray[np.int64]:
-        """The day of each, int64 (n,)."""
+        """The day of each payment, int64 (n,)."""
         return np.floor(self.times).astype(np.int64)
 
     @property
@@ -80,11 +80,11 @@ class Payments:
 
 
 def load(path: Path) -> Payments:
-    """Read the Handbook's payments. Raises BadInput if the file is not there or lacks a column."""
+    """Read the Handbook's payments. Raises BadInput if the file or a column is missing."""
     try:
         frame = pl.read_parquet(path, columns=list(_COLUMNS.values())).sort("TX_DATETIME", maintain_order=True)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{path} does not read as the Handbook's payments: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"can't read the Handbook's payments from {path}: {str(error).splitlines()[0]}") from error
     return Payments(
         times=frame["TX_DATETIME"].dt.epoch("ms").to_numpy() / DAY_MS,
         customers=frame["CUSTOMER_ID"].cast(pl.Int64).to_numpy(),
@@ -96,10 +96,10 @@ def load(path: Path) -> Payments:
 
 
 def handbook_test_rows(payments: Payments, train_start: int, days: int = 7, delay: int = 7) -> NDArray[np.int64]:
-    """Rows of the test, as the Handbook's get_train_test_set: (k,). `train_start` is the epoch day of the training.
+    """Rows of the test, as selected by the Handbook's get_train_test_set: int64 (k,). train_start: epoch day.
 
-    Customers with a fraud in the training are out, and from day d of the test on those with one on the day d − 1 after
-    the training.
+    Customers with a fraud in the training period are excluded; from day d of the test on, so are those with a fraud on
+    day d − 1 after the training period.
     """
     of_day, customers, frauds = payments.days, payments.customers, payments.frauds
     inside = (of_day >= train_start) & (of_day < train_start + days)
@@ -113,7 +113,7 @@ def handbook_test_rows(payments: Payments, train_start: int, days: int = 7, dela
 
 
 def scores(payments: Payments, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The probability of fraud of each of `rows` (k,) as described above: float64 (k,)."""
+    """The probability of fraud of each of `rows` (k,), as described above: float64 (k,)."""
     terminals, customers = _grouped(payments.terminals), _grouped(payments.customers)
     means = _mean_amounts(payments)
     legitimate = np.ones(len(rows))
@@ -130,9 +130,10 @@ def scores(payments: Payments, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def drawn(scores: NDArray[np.float64], draws: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Labels (k,) as they might have turned out, if each payment is fraud with the probability of its score.
+    """Random labels (k,): each payment is fraud with the probability given by its score.
 
-    They are drawn one by one, while a compromised terminal's come together: the spread is rather larger in truth.
+    Labels are drawn independently, whereas the frauds of a compromised terminal are clustered, so the true spread is
+    larger.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     return [rng.random(len(scores)) < scores for _ in range(draws)]
@@ -145,7 +146,7 @@ def _grouped(keys: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
 
 
 def _mean_amounts(payments: Payments) -> dict[int, float]:
-    """Each customer's mean before redrawing, from what was not multiplied."""
+    """Each customer's mean amount before redrawing, from payments that were not multiplied."""
     plain = payments.scenarios != 3
     customers, inverse = np.unique(payments.customers, return_inverse=True)
     sums = np.bincount(inverse, payments.amounts * plain)
@@ -156,34 +157,34 @@ def _mean_amounts(payments: Payments) -> dict[int, float]:
 
 
 def _terminal(payments: Payments, history: NDArray[np.int64], row: int) -> float:
-    """P(the terminal is compromised now)."""
+    """The probability that the terminal is compromised now."""
     now = payments.times[row]
     today = int(now)
     history = history[: np.searchsorted(payments.times[history], now - DELAY_DAYS, "right")]
     days = payments.times[history].astype(np.int64)
     recent = days >= today - MEMORY_DAYS
     days, kinds = days[recent], payments.scenarios[history[recent]]
-    bad, clean = days[kinds == 2], days[(kinds == 0) | (kinds == 1)]  # a multiplied payment says nothing
+    bad, clean = days[kinds == 2], days[(kinds == 0) | (kinds == 1)]  # a multiplied payment carries no information
     starts = np.arange(today - MEMORY_DAYS - TERMINAL_DAYS + 1, today + 1)
     active = starts > today - TERMINAL_DAYS
     possible = ~_covered(starts, clean).any(axis=1)
     explains = possible & _covered(starts, bad).all(axis=1)
     never = 0.0 if len(bad) else 1.0 - len(starts) * TERMINAL_RATE
     total = explains.sum() * TERMINAL_RATE + never
-    if total == 0.0:  # compromised twice within the memory: the run of the newest fraud
+    if total == 0.0:  # compromised twice within the memory: use the run of the newest fraud
         explains = possible & _covered(starts, bad[-1:]).all(axis=1)
         total = explains.sum() * TERMINAL_RATE
     return float((explains & active).sum() * TERMINAL_RATE / total) if total else 0.0
 
 
 def _covered(starts: NDArray[np.int64], days: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a compromise from each of `starts` (s,) on covers each of `days` (d,): (s, d)."""
+    """Whether a compromise that begins on each of `starts` (s,) covers each of `days` (d,): bool (s, d)."""
     since = days[None, :] - starts[:, None]
     return (since >= 0) & (since < TERMINAL_DAYS)
 
 
 def _customer(payments: Payments, history: NDArray[np.int64], row: int, mean: float) -> float:
-    """P(the payment was multiplied)."""
+    """The probability that the payment was multiplied."""
     now = payments.times[row]
     today = int(now)
     times = payments.times[history]
@@ -191,7 +192,7 @@ def _customer(payments: Payments, history: NDArray[np.int64], row: int, mean: fl
     history = history[first : np.searchsorted(times, now, "left")]
     amounts = payments.amounts[history]
     plain, multiplied = _density(amounts, mean), _density(amounts / FACTOR, mean) / FACTOR
-    # Likelihood of each earlier payment if the customer was compromised, over that if not.
+    # Likelihood ratio of each earlier payment: customer compromised against not compromised.
     ratio = (1.0 - SHARE) + SHARE * multiplied / np.maximum(plain, 1e-300)
     known = payments.times[history] <= now - DELAY_DAYS
     certain = np.where(payments.scenarios[history] == 3, 1e9, 1.0 - SHARE)
@@ -207,7 +208,7 @@ def _customer(payments: Payments, history: NDArray[np.int64], row: int, mean: fl
 
 
 def _density(amounts: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
-    """Of the generator's amounts ≥ 0: normal with deviation mean / 2, what was negative redrawn uniformly."""
+    """Density of the generator's amounts ≥ 0: normal with deviation mean / 2, negative draws redrawn uniformly."""
     deviation = mean / 2.0
     normal = np.exp(-0.5 * ((amounts - mean) / deviation) ** 2) / (deviation * np.sqrt(2.0 * np.pi))
     redrawn = np.where(amounts <= 2.0 * mean, REDRAWN / (2.0 * mean), 0.0)

@@ -1,18 +1,18 @@
-"""End-to-end throughput, latency and CPU cost of one worker, open loop, and the floor beside it.
+"""End-to-end throughput, latency and CPU cost of one worker, open loop, compared with the floor.
 
 A phase is a producer process at a fixed offered rate for a fixed time. The worker's own counts and latency buckets
-(ingest.stats) give the phase's figures, and the CPU clocks of worker, log server and broker, read whenever those counts
-change, its costs. Messages are stamped when they are sent, so latency includes every queue from the producer's on.
+(ingest.stats) give the phase's throughput and latency. The CPU clocks of worker, log server and broker, read whenever
+these counts change, give its cost. Messages are stamped when they are sent, so latency includes every queue from the
+producer on.
 
-The first WARM_UP_S of a phase count for throughput but neither for latency nor for cost: the producer is still
-connecting, with its messages stamped already. Cost ends with the last count before the phase's end, so that it holds no
-idle time.
+The first WARM_UP_S of a phase count for throughput but not for latency or cost: the producer stamps messages while it
+is still connecting. Cost ends with the last count before the end of the phase, so it includes no idle time.
 
-A rate is sustained if by the end of the phase at least 97 % of what was offered is decided and the p99 latency of the
-phase stays under a second: the backlog does not grow. Everything (producer, broker, worker, log server with fsync
-always) shares the machine's cores.
+A rate is sustained if at least 97 % of the offered transactions are decided by the end of the phase and its p99 latency
+stays under a second: the backlog does not grow. Everything (producer, broker, worker, log server with fsync always)
+shares the machine's cores.
 
-The floor (console.bench.floor) is measured first, in the worker's place: same producer, rate, consumer and log server.
+The floor (console.bench.floor) is measured first, with the same producer, rate, consumer and log server.
 """
 
 from __future__ import annotations
@@ -40,26 +40,24 @@ from ingest.telemetry import EDGES_MS, STEPS_MS, Histogram
 KEPT_UP_SHARE = 0.97
 SUSTAINED_P99_MS_MAX = 1_000.0
 START_SECONDS_MAX = 300.0
-"""A worker whose kernels are not compiled yet takes a minute, several of them on a busy machine longer."""
+"""A worker that has to compile its kernels takes a minute to start, longer on a busy machine."""
 DRAIN_SECONDS_MAX = 60.0
 REMOVE_SECONDS_MAX = 30.0
 POLL_S = 0.02
 WARM_UP_S = 2.0
 LATENCY_LINGER_MS = 2.0
 THROUGHPUT_LINGER_MS = 50.0
-"""The local broker's fetches slow down with every record batch it holds: few and large ones when throughput is
-measured.
-"""
+"""The local broker's fetches slow down with every record batch it holds; throughput phases use few, large ones."""
 FOREIGN_CORES_MAX = 0.15
-"""More than this share of a core used by anything else, and latencies are not the product's any more."""
+"""If other processes use more than this share of a core, latencies are not representative."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One offered rate (transactions/s) and what came of it. Latencies in ms; CPU in µs a transaction, None if unknown.
+    """The measurements at one offered rate (transactions/s). Latencies: ms; CPU: µs per transaction, None if unknown.
 
-    worker_cpu_share: of one core. per_seal: transactions of a partition that were appended at once, on which the
-    worker's cost depends most; None of the floor. foreign_cores: cores busy with anything but the bench's processes.
+    worker_cpu_share: share of one core. per_seal: transactions per appended batch of a partition, the largest influence
+    on the worker's cost; None for the floor. foreign_cores: cores used by processes that are not the bench's.
     """
 
     offered: float
@@ -85,8 +83,8 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure. seconds: of a phase. Throughput: first_rate, then times `growth` until one is not sustained, at
-    most `phases_max` of them; 0 measures latency only.
+    """What to measure. seconds: length of a phase. Throughput phases start at first_rate and grow by `growth`
+    until a rate is not sustained, for at most `phases_max` phases; 0 measures latency only.
     """
 
     latency_rate: float
@@ -98,7 +96,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Result:
-    """All phases; the figures that count are `summary`'s. floor is None on a Redis Cluster."""
+    """All phases; `summary` has the result. floor is None on a Redis Cluster."""
 
     latency: Phase
     floor: Phase | None = None
@@ -106,12 +104,12 @@ class Result:
 
     @property
     def sustained(self) -> Phase | None:
-        """The fastest of the phases that were sustained."""
+        """The fastest sustained phase."""
         return max((p for p in self.phases if p.sustained), key=lambda p: p.decided_per_s, default=None)
 
     @property
     def sustained_tps(self) -> float | None:
-        """None if it was not looked for, 0 if no rate was sustained."""
+        """None if throughput was not measured, 0 if no rate was sustained."""
         if not self.phases:
             return None
         return self.sustained.decided_per_s if self.sustained else 0.0
@@ -148,7 +146,7 @@ class Result:
         return {**rounded, "noisy": any(p.noisy for p in self._all()), "limited_by": limited_by(self)}
 
     def table(self) -> str:
-        """For people: a row a phase, then what follows from them."""
+        """The result as text: one row per phase, then the conclusions."""
         head = ("offered/s", "decided/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU", "worker µs", "log µs", "broker µs")
         rows = [" ".join([f"{'':8}", *(f"{name:>10}" for name in head), f"{'per seal':>10}", f"{'kept up':>8}"])]
         if self.floor:
@@ -161,8 +159,8 @@ class Result:
         if self.floor:
             rows.append(
                 f"latency at {self.latency.offered:,.0f}/s: p99 {self.latency.latency_p99_ms:.1f} ms, the floor's"
-                f" {self.floor.latency_p99_ms:.1f} ms, ratio {self.p99_over_floor:.2f} (consume and append two"
-                " entries a message, nothing else)"
+                f" {self.floor.latency_p99_ms:.1f} ms, ratio {self.p99_over_floor:.2f} (floor: only consume and append"
+                " two entries per message)"
             )
         return "\n".join([*rows, noise(self._all())])
 
@@ -180,22 +178,22 @@ def _row(name: str, p: Phase) -> str:
 
 
 def noise(phases: list[Phase]) -> str:
-    """One line: whether anything else used the machine while these phases ran."""
+    """One line: how much other processes used the machine during these phases."""
     known = [p.foreign_cores for p in phases if p.foreign_cores is not None]
     if not known:
         return "other load on the machine: unknown"
     if any(p.noisy for p in phases):
         return (
-            f"NOISY: other processes used up to {max(known):.2f} cores of this machine meanwhile; take only ratios"
-            " within this run seriously"
+            f"NOISY: other processes used up to {max(known):.2f} cores of this machine; only ratios within this run are"
+            " meaningful"
         )
     return f"other load on the machine: at most {max(known):.2f} cores"
 
 
 def limited_by(result: Result) -> str:
-    """What stood at its limit in the fastest phase."""
+    """What limited the fastest phase."""
     if not result.phases:
-        return "nothing measured"
+        return "not measured"
     fastest = max(result.phases, key=lambda p: p.decided_per_s)
     if fastest.worker_cpu_share > 0.9:
         return "the worker's Python thread (one core)"
@@ -208,9 +206,9 @@ def planned(*, short: bool, latency_rate: float) -> Plan:
 
 
 def run(plan: Plan, *, external: bool = False) -> Result:
-    """Measure the floor and the worker, on a fresh local stack or on the settings' own servers.
+    """Measure the floor and the worker, on a fresh local stack or on the configured servers.
 
-    On external servers topics, consumer groups and logs have names of their own and are deleted at the end. Raises
+    On external servers, topics, consumer groups and logs have their own names and are deleted at the end. Raises
     SentinelError; leaves nothing running.
     """
     with ExitStack() as stack:
@@ -228,12 +226,12 @@ def run(plan: Plan, *, external: bool = False) -> Result:
 
 
 def _remove(s: Settings) -> None:
-    """Delete from external servers what `named` settings made there."""
+    """Delete the topics, groups and keys that these `named` settings created on external servers."""
     admin, groups = kafka_client.admin(s), [s.consumer_group, f"{s.consumer_group}.feedback"]
     topics = [s.transactions_topic, s.feedback_topic, s.dead_letter_topic]
     deleted = {**admin.delete_topics(topics), **admin.delete_consumer_groups(groups)}
     for future in deleted.values():
-        with suppress(KafkaException):  # it was not made yet
+        with suppress(KafkaException):  # it was not created yet
             future.result(REMOVE_SECONDS_MAX)
     client = cpu.log_client(s)
     for key in client.scan_iter(match=f"{s.log_prefix}:*", count=1_000):
@@ -252,7 +250,7 @@ def _local(stack: ExitStack, directory: Path) -> dict[str, Any]:
 
 
 def named(name: str, directory: Path, servers: dict[str, Any]) -> Settings:
-    """The settings with topics, group, log and snapshots of their own. servers: overrides that say where they are."""
+    """Settings with their own topics, group, log and snapshots. servers: overrides with the servers' addresses."""
     return wiring.settings(
         None,
         **servers,
@@ -266,7 +264,7 @@ def named(name: str, directory: Path, servers: dict[str, Any]) -> Settings:
 
 
 def measure_floor(s: Settings, directory: Path, plan: Plan) -> Phase | None:
-    """The floor at the plan's latency rate; None on a Redis Cluster, where no MULTI spans the partitions."""
+    """The floor at the plan's latency rate; None on a Redis Cluster, where no MULTI spans all partitions."""
     if s.redis_cluster:
         return None
     stats_file = directory / f"{s.log_prefix}.json"
@@ -277,7 +275,7 @@ def measure_floor(s: Settings, directory: Path, plan: Plan) -> Phase | None:
 
 
 def measure_worker(s: Settings, directory: Path, plan: Plan, *, root: Path = ROOT) -> Result:
-    """Latency and throughput of the worker of the checkout `root`; everything else runs this checkout's code."""
+    """Latency and throughput of the worker from the checkout `root`; everything else runs this checkout's code."""
     stats_file = directory / f"{s.log_prefix}.json"
     worker = Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory, root=root)
     with _Bench(s, directory, worker, stats_file) as bench:
@@ -297,7 +295,7 @@ def measure_worker(s: Settings, directory: Path, plan: Plan, *, root: Path = ROO
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The worker's statistics as they changed, and every clock at that moment, s."""
+    """The worker's statistics at one change, and every clock at that time, in s."""
 
     stats: dict[str, Any]
     at: float
@@ -313,7 +311,7 @@ class Sample:
 
 
 class _Bench:
-    """A consumer (the worker or the floor) that stays up for several phases. A context manager."""
+    """A consumer (the worker or the floor) that runs for several phases. A context manager."""
 
     def __init__(self, settings: Settings, directory: Path, consumer: Service, stats_file: Path) -> None:
         self._settings = settings
@@ -339,14 +337,14 @@ class _Bench:
         self._running.close()
 
     def phase(self, rate: float, seconds: float, linger_ms: float = LATENCY_LINGER_MS) -> Phase:
-        """Offer `rate` for `seconds`, wait until everything is decided. linger_ms: of the producer's batches."""
+        """Offer `rate` for `seconds`, then wait until everything is decided. linger_ms: the producer's."""
         count = int(rate * seconds)
         with self._producer(rate, count, linger_ms) as producer:
             samples = self._watch(producer, count, seconds * 4 + 60.0 + DRAIN_SECONDS_MAX)
             code = producer.wait(DRAIN_SECONDS_MAX)
             producer.check()
         if code:
-            raise Unavailable(f"the producer exited with {code}; log: {producer.log_path}")
+            raise Unavailable(f"the producer exited with {code}; see {producer.log_path}")
         warm = samples[0].transactions + int(rate * min(WARM_UP_S, seconds / 2))
         return measured_phase(rate, count, warm, samples)
 
@@ -357,7 +355,7 @@ class _Bench:
         return Service(f"producer-{self._seed}", ["produce", *load, *pace], self._settings, self._directory)
 
     def _watch(self, producer: Service, count: int, seconds: float) -> list[Sample]:
-        """A sample whenever the statistics change, from now until `count` more transactions are decided."""
+        """One sample per change of the statistics, from now until `count` more transactions are decided."""
         deadline = time.monotonic() + seconds
         samples: list[Sample] = []
         changed, producer_s = 0, 0.0
@@ -367,19 +365,19 @@ class _Bench:
             modified = self._stats_file.stat().st_mtime_ns
             if modified != changed:
                 changed = modified
-                producer_s = cpu.process_s(producer.pid) or producer_s  # it ends before the last is decided
+                producer_s = cpu.process_s(producer.pid) or producer_s  # it exits before the last one is decided
                 samples.append(self._sample(producer_s))
                 if samples[-1].transactions >= samples[0].transactions + count:
                     return samples
             time.sleep(POLL_S)
         raise Unavailable(
             f"the {self._consumer.name} did not decide {count:,} transactions within {seconds:.0f} s;"
-            f" log: {self._consumer.log_path}"
+            f" see {self._consumer.log_path}"
         )
 
     def _sample(self, producer_s: float) -> Sample:
         stats = read_stats(self._stats_file)
-        assert stats is not None  # it exists since the partitions were assigned, and is only replaced
+        assert stats is not None  # it exists since the partitions were assigned, and is only ever replaced
         log_s, broker_s = self._log.cpu_s(), cpu.process_s(self._broker)
         others = [log_s, broker_s, producer_s, time.process_time(), stats["cpu_s"]]
         known = [seconds for seconds in others if seconds is not None]
@@ -397,7 +395,7 @@ def histogram_of(counts: NDArray[np.int64]) -> Histogram:
 
 
 def measured_phase(rate: float, count: int, warm_count: int, samples: list[Sample]) -> Phase:
-    """The figures of a phase. samples: from before its first transaction to after its last."""
+    """The figures of a phase. samples: from before its first transaction to after its last one."""
     before, after = samples[0], samples[-1]
     warm = next(s for s in samples if s.transactions >= warm_count)
     latency = histogram_of(np.array(after.stats["latency_counts"]) - np.array(warm.stats["latency_counts"]))

@@ -1,4 +1,4 @@
-"""`sentinel archive`: seal the hot log into Parquet segments, and take out of Redis what they hold."""
+"""`sentinel archive`: write sealed batches to Parquet segments, and trim them from Redis."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ def archive(
     log_prefix: LogPrefix = None,
     directory: Annotated[
         str | None,
-        typer.Option(help="Directory or URI (s3://bucket/folder?region=…) of the archive; default: the setting."),
+        typer.Option(help="Archive directory or URI (s3://bucket/folder?region=…). Default: the setting `archive`."),
     ] = None,
     hot_hours: Annotated[
         float | None,
         typer.Option(
-            help="Batches taken in since so many hours stay in the hot log only; 0 archives all. Default: the setting"
-            " archive_hot_hours, 24.",
+            help="Keep batches recorded in the last so many hours in the hot log only; 0 archives all. Default: the"
+            " setting archive_hot_hours (24).",
             min=0,
         ),
     ] = None,
     trim: Annotated[
-        bool, typer.Option("--trim", help="Then remove from the hot log what is archived and older than --hot-hours.")
+        bool, typer.Option("--trim", help="Then remove archived entries older than --hot-hours from the hot log.")
     ] = False,
     projections: Annotated[
         Path | None,
         typer.Option(
-            help="With --trim: folder of projection checkpoints; nothing is trimmed that one has yet to read."
+            help="With --trim: directory of projection checkpoints; keeps every entry that one of them has yet to read."
         ),
     ] = None,
     keep_days: Annotated[
         float | None,
         typer.Option(
-            help="Then move segments older than so many days to --cold, where they are still read from; 0 moves none."
-            " Default: the setting archive_keep_days, 0.",
+            help="Then move segments older than so many days to --cold, from where they are still read; 0 moves none."
+            " Default: the setting archive_keep_days (0).",
             min=0,
         ),
     ] = None,
     cold: Annotated[
         str | None,
-        typer.Option(help="Directory or URI that old segments are moved to; default: the setting archive_cold."),
+        typer.Option(help="Directory or URI for old segments. Default: the setting archive_cold."),
     ] = None,
-    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Archive the log, verify by reading back, record it in the control stream; with --trim, free the hot log.
+    """Archive the log, verify it by reading it back, record it in the control stream; with --trim, free the hot log.
 
-    With --keep-days old segments go on to a cheaper store. None is ever deleted: replay begins at the first seal.
+    With --keep-days, old segments move to a cheaper store. No segment is ever deleted: replay begins at the first seal.
 
-    Safe beside workers, and to kill at any moment. Run one at a time per archive. A log that was trimmed is read
-    through the setting `archive` (SENTINEL_ARCHIVE): set it for every command and worker before the first --trim.
+    Safe to run beside workers and to kill at any time. Run only one at a time per archive. A trimmed log can only be
+    read with its archive: set `archive` (SENTINEL_ARCHIVE) for every command and worker before the first --trim.
     """
     s = wiring.settings(
         config,
@@ -93,20 +93,22 @@ def archive(
 
 
 def _check(s: Settings, own: Settings, trim: bool, directory: str | None, cold: str | None) -> None:
-    """Refuse what would put entries where nothing else looks for them. own: the settings without this command's."""
+    """Refuse to put entries where other processes would not find them. own: the settings without the flags."""
     if not s.archive:
         raise BadInput("missing archive location: give --directory, or set `archive` (SENTINEL_ARCHIVE)")
     if trim and directory is not None and not own.archive:
-        raise BadInput("--trim needs the setting `archive` (SENTINEL_ARCHIVE), or nothing else would find the archive")
+        raise BadInput(
+            "--trim requires the setting `archive` (SENTINEL_ARCHIVE): workers can't read a trimmed log without it"
+        )
     if s.archive_keep_days and not s.archive_cold:
         raise BadInput(
-            "segments are moved, not deleted, for replay begins at the first seal: name a --cold store, or the setting"
-            " `archive_cold` (SENTINEL_ARCHIVE_COLD)"
+            "missing cold store: give --cold, or set `archive_cold` (SENTINEL_ARCHIVE_COLD); segments are moved, never"
+            " deleted"
         )
     if s.archive_keep_days and cold is not None and not own.archive_cold:
         raise BadInput(
-            "--keep-days needs the setting `archive_cold` (SENTINEL_ARCHIVE_COLD), or nothing else would find what it"
-            " moves"
+            "--keep-days requires the setting `archive_cold` (SENTINEL_ARCHIVE_COLD): workers can't read moved segments"
+            " without it"
         )
 
 
@@ -118,7 +120,7 @@ def run(
     projections: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Archive, trim and move as the command does; returns what it prints with --json."""
+    """Archive, trim and move segments; returns what the command prints with --json."""
     hot = wiring.open_hot(s)
     store = open_archive(s.archive, s.archive_cold)
     total = dict.fromkeys(("segments", "transactions", "bytes", "trimmed_entries", "moved_segments", "moved_bytes"), 0)
@@ -162,14 +164,14 @@ def _trim(
 
 
 def checkpointed(directory: Path | None, partition: int) -> list[int]:
-    """For each projection checkpoint in the folder, the last seal of the partition that it has taken in.
+    """For each projection checkpoint in the directory, the last seal of the partition that it has applied.
 
-    Raises BadInput if a checkpoint does not read: trimming must not guess.
+    Raises BadInput if a checkpoint can't be read: trimming must not guess.
     """
     if directory is None:
         return []
     if not directory.is_dir():
-        raise BadInput(f"{directory} is not a folder of projection checkpoints")
+        raise BadInput(f"{directory} is not a directory of projection checkpoints")
     places: list[int] = []
     for path in sorted(directory.glob("*.checkpoint")):
         with open(path, "rb") as file:
@@ -177,7 +179,7 @@ def checkpointed(directory: Path | None, partition: int) -> list[int]:
         try:
             sources = msgspec.json.decode(line, type=_Checkpoint).sources
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path} is not a projection's checkpoint: {error}") from None
+            raise BadInput(f"{path} is not a projection checkpoint: {error}") from None
         place = sources.get(partition)
         places.append(place.sequence if place is not None else 0)
     return places
@@ -188,6 +190,6 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class _Checkpoint(msgspec.Struct, frozen=True):
-    """The part of a checkpoint's first line (projections.engine.checkpoints) that trimming depends on."""
+    """The part of a checkpoint's first line (projections.engine.checkpoints) that trimming uses."""
 
     sources: dict[int, _Place]

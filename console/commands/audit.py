@@ -1,4 +1,4 @@
-"""`sentinel audit`: the whole story of one decision, decided again now; or a sample of decisions, decided again."""
+"""`sentinel audit`: the full story of one decision, recomputed; or a recomputed sample of decisions."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ def audit(
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    account: Annotated[str | None, typer.Option(help="Its account: the search ends sooner.")] = None,
+    account: Annotated[str | None, typer.Option(help="Its account; makes the search faster.")] = None,
     position: Annotated[
-        str | None, typer.Option(help="Where it stands, p07:1-533, instead of a search (an alert's ID will do).")
+        str | None, typer.Option(help="Its position in the log (p07:1-533) or its alert's ID; replaces the search.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained HTML page there.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write one self-contained HTML page to this file.")] = None,
     sample: Annotated[
-        int | None, typer.Option(help="Instead of one: decide this many random transactions again.", min=1)
+        int | None, typer.Option(help="Recompute this many random decisions instead of one.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="With --sample: of the choice.")] = 0,
-    jobs: Annotated[int, typer.Option(help="With --sample: processes.", min=1)] = min(2, os.cpu_count() or 1),
+    seed: Annotated[int, typer.Option(help="With --sample: seed of the random choice.")] = 0,
+    jobs: Annotated[int, typer.Option(help="With --sample: number of processes.", min=1)] = min(2, os.cpu_count() or 1),
     as_json: Json = False,
 ) -> None:
-    """What was known, which model, why, what was done about it; recomputed and compared live.
+    """Show what was known, which model decided, why, and what happened next; recompute the decision and compare it.
 
-    Exit code 0 if the decision comes out identical, 1 if not (the difference is shown). Reads only.
+    Exit code 0 if the recomputed decision is identical, 1 if it differs (the difference is shown). Reads only.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if sample is not None:
         if transaction_id is not None or position is not None or account is not None or html is not None:
-            raise BadInput("--sample chooses for itself: no transaction, --position, --account or --html beside it")
+            raise BadInput("--sample can't be combined with a transaction, --position, --account or --html")
         _sample(s, sample, seed, jobs, as_json)
         return
     if html is not None and not html.parent.is_dir():
-        raise BadInput(f"--html {html}: there is no folder {html.parent}")
+        raise BadInput(f"--html {html}: the directory {html.parent} does not exist")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         control = control_stream.history(log)
         timeline = Timeline(control, Resolver(log.get_blob, wiring.load_scorer))
@@ -75,35 +75,35 @@ def audit(
 
 
 def locate(log: EventLog, transaction_id: str | None, account: str | None, position: str | None) -> Found:
-    """The one transaction that is meant. Raises BadInput if there is none or more than one."""
+    """The one matching transaction. Raises BadInput if none or more than one matches."""
     partitions = partitions_of(log)
     if position is not None:
         try:
             place = DecisionPlace.parse(position)
         except ValueError:
-            raise BadInput(f"--position needs a place such as p07:1-533, not {position!r}") from None
+            raise BadInput(f"--position {position!r} is not a valid position; write it as p07:1-533") from None
         found = at_place(log, place) if place.partition in partitions else None
         if found is None:
-            raise BadInput(f"the log holds no transaction at {place}")
+            raise BadInput(f"there is no transaction at {place}; check the position")
         if transaction_id not in (None, found.transaction_id) or account not in (None, found.account_id):
-            raise BadInput(f"at {place} is transaction {found.transaction_id} of account {found.account_id}")
+            raise BadInput(f"the transaction at {place} is {found.transaction_id} of account {found.account_id}")
         return found
     if transaction_id is None:
-        raise BadInput("name a transaction, a --position, or a --sample")
+        raise BadInput("missing transaction: give its ID, a --position, or a --sample size")
     matches = find(log, partitions, transaction_id, account)
     if not matches:
         of = f" of account {account}" if account is not None else ""
-        raise BadInput(f"the log holds no transaction {transaction_id}{of}")
+        raise BadInput(f"transaction {transaction_id}{of} is not in the log; check the ID")
     if len(matches) > 1:
         places = ", ".join(f"{m.place} (account {m.account_id})" for m in matches)
         raise BadInput(
-            f"transaction {transaction_id} is in the log {len(matches)} times: {places}; choose one with --position"
+            f"transaction {transaction_id} is in the log {len(matches)} times ({places}); select one with --position"
         )
     return matches[0]
 
 
 def choose(lengths: dict[int, int], count: int, seed: int) -> dict[int, list[int]]:
-    """`count` random rows (or all, if there are fewer) of partitions of these lengths: partition → row numbers."""
+    """`count` random rows (all, if there are fewer) from partitions of these lengths: partition → row numbers."""
     total = sum(lengths.values())
     chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
     ends = list(accumulate(lengths.values()))

@@ -1,4 +1,4 @@
-"""`sentinel bench`: figures measured on this machine, printed as a table or as one JSON object."""
+"""`sentinel bench`: measurements of this machine, printed as a table or as one JSON object."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import typer
 from console.bench import pipeline as pipeline_bench
 from console.options import Json
 
-app = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Benchmark this machine.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """Measure this machine."""
+    """Benchmark this machine."""
 
 
 @app.command("pipeline")
 def pipeline(
-    short: Annotated[bool, typer.Option("--short", help="Phases of 6 s instead of 15, and fewer.")] = False,
-    latency_rate: Annotated[float, typer.Option(help="Rate at which latency is measured, transactions/s.")] = 5_000.0,
+    short: Annotated[bool, typer.Option("--short", help="Fewer phases, of 6 s instead of 15 s.")] = False,
+    latency_rate: Annotated[float, typer.Option(help="Rate for the latency measurement, transactions/s.")] = 5_000.0,
     external: Annotated[
-        bool, typer.Option("--external", help="Use the servers of the settings instead of a fresh local stack.")
+        bool, typer.Option("--external", help="Use the configured servers instead of a fresh local stack.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Kafka → worker → durable log, end to end, open loop; all servers, the producer and one worker share the machine.
+    """Measure Kafka → worker → durable log, end to end and open loop; everything runs on this machine.
 
-    Sustained: the highest offered rate at which the worker falls no further behind. Latency: from the message's Kafka
+    Sustained: the highest offered rate at which the worker's lag does not grow. Latency: from the message's Kafka
     timestamp to the return of the durable append (fsync always), at a fixed rate. CPU: of worker, log server and
-    broker, per transaction. The floor is a process in the worker's place that only consumes and appends.
+    broker, per transaction. Floor: the same for a process that only consumes and appends.
     """
     result = pipeline_bench.run(pipeline_bench.planned(short=short, latency_rate=latency_rate), external=external)
     if as_json:
@@ -43,15 +43,14 @@ def pipeline(
 
 @app.command("handbook")
 def handbook(
-    path: Annotated[Path, typer.Argument(help="The Handbook's payments as one Parquet file (docs/datasets.md).")],
+    path: Annotated[Path, typer.Argument(help="The Handbook's transactions as one Parquet file (docs/datasets.md).")],
     as_json: Json = False,
 ) -> None:
-    """The Fraud Detection Handbook's protocol: train on a week, labels 7 days late, test on the week of 2018-08-08.
+    """Run the Fraud Detection Handbook's protocol: train on a week, labels 7 days late, test on the week of 2018-08-08.
 
-    Decides the whole file through the product's stream, trains on the log as it stood on the first day of the test,
-    deploys, and measures what the deployed models said: AUC ROC, average precision and card precision@100, for 7 days
-    of training and for all history, each with its share of the ceiling that the data's own rules allow
-    (docs/handbook.md). Takes some minutes and 4 GB.
+    Decides the whole file, trains on the log as of the first test day, deploys the models, and measures their live
+    scores: AUC ROC, average precision and card precision@100, for 7 days of training and for all history, each also as
+    a share of the ceiling that the data allows (docs/handbook.md). Takes a few minutes and 4 GB of memory.
     """
     from console.bench import handbook as handbook_bench  # with the libraries of training
 

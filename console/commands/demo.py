@@ -1,4 +1,4 @@
-"""`sentinel demo`: everything on this machine, in about a minute, with proof."""
+"""`sentinel demo`: the whole system on this machine, in about a minute, verified by replay."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def demo(
     dataset: Dataset = None,
     limit: Limit = None,
     mapping: Annotated[
-        Path | None, typer.Option(help="With --dataset custom: the TOML file that names the columns.")
+        Path | None, typer.Option(help="With --dataset custom: TOML file that maps the columns.")
     ] = None,
-    transactions: Annotated[int, typer.Option(help="Synthetic transactions.", min=1_000)] = TRANSACTIONS,
+    transactions: Annotated[int, typer.Option(help="Number of synthetic transactions.", min=1_000)] = TRANSACTIONS,
     rate: Annotated[
         float | None,
-        typer.Option(help=f"Transactions per second (default {RATE:g}; a dataset goes as fast as it can)."),
+        typer.Option(help=f"Transactions per second. Default: {RATE:g}; for a dataset, as fast as possible."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic stream.")] = 7,
     as_json: Json = False,
 ) -> None:
     """Start a local Valkey and a Kafka-compatible broker, decide a stream with known fraud, then replay it bit for bit.
 
-    Exit code 0 only if every message produced is accounted for and every decision came out identical.
+    Exit code 0 only if every produced message is accounted for and every decision is identical on replay.
     """
     if dataset is None:
         config = synthetic_config(transactions=transactions, accounts=1_000, merchants=1_000, seed=seed)
@@ -75,5 +75,5 @@ def demo(
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM unwinds like Ctrl-C, so that nothing is left running."""
+    """Handle SIGTERM like Ctrl-C, so that no child process is left running."""
     raise KeyboardInterrupt

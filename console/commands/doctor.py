@@ -1,5 +1,5 @@
-"""`sentinel doctor`: is everything reachable and set up so that nothing can be lost? Each finding says how to mend
-it.
+"""`sentinel doctor`: checks that everything is reachable and configured so that no data can be lost. Each finding says
+how to fix it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Status = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """One check's outcome; `remedy` is "" where all is well."""
+    """The outcome of one check; `remedy` is "" if no action is needed."""
 
     check: str
     status: Status
@@ -50,9 +50,9 @@ def doctor(
     log_prefix: LogPrefix = None,
     as_json: Json = False,
 ) -> None:
-    """Check servers, topics, persistence, the log and the model. Exit code 1 if something must be mended.
+    """Check servers, topics, persistence, the log and the model. Exit code 1 if a check fails.
 
-    Reads only, except for one temporary file in the snapshot folder.
+    Reads only, except for one temporary file in the snapshot directory.
     """
     s = wiring.settings(
         config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
@@ -69,7 +69,7 @@ def doctor(
     failed = sum(f.status == "fail" for f in findings)
     if failed:
         if not as_json:
-            print(f"{failed} to mend", file=sys.stderr)
+            print(f"{failed} problem{'s' if failed > 1 else ''} found", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -96,14 +96,14 @@ def _kafka(s: Settings) -> Iterator[Finding]:
             yield from _retention(s, name)
     for role, name in optional.items():
         if name and found[name] is None:
-            yield Finding(f"topic {name}", "warn", f"missing ({role})", 'create it, or set it to "" to publish none')
+            yield Finding(f"topic {name}", "warn", f"missing ({role})", 'create it, or set it to "" to publish nothing')
     a, b = (found[name] for name in names.values())
     if a is not None and b is not None and a.partitions != b.partitions:
         yield Finding(
             "co-partitioning",
             "fail",
-            f"{a.name} has {a.partitions} partitions, {b.name} {b.partitions}",
-            "both need the same number, and producers the same partitioner (murmur2) and key (account_id)",
+            f"{a.name} has {a.partitions} partitions, {b.name} has {b.partitions}",
+            "create both with the same number; producers must use the same partitioner (murmur2) and key (account_id)",
         )
 
 
@@ -114,14 +114,14 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
         futures = client.describe_configs([resource], request_timeout=kafka_client.ADMIN_TIMEOUT_S)
         values = futures[resource].result(kafka_client.ADMIN_TIMEOUT_S)
     except (KafkaException, TimeoutError) as error:
-        yield Finding(f"topic {name}", "warn", f"its configuration can't be read ({error})")
+        yield Finding(f"topic {name}", "warn", f"can't read its configuration ({error})")
         return
     policy = values["cleanup.policy"].value if "cleanup.policy" in values else "delete"
     if "compact" in str(policy):
         yield Finding(
             f"topic {name}",
             "fail",
-            "is compacted: messages vanish before they are decided",
+            "is compacted: messages can be removed before they are decided",
             "set cleanup.policy=delete",
         )
     hours = int(values["retention.ms"].value) / HOUR_MS if "retention.ms" in values else -1
@@ -129,7 +129,7 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
         yield Finding(
             f"topic {name}",
             "warn",
-            f"keeps messages for {hours:.0f} h: a worker that is away for longer loses them",
+            f"retains messages for {hours:.0f} h: they are lost if no worker runs for longer than that",
             "set retention.ms to at least a few days",
         )
 
@@ -155,14 +155,14 @@ def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
     version = str(info.get("valkey_version") or info["redis_version"])
     yield Finding(name, "ok", f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version}")
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MINIMUM:
-        yield Finding(name, "fail", f"version {version} is too old", "6.2 or newer is needed")
+        yield Finding(name, "fail", f"version {version} is too old", "upgrade to 6.2 or newer")
     settings = {key: str(value) for key, value in node.config_get("maxmemory*", "append*").items()}
     if settings.get("maxmemory-policy") != "noeviction":
         yield Finding(
             name,
             "fail",
-            f"maxmemory-policy is {settings.get('maxmemory-policy')}: it may evict the log",
-            "CONFIG SET maxmemory-policy noeviction, and in its configuration file",
+            f"maxmemory-policy is {settings.get('maxmemory-policy')}: the server may evict parts of the log",
+            "run CONFIG SET maxmemory-policy noeviction, and set it in the configuration file",
         )
     if settings.get("appendonly") != "yes":
         yield Finding(
@@ -172,8 +172,8 @@ def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
         yield Finding(
             name,
             "warn",
-            f"appendfsync is {settings.get('appendfsync')}: after a crash the last second is decided afresh",
-            "set appendfsync always if a published decision must never change",
+            f"appendfsync is {settings.get('appendfsync')}: after a crash, the last second is decided again",
+            "set appendfsync always if published decisions must never change",
         )
     if str(info.get("aof_last_write_status", "ok")) != "ok":
         yield Finding(name, "fail", "its last write to disk failed", "free disk space")
@@ -196,14 +196,14 @@ def _log(s: Settings) -> Iterator[Finding]:
         context = wiring.open_resolver(log).context(state)
         if context.degraded:
             yield Finding(
-                "log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that loads"
+                "log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that can be loaded"
             )
         if state.decline != s.fraud_threshold and "FRAUD_THRESHOLD" in os.environ:
             yield Finding(
                 "thresholds",
                 "warn",
-                f"the log's decline threshold is {state.decline}, FRAUD_THRESHOLD is {s.fraud_threshold}",
-                "the log's counts; FRAUD_THRESHOLD is only read at the log's first start",
+                f"FRAUD_THRESHOLD is {s.fraud_threshold}, but the log's decline threshold is {state.decline}",
+                "the log's value applies; FRAUD_THRESHOLD only sets the initial value of a new log",
             )
         yield from _positions(s, log)
 
@@ -219,17 +219,17 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
             yield Finding(
                 f"topic {name}",
                 "fail",
-                f"has {topic.partitions} partitions, the log {known.partitions}",
-                "partitions can't be added to a log; use a new log prefix",
+                f"has {topic.partitions} partitions, the log has {known.partitions}",
+                "a log's partition count is fixed; use a new log prefix",
             )
         elif known.topic_id != topic.topic_id:
             yield Finding(
                 f"topic {name}",
                 "warn",
-                "was recreated since the log's last start; the next one begins a new generation",
+                "was recreated since the last worker started; the next start begins a new generation",
             )
     decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
-    yield Finding("log", "ok", f"{decided:,} transactions held")
+    yield Finding("log", "ok", f"{decided:,} transactions in the hot log")
 
 
 def _snapshots(s: Settings) -> Iterator[Finding]:
@@ -237,13 +237,13 @@ def _snapshots(s: Settings) -> Iterator[Finding]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
-            yield Finding("snapshots", "ok", f"{directory} can be written")
+            yield Finding("snapshots", "ok", f"{directory} is writable")
     except OSError as error:
         yield Finding(
             "snapshots",
             "warn",
-            f"{directory} can't be written ({error.strerror}): every start folds the whole log",
-            "set SENTINEL_SNAPSHOT_DIRECTORY to a folder that all workers share",
+            f"{directory} is not writable ({error.strerror}): every start folds the whole log",
+            "set SENTINEL_SNAPSHOT_DIRECTORY to a directory that all workers share",
         )
 
 

@@ -1,4 +1,4 @@
-"""`sentinel drift`: has what the model sees, or how well it does, changed since the reference? A look, or a watch."""
+"""`sentinel drift`: have the model's inputs or its performance changed since the reference? One look, or a monitor."""
 
 from __future__ import annotations
 
@@ -34,36 +34,46 @@ def drift(
     log_prefix: LogPrefix = None,
     as_of: Annotated[
         str | None,
-        typer.Option(help="End of the current window, event time (2026-03-01T12:00Z). Default: the newest whole step."),
+        typer.Option(
+            help="End of the current window, event time (2026-03-01T12:00Z). Default: the newest complete step."
+        ),
     ] = None,
-    window_days: Annotated[float, typer.Option(help="Length of the current window: at most 7, or whole weeks.")] = 7,
-    reference_days: Annotated[int, typer.Option(help="Length of the reference window: whole weeks.", min=7)] = 14,
+    window_days: Annotated[
+        float, typer.Option(help="Length of the current window in days: at most 7, or whole weeks.")
+    ] = 7,
+    reference_days: Annotated[
+        int, typer.Option(help="Length of the reference window in days: whole weeks.", min=7)
+    ] = 14,
     reference_start: Annotated[
         str | None,
-        typer.Option(help="Beginning of the reference, event time. Default: the champion's first decision."),
+        typer.Option(help="Start of the reference window, event time. Default: the champion's first decision."),
     ] = None,
     settle_days: Annotated[
-        float, typer.Option(help="Days of log before the default reference, until accounts have a history.", min=0)
+        float, typer.Option(help="Days of log to skip before the default reference: accounts lack history.", min=0)
     ] = 38,
     maturity_days: Annotated[
-        float, typer.Option(help="Performance is judged by the verdicts that came so long after each payment.", min=0)
+        float, typer.Option(help="Label maturity in days: use verdicts up to this long after each payment.", min=0)
     ] = 7,
-    share: Annotated[float, typer.Option(help="Share of the accounts to read, chosen by hash.")] = 1.0,
-    every_hours: Annotated[float, typer.Option(help="Event time between looks; windows end on it.", min=0.25)] = 6,
+    share: Annotated[float, typer.Option(help="Share of accounts to read, sampled by hash.")] = 1.0,
+    every_hours: Annotated[
+        float, typer.Option(help="Hours of event time between looks; windows end on this grid.", min=0.25)
+    ] = 6,
     publish: Annotated[
         bool, typer.Option("--publish", help="Append DriftDetected and DriftCleared to the control stream.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Keep looking, once a step of event time.")] = False,
-    interval_s: Annotated[float, typer.Option(help="With --follow: how often to ask for news.", min=0.1)] = 5.0,
-    plots: Annotated[Path | None, typer.Option(help="Folder for effects.png and a picture of each feature.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="List also what is not tested, and why.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running: one look per step of event time.")] = False,
+    interval_s: Annotated[float, typer.Option(help="With --follow: polling interval in seconds.", min=0.1)] = 5.0,
+    plots: Annotated[
+        Path | None, typer.Option(help="Directory for effects.png and one plot per drifted feature.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also list features that are not tested, and why.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the newest decisions with a reference: every feature, the score, and what labels say of performance.
+    """Compare the newest decisions with a reference: every feature, the score, and performance on labels.
 
     A feature has drifted if its effect size reaches the floor and its p-value, adjusted over all features and corrected
-    for rows that hang together, is at most 0.001. Reads only, unless --publish; publishing the same look twice tells
-    nothing twice. Exit code 0 whether there is drift or not.
+    for clustered rows, is at most 0.001. Reads only, unless --publish is given; publishing the same look twice has no
+    further effect. Exit code 0 whether or not there is drift.
     """
     settings = DriftConfig(
         window_ms=round(window_days * DAY_MS),
@@ -73,7 +83,7 @@ def drift(
         step_ms=round(every_hours * HOUR_MS),
     )
     if follow and as_of is not None:
-        raise BadInput("--follow looks at what is new: it can't be had with --as-of")
+        raise BadInput("--follow can't be combined with --as-of")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     with closing(wiring.open_log(s)) as log:
         partitions = partitions_of(log)
@@ -98,7 +108,7 @@ def drift(
 def one_look(
     monitor: DriftMonitor, end: int, publish: bool, patient: bool
 ) -> tuple[Look | None, Sequence[DriftDetected | DriftCleared]]:
-    """The look at `end`, and what it published. patient: a log that is still too young is waited for (None)."""
+    """The look at `end`, and what it published. patient: return None, not an error, while the log is too short."""
     try:
         if publish:
             return monitor.step(end, int(time.time() * 1000))
@@ -119,11 +129,11 @@ def _given_reference(start: str | None, config: DriftConfig) -> Window | None:
 def _moment(text: str, option: str) -> int:
     moment = parse_time(text)
     if moment is None:
-        raise BadInput(f"{option} {text!r} is not a time (2026-03-01T12:00Z)")
+        raise BadInput(f"{option} {text!r} is not a valid time; write it as 2026-03-01T12:00Z")
     return moment
 
 
-# --- what is shown --------------------------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------------------------
 
 
 def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: bool, as_json: bool) -> None:
@@ -146,7 +156,7 @@ def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: b
         for each in others:
             print(f"{each.feature:28}{each.state.replace('_', ' ')}")
     elif others:
-        print(f"({len(others)} not tested; --all says why)")
+        print(f"({len(others)} not tested; list them with --all)")
     _show_labels(look)
     for event in told:
         word = f"detected, {event.severity}" if isinstance(event, DriftDetected) else "cleared"
@@ -166,12 +176,10 @@ def _line(each: FeatureDrift) -> str:
 def _show_labels(look: Look) -> None:
     labels = look.labels
     if labels is None:
-        print("\nno performance yet: it needs labels of the reference and of a window after it")
+        print("\nperformance: not available until the reference and a later window have mature labels")
         return
     before, now, expected = labels.before, labels.now, labels.estimate
-    print(
-        f"\nperformance, {_span(labels.current)}, labels as known {_days(look, labels.current)} days after each payment"
-    )
+    print(f"\nperformance, {_span(labels.current)}, labels as of {_days(look, labels.current)} days after each payment")
     print(f"{'':24}{'reference':>26}{'now':>26}{'p adj.':>10}  severity")
     found = {each.feature.partition(":")[2]: each for each in labels.features}
     rows: list[tuple[str, ...]] = [

@@ -1,4 +1,4 @@
-"""`sentinel experiment`: A/B tests between registered models, by account; look whenever you like."""
+"""`sentinel experiment`: A/B tests between registered models, randomised by account; results are valid at any time."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _USUAL_WINDOW, _USUAL_MATURITY, _USUAL_DURATION = (
 )
 
 app = typer.Typer(
-    help="A/B tests: start, watch, ramp, stop, conclude. Accounts are assigned by hash; looking early is safe.",
+    help="A/B tests: start, show, ramp, stop, conclude. Accounts are assigned by hash; looking early is safe.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Which = Annotated[str | None, typer.Argument(metavar="[ID]", help="The experiment; default: the newest.")]
-Percent = Annotated[float, typer.Option(help="Percent of all accounts that take part.", min=0.0, max=100.0)]
+Which = Annotated[str | None, typer.Argument(metavar="[ID]", help="The experiment. Default: the newest.")]
+Percent = Annotated[float, typer.Option(help="Percentage of all accounts that take part.", min=0.0, max=100.0)]
 
 app.callback()(options)
 
@@ -55,18 +55,20 @@ def _said(done: Started, as_json: bool) -> None:
 @app.command()
 def start(
     context: typer.Context,
-    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="A new name, without spaces and slashes.")],
+    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="A new name, without spaces or slashes.")],
     arm: Annotated[
         list[str],
-        typer.Option(help="NAME=MODEL-VERSION[:PERCENT], twice or more; the first is the control, the champion."),
+        typer.Option(
+            help="NAME=MODEL-VERSION[:PERCENT]; give two or more. The first is the control and must be the champion."
+        ),
     ],
     reason: Reason,
     traffic: Percent = 100.0,
-    primary: Annotated[str, typer.Option(help=f"The metric that decides: {', '.join(METRICS)}.")] = USUAL.primary,
+    primary: Annotated[str, typer.Option(help=f"Primary metric: {', '.join(METRICS)}.")] = USUAL.primary,
     guardrail: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"A metric that must not get worse; repeat for more. Default: {' and '.join(USUAL.guardrails)}.",
+            help=f"A metric that must not get worse; may be repeated. Default: {' and '.join(USUAL.guardrails)}.",
             show_default=False,
         ),
     ] = None,
@@ -74,24 +76,26 @@ def start(
         float, typer.Option(help="How much worse a guardrail may get, as a share of accounts.", min=0.0, max=1.0)
     ] = USUAL.guardrail_margin,
     worthwhile: Annotated[
-        float, typer.Option(help="The smallest gain on the primary metric that is of use, as a share of accounts.")
+        float, typer.Option(help="Smallest worthwhile gain on the primary metric, as a share of accounts.")
     ] = USUAL.worthwhile,
     window_days: Annotated[float, typer.Option(help="Observation window per account, in days.")] = _USUAL_WINDOW,
     maturity_days: Annotated[
-        float, typer.Option(help="Days after the window until an account's labels count as final.")
+        float, typer.Option(help="Days after the window until an account's labels are final.")
     ] = _USUAL_MATURITY,
-    days_max: Annotated[float, typer.Option(help="Days after which it ends without a winner.")] = _USUAL_DURATION,
+    days_max: Annotated[
+        float, typer.Option(help="Maximum duration in days; then it ends without a winner.")
+    ] = _USUAL_DURATION,
     accounts_min: Annotated[
-        int, typer.Option(help="Mature accounts needed in each arm for a promotion.")
+        int, typer.Option(help="Mature accounts required in each arm before a promotion.")
     ] = USUAL.accounts_min,
     alpha: Annotated[
-        float, typer.Option(help="Error level of all promotions together, and of all rollbacks together.")
+        float, typer.Option(help="Error level over all promotions, and separately over all rollbacks.")
     ] = USUAL.alpha,
-    salt: Annotated[str, typer.Option(help="Of the hash that assigns; default: the ID.", show_default=False)] = "",
+    salt: Annotated[str, typer.Option(help="Salt of the assignment hash. Default: the ID.", show_default=False)] = "",
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Start an A/B test. From the next batch on, accounts in it are decided by their arm's model.
+    """Start an A/B test. From the next batch on, each participating account is decided by its arm's model.
 
     sentinel experiment start spring --arm control=baseline-1.0.0 --arm new=baseline-1.1.0 --traffic 10 --reason "less
     friction"
@@ -120,34 +124,34 @@ def start(
 
 def _parts(percent: float) -> int:
     if not math.isfinite(percent):
-        raise BadInput(f"{percent} is no percent")
+        raise BadInput(f"{percent} is not a valid percentage")
     return round(percent * WHOLE / 100)
 
 
 def _ms(days: float) -> int:
     if not abs(days) <= DAYS_MAX:
-        raise BadInput(f"{days} is no number of days that an experiment may last")
+        raise BadInput(f"{days} is not a valid number of days; the maximum is {DAYS_MAX:g}")
     return round(days * DAY_MS)
 
 
 def _arms(texts: list[str]) -> tuple[ArmPlan, ...]:
-    """Arms from NAME=MODEL-VERSION[:PERCENT]; without percents, all alike. Raises BadInput."""
+    """Arms from NAME=MODEL-VERSION[:PERCENT]; without percentages, equal shares. Raises BadInput."""
     found: list[tuple[str, str, str]] = []
     for text in texts:
         name, equals, rest = text.partition("=")
         model, _, percent = rest.partition(":")
         if not (equals and name and model):
-            raise BadInput(f"--arm {text!r} is not NAME=MODEL-VERSION[:PERCENT]")
+            raise BadInput(f"--arm {text!r} is not valid; write it as NAME=MODEL-VERSION[:PERCENT]")
         found.append((name, model, percent))
     given = [percent for *_, percent in found if percent]
     if given and len(given) != len(found):
-        raise BadInput("give every arm its percent, or none")
+        raise BadInput("give a percentage for every arm, or for none")
     try:
         shares = [_parts(float(percent)) for percent in given] or [WHOLE // len(found)] * len(found)
     except ValueError:
-        raise BadInput(f"an arm's percent is no number: {', '.join(given)}") from None
+        raise BadInput(f"the percentage of an arm is not a number: {', '.join(given)}") from None
     if given and (min(shares) <= 0 or sum(shares) != WHOLE):
-        raise BadInput(f"the arms' percents must be above 0 and add up to 100: {' + '.join(given)}")
+        raise BadInput(f"the percentages of the arms must be above 0 and add up to 100, not {' + '.join(given)}")
     if not given:
         shares[0] += WHOLE - sum(shares)
     return tuple(ArmPlan(name, model, share) for (name, model, _), share in zip(found, shares, strict=True))
@@ -158,12 +162,12 @@ def show(
     context: typer.Context,
     experiment_id: Which = None,
     plots: Annotated[
-        Path | None, typer.Option("--plots", help="Directory for exposure and confidence sequences as PNG.")
+        Path | None, typer.Option("--plots", help="Directory for PNG plots of exposure and confidence sequences.")
     ] = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Exposure, sample ratio, each metric's gain with its confidence sequence, and what that would decide."""
+    """Show exposure, sample ratio, each metric's gain with its confidence sequence, and the verdict so far."""
     with opened_states(context, as_of) as states:
         answer = experiment_answer(states, experiment_id)
     found = report(answer.experiment, answer.seen, answer.as_of)
@@ -179,13 +183,13 @@ def show(
 @app.command()
 def ramp(
     context: typer.Context,
-    percent: Annotated[float, typer.Argument(help="Of all accounts, from now on.", min=0.0, max=100.0)],
+    percent: Annotated[float, typer.Argument(help="Percentage of all accounts, from now on.", min=0.0, max=100.0)],
     reason: Reason,
-    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the running one.")] = None,
+    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment. Default: the running one.")] = None,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Let another share of accounts take part. Raising it keeps every account's arm."""
+    """Change the share of accounts that take part. When it rises, every account keeps its arm."""
     with opened_states(context) as states:
         done = acts.ramp(states.log, _parts(percent), act_of(actor, reason), experiment_id)
     _said(done, as_json)
@@ -195,11 +199,11 @@ def ramp(
 def stop(
     context: typer.Context,
     reason: Reason,
-    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the running one.")] = None,
+    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment. Default: the running one.")] = None,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """End the running experiment without a conclusion; the champion decides for everybody again."""
+    """Stop the running experiment without a conclusion; the champion decides for every account again."""
     with opened_states(context) as states:
         done = acts.stop(states.log, act_of(actor, reason), experiment_id)
     _said(done, as_json)
@@ -209,18 +213,18 @@ def stop(
 def conclude(
     context: typer.Context,
     reason: Reason,
-    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment; default: the newest.")] = None,
-    winner: Annotated[str | None, typer.Option(help="Promote this arm whatever the data say.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the champion whatever the data say.")] = False,
+    experiment_id: Annotated[str | None, typer.Option("--id", help="The experiment. Default: the newest.")] = None,
+    winner: Annotated[str | None, typer.Option(help="Promote this arm, whatever the data say.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the champion, whatever the data say.")] = False,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """End it with a verdict and its evidence: what the data say, or what you say.
+    """End an experiment and record the verdict with its evidence: the data's verdict, or yours.
 
-    A winner becomes champion at once (with four eyes on: is proposed).
+    A winner becomes champion at once; with four eyes on, it is only proposed.
     """
     if winner is not None and keep:
-        raise BadInput("--winner or --keep, not both")
+        raise BadInput("--winner and --keep can't be combined")
     verdict: Conclusion | None = "promote" if winner is not None else "keep" if keep else None
     with opened_states(context) as states:
         answer = experiment_answer(states, experiment_id)

@@ -1,4 +1,4 @@
-"""`sentinel feedback`: say what a transaction was, one at a time or a file at a time."""
+"""`sentinel feedback`: submit verdicts on transactions, one at a time or from a file."""
 
 from __future__ import annotations
 
@@ -22,39 +22,44 @@ from core.partitioner import PARTITIONERS, Name
 from core.partitions import partitions_of
 from core.settings import Settings
 from ingest.producer import Partitioner, publish
-from ingest.submission import Lookup, Rejected, Tally, submit, submit_events, wrong_choice
+from ingest.submission import CHOICES, Lookup, Rejected, Tally, submit, submit_events, wrong_choice
 from projections.audit.lookup import Payment, find_payments
 from projections.engine.states import partitioner_of
 from sources.feedback_files import Row, json_lines, read_rows
 from sources.record import Record
 
 SHOWN = 10
-"""Rejected rows that are shown; the rejects file holds all."""
+"""Number of rejected rows that are printed; the rejects file has all of them."""
 _CLIENT_NAMES: dict[Name, Partitioner] = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
 
 
-TransactionId = Annotated[str | None, typer.Argument(help="The transaction that the verdict is on.")]
+TransactionId = Annotated[str | None, typer.Argument(help="The transaction that the verdict is about.")]
 File = Annotated[
-    Path | None, typer.Option(help="Many verdicts: .csv, .jsonl or .parquet, columns as in docs/feedback.md.")
+    Path | None, typer.Option(help="File of verdicts: .csv, .jsonl or .parquet; for the columns see docs/feedback.md.")
 ]
 Event = Annotated[
-    Path | None, typer.Option(help="Account events of any kind (blocks, cases, verdicts), one JSON a line, as is.")
+    Path | None, typer.Option(help="File of account events of any kind (blocks, cases, verdicts), one JSON per line.")
 ]
-VerdictOption = Annotated[str | None, typer.Option(help=f"{', '.join(get_args(Verdict))}. With --file: default.")]
-Source = Annotated[str | None, typer.Option(help=f"{', '.join(get_args(FeedbackSource))}. With --file: default.")]
+VerdictOption = Annotated[
+    str | None, typer.Option(help=f"{', '.join(get_args(Verdict))}. With --file: the default for rows without one.")
+]
+Source = Annotated[
+    str | None,
+    typer.Option(help=f"{', '.join(get_args(FeedbackSource))}. With --file: the default for rows without one."),
+]
 Account = Annotated[
-    str | None, typer.Option(help="Its account: found in the log if not given; the search ends sooner if it is.")
+    str | None, typer.Option(help="Its account; makes the search faster. Default: looked up in the log.")
 ]
-Actor = Annotated[str | None, typer.Option(help="Who says so: the analyst, the processor.")]
-Confidence = Annotated[float | None, typer.Option(help="How sure, 0 … 1 (default 1).")]
-Amount = Annotated[float | None, typer.Option(help="In dispute (default: the transaction's).")]
-Reason = Annotated[str | None, typer.Option(help="Why, in a few words or a reason code.")]
-OccurredAt = Annotated[str | None, typer.Option(help="When it was said: ISO 8601 or epoch ms (default now).")]
+Actor = Annotated[str | None, typer.Option(help="Who gives the verdict: the analyst or the processor.")]
+Confidence = Annotated[float | None, typer.Option(help="Confidence from 0 to 1. Default: 1.")]
+Amount = Annotated[float | None, typer.Option(help="Disputed amount. Default: the transaction's.")]
+Reason = Annotated[str | None, typer.Option(help="Why: a few words or a reason code.")]
+OccurredAt = Annotated[str | None, typer.Option(help="When the verdict was given: ISO 8601 or epoch ms. Default: now.")]
 NoLookup = Annotated[
-    bool, typer.Option("--no-lookup", help="Don't look transactions up in the log: rows must name accounts.")
+    bool, typer.Option("--no-lookup", help="Don't look transactions up in the log; every row must name its account.")
 ]
 Check = Annotated[bool, typer.Option("--check", help="Check everything, send nothing.")]
-RejectsFile = Annotated[Path | None, typer.Option(help="Where rejected rows go (default: FILE.rejects.jsonl).")]
+RejectsFile = Annotated[Path | None, typer.Option(help="File for rejected rows. Default: FILE.rejects.jsonl.")]
 
 
 def feedback(
@@ -79,17 +84,17 @@ def feedback(
     rejects: RejectsFile = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a verdict, or a file of verdicts, to the feedback topic; every delivery is confirmed.
+    """Send a verdict, or a file of verdicts, to the feedback topic, and wait until every delivery is confirmed.
 
     sentinel feedback t17 --verdict fraud --source analyst --actor ann
 
     sentinel feedback --file chargebacks.csv --source chargeback --verdict fraud --check
 
-    Each row is checked as the worker would; bad ones are shown with their line and kept in the rejects file, the others
-    are sent. Exit code 1 if a row was rejected. Whether a verdict counts is decided later (sentinel query labels).
+    Each row passes the worker's own checks. Rejected rows are printed with their line number and written to the rejects
+    file; the others are sent. Exit code 1 if a row was rejected. `sentinel query labels` shows which verdicts count.
     """
     if sum(given is not None for given in (transaction_id, file, event)) != 1:
-        raise BadInput("give a transaction, or --file, or --event")
+        raise BadInput("give exactly one of: a transaction ID, --file, --event")
     s = wiring.settings(
         config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
     )
@@ -106,18 +111,24 @@ def feedback(
     }
     defaults = {name: value for name, value in given.items() if value is not None}
     if event is not None and defaults:
-        raise BadInput("--event sends events as they are: no other values beside it")
+        raise BadInput(f"--event sends events unchanged; remove {', '.join(map(_flag, defaults))}")
     if transaction_id is not None and rejects is not None:
-        raise BadInput("--rejects goes with --file and --event")
+        raise BadInput("--rejects requires --file or --event")
     if wrong := wrong_choice(defaults):
         raise BadInput(f"--{wrong}")
+    if transaction_id is not None and (missing := [name for name in ("source", "verdict") if name not in defaults]):
+        raise BadInput("; ".join(f"{_flag(name)} is required: {', '.join(CHOICES[name])}" for name in missing))
     keeper = _Rejects(rejects or _beside(file or event))
     sent = _submit(s, file, event, defaults, keeper, is_lookup=not no_lookup, check=check)
     if transaction_id is not None and keeper.first is not None:
-        raise BadInput(f"{keeper.first.reason}: {keeper.first.detail}")
+        raise BadInput(f"{keeper.first.detail} ({keeper.first.reason})")
     _report(sent.tally, keeper, sent.seconds, check, as_json)
     if sent.tally.rejected:
         raise typer.Exit(1)
+
+
+def _flag(field: str) -> str:
+    return "--" + ("account" if field == "account_id" else field.replace("_", "-"))
 
 
 def _beside(file: Path | None) -> Path | None:
@@ -139,7 +150,7 @@ def _submit(
     is_lookup: bool,
     check: bool,
 ) -> _Sent:
-    """Check every row and send those that are right, or only check."""
+    """Check every row and send the valid ones, or only check."""
     tally = Tally()
     now_ms = int(time.time() * 1000)
     log = _open(s) if is_lookup and event is None else None
@@ -158,14 +169,14 @@ def _submit(
 
 
 class _Found(NamedTuple):
-    """How to look transactions up, and how the log's producers partition."""
+    """How to look up transactions, and the partitioner of the log's producers."""
 
     lookup: Lookup | None
     partitioner: Partitioner
 
 
 class _Rejects:
-    """The rejects file: one JSON object a line, made when the first row is rejected. Called with each."""
+    """The rejects file, one JSON object per line; created at the first rejected row. Called with each rejected row."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -185,7 +196,7 @@ class _Rejects:
             line = {"line": rejected.line, "reason": rejected.reason, "detail": rejected.detail, "row": rejected.values}
             self._file.write(json.dumps(line, default=str) + "\n")
         except OSError as error:
-            raise BadInput(f"the rejects file {self.path} can't be written: {error.strerror}") from error
+            raise BadInput(f"can't write the rejects file {self.path}: {error.strerror}") from error
 
     def close(self) -> None:
         if self._file is not None:
@@ -196,20 +207,20 @@ def _open(s: Settings) -> EventLog:
     try:
         return ReadOnlyLog(wiring.open_log(s))
     except Unavailable as error:
-        raise Unavailable(f"{error}; --no-lookup submits without asking the log") from error
+        raise Unavailable(f"{error}; --no-lookup sends verdicts without reading the log") from error
 
 
 def _partitions(log: EventLog | None) -> _Found:
-    """Raises BadInput if the log is empty, or if its partitioner is none that a client here has."""
+    """Raises BadInput if the log is empty, or if its partitioner is not one that the client supports."""
     if log is None:
         return _Found(None, "murmur2_random")
     try:
         partitions = partitions_of(log)
     except BadInput as error:
-        raise BadInput(f"{error}; --no-lookup submits without asking the log") from error
+        raise BadInput(f"{error}; --no-lookup sends verdicts without reading the log") from error
     name = partitioner_of(log, partitions)
     if name is None:
-        raise BadInput("the log's accounts are spread by a partitioner that is neither murmur2 nor crc32")
+        raise BadInput("the log's partitioner is neither murmur2 nor crc32; verdicts can't be sent to its partitions")
 
     def lookup(wanted: Sequence[tuple[str, str]]) -> dict[str, list[Payment]]:
         accounts = {account for _, account in wanted}
@@ -227,13 +238,13 @@ def _event_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         yield from json_lines(path)
     except OSError as error:
-        raise BadInput(f"{path}: can't be read: {error.strerror}") from error
+        raise BadInput(f"can't read {path}: {error.strerror}") from error
 
 
 def _send(chunks: Iterator[list[Record]], s: Settings, partitioner: Partitioner, check: bool) -> float:
-    """Publish the chunks, or only make them. The seconds that it took. Raises Unavailable if one was not delivered."""
+    """Publish the chunks, or only build them; returns the seconds taken. Raises Unavailable if a delivery failed."""
     started = time.monotonic()
-    first = next(chunks, [])  # what is wrong with a file is said before a broker is asked
+    first = next(chunks, [])  # report errors in the file before contacting a broker
 
     def all_chunks() -> Iterator[list[Record]]:
         yield first
@@ -245,7 +256,7 @@ def _send(chunks: Iterator[list[Record]], s: Settings, partitioner: Partitioner,
     elif first or (first := next((chunk for chunk in chunks if chunk), [])):
         report = publish(all_chunks(), s, timestamps="now", partitioner=partitioner)
         if report.interrupted:
-            raise _Interrupted(f"interrupted: {report.sent['feedback']:,} verdicts were delivered; send the file again")
+            raise _Interrupted(f"interrupted after {report.sent['feedback']:,} verdicts; send the file again")
     return time.monotonic() - started
 
 
@@ -278,4 +289,4 @@ def _report(tally: Tally, keeper: _Rejects, seconds: float, check: bool, as_json
     if rejected:
         print(f"rejected rows: {keeper.path}")
     if tally.unknown:
-        print(f"{tally.unknown:,} on transactions that the log does not hold (yet): they count when it does")
+        print(f"{tally.unknown:,} on transactions that are not in the log; they count once the transaction arrives")

@@ -1,4 +1,4 @@
-"""`sentinel ingest`: one worker."""
+"""`sentinel ingest`: runs one worker."""
 
 from __future__ import annotations
 
@@ -25,24 +25,28 @@ def ingest(
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    consumer_group: Annotated[str | None, typer.Option("--group", help="Consumer group; or CONSUMER_GROUP.")] = None,
+    consumer_group: Annotated[str | None, typer.Option("--group", help="Consumer group (CONSUMER_GROUP).")] = None,
     group_instance_id: Annotated[
-        str | None, typer.Option("--instance-id", help="Static group membership: a restart keeps its partitions.")
+        str | None, typer.Option("--instance-id", help="Static group membership: keep partitions across a restart.")
     ] = None,
     decisions_topic: Annotated[str | None, typer.Option(help="Publish every decision to this topic.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Most transactions decided in one batch.")] = None,
-    linger_ms: Annotated[int | None, typer.Option(help="How long after an append the next batch may wait, ms.")] = None,
-    snapshot_directory: Annotated[str | None, typer.Option(help="Where account-state snapshots go.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Maximum number of messages per batch.")] = None,
+    linger_ms: Annotated[
+        int | None, typer.Option(help="Maximum wait for a fuller batch after an append, in ms.")
+    ] = None,
+    snapshot_directory: Annotated[str | None, typer.Option(help="Directory for snapshots of account state.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error.")] = None,
     create_topics: Annotated[bool, typer.Option("--create-topics", help="Create missing topics first.")] = False,
-    drain: Annotated[bool, typer.Option("--drain", help="Stop when the owned partitions are at their end.")] = False,
-    stats_file: Annotated[Path | None, typer.Option(help="Write counts and latency here twice a second.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Exit at the end of all owned partitions.")] = False,
+    stats_file: Annotated[
+        Path | None, typer.Option(help="Write counts and latency to this file twice a second.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read transactions and feedback from Kafka, decide each one, append to the log.
+    """Read transactions and feedback from Kafka, decide every transaction, and append the decisions to the log.
 
-    Start as many as you like: Kafka's consumer group shares the partitions out. A worker may be killed at any moment;
-    whoever takes its partitions over goes on from the log. SIGTERM and Ctrl-C finish what is in flight first.
+    Start as many workers as you like: Kafka's consumer group assigns the partitions. A worker may be killed at any
+    time; the next owner of its partitions continues from the log. SIGTERM and Ctrl-C first finish the batch in flight.
     """
     s = wiring.settings(
         config,
@@ -72,7 +76,7 @@ def ingest(
 
 
 def _run(worker: Worker) -> None:
-    """Run the worker until it is drained or told to stop."""
+    """Run the worker until it has drained its partitions or is told to stop."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         worker.stop()

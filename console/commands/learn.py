@@ -1,4 +1,4 @@
-"""`sentinel learn`: the adaptive loop as a process: retrain, shadow, test, promote, roll back; or what it would do."""
+"""`sentinel learn`: runs the adaptive loop (retrain, shadow, test, promote, roll back), or shows its next step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from projections.engine.feed import seal_at
 
 STEPS_AT_ONCE_MAX = 20
 TOLD = ("rows", "frauds", "champion_average_precision", "average_precision", "champion_ece", "ece", "decisions_changed")
-"""What of a candidate's metrics a line has room for; the log and `sentinel model show` have all."""
+"""The candidate's metrics that fit on one line; the log and `sentinel model show` have all of them."""
 
 
 def learn(
@@ -46,23 +46,23 @@ def learn(
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say where the loop stands, what it sees, what it would do and why.")
+        bool, typer.Option("--dry-run", help="Show the loop's state, its evidence, and its next step with the reason.")
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Keep running.")] = False,
-    interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 60.0,
+    interval_s: Annotated[float, typer.Option(help="With --follow: polling interval in seconds.", min=0.1)] = 60.0,
     clock: Annotated[
-        str, typer.Option(help="wall, or log: the newest moment that the log knows (for history that was loaded).")
+        str, typer.Option(help="wall, or log: use the newest time recorded in the log (for history loaded in bulk).")
     ] = "wall",
     as_json: Json = False,
 ) -> None:
     """Take the next steps of the adaptive loop: enough labels or drift → retrain → gate → shadow → A/B test → promote;
-    a champion that does worse than the one before it → roll back.
+    a champion that performs worse than its predecessor → roll back.
 
-    Every step is one control event with its reasons. Kill it at any time: it goes on from the log. All thresholds are
-    in the [learn] table of sentinel.toml (learners/loop/settings.py). One beside the workers is enough.
+    Every step is one control event with its reasons. Kill it at any time: it resumes from the log. All thresholds are
+    in the [learn] table of sentinel.toml (docs/settings.md). Run one process beside the workers.
     """
     if clock not in ("wall", "log"):
-        raise BadInput(f"--clock is wall or log, not {clock!r}")
+        raise BadInput(f"--clock must be wall or log, not {clock!r}")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     settings = learn_settings(s.learn)
     tune_for_reading()
@@ -82,7 +82,7 @@ def learn(
 
 
 def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: bool) -> None:
-    """Step until there is nothing to do but wait. quiet: waiting is not worth a line."""
+    """Step until there is nothing to do but wait. quiet: print nothing for a step that only waits."""
     for _ in range(STEPS_AT_ONCE_MAX):
         moment = now()
         step, events = loop.step(moment)
@@ -93,7 +93,7 @@ def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: 
 
 
 def said(event: Control) -> str:
-    """What an event of the loop says beside its step's reason, in words; "" if that is all."""
+    """What an event of the loop adds to its step's reason, as text; "" if nothing."""
     match event:
         case RetrainingRejected():
             return f"no candidate: {event.reason}"
@@ -113,7 +113,7 @@ def said(event: Control) -> str:
         case ModelRolledBack():
             return f"{event.name}-{event.version} decides again"
         case DeploymentProposed():
-            return f"waits for four eyes: sentinel model approve {event.proposal_id}"
+            return f"awaiting approval by a second person: sentinel model approve {event.proposal_id}"
         case _:
             return ""
 
@@ -151,10 +151,10 @@ def _show(state: LoopState, evidence: Evidence, step: Step, as_json: bool) -> No
             "candidate": state.candidate,
             "open drift": [f"{f} ({severity})" for f, (severity, _) in state.drifting.items()],
             "new verdicts": f"{evidence.labels.verdicts:,}, {evidence.labels.frauds:,} of fraud",
-            "way back": evidence.way_back,
-            "next": step.action,
+            "rollback target": evidence.way_back,
+            "next step": step.action,
             "because": step.reason,
-            "at": f"c{state.position}",
+            "control position": f"c{state.position}",
         }
     )
 

@@ -1,4 +1,4 @@
-"""`sentinel model`: which models there are, which one decides, and everything people do to them.
+"""`sentinel model`: which models exist, which one decides, and every change that people make to them.
 
 Every change is one control event with an actor and a reason; workers switch at their next batch, without a pause.
 """
@@ -34,7 +34,7 @@ from projections.views.registry import champions
 from projections.views.registry_answers import RegistryAnswer, registry_answer
 
 app = typer.Typer(
-    help="Models: list, show, register, promote, roll back; four eyes; every decision that a bad one made.",
+    help="Models: list, show, register, promote, approve, roll back; four-eyes rule; blast radius of a bad model.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -55,7 +55,7 @@ def _said(done: Done, as_json: bool) -> None:
 
 @app.command("list")
 def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Models with their stage; with --as-of what served then."""
+    """List models with their stage; with --as-of, as they were then."""
     with opened_states(context, as_of) as states:
         answer = registry_answer(states)
     if as_json:
@@ -75,7 +75,7 @@ def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = Fals
 
 @app.command()
 def show(context: typer.Context, label: Label, as_of: AsOf = None, as_json: Json = False) -> None:
-    """One model: stage, lineage, metrics, training, every time it was deployed."""
+    """Show one model: stage, lineage, metrics, training, and all its deployments."""
     with opened_states(context, as_of) as states:
         answer = registry_answer(states)
     found = _row(answer, label)
@@ -118,19 +118,23 @@ def _row(answer: RegistryAnswer, label: str) -> dict[str, Any]:
 def register(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(help="The artifact, of a kind in docs/training.md. Default: the baseline.")
+        Path | None, typer.Argument(help="Model artifact; docs/training.md lists the kinds. Default: the baseline.")
     ] = None,
-    name: Annotated[str, typer.Option(help="The model's name.")] = "",
-    version: Annotated[str, typer.Option(help="Its semantic version.")] = "",
-    parent: Annotated[str, typer.Option(help="The model that it was made from, NAME-VERSION.")] = "",
+    name: Annotated[str, typer.Option(help="The model's name. Default: from the card.")] = "",
+    version: Annotated[str, typer.Option(help="Its semantic version. Default: from the card.")] = "",
+    parent: Annotated[str, typer.Option(help="The model it was derived from, NAME-VERSION.")] = "",
     card: Annotated[
-        Path | None, typer.Option(help="Its card.json (`sentinel train` writes one): name, version, metrics.")
+        Path | None,
+        typer.Option(
+            help="card.json as written by `sentinel train`, for name, version and metrics. Default: the one"
+            " beside the artifact."
+        ),
     ] = None,
     actor: Actor = "",
     reason: Reason = "registered by hand",
     as_json: Json = False,
 ) -> None:
-    """Put an artifact into the log's store under its SHA-256 and register it. It decides nothing yet."""
+    """Store an artifact in the log under its SHA-256 and register it. It decides nothing until it is promoted."""
     if file is None:
         content, found = shipped_baseline()
     else:
@@ -144,10 +148,10 @@ def register(
         parent or found.get("parent", ""),
     )
     if not artifact.name or not artifact.version:
-        raise BadInput("name it: --name and --version, or --card")
+        raise BadInput("missing model name or version: give --name and --version, or --card")
     try:
         wiring.load_scorer(content, artifact.label, hashlib.sha256(content).hexdigest())
-    except Corrupt as error:  # of a file, nothing that the log stores
+    except Corrupt as error:  # a bad file from the user, not corrupt data in the log
         raise BadInput(f"{file}: {error}") from None
     with opened_log(context) as log:
         done = acts.register(log, artifact, act_of(actor, reason))
@@ -158,7 +162,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{path} can't be read: {error.strerror}") from None
+        raise BadInput(f"can't read {path}: {error.strerror}") from None
 
 
 def _card(file: Path, card: Path | None) -> dict[str, Any]:
@@ -180,9 +184,9 @@ def promote(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Make a registered model champion (it decides) or shadow (it scores beside the champion).
+    """Make a registered model the champion (it decides) or the shadow (it only scores beside the champion).
 
-    With four eyes on, a champion is only proposed. Another champion ends a running experiment.
+    With four eyes on, a new champion is only proposed. A new champion ends a running experiment.
     """
     with opened_log(context) as log:
         done = acts.deploy(log, label, act_of(actor, reason), _alias(alias))
@@ -191,7 +195,7 @@ def promote(
 
 def _alias(text: str) -> Alias:
     if text not in ALIASES:
-        raise BadInput(f"--as {text!r}: one of {', '.join(ALIASES)}")
+        raise BadInput(f"{text!r} is not a valid alias; choose {' or '.join(ALIASES)}")
     return text
 
 
@@ -203,7 +207,7 @@ def approve(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Carry out somebody else's proposal."""
+    """Approve another person's proposal; this deploys the model."""
     with opened_log(context) as log:
         done = acts.approve(log, proposal, act_of(actor, reason))
     _said(done, as_json)
@@ -213,11 +217,11 @@ def approve(
 def rollback(
     context: typer.Context,
     reason: Reason,
-    to: Annotated[str | None, typer.Option(help="An earlier champion; default: the one before.")] = None,
+    to: Annotated[str | None, typer.Option(help="An earlier champion. Default: the previous one.")] = None,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """The champion before this one decides again, from the next batch on. Never waits for four eyes."""
+    """Make the previous champion decide again, from the next batch on. Never needs a second person."""
     with opened_log(context) as log:
         done = acts.roll_back(log, act_of(actor, reason), to)
     _said(done, as_json)
@@ -231,7 +235,7 @@ def withdraw(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Nobody is shadow any more."""
+    """Remove the shadow model."""
     with opened_log(context) as log:
         done = acts.withdraw(log, _alias(alias), act_of(actor, reason))
     _said(done, as_json)
@@ -245,9 +249,11 @@ def four_eyes(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Whether a new champion needs a second person. The log refuses, for ever, what was deployed against it."""
+    """Require a second person for every new champion, or stop requiring one. Every reader of the log ignores a
+    deployment that violates the rule.
+    """
     if state not in ("on", "off"):
-        raise BadInput(f"four-eyes is on or off, not {state!r}")
+        raise BadInput(f"four-eyes must be on or off, not {state!r}")
     with opened_log(context) as log:
         done = acts.set_four_eyes(log, state == "on", act_of(actor, reason))
     if as_json:
@@ -260,11 +266,11 @@ def four_eyes(
 def radius(
     context: typer.Context,
     label: Label,
-    rows: Annotated[int, typer.Option(help="Decisions shown; 0 = only the figures.", min=0)] = 20,
-    csv: Annotated[Path | None, typer.Option(help="Write every decision there.")] = None,
+    rows: Annotated[int, typer.Option(help="Number of decisions to show; 0: only the summary.", min=0)] = 20,
+    csv: Annotated[Path | None, typer.Option(help="Write every decision to this CSV file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The blast radius: every decision that this model made, and what turned out wrong since."""
+    """Show a model's blast radius: every decision it made, and which of them have turned out wrong."""
     with opened_states(context) as states:
         log, partitions = states.log, states.partitions
         model = find(registry_answer(states).registry, label)
@@ -305,4 +311,4 @@ def _written(rows: Iterator[blast_radius.Affected], path: Path | None) -> Iterat
                 writer.writerow(msgspec.structs.astuple(row))
                 yield row
     except OSError as error:
-        raise BadInput(f"{path} can't be written: {error.strerror}") from None
+        raise BadInput(f"can't write {path}: {error.strerror}") from None

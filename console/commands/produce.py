@@ -1,4 +1,4 @@
-"""`sentinel produce` and `sentinel analyze`: streams into Kafka, and what a dataset looks like."""
+"""`sentinel produce` and `sentinel analyze`: send a stream to Kafka; profile a dataset."""
 
 from __future__ import annotations
 
@@ -28,39 +28,38 @@ Dataset = Annotated[
     typer.Option(
         "--dataset",
         metavar="NAME PATH",
-        help=f"A dataset instead: {', '.join(SOURCE_NAMES[1:])}. See docs/datasets.md.",
+        help=f"Use a dataset instead: {', '.join(SOURCE_NAMES[1:])}. See docs/datasets.md.",
     ),
 ]
-Mapping = Annotated[Path | None, typer.Option(help="With --dataset custom: the TOML file that names the columns.")]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many transactions of a dataset.", min=1)]
+Mapping = Annotated[Path | None, typer.Option(help="With --dataset custom: TOML file that maps the columns.")]
+Limit = Annotated[int | None, typer.Option(help="Use only the first so many transactions of a dataset.", min=1)]
 LabelsOption = Annotated[str, typer.Option(help="Which transactions get a verdict: fraud or all.")]
 
 
-DelayDays = Annotated[float, typer.Option(help="Event time from a transaction to its verdict.", min=0.0)]
-Flush = Annotated[bool, typer.Option(help="Send verdicts not yet due when the stream ends.")]
-Transactions = Annotated[int | None, typer.Option(help="Synthetic: how many transactions.", min=1)]
-Days = Annotated[float | None, typer.Option(help="Synthetic: how long, event time.")]
+DelayDays = Annotated[float, typer.Option(help="Days of event time from a transaction to its verdict.", min=0.0)]
+Flush = Annotated[bool, typer.Option(help="At the end of the stream, also send verdicts that are not yet due.")]
+Transactions = Annotated[int | None, typer.Option(help="Synthetic: number of transactions.", min=1)]
+Days = Annotated[float | None, typer.Option(help="Synthetic: length in days of event time.")]
 Start = Annotated[
-    str | None, typer.Option(help="Synthetic: event time of the beginning (2026-03-06). Default: 2026-01-05.")
+    str | None, typer.Option(help="Synthetic: event time of the start (2026-03-06). Default: 2026-01-05.")
 ]
-Accounts = Annotated[int, typer.Option(help="Synthetic: accounts.")]
-Merchants = Annotated[int, typer.Option(help="Synthetic: merchants.")]
+Accounts = Annotated[int, typer.Option(help="Synthetic: number of accounts.")]
+Merchants = Annotated[int, typer.Option(help="Synthetic: number of merchants.")]
 FraudRate = Annotated[float, typer.Option(help="Synthetic: share of fraudulent transactions.")]
 Scenario = Annotated[
-    list[str] | None, typer.Option(help="Synthetic: NAME=SHARE of the frauds; may be repeated (docs/synthetic.md).")
+    list[str] | None,
+    typer.Option(help="Synthetic: scenario NAME=SHARE of the frauds; may be repeated (docs/synthetic.md)."),
 ]
-DriftAt = Annotated[float | None, typer.Option(help="Synthetic: behaviour changes at this share of the time.")]
-DriftOption = Annotated[str, typer.Option(help="Synthetic: what changes: amount, hours, mix, behaviour or all.")]
-Seed = Annotated[int, typer.Option(help="Synthetic: the same seed gives the same bytes.")]
-Rate = Annotated[
-    float | None, typer.Option(help="Transactions per second of wall time (default: as fast as possible).")
-]
+DriftAt = Annotated[float | None, typer.Option(help="Synthetic: share of the time after which drift sets in.")]
+DriftOption = Annotated[str, typer.Option(help="Synthetic: what drifts: amount, hours, mix, behaviour or all.")]
+Seed = Annotated[int, typer.Option(help="Synthetic: random seed; the same seed gives the same bytes.")]
+Rate = Annotated[float | None, typer.Option(help="Transactions per second of wall time. Default: as fast as possible.")]
 Now = Annotated[bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")]
 Preload = Annotated[
-    bool, typer.Option("--preload", help="Make all messages before the first is sent, so that pacing is even.")
+    bool, typer.Option("--preload", help="Generate all messages before sending the first one, for even pacing.")
 ]
 LingerMs = Annotated[
-    float, typer.Option(help="How long the client may wait to fill a batch of messages, ms.", min=0.0, max=10_000.0)
+    float, typer.Option(help="Maximum wait of the Kafka client to fill a batch, in ms.", min=0.0, max=10_000.0)
 ]
 
 
@@ -89,9 +88,9 @@ def produce(
     linger_ms: LingerMs = LINGER_MS,
     as_json: Json = False,
 ) -> None:
-    """Write transactions, and later their verdicts, to Kafka, keyed by account, each delivery confirmed.
+    """Send transactions, and later their verdicts, to Kafka, keyed by account; every delivery is confirmed.
 
-    Without --dataset the stream is synthetic, seeded, with known fraud. Missing topics are created.
+    Without --dataset, the stream is synthetic and seeded, with known fraud. Missing topics are created.
     """
     s = wiring.settings(config, kafka_servers=kafka_servers)
     source = choose(
@@ -155,12 +154,10 @@ def analyze(
     dataset: Dataset = None,
     mapping: Mapping = None,
     limit: Limit = None,
-    plot_directory: Annotated[Path | None, typer.Option("--plots", help="Write PNG plots into this folder.")] = None,
+    plot_directory: Annotated[Path | None, typer.Option("--plots", help="Write PNG plots to this directory.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Profile a labelled dataset (or the synthetic stream): fraud by hour, weekday, amount and scenario, missing
-    values.
-    """
+    """Profile a labelled dataset or the synthetic stream: fraud by hour, weekday, amount and scenario; empty values."""
     source = choose(dataset, mapping=mapping, limit=limit)
     profile = profile_of(source)
     if plot_directory is not None:
@@ -173,7 +170,7 @@ def analyze(
 
 
 def choose(dataset: tuple[str, Path] | None, *, labels: str = "fraud", **options: Any) -> Source:
-    """The source of `--dataset NAME PATH`, or the synthetic one. Raises BadInput."""
+    """The source given by `--dataset NAME PATH`, or the synthetic stream. Raises BadInput."""
     if labels not in ("fraud", "all"):
         raise BadInput(f"--labels must be fraud or all, not {labels!r}")
     name, path = dataset or ("synthetic", None)
@@ -181,7 +178,7 @@ def choose(dataset: tuple[str, Path] | None, *, labels: str = "fraud", **options
 
 
 def synthetic_config(**values: Any) -> SyntheticConfig:
-    """A checked configuration of the synthetic stream. Raises BadInput."""
+    """A validated configuration of the synthetic stream. Raises BadInput."""
     return SyntheticConfig(**values)
 
 
@@ -190,7 +187,7 @@ def _start(text: str | None) -> int:
         return START_MS
     moment = parse_time(text)
     if moment is None:
-        raise BadInput(f"--start {text!r} is not a time (2026-03-06, 2026-03-06T12:00Z or epoch ms)")
+        raise BadInput(f"--start {text!r} is not a valid time; write 2026-03-06, 2026-03-06T12:00Z or epoch ms")
     return moment
 
 
@@ -203,5 +200,5 @@ def _mix(scenarios: list[str] | None) -> dict[str, float] | None:
         try:
             mix[name] = float(share)
         except ValueError:
-            raise BadInput(f"--scenario {text!r}: write NAME=SHARE, for example card_testing=0.3") from None
+            raise BadInput(f"--scenario {text!r} is not valid; write NAME=SHARE, e.g. card_testing=0.3") from None
     return mix

@@ -1,4 +1,4 @@
-"""`sentinel project`: keep the read models up to date, and say where each of them stands."""
+"""`sentinel project`: keeps the read models up to date and reports the lag of each."""
 
 from __future__ import annotations
 
@@ -29,38 +29,40 @@ def project(
     log_prefix: LogPrefix = None,
     checkpoint_directory: Checkpoints = DIRECTORY,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Keep running; a line per source when there is news.")
+        bool, typer.Option("--follow", help="Keep running; print one line per source after each change.")
     ] = False,
-    interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
-    checkpoint_s: Annotated[float, typer.Option(help="How often to checkpoint.", min=1.0)] = 30.0,
-    rebuild: Annotated[list[str] | None, typer.Option(help="Fold this projection from nothing (repeatable).")] = None,
+    interval_s: Annotated[float, typer.Option(help="With --follow: polling interval in seconds.", min=0.1)] = 1.0,
+    checkpoint_s: Annotated[float, typer.Option(help="Seconds between checkpoints.", min=1.0)] = 30.0,
+    rebuild: Annotated[
+        list[str] | None, typer.Option(help="Rebuild this projection from the start of the log; may be repeated.")
+    ] = None,
     swap: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Build the next version of this projection beside the current one, compare the two, make it current.",
+            help="Build the next version of this projection, compare it with the current one, and make it current.",
         ),
     ] = None,
     accept_difference: Annotated[
-        bool, typer.Option("--accept-difference", help="With --swap: the new version is meant to tell something else.")
+        bool, typer.Option("--accept-difference", help="With --swap: make the new version current even if it differs.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fold the log into the read models that `sentinel query` starts from, and checkpoint them.
+    """Fold the log into the read models that `sentinel query` reads, and checkpoint them.
 
-    Reads the log only: safe beside workers and other queries, kill it at any time. One per checkpoint directory. Exit
-    code 1 if a projection is faulted.
+    Only reads the log: safe beside workers and other queries, and safe to kill at any time. Run one per checkpoint
+    directory. Exit code 1 if a projection is faulted.
 
-    With --swap, both versions are caught up and compared by the hash of their state at every source; only if all are
-    equal do readers get the new one, in one step. Else nothing changes and the exit code is 2.
+    With --swap, both versions catch up and are compared by the hash of their state at every source. Only if all hashes
+    are equal does the new version become current, in one step. Otherwise nothing changes and the exit code is 2.
     """
     for name in rebuild or []:
         if all(projection.name != name for projection in ALL):
-            raise BadInput(f"there is no projection {name!r}; there are {', '.join(p.name for p in ALL)}")
+            raise BadInput(f"unknown projection {name!r}; choose one of {', '.join(p.name for p in ALL)}")
     if swap is not None and (follow or rebuild):
-        raise BadInput("--swap goes with neither --follow nor --rebuild: it catches up, compares and ends")
+        raise BadInput("--swap can't be combined with --follow or --rebuild")
     if accept_difference and swap is None:
-        raise BadInput("--accept-difference goes with --swap NAME")
+        raise BadInput("--accept-difference requires --swap NAME")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     tune_for_reading()
     with closing(wiring.open_log(s)) as log:
@@ -89,7 +91,7 @@ def project(
 
 
 def _swap(log: EventLog, store: CheckpointStore, name: str, accept_difference: bool, as_json: bool) -> None:
-    """Catch up the current version and the next one side by side, and swap. Raises BadInput if that can't be done."""
+    """Catch up the current and the next version side by side, and swap them. Raises BadInput if they can't be."""
     blue, green = current(store, name, ALL), successor(store, name, ALL)
     runner = Runner(log, partitions_of(log), [blue, green], store)
     runner.catch_up()
@@ -100,7 +102,8 @@ def _swap(log: EventLog, store: CheckpointStore, name: str, accept_difference: b
         print(msgspec.json.encode(found).decode())
     else:
         print(
-            f"{name}: version {green.version} is current, was {blue.version}; states {'equal' if equal else 'differ'}"
+            f"{name}: version {green.version} is now current, was {blue.version};"
+            f" states {'are equal' if equal else 'differ'}"
         )
 
 
@@ -111,4 +114,4 @@ def _show(found: list[Status], as_json: bool) -> None:
     for status in found:
         label = f"{status.projection}-{status.version}{'' if status.current else ' (not current)'}"
         line = f"{label:<24} {source_name(status.source):<4} at {status.place:<14} {status.condition:<10}"
-        print(f"{line} {status.lag_events:>8,} events, {status.lag_seconds:.1f} s behind  {status.error}", flush=True)
+        print(f"{line} lag {status.lag_events:>8,} events, {status.lag_seconds:.1f} s  {status.error}", flush=True)

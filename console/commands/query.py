@@ -1,11 +1,12 @@
-"""`sentinel query`: what is known now, and what was known at any moment or position. Reads the log only.
+"""`sentinel query`: what is known now, or was known at any time or position. Only reads the log.
 
-A question of the catalogue that has no function here, because it takes no options of its own, is a subcommand all the
-same (`derive`), with the question's docstring as its help.
+A question of the catalogue that takes no options of its own needs no function here: `derive` makes it a subcommand,
+with the question's docstring as its help.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
@@ -35,18 +36,18 @@ from projections.views.registry_answers import reference_answer
 from projections.views.shadow import shadow_answer
 
 app = typer.Typer(
-    help="Ask the log about profiles, cases, labels, models, lists, drift, experiments; now, or as of any moment.",
+    help="Query profiles, cases, labels, models, lists, drift and experiments, now or as of any time or position.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Limit = Annotated[int, typer.Option(help="Rows at most.", min=1)]
+Limit = Annotated[int, typer.Option(help="Maximum number of rows.", min=1)]
 Rates = Annotated[
     list[str] | None,
     typer.Option(
         "--rate",
         metavar="SOURCE=N",
-        help="Verdicts an hour above which a source is quarantined; may be repeated. Default: "
+        help="Verdicts per hour above which a source is quarantined; may be repeated. Default: "
         + ", ".join(f"{source}={count}" for source, count in PER_HOUR_MAX.items()),
     ),
 ]
@@ -55,7 +56,10 @@ app.callback()(options)
 
 @app.command()
 def profile(context: typer.Context, account: str, as_of: AsOf = None, as_json: Json = False) -> None:
-    """One account: activity, decisions, alerts, verdicts, blocks. Seconds on any log. Exit code 1 if it is unknown."""
+    """One account: activity, decisions, alerts, verdicts, blocks. Takes seconds on any log.
+
+    Exit code 1 if the account is not in the log.
+    """
     with opened_states(context, as_of) as states:
         answer = profile_answer(states, account)
     _show(answer, as_json, answer_text.print_profile)
@@ -66,9 +70,9 @@ def profile(context: typer.Context, account: str, as_of: AsOf = None, as_json: J
 @app.command()
 def cases(
     context: typer.Context,
-    account: Annotated[str | None, typer.Option(help="Only this account's (fast).")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Resolved cases too.")] = False,
-    assignee: Annotated[str | None, typer.Option(help="Only this analyst's; \"\" for nobody's.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only cases of this account (fast).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Include resolved cases.")] = False,
+    assignee: Annotated[str | None, typer.Option(help='Only cases of this analyst; "": unassigned cases.')] = None,
     severity: Annotated[str | None, typer.Option(help="low, medium, high or critical.")] = None,
     limit: Limit = 50,
     as_of: AsOf = None,
@@ -76,7 +80,7 @@ def cases(
 ) -> None:
     """The case queue: unresolved cases, earliest deadline first."""
     if severity is not None and severity not in get_args(Severity):
-        raise BadInput(f"--severity is one of {', '.join(get_args(Severity))}, not {severity!r}")
+        raise BadInput(f"--severity must be one of {', '.join(get_args(Severity))}, not {severity!r}")
     stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
     with opened_states(context, as_of) as states:
         answer = cases_answer(states, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)
@@ -85,11 +89,11 @@ def cases(
 
 @app.command()
 def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json = False) -> None:
-    """One case, by its ID or the ID of an alert in it. Exit code 1 if there is none."""
+    """One case, by its ID or the ID of an alert in it. Exit code 1 if it is not in the log."""
     with opened_states(context, as_of) as states:
         found = case_answer(states, case_id)
     if found is None:
-        print("null" if as_json else f"there is no case {case_id}")
+        print("null" if as_json else f"case {case_id} is not in the log; check the ID")
         raise typer.Exit(1)
     _show(found, as_json, answer_text.print_case)
 
@@ -97,35 +101,47 @@ def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json
 @app.command()
 def labels(
     context: typer.Context,
-    account: Annotated[str | None, typer.Option(help="Only this account's, unlabelled ones included.")] = None,
-    transaction: Annotated[str | None, typer.Option(help="Only this transaction's.")] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Only transactions of this account, including unlabelled ones.")
+    ] = None,
+    transaction: Annotated[str | None, typer.Option(help="Only this transaction.")] = None,
     status: Annotated[
         str | None, typer.Option(help="fraud, legitimate, review, pending or presumed_legitimate.")
     ] = None,
-    suspect: Annotated[bool, typer.Option("--suspect", help="Only those with a quarantined verdict.")] = False,
-    fixed: Annotated[bool, typer.Option("--fixed", help="Fixed reliabilities instead of learned ones.")] = False,
+    suspect: Annotated[bool, typer.Option("--suspect", help="Only transactions with a quarantined verdict.")] = False,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Use fixed source reliabilities instead of learned ones.")
+    ] = False,
     rate: Rates = None,
-    maturity_days: Annotated[int, typer.Option(help="No verdict means nothing before.", min=0)] = MATURITY_DAYS,
+    maturity_days: Annotated[
+        int, typer.Option(help="Label maturity: days without a verdict before legitimate is presumed.", min=0)
+    ] = MATURITY_DAYS,
     limit: Limit = 50,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """What transactions turned out to be: the consensus of all verdicts that count, conflicts as `review`.
+    """What transactions turned out to be: the consensus of all verdicts that count; conflicts are labelled `review`.
 
-    A verdict in brackets is quarantined, for the reason given. Sources are weighted by their learned reliability
-    (`sentinel query sources`).
+    A verdict in brackets is quarantined, for the reason shown. Sources are weighted by their learned reliability
+    (`sentinel query sources`). Exit code 1 if a given account or transaction is not in the log.
     """
     rules, filters = _rules(rate), Filters(account, transaction, status, suspect, limit)
     with opened_states(context, as_of) as states:
         answer = labels_answer(states, filters, maturity_days=maturity_days, rules=rules, is_fixed=fixed)
     _show(answer, as_json, answer_text.print_labels)
+    if not answer.labels and (account or transaction) and not (status or suspect):
+        named = " of ".join(
+            f"{kind} {name}" for kind, name in (("transaction", transaction), ("account", account)) if name
+        )
+        print(f"{named}: not in the log, or without verdicts; check the ID", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
 def sources(context: typer.Context, rate: Rates = None, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Who gives verdicts: how many count, how reliable each source and analyst is, who agrees, how late they come.
+    """Who gives verdicts: how many count, how reliable each source and analyst is, who agrees, and with what delay.
 
-    Choose the maturity delay from the last table: the share of frauds that is known so many days after the payment.
+    Use the last table to choose a label maturity: it shows the share of frauds known so many days after the payment.
     """
     rules = _rules(rate)
     with opened_states(context, as_of) as states:
@@ -139,7 +155,7 @@ def _rules(rates: list[str] | None) -> Rules:
     for text in rates or ():
         source, _, count = text.partition("=")
         if source not in SOURCES or not count.isascii() or not count.isdigit():
-            raise BadInput(f"--rate {text!r}: write SOURCE=N, with a source of {', '.join(SOURCES)}")
+            raise BadInput(f"--rate {text!r} is not valid; write SOURCE=N, where SOURCE is one of {', '.join(SOURCES)}")
         per_hour[source] = int(count)
     return Rules(per_hour=per_hour)
 
@@ -147,11 +163,11 @@ def _rules(rates: list[str] | None) -> Rules:
 @app.command()
 def lists(
     context: typer.Context,
-    history: Annotated[bool, typer.Option("--history", help="Every change instead of what is on them.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Show every change instead of the entries.")] = False,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Block, watch and allow lists, and blocked accounts: since when, by whom and why."""
+    """Block, watch and allow lists, and blocked accounts: since when, by whom, and why."""
     with opened_states(context, as_of) as states:
         answer = lists_answer(states)
     _show(answer, as_json, answer_text.print_list_history if history else answer_text.print_lists)
@@ -172,7 +188,7 @@ def experiment(
 
 @app.command()
 def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Shadow models: what they would have decided beside what was, and both against labels."""
+    """Shadow models: what they would have decided beside the actual decisions, and both against labels."""
     with opened_states(context, as_of) as states:
         found = shadow_mode.report(shadow_answer(states))
     _show(found, as_json, answer_text.print_shadows)
@@ -180,10 +196,10 @@ def shadow(context: typer.Context, as_of: AsOf = None, as_json: Json = False) ->
 
 @app.command()
 def reference(context: typer.Context, kind: str, name: str, as_of: AsOf = None, as_json: Json = False) -> None:
-    """What decisions knew of one merchant (terminal) or device. Exit code 1 if the table has no row for it."""
+    """What decisions know about one merchant (terminal) or device. Exit code 1 if the table has no row for it."""
     kinds: dict[str, Kind] = {known: known for known in FIRST_COLUMN}
     if kind not in kinds:
-        raise BadInput(f"{kind!r} is not a kind of reference table: choose {' or '.join(kinds)}")
+        raise BadInput(f"{kind!r} is not a kind of reference table; choose {' or '.join(kinds)}")
     with opened_states(context, as_of) as states:
         answer = reference_answer(states, kinds[kind], name)
     _show(answer, as_json, answer_text.print_reference)
@@ -199,7 +215,7 @@ def _show(answer: Any, as_json: bool, layout: Callable[[Any], None]) -> None:
 
 
 def derive(to: typer.Typer, name: str, question: Callable[[States], Answer]) -> None:
-    """Add the subcommand of a question without options of its own."""
+    """Add a subcommand for a question without options of its own."""
 
     def command(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
         with opened_states(context, as_of) as states:

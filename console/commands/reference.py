@@ -1,4 +1,4 @@
-"""`sentinel reference`: publish the tables of merchants and devices that all workers share."""
+"""`sentinel reference`: publishes the merchant and device tables that all workers share."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ def reference(
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Keep running; publish whenever tables are due.")] = False,
-    every_hours: Annotated[
-        int, typer.Option(help="Publish every so many hours of event time; they must divide the day.")
-    ] = 24,
-    interval_s: Annotated[float, typer.Option(help="With --follow: how often to look.", min=0.1)] = 1.0,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running; publish tables when they are due.")] = False,
+    every_hours: Annotated[int, typer.Option(help="Hours of event time between publications; must divide 24.")] = 24,
+    interval_s: Annotated[float, typer.Option(help="With --follow: polling interval in seconds.", min=0.1)] = 1.0,
 ) -> None:
     """Fold all partitions into reference tables (counts, fraud shares of mature payments) and publish them.
 
-    Run one beside the workers. Two do no harm: publishing is conditional, and equal tables are not published again.
+    Run one process beside the workers. A second one is harmless: publishing is conditional, and equal tables are not
+    published again.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     telemetry.configure_logging(s)
@@ -39,9 +38,13 @@ def reference(
         for event in publisher.step():
             if isinstance(event, SourceQuarantined):
                 hour = time_text(event.hour_start)
-                print(f"{event.source} {event.name}: quarantined, over its rate in the hour from {hour}", flush=True)
+                print(
+                    f"{event.source} {event.name}: quarantined for exceeding its rate in the hour from {hour}",
+                    flush=True,
+                )
                 continue
-            print(f"{event.kind}: {event.rows:,} rows as of {event.as_of} published as {event.digest[:16]}", flush=True)
+            as_of = time_text(event.as_of)
+            print(f"{event.kind}: published {event.rows:,} rows as of {as_of}, digest {event.digest[:16]}", flush=True)
         if not follow:
             return
         time.sleep(interval_s)

@@ -1,4 +1,4 @@
-"""`sentinel replay`: rebuild worker state from the log; with --verify, prove every decision."""
+"""`sentinel replay`: rebuilds worker state from the log; with --verify, verifies every decision."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def replay(
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decide every transaction again and compare score and alert byte for byte.")
+        bool, typer.Option("--verify", help="Decide every transaction again; compare score and alert byte for byte.")
     ] = False,
-    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = min(2, os.cpu_count() or 1),
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option(help="Number of processes.", min=1)] = min(2, os.cpu_count() or 1),
     snapshot_directory: Annotated[
-        str | None, typer.Option(help="Without --verify: write the rebuilt state there as snapshots.")
+        str | None, typer.Option(help="Without --verify: write the rebuilt state to this directory as snapshots.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fold the log again. Exit code 0 if every decision came out identical, 1 at the first that did not.
+    """Replay the log. Exit code 0 if every decision is identical, 1 if one differs (the first difference is shown).
 
-    Reads only; safe beside running workers: each partition is replayed up to where it stood at the start.
+    Reads only; safe beside running workers. Each partition is replayed up to its head at the start of the command.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     started = time.monotonic()
@@ -82,9 +82,7 @@ def run(
     snapshots: str | None = None,
     quiet: bool = False,
 ) -> list[Verification]:
-    """Replay the log's partitions, in `jobs` processes, with a progress bar on stderr. Raises BadInput for an empty
-    log.
-    """
+    """Replay the log's partitions in `jobs` processes, with progress on stderr. Raises BadInput if the log is empty."""
     with closing(wiring.open_log(s)) as log:
         heads = {p: log.head(p) for p in partitions_of(log, only)}
         total = sum(log.length(p, "transactions") for p in heads)

@@ -1,4 +1,4 @@
-"""`sentinel train`: a champion candidate from the log, or the shipped baseline from the synthetic stream."""
+"""`sentinel train`: trains a candidate from the log, or the shipped baseline from the synthetic stream."""
 
 from __future__ import annotations
 
@@ -52,55 +52,55 @@ Synthetic = Annotated[
         metavar="TRANSACTIONS", help="Train on this many synthetic transactions instead of the log.", min=10_000
     ),
 ]
-Accounts = Annotated[int, typer.Option(help="With --synthetic: accounts.")]
-Seed = Annotated[int, typer.Option(help="Seed of the stream, of the training and of the search.")]
-Output = Annotated[Path, typer.Option(help="Folder for model.txt, card.json, card.md and pictures.")]
+Accounts = Annotated[int, typer.Option(help="With --synthetic: number of accounts.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the stream, the training and the search.")]
+Output = Annotated[Path, typer.Option(help="Directory for model.txt, card.json, card.md and plots.")]
 Name = Annotated[str, typer.Option(help="Name of the model.")]
 Version = Annotated[str, typer.Option(help="Semantic version of the model.")]
 From = Annotated[
-    str | None, typer.Option("--from", help="Payments from this time on (UTC). Default: the log's, after the warm-up.")
+    str | None, typer.Option("--from", help="Use payments from this time on (UTC). Default: after the warm-up.")
 ]
-Until = Annotated[str | None, typer.Option("--until", help="Payments before this time. Default: all that are mature.")]
-KnownUntil = Annotated[str | None, typer.Option(help="Only verdicts known by this time. Default: all in the log.")]
+Until = Annotated[
+    str | None, typer.Option("--until", help="Use payments before this time. Default: all mature payments.")
+]
+KnownUntil = Annotated[str | None, typer.Option(help="Use verdicts known by this time. Default: all in the log.")]
 KnownBy = Annotated[
     str,
     typer.Option(
-        help="A verdict is known when the log took it (log), or when it happened (event: history loaded in bulk)."
-        " auto: event if payments were a day old or more when the log took them, else log."
+        help="When a verdict counts as known: when the log recorded it (log), or when it was given (event: for history"
+        " loaded in bulk). auto: event if payments were a day old or more when recorded, otherwise log."
     ),
 ]
-GapDays = Annotated[float, typer.Option(help="Days between training and test: the maturity of labels.", min=0)]
+GapDays = Annotated[float, typer.Option(help="Days between training and test: the label maturity.", min=0)]
 MaturityDays = Annotated[
     float | None,
-    typer.Option(help="Days without a verdict after which a payment is presumed legitimate. Default: the gap.", min=0),
+    typer.Option(help="Days after which a payment without a verdict is presumed legitimate. Default: the gap.", min=0),
 ]
 WarmUpDays = Annotated[
-    float, typer.Option(help="Without --from: first days left out, accounts have no history yet.", min=0)
+    float, typer.Option(help="Without --from: days to skip at the start, while accounts have no history.", min=0)
 ]
-TestShare = Annotated[float, typer.Option(help="Share of the time span that is the test.", min=0.05, max=0.5)]
-TestDays = Annotated[float | None, typer.Option(help="Days of the test, instead of --test-share.", min=0.01)]
+TestShare = Annotated[float, typer.Option(help="Share of the time span used as the test.", min=0.05, max=0.5)]
+TestDays = Annotated[float | None, typer.Option(help="Length of the test in days; replaces --test-share.", min=0.01)]
 ExcludeKnown = Annotated[
-    bool, typer.Option(help="Leave accounts out of the test whose fraud was known by the test day.")
+    bool, typer.Option(help="Exclude accounts from the test whose fraud was known by the first test day.")
 ]
 Trials = Annotated[
-    int, typer.Option(help="Hyperparameter settings to try on later days of the training period; 0: none.", min=0)
+    int, typer.Option(help="Number of hyperparameter trials, on later days of the training period; 0: none.", min=0)
 ]
 ClassWeight = Annotated[
-    str, typer.Option(help="How much more a fraud weighs: a number, or balanced. Calibration takes it back out.")
+    str, typer.Option(help="Weight of a fraud: a number, or balanced. Calibration removes it from the probabilities.")
 ]
-Calibrate = Annotated[bool, typer.Option(help="Make probabilities mean what they say.")]
-MissingTables = Annotated[
-    float, typer.Option(help="Share of rows learnt a second time without reference tables.", min=0, max=1)
-]
-Plots = Annotated[bool, typer.Option(help="Draw the card's pictures.")]
-Register = Annotated[bool, typer.Option("--register", help="Put the model into the log and its registry.")]
+Calibrate = Annotated[bool, typer.Option(help="Calibrate the probabilities.")]
+MissingTables = Annotated[float, typer.Option(help="Share of rows to repeat without reference tables.", min=0, max=1)]
+Plots = Annotated[bool, typer.Option(help="Draw the model card's plots.")]
+Register = Annotated[bool, typer.Option("--register", help="Store the model in the log and register it.")]
 Parent = Annotated[str | None, typer.Option(help="Label of the model it succeeds. Default: the champion in the log.")]
-Actor = Annotated[str | None, typer.Option(help="With --register: who does this. Default: the user.")]
+Actor = Annotated[str | None, typer.Option(help="With --register: who is acting. Default: your login name.")]
 Reason = Annotated[str, typer.Option(help="With --register: why.")]
 
 
 class Window(NamedTuple):
-    """Which payments, and where they are split into training and test. Times epoch ms, None: not given."""
+    """Which payments to use, and how to split them into training and test. Times: epoch ms, None: not given."""
 
     start: int | None
     until: int | None
@@ -113,7 +113,7 @@ class Window(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Where the decisions are: a log, its partitions, and what it holds in words."""
+    """The source of the decisions: a log, its partitions, and a description of it."""
 
     log: EventLog
     partitions: list[int]
@@ -149,17 +149,17 @@ def train(
     register: Register = False,
     parent: Parent = None,
     actor: Actor = None,
-    reason: Reason = "a new training",
+    reason: Reason = "trained by hand",
     as_json: Json = False,
 ) -> None:
-    """Fit LightGBM on decisions as logged and labels as known, split by time; write the calibrated model with its card.
+    """Train LightGBM on logged decisions and known labels, split by time; write the calibrated model and its card.
 
-    Training rows are labelled as they were known at the start of the test, test rows as they are known now. The same
-    log and seed give the same bytes. Registering deploys nothing.
+    Training rows carry the labels known at the start of the test; test rows carry the labels known now. The same log
+    and seed give the same bytes. Registering a model does not deploy it.
     """
     _check_names(name, version)
     if register and synthetic is not None:
-        raise BadInput("--register needs a log: a model of --synthetic data is not registered from here")
+        raise BadInput("--register can't be combined with --synthetic; use `sentinel model register`")
     window = Window(
         start=_moment("--from", start),
         until=_moment("--until", until),
@@ -197,21 +197,23 @@ def train(
         return
     print(model_card(trained.card))
     if position is not None:
-        print(f"registered {name} {version} at control position {position}; it decides nothing until it is deployed")
+        print(f"registered {name}-{version} at c{position}; to deploy it: sentinel model promote {name}-{version}")
 
 
 def _check_names(name: str, version: str) -> None:
     if not SEMANTIC.fullmatch(version):
-        raise BadInput(f"{version!r} is not a semantic version like 1.2.0")
+        raise BadInput(f"--version {version!r} is not a semantic version such as 1.2.0")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise BadInput(f"{name!r} can't name a model: letters, digits, and _ . - inside, at most 64")
+        raise BadInput(
+            f"--name {name!r} is not valid: use up to 64 letters, digits, _ . -, and begin with a letter or digit"
+        )
 
 
 def _maturity(days: float | None, gap_days: float) -> float:
     if days is not None and days > gap_days:
         raise BadInput(
-            f"a maturity of {days:g} days is longer than the gap of {gap_days:g}: of the last training days only"
-            " payments with a verdict would be left, nearly all of them frauds"
+            f"--maturity-days {days:g} must not exceed --gap-days {gap_days:g}: the last training days would only keep"
+            " payments with a verdict, nearly all of them fraud"
         )
     return gap_days if days is None else days
 
@@ -247,7 +249,7 @@ def _moment(flag: str, text: str | None) -> int | None:
         return None
     found = parse_time(text)
     if found is None:
-        raise BadInput(f"{flag}: {text!r} is no time; write 2026-03-01, 2026-03-01T12:00Z or epoch milliseconds")
+        raise BadInput(f"{flag} {text!r} is not a valid time; write 2026-03-01, 2026-03-01T12:00Z or epoch ms")
     return found
 
 
@@ -257,18 +259,20 @@ def _class_weight(text: str) -> float | Literal["balanced"]:
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"--class-weight: {text!r} is neither a number nor balanced") from None
+        raise BadInput(f"--class-weight must be a number or balanced, not {text!r}") from None
 
 
 def _clock(text: str) -> Clock | None:
     clocks: dict[str, Clock | None] = {"log": "log", "event": "event", "auto": None}
     if text not in clocks:
-        raise BadInput(f"--known-by: {text!r} is none of {', '.join(clocks)}")
+        raise BadInput(f"--known-by must be one of {', '.join(clocks)}, not {text!r}")
     return clocks[text]
 
 
 def _split(data: TrainingSet, window: Window) -> Split:
-    """The last part that is mature is the test; without --from the first days are left to warm up."""
+    """The last mature part is the test; without --from, the first days are skipped as a warm-up. Raises BadInput if the
+    log is too short.
+    """
     assert data.known is not None  # reading.read sets it
     first, last = int(data.times[0]), int(data.times[-1]) + 1
     last = min(last, data.known.until - data.known.maturity_ms + 1)
@@ -296,7 +300,7 @@ def _write(trained: training.Trained, output: Path, plots: bool) -> None:
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[ReportProgress]:
-    """A bar a stage, on stderr; nothing where stderr is no terminal."""
+    """One progress bar per stage on stderr; nothing if stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
         tasks = {}
@@ -310,9 +314,7 @@ def _progress(quiet: bool) -> Iterator[ReportProgress]:
 
 
 def _synthetic_log(transactions: int, accounts: int, seed: int) -> Data:
-    """The synthetic stream decided offline, without a model, into a log in memory: every feature as the worker would
-    log it.
-    """
+    """The synthetic stream, decided offline without a model into an in-memory log; features as a worker logs them."""
     source_config = SyntheticConfig(transactions=transactions, accounts=accounts, seed=seed)
     source = open_source("synthetic", flush_feedback=True, synthetic=source_config)
     log = MemoryLog()

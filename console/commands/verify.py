@@ -1,4 +1,4 @@
-"""`sentinel verify`: is the log whole and unchanged? Hot log, archive and manifest as one chain."""
+"""`sentinel verify`: checks that the log is intact and unchanged: hot log, archive and manifest as one chain."""
 
 from __future__ import annotations
 
@@ -31,25 +31,27 @@ def verify(
     redis_host: RedisHost = None,
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
-    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
-    head: Annotated[Path | None, typer.Option(help="A signed head, kept elsewhere: the log must contain it.")] = None,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
+    head: Annotated[Path | None, typer.Option(help="Signed head from an earlier run; the log must contain it.")] = None,
     write_head: Annotated[
-        Path | None, typer.Option(help="If all is well, write where the log stands, signed with --key.")
+        Path | None, typer.Option(help="If the log is intact, write its current head, signed with --key.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The signature's key (HMAC-SHA256), at least 16 bytes.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Key file of the signature (HMAC-SHA256), at least 16 bytes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every seal, entry, segment, manifest line and blob. Exit code 0 if all holds, 3 and the place if not.
+    """Check every seal, entry, segment, manifest line and blob. Exit code 0 if the log is intact, 3 if it is corrupt.
 
-    Finds any changed bit and any removed entry or segment. That the newest batches were cut off, or the control stream
-    changed, only shows against a signed head: write one after each run (--write-head) and keep it where the log's
-    owner can't change it.
+    Finds any changed bit and any removed entry or segment, and prints where. Two changes only show against a signed
+    head: removing the newest batches, and changing the control stream. So write a head after each run (--write-head)
+    and keep it where the log's owner can't change it.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if (head or write_head) and key is None:
-        raise BadInput("a signed head needs its key: --key FILE")
+        raise BadInput("--head and --write-head require --key FILE")
     if write_head is not None and partition:
-        raise BadInput("--write-head signs the whole log: leave --partition out")
+        raise BadInput("--write-head signs the whole log; remove --partition")
     secret = _read(key) if key is not None else b""
     signed = verifying.read_signed_head(_read(head), secret) if head is not None else None
     started = time.monotonic()
@@ -72,9 +74,9 @@ def run(
     only: list[int] | None = None,
     signed: SignedHead | None = None,
 ) -> tuple[list[Checked], Point, list[str]]:
-    """Each partition's result, the control stream's end, and every fault, one line each. Raises BadInput."""
+    """Each partition's result, the end of the control stream, and every fault, one line each. Raises BadInput."""
     if signed is not None and signed.log != s.log_prefix:
-        raise BadInput(f"the signed head is of the log {signed.log!r}, this one is {s.log_prefix!r}")
+        raise BadInput(f"the signed head belongs to log {signed.log!r}, not to {s.log_prefix!r}")
     control, fault = verifying.check_control(log, signed.control if signed is not None else None)
     faults = [f"control stream: {fault}"] if fault else []
     try:
@@ -83,7 +85,7 @@ def run(
     except (BadInput, Corrupt) as error:
         if signed is None and not faults:
             raise
-        return [], control, [*faults, f"the log can't be read: {error}"]
+        return [], control, [*faults, f"can't read the log: {error}"]
     found = []
     for p in partitions:
         point = signed.partitions.get(str(p)) if signed is not None else None
@@ -111,25 +113,24 @@ def _report(found: list[Checked], control: Point, faults: list[str], seconds: fl
     for fault in faults:
         print(fault, file=sys.stderr)
     for checked in found:
-        state = "FAULT" if checked.fault else "ok"
+        state = "CORRUPT" if checked.fault else "ok"
         print(
             f"partition {checked.partition:>3}  {checked.segments:>4} segments  seal {checked.head.sequence:>9,}"
             f"  {checked.entries:>11,} entries  {state}"
         )
-    print(
-        f"{entries:,} entries, {control.sequence:,} control events: {'FAULTY' if faults else 'whole'} ({seconds:.1f} s)"
-    )
+    state = "CORRUPT" if faults else "intact"
+    print(f"{entries:,} entries, {control.sequence:,} control events: {state} ({seconds:.1f} s)")
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{path}: can't be read: {error.strerror}") from None
+        raise BadInput(f"can't read {path}: {error.strerror}") from None
 
 
 def _replace(path: Path, content: bytes) -> None:
     try:
         write_atomic(path, content)
     except OSError as error:
-        raise BadInput(f"{path}: can't be written: {error.strerror}") from None
+        raise BadInput(f"can't write {path}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""`sentinel whatif`: any stretch of the log decided again under another model, thresholds or rules. Never writes."""
+"""`sentinel whatif`: decides any range of the log again under another model, thresholds or rules. Never writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.plots.whatif import write_plot
 from core import control_stream, rules
 from core.control import Resolver
-from core.errors import BadInput
+from core.errors import BadInput, Corrupt
 from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head
 from core.log.readonly import ReadOnlyLog
@@ -33,14 +33,14 @@ from projections.labelling.reader import LabelReader
 
 
 class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A --rules file."""
+    """The contents of a --rules file."""
 
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()
 
 
 class Wanted(NamedTuple):
-    """The changes before the model is loaded, so that they can be sent to another process."""
+    """The requested changes, with the model not yet loaded, so that they can be sent to another process."""
 
     model: tuple[bytes, str] | None
     changes: Changes
@@ -62,41 +62,41 @@ def whatif(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Another model: NAME-VERSION as registered, an artifact's file, or the SHA-256 of one in the log."
+            help="Another model: a registered NAME-VERSION, an artifact file, or the SHA-256 of an artifact in the log."
         ),
     ] = None,
     review: Annotated[float | None, typer.Option(help="Another review threshold.")] = None,
     decline: Annotated[float | None, typer.Option(help="Another decline threshold.")] = None,
     rule: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another rule parameter (may be repeated).")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another rule parameter; may be repeated.")
     ] = None,
     disable: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Switch this rule off (may be repeated).")
+        list[str] | None, typer.Option(metavar="CODE", help="Switch this rule off; may be repeated.")
     ] = None,
     rules_file: Annotated[
         Path | None,
-        typer.Option("--rules", help="TOML with [parameters] and disabled = […], instead of the rules in force."),
+        typer.Option("--rules", help="TOML file with [parameters] and disabled = […]; replaces the rules in force."),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="First event time (2026-01-31[T12:00], UTC) or position (1-533).")
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", help="Event time that ends the stretch (exclusive), or last position.")
+        str | None, typer.Option("--to", help="End of the range: an event time (exclusive) or the last position.")
     ] = None,
-    partition: Annotated[list[int] | None, typer.Option(help="Only this partition (may be repeated).")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = min(2, os.cpu_count() or 1),
-    top: Annotated[int, typer.Option(help="Rows of the table of changed decisions.", min=0)] = 20,
-    plot: Annotated[Path | None, typer.Option(help="Write a PNG there.")] = None,
+    partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option(help="Number of processes.", min=1)] = min(2, os.cpu_count() or 1),
+    top: Annotated[int, typer.Option(help="Maximum rows in the table of changed decisions.", min=0)] = 20,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What would have been decided, and what would that have saved and lost? By day, with the changed decisions.
+    """Show what would have been decided, saved and lost under other settings: by day, with the changed decisions.
 
-    Reads only: no key of the log is written, whatever the options.
+    Reads only: never writes a key of the log, whatever the options.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     scope = _scope(start, end)
     if plot is not None and not plot.parent.is_dir():
-        raise BadInput(f"--plot {plot}: there is no folder {plot.parent}")
+        raise BadInput(f"--plot {plot}: the directory {plot.parent} does not exist")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         wanted = Wanted(
             artifact_of(log, model) if model is not None else None,
@@ -121,7 +121,7 @@ def whatif(
 
 
 def check(wanted: Wanted) -> None:
-    """Raise BadInput now for changes that no context could take, before any partition is read."""
+    """Raise BadInput for changes that are invalid in any context, before a partition is read."""
     changes = wanted.loaded()
     rules.parameter_vector(changes.parameters)
     rules.enabled_mask(changes.disabled)
@@ -150,7 +150,9 @@ def _one(
 
 
 def artifact_of(log: EventLog, text: str) -> tuple[bytes, str]:
-    """(artifact, label) of a file, of a registered model or of a blob in the log. Raises BadInput if it is none."""
+    """(artifact, label) of a registered model, a blob in the log, or a file. Raises BadInput if there is none, or if
+    the file is not a model.
+    """
     if re.fullmatch("[0-9a-f]{64}", text) and not Path(text).exists():
         return log.get_blob(text), f"model-{text[:8]}"
     known: dict[str, str] = {}
@@ -160,9 +162,14 @@ def artifact_of(log: EventLog, text: str) -> tuple[bytes, str]:
     if text in known and not Path(text).exists():
         return log.get_blob(known[text]), text
     try:
-        return Path(text).read_bytes(), Path(text).stem
+        content = Path(text).read_bytes()
     except OSError as error:
-        raise BadInput(f"--model {text}: {error.strerror}; registered are {', '.join(known)}") from error
+        raise BadInput(f"--model {text}: {error.strerror}; registered models: {', '.join(known)}") from error
+    try:
+        wiring.load_scorer(content, text, hashlib.sha256(content).hexdigest())
+    except Corrupt as error:  # a bad file from the user, not corrupt data in the log
+        raise BadInput(f"--model {text}: {error}") from None
+    return content, Path(text).stem
 
 
 def _rule_set(path: Path) -> tuple[dict[str, float], tuple[str, ...]]:
@@ -182,7 +189,7 @@ def _parameters(given: list[str]) -> dict[str, float]:
         try:
             found[name] = float(value)
         except ValueError:
-            raise BadInput(f"--rule needs NAME=VALUE with a number, not {text!r}") from None
+            raise BadInput(f"--rule {text!r} is not valid; write NAME=VALUE with a number") from None
     return found
 
 
@@ -205,7 +212,7 @@ def _bound(name: str, text: str) -> int | Position:
         return parse_iso(text)
     except ValueError:
         raise BadInput(
-            f"{name} needs a time such as 2026-01-31T12:00 or a position such as 1-533, not {text!r}"
+            f"{name} {text!r} is neither a time such as 2026-01-31T12:00 nor a position such as 1-533"
         ) from None
 
 
@@ -216,7 +223,7 @@ def _words(wanted: Wanted, rules_file: Path | None) -> list[str]:
     c = wanted.changes
     words += [f"{name} {value}" for name, value in (("review", c.review), ("decline", c.decline)) if value is not None]
     if rules_file is not None:
-        words.append(f"rules of {rules_file.name}")
+        words.append(f"rules from {rules_file.name}")
     words += [f"{name}={value:g}" for name, value in c.parameters.items()]
     words += [f"without {code}" for code in c.disabled]
     return words

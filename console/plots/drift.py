@@ -1,4 +1,4 @@
-"""A look at drift as pictures: how far every feature is from its floor, and both windows of those that drifted."""
+"""Plots of a drift look: how far each feature is from its floor, and both windows of each drifted feature."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FEATURES_MAX = 24
 
 
 def write_plots(look: Look, before: Rows, now: Rows, directory: Path) -> list[Path]:
-    """Write effects.png, and <feature>.png of every feature that drifted (at most `FEATURES_MAX`).
+    """Write effects.png, and <feature>.png for each drifted feature (at most `FEATURES_MAX`).
 
-    before, now: the rows of the look's windows. The directory is made if it is missing. Returns the files. Raises
+    before, now: the rows of the look's windows. Creates the directory if it is missing. Returns the files. Raises
     BadInput if they can't be written.
     """
     figures: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def write_plots(look: Look, before: Rows, now: Rows, directory: Path) -> list[Pa
 
 
 def _effects(axes: Any, look: Look) -> None:
-    """The largest effect of every tested feature, in floors: 1 is where drift begins, if it is significant too."""
+    """The largest effect of each tested feature, in multiples of its floor; above 1, a significant effect is drift."""
     config = DriftConfig()
     tested = [each for each in look.features if each.state == "tested" and each.effects]
     heights = [max(effect / config.levels[name][0] for name, effect in each.effects.items()) for each in tested]
@@ -42,7 +42,7 @@ def _effects(axes: Any, look: Look) -> None:
     colours = [RED if tested[i].drifted else GREY for i in order]
     axes.barh(names, [heights[i] for i in order], color=colours)
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_xlabel("largest effect size, in floors (red: drifted; grey beyond 1: not significant)")
+    axes.set_xlabel("largest effect size / floor (red: drifted; grey above 1: not significant)")
     axes.tick_params(axis="y", labelsize=7)
     windows = [f"{minute_text(w.start)} … {minute_text(w.end)}" for w in (look.current, look.reference)]
     title = f"{look.rows:,} decisions of {windows[0]} against {look.reference_rows:,} of {windows[1]} (UTC)"
@@ -69,7 +69,7 @@ def _values(feature: str, rows: Rows) -> NDArray[Any]:
 
 
 def _curves(axes: Any, a: NDArray[Any], b: NDArray[Any]) -> None:
-    """Both distribution functions, missing values left out and named."""
+    """Both distribution functions without missing values, whose share is in the legend."""
     for values, colour, name in ((a, GREY, "reference"), (b, RED, "current")):
         held = np.sort(values[~np.isnan(values)])
         missing = 1.0 - len(held) / max(len(values), 1)
@@ -79,11 +79,11 @@ def _curves(axes: Any, a: NDArray[Any], b: NDArray[Any]) -> None:
     everything = everything[~np.isnan(everything)]
     if len(everything) and everything.min() >= 0 and np.percentile(everything, 99) > 20 * max(np.median(everything), 1):
         axes.set_xscale("symlog")
-    axes.set_ylabel("share up to")
+    axes.set_ylabel("cumulative share")
 
 
 def _bars(axes: Any, a: NDArray[Any], b: NDArray[Any], categories: tuple[float, ...]) -> None:
-    """Shares of every category, side by side, and of missing values."""
+    """The share of each category and of missing values, side by side."""
     places = np.arange(len(categories) + 1)
     for values, colour, name, shift in ((a, GREY, "reference", -0.2), (b, RED, "current", 0.2)):
         shares = [*((values == c).mean() for c in categories), np.isnan(values).mean()]

@@ -15,11 +15,11 @@ from learners.experiments.verdict import METRICS
 from projections.views.experiments_answers import ExperimentAnswer
 
 POINTS_MAX = 2_000
-"""Points a curve is drawn with at most."""
+"""Maximum number of points per curve."""
 
 
 def write_plots(answer: ExperimentAnswer, directory: Path) -> list[str]:
-    """Write exposure.png and one <arm>.png for each treated arm (gain and confidence sequence over time); their names.
+    """Write exposure.png and <arm>.png per treated arm (gain and confidence sequence over time). Returns their names.
 
     Raises BadInput if the files can't be written.
     """
@@ -61,7 +61,7 @@ def _exposure(axes: Any, answer: ExperimentAnswer) -> None:
             )
     for change in answer.experiment.changes:
         axes.axvline(utc(change.occurred_at), color="black", lw=0.5, ls=":")
-    axes.set_title(f"{answer.experiment.definition.experiment_id} (dotted: started, ramped, ended)", fontsize=10)
+    axes.set_title(f"{answer.experiment.definition.experiment_id} (dotted: start, ramps, end)", fontsize=10)
     axes.set_ylabel("accounts exposed")
     if len(seen.exposed):
         axes.legend(frameon=False)

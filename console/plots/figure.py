@@ -1,6 +1,6 @@
-"""What all pictures have in common: figures without a display, their colours, time along an axis, the files.
+"""Shared by all plots: figures without a display, colours, a time axis, files.
 
-matplotlib is loaded when the first figure is made. There is no pyplot: no global state, safe in any thread.
+matplotlib is loaded when the first figure is created. pyplot is not used: no global state, safe in any thread.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def new_axes(figures: dict[str, Any], name: str, width: float, height: float) -> Any:
-    """The axes of a new figure of one panel, which becomes `figures[name]`."""
+    """The axes of a new single-panel figure, stored as `figures[name]`."""
     figures[name] = figure = new_figure(width, height)
     return figure.add_subplot()
 
 
 def write_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
-    """Write each figure as `<name>.png`; the files. The directory is made if it is missing.
+    """Write each figure as `<name>.png` and return the files. Creates the directory if it is missing.
 
-    Raises BadInput if one can't be written.
+    Raises BadInput if a file can't be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def write_figures(directory: Path, figures: Mapping[str, Any]) -> list[Path]:
 
 
 def write_figure(path: Path, figure: Any) -> Path:
-    """Write one figure as PNG, without the program's name or the time. Raises BadInput if it can't be written."""
+    """Write one figure as PNG, without program name or time. Raises BadInput if it can't be written."""
     try:
         figure.savefig(path, format="png", metadata={"Software": None})
     except OSError as error:
@@ -54,7 +54,7 @@ def write_figure(path: Path, figure: Any) -> Path:
 
 
 def date_axis(axes: Any, label: str = "") -> None:
-    """UTC time along x, dates and hours told once."""
+    """Put UTC time on the x axis, with concise date labels."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(tz=UTC)

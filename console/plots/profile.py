@@ -1,4 +1,4 @@
-"""A source's profile as pictures, one a breakdown."""
+"""Plots of a source's profile, one per breakdown."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sources.analysis import Profile, Slice
 
 
 def write_plots(profile: Profile, directory: Path) -> list[Path]:
-    """Write hours.png, weekdays.png, amounts.png, days.png and (if there are frauds) scenarios.png.
+    """Write hours.png, weekdays.png, amounts.png, days.png and, if there are frauds, scenarios.png.
 
-    The directory is made if it is missing. Returns the files. Raises BadInput if they can't be written.
+    Creates the directory if it is missing. Returns the files. Raises BadInput if they can't be written.
     """
     figures: dict[str, Any] = {}
     _bars(_axes(figures, "hours", profile), profile.hours, "hour of the day (UTC)")
@@ -63,7 +63,7 @@ def _rate_line(axes: Any, places: Any, rows: Sequence[Slice], marker: str) -> No
 
 
 def _scenarios(axes: Any, rows: Sequence[Slice]) -> None:
-    names = [row.name or "(not named)" for row in rows][::-1]
+    names = [row.name or "(unnamed)" for row in rows][::-1]
     bars = axes.barh(names, [row.frauds for row in rows][::-1], color=RED)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
     axes.set_xlabel("frauds")

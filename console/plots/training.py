@@ -1,4 +1,4 @@
-"""The model card's pictures."""
+"""The model card's plots."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from learners.training.training import Trained
 
 ROWS_A_BIN = 10
 FLOOR = 1e-5
-"""Probabilities are drawn on a logarithmic scale; below this they all count as this."""
+"""Lower bound of probabilities on the logarithmic scale; smaller ones are drawn here."""
 
 
 def write_plots(trained: Trained, directory: Path) -> list[str]:
-    """Write calibration.png, precision_recall.png, importance.png and card_precision.png; their names.
+    """Write calibration.png, precision_recall.png, importance.png and card_precision.png. Returns their names.
 
-    Raises BadInput if the files can't be written, or if the model came without its test period.
+    Raises BadInput if the files can't be written, or if the model has no test period.
     """
     held, card = trained.held, trained.card
     if held is None:
-        raise BadInput("this model came without its test period: there is nothing to draw")
+        raise BadInput("this model has no test period; there is nothing to plot")
     figures: dict[str, Any] = {}
     _calibration(_axes(figures, "calibration"), held)
     _precision_recall(_axes(figures, "precision_recall"), held)
@@ -58,7 +58,7 @@ def _calibration(axes: Any, held: HeldOut) -> None:
         axes.errorbar(predicted, observed, errors, fmt="o", markersize=4, color=colour, label=f"{name} calibration")
     axes.set(xscale="log", yscale="log", ylim=(FLOOR, 1.5))
     axes.set(xlabel="mean predicted probability", ylabel="share of fraud, 95 % interval")
-    axes.set_title("Calibration on the test period, two bins a decade")
+    axes.set_title("Calibration on the test period, two bins per decade")
     axes.legend(frameon=False)
 
 
@@ -83,8 +83,8 @@ def _card_precision(axes: Any, card: dict[str, Any]) -> None:
     days, k = card["cards"]["days"], card["cards"]["k"]
     when = [date_text(day["day"] * DAY_MS)[5:] for day in days]
     places = np.arange(len(days))
-    axes.bar(places, [min(day["compromised"] / k, 1.0) for day in days], color=GREY, label="possible")
-    axes.bar(places, [day["precision"] for day in days], color=RED, label=f"found among {k}", width=0.6)
+    axes.bar(places, [min(day["compromised"] / k, 1.0) for day in days], color=GREY, label="best possible")
+    axes.bar(places, [day["precision"] for day in days], color=RED, label=f"found in top {k}", width=0.6)
     step = max(1, len(days) // 12)
     axes.set_xticks(places[::step], when[::step], fontsize=8)
     axes.set_title(f"Card precision@{k} by day")

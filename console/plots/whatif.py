@@ -1,4 +1,4 @@
-"""A what-if as a picture: rates and money by day, as logged and as they would have been."""
+"""A what-if as a plot: rates and money by day, logged and hypothetical."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_plot(r: Report, path: Path) -> None:
         axes.legend(fontsize=8, loc="best")
     figure.suptitle(
         f"what if {'; '.join(r.changes) or 'nothing changed'}\n{r.total.decisions:,} decisions,"
-        f" {r.total.frauds:,} frauds, {r.total.changed:,} decisions change",
+        f" {r.total.frauds:,} frauds, {r.total.changed:,} changed decisions",
         fontsize=10,
     )
     write_figure(path, figure)

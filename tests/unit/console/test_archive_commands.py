@@ -196,7 +196,7 @@ def test_a_new_version_of_a_projection_is_swapped_in(
     assert "profiles-3 differs from profiles-2" in ran.err
     ran = sentinel("project", *where, "--swap", "profiles", "--accept-difference")
     assert (ran.code, store.current("profiles")) == (0, 3)
-    assert "version 3 is current, was 2; states differ" in ran.out
+    assert "version 3 is now current, was 2; states differ" in ran.out
     assert sentinel("project", *where, "--swap", "nothing").code == 2
     assert sentinel("project", *where, "--accept-difference").code == 2
 
@@ -207,7 +207,7 @@ def test_segments_older_than_the_days_kept_move_to_the_cold_store(
     """--keep-days needs a cold store that every command finds; then old segments lie there and all is as before."""
     cold = tmp_path / "cold"
     sentinel("archive", "--hot-hours", "0", "--trim")
-    assert "moved, not deleted" in sentinel("archive", "--keep-days", "1").err
+    assert "missing cold store" in sentinel("archive", "--keep-days", "1").err
     assert "SENTINEL_ARCHIVE_COLD" in sentinel("archive", "--keep-days", "1", "--cold", str(cold)).err
     monkeypatch.setenv("SENTINEL_ARCHIVE_COLD", str(cold))
     assert sentinel("archive", "--keep-days", "1e5", "--json").json["moved_segments"] == 0

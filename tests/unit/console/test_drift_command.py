@@ -127,7 +127,7 @@ def test_plots_are_pngs(sentinel: Sentinel, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ((), "too early"),
-        (("--as-of", "yesterday"), "not a time"),
+        (("--as-of", "yesterday"), "not a valid time"),
         (("--reference-days", "10"), "whole weeks"),
         (("--window-days", "9"), "at most a week"),
         (("--share", "2"), "share of accounts"),

@@ -95,9 +95,12 @@ def test_one_verdict_is_sent_as_the_worker_takes_it(sentinel: Sentinel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "give a transaction"),
-        (("t1", "--file", "x.csv"), "give a transaction"),
-        (("t1", "--no-lookup", "--account", "a1", "--source", "analyst"), "missing_field"),
+        ((), "give exactly one of"),
+        (("t1", "--file", "x.csv"), "give exactly one of"),
+        (
+            ("t1", "--no-lookup", "--account", "a1", "--source", "analyst"),
+            "--verdict is required: fraud, legitimate, unsure",
+        ),
         (
             ("t1", "--no-lookup", "--account", "a1", "--source", "me", "--verdict", "fraud"),
             "--source is one of analyst",
@@ -117,9 +120,9 @@ def test_one_verdict_is_sent_as_the_worker_takes_it(sentinel: Sentinel) -> None:
         ),
         (("--file", "missing.csv"), "can't be read"),
         (("--file", "verdicts.xls"), "name it .csv"),
-        (("--event", "missing.jsonl"), "can't be read"),
-        (("--event", "missing.jsonl", "--verdict", "fraud"), "as they are"),
-        (("t1", "--rejects", "x"), "--rejects goes with"),
+        (("--event", "missing.jsonl"), "can't read missing.jsonl"),
+        (("--event", "missing.jsonl", "--verdict", "fraud"), "remove --verdict"),
+        (("t1", "--rejects", "x"), "--rejects requires"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_sent(sentinel: Sentinel, arguments: tuple[str, ...], says: str) -> None:

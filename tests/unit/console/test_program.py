@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,16 @@ from models.shipped import shipped_baseline
         (["model", "promot"], "No such command 'promot'. Did you mean 'promote'? (sentinel model --help)"),
         (["model", "promote", "a-1.0.0"], "Missing option '--reason' (sentinel model promote --help)"),
         (["produce", "--zzz"], "No such option: --zzz (sentinel produce --help)"),
-        (["query", "cases", "--severity", "x"], "--severity is one of low, medium, high, critical, not 'x'"),
-        (["produce", "--start", "soon"], "--start 'soon' is not a time (2026-03-06, 2026-03-06T12:00Z or epoch ms)"),
+        (
+            ["query", "stats", "--redis-port", "1"],
+            "No such option: --redis-port; it goes before the subcommand: sentinel query --redis-port … stats"
+            " (sentinel query stats --help)",
+        ),
+        (["query", "cases", "--severity", "x"], "--severity must be one of low, medium, high, critical, not 'x'"),
+        (
+            ["produce", "--start", "soon"],
+            "--start 'soon' is not a valid time; write 2026-03-06, 2026-03-06T12:00Z or epoch ms",
+        ),
     ],
 )
 def test_misuse_is_one_line_and_exit_code_2(
@@ -39,10 +48,28 @@ def test_a_group_without_a_command_shows_its_help(
 ) -> None:
     """`sentinel model` lists what can be done with models."""
     monkeypatch.setattr(sys, "argv", ["sentinel", "model"])
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         cli.main()
     shown = capsys.readouterr()
-    assert "rollback" in shown.out + shown.err
+    assert ended.value.code == 2
+    assert re.search(r"^  rollback ", shown.out + shown.err, re.M)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["model", "-h"], ["model", "promote", "-h"]])
+@pytest.mark.parametrize("columns", [60, 130])
+def test_help_is_as_wide_as_the_terminal(
+    arguments: list[str], columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sentinel` alone, -h and --help print help on stdout, on lines that fit the terminal, and exit with 0."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "argv", ["sentinel", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.err) == (0, "")
+    assert shown.out.startswith("Usage: sentinel") and "-h, --help" in shown.out
+    widest = max(map(len, shown.out.splitlines()))
+    assert columns - 45 < widest <= columns
 
 
 HEAVY = ("lightgbm", "matplotlib", "optuna", "polars", "river", "scipy.special", "scipy.stats")

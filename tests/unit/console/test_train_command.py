@@ -86,18 +86,18 @@ def test_the_window_flags_choose_the_days(log: MemoryLog, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--from", "yesterday"), "--from: 'yesterday' is no time"),
+        (("--from", "yesterday"), "--from 'yesterday' is not a valid time"),
         (("--from", "2031-01-01"), "no transactions in the window"),
         (("--version", "1.0"), "not a semantic version"),
-        (("--name", "a b"), "can't name a model"),
+        (("--name", "a b"), "--name 'a b' is not valid"),
         (("--known-by", "me"), "--known-by"),
         (("--class-weight", "heavy"), "--class-weight"),
         (("--class-weight", "-1"), "class weight"),
-        (("--maturity-days", "30"), "longer than the gap"),
+        (("--maturity-days", "30"), "must not exceed --gap-days"),
         (("--gap-days", "60"), "too little data"),
         (("--test-days", "0.1"), "too few frauds"),
         (("--known-until", "2026-01-06"), "too little data"),
-        (("--synthetic", "10000", "--register"), "--register needs a log"),
+        (("--synthetic", "10000", "--register"), "--register can't be combined with --synthetic"),
     ],
 )
 def test_what_can_not_be_trained_is_said_in_one_line(
