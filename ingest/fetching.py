@@ -39,6 +39,7 @@ class Fetcher:
         self._logger = telemetry.logger()
         self._unbalanced = 0  # messages taken since the sides were looked at
         self._has_paused = False
+        self._has_more_feedback = False
         self.transactions = kafka_client.transactions_consumer(settings)
         self.feedback = kafka_client.feedback_consumer(settings)
 
@@ -47,26 +48,26 @@ class Fetcher:
         topics = [self._settings.transactions_topic]
         self.transactions.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
-    def poll(self, first_s: float, linger_s: float) -> None:
-        """Take in what has come, and what comes within `linger_s` unless that fills a batch.
+    def poll(self, first_s: float, until: float) -> None:
+        """Take in what has come, and what comes until then (by `time.monotonic`) unless that fills a batch.
 
-        Where nothing is held, wait for the first message, for up to `first_s`. Raises Unavailable or Corrupt for errors
-        that won't pass.
+        Where nothing is held, wait for the first message, for up to `first_s`; not while feedback comes in full pages.
+        Raises Unavailable or Corrupt for errors that won't pass.
         """
         size = self._settings.batch_size
-        held = self.held
-        if held:
-            messages = self.transactions.consume(size, linger_s if held < size else 0.0)
+        if self.held:
+            messages = self.transactions.consume(size, max(0.0, until - time.monotonic()))
         else:
-            messages = self.transactions.consume(1, first_s)
+            messages = self.transactions.consume(1, 0.0 if self._has_more_feedback else first_s)
             if messages:
-                messages += self.transactions.consume(size - 1 or 1, linger_s)
+                messages += self.transactions.consume(size - 1 or 1, max(0.0, until - time.monotonic()))
         self._take(messages, self._settings.transactions_topic)
         self._unbalanced += len(messages)
         if self._owned:
             messages = self.feedback.consume(size, 0)
             self._take(messages, self._settings.feedback_topic)
             self._unbalanced += len(messages)
+            self._has_more_feedback = len(messages) == size
         if self._unbalanced >= HELD_MAX // 20 or self._has_paused:
             self._balance()
 

@@ -21,6 +21,7 @@ from core.codec import decode_score, decode_transaction
 from core.errors import Unavailable
 from core.events import Position, TransactionScored
 from core.log.base import EventLog
+from core.log.paging import decision_pages
 from core.settings import Settings
 from ingest import kafka_client, telemetry
 from ingest.partition import Owned, Pending
@@ -28,7 +29,6 @@ from ingest.partition import Owned, Pending
 DEAD_LETTER_FLUSH_S = 10.0
 REPUBLISH_S = 5.0
 """How long to wait before decisions that Kafka refused are sent again."""
-PAGE = 1000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,13 +81,10 @@ class Publisher:
         self._sent.pop(owned.partition, None)
         self._republish_at.pop(owned.partition, None)
         sent = self._begin(owned)
-        at = owned.published
-        while entries := log.read(owned.partition, "transactions", at, PAGE, owned.head.transactions):
-            scores = log.read(owned.partition, "scores", at, PAGE, entries[-1].id)
+        for entries, scores in decision_pages(log, owned.partition, owned.published, owned.head.transactions):
             for entry, score in zip(entries, scores, strict=True):
                 t = decode_transaction(entry.payload)
                 self._send(sent, owned.partition, score.id, t.transaction_id, t.account_id, decode_score(score.payload))
-            at = entries[-1].id
 
     def dead_letters(self, pendings: Iterable[Pending]) -> None:
         """Copy rejected messages to the dead-letter topic and wait until they are there.

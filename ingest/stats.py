@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core import policy
 from core.errors import Unavailable
+from core.files import write_atomic
 from core.pipeline import Decided
 from ingest import telemetry
 from ingest.intake import Message
@@ -133,10 +134,8 @@ class Stats:
                 **extra(),
             }
         )
-        temporary = self._path.with_suffix(".tmp")
         try:
-            temporary.write_bytes(content)
-            os.replace(temporary, self._path)
+            write_atomic(self._path, content, durable=False)
         except OSError as error:
             raise Unavailable(f"the statistics file {self._path} can't be written: {error.strerror}") from None
 

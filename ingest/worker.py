@@ -127,7 +127,7 @@ class Worker:
             fetcher.close()
 
     def _step(self, fetcher: Fetcher) -> None:
-        fetcher.poll(0.0 if self._in_flight else IDLE_S, self._linger_s())
+        fetcher.poll(0.0 if self._in_flight else IDLE_S, self._waits_until(fetcher.held))
         if self._in_flight is not None and fetcher.held < OVERLAP_MIN:
             self._settle()
         else:
@@ -139,12 +139,13 @@ class Worker:
                 self._append(pendings)
         self._housekeeping(fetcher)
 
-    def _linger_s(self) -> float:
-        """How long the next batch may wait for more messages."""
+    def _waits_until(self, held: int) -> float:
+        """Until when the next batch may wait for more messages. held: transactions that wait in the intakes."""
         if self._in_flight is not None:
             return 0.0
-        left = self._settings.linger_ms / 1000 - (time.monotonic() - self._sent_at)
-        return max(left, BLOCKED_S if self._is_blocked else 0.0)
+        if self._is_blocked:
+            return time.monotonic() + BLOCKED_S
+        return self._sent_at + self._settings.linger_ms / 1000 if held < self._settings.batch_size else 0.0
 
     # 2. control
 

@@ -1,0 +1,127 @@
+"""How long a worker waits for more messages: never beyond the linger, never in a busy loop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from core.control import Resolver
+from core.errors import Corrupt
+from core.features.state import AccountState
+from core.log.base import Head
+from core.log.memory import MemoryLog
+from core.scoring import Scorer
+from core.settings import Settings
+from ingest.fetching import Fetcher
+from ingest.intake import Message
+from ingest.partition import Owned
+from ingest.worker import BLOCKED_S, Worker
+
+SETTINGS = Settings(dead_letter_topic="", batch_size=10, linger_ms=40)
+
+
+class Record:
+    """A Kafka message of partition 0."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def error(self) -> None:
+        return None
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1
+
+    def key(self) -> bytes:
+        return b"k"
+
+    value = key
+
+
+class Topic:
+    """A consumer with `count` messages, the first of which comes after `late_s`. Notes how long it was let wait."""
+
+    def __init__(self, count: int = 0, late_s: float = 0.0) -> None:
+        self.left = count
+        self.late_s = late_s
+        self.waits: list[float] = []
+
+    def consume(self, count: int, timeout: float) -> list[Record]:
+        self.waits.append(timeout)
+        if self.left:
+            time.sleep(self.late_s)
+        taken = min(count, self.left)
+        self.left -= taken
+        return [Record(self.left + n) for n in range(taken)]
+
+
+def fetcher_of(owned: Owned, transactions: Any, feedback: Any) -> Fetcher:
+    fetcher = Fetcher.__new__(Fetcher)
+    fetcher._settings, fetcher._owned = SETTINGS, {owned.partition: owned}
+    fetcher._unbalanced, fetcher._has_paused, fetcher._has_more_feedback = 0, False, False
+    fetcher.transactions, fetcher.feedback = transactions, feedback
+    return fetcher
+
+
+def owned_of(transactions: int) -> Owned:
+    owned = Owned(0, Head(), AccountState(), (1, 1))
+    owned.intake.transactions.records.extend(Message(n, 1, b"k", b"v") for n in range(transactions))
+    return owned
+
+
+def no_scorer(content: bytes, version: str, digest: str) -> Scorer:
+    raise Corrupt("none here")
+
+
+@pytest.fixture
+def worker() -> Any:
+    """A worker that owns partition 0."""
+    log = MemoryLog()
+    return Worker(SETTINGS, log, Resolver(log.get_blob, no_scorer))
+
+
+@pytest.mark.parametrize("held", [1, 1_000])
+def test_transactions_that_feedback_holds_back_are_not_asked_for_in_a_busy_loop(worker: Any, held: int) -> None:
+    """While the feedback side is behind nothing may be taken, however much is held: each round waits."""
+    owned, transactions = owned_of(held), Topic()
+    worker._ownership.partitions[0] = owned
+    worker._context = worker._resolver.context(worker._control.state)
+    worker._control_read_at = time.monotonic() + 60
+    fetcher = fetcher_of(owned, transactions, Topic())
+    for _ in range(5):
+        worker._step(fetcher)
+    assert all(wait > BLOCKED_S / 2 for wait in transactions.waits[1:]), transactions.waits
+
+
+def test_a_message_that_comes_after_the_linger_waits_for_nobody(worker: Any) -> None:
+    """The linger counts from the last append: what comes 60 ms later is decided at once, not 40 ms after that."""
+    transactions = Topic(count=1, late_s=0.06)
+    fetcher = fetcher_of(owned_of(0), transactions, Topic())
+    worker._sent_at = time.monotonic()
+    fetcher.poll(1.0, worker._waits_until(0))
+    assert transactions.waits == [1.0, 0.0]
+
+
+def test_a_full_batch_waits_for_nobody(worker: Any) -> None:
+    """With a batch's worth held, nothing is waited for."""
+    worker._sent_at = time.monotonic() + 60
+    assert worker._waits_until(SETTINGS.batch_size) <= time.monotonic()
+    assert worker._waits_until(SETTINGS.batch_size - 1) > time.monotonic()
+
+
+def test_a_backlog_of_feedback_alone_is_read_without_pauses() -> None:
+    """While feedback comes in full pages and no transaction does, no round waits for a transaction."""
+    transactions, feedback = Topic(), Topic(count=25)
+    fetcher = fetcher_of(owned_of(0), transactions, feedback)
+    for _ in range(4):
+        fetcher.poll(1.0, 0.0)
+    assert transactions.waits == [1.0, 0.0, 0.0, 1.0]
+    assert feedback.left == 0
