@@ -1,6 +1,6 @@
-"""Which scorer an artifact is for: the bytes say what they are; their SHA-256 is checked first (I10).
+"""Loads an artifact's scorer: its SHA-256 is checked first, then its first bytes say which format it is (I10).
 
-`KINDS` lists the formats that are scored here, one entry each. All are declarative: nothing in them is ever run.
+`KINDS` lists the supported formats, one entry each. All are declarative: nothing in them is ever executed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ArtifactScorer(Scorer, Protocol):
 
 
 class Loader(Protocol):
-    """How an artifact becomes a scorer. Raises Corrupt if its bytes are damaged, BadInput if it is not scored here."""
+    """Turns an artifact into a scorer. Raises Corrupt if its bytes are not intact, BadInput if it is not supported."""
 
     def __call__(
         self, content: bytes, *, version: str, spec: int, expected_digest: str | None = None
@@ -35,7 +35,7 @@ class Loader(Protocol):
 
 
 class Kind(NamedTuple):
-    """A format: its name, in words for messages, the bytes that it begins with, and what is made of it.
+    """A format: its name, a description for messages, the bytes that it begins with, and its loader.
 
     shap: (bias, shares (F,)) of one row (F,) in log-odds, for audits, by the method `shap_method`.
     """
@@ -55,9 +55,7 @@ KINDS: tuple[Kind, ...] = (
 
 
 def format_of(content: bytes) -> str:
-    """The name of the kind that the bytes say they are; whether they are intact is another question. Raises Corrupt if
-    they say nothing.
-    """
+    """The kind's name, according to the first bytes; the rest is not checked. Raises Corrupt if no kind matches."""
     return _kind_of(content).name
 
 
@@ -65,15 +63,15 @@ def _kind_of(content: bytes) -> Kind:
     for kind in KINDS:
         if content.startswith(kind.magic):
             return kind
-    raise Corrupt(f"not a model; known are {' and '.join(kind.words for kind in KINDS)}")
+    raise Corrupt(f"not a model; the known formats are {' and '.join(kind.words for kind in KINDS)}")
 
 
 def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int, columns: tuple[str, ...]) -> Scorer:
     """An artifact of any known format → its scorer, compiled and ready.
 
     version: the label, `baseline-1.0.0`. expected_digest: SHA-256 (hex) of the bytes. columns: the names of the feature
-    spec `spec`, in order, that the model must read. Raises Corrupt if the digest differs or the bytes are damaged,
-    BadInput if the model reads other columns or is of a kind that is not scored here.
+    spec `spec`, in order, that the model must read. Raises Corrupt if the digest differs or the bytes are not intact,
+    BadInput if the model reads other columns or is of a kind that is not supported.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected_digest:
@@ -87,8 +85,8 @@ def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int
 def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], str]:
     """(bias, shares (F,), method in words) of one row (F,) in log-odds: bias + sum(shares) = margin within rounding.
 
-    content: the artifact, of any known format, whose SHA-256 the caller has checked. Raises Corrupt if it can't be
-    read, or if it has another number of columns.
+    content: the artifact, in any known format; the caller has checked its SHA-256. Raises Corrupt if it can't be read
+    or has another number of columns.
     """
     kind = _kind_of(content)
     return *kind.shap(content, row), kind.shap_method

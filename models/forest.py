@@ -5,14 +5,14 @@ Owns the layout and the walk; never reads files and never trusts text (see `mode
 1. Order-preserving integers. A float32 x and a float64 threshold t compare like integers: x ≤ t iff
    key(x) ≤ key(largest float32 ≤ t). So a node is one int64: threshold key (32 bits), slot (16), distance to its left
    child (16).
-2. Slots. All that LightGBM does with missing values, zeros and categories depends on the row and the kind of split, not
-   on the tree. So each row is first turned into `slots`, one key per (feature, treatment of NaN and zero) or per
-   categorical set; a missing value becomes the smallest or the largest key, a set's member 0 and anything else 1. Then
-   every node of every tree is the same step: node + distance + (slot > threshold).
-3. Nothing to mispredict. Leaves point to themselves, so LANES trees walk side by side for a fixed number of steps.
+2. Slots. What LightGBM does with missing values, zeros and categories depends only on the row and the kind of split,
+   not on the tree. So each row is first turned into `slots`, one key per (feature, treatment of NaN and zero) or per
+   categorical set: a missing value becomes the smallest or the largest key, a set's member 0 and anything else 1. Then
+   every node of every tree takes the same step: node + distance + (slot > threshold).
+3. Nothing to mispredict. Leaves point to themselves, so LANES trees are walked in parallel for a fixed number of steps.
 
-Leaf values are added in the order of the trees, from 0.0, as LightGBM does. Cost: about 1.5 µs a row for 150 trees of
-31 leaves, plus about 1 µs a call (benchmarks/forest.py).
+Leaf values are added in the order of the trees, from 0.0, as LightGBM does. Cost: about 1.5 µs per row for 150 trees of
+31 leaves, plus about 1 µs per call (benchmarks/forest.py).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _fill_slots(
     for k in range(categorical.shape[1]):
         value = floats[categorical[0, k]]
         outside = 1
-        # NaN fails the comparison. A fraction is cut off, so −0.5 is category 0.
+        # NaN fails the comparison. Fractions are truncated, so −0.5 is category 0.
         if value > np.float32(-1.0) and value < _CATEGORIES_MAX:
             category = int(value)
             if category >> 5 < categorical[2, k]:
@@ -80,7 +80,7 @@ def _fill_slots(
 
 @njit
 def _step(packed: np.int64, node: np.uint32, slots: NDArray[np.int32]) -> np.uint32:
-    """The child that a row goes to; a leaf's child is the leaf itself."""
+    """The child to which a row goes; a leaf's child is the leaf itself."""
     distance = np.uint32(packed & 0xFFFF)
     right = slots[np.uint32((packed >> 16) & 0xFFFF)] > np.int32(packed >> 32)
     return node + distance + np.uint32(right)
@@ -161,7 +161,7 @@ class _Layout:
 
 
 class _Slots:
-    """Gives every distinct numeric treatment and categorical set its number, in order of appearance."""
+    """Numbers every distinct numeric treatment and categorical set, in order of appearance."""
 
     def __init__(self, model: Model) -> None:
         self.numeric: dict[tuple[int, int, int], int] = {}
@@ -172,7 +172,7 @@ class _Slots:
         count = len(self.numeric)
         if count + len(self.categorical) > SLOTS_MAX:
             raise BadInput(f"model has more than {SLOTS_MAX} distinct splits on categories and missing values")
-        # Categorical slots were numbered −1, −2, …: they come after the numeric ones.
+        # Categorical slots were numbered −1, −2, …: they follow the numeric ones.
         self.of = [[slot if slot >= 0 else count - 1 - slot for slot in slots] for slots in self.of]
 
     def _register(self, tree: Tree, node: int) -> int:
@@ -201,7 +201,7 @@ class _Slots:
 
 
 def _lay_out(model: Model) -> _Layout:
-    """Breadth first, so that siblings stand side by side and the top of a tree shares cache lines."""
+    """Lay the trees out breadth first, so that siblings are adjacent and the top of a tree shares cache lines."""
     slots = _Slots(model)
     nodes: list[int] = []
     values: list[float] = []
@@ -231,11 +231,11 @@ def _lay_out(model: Model) -> _Layout:
 
 
 def _append_tree(tree: Tree, slot_of: list[int], nodes: list[int], values: list[float]) -> int:
-    """Appends one tree; returns its depth. `parse` has proved that this ends."""
+    """Append one tree; return its depth. `parse` has made sure that this terminates."""
     left, right = tree.left.tolist(), tree.right.tolist()
     order = [(0 if left else -1, 0)]
     depth = 0
-    for position, (node, level) in enumerate(order):  # grows while we go
+    for position, (node, level) in enumerate(order):  # grows during the loop
         depth = max(depth, level)
         if node < 0:
             nodes.append(_KEY_MAX << 32)
@@ -259,10 +259,8 @@ class ForestScorer:
         self._tables = (layout.numeric, layout.categorical, layout.words)
         self._forest = (layout.nodes, layout.values, layout.roots)
         self._arguments = (*self._forest, layout.steps, *self._tables)
-        empty = np.zeros(
-            (1, self._width), dtype=np.float32
-        )  # compile, or load from the cache, now and not on a payment
-        self.margins(empty)
+        empty = np.zeros((1, self._width), dtype=np.float32)
+        self.margins(empty)  # compile, or load from the cache, now rather than during a payment
         self.contributions(empty[0])
 
     @classmethod
@@ -270,8 +268,8 @@ class ForestScorer:
         """A LightGBM text file's bytes → scorer.
 
         version: the label, `baseline-1.0.0`. spec: the feature spec it reads; the caller compares `feature_names`.
-        expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they do not or the text is damaged,
-        BadInput if it is a kind of model that this kernel does not score.
+        expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they have another or the text is not
+        intact, BadInput if this kernel does not support the kind of model.
         """
         digest = checked_digest(content, version, expected_digest)
         return cls(parse(content), version=version, digest=digest, spec=spec)
@@ -308,7 +306,7 @@ class ForestScorer:
     def contributions(self, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
         """(bias, shares (F,)) of one row (F,), all in log-odds: bias + sum(shares) = margin within rounding.
 
-        On the way from root to leaf, what a split changes in the node's mean is credited to its feature (Saabas 2014,
+        On the path from root to leaf, each split's change of the node mean is credited to its feature (Saabas 2014,
         http://blog.datadive.net/interpreting-random-forests/). Raises BadInput on another dtype or width.
         """
         check_row(row, self._width, self._version)

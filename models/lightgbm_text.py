@@ -1,9 +1,8 @@
 """LightGBM's model text (format version 4) → checked numpy arrays. Owns the format; never imports lightgbm.
 
-What is accepted here is safe to walk: every tree is proved to be a tree, every index is in range, no number is NaN.
-What LightGBM can write but we do not score (linear trees, averaged forests, other objectives) is BadInput; anything
-that LightGBM would not write is Corrupt. The reference is LightGBM's src/io/tree.cpp and
-src/boosting/gbdt_model_text.cpp.
+A model accepted here is safe to walk: every tree is known to be a tree, every index is in range, no number is NaN. What
+LightGBM can write but we do not score (linear trees, averaged forests, other objectives) is BadInput; anything that
+LightGBM would not write is Corrupt. The reference is LightGBM's src/io/tree.cpp and src/boosting/gbdt_model_text.cpp.
 """
 
 from __future__ import annotations
@@ -77,12 +76,12 @@ def parse(content: bytes) -> Model:
         raise BadInput(f"model text of {len(content)} bytes is above the limit of {BYTES_MAX}")
     head, separator, body = content.partition(b"\n\n")
     if not separator or not head.startswith(b"tree\n"):
-        raise Corrupt("model text: does not begin like LightGBM's text format, or ends within its header")
+        raise Corrupt("model text: does not begin like LightGBM's text format, or is truncated within its header")
     header = _keys(_text(head[len(b"tree\n") :], "header"), "header")
     names = _check_header(header)
     sizes = _ints(header["tree_sizes"], None, "tree_sizes")
     if (sizes <= 0).any() or int(sizes.sum()) > len(body):
-        raise Corrupt("model text: tree_sizes do not fit the text; it is cut short")
+        raise Corrupt("model text: tree_sizes does not match the text; it is truncated")
     trees: list[Tree] = []
     start = 0
     for index, size in enumerate(sizes.tolist()):
@@ -93,9 +92,8 @@ def parse(content: bytes) -> Model:
 
 
 def shrinkages(content: bytes) -> tuple[float, ...]:
-    """What each tree's values were multiplied with when it was grown; 1 for a first tree that holds the base rate, too.
-
-    `content` has been through `parse`.
+    """The factor by which each tree's values were multiplied when it was grown; 1 for a first tree that includes the
+    base rate. `content` must have passed `parse`.
     """
     return tuple(
         float(line) for line in re.findall(rb"\nshrinkage=([^\n]+)\n", content.partition(b"end of trees\n")[0])
@@ -103,12 +101,12 @@ def shrinkages(content: bytes) -> tuple[float, ...]:
 
 
 def leaf_weights(content: bytes) -> tuple[float, ...]:
-    """The first tree's hessians by leaf; () where its text leaves them out. `content` has been through `parse`."""
+    """The first tree's hessians by leaf; () if its text omits them. `content` must have passed `parse`."""
     return _of_first_tree(content, b"leaf_weight")
 
 
 def leaf_counts(content: bytes) -> tuple[float, ...]:
-    """The first tree's rows by leaf; () where its text leaves them out. `content` has been through `parse`."""
+    """The first tree's rows by leaf; () if its text omits them. `content` must have passed `parse`."""
     return _of_first_tree(content, b"leaf_count")
 
 
@@ -118,15 +116,15 @@ def _of_first_tree(content: bytes, name: bytes) -> tuple[float, ...]:
 
 
 def with_leaf_values(content: bytes, values: Sequence[NDArray[np.float64]]) -> bytes:
-    """The same trees with other leaf values: float64 (leaves,) a tree. Only the lines that change are written anew.
+    """The same trees with other leaf values: float64 (leaves,) per tree. Only lines that change are rewritten.
 
-    An inner node's value, which attributions start from, moves by the mean change of the leaves below it, weighted with
+    An inner node's value, from which attributions start, moves by the mean change of the leaves below it, weighted by
     the rows that the tree was grown on. Raises Corrupt or BadInput as `parse`, BadInput if a value is not finite or the
-    counts do not fit.
+    counts do not match.
     """
     model = parse(content)
     if [len(tree.leaf_value) for tree in model.trees] != [len(new) for new in values]:
-        raise BadInput("model text: the new leaf values do not fit the trees")
+        raise BadInput("model text: the numbers of new leaf values do not match the trees")
     if not all(np.isfinite(new).all() for new in values):
         raise BadInput("model text: a new leaf value is not finite")
     head, _, body = content.partition(b"\n\n")
@@ -169,7 +167,7 @@ def _with_values(block: bytes, tree: Tree, new: NDArray[np.float64]) -> bytes:
 
 
 def _check_header(header: dict[str, str]) -> tuple[str, ...]:
-    """The feature names. Refuses what the kernel can't score."""
+    """The feature names. Raises BadInput for what the kernel can't score."""
     _require(header, _HEADER_REQUIRED, _HEADER_OPTIONAL, "header")
     if header["version"] != "v4":
         raise BadInput(f"model text: format version {header['version'][:20]!r} is not supported, only 'v4'")
@@ -182,11 +180,11 @@ def _check_header(header: dict[str, str]) -> tuple[str, ...]:
     _int(header["label_index"], "label_index")
     names = tuple(header["feature_names"].split(" "))
     if not all(names):
-        raise Corrupt("model text: an empty feature name")
+        raise Corrupt("model text: has an empty feature name")
     if len(names) > FEATURES_MAX:
         raise BadInput(f"model text: {len(names)} features are above the limit of {FEATURES_MAX}")
     if _int(header["max_feature_idx"], "max_feature_idx") != len(names) - 1:
-        raise Corrupt(f"model text: max_feature_idx does not fit {len(names)} feature names")
+        raise Corrupt(f"model text: max_feature_idx does not match {len(names)} feature names")
     for key in ("feature_infos", "monotone_constraints"):
         if key in header and len(header[key].split(" ")) != len(names):
             raise Corrupt(f"model text: {key} does not have {len(names)} entries")
@@ -195,9 +193,9 @@ def _check_header(header: dict[str, str]) -> tuple[str, ...]:
 
 def _check_tail(tail: bytes) -> None:
     if not tail.startswith(b"end of trees\n"):
-        raise Corrupt("model text: 'end of trees' is not where tree_sizes say; it is cut short or changed")
+        raise Corrupt("model text: 'end of trees' is not where tree_sizes says; the text is truncated or changed")
     if b"\nparameters:\n" in tail and b"\nend of parameters\n" not in tail:
-        raise Corrupt("model text: 'end of parameters' is missing; it is cut short")
+        raise Corrupt("model text: 'end of parameters' is missing; the text is truncated")
 
 
 def _tree(block: bytes, index: int, features: int) -> Tree:
@@ -205,7 +203,7 @@ def _tree(block: bytes, index: int, features: int) -> Tree:
     head = f"Tree={index}\n"
     text = _text(block, where)
     if not text.startswith(head) or not text.endswith("\n\n\n"):
-        raise Corrupt(f"model text: {where} does not begin and end where tree_sizes say")
+        raise Corrupt(f"model text: {where} does not begin and end where tree_sizes says")
     keys = _keys(text[len(head) : -3], where)
     if keys.get("is_linear", "0") == "1":
         raise BadInput("model text: linear trees are not supported")
@@ -219,7 +217,7 @@ def _tree(block: bytes, index: int, features: int) -> Tree:
     _floats(keys["shrinkage"], 1, f"{where} shrinkage")
     for key in ("split_gain", "internal_weight", "internal_count"):
         _count(keys[key], (leaves - 1,), f"{where} {key}")
-    for key in ("leaf_weight", "leaf_count"):  # a tree of one leaf may leave them out
+    for key in ("leaf_weight", "leaf_count"):  # a tree with a single leaf may omit them
         _count(keys[key], (leaves, 0) if leaves == 1 else (leaves,), f"{where} {key}")
 
     decision = _ints(keys["decision_type"], leaves - 1, f"{where} decision_type")
@@ -244,8 +242,8 @@ def _tree(block: bytes, index: int, features: int) -> Tree:
 def _check_tree(tree: Tree, where: str, leaves: int, features: int) -> None:
     """Raise Corrupt unless it is one tree with indices in range.
 
-    Children above their parents exclude cycles; each node but the root, and each leaf, being a child exactly once makes
-    it one tree. LightGBM numbers nodes in the order of splitting, so its own trees always pass.
+    If every child's number is above its parent's, there are no cycles; if also each leaf, and each node but the root,
+    is a child exactly once, it is one tree. LightGBM numbers nodes in the order of splitting, so its trees always pass.
     """
     if ((tree.feature < 0) | (tree.feature >= features)).any():
         raise Corrupt(f"model text: {where} splits on a feature that does not exist")
@@ -316,7 +314,7 @@ def _ints(line: str, count: int | None, what: str) -> NDArray[np.int64]:
 
 
 def _floats(line: str, count: int, what: str, *, infinity: bool = False) -> NDArray[np.float64]:
-    """Correctly rounded, as LightGBM's own parser: the text has 17 digits, so the bits come back. NaN is refused."""
+    """Numbers, correctly rounded like LightGBM's parser: with 17 digits, bits are restored. NaN is refused."""
     return np.array([_float(token, what, infinity) for token in _count(line, (count,), what)], dtype=np.float64)
 
 

@@ -5,11 +5,11 @@ Owns the format and the sum; never imports river and never guesses a missing fie
     bias + Σ_j slope_j · min(max(x_j − mean_j, −bound_j), bound_j),   bias = intercept + offset,
 
 with slope = weight / deviation and bound = clip · deviation, added in the order of the columns by one numba loop: the
-bits depend on the row and the artifact alone. A missing value (NaN) counts as the running mean and contributes 0; an
+bits depend only on the row and the artifact. A missing value (NaN) counts as the running mean and contributes 0; an
 infinite one as `clip` deviations; a column that never varied contributes 0. Only IEEE +, −, ×, ÷ and sqrt are used.
 
-`parse` proves what the loop relies on: equal lengths, finite numbers, and a sum that can't overflow, whatever the row.
-Cost: about 0.1 µs a row for 60 columns, plus about 1 µs a call.
+`parse` checks what the loop relies on: equal lengths, finite numbers, and a sum that can't overflow, whatever the row.
+Cost: about 0.1 µs per row for 60 columns, plus about 1 µs per call.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ FEATURES_MAX = 65_536
 class LinearModel(
     msgspec.Struct, tag_field="format", tag="sentinel_linear.v1", frozen=True, forbid_unknown_fields=True
 ):
-    """The artifact. All tuples have one entry a column, in the order of `features`; all numbers are finite.
+    """The artifact. All tuples have one entry per column, in the order of `features`; all numbers are finite.
 
     counts: values seen that were not missing; means and variances (population) of those; weights in log-odds per
-    deviation; intercept in log-odds; offset: what is added to the intercept for scoring, such as the correction for
-    frauds that were learned with more weight (King, Zeng 2001); clip: deviations, above 0; steps: labels learned.
+    deviation; intercept in log-odds; offset: added to the intercept for scoring, for example to correct for frauds
+    that were learned with more weight (King, Zeng 2001); clip: deviations, above 0; steps: labels learned.
     """
 
     features: tuple[str, ...]
@@ -56,17 +56,17 @@ _DECODER = msgspec.json.Decoder(LinearModel)
 
 
 def render(model: LinearModel) -> bytes:
-    """The artifact's bytes; floats are written so that the same bits are read back. Raises Corrupt as `parse` does."""
+    """The artifact's bytes; floats survive the round trip bit for bit. Raises Corrupt as `parse` does."""
     _check(model)
     return msgspec.json.encode(model)
 
 
 def parse(content: bytes) -> LinearModel:
-    """An artifact's bytes → model. Raises BadInput if it is too big, Corrupt if it is not what `render` writes."""
+    """An artifact's bytes → model. Raises BadInput if it is too large, Corrupt if it is not what `render` writes."""
     if len(content) > BYTES_MAX:
         raise BadInput(f"linear model of {len(content)} bytes is above the limit of {BYTES_MAX}")
-    if not content.startswith(MAGIC):  # msgspec takes a struct without its tag, too
-        raise Corrupt("linear model: does not begin like one")
+    if not content.startswith(MAGIC):  # msgspec also accepts a struct without its tag
+        raise Corrupt("linear model: does not begin with its format tag")
     try:
         model = _DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # ValidationError is a DecodeError
@@ -78,9 +78,9 @@ def parse(content: bytes) -> LinearModel:
 def _check(model: LinearModel) -> None:
     width = len(model.features)
     if not 1 <= width <= FEATURES_MAX:
-        raise Corrupt(f"linear model: {width} columns; 1 to {FEATURES_MAX} are possible")
+        raise Corrupt(f"linear model: {width} columns; 1 to {FEATURES_MAX} are allowed")
     if not all(model.features) or len(set(model.features)) != width:
-        raise Corrupt("linear model: a column's name is empty or stands twice")
+        raise Corrupt("linear model: a column name is empty or repeated")
     for name in ("counts", "means", "variances", "weights"):
         values = getattr(model, name)
         if len(values) != width:
@@ -156,7 +156,7 @@ class LinearScorer:
         self._width = len(model.features)
         self._coefficients = coefficients(model)
         empty = np.zeros((1, self._width), dtype=np.float32)
-        self.margins(empty)  # compile, or load from the cache, now and not on a payment
+        self.margins(empty)  # compile, or load from the cache, now rather than during a payment
         self.contributions(empty[0])
 
     @classmethod
@@ -164,8 +164,8 @@ class LinearScorer:
         """An artifact's bytes → scorer.
 
         version: the label, `online-1.0.0`. spec: the feature spec it reads; the caller compares `feature_names`.
-        expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they do not or are damaged, BadInput
-        if there are too many.
+        expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they have another or are not intact,
+        BadInput if they are too many.
         """
         digest = checked_digest(content, version, expected_digest)
         return cls(parse(content), version=version, digest=digest, spec=spec)

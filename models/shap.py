@@ -1,10 +1,10 @@
 """SHAP values of one row from the artifact that decided: for audits, never on the hot path.
 
-Of trees, by LightGBM itself: exact Shapley values.
-The scorer's own contributions (`ForestScorer.contributions`, Saabas 2014) follow the row's path and cost a microsecond;
-these average over all orders in which features could be revealed (TreeSHAP, path-dependent: Lundberg, Erion, Lee 2018).
-Of a linear model, its terms: a sum of functions of one column each has the same shares in every order, so they are the
-Shapley values against the learned means (baseline Shapley: Sundararajan, Najmi 2020).
+For trees, LightGBM computes exact Shapley values. The scorer's own contributions (`ForestScorer.contributions`, Saabas
+2014) follow the row's path and cost a microsecond; these average over all orders in which features could be revealed
+(TreeSHAP, path-dependent: Lundberg, Erion, Lee 2018). For a linear model they are its terms: a sum of functions of one
+column each has the same shares in every order, so the terms are the Shapley values against the learned means (baseline
+Shapley: Sundararajan, Najmi 2020).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def of_linear(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[
     try:
         bias, shares = LinearScorer.load(content, version="audited", spec=0).contributions(row)
     except BadInput as error:
-        raise Corrupt(f"the linear model does not explain this row: {error}") from error
+        raise Corrupt(f"the linear model can't explain this row: {error}") from error
     return bias, shares
 
 
@@ -36,6 +36,6 @@ def of_trees(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[n
         booster = lgb.Booster(model_str=content.decode())
         found = booster.predict(row[None, :].astype(np.float64), pred_contrib=True, num_threads=1)
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
-        raise Corrupt(f"LightGBM does not explain with this model: {error}") from error
+        raise Corrupt(f"LightGBM can't explain this model's score: {error}") from error
     values = np.asarray(found, dtype=np.float64)[0]
     return float(values[-1]), values[:-1]

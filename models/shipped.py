@@ -15,7 +15,7 @@ BASELINE_DIRECTORY = Path(__file__).resolve().parent / "baseline"
 
 
 class _Card(msgspec.Struct):
-    """What a model card must have; it may have more."""
+    """The fields that a model card must have; it may have more."""
 
     name: str
     version: str
@@ -34,12 +34,12 @@ def shipped_baseline(directory: str | os.PathLike[str] = BASELINE_DIRECTORY) -> 
         content = (folder / "model.txt").read_bytes()
         card_json = (folder / "card.json").read_bytes()
     except FileNotFoundError as error:
-        raise BadInput(f"the shipped baseline model is not here: {error.filename} is missing") from None
+        raise BadInput(f"the shipped baseline model is incomplete: {error.filename} is missing") from None
     try:
         card = msgspec.json.decode(card_json, type=dict[str, Any])
         digest = msgspec.convert(card, _Card).digest
     except msgspec.DecodeError as error:  # ValidationError is one too
-        raise Corrupt(f"the model card {folder / 'card.json'} does not read: {error}") from None
+        raise Corrupt(f"the model card {folder / 'card.json'} is not valid: {error}") from None
     if hashlib.sha256(content).hexdigest() != digest:
-        raise Corrupt(f"{folder / 'model.txt'} is not the model of its card: the SHA-256 differs")
+        raise Corrupt(f"{folder / 'model.txt'} does not match its card: the SHA-256 differs")
     return content, card

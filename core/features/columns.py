@@ -1,4 +1,4 @@
-"""Events → the kernel's columns. The one place where strings become hashes and countries become places."""
+"""Events → the kernel's columns. Only here do strings become hashes and countries become places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.features.verdicts import AccountVerdicts
 from core.numeric import hash_strings
 
 IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
-"""Channels where the cardholder stands in the transaction's country; an unknown channel counts as one."""
+"""Channels in which the cardholder is present in the transaction's country; an unknown channel counts as one."""
 
 
 class TransactionLike(Protocol):
@@ -57,7 +57,7 @@ class Columns:
 
 
 def columns(transactions: Sequence[TransactionLike]) -> Columns:
-    """Cost: about 0.6 µs a transaction."""
+    """The columns of the transactions. Cost: about 0.6 µs per transaction."""
     place = geography.PLACES.get
     in_person = IN_PERSON_CHANNELS
     n = len(transactions)
@@ -80,8 +80,9 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
 
 
 class FeedbackRow(NamedTuple):
-    """An account event as the kernel takes it. kind: `kernel.OTHER` leaves the features alone. time: epoch ms; for
-    kernel.VERDICTS, when fraud was said last. frauds, legitimates: the account's verdicts that count, of VERDICTS only.
+    """An account event as kernel input. kind: `kernel.OTHER` does not affect features. time: epoch ms; for
+    kernel.VERDICTS, that of the latest fraud verdict. frauds, legitimates: how many of the account's verdicts count,
+    for VERDICTS only.
     """
 
     account_id: str
@@ -92,7 +93,7 @@ class FeedbackRow(NamedTuple):
 
 
 def feedback_row(verdicts: AccountVerdicts, event: AccountEvent) -> FeedbackRow:
-    """What an account event is to the kernel; `verdicts` of its partition take in the event if it is one."""
+    """An account event as kernel input; a verdict is also added to its partition's `verdicts`."""
     if isinstance(event, FeedbackReceived):
         count = verdicts.add(event)
         return FeedbackRow(event.account_id, kernel.VERDICTS, count.last_fraud_at, count.frauds, count.legitimates)

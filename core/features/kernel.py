@@ -3,7 +3,7 @@
 It reads like the definitions in `spec`; nothing else writes account records. Compiled by numba without fastmath and
 without parallelism; sums run in ring order, so the same log gives the same bits.
 
-Cost: about 0.5 µs a transaction (104 buckets read), plus a cache miss or two for the account's 4 kB record.
+Cost: about 0.5 µs per transaction (104 buckets read), plus a cache miss or two for the account's 4 kB record.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from core.jit import njit
 from core.numeric import exp2
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
-# What an event is to the kernel (`kind`).
+# The kinds of events (`kind`).
 TRANSACTION, VERDICTS, BLOCK, UNBLOCK, OTHER = 0, 1, 2, 3, 4
 
 EVENT = np.dtype(
     [
         ("slot", np.int32),  # the account's record
         ("row", np.int32),  # a transaction's row among the batch's transactions
-        ("time", np.int64),  # epoch ms; of VERDICTS, when fraud was said last
+        ("time", np.int64),  # epoch ms; for VERDICTS, that of the latest fraud verdict
         ("amount", np.float64),
         ("id", np.uint64),  # hashes by core.numeric.hash_strings; 0 = not given
         ("merchant", np.uint64),
         ("category", np.uint64),
         ("country", np.uint64),
         ("device", np.uint64),
-        ("frauds", np.int32),  # of VERDICTS: what counts of the account's verdicts
+        ("frauds", np.int32),  # for VERDICTS: how many of the account's verdicts count
         ("legitimates", np.int32),
         ("place", np.int16),  # index into `centres` for an in-person transaction, else −1
         ("kind", np.uint8),
@@ -186,7 +186,7 @@ def _update_windows(account: Any, time: int, amount: float, merchant: np.uint64)
         j = _STARTS[w] + epoch % _SIZES[w]
         held = account.bucket_epoch[j]
         if held > epoch:
-            continue  # too late for this window: the bucket's place is taken by a newer one
+            continue  # too late for this window: a newer bucket has taken the place
         if held < epoch:
             account.bucket_epoch[j] = epoch
             account.bucket_count[j] = 0
@@ -225,7 +225,7 @@ def _read_history(account: Any, time: int, amount: float, hour: int, out: NDArra
 
 @njit
 def _update_history(account: Any, time: int, amount: float, hour: int) -> None:
-    """Decayed moments: West's weighted update (1979); an event that came late enters with its decayed weight."""
+    """Decayed moments: West's weighted update (1979); a late event enters with its decayed weight."""
     weight = 1.0
     if account.transactions == 0:
         account.first_time = time
@@ -272,7 +272,7 @@ def _read_typical(account: Any, time: int, amount: float, out: NDArray[np.float3
 
 @njit
 def _update_typical(account: Any, time: int, amount: float) -> None:
-    """Before `transactions` counts this one. An amount that came late counts as old as it is."""
+    """To be called before `transactions` counts this one. A late amount counts at its own age."""
     typical = account.typical_amount
     n = account.transactions
     cut = amount
@@ -359,8 +359,7 @@ def process(
 
     records: of state.ACCOUNT. events: of EVENT, of one partition, in order. centres float64 (m, 3). A transaction's
     features go to its row of `out` float32 (n, WIDTH); one that repeats an ID is marked in `duplicate` bool (n,),
-    updates nothing, and leaves `out` untouched. Reference columns are not this kernel's to fill
-    (core.features.reference).
+    updates nothing, and leaves `out` untouched. The reference columns are filled elsewhere (core.features.reference).
     """
     for i in range(events.shape[0]):
         event = events[i]
@@ -393,7 +392,7 @@ def process(
         _travel(account, time, event.place, centres, row)
         for column in range(row.shape[0]):
             if row[column] != row[column]:
-                row[column] = np.nan  # one NaN pattern: inf − inf has another sign bit on another processor
+                row[column] = np.nan  # one NaN pattern: the sign bit of inf − inf depends on the processor
         _update_windows(account, time, amount, event.merchant)
         _update_typical(account, time, amount)
         _update_history(account, time, amount, hour)

@@ -1,15 +1,15 @@
 """Feature vectors as scores carry them: every bit of every float32, in half the bytes.
 
-Most columns of a decision are zero, unknown, or a small count. A packed vector says of each column what it is in two
-bits, and spends bytes only on the others (feature spec 2 and later; scores of spec 1 hold the plain vector):
+Most columns of a decision are zero, unknown, or a small count. A packed vector classifies each column in two bits and
+spends bytes only on the rest (feature spec 2 and later; scores of spec 1 hold the plain vector):
 
     1 byte            WIDTH, the number of columns
-    ⌈WIDTH / 4⌉       two bits a column, the first column in the lowest: 0 = +0.0, 1 = the quiet NaN 0x7fc00000,
+    ⌈WIDTH / 4⌉       two bits per column, the first column in the lowest: 0 = +0.0, 1 = the quiet NaN 0x7fc00000,
                       2 = a whole number 1 … 255, 3 = anything else; unused bits are 0
     then by column    nothing, nothing, 1 byte, 4 bytes little-endian
 
-There is one packing of a vector, so equal vectors are equal bytes. Signed zeros and other NaNs are "anything else", so
-every bit comes back (I3). Cost: 0.2 µs a vector either way, in batches.
+A vector has exactly one packing, so equal vectors have equal bytes. Signed zeros and other NaNs are "anything else", so
+every bit is restored (I3). Cost: 0.2 µs per vector either way, in batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.errors import Corrupt
 from core.jit import njit
 
 PLAIN_SPEC = 1
-"""Scores up to this feature spec hold vectors as they are, float32 little-endian."""
+"""Scores up to this feature spec hold plain vectors, float32 little-endian."""
 WIDTH_MAX = 255
 _ZERO, _UNKNOWN, _COUNT, _OTHER = 0, 1, 2, 3
 
@@ -66,7 +66,7 @@ def _pack(rows: NDArray[np.float32], out: NDArray[np.uint8], ends: NDArray[np.in
 
 @njit
 def _unpack(packed: NDArray[np.uint8], starts: NDArray[np.int64], out: NDArray[np.float32]) -> int:
-    """Fills `out`; the first row that is no packing of its width, or -1."""
+    """Fills `out`. Returns the first row that is not a valid packing of its width, or -1."""
     width = out.shape[1]
     head = 1 + (width + 3) // 4
     for i in range(out.shape[0]):
@@ -115,7 +115,7 @@ def pack(rows: NDArray[np.float32]) -> list[bytes]:
 
 
 def unpack(packed: Sequence[bytes], width: int) -> NDArray[np.float32]:
-    """N packed vectors of `width` columns → float32 (n, width). Raises Corrupt if one is none."""
+    """N packed vectors of `width` columns → float32 (n, width). Raises Corrupt if one is not valid."""
     out = np.empty((len(packed), width), dtype=np.float32)
     if not packed:
         return out
@@ -124,7 +124,7 @@ def unpack(packed: Sequence[bytes], width: int) -> NDArray[np.float32]:
     content = np.frombuffer(b"".join(packed), dtype=np.uint8) if starts[-1] else np.zeros(1, np.uint8)
     bad = _unpack(content, starts, out)
     if bad >= 0:
-        raise Corrupt(f"a score's features are no packed vector of {width} columns: {packed[bad][:20]!r}")
+        raise Corrupt(f"a score's features are not a valid packed vector of {width} columns: {packed[bad][:20]!r}")
     return out
 
 
@@ -136,7 +136,7 @@ def plain(spec: int, features: bytes) -> bytes:
 
 
 def plain_rows(specs: Sequence[int], features: Sequence[bytes]) -> list[bytes | None]:
-    """`plain` of many scores; None for one that holds no vector."""
+    """`plain` of many scores; None for one without a valid vector."""
     out: list[bytes | None] = list(features)
     by_width: dict[int, list[int]] = {}
     for i, content in enumerate(features):
@@ -180,5 +180,5 @@ def vector(spec: int, features: bytes) -> NDArray[np.float32]:
     """A score's features, float32 (WIDTH of its spec,). Raises Corrupt."""
     content = plain(spec, features)
     if len(content) % 4:
-        raise Corrupt(f"a score's features are {len(content)} bytes, not whole float32 numbers")
+        raise Corrupt(f"a score's features are {len(content)} bytes, not a multiple of 4 (float32)")
     return np.frombuffer(content, dtype="<f4").astype(np.float32)

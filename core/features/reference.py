@@ -1,9 +1,8 @@
 """Reference tables: what is known about merchants and devices across all partitions, immutable and content-addressed.
 
-A projection over the whole log computes a table as of a moment of event time and publishes it as a control event;
-workers load it by digest, and each score names it through its control position (Flink calls this broadcast state). The
-table's
-bytes:
+A projection over the whole log computes a table as of a moment of event time and publishes it as a control event.
+Workers load it by digest, and each score names it through its control position (Flink calls this broadcast state). A
+table's bytes:
 
     sentinel-reference-1\n  {"kind":…,"as_of":…,"rows":n}\n  keys: uint64 little-endian (n,) ascending  values: float32
     (n, columns)
@@ -32,7 +31,7 @@ _NAMES = {
 }
 FIRST_COLUMN: dict[Kind, str] = {kind: names[0] for kind, names in _NAMES.items()}
 COLUMNS: dict[Kind, int] = {kind: len(names) for kind, names in _NAMES.items()}
-"""A kind's columns lie side by side in the feature vector: the name of the first, and how many."""
+"""A kind's columns are adjacent in the feature vector: the name of the first, and how many there are."""
 _MAGIC = b"sentinel-reference-1\n"
 
 
@@ -66,13 +65,13 @@ class ReferenceTable:
             body = memoryview(content)[end + 1 :]
             width = COLUMNS[header.kind]
             if header.rows < 0 or len(body) != header.rows * (8 + 4 * width):
-                raise Corrupt("the reference table's length is wrong")
+                raise Corrupt("the reference table does not have the length that its header implies")
             keys = np.frombuffer(body[: header.rows * 8], dtype="<u8").astype(np.uint64)
             values = np.frombuffer(body[header.rows * 8 :], dtype="<f4").astype(np.float32).reshape(-1, width)
         except (ValueError, msgspec.MsgspecError) as error:
-            raise Corrupt(f"the reference table is damaged: {error}") from error
+            raise Corrupt(f"the reference table does not decode: {error}") from error
         if header.rows > 1 and not bool(np.all(keys[1:] > keys[:-1])):
-            raise Corrupt("the reference table's keys do not ascend")
+            raise Corrupt("the reference table's keys are not in ascending order")
         return cls(header.kind, header.as_of, keys, values)
 
 

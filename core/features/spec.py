@@ -1,14 +1,14 @@
 """The feature spec: what every column of the feature vector means. Ordered and versioned; this table is the source.
 
-Changing a meaning, the order or the length makes a new `SPEC_VERSION`; models name the version they read.
-docs/features.md is generated from here and a test compares the two.
+Changing a meaning, the order or the length requires a new `SPEC_VERSION`; models name the version they read.
+docs/features.md is generated from this module and a test compares the two.
 
 "Before" always means before this transaction: features are point in time. Windows are sums over whole buckets aligned
 to the epoch, so a window of n buckets of width w covers between (n−1)·w and n·w up to and including the current bucket.
-An event is in the bucket of its event time. An event that comes late gets the features of its own event time, from
-what had arrived until then; it joins its own bucket unless that bucket's place was already taken by a newer one
-(n buckets later or more), in which case that window forgets it. A newer bucket that takes a place drops what was there,
-so a late event no longer finds that in its window.
+An event belongs to the bucket of its event time. A late event gets the features of its own event time, computed from
+what had arrived by then. It is counted in its own bucket, unless a newer bucket (n or more buckets later) has taken
+that bucket's place; then the window ignores it. A newer bucket that takes a place drops the older contents, so a late
+event no longer sees them in its window.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ an observation, so that a fortnight of a thief's purchases hardly moves it. A hi
 the typical amount, again once TYPICAL_PLAIN have been seen."""
 
 RUN_GAP_DAYS = 8
+"""A merchant's frauds form one run as long as at most this many days lie between one day with fraud and the next."""
 LAST_KNOWN = (3, 8)
-"""A merchant's frauds are one run as long as no more days than this lie between a day with one and the next."""
 
 
 class Comparison(NamedTuple):
-    """How drift compares a feature between two windows, and why so.
+    """How drift compares a feature between two windows, and why.
 
-    settle_days: days of log before it is compared, since a 30-day sum of an account that is followed for 10 days grows
-    by itself. categories: its values, ascending (categorical only).
+    settle_days: days of log required before it is compared, because a 30-day sum still grows without any drift while
+    the account has been followed for only 10 days. categories: its values, ascending (categorical only).
     """
 
     kind: Literal["numeric", "categorical", "excluded"]
@@ -103,7 +103,7 @@ class Feature(NamedTuple):
     phrase: str = ""
 
 
-# One entry a feature, not one argument a line.
+# One entry per feature, not one argument per line.
 # fmt: off
 def _windowed(w: Window) -> tuple[Feature, ...]:
     span = f"{w.buckets} × {w.width_ms // 1000} s"

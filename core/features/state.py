@@ -1,4 +1,4 @@
-"""Per-account state of one partition, in one numpy record array: about 4 kB an account, whatever its history.
+"""Per-account state of one partition, in one numpy record array: about 4 kB per account, whatever its history.
 
 Owns the record's layout, the account → slot index, the accounts' verdicts and the snapshot's bytes.
 `core.features.kernel` is the only writer of the records. A slot's number depends on the order of first appearance in
@@ -44,7 +44,7 @@ ACCOUNT = np.dtype(
         ("decayed_squares", np.float64),
         ("typical_amount", np.float64),
         ("high_amounts", np.float64),  # decayed to high_time
-        ("high_time", np.int64),  # of the latest high amount; means nothing while high_amounts is 0
+        ("high_time", np.int64),  # of the latest high amount; meaningless while high_amounts is 0
         ("last_place", np.int64),  # index into core.geography; -1 = none
         ("last_place_time", np.int64),
         ("frauds", np.int64),
@@ -94,7 +94,7 @@ class AccountState:
         self.address = records.ctypes.data
 
     def slots(self, account_ids: list[str]) -> list[int]:
-        """The slot of every account, new accounts getting the next. Cost: one dict look-up each, 1 µs a new account."""
+        """The slot of every account; new accounts get the next ones. Cost: a dict look-up each, 1 µs for a new one."""
         index = self.index
         slots = list(map(index.get, account_ids))
         if None not in slots:
@@ -109,7 +109,7 @@ class AccountState:
         return slots  # type: ignore[return-value]
 
     def digest(self) -> str:
-        """SHA-256 over the accounts in slot order, their records and verdicts: equal states, equal digests."""
+        """SHA-256 over the accounts in slot order, their records and verdicts: equal states have equal digests."""
         return _checksum(self.index, _used_bytes(self.records, len(self.index)) + self.verdicts.to_bytes())
 
     def to_bytes(self) -> bytes:
@@ -131,7 +131,7 @@ class AccountState:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> AccountState:
-        """Read a snapshot. Raises Corrupt if it is damaged, or of another spec or layout."""
+        """Read a snapshot. Raises Corrupt if it is not intact, or is of another spec or layout."""
         try:
             if not content.startswith(_MAGIC):
                 raise Corrupt("not a snapshot of account state")
@@ -139,10 +139,10 @@ class AccountState:
             start = size_end + 1 + int(content[len(_MAGIC) : size_end])
             header = msgspec.json.decode(content[size_end + 1 : start], type=_Header)
         except (ValueError, msgspec.MsgspecError) as error:
-            raise Corrupt(f"the snapshot's header is damaged: {error}") from error
+            raise Corrupt(f"the snapshot's header does not decode: {error}") from error
         body = content[start:]
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
-            raise Corrupt("the snapshot was written by another feature spec or layout")
+            raise Corrupt("the snapshot was written under another feature spec or layout")
         size = header.count * ACCOUNT.itemsize
         if len(body) != size + header.verdicts or _checksum(header.accounts, body) != header.digest:
             raise Corrupt("the snapshot's accounts and records do not match their checksum")
@@ -155,7 +155,7 @@ class AccountState:
         try:
             state.verdicts = AccountVerdicts.from_bytes(body[size:])
         except msgspec.MsgspecError as error:
-            raise Corrupt(f"the snapshot's verdicts are damaged: {error}") from error
+            raise Corrupt(f"the snapshot's verdicts do not decode: {error}") from error
         return state
 
 
@@ -170,6 +170,6 @@ def _used_bytes(records: NDArray[np.void], count: int) -> bytes:
 
 
 def _begin(records: NDArray[np.void]) -> None:
-    """Accounts without history. Only records in use are touched: the rest is memory that the system has not given."""
+    """Make accounts without history. Only records in use are touched: the rest is memory not yet allocated."""
     records["bucket_epoch"] = NEVER
     records["last_place"] = -1

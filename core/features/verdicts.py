@@ -1,14 +1,14 @@
 """Each account's verdicts as features count them. Part of the account state; pure.
 
-`fraud_verdicts`, `legitimate_verdicts` and `days_since_fraud` count the verdicts that pass what one account's own
-feedback can tell (`core.verdicts`): a verdict before its payment (as it dates it) or too long after it does not count,
-nor does one that its voice only repeats, in the order in which words were said. That a voice is over its rate takes all
-partitions to know: a control event says so (SourceQuarantined), and from its position on those verdicts are left out.
-A verdict on a payment that the log does not hold does count.
+`fraud_verdicts`, `legitimate_verdicts` and `days_since_fraud` count the verdicts that pass the checks possible on one
+account's own feedback (`core.verdicts`). A verdict before its payment (as the verdict dates it) or too long after it
+does not count, nor does a voice's repetition of itself, in the order in which verdicts were said. Whether a voice
+exceeds its rate can be seen only across all partitions: a control event says so (SourceQuarantined), and from its
+position on those verdicts are left out. A verdict on a payment that the log does not hold does count.
 
-An account's verdicts are kept one by one, since one that was delivered late may make a repetition of another, or news
-of one. At most WORDS_MAX are: beyond it the payment that was longest not spoken of is let go, and what its verdicts
-counted for stays counted.
+An account's verdicts are kept one by one, because a verdict delivered late may turn another into a repetition, or a
+repetition into a new one. At most WORDS_MAX are kept: beyond that, the payment with the least recent verdict is
+dropped, and what its verdicts counted for stays counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEGITIMATES = spec.index("legitimate_verdicts")
 
 
 class Count(NamedTuple):
-    """Verdicts that count. last_fraud_at: when fraud was said last, epoch ms; means nothing without a fraud."""
+    """Verdicts that count. last_fraud_at: time of the latest fraud verdict, epoch ms; meaningless if frauds is 0."""
 
     frauds: int = 0
     legitimates: int = 0
@@ -42,15 +42,15 @@ class Count(NamedTuple):
 
 
 class _Payment(msgspec.Struct, array_like=True):
-    """What was said of a payment, in log order, and what of it counts."""
+    """A payment's verdicts, in log order, and how many of them count."""
 
     words: list[Said] = []
     count: Count = Count()
 
 
 class _Account(msgspec.Struct, array_like=True):
-    """payments: in the order in which they were last spoken of. words: of them all. count: of all its verdicts.
-    settled: what counted of those that are no longer kept.
+    """payments: in the order of their latest verdicts. words: how many verdicts they have together. count: of all the
+    account's verdicts. settled: the count of those no longer kept.
     """
 
     payments: dict[str, _Payment] = {}
@@ -60,7 +60,7 @@ class _Account(msgspec.Struct, array_like=True):
 
 
 class AccountVerdicts:
-    """The verdicts of one partition's accounts. Not thread-safe; one owner. Some 500 bytes a verdict."""
+    """The verdicts of one partition's accounts. Not thread-safe; one owner. About 500 bytes per verdict."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
@@ -68,12 +68,12 @@ class AccountVerdicts:
         self._without: dict[str, Count] = {}
 
     def add(self, event: FeedbackReceived) -> Count:
-        """Take in a verdict; what now counts of its account. Cost: some 5 µs."""
+        """Add a verdict. Returns its account's new count. Cost: about 5 µs."""
         account = self._accounts.setdefault(event.account_id, _Account())
-        word = brief(event, event.recorded_at // HOUR_MS * HOUR_MS)  # the hour tells all that a rate needs
+        word = brief(event, event.recorded_at // HOUR_MS * HOUR_MS)  # a rate needs only the hour
         payment = account.payments.pop(event.transaction_id, None) or _Payment()
         account.payments[event.transaction_id] = payment
-        if word in payment.words:  # sent again in the same hour it tells nothing, now or later
+        if word in payment.words:  # a copy sent within the hour adds nothing, now or later
             return account.count
         payment.words.append(word)
         account.words += 1
@@ -88,9 +88,9 @@ class AccountVerdicts:
         return account.count
 
     def without(self, quarantined: frozenset[RatedHour]) -> Mapping[str, Count]:
-        """What counts of each account that has a verdict of these hours if those are left out, of what is kept.
+        """The count, without the verdicts of these hours, of each account that has kept a verdict from them.
 
-        Cost: a pass over all verdicts whenever `quarantined` is another.
+        Cost: a pass over all verdicts whenever `quarantined` changes.
         """
         if quarantined is not self._quarantined:
             is_other = quarantined != self._quarantined
@@ -110,19 +110,19 @@ class AccountVerdicts:
             self._without.pop(account_id, None)
 
     def to_bytes(self) -> bytes:
-        """All of them; equal verdicts in equal order, equal bytes."""
+        """All verdicts; equal verdicts in equal order give equal bytes."""
         return msgspec.json.encode(self._accounts)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> AccountVerdicts:
-        """Read what `to_bytes` wrote. Raises msgspec.MsgspecError if it is damaged."""
+        """Read what `to_bytes` wrote. Raises msgspec.MsgspecError if it does not decode."""
         verdicts = cls()
         verdicts._accounts = _decoder.decode(content)
         return verdicts
 
 
 def leave_out(features: NDArray[np.float32], times: NDArray[np.int64], rows: Iterable[tuple[int, Count]]) -> None:
-    """Give rows of `features` (n, WIDTH) another count of verdicts. times: of all rows, epoch ms (n,)."""
+    """Replace the verdict counts in rows of `features` (n, WIDTH). times: of all rows, epoch ms (n,)."""
     for row, count in rows:
         features[row, _FRAUDS] = count.frauds
         features[row, _LEGITIMATES] = count.legitimates
@@ -133,7 +133,7 @@ _decoder = msgspec.json.Decoder(dict[str, _Account])
 
 
 def _counted(words: list[Said]) -> Count:
-    """What counts of the words on one payment."""
+    """How many of one payment's verdicts count."""
     ordered = in_order_said(word for word in words if is_timely(word, word.claimed_at))
     kept = [word for word, is_news in zip(ordered, news(ordered), strict=True) if is_news]
     frauds = [word.occurred_at for word in kept if word.verdict == "fraud"]
@@ -141,7 +141,7 @@ def _counted(words: list[Said]) -> Count:
 
 
 def _changed(account: _Account, before: Count, after: Count) -> Count:
-    """The account's count, of which `after` takes the place of one payment's `before`."""
+    """The account's count once one payment's count has changed from `before` to `after`."""
     count = account.count
     last = max(count.last_fraud_at, after.last_fraud_at)
     if (

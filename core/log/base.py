@@ -1,4 +1,4 @@
-"""The event log's protocol, and the records that cross it.
+"""The event log's protocol, and the records that it exchanges.
 
 The log of one partition is six streams (`STREAMS`) that only the partition's owner appends to, a batch at a time:
 
@@ -7,15 +7,15 @@ The log of one partition is six streams (`STREAMS`) that only the partition's ow
     rejects                          ID = <seal sequence>-<index + 1>
     seals                            ID = <sequence>-1, sequence = 1, 2, 3 … one per batch
 
-and one control stream for the whole log, ID = <sequence>-1. A batch is appended whole or not at all, and only if the
-partition's last seal is the expected one (I1). The seal is therefore the partition's head: the source positions that
-are consumed, the control position seen, and the digest over everything before it (I8).
+and one control stream for the whole log, ID = <sequence>-1. A batch is appended completely or not at all, and only if
+the partition's last seal is the expected one (I1). The seal is therefore the partition's head: the source positions
+consumed, the control position seen, and the digest over everything before it (I8).
 
-States of an append as its caller sees them:
-    returned           the batch is durable to the degree that the server's settings promise
+Outcomes of an append for its caller:
+    returned           the batch is as durable as the server's settings promise
     ConcurrencyError   another writer came first; nothing was written; the caller's state is stale
-    Unavailable        unknown outcome was resolved by reading the head back and could not be; the caller must
-                       read `head()` before it goes on. Implementations must not retry a write blindly.
+    Unavailable        the outcome is unknown and could not be found out by reading the head back; the caller must
+                       read `head()` before it continues. Implementations must not retry a write blindly.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Head:
 
 @dataclass(slots=True)
 class Batch:
-    """What one append adds to a partition. IDs ascend strictly in every list; scores pair with transactions 1:1.
+    """What one append adds to a partition. IDs ascend strictly in every list; scores match transactions 1:1.
 
-    `transactions_end`/`feedback_end` are the last source positions consumed (rejected messages included); they
-    never lie before the last ID of the list they belong to.
+    `transactions_end` and `feedback_end` are the last source positions consumed, including rejected messages. They
+    are never before the last ID of their list.
     """
 
     control: int
@@ -75,11 +75,11 @@ class PendingAppend(Protocol):
     """An append that was sent and whose outcome is not known yet."""
 
     def results(self) -> list[Head | Exception]:
-        """Wait for it: for each batch the new head or the error, as `append_many`."""
+        """Wait for the outcome: for each batch the new head or the error, as `append_many`."""
 
 
 class EventLog(Protocol):
-    """See the module's head. Every method raises Unavailable if the server can't be reached."""
+    """See the module's docstring. Every method raises Unavailable if the server can't be reached."""
 
     def head(self, partition: int) -> Head:
         """The partition's last seal, decoded; `Head()` if nothing was ever appended."""
@@ -87,8 +87,8 @@ class EventLog(Protocol):
     def append(self, partition: int, batch: Batch, expected: Head) -> Head:
         """Append `batch` with a new seal (`core.log.seals.seal`) if the head is still `expected`. Returns the new head.
 
-        Raises ConcurrencyError if not (nothing written), BadInput if the batch breaks its own rules (nothing
-        written). A lost reply is resolved by reading the head back: ours → success, `expected` → sent again once.
+        Raises ConcurrencyError if it is not, BadInput if the batch is not valid; nothing is written in either case. A
+        lost reply is resolved by reading the head back: ours → success, `expected` → sent again once.
         """
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
@@ -109,28 +109,30 @@ class EventLog(Protocol):
         """Entries held in the stream now."""
 
     def trim(self, partition: int, up_to: Head) -> int:
-        """Remove every entry that the seals up to `up_to` cover, all at once, and the seals before it; how many.
+        """Atomically remove every entry that the seals up to `up_to` cover, and the seals before it. Returns how many.
 
-        The seal of `up_to` itself stays, as the anchor of what is left; so the head is never removed, and no ID can
-        be written again. Trimming again, or to an earlier head, removes nothing. Whoever calls this has the entries
-        in the archive (I7). Raises ConcurrencyError if the log's seal of that sequence is another one or is yet to
-        come; nothing is removed then.
+        The seal of `up_to` itself stays as the anchor of what is left, so the head is never removed and no ID can be
+        used again. Trimming again, or to an earlier head, removes nothing. The caller must have archived the entries
+        (I7). Raises ConcurrencyError if the log's seal of that sequence is a different one or does not exist yet;
+        nothing is removed then.
         """
 
     def control_head(self) -> int:
         """The control stream's last sequence; 0 if empty."""
 
     def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
-        """Append control events if the stream's last sequence is `expected` (else ConcurrencyError). New sequence."""
+        """Append control events if the stream's last sequence is `expected`, else raise ConcurrencyError. Returns the
+        new last sequence.
+        """
 
     def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
         """Up to `count` (sequence, payload) with sequence > after, ascending."""
 
     def put_blob(self, content: bytes) -> str:
-        """Store an immutable blob (a model, a reference table) under its SHA-256 (hex), which is returned."""
+        """Store an immutable blob (a model, a reference table). Returns its SHA-256 (hex), the key to it."""
 
     def get_blob(self, digest: str) -> bytes:
-        """The blob. Raises Corrupt if its SHA-256 is not `digest` (I10), BadInput if there is none."""
+        """The blob. Raises Corrupt if its SHA-256 is not `digest` (I10), BadInput if the log has no such blob."""
 
     def close(self) -> None:
-        """Give connections back. The log is unusable afterwards."""
+        """Release connections. The log is unusable afterwards."""

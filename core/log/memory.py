@@ -1,10 +1,10 @@
-"""The event log in memory: the reference implementation, with the whole protocol and nothing durable.
+"""The event log in memory: the reference implementation of the complete protocol, without durability.
 
 Other implementations are compared with this one (tests/contracts/test_event_log.py), so it must stay simple enough to
-be seen to be right: one lock, sorted lists, checks before the first change.
+be obviously right: one lock, sorted lists, checks before the first change.
 
-It is also the log that tests break. `clone`, `tamper*` and `truncate*` do, with no check at all, what an intruder or a
-lost disk would do to a server; whoever reads the log must find it out.
+It is also the log that tests corrupt. `clone`, `tamper*` and `truncate*` do, without any checks, what an intruder or a
+lost disk would do to a server; readers of the log must detect it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class MemoryLog:
             return self._heads.get(partition, Head())
 
     def append(self, partition: int, batch: Batch, expected: Head) -> Head:
-        """See EventLog. A stream's last ID can't be ahead of the head here, unless `expected` was made up."""
+        """See EventLog. Here a stream's last ID can't be ahead of the head, unless `expected` is forged."""
         seals.check(batch, expected)
         head, payload = seals.seal(batch, expected)
         additions: dict[Stream, list[Entry]] = {
@@ -67,14 +67,14 @@ class MemoryLog:
                 held = self._streams.get((partition, stream))
                 top = held[-1].id if held else self._trimmed.get((partition, stream), START)
                 if entries and entries[0].id <= top:
-                    raise ConcurrencyError(f"partition {partition}: {stream} holds {top} already")
+                    raise ConcurrencyError(f"partition {partition}: {stream} already holds {top}")
             for stream, entries in additions.items():
                 self._streams.setdefault((partition, stream), []).extend(entries)
             self._heads[partition] = head
         return head
 
     def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
-        """See EventLog. Appends at once."""
+        """See EventLog. Appends immediately."""
         return _Done(self.append_many(batches))
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
@@ -154,10 +154,10 @@ class MemoryLog:
         return content
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
     def clone(self) -> MemoryLog:
-        """A log of its own with the same content: what is done to one does not show in the other."""
+        """An independent log with the same content."""
         other = MemoryLog()
         with self._lock:
             other._heads, other._trimmed = dict(self._heads), dict(self._trimmed)
@@ -166,7 +166,7 @@ class MemoryLog:
         return other
 
     def tamper(self, partition: int, stream: Stream, entry_id: Position, payload: bytes | None) -> None:
-        """Make `payload` the entry at this ID: replaced, inserted at its place, or removed (None). The head stays."""
+        """Replace or insert the entry with this ID, or remove it (None). The head stays."""
         with self._lock:
             held = self._streams.setdefault((partition, stream), [])
             place = bisect_left(held, entry_id, key=_entry_id)
@@ -187,7 +187,7 @@ class MemoryLog:
                 self._blobs[digest] = content
 
     def truncate(self, partition: int, sequence: int) -> None:
-        """Lose every batch after this seal, as a server that is restored from an old copy does; 0 loses them all."""
+        """Lose every batch after this seal, like a server restored from an old backup; 0 loses them all."""
         with self._lock:
             held = self._streams.get((partition, "seals"), [])
             place = bisect_right(held, Position(sequence, 1), key=_entry_id) - 1

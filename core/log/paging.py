@@ -1,4 +1,4 @@
-"""Streams of the log from one position to another, a page at a time: the loop over `EventLog.read`, written once."""
+"""Reads streams from one position to another, page by page: the project's only loop over `EventLog.read`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def pages(
     until: Position | None = None,
     count: int = PAGE,
 ) -> Iterator[list[Entry]]:
-    """The entries with after < ID ≤ until, ascending, in lists of 1 to `count`. Without `until` to the stream's end,
-    as it is when the last page is read.
+    """The entries with after < ID ≤ until, ascending, in lists of 1 to `count`. Without `until`, up to the stream's
+    end at the time the last page is read.
     """
     while (until is None or after < until) and (page := log.read(partition, stream, after, count, until)):
         yield page
@@ -38,10 +38,10 @@ def entries(
 def decision_pages(
     log: EventLog, partition: int, after: Position = START, until: Position | None = None, count: int = PAGE
 ) -> Iterator[tuple[list[Entry], list[Entry]]]:
-    """Pages of transactions, each with their scores in the same order. Raises Corrupt if the two do not pair."""
+    """Pages of transactions, each with its scores in the same order. Raises Corrupt if their IDs do not match."""
     for transactions in pages(log, partition, "transactions", after, until, count):
         scores = log.read(partition, "scores", after, count, transactions[-1].id)
         if [t.id for t in transactions] != [s.id for s in scores]:
-            raise Corrupt(f"partition {partition}: transactions and scores after {after} do not pair")
+            raise Corrupt(f"partition {partition}: the IDs of transactions and scores after {after} do not match")
         yield transactions, scores
         after = transactions[-1].id

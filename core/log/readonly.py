@@ -1,4 +1,4 @@
-"""A log that can only be read: what experiments over the log are given, so that they can't write a live key."""
+"""A read-only log, given to experiments over the live log so that they can't write to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Stream
 
 
 class ReadOnlyLog:
-    """An EventLog whose every writing method raises BadInput without touching the log behind it."""
+    """An EventLog whose writing methods all raise BadInput without touching the log behind it."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -62,4 +62,4 @@ class ReadOnlyLog:
 
 
 def _refuse() -> NoReturn:
-    raise BadInput("this log is open for reading only")
+    raise BadInput("this log is read-only")

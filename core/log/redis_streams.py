@@ -6,11 +6,12 @@ Keys, with the prefix `ss`; braces are Redis Cluster's hash tag, so that a parti
     ss:{control}:control                      the control stream
     ss:blob:<SHA-256>                         a blob, a plain string
 
-An append is one call of one script, which checks everything before its first write: Redis does not roll back a script
-that fails midway. What can still fail in a write (memory, disk, a replica) fails at the first one. The server logs the
-script's writes between MULTI and EXEC, so that a crash keeps them all or none.
+On a cluster an append is one call of one script, on a single server a watched transaction (`core.log.watched_append`).
+The script checks everything before its first write: Redis does not roll back a script that fails midway. Whatever can
+still make a write fail (memory, disk, a replica) fails the first one. The server logs the script's writes between MULTI
+and EXEC, so a crash keeps all or none of them.
 
-This module must never send a write a second time before it has read back what became of the first.
+This module must never send a write a second time before it has read back the outcome of the first.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from core.log.redis_transport import Lost, NoScript, Request, Transport, open_cl
 from core.log.watched_append import Append, InFlight, Outcome, WatchedAppends, conflict, not_covered, proof
 
 BLOB_BYTES_MAX = 256 * 1024 * 1024
-"""Redis refuses strings of 512 MiB, by closing the connection."""
+"""Redis refuses strings of 512 MiB by closing the connection."""
 
-# KEYS: streams, the one that holds the head last. ARGV: the head's expected ID ("0-0": empty); text that the head's
-# payload must contain; for each stream, the number of entries to add; then (ID, payload) of every entry, stream by
-# stream. IDs are compared as text, by length first: Lua's numbers are exact only to 2^53.
+# KEYS: streams; the last one holds the head. ARGV: the head's expected ID ("0-0": empty); text that the head's payload
+# must contain; for each stream, the number of entries to add; then (ID, payload) of every entry, stream by stream. IDs
+# are compared as text, by length first: Lua's numbers are exact only to 2^53.
 APPEND = """
 local function last(key)
   if redis.call('EXISTS', key) == 0 then return '0-0', '' end
@@ -80,7 +81,7 @@ return 'OK'
 """
 
 # KEYS: streams, the seals last. ARGV: the ID of the seal up to which to trim; text that its payload must contain; for
-# each stream the first ID to keep. One script, so that a crash or a concurrent reader never sees half of it.
+# each stream the first ID to keep. One script, so neither a crash nor a concurrent reader sees half of a trim.
 TRIM = """
 local seal = redis.call('XRANGE', KEYS[#KEYS], ARGV[1], ARGV[1])[1]
 if not seal then return 'GONE' end
@@ -113,12 +114,12 @@ class _Call:
 
     @property
     def by_digest(self) -> Request:
-        """The call that a server understands if it has seen the script."""
+        """The call for a server that already has the script."""
         return request(self._key, b"EVALSHA", _APPEND_SHA, *self.arguments)
 
     @property
-    def whole(self) -> Request:
-        """The same call with the script, which any server understands."""
+    def with_source(self) -> Request:
+        """The same call including the script's source, for any server."""
         return request(self._key, b"EVAL", APPEND, *self.arguments)
 
     @property
@@ -129,7 +130,7 @@ class _Call:
 
 
 class _ScriptedAppends:
-    """Appends by script, one a partition: for a cluster, where no transaction spans two slots."""
+    """Appends by script, one call per partition: for a cluster, where no transaction spans two slots."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -140,7 +141,7 @@ class _ScriptedAppends:
 
 
 class _Scripted:
-    """Calls of the script on their way."""
+    """Script calls in flight."""
 
     def __init__(self, transport: Transport, appends: Sequence[Append]) -> None:
         self._transport = transport
@@ -149,21 +150,21 @@ class _Scripted:
         self._started = transport.start_many([call.by_digest for call in self._calls])
 
     def outcomes(self) -> list[Outcome]:
-        """Wait for the servers' answers: one outcome an append."""
+        """Wait for the servers' answers: one outcome per append."""
         replies = with_script(self._transport, self._calls, self._started.replies())
         return [_judged(append, reply) for append, reply in zip(self._appends, replies, strict=True)]
 
 
 def with_script(transport: Transport, calls: Sequence[_Call], replies: list[Any]) -> list[Any]:
-    """Calls whose server does not hold the script once more, with it: nothing ran the first time."""
+    """Repeat the calls whose server does not have the script, with its source: nothing ran the first time."""
     unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScript)]
-    for index, reply in zip(unknown, transport.call_many([calls[i].whole for i in unknown]), strict=True):
+    for index, reply in zip(unknown, transport.call_many([calls[i].with_source for i in unknown]), strict=True):
         replies[index] = reply
     return replies
 
 
 class _Pending:
-    """A started append_many. results: errors found before anything was sent, by place."""
+    """A started append_many. results: errors found before anything was sent, by index."""
 
     def __init__(
         self, log: RedisLog, appends: dict[int, Append], results: list[Head | Exception], sent: InFlight | _Scripted
@@ -192,15 +193,15 @@ class _Pending:
 
 
 class RedisLog:
-    """EventLog on a redis-py client, single or cluster; its retry settings are not used. Thread-safe.
+    """EventLog on a redis-py client, single server or cluster; its retry settings are not used. Thread-safe.
 
     Close the log, not the client.
     """
 
     def __init__(self, client: redis.Redis | RedisCluster, prefix: str = "ss") -> None:
-        """Raises BadInput if the client decodes replies, or if the prefix holds characters that keys give a meaning."""
+        """Raises BadInput if the client decodes replies, or if the prefix has characters with a meaning in keys."""
         if not prefix or any(character in "{}*?[]\\ " for character in prefix):
-            raise BadInput(f"the log's key prefix {prefix!r} must be non-empty, without braces, wildcards and spaces")
+            raise BadInput(f"the log prefix {prefix!r} must not be empty or contain braces, wildcards or spaces")
         self._transport = Transport(client)
         pool = self._transport.pool
         self._appends = _ScriptedAppends(self._transport) if pool is None else WatchedAppends(self._transport, pool)
@@ -213,7 +214,7 @@ class RedisLog:
         return f"{self._prefix}:{{p{partition:02d}}}:{stream}".encode()
 
     def head(self, partition: int) -> Head:
-        """See EventLog. Raises Corrupt also if the seals were trimmed away: the last one must always be kept."""
+        """See EventLog. Also raises Corrupt if all seals were trimmed away: the last one must always be kept."""
         key = self.key(partition, "seals")
         for _ in range(2):
             newest = self._newest(key)
@@ -221,8 +222,8 @@ class RedisLog:
                 return seals.head_from_entry(newest)
             if self._last_id(key) == START:
                 return Head()
-            # The first seal may have come between the two reads; the second round finds it.
-        raise Corrupt(f"partition {partition} has lost its head: the stream of seals was emptied")
+            # The first seal may have been appended between the two reads; the second round finds it.
+        raise Corrupt(f"partition {partition} has lost its head: its stream of seals was emptied")
 
     def append(self, partition: int, batch: Batch, expected: Head) -> Head:
         result = self.append_many([(partition, batch, expected)])[0]
@@ -247,7 +248,7 @@ class RedisLog:
     def read(
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
     ) -> list[Entry]:
-        """See EventLog. Raises Corrupt if an entry is not of the log's form."""
+        """See EventLog. Raises Corrupt if an entry does not have the log's format."""
         return self._range(self.key(partition, stream), after, count, until)
 
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
@@ -287,7 +288,7 @@ class RedisLog:
         if isinstance(reply, Lost):
             if self._control_holds(payloads, expected):
                 return expected + len(payloads)
-            reply = self._transport.call_many([call.whole])[0]
+            reply = self._transport.call_many([call.with_source])[0]
             if reply != b"OK" and self._control_holds(payloads, expected):
                 return expected + len(payloads)
         if isinstance(reply, SentinelError):
@@ -325,7 +326,7 @@ class RedisLog:
 
     def _blob_key(self, digest: str) -> bytes:
         if len(digest) != 64 or any(character not in string.hexdigits.lower() for character in digest):
-            raise BadInput(f"{digest!r} is not a SHA-256 in hex")
+            raise BadInput(f"{digest!r} is not a SHA-256 in lower-case hex")
         return f"{self._prefix}:blob:{digest}".encode()
 
     def _sealed(self, partition: int, batch: Batch, expected: Head) -> Append:
@@ -345,10 +346,10 @@ class RedisLog:
         return self._keys[partition]
 
     def resolved(self, append: Append) -> Head:
-        """What became of an append whose reply was lost. Sends it once more if it was not written.
+        """The outcome of an append whose reply was lost. Sends it once more if it was not written.
 
-        The seal after `expected` tells, even if others have come since. The first may still arrive after the second;
-        then one of them finds the other's seal, and writes nothing.
+        The seal after `expected` decides, even if others have followed. The first request may still arrive after the
+        second; then whichever is later finds the other's seal and writes nothing.
         """
         found = self._seal_after(append)
         if found is None:
@@ -375,7 +376,7 @@ class RedisLog:
         return found[0] if found else None
 
     def _last_id(self, key: bytes) -> Position:
-        """The ID generated last, also of a stream that was trimmed to empty; `START` if the stream never was."""
+        """The last generated ID, also of a stream that was trimmed to empty; `START` if the stream never existed."""
         newest = self._newest(key)
         if newest is not None:
             return newest.id
@@ -404,10 +405,11 @@ def connect(
     timeout_s: float = 5.0,
     connect_timeout_s: float = 2.0,
 ) -> RedisLog:
-    """The event log of a server. A cluster is contacted now, a single server by the first call.
+    """The event log of a server. A cluster is contacted now, a single server at the first call.
 
-    ca_file: PEM of the authorities to trust instead of the system's. timeout_s: of one reply.
-    Raises Unavailable if the cluster can't be reached, BadInput if the server is not a cluster's or by the prefix.
+    ca_file: PEM of the authorities to trust instead of the system's. timeout_s: for one reply.
+    Raises Unavailable if the cluster can't be reached, BadInput if the server is not part of a cluster or the prefix is
+    not valid.
     """
     client = open_client(
         host,
@@ -424,12 +426,12 @@ def connect(
 
 
 def _id_texts(entries: Sequence[Entry]) -> list[bytes]:
-    """`seals.id_texts`. Raises BadInput for an ID that the server can't hold: XADD would refuse it midway."""
+    """`seals.id_texts`. Raises BadInput for an ID that the server can't store: XADD would refuse it midway."""
     for part in (0, 1) if entries else ():
         numbers = [entry[0][part] for entry in entries]
         if min(numbers) < 0 or max(numbers) > seals.ID_PART_MAX:
             bad = next(e.id for e in entries if not 0 <= e.id[part] <= seals.ID_PART_MAX)
-            raise BadInput(f"{bad} is not an entry's ID", reason="bad_batch")
+            raise BadInput(f"{bad} is not a valid entry ID", reason="bad_batch")
     return seals.id_texts(entries)
 
 
@@ -461,11 +463,11 @@ _entry = partial(tuple.__new__, Entry)
 
 
 def _entries(reply: Any) -> list[Entry]:
-    """XRANGE's raw reply, `[[id, [field, value]], …]`, as entries. 0.5 µs an entry: tuples are made by C alone."""
+    """XRANGE's raw reply, `[[id, [field, value]], …]`, as entries. 0.5 µs per entry: C builds all the tuples."""
     payloads = []
     for raw, fields in reply:
         if len(fields) != 2 or fields[0] != b"e":
-            raise Corrupt(f"entry {raw.decode()} of the log is not of its form: its fields are {fields[::2]}")
+            raise Corrupt(f"log entry {raw.decode()} does not have the log's format: its fields are {fields[::2]}")
         payloads.append(fields[1])
     if not payloads:
         return []

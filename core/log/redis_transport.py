@@ -1,8 +1,8 @@
-"""Commands to a Redis or Valkey server, or a Redis Cluster, and every way they can fail, as this project's errors.
+"""Sends commands to a Redis or Valkey server or a Redis Cluster, and turns every failure into this project's errors.
 
 Owns routing, pipelining and error translation. It must never send a command twice on its own, except one that the
 server said it did not run (a cluster's redirection) and one that only reads: redis-py retries by default, and a write
-whose reply is lost would run twice. So it drives redis-py's connections directly and leaves its retrying calls alone.
+whose reply is lost would run twice. It therefore drives redis-py's connections directly and avoids its retrying calls.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ _ASKING = hiredis.pack_command((b"ASKING",))
 
 
 class Lost(Unavailable):
-    """The connection broke or timed out: whether the command ran is unknown."""
+    """The connection broke or timed out: it is unknown whether the command ran."""
 
 
 class NoScript(Unavailable):
-    """The server does not hold the script (it was restarted, or it is new): the command did not run."""
+    """The server does not have the script (it was restarted, or it is new): the command did not run."""
 
 
 class Request(NamedTuple):
-    """A command as RESP bytes, and one of its keys, by which a cluster finds the node."""
+    """A command as RESP bytes, and one of its keys, which determines the node in a cluster."""
 
     key: bytes
     packed: bytes
 
 
 def request(key: bytes, *arguments: bytes | str | int) -> Request:
-    """Pack a command. 0.1 µs an argument."""
+    """Pack a command. 0.1 µs per argument."""
     return Request(key, hiredis.pack_command(arguments))  # type: ignore[arg-type]  # its stub allows one argument only
 
 
 class Transport:
-    """A client's connections. Thread-safe, as the client's connection pools are; never uses its retry settings."""
+    """A client's connections. Thread-safe, like the client's connection pools; never uses its retry settings."""
 
     def __init__(self, client: redis.Redis | RedisCluster) -> None:
         """Raises BadInput if the client decodes replies: the log's entries are bytes."""
@@ -94,12 +94,12 @@ class Transport:
         return self.start_many(commands).replies()
 
     def start_many(self, commands: Sequence[Request]) -> Started:
-        """`call_many`, of which `replies` must be called later: what can't even be sent says so there too."""
+        """`call_many` in two halves: `replies` must be called later, and also reports what could not be sent."""
         return Started(self, commands)
 
     @property
     def pool(self) -> ConnectionPool | None:
-        """The connections of a single server; None for a cluster, which has a pool a node."""
+        """The connections of a single server; None for a cluster, which has one pool per node."""
         return self._pool
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Transport:
         self._client.close()
 
     def address(self, key: bytes) -> str:
-        """`host:port` of the server that holds the key, as far as it is known."""
+        """`host:port` of the server that holds the key, "?" where unknown."""
         try:
             arguments = self.route(key).connection_kwargs
         except RedisClusterException:
@@ -123,7 +123,7 @@ class Transport:
         return pool
 
     def redirected(self, command: Request, reply: Any) -> Any:
-        """Follow a cluster's redirections: the node that redirects has not run the command."""
+        """Follow a cluster's redirections: a node that redirects has not run the command."""
         cluster = self._cluster
         for _ in range(REDIRECTS_MAX):
             prefix = []
@@ -151,21 +151,21 @@ class Transport:
         return reply
 
     def refresh(self) -> None:
-        """Learn anew which node holds what. Without an answer the old map stays, and the next command says why."""
+        """Reload the map of slots to nodes. If that fails the old map stays, and the next command says why."""
         try:
             self._cluster.nodes_manager.initialize()
         except (RedisError, RedisClusterException):
             return
 
     def translated(self, reply: Any, key: bytes) -> Any:
-        """A redis-py error as ours; any other reply as it is."""
+        """A redis-py error translated to ours; any other reply unchanged."""
         if isinstance(reply, RedisError | RedisClusterException):
             return translate(reply, self.address(key), in_cluster=self._cluster is not None)
         return reply
 
 
 class Started:
-    """Commands on their way, one pipeline a node; see Transport.call_many."""
+    """Commands in flight, one pipeline per node; see Transport.call_many."""
 
     def __init__(self, transport: Transport, commands: Sequence[Request]) -> None:
         self._transport = transport
@@ -202,7 +202,7 @@ class Started:
 
 
 class _Exchange:
-    """One pipeline on one connection: sent at once when made, then read once, then closed."""
+    """One pipeline on one connection: sent on construction, read once, then closed."""
 
     def __init__(self, pool: ConnectionPool, packed: Sequence[bytes]) -> None:
         self._pool = pool
@@ -220,7 +220,7 @@ class _Exchange:
             raise
 
     def replies(self) -> list[Any]:
-        """A raw reply or a RedisError for each command; after a broken connection, that error for all the rest."""
+        """A raw reply or a RedisError for each command; once the connection breaks, that error for all the others."""
         results: list[Any] = []
         while self._failure is None and len(results) < self._count:
             try:
@@ -235,7 +235,7 @@ class _Exchange:
         return results
 
     def close(self) -> None:
-        """Give the connection back; one that may still carry replies is closed first, or they'd answer other calls."""
+        """Release the connection. One with unread replies is disconnected first, or they would answer later calls."""
         if self._connection is not None:
             if self._unread:
                 self._connection.disconnect()
@@ -245,8 +245,8 @@ class _Exchange:
 
 _STALE_MAP = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException)
 
-# Errors that arise inside a script reach the client with a prefix or without, depending on the server's version;
-# these words are looked for in the whole text. The first that matches counts.
+# Errors raised inside a script reach the client with or without a prefix, depending on the server's version, so these
+# words are searched for in the whole text. The first match wins.
 _REMEDIES: tuple[tuple[str, str], ...] = (
     ("OOM", "out of memory, and it must not evict: archive and trim the log, or raise maxmemory"),
     ("READONLY", "a read-only replica: point the settings at the primary"),
@@ -262,7 +262,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
 
 
 def translate(error: RedisError | RedisClusterException, address: str, *, in_cluster: bool = False) -> SentinelError:
-    """A redis-py error as ours, in one line that names the server and, where there is one, the remedy."""
+    """A redis-py error translated to ours: one line that names the server and, if known, the remedy."""
     where = f"event log server {address}"
     text = " ".join(str(error).split())
     if isinstance(error, NoScriptError):
@@ -270,7 +270,7 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
     if isinstance(error, AuthenticationError):
         return Unavailable(f"{where}: refused the user name or password ({text})")
     if isinstance(error, MovedError) and not in_cluster:
-        return BadInput(f"{where}: is a node of a Redis Cluster: connect with the cluster setting on")
+        return BadInput(f"{where}: is a node of a Redis Cluster: turn the cluster setting on")
     if isinstance(error, MaxConnectionsError):
         return Unavailable(f"{where}: too many connections from this process")
     if isinstance(error, BusyLoadingError):
@@ -288,7 +288,7 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
         if word in text:
             return Unavailable(f"{where}: {remedy} ({text})")
     if "WRONGTYPE" in text:
-        return Corrupt(f"{where}: a key of the log is not what the log wrote ({text})")
+        return Corrupt(f"{where}: a key of the log holds a type that the log does not write ({text})")
     return Unavailable(f"{where}: refused a command ({text})")
 
 
@@ -306,7 +306,7 @@ def open_client(
 ) -> redis.Redis | RedisCluster:
     """A redis-py client that never retries. A cluster is contacted now, a single server at the first command.
 
-    Raises Unavailable if the cluster can't be reached, BadInput if the server is not a cluster's.
+    Raises Unavailable if the cluster can't be reached, BadInput if the server is not part of a cluster.
     """
     options: dict[str, Any] = {
         "username": username or None,

@@ -1,8 +1,8 @@
 """Seals: the digest chain over a partition's batches (I8). Pure functions.
 
 digest(n) = SHA-256(digest(n-1) ‖ header ‖ for each stream: name, count, then per entry ID, length, payload), where
-header is the seal's own JSON with an empty digest. So one flipped bit in an entry, a header or the order, a removed
-entry or a removed batch changes every later digest.
+header is the seal's own JSON with an empty digest. A flipped bit in an entry or header, a changed order, a removed
+entry or a removed batch therefore changes every later digest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ID_PART_MAX = 2**64 - 1
 def check(batch: Batch, head: Head) -> None:
     """Raise BadInput unless the batch may follow `head`: ascending IDs, paired scores, ends not before contents.
 
-    Neither MULTI nor a script rolls back, so this runs before the first byte is sent.
+    Neither MULTI nor a script rolls back, so this must run before the first byte is sent.
     """
     transactions = _ascending("transactions", batch.transactions, head.transactions, batch.transactions_end)
     _ascending("feedback", batch.feedback, head.feedback, batch.feedback_end)
@@ -42,7 +42,7 @@ def check(batch: Batch, head: Head) -> None:
 def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Position) -> list[Position]:
     """The entries' IDs."""
     if end < after:
-        raise BadInput(f"{name} end {end} lies before the log's {after}", reason="bad_batch")
+        raise BadInput(f"{name} end {end} is before the log's {after}", reason="bad_batch")
     if not entries:
         return []
     ids = [entry[0] for entry in entries]
@@ -79,11 +79,11 @@ def seal(batch: Batch, head: Head, ids: Sequence[Sequence[bytes]] | None = None)
 
 
 _NO_DIGEST = b'"}'
-"""How the JSON of a seal without a digest ends: the digest is its last field."""
+"""The end of the JSON of a seal without a digest: the digest is its last field."""
 
 
 def contents(batch: Batch) -> tuple[tuple[bytes, Sequence[Entry]], ...]:
-    """The streams' names and entries in the order in which the digest takes them; the seals are not among them."""
+    """The streams' names and entries in the order of the digest, without the seals."""
     return (
         (b"transactions", batch.transactions),
         (b"scores", batch.scores),
@@ -123,7 +123,7 @@ def head_of(sequence: int, sealed: Seal) -> Head:
 
 
 def covered(head: Head) -> dict[Stream, Position]:
-    """For each stream the last ID that the seals up to `head` cover; of the seals, the one before `head`'s own."""
+    """For each stream, the last ID that the seals up to `head` cover; for the seals, the one before `head`'s own."""
     return {
         "transactions": head.transactions,
         "scores": head.transactions,
@@ -135,5 +135,5 @@ def covered(head: Head) -> dict[Stream, Position]:
 
 
 def head_from_entry(entry: Entry) -> Head:
-    """The head that a seals-stream entry stands for. Raises Corrupt if it does not decode."""
+    """The head that an entry of the seals represents. Raises Corrupt if it does not decode."""
     return head_of(entry.id.generation, decode_seal(entry.payload))

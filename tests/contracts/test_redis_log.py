@@ -95,7 +95,7 @@ def test_a_foreign_entry_in_any_stream_stops_the_whole_append(log: RedisLog, raw
 def test_a_key_of_another_type_stops_the_whole_append(log: RedisLog, raw: redis.Redis, stream: Stream) -> None:
     """A string where a stream should be raises Corrupt with nothing written to the other streams."""
     raw.set(log.key(0, stream), "not a stream")
-    with pytest.raises(Corrupt, match="not what the log wrote"):
+    with pytest.raises(Corrupt, match="that the log does not write"):
         log.append(0, batch_after(Head()), Head())
     assert all(raw.exists(log.key(0, other)) == (other == stream) for other in STREAMS)
 

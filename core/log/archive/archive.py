@@ -1,7 +1,7 @@
-"""An archive as a reader sees it: for each partition the manifest's rows, and their segments as one run of streams.
+"""The reader's view of an archive: each partition's manifest rows, and their segments as continuous streams.
 
-A segment's files are checked against the manifest's SHA-256 whenever they are loaded, so nothing that was changed is
-ever handed out. Thread-safe. The writer is `core.log.archive.archiver`.
+A segment's files are checked against the manifest's SHA-256 whenever they are loaded, so changed data is never
+returned. Thread-safe. The writer is `core.log.archive.archiver`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from core.log.archive.store import Store, Version, open_store
 from core.log.base import Entry, Head, Stream
 
 SEGMENTS_HELD = 4
-"""Loaded segments that stay in memory: a replay reads scores, alerts and feedback at about the same place."""
+"""Loaded segments kept in memory: a replay reads scores, alerts and feedback at about the same place."""
 
 
 class Archive:
-    """Reads what was archived. Raises Corrupt if bytes are not what was written, Unavailable if the store is away."""
+    """Reads what was archived. Raises Corrupt if bytes are not what was written, Unavailable if the store can't be
+    reached.
+    """
 
     def __init__(self, store: Store, cold: Store | None = None) -> None:
-        """cold: where `core.log.archive.retention` moved old segments to, if anywhere."""
+        """cold: the store to which `core.log.archive.retention` moves old segments, if there is one."""
         self.store = store
         self.cold = cold
         self._lock = threading.RLock()
@@ -39,14 +41,14 @@ class Archive:
         self._segments: OrderedDict[tuple[int, int], Segment] = OrderedDict()
 
     def rows(self, partition: int) -> tuple[Row, ...]:
-        """The partition's segments as last looked up by `refresh`, which the first call does."""
+        """The partition's rows as of the last `refresh`; the first call refreshes."""
         with self._lock:
             if partition not in self._rows:
                 self.refresh(partition)
             return self._rows[partition][1]
 
     def refresh(self, partition: int) -> bool:
-        """Read the manifest again if it was replaced. True if there are other rows now."""
+        """Read the manifest again if it was replaced. Returns whether the rows changed."""
         name = manifest.name_of(partition)
         with self._lock:
             version = self.store.version(name)
@@ -59,7 +61,7 @@ class Archive:
             return held is None or held[1] != rows
 
     def end(self, partition: int) -> Head:
-        """The head that the last archived seal makes; `Head()` if nothing is archived."""
+        """The head of the last archived seal; `Head()` if nothing is archived."""
         rows = self.rows(partition)
         return rows[-1].end if rows else Head()
 
@@ -86,14 +88,14 @@ class Archive:
         return None
 
     def tables(self, partition: int, columns: Sequence[str], after: Position, until: Position) -> Iterator[pa.Table]:
-        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), a table a segment, in order."""
+        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), one table per segment, in order."""
         for row in self._from(partition, "transactions", after):
             yield self.segment(row).table(columns, after, until)
             if row.end.transactions >= until:
                 return
 
     def segment(self, row: Row) -> Segment:
-        """The row's segment, checked. Raises Corrupt if a file is absent or is not what the manifest says."""
+        """The row's segment, checked. Raises Corrupt if a file is missing or is not what the manifest says."""
         key = (row.partition, row.first_sequence)
         with self._lock:
             found = self._segments.get(key)
@@ -111,7 +113,7 @@ class Archive:
         contents: dict[str, bytes] = {}
         for file in row.files:
             content = self.store.read(file.name)
-            if content is None and self.cold is not None:  # it is moved only once it is there
+            if content is None and self.cold is not None:  # a file is removed here only once the cold store has it
                 content = self.cold.read(file.name)
             if content is None:
                 raise Corrupt(f"{file.name} is missing")
@@ -119,7 +121,7 @@ class Archive:
                 raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs")
             contents[file.name.rpartition("/")[2].partition(".")[2]] = content
         if sorted(contents) != [DECISIONS, EVENTS]:
-            raise Corrupt(f"seals {row.first_sequence} … {row.last_sequence} name other files than a segment's")
+            raise Corrupt(f"seals {row.first_sequence} … {row.last_sequence}: the row does not name a segment's files")
         try:
             return Segment(contents[DECISIONS], contents[EVENTS])
         except Corrupt as error:
@@ -141,6 +143,6 @@ def _last(row: Row, stream: Stream) -> Position:
 def open_archive(location: str, cold: str = "") -> Archive:
     """The archive in a directory or at a URI; an empty one if nothing is there yet. Raises BadInput.
 
-    cold: directory or URI of the store that old segments were moved to; "" is none.
+    cold: directory or URI of the store to which old segments are moved; "" for none.
     """
     return Archive(open_store(location), open_store(cold) if cold else None)

@@ -1,10 +1,10 @@
 """A hot log and its archive as one event log: readers don't notice the seam.
 
-Archived entries are read from the archive, whether or not they are trimmed yet, all others from the hot log. Between a
-look at the manifest and a read of the hot log another process may archive and trim; trimming comes strictly after the
-manifest's replacement, so a manifest that is still the same after the read proves that nothing was missing from it.
+Archived entries are read from the archive, whether or not they have been trimmed, all others from the hot log. Another
+process may archive and trim between reading the manifest and reading the hot log. It trims strictly after it replaces
+the manifest, so if the manifest is unchanged after the read, the read missed nothing.
 
-Appends, the control stream and blobs are the hot log's.
+Appends, the control stream and blobs go to the hot log.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class ArchivedLog:
         self.archive = archive
 
     def head(self, partition: int) -> Head:
-        """See EventLog. Raises Corrupt if the hot log ends before the archive does: it lost what it once held."""
+        """See EventLog. Raises Corrupt if the hot log ends before the archive does: it has lost entries."""
         head, end = self.hot.head(partition), self.archive.end(partition)
         if head.sequence < end.sequence:
             raise Corrupt(
-                f"partition {partition}: the log ends at seal {head.sequence}, its archive {self.archive.store} at"
-                f" {end.sequence}: the log lost its tail, or the archive is another log's"
+                f"partition {partition}: the log ends at seal {head.sequence}, but its archive {self.archive.store}"
+                f" ends at {end.sequence}: the log lost its tail, or the archive belongs to another log"
             )
         return head
 
@@ -62,7 +62,7 @@ class ArchivedLog:
                 return old
             return old + self.hot.read(partition, stream, max(after, seam), count - len(old), until)
 
-        return self._whole(partition, attempt)
+        return self._consistent(partition, attempt)
 
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         def attempt() -> bytes | None:
@@ -70,10 +70,10 @@ class ArchivedLog:
                 return self.archive.get(partition, stream, entry_id)
             return self.hot.get(partition, stream, entry_id)
 
-        return self._whole(partition, attempt)
+        return self._consistent(partition, attempt)
 
     def length(self, partition: int, stream: Stream) -> int:
-        """See EventLog. What is hot only is counted by its seals, so an archive makes this O(hot seals)."""
+        """See EventLog. Entries that are not archived are counted from their seals: with an archive, O(hot seals)."""
         if not self.archive.rows(partition) and not self.archive.refresh(partition):
             return self.hot.length(partition, stream)
 
@@ -82,15 +82,15 @@ class ArchivedLog:
             total = self.archive.count(partition, stream)
             return total + sum(_count(entry, stream) for entry in entries(self.hot, partition, "seals", after))
 
-        return self._whole(partition, attempt)
+        return self._consistent(partition, attempt)
 
     def trim(self, partition: int, up_to: Head) -> int:
-        """See EventLog. Raises BadInput beyond what the manifest, read anew, lists (I7)."""
+        """See EventLog. Reads the manifest again and raises BadInput beyond what it lists (I7)."""
         self.archive.refresh(partition)
         archived = self.archive.end(partition).sequence
         if up_to.sequence > archived:
             raise BadInput(
-                f"partition {partition} is archived up to seal {archived}, so not trimmed to {up_to.sequence}"
+                f"partition {partition} can't be trimmed to seal {up_to.sequence}: it is archived only up to {archived}"
             )
         return self.hot.trim(partition, up_to)
 
@@ -99,7 +99,7 @@ class ArchivedLog:
     ) -> Iterator[pa.Table]:
         """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), in order, across the seam.
 
-        For folds over millions of rows that need no entry's JSON. until: default, the head.
+        For folds over millions of rows that do not need the entries' JSON. until: the head by default.
         """
         last = self.head(partition).transactions if until is None else until
         seam = self.archive.end(partition).transactions
@@ -131,8 +131,8 @@ class ArchivedLog:
         end = self.archive.end(partition)
         return Position(end.sequence, 1) if stream == "seals" and end.sequence else seals.covered(end)[stream]
 
-    def _whole(self, partition: int, attempt: Callable[[], T]) -> T:
-        """`attempt`'s result, made under a manifest that did not change meanwhile (see the module's head)."""
+    def _consistent(self, partition: int, attempt: Callable[[], T]) -> T:
+        """`attempt`'s result, made while the manifest did not change (see the module's docstring)."""
         while True:
             result = attempt()
             if not self.archive.refresh(partition):

@@ -1,14 +1,14 @@
-"""The archiver: hot entries into segments, and only then out of the hot log (I7).
+"""The archiver: copies hot entries into segments, and only then removes them from the hot log (I7).
 
-One segment, in this order; a crash between any two steps loses nothing, and the next run goes on:
+Steps for one segment, in this order. A crash between any two loses nothing, and the next run continues:
 
     1  read a run of sealed batches from the hot log, checking the chain from the archive's end on
-    2  write the segment's files, synced                       (killed here: files that no manifest lists, overwritten)
+    2  write the segment's files, synced                       (killed here: files not in the manifest are overwritten)
     3  read them back: SHA-256, every entry byte for byte, the chain once more
-    4  replace the manifest by one with the new row            (killed here: 5 is made up for by the next run)
+    4  replace the manifest by one with the new row            (killed here: the next run does step 5)
     5  append SegmentArchived to the control stream, with the row's digest
 
-Trimming: append LogTrimmed first, then trim; a log that lacks entries has always said so.
+Trimming: append LogTrimmed first, then trim, so a log that lacks entries always says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
 
 ACTOR = "archive"
 SEGMENT_TRANSACTIONS = 100_000
-"""A segment is closed when it holds this many transactions, or as many of all other entries."""
+"""A segment is closed when it holds this many transactions, or this many other entries."""
 
 
 def archive_partition(
@@ -41,9 +41,10 @@ def archive_partition(
     segment_transactions: int = SEGMENT_TRANSACTIONS,
     progress: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Archive the batches that the log took up to `recorded_until` (epoch ms). Returns the new rows.
+    """Archive the batches recorded up to `recorded_until` (epoch ms). Returns the new rows.
 
-    Hold `archive.store.locked()`. Raises Corrupt if the hot log's chain does not hold or does not continue the archive.
+    The caller must hold `archive.store.locked()`. Raises Corrupt if the hot log's chain is broken or does not continue
+    the archive.
     """
     archive.refresh(partition)
     end = archive.end(partition)
@@ -57,20 +58,20 @@ def archive_partition(
 
 
 def check_joined(hot: EventLog, partition: int, end: Head) -> None:
-    """Raise Corrupt unless the hot log holds the archive's last seal: that it is this log's, and lost no tail."""
+    """Raise Corrupt unless the hot log holds the archive's last seal: both belong together, and no tail is lost."""
     if end.sequence == 0:
         return
     payload = hot.get(partition, "seals", Position(end.sequence, 1))
     if payload is None or seals.head_from_entry(Entry(Position(end.sequence, 1), payload)) != end:
-        state = "is another one" if payload is not None else "is not in the log"
+        state = "differs in the log" if payload is not None else "is not in the log"
         raise Corrupt(
             f"partition {partition}: the archive ends with seal {end.sequence}, which {state}:"
-            " the log lost its tail, or the archive is another log's"
+            " the log lost its tail, or the archive belongs to another log"
         )
 
 
 def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int) -> int:
-    """Append SegmentArchived for every row that the control stream does not know yet; how many. now: epoch ms."""
+    """Append SegmentArchived for every row not yet in the control stream. Returns how many. now: epoch ms."""
     rows = [(partition, row) for partition in partitions for row in archive.rows(partition)]
 
     def decide(known: Known) -> list[Control]:
@@ -92,7 +93,7 @@ def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int)
 
 
 def archived_rows(log: EventLog) -> dict[tuple[int, int], str]:
-    """Row digests by (partition, last sequence), as the control stream tells them."""
+    """Row digests by (partition, last sequence), according to the control stream."""
     return _archived(accepted(log))
 
 
@@ -101,7 +102,7 @@ def _archived(events: Iterable[tuple[int, Control]]) -> dict[tuple[int, int], st
 
 
 def trimmed(log: EventLog) -> dict[int, int]:
-    """By partition, the last seal up to which the hot log may have been trimmed; as the control stream tells it."""
+    """By partition, the last seal up to which the hot log may have been trimmed, according to the control stream."""
     return _trimmed(accepted(log))
 
 
@@ -114,10 +115,10 @@ def _trimmed(events: Iterable[tuple[int, Control]]) -> dict[int, int]:
 
 
 def trim_point(archive: Archive, partition: int, recorded_until: int, needed: Sequence[int] = ()) -> Head:
-    """How far the hot log may be trimmed: the last archived segment's head that was recorded by `recorded_until` and
-    that every reader has passed.
+    """How far the hot log may be trimmed: the end of the last archived segment that was recorded by `recorded_until`
+    and that every reader has passed.
 
-    needed: for each projection that reads the hot log only, the sequence of the last seal it has taken in.
+    needed: for each projection that reads only the hot log, the sequence of the last seal it has applied.
     """
     limit = min(needed, default=None)
     for row in reversed(archive.rows(partition)):
@@ -129,7 +130,7 @@ def trim_point(archive: Archive, partition: int, recorded_until: int, needed: Se
 def trim(log: EventLog, archive: Archive, partition: int, up_to: Head, now: int) -> int:
     """Trim the hot log up to `up_to`, the end of an archived segment. Returns the number of entries removed.
 
-    The segments that the log would lose are loaded and compared with their SHA-256 once more before that.
+    Before that, the segments that the log would lose are loaded and checked against their SHA-256 once more.
     """
     archive.refresh(partition)
     rows = [row for row in archive.rows(partition) if row.last_sequence <= up_to.sequence]
@@ -213,9 +214,9 @@ def _write(archive: Archive, partition: int, run: list[chain.Sealed]) -> Row:
     )
     segment.compare(archive.load(row), streams)
     if archive.refresh(partition):
-        raise Conflict(f"partition {partition}: somebody else is archiving it into {archive.store}")
+        raise Conflict(f"partition {partition}: another process is archiving it into {archive.store}")
     archive.store.write(manifest.name_of(partition), manifest.encode([*before, row]))
     archive.refresh(partition)
     if archive.rows(partition)[-1:] != (msgspec.structs.replace(row),):
-        raise Corrupt(f"the manifest of partition {partition} is not what was just written")
+        raise Corrupt(f"the manifest of partition {partition} differs from what was just written")
     return row

@@ -1,6 +1,6 @@
-"""A partition's streams cut into the batches that its seals name, and checked against them (I8). Reads only.
+"""Splits a partition's streams into the batches of its seals, and checks them against the seals (I8). Only reads.
 
-Works on anything that reads like a log: the hot log, one segment, or both as one.
+Works on anything that can be read like a log: the hot log, one segment, or both combined.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE = 2000
 
 
 class Sealed(NamedTuple):
-    """One batch as stored, its seal's entry, the head it makes, and when the log took it (epoch ms)."""
+    """One batch as stored, its seal's entry, the head it makes, and the time of its append (epoch ms)."""
 
     batch: Batch
     entry: Entry
@@ -34,7 +34,7 @@ class Sealed(NamedTuple):
 def batches(read: Read, after: Head, until: int) -> Iterator[Sealed]:
     """The batches after `after` up to seal `until`, each checked: sequence, counts and digest.
 
-    Raises Corrupt, naming the seal, at the first that does not follow; also if the seals end before `until`.
+    Raises Corrupt, naming the seal, at the first that does not follow, and if the seals end before `until`.
     """
     streams = {stream: _Ahead(read, stream, last) for stream, last in seals.covered(after).items()}
     streams["seals"] = _Ahead(read, "seals", Position(after.sequence, seals.ID_PART_MAX))
@@ -42,9 +42,9 @@ def batches(read: Read, after: Head, until: int) -> Iterator[Sealed]:
     while head.sequence < until:
         entry = streams["seals"].one()
         if entry is None:
-            raise Corrupt(f"seal {head.sequence + 1} is missing, and so is what it covers: the seals end there")
+            raise Corrupt(f"seal {head.sequence + 1} and everything it covers are missing: the seals end before it")
         if entry.id != Position(head.sequence + 1, 1):
-            raise Corrupt(f"seal {head.sequence + 1} is missing: after {head.sequence} comes {entry.id}")
+            raise Corrupt(f"seal {head.sequence + 1} is missing: {entry.id} follows {head.sequence}")
         sealed = _checked(streams, entry, head)
         head = sealed.head
         yield sealed
@@ -58,7 +58,7 @@ def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sea
     except (Corrupt, ValueError) as error:
         raise Corrupt(f"{name} does not decode: {error}") from None
     if encode(found) != entry.payload:
-        raise Corrupt(f"{name} is not as it was written")
+        raise Corrupt(f"{name} was changed: its JSON is not what the log writes")
     last = seals.covered(head)
     taken = {stream: streams[stream].take(last[stream]) for stream in STREAMS if stream != "seals"}
     batch = Batch(
@@ -78,7 +78,7 @@ def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sea
     for (stream, entries), count in zip(taken.items(), counts, strict=True):
         if len(entries) != count:
             between = f"{entries[0].id} … {entries[-1].id}" if entries else "none"
-            raise Corrupt(f"{name} counts {count} {stream}, {len(entries)} are there ({between})")
+            raise Corrupt(f"{name} counts {count} {stream}, but the log holds {len(entries)} ({between})")
     header = msgspec.structs.replace(found, digest="")
     if seals.chain(previous.digest, header, batch) != found.digest:
         raise Corrupt(

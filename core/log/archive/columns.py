@@ -1,4 +1,4 @@
-"""Between the log's entries and a table's typed columns, both ways (see core.log.archive.segment). Pure."""
+"""Converts log entries to a table's typed columns and back (see core.log.archive.segment). Pure."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ COLUMNS_OF: dict[Stream, list[str]] = {
     "scores": [*SCORE, "features", "raw_score"],
 }
 COLUMNS = (*ID, *TRANSACTION, *SCORE, "features")
-"""What `segment.Segment.table` can be asked for. attributes is JSON, rules are joined by ",", features are float32
-little-endian.
+"""The columns that `segment.Segment.table` can return. attributes is JSON, rules are joined by ",", features are
+float32 little-endian.
 """
 
-# The encoder leaves out a default that is the very same object, not one that is equal.
+# The encoder omits a default only if it is the very same object, not merely equal.
 _CHAMPION: str = next(field.default for field in msgspec.structs.fields(TransactionScored) if field.name == "arm")
 _attributes = msgspec.json.Decoder(dict[str, float | str])
 
@@ -87,12 +87,12 @@ def decisions_table(
 ) -> pa.Table:
     """Transactions and their scores as a table with the columns `COLUMNS` and the two raw ones.
 
-    An entry keeps its payload if its ID is in the raw set given, or if its fields don't encode to it again.
+    An entry keeps its payload if its ID is in the given raw set, or if its fields don't encode to the payload again.
     """
     received = [_decoded(decode_transaction, entry.payload) for entry in transactions]
     scored = [_decoded(decode_score, entry.payload) for entry in scores]
-    whole = [score for score in scored if score is not None]
-    vectors = iter(packing.plain_rows([score.spec for score in whole], [score.features for score in whole]))
+    intact = [score for score in scored if score is not None]
+    vectors = iter(packing.plain_rows([score.spec for score in intact], [score.features for score in intact]))
     plain = [None if score is None else next(vectors) for score in scored]
     widths = [len(vector) for vector in plain if vector is not None]
     width = max(dict.fromkeys(widths), key=widths.count) if widths else 0
@@ -124,7 +124,7 @@ def decisions_table(
 
 
 def _decoded(decode: Callable[[bytes], Any], payload: bytes) -> Any:
-    """The event; None if it does not decode, or a number in it has no column."""
+    """The event; None if it does not decode, or contains a number that its column can't hold."""
     try:
         event = decode(payload)
     except Corrupt:
@@ -171,10 +171,10 @@ def _score_row(event: TransactionScored | None) -> tuple[Any, ...]:
 
 
 def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
-    """Columns as Python lists; a null of a number is 0 (its row has its payload beside it)."""
+    """Columns as Python lists; a null number becomes 0 (its row also has the payload)."""
     out: list[list[Any]] = []
     for name in names:
-        if name not in table.column_names:  # a segment from before the column was known
+        if name not in table.column_names:  # the segment is older than the column
             out.append([None] * len(table))
             continue
         column = table[name]

@@ -1,9 +1,9 @@
-"""The manifest of one partition's archive: one JSON line a segment, each chained to the line before (I8). Pure.
+"""The manifest of one partition's archive: one JSON line per segment, each chained to the line before (I8). Pure.
 
     p07/manifest.jsonl     a line is a `Row`; `digest` = SHA-256(previous digest ‖ the row with an empty digest)
 
 A row names its files with their SHA-256 and the head that its last seal makes, so the manifest continues the log's own
-chain. The file is replaced whole; a row never changes.
+chain. The file is replaced atomically; a row never changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment: the seals `first_sequence` … `last_sequence` and all that they cover.
+    """One segment: the seals `first_sequence` … `last_sequence` and everything they cover.
 
     transactions … seal_digest are the last seal's (see core.log.base.Head); first_recorded_at and last_recorded_at the
     first and last seal's, epoch ms; counts: entries by stream; previous: the digest of the row before, or GENESIS.
@@ -98,16 +98,16 @@ def decode(content: bytes, partition: int) -> tuple[Row, ...]:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Corrupt(f"{where}, line {number}: does not decode: {error}") from None
         if row.previous != previous:
-            raise Corrupt(f"{where}, line {number}: does not follow the line before: one was removed or changed")
+            raise Corrupt(f"{where}, line {number}: does not continue the line before: a line was removed or changed")
         if msgspec.json.encode(row) != line or sealed(row).digest != row.digest:
             raise Corrupt(f"{where}, line {number}: was changed: its digest does not match")
         if row.partition != partition or row.first_sequence != sequence + 1 or row.last_sequence < row.first_sequence:
             raise Corrupt(
-                f"{where}, line {number}: holds partition {row.partition}, seals"
-                f" {row.first_sequence} … {row.last_sequence}, where {partition} from {sequence + 1} is expected"
+                f"{where}, line {number}: covers seals {row.first_sequence} … {row.last_sequence} of partition"
+                f" {row.partition}, but seals from {sequence + 1} of partition {partition} are expected"
             )
         if sorted(row.counts) != sorted(STREAMS):
-            raise Corrupt(f"{where}, line {number}: counts other streams than the log has")
+            raise Corrupt(f"{where}, line {number}: does not count exactly the log's streams")
         rows.append(row)
         previous, sequence = row.digest, row.last_sequence
     return tuple(rows)

@@ -1,14 +1,14 @@
 """A segment: the entries of a run of consecutive seals of one partition as two Parquet files, and back, byte for byte.
 
-    decisions.parquet   a row a transaction with its score, typed columns, in order of ID; feature vectors as
-                        fixed-size binary with byte-stream-split (measured: half of as many float columns)
+    decisions.parquet   one row per transaction with its score: typed columns, in order of ID; feature vectors as
+                        fixed-size binary with byte-stream-split (measured: half the size of float columns)
     events.parquet      alerts, feedback, rejects and seals as (stream, ID, JSON)
 
-The typed columns are the entry: its JSON is made again by the log's encoder. Where that would give other bytes than
-were logged (an unknown field, another form of a number), the row keeps its payload in `raw_transaction` or `raw_score`.
-Whether it does is not reasoned about but tried: `encode` reads back what it wrote.
+An entry's JSON is regenerated from the typed columns by the log's encoder. Where that does not give the logged bytes
+(an unknown field, another form of a number), the row keeps the payload in `raw_transaction` or `raw_score`. `encode`
+finds these rows by reading back what it wrote.
 
-Parquet's footers hold statistics a row group, so a query engine skips what it need not read. Pure: bytes in, bytes out.
+Parquet's footers hold statistics per row group, so a query engine can skip data. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ OTHERS: tuple[Stream, ...] = ("alerts", "feedback", "rejects", "seals")
 
 
 def encode(streams: Mapping[Stream, Sequence[Entry]]) -> dict[str, bytes]:
-    """The segment's files by name (`DECISIONS`, `EVENTS`). Scores pair with transactions.
+    """The segment's files by name (`DECISIONS`, `EVENTS`). Scores must match transactions one to one.
 
-    Raises Corrupt if what was written can't be read back byte for byte, which would be a bug.
+    Raises Corrupt if the files can't be read back byte for byte, which would be a bug.
     """
     transactions, scores = streams["transactions"], streams["scores"]
     decisions = _write(decisions_table(transactions, scores), ID | TRANSACTION | SCORE | RAW)
@@ -80,7 +80,7 @@ def compare(segment: Segment, streams: Mapping[Stream, Sequence[Entry]]) -> None
         held = segment.read(stream, count=len(entries) + 1)
         if held != list(entries):
             differing = next((a.id for a, b in zip(entries, held, strict=False) if a != b), "at the end")
-            raise Corrupt(f"{stream} read back from the segment are not what was archived: {differing}")
+            raise Corrupt(f"{stream} read back from the segment differ from what was archived: {differing}")
 
 
 def _events_table(streams: Mapping[Stream, Sequence[Entry]]) -> pa.Table:
@@ -120,7 +120,7 @@ def _write(table: pa.Table, columns: Mapping[str, Column]) -> bytes:
 
 
 class Segment:
-    """A segment's two files in memory. Row groups are decoded when they are read; the last few stay."""
+    """A segment's two files in memory. Row groups are decoded when they are read; the last few are kept."""
 
     def __init__(self, decisions: bytes, events: bytes) -> None:
         """Raises Corrupt if the bytes are not a segment's files."""
@@ -151,7 +151,7 @@ class Segment:
     def read(
         self, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
     ) -> list[Entry]:
-        """As EventLog.read. About 3 µs an entry."""
+        """As EventLog.read. About 3 µs per entry."""
         ids = self._ids[stream]
         begin = ids.place(after)
         end = min(len(ids.offsets) if until is None else ids.place(until), begin + max(count, 0))
@@ -175,9 +175,9 @@ class Segment:
         until: Position | None = None,
         dictionaries: Sequence[str] = (),
     ) -> pa.Table:
-        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), for folds that need no entry's JSON.
+        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), for folds that do not need the JSON.
 
-        dictionaries: string columns that are wanted dictionary-encoded, as they are stored.
+        dictionaries: string columns to return dictionary-encoded, as they are stored.
         """
         ids = self._ids["transactions"]
         begin, end = ids.place(after), len(ids.offsets) if until is None else ids.place(until)
@@ -193,7 +193,7 @@ class Segment:
             return self._payloads[stream][begin:end]
         build = transactions_of if stream == "transactions" else scores_of
         out: list[bytes] = []
-        size = self._file.metadata.row_group(0).num_rows  # as it was written, not as it would be now
+        size = self._file.metadata.row_group(0).num_rows  # as written: ROW_GROUP may have changed since
         for group in range(begin // size, (end - 1) // size + 1):
             first = group * size
             start, stop = max(begin - first, 0), min(end - first, size)

@@ -1,8 +1,7 @@
-"""Where an archive's files lie: a local directory, or any pyarrow or fsspec file system (S3, GCS, HDFS, …).
+"""Where an archive's files are stored: a local directory, or any pyarrow or fsspec file system (S3, GCS, HDFS, …).
 
-Owns durability: on a local disk a file is there whole or not at all after a crash (`core.files`). An object store's put
-has the same effect. A file is removed only by
-`delete`, which only `core.log.archive.retention` calls.
+Owns durability: after a crash, a file on a local disk is complete or absent (`core.files`); an object store's put has
+the same effect. A file is removed only by `delete`, which only `core.log.archive.retention` calls.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Store:
         return self._root if self.local else f"{self._fs.type_name}:{self._root}"
 
     def read(self, name: str) -> bytes | None:
-        """The file's bytes; None if there is none."""
+        """The file's bytes; None if it does not exist."""
         try:
             if self.local:  # a fifth of the time of a stream
                 return Path(self._path(name)).read_bytes()
@@ -52,7 +51,7 @@ class Store:
             raise self._failed("can't read", name, error) from None
 
     def write(self, name: str, content: bytes) -> None:
-        """Make the file, or replace it, whole and durably."""
+        """Create or replace the file, atomically and durably."""
         try:
             if self.local:
                 write_atomic(Path(self._path(name)), content)
@@ -64,7 +63,7 @@ class Store:
             raise self._failed("can't write", name, error) from None
 
     def delete(self, name: str) -> None:
-        """Remove the file; nothing happens if there is none."""
+        """Remove the file if it exists."""
         try:
             self._fs.delete_file(self._path(name))
         except FileNotFoundError:
@@ -73,7 +72,7 @@ class Store:
             raise self._failed("can't remove", name, error) from None
 
     def version(self, name: str) -> Version | None:
-        """Of the file as it is now; None if there is none."""
+        """The file's current version; None if it does not exist."""
         try:
             if self.local:
                 found = os.stat(self._path(name))
@@ -82,12 +81,12 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException) as error:
-            raise self._failed("can't look at", name, error) from None
+            raise self._failed("can't inspect", name, error) from None
         return (info.mtime_ns or 0, info.size) if info.type == fs.FileType.File else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer. Local directories only: on an object store see to it that one archiver runs.
+        """Hold the writer's lock. Local directories only: on an object store, make sure that only one archiver runs.
 
         Raises Conflict if another process holds the lock.
         """
@@ -116,12 +115,12 @@ class Store:
 
 
 def open_store(location: str) -> Store:
-    """The store at a path or a URI (`s3://bucket/folder?region=…`, `file:///…`). Raises BadInput if it means nothing.
+    """The store at a path or a URI (`s3://bucket/folder?region=…`, `file:///…`). Raises BadInput if it is not valid.
 
     Credentials come from the file system's own environment, as pyarrow documents it.
     """
     if not location.strip():
-        raise BadInput("an archive needs a directory or a URI: the setting `archive`, or --directory")
+        raise BadInput("missing archive location: give --directory, or set `archive` (SENTINEL_ARCHIVE)")
     if "://" not in location:
         return Store(fs.LocalFileSystem(), str(Path(location).absolute()))
     try:

@@ -1,8 +1,9 @@
-"""Is everything there and as it was written? The chain over manifest, segments and hot log, against a signed head (I8).
+"""Verifies that everything is present and as written: the chain over manifest, segments and hot log, and a signed head
+(I8).
 
-Without a signed head every change and every hole is found, but not that the newest batches of the hot log were cut off
-cleanly, nor a change of the control stream that still decodes: nothing inside the log could tell. `signed_head` makes
-a file that tells; keep it elsewhere.
+Without a signed head, every change and gap is found except two that nothing inside the log can reveal: the newest
+batches of the hot log cut off cleanly, and a change to the control stream that still decodes. `signed_head` makes a
+file that reveals both; keep it elsewhere.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from core.log.archive.archiver import archived_rows
 from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
 
 TRIES = 5
-"""A partition is looked at again if it was trimmed meanwhile."""
+"""How often a partition is checked at most: it is checked again if it was trimmed meanwhile."""
 
 
 @dataclass(slots=True)
 class Checked:
-    """What was checked of one partition; `fault` names the first place that does not hold, "" if all does."""
+    """What was checked of one partition; `fault` describes the first fault, "" if the partition is intact."""
 
     partition: int
     segments: int = 0
@@ -48,7 +49,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class SignedHead(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a log stood: each partition's seal, and the control stream with a digest over all of it."""
+    """A log's state at some time: each partition's seal, and the control stream's end with a digest over all of it."""
 
     log: str
     partitions: dict[str, Point]
@@ -100,8 +101,8 @@ def _check(
     known = {row.last_sequence: row.digest for row in rows}
     for (owner, last), digest in archived.items():
         if archive is not None and owner == partition and known.get(last) != digest:
-            state = "holds another one" if last in known else "lacks it"
-            raise Corrupt(f"the control stream names an archived segment up to seal {last}; the manifest {state}")
+            state = "has a different one" if last in known else "does not have it"
+            raise Corrupt(f"the control stream names an archived segment up to seal {last}, but the manifest {state}")
     _check_hot(hot, archive, partition, end, result)
     if signed is None or signed.sequence == 0:
         return
@@ -113,7 +114,7 @@ def _check(
     payload = archive.get(partition, "seals", at) if archive is not None else None
     payload = payload or hot.get(partition, "seals", at)
     if payload is None or seals.head_from_entry(Entry(at, payload)).digest != signed.digest:
-        raise Corrupt(f"seal {signed.sequence} is not the one of the signed head: the log was written anew")
+        raise Corrupt(f"seal {signed.sequence} differs from the signed head's: the log was rewritten")
 
 
 def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
@@ -126,10 +127,10 @@ def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
                 head = sealed.head
                 result.archived_seals += 1
             if head != row.end:
-                raise Corrupt(f"ends at seal {head.sequence} with another head than the manifest says")
+                raise Corrupt(f"ends at seal {head.sequence} with a head that differs from the manifest's")
             for stream in STREAMS:
                 if found.count(stream) != row.count(stream):
-                    raise Corrupt(f"holds {found.count(stream)} {stream}, the manifest says {row.count(stream)}")
+                    raise Corrupt(f"holds {found.count(stream)} {stream}, but the manifest says {row.count(stream)}")
                 result.entries += row.count(stream)
         except Corrupt as error:
             raise Corrupt(f"{row.files[0].name}: {error}") from None
@@ -139,7 +140,7 @@ def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
 
 
 def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head, result: Checked) -> None:
-    """The hot log from where it was trimmed to its head, and that it continues the archive."""
+    """Check the hot log from where it was trimmed to its head, and that it continues the archive."""
 
     def read(stream: Stream, after: Position, count: int, until: Position | None) -> list[Entry]:
         return hot.read(partition, stream, after, count, until)
@@ -151,12 +152,13 @@ def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head
     first = _first_seal(hot, partition)
     if not first:
         if end.sequence:
-            raise Corrupt(f"hot log: empty, though seal {end.sequence} is archived: at least that one must be there")
+            raise Corrupt(f"hot log: empty, although seal {end.sequence} is archived: at least that one must remain")
         return
     start = _anchor(hot, archive, partition, first[0])
     if start.sequence > end.sequence:
         raise Corrupt(
-            f"hot log: begins with seal {start.sequence}, the archive ends at {end.sequence}: between is nothing"
+            f"hot log: begins with seal {start.sequence}, but the archive ends at {end.sequence}:"
+            " the seals between are missing"
         )
     if head.sequence < end.sequence:
         raise Corrupt(f"hot log: the tail is missing: it ends at seal {head.sequence}, the archive at {end.sequence}")
@@ -175,18 +177,18 @@ def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head
     except Corrupt as error:
         raise Corrupt(f"hot log: {error}") from None
     if joined != end:
-        raise Corrupt(f"hot log: its seal {end.sequence} is another one than the archive's last")
+        raise Corrupt(f"hot log: its seal {end.sequence} differs from the archive's last")
     for stream, position in seals.covered(last).items():
         beyond = [e for e in hot.read(partition, stream, position, 2) if e.id != Position(last.sequence, 1)]
         if (beyond if stream == "seals" else hot.read(partition, stream, position, 1)) and hot.head(partition) == head:
-            raise Corrupt(f"hot log: {stream} hold entries after {position} that no seal covers")
+            raise Corrupt(f"hot log: {stream} has entries after {position} that no seal covers")
     result.head = last
 
 
 def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry) -> Head:
     """The head after which the hot log's batches begin: `Head()`, or that of the seal up to which it was trimmed.
 
-    Raises Corrupt if the archive does not hold that very seal, or if entries are left before it.
+    Raises Corrupt if the archive does not hold that very seal, or if older entries remain.
     """
     sequence = first.id.generation
     try:
@@ -200,11 +202,11 @@ def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry
     if sequence == 1 and (left or held is None):
         return Head()
     if held is None:
-        raise Corrupt(f"hot log: begins with seal {sequence}, and no archive holds what came before")
+        raise Corrupt(f"hot log: begins with seal {sequence}, and no archive holds what came before it")
     if held != first.payload:
-        raise Corrupt(f"hot log: seal {sequence}, where it begins, is another one than the archive's")
+        raise Corrupt(f"hot log: its first seal, {sequence}, differs from the archive's")
     if left:
-        raise Corrupt(f"hot log: begins with seal {sequence}, but older {', '.join(left)} are left that no seal covers")
+        raise Corrupt(f"hot log: begins with seal {sequence}, but has older {', '.join(left)} that no seal covers")
     return head
 
 
@@ -212,7 +214,7 @@ def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry
 
 
 def check_control(log: EventLog, signed: Point | None = None) -> tuple[Point, str]:
-    """Where the control stream ends, and the first fault ("" if none): order, form, blobs, the signed head."""
+    """The control stream's end, and its first fault ("" if none): in order, form, blobs, or against the signed head."""
     digest, sequence = bytes.fromhex(GENESIS_DIGEST), 0
     met = signed is None or signed.sequence == 0
     blobs: dict[str, int] = {}
@@ -232,11 +234,11 @@ def check_control(log: EventLog, signed: Point | None = None) -> tuple[Point, st
                 if digest.hex() != signed.digest:
                     return Point(
                         sequence, digest.hex()
-                    ), f"a control event up to {number}, the signed head, was changed"
+                    ), f"a control event up to the signed head, {number}, was changed"
                 met = True
     end = Point(sequence, digest.hex())
     if signed is not None and not met:
-        return end, f"the control stream ends at {sequence}, the signed head is at {signed.sequence}"
+        return end, f"the control stream ends at {sequence}, before the signed head at {signed.sequence}"
     for blob, number in blobs.items():
         try:
             log.get_blob(blob)
@@ -249,7 +251,7 @@ def check_control(log: EventLog, signed: Point | None = None) -> tuple[Point, st
 
 
 def signed_head(log: str, heads: Mapping[int, Head], control: Point, key: bytes) -> bytes:
-    """The file that says where the log `log` (its prefix) stood, signed by HMAC-SHA256 (RFC 2104) with `key`."""
+    """The state of the log `log` (its prefix) as a file signed by HMAC-SHA256 (RFC 2104) with `key`."""
     unsigned = SignedHead(
         log=log,
         partitions={str(p): Point(head.sequence, head.digest) for p, head in sorted(heads.items())},
@@ -259,13 +261,13 @@ def signed_head(log: str, heads: Mapping[int, Head], control: Point, key: bytes)
 
 
 def read_signed_head(content: bytes, key: bytes) -> SignedHead:
-    """The signed head, if the key signed it. Raises Corrupt."""
+    """The signed head, decoded. Raises Corrupt if it was not signed with this key, or does not decode."""
     try:
         found = _signed.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"the signed head does not decode: {error}") from None
     if not hmac.compare_digest(found.hmac.encode(), _hmac(found, key).encode()):
-        raise Corrupt("the signed head's signature does not match: another key, or the file was changed")
+        raise Corrupt("the signed head's signature does not match: wrong key, or the file was changed")
     return found
 
 

@@ -52,5 +52,5 @@ def test_decisions_are_pairs_of_transactions_and_scores(log: MemoryLog) -> None:
     log.tamper(0, "scores", Position(1, 5), None)
     found = decision_pages(log, 0, count=3)
     assert ids(next(found)[0]) == [1, 2, 3]
-    with pytest.raises(Corrupt, match="after 1-3 do not pair"):
+    with pytest.raises(Corrupt, match="after 1-3 do not match"):
         next(found)

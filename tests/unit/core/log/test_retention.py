@@ -126,7 +126,7 @@ def test_a_file_leaves_only_for_a_copy_that_reads_back(
     monkeypatch.setattr(archive.cold, "write", write)
     path = tmp_path / "warm" / archive.rows(0)[0].files[0].name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(Corrupt, match="stays where it is"):
+    with pytest.raises(Corrupt, match="was not moved"):
         retention.move_old(archive, 0, EVER)
     assert files(tmp_path / "warm") == before
     with pytest.raises(BadInput, match="no cold store"):

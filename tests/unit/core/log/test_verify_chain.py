@@ -155,7 +155,7 @@ def test_a_removed_segment_is_found(made: tuple[MemoryLog, Path], tmp_path: Path
             (directory / name).write_bytes(b"".join(remaining))
             assert len(faults(log, directory)) == 1
         (directory / name).unlink()
-        assert "lacks it" in faults(log, directory)[0]
+        assert "does not have it" in faults(log, directory)[0]
     finally:
         (directory / name).write_bytes(content)
     file = directory / open_archive(str(directory)).rows(2)[1].files[1].name
@@ -192,7 +192,7 @@ def test_a_log_written_anew_is_not_the_signed_one() -> None:
         logs.append(log)
     point = Point(2, heads(logs[0], 0)[2].digest)
     assert verifying.check_partition(logs[0], None, 0, point).fault == ""
-    assert "written anew" in verifying.check_partition(logs[1], None, 0, point).fault
+    assert "rewritten" in verifying.check_partition(logs[1], None, 0, point).fault
 
 
 def test_the_control_stream_is_held_by_the_signed_head(made: tuple[MemoryLog, Path]) -> None:

@@ -191,7 +191,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
         "trim": lambda: log.trim(0, Head()),
     }
     for write in writes.values():
-        with pytest.raises(BadInput, match="reading only"):
+        with pytest.raises(BadInput, match="read-only"):
             write()
     reads = {"head", "read", "get", "length", "control_head", "read_control", "get_blob", "close"}
     assert {name for name in vars(EventLog) if not name.startswith("_")} == reads | writes.keys()
