@@ -169,8 +169,9 @@ def test_a_property_that_librdkafka_does_not_know(on: Stage, sentinel: Sentinel)
 
 
 def test_a_file_that_can_not_be_written(on: Stage, sentinel: Sentinel) -> None:
-    """A statistics file in a folder that is not there: exit code 2 or 4, and the path."""
+    """A statistics file below what is no folder: exit code 4, and the path."""
     on.create_topics()
+    (on.directory / "no").write_bytes(b"a file")
     done = sentinel("ingest", "--drain", "--stats-file", str(on.directory / "no" / "where.json"))
     assert_fails(done, 4, "where.json")
 
