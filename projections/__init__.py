@@ -1,1 +1,1 @@
-"""Folds of the log into what is read: they never write to it, except for publishing what they have computed."""
+"""Projections: folds of the log into read models. They never write to the log, except to publish computed tables."""

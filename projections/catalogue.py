@@ -1,7 +1,7 @@
-"""All read models, every version that this code can fold, and the questions that need nothing but a moment. A new
-version is added here beside the old one, built by the runner, swapped (`Runner.swap`), and the old one is then deleted.
+"""All read models in every version that this code can fold, and the questions that take no argument but a moment. A new
+version is added here beside the old one, built by the runner, swapped in (`Runner.swap`), and the old one is deleted.
 
-What is listed here is all that `sentinel project` and `sentinel query` need to know of a read model.
+This list is all that `sentinel project` and `sentinel query` need to know about a read model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DR
 
 
 class Answer(Protocol):
-    """What an answer is at least: a struct that names its cut."""
+    """The common part of all answers: they name their cut."""
 
     @property
     def as_of(self) -> str: ...
@@ -42,7 +42,7 @@ QUESTIONS: dict[str, Callable[[States], Answer]] = {
     "drift": drift_answer,
     "stats": stats_answer,
 }
-"""By name; the docstring's first line is what the name is good for."""
+"""Questions by name; the first line of each docstring describes it to users."""
 
 
 def markdown() -> str:

@@ -1,1 +1,1 @@
-"""The framework of projections: what one is, what feeds it, how it runs, is checkpointed, and reads as of a moment."""
+"""The projection framework: definition, feed, runner, checkpoints, and reading as of a moment."""

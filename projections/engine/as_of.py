@@ -1,22 +1,22 @@
-"""Time travel: what `--as-of` means, as exact places in every source of the log. Reads only.
+"""Time travel: resolves `--as-of` to exact places in every source of the log. Reads only.
 
-    2026-03-01, 2026-03-01T12:00:00Z, 1772366400000   a moment T of log time: what the log held at T. A partition
-        stands after its last batch whose seal was recorded by T. The control stream has no time of its own: it stands
-        before the first event that `occurred_at` after T, but never before what a seal recorded by T had seen; so an
-        event that was dated back, but appended behind a later one, was not known.
+    2026-03-01, 2026-03-01T12:00:00Z, 1772366400000   a moment T of log time: what the log held at T. A partition is
+        read up to its last batch whose seal was recorded by T. The control stream has no log time: it is read up to
+        the first event with `occurred_at` after T, but at least as far as any seal recorded by T had seen. A backdated
+        event appended after a later one is therefore not included.
     p07:1-533   when transaction 1-533 of partition 7 was decided: that partition right after it (with the feedback
         that its score saw), the control stream at the position its score names, other partitions as of the moment
         its batch was recorded.
-    c12         while control position 12 was the newest that decisions knew: every partition after its last batch
+    c12         while control position 12 was the newest that decisions knew: every partition up to its last batch
         that saw no later one.
     p07:s12, p07:s12+3   after a batch, or that many facts into the next one.
-    t1772366400000   beside positions: the moment that clocks in the answer (a case's SLA) are read at.
+    t1772366400000   together with positions: the moment at which clocks in the answer (a case's SLA) are read.
 
-Several with commas are exact for the sources they name; the first decides the others. Every answer prints its places in
-this form, so a question can be asked again and gets the same answer for ever.
+Several of these, separated by commas, are exact for the sources they name; the first determines the other sources.
+Every answer prints its places in this form; asked again with them, a question gets the same answer forever.
 
-Seals' times come from the workers' clocks. Where a clock was set back within a partition, T is found by bisection at
-one of the boundaries that it fits.
+Seal times come from the workers' clocks. If a clock was set back within a partition, bisection finds one of the
+boundaries that match T.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _MOMENT = re.compile(r"t(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A place in every source, and the moment (epoch ms) that clocks on the view are read at; None is the present."""
+    """A place in every source, and the moment (epoch ms) at which clocks in answers are read; None is the present."""
 
     partitions: dict[int, Bound]
     control: int
     moment: int | None
 
     def place(self, source: int) -> Place:
-        """The place in a partition, or in CONTROL."""
+        """The place in a source."""
         return Place(self.control) if source == CONTROL else self.partitions[source].place
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ def parse_time(text: str) -> int | None:
 
 
 def resolve(log: EventLog, partitions: Sequence[int], text: str | None = None) -> Cut:
-    """The places that `text` names; None is now. Raises BadInput if it names nothing, or what is not reached yet."""
+    """The places that `text` names; None is now. Raises BadInput if it is invalid or beyond the log's end."""
     if not text:
         heads = {p: log.head(p) for p in partitions}
         bounds = {p: Bound(Place(h.sequence), h.transactions, h.feedback) for p, h in heads.items()}
@@ -82,7 +82,7 @@ def resolve(log: EventLog, partitions: Sequence[int], text: str | None = None) -
             continue
         match = _ITEM.fullmatch(item.strip())
         if match is None:
-            raise BadInput(f"--as-of {text!r} is neither a time (2026-03-01T12:00Z) nor a position (p07:1-533, c12)")
+            raise BadInput(f"--as-of {text!r} is not a time (2026-03-01T12:00Z) or a position (p07:1-533, c12)")
         source, place, rest = _item(log, partitions, match)
         named[source] = place
         others.append(rest)
@@ -105,7 +105,7 @@ def _named(log: EventLog, partitions: Sequence[int], named: dict[int, Place]) ->
 
 
 def _item(log: EventLog, partitions: Sequence[int], match: re.Match[str]) -> tuple[int, Place, Callable[[], Cut]]:
-    """(source, its exact place, how to find the other sources)."""
+    """(source, its exact place, a function that finds the places of the other sources)."""
     partition, position, sequence, index, control = match.groups()
     if control is not None:
         place = Place(int(control))
@@ -114,7 +114,7 @@ def _item(log: EventLog, partitions: Sequence[int], match: re.Match[str]) -> tup
         return CONTROL, place, lambda: _at_control(log, partitions, place.sequence)
     p = int(partition)
     if p not in partitions:
-        raise BadInput(f"there is no partition {p}; the log has 0 … {max(partitions, default=-1)}")
+        raise BadInput(f"partition {p} does not exist; the log has 0 … {max(partitions, default=-1)}")
     head = log.head(p)
     if position is not None:
         wanted = Position.parse(position)
@@ -174,7 +174,7 @@ def _at_control(log: EventLog, partitions: Sequence[int], sequence: int) -> Cut:
 
 
 def _bisect(log: EventLog, p: int, end: int, holds: Callable[[Seal], bool]) -> int:
-    """The last sequence in 0 … end whose seal satisfies `holds`, which must not become true again."""
+    """The last sequence in 0 … end whose seal satisfies `holds`, which must be monotone: once false, always false."""
     low, high = 0, end
     while low < high:
         middle = (low + high + 1) // 2

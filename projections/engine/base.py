@@ -1,12 +1,12 @@
-"""What a projection is: a name, a version, a state, and handlers as one literal table. A projection is a fold (I5).
+"""The definition of a projection: a name, a version, a state, and a table of handlers. A projection is a fold (I5).
 
-A projection keeps one state for each source (a partition of the log, or the control stream) and never looks across:
-the state of a source at a place is then determined by that source's prefix alone, whatever the order in which sources
-were read, and a set of places determines the whole view. What spans sources is put together when it is asked for
+A projection keeps one state per source (a partition of the log, or the control stream) and never looks at another
+source. The state of a source at a place is therefore determined by that source's prefix alone, in whatever order
+sources are read, and a set of places determines the whole view. Answers that span sources are assembled on request
 (`projections.engine.states`).
 
-Handlers change the state that they are given and nothing else: no clock, no I/O, no randomness, no dependence on a
-dict's order. They never write to the log, so folding again has no side effect.
+Handlers change the state they are given and nothing else: no clock, no I/O, no randomness, no dependence on dict order.
+They never write to the log, so folding again has no side effects.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ CONTROL = -1
 
 
 class Place(NamedTuple):
-    """How far a source is folded: seals (or control events) in whole, then `inside` facts of the next batch.
+    """How far a source is folded: all batches up to seal (or control event) `sequence`, then `inside` facts of the next
+    batch.
 
-    A batch's facts stand in the order in which they were decided (`projections.engine.feed`).
+    A batch's facts are in the order in which they were decided (`projections.engine.feed`).
     """
 
     sequence: int
@@ -48,14 +49,14 @@ def source_name(source: int) -> str:
 
 
 def place_name(source: int, place: Place) -> str:
-    """A place as `--as-of` takes it: `"p07:s12"`, `"p07:s12+3"`, `"c5"`."""
+    """A place in the syntax of `--as-of`: `"p07:s12"`, `"p07:s12+3"`, `"c5"`."""
     if source == CONTROL:
         return f"c{place.sequence}"
     return f"{source_name(source)}:s{place.sequence}" + (f"+{place.inside}" if place.inside else "")
 
 
 class Decided(NamedTuple):
-    """One decision: the transaction, its score and its alert, which the log holds in three streams."""
+    """One decision: the transaction, its score and its alert, which the log keeps in three streams."""
 
     transaction: TransactionReceived
     score: TransactionScored
@@ -63,11 +64,11 @@ class Decided(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """An event with where and when it entered the log.
+    """An event with its place and time in the log.
 
-    source: partition or CONTROL. id: its ID in its stream. recorded_at: epoch ms; its seal's, a control event's
-    `occurred_at`. event: a Decided, an account event, a TransactionRejected, a Seal or a control event. refused: why a
-    control event has no effect, "" for every other fact.
+    source: partition or CONTROL. id: its ID in its stream. recorded_at: epoch ms; that of its seal, or a control
+    event's `occurred_at`. event: a Decided, an account event, a TransactionRejected, a Seal or a control event.
+    refused: why a control event has no effect, "" for all other facts.
     """
 
     source: int
@@ -88,9 +89,9 @@ Handler = Callable[[S, Fact], None]
 class ColumnarBatch(NamedTuple):
     """Whole batches of a partition as columns (`projections.engine.columnar`).
 
-    decisions: a row a decision, in order, with the columns that were asked for; strings are dictionary-encoded.
-    alerts: (row, alert) of the decisions that raised one. events: (row, fact) of account events, in order; a fact
-    stands before the decision of its row, or after the last one. end, mark: see View.
+    decisions: one row per decision, in order, with the requested columns; strings are dictionary-encoded. alerts:
+    (row, alert) of the decisions that raised one. events: (row, fact) of account events, in order; a fact precedes the
+    decision of its row, or follows the last one. end: the place after the batches; mark: see SealedBatch.
     """
 
     decisions: pa.Table
@@ -101,17 +102,17 @@ class ColumnarBatch(NamedTuple):
 
 
 class Columns(Protocol):
-    """A fold by columns under way. The state that it was begun with changes in `finish` and not before."""
+    """A columnar fold in progress. The state it was begun with changes only in `finish`."""
 
     def take(self, batch: ColumnarBatch) -> None:
-        """Fold the batch that follows."""
+        """Fold the next batch."""
 
     def finish(self) -> None:
-        """Bring the state to exactly what the handlers would have made of all the facts taken."""
+        """Update the state to exactly what the handlers would have made of the same facts."""
 
 
 class ByColumns(NamedTuple, Generic[S]):
-    """How a projection folds the archive by columns: which it needs, and a fold begun with a state."""
+    """How a projection folds the archive by columns: the columns it needs, and a function that begins the fold."""
 
     columns: tuple[str, ...]
     begin: Callable[[S, Mapping[type, Handler[S]]], Columns]
@@ -123,12 +124,12 @@ _ACCOUNT_TYPES: tuple[type, ...] = (Decided, *get_args(AccountEvent))
 
 @dataclass(frozen=True)
 class Projection(Generic[S]):
-    """A read model. `handlers` by event type; what has no handler is left out, and so is every refused event.
+    """A read model. handlers: by event type; events without a handler and refused events are ignored.
 
     refusal: the handler of refused control events of any type, for a read model that shows them.
-    comparable: what two versions are compared by in `digest`; the whole state unless a version changes its form.
+    comparable: the part of the state that `digest` covers when two versions are compared; the whole state by default.
     columnar: the same fold by columns, for the archive; only for handlers of decisions and account events.
-    holds: what a person finds in it, for docs/queries.md.
+    holds: a description of its contents, for docs/queries.md.
     """
 
     name: str
@@ -147,32 +148,35 @@ class Projection(Generic[S]):
 
     @cached_property
     def spec(self) -> str:
-        """16 hex digits over the state's schema and the handled types: a checkpoint of another form is refused."""
-        schema = msgspec.json.encode(msgspec.json.schema(self.state_type), order="deterministic")
+        """16 hex digits over the state's schema and the handled types; a checkpoint with another spec is ignored.
+
+        Docstrings, which the schema repeats, are left out: rewording one must not cost a rebuild.
+        """
+        schema = msgspec.json.encode(_undocumented(msgspec.json.schema(self.state_type)), order="deterministic")
         handled = ",".join(sorted(f"{kind.__name__}>{handler.__name__}" for kind, handler in self.handlers.items()))
         return hashlib.sha256(schema + handled.encode()).hexdigest()[:16]
 
     @property
     def reads_control(self) -> bool:
-        """Some handler takes control events."""
+        """Whether some handler takes control events."""
         return any(kind in _CONTROL_TYPES for kind in self.handlers)
 
     @property
     def reads_partitions(self) -> bool:
-        """Some handler takes what partitions hold."""
+        """Whether some handler takes events of partitions."""
         return any(kind not in _CONTROL_TYPES for kind in self.handlers)
 
     @property
     def is_by_account(self) -> bool:
-        """Every handler takes events of one account: the fold over that account's facts alone gives its part."""
+        """Whether all handlers take events of one account only, so that an account's part can be folded alone."""
         return all(kind in _ACCOUNT_TYPES for kind in self.handlers)
 
     def sources(self, partitions: Iterable[int]) -> list[int]:
-        """The sources it folds, of a log with these partitions."""
+        """The sources it folds in a log with these partitions."""
         return [*(partitions if self.reads_partitions else ()), *((CONTROL,) if self.reads_control else ())]
 
     def initial(self) -> S:
-        """The state before everything."""
+        """The state before any fact."""
         return self.state_type()
 
     def apply(self, state: S, fact: Fact) -> None:
@@ -182,7 +186,7 @@ class Projection(Generic[S]):
             handler(state, fact)
 
     def encode(self, state: S) -> bytes:
-        """The state's bytes for a checkpoint; dicts keep their order."""
+        """The state as bytes for a checkpoint; dicts keep their order."""
         return msgspec.msgpack.encode(state)
 
     def decode(self, content: bytes) -> S:
@@ -190,13 +194,23 @@ class Projection(Generic[S]):
         return msgspec.msgpack.decode(content, type=self.state_type)
 
     def digest(self, state: S) -> str:
-        """SHA-256 (hex) of the state in canonical form: equal states give equal digests whatever their history."""
+        """SHA-256 (hex) of the state in canonical form: equal states have equal digests, whatever their history."""
         plain = msgspec.to_builtins(self.comparable(state), str_keys=True, order="deterministic")
         return hashlib.sha256(msgspec.msgpack.encode(plain)).hexdigest()
 
 
+def _undocumented(schema: Any) -> Any:
+    """A JSON schema without the descriptions of its structs."""
+    if isinstance(schema, list):
+        return [_undocumented(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    is_struct = schema.get("type") in ("object", "array")
+    return {name: _undocumented(each) for name, each in schema.items() if not (is_struct and name == "description")}
+
+
 def fold(projection: Projection[S], facts: Iterable[Fact], state: S | None = None) -> S:
-    """Fold facts of one source into `state` (or a new one), which is returned."""
+    """Fold facts of one source into `state` (or a new one) and return it."""
     state = projection.initial() if state is None else state
     for fact in facts:
         projection.apply(state, fact)

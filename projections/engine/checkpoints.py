@@ -1,11 +1,12 @@
-"""Checkpoints of projections: view and places in one file per projection version, and which version is current.
+"""Checkpoints of projections: one file per projection version with its states and places, and a pointer to the current
+version.
 
-`<prefix>-cases-1.checkpoint`: one JSON line (what it is of, and for each source its place, the log's own mark there,
-and where its state lies in the body with its SHA-256), then the states. Written whole (`core.files`): there is never a
-view without its places.
+`<prefix>-cases-1.checkpoint`: one line of JSON (the projection and, for each source, its place, the log's mark there,
+the location of its state in the body and its SHA-256), then the states. Written atomically (`core.files`), so a state
+never appears without its place.
 
-A source's state is trusted only if its checksum holds and the log bears the same mark at its place (a seal's digest, a
-control event's hash). Anything else is left out and folded from the log: deleting checkpoints is always safe.
+A source's state is used only if its checksum is correct and the log has the same mark at its place (a seal's digest, a
+control event's hash). Otherwise it is ignored and folded from the log, so deleting checkpoints is always safe.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class _Header(msgspec.Struct, frozen=True):
     sources: dict[int, _Section]
 
 
-class Held(NamedTuple):
+class Checkpoint(NamedTuple):
     """A source's state at a place, which is always the end of a batch."""
 
     place: Place
@@ -60,14 +61,14 @@ class CheckpointStore:
         """The projection version's file."""
         return self._directory / f"{self._prefix}-{projection.label}.checkpoint"
 
-    def save(self, projection: Projection[Any], log: EventLog, views: Mapping[int, Held]) -> None:
-        """Replace the projection's checkpoint. Raises Unavailable if the directory can't be written."""
+    def save(self, projection: Projection[Any], log: EventLog, views: Mapping[int, Checkpoint]) -> None:
+        """Replace the projection's checkpoints. Raises Unavailable if the directory can't be written."""
         sections: dict[int, _Section] = {}
         parts: list[bytes] = []
         offset = 0
         for source, (place, state) in sorted(views.items()):
             if place.inside:
-                raise BadInput(f"{projection.label}: a checkpoint can't stand inside a batch")
+                raise BadInput(f"{projection.label}: a checkpoint must be at the end of a batch, not inside one")
             if place == NOWHERE:
                 continue
             content = projection.encode(state)
@@ -80,8 +81,8 @@ class CheckpointStore:
         header = _Header(_MAGIC, projection.name, projection.version, projection.spec, sections)
         self._write(self.path(projection), [msgspec.json.encode(header) + b"\n", *parts])
 
-    def load(self, projection: Projection[Any], log: EventLog, source: int, until: Place) -> Held | None:
-        """The source's state if it can be trusted and is not beyond `until`; None otherwise."""
+    def load(self, projection: Projection[Any], log: EventLog, source: int, until: Place) -> Checkpoint | None:
+        """The source's checkpoint if it is valid and not beyond `until`; None otherwise."""
         try:
             with open(self.path(projection), "rb") as file:
                 line = file.readline()
@@ -95,19 +96,19 @@ class CheckpointStore:
                 return None
             if mark_at(log, source, section.sequence) != section.mark:
                 return None
-            return Held(Place(section.sequence), projection.decode(content))
+            return Checkpoint(Place(section.sequence), projection.decode(content))
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, Corrupt):
             return None
 
     def current(self, name: str) -> int | None:
-        """The version of projection `name` that readers use; None if none was ever chosen."""
+        """The version of projection `name` that readers use; None if none has been chosen."""
         try:
             return int(self._pointer(name).read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
 
     def choose(self, projection: Projection[Any]) -> None:
-        """Make this version the current one: one rename, so a reader sees the old or the new, never neither."""
+        """Make this version the current one, by an atomic rename."""
         self._write(self._pointer(projection.name), [b"%d\n" % projection.version])
 
     def _pointer(self, name: str) -> Path:
@@ -117,7 +118,7 @@ class CheckpointStore:
         try:
             write_atomic(path, *parts)
         except OSError as error:
-            raise Unavailable(f"{path} can't be written: {error.strerror}") from error
+            raise Unavailable(f"cannot write {path}: {error.strerror}") from error
 
 
 def _is_of(header: _Header, projection: Projection[Any]) -> bool:
@@ -132,7 +133,7 @@ def _is_of(header: _Header, projection: Projection[Any]) -> bool:
 def restore(
     store: CheckpointStore | None, projection: Projection[S], log: EventLog, source: int, until: Place
 ) -> tuple[Place, S]:
-    """The newest trustworthy (place, state) of a source that is not beyond `until`; nothing known is the beginning."""
+    """(place, state) of a source's checkpoint if it is valid and not beyond `until`; otherwise the initial state."""
     held = store.load(projection, log, source, until) if store is not None else None
     return (NOWHERE, projection.initial()) if held is None else (held.place, held.state)
 
@@ -147,15 +148,15 @@ def current(store: CheckpointStore | None, name: str, of: Iterable[Projection[An
     """The version of projection `name` that readers use. Raises BadInput for an unknown name."""
     versions = {projection.version: projection for projection in of if projection.name == name}
     if not versions:
-        raise BadInput(f"there is no projection {name!r}; there are {', '.join(sorted({p.name for p in of}))}")
+        raise BadInput(f"unknown projection {name!r}; expected one of {', '.join(sorted({p.name for p in of}))}")
     return versions[current_version(store, name, list(versions))]
 
 
 def successor(store: CheckpointStore | None, name: str, of: Iterable[Projection[Any]]) -> Projection[Any]:
-    """The version that comes after the one that readers use. Raises BadInput if this code has none."""
+    """The version after the one that readers use. Raises BadInput if this code has none."""
     projections = list(of)
     now = current(store, name, projections)
     later = [p for p in projections if p.name == name and p.version > now.version]
     if not later:
-        raise BadInput(f"{now.label} is current, and this code knows no later version of it")
+        raise BadInput(f"{now.label} is already current, and this release has no later version of it")
     return min(later, key=lambda projection: projection.version)

@@ -1,12 +1,13 @@
-"""The archive of a partition as columns, for projections that can fold them so (`Projection.columnar`).
+"""Reads the archive of a partition as columns, for projections that fold by columns (`Projection.columnar`).
 
-A `ColumnarBatch` is what one segment holds of the wanted batches. Its decisions stay columns; only feedback and alerts,
-which are few, are decoded, and put at the rows where the feed (`projections.engine.feed`) would put them: an account
-event before the first decision of its batch that saw it (score's `f`), otherwise behind the batch's last.
+A `ColumnarBatch` is the part of one segment that belongs to the requested batches. Decisions stay in columns; only
+feedback and alerts, which are few, are decoded and placed at the rows where the feed (`projections.engine.feed`) would
+place them: an account event before the first decision of its batch that saw it (the score's `f`), or else after the
+batch's last decision.
 
-What columns can't tell exactly is not guessed: a row that does not decode, an `f` that decreases or has no column, an
-ID beyond 16 bits of generation or 48 of offset, entries that don't add up to what the seals count. The fold stops
-before such a segment and goes on fact by fact, which shows a fault for what it is.
+If the columns do not determine the facts exactly, the fold stops before the segment and continues fact by fact, which
+reports any fault precisely. This applies to a row that can't be decoded, an `f` that decreases or has no column, an ID
+beyond 16 bits of generation or 48 of offset, and counts that differ from the seals'.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from projections.engine.base import CONTROL, ColumnarBatch, Fact, Place, Project
 from projections.engine.feed import facts_between
 
 SEGMENTS = 64
-"""Segments folded before the state is brought up to date: bounds the memory that account events are held in."""
+"""Segments folded before the state is updated, which bounds the memory for account events."""
 
 _IDS = ("generation", "offset", "f_generation", "f_offset")
 _DECODED = ("account_id", "decision")
-"""Null where the transaction, or the score, does not decode."""
+"""Null where the transaction or the score can't be decoded."""
 
 _RAW = ("raw_transaction", "raw_score")
 _REPEATED = frozenset(
@@ -46,15 +47,15 @@ _GENERATIONS, _OFFSETS = np.uint64(2**16), np.uint64(2**48)
 
 
 class NotColumnar(Exception):
-    """The segment's columns do not tell everything that its entries do."""
+    """The segment's columns do not determine its facts exactly."""
 
 
 def fold_between(
     projection: Projection[S], log: EventLog, source: int, after: Place, until: Place, state: S | None = None
 ) -> S:
-    """Fold what lies between two places of a source into `state` (or a new one), which is returned.
+    """Fold the facts between two places of a source into `state` (or a new one) and return it.
 
-    By columns where the projection can and the log is archived, fact by fact elsewhere: to the same state.
+    Folds by columns where the projection can and the log is archived, fact by fact elsewhere; the state is the same.
     """
     state = projection.initial() if state is None else state
     while True:
@@ -76,9 +77,9 @@ def fold_archived(
     state: S,
     segments_max: int = SEGMENTS,
 ) -> tuple[Place, str]:
-    """Fold whole archived batches after `after` up to `until` by columns into `state`, as far as that is possible.
+    """Fold whole archived batches after `after`, up to `until`, by columns into `state`, as far as possible.
 
-    Returns the place reached, the end of a batch, and the mark there; ("" and `after` if nothing could be folded).
+    Returns the place reached, which is the end of a batch, and its mark; `after` and "" if nothing could be folded.
     """
     columnar = projection.columnar
     if columnar is None or source == CONTROL or after.inside or not isinstance(log, ArchivedLog):
@@ -94,7 +95,7 @@ def fold_archived(
             folding.take(batch)
             place, mark = batch.end, batch.mark
     except (NotColumnar, Corrupt):
-        pass  # fact by fact it is told where and why
+        pass  # folding fact by fact will report where and why
     if place != after:
         folding.finish()
     return place, mark
@@ -106,7 +107,7 @@ def _rows(log: ArchivedLog, partition: int, after: Place, until: Place) -> list[
 
 
 def _row_after(log: EventLog, source: int, place: Place) -> Row | None:
-    """The archived segment that holds the batch after the place."""
+    """The archived segment with the batch after the place; None if it is not archived."""
     if source == CONTROL or not isinstance(log, ArchivedLog):
         return None
     return next((row for row in log.archive.rows(source) if row.last_sequence > place.sequence), None)
@@ -115,10 +116,10 @@ def _row_after(log: EventLog, source: int, place: Place) -> Row | None:
 def _columnar_batch(
     segment: Segment, partition: int, after: int, until: int, columns: Sequence[str], handled: Collection[type]
 ) -> ColumnarBatch:
-    """The batches after < sequence ≤ until of a segment. Raises NotColumnar, or Corrupt where it contradicts itself."""
+    """A segment's batches with after < sequence ≤ until. Raises NotColumnar, or Corrupt if it is inconsistent."""
     sealed = segment.read("seals", Position(after, 1), until - after, Position(until, 1))
     if not sealed or (sealed[0].id.generation, sealed[-1].id.generation) != (after + 1, until):
-        raise Corrupt(f"partition {partition}: the segment does not hold seals {after + 1} … {until}")
+        raise Corrupt(f"partition {partition}: the segment lacks some of the seals {after + 1} … {until}")
     seals = [decode_seal(entry.payload) for entry in sealed]
     before = segment.get("seals", Position(after, 1))
     begin = decode_seal(before) if before is not None else None
@@ -129,7 +130,9 @@ def _columnar_batch(
     verdicts = segment.read("feedback", feedback[0], segment.count("feedback"), feedback[1])
     counts = np.array([seal.counts for seal in seals], dtype=np.int64)
     if [table.num_rows, len(verdicts)] != [counts[:, 0].sum(), counts[:, 2].sum()]:
-        raise Corrupt(f"partition {partition}: the segment holds other entries than seals {after + 1} … {until} count")
+        raise Corrupt(
+            f"partition {partition}: the segment's entries differ from the counts of seals {after + 1} … {until}"
+        )
     seen = _keys(table, "f_")
     _check_raw(table)
     if len(seen) and np.any(seen[1:] < seen[:-1]):
@@ -148,7 +151,7 @@ def _bounds(begin: str | None, end: str) -> tuple[Position, Position]:
 
 
 def _keys(table: pa.Table, prefix: str) -> NDArray[np.uint64]:
-    """IDs of the table as one number each, in the order of the IDs."""
+    """The table's IDs as one number each, in the order of the IDs."""
     generations, offsets = (table[f"{prefix}{part}"] for part in ("generation", "offset"))
     if generations.null_count or offsets.null_count:
         raise NotColumnar
@@ -167,7 +170,7 @@ def _keys_of(entries: Sequence[Entry]) -> NDArray[np.uint64]:
 
 
 def _check_raw(table: pa.Table) -> None:
-    """Entries that are kept as they were logged must decode, and their columns say the same `f`."""
+    """Raise NotColumnar unless entries stored as logged can be decoded and have the same `f` as their columns."""
     if all(table[name].null_count == len(table) for name in _RAW):
         return
     if any(table[name].null_count for name in _DECODED):
@@ -185,7 +188,7 @@ def _check_raw(table: pa.Table) -> None:
 
 
 def _alerts(segment: Segment, bounds: tuple[Position, Position], keys: NDArray[np.uint64]) -> list[tuple[int, Any]]:
-    """Alerts by the row of their decision; an alert without one is left out, as in the feed."""
+    """Alerts by the row of their decision; orphan alerts are left out, as in the feed."""
     stream: Stream = "alerts"
     entries = segment.read(stream, bounds[0], segment.count(stream), bounds[1])
     if not entries:

@@ -1,8 +1,8 @@
-"""The log as facts in the order in which they were decided: what projections fold. Reads only.
+"""Reads the log as facts in the order in which they were decided; projections fold these. Reads only.
 
-A sealed batch's facts: for each transaction first the feedback that its score saw (score's `f`), then the transaction
-with its score and alert; then the rest of the feedback, the rejects, and last the seal. So a place in the middle of a
-batch means "what was known when this transaction was decided".
+The facts of a sealed batch: for each transaction, first the feedback that its score saw (the score's `f`), then the
+transaction with its score and alert; then the remaining feedback, the rejects, and finally the seal. A place in the
+middle of a batch thus means "what was known when this transaction was decided".
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from core.log.paging import PAGE, entries, pages
 from projections.engine.base import CONTROL, NOWHERE, Decided, Fact, Place, control_fact
 
 EVENTS_PER_READ = 4000
-"""Seals are taken together until they cover this many entries; bounds the memory of a read."""
+"""Seals are read together until they cover this many entries, which bounds the memory of a read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealedBatch:
     """One batch of a source as facts. A control event is a batch of one.
 
-    mark: what identifies the log's prefix up to here: the seal's chained digest, or the control event's SHA-256.
+    mark: identifies the log's prefix up to here: the seal's chained digest, or the control event's SHA-256.
     """
 
     sequence: int
@@ -49,7 +49,7 @@ class SealedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A place in a partition, and the last IDs of its streams that lie before it."""
+    """A place in a partition, and the last ID before it in each stream."""
 
     place: Place = NOWHERE
     transactions: Position = START
@@ -58,20 +58,20 @@ class Bound:
 
 
 def seal_at(log: EventLog, partition: int, sequence: int) -> Seal:
-    """The seal of a batch. Raises Corrupt if the log does not hold it."""
+    """The seal of a batch. Raises Corrupt if it is not in the log."""
     found = log.read(partition, "seals", Position(sequence, 0), 1)
     if not found or found[0].id.generation != sequence:
-        raise Corrupt(f"partition {partition}: the log does not hold seal {sequence}")
+        raise Corrupt(f"partition {partition}: seal {sequence} is missing from the log")
     return decode_seal(found[0].payload)
 
 
 def mark_at(log: EventLog, source: int, sequence: int) -> str:
-    """The mark of a batch (see SealedBatch). Raises Corrupt if the log does not hold it."""
+    """The mark of a batch (see SealedBatch). Raises Corrupt if the batch is not in the log."""
     if source != CONTROL:
         return seal_at(log, source, sequence).digest
     payload = payload_at(log, sequence)
     if payload is None:
-        raise Corrupt(f"the log does not hold control event {sequence}")
+        raise Corrupt(f"control event {sequence} is missing from the log")
     return hashlib.sha256(payload).hexdigest()
 
 
@@ -81,7 +81,7 @@ def batches(log: EventLog, source: int, after: int, until: int) -> Iterator[Seal
 
 
 def facts_between(log: EventLog, source: int, after: Place, until: Place) -> Iterator[Fact]:
-    """The facts of a source after one place up to another."""
+    """The facts of a source after one place, up to another."""
     last = until.sequence + (1 if until.inside else 0)
     for batch in batches(log, source, after.sequence, last):
         begin = after.inside if batch.sequence == after.sequence + 1 else 0
@@ -90,7 +90,7 @@ def facts_between(log: EventLog, source: int, after: Place, until: Place) -> Ite
 
 
 def bound_at(log: EventLog, partition: int, place: Place) -> Bound:
-    """The partition's streams at a place. Raises Corrupt if the log does not reach it."""
+    """The positions of the partition's streams at a place. Raises Corrupt if the log does not reach it."""
     seal = seal_at(log, partition, place.sequence) if place.sequence else None
     transactions = Position.parse(seal.transactions) if seal else START
     feedback = Position.parse(seal.feedback) if seal else START
@@ -108,7 +108,7 @@ def bound_at(log: EventLog, partition: int, place: Place) -> Bound:
 def account_facts(log: EventLog, partition: int, account: str, after: Bound, until: Bound) -> Iterator[Fact]:
     """One account's facts between two bounds of its partition, in order.
 
-    Only entries that hold the account's name as a JSON string are decoded; scores and alerts are fetched by ID. So the
+    Only entries that contain the account's name as a JSON string are decoded; scores and alerts are fetched by ID. The
     cost is one read of the partition's transactions and feedback: about 2 µs an entry.
     """
     needle = msgspec.json.encode(account)
@@ -147,7 +147,7 @@ def _matching(
 
 
 def _control(log: EventLog, after: int, until: int) -> Iterator[SealedBatch]:
-    """Read from the stream's beginning, whatever `after`: whether an event counts follows from those before it."""
+    """Always reads from the stream's beginning: whether an event has effect depends on the events before it."""
     if after >= until:
         return
     for entry in history(log, until)[after:]:
@@ -162,7 +162,7 @@ def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterato
     while after < until:
         page = log.read(partition, "seals", Position(after, 1), min(PAGE, until - after), Position(until, 1))
         if not page or page[0].id.generation != after + 1:
-            raise Corrupt(f"partition {partition}: the log does not hold seal {after + 1}")
+            raise Corrupt(f"partition {partition}: seal {after + 1} is missing from the log")
         seals: list[Seal] = []
         events = 0
         for entry in page:
@@ -178,7 +178,7 @@ def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterato
 def _read(
     log: EventLog, partition: int, after: int, seals: list[Seal], transactions: Position, feedback: Position
 ) -> Iterator[SealedBatch]:
-    """Read what consecutive seals cover with one pass over each stream, and cut it at the seals."""
+    """Read the entries that consecutive seals cover in one pass over each stream, and split them at the seals."""
 
     def all_of(stream: Stream, begin: Position, end: Position) -> list[Entry]:
         return [*chain.from_iterable(pages(log, partition, stream, begin, end))]
@@ -190,7 +190,7 @@ def _read(
     verdicts = all_of("feedback", feedback, last_feedback)
     rejects = all_of("rejects", Position(after, 2**63), Position(after + len(seals), 2**63))
     if [e.id for e in decided] != [s.id for s in scores]:
-        raise Corrupt(f"partition {partition}: transactions and scores after {transactions} do not pair")
+        raise Corrupt(f"partition {partition}: transactions and scores after {transactions} do not match")
     t = v = r = 0
     for sequence, seal in enumerate(seals, after + 1):
         n_transactions, _, n_feedback, n_rejects = seal.counts
@@ -201,7 +201,7 @@ def _read(
             rejects[r : r + n_rejects],
         )
         if [len(part) for part in cut] != [n_transactions, n_transactions, n_feedback, n_rejects]:
-            raise Corrupt(f"partition {partition}: the log holds less than seal {sequence} counts")
+            raise Corrupt(f"partition {partition}: the log holds fewer entries than seal {sequence} counts")
         t, v, r = t + n_transactions, v + n_feedback, r + n_rejects
         facts = _facts(partition, sequence, seal, cut, alerts)
         yield SealedBatch(sequence, seal.recorded_at, seal.digest, facts)

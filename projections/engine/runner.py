@@ -1,17 +1,17 @@
-"""The runner of projections: catches up, checkpoints, resumes, and shows a fault for what it is. Reads the log only.
+"""The projection runner: catches up, checkpoints, resumes and reports faults. Only reads the log.
 
-A projection's source is in one of these states:
+A source of a projection is in one of these states:
 
-    following   it has folded everything up to its place
-    retrying    its last fact failed; its view was taken back to the place before that fact; tried again at each step
-    faulted     it failed `ATTEMPTS` times at the same place; it stands there until `retry` or a new version
+    following   everything up to its place is folded
+    retrying    the last fact failed; the view was reset to the place before it, and is retried at each step
+    faulted     it failed `ATTEMPTS` times at the same place, and is stalled there until a restart or a new version
 
-A fault stops that projection's source and nothing else; no fact is ever left out. An entry of the log that does not
-decode is a fault of every projection that follows its source. Steps of a runner that is killed are done again from the
-last checkpoint, to the same state (I5).
+A fault stops that source of that projection and nothing else; no fact is ever skipped. An entry of the log that can't
+be decoded is a fault of every projection that follows its source. If a runner is killed, its steps are repeated from
+the last checkpoint and give the same state (I5).
 
-If the log server lost its tail in a crash, what was folded may no longer be what the log holds. Each step compares the
-mark of a view's place with the log's; a view that no longer matches is folded again.
+If the log server lost its tail in a crash, a view may contain facts that the log no longer holds. Each step compares
+the mark at a view's place with the log's; a view that does not match is folded again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.events import Position
 from core.log.base import EventLog
 from core.log.paging import entries
 from projections.engine.base import CONTROL, NOWHERE, Place, Projection, fold, place_name
-from projections.engine.checkpoints import CheckpointStore, Held, current_version, restore
+from projections.engine.checkpoints import Checkpoint, CheckpointStore, current_version, restore
 from projections.engine.columnar import fold_archived
 from projections.engine.feed import SealedBatch, batches, facts_between, mark_at, seal_at
 
@@ -38,7 +38,7 @@ Condition = Literal["following", "retrying", "faulted"]
 
 
 class View:
-    """One projection's state of one source, and its place. The two change together or not at all."""
+    """One projection's state of one source, and its place. The two change together."""
 
     def __init__(self, projection: Projection[Any], source: int, place: Place, state: Any) -> None:
         self.projection = projection
@@ -57,10 +57,10 @@ class View:
         return "faulted" if self.attempts >= ATTEMPTS else "retrying"
 
     def advance(self, batch: SealedBatch) -> None:
-        """Fold the batch that follows the place (or its rest, if the place lies in it).
+        """Fold the batch that follows the place (or the rest of it, if the place is inside it).
 
-        Raises ConcurrencyError for any other batch: none is applied twice and none is left out. An error of a handler
-        is passed on, with `place` at the fact that failed; the state is then spoilt and must be taken back.
+        Raises ConcurrencyError for any other batch: none is applied twice and none is skipped. An error of a handler
+        propagates, with `place` before the fact that failed; the state may then be inconsistent and must be reset.
         """
         if batch.sequence != self.place.sequence + 1:
             where = place_name(self.source, self.place)
@@ -73,10 +73,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a projection's source stands.
+    """The progress of one source of a projection.
 
-    lag_events: entries and control events in the log after its place (a batch that is half done counts whole).
-    lag_seconds: how long the oldest batch that it has not taken in has been in the log; 0 if there is none.
+    lag_events: entries and control events in the log after its place (a partly folded batch counts as a whole).
+    lag_seconds: the time since the oldest batch not yet folded was recorded; 0 if there is none.
     """
 
     projection: str
@@ -103,7 +103,7 @@ class Runner:
         *,
         rebuild: Iterable[str] = (),
     ) -> None:
-        """Loads checkpoints; what can't be trusted, and the names in `rebuild`, start from nothing."""
+        """Load checkpoints. Sources without a valid one, and the projections named in `rebuild`, start from nothing."""
         again = frozenset(rebuild)
         self._log = log
         self._partitions = list(partitions)
@@ -118,14 +118,14 @@ class Runner:
                 self._views[label, source] = view
 
     def view(self, projection: Projection[Any], source: int) -> View:
-        """The live view; read it, don't change it."""
+        """The live view, which the caller must not change."""
         return self._views[projection.label, source]
 
     def step(self, batches_max: int = 200) -> int:
-        """Fold up to `batches_max` batches of every source into every projection; how many were read.
+        """Fold up to `batches_max` batches of every source into every projection; returns the number of batches read.
 
-        Projections at the same place share one read; one that folds by columns takes up to SEGMENTS_PER_STEP archived
-        segments instead, which count as one. Raises Unavailable if the log can't be reached.
+        Projections at the same place share one read. A columnar projection instead folds up to SEGMENTS_PER_STEP
+        archived segments, which count as one batch. Raises Unavailable if the log can't be reached.
         """
         done = 0
         for source in [*self._partitions, CONTROL]:
@@ -151,19 +151,21 @@ class Runner:
         return done
 
     def catch_up(self) -> None:
-        """Step until nothing is left that can be folded."""
+        """Step until nothing more can be folded."""
         while self.step():
             pass
 
     def checkpoint(self) -> None:
-        """Write each projection's views with their places. Sources inside a batch (after a fault) keep their last."""
+        """Write each projection's views with their places. A source inside a batch (after a fault) keeps its last
+        checkpoint.
+        """
         if self._store is None:
             return
         for label, projection in self.projections.items():
-            held: dict[int, Held] = {}
+            held: dict[int, Checkpoint] = {}
             for view in (v for (name, _), v in self._views.items() if name == label):
                 if view.condition == "following" and not view.place.inside:
-                    held[view.source] = Held(view.place, view.state)
+                    held[view.source] = Checkpoint(view.place, view.state)
                     continue
                 known = self._store.load(projection, self._log, view.source, view.place)
                 if known is not None:
@@ -171,7 +173,7 @@ class Runner:
             self._store.save(projection, self._log, held)
 
     def digests(self, projection: Projection[Any]) -> dict[int, str]:
-        """The state hash of each source."""
+        """The digest of each source's state."""
         return {
             v.source: projection.digest(v.state) for v in self._views.values() if v.projection.label == projection.label
         }
@@ -179,11 +181,11 @@ class Runner:
     def swap(self, blue: Projection[Any], green: Projection[Any], *, accept_difference: bool = False) -> None:
         """Make `green` the current version in one step, after comparing it with `blue`.
 
-        Raises BadInput, changing nothing, unless green stands where blue stands, without a fault, and its state hashes
-        are blue's; `accept_difference` leaves out the last (the new version is meant to tell something else).
+        Raises BadInput, changing nothing, unless green is at blue's places, without a fault, and its state digests
+        equal blue's; `accept_difference` waives the last condition, for a version that is meant to differ.
         """
         if self._store is None or blue.name != green.name:
-            raise BadInput(f"{blue.label} and {green.label} can't be swapped")
+            raise BadInput(f"{blue.label} and {green.label} cannot be swapped")
         for source in blue.sources(self._partitions):
             if source not in green.sources(self._partitions):
                 continue
@@ -196,7 +198,7 @@ class Runner:
         self._store.choose(green)
 
     def status(self, now_ms: int) -> list[Status]:
-        """Every projection's every source. now_ms: wall clock, epoch ms."""
+        """The status of every source of every projection. now_ms: wall clock, epoch ms."""
         found = []
         for view in self._views.values():
             events, oldest = self._behind(view.source, view.place)
@@ -235,7 +237,7 @@ class Runner:
         return done
 
     def _follow_columns(self, view: View) -> None:
-        """Fold archived batches by columns, if the projection can and there are any after its place."""
+        """Fold archived batches after the view's place by columns, if there are any and the projection can."""
         end = self._end(view.source)
         place, mark = fold_archived(
             view.projection, self._log, view.source, view.place, end, view.state, SEGMENTS_PER_STEP
@@ -248,15 +250,15 @@ class Runner:
             action(view)
         except Unavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - a bulkhead: one projection's fault is shown and stops only itself
+        except Exception as error:  # noqa: BLE001 - a bulkhead: a fault is reported and stops only this projection
             view.attempts += 1
             view.error = f"{type(error).__name__}: {error}"
         else:
             view.attempts, view.error = 0, ""
 
     def _take_back(self, view: View) -> None:
-        """Fold the view again up to the place before the fact that failed, for the failure may have spoilt the state;
-        then try that fact's batch.
+        """Fold the view again up to the place before the fact that failed, because the failure may have left the state
+        inconsistent; then retry that fact's batch.
         """
         known, state = restore(self._store, view.projection, self._log, view.source, view.place)
         view.state = fold(view.projection, facts_between(self._log, view.source, known, view.place), state)
@@ -264,7 +266,7 @@ class Runner:
             view.advance(following)
 
     def _check_marks(self, source: int, views: list[View]) -> None:
-        """Start views again from what can be trusted if the log no longer holds the batch that they folded last."""
+        """Restart views whose last folded batch is no longer in the log."""
         end = self._end(source)
         marks: dict[int, str] = {}
         for view in views:
@@ -277,7 +279,7 @@ class Runner:
                 self._restart(view)
 
     def _restart(self, view: View) -> None:
-        """Set the view back to the newest checkpoint that the log bears out, or to the beginning."""
+        """Reset the view to the newest checkpoint that matches the log, or to the beginning."""
         view.place, view.state = restore(self._store, view.projection, self._log, view.source, self._end(view.source))
         view.mark = mark_at(self._log, view.source, view.place.sequence) if view.place.sequence else ""
         view.attempts, view.error = 0, ""
@@ -286,7 +288,7 @@ class Runner:
         return Place(self._log.control_head() if source == CONTROL else self._log.head(source).sequence)
 
     def _behind(self, source: int, place: Place) -> tuple[int, int | None]:
-        """Events after a place, and when the first batch after it was recorded."""
+        """The number of events after a place, and when the first batch after it was recorded (None: none)."""
         end = self._end(source).sequence
         if place.sequence >= end:
             return 0, None

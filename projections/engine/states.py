@@ -1,10 +1,10 @@
-"""The read models' states as of one cut of the log: what every answer (`projections.views`) is worked out from.
+"""The states of the read models as of one cut of the log; every answer (`projections.views`) is computed from them.
 
-An answer is a function of these states alone. It names the cut in `as_of`; asked again with that, it is the same for
-ever. A state starts from the runner's checkpoint where there is one before the cut, and the rest is folded.
+An answer is a function of these states alone. It names the cut in `as_of`; asked again as of that cut, it is the same
+forever. A state starts from the runner's checkpoint if there is one before the cut, and the rest is folded.
 
-One account is answered without folding everyone: its partition follows from its key, and of that partition only the
-account's own entries are decoded. Reads only.
+Questions about one account don't fold the others: its partition follows from its key, and only the account's own
+entries in that partition are decoded. Reads only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from projections.engine.columnar import fold_between
 from projections.engine.feed import Bound, account_facts, bound_at
 
 SAMPLES = 20
-"""Transactions of each partition by which the producers' partitioner is recognised."""
+"""Transactions sampled from each partition to detect the producers' partitioner."""
 
 
 def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
-    """How the log's producers choose an account's partition; None if no known way explains it."""
+    """How the log's producers choose an account's partition; None if no known partitioner matches."""
     samples = [
         (decode_transaction(entry.payload).account_id.encode(), p)
         for p in partitions
@@ -39,7 +39,7 @@ def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
 
 @dataclass(frozen=True)
 class States:
-    """States of `projections` as of `cut`, from checkpoints in `store` where they can be used."""
+    """States of `projections` as of `cut`, starting from checkpoints in `store` where possible."""
 
     log: EventLog
     partitions: Sequence[int]
@@ -49,17 +49,17 @@ class States:
 
     @property
     def as_of(self) -> str:
-        """The cut as `--as-of` takes it."""
+        """The cut in the syntax of `--as-of`."""
         return str(self.cut)
 
     @property
     def moment(self) -> int:
-        """Epoch ms that clocks in an answer (a case's SLA, a label's maturity) are read at."""
+        """The moment (epoch ms) at which clocks in an answer (a case's SLA, a label's maturity) are read."""
         assert self.cut.moment is not None  # open_states sets it
         return self.cut.moment
 
     def of(self, projection: Projection[S], source: int) -> S:
-        """A projection's state of one source, in the version that readers use."""
+        """A projection's state of one source, in its current version."""
         chosen = self._current(projection)
         until = self.cut.place(source)
         place, state = restore(self.store, chosen, self.log, source, until)
@@ -74,12 +74,12 @@ class States:
         return {partition: self.of(projection, partition) for partition in self.partitions}
 
     def of_account(self, projection: Projection[S], account: str, partition: int) -> S:
-        """A projection's state of a partition, of which only this account's part is right."""
+        """A projection's state of a partition that is valid for this account only."""
         state: S = self.of_account_each([projection], account, partition)[0]
         return state
 
     def of_account_each(self, projections: Sequence[Projection[Any]], account: str, partition: int) -> list[Any]:
-        """`of_account` of several projections in one read of the account's facts."""
+        """`of_account` for several projections, with one read of the account's facts."""
         until = self.cut.partitions[partition]
         started: list[tuple[Projection[Any], Place, Any]] = []
         for projection in map(self._current, projections):
@@ -90,7 +90,7 @@ class States:
         return [fold(p, (f for f in facts if not _is_before(f, after[place])), s) for p, place, s in started]
 
     def partitions_of_account(self, account: str) -> Sequence[int]:
-        """Where the account's entries can be: one partition, or all if the producers' partitioner is not known."""
+        """The partitions that may hold the account: one, or all if the producers' partitioner is unknown."""
         name = partitioner_of(self.log, self.partitions)
         return self.partitions if name is None else [PARTITIONERS[name](account.encode(), len(self.partitions))]
 
@@ -106,8 +106,8 @@ def open_states(
     now_ms: int,
     as_of: str | None = None,
 ) -> States:
-    """The states as of what `as_of` names (`projections.engine.as_of`). None is all that the log holds now; clocks are
-    then read at now_ms (epoch ms). Raises BadInput if it names nothing, or no worker ever started on the log.
+    """The states as of `as_of` (`projections.engine.as_of`). None is everything in the log now, with clocks read at
+    now_ms (epoch ms). Raises BadInput if `as_of` is invalid, or if no worker has ever run on this log.
     """
     partitions = partitions_of(log)
     cut = resolve(log, partitions, as_of)
@@ -117,5 +117,5 @@ def open_states(
 
 
 def _is_before(fact: Fact, bound: Bound) -> bool:
-    """A decision's or an account event's ID lies before the bound."""
+    """Whether a decision's or an account event's ID is before the bound."""
     return fact.id <= (bound.transactions if isinstance(fact.event, Decided) else bound.feedback)

@@ -343,6 +343,16 @@ def test_an_unwritable_directory_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     runner = Runner(shared_log(), CALLS, [CASES], CheckpointStore(tmp_path / "file", "t"))
     runner.catch_up()
-    with pytest.raises(Unavailable, match="can't be written"):
+    with pytest.raises(Unavailable, match="cannot write"):
         runner.checkpoint()
     assert runner.digests(CASES) == view_digests(shared_log(), CASES)
+
+
+def test_a_reworded_docstring_keeps_checkpoints() -> None:
+    """A projection's spec depends on the state's fields, also one called `description`, and not on docstrings."""
+    one, reworded, other = (
+        msgspec.defstruct("State", [("description", kind, default)], namespace={"__doc__": text})
+        for kind, default, text in ((int, 0, "One."), (int, 0, "Another."), (str, "", "One."))
+    )
+    first, second, third = (Projection("p", 1, state, {}).spec for state in (one, reworded, other))
+    assert first == second != third
