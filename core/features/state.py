@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -82,6 +83,9 @@ class AccountState:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a copy would hold its original's address: copy by to_bytes and from_bytes")
 
     @property
     def records(self) -> NDArray[np.void]:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,17 +15,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from core import pipeline
 from core.codec import decode_score
 from core.control import Context
 from core.errors import Corrupt
-from core.events import ListChanged, ReferencePublished, ThresholdsChanged
+from core.events import ListChanged, ReferencePublished, ThresholdsChanged, Transaction
 from core.features import spec
 from core.features.reference import COLUMNS, ReferenceTable
 from core.features.state import AccountState
 from core.log.base import Entry
 from core.numeric import hash_strings
+from core.times import HOUR_MS
 from tests.builders.decisions import context, counts, decide_in, features_of, runs
 from tests.builders.events import T0, Item, Shape, fuzz, stream, transaction, verdict
 from tests.builders.models import ARTIFACT, TinyScorer
@@ -85,6 +89,77 @@ def test_partitions_in_one_call_are_independent(items: list[Item], under: Contex
     alone = [decide_in(s, [], under)[0][0] for s in streams]
     assert [_bytes([d]) for d in together] == [_bytes([d]) for d in alone]
     assert [d.duplicates for d in together] == [d.duplicates for d in alone]
+
+
+@fuzz(max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 160)), min_size=1, max_size=5),
+    st.lists(st.lists(st.integers(0, 160), min_size=5, max_size=5), max_size=4),
+    st.sets(st.integers(0, 3), max_size=3),
+)
+def test_any_partitions_in_any_cuts_are_each_alone(
+    under: Context, shapes: list[tuple[int, int]], rounds: list[list[int]], hours: set[int]
+) -> None:
+    """Partitions decided together, a part of each at a time and many parts empty, with verdicts that are left out: the
+    scores, alerts, duplicates, features and states of each partition decided alone in one go. A snapshot between two
+    rounds changes nothing either, nor does the table of records growing there.
+    """
+    first = T0 // HOUR_MS
+    under = replace(under, quarantined=frozenset(("analyst:", first + hour) for hour in hours))
+    shape = Shape(accounts=150, late=0.1, duplicates=0.1, feedback=0.25)
+    streams: list[list[Item]] = []
+    for seed, size in shapes:
+        items = stream(seed, size, shape)
+        streams.append(
+            [
+                item if isinstance(item, Transaction) else structs.replace(item, recorded_at=T0 + n * HOUR_MS // 40)
+                for n, item in enumerate(items)
+            ]
+        )
+    edges = [sorted({0, len(s), *(min(cut[p], len(s)) for cut in rounds)}) for p, s in enumerate(streams)]
+    states = [AccountState() for _ in streams]
+    parts: list[list[pipeline.Decided]] = [[] for _ in streams]
+    for n in range(max(map(len, edges))):
+        if n == 1:
+            states = [AccountState.from_bytes(state.to_bytes()) for state in states]
+        works = []
+        for p, items in enumerate(streams):
+            begin, end = [*edges[p], *[len(items)] * 9][n : n + 2]
+            works.append(pipeline.Work(p, states[p], runs(items[begin:end], counts(items[:begin]))))
+        for p, decided in enumerate(pipeline.decide(under, works)):
+            parts[p].append(decided)
+    for p, items in enumerate(streams):
+        alone = AccountState()
+        whole = pipeline.decide(under, [pipeline.Work(p, alone, runs(items))])
+        assert _bytes(parts[p]) == _bytes(whole)
+        assert [len(d.duplicates) for d in whole] == [sum(len(d.duplicates) for d in parts[p])]
+        for column in ("features", "margins", "probabilities", "decisions", "severities"):
+            joined = np.concatenate([getattr(d, column) for d in parts[p]])
+            assert joined.tobytes() == getattr(whole[0], column).tobytes()
+        assert states[p].digest() == alone.digest()
+        assert states[p].to_bytes() == alone.to_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 127, 128, 129, 257])
+def test_growth_of_the_records_leaves_no_trace(size: int) -> None:
+    """New accounts at once or one by one, around every size at which the table of records grows: equal states."""
+    items = [transaction(n, account_id=f"a{n}") for n in range(size)]
+    at_once, one_by_one = AccountState(), AccountState()
+    pipeline.apply(pipeline.Work(0, at_once, runs(items)))
+    for n, item in enumerate(items):
+        pipeline.apply(pipeline.Work(0, one_by_one, runs([item], (n, 0))))
+    restored = AccountState.from_bytes(at_once.to_bytes())
+    assert at_once.digest() == one_by_one.digest() == restored.digest()
+    for state in (at_once, one_by_one, restored):
+        pipeline.apply(pipeline.Work(0, state, runs([transaction(size, account_id="new")], (size, 0))))
+    assert at_once.to_bytes() == one_by_one.to_bytes() == restored.to_bytes()
+
+
+def test_a_state_is_not_copied_behind_its_back() -> None:
+    """A copy would share the address of the records with its original, and the kernel would write there."""
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="to_bytes"):
+            copied(AccountState())
 
 
 def test_an_empty_partition_and_an_empty_call_are_fine(under: Context) -> None:
