@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from core.times import SECOND_MS, utc
-from projections.audit.in_force import Change
+from projections.audit.in_force import ControlChange
 from projections.audit.story import FeatureLine, Later, Story, recommended
 
 LATER_SHOWN = 20
@@ -27,7 +27,7 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e12 else f"{value:,.4g}"
 
 
-def by(change: Change | None, nothing: str = "never changed") -> str:
+def by(change: ControlChange | None, nothing: str = "never changed") -> str:
     """Who changed it, when and why, as text."""
     if change is None:
         return nothing

@@ -26,7 +26,7 @@ from core.partitions import partitions_of
 from core.replay import Timeline
 from core.settings import Settings
 from models.artifacts import shap_values
-from projections.audit.redecide import Checked, DecisionPlace, Found, at_place, check, find
+from projections.audit.redecide import DecisionPlace, Found, SampleCheck, at_place, check, find
 from projections.audit.story import tell
 
 
@@ -136,7 +136,7 @@ def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> Non
         raise typer.Exit(1)
 
 
-def _check(s: Settings, partition: int, rows: list[int]) -> Checked:
+def _check(s: Settings, partition: int, rows: list[int]) -> SampleCheck:
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
         checked = check(log, partition, rows, timeline)

@@ -20,7 +20,7 @@ from core.events import ExperimentStarted
 from learners.experiments.sequential import Effect, Trajectory, contributions, trajectory
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, Criteria, Finding, Metric, Verdict, finding, new_effect, verdict
-from projections.views.experiments import Change, Experiment
+from projections.views.experiments import Experiment, ExperimentChange
 from projections.views.experiments_answers import Observations
 
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Report(msgspec.Struct, frozen=True):
     as_of: str
     state: str
     definition: ExperimentStarted
-    changes: list[Change]
+    changes: list[ExperimentChange]
     arms: list[ArmRow]
     sample_ratio: SampleRatio
     findings: list[Finding]

@@ -1,1 +1,1 @@
-"""Questions about decisions already made: decide again, tell the story, what if, blast radius, look up."""
+"""Questions about past decisions: recompute one, tell its story, what-if analysis, blast radius, lookup by ID."""

@@ -1,8 +1,8 @@
-"""Blast radius: every decision that a model made, as champion or in an arm, with what is known of each by now.
+"""Blast radius: every decision that a model made, as champion or in an arm, with its label as known now.
 
-A model is named by its SHA-256, of which scores hold the first 16 digits, so the decisions of a bad version are found
-whatever it was called. Archived decisions are read as columns, so a model that decided nothing in a segment costs next
-to nothing there. Reads only.
+A model is identified by its SHA-256, of which scores record the first 16 digits, so the decisions of a bad version are
+found under whatever name. Archived decisions are read as columns, so segments without decisions of the model cost next
+to nothing. Reads only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 class Affected(msgspec.Struct, frozen=True):
-    """One decision of the model. fraud: what is known now; None without a label or in review. occurred_at epoch ms."""
+    """One decision of the model. fraud: as known now, None if without a label or in review. occurred_at: epoch ms."""
 
     partition: int
     position: str
@@ -53,7 +53,7 @@ class Affected(msgspec.Struct, frozen=True):
 
 
 class _Score(msgspec.Struct):
-    """What of a score is needed here."""
+    """The fields of a score that are needed here."""
 
     digest: str
     decision: Decision
@@ -67,9 +67,9 @@ _score = msgspec.json.Decoder(_Score)
 def affected(
     log: EventLog, partitions: Sequence[int], digest: str, labels: Callable[[], LabelView]
 ) -> Iterator[Affected]:
-    """Every decision of the model with this SHA-256 (16 or more hex digits), partition by partition, in order.
+    """All decisions of the model with this SHA-256 (16 or more hex digits), partition by partition, in order.
 
-    labels: asked once, if there is any.
+    labels: called at most once, at the first decision.
     """
     wanted = digest[:16]
     known: LabelView | None = None
@@ -115,7 +115,7 @@ def _decoded(payload: bytes) -> _Score:
     try:
         return _score.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Corrupt(f"an entry of the log does not decode: {error}: {payload[:80]!r}") from error
+        raise Corrupt(f"an entry of the log can't be decoded: {error}: {payload[:80]!r}") from error
 
 
 def _of_table(partition: int, table: pa.Table) -> Iterator[Affected]:
@@ -141,10 +141,9 @@ def _of_table(partition: int, table: pa.Table) -> Iterator[Affected]:
 
 
 class Summary(msgspec.Struct):
-    """The radius in figures: decisions by kind, accounts, the time span (epoch ms), amounts, and what is known to have
-    been wrong.
+    """Totals: decisions by kind and arm, accounts, the time range (epoch ms), and the decisions now known to be wrong.
 
-    missed_frauds: approved, and fraud by now; false_positives: reviewed or declined, and legitimate by now.
+    missed_frauds: approved, now labelled fraud; false_positives: reviewed or declined, now labelled legitimate.
     """
 
     decisions: dict[str, int] = {}
@@ -158,7 +157,7 @@ class Summary(msgspec.Struct):
 
 
 def summary(rows: Iterator[Affected]) -> Summary:
-    """Adds up `affected`, without holding it."""
+    """The totals of `affected`, computed without storing its rows."""
     found = Summary()
     accounts: dict[str, None] = {}
     for row in rows:

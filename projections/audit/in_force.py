@@ -1,6 +1,6 @@
-"""What was in force when a decision was made, and who had put it there: model, reference tables, policy.
+"""The model, reference tables and policy in force when a decision was made, and who had put them in force.
 
-Read from what the control stream says up to the decision's c; refused events are left out.
+Derived from the control stream up to the decision's c; refused events are left out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Seen = Sequence[tuple[int, Control]]
 """The events up to c that took effect, with their positions."""
 
 
-class Change(msgspec.Struct, frozen=True):
-    """A control event: its sequence, and who did it when (epoch ms) and why."""
+class ControlChange(msgspec.Struct, frozen=True):
+    """A control event: its position (`sequence`), and who appended it, when (epoch ms) and why."""
 
     sequence: int
     type: str
@@ -29,50 +29,50 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class ModelStory(msgspec.Struct, frozen=True):
-    """The champion at c. `digest` is the artifact's whole SHA-256; `deployed` says who promoted it."""
+    """The model that decided at c. digest: the artifact's full SHA-256; deployed: who promoted it."""
 
     label: str
     digest: str
     spec: int
-    deployed: Change | None
-    registered: Change | None
+    deployed: ControlChange | None
+    registered: ControlChange | None
     metrics: dict[str, float]
     parent: str
 
 
 class ReferenceStory(msgspec.Struct, frozen=True):
-    """A reference table that was joined; `as_of` epoch ms of event time."""
+    """A reference table that was joined. as_of: event time, epoch ms."""
 
     kind: str
     digest: str
     as_of: int
     rows: int
-    published: Change
+    published: ControlChange
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Thresholds, rule parameters that differ from the defaults, rules switched off, and list hits, all at c."""
+    """Thresholds, rule parameters other than the defaults, disabled rules, and list hits, all at c."""
 
     review: float
     decline: float
-    thresholds_changed: Change | None
+    thresholds_changed: ControlChange | None
     parameters: dict[str, float]
     disabled: tuple[str, ...]
-    rules_changed: Change | None
+    rules_changed: ControlChange | None
     listed: list[str]
 
 
-def _change(sequence: int, event: Control) -> Change:
+def _change(sequence: int, event: Control) -> ControlChange:
     kind = str(event.__struct_config__.tag)
-    return Change(sequence, kind, event.actor, event.occurred_at, event.reason)
+    return ControlChange(sequence, kind, event.actor, event.occurred_at, event.reason)
 
 
-def _last(seen: Seen, wanted: Callable[[Control], bool]) -> Change | None:
+def _last(seen: Seen, wanted: Callable[[Control], bool]) -> ControlChange | None:
     return next((_change(n, e) for n, e in reversed(seen) if wanted(e)), None)
 
 
 def model_in_force(seen: Seen, score: TransactionScored) -> ModelStory | None:
-    """The model that decided, found by its digest among what the control stream had named by then."""
+    """The model that decided, found by its digest among the models named in the control stream by then."""
     if not score.digest:
         return None
 
@@ -107,7 +107,7 @@ def model_in_force(seen: Seen, score: TransactionScored) -> ModelStory | None:
 
 
 def _whole_digest(deployed: Control | None, score: TransactionScored) -> str:
-    """All 64 digits of the model's SHA-256, of which a score names the first 16."""
+    """All 64 digits of the model's SHA-256; scores record the first 16."""
     match deployed:
         case events.ModelDeployed() | events.ModelRolledBack():
             return deployed.digest
@@ -127,7 +127,7 @@ def references_in_force(seen: Seen) -> list[ReferenceStory]:
 
 
 def policy_in_force(seen: Seen, state: ControlState, transaction: TransactionReceived) -> Policy:
-    """state: the fold of `seen`."""
+    """The policy in force. state: the fold of `seen`."""
     listed = []
     for (kind, effect), members in state.lists.items():
         value = getattr(transaction, {"ip": "ip", "country": "country"}.get(kind, f"{kind}_id"))

@@ -1,8 +1,8 @@
-"""Finding one decision in the log and deciding it again, byte for byte, at the price of one account's history.
+"""Finds a decision in the log and recomputes it byte for byte, at the cost of one account's history.
 
-Features depend on the account, the reference tables and the context only. So one decision is recomputed by folding its
-account's events of its partition, in the order that every score's `f` records, through the live path (I4), under the
-context at `c` and the handicap that the score records. Reads only; has no clock. How it is shown is the console's.
+Features depend only on the account, the reference tables and the context. A decision is therefore recomputed by folding
+its account's events in its partition, in the order recorded by each score's `f`, through the live path (I4), under the
+context at `c` and the degradation that the score records. Reads only; has no clock. The console displays the result.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from core.log.paging import entries, pages
 from core.replay import Timeline, explain_alert_difference, explain_difference, feedback_seen
 
 SINGLE_READS_MAX = 20
-"""Up to so many wanted scores of a page are read one by one; from there on the whole page is cheaper."""
+"""Up to this many scores of a page are read one by one; beyond that, reading the whole page is cheaper."""
 
 
 class DecisionPlace(NamedTuple):
-    """Where a decision stands in the log; as text what alerts call it, `p07:1-533`."""
+    """The place of a decision in the log; as text in the form that alerts use, `p07:1-533`."""
 
     partition: int
     position: Position
@@ -44,7 +44,7 @@ class DecisionPlace(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A logged transaction that was looked for."""
+    """A logged transaction found by a search."""
 
     place: DecisionPlace
     transaction_id: str
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 
 class _Owner(msgspec.Struct):
-    """A transaction or account event, with nothing decoded but whose it is."""
+    """A transaction or account event of which only the account is decoded."""
 
     account_id: str
 
@@ -61,9 +61,9 @@ _owner = msgspec.json.Decoder(_Owner)
 
 
 def find(log: EventLog, partitions: Collection[int], transaction_id: str, account_id: str | None = None) -> list[Found]:
-    """Every transaction of that ID (IDs may repeat), by a search through the bytes of the partitions' transactions.
+    """All transactions with this ID (IDs may repeat), by scanning the bytes of the partitions' transactions.
 
-    With `account_id` only that account's; the search then ends with the partition that holds it.
+    With `account_id`, only that account's; the search then ends with the partition in which it is found.
     """
     text = encode(transaction_id)
     found: list[Found] = []
@@ -89,7 +89,7 @@ def at_place(log: EventLog, place: DecisionPlace) -> Found | None:
 
 
 def at_rows(log: EventLog, partition: int, rows: Sequence[int]) -> list[Found]:
-    """The transactions at these row numbers (ascending, from 0) of a partition; those beyond its end are left out."""
+    """The transactions at these row numbers (ascending, from 0) of a partition; rows beyond its end are ignored."""
     found: list[Found] = []
     start = taken = 0
     for page in pages(log, partition, "transactions"):
@@ -105,12 +105,12 @@ def at_rows(log: EventLog, partition: int, rows: Sequence[int]) -> list[Found]:
 
 
 def _may_hold(payload: bytes, text: bytes) -> bool:
-    """Whether the JSON string `text` may be in `payload`: literally, or in another spelling (an escape)."""
+    """Whether the JSON string `text` may be in `payload`: literally, or spelled with an escape."""
     return text in payload or b"\\" in payload
 
 
 def require_whole(log: EventLog, partition: int) -> None:
-    """Raise BadInput if the partition's first batches were trimmed: features can't be computed again without them."""
+    """Raise BadInput if the partition's first batches were trimmed: features can't be recomputed without them."""
     first = log.read(partition, "seals", START, 1)
     if not first:
         return
@@ -118,12 +118,12 @@ def require_whole(log: EventLog, partition: int) -> None:
     held = log.read(partition, "transactions", START, 1, Position.parse(seal.transactions))
     if first[0].id.generation > 1 or (seal.counts[0] and not held):
         raise BadInput(
-            f"partition {partition} of this log begins after batch {first[0].id.generation}: what came before is in"
-            " the archive, and is needed to decide again"
+            f"partition {partition} of this log begins after batch {first[0].id.generation}: recomputing decisions"
+            " needs the earlier batches, which are in the archive"
         )
 
 
-class Decision(NamedTuple):
+class LoggedDecision(NamedTuple):
     """One logged decision of an account."""
 
     position: Position
@@ -134,9 +134,9 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """A decision beside what it comes out as now. `differences` is empty if score and alert are equal byte for byte."""
+    """A logged decision and its recomputation. differences: empty if score and alert are equal byte for byte."""
 
-    decision: Decision
+    decision: LoggedDecision
     context: Context
     score: bytes | None
     logged_alert: bytes | None
@@ -149,7 +149,7 @@ class Recomputed:
 
 
 def account_events(log: EventLog, partition: int, accounts: Collection[str]) -> list[tuple[Position, AccountEvent]]:
-    """All that the partition's feedback stream holds on these accounts, in order."""
+    """All events of these accounts in the partition's feedback stream, in order."""
     single = encode(next(iter(accounts))) if len(accounts) == 1 else None
     return [
         (entry.id, decode_account_event(entry.payload))
@@ -158,7 +158,7 @@ def account_events(log: EventLog, partition: int, accounts: Collection[str]) -> 
     ]
 
 
-def decisions(log: EventLog, partition: int, accounts: Collection[str], until: Position) -> Iterator[Decision]:
+def decisions(log: EventLog, partition: int, accounts: Collection[str], until: Position) -> Iterator[LoggedDecision]:
     """These accounts' decisions up to `until`, in order. Raises Corrupt if a transaction has no score."""
     single = encode(next(iter(accounts))) if len(accounts) == 1 else None
     for page in pages(log, partition, "transactions", until=until):
@@ -174,17 +174,17 @@ def decisions(log: EventLog, partition: int, accounts: Collection[str], until: P
             payload = scores.get(entry.id)
             if payload is None:
                 raise Corrupt(f"partition {partition}: transaction {entry.id} has no score")
-            yield Decision(entry.id, decode_transaction(entry.payload), decode_score(payload), payload)
+            yield LoggedDecision(entry.id, decode_transaction(entry.payload), decode_score(payload), payload)
 
 
 def _is_of(payload: bytes, accounts: Collection[str], single: bytes | None) -> bool:
-    """Whether an entry is of one of the accounts. `single`: the only account as JSON, a cheap way to say no."""
+    """Whether an entry belongs to one of the accounts. single: the only account as JSON, for a cheap pre-check."""
     if single is not None and not _may_hold(payload, single):
         return False
     try:
         return _owner.decode(payload).account_id in accounts
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Corrupt(f"an entry of the log does not decode: {error}: {payload[:80]!r}") from error
+        raise Corrupt(f"an entry of the log can't be decoded: {error}: {payload[:80]!r}") from error
 
 
 def recompute(
@@ -194,13 +194,12 @@ def recompute(
     accounts: Collection[str],
     timeline: Timeline,
     events: Sequence[tuple[Position, AccountEvent]],
-    passed: Callable[[Decision], None] = lambda decision: None,
+    passed: Callable[[LoggedDecision], None] = lambda decision: None,
 ) -> Iterator[Recomputed]:
-    """Decide the transactions at `targets` again, in order, folding nothing but `accounts`, who must be their owners.
+    """Recompute the decisions at `targets`, in order, folding only `accounts`, which must own them.
 
-    Raises BadInput if the partition's history is not whole.
-
-    events: `account_events` of the accounts. passed: sees every decision of theirs before it is folded, targets too.
+    events: `account_events` of the accounts. passed: called with each of their decisions before it is folded, including
+    targets. Raises BadInput if the partition's history is incomplete.
     """
     require_whole(log, partition)
     state = AccountState()
@@ -227,10 +226,10 @@ def recompute(
 
 
 def _compared(
-    decision: Decision, context: Context, decided: pipeline.Decided, logged_alert: bytes | None
+    decision: LoggedDecision, context: Context, decided: pipeline.Decided, logged_alert: bytes | None
 ) -> Recomputed:
     if decided.duplicates:
-        lines = ["now recognised as a duplicate"]
+        lines = ["the transaction is now a duplicate"]
         return Recomputed(decision, context, None, logged_alert, None, lines)
     score = decided.scores[0].payload
     alert = decided.alerts[0].payload if decided.alerts else None
@@ -238,19 +237,19 @@ def _compared(
     return Recomputed(decision, context, score, logged_alert, alert, lines)
 
 
-class Checked(NamedTuple):
-    """What became of a sample: how many were decided again, how many came out identical, and where the others are."""
+class SampleCheck(NamedTuple):
+    """The result of checking a sample: decisions recomputed, identical ones, and the differences by place."""
 
     audited: int
     identical: int
     differences: list[tuple[DecisionPlace, str, list[str]]]
 
 
-def check(log: EventLog, partition: int, rows: Sequence[int], timeline: Timeline) -> Checked:
-    """Decide the transactions at these row numbers of a partition again, grouped by account."""
+def check(log: EventLog, partition: int, rows: Sequence[int], timeline: Timeline) -> SampleCheck:
+    """Recompute the decisions at these row numbers of a partition, in one pass over the accounts concerned."""
     found = at_rows(log, partition, sorted(rows))
     if not found:
-        return Checked(0, 0, [])
+        return SampleCheck(0, 0, [])
     accounts = frozenset(f.account_id for f in found)
     targets = frozenset(f.place.position for f in found)
     audited = identical = 0
@@ -261,4 +260,4 @@ def check(log: EventLog, partition: int, rows: Sequence[int], timeline: Timeline
         if not each.identical:
             place = DecisionPlace(partition, each.decision.position)
             differences.append((place, each.decision.transaction.transaction_id, each.differences))
-    return Checked(audited, identical, differences)
+    return SampleCheck(audited, identical, differences)

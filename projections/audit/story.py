@@ -1,7 +1,8 @@
-"""What an auditor reads about one decision, as one record: assembled here, shown by the console. Pure but for the log.
+"""Everything an auditor needs about one decision, as one record: assembled here, displayed by the console. Reads the
+log; otherwise pure.
 
-Everything is as it stood at the decision's positions t, f and c, except `labels`, `actions` and `account_since`, which
-came later, and `recomputed`, which is made now.
+Everything is as of the decision's positions t, f and c, except `labels`, `actions` and `account_since`, which came
+later, and `recomputed`, which is computed now.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from projections.audit.in_force import (
     policy_in_force,
     references_in_force,
 )
-from projections.audit.redecide import Decision, DecisionPlace, Found, account_events, recompute
+from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, account_events, recompute
 
 PATH_METHOD = "path attribution (Saabas 2014; of a linear model its terms), as the alert's reasons used it"
 
 Shap = Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64], str]]
-"""(artifact bytes, row (F,)) → (bias, shares (F,), method) in log-odds; raises SentinelError if it can't."""
+"""(artifact bytes, row (F,)) → (bias, contributions (F,), method) in log-odds; raises SentinelError if impossible."""
 
 
 class RuleHit(msgspec.Struct, frozen=True):
@@ -47,9 +48,10 @@ class RuleHit(msgspec.Struct, frozen=True):
 
 
 class FeatureLine(msgspec.Struct, frozen=True):
-    """A feature as logged beside the account's earlier decisions (`known` of them had a value; None = not known).
+    """A feature as logged, with the distribution of its values in the account's earlier decisions (`known` of them had
+    a value; None: missing).
 
-    shap, path: its share of the margin, log-odds; None if no model decided.
+    shap, path: its contribution to the margin, log-odds; None if no model decided.
     """
 
     name: str
@@ -65,7 +67,7 @@ class FeatureLine(msgspec.Struct, frozen=True):
 
     @property
     def unusual(self) -> bool:
-        """Outside the account's 5 % to 95 % range, of at least 20 earlier values."""
+        """Whether the value is outside the 5 % to 95 % range of at least 20 earlier values of the account."""
         if self.value is None or self.p05 is None or self.p95 is None or self.known < 20:
             return False
         return not self.p05 <= self.value <= self.p95
@@ -88,7 +90,7 @@ class SealStory(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """The comparison with the live path of today. The digests are SHA-256 of the scores' bytes."""
+    """The comparison with today's live path. The digests are SHA-256 of the scores' bytes."""
 
     identical: bool
     differences: list[str]
@@ -99,7 +101,7 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """The whole story of one decision. t, f, c are its positions; `raw` the transaction as logged."""
+    """The whole story of one decision. t, f, c: its positions; raw: the transaction as logged."""
 
     place: str
     transaction_id: str
@@ -134,18 +136,19 @@ class Story(msgspec.Struct, frozen=True):
 
 
 def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline: Timeline, shap: Shap) -> Story:
-    """The story of one decision. Raises BadInput if the place holds no transaction, Corrupt if the log does not read.
+    """The story of one decision. Raises BadInput if there is no transaction at the place, Corrupt if the log can't be
+    read.
 
-    control: the control stream from its beginning; timeline: over the same.
+    control: the control stream from its beginning; timeline: of the same entries.
     """
     partition, position = found.place
     accounts = [found.account_id]
     feedback = account_events(log, partition, accounts)
-    history: list[Decision] = []
-    told = list(recompute(log, partition, [position], accounts, timeline, feedback, history.append))
-    if not told:
+    history: list[LoggedDecision] = []
+    recomputed = list(recompute(log, partition, [position], accounts, timeline, feedback, history.append))
+    if not recomputed:
         raise BadInput(f"there is no transaction at {found.place}")
-    now = told[0]
+    now = recomputed[0]
     decision, score = now.decision, now.decision.score
     until = [entry for entry in control if entry.position <= score.control_position]
     seen = effective(until)
@@ -200,7 +203,7 @@ def _raw(payload: bytes | None) -> msgspec.Raw | None:
 
 
 class _Shares(NamedTuple):
-    """Each feature's share of the margin, (F,) and log-odds, by SHAP and by path; None where no model decided."""
+    """Each feature's contribution to the margin, (F,), log-odds, by SHAP and by path; None if no model decided."""
 
     shap_bias: float | None = None
     shap: NDArray[np.float64] | None = None
@@ -215,7 +218,7 @@ def _shares(log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap)
     return _Shares(*shap(log.get_blob(under.scorer.digest), row), *under.scorer.contributions(row))
 
 
-def _features(row: NDArray[np.float32], earlier: Sequence[Decision], shares: _Shares) -> list[FeatureLine]:
+def _features(row: NDArray[np.float32], earlier: Sequence[LoggedDecision], shares: _Shares) -> list[FeatureLine]:
     size = 4 * len(row)
     plain = packing.plain_rows([d.score.spec for d in earlier], [d.score.features for d in earlier])
     vectors = [v for v in plain if v is not None and len(v) == size]
@@ -243,14 +246,14 @@ def _features(row: NDArray[np.float32], earlier: Sequence[Decision], shares: _Sh
 
 
 class _Since(NamedTuple):
-    """What came after f: verdicts on this transaction; what was done about it; the account's other events."""
+    """The account's events after f: verdicts on this transaction, actions taken on it, and all others."""
 
     labels: list[Later]
     actions: list[Later]
     account: list[Later]
 
 
-def _since(after: Sequence[tuple[Position, AccountEvent]], decision: Decision, place: DecisionPlace) -> _Since:
+def _since(after: Sequence[tuple[Position, AccountEvent]], decision: LoggedDecision, place: DecisionPlace) -> _Since:
     alert_id = f"{place.partition:02d}:{place.position}"
     causes = {alert_id, str(place), decision.transaction.transaction_id}
     cases: set[str] = set()
@@ -284,5 +287,5 @@ def _seal(log: EventLog, place: DecisionPlace) -> SealStory | None:
 
 
 def recommended(story: Story) -> tuple[str, ...]:
-    """The actions that the decision's severity asked for."""
+    """The actions that the policy recommends for the decision's severity."""
     return next((actions for severity, actions in policy.ACTIONS.items() if severity == story.severity), ())

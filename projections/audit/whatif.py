@@ -1,9 +1,9 @@
-"""What would have been decided: the live path over a stretch of the log with another model, thresholds or rules.
+"""What-if analysis: the live path over a range of the log with another model, thresholds or rules.
 
-One partition at a time, into arrays; nothing is written. Every transaction of the partition is folded, so that features
-are what they were (I4); those of the stretch are decided again under their own context at `c` with the changes put in.
-Feedback is as it came: verdicts that another decision would have prevented or brought about are not imagined. A label
-is what is known now (`projections.labelling`); a transaction without one, or in review, counts as legitimate.
+Works on one partition at a time, into arrays; nothing is written. Every transaction of the partition is folded, so that
+features are what they were (I4); those in the range are decided again under their own context at `c` with the changes
+applied. Feedback is taken as it was: verdicts that another decision would have prevented or caused are not simulated.
+Labels are as known now (`projections.labelling`); a transaction without one, or in review, counts as legitimate.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE, MODEL_ERROR)
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What differs from what was in force. None and empty leave things as they were.
+    """Changes to the context in force. None and empty change nothing.
 
     model: the scorer that decides instead, also where no model did. rule_set: parameters and disabled codes that
-    replace those in force; `parameters` and `disabled` then go on top.
+    replace those in force; `parameters` and `disabled` are then applied on top.
     """
 
     model: Scorer | None = None
@@ -48,7 +48,7 @@ class Changes:
     disabled: tuple[str, ...] = ()
 
     def of(self, context: Context) -> Context:
-        """The context with the changes put in. Raises BadInput for what could not be in force."""
+        """The context with the changes applied. Raises BadInput for values that could not be in force."""
         review = context.review if self.review is None else self.review
         decline = context.decline if self.decline is None else self.decline
         policy.check_thresholds(review, decline)
@@ -71,7 +71,7 @@ class Changes:
         if self.model is None:
             return context
         reasons = [r for r in (context.degraded or "").split("+") if r and r not in _MODEL_REASONS]
-        return replace(  # one model for everybody: no experiment
+        return replace(  # one model for all accounts, without an experiment
             context,
             scorer=self.model,
             model=self.model.version,
@@ -84,7 +84,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which decisions count: event times [start_ms, end_ms) and positions [first, last]; None is open."""
+    """The decisions in range: event times [start_ms, end_ms) and positions [first, last]; None is unbounded."""
 
     start_ms: int | None = None
     end_ms: int | None = None
@@ -101,7 +101,7 @@ class Scope:
 
 
 class Changed(msgspec.Struct, frozen=True, order=True):
-    """A decision that would have been another. Ordered by amount."""
+    """A decision that would have been different. Ordered by amount."""
 
     amount: float
     partition: int
@@ -120,9 +120,9 @@ class Changed(msgspec.Struct, frozen=True, order=True):
 
 @dataclass(slots=True)
 class Outcome:
-    """A partition's decisions of the stretch, as arrays of one length, and the `top` changed ones by amount.
+    """A partition's decisions in range, as arrays of equal length, and the `top` changed ones by amount.
 
-    times epoch ms; was and now index policy.DECISIONS; labelled: it is known by now whether it was fraud.
+    times: epoch ms; was, now: indices into policy.DECISIONS; labelled: whether it has a label by now.
     """
 
     times: NDArray[np.int64]
@@ -135,9 +135,9 @@ class Outcome:
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome], top: int) -> Outcome:
-        """Several partitions' outcomes as one. Raises BadInput if the stretch holds no decision."""
+        """The outcomes of several partitions as one. Raises BadInput if there are no decisions in range."""
         if not sum(len(part.times) for part in parts):
-            raise BadInput("the log holds no decision in this stretch")
+            raise BadInput("the log holds no decisions in this range")
         return cls(
             times=np.concatenate([p.times for p in parts]),
             amounts=np.concatenate([p.amounts for p in parts]),
@@ -211,11 +211,10 @@ def run(
     top: int = 50,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Outcome:
-    """Decide the partition's transactions of the stretch again under the changes. Reads only.
+    """Decide the partition's transactions in range again under the changes. Reads only.
 
-    labels: by account and transaction (`LabelView.of_partition`).
-    progress: told the number of decisions read, chunk by chunk. Raises BadInput if the changes can't be in force,
-    or if the partition's history is not whole.
+    labels: by account and transaction (`LabelView.of_partition`). progress: called with the number of decisions read in
+    each chunk. Raises BadInput if the changes are invalid, or if the partition's history is incomplete.
     """
     require_whole(log, partition)
     state = AccountState()

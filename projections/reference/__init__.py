@@ -1,1 +1,1 @@
-"""Reference tables: what is known of merchants and devices across all partitions, and their publisher."""
+"""Reference tables: history of merchants and devices across all partitions, and their publisher."""

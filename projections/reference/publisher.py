@@ -1,10 +1,9 @@
 """Publishes reference tables: follows all partitions of the log, and at each new day of event time (or every few hours)
-stores tables and says so.
+stores new tables and announces them in the control stream.
 
-States: catching up → caught up → (a new period of event time has begun) publish → caught up. Killed at any point it
-starts again from the log's beginning and publishes nothing twice: a table whose `as_of` is not newer than the published
-one is skipped.
-Cost: one read of every transaction and verdict, about 3 µs each.
+States: catching up → caught up → (a new period of event time has begun) publish → caught up. Killed at any moment, it
+restarts from the log's beginning and publishes nothing twice: a table whose `as_of` is not newer than the published one
+is skipped. Cost: one read of every transaction and verdict, about 3 µs each.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ACTOR = "sentinel reference"
 
 
 def publication(log: EventLog, table: ReferenceTable, kind: Kind, actor: str, now_ms: int) -> ReferencePublished:
-    """Store the table; the event that publishes it. now_ms: epoch ms."""
+    """Store the table and return the event that publishes it. now_ms: epoch ms."""
     return ReferencePublished(
         occurred_at=now_ms,
         actor=actor,
@@ -48,13 +47,15 @@ def publication(log: EventLog, table: ReferenceTable, kind: Kind, actor: str, no
 
 
 def quarantines(hours: Iterable[RatedHour], known: ControlState, actor: str, now_ms: int) -> list[SourceQuarantined]:
-    """The events that quarantine these hours of sources over their rate, but for those that are. now_ms: epoch ms."""
+    """The events that quarantine sources in these hours, in which they exceeded their rate; none for hours already
+    quarantined. now_ms: epoch ms.
+    """
     fresh = [(key.partition(":"), hour) for key, hour in hours if (key, hour) not in known.quarantined]
     return [
         SourceQuarantined(
             occurred_at=now_ms,
             actor=actor,
-            reason="over its rate in this hour",
+            reason="exceeded its rate in this hour",
             source=cast(FeedbackSource, source),
             name=name,
             hour_start=hour * HOUR_MS,
@@ -64,7 +65,7 @@ def quarantines(hours: Iterable[RatedHour], known: ControlState, actor: str, now
 
 
 class ReferencePublisher:
-    """Follows `partitions` of `log`; `step` reads what is new and publishes if `hours` of event time are over."""
+    """Follows `partitions` of `log`; `step` reads new entries and publishes once `hours` of event time have passed."""
 
     def __init__(self, log: EventLog, partitions: list[int], hours: int = 24) -> None:
         self._log = log
@@ -75,9 +76,8 @@ class ReferencePublisher:
         self._period_ms = period_ms(hours)
 
     def step(self) -> list[ReferencePublished | SourceQuarantined]:
-        """Catch up with the log, then publish the tables of the newest boundary unless they are published, and
-        quarantine sources that were over their rate. Returns what was said; raises what `core.control_stream.append`
-        does.
+        """Catch up with the log, publish the tables of the newest boundary unless already published, and quarantine
+        sources that exceeded their rate. Returns the appended events; raises as `core.control_stream.append`.
         """
         for partition in self._transactions:
             self._follow(partition)

@@ -1,39 +1,39 @@
-"""The reference projection: merchants' and devices' history across all partitions, as tables for the feature spec.
+"""The reference projection: history of merchants and devices across all partitions, as tables for the feature spec.
 
-A fold over transactions and fraud verdicts, in day columns of event time (UTC). A table as of a moment M of the day D
-holds, for a maturity of L days and windows W of 1, 7 and 30 days:
+A fold over transactions and fraud verdicts, in columns by day of event time (UTC). A table as of a moment M of day D
+contains, for a label maturity of L days and windows W of 1, 7 and 30 days:
 
     merchant_count_W   transactions in [D − L − W, D − L)
-    merchant_risk_W    share of those with a fraud verdict that came before M
-    merchant_reports_7d, device_reports_30d    fraud verdicts that came in [D − 7 or 30, D), whatever their
-    transaction's day
-    device_accounts_30d    distinct accounts in [D − 30, D), linear counting on 64 bits
+    merchant_risk_W    the share of these with a fraud verdict given before M
+    merchant_reports_7d, device_reports_30d    fraud verdicts given in [D − 7 or 30, D), whatever their transaction's
+    day
+    device_accounts_30d    distinct accounts in [D − 30, D), by linear counting on 64 bits
 
-and the merchant's recent past as it is known at M. Known is a transaction on one of the days D − L − 30 … D that has a
-fraud verdict from before M, or is from before D − L (then it is legitimate unless it has one):
+and the merchant's recent past as known at M. A transaction on one of the days D − L − 30 … D is known if it has a fraud
+verdict given before M, or if it is from before D − L (then it is legitimate unless it has such a verdict):
 
-    merchant_days_since_fraud    D − the newest day with a known fraud; NaN without one, as the three below
-    merchant_run_days    D − the first day of its run: going back from it, days with a known fraud no more than
-    RUN_GAP_DAYS apart
-    merchant_run_frauds (0 without one), merchant_run_share    frauds of the run, and their share of the known
+    merchant_days_since_fraud    D − the newest day with a known fraud; NaN if there is none, as for the next three
+    merchant_run_days    D − the first day of the run that ends on that day: days with a known fraud, each at most
+    RUN_GAP_DAYS after the one before
+    merchant_run_frauds (0 if there is none), merchant_run_share    frauds of the run, and their share of the known
     transactions since its first day
-    merchant_run_amount    the smallest amount in dispute in the run; NaN if no verdict of it has an amount
-    merchant_legitimate_since_fraud    known legitimate transactions on later days than the newest fraud's
-    merchant_risk_last_N    share of fraud among the last N known transactions; of the day on which N is reached the
-    part that is needed, in proportion
+    merchant_run_amount    the smallest disputed amount in the run; NaN if none of its verdicts has an amount
+    merchant_legitimate_since_fraud    known legitimate transactions on days after the newest fraud's
+    merchant_risk_last_N    share of fraud among the last N known transactions; the day on which N is reached counts in
+    proportion
 
-A merchant whose cards leak shows as a long run with a share near 1 and ordinary amounts, a single stolen card that
-passed by as a run of one with a high amount; the run's age and the legitimate transactions since tell whether it goes
-on. M need not be a day boundary: verdicts that came earlier today count, so tables that are made hourly know of a
-compromise half a day sooner.
+A merchant that leaks card data shows as a long run with a share near 1 and ordinary amounts; a single stolen card used
+there shows as a run of one with a high amount. The run's age and the legitimate transactions since show whether it
+continues. M need not be a day boundary: verdicts given earlier on day D count, so hourly tables detect a compromise
+half a day sooner.
 
-Maturity is waited for because the frauds of the last days are not known yet: every recent share would be too low
-(Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.1 kB a merchant or device; beside
-it what the labels' read model keeps: 12 bytes a transaction and every verdict.
+The tables wait for maturity because the frauds of the last days are not known yet, so every recent share would be too
+low (Le Borgne et al., Fraud Detection Handbook, 2022, ch. 3.3). Memory: about 1.1 kB per merchant or device, plus the
+labels' read model: 12 bytes per transaction, and every verdict.
 
 A fraud verdict counts only if it passes the labels' quality control (`projections.reference.reports`) and names its
-merchant or device, and once per account's transaction, when fraud was first said, however many sources confirm it.
-Verdicts may claim another day than their payment's; a share is therefore cut at 1.
+merchant or device. It counts once per account and transaction, at the time of the first fraud verdict, however many
+sources confirm it. A verdict may claim another day than its payment's, so shares are capped at 1.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ _LINEAR = np.round(64.0 * np.log(64.0 / np.maximum(64 - np.arange(65), 1))).asty
 
 
 def period_ms(hours: int) -> int:
-    """Hours between tables in ms. Raises BadInput unless they divide the day, so that day boundaries are among them."""
+    """The interval between tables in ms. Raises BadInput unless it divides the day, so that it includes midnight."""
     if hours < 1 or 24 % hours:
-        raise BadInput(f"reference tables are made every 1, 2, 3, 4, 6, 8, 12 or 24 hours, not {hours}")
+        raise BadInput(f"the interval between reference tables must be 1, 2, 3, 4, 6, 8, 12 or 24 hours, not {hours}")
     return hours * HOUR_MS
 
 
 class _Entity:
-    """Day columns of every merchant or device: a ring of _DAYS days that ends at `newest`."""
+    """Columns by day for every merchant or device: a ring buffer of _DAYS days that ends at `newest`."""
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
@@ -93,7 +93,7 @@ class _Entity:
         return found[inverse]
 
     def advance(self, day: int) -> None:
-        """Clear the columns of the days after `newest` up to `day`."""
+        """Advance the ring to `day`, clearing the columns of the days after `newest`."""
         if day <= self.newest:
             return
         first = max(self.newest + 1, day - _DAYS + 1)
@@ -103,7 +103,7 @@ class _Entity:
         self.newest = day
 
     def window(self, array: NDArray[np.int32], first: int, last: int) -> NDArray[np.int64]:
-        """Sum over days first … last (inclusive) that the ring still holds: (rows,)."""
+        """Sums over the days first … last (inclusive) that are still in the ring: (rows,)."""
         sums = np.zeros(len(self.rows), dtype=np.int64)
         for day in range(max(first, self.newest - _DAYS + 1), min(last, self.newest) + 1):
             sums += array[: len(self.rows), day % _DAYS]
@@ -111,8 +111,8 @@ class _Entity:
 
 
 class _Frauds(NamedTuple):
-    """An entity's reports on its ring of days, (rows, _DAYS): frauds by the payment's day, reports by their own, and
-    the smallest amount in dispute by the payment's day (inf: none).
+    """An entity's reports by day of its ring, (rows, _DAYS): frauds by the payment's day, reports by the report's day,
+    and the smallest disputed amount by the payment's day (inf: none).
     """
 
     fraud: NDArray[np.int32]
@@ -121,7 +121,7 @@ class _Frauds(NamedTuple):
 
 
 class ReferenceBuilder:
-    """Folds events in any order of partitions; tables are asked for as of days that never go back."""
+    """Folds events in any order of partitions. Tables must be requested in ascending order of `as_of`."""
 
     def __init__(self) -> None:
         self._entities: dict[Kind, _Entity] = {"merchant": _Entity(), "device": _Entity()}
@@ -147,15 +147,15 @@ class ReferenceBuilder:
 
     @property
     def over_rate(self) -> Sequence[RatedHour]:
-        """The hours in which a source was over its rate, over all partitions, as far as was taken in."""
+        """The hours in which a source exceeded its rate over all partitions, as far as events were folded."""
         return self._reports.over_rate
 
     def add_verdict(self, partition: int, event: FeedbackReceived, recorded_at: int) -> None:
-        """Take in a verdict, which counts in tables as of a later moment. recorded_at: log time, epoch ms."""
+        """Fold a verdict, which counts in tables as of a later moment. recorded_at: log time, epoch ms."""
         self._reports.add_verdict(partition, event, recorded_at)
 
     def _frauds(self, kind: Kind, before: int) -> _Frauds:
-        """The reports from before the moment `before` (epoch ms) on the entity's ring."""
+        """The reports given before the moment `before` (epoch ms), on the entity's ring."""
         entity = self._entities[kind]
         named = [
             (name, each)
@@ -178,9 +178,10 @@ class ReferenceBuilder:
         return found
 
     def table(self, kind: Kind, as_of: int) -> ReferenceTable:
-        """The table as of event time `as_of` (epoch ms), which must never go back.
+        """The table as of event time `as_of` (epoch ms), which must not decrease from call to call.
 
-        Verdicts from that moment on, and transactions of its day and later, that have been taken in already don't show.
+        Verdicts given from that moment on, and transactions of its day or later, are not included even if already
+        folded.
         """
         entity = self._entities[kind]
         day = as_of // DAY_MS
@@ -210,9 +211,9 @@ class ReferenceBuilder:
 
 
 def _recent_past(entity: _Entity, frauds: _Frauds, day: int, legitimate: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The columns from merchant_days_since_fraud on, as of `day`: (rows, 6 + len(LAST_KNOWN)); see the head.
+    """The columns from merchant_days_since_fraud on, as of `day`: (rows, 6 + len(LAST_KNOWN)); see the module's head.
 
-    `legitimate` (rows,): where transactions are known; all of them legitimate unless the ring has a fraud.
+    legitimate: bool (rows,), merchants with known transactions, all of them legitimate unless the ring has a fraud.
     """
     n = len(entity.rows)
     days = np.arange(day, day - _KNOWN_DAYS, -1)  # newest first
@@ -236,9 +237,9 @@ def _recent_past(entity: _Entity, frauds: _Frauds, day: int, legitimate: NDArray
 
 
 def _run(fraud: NDArray[np.int64], known: NDArray[np.int64], amount: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Days since fraud, run's days, frauds, share, smallest amount, and legitimate since: (rows, 6).
+    """Days since fraud, and the run's days, frauds, share, smallest amount, and legitimate payments since: (rows, 6).
 
-    By day, newest first, all (rows, days); every row has a fraud.
+    Inputs are (rows, days), newest day first; every row has a fraud.
     """
     newest = np.argmax(fraud > 0, axis=1)
     first = newest.copy()
@@ -255,7 +256,9 @@ def _run(fraud: NDArray[np.int64], known: NDArray[np.int64], amount: NDArray[np.
 
 
 def _share_of_last(fraud: NDArray[np.int64], known: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Share of fraud among the last `size` known transactions: (rows,). By day, newest first; every row has a fraud."""
+    """Share of fraud among the last `size` known transactions: (rows,). Inputs are (rows, days), newest day first;
+    every row has a fraud.
+    """
     taken = np.zeros(len(fraud), dtype=np.int64)
     frauds = np.zeros(len(fraud))
     for day in range(fraud.shape[1]):

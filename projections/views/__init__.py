@@ -1,1 +1,1 @@
-"""The read models, one a module."""
+"""The read models, one per module."""

@@ -1,14 +1,15 @@
-"""The case queue: what an analyst has to look at, by when, who has it, and what came of it. Folded by account.
+"""The case queue: cases with their deadlines, assignees and outcomes. Folded by account.
 
-alert          joins the account's unresolved case that the alerts opened, or opens one, named after the alert. The
-               case's severity is that of its gravest alert, and it is due at the earliest of its alerts' clocks:
-               an alert's recorded_at + `SLA_MS[severity]` (recorded_at: before, nobody could have seen it).
-CaseOpened     opens a case by hand. If its alert is in a case already, the new ID becomes another name of that one.
-CaseAssigned   gives an unresolved case to somebody; the last one counts.
-CaseResolved   resolves it with the outcome; a later one corrects the outcome. An unknown case ID changes nothing.
-verdict        is kept with every case that holds the transaction. When analysts have said fraud or legitimate of all
-               alerted transactions of a case, it is resolved: fraud if any is. Against a resolved case's outcome, a
-               verdict of somebody else (chargeback, customer, …) marks it `contradicted`: look again.
+alert          joins the account's unresolved case that was opened by an alert, or opens one, named after the alert.
+               A case has the severity of its most severe alert and the earliest deadline of its alerts: recorded_at
+               + `SLA_MS[severity]` (an alert is visible to nobody before it is recorded).
+CaseOpened     opens a case by hand. If its alert is already in a case, the new ID becomes an alias of that case.
+CaseAssigned   assigns an unresolved case; the last assignment counts.
+CaseResolved   resolves the case with an outcome; a later one corrects the outcome. Unknown case IDs are ignored.
+verdict        is kept with every case that contains the transaction. Once analysts have judged all alerted
+               transactions of a case fraud or legitimate, it is resolved: as fraud if any of them is. A verdict from
+               another source (chargeback, customer, …) that conflicts with a resolved case's outcome marks the case
+               `contradicted`, for a second look.
 
 Times: `opened_at` and `due_at` are log time, the rest when the actor acted; epoch ms.
 """
@@ -44,14 +45,14 @@ SLA_MS: dict[Severity, int] = {
     "medium": 8 * 60 * MINUTE_MS,
     "low": 24 * 60 * MINUTE_MS,
 }
-"""How long after an alert of this severity its case must be resolved."""
+"""The time within which a case must be resolved after an alert of this severity."""
 
 Stage = Literal["open", "assigned", "resolved"]
 Clock = Literal["running", "overdue", "met", "missed", "none"]
 
 
 class CaseAlert(msgspec.Struct, frozen=True):
-    """An alert in a case. `position` is the transaction's in the partition."""
+    """An alert in a case. position: the transaction's position in the partition."""
 
     alert_id: str
     position: str
@@ -65,7 +66,7 @@ class CaseAlert(msgspec.Struct, frozen=True):
 
 
 class CaseVerdict(msgspec.Struct, frozen=True):
-    """What somebody said about one of the case's transactions."""
+    """A verdict on one of the case's transactions."""
 
     transaction_id: str
     source: FeedbackSource
@@ -75,7 +76,7 @@ class CaseVerdict(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct):
-    """One case. `due_at` 0: no alert in it, so no clock."""
+    """One case. due_at: 0 if it contains no alert and so has no deadline. names: aliases of its ID."""
 
     case_id: str
     account_id: str
@@ -119,7 +120,7 @@ def clock(case: Case, now_ms: int) -> Clock:
 
 
 def find(cases: list[Case], case_id: str) -> Case | None:
-    """The case of this ID, or with this other name."""
+    """The case with this ID or alias."""
     return next((case for case in cases if case.case_id == case_id or case_id in case.names), None)
 
 
@@ -206,14 +207,16 @@ def _verdict(state: Cases, fact: Fact) -> None:
 
 
 def _is_against(case: Case, verdict: Verdict) -> bool:
-    """The verdict is against the case's outcome. A case of several alerts may be fraud though one is legitimate."""
+    """Whether the verdict conflicts with the case's outcome. A case of several alerts may be fraud though one of them
+    is legitimate.
+    """
     if verdict == "fraud":
         return case.outcome == "legitimate"
     return case.outcome == "fraud" and len(case.alerts) == 1
 
 
 def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
-    """Resolve the case if what analysts said last on each of its alerted transactions is clear."""
+    """Resolve the case if the analysts' last verdict on each of its alerted transactions is conclusive."""
     in_order = sorted(case.verdicts, key=lambda v: v.occurred_at)
     last = {v.transaction_id: v.verdict for v in in_order if v.source == "analyst"}
     words = [last.get(alert.transaction_id, "unsure") for alert in case.alerts]
@@ -238,7 +241,7 @@ CASES = Projection(
 
 
 class CaseRow(msgspec.Struct, frozen=True):
-    """A case and its clock. due_in_ms: to the deadline, negative when overdue; None without a running clock."""
+    """A case and its SLA clock. due_in_ms: time to the deadline, negative if overdue; None if the clock is stopped."""
 
     case: Case
     partition: int
@@ -247,7 +250,7 @@ class CaseRow(msgspec.Struct, frozen=True):
 
 
 class CasesAnswer(msgspec.Struct, frozen=True):
-    """Cases by deadline, earliest first. counts: of all cases, by stage and by clock, before any filter."""
+    """Cases by deadline, earliest first. counts: all cases by stage and by clock, before filtering."""
 
     as_of: str
     counts: dict[str, int]
@@ -263,7 +266,7 @@ def cases_answer(
     severity: str | None = None,
     limit: int = 50,
 ) -> CasesAnswer:
-    """The queue, filtered. For one account without folding the others."""
+    """The case queue, filtered. For one account, the other accounts are not folded."""
     if account is None:
         held = states.by_partition(CASES)
     else:
@@ -280,9 +283,9 @@ def cases_answer(
 
 
 def case_answer(states: States, case_id: str) -> CaseRow | None:
-    """One case by its ID, another name of it, or the ID of an alert in it; None if there was none.
+    """One case by its ID, an alias, or the ID of an alert in it; None if there is none.
 
-    By an alert's ID only its account is folded.
+    Given an alert's ID, only its account is folded.
     """
     match = re.fullmatch(r"(\d+):(\d+-\d+)", case_id)
     if match is not None and int(match[1]) in states.partitions:
@@ -300,7 +303,7 @@ def case_answer(states: States, case_id: str) -> CaseRow | None:
 
 
 def case_rows(state: Cases, partition: int, now_ms: int, account: str | None = None) -> list[CaseRow]:
-    """A partition's cases with their clocks; only the account's, if one is given."""
+    """A partition's cases with their clocks, or only those of `account`."""
     held = state.accounts.values() if account is None else [a for n, a in state.accounts.items() if n == account]
     rows = []
     for case in (case for of in held for case in of.cases):
@@ -311,7 +314,7 @@ def case_rows(state: Cases, partition: int, now_ms: int, account: str | None = N
 
 
 def _named(rows: list[CaseRow], case_id: str) -> CaseRow | None:
-    """The case of this ID, with this other name, or with this alert."""
+    """The case with this ID, alias or alert."""
     for row in rows:
         if case_id in (row.case.case_id, *row.case.names, *(alert.alert_id for alert in row.case.alerts)):
             return row

@@ -1,7 +1,8 @@
-"""The history of drift: which feature drifted when, how much, and when it was over. A fold over the control stream.
+"""The history of drift: which feature drifted, when, how much, and when the drift cleared. A fold over the control
+stream.
 
-A detection while the feature's last one is open is kept beside it; a clearing ends all that are open. Times are when
-the monitor acted, epoch ms; the window is event time.
+A detection while an earlier one of the same feature is open is kept as well; clearing closes all that are open. Times
+are when the monitor acted, epoch ms; windows are event time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from projections.engine.states import States
 
 
 class Detection(msgspec.Struct):
-    """One detection; `cleared_at` 0 is open."""
+    """One detection; it is open while `cleared_at` is 0."""
 
     position: int
     feature: str
@@ -79,7 +80,7 @@ def _cleared(state: Drift, fact: Fact) -> None:
 
 DRIFT = Projection(
     name="drift",
-    holds="detections and when they were over",
+    holds="detections and when they were cleared",
     version=2,
     state_type=Drift,
     handlers={DriftDetected: _detected, DriftCleared: _cleared},
@@ -87,7 +88,7 @@ DRIFT = Projection(
 
 
 class DriftAnswer(msgspec.Struct, frozen=True):
-    """Detections, oldest first; `open` are those not cleared."""
+    """Detections, oldest first. open: those not yet cleared."""
 
     as_of: str
     open: list[Detection]
@@ -95,6 +96,6 @@ class DriftAnswer(msgspec.Struct, frozen=True):
 
 
 def drift_answer(states: States) -> DriftAnswer:
-    """The history of drift: what drifted when, how much, and whether it is over."""
+    """The history of drift: what drifted, when, how much, and whether it has cleared."""
     detections = states.of_control(DRIFT).detections
     return DriftAnswer(states.as_of, [d for d in detections if not d.cleared_at], detections)

@@ -1,12 +1,12 @@
-"""A/B tests: who was decided by which arm, and what people did to them.
+"""A/B tests: which arm decided for which account, and the history of the experiments.
 
-A partition's state holds, by experiment and account, the arm that first decided and its transactions under that arm as
-fixed rows; the control stream's state holds the experiments: definition, ramps, end. Neither looks at the other:
-window, maturity and end are applied when the model is asked (`projections.views.experiments_answers`).
+A partition's state holds, by experiment and account, the arm that first decided and the account's transactions under
+that arm as fixed-size rows. The control stream's state holds the experiments: definition, ramps, end. Neither reads the
+other: observation window, maturity and end are applied on request (`projections.views.experiments_answers`).
 
-A lowered ramp takes accounts out of the experiment, all arms alike, since the draw for it is independent of the arm;
-what they do meanwhile is left out and counted as crossed. Memory: 33 bytes a transaction in an experiment, at most
-`ROWS_MAX` an account (the first ones), and some 500 bytes an account.
+A lowered ramp takes accounts out of the experiment, equally in all arms, because the draw for the ramp is independent
+of the arm. What these accounts do meanwhile is left out and counted as crossed. Memory: 33 bytes per transaction in an
+experiment, at most the first `ROWS_MAX` of an account, and about 500 bytes per account.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def transaction_key(transaction_id: str) -> bytes:
 
 
 def transaction_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
-    """Keys of n transactions as rows hold them: uint64 (n,)."""
+    """Keys of n transactions as stored in rows: uint64 (n,)."""
     return np.frombuffer(b"".join(map(transaction_key, ids)), dtype="<u8")
 
 
@@ -64,14 +64,14 @@ class Enrolment(msgspec.Struct):
 
 
 class Enrolled(msgspec.Struct):
-    """Accounts of one experiment; crossed: their transactions decided outside it, by control position."""
+    """Accounts of one experiment. crossed: number of their transactions decided outside it, by control position."""
 
     accounts: dict[str, Enrolment] = {}
     crossed: dict[int, int] = {}
 
 
-class Change(msgspec.Struct, frozen=True):
-    """What somebody did to an experiment. traffic: accounts of 10,000 in it from then on."""
+class ExperimentChange(msgspec.Struct, frozen=True):
+    """An act on an experiment. traffic: accounts in it from then on, in 1/10,000."""
 
     position: int
     occurred_at: int
@@ -82,11 +82,11 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Experiment(msgspec.Struct):
-    """An experiment. ended 0: it runs."""
+    """An experiment. ended: control position of its end, 0 while it runs."""
 
     definition: ExperimentStarted
     position: int
-    changes: list[Change] = []
+    changes: list[ExperimentChange] = []
     ended: int = 0
     ended_at: int = 0
     end: End | None = None
@@ -94,7 +94,7 @@ class Experiment(msgspec.Struct):
 
 
 class Experiments(msgspec.Struct):
-    """Of a partition: enrolments by experiment, and the log time reached. Of control: experiments, oldest first, the ID
+    """Partition: enrolments by experiment, and the log time reached. Control stream: experiments, oldest first, the ID
     of the running one ("" for none), and the champion's SHA-256.
     """
 
@@ -175,7 +175,7 @@ def _changed(
     action: Literal["started", "ramped", "stopped", "concluded", "superseded"],
     traffic: int,
 ) -> None:
-    held.changes.append(Change(position, event.occurred_at, action, event.actor, event.reason, traffic))
+    held.changes.append(ExperimentChange(position, event.occurred_at, action, event.actor, event.reason, traffic))
 
 
 def _end(state: Experiments, position: int, event: _Cause, end: End) -> None:
@@ -188,8 +188,8 @@ def _end(state: Experiments, position: int, event: _Cause, end: End) -> None:
 EXPERIMENTS = Projection(
     name="experiments",
     holds=(
-        "who was decided by which arm, with 33 bytes a transaction; experiments, ramps, ends; outcomes are "
-        "computed when asked"
+        "which arm decided for which account (33 bytes per transaction); experiments, ramps, ends; outcomes are "
+        "computed on request"
     ),
     version=3,
     state_type=Experiments,

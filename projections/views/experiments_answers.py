@@ -1,22 +1,22 @@
-"""What an experiment's accounts show: the observations that a test is decided by.
+"""Observations of an experiment's accounts, on which the verdict of a test is based.
 
-An account counts once, from its first transaction in the experiment on:
+Each account is one observation, starting with its first transaction in the experiment:
 
     exposed    at the log time of that transaction; its arm's share is its probability (`core.assignment`)
-    window     its transactions under that arm with event time before the first one's + `window_ms`
-    mature     at exposure + `window_ms` + `maturity_ms` of log time, when its partition's log has passed that time;
-               verdicts and transactions recorded later change nothing: an observation is final
-    cut off    its window was not over when the experiment ended: it gives no observation
+    window     observation window: its transactions under that arm up to `window_ms` of event time after the first
+    mature     at exposure + `window_ms` + `maturity_ms` of log time, once its partition's log has passed that time;
+               verdicts and transactions recorded later change nothing, so an observation is final
+    cut off    its window had not ended when the experiment did; it gives no observation
 
-A transaction is fraud if its label says so (`projections.labelling`: of verdicts recorded by maturity and with fixed
-reliabilities, so that an outcome is final), unresolved if its verdicts conflict (it then counts as neither), else
-legitimate: no verdict that counts by maturity means legitimate, as an assumption. Alerted is any decision but approve.
-An account's outcomes, each in [0, 1], of every account, exposed to fraud or not:
+A transaction is fraud if its label says so (`projections.labelling`, from verdicts recorded by maturity and with fixed
+reliabilities, so that an outcome is final), unresolved if its verdicts conflict (it then counts as neither), otherwise
+legitimate: without an accepted verdict by maturity it is assumed to be legitimate. Any decision other than approve is
+an alert. Outcomes are computed for every account, exposed to fraud or not, each in [0, 1]:
 
     fraud_caught     1 if a fraudulent transaction was alerted
     missed_fraud     1 if a fraudulent transaction was approved
     false_positive   1 if a legitimate transaction was alerted
-    value_lost       amounts of approved fraud, at most `value_cap`, as a share of it
+    value_lost       the total amount of approved fraud, capped at `value_cap`, as a share of the cap
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ from projections.views.labels import LABELS, Labels
 Floats = NDArray[np.float64]
 
 VALUE_CAP = 1_000.0
-"""Amount (major units) at which an account's loss counts in full."""
+"""The loss per account (major units) that counts as 1; larger losses are capped."""
 
 
 class Observations(NamedTuple):
-    """What an experiment's accounts show.
+    """The observations of an experiment's accounts.
 
     exposed, exposed_at: arm (index) and log time of every account, in order of exposure, (n,). arm, mature_at: the same
-    of mature ones in order of maturity, (m,). outcomes: metric → float64 (m,) in [0, 1]. cut_off, unresolved, left_out,
-    crossed: accounts cut off by the end; transactions with conflicting verdicts; transactions left out (see
-    Enrolment); transactions decided outside while the experiment ran. clock: log time reached (epoch ms).
+    for mature accounts, in order of maturity, (m,). outcomes: metric → float64 (m,) in [0, 1]. cut_off, unresolved,
+    left_out, crossed: accounts cut off by the end; transactions with conflicting verdicts; transactions left out (see
+    Enrolment); transactions decided outside the experiment while it ran. clock: log time reached (epoch ms).
     """
 
     exposed: NDArray[np.int64]
@@ -75,14 +75,14 @@ METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
 
 
 class Limits(NamedTuple):
-    """What quality control needs to know beyond one payment's verdicts: see `projections.labelling.quality.judge`."""
+    """Quality control's inputs beyond one payment's verdicts: see `projections.labelling.quality.judge`."""
 
     over: OverRate
     newest: int
 
 
 Final = dict[tuple[int, str], tuple[tuple[float, ...], int]]
-"""(Partition, account) of a mature account → its outcomes in the order of METRICS, and conflicting transactions."""
+"""(Partition, account) of a mature account → its outcomes in the order of METRICS, and its conflicting transactions."""
 
 
 def observe(
@@ -93,13 +93,12 @@ def observe(
     value_cap: float = VALUE_CAP,
     final: Final | None = None,
 ) -> Observations:
-    """An experiment's observations from its read model's and the labels' partitions at one cut.
+    """An experiment's observations from the partition states of its read model and of the labels at one cut.
 
-    final: what earlier calls for the same experiment and cap found of mature accounts, which later ones then need not
-    look at again; it is added to.
+    final: a cache of mature accounts' outcomes from earlier calls for the same experiment and cap; it is updated.
 
-    Order of exposure and of maturity is log time, then partition, then account: what an earlier cut showed is a prefix
-    of it, as long as partitions keep pace with each other.
+    Exposure and maturity are ordered by log time, then partition, then account. The observations at an earlier cut are
+    therefore a prefix, as long as partitions advance together.
     """
     definition = experiment.definition
     names = [arm.name for arm in definition.arms]
@@ -120,7 +119,7 @@ def observe(
                 cut_off += 1
                 continue
             mature_at = over_at + definition.maturity_ms
-            if mature_at < states[partition].recorded_at:  # not ≤: the same millisecond may bring more
+            if mature_at < states[partition].recorded_at:  # not ≤: more may arrive within the same millisecond
                 mature.append((mature_at, partition, account, arm, enrolment))
     exposed.sort()
     mature.sort(key=lambda row: row[:3])
@@ -148,7 +147,7 @@ def observe(
 
 
 def _crossed(experiment: Experiment, held: Enrolled) -> int:
-    """Transactions of enrolled accounts decided outside while it ran."""
+    """Transactions of enrolled accounts that were decided outside the experiment while it ran."""
     return sum(n for position, n in held.crossed.items() if not experiment.ended or position < experiment.ended)
 
 
@@ -160,9 +159,9 @@ def _outcomes(
     window_ms: int,
     value_cap: float,
 ) -> list[tuple[tuple[float, ...], int]]:
-    """Of n mature accounts: outcomes in the order of METRICS, and how many transactions have conflicting verdicts.
+    """For each of n mature accounts: outcomes in the order of METRICS, and the number of conflicting transactions.
 
-    mature_at (n,): what was recorded later is not seen. said: what was said of their payments.
+    mature_at (n,): log time after which nothing counts. said: the verdicts on each account's payments.
     """
     count = len(enrolments)
     sizes = np.array([len(e.rows) // ROW.itemsize for e in enrolments], dtype=np.int64)
@@ -205,7 +204,7 @@ def _outcomes(
 
 
 class ExperimentAnswer(NamedTuple):
-    """An experiment and its accounts' observations, for `learners.experiments.report`. others: all experiments' IDs."""
+    """An experiment and its observations, for `learners.experiments.report`. others: the IDs of all experiments."""
 
     as_of: str
     experiment: Experiment
@@ -214,13 +213,13 @@ class ExperimentAnswer(NamedTuple):
 
 
 def experiment_answer(states: States, experiment_id: str | None = None) -> ExperimentAnswer:
-    """An experiment, by default the newest. Raises BadInput if there is none."""
+    """An experiment with its observations, by default the newest. Raises BadInput if there is none."""
     experiments = states.of_control(EXPERIMENTS).experiments
     names = list(experiments)
     if not names:
-        raise BadInput("no experiment was started yet (sentinel experiment start)")
+        raise BadInput("no experiment has been started yet (start one with sentinel experiment start)")
     chosen = names[-1] if experiment_id is None else experiment_id
     if chosen not in experiments:
-        raise BadInput(f"there is no experiment {chosen!r}; there are {', '.join(names)}")
+        raise BadInput(f"unknown experiment {chosen!r}; expected one of {', '.join(names)}")
     seen = observe(experiments[chosen], states.by_partition(EXPERIMENTS), states.by_partition(LABELS))
     return ExperimentAnswer(states.as_of, experiments[chosen], seen, names)

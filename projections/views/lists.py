@@ -1,7 +1,7 @@
-"""Block, watch and allow lists, and blocked accounts: who put what on, when and why. Two folds of one projection: lists
-over the control stream, blocked accounts over each partition's feedback.
+"""Block, watch and allow lists, and blocked accounts, each with who added it, when and why. One projection, two folds:
+lists over the control stream, blocked accounts over each partition's feedback.
 
-A removal stays in the history. Times are when the actor acted, epoch ms.
+Removals are kept in the history. Times are when the actor acted, epoch ms.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Member(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Change(msgspec.Struct, frozen=True):
-    """One value put on or taken off one list."""
+class ListEdit(msgspec.Struct, frozen=True):
+    """One value added to or removed from one list."""
 
     action: Literal["add", "remove"]
     name: str
@@ -41,7 +41,7 @@ class Lists(msgspec.Struct):
 
     members: dict[str, dict[str, Member]] = {}
     accounts: dict[str, Member] = {}
-    history: list[Change] = []
+    history: list[ListEdit] = []
 
 
 def _changed(state: Lists, fact: Fact) -> None:
@@ -73,8 +73,8 @@ def _unblocked(state: Lists, fact: Fact) -> None:
         state.history.append(_change("remove", "account:blocked", event.account_id, by))
 
 
-def _change(action: Literal["add", "remove"], name: str, value: str, by: Member) -> Change:
-    return Change(action, name, value, by.since, by.position, by.actor, by.reason)
+def _change(action: Literal["add", "remove"], name: str, value: str, by: Member) -> ListEdit:
+    return ListEdit(action, name, value, by.since, by.position, by.actor, by.reason)
 
 
 LISTS = Projection(
@@ -92,7 +92,7 @@ class ListsAnswer(msgspec.Struct, frozen=True):
     as_of: str
     members: dict[str, dict[str, Member]]
     blocked_accounts: dict[str, Member]
-    history: list[Change]
+    history: list[ListEdit]
 
 
 def lists_answer(states: States) -> ListsAnswer:

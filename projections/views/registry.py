@@ -1,9 +1,9 @@
-"""The model registry and everything else that decisions were made under: who deployed what, when and why; and how
-models came about. A fold over the control stream.
+"""The model registry and the rest of the context that decisions were made under: who deployed what, when and why, and
+how models were made. A fold over the control stream.
 
-A model's stage: what alias it holds now (champion, shadow); `archived` if it held one before; `registered`
-if it never did. A name and version mean one artifact. Events that have no effect (`core.control_stream`) are kept as
-refused and change nothing here either. Times are when the actor acted, epoch ms.
+A model's stage is the alias it holds now (champion, shadow), `archived` if it held one before, or `registered` if it
+never did. A name and version denote one artifact. Events that have no effect (`core.control_stream`) are recorded as
+refused and change nothing else. Times are when the actor acted, epoch ms.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from projections.engine.base import Fact, Projection, control_fact, fold
 
 
 class Model(msgspec.Struct):
-    """A model version, registered at control `position`. `parent` is the model it was made from, by label or version;
-    `registered_at` 0: deployed unregistered.
+    """A model version, registered at control `position`. parent: the model it was made from, by label or version.
+    registered_at: 0 if it was deployed without being registered.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Model(msgspec.Struct):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """A model became an alias at a control position."""
+    """A model was given an alias at a control position."""
 
     position: int
     action: Literal["deploy", "rollback"]
@@ -74,7 +74,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class PolicyChange(msgspec.Struct, frozen=True):
-    """Thresholds or rules changed at a control position; `refused` says why it had no effect."""
+    """A change of thresholds or rules at a control position. refused: why it had no effect, "" if it had."""
 
     position: int
     occurred_at: int
@@ -95,7 +95,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class OpenProposal(msgspec.Struct, frozen=True):
-    """A deployment that waits for somebody else's approval."""
+    """A deployment that awaits approval by a second person."""
 
     position: int
     proposal_id: str
@@ -108,7 +108,7 @@ class OpenProposal(msgspec.Struct, frozen=True):
 
 
 class Training(msgspec.Struct):
-    """A retraining: what caused it and what became of it; `model` is "" until finished."""
+    """A retraining: its cause and its outcome. model: "" until finished."""
 
     run_id: str
     trigger: str
@@ -124,7 +124,7 @@ class Training(msgspec.Struct):
 
 
 class Degradation(msgspec.Struct, frozen=True):
-    """A deployed model did worse than it must."""
+    """A deployed model breached a limit of the guard."""
 
     position: int
     model: str
@@ -140,7 +140,7 @@ class Degradation(msgspec.Struct, frozen=True):
 class Registry(msgspec.Struct):
     """Models by label, aliases, all deployments, open proposals, trainings by run, policy and reference tables.
 
-    refused: control position → why the event there had no effect.
+    refused: control position → why that event had no effect.
     """
 
     models: dict[str, Model] = {}
@@ -160,9 +160,9 @@ class Registry(msgspec.Struct):
 
 
 def champions(registry: Registry) -> list[Deployment]:
-    """What a rollback goes back through: the champion now last, before it the one that it replaced, and so on.
+    """The stack that rollbacks unwind: the current champion last, before it the one it replaced, and so on.
 
-    A rollback takes away everything above the model that it goes back to.
+    A rollback removes everything above the model that it returns to.
     """
     stack: list[Deployment] = []
     for deployment in registry.deployments:
@@ -185,7 +185,7 @@ def stage(registry: Registry, label: str) -> str:
 
 
 def lineage(registry: Registry, label: str) -> list[str]:
-    """The model and what it was trained on from, newest first; ends where a parent is unknown or comes again."""
+    """The model and its ancestors, newest first; ends where a parent is unknown or repeats."""
     found: list[str] = []
     while label and label not in found:
         found.append(label)
@@ -202,7 +202,7 @@ def _refused(state: Registry, fact: Fact) -> None:
 
 
 def _governed(state: Registry, fact: Fact) -> None:
-    """Experiments and four eyes: `projections.views.experiments` tells the former's story."""
+    """Experiments and four eyes. The history of experiments is in `projections.views.experiments`."""
     state.governance.apply(fact.event)
 
 
@@ -303,7 +303,7 @@ def _degraded(state: Registry, fact: Fact) -> None:
 
 
 def _policy(state: Registry, fact: Fact) -> None:
-    """Keep the change in the history, whether it takes effect or not."""
+    """Record the change in the history, whether or not it takes effect."""
     event: ThresholdsChanged | RulesChanged = fact.event
     change: dict[str, Any]
     if isinstance(event, ThresholdsChanged):
@@ -363,5 +363,5 @@ REGISTRY = Projection(
 
 
 def registry_of(entries: Iterable[ControlEntry]) -> Registry:
-    """The registry after the stream's entries, from its beginning."""
+    """The registry after `entries` of the control stream, from its beginning."""
     return fold(REGISTRY, map(control_fact, entries))

@@ -1,4 +1,4 @@
-"""What the registry answers: models with their stages, and rows of the reference tables that decisions joined."""
+"""Answers of the registry: models with their stages, and rows of the reference tables that decisions joined."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RegistryAnswer(msgspec.Struct, frozen=True):
 
 
 class ReferenceAnswer(msgspec.Struct, frozen=True):
-    """A merchant's (terminal's) or device's row of the table that decisions joined; None where there is none."""
+    """A merchant's (terminal's) or device's row in the table that decisions joined; None if there is none."""
 
     as_of: str
     kind: Kind
@@ -46,7 +46,7 @@ def registry_answer(states: States) -> RegistryAnswer:
 
 
 def reference_answer(states: States, kind: Kind, name: str) -> ReferenceAnswer:
-    """What the reference table in force says of a merchant (terminal) or device."""
+    """The row of a merchant (terminal) or device in the reference table in force."""
     table = states.of_control(REGISTRY).references.get(kind)
     if table is None:
         return ReferenceAnswer(states.as_of, kind, name, None, None)

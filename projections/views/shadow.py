@@ -1,12 +1,12 @@
-"""Shadow mode: what a model that has no say would have decided, beside what was decided. Folded by partition.
+"""Shadow mode: what the shadow model would have decided, compared with what was decided. Folded by partition.
 
-Each score that carries a shadow margin adds to its pair (deciding model, shadow model): a count by what was decided, by
-the effects of the rules that hit, and by the shadow's probability in thousandths; from these follow, for any thresholds
-in thousandths, the shadow's alert rate and how many decisions it changes, rules being the same for both. And a row of
-each of the pair's newest `ROWS_MAX` transactions, for comparing both with labels; an older pair's rows go when a new
-pair comes.
+Each score with a shadow margin updates its pair (deciding model, shadow model). A count is kept by decision, by the
+effects of the rules that hit, and by the shadow's probability in thousandths. These counts give the shadow's alert rate
+and the number of decisions it changes for any thresholds in thousandths, with the same rules for both. The pair's
+newest `ROWS_MAX` transactions are also kept as rows, to compare both models with labels; a new pair replaces the rows
+of older ones.
 
-Memory: 41 bytes × `ROWS_MAX` a partition, and at most some thousand counts a pair.
+Memory: 41 bytes × `ROWS_MAX` per partition, and at most a few thousand counts per pair.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from projections.views.labels import LABELS
 
 ROWS_MAX = 100_000
 _SLACK = 10_000
-"""Rows beyond the bound before the oldest are dropped together."""
+"""Rows beyond the bound before the oldest are dropped, all at once."""
 
 PARTS = 1_000
 _EFFECTS = {"review": 1, "decline": 2, "allow": 4}
@@ -55,13 +55,13 @@ ROW = np.dtype(
 
 
 def payment_key(account: str, transaction: str) -> bytes:
-    """8 bytes of BLAKE2b over both IDs: two accounts may have transactions of one ID."""
+    """8 bytes of BLAKE2b over both IDs, because two accounts may have transactions with the same ID."""
     both = f"{account}\x1e{transaction}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(both, digest_size=8).digest()
 
 
 class Pair(msgspec.Struct):
-    """A shadow beside a deciding model. counts: by `_key`. Times are log times (epoch ms)."""
+    """A deciding model and a shadow. counts: by `_key`. Times are log times (epoch ms)."""
 
     model: str
     shadow: str
@@ -72,7 +72,7 @@ class Pair(msgspec.Struct):
 
 
 class Shadows(msgspec.Struct):
-    """Of a partition: pairs, oldest first, and the log time reached. Of control: the thresholds in force."""
+    """Partition: pairs, oldest first, and the log time reached. Control stream: the thresholds in force."""
 
     pairs: dict[str, Pair] = {}
     recorded_at: int = 0
@@ -136,10 +136,10 @@ SHADOW = Projection(
 
 
 class Agreement(NamedTuple):
-    """How a shadow's decisions go with those made, at given thresholds. Counts of transactions.
+    """How far a shadow's decisions agree with those made, at given thresholds. Counts of transactions.
 
-    alerts, shadow_alerts: decisions other than approve. changed: other decisions; gained, lost: alerts that only the
-    shadow, or only the deciding model, raises.
+    alerts, shadow_alerts: decisions other than approve. changed: decisions that differ; gained, lost: alerts raised by
+    the shadow only, or by the deciding model only.
     """
 
     decisions: int
@@ -151,7 +151,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(pairs: list[Pair], review: float, decline: float) -> Agreement:
-    """Over all partitions' states of one pair. What was decided was so under the thresholds of its time."""
+    """Agreement over all partitions' states of one pair. The decisions made used the thresholds of their time."""
     decisions = alerts = shadow_alerts = changed = gained = lost = 0
     for pair in pairs:
         for key, count in pair.counts.items():
@@ -175,9 +175,10 @@ def _would(effects: int, probability: float, review: float, decline: float) -> i
     return int((bool(effects & _EFFECTS["review"]) or probability >= review) and not is_allowed)
 
 
-class Labelled(NamedTuple):
-    """Transactions whose label is known: fraud, both margins, amounts, alerted; arrays (n,).
-    unlabelled: those that are pending or in review."""
+class LabelledMargins(NamedTuple):
+    """Transactions whose label is known: fraud, both margins, amounts, alerted; arrays (n,). unlabelled: number of
+    transactions pending or in review.
+    """
 
     fraud: NDArray[np.bool_]
     margin: NDArray[np.float64]
@@ -192,10 +193,10 @@ def labelled(
     labels: LabelView,
     clocks: Mapping[int, int],
     maturity_days: int = MATURITY_DAYS,
-) -> Labelled:
-    """One pair's newest transactions by partition, with labels; without one, legitimate once mature.
+) -> LabelledMargins:
+    """One pair's newest transactions with labels; a transaction without a label is legitimate once mature.
 
-    clocks: log time reached by partition. Conflicting verdicts leave a transaction out.
+    clocks: log time reached by partition. Transactions with conflicting verdicts are left out.
     """
     judged = [each for each in labels.transactions if each.consensus is not None]
     keys = np.frombuffer(
@@ -217,7 +218,7 @@ def labelled(
         truths.append(is_fraud[use])
     rows = np.concatenate(kept) if kept else np.empty(0, dtype=ROW)
     fraud = np.concatenate(truths) if truths else np.empty(0, dtype=np.bool_)
-    return Labelled(fraud, rows["margin"], rows["shadow"], rows["amount"], rows["alerted"] == 1, unlabelled)
+    return LabelledMargins(fraud, rows["margin"], rows["shadow"], rows["amount"], rows["alerted"] == 1, unlabelled)
 
 
 class ShadowAnswer(NamedTuple):
@@ -235,7 +236,7 @@ class ShadowAnswer(NamedTuple):
 
 
 def shadow_answer(states: States) -> ShadowAnswer:
-    """Every shadow model beside the models that decided."""
+    """Every shadow model, compared with the models that decided."""
     control, held = states.of_control(SHADOW), states.by_partition(SHADOW)
     first: dict[str, int] = {}
     for state in held.values():

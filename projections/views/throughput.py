@@ -1,8 +1,8 @@
-"""Throughput and latency: what went through each partition, by the hour of log time. A fold over one partition.
+"""Throughput and latency of each partition, by hour of log time. A fold over one partition.
 
-Latency here is log time minus the payment's event time (`recorded_at` − `occurred_at`): how old a payment was when its
-decision became durable, source and Kafka included. It is counted in powers of two of a millisecond, so a percentile
-is an upper bound within a factor of two. The worker's own latency is in its metrics, not in the log.
+Latency here is log time minus the payment's event time (`recorded_at` − `occurred_at`): the age of a payment when its
+decision became durable, including the source and Kafka. It is counted in buckets of powers of two of a millisecond, so
+percentiles are upper bounds within a factor of two. The worker's own latency is in its metrics, not in the log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Hour(msgspec.Struct):
     rejects: int = 0
 
     def add(self, other: Hour) -> None:
-        """Add the other's counts."""
+        """Add another hour's counts."""
         self.batches += other.batches
         self.transactions += other.transactions
         self.alerts += other.alerts
@@ -49,7 +49,7 @@ class Throughput(msgspec.Struct):
     last_recorded_at: int = 0
 
     def add(self, other: Throughput) -> None:
-        """Add another partition's."""
+        """Add another partition's counts."""
         for hour, counts in other.hours.items():
             self.hours.setdefault(hour, Hour()).add(counts)
         for mine, theirs in (
@@ -68,7 +68,7 @@ class Throughput(msgspec.Struct):
 
 
 def latency_ms_at_most(latency: dict[int, int], share: float) -> int | None:
-    """A bound that at least `share` (0 … 1) of the transactions lie below, ms; None if there are none."""
+    """An upper bound (ms) on the latency of at least `share` (0 … 1) of the transactions; None if there are none."""
     total, seen = sum(latency.values()), 0
     for bucket in sorted(latency):
         seen += latency[bucket]
@@ -78,7 +78,7 @@ def latency_ms_at_most(latency: dict[int, int], share: float) -> int | None:
 
 
 def _hour(state: Throughput, fact: Fact) -> Hour:
-    """The fact's hour of log time."""
+    """The counts of the fact's hour of log time."""
     at = fact.recorded_at
     state.first_recorded_at = min(state.first_recorded_at or at, at)
     state.last_recorded_at = max(state.last_recorded_at, at)
@@ -139,7 +139,7 @@ class StatsAnswer(msgspec.Struct, frozen=True):
 
 
 def stats_answer(states: States) -> StatsAnswer:
-    """Throughput, decisions, rejects, and how old payments were when their decision became durable."""
+    """Throughput, decisions, rejects, and the age of payments when their decision became durable."""
     total, partitions = Throughput(), {}
     for partition, state in states.by_partition(THROUGHPUT).items():
         total.add(state)

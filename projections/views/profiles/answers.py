@@ -1,4 +1,4 @@
-"""What is known of one account: its profile, and its open cases."""
+"""One account's profile and open cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projections.views.profiles.record import Profile
 
 
 class ProfileAnswer(msgspec.Struct, frozen=True):
-    """An account's profile; None if the log had nothing of it. `open_cases` by SLA clock."""
+    """An account's profile; None if the log has no entry of it. open_cases: counts by SLA clock."""
 
     as_of: str
     account_id: str

@@ -1,16 +1,16 @@
-"""Account profiles from columns: the same state as the handlers of `projection` make, dict order included.
+"""Account profiles from columns: the same state as the handlers of `projection` produce, including dict order.
 
-What decisions and account events change in a profile is disjoint but for `first_seen` and `last_seen`, which do not
-depend on order; so decisions are folded first and events after them (`finish`), except that accounts get their slots in
-the order in which either names them. Everything else is done in log order by one pass over the rows:
+Decisions and account events change disjoint fields of a profile, except `first_seen` and `last_seen`, which do not
+depend on order. Decisions are therefore folded first and events after them (`finish`), but accounts get their slots in
+the order in which either mentions them. Everything else is done in log order in one pass over the rows:
 
-    amounts          a linked list a slot with a node a currency; added up in log order from what the state held
-    decisions        linked lists too; alerts by the row they stand at
-    countries,       the PLACES seen last, in order of recency, each with its count and the row it came in at, which
-    merchants        is the place that a dict keeps for it
+    amounts          a linked list per slot with one node per currency, summed in log order from the state's values
+    decisions        also linked lists; alerts by the row of their decision
+    countries,       the PLACES most recently seen, in order of recency, each with its count and the row at which it
+    merchants        was first counted, which gives its position in the dict
     recent           the rows of the newest RECENT; their values are looked up once, in `finish`
 
-Cost: about 0.3 µs a decision, and 20 µs in `finish` for each account that was touched.
+Cost: about 0.3 µs per decision, and 20 µs in `finish` for each account touched.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COLUMNS = (
     "severity",
 )
 TABLES_KEPT = 8
-"""Rows of so many batches are kept before those that are no account's recent ones are let go."""
+"""Batches whose rows are kept before the rows that are no account's recent ones are dropped."""
 
 _WHAT = ("countries", "merchants")
 _CODED = ("currency", "merchant_id", "country", "decision", "severity")
@@ -124,7 +124,7 @@ class ProfileColumns:
     # --- slots and codes ---------------------------------------------------------------------------------------------
 
     def _slots_of(self, column: pa.ChunkedArray, events: Sequence[tuple[int, Fact]]) -> NDArray[np.int64]:
-        """The slot of each row's account, int64 (n,); new ones are given in the order of rows and events."""
+        """The slot of each row's account, int64 (n,); new slots are assigned in the order of rows and events."""
         names, accounts = _dictionary(column)
         slots = np.array([self._slots.get(name, -1) for name in names], dtype=np.int64)
         at, following = 0, len(self._slots)
@@ -151,7 +151,7 @@ class ProfileColumns:
         return slots[accounts] if len(accounts) else np.zeros(0, dtype=np.int64)
 
     def _open(self, accounts: Sequence[str]) -> None:
-        """Open slots for accounts, beginning with what the state holds of them."""
+        """Open slots for accounts, initialised from the state."""
         first = len(self._slots)
         if first + len(accounts) > len(self._states):
             grown = np.zeros(max(2 * len(self._states), first + len(accounts), 64), SLOT)
@@ -193,7 +193,7 @@ class ProfileColumns:
         return self._codes.setdefault(text, len(self._codes))
 
     def _coded(self, column: pa.ChunkedArray) -> NDArray[np.int32]:
-        """The column's strings as our codes, int32 (n,); null is −1."""
+        """The column's strings as this fold's codes, int32 (n,); −1 for null."""
         names, codes = _dictionary(column)
         known = self._codes
         ours = np.array([*(known.setdefault(name, len(known)) for name in names), -1], dtype=np.int32)
@@ -208,7 +208,7 @@ class ProfileColumns:
     # --- recent decisions --------------------------------------------------------------------------------------------
 
     def _wanted(self) -> NDArray[np.int64]:
-        """The rows of each slot's recent decisions, oldest first, int64 (slots, RECENT); −1 fills up from the left."""
+        """The rows of each slot's recent decisions, oldest first, int64 (slots, RECENT), padded with −1 on the left."""
         states = self._states[: len(self._slots)]
         count = states["transactions"][:, None]
         turn = np.arange(-RECENT, 0)[None, :] + count
@@ -216,7 +216,7 @@ class ProfileColumns:
         return np.where(turn >= 0, rows, -1)
 
     def _let_go(self) -> None:
-        """Keep only the rows that are somebody's recent ones."""
+        """Keep only the rows that are among some account's recent decisions."""
         if not self._kept:
             return
         numbers = np.concatenate([part for part, _ in self._kept])
@@ -268,7 +268,7 @@ class _Lists:
         self.largest: list[float] = nodes["largest"].tolist()
 
     def add(self, counts: dict[str, int], at: int) -> None:
-        """Add the counts of the list that begins with node `at`."""
+        """Add the counts of the list that starts at node `at`."""
         while at >= 0:
             name = self.code[at]
             counts[name] = counts.get(name, 0) + self.count[at]
@@ -276,7 +276,7 @@ class _Lists:
 
 
 def _write(profile: Profile, state: Any, lists: _Lists, names: list[str], new: list[Recent]) -> None:
-    """Bring a profile up to date with its slot, which saw at least one decision."""
+    """Update a profile from its slot, which has at least one decision."""
     transactions, first, last, heads, started, sizes, places, counts, births = state
     profile.first_seen, profile.last_seen = min(profile.first_seen, first), max(profile.last_seen, last)
     profile.transactions += transactions
@@ -299,7 +299,7 @@ def _write(profile: Profile, state: Any, lists: _Lists, names: list[str], new: l
 
 
 def _dictionary(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
-    """A dictionary-encoded column's strings, and each row's index into them; a null's is −1."""
+    """A dictionary-encoded column's strings, and each row's index into them, −1 for null."""
     whole = column.unify_dictionaries().combine_chunks()
     array = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
     indices = array.indices.fill_null(-1) if array.null_count else array.indices

@@ -1,7 +1,7 @@
-"""The pass over rows behind `columnar`: records of slots and nodes, and the kernels that fill them.
+"""The compiled pass over rows behind `columnar`: the records of slots and nodes, and the kernels that fill them.
 
-Kernels add amounts in the order of rows and never reorder: no fastmath (core.jit). Their machine code is cached under
-the sources of core and models and this file, so they take sizes from the records and constants from here only.
+Kernels add amounts in row order and never reorder: no fastmath (core.jit). Their machine code is cached by the sources
+of core and models and this file, so they take sizes from the records and constants only from here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.jit import njit
 from projections.views.profiles.record import PLACES, RECENT
 
 CURRENCY, DECISION, ALERT = 0, 1, 2
-"""The lists of nodes that a slot has."""
+"""A slot's lists of nodes."""
 
 SLOT = np.dtype(
     [
@@ -33,7 +33,7 @@ SLOT = np.dtype(
     ],
     align=True,
 )
-"""One account: its lists' first and last node (−1: none), what was seen last, and the rows of its newest decisions."""
+"""One account: first and last node of its lists (−1: none), what it saw last, and the rows of its newest decisions."""
 
 NODE = np.dtype(
     [("code", np.int32), ("next", np.int32), ("count", np.int64), ("total", np.float64), ("largest", np.float64)],
@@ -44,7 +44,9 @@ NODE = np.dtype(
 
 @njit
 def assign(accounts: NDArray[np.int32], slots: NDArray[np.int64], begin: int, end: int, following: int) -> int:
-    """Give the accounts (codes) of rows begin … end that have no slot (−1) the following ones; the next free one."""
+    """Assign slots from `following` on to the accounts (codes) of rows begin … end without one (−1); returns the next
+    free slot.
+    """
     for i in range(begin, end):
         if slots[accounts[i]] < 0:
             slots[accounts[i]] = following
@@ -54,7 +56,7 @@ def assign(accounts: NDArray[np.int32], slots: NDArray[np.int64], begin: int, en
 
 @njit
 def _node(state: Any, nodes: Any, used: int, of: int, code: int) -> int:
-    """The node of `code` in the list `of` of a slot; appended as number `used` if it has none."""
+    """The index of the node of `code` in the list `of` of a slot; a new node is appended at index `used`."""
     at = state.head[of]
     while at >= 0:
         if nodes[at].code == code:
@@ -72,7 +74,7 @@ def _node(state: Any, nodes: Any, used: int, of: int, code: int) -> int:
 
 @njit
 def _seen(state: Any, what: int, code: int, row: int) -> None:
-    """Move `code` to the end of what was seen last and count it; the one seen longest ago goes if there is no room."""
+    """Move `code` to the end of the recency order and count it; if there is no room, drop the least recently seen."""
     size = state.size[what]
     at = 0
     while at < size and state.place[what, at] != code:
@@ -108,9 +110,7 @@ def fold_rows(
 ) -> tuple[int, int]:
     """Fold rows from `begin` on; codes int32 (currency, merchant, country, decision … × rows).
 
-    Stops when the nodes may run out.
-
-    Returns (rows done, nodes used). Row i is number `base` + i among all.
+    Stops early if the nodes may run out. Returns (rows done, nodes used). Row i has number `base` + i over all batches.
     """
     for i in range(begin, len(slots)):
         if used + 2 > len(nodes):
@@ -143,7 +143,7 @@ def fold_rows(
 
 @njit
 def count_alerts(states: Any, nodes: Any, used: int, slots: NDArray[np.int64], severities: NDArray[np.int32]) -> int:
-    """Count alerts (slot, severity); the nodes used then. There must be room for one each."""
+    """Count alerts (slot, severity) and return the number of nodes used. There must be room for one node per alert."""
     for i in range(len(slots)):
         at = _node(states[slots[i]], nodes, used, ALERT, severities[i])
         used = max(used, at + 1)

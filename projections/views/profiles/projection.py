@@ -1,7 +1,6 @@
-"""The projection of account profiles: a fold over one partition, each account on its own.
+"""The projection of account profiles: a fold over one partition, independent for each account.
 
-Fact by fact it is the handlers below; over the archive `projections.views.profiles.columnar` does the same by
-columns.
+The handlers below fold fact by fact; `projections.views.profiles.columnar` does the same over the archive by columns.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ def _count(counts: dict[str, int], name: str) -> None:
 
 
 def _count_recent(profile: Profile, what: str, counts: dict[str, int], name: str) -> None:
-    """Count `name`; the one seen longest ago is forgotten when there are more than PLACES."""
+    """Count `name`; the least recently seen one is dropped when there are more than PLACES."""
     if not name:
         return
     order = profile.recency.setdefault(what, [])

@@ -1,6 +1,6 @@
-"""An account's profile as a record: what an analyst wants to see first, and the state of the projection `profiles`.
+"""An account's profile: the first thing an analyst looks at, and the state of the projection `profiles`.
 
-Times are event time, epoch ms UTC. Amounts are added up per currency, in log order. About 1 kB an account.
+Times are event time, epoch ms UTC. Amounts are summed per currency, in log order. About 1 kB per account.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Recent(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct):
-    """One account. `countries` and `merchants` count the `PLACES` seen last; `recent` are the newest decisions."""
+    """One account. countries, merchants: counts of the `PLACES` most recently seen. recent: the newest decisions."""
 
     account_id: str
     first_seen: int = 0
@@ -57,7 +57,7 @@ class Profiles(msgspec.Struct):
 
 
 def touched(state: Profiles, account: str, occurred_at: int) -> Profile:
-    """The account's profile, made if there is none, having seen this moment (epoch ms)."""
+    """The account's profile, created if necessary, with its time range extended to `occurred_at` (epoch ms)."""
     profile = state.accounts.get(account)
     if profile is None:
         profile = state.accounts[account] = Profile(account, occurred_at, occurred_at)

@@ -179,7 +179,7 @@ def test_a_new_version_of_a_projection_is_swapped_in(
     assert sentinel("project", *where).code == 0
     ran = sentinel("project", *where, "--swap", "profiles")
     assert (ran.code, store.current("profiles")) == (2, None)
-    assert "profiles-1 is current" in ran.err
+    assert "profiles-1 is already current" in ran.err
 
     without = {kind: handler for kind, handler in PROFILES.handlers.items() if kind is not Decided}
     same, other = replace(PROFILES, version=2), replace(PROFILES, version=3, handlers=without)
