@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,7 @@ def _in_processes(
     queue: SimpleQueue[int] = context.SimpleQueue()
     size = min(jobs, len(calls))
     with ProcessPoolExecutor(size, mp_context=context, initializer=_initialise, initargs=(queue,)) as pool:
-        with _main_unnamed():
+        with _main_unnamed(), _interrupts_held():
             futures = [pool.submit(work, *call) for call in calls]
         while not all(f.done() for f in futures):
             while not queue.empty():
@@ -80,7 +81,21 @@ def _main_unnamed() -> Iterator[None]:
         main.__dict__.update(held)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Block SIGINT while child processes start. They inherit the block, so that Ctrl-C, which signals the whole process
+    group, can't interrupt their start with a traceback; `_initialise` lifts it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _initialise(queue: SimpleQueue[int]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the child without a word; the parent reports it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tune_for_reading()
     _report_to(queue.put)
 
