@@ -1,0 +1,75 @@
+"""Every command line that a document shows, parsed by the program itself."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from console.cli import application
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(?:sh|bash|shell)?\n(.+?)^```|((?:^    \S.*\n)+)", re.M | re.S)
+INLINE = re.compile(r"`((?:\.venv/bin/)?sentinel [^`]+)`")
+
+
+def shown(page: Path) -> Iterator[str]:
+    """The `sentinel …` lines of a page's shell blocks; what a synopsis has in brackets counts as given."""
+    for fenced, indented in BLOCK.findall(page.read_text(encoding="utf-8")):
+        for line in (fenced or indented).splitlines():
+            if re.match(r" *(\.venv/bin/)?sentinel\b", line):
+                yield re.sub(r"\[(--[^\]]+)\]", r"\1", re.split(r"  +(?=\S)", line.strip())[0])
+
+
+def parse(line: str) -> None:
+    """Parse a command line without running it. Raises the command line's own usage error."""
+    command: Any = get_command(application())
+    words, parent = shlex.split(line, comments=True)[1:], None
+    name = "sentinel"
+    while True:
+        context = command.make_context(name, words, parent=parent)
+        if not hasattr(command, "commands"):
+            return
+        known = {option: each for each in command.params for option in each.opts}
+        while words[0] in known:  # the group's own options come first
+            words = words[1 if known[words[0]].is_flag else 2 :]
+        name, command, words = command.resolve_command(context, words)
+        parent = context
+
+
+LINES = [(page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in shown(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page}: {line}" for page, line in LINES])
+def test_a_command_line_is_accepted(page: str, line: str) -> None:
+    """Its command, options, values and arguments are the program's."""
+    parse(line)
+
+
+def test_the_documents_show_commands() -> None:
+    """The blocks are found: an empty list would prove nothing."""
+    assert len(LINES) > 60
+
+
+def test_commands_inside_sentences_exist() -> None:
+    """Each `sentinel …` in a sentence names a command, and only options that it or its group has."""
+    program: Any = get_command(application())
+    for page in PAGES:
+        for text in INLINE.findall(page.read_text(encoding="utf-8")):
+            command, known = program, set()
+            for word in text.split()[1:]:
+                known |= {
+                    option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+                }
+                if word.startswith("-"):
+                    known |= {"--help", "-h"}
+                    assert word.partition("=")[0] in known, f"{page.name}: {text}"
+                elif hasattr(command, "commands") and re.fullmatch(r"[a-z-]+", word):
+                    assert word in command.commands, f"{page.name}: {text}"
+                    command = command.commands[word]
