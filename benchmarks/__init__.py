@@ -1,1 +1,1 @@
-"""What measures. Each prints a table and can print JSON; none of it is a test."""
+"""Benchmarks. Each prints a table and can print JSON; none is a test."""

@@ -5,11 +5,11 @@
 The stream is decided offline with the shipped model, so entries are what a worker would log. Sizes count everything:
 `archive_*` divide the archive's files by its transactions; the share of columns comes from the Parquet footers.
 `hot_bytes` is the growth of Valkey's used_memory (without its replication and client buffers). Rates are of one process
-on one core, its wall time unless they say cpu; reading includes checking every file's SHA-256.
+on one core, by wall time unless they say cpu; reading includes checking every file's SHA-256.
 
-`profile_fold_*` is the product's projection `profiles`, folded by its runner from nothing over the whole archive.
-`decisions` counts a transaction with its score and alert once; `events` counts every entry that the fold takes in
-(transaction, score, alert, feedback). The result is compared with the fold fact by fact, byte for byte.
+`profile_fold_*` is the product's projection `profiles`, folded by its runner from scratch over the complete archive.
+`decisions` counts a transaction with its score and alert once; `events` counts every entry that the fold applies
+(transaction, score, alert, feedback). The result is compared byte for byte with a fold fact by fact.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ROUNDS = 3
 
 
 def decide(source: Source, log: EventLog, partitions: int) -> None:
-    """The stream through the worker's own path into `log`."""
+    """Send the stream through the worker's own path into `log`."""
     content, card = shipped_baseline()
     log.put_blob(content)
     deployed = ModelDeployed(
@@ -66,7 +66,7 @@ def decide(source: Source, log: EventLog, partitions: int) -> None:
 
 
 def hot_bytes(log: MemoryLog, partitions: int, directory: Path) -> float:
-    """Valkey's memory a transaction, all streams, the control stream, keys and blobs counted."""
+    """Valkey's memory per transaction, including all streams, the control stream, keys and blobs."""
     with Valkey(directory, appendfsync="no") as server:
         client = redis.Redis(server.host, server.port)
         before = _dataset(client)
@@ -93,7 +93,7 @@ def _dataset(client: Any) -> int:
 
 
 def sizes(archive: Archive, directory: Path, partitions: int) -> dict[str, float]:
-    """Bytes a transaction: by what they hold, and altogether with alerts, seals, footers and manifest."""
+    """Bytes per transaction: by content, and in total with alerts, seals, footers and manifest."""
     transactions = columns = features = events = 0
     for p in range(partitions):
         for row in archive.rows(p):
@@ -122,7 +122,7 @@ def sizes(archive: Archive, directory: Path, partitions: int) -> dict[str, float
 
 
 def rates(hot: MemoryLog, directory: Path, partitions: int, transactions: int) -> dict[str, float]:
-    """Events a second of the trimmed log: entries read, profiles folded from columns, state rebuilt, all verified."""
+    """Events per second on the trimmed log: reading entries, folding profiles, rebuilding state, verifying all."""
     log = ArchivedLog(hot, open_archive(str(directory)))
     started = time.perf_counter()
     entries = 0
@@ -155,10 +155,10 @@ def rates(hot: MemoryLog, directory: Path, partitions: int, transactions: int) -
 
 
 def profile_fold(hot: MemoryLog, directory: Path, partitions: int) -> dict[str, float]:
-    """The product's `profiles` caught up over the archive by its runner, from nothing; best of ROUNDS.
+    """Time the runner of the product's `profiles` catching up over the archive from scratch; best of ROUNDS.
 
-    Event = an entry that the fold takes in: transaction, score, alert, feedback. The kernels are compiled before.
-    Exits unless the state is that of the fold fact by fact, and every decision is in it.
+    An event is an entry that the fold applies: transaction, score, alert, feedback. Kernels are compiled beforehand.
+    Exits unless the state equals that of a fold fact by fact, and includes every decision.
     """
     tune_for_reading()  # as `sentinel project` does
     best, cpu = 0.0, 0.0
@@ -179,7 +179,7 @@ def profile_fold(hot: MemoryLog, directory: Path, partitions: int) -> dict[str, 
         view = runner.view(PROFILES, p)
         by_facts = fold(PROFILES, facts_between(log, p, NOWHERE, view.place))
         if PROFILES.encode(by_facts) != PROFILES.encode(view.state) or view.place.sequence != log.head(p).sequence:
-            raise SystemExit(f"partition {p}: the fold by columns is not the fold fact by fact")
+            raise SystemExit(f"partition {p}: the fold by columns differs from the fold fact by fact")
     by_facts_per_s = decisions / (time.perf_counter() - started)
     if decisions != held["transactions"]:
         raise SystemExit(f"the fold counted {decisions} of {held['transactions']} transactions")

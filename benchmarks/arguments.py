@@ -1,4 +1,4 @@
-"""What benchmarks on a stream of transactions are told on the command line: which source, and how much of it."""
+"""Command-line arguments of benchmarks on a stream of transactions: which source, and how much of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sources.synthetic import SyntheticConfig
 
 
 def source_parser(description: str | None, limit: int, partitions: int) -> argparse.ArgumentParser:
-    """A parser of the source, `--limit`, `--partitions` and `--json`, with these defaults. description: a docstring,
-    of which the first line is shown.
+    """A parser of the source, `--limit`, `--partitions` and `--json`, with these defaults. description: a docstring
+    whose first line is shown.
     """
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("source", nargs="?", default="synthetic")

@@ -1,10 +1,10 @@
-"""The worker of another commit against this checkout's, in turns on the same servers, with the floor beside them.
+"""Compares another commit's worker with this checkout's, in turns on the same servers, next to the floor.
 
     python -m benchmarks.compare_pipeline --against REV [--servers local|apache] [--rounds 2] [--short] [--latency-only]
 
 A round is: the floor, REV's worker, this checkout's worker. Only the worker differs: producer, floor and measurement
-are this checkout's. Every turn has fresh topics and a fresh log; the local stack is started anew for each (its broker
-slows down with every batch that it holds), Apache Kafka once for all. `apache` needs Java, Maven and redis-server
+are this checkout's. Every turn has fresh topics and a fresh log. The local stack is restarted for each turn (its broker
+slows down with every batch that it holds), Apache Kafka is started once. `apache` needs Java, Maven and redis-server
 (docs/development.md). Prints every turn as `sentinel bench pipeline` does, then medians over the rounds and their
 ratios; --json adds one object as the last line.
 """
@@ -35,7 +35,7 @@ SHOWN = (
     ("worker_us_per_tx", "worker CPU at the latency rate, µs"),
     ("log_us_per_tx", "log server CPU at the latency rate, µs"),
     ("broker_us_per_tx", "broker CPU at the latency rate, µs"),
-    ("transactions_per_seal", "transactions a partition and append"),
+    ("transactions_per_seal", "transactions per partition and append"),
     ("latency_p50_ms", "p50, ms"),
     ("latency_p99_ms", "p99, ms"),
     ("latency_p999_ms", "p99.9, ms"),
@@ -46,11 +46,11 @@ SHOWN = (
     ("sustained_log_us_per_tx", "log server CPU at the sustained rate, µs"),
     ("sustained_broker_us_per_tx", "broker CPU at the sustained rate, µs"),
 )
-"""Figures of `Result.summary` that are compared, with their words."""
+"""The figures of `Result.summary` that are compared, and their descriptions."""
 
 
 class Servers:
-    """Where each turn's servers come from. Apache Kafka, if asked for, runs as long as `stack`."""
+    """Provides each turn's servers. Apache Kafka, if requested, runs as long as `stack`."""
 
     def __init__(self, kind: str, directory: Path, stack: ExitStack) -> None:
         self._directory = directory
@@ -64,7 +64,7 @@ class Servers:
 
     @contextmanager
     def turn(self, name: str) -> Iterator[dict[str, Any]]:
-        """Settings that name a running broker and an empty log server; both hold nothing of other turns."""
+        """Settings for a running broker and an empty log server; neither has data of other turns."""
         folder = self._directory / name
         if self._kafka is None:
             with LocalStack(folder) as local:
@@ -90,7 +90,7 @@ def _settings(kafka_servers: str, redis_port: int) -> dict[str, Any]:
 
 
 def checkout(revision: str, folder: Path) -> str:
-    """Put the files of a commit into a folder; returns its short digest. Exits if there is no such commit."""
+    """Extract a commit's files into a folder. Returns its short digest; exits if there is no such commit."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", f"{revision}^{{commit}}"], capture_output=True, check=False)
     if commit.returncode:
@@ -104,7 +104,7 @@ def checkout(revision: str, folder: Path) -> str:
 def compare(
     servers: Servers, directory: Path, other: Path, names: tuple[str, str], plan: Plan, rounds: int
 ) -> dict[str, Any]:
-    """Run the rounds; prints each turn. Returns the medians of each worker's figures and of the floor's."""
+    """Run the rounds and print each turn. Returns the medians of each worker's figures and of the floor's."""
     figures: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     floors: list[Phase] = []
     for number in range(1, rounds + 1):
@@ -132,13 +132,13 @@ def compare(
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The median of each compared figure over the rounds; None where a round has none."""
+    """The median of each compared figure over the rounds; None if a round lacks it."""
     columns = {name: [row[name] for row in rows] for name, _ in SHOWN}
     return {name: None if None in column else statistics.median(column) for name, column in columns.items()}
 
 
 def table(figures: dict[str, list[dict[str, Any]]], floors: list[Phase]) -> str:
-    """Medians of both workers side by side, and the second's over the first's."""
+    """Medians of both workers side by side, and the ratio of the second's to the first's."""
     first, second = figures
     before, after = medians(figures[first]), medians(figures[second])
     head = f"medians, rounds: {len(floors)}"
@@ -153,7 +153,7 @@ def table(figures: dict[str, list[dict[str, Any]]], floors: list[Phase]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The worker of another commit against this checkout's.")
+    parser = argparse.ArgumentParser(description="Compare another commit's worker with this checkout's.")
     parser.add_argument("--against", required=True, metavar="REV")
     parser.add_argument("--servers", choices=("local", "apache"), default="local")
     parser.add_argument("--rounds", type=int, default=2)

@@ -1,11 +1,11 @@
-"""Drift detection: how fast it compares, how surely and how soon it detects, and how often it cries wolf.
+"""Drift detection: how fast it compares, how reliably and how soon it detects, and how often it raises false alarms.
 
     python -m benchmarks.drift --speed            100,000 predictions × all features against as many, one core
     python -m benchmarks.drift --seeds 100        100 streams with drift at a known time, and 100 without
 
 Each stream is the synthetic source (weekly and daily rhythm, trips, bursts, labels), decided offline by the shipped
-model, every feature as a worker would log it. The monitor looks every `STEP_HOURS` of event time; what is counted are
-the events it appended to the control stream. A false alarm is a detection in a stream without drift, or before it.
+model, with every feature as a worker would log it. The monitor looks every `STEP_HOURS` of event time; counted are the
+events that it appends to the control stream. A false alarm is a detection before the drift or in a stream without it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 PARTITIONS = 2
 ACCOUNTS = 100
 DAYS = 75
-DRIFT_DAY = 60  # 39 until every table has settled, 14 of reference, 7 of window: the first look ends at the drift
+DRIFT_DAY = (
+    60  # 39 until every table has settled, 14 for the reference, 7 for the window: the first look ends at the drift
+)
 STEP_HOURS = 24
 
 
 class ReadOnce(WindowReader):
-    """Reads the log once: a benchmark looks many times at one that does not grow."""
+    """Reads the log once: a benchmark looks many times at a log that does not grow."""
 
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log, range(PARTITIONS))
@@ -53,7 +55,7 @@ class ReadOnce(WindowReader):
         return self._all.between(start, end)
 
     def transactions(self, start: int, end: int) -> int:
-        """How many decisions fall into [start, end)."""
+        """The number of decisions in [start, end)."""
         return len(self._all.between(start, end))
 
 
@@ -75,7 +77,7 @@ def decided(seed: int, drift: str | None) -> MemoryLog:
 
 
 def run(seed: int, drift: str | None, config: DriftConfig) -> dict[str, Any]:
-    """All looks at one stream: what was detected, when first, and how long after the drift."""
+    """All looks at one stream: what was detected, when it was first detected, and how long after the drift."""
     log = decided(seed, drift)
     reader = ReadOnce(log)
     monitor = DriftMonitor(log, Looker(reader, LabelReader(log, range(PARTITIONS)), config), config)
@@ -170,10 +172,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed", action="store_true", help="the comparison's speed (also without --seeds)")
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--seeds", type=int, default=0, help="streams with, and as many without drift")
+    parser.add_argument("--seeds", type=int, default=0, help="number of streams with drift, and of as many without")
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--drift", default="all", help="amount, hours, mix, behaviour or all; none: only without")
-    parser.add_argument("--only-drift", action="store_true", help="leave the streams without drift out")
+    parser.add_argument(
+        "--drift", default="all", help="amount, hours, mix, behaviour or all; none: only streams without drift"
+    )
+    parser.add_argument("--only-drift", action="store_true", help="skip the streams without drift")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
     arguments = parser.parse_args()
     result: dict[str, Any] = {}

@@ -3,8 +3,9 @@
     python -m benchmarks.experiments [--runs 1000] [--accounts 10000] [--power-runs 200] [--json PATH]
     python -m benchmarks.experiments --assignments-only
 
-Every run is looked at after every account. "naive" is the z-test of two means at the same one-sided level, looked at as
-often from the 100th account on: what an always-valid method is for. Minutes at the default size.
+Every run is looked at after every account. "naive" is the z-test of two means at the same one-sided level, looked at
+equally often from the 100th account on: the problem that an always-valid method solves. Takes minutes at the default
+size.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ Floats = NDArray[np.float64]
 
 
 class Setting(NamedTuple):
-    """Control's rate and what treatment adds; the share of accounts treated, by account number.
+    """The control's rate and what treatment adds; the share of accounts treated, by account number.
 
-    patience: runs end after so many times the accounts of the test of one look at 50:50.
+    patience: runs end after this many times the accounts that a single-look test at 50:50 needs.
     """
 
     name: str
@@ -75,7 +76,7 @@ EFFECTS = (
 
 
 def simulate(setting: Setting, accounts: int, seed: int) -> tuple[Trajectory, NDArray[np.int64], Floats]:
-    """One experiment: what a looker sees after each account, the arms, and the shares treated."""
+    """One experiment: the evidence after each account, the arms, and the shares treated."""
     rng = np.random.default_rng(seed)
     share = setting.share(accounts)
     arm = (rng.random(accounts) < share).astype(np.int64)
@@ -84,7 +85,7 @@ def simulate(setting: Setting, accounts: int, seed: int) -> tuple[Trajectory, ND
 
 
 def naive_alarm(path: Trajectory) -> bool:
-    """The z-test alarms at some look."""
+    """Whether the z-test raises an alarm at any look."""
     n = np.arange(1.0, len(path.total) + 1.0)
     spread = np.sqrt(np.maximum(path.squares - path.total**2 / n, 1e-12))
     return bool((path.total / spread > norm.isf(ALPHA))[_FIRST_LOOK:].any())
@@ -113,14 +114,14 @@ def null_row(setting: Setting, runs: int, accounts: int) -> dict[str, Any]:
 
 
 def fixed_size(setting: Setting) -> int:
-    """Accounts that a z-test of one look needs for 80 % power at the same level, 50:50."""
+    """Accounts that a single-look z-test at 50:50 needs for 80 % power at the same level."""
     a, b = setting.rate, setting.rate + setting.lift
     per_arm = (norm.isf(ALPHA) + norm.isf(0.2)) ** 2 * (a * (1 - a) + b * (1 - b)) / setting.lift**2
     return int(np.ceil(2 * per_arm))
 
 
 def power_row(setting: Setting, runs: int) -> dict[str, Any]:
-    """Accounts until promotion (median and 80 % of runs), coverage of the true effect at all looks."""
+    """Accounts until promotion (median and 80 % of runs), and coverage of the true effect over all looks."""
     limit = setting.patience * fixed_size(setting)
     needed, missed = [], 0
     for seed in range(runs):
@@ -146,7 +147,7 @@ _DIGEST_ONLY = "--assignment-digest"
 
 
 def assigned(batch: int) -> tuple[str, float, list[int]]:
-    """(SHA-256 of a million accounts' arms, seconds of it, accounts by arm with those outside last), in batches."""
+    """(SHA-256 of a million accounts' arms, seconds taken, accounts by arm with those outside last), in batches."""
     allocation = Allocation("spring", "spring", 9_000, (5_000, 8_000, WHOLE))
     accounts = [f"account-{number}" for number in range(ASSIGNED)]
     allocation.arms_of(accounts[:10])
@@ -171,7 +172,7 @@ def assignments() -> dict[str, Any]:
         [sys.executable, "-m", "benchmarks.experiments", _DIGEST_ONLY], capture_output=True, text=True, check=True
     ).stdout.strip()
     if again != digest:
-        raise SystemExit("a restarted process assigns accounts to other arms")
+        raise SystemExit("a restarted process assigns accounts to different arms")
     return {
         "accounts": ASSIGNED,
         "per_s": ASSIGNED / seconds,
@@ -187,7 +188,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=10_000, help="accounts of each of them")
     parser.add_argument("--power-runs", type=int, default=200, help="runs of each setting with an effect")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
-    parser.add_argument("--assignments-only", action="store_true", help="only what an assignment costs")
+    parser.add_argument("--assignments-only", action="store_true", help="measure only the cost of assignments")
     parser.add_argument(_DIGEST_ONLY, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.assignment_digest:

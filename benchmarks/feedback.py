@@ -1,12 +1,12 @@
 """Verdicts end to end on the local stack: file → `sentinel feedback` → Kafka → one worker → durable log → labels.
 
-    submit        rows a second of the command itself: read, checked, looked up in the log, sent, acknowledged
-    command       the same with the start of the interpreter, which takes 2.5 s of CPU whatever the file
-    through       rows a second from when the command begins to read until the last is durable in the log
-    per_cpu_s     rows a CPU second, of the command (its start included) and of the worker: what a machine that is busy
-                  with other things can still say
-    fold          facts a second folded into the labels read model, reading the log included
-    judge, view   verdicts a CPU second through quality control alone, and with learning and consensus
+    submit        rows per second of the command itself: read, checked, looked up in the log, sent, acknowledged
+    command       the same including interpreter startup, which takes 2.5 s of CPU whatever the file
+    through       rows per second from when the command begins to read until the last row is durable in the log
+    per_cpu_s     rows per CPU second, of the command (including startup) and of the worker: still meaningful on a
+                  machine that is busy with other things
+    fold          facts per second folded into the labels read model, including reading the log
+    judge, view   verdicts per CPU second through quality control alone, and with learning and consensus
 
 Everything (broker, worker, Valkey with fsync always, the command) shares the machine's cores.
 
@@ -49,7 +49,7 @@ from sources.synthetic import SyntheticConfig, SyntheticStream
 DAYS = 60.0
 WAIT_S = 300.0
 ANALYSTS = 400
-"""So many that none is over the rate of one person, however fast the file goes."""
+"""Enough that no analyst exceeds one person's rate limit, however fast the file is processed."""
 VOICES = (("analyst", 0.93), ("analyst", 0.8), ("chargeback", 0.97), ("customer", 0.75))
 
 
@@ -93,7 +93,7 @@ def run(transactions: int, verdicts: int) -> dict[str, float]:
 
 
 def write(source: SyntheticStream, file: Path, count: int) -> None:
-    """`count` verdicts of several voices on the source's transactions, without accounts: they are looked up."""
+    """Write `count` verdicts of several voices on the source's transactions. They lack accounts, to be looked up."""
     rng = random.Random(file.name)
     truth = source.truth().select("transaction_id", "occurred_at", "is_fraud").rows()
     rows: list[tuple[str, str, str, str, int]] = []
@@ -138,7 +138,7 @@ def _wait(worker: Service, stats: Path, name: str, goal: int) -> None:
     while (read_stats(stats) or {}).get(name, 0) < goal:
         worker.check()
         if time.monotonic() > deadline:
-            raise Unavailable(f"the worker did not take {goal:,} {name} within {WAIT_S:.0f} s")
+            raise Unavailable(f"the worker did not process {goal:,} {name} within {WAIT_S:.0f} s")
         time.sleep(0.02)
 
 
@@ -181,7 +181,7 @@ def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--transactions", type=int, default=60_000)
-    parser.add_argument("--verdicts", type=int, default=100_000, help="of each of two files")
+    parser.add_argument("--verdicts", type=int, default=100_000, help="verdicts in each of two files")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     figures = run(arguments.transactions, arguments.verdicts)

@@ -1,8 +1,8 @@
-"""Scoring speed: our forest kernel beside LightGBM's own predict, one thread each, and a check that the bits agree.
+"""Scoring speed: our forest kernel and LightGBM's own predict, one thread each, and a check that the bits agree.
 
     python -m benchmarks.forest [--trees 150] [--leaves 31] [--features 60] [--json PATH]
 
-Trains a synthetic model first (some seconds). Figures are the best of several runs, in µs a row.
+Trains a synthetic model first (some seconds). Figures are the best of several runs, in µs per row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def synthetic(rows: int, features: int, seed: int) -> tuple[NDArray[np.float32],
 
 
 def microseconds_a_row(score: Callable[[NDArray[Any]], object], x: NDArray[Any], batch: int) -> float:
-    """Best of _RUNS; each run scores different batches of contiguous rows."""
+    """The best of _RUNS; a run scores different batches of contiguous rows."""
     calls = max(1, _ROWS_PER_RUN // batch)
     starts = [(call * batch) % (len(x) - batch + 1) for call in range(calls)]
     best = float("inf")
@@ -52,7 +52,7 @@ def microseconds_a_row(score: Callable[[NDArray[Any]], object], x: NDArray[Any],
 
 
 def measure(trees: int, leaves: int, features: int) -> dict[str, Any]:
-    """Train, compare the bits, time both. Raises SystemExit if one bit differs."""
+    """Train, compare the bits, time both. Raises SystemExit if any bit differs."""
     x, y = synthetic(40_000, features, seed=0)
     parameters = {"objective": "binary", "num_leaves": leaves, "verbose": -1, "num_threads": 1, "seed": 0}
     booster = lightgbm.train(parameters, lightgbm.Dataset(x, y), trees)
@@ -101,7 +101,7 @@ def main() -> None:
     for line in result["batches"]:
         ours, theirs = line["ours_us_per_row"], line["lightgbm_us_per_row"]
         print(f"{line['rows']:>8}{ours:>14.2f}{theirs:>18.2f}{theirs / ours:>8.1f}")
-    print(f"load {result['load_ms']:.0f} ms, contributions {result['contributions_us']:.1f} µs a row")
+    print(f"load {result['load_ms']:.0f} ms, contributions {result['contributions_us']:.1f} µs per row")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -1,11 +1,11 @@
-"""Incremental learning: how long 100,000 labels take, for each learner, and what scoring and judging the result costs.
+"""Incremental learning: how long each learner takes for 100,000 labels, and what scoring and judging the result costs.
 
     python -m benchmarks.incremental [--labels 100000] [--trees 150] [--json PATH]
 
 Labels and features are synthetic (`benchmarks.forest.synthetic`), as wide as the feature spec. A champion of `--trees`
-trees is trained first, untimed; then each learner takes all labels in one update: boosting and refit as one batch, the
-online learner label by label. "progressive" is the online learner by itself: every row predicted alone, every
-label learned alone, a delay later. One run each: an update is long enough to time once.
+trees is trained first, untimed. Then each learner processes all labels in one update: boosting and refit as one batch,
+the online learner label by label. "progressive" is the online learner without a champion: every row is predicted alone,
+and every label is learned alone, after a delay. One run each: an update is long enough to time once.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _times(taken: tuple[float, float]) -> dict[str, float]:
 
 
 def _after(learner: Learner, champion: Learner, x: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Average precision on later rows, µs a row of the artifact's scorer, seconds of the gate."""
+    """Average precision on later rows, µs per row of the artifact's scorer, seconds of the gate."""
     scorer = artifacts.load_scorer(
         learner.export(), version="b-1.0.0", expected_digest=learner.digest, spec=spec.SPEC_VERSION, columns=spec.NAMES
     )

@@ -1,17 +1,17 @@
-"""Adaptive against frozen over the Handbook's whole file, week by week: what does retraining bring?
+"""Adaptive against frozen over the complete Handbook file, week by week: what does retraining gain?
 
     python -m benchmarks.prequential PATH [--plot FILE.svg] [--json]
 
 Every payment is decided in order of time into a log in memory (features as logged, verdicts 7 days late). Then, for
 each week [T, T + 7 d) from the first that can be tested:
 
-    frozen     one model, trained once on the first month with what was known when its labels were in
-    adaptive   trained anew at T on the TRAIN_DAYS days before T − 7 d, with the labels known at T
+    frozen     one model, trained once on the first month, with the labels known a week after it
+    adaptive   retrained at T on the TRAIN_DAYS days before T − 7 d, with the labels known at T
 
-Both are scored on the same payments: those of the week less the cards known to be compromised by then. Predict first,
-learn later (Dawid 1984, prequential): no row is scored by a model that saw it or its label. AUC ROC, average precision
-and card precision@100 of each week, and over all weeks together: rows pooled for the first two (the models' margins are
-log-odds of the same event), days pooled for the third.
+Both score the same payments: those of the week without cards known to be compromised by then. Predict first, learn
+later (Dawid 1984, prequential): no row is scored by a model that saw it or its label. Measures are AUC ROC, average
+precision and card precision@100, of each week and over all weeks together: rows are pooled for the first two (the
+models' margins are log-odds of the same event), days for the third.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def weeks(data: TrainingSet, report: Report = lambda text: None) -> list[dict[st
     month_end = origin + FIRST_MONTH_DAYS * DAY_MS
     start = month_end + WEEK_MS
     if start + WEEK_MS > end:
-        raise BadInput(f"{(end - origin) / DAY_MS:.0f} days are too few: the first week is tested from day 37 on")
+        raise BadInput(f"{(end - origin) / DAY_MS:.0f} days are too few: the first tested week begins on day 37")
     frozen = _fit(data, origin, month_end, start)
     rows = []
     while start + WEEK_MS <= end:
         split = Split(start - 2 * WEEK_MS, start - WEEK_MS, start, start + WEEK_MS)
         around = data.between(split.start, split.end)
-        around = as_known(around, split.end + WEEK_MS)  # what the week turned out to be
+        around = as_known(around, split.end + WEEK_MS)  # the week's final labels
         test = around.rows((around.times >= start) & ~known_compromised(around, split))
         trained = _fit(data, max(origin, start - WEEK_MS - TRAIN_DAYS * DAY_MS), start - WEEK_MS, start)
         scores = {"adaptive": trained(test.features), "frozen": frozen(test.features)}
@@ -91,7 +91,7 @@ def _fit(data: TrainingSet, start: int, end: int, now: int) -> Callable[[NDArray
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures by week, in how many weeks adaptive is ahead, and over all weeks."""
+    """Figures by week and over all weeks, and in how many weeks adaptive is ahead."""
     by_week = [
         {
             "start_ms": row["start_ms"],
@@ -138,7 +138,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Week by week, one panel a measure, as SVG or PNG by the file's ending."""
+    """Week by week, one panel per measure, as SVG or PNG by the file's suffix."""
     from matplotlib import rc_context
 
     figure = new_figure(7.5, 7.0)
@@ -152,7 +152,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     panels[0].legend(loc="lower right")
     panels[0].set_title("Handbook data, week by week: retrained weekly or frozen after the first month")
     figure.autofmt_xdate()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "prequential"}):  # small, and the same every time
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "prequential"}):  # small, and reproducible
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 

@@ -1,10 +1,10 @@
-"""A labelled dataset through the whole product: produce, ingest --drain, replay --verify, audit --sample, on local or
+"""A labelled dataset through the entire product: produce, ingest --drain, replay --verify, audit --sample, on local or
 on Apache servers.
 
     python -m benchmarks.real_input handbook PATH [--servers local|apache] [--limit N] [--audits N]
 
-Runs the commands as a user would, prints what each says, and exits 1 unless transactions + rejects = produced, every
-decision came out identical, and so did every audit of the random sample. `apache` needs Java, Maven and redis-server
+Runs the commands as a user would, prints their results, and exits 1 unless transactions + rejects = produced and every
+decision, and every audit of the random sample, is identical. `apache` needs Java, Maven and redis-server
 (docs/development.md): Apache Kafka in KRaft mode and Debian's redis-server.
 """
 
@@ -48,7 +48,7 @@ def servers(kind: str, directory: Path) -> Iterator[tuple[str, int]]:
 
 
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run `sentinel ARGUMENTS --json`, print the line it ends with and its wall time; returns that object."""
+    """Run `sentinel ARGUMENTS --json`; print its last line and its wall time. Returns the object in that line."""
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "console.cli", *arguments, "--json"],
@@ -67,7 +67,7 @@ def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A dataset through the whole product.")
+    parser = argparse.ArgumentParser(description="A dataset through the complete product.")
     parser.add_argument("dataset")
     parser.add_argument("path")
     parser.add_argument("--servers", choices=("local", "apache"), default="local")

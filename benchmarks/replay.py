@@ -1,14 +1,14 @@
-"""How fast every decision is proven again: `sentinel replay --verify`, from a hot log and from its archive.
+"""How fast decisions are verified: `sentinel replay --verify`, from a hot log and from its archive.
 
     python -m benchmarks.replay [synthetic | handbook PATH] [--limit N] [--partitions N] [--hot-only] [--json]
 
-The stream is decided offline with the shipped model into a local Valkey server, then the command runs as a user would
+The stream is decided offline with the shipped model into a local Valkey server. Then the command runs as a user would
 run it, with two processes: features, forest, rules and policy again, every score and alert compared byte for byte. Then
 everything is archived and trimmed, and it runs again.
 
-`decisions_per_s` is by the command's own clock, which starts when it has loaded its libraries. `cpu_us` is all CPU time
-a decision, start and the log server's included; `decisions_per_s_of_two_free_cores` = 2,000,000 / cpu_us is what two
-cores would do that nobody else uses: on a busy machine the wall time says more about the others.
+`decisions_per_s` is by the command's own clock, which starts once its libraries are loaded. `cpu_us` is the total CPU
+time per decision, including startup and the log server. `decisions_per_s_of_two_free_cores` = 2,000,000 / cpu_us is
+what two otherwise idle cores would do: on a busy machine the wall time says more about the other processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PREFIX = "bench"
 
 
 def sentinel(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run `sentinel ARGUMENTS --json`; the object that it prints. Exits with its code if it fails."""
+    """Run `sentinel ARGUMENTS --json`. Returns the object that it prints; exits with its code if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "console.cli", *arguments, "--json"],
         env=environment,
@@ -99,7 +99,7 @@ def run(source: Source, partitions: int, hot_only: bool) -> dict[str, dict[str, 
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = source_parser(__doc__, 300_000, 4)
-    parser.add_argument("--hot-only", action="store_true", help="leave out the archive, which takes longer to write")
+    parser.add_argument("--hot-only", action="store_true", help="skip the archive, which takes longer to write")
     arguments = parser.parse_args()
     source = chosen_source(arguments)
     figures = run(source, arguments.partitions, arguments.hot_only)

@@ -1,12 +1,12 @@
-"""How fast training sets are read, hot and archived, in how much memory, and how long a training takes. One core.
+"""How fast and in how much memory training sets are read, hot and archived, and how long training takes. One core.
 
     python -m benchmarks.training [synthetic | handbook PATH] [--limit N] [--rows N] [--trials N] [--json]
 
-The stream is decided offline, so entries are what a worker would log, with reference tables.
-`read_*` count decisions a second, two passes and verdicts included; the archive is opened anew, so every file's SHA-256
-is checked. `peak_mb` is the process's growth while it reads the archive, `features_mb` the matrix itself: the
-difference is what reading costs beside it. `train_*` is one training on the last `rows` decisions before the gap, with
-early stopping, calibration, measures and bootstrap. `cpu` is this process's own time, for a machine that is shared.
+The stream is decided offline with reference tables, so entries are what a worker would log. `read_*` are decisions per
+second, including both passes and verdicts; the archive is opened afresh, so every file's SHA-256 is checked. `peak_mb`
+is the process's growth while it reads the archive, `features_mb` the matrix itself; the difference is the overhead of
+reading. `train_*` is one training on the last `rows` decisions before the gap, with early stopping, calibration,
+measures and bootstrap. `cpu` is this process's own time, for a shared machine.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Peak:
 
     @property
     def mb(self) -> float:
-        """See the class."""
+        """The growth at its largest, MB."""
         return (self._largest - self._before) / 2**20
 
 
@@ -72,7 +72,7 @@ def _resident() -> int:
 
 
 def decide(source: Source, partitions: int) -> MemoryLog:
-    """The stream decided without a model: features and verdicts are all that training reads."""
+    """The stream decided without a model: training reads only features and verdicts."""
     log = MemoryLog()
     offline = OfflineIngest(log, Resolver(log.get_blob, wiring.load_scorer), partitions=partitions)
     for chunk in source.records():
@@ -82,7 +82,7 @@ def decide(source: Source, partitions: int) -> MemoryLog:
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """(result, seconds, seconds of this process's own)."""
+    """(result, wall seconds, CPU seconds of this process)."""
     gc.collect()
     started, used = time.perf_counter(), time.process_time()
     found = work()
@@ -123,7 +123,7 @@ def run(source: Source, partitions: int, rows: int, trials: int) -> dict[str, fl
 
 
 def train(data: TrainingSet, rows: int, trials: int) -> dict[str, float]:
-    """One training on `rows` decisions, the last quarter of the time span as test, and one more with a search."""
+    """One training on `rows` decisions, tested on the last quarter of the time span, and another one with a search."""
     first, end = int(data.times[0]), int(data.times[-1]) + 1
     test_start = end - (end - first) // 4
     last = int(np.searchsorted(data.times, test_start - GAP_DAYS * DAY_MS))
@@ -154,7 +154,7 @@ def main() -> None:
     """Parse the arguments, measure, print."""
     parser = source_parser(__doc__, 300_000, 2)
     parser.add_argument("--rows", type=int, default=100_000, help="decisions to train on, at most")
-    parser.add_argument("--trials", type=int, default=0, help="of a search, timed apart")
+    parser.add_argument("--trials", type=int, default=0, help="trials of a search, timed separately")
     arguments = parser.parse_args()
     source = chosen_source(arguments, flush_feedback=True)
     figures = run(source, arguments.partitions, arguments.rows, arguments.trials)

@@ -1,6 +1,6 @@
-"""What must stand in the control stream before the first decision: source generations, a model, thresholds.
+"""Appends what the control stream needs before the first decision: source generations, a model, thresholds.
 
-Every start runs this; it appends only what is missing, conditionally, so any number of workers may start at once.
+Runs at every start. It appends only what is missing, conditionally, so any number of workers may start at once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ACTOR = "sentinel ingest"
 
 
 def ensure(log: EventLog, settings: Settings) -> ControlStream:
-    """The control stream, followed to its end, after what was missing has been appended.
+    """Append what is missing. Returns the control stream, followed to its end.
 
-    Raises BadInput if the topics are missing, not co-partitioned, or have another partition count than the log.
+    Raises BadInput if the topics are missing or not co-partitioned, or if their partition count is not the log's.
     """
     topics = source_topics(settings)
     stream = ControlStream()
@@ -56,8 +56,8 @@ def _missing(log: EventLog, state: ControlState, topics: dict[str, Topic], setti
         known = state.generations.get(role)
         if known is not None and known.partitions != topic.partitions:
             raise BadInput(
-                f"the log was made with {known.partitions} partitions, but topic {topic.name} has {topic.partitions}:"
-                " accounts would change partition. Use another log prefix (SENTINEL_LOG_PREFIX)"
+                f"the log was created with {known.partitions} partitions, but topic {topic.name} has"
+                f" {topic.partitions}: accounts would change partition. Use another log prefix (SENTINEL_LOG_PREFIX)"
             )
         if known is None or _recreated(known, topic):
             events.append(

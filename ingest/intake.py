@@ -1,13 +1,12 @@
 """One partition's intake: transactions and feedback as they come from Kafka, merged by message time. No I/O.
 
-Two topics have no common order, but a decision depends on which feedback came before it. So, as Kafka Streams does for
-a task's inputs, the record with the smaller Kafka timestamp goes first (feedback on a tie), and a side that is empty
-holds the other back until Kafka says that the partition's end was reached. A backlog is therefore decided in the same
-order however it is fetched, by however many workers; at the live end, what has come goes ahead at once. The order taken
-is recorded in the log (each score's `f`), so a replay does not depend on any of this.
+Two topics have no common order, but a decision depends on which feedback came before it. So, as in Kafka Streams, the
+record with the smaller Kafka timestamp goes first (feedback on a tie), and an empty side holds the other back until
+Kafka reports the end of the partition. A backlog is therefore decided in the same order however it is fetched and by
+however many workers; at the live end, records are taken as soon as they arrive. The order taken is recorded in the log
+(each score's `f`), so a replay does not depend on any of this.
 
-States of a side: filling → holds records | empty and behind (holds the other side back) | empty at the end of the
-partition.
+States of a side: holding records | empty and behind (holds the other side back) | empty at the end of the partition.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 TAKE_BYTES_MAX = 4 * 1024 * 1024
-"""Of values in one `take`, give or take one record: a flood of huge bad messages must not make one huge append."""
+"""Bytes of values in one `take`, give or take a record: many huge bad messages must not become one huge append."""
 
 
 class Message(NamedTuple):
-    """A Kafka record: timestamp is epoch ms, ≤ 0 if it has none; received_at is when this process got it (epoch ms)."""
+    """A Kafka record. timestamp: epoch ms, ≤ 0 if it has none. received_at: when this process got it (epoch ms)."""
 
     offset: int
     timestamp: int
@@ -32,7 +31,7 @@ class Message(NamedTuple):
 
 @dataclass(slots=True)
 class Side:
-    """One topic's records of the partition; `at_end` says that nothing more was there when last asked."""
+    """One topic's records of the partition. at_end: Kafka had no more when last asked."""
 
     records: deque[Message] = field(default_factory=deque)
     at_end: bool = False
@@ -41,7 +40,7 @@ class Side:
 
 @dataclass(slots=True)
 class Segment:
-    """Feedback, then transactions, in the order to be applied."""
+    """Feedback, then transactions, in the order in which to apply them."""
 
     feedback: list[Message] = field(default_factory=list)
     transactions: list[Message] = field(default_factory=list)
@@ -55,7 +54,7 @@ class Intake:
         self.feedback = Side()
 
     def take(self, limit: int) -> list[Segment]:
-        """Remove and return up to `limit` records in order, and not many more than TAKE_BYTES_MAX bytes of values."""
+        """Remove and return up to `limit` records in order, with about TAKE_BYTES_MAX bytes of values at most."""
         segments: list[Segment] = []
         current: Segment | None = None
         transactions, feedback = self.transactions.records, self.feedback.records
@@ -88,7 +87,7 @@ class Intake:
 
     @property
     def drained(self) -> bool:
-        """Nothing held, and both topics were at their ends."""
+        """Whether no records are held and both topics are at their ends."""
         return (
             self.transactions.at_end
             and self.feedback.at_end

@@ -1,4 +1,4 @@
-"""confluent-kafka clients from Settings, and what the topics are. The only module that knows librdkafka's property
+"""Makes confluent-kafka clients from Settings, and describes topics. The only module that knows librdkafka's property
 names.
 """
 
@@ -44,19 +44,19 @@ _USUAL = (
     *("queue.buffering.max.messages", "queue.buffering.max.kbytes", "statistics.interval.ms"),
     *("allow.auto.create.topics", "request.timeout.ms", "message.timeout.ms", "delivery.timeout.ms"),
 )
-"""What a misspelt property probably meant; librdkafka knows some 150 more and does not list them."""
+"""Suggestions for a misspelt property; librdkafka knows about 150 more and does not list them."""
 _END = "stream-sentinel.end"
 
 
 def check_properties(table: Mapping[str, Any]) -> None:
-    """Whether librdkafka takes these properties and their values. Raises BadInput for the first that it does not.
+    """Check that librdkafka accepts these properties and values. Raises BadInput for the first that it does not.
 
-    `plugin.library.paths` is refused, for it loads code.
+    `plugin.library.paths` is refused because it loads code.
     """
     if "plugin.library.paths" in table:
         raise BadInput("kafka: plugin.library.paths can't be set: it would load code into this process")
     try:
-        # The properties are looked at in order. An unknown last one keeps a client from being made.
+        # The properties are checked in order. An unknown last one prevents the creation of a client.
         Producer({**table, _END: ""})
     except KafkaException as error:
         said = error.args[0].str().strip()
@@ -67,7 +67,7 @@ def check_properties(table: Mapping[str, Any]) -> None:
 
 
 def common(settings: Settings) -> dict[str, Any]:
-    """Properties that every client shares."""
+    """The properties that all clients share."""
     return {
         "bootstrap.servers": settings.kafka_servers,
         "client.id": "stream-sentinel",
@@ -77,7 +77,7 @@ def common(settings: Settings) -> dict[str, Any]:
 
 
 def transactions_consumer(settings: Settings) -> Consumer:
-    """Group-managed: its assignment is the ownership of partitions."""
+    """A group-managed consumer: its assignment is the ownership of partitions."""
     static = {"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}
     return _made(
         Consumer,
@@ -94,7 +94,7 @@ def transactions_consumer(settings: Settings) -> Consumer:
 
 
 def feedback_consumer(settings: Settings) -> Consumer:
-    """Assigned by hand to the partitions that the transactions consumer owns."""
+    """A consumer that is manually assigned the partitions that the transactions consumer owns."""
     group = f"{settings.consumer_group}.feedback"
     return _made(Consumer, {**common(settings), **_reader(settings), "group.id": group})
 
@@ -104,7 +104,7 @@ def _reader(settings: Settings) -> dict[str, Any]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
-        # The log's position decides where to read; if Kafka no longer has it, that is an error, never a silent gap.
+        # The log's position decides where to read. If Kafka no longer has it, that is an error, never a silent gap.
         "auto.offset.reset": "error",
         # Bounds how late the end of a quiet partition is noticed; the local broker always waits for all of it.
         "fetch.wait.max.ms": 10,
@@ -115,7 +115,7 @@ def _reader(settings: Settings) -> dict[str, Any]:
 
 
 def producer(settings: Settings) -> Producer:
-    """For decisions and dead letters: idempotent, all acknowledgements."""
+    """A producer for decisions and dead letters: idempotent, all acknowledgements."""
     return _made(
         Producer,
         {
@@ -126,7 +126,7 @@ def producer(settings: Settings) -> Producer:
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
             "delivery.timeout.ms": 30_000,
-            # A topic that does not exist fails at once, instead of holding dead letters up for half a minute.
+            # A topic that does not exist fails soon, instead of holding up dead letters for half a minute.
             "topic.metadata.propagation.max.ms": 1_000,
         },
     )
@@ -137,11 +137,11 @@ def admin(settings: Settings) -> AdminClient:
 
 
 def _made(client: Callable[[dict[str, Any]], C], properties: dict[str, Any]) -> C:
-    """The client. Raises BadInput if librdkafka does not take a property or its value."""
+    """The client. Raises BadInput if librdkafka does not accept a property or its value."""
     try:
         return client(properties)
     except KafkaException as error:
-        raise BadInput(f"a Kafka setting can't be used: {error.args[0].str()}") from None
+        raise BadInput(f"a Kafka setting is not valid: {error.args[0].str()}") from None
 
 
 def unreachable(settings: Settings, error: object) -> Unavailable:
@@ -174,7 +174,7 @@ def describe(settings: Settings, names: list[str]) -> dict[str, Topic | None]:
 def create_topics(settings: Settings, names: list[str]) -> None:
     """Create the topics that don't exist, with `settings.partitions` partitions and no time-based retention.
 
-    Message timestamps are event times, which may lie years back: a retention by time would delete them on arrival.
+    Message timestamps are event times, which may be years old: time-based retention would delete them on arrival.
     Raises Unavailable or BadInput.
     """
     client = admin(settings)

@@ -1,8 +1,8 @@
-"""The worker without Kafka: records straight into any EventLog, through the same intake, pipeline and append.
+"""The worker without Kafka: feeds records directly into any EventLog, through the same intake, pipeline and append.
 
-For training the shipped baseline, for experiments on a file, and as the undisturbed run that the crash tests compare
-with. Records must come in order of time. Reference tables are published at every boundary of `reference_hours` of event
-time, between batches.
+Used to train the shipped baseline, for experiments on a file, and as the undisturbed run that crash tests compare with.
+Records must be in order of time. Reference tables are published between batches, at every boundary of
+`reference_hours` of event time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH = 2000
 
 
 class RecordLike(Protocol):
-    """What the producers yield."""
+    """A record as sources yield it."""
 
     @property
     def topic(self) -> str: ...
@@ -81,7 +81,7 @@ class OfflineIngest:
         self.change([*generations, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
-        """Take records in; they are decided when enough have come, before tables are published, or by `flush`."""
+        """Accept records. They are decided once enough are held, before tables are published, or by `flush`."""
         for record in records:
             if self._builder is not None:
                 self._cross(record.timestamp)
@@ -98,7 +98,7 @@ class OfflineIngest:
                 self.flush()
 
     def flush(self) -> None:
-        """Decide and append everything held. Records came in order of time, so nothing earlier can follow."""
+        """Decide and append everything held. Records are in order of time, so nothing earlier can follow."""
         self._held = 0
         pendings: list[Pending] = []
         for owned in self._owned:
@@ -128,7 +128,7 @@ class OfflineIngest:
                 self._builder.add_verdict(pending.partition.partition, event, event.recorded_at)
 
     def _cross(self, timestamp: int) -> None:
-        """Publish the tables when time passes a boundary."""
+        """Publish the tables if time passes a boundary."""
         boundary = timestamp // self._period_ms * self._period_ms
         if self._boundary is None:
             self._boundary = boundary
@@ -142,19 +142,19 @@ class OfflineIngest:
         self.change([*held, *published])
 
     def change(self, events: Sequence[Control]) -> None:
-        """Append control events, which take effect from the next batch on. Flush first what came before them."""
+        """Append control events, which take effect from the next batch on. Call `flush` first for earlier records."""
         append(self._log, lambda known: events, self._control)
 
     def follow_control(self) -> None:
-        """Take in what others appended to the control stream; it takes effect from the next batch on."""
+        """Read what others appended to the control stream; it takes effect from the next batch on."""
         self._control.advance(self._log)
 
     @property
     def heads(self) -> dict[int, Head]:
-        """Where every partition stands."""
+        """Every partition's head."""
         return {owned.partition: owned.head for owned in self._owned}
 
     @property
     def accounts(self) -> int:
-        """Accounts seen, all partitions."""
+        """Number of accounts seen in all partitions."""
         return int(np.sum([len(owned.state) for owned in self._owned]))

@@ -1,7 +1,7 @@
 """One owned partition: its intake, account state and head, and how messages become a batch. No network.
 
-The life of a partition in a worker: loaded (head read, state rebuilt) → taking → in flight (one batch) → taking … →
-released. The state runs ahead of the log by at most the batch in flight; if that batch is refused, the partition is
+States of a partition in a worker: loaded (head read, state rebuilt) → taking → in flight (one batch) → taking … →
+released. The state is ahead of the log by at most the batch in flight; if that batch is refused, the partition is
 loaded again.
 """
 
@@ -24,12 +24,12 @@ from core.validation import decode_feedback, decode_transaction
 from ingest.intake import Intake, Message, Segment
 
 OFFSET_BEGINNING = -2
-"""Kafka's logical offset for the oldest record that the topic still holds."""
+"""Kafka's logical offset for the oldest record still in the topic."""
 
 
 @dataclass(slots=True)
 class Rejected:
-    """A refused message, with what the dead-letter copy needs."""
+    """A rejected message, with what its dead-letter copy needs."""
 
     topic: str
     message: Message
@@ -40,7 +40,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class Pending:
-    """A decoded batch: before `decide` its work, after it all that the append needs."""
+    """A decoded batch: before `decide` its work, afterwards also everything that the append needs."""
 
     partition: Owned
     work: pipeline.Work
@@ -58,7 +58,7 @@ class Pending:
     batch: Batch | None = None
 
     def sealed(self) -> Head:
-        """The head that the log has once the batch is in it."""
+        """The log's head once the batch is appended."""
         assert self.batch is not None
         return seal(self.batch, self.expected)[0]
 
@@ -82,9 +82,9 @@ class Owned:
         self.published = self.head.published
 
     def start_offsets(self) -> tuple[int, int]:
-        """Kafka offsets (transactions, feedback) to read on from: what was taken last, plus one.
+        """Kafka offsets (transactions, feedback) to continue from: that of the last record taken, plus one.
 
-        OFFSET_BEGINNING where the log holds nothing of the topic's generation yet.
+        OFFSET_BEGINNING if the log holds nothing of the topic's generation yet.
         """
         transactions, feedback = (
             end.offset if end.generation == generation else OFFSET_BEGINNING
@@ -94,14 +94,14 @@ class Owned:
 
     @property
     def settled(self) -> bool:
-        """The state is exactly the log's: nothing is taken that is not appended."""
+        """Whether the state is exactly the log's: everything taken has been appended."""
         return (self.transactions_end, self.feedback_end) == (self.head.transactions, self.head.feedback)
 
     def take(self, limit: int, recorded_at: int) -> Pending | None:
-        """Decode up to `limit` messages in order. None if there is nothing that may be taken now.
+        """Decode up to `limit` messages in order. None if nothing may be taken now.
 
-        recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, since a verdict's hour of
-        log time can decide whether it counts.
+        recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, because a verdict's hour
+        of log time can decide whether it counts.
         """
         segments = self.intake.take(limit)
         if not segments:
@@ -115,7 +115,7 @@ class Owned:
         return pending
 
     def _decode(self, segment: Segment, pending: Pending) -> None:
-        """Append the segment's events to `pending` as one run; refused messages go to its rejects."""
+        """Append the segment's events to `pending` as one run; rejected messages go to its rejects."""
         generation, feedback_generation = self.generations
         events: list[AccountEvent] = []
         for message in segment.feedback:

@@ -1,11 +1,12 @@
-"""Publishing records to Kafka so that every message is known to have arrived, or the caller is told that it has not.
+"""Publishes records to Kafka: every message is known to have arrived, or the caller gets an error.
 
-Idempotent producer, acks=all, keyed by account, both topics with the same partitioner (murmur2, Java's) and number of
-partitions, so that an account's verdicts come to the partition of its transactions. This file owns pacing and the
-count of what was delivered. It does not look into a record.
+Idempotent producer, acks=all, keyed by account. Both topics have the same partitioner (murmur2, Java's) and number of
+partitions, so an account's verdicts go to the partition of its transactions. This module owns pacing and the count of
+delivered messages. It does not look into records.
 
-A delivery callback for each message would cost as much as sending it. So only failures are reported
-(`delivery.report.only.error`), and what neither failed nor is still queued after the last flush has been acknowledged.
+A delivery callback for each message would cost as much as sending it. Therefore only failures are reported
+(`delivery.report.only.error`); a message that neither failed nor is still queued after the last flush has been
+acknowledged.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LINGER_MS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PublishReport:
-    """What was handed over and how it ended. sent: acknowledged messages by topic. failed: refused or timed out."""
+    """The outcome of publishing. sent: acknowledged messages by topic. failed: messages refused or timed out."""
 
     sent: dict[Topic, int]
     failed: int
@@ -45,7 +46,7 @@ class PublishReport:
 
     @property
     def transactions_per_s(self) -> float:
-        """Acknowledged transactions a second of wall time."""
+        """Acknowledged transactions per second of wall time."""
         return self.sent["transactions"] / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -57,7 +58,7 @@ class _Count:
     is_broken: bool = False
 
     def lost(self, topic: Topic, reason: str) -> None:
-        """A message that was handed over has failed for good: sending on would only lose more."""
+        """Record that a queued message has failed permanently: sending more would only lose more."""
         self.sent[topic] -= 1
         self.is_broken = True
         self.refused(reason)
@@ -80,19 +81,19 @@ def publish(
 ) -> PublishReport:
     """Send the records in order and wait until every one is acknowledged.
 
-    The topics are settings.transactions_topic and .feedback_topic; missing ones are made with settings.partitions.
-    rate: transactions a second, open loop (a late message does not delay the plan); None is as fast as possible.
-    linger_ms: how long the client may wait to fill a batch. partitioner: of an existing log. timestamps: "event" gives
-    a message its record's time, "now" the time it is sent. on_progress gets the transactions and verdicts handed over
-    so far, after every chunk.
-    Ctrl-C stops sending, waits for what is under way and returns a report that says so; a second Ctrl-C gives up
+    The topics are settings.transactions_topic and .feedback_topic; missing ones are created with settings.partitions.
+    rate: transactions per second, open loop (a late message does not delay the plan); None is as fast as possible.
+    linger_ms: how long the client may wait to fill a batch. partitioner: that of an existing log. timestamps: "event"
+    gives a message its record's time, "now" the time it is sent. on_progress is called after every chunk with the
+    numbers of transactions and verdicts queued so far.
+    Ctrl-C stops sending, waits for messages in flight and returns a report that says so; a second Ctrl-C gives up
     waiting.
 
-    Raises BadInput for options or topics that don't fit, Unavailable if no broker answers or if a message was not
-    delivered in `delivery_timeout_s` (sending stops, and the error gives the number).
+    Raises BadInput for options or topics that are not valid, Unavailable if no broker answers or if a message was not
+    delivered within `delivery_timeout_s` (sending stops, and the error gives the number).
     """
     if rate is not None and not 0 < rate <= 10_000_000:
-        raise BadInput(f"the rate must be above 0 transactions a second, not {rate!r}")
+        raise BadInput(f"the rate must be above 0 and at most 10,000,000 transactions per second, not {rate!r}")
     if timestamps not in ("event", "now"):
         raise BadInput(f"timestamps must be 'event' or 'now', not {timestamps!r}")
     prepare_topics(settings)
@@ -128,7 +129,7 @@ def publish(
 
 
 def prepare_topics(settings: Settings) -> None:
-    """Make the two topics if they are missing. Raises BadInput if their numbers of partitions differ: verdicts would
+    """Create the two topics if they are missing. Raises BadInput if their numbers of partitions differ: verdicts would
     not reach the partition of their account.
     """
     names = [settings.transactions_topic, settings.feedback_topic]
@@ -175,11 +176,11 @@ def _send(producer: Producer, chunk: list[Record], settings: Settings, count: _C
             try:
                 produce(topics[topic], value=value, key=key, timestamp=timestamp if is_event_time else 0)
             except BufferError:
-                producer.poll(0.05)  # the queue is full: let some of it go
+                producer.poll(0.05)  # the queue is full: wait for deliveries
                 if count.is_broken:
                     return
                 continue
-            except KafkaException as error:  # this message is impossible, for example too large, or all are
+            except KafkaException as error:  # this message can't be sent (it is too large, say), or none can
                 count.refused(error.args[0].str())
                 count.is_broken = error.args[0].code() == KafkaError._FATAL
                 break
@@ -189,7 +190,7 @@ def _send(producer: Producer, chunk: list[Record], settings: Settings, count: _C
 
 
 def _paced(chunks: Iterable[list[Record]], rate: float, producer: Producer) -> Iterator[list[Record]]:
-    """Slices of the chunks, each when its first transaction is due: transaction n is due n / rate after the start."""
+    """Yield slices of the chunks when their first transaction is due: transaction n is due n / rate after the start."""
     size = max(1, int(rate * PACE_SLICE_S))
     started = time.monotonic()
     transactions = 0
@@ -203,7 +204,7 @@ def _paced(chunks: Iterable[list[Record]], rate: float, producer: Producer) -> I
 
 
 def _flush(producer: Producer, timeout_s: float) -> int:
-    """Wait for all acknowledgements; the number of messages whose fate is unknown (after a Ctrl-C or the time)."""
+    """Wait for all acknowledgements. Returns the number of messages whose outcome is unknown (Ctrl-C or timeout)."""
     deadline = time.monotonic() + timeout_s + 5.0
     left = len(producer)
     try:

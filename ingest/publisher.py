@@ -1,8 +1,7 @@
-"""What leaves the worker for Kafka: decisions after their append, dead letters before theirs. At least once, each with
-its ID.
+"""Publishes to Kafka: decisions after their append, dead letters before it. At least once, each with its ID.
 
-A decision is published only once it is durable in the log. How far publishing is confirmed travels with the next seal
-(`published`); whoever takes the partition over publishes again what lies after it. A consumer of `decisions` drops
+A decision is published only once it is durable in the log. How far publishing is confirmed is recorded in the next seal
+(`published`); the next owner of the partition publishes again everything after it. Consumers of `decisions` drop
 repeats by `partition` and `position`: the same position is always the same decision, because it is read from the log.
 """
 
@@ -28,14 +27,14 @@ from ingest.partition import Owned, Pending
 
 DEAD_LETTER_FLUSH_S = 10.0
 REPUBLISH_S = 5.0
-"""How long to wait before decisions that Kafka refused are sent again."""
+"""How long to wait before sending decisions again that Kafka refused."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
 class _Sent:
-    """Decisions of one partition, up to `end`, on their way to Kafka."""
+    """Decisions of one partition, up to `end`, in flight to Kafka."""
 
     end: Position
     outstanding: int = 0
@@ -50,7 +49,7 @@ class _Sent:
 
 
 class Publisher:
-    """Owns the worker's producer; without a topic to write to it does nothing."""
+    """Owns the worker's producer; does nothing if there is no topic to write to."""
 
     def __init__(self, settings: Settings) -> None:
         self._decisions = settings.decisions_topic
@@ -75,7 +74,7 @@ class Publisher:
             self._send(sent, owned.partition, pending.positions[row], t.transaction_id, t.account_id, scored)
 
     def republish(self, log: EventLog, owned: Owned) -> None:
-        """Publish again what the log holds after the last confirmed position; for a partition just taken over."""
+        """Publish again what the log holds after the last confirmed position, for a partition just taken over."""
         if not self._decisions:
             return
         self._sent.pop(owned.partition, None)
@@ -87,9 +86,9 @@ class Publisher:
                 self._send(sent, owned.partition, score.id, t.transaction_id, t.account_id, decode_score(score.payload))
 
     def dead_letters(self, pendings: Iterable[Pending]) -> None:
-        """Copy rejected messages to the dead-letter topic and wait until they are there.
+        """Copy rejected messages to the dead-letter topic and wait for the acknowledgements.
 
-        They are kept in the log in any case; a copy that can't be written (no such topic, too large) is logged, not
+        The log keeps them in any case, so a copy that can't be written (no such topic, too large) is logged but not
         fatal.
         """
         if not self._dead_letters or self._producer is None:
@@ -125,9 +124,9 @@ class Publisher:
             )
 
     def poll(self, log: EventLog, owned: Iterable[Owned]) -> None:
-        """Serve delivery reports, and note how far each partition's decisions are delivered without a gap.
+        """Serve delivery reports, and record how far each partition's decisions are delivered without a gap.
 
-        Where one could not be delivered, all after the last confirmed one are sent again, `REPUBLISH_S` later.
+        If one could not be delivered, all after the last confirmed one are sent again `REPUBLISH_S` later.
         """
         if not self._decisions or self._producer is None:
             return
@@ -147,7 +146,7 @@ class Publisher:
                 self.republish(log, partition)
 
     def close(self) -> None:
-        """Wait for what is queued."""
+        """Wait until queued messages are delivered."""
         if self._producer is not None and self._producer.flush(DEAD_LETTER_FLUSH_S):
             self._logger.error("ingest.publish_unconfirmed", outstanding=len(self._producer))
 
@@ -190,8 +189,8 @@ class Publisher:
         headers: list[tuple[str, str | bytes | None]] | None,
         delivered: Callable[[KafkaError | None, KafkaMessage], None],
     ) -> KafkaError | None:
-        """Queue a message; the error if it can't be sent at all. Raises Unavailable if the producer is of no more
-        use.
+        """Queue a message. Returns the error if it can't be sent at all. Raises Unavailable if the producer is no
+        longer usable.
         """
         assert self._producer is not None
         while True:
@@ -203,6 +202,6 @@ class Publisher:
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if error.fatal() or error.code() == KafkaError._FATAL:
-                    reason = f"Kafka refuses this worker's producer for good ({error.str()})"
-                    raise Unavailable(f"{reason}; start the worker again") from None
+                    reason = f"Kafka permanently refuses this worker's producer ({error.str()})"
+                    raise Unavailable(f"{reason}: restart the worker") from None
                 return error

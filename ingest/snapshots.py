@@ -1,9 +1,8 @@
-"""Snapshots of a partition's account state: so that a worker that takes a partition over folds only the log's tail.
+"""Snapshots of a partition's account state: a worker that takes over a partition needs to fold only the log's tail.
 
 A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then `AccountState.to_bytes()`.
-Written whole (`core.files`). It is trusted only if its checksum holds and the log's seal of that
-sequence has the same digest; anything else is ignored and the state is folded from the log. Deleting snapshots is
-always safe.
+It is written atomically (`core.files`). It is trusted only if its checksum matches and the log's seal of that sequence
+has the same digest; anything else is ignored and the state is folded from the log. Deleting snapshots is always safe.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class SnapshotStore:
-    """Snapshots in one directory, which workers on several machines may share."""
+    """Snapshots in one directory, which may be shared by workers on several machines."""
 
     def __init__(self, directory: Path, prefix: str) -> None:
         self._directory = directory
@@ -51,7 +50,7 @@ class SnapshotStore:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 
     def load(self, partition: int, log: EventLog, until: Head) -> tuple[Head, AccountState] | None:
-        """The newest trustworthy snapshot that is not beyond `until`, or None."""
+        """The partition's snapshot, if it can be trusted and is not beyond `until`; else None."""
         try:
             content = self._path(partition).read_bytes()
         except OSError:

@@ -1,17 +1,17 @@
-"""Rows that a person submits → feedback messages that the worker will accept, or a reason why not. No I/O of its own.
+"""Turns rows that a person submits into feedback messages that the worker will accept, or rejects them. No I/O itself.
 
 Every message is checked by the same code as at the worker's edge (`core.validation`), with the same reason codes, so
-what is sent is not rejected there. Beyond these:
+nothing that is sent is rejected there. Further reasons:
 
     bad_time               a time is neither epoch ms nor ISO 8601
-    no_account             no account is given, and the log holds no such transaction (or was not asked)
-    ambiguous_transaction  no account is given, and several accounts have a transaction of that ID
-    impossible_time        the verdict lies before its payment, or later than its source can be
+    no_account             no account is given, and the log has no such transaction (or was not asked)
+    ambiguous_transaction  no account is given, and several accounts have a transaction with that ID
+    impossible_time        the verdict is before its payment, or later than its source allows
                            (projections.labelling.quality)
     not_csv, wrong_cells, unreadable    the row could not be read
 
-What a row leaves out is filled in from the defaults, then from its transaction in the log. A transaction that the log
-does not hold (yet) is no error where the account is given: the verdict heals when it comes.
+Fields that a row lacks are filled in from the defaults, then from its transaction in the log. If the account is given,
+a transaction that the log does not hold (yet) is not an error: the verdict counts once the transaction arrives.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from sources.feedback_files import Row
 from sources.record import Record
 
 CHUNK_ROWS = 50_000
-"""Rows that are looked up in one pass over the log, and held in memory."""
+"""Rows looked up in one pass over the log, and held in memory."""
 SENT_ROWS = 4_096
-"""Messages that are handed over together, while the next rows are checked."""
+"""Messages sent together, while the next rows are checked."""
 
 Lookup = Callable[[Sequence[tuple[str, str]]], Mapping[str, list[Payment]]]
-"""(transaction ID, account ID or "") → by transaction ID, what the log holds of it."""
+"""(transaction ID, account ID or "") → the log's payments by transaction ID."""
 
 
 class Verdicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ class Rejected(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of the rows so far. unknown: accepted, but the log does not hold the transaction."""
+    """The outcome of the rows so far. unknown: accepted, but the log does not hold the transaction."""
 
     rows: int = 0
     accepted: int = 0
@@ -88,9 +88,9 @@ def submit(
     tally: Tally,
     reject: Callable[[Rejected], None],
 ) -> Iterator[list[Record]]:
-    """The rows' messages in chunks; rejected ones go to `reject`, in order within a chunk. `tally` is kept up to date.
+    """The rows' messages in chunks; rejected rows go to `reject`, in order within a chunk. `tally` is kept up to date.
 
-    now_ms: what `occurred_at` is where it is not given, and the messages' time.
+    now_ms: the messages' time, and the `occurred_at` of rows that give none.
     """
     source = iter(rows)
     while chunk := list(islice(source, CHUNK_ROWS)):
@@ -116,7 +116,7 @@ def submit(
 def submit_events(
     lines: Iterable[tuple[int, bytes]], now_ms: int, tally: Tally, reject: Callable[[Rejected], None]
 ) -> Iterator[list[Record]]:
-    """Account events of any kind, one JSON document a line with its `type`, as they are."""
+    """Account events of any kind, one JSON document with its `type` per line, sent unchanged."""
     source = iter(lines)
     while chunk := list(islice(source, CHUNK_ROWS)):
         records: list[Record] = []
@@ -149,10 +149,10 @@ CHOICES: dict[str, tuple[str, ...]] = {"verdict": get_args(Verdict), "source": g
 
 
 def wrong_choice(values: Mapping[str, Any]) -> str:
-    """What is wrong with a verdict or source that is none of those there are; "" if nothing."""
+    """What is wrong with an unknown verdict or source; "" if both are known."""
     for name, known in CHOICES.items():
         if name in values and values[name] not in known:
-            return f"{name} is one of {', '.join(known)}, not {values[name]!r}"
+            return f"{name} must be one of {', '.join(known)}, not {values[name]!r}"
     return ""
 
 
@@ -204,7 +204,7 @@ def _record(
         return Rejected(row.line, "not_utf8", str(error), row.values)
     paid = event.transaction_occurred_at
     if not is_possible(word, paid):
-        detail = f"said {minute_text(event.occurred_at)}, and the payment was {minute_text(paid)}"
+        detail = f"the verdict is of {minute_text(event.occurred_at)}, but the payment of {minute_text(paid)}"
         return Rejected(row.line, "impossible_time", detail, row.values)
     tally.unknown += was_asked and payment is None
     return Record("feedback", event.account_id, event.occurred_at, value)

@@ -1,4 +1,4 @@
-"""Logs and metrics of the running processes: structlog with constant dotted event names, Prometheus counters, a latency
+"""Logs and metrics of running processes: structlog with constant dotted event names, Prometheus counters and a latency
 histogram.
 """
 
@@ -29,7 +29,7 @@ PARTITIONS = Gauge("sentinel_partitions_owned", "Partitions this worker owns")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Logs go to stderr: a line per event, coloured on a terminal, JSON elsewhere."""
+    """Log to stderr: one line per event, coloured on a terminal, JSON elsewhere."""
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -55,15 +55,15 @@ BOUNDS_MS = (
     *(1, 2, 3, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750),
     *(1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000, 60_000, 300_000),
 )
-"""Where Prometheus sees the latencies cut; the same in every worker, so that their buckets may be added."""
+"""Bucket bounds for Prometheus; the same in every worker, so that buckets can be added up."""
 
 STEPS_MS: NDArray[np.float64] = 0.05 * 1.02 ** np.arange(880, dtype=np.float64)
 EDGES_MS: NDArray[np.float64] = np.union1d(STEPS_MS, BOUNDS_MS)
 
 
 class Histogram:
-    """Latencies in ms in buckets at most 2 % wide from 0.05 ms to 30 minutes: a quantile is at most 2 % too high. Every
-    one of BOUNDS_MS is an edge, so the counts up to it are exact.
+    """Latencies in ms, in buckets at most 2 % wide from 0.05 ms to 30 minutes: a quantile is at most 2 % too high.
+    Each of BOUNDS_MS is an edge, so counts up to it are exact.
     """
 
     def __init__(self, edges_ms: NDArray[np.float64] = EDGES_MS) -> None:
@@ -76,7 +76,7 @@ class Histogram:
         self._sum_ms += float(latencies_ms.sum())
 
     def cumulative(self, bounds_ms: Sequence[float]) -> tuple[list[int], float]:
-        """(values up to each of these edges and, last, all of them; the sum of what was recorded, ms)."""
+        """(number of values up to each of these edges, and last of all values; the sum of all values, ms)."""
         up_to = np.cumsum(self._counts)
         places = [*np.searchsorted(self._edges, bounds_ms), -1]
         return up_to[places].tolist(), self._sum_ms
@@ -94,7 +94,7 @@ class Histogram:
         return int(self._counts.sum())
 
     def quantile(self, q: float) -> float:
-        """The smallest bucket edge (ms) that at least a share q of the values does not exceed; NaN if empty."""
+        """The smallest bucket edge (ms) that at least a share q of the values do not exceed; NaN if empty."""
         total = self._counts.sum()
         if total == 0:
             return float("nan")
@@ -103,7 +103,7 @@ class Histogram:
 
 
 class LatencyCollector(Collector):
-    """Shows a Histogram to Prometheus when it scrapes, so that recording costs nothing more. Quantiles over workers:
+    """Exports a Histogram when Prometheus scrapes, so recording has no further cost. Quantiles over all workers:
     `histogram_quantile(0.99, sum by (le) (rate(sentinel_latency_seconds_bucket[1m])))`.
     """
 

@@ -1,1 +1,1 @@
-"""Live-only side effects of alerts (block, queue, notify); their outcomes return as feedback. None is built yet."""
+"""Side effects of live alerts (block, queue, notify); their outcomes return as feedback. None is built yet."""

@@ -1,7 +1,7 @@
-"""What a labelled source looks like: how much of it is fraud, when, at what amounts, and which fields it fills.
+"""Profiles a labelled source: how much of it is fraud, when, at what amounts, and which fields it fills.
 
-`analyze` folds the source's tables once, keeping counts and the amounts (8 bytes a row); the result is plain data.
-`table` shows it in a terminal.
+`analyze` folds the source's tables once, keeping counts and the amounts (8 bytes per row); the result is plain data.
+`table` renders it for a terminal.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """The profile of a source. Times are epoch ms UTC; amounts in the source's currency units, mixed if it mixes them.
+    """The profile of a source. Times are epoch ms UTC; amounts are in the source's currency, mixed if it has several.
 
-    scenarios: the frauds by scenario, "" where the source does not name it. missing: share of transactions without
-    the field. Quantiles are by text of QUANTILES ("0.5"): of transactions per account, and of amounts by class.
+    scenarios: the frauds by scenario, "" where the source names none. missing: share of transactions without the field.
+    Quantiles are keyed by the text of QUANTILES ("0.5"): of transactions per account, and of amounts by class.
     """
 
     source: str
@@ -118,7 +118,9 @@ class _Fold:
 
 
 def analyze(source: Source, on_progress: Callable[[int], None] | None = None) -> Profile:
-    """The source's profile; `on_progress` gets the transactions read so far. Raises BadInput for an empty source."""
+    """The source's profile; `on_progress` is called with the number of transactions read so far. Raises BadInput for an
+    empty source.
+    """
     fold = _Fold()
     for table in source.tables():
         if not table.is_empty():
@@ -126,7 +128,7 @@ def analyze(source: Source, on_progress: Callable[[int], None] | None = None) ->
             if on_progress is not None:
                 on_progress(fold.transactions)
     if not fold.transactions:
-        raise BadInput(f"the source {source.name} holds no transactions")
+        raise BadInput(f"the source {source.name} contains no transactions")
     amounts, fraud = np.concatenate(fold.amounts), np.concatenate(fold.frauds)
     return Profile(
         source=source.name,

@@ -1,7 +1,7 @@
 """How honest accounts spend: legitimate transactions, row by row, and legitimate bursts.
 
-This file owns what "normal" looks like, including what makes it hard to tell from fraud: trips abroad, large
-purchases, new phones, shared addresses and bursts of small payments. It knows nothing of scenarios or of Kafka.
+This module defines what "normal" looks like, including what makes it hard to tell from fraud: trips abroad, large
+purchases, new phones, shared addresses and bursts of small payments. It knows nothing about scenarios or Kafka.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _AMOUNT = np.stack([c.median * lognormal((np.arange(4096) + 0.5) / 4096, c.sigma
 
 @dataclass
 class Rows:
-    """Transactions as index columns, int64 (n,) each. −1 in device and ip: none. verdict_ms: after the transaction.
+    """Transactions as index columns, int64 (n,) each. −1 in device and ip: none. verdict_ms: ms after the transaction.
 
-    scenario 0 is legitimate; others index sources.scenarios.SCENARIOS. source indexes its SOURCES.
+    scenario 0 is legitimate; others are indices into sources.scenarios.SCENARIOS. source: index into its SOURCES.
     """
 
     time: Ints
@@ -71,7 +71,7 @@ class Rows:
 
 
 def concatenated(parts: list[Rows]) -> Rows:
-    """All rows of the parts, one part after another."""
+    """All rows of the parts, in order."""
     return Rows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)})
 
 
@@ -92,14 +92,14 @@ def typical_amount(world: World, account: Ints, category: Ints, u: Floats) -> Fl
 
 
 def own_card(world: World, account: Ints, u: Floats) -> Ints:
-    """The account's card used: the second one of those who have it is used for a sixth of the payments."""
+    """The card used: accounts that have a second one use it for a sixth of their payments."""
     second = (u < 1 / 6) & (world.cards_own[account] == 2)
     card: Ints = account * 2 + second.astype(np.int64)
     return card
 
 
 def own_ip(world: World, account: Ints, times: Ints, u: Floats, v: Floats) -> Ints:
-    """Home address (renewed every 60 days), a shared mobile one, or rarely any or a hosting one."""
+    """Mostly the home address (renewed every 60 days) or a shared mobile one, rarely any other or a hosting one."""
     home = (hashed(account, times // (60 * DAY_MS), world.seed, 5) * IP_POOL).astype(np.int64)
     mobile = (v * IP_MOBILE).astype(np.int64)
     elsewhere = (v * IP_POOL).astype(np.int64)
@@ -115,7 +115,7 @@ def own_device(world: World, account: Ints, times: Ints, u: Floats) -> Ints:
 
 
 def trip(world: World, account: Ints, times: Ints) -> Ints:
-    """The country (index) the account is visiting, −1 at home. Trips last a week; some accounts travel often."""
+    """The country (index) that the account is visiting, −1 at home. Trips last a week; some accounts travel often."""
     week = times // WEEK_MS
     away = hashed(account, week, world.seed, 7) < np.where(world.traveller[account], 0.15, 0.006)
     destination = pick(hashed(account, week, world.seed, 8), TRIP_SHARE)
@@ -123,14 +123,14 @@ def trip(world: World, account: Ints, times: Ints) -> Ints:
 
 
 def usual_merchant(world: World, account: Ints, country: Ints, category: Ints, u: Floats, v: Floats) -> Ints:
-    """One of the account's three favourites of that country and category, or, one time in six, any."""
+    """One of the account's three favourites in that country and category, or, one time in six, any."""
     favourite = np.select([u < 0.5, u < 0.73, u < 0.84], [0, 1, 2], 3)
     habit = hashed(account, category, favourite, world.seed)
     return world.merchant(country, category, np.where(favourite < 3, habit, v))
 
 
 def legitimate(world: World, clock: Clock, rng: np.random.Generator, first: int, size: int, total: int) -> Rows:
-    """Rows first…first+size−1 of `total` legitimate ones, in order of time (row i lies at activity (i + u) / total)."""
+    """Rows first…first+size−1 of `total` legitimate ones, in order of time (row i is at activity (i + u) / total)."""
     u = rng.random((17, size))
     times = clock.at((first + np.arange(size) + u[0]) / total)
     types = CHRONOTYPE_BY_HOUR[hour_of(times)]
@@ -172,7 +172,7 @@ def legitimate(world: World, clock: Clock, rng: np.random.Generator, first: int,
 
 
 def bursts(world: World, clock: Clock, rng: np.random.Generator, total: int) -> Rows:
-    """Legitimate bursts, `total` rows: micro-payments at one shop in minutes, or a shopping tour over many shops."""
+    """Legitimate bursts, `total` rows: micro-payments at one shop within minutes, or a tour of many shops."""
     sizes, episode = episodes(rng, total, 3, 9)
     count = len(sizes)
     e = rng.random((8, count))
@@ -218,9 +218,9 @@ def episodes(rng: np.random.Generator, total: int, low: int, high: int) -> tuple
 
 
 def spread(clock: Clock, start: Ints, episode: Ints, ends: Ints, u: Floats, span_ms: Floats | Ints) -> Ints:
-    """Times of episodes' rows: within `span_ms` (per row) of their start, ascending in each, inside the clock's range.
+    """Times of episodes' rows: within `span_ms` (per row) of their start, ascending in each, within the clock's range.
 
-    ends: the cumulative sizes. An episode that would pass the clock's end is compressed so that it fits.
+    ends: the cumulative sizes. An episode that would pass the clock's end is compressed to fit.
     """
     room = clock.end - 1 - start[episode]
     offsets = (u * np.minimum(span_ms, room)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Every source by its name: `open_source("handbook", path)`. The one place that knows them all."""
+"""Every source by its name: `open_source("handbook", path)`. The only module that knows them all."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ def open_source(
     mapping: Path | None = None,
     synthetic: SyntheticConfig | None = None,
 ) -> Source:
-    """The source of that name (SOURCE_NAMES). Raises BadInput for an unknown name or options that don't fit it.
+    """The source of that name (SOURCE_NAMES). Raises BadInput for an unknown name, or options that it does not take.
 
     path: the dataset's file or folder; "synthetic" has none. mapping: the TOML file of a "custom" dataset.
-    feedback_delay_days: for datasets; a synthetic stream's delay is `synthetic.label_delay_days`. limit: the first so
-    many transactions of a dataset. synthetic: the configuration of a synthetic stream, default `SyntheticConfig()`.
+    feedback_delay_days: for datasets; a synthetic stream's delay is `synthetic.label_delay_days`. limit: read only the
+    first `limit` transactions of a dataset. synthetic: the configuration of a synthetic stream, by default
+    `SyntheticConfig()`.
     """
     if name == "synthetic":
         if path is not None or mapping is not None or limit is not None:
-            raise BadInput("a synthetic stream has no path, mapping or limit; its size is in its configuration")
+            raise BadInput("a synthetic stream takes no path, mapping or limit; its size is in its configuration")
         return SyntheticStream(synthetic, labels=labels, flush_feedback=flush_feedback)
     if name not in SOURCE_NAMES:
-        raise BadInput(f"no source {name!r}; there is {', '.join(SOURCE_NAMES)}")
+        raise BadInput(f"unknown source {name!r}; known: {', '.join(SOURCE_NAMES)}")
     if path is None:
         raise BadInput(f"the {name} source needs the path of its file or folder (docs/datasets.md)")
     if (mapping is not None) != (name == "custom"):
-        raise BadInput("a mapping file goes with the source 'custom', and 'custom' needs one (docs/datasets.md)")
+        raise BadInput("the source 'custom' needs a mapping file, and only 'custom' takes one (docs/datasets.md)")
     layout = load(mapping) if mapping is not None else LAYOUTS[name]
     return DatasetSource(
         layout,

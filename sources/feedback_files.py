@@ -1,7 +1,7 @@
-"""Files of verdicts as rows with their line numbers: CSV, JSON lines, Parquet. Nothing of a row is believed here.
+"""Files of verdicts as rows with their line numbers: CSV, JSON lines, Parquet. Rows are not validated here.
 
-A row that can't be read at all is a row with `broken` set, and reading goes on after it. Empty CSV cells and nulls are
-absent. Line numbers count from 1, the header of a CSV included; of a Parquet file, rows.
+A row that can't be read at all becomes a row with `broken` set, and reading continues after it. Empty CSV cells and
+nulls are left out. Line numbers start at 1 and include a CSV's header; in a Parquet file they are row numbers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NUMBERS = ("occurred_at", "confidence", "amount", "transaction_occurred_at")
 
 
 class Row(NamedTuple):
-    """One row: what its cells say, by column. broken: (reason code, detail) if it could not be read."""
+    """One row: its values by column. broken: (reason code, detail) if it could not be read."""
 
     line: int
     values: dict[str, Any]
@@ -48,14 +48,14 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The file's rows, by its suffix. Raises BadInput if it can't be opened, or if its columns are not known ones; an
-    error further on ends the rows with a broken one.
+    """The file's rows; its suffix determines the format. Raises BadInput if it can't be opened or has unknown columns;
+    a later error ends the rows with a broken one.
     """
     reader = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet, ".pq": _parquet}.get(
         path.suffix.lower()
     )
     if reader is None:
-        raise BadInput(f"{path}: name it .csv, .jsonl or .parquet, for what it is")
+        raise BadInput(f"{path}: unknown format: the file's name must end in .csv, .jsonl or .parquet")
     try:
         rows = reader(path)
         first = next(rows, None)
@@ -74,7 +74,7 @@ def _guarded(path: Path, first: Row | None, rows: Iterator[Row]) -> Iterator[Row
             line = row.line
             yield row
     except (OSError, pa.ArrowException) as error:
-        yield Row(line + 1, {}, ("unreadable", f"{path} can't be read on from here: {_first_line(error)}"))
+        yield Row(line + 1, {}, ("unreadable", f"{path} can't be read from here on: {_first_line(error)}"))
 
 
 def _first_line(error: Exception) -> str:
@@ -84,18 +84,18 @@ def _first_line(error: Exception) -> str:
 
 
 def check_columns(path: Path, names: list[str]) -> None:
-    """Raise BadInput if a column is unknown or there twice."""
+    """Raise BadInput if a column is unknown or repeated, or transaction_id is missing."""
     for name in names:
         if name not in COLUMNS:
-            raise BadInput(f"{path}: unknown column {name!r}; there are {', '.join(COLUMNS)}")
+            raise BadInput(f"{path}: unknown column {name!r}; known: {', '.join(COLUMNS)}")
         if names.count(name) > 1:
-            raise BadInput(f"{path}: the column {name!r} is there twice")
+            raise BadInput(f"{path}: the column {name!r} appears twice")
     if "transaction_id" not in names:
-        raise BadInput(f"{path}: there is no column transaction_id")
+        raise BadInput(f"{path}: the column transaction_id is missing")
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    # Bytes that are not UTF-8 become lone surrogates, which the check of the row refuses.
+    # Bytes that are not UTF-8 become lone surrogates, which the validation of the row refuses.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -125,7 +125,7 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of what is not blank. Raises OSError."""
+    """(line number, line) of every line that is not blank. Raises OSError."""
     with path.open("rb") as file:
         for line, text in enumerate(file, 1):
             if text.strip():
@@ -156,7 +156,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A Parquet cell as CSV or JSON would hold it: times in epoch ms, numbers as float, IDs as text."""
+    """A Parquet cell as CSV or JSON would represent it: times in epoch ms, numbers as float, IDs as text."""
     if isinstance(value, datetime):
         return to_epoch_ms(value)
     if isinstance(value, date):

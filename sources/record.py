@@ -1,4 +1,4 @@
-"""One message of a stream. Loads no table library, so that sending one verdict does not wait for it."""
+"""One message of a stream. Loads no table library, so sending a single verdict does not wait for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Fraud: five scenarios, each a plan of transactions with their own signals, and when and by whom it is reported.
+"""Fraud: five scenarios, each a plan of transactions with signals of its own, and when and by whom it is reported.
 
-A plan is drawn for a whole era (a span of time with one fraud behaviour) at once. Its rows are merged into the honest
-stream by sources.synthetic. Delays scale with the label delay, the mean time until a chargeback arrives.
+A plan is drawn at once for an entire era (a span of time with one fraud behaviour). sources.synthetic merges its rows
+into the honest stream. Delays scale with the label delay, the mean time until a chargeback arrives.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ MORNING_HOURS = np.array(
 NIGHT_HOURS = np.array(
     [22, 26, 28, 26, 20, 12, 8, 8, 14, 8, 5, 4, 4, 4, 4, 4, 4, 5, 6, 7, 8, 10, 13, 17], dtype=np.float64
 )
-EVENING_HOURS = np.roll(MORNING_HOURS, 13)  # where drift moves the morning's peak to: 21 h
+EVENING_HOURS = np.roll(MORNING_HOURS, 13)  # drift moves the morning peak to 21 h
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Era:
 
 
 def plan(world: World, era: Era, total: int, rng: np.random.Generator) -> list[Rows]:
-    """`total` fraudulent rows, divided by the era's mix (largest remainders), one Rows a scenario, not sorted."""
+    """`total` fraudulent rows, divided by the era's mix (largest remainders), one Rows per scenario, not sorted."""
     names = list(_PLANS)
     exact = np.cumsum([era.mix.get(name, 0.0) for name in names])
     bounds = np.rint(exact / exact[-1] * total).astype(np.int64)
@@ -132,7 +132,7 @@ def _rows(
 
 
 def _foreign_device(world: World, u: Floats) -> Ints:
-    """A device no honest account owns, numbered after theirs. Few of them, so that they show up at several accounts."""
+    """A device that no honest account owns, numbered after theirs. There are few, so several accounts see the same."""
     return world.devices + (u * max(world.accounts // 4, 8)).astype(np.int64)
 
 
@@ -172,7 +172,7 @@ def stolen_card(world: World, era: Era, total: int, rng: np.random.Generator) ->
 
 
 def account_takeover(world: World, era: Era, total: int, rng: np.random.Generator) -> Rows:
-    """Somebody else logs in and drains the account over hours, mostly at night, from a new device, to a few mules."""
+    """Somebody else logs in and drains the account within hours, mostly at night, from a new device, to a few mules."""
     sizes, episode = episodes(rng, total, 3, 10)
     e = rng.random((6, len(sizes)))
     u = rng.random((8, total))
@@ -182,7 +182,7 @@ def account_takeover(world: World, era: Era, total: int, rng: np.random.Generato
     category = np.where(transfer, CATEGORY["transfer"], shops[(u[1] * 3).astype(np.int64)])
     start = np.where(e[1] < 0.75, era.night.at(e[2]), era.day.at(e[2]))
     time = spread(era.night, start, episode, np.cumsum(sizes), u[2], (0.5 + 7.5 * e[3][episode]) * HOUR_MS)
-    # Mules: eight transfer merchants of the era's countries, reused, so their risk can be learnt.
+    # Mules: eight transfer merchants of the era's countries, reused, so their risk can be learned.
     mule = (e[4] * 8).astype(np.int64)[episode]
     mule_country = pick(((mule + 0.5) / 8.0 + era.seed * 0.37) % 1.0, FRAUD_SHARE)
     spot = np.where(transfer, ((mule * 0.618) + 0.1) % 1.0, u[3])
@@ -204,7 +204,7 @@ def account_takeover(world: World, era: Era, total: int, rng: np.random.Generato
 
 
 def card_testing(world: World, era: Era, total: int, rng: np.random.Generator) -> Rows:
-    """Bursts of tiny amounts at one online shop within minutes; mostly one large purchase follows."""
+    """Bursts of tiny amounts at one online shop within minutes, mostly followed by one large purchase."""
     sizes, episode = episodes(rng, total, 5, 16)
     e = rng.random((8, len(sizes)))
     u = rng.random((4, total))
@@ -219,7 +219,7 @@ def card_testing(world: World, era: Era, total: int, rng: np.random.Generator) -
         np.where(u[0] < 0.6, CATEGORY["electronics"], CATEGORY["marketplace"]),
         kinds[(e[2] * 3).astype(np.int64)][episode],
     )
-    # Four shops of the era with weak checks take most of the tests.
+    # Four shops of the era, with weak checks, see most of the tests.
     shop = np.where(big, u[1], (((e[3] * 4).astype(np.int64) * 0.23 + era.seed * 0.11) % 1.0)[episode])
     country = np.where(e[4] < 0.7, world.home[world.active_account(e[0])], pick(e[4], FRAUD_SHARE))[episode]
     time = spread(era.day, era.day.at(e[5]), episode, ends, u[2], 120_000 + 1_500_000 * e[6][episode])
@@ -241,7 +241,7 @@ def card_testing(world: World, era: Era, total: int, rng: np.random.Generator) -
 
 
 def compromised_terminal(world: World, era: Era, total: int, rng: np.random.Generator) -> Rows:
-    """A shop's terminal copies cards for days: much of what is paid there by accounts of its country is fraud."""
+    """A shop's terminal copies cards for days: many payments there by accounts of its country are fraud."""
     sizes, episode = episodes(rng, total, 15, 45)
     e = rng.random((5, len(sizes)))
     u = rng.random((7, total))
@@ -249,7 +249,7 @@ def compromised_terminal(world: World, era: Era, total: int, rng: np.random.Gene
     category = kinds[(e[0] * 4).astype(np.int64)]
     account = world.active_account(u[0])
     country = world.home[world.active_account(e[1])]
-    # Middling shops: the tail of the popularity order, so that their fraud is not drowned in honest sales.
+    # Less popular shops, so that their fraud is not lost among honest sales.
     merchant = world.merchant(country, category, 0.4 + 0.6 * e[2])[episode]
     local = world.home[account] == country[episode]
     neighbour = world.active_account(u[6])
@@ -257,9 +257,9 @@ def compromised_terminal(world: World, era: Era, total: int, rng: np.random.Gene
     length_ms = era.day.end - era.day.start
     span_ms = np.minimum((5 + 16 * e[3]) * DAY_MS, length_ms)
     begin = era.day.start + (e[4] * (length_ms - span_ms)).astype(np.int64)
-    quantile = era.day.at(u[1])  # only its hour of day is kept
+    quantile = era.day.at(u[1])  # only the time of day is used
     day = ((u[2] * span_ms[episode]).astype(np.int64) + begin[episode]) // DAY_MS
-    # What falls before the era's first or after its last hour comes around at the other end.
+    # Times before the era's first or after its last hour wrap around to the other end.
     time = era.day.start + (day * DAY_MS + quantile % DAY_MS - era.day.start) % length_ms
     amount = typical_amount(world, account, category[episode], u[3]) * (1.0 + 1.6 * u[4]) * era.amount_factor
     none = np.full(total, -1, dtype=np.int64)
@@ -279,7 +279,7 @@ def compromised_terminal(world: World, era: Era, total: int, rng: np.random.Gene
 
 
 def friendly_fraud(world: World, era: Era, total: int, rng: np.random.Generator) -> Rows:
-    """The customer buys, then disputes: own device, usual shops, somewhat larger amounts. Mostly irreducible."""
+    """The customer buys, then disputes: own device, usual shops, somewhat larger amounts. Mostly undetectable."""
     u = rng.random((10, total))
     account = world.active_account(u[0])
     kinds = np.array([CATEGORY[c] for c in ("electronics", "clothing", "marketplace", "gaming", "travel")])

@@ -1,17 +1,17 @@
-"""What every producer has in common: a table of transactions in event-time order becomes a stream of Kafka records.
+"""What all sources have in common: tables of transactions in event-time order become a stream of Kafka records.
 
-A source yields *tables* (polars frames, columns below); everything else follows from them: the records with each
-verdict at its own later time, the ground truth, and the profile (sources.analysis). This file owns the order
-of the stream and the bytes of its values. It never reads a clock, draws a random number or talks to a server.
+A source yields *tables* (polars frames, columns below). Everything else is derived from them: the records, with each
+verdict at its own later time, the ground truth, and the profile (sources.analysis). This module owns the order of the
+stream and the bytes of its values. It never reads a clock, draws a random number or talks to a server.
 
-Order: by time; a verdict comes before the first transaction that is not earlier than it, verdicts of equal time in the
-order of their transactions. So the stream does not depend on how it is cut into tables or chunks.
+Order: by time. A verdict comes before the first transaction that is not earlier than it; verdicts of equal time are in
+the order of their transactions. The stream therefore does not depend on how it is split into tables or chunks.
 
 A table's columns (text "" = unknown):
     transaction_id, account_id String · amount Float64 · occurred_at Int64, epoch ms UTC, ascending
     currency, merchant_id, merchant_category, country, channel, device_id, ip, card_id String, each optional
-    attributes Struct, optional: fields that are null are left out of the transaction
-    is_fraud Boolean (null = not known) · scenario String ("" = legitimate or not named)
+    attributes Struct, optional: null fields are left out of the transaction
+    is_fraud Boolean (null = unknown) · scenario String ("" = legitimate or not named)
     verdict_at Int64, later than occurred_at, null = never · verdict_source String, a core.events.FeedbackSource
 """
 
@@ -56,8 +56,8 @@ class Source(ABC):
     total: int | None
 
     def __init__(self, *, labels: VerdictsFor = "fraud", flush_feedback: bool = False) -> None:
-        """labels: which transactions get a verdict, the frauds or all. flush_feedback: send the verdicts that are not
-        yet due when the last transaction has been sent, with their own (later) timestamps, or drop them.
+        """labels: which transactions get a verdict: the frauds or all. flush_feedback: whether to send the verdicts
+        that are not yet due after the last transaction, with their own (later) timestamps, or to drop them.
         """
         if labels not in ("fraud", "all"):
             raise BadInput(f"labels must be 'fraud' or 'all', not {labels!r}")
@@ -66,7 +66,7 @@ class Source(ABC):
 
     @abstractmethod
     def tables(self) -> Iterator[pl.DataFrame]:
-        """The transactions in event-time order, from the beginning at every call. Columns: the module's head."""
+        """The transactions in event-time order, from the beginning at every call. Columns: the module's docstring."""
 
     def records(self, chunk_records: int = CHUNK_RECORDS) -> Iterator[list[Record]]:
         """Transactions and verdicts merged in order of time, in lists of `chunk_records` (the last may be shorter)."""
@@ -75,21 +75,21 @@ class Source(ABC):
         buffer: list[Record] = []
         for part in _merged(self.tables(), self.labels, self.flush_feedback):
             buffer += part
-            whole = len(buffer) - len(buffer) % chunk_records
-            for begin in range(0, whole, chunk_records):
+            full = len(buffer) - len(buffer) % chunk_records
+            for begin in range(0, full, chunk_records):
                 yield buffer[begin : begin + chunk_records]
-            del buffer[:whole]
+            del buffer[:full]
         if buffer:
             yield buffer
 
     def truth(self) -> pl.DataFrame:
-        """Ground truth for evaluation, one row a transaction in stream order: TRUTH_COLUMNS."""
+        """Ground truth for evaluation, one row per transaction in stream order: TRUTH_COLUMNS."""
         parts = [table.select(TRUTH_COLUMNS) for table in self.tables()]
         return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(TRUTH_COLUMNS, pl.String))
 
 
 class _Verdict(NamedTuple):
-    """A verdict that waits for its time. Tuples order by (at, sequence), which is unique."""
+    """A verdict waiting for its time. Tuples sort by (at, sequence), which is unique."""
 
     at: int
     sequence: int
@@ -144,7 +144,7 @@ def _interleaved(records: list[Record], times: np.ndarray[Any, Any], due: list[_
 
 
 def transaction_records(table: pl.DataFrame) -> list[Record]:
-    """One record a row of the table, in the same order. About 2 µs a row."""
+    """One record per row of the table, in the same order. About 2 µs per row."""
     texts = [_text_column(table, name) for name in OPTIONAL_TEXT]
     encode = msgspec.json.Encoder().encode
     rows = zip(

@@ -1,7 +1,8 @@
 """The synthetic source: a seeded stream of honest spending with planned fraud in it (docs/synthetic.md).
 
-`SyntheticConfig` is the whole input: equal configurations give equal bytes, on every run, machine and chunk size. No
-clock is read. Rows are made in blocks of fixed size, each from its own generator, and merged with the plan by time.
+`SyntheticConfig` is the only input: equal configurations give equal bytes on every run, machine and chunk size. No
+clock is read. Rows are generated in blocks of fixed size, each from its own generator, and merged with the plan by
+time.
 """
 
 from __future__ import annotations
@@ -60,17 +61,17 @@ PER_ACCOUNT_DAY = 3.0
 BURST_SHARE = 0.03
 BLOCK_ROWS = 16_384
 DRIFTED_AMOUNT = 0.45
-DRIFTED_SPENDING = (27, 20)  # spending after "behaviour" drift, as a fraction: 1.35 times as before
+DRIFTED_SPENDING = (27, 20)  # spending after "behaviour" drift, as a fraction: 1.35 times that before
 _EVEN_WEEKDAYS = np.ones(7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
-    """What to generate. Give at most two of `transactions`, `days` and `rate`; the third follows.
+    """What to generate. Give at most two of `transactions`, `days` and `rate`; the third follows from them.
 
-    transactions: how many. days: how long, event time. rate: transactions a second of event time; default 3 a day
-    and account. start: event time of the beginning, epoch ms. devices: phones and computers of honest accounts,
-    default 3 an account. fraud_rate: share of fraudulent transactions, 0…0.5, kept to the row. mix: shares of the
+    transactions: how many. days: length in event time. rate: transactions per second of event time; by default 3 per
+    account and day. start: event time of the beginning, epoch ms. devices: phones and computers of honest accounts, by
+    default 3 per account. fraud_rate: share of fraudulent transactions, 0…0.5, exact to the row. mix: shares of the
     scenarios among them. drift_at: when behaviour changes, as a share of the time (0…1, exclusive), None = never.
     label_delay_days: mean time until a chargeback arrives; other reports come sooner. Raises BadInput.
     """
@@ -108,7 +109,7 @@ class SyntheticConfig:
         if None not in (self.transactions, self.days, self.rate):
             raise BadInput("give at most two of transactions, days and rate: the third follows from them")
         if self.drift_at is not None and not 0 < self.drift_at < 1:
-            raise BadInput(f"drift_at is a share of the time, above 0 and below 1, not {self.drift_at!r}")
+            raise BadInput(f"drift_at must be a share of the time, above 0 and below 1, not {self.drift_at!r}")
         if self.drift not in get_args(Drift):
             raise BadInput(f"drift must be one of {', '.join(get_args(Drift))}, not {self.drift!r}")
         if self.mix is not None:
@@ -119,13 +120,13 @@ class SyntheticConfig:
                 raise BadInput("the mix needs shares of 0 or more, and at least one above 0")
         if self.span_ms < 60_000 or self.span_ms > 3_660 * DAY_MS or not 1 <= self.total <= 999_999_999:
             raise BadInput(
-                f"{self.total:,} transactions at {self.rate_per_s:g} a second of event time take "
+                f"{self.total:,} transactions at {self.rate_per_s:g} per second of event time last "
                 f"{self.span_ms / DAY_MS:g} days; the stream must last between a minute and 3,660 days"
             )
 
     @property
     def rate_per_s(self) -> float:
-        """Transactions a second of event time, given or the default."""
+        """Transactions per second of event time, as given or by default."""
         return self.rate if self.rate is not None else self.accounts * PER_ACCOUNT_DAY / 86_400
 
     @property
@@ -144,7 +145,7 @@ class SyntheticConfig:
 
 
 class SyntheticStream(Source):
-    """The source of a configuration. `records`, `truth` and `tables` may be called any number of times."""
+    """The stream of a configuration. `records`, `truth` and `tables` may be called any number of times."""
 
     name = "synthetic"
 
@@ -157,7 +158,7 @@ class SyntheticStream(Source):
         self._end = self.config.start + self.config.span_ms
 
     def tables(self) -> Iterator[pl.DataFrame]:
-        """See Source. About a block of rows each."""
+        """See Source. Each table has about a block of rows."""
         config = self.config
         planned = self._planned
         rows_total = config.total - len(planned)
@@ -183,7 +184,7 @@ class SyntheticStream(Source):
 
     @cached_property
     def _planned(self) -> Rows:
-        """Everything that comes in episodes: frauds and honest bursts, by time."""
+        """Everything that occurs in episodes: frauds and honest bursts, by time."""
         config = self.config
         frauds = min(round(config.total * config.fraud_rate), config.total - 1)
         quick = int(BURST_SHARE * (config.total - frauds))
@@ -235,7 +236,7 @@ class SyntheticStream(Source):
 
     @cached_property
     def _names(self) -> dict[str, pl.Series]:
-        """Identifiers by number; in the pools of what may be missing, "" comes first."""
+        """Identifiers by number; in pools of optional fields, "" comes first."""
         world = self._world
         thieves = max(world.accounts // 4, 8)
         return {
@@ -263,7 +264,7 @@ class SyntheticStream(Source):
         seed = self.config.seed
         return pl.DataFrame(
             {
-                # The seed is part of it: two streams into one topic must not look like repeats of each other.
+                # The seed is part of the ID: two streams in one topic must not look like repeats of each other.
                 "transaction_id": [f"t{seed}-{i:09d}" for i in range(first, first + len(rows))],
                 "account_id": names("account", rows.account),
                 "amount": rows.cents / 100.0,
@@ -295,7 +296,7 @@ def _shuffled(count: int, seed: int) -> list[int]:
 
 
 def _address(number: int) -> str:
-    """An address from ranges that belong to nobody: 100.64/10 mobile, 10/8 at home, 198.18/15 hosting."""
+    """An address from unassigned ranges: 100.64/10 mobile, 10/8 at home, 198.18/15 hosting."""
     if number < IP_MOBILE:
         return f"100.{64 + number // 1024 % 64}.{number // 32 % 32 * 8}.{number % 32 * 8 + 5}"
     if number < IP_POOL:

@@ -1,8 +1,8 @@
-"""The synthetic stream's standing world: countries, merchants, accounts, and the clock that says when things happen.
+"""The synthetic stream's world: countries, merchants, accounts, and the clock that says when things happen.
 
-Everything here is a pure function of the configuration's seed and sizes. Draws are uniform doubles only; normal and
-log-normal values come from tables rounded to six decimals, and array code does one IEEE operation at a time. So a
-seed means the same bytes on every machine, whatever its maths library.
+Everything here is a pure function of the configuration's seed and sizes. All draws are uniform doubles; normal and
+log-normal values come from tables rounded to six decimals, and array code does one IEEE operation at a time. A seed
+therefore gives the same bytes on every machine, whatever its maths library.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ HOME_SHARE, ONLINE_SHARE, TRIP_SHARE, FRAUD_SHARE = (
 
 MERCHANTS_MIN = len(COUNTRIES) * len(CATEGORIES)
 
-# Weights by hour of the UTC day: office people, early birds, evening people, night workers; and their shares.
+# Weights by hour of the UTC day of office workers, early risers, evening people and night workers; and their shares.
 CHRONOTYPES = np.array(
     [
         [1, 1, 1, 1, 1, 3, 8, 18, 22, 20, 22, 30, 42, 34, 26, 26, 32, 46, 50, 42, 30, 20, 10, 4],
@@ -99,26 +99,26 @@ NORMAL: Floats = np.round(ndtri((np.arange(_QUANTILES) + 0.5) / _QUANTILES), 6)
 
 
 def normal(u: Floats) -> Floats:
-    """Standard normal values of uniform draws: 4,096 equally likely quantiles, so within ±3.7."""
+    """Standard normal values from uniform draws: 4,096 equally likely quantiles, so within ±3.7."""
     return NORMAL[(u * _QUANTILES).astype(np.int64)]
 
 
 def lognormal(u: Floats, sigma: float) -> Floats:
-    """Log-normal values with median 1 and log-deviation `sigma` of uniform draws."""
+    """Log-normal values with median 1 and log-deviation `sigma` from uniform draws."""
     exact: Floats = np.exp(np.multiply(NORMAL, sigma, dtype=np.float64)).astype(np.float64)
     table = np.round(exact, 6)
     return table[(u * _QUANTILES).astype(np.int64)]
 
 
 def pick(u: Floats, shares: Floats) -> Ints:
-    """Indices drawn with probabilities proportional to `shares` (k,) by uniform draws (n,) → int64 (n,)."""
+    """Indices drawn with probabilities proportional to `shares` (k,), from uniform draws (n,) → int64 (n,)."""
     cumulative = np.cumsum(shares)
     index: Ints = np.minimum(np.searchsorted(cumulative, u * cumulative[-1], side="right"), len(shares) - 1)
     return index.astype(np.int64)
 
 
 def hashed(*parts: Ints | int) -> Floats:
-    """A uniform value in [0, 1) that depends only on the integers given (SplitMix64, Steele et al. 2014), float64 (n,).
+    """Uniform values in [0, 1) that depend only on the given integers (SplitMix64, Steele et al. 2014), float64 (n,).
 
     It gives an account a habit (a favourite shop, a trip in some week) without storing it.
     """
@@ -145,7 +145,7 @@ def day_of_month(times: Ints) -> Ints:
 
 
 class Clock:
-    """Maps a share of the activity in [start, end) to a time: more happens in the hours with more weight."""
+    """Maps a share of the activity in [start, end) to a time: hours with more weight have more activity."""
 
     def __init__(self, start: int, end: int, hours: Floats, weekdays: Floats, salary: bool = False) -> None:
         """start, end: epoch ms. hours (24,), weekdays (7,) from Monday: weights. salary: busier at the month's end."""
@@ -165,7 +165,7 @@ class Clock:
         self._cumulative = np.concatenate([[0.0], np.cumsum(weight)])
 
     def at(self, quantiles: Floats) -> Ints:
-        """Times (epoch ms, int64) by which these shares (in [0, 1)) of the activity have happened; monotone."""
+        """Times (epoch ms, int64) by which these shares (in [0, 1)) of the activity have occurred; monotone."""
         mass = quantiles * self._cumulative[-1]
         cell = np.clip(np.searchsorted(self._cumulative, mass, side="right") - 1, 0, len(self._weights) - 1)
         share = (mass - self._cumulative[cell]) / self._weights[cell]
@@ -176,7 +176,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class World:
-    """Accounts (a,) and merchants (m,) as columns. Accounts go by chronotype, merchants by country and category."""
+    """Accounts (a,) and merchants (m,) as columns: accounts sorted by chronotype, merchants by country and category."""
 
     home: Ints
     scale: Floats
@@ -197,11 +197,11 @@ class World:
         return len(self.home)
 
     def active_account(self, u: Floats, low: Floats | float = 0.0, high: Floats | float = 1.0) -> Ints:
-        """Accounts drawn by activity; low, high bound the cumulative share of activity they are drawn from."""
+        """Accounts drawn by activity; low and high bound the cumulative share of activity to draw from."""
         return np.minimum(np.searchsorted(self.activity, low + u * (high - low), side="right"), self.accounts - 1)
 
     def merchant(self, country: Ints, category: Ints, u: Floats) -> Ints:
-        """Merchants of the groups, the first of each group by far the most likely: rank = size · u³ (Zipf-like)."""
+        """Merchants of the groups; the first of each group is by far the most likely: rank = size · u³ (Zipf-like)."""
         group = country * len(CATEGORIES) + category
         start = self.group_start[group]
         size = self.group_start[group + 1] - start

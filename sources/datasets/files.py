@@ -1,7 +1,7 @@
-"""Opening dataset files: which formats are read, and which are refused. Nothing here converts a value.
+"""Opens dataset files: which formats are read, and which are refused. Nothing here converts values.
 
-CSV columns are read as text, so that an identifier keeps its zeros; their kinds are guessed only for attributes. A
-pickle is a program, not data: it is never opened (I10).
+CSV columns are read as text, so that identifiers keep their leading zeros; types are inferred only for attributes. A
+pickle is a program, not data: it is never loaded (I10).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _INFER_ROWS = 10_000
 
 
 def scan(layout: Layout, path: Path) -> tuple[pl.LazyFrame, frozenset[str]]:
-    """The layout's columns of the file, or of a folder's CSV or Parquet files in order of name, and which of them
-    look numeric. Raises BadInput for a missing file or column, and for formats that are not read.
+    """The layout's columns of the file, or of a folder's CSV or Parquet files in order of name, and which of them look
+    numeric. Raises BadInput for a missing file or column and for unsupported formats.
     """
     if layout.name == IEEE_CIS.name:
         return _ieee(path)
@@ -57,7 +57,7 @@ def _refuse_pickle(path: Path) -> None:
     if path.name.lower().endswith(_PICKLE) or magic == _PICKLE_MAGIC:
         raise BadInput(
             f"{path} is a Python pickle, which can run code when it is loaded, so it is not read; "
-            "convert it to Parquet or CSV where you trust it (docs/datasets.md)",
+            "if you trust it, convert it to Parquet or CSV (docs/datasets.md)",
             reason="pickle_refused",
         )
 

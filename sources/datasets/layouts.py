@@ -1,4 +1,4 @@
-"""The public fraud datasets we know, as layouts. docs/datasets.md argues the choices their publishers left open."""
+"""The known public fraud datasets, as layouts. docs/datasets.md explains the choices their publishers left open."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a dataset's columns mean: a `Layout`, and how one is read from a TOML file. No data is read here.
+"""What a dataset's columns mean: a `Layout`, and how to read one from a TOML file. No data is read here.
 
-A mapping file (docs/datasets.md has a whole one):
+A mapping file (docs/datasets.md has a complete one):
 
     name = "mybank"
     [columns]                 # our field = their column
@@ -40,12 +40,12 @@ FRAUD_VALUES = ("1", "1.0", "true", "True", "yes")
 class Layout:
     """How to read one kind of dataset. Columns named here must exist; others are not read.
 
-    columns: our field → their column; account_id may be missing (then every row has `constants["account_id"]`), as
+    columns: our field → their column; account_id may be missing (then every row has `constants["account_id"]`), and so
     may transaction_id (then it is `<name>-<row of the file>`). prefixes: our field → text before the value.
-    values: our field → {their value: ours}, others pass. time_format: "iso", "epoch_s", "epoch_ms", a strftime
-    pattern (UTC), or a unit of TIME_UNITS_MS counted from `origin` (epoch ms). spread: rows of one time step share
-    its time evenly, in file order. label: their column, None = not labelled; fraud_values: its values that mean fraud.
-    strip: characters to remove around every text (BankSim quotes its values).
+    values: our field → {their value: ours}; other values are kept. time_format: "iso", "epoch_s", "epoch_ms", a
+    strftime pattern (UTC), or a unit of TIME_UNITS_MS counted from `origin` (epoch ms). spread: spread the rows of a
+    time step evenly over it, in file order. label: their column, None if not labelled; fraud_values: its values that
+    mean fraud. strip: characters to strip from both ends of every text (BankSim quotes its values).
     """
 
     name: str
@@ -74,21 +74,21 @@ class Layout:
             unknown = sorted(set(group) - set(allowed))
             if unknown:
                 raise BadInput(
-                    f"mapping {self.name!r}: no such field: {', '.join(unknown)}; there is {', '.join(allowed)}"
+                    f"mapping {self.name!r}: unknown field: {', '.join(unknown)}; known: {', '.join(allowed)}"
                 )
         if "amount" not in self.columns:
-            raise BadInput(f"mapping {self.name!r}: [columns] must name the column of the amount")
+            raise BadInput(f"mapping {self.name!r}: [columns] must name the column for amount")
         if "account_id" not in self.columns and "account_id" not in self.constants:
             raise BadInput(f"mapping {self.name!r}: account_id needs a column or a constant")
         if self.time_format not in ("iso", "epoch_s", "epoch_ms", *TIME_UNITS_MS) and "%" not in self.time_format:
             raise BadInput(
-                f"mapping {self.name!r}: time format {self.time_format!r} is none of iso, epoch_s, epoch_ms, "
+                f"mapping {self.name!r}: unknown time format {self.time_format!r}: use iso, epoch_s, epoch_ms, "
                 f"{', '.join(TIME_UNITS_MS)}, or a pattern such as %Y-%m-%d %H:%M:%S"
             )
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The columns that are read, each once, in a fixed order."""
+        """The distinct columns to read, in a fixed order."""
         named = [*self.columns.values(), self.time_column, self.label, self.scenario, *self.attributes.values()]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
@@ -123,7 +123,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Layout:
-    """The layout in a TOML mapping file. Raises BadInput, naming the file and what is wrong in it."""
+    """The layout in a TOML mapping file. Raises BadInput, which names the file and what is wrong with it."""
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         file = msgspec.convert(content, _File)

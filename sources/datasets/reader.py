@@ -1,8 +1,8 @@
 """A dataset as a source: rows in order of time, whatever the file's order, in bounded memory.
 
-Two passes. The first reads the time column alone (8 bytes a row are kept) and settles the order and the number of
-rows. The second streams the layout's columns in batches; only a file that is not sorted by time is held in memory,
-and then only those columns. A value that can't be converted stops the run with its row and column: BadInput.
+Two passes. The first reads only the time column (keeping 8 bytes per row) and determines the order and the number of
+rows. The second streams the layout's columns in batches. Only a file that is not sorted by time is held in memory, and
+then only those columns. A value that can't be converted raises BadInput, which names its row and column.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BATCH_ROWS = 16_384
 class DatasetSource(Source):
     """The transactions of a file under a layout; each fraud is reported as a chargeback after a fixed delay.
 
-    feedback_delay_days: from the transaction to its verdict. limit: only the first so many by time. Raises BadInput
-    for a file, column or value that can't be used.
+    feedback_delay_days: from the transaction to its verdict. limit: read only the first `limit` by time. Raises
+    BadInput for a file, column or value that is not valid.
     """
 
     total: int
@@ -54,7 +54,7 @@ class DatasetSource(Source):
         self._frame, self._numeric = scan(layout, path)
         base = self._times()
         if len(base) == 0:
-            raise BadInput(f"{path} holds no transactions")
+            raise BadInput(f"{path} contains no transactions")
         self._order: NDArray[np.int64] | None = None
         if (base[1:] < base[:-1]).any():
             self._order = np.argsort(base, kind="stable")
@@ -134,7 +134,7 @@ class DatasetSource(Source):
         return pl.DataFrame(columns).with_columns(*self._labels(batch))
 
     def _text(self, batch: pl.DataFrame, name: str) -> pl.Series:
-        """One of our text fields, "" where the file has none."""
+        """One of our text fields, "" if the file has no value."""
         layout = self._layout
         if name in layout.columns:
             values = self._clean(batch[layout.columns[name]])
@@ -183,14 +183,14 @@ class DatasetSource(Source):
         ]
 
     def _refuse(self, raw: pl.Series, bad: pl.Series, rows: list[int] | range, what: str) -> None:
-        """Raise BadInput for the first row where `bad` holds. Rows are numbered from 1, the header not counted."""
+        """Raise BadInput for the first row where `bad` is true. Rows are numbered from 1, without the header."""
         if bad.any():
             at = int(bad.arg_true()[0])
             raise BadInput(f"{self._path}: row {rows[at] + 1:,}: {raw.name} = {raw[at]!r} is not {what}")
 
 
 def _spread(times: NDArray[np.int64], step_ms: int) -> NDArray[np.int64]:
-    """Sorted times of whole steps, the rows of one step spread evenly over it in their order."""
+    """Spread the rows of each time step evenly over it, in their order. times: sorted, epoch ms (n,)."""
     _, first, counts = np.unique(times, return_index=True, return_counts=True)
     rank = np.arange(len(times)) - np.repeat(first, counts)
     return times + rank * step_ms // np.repeat(counts, counts)

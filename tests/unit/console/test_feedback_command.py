@@ -103,7 +103,7 @@ def test_one_verdict_is_sent_as_the_worker_takes_it(sentinel: Sentinel) -> None:
         ),
         (
             ("t1", "--no-lookup", "--account", "a1", "--source", "me", "--verdict", "fraud"),
-            "--source is one of analyst",
+            "--source must be one of analyst",
         ),
         (("t1", "--no-lookup", "--source", "analyst", "--verdict", "fraud"), "no_account"),
         (
@@ -119,7 +119,7 @@ def test_one_verdict_is_sent_as_the_worker_takes_it(sentinel: Sentinel) -> None:
             "bad_time",
         ),
         (("--file", "missing.csv"), "can't be read"),
-        (("--file", "verdicts.xls"), "name it .csv"),
+        (("--file", "verdicts.xls"), "must end in .csv"),
         (("--event", "missing.jsonl"), "can't read missing.jsonl"),
         (("--event", "missing.jsonl", "--verdict", "fraud"), "remove --verdict"),
         (("t1", "--rejects", "x"), "--rejects requires"),
@@ -189,8 +189,8 @@ def test_check_sends_nothing(sentinel: Sentinel) -> None:
     [
         ("v.csv", b"", "empty"),
         ("v.csv", b"transaction_id,verdict,account\n", "unknown column 'account'"),
-        ("v.csv", b"transaction_id,verdict,verdict\n", "there twice"),
-        ("v.csv", b"verdict\nfraud\n", "no column transaction_id"),
+        ("v.csv", b"transaction_id,verdict,verdict\n", "appears twice"),
+        ("v.csv", b"verdict\nfraud\n", "transaction_id is missing"),
         ("v.parquet", b"not parquet", "can't be read"),
     ],
 )

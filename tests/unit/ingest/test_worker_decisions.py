@@ -122,7 +122,7 @@ def test_a_producer_that_is_of_no_more_use_ends_the_worker(on: Stage) -> None:
     worker = h.Threaded(on, drain=True)
     worker.worker._publisher._producer = Refusing("_FATAL", True)  # type: ignore[assignment]
     worker.start()
-    with pytest.raises(Unavailable, match="start the worker again"):
+    with pytest.raises(Unavailable, match="restart the worker"):
         worker.join()
 
 

@@ -304,8 +304,8 @@ def test_any_dataset_by_a_mapping_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('amount = "sum"', 'amunt = "sum"', "no such field: amunt"),
-        ('amount = "sum"', "", "must name the column of the amount"),
+        ('amount = "sum"', 'amunt = "sum"', "unknown field: amunt"),
+        ('amount = "sum"', "", "must name the column for amount"),
         ('format = "%d.%m.%Y %H:%M"', 'format = "german"', "time format 'german'"),
         ('column = "when"\n', "", "column"),
         ("[prefixes]", "[prefixs]", "prefixs"),
@@ -322,7 +322,7 @@ def test_a_wrong_mapping_says_what_is_wrong(old: str, new: str, message: str, tm
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("kaggle", {}, "no source 'kaggle'; there is synthetic, handbook"),
+        ("kaggle", {}, "unknown source 'kaggle'; known: synthetic, handbook"),
         ("handbook", {}, "needs the path"),
         ("handbook", {"path": Path("/nonexistent/x.csv")}, "no dataset at"),
         ("custom", {"path": Path("x.csv")}, "custom"),
@@ -337,7 +337,7 @@ def test_wrong_options_are_refused(name: str, options: dict[str, Any], message: 
 
 def test_an_empty_file_and_an_unknown_format_are_refused(tmp_path: Path) -> None:
     """A header alone, nothing at all, and a spreadsheet give a reason each."""
-    with pytest.raises(BadInput, match="holds no transactions"):
+    with pytest.raises(BadInput, match="contains no transactions"):
         open_source("handbook", write(tmp_path / "h.csv", HANDBOOK_CSV.splitlines()[0] + "\n"))
     with pytest.raises(BadInput, match="can't be read"):
         open_source("handbook", write(tmp_path / "e.csv", ""))

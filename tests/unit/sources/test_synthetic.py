@@ -187,7 +187,7 @@ def test_size_follows_from_any_two() -> None:
         ({"transactions": 10, "days": 1, "rate": 1}, "at most two"),
         ({"accounts": 3}, "accounts must be"),
         ({"merchants": 20}, "merchants must be"),
-        ({"drift_at": 1.0}, "drift_at is a share"),
+        ({"drift_at": 1.0}, "drift_at must be a share"),
         ({"drift": "sideways"}, "drift must be one of"),
         ({"mix": {"phishing": 1.0}}, "unknown scenarios in the mix: phishing"),
         ({"mix": {"stolen_card": 0.0}}, "at least one above 0"),
