@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from learners.governance.control_events import Act
-from learners.governance.models import Done
+from learners.governance.models import ModelAct
 
 Actor = Annotated[str, typer.Option("--actor", help="Who is acting. Default: your login name.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", help="Why. Recorded permanently in the log.")]
@@ -20,7 +20,7 @@ def act_of(actor: str, reason: str) -> Act:
     return Act(actor or getpass.getuser(), reason, int(time.time() * 1000))
 
 
-def print_proposal(done: Done) -> None:
+def print_proposal(done: ModelAct) -> None:
     """If the act was only proposed, how a second person approves it."""
     if done.proposal_id:
         print(f"four eyes: a second person must run `sentinel model approve {done.proposal_id}`")

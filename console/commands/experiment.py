@@ -22,7 +22,7 @@ from learners.experiments.report import report
 from learners.experiments.verdict import METRICS
 from learners.governance import experiments as acts
 from learners.governance.control_events import ArmPlan, Conclusion, Plan
-from learners.governance.experiments import Started
+from learners.governance.experiments import ExperimentAct
 from projections.views.experiments_answers import experiment_answer
 
 DAYS_MAX = 36_500.0
@@ -42,7 +42,7 @@ Percent = Annotated[float, typer.Option(help="Percentage of all accounts that ta
 app.callback()(options)
 
 
-def _said(done: Started, as_json: bool) -> None:
+def _said(done: ExperimentAct, as_json: bool) -> None:
     if as_json:
         print_json(done._asdict())
         return

@@ -25,7 +25,7 @@ from core.errors import BadInput, Corrupt
 from core.features import spec
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
-from learners.governance.models import ALIASES, Alias, Done
+from learners.governance.models import ALIASES, Alias, ModelAct
 from models.shipped import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
@@ -44,7 +44,7 @@ Label = Annotated[str, typer.Argument(metavar="NAME-VERSION", help="A registered
 app.callback()(options)
 
 
-def _said(done: Done, as_json: bool) -> None:
+def _said(done: ModelAct, as_json: bool) -> None:
     if as_json:
         print_json(done)
         return

@@ -1,15 +1,15 @@
-"""How an experiment is judged: what arms are compared on, how strictly and for how long. The one set of defaults, for
-the commands and for the loop. Pure.
+"""The design of an experiment: metrics, error rates and duration. One set of defaults for the commands and the loop.
+Pure.
 
-    primary            value_lost: what fraud costs. Not fraud_caught: alerts are looked at and so labelled more often,
-                       so that an arm with more alerts has more of its fraud known and looks better for that alone
-    guardrails         missed_fraud and false_positive: a smaller loss must not come from more customers robbed of
-                       little, or more customers stopped
-    guardrail_margin   5 accounts in 1,000: with none, an arm that pays for a smaller loss with a few more alerts is
-                       rolled back sooner or later, however good the bargain
-    accounts_min       1,000 mature accounts an arm: evidence of a plausible gain takes more anyway, and the first few
-                       hundred accounts are the busiest ones
-    duration_max_ms    60 days: a candidate that has not won by then was trained on a fraud that has moved on
+    primary            value_lost, the cost of fraud. Not fraud_caught: alerts are investigated and therefore labelled
+                       more often, so an arm with more alerts has more known fraud and looks better for that alone
+    guardrails         missed_fraud and false_positive: a smaller loss must not come from more customers who each lose
+                       a little, or more customers who are stopped
+    guardrail_margin   5 accounts in 1,000: with no margin, an arm that trades a few more alerts for a smaller loss is
+                       eventually rolled back, however good the trade
+    accounts_min       1,000 mature accounts per arm: evidence of a plausible gain takes more anyway, and the first few
+                       hundred accounts are the most active ones
+    duration_max_ms    60 days: the fraud that a candidate was trained on has changed by then
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.times import DAY_MS
 
 
 class Design(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of ExperimentStarted of these names (`core.events`). Times in ms, margins and gains as shares of
+    """The fields of ExperimentStarted with the same names (`core.events`). Times in ms, margins and gains as shares of
     accounts.
     """
 
@@ -39,5 +39,5 @@ USUAL = Design()
 
 
 def usual_guardrails(primary: str) -> tuple[str, ...]:
-    """The guardrails of a test that names none: the usual ones, less what decides anyway."""
+    """The guardrails of a test that names none: the default ones, except the primary metric."""
     return tuple(metric for metric in USUAL.guardrails if metric != primary)

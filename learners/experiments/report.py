@@ -1,9 +1,8 @@
-"""What an experiment shows as of a moment: exposure, sample ratio, gains with intervals, and the verdict. Pure.
+"""The report on an experiment as of a moment: exposure, sample ratio, gains with intervals, and the verdict. Pure.
 
-Observations come from the read model (`projections.views.experiments_answers`), inference from
-`learners.experiments.sequential` and `learners.experiments.srm`, the decision from `learners.experiments.verdict`; here
-they are put together. The orchestrator and `sentinel experiment show` ask the same function, so what a person sees is
-what the process acts on.
+Combines the observations of the read model (`projections.views.experiments_answers`), inference
+(`learners.experiments.sequential`, `learners.experiments.srm`) and the verdict (`learners.experiments.verdict`). The
+orchestrator and `sentinel experiment show` call the same function, so a person sees exactly what the process acts on.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 class ArmRow(msgspec.Struct, frozen=True):
-    """An arm's accounts, and its mean outcomes over its mature ones (NaN without any)."""
+    """An arm's accounts, and the mean outcomes of its mature accounts (NaN if there are none)."""
 
     name: str
     model: str
@@ -39,7 +38,7 @@ class ArmRow(msgspec.Struct, frozen=True):
 
 
 class SampleRatio(msgspec.Struct, frozen=True):
-    """The sample-ratio check: anytime p (decides, at 0.001) and the plain chi-square's (shown)."""
+    """The sample-ratio check: the anytime-valid p-value (decides, at 0.001) and the chi-square's (displayed)."""
 
     log_e: float
     p_anytime: float
@@ -48,10 +47,11 @@ class SampleRatio(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """An experiment as of a cut. state: running, or how it ended. verdict: by what is known at the cut, ended or not.
+    """An experiment as of a cut. state: running, or how it ended. verdict: by the data at the cut, even after the end.
     conclusion: how it was concluded, and the winning arm; "" if it was not.
 
-    excluded: accounts cut off by the end, transactions with conflicting verdicts, left out, decided outside (crossed).
+    excluded: accounts cut off by the end; transactions with conflicting verdicts, left out, or decided outside
+    (crossed).
     """
 
     experiment_id: str
@@ -68,11 +68,11 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def criteria_of(definition: ExperimentStarted) -> Criteria:
-    """The definition as what the verdict takes. Raises BadInput for a metric that there is not."""
+    """The verdict's criteria from the definition. Raises BadInput for an unknown metric."""
     known = get_args(Metric)
     for name in (definition.primary, *definition.guardrails):
         if name not in known:
-            raise BadInput(f"there is no metric {name!r}; there are {', '.join(known)}")
+            raise BadInput(f"unknown metric {name!r}; expected one of {', '.join(known)}")
     metrics: dict[str, Metric] = {name: name for name in METRICS}
     return Criteria(
         primary=metrics[definition.primary],
@@ -85,7 +85,7 @@ def criteria_of(definition: ExperimentStarted) -> Criteria:
 
 
 def report(experiment: Experiment, seen: Observations, as_of: str) -> Report:
-    """Everything about an experiment from its observations."""
+    """The report on an experiment from its observations."""
     definition = experiment.definition
     criteria = criteria_of(definition)
     shares = [arm.share / WHOLE for arm in definition.arms]
@@ -135,7 +135,7 @@ def _conclusion(experiment: Experiment) -> str:
 
 
 def paths(experiment: Experiment, seen: Observations, treated: int) -> dict[Metric, Trajectory]:
-    """What a looker saw after every mature account, arm number `treated` against control; for plots."""
+    """Estimates and intervals after each mature account, arm number `treated` against control; for plots."""
     if not len(seen.arm):
         return {}
     found: dict[Metric, Trajectory] = {}
@@ -156,7 +156,7 @@ def _effect(
 def _against_control(
     definition: ExperimentStarted, seen: Observations, treated: int
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """(arm as `learners.experiments.sequential` numbers it, its probability, control's), each (m,)."""
+    """(arm as numbered in `learners.experiments.sequential`, its probability, control's probability), each (m,)."""
     arms = np.where(seen.arm == treated, 1, np.where(seen.arm == 0, 0, -1))
     count = len(arms)
     p, q = definition.arms[treated].share / WHOLE, definition.arms[0].share / WHOLE

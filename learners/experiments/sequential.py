@@ -1,33 +1,33 @@
-"""Always-valid inference for the difference of two arms' means: look after every account, stop whenever you like.
+"""Always-valid inference for the difference of two arms' means: valid at any number of looks and any stopping time.
 
-Each account gives one outcome y in [0, 1], when it is mature, in the order of maturity. It was assigned to the treated
-arm with probability p and to the control arm with probability q, known when it was assigned (a ramp may change them, on
-whatever the data said so far; p + q < 1 with more arms). It enters as
+Each account contributes one outcome y in [0, 1] when it is mature, in order of maturity. It was assigned to the treated
+arm with probability p and to the control arm with probability q, both known at assignment (a ramp may change them,
+depending on the data so far; p + q < 1 with more than two arms). Its contribution is
 
-    z = w · (1[treated]/p − 1[control]/q) · (y − c)        w = min(p, q),   c = pooled mean of the accounts before
+    z = w · (1[treated]/p − 1[control]/q) · (y − c)        w = min(p, q),   c = pooled mean of the earlier accounts
 
-so that E[z | before] = w · effect, whatever the account would do in either arm, and |z| ≤ 1. The hash that assigns is
-the only randomness used: nothing is assumed of accounts, of their order, or of how outcomes are distributed.
+so that E[z | past] = w · effect, whatever the account would do in either arm, and |z| ≤ 1. The only randomness used is
+the assignment by hash: nothing is assumed about the accounts, their order, or the distribution of outcomes.
 
-`up` and `down` are what a gambler owns who stakes the shares `STAKES` of his wealth on z, in equal parts:
+`up` and `down` are the wealth of a gambler who bets on z, with equal initial wealth on each of the stakes `STAKES`:
 
     up   = mean over θ of Π (1 + θ (z − w·null_up))          an e-process for "the effect is at most null_up"
     down = mean over θ of Π (1 − θ (z − w·null_down))        the same for "the effect is at least null_down"
 
-The null speaks of the running weighted average effect (Σ w·effect / Σ w, at every time so far), so it need not be the
-same for every account: with μ = E[z | before], Π(1 + θ(z−w·null)) ≤ Π (1+θ(z−w·null))/(1+θ(μ−w·null)) ·
-exp(θ Σ(μ−w·null)), a martingale times something ≤ 1. By Ville's inequality P(some e ≥ 1/α) ≤ α under the null
+The null hypothesis concerns the running weighted average effect (Σ w·effect / Σ w, at every time so far), so the effect
+need not be the same for every account: with μ = E[z | past], Π(1 + θ(z−w·null)) ≤ Π (1+θ(z−w·null))/(1+θ(μ−w·null)) ·
+exp(θ Σ(μ−w·null)), a martingale times a factor ≤ 1. By Ville's inequality P(some e ≥ 1/α) ≤ α under the null
 (Waudby-Smith & Ramdas 2023, "Estimating means of bounded random variables by betting"; here with a mixture of fixed
 stakes).
 
-The confidence sequence covers the running weighted average effect itself, at all times at once with probability 1 − α:
+The confidence sequence covers the running weighted average effect at all times simultaneously with probability 1 − α:
 exp(θ Σ(z − μ) − ψ(θ) Σ z²), ψ(θ) = −log(1−θ) − θ, is a supermartingale (Fan, Grama & Liu 2015; Howard, Ramdas,
 McAuliffe & Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", its empirical-Bernstein
-bound and its section on average treatment effects); mixed over the same stakes and solved for the mean. As 1 + θz ≥
-exp(θz − ψ(θ)z²), the e-process has spoken whenever the interval (of the same one-sided level, nulls 0) leaves zero out;
-it may speak earlier.
+bound and its section on average treatment effects). It is mixed over the same stakes and solved for the mean. Because
+1 + θz ≥ exp(θz − ψ(θ)z²), the e-process rejects whenever the interval (of the same one-sided level, nulls 0) excludes
+zero; it may reject earlier.
 
-`update` and `trajectory` are the same arithmetic, one account at a time and all at once.
+`update` and `trajectory` perform the same arithmetic, one account at a time or all at once.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 STAKES: Floats = 0.5 * 2.0 ** -np.arange(10.0)
-"""Shares of the wealth that are staked: 0.5 … 0.00098, for effects that some ten to ten million accounts show."""
+"""Stakes as shares of the wealth, 0.5 … 0.00098, for effects that take about ten to ten million accounts to detect."""
 _PENALTIES: Floats = -np.log1p(-STAKES) - STAKES
 _LOG_PARTS = float(np.log(len(STAKES)))
 _NEWTON_STEPS = 12
 _PIECE = 50_000
 
 CONTROL = 0
-"""The control arm's number in the arrays below; the treated arm that is compared is 1, any other arm −1."""
+"""The control arm's code in the arrays below; the compared treated arm is 1, any other arm −1."""
 
 
 class Interval(NamedTuple):
-    """An interval of the effect; within [−1, 1]."""
+    """A confidence interval of the effect, within [−1, 1]."""
 
     low: float
     high: float
 
 
 class Contribution(NamedTuple):
-    """What an account adds: z in [−1, 1] and its weight in (0, 0.5]."""
+    """An account's contribution: z in [−1, 1] and its weight in (0, 0.5]."""
 
     z: float
     weight: float
@@ -68,12 +68,12 @@ class Contribution(NamedTuple):
 def contribution(arm: int, treated: float, control: float, outcome: float, centre: float) -> Contribution:
     """One account's z and w (see the module's head). arm: 1 treated, 0 control, −1 any other.
 
-    Raises ValueError unless both probabilities are in (0, 1) with a sum of at most 1, and outcome and centre in [0, 1].
+    Raises ValueError unless both probabilities are in (0, 1) and sum to at most 1, and outcome and centre in [0, 1].
     """
     if not (0.0 < treated < 1.0 and 0.0 < control < 1.0 and treated + control <= 1.0 + 1e-9):
-        raise ValueError(f"probabilities {treated} and {control} are no allocation to two arms")
+        raise ValueError(f"invalid allocation {treated}, {control}: both must be in (0, 1) and sum to at most 1")
     if not (0.0 <= outcome <= 1.0 and 0.0 <= centre <= 1.0):
-        raise ValueError(f"outcome {outcome} and centre {centre} must lie in [0, 1]")
+        raise ValueError(f"outcome and centre must be in [0, 1], not {outcome} and {centre}")
     weight = min(treated, control)
     share = weight / treated if arm == 1 else -weight / control if arm == CONTROL else 0.0
     return Contribution(share * (outcome - centre), weight)
@@ -100,17 +100,17 @@ class Effect:
 
     @property
     def centre(self) -> float:
-        """Mean outcome of all accounts so far, drawn to 0 by one more; what the next account is centred on."""
+        """Mean outcome of all accounts so far and one more of 0; the next account is centred on it."""
         return self.outcomes / (self.accounts + 1)
 
     def observe(self, arm: int, treated: float, control: float, outcome: float) -> None:
-        """Take in the next mature account (see `contribution`)."""
+        """Add the next mature account (see `contribution`)."""
         z, weight = contribution(arm, treated, control, outcome, self.centre)
         self.update(z, weight)
         self.outcomes += outcome
 
     def update(self, z: float, weight: float) -> None:
-        """Take in z in [−1, 1] of weight in (0, 0.5]."""
+        """Add a contribution z in [−1, 1] with weight in (0, 0.5]."""
         self.accounts += 1
         self.weight += weight
         self.total += z
@@ -121,7 +121,7 @@ class Effect:
         self.down_max = max(self.down_max, float(_log_mean(self.down)))
 
     def extend(self, arm: NDArray[np.int64], treated: Floats, control: Floats, outcome: Floats) -> None:
-        """`observe` of n accounts at once, arrays (n,); in pieces, so memory does not grow with n."""
+        """`observe` n accounts, arrays (n,), in pieces, so that memory does not grow with n."""
         for begin in range(0, len(arm), _PIECE):
             piece = slice(begin, begin + _PIECE)
             z, weight = contributions(arm[piece], treated[piece], control[piece], outcome[piece], self)
@@ -141,16 +141,16 @@ class Effect:
 
     @property
     def log_e_up(self) -> float:
-        """Log of the evidence (e-value) now that the effect is above null_up."""
+        """Log of the current e-value against "the effect is at most null_up"."""
         return float(_log_mean(self.up))
 
     @property
     def log_e_down(self) -> float:
-        """Log of the evidence now that the effect is below null_down."""
+        """Log of the current e-value against "the effect is at least null_down"."""
         return float(_log_mean(self.down))
 
     def interval(self, alpha: float) -> Interval:
-        """The (1 − alpha) confidence sequence of the running weighted average effect, now."""
+        """The (1 − alpha) confidence sequence of the running weighted average effect, at the current account."""
         low, high = bounds(np.array([self.total]), np.array([self.squares]), np.array([self.weight]), alpha)
         return Interval(float(low[0]), float(high[0]))
 
@@ -177,7 +177,9 @@ class Trajectory(NamedTuple):
         return bounds(self.total, self.squares, self.weight, alpha)
 
     def excludes(self, effect: Floats | float, alpha: float) -> NDArray[np.bool_]:
-        """Where `intervals` leaves this effect (one, or (n,) one after each account) out; cheaper than they are."""
+        """Where `intervals` excludes this effect (a scalar, or (n,), one per account): bool (n,). Cheaper than
+        `intervals`.
+        """
         centred = (self.total - self.weight * effect)[:, None]
         penalty = self.squares[:, None] * _PENALTIES
         most = np.maximum(_log_mean(STAKES * centred - penalty), _log_mean(-STAKES * centred - penalty))
@@ -187,7 +189,7 @@ class Trajectory(NamedTuple):
 def contributions(
     arm: NDArray[np.int64], treated: Floats, control: Floats, outcome: Floats, after: Effect | None = None
 ) -> tuple[Floats, Floats]:
-    """(z, w) of n accounts in order of maturity, which follow those of `after`; all arrays (n,), as in `observe`."""
+    """(z, w) of n accounts in order of maturity, following those in `after`; all arrays (n,), as in `observe`."""
     after = after or Effect()
     before = np.cumsum(np.concatenate([[after.outcomes], outcome[:-1]]))
     centre = before / np.arange(after.accounts + 1.0, after.accounts + len(outcome) + 1.0)
@@ -197,8 +199,8 @@ def contributions(
 
 
 def trajectory(z: Floats, weight: Floats, after: Effect | None = None) -> Trajectory:
-    """What `Effect.update` would be after each of n ≥ 1 accounts that follow `after` (its nulls are used; it is not
-    changed): z, weight (n,). Memory: n × 20 float64.
+    """The state of `Effect` after each of n ≥ 1 updates following `after`, whose nulls are used and which is unchanged.
+    z, weight: (n,). Memory: n × 20 float64.
     """
     after = after or Effect()
     up = _running(after.up, np.log1p(STAKES * (z - weight * after.null_up)[:, None]))
@@ -220,7 +222,7 @@ def bounds(total: Floats, squares: Floats, weight: Floats, alpha: float) -> tupl
     Raises ValueError unless 0 < alpha < 1.
     """
     if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha must lie in (0, 1), not {alpha}")
+        raise ValueError(f"alpha must be in (0, 1), not {alpha}")
     log_level = float(np.log(2.0 / alpha))
     below = _lower(total, squares, weight, log_level)
     above = -_lower(-total, squares, weight, log_level)
@@ -230,8 +232,8 @@ def bounds(total: Floats, squares: Floats, weight: Floats, alpha: float) -> tupl
 def _lower(total: Floats, squares: Floats, weight: Floats, log_level: float) -> Floats:
     """The greatest m with log mean exp(θ(total − weight·m) − ψ(θ)·squares) ≥ log_level.
 
-    The left side is convex and falls with m, so Newton's steps from a point below the root stay below it: the bound is
-    valid after any number of them. The start is where the best single stake alone would reach the level.
+    The left side is convex and decreasing in m, so Newton's steps from a point below the root stay below it, and the
+    bound is valid after any number of steps. They start where the best single stake alone would reach the level.
     """
     penalty = squares[:, None] * _PENALTIES
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -247,11 +249,11 @@ def _lower(total: Floats, squares: Floats, weight: Floats, log_level: float) -> 
 
 
 def _running(before: Floats | np.float64, steps: Floats) -> Floats:
-    """Running sums along the first axis that start from `before`, added in the order in which `update` adds."""
+    """Running sums along the first axis, starting from `before`, in the same order of addition as `update`."""
     return np.asarray(np.cumsum(np.concatenate([np.asarray(before)[None], steps]), axis=0)[1:])
 
 
 def _log_mean(logs: Floats) -> Floats:
-    """Log of the mean of exp over the last axis."""
+    """Log of the mean of exp(logs) over the last axis."""
     top = logs.max(axis=-1)
     return np.asarray(top + np.log(np.exp(logs - top[..., None]).sum(axis=-1)) - _LOG_PARTS)

@@ -1,4 +1,4 @@
-"""What a shadow model shows beside the deciding one: agreement of decisions, and both against labels. Pure."""
+"""The report on a shadow model: its agreement with the deciding model, and both evaluated on labels. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from projections.views.shadow import ShadowAnswer, agreement, labelled
 
 
 class ShadowReport(msgspec.Struct, frozen=True):
-    """Rates are of decisions; changed: those that would have been others; gained and lost: alerts that only the shadow,
-    or only the deciding model, raises. Measures are over `labelled` transactions, `frauds` of them fraud (None: one
-    class is missing); unlabelled: those that are pending or in review.
+    """Rates are shares of decisions. changed: decisions that would have differed; gained, lost: alerts raised only by
+    the shadow, or only by the deciding model. Metrics are over `labelled` transactions, `frauds` of them fraud (None:
+    one class is missing); unlabelled: transactions pending or in review.
     """
 
     as_of: str
@@ -35,9 +35,9 @@ class ShadowReport(msgspec.Struct, frozen=True):
 
 
 def report(answer: ShadowAnswer) -> list[ShadowReport]:
-    """One for each pair of models, the newest first. Only the newest still has transactions to compare with labels.
+    """One report per pair of models, newest first. Only the newest pair still has transactions to compare with labels.
 
-    A shadow that became champion scores beside itself until it is withdrawn: that is no pair.
+    A shadow that became champion is compared with itself until it is withdrawn; such a pair is left out.
     """
     pairs = [name for name, held in answer.pairs.items() if any(pair.model != pair.shadow for pair in held.values())]
     return [_of(answer, name) for name in reversed(pairs)]

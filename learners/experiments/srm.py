@@ -1,19 +1,20 @@
-"""Sample-ratio mismatch: do accounts fall into the arms as they should? Looked at after every account.
+"""Sample-ratio mismatch (SRM): do the numbers of accounts per arm match the allocation? Tested after every account.
 
-A mismatch means that exposure depends on the arm (an arm's decisions are lost, a model is away and another one decides,
-accounts are counted twice): the comparison is then not randomised, whatever it shows.
+A mismatch means that exposure depends on the arm (decisions of an arm are lost, a model is unavailable and another one
+decides, accounts are counted twice). The comparison is then not randomised, and its result is invalid.
 
-The e-process is the likelihood of the arms seen under a prediction from the accounts before, over that under the
-allocation. With allocation p (one probability an arm, as known when the account was assigned), before it n accounts of
-which n_a were in arm a where E_a = Σ p_a were to be expected, the prediction is
+The e-process is the likelihood of the observed arms under a prediction from the earlier accounts, divided by that under
+the allocation. Let p be the allocation (one probability per arm, known when the account was assigned), n the number of
+earlier accounts, n_a those observed in arm a, and E_a = Σ p_a those expected there. The prediction is
 
     r_a ∝ p_a · (κ·p̄_a + n_a) / (κ·p̄_a + E_a)               p̄: the first account's allocation
 
 With a constant allocation this is (κ·p_a + n_a) / (κ + n): the Dirichlet-multinomial of Lindon & Malek 2022
-("Anytime-valid inference for multinomial count data"). In this form it goes on through ramps, as a lasting mismatch
-does. Any prediction from the past gives a martingale under the null, so P(some e ≥ 1/α) ≤ α (Ville).
+("Anytime-valid inference for multinomial count data"). In this form the process continues across ramps, so that a
+lasting mismatch accumulates. Any prediction from the past gives a martingale under the null, so P(some e ≥ 1/α) ≤ α
+(Ville).
 
-The chi-square test beside it is the usual one, right for one look only; it is shown, and decides nothing.
+The usual chi-square test is valid for a single look only; it is displayed, but decides nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 CONCENTRATION = 100.0
-"""κ: so many accounts' worth of trust in the allocation; the mismatches that matter are small."""
+"""κ: the weight of the allocation in the prediction, in accounts; large, because relevant mismatches are small."""
 
 
 @dataclass(slots=True)
 class Mismatch:
-    """Counts by arm and the evidence against the allocation; arms keep their numbers."""
+    """Counts by arm and the evidence against the allocation. Arms keep their indices."""
 
     observed: list[int] = field(default_factory=list)
     expected: list[float] = field(default_factory=list)
@@ -41,17 +42,17 @@ class Mismatch:
     log_e_max: float = 0.0
 
     def update(self, arm: int, allocation: Sequence[float]) -> None:
-        """Take in an account that was seen in `arm`, assigned with these probabilities (each arm's, sum 1).
+        """Add an account observed in `arm`, assigned with these probabilities (one per arm, sum 1).
 
-        Raises ValueError if it is no allocation over the same arms as before.
+        Raises ValueError if `allocation` is invalid or has another number of arms than before.
         """
         if abs(sum(allocation) - 1.0) > 1e-6 or min(allocation) < 0.0:
-            raise ValueError(f"{list(allocation)} is no allocation")
+            raise ValueError(f"invalid allocation {list(allocation)}: probabilities must be at least 0 and sum to 1")
         if not self.prior:
             self.prior = [CONCENTRATION * max(p, 1e-3) for p in allocation]
             self.observed, self.expected = [0] * len(allocation), [0.0] * len(allocation)
         if len(allocation) != len(self.prior):
-            raise ValueError(f"{len(allocation)} arms, there were {len(self.prior)}")
+            raise ValueError(f"the allocation has {len(allocation)} arms, the earlier ones {len(self.prior)}")
         ratios = [
             p * (k + n) / (k + e)
             for p, k, n, e in zip(allocation, self.prior, self.observed, self.expected, strict=True)
@@ -59,7 +60,7 @@ class Mismatch:
         if allocation[arm] > 0.0:
             self.log_e += float(np.log(ratios[arm] / sum(ratios) / allocation[arm]))
         else:
-            self.log_e = float("inf")  # an arm that gets nobody has somebody
+            self.log_e = float("inf")  # an account in an arm of probability 0
         self.log_e_max = max(self.log_e_max, self.log_e)
         self.observed[arm] += 1
         for index, p in enumerate(allocation):
@@ -67,23 +68,23 @@ class Mismatch:
 
     @property
     def p_value(self) -> float:
-        """Anytime p-value: 1 / the greatest e so far."""
+        """Anytime-valid p-value: 1 / the greatest e so far."""
         return float(np.exp(-self.log_e_max))
 
     @property
     def chi_square(self) -> tuple[float, float]:
-        """(statistic, p) of Pearson's test against the expected counts; (0, 1) with fewer than two arms in use."""
+        """(statistic, p) of Pearson's test against the expected counts; (0, 1) if fewer than two arms are in use."""
         used = [(n, e) for n, e in zip(self.observed, self.expected, strict=True) if e > 0.0]
         if len(used) < 2:
             return 0.0, 1.0
-        from scipy.special import chdtrc  # heavy, and only a report needs it
+        from scipy.special import chdtrc  # slow to import, and needed only by reports
 
         statistic = sum((n - e) ** 2 / e for n, e in used)
         return statistic, float(chdtrc(len(used) - 1, statistic))
 
 
 def trajectory(arms: NDArray[np.int64], allocation: Floats) -> Floats:
-    """Log e after each of n accounts, as `Mismatch.update` has it: arms (n,), allocation (n, arms) positive → (n,)."""
+    """Log e after each of n accounts, as in `Mismatch.update`: arms (n,), allocation (n, arms) positive → (n,)."""
     seen = np.eye(allocation.shape[1])[arms]
     zero = np.zeros((1, allocation.shape[1]))
     observed = np.concatenate([zero, np.cumsum(seen, axis=0)[:-1]])

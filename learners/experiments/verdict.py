@@ -1,17 +1,17 @@
-"""What to do with an experiment, from what its accounts showed so far. Pure: settings and findings in, a verdict out.
+"""The verdict on an experiment from its findings so far. Pure: criteria and findings in, a verdict out.
 
-In this order; the first that holds is the verdict:
+The first condition that holds gives the verdict:
 
-    rollback   accounts do not fall into the arms as they should (SRM): the comparison is invalid
-    rollback   an arm makes a guardrail metric worse, beyond its margin; at any time, however few the accounts
-    promote    an arm is better on the primary metric; enough mature accounts in it and in control
-    stop       every arm is shown to gain less than what is worth it (`worthwhile`), or the time is over
+    rollback   sample-ratio mismatch (SRM): the comparison is invalid
+    rollback   an arm is worse on a guardrail metric by more than its margin; at any time, however few the accounts
+    promote    an arm is better on the primary metric, with enough mature accounts in it and in control
+    stop       every arm is shown to gain less than `worthwhile`, or the maximum duration is reached
     continue   otherwise
 
-Errors are held at `alpha` for each of two families, whatever the number of looks: promoting some arm that is not better
-(Bonferroni over the treated arms), and rolling back some arm that is not worse on any guardrail (Bonferroni over arms ×
-guardrails). SRM has its own level. Intervals shown hold all at once (Bonferroni over arms × metrics). "Better" and
-"worse" are in the metric's own direction (`METRICS`): a positive gain is always good.
+The error rate is at most `alpha` in each of two families, whatever the number of looks: promoting any arm that is not
+better (Bonferroni over the treated arms), and rolling back any arm that is not worse on any guardrail (Bonferroni over
+arms × guardrails). SRM has its own level. Displayed intervals hold simultaneously (Bonferroni over arms × metrics).
+"Better" and "worse" follow the direction of the metric (`METRICS`): a positive gain is always good.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from learners.experiments.srm import Mismatch
 Metric = Literal["fraud_caught", "missed_fraud", "false_positive", "value_lost"]
 
 METRICS: dict[Metric, Literal[1, -1]] = {"fraud_caught": 1, "missed_fraud": -1, "false_positive": -1, "value_lost": -1}
-"""+1: more is better, −1: less is better. What each measures: `projections.views.experiments_answers`."""
+"""+1: higher is better, −1: lower is better. Definitions are in `projections.views.experiments_answers`."""
 
 Action = Literal["continue", "promote", "stop", "rollback"]
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True):
-    """When an experiment ends. Accounts are mature ones, of each arm; rates are of accounts.
+    """When an experiment ends. Accounts are mature accounts per arm; rates are shares of accounts.
 
     guardrails: metric → how much worse it may get (0.002: two more accounts in a thousand). worthwhile: the gain on the
-    primary metric below which an arm is of no use; 0 stops early only for an arm that is worse.
+    primary metric below which an arm is not worth deploying; with 0, only an arm that is worse stops the experiment
+    early.
     """
 
     primary: Metric
@@ -54,8 +55,8 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
 class Finding(msgspec.Struct, frozen=True):
     """One treated arm against control on one metric, signed so that a positive gain is good.
 
-    log_e_better: of "it is better" now; log_e_worse: of "it is worse by more than the margin", the greatest so far (a
-    breach stays one). interval: of the gain. p_better, p_worse: 1 / these e-values; safe at any look.
+    log_e_better: log e-value for "better", now; log_e_worse: for "worse by more than the margin", the greatest so far,
+    so that a breach is permanent. interval: of the gain. p_better, p_worse: anytime-valid p-values, 1 / e-value.
     """
 
     arm: str
@@ -69,7 +70,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What to do, with which arm (promoted; or rolled back: the first that breached), and why, in words."""
+    """The action, its arm (the one promoted, or the first that breached a guardrail), and the reasons in words."""
 
     action: Action
     arm: str
@@ -77,13 +78,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def new_effect(metric: Metric, criteria: Criteria) -> Effect:
-    """The process of one arm and metric. It runs on the metric as it is; the margin lies on the bad side."""
+    """The process of one arm and metric, in the metric's own units; the margin is on the unfavourable side."""
     margin = criteria.guardrails.get(metric, 0.0)
     return Effect(null_down=-margin) if METRICS[metric] > 0 else Effect(null_up=margin)
 
 
 def finding(arm: str, metric: Metric, effect: Effect, alpha: float) -> Finding:
-    """The process turned so that more is better; alpha is the interval's own level."""
+    """The finding from a process, signed so that a positive gain is good. alpha: level of the interval."""
     interval = effect.interval(alpha)
     if METRICS[metric] > 0:
         gain, better, worse = effect.estimate, effect.log_e_up, effect.down_max
@@ -102,14 +103,16 @@ def verdict(
     mismatch: Mismatch,
     elapsed_ms: int,
 ) -> Verdict:
-    """See the module's head. arms: names, control first; mature: mature accounts by arm; elapsed_ms: since it began."""
+    """The verdict (see the module's head). arms: names, control first; mature: mature accounts by arm; elapsed_ms:
+    since the start.
+    """
     treated = arms[1:]
     if mismatch.log_e_max >= -np.log(criteria.srm_alpha):
         counts = ", ".join(
             f"{a} {n:,} of {e:,.0f} expected"
             for a, n, e in zip(arms, mismatch.observed, mismatch.expected, strict=True)
         )
-        return Verdict("rollback", "", (f"invalid: accounts do not fall into the arms as allocated ({counts})",))
+        return Verdict("rollback", "", (f"invalid: sample-ratio mismatch ({counts})",))
     guarded = max(1, len(treated) * len(criteria.guardrails))
     breached = [f for f in findings if f.metric in criteria.guardrails and _reaches(f.log_e_worse, criteria, guarded)]
     if breached:
@@ -125,9 +128,9 @@ def verdict(
         return Verdict("stop", "", tuple(_gain(f, f"gain below {criteria.worthwhile:g}") for f in primary))
     if criteria.maximum_ms and elapsed_ms >= criteria.maximum_ms:
         days = elapsed_ms / DAY_MS
-        return Verdict("stop", "", (f"no arm is shown to be better after {days:.1f} days",))
-    waiting = [f"{_gain(f, 'better')}, waiting for {criteria.minimum_accounts:,} accounts an arm" for f in winners]
-    so_far = f"no arm is shown to be better or worse yet; {fewest:,} mature accounts in the smallest arm"
+        return Verdict("stop", "", (f"no arm has been shown to be better after {days:.1f} days",))
+    waiting = [f"{_gain(f, 'better')}, waiting for {criteria.minimum_accounts:,} accounts per arm" for f in winners]
+    so_far = f"no arm has been shown to be better or worse yet; {fewest:,} mature accounts in the smallest arm"
     return Verdict("continue", "", tuple(waiting or [so_far]))
 
 

@@ -1,18 +1,18 @@
-"""The control events of every act on models and experiments: one builder for each, for commands and for the loop. Pure.
+"""Builds the control events of acts on models and experiments, one builder per act, for commands and the loop. Pure.
 
-    registration   an artifact gets a name and a version                 ModelRegistered
-    deployment     a registered model becomes an alias                   ModelDeployed | DeploymentProposed (four eyes)
-    approval       somebody else's proposal is carried out               ModelDeployed
-    rollback       a former champion decides again; never waits          ModelRolledBack
-    withdrawal     nobody is shadow any more                             ModelWithdrawn
-    start          a test begins                                         ExperimentStarted
-    ramp, stop     another share of accounts takes part; it is over      ExperimentRamped, ExperimentStopped
-    conclusion     it ends with a verdict; a winner is deployed          ExperimentConcluded, then as deployment
+    registration   give an artifact a name and a version                 ModelRegistered
+    deployment     give a registered model an alias                      ModelDeployed | DeploymentProposed (four eyes)
+    approval       carry out another person's proposal                   ModelDeployed
+    rollback       make a former champion champion again, at once        ModelRolledBack
+    withdrawal     remove the shadow                                     ModelWithdrawn
+    start          begin a test                                          ExperimentStarted
+    ramp, stop     change the share of accounts; end the test            ExperimentRamped, ExperimentStopped
+    conclusion     end the test with a verdict; deploy a winner          ExperimentConcluded, then as deployment
 
-A builder takes the registry (`projections.views.registry`) and gives the events, in the order in which they are
-appended together; none if what is asked for is already so. A shadow that becomes champion or an arm is withdrawn as
-shadow by the same act, or it would be scored twice. Raises BadInput if the act makes no sense; whether the events may
-follow is checked where they are appended (`core.control_stream`).
+A builder takes the registry (`projections.views.registry`) and returns the events in the order in which they are
+appended together; none if the act already has its result. A shadow that becomes champion or an arm is withdrawn as
+shadow by the same act; otherwise it would score twice. Raises BadInput for an invalid act; whether the events may be
+appended is checked on append (`core.control_stream`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Conclusion = Literal["promote", "keep", "rollback"]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who acts, why and when (epoch ms); causation_id: what made them, e.g. an experiment's or a retraining's ID."""
+    """Who acts, why and when (epoch ms). causation_id: the cause, such as an experiment's or a retraining's ID."""
 
     actor: str
     reason: str
@@ -60,11 +60,11 @@ class Act:
 
     def __post_init__(self) -> None:
         if not self.actor.strip() or not self.reason.strip():
-            raise BadInput("say who acts and why: an audit will ask (--actor, --reason)")
+            raise BadInput("actor and reason are required for the audit trail (--actor, --reason)")
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What every control event says of it."""
+        """The fields that every control event has."""
         return {
             "occurred_at": self.now_ms,
             "actor": self.actor,
@@ -74,7 +74,7 @@ class Act:
 
 
 def finite(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures that an event can hold: JSON has neither NaN nor infinity."""
+    """The finite figures; JSON has neither NaN nor infinity."""
     return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
@@ -82,7 +82,7 @@ def finite(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def find(registry: Registry, label: str) -> Model:
-    """The model called `name-version`. Raises BadInput, naming those that there are."""
+    """The model called `name-version`. Raises BadInput, listing the registered ones, if there is none."""
     model = registry.models.get(label)
     if model is None:
         known = ", ".join(sorted(registry.models)) or "none"
@@ -91,7 +91,7 @@ def find(registry: Registry, label: str) -> Model:
 
 
 def arm_model(registry: Registry, label: str) -> Model:
-    """What decides in an arm as `label`: of the champion's name, the artifact that is champion."""
+    """The model that decides in an arm as `label`; if this is the champion, the artifact that was deployed."""
     model = find(registry, label)
     if registry.aliases.get(CHAMPION) == label:
         return replace(model, digest=registry.governance.champion)
@@ -100,9 +100,9 @@ def arm_model(registry: Registry, label: str) -> Model:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A model's bytes and what is registered of it. metrics: by name; those that are not finite are left out.
+    """A model's bytes and the fields it is registered with. metrics: by name; those that are not finite are left out.
 
-    parent: the model that it was made from, name-version, "" for none.
+    parent: the model it was made from, name-version, "" for none.
     """
 
     content: bytes
@@ -118,16 +118,16 @@ class Artifact:
 
     @classmethod
     def of_card(cls, content: bytes, card: Mapping[str, Any]) -> Artifact:
-        """Of what `learners.training.training` made, by its card."""
+        """The artifact of a model trained by `learners.training.training`, from its card."""
         return cls(content, card["name"], card["version"], card["spec"], card["metrics"], card.get("parent", ""))
 
 
 def registration(registry: Registry, artifact: Artifact, digest: str, act: Act) -> list[Control]:
-    """digest: the SHA-256 under which the log stores the content."""
+    """Register the artifact. digest: the SHA-256 under which the log stores its content."""
     known = registry.models.get(artifact.label)
     if known is not None and known.digest != digest:
         raise BadInput(
-            f"{artifact.name} {artifact.version} is another model already ({known.digest[:16]}): raise the version"
+            f"{artifact.name} {artifact.version} is already another model ({known.digest[:16]}): increment the version"
         )
     if known is not None and known.registered_at:
         return []
@@ -145,7 +145,7 @@ def registration(registry: Registry, artifact: Artifact, digest: str, act: Act) 
 
 
 def deployment(registry: Registry, model: Model, alias: str, act: Act) -> list[Control]:
-    """The model becomes `alias`; a champion is only proposed while four eyes are on, and only once."""
+    """Give the model the alias. With four eyes on, a champion is only proposed, and only once."""
     if registry.aliases.get(alias) == model.label:
         return []
     if alias != CHAMPION or not registry.governance.four_eyes:
@@ -159,13 +159,13 @@ def deployment(registry: Registry, model: Model, alias: str, act: Act) -> list[C
 
 
 def open_proposal(registry: Registry, model: Model, alias: str) -> str:
-    """The ID of the open proposal that makes this very artifact `alias`; "" for none."""
+    """The ID of the open proposal to give exactly this artifact the alias; "" for none."""
     ids = [p.proposal_id for p in registry.proposals.values() if (p.digest, p.alias) == (model.digest, alias)]
     return ids[0] if ids else ""
 
 
 def approval(registry: Registry, proposal_id: str, act: Act) -> list[Control]:
-    """Carry a proposal out; it is the deployment's cause."""
+    """Carry out a proposal, which is recorded as the deployment's cause."""
     proposal = registry.proposals.get(proposal_id)
     if proposal is None:
         known = ", ".join(sorted(registry.proposals)) or "none"
@@ -175,40 +175,40 @@ def approval(registry: Registry, proposal_id: str, act: Act) -> list[Control]:
 
 
 def rollback(registry: Registry, to: str, act: Act) -> list[Control]:
-    """The former champion `to` decides again, under the digest that it was champion by."""
+    """Make the former champion `to` champion again, under the digest it had as champion."""
     if registry.aliases.get(CHAMPION) == to:
         return []
     return [ModelRolledBack(**act.fields, **_named(former_champion(registry, to)))]
 
 
 def rollback_target(registry: Registry, to: str | None = None) -> str:
-    """What a rollback goes back to: the champion before this one, or `to`. Raises BadInput if there is nothing."""
+    """The model that a rollback returns to: the previous champion, or `to`. Raises BadInput if there is none."""
     if to is not None:
         if all(d.model != to or d.alias != CHAMPION for d in registry.deployments):
-            raise BadInput(f"{to} was never champion: deploy it instead")
+            raise BadInput(f"{to} has never been champion: deploy it instead")
         return to
     stack = champions(registry)
     if len(stack) < 2:
-        raise BadInput("there is no earlier champion to go back to")
+        raise BadInput("there is no earlier champion to roll back to")
     return stack[-2].model
 
 
 def former_champion(registry: Registry, label: str) -> Model:
-    """The model `label` as it was champion before: by the digest that was deployed, whatever was registered since."""
+    """The model `label` as it was as champion: under the digest deployed then, whatever was registered since."""
     model, now = find(registry, label), registry.governance.champion
     deployed = [d.digest for d in registry.deployments if (d.alias, d.model) == (CHAMPION, label)]
     return replace(model, digest=next((d for d in reversed(deployed) if d != now), model.digest))
 
 
 def withdrawal(registry: Registry, alias: str, act: Act) -> list[Control]:
-    """Nobody is `alias` any more. A champion can't be withdrawn; the append says so."""
+    """Remove the alias from its model. A champion can't be withdrawn; the append refuses that."""
     if alias != CHAMPION and not registry.aliases.get(alias):
         return []
     return [ModelWithdrawn(**act.fields, alias=alias)]
 
 
 def four_eyes(registry: Registry, on: bool, act: Act) -> list[Control]:
-    """Whether a champion needs a second person from here on."""
+    """Turn four eyes on or off: whether a new champion needs approval by a second person."""
     return [] if registry.governance.four_eyes == on else [GovernanceChanged(**act.fields, four_eyes=on)]
 
 
@@ -227,7 +227,7 @@ def _named(model: Model) -> dict[str, Any]:
 
 
 class ArmPlan(msgspec.Struct, frozen=True):
-    """An arm to be: its name, a registered model (`name-version`), and its share (of 10,000)."""
+    """A planned arm: its name, a registered model (`name-version`), and its share, in 1/10,000."""
 
     name: str
     model: str
@@ -235,8 +235,8 @@ class ArmPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """An experiment to be. arms: the first is the control. salt "": the experiment's ID. traffic: accounts of 10,000
-    that take part at first; all of them unless somebody ramps it up.
+    """A planned experiment. arms: the first is the control. salt: by default the experiment's ID. traffic: the share of
+    accounts that take part at the start, in 1/10,000.
     """
 
     experiment_id: str
@@ -247,7 +247,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def start(registry: Registry, plan: Plan, act: Act) -> list[Control]:
-    """The test begins. Raises BadInput for an unknown model or metric."""
+    """Begin the test. Raises BadInput for an unknown model or metric."""
     models = [arm_model(registry, arm.model) for arm in plan.arms]
     event = ExperimentStarted(
         **act.fields,
@@ -268,21 +268,23 @@ def start(registry: Registry, plan: Plan, act: Act) -> list[Control]:
 
 
 def ramp(experiment_id: str, traffic: int, act: Act) -> list[Control]:
-    """`traffic` accounts of 10,000 take part from here on."""
+    """Set the share of accounts that take part, in 1/10,000."""
     return [ExperimentRamped(**act.fields, experiment_id=experiment_id, traffic=traffic)]
 
 
 def stop(experiment_id: str, act: Act) -> list[Control]:
-    """It is over, without a conclusion."""
+    """End the test without a conclusion."""
     return [ExperimentStopped(**act.fields, experiment_id=experiment_id)]
 
 
 def conclusion(
     registry: Registry, report: Report, act: Act, verdict: Conclusion | None = None, winner: str = ""
 ) -> list[Control]:
-    """It ends by what `report` says (promote, or keep for a stop, or rollback), or by `verdict` and `winner` if given.
+    """End the test with the report's verdict (promote, keep for "stop", or rollback), or with `verdict` and `winner` if
+    given.
 
-    Raises BadInput if the data say "continue" and no verdict is given, if the winner is no arm, or as `promotion`.
+    Raises BadInput if the report says "continue" and no verdict is given, if the winner is not an arm, or as
+    `promotion`.
     """
     verdict, winner = concluded(report, verdict, winner)
     ended = ExperimentConcluded(
@@ -296,10 +298,10 @@ def conclusion(
 
 
 def promotion(registry: Registry, report: Report, winner: str, act: Act) -> list[Control]:
-    """The winning arm's model becomes champion, caused by the experiment; nothing for "" and for the control.
+    """Make the winning arm's model champion, with the experiment as cause; no events for "" or the control.
 
-    Raises BadInput unless the model is registered as the artifact that was tested: scores name the champion by name and
-    version, which must mean one artifact.
+    Raises BadInput unless the model is registered with the artifact that was tested: scores name the champion by name
+    and version, which must denote one artifact.
     """
     arm = next((arm for arm in report.definition.arms[1:] if arm.name == winner), None)
     if arm is None:
@@ -307,7 +309,7 @@ def promotion(registry: Registry, report: Report, winner: str, act: Act) -> list
     label = f"{arm.model}-{arm.version}"
     model = find(registry, label)
     if model.digest != arm.digest:
-        raise BadInput(f"{label} is not the artifact that was tested, so it can't be promoted")
+        raise BadInput(f"{label} cannot be promoted: it is now another artifact than the one that was tested")
     return deployment(registry, model, CHAMPION, Act(act.actor, act.reason, act.now_ms, report.experiment_id))
 
 
@@ -317,7 +319,7 @@ def concluded(report: Report, verdict: Conclusion | None = None, winner: str = "
         verdict, winner = _by_the_data(report)
     arms = [arm.name for arm in report.definition.arms]
     if (verdict == "promote") != (winner in arms):
-        raise BadInput(f"{winner!r} is no arm that can win: there are {', '.join(arms)}")
+        raise BadInput(f"{winner!r} cannot be the winner; expected one of the arms {', '.join(arms)}")
     return verdict, winner
 
 
@@ -331,13 +333,13 @@ def _by_the_data(report: Report) -> tuple[Conclusion, str]:
             return "keep", ""
         case "continue":
             why = "; ".join(report.verdict.reasons)
-            raise BadInput(f"the data don't say yet ({why}): wait, stop it, or name --winner or --keep yourself")
+            raise BadInput(f"the experiment is not conclusive yet ({why}): wait, stop it, or pass --winner or --keep")
 
 
 def evidence(report: Report) -> dict[str, float]:
-    """What a conclusion rests on, by name: `srm_p`; of each arm `{arm}.exposed` and `{arm}.mature` accounts; of each
-    treated arm and metric `{arm}.{metric}.gain`, its interval `low` and `high`, and `log_e_better`, `log_e_worse`. What
-    is not finite (nothing is known yet) is left out.
+    """The evidence for a conclusion, by name: `srm_p`; for each arm `{arm}.exposed` and `{arm}.mature` accounts; for
+    each treated arm and metric `{arm}.{metric}.gain`, its interval `low` and `high`, and `log_e_better`, `log_e_worse`.
+    Values that are not finite (no data yet) are left out.
     """
     found: dict[str, float] = {"srm_p": report.sample_ratio.p_anytime}
     for row in report.arms:

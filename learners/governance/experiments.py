@@ -1,13 +1,13 @@
-"""What people and services do to experiments: start, ramp, stop, conclude; each one conditional append.
+"""Acts on experiments: start, ramp, stop, conclude; each one conditional append to the control stream.
 
     start      registered models → ExperimentStarted; the first arm is the control and must be the champion
-    ramp       another share of accounts takes part
-    stop       no conclusion; the champion decides for everybody again
-    conclude   a verdict with its evidence; a winner is deployed as champion with it (or proposed, with four eyes)
+    ramp       change the share of accounts that take part
+    stop       end without a conclusion; the champion decides for all accounts again
+    conclude   end with a verdict and its evidence; a winner is deployed as champion (or proposed, with four eyes)
 
-Repeating an act whose result is already so, or was until somebody undid it, appends nothing. Errors are BadInput and
-ConcurrencyError, nothing half done. What each event says is in `learners.governance.control_events`, what a test is
-judged by in `learners.experiments.design`.
+Repeating an act that already has its result, or had it until somebody undid it, appends nothing. Raises BadInput or
+ConcurrencyError, and then has appended nothing. Events are built by `learners.governance.control_events`; the design of
+a test is in `learners.experiments.design`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.log.base import EventLog
 from learners.experiments.report import Report
 from learners.governance import control_events
 from learners.governance.control_events import Act, Conclusion, Plan
-from learners.governance.models import Done, deployed
+from learners.governance.models import ModelAct, deployed
 from projections.engine.base import control_fact, fold
 from projections.views.experiments import EXPERIMENTS, Experiments
 from projections.views.registry import Registry, registry_of
@@ -32,28 +32,30 @@ from projections.views.registry import Registry, registry_of
 Outcome = Literal["started", "ramped", "stopped", "concluded", "unchanged"]
 
 
-class Started(NamedTuple):
-    """What an act came to: the control position after it and what happened."""
+class ExperimentAct(NamedTuple):
+    """The result of an act on an experiment: the control position after it, and what happened."""
 
     position: int
     outcome: Outcome
     experiment_id: str
-    deployment: Done | None = None
+    deployment: ModelAct | None = None
 
 
 def known(log: EventLog) -> Experiments:
-    """All experiments, and which one runs: the control side of the read model, now."""
+    """All experiments and the running one: the control stream's part of the read model, now."""
     return _experiments(history(log))
 
 
-def start(log: EventLog, plan: Plan, act: Act) -> Started:
-    """Start it. Raises BadInput: an unknown model, metric or allocation, an ID that was used, one that still runs."""
+def start(log: EventLog, plan: Plan, act: Act) -> ExperimentAct:
+    """Start an experiment. Raises BadInput for an unknown model or metric, an invalid allocation, an ID that was used
+    before, or if another experiment is running.
+    """
     appended = control_stream.append(log, lambda known: control_events.start(registry_of(known.entries), plan, act))
-    return Started(appended.position, "started", plan.experiment_id)
+    return ExperimentAct(appended.position, "started", plan.experiment_id)
 
 
-def ramp(log: EventLog, traffic: int, act: Act, experiment_id: str | None = None) -> Started:
-    """Let `traffic` accounts of 10,000 take part. Raises BadInput if it does not run."""
+def ramp(log: EventLog, traffic: int, act: Act, experiment_id: str | None = None) -> ExperimentAct:
+    """Set the share of accounts that take part to `traffic` in 1/10,000. Raises BadInput if it is not running."""
     chosen: list[str] = []
 
     def decide(known: Known) -> list[Control]:
@@ -63,11 +65,11 @@ def ramp(log: EventLog, traffic: int, act: Act, experiment_id: str | None = None
         return [] if is_so else control_events.ramp(chosen[-1], traffic, act)
 
     appended = control_stream.append(log, decide)
-    return Started(appended.position, "ramped" if appended.events else "unchanged", chosen[-1])
+    return ExperimentAct(appended.position, "ramped" if appended.events else "unchanged", chosen[-1])
 
 
-def stop(log: EventLog, act: Act, experiment_id: str | None = None) -> Started:
-    """End it without a conclusion."""
+def stop(log: EventLog, act: Act, experiment_id: str | None = None) -> ExperimentAct:
+    """End the experiment without a conclusion."""
     chosen: list[str] = []
 
     def decide(known: Known) -> list[Control]:
@@ -78,15 +80,18 @@ def stop(log: EventLog, act: Act, experiment_id: str | None = None) -> Started:
         return [] if is_so else control_events.stop(chosen[-1], act)
 
     appended = control_stream.append(log, decide)
-    return Started(appended.position, "stopped" if appended.events else "unchanged", chosen[-1])
+    return ExperimentAct(appended.position, "stopped" if appended.events else "unchanged", chosen[-1])
 
 
-def conclude(log: EventLog, report: Report, act: Act, verdict: Conclusion | None = None, winner: str = "") -> Started:
-    """End it by what `report` says (promote, or keep for a stop, or rollback), or by `verdict` and `winner` if given.
+def conclude(
+    log: EventLog, report: Report, act: Act, verdict: Conclusion | None = None, winner: str = ""
+) -> ExperimentAct:
+    """End the experiment with the report's verdict (promote, keep for "stop", or rollback), or with `verdict` and
+    `winner` if given.
 
-    A winner other than the control becomes champion, caused by this experiment, in the same append. If only the
-    conclusion is in the log, the deployment is made up for, unless the winner was champion since. Raises BadInput as
-    `control_events.conclusion`.
+    A winner other than the control becomes champion in the same append, with this experiment as its cause. If the log
+    has only the conclusion, the missing deployment is appended, unless the winner has been champion since. Raises
+    BadInput as `control_events.conclusion`.
     """
     _, winning = control_events.concluded(report, verdict, winner)
     arm = next((arm for arm in report.definition.arms[1:] if arm.name == winning), None)
@@ -109,7 +114,7 @@ def conclude(log: EventLog, report: Report, act: Act, verdict: Conclusion | None
     if arm is not None and not over:
         deployment: list[Control] = [event for event in events if not isinstance(event, ExperimentConcluded)]
         done = deployed(Appended(position, deployment), registry, f"{arm.model}-{arm.version}", CHAMPION)
-    return Started(position, "concluded" if is_new else "unchanged", report.experiment_id, done)
+    return ExperimentAct(position, "concluded" if is_new else "unchanged", report.experiment_id, done)
 
 
 def _experiments(entries: Iterable[ControlEntry]) -> Experiments:

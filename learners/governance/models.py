@@ -1,14 +1,14 @@
-"""What people and services do to models: register, deploy, approve, roll back, withdraw; each one conditional append.
+"""Acts on models: register, deploy, approve, roll back, withdraw; each one conditional append to the control stream.
 
-    register   bytes into the log's blobs, then ModelRegistered            registered
-    deploy     registered model → an alias                                 deployed | proposed (four eyes)
-    approve    somebody else's proposal → deployed
-    roll back  champion → the one before it, or a named one; never waits   rolled back
-    withdraw   shadow → nobody
+    register   store the artifact as a blob, then ModelRegistered                  registered
+    deploy     give a registered model an alias                                    deployed | proposed (four eyes)
+    approve    carry out another person's proposal                                 deployed
+    roll back  make a former champion champion again; needs no approval            rolled back
+    withdraw   remove the shadow                                                   withdrawn
 
-An act whose result is already so appends nothing, so every one of them can be repeated after an unknown outcome. Names
-are `name-version`. Errors are BadInput (what is asked for makes no sense) and ConcurrencyError. What each event says is
-in `learners.governance.control_events`.
+An act that already has its result appends nothing, so each act can be repeated after an unknown outcome. Models are
+named `name-version`. Raises BadInput for an invalid request, and ConcurrencyError. Events are built by
+`learners.governance.control_events`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ALIASES: tuple[Alias, ...] = ("champion", "shadow")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What an act came to: the control position after it, what happened, and to which model."""
+class ModelAct:
+    """The result of an act on a model: the control position after it, what happened, and to which model."""
 
     position: int
     outcome: Literal["registered", "deployed", "proposed", "rolled back", "withdrawn", "changed", "unchanged"]
@@ -40,7 +40,7 @@ class Done:
 
 
 def append(log: EventLog, decide: Callable[[Registry], Sequence[Control]]) -> tuple[Appended, Registry]:
-    """`core.control_stream.append` of what `decide` makes of the registry; and the registry that it was made of."""
+    """Append the events that `decide` makes from the registry; returns what was appended, and that registry."""
     seen: list[Registry] = []
 
     def of_registry(known: control_stream.Known) -> Sequence[Control]:
@@ -50,64 +50,64 @@ def append(log: EventLog, decide: Callable[[Registry], Sequence[Control]]) -> tu
     return control_stream.append(log, of_registry), seen[-1]
 
 
-def register(log: EventLog, artifact: Artifact, act: Act) -> Done:
-    """Store the artifact and append ModelRegistered; the position of that event, also if it is there already.
+def register(log: EventLog, artifact: Artifact, act: Act) -> ModelAct:
+    """Store the artifact and append ModelRegistered. The result has the position of that event, new or existing.
 
-    Raises BadInput if name and version are another artifact's.
+    Raises BadInput if name and version belong to another artifact.
     """
-    digest = log.put_blob(artifact.content)  # immutable and named by its bytes: safe to repeat
+    digest = log.put_blob(artifact.content)  # immutable and named by its content, so safe to repeat
     appended, registry = append(log, lambda registry: control_events.registration(registry, artifact, digest, act))
     if not appended.events:
-        return Done(registry.models[artifact.label].position, "unchanged", artifact.label)
-    return Done(appended.position, "registered", artifact.label)
+        return ModelAct(registry.models[artifact.label].position, "unchanged", artifact.label)
+    return ModelAct(appended.position, "registered", artifact.label)
 
 
-def deploy(log: EventLog, label: str, act: Act, alias: Alias = "champion") -> Done:
-    """Make a registered model an alias. With four eyes on, a champion is only proposed: `approve` carries it out."""
+def deploy(log: EventLog, label: str, act: Act, alias: Alias = "champion") -> ModelAct:
+    """Give a registered model an alias. With four eyes on, a champion is only proposed; `approve` deploys it."""
     appended, registry = append(
         log, lambda registry: control_events.deployment(registry, find(registry, label), alias, act)
     )
     return deployed(appended, registry, label, alias)
 
 
-def deployed(appended: Appended, registry: Registry, label: str, alias: str) -> Done:
-    """What `control_events.deployment` of a model came to; registry: what it was made of."""
+def deployed(appended: Appended, registry: Registry, label: str, alias: str) -> ModelAct:
+    """The result of appending `control_events.deployment` of a model. registry: the one it was made from."""
     proposed = [event for event in appended.events if isinstance(event, DeploymentProposed)]
     if proposed:
-        return Done(appended.position, "proposed", label, proposed[0].proposal_id)
+        return ModelAct(appended.position, "proposed", label, proposed[0].proposal_id)
     if appended.events:
-        return Done(appended.position, "deployed", label)
-    waiting = registry.aliases.get(alias) != label  # a proposal of it was open already
+        return ModelAct(appended.position, "deployed", label)
+    waiting = registry.aliases.get(alias) != label  # a proposal was already open
     proposal_id = control_events.open_proposal(registry, find(registry, label), alias) if waiting else ""
-    return Done(appended.position, "unchanged", label, proposal_id)
+    return ModelAct(appended.position, "unchanged", label, proposal_id)
 
 
-def approve(log: EventLog, proposal_id: str, act: Act) -> Done:
-    """Carry out somebody else's proposal. Raises BadInput if it is not open, or the actor's own."""
+def approve(log: EventLog, proposal_id: str, act: Act) -> ModelAct:
+    """Carry out another person's proposal. Raises BadInput if it is not open, or is the actor's own."""
     appended, registry = append(log, lambda registry: control_events.approval(registry, proposal_id, act))
-    return Done(appended.position, "deployed", registry.proposals[proposal_id].model)
+    return ModelAct(appended.position, "deployed", registry.proposals[proposal_id].model)
 
 
-def roll_back(log: EventLog, act: Act, to: str | None = None) -> Done:
-    """The champion becomes the one before it again, or the model `to`, which must have been champion once."""
+def roll_back(log: EventLog, act: Act, to: str | None = None) -> ModelAct:
+    """Return to the previous champion, or to the model `to`, which must have been champion before."""
     appended, registry = append(
         log,
         lambda registry: control_events.rollback(registry, control_events.rollback_target(registry, to), act),
     )
     label = control_events.rollback_target(registry, to)
-    return Done(appended.position, "rolled back" if appended.events else "unchanged", label)
+    return ModelAct(appended.position, "rolled back" if appended.events else "unchanged", label)
 
 
-def withdraw(log: EventLog, alias: Alias, act: Act) -> Done:
-    """Nobody is `alias` any more."""
+def withdraw(log: EventLog, alias: Alias, act: Act) -> ModelAct:
+    """Remove the alias from its model."""
     appended, registry = append(log, lambda registry: control_events.withdrawal(registry, alias, act))
-    return Done(appended.position, "withdrawn" if appended.events else "unchanged", registry.aliases.get(alias, ""))
+    return ModelAct(appended.position, "withdrawn" if appended.events else "unchanged", registry.aliases.get(alias, ""))
 
 
-def set_four_eyes(log: EventLog, on: bool, act: Act) -> Done:
-    """Whether a champion needs a second person from here on."""
+def set_four_eyes(log: EventLog, on: bool, act: Act) -> ModelAct:
+    """Turn four eyes on or off: whether a new champion needs approval by a second person."""
     appended, _ = append(log, lambda registry: control_events.four_eyes(registry, on, act))
-    return Done(appended.position, "changed" if appended.events else "unchanged", "")
+    return ModelAct(appended.position, "changed" if appended.events else "unchanged", "")
 
 
 def stages(log: EventLog) -> dict[str, str]:

@@ -77,7 +77,7 @@ def test_an_experiments_life(run: Run, log: MemoryLog) -> None:
     code, out = run("experiment", "show", "--plots", "plots")
     assert code == 0 and "continue" in out and Path("plots/exposure.png").stat().st_size > 1000
     code, out = run("experiment", "conclude", *WHY)
-    assert code == 2 and "don't say yet" in out
+    assert code == 2 and "not conclusive yet" in out
     code, out = run("experiment", "conclude", "--winner", "new", *WHY)
     assert code == 0 and "concluded" in out and "tiny-1.1.0 deployed" in out
     assert "(concluded promote new)" in run("experiment", "show")[1]

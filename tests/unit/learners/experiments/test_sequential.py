@@ -186,5 +186,5 @@ def test_no_account_says_nothing() -> None:
 @pytest.mark.parametrize("p,q,y", [(0.0, 0.5, 0.1), (0.6, 0.6, 0.1), (0.5, 0.5, 1.5), (0.5, 0.5, float("nan"))])
 def test_nonsense_is_refused(p: float, q: float, y: float) -> None:
     """What is no allocation or no outcome in [0, 1] raises."""
-    with pytest.raises(ValueError, match=r"must lie|no allocation"):
+    with pytest.raises(ValueError, match=r"must be in"):
         contribution(1, p, q, y, 0.1)

@@ -68,5 +68,5 @@ def test_arm_that_gets_nobody_has_somebody() -> None:
     state = Mismatch()
     state.update(1, (1.0, 0.0))
     assert state.log_e_max == float("inf") and state.p_value == 0.0
-    with pytest.raises(ValueError, match="no allocation"):
+    with pytest.raises(ValueError, match="invalid allocation"):
         state.update(0, (0.5, 0.4))

@@ -260,7 +260,7 @@ def test_only_what_is_registered_wins() -> None:
         log = log_of(*control)
         other = msgspec.structs.replace(TEST, arms=(ARMS[0], msgspec.structs.replace(ARMS[1], digest="0" * 64)))
         report = msgspec.structs.replace(judged("promote", "candidate"), definition=other)
-        with pytest.raises(BadInput, match=r"not the artifact|no model"):
+        with pytest.raises(BadInput, match=r"cannot be promoted|no model"):
             control_stream.append(
                 log, lambda known, report=report: control_events.conclusion(registry_of(known.entries), report, act)
             )

@@ -20,7 +20,7 @@ ANN, BOB = Act("ann", "it is better", 1000), Act("bob", "I looked", 2000)
 CONTENTS = {f"m-1.{n}.0": b"model %d" % n for n in range(4)}
 
 
-def register(log: MemoryLog, label: str, content: bytes | None = None) -> acts.Done:
+def register(log: MemoryLog, label: str, content: bytes | None = None) -> acts.ModelAct:
     name, version = label.split("-")
     content = CONTENTS[label] if content is None else content
     return acts.register(log, Artifact(content, name, version, 1, {"auc_roc": 0.9}), ANN)
@@ -50,7 +50,7 @@ def test_registering_stores_the_bytes_and_is_done_once(log: MemoryLog) -> None:
     assert register(log, "m-1.0.0").outcome == "unchanged" and log.control_head() == before
     registry = registry_of(control_stream.history(log))
     assert log.get_blob(registry.models["m-1.0.0"].digest) == CONTENTS["m-1.0.0"]
-    with pytest.raises(BadInput, match="raise the version"):
+    with pytest.raises(BadInput, match="increment the version"):
         register(log, "m-1.0.0", b"other")
 
 
@@ -74,7 +74,7 @@ def test_promote_and_roll_back(log: MemoryLog) -> None:
 def test_a_rollback_needs_a_former_champion(log: MemoryLog) -> None:
     """What never decided can't be rolled back to."""
     acts.deploy(log, "m-1.0.0", ANN)
-    with pytest.raises(BadInput, match="never champion"):
+    with pytest.raises(BadInput, match="never been champion"):
         acts.roll_back(log, ANN, to="m-1.1.0")
 
 
@@ -133,7 +133,7 @@ def test_a_promoted_shadow_is_no_shadow_any_more(log: MemoryLog) -> None:
 def test_who_and_why_are_needed() -> None:
     """An act without an actor or a reason is refused."""
     for actor, reason in (("", "why"), ("ann", " ")):
-        with pytest.raises(BadInput, match="who acts"):
+        with pytest.raises(BadInput, match="actor and reason"):
             Act(actor, reason, 0)
 
 

@@ -63,7 +63,7 @@ def test_registering_again_changes_nothing_and_another_model_is_refused() -> Non
     second = register(log, version="1.1.0")
     assert (register(log, actor="bob", now_ms=NOW + 1), second) == (first, first + 1)
     assert log.control_head() == second
-    with pytest.raises(BadInput, match="raise the version"):
+    with pytest.raises(BadInput, match="increment the version"):
         register(log, b"other")
 
 
