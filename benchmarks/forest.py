@@ -38,7 +38,7 @@ def synthetic(rows: int, features: int, seed: int) -> tuple[NDArray[np.float32],
     return x, (score > np.quantile(score, 0.95)).astype(np.float64)
 
 
-def microseconds_a_row(score: Callable[[NDArray[Any]], object], x: NDArray[Any], batch: int) -> float:
+def microseconds_per_row(score: Callable[[NDArray[Any]], object], x: NDArray[Any], batch: int) -> float:
     """The best of _RUNS; a run scores different batches of contiguous rows."""
     calls = max(1, _ROWS_PER_RUN // batch)
     starts = [(call * batch) % (len(x) - batch + 1) for call in range(calls)]
@@ -80,8 +80,8 @@ def measure(trees: int, leaves: int, features: int) -> dict[str, Any]:
         "batches": [
             {
                 "rows": batch,
-                "ours_us_per_row": microseconds_a_row(scorer.margins, rows, batch),
-                "lightgbm_us_per_row": microseconds_a_row(reference, wide, batch),
+                "ours_us_per_row": microseconds_per_row(scorer.margins, rows, batch),
+                "lightgbm_us_per_row": microseconds_per_row(reference, wide, batch),
             }
             for batch in BATCHES
         ],

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.forest import microseconds_a_row, synthetic
+from benchmarks.forest import microseconds_per_row, synthetic
 from core.features import spec
 from learners import metrics
 from learners.training.base import Learner
@@ -89,7 +89,7 @@ def _after(learner: Learner, champion: Learner, x: np.ndarray, truth: np.ndarray
     scorer = artifacts.load_scorer(
         learner.export(), version="b-1.0.0", expected_digest=learner.digest, spec=spec.SPEC_VERSION, columns=spec.NAMES
     )
-    latency = microseconds_a_row(scorer.margins, x, BATCH)
+    latency = microseconds_per_row(scorer.margins, x, BATCH)
     accounts = np.arange(len(x), dtype=np.int64) % 5_000
     paired = PairedScores(champion.predict(x), learner.predict(x), truth, accounts, 0.4, 0.8, latency)
     result = judge(paired, GateSettings(), seed=0)

@@ -199,23 +199,23 @@ def verify(
             transactions = [t for run in runs for t in run.transactions]
             _compare(result, logged, decided, transactions, logged_alerts)
         for position in logged_alerts:
-            _differ(result, position, "", [_LEFT_OVER["alerts"]])
+            _differ(result, position, "", [_ORPHANS["alerts"]])
         last = end
         progress(len(chunk.scores))
-    for stream, words in _LEFT_OVER.items():
-        for position in _left_over(log, partition, stream, last, until):
+    for stream, words in _ORPHANS.items():
+        for position in _orphans(log, partition, stream, last, until):
             _differ(result, position, "", [words])
     result.state_digest = state.digest()
     return result
 
 
-_LEFT_OVER: dict[Stream, str] = {
+_ORPHANS: dict[Stream, str] = {
     "scores": "orphan score: it has no transaction",
     "alerts": "orphan alert: no decision raises it",
 }
 
 
-def _left_over(log: EventLog, partition: int, stream: Stream, last: Position, until: Head) -> list[Position]:
+def _orphans(log: EventLog, partition: int, stream: Stream, last: Position, until: Head) -> list[Position]:
     """Positions of entries after the last decision that have no transaction, from one page. Entries appended since
     `until` was taken do have theirs, because an append is atomic.
     """
