@@ -17,6 +17,7 @@ import redis
 import typer
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
+from redis.exceptions import NoPermissionError
 
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
@@ -29,6 +30,16 @@ from core.times import HOUR_MS
 from ingest import kafka_client
 
 REDIS_MINIMUM = (6, 2)
+VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
+"""Older servers, and Redis, cut an append-only file within a transaction (valkey-io/valkey#4342)."""
+
+COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
+    *(("EXISTS", None), ("GET", None), ("XLEN", None), ("XRANGE", None, "-", "+"), ("XREVRANGE", None, "+", "-")),
+    *(("XINFO STREAM", None), ("XREAD", "STREAMS", None, "0"), ("SET", None, "", "XX")),
+    *(("XADD", None, "NOMKSTREAM", "*", "e", ""), ("EVAL", "return 1", 1, None), ("EVALSHA", "0" * 40, 1, None)),
+    *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",)),
+)
+"""What a worker sends to a single server; None stands for a key."""
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -134,7 +145,7 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
         )
 
 
-def _log_server(s: Settings) -> Iterator[Finding]:
+def log_server_findings(s: Settings) -> Iterator[Finding]:
     address = f"{s.redis_host}:{s.redis_port}"
     client = open_client(**wiring.server(s))
     try:
@@ -143,20 +154,34 @@ def _log_server(s: Settings) -> Iterator[Finding]:
         )
         for node in nodes:
             where = node.get_connection_kwargs()
-            yield from _node(node, f"log server {where.get('host', s.redis_host)}:{where.get('port', s.redis_port)}")
+            yield from node_findings(
+                node, f"log server {where.get('host', s.redis_host)}:{where.get('port', s.redis_port)}"
+            )
+        if isinstance(client, redis.Redis):
+            yield from _rights(client, s)
     except redis.RedisError as error:
         raise translate(error, address) from None
     finally:
         client.close()
 
 
-def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
-    info = node.info()
+def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
+    """What one server of the log says of itself."""
+    try:
+        info = node.info()
+        settings = {key: str(value) for key, value in node.config_get("maxmemory*", "a*").items()}
+    except NoPermissionError:
+        yield Finding(
+            name,
+            "warn",
+            "this user may not run INFO and CONFIG GET: persistence and eviction are not checked",
+            "let `sentinel doctor` run once as a user who may",
+        )
+        return
     version = str(info.get("valkey_version") or info["redis_version"])
     yield Finding(name, "ok", f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version}")
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MINIMUM:
         yield Finding(name, "fail", f"version {version} is too old", "upgrade to 6.2 or newer")
-    settings = {key: str(value) for key, value in node.config_get("maxmemory*", "append*").items()}
     if settings.get("maxmemory-policy") != "noeviction":
         yield Finding(
             name,
@@ -175,11 +200,41 @@ def _node(node: redis.Redis, name: str) -> Iterator[Finding]:
             f"appendfsync is {settings.get('appendfsync')}: after a crash, the last second is decided again",
             "set appendfsync always if published decisions must never change",
         )
+    fixed = tuple(int(part) for part in str(info.get("valkey_version", "0")).split(".")) >= VALKEY_TRUNCATES_WHOLE
+    if settings.get("aof-load-truncated") == "yes" and not fixed:
+        yield Finding(
+            name,
+            "warn",
+            "aof-load-truncated is yes: if a power failure cuts the file within an append, this version loads it, and"
+            " loses what it is sent from then on at the restart after",
+            "set aof-load-truncated no; a server that then refuses to start needs redis-check-aof --fix",
+        )
     if str(info.get("aof_last_write_status", "ok")) != "ok":
         yield Finding(name, "fail", "its last write to disk failed", "free disk space")
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if limit and used > 0.8 * limit:
         yield Finding(name, "warn", f"{used / limit:.0%} of maxmemory is used", "archive and trim, or raise maxmemory")
+
+
+def _rights(client: redis.Redis, s: Settings) -> Iterator[Finding]:
+    """Whether the user may run every command of the log. On a key that is not there none of them changes anything."""
+    key = f"{s.log_prefix}:{{p00}}:no-such-stream"
+    missing: list[str] = []
+    with client.client() as connection:
+        for command, *arguments in COMMANDS:
+            try:
+                connection.execute_command(command, *(key if each is None else each for each in arguments))
+            except NoPermissionError:
+                missing.append(str(command))
+            except redis.ResponseError:
+                continue  # it may be run; there is just nothing to run it on
+    if missing:
+        yield Finding(
+            "log server rights",
+            "fail",
+            f"this user may not run {', '.join(missing)} on keys that begin with {s.log_prefix}:",
+            "grant the rights that docs/settings.md lists",
+        )
 
 
 def _log(s: Settings) -> Iterator[Finding]:
@@ -247,4 +302,4 @@ def _snapshots(s: Settings) -> Iterator[Finding]:
         )
 
 
-CHECKS = (_kafka, _log_server, _log, _snapshots)
+CHECKS = (_kafka, log_server_findings, _log, _snapshots)

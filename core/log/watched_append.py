@@ -171,6 +171,10 @@ class _Lane:
         self._last: dict[int, tuple[bytes, ...]] = {}
         self._replies_due = 0
 
+    def __del__(self) -> None:
+        """An append whose outcomes nobody asked for gives its connection back, or the pool would run out of them."""
+        self.drop()
+
     def prove(self, appends: Sequence[Append]) -> dict[int, SentinelError]:
         """Check the partitions that are not proven at their expected head; the errors by place in `appends`.
 

@@ -570,6 +570,18 @@ def test_a_connection_that_was_closed_by_its_pool_watches_nothing(
     log.close()
 
 
+def test_appends_that_nobody_waits_for_leave_their_connections(
+    redis_prefix: str, redis_log: RedisLog, valkey_server: Valkey
+) -> None:
+    """A started append that is dropped gives its connection back to the pool, which holds a bounded number of them."""
+    log = RedisLog(redis.Redis(port=valkey_server.port, protocol=2, max_connections=3), redis_prefix)
+    for partition in range(10):
+        log.start_append([(partition, batch_after(Head()), Head())])
+    head = log.append(10, batch_after(Head()), Head())
+    assert redis_log.head(10) == head
+    log.close()
+
+
 @pytest.mark.parametrize("command", ["watch", "multi", "exec", "discard", "xadd", "xinfo"])
 def test_without_one_right_an_append_is_refused_whole(tmp_path: Path, command: str) -> None:
     """A user who may not do one of an append's commands: Unavailable that names the rights, and no entry is there."""

@@ -1,0 +1,96 @@
+"""What `sentinel doctor` says of the log's server, and of the user's rights on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from console.commands.doctor import COMMANDS, Finding, log_server_findings, node_findings
+from console.stack import Valkey
+from core.log.base import Head
+from core.log.redis_streams import connect
+from core.settings import Settings
+from tests.builders.batches import batch_after
+
+DOCUMENTED = re.search(
+    r"ACL SETUSER sentinel on >PASSWORD ~ss:\* (.+?)\n\n", Path("docs/settings.md").read_text(), re.DOTALL
+)
+assert DOCUMENTED is not None
+RIGHTS = DOCUMENTED[1].split()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server with the users `full`, with the documented rights, and `reader`, with fewer."""
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server, redis.Redis(port=server.port) as admin:
+        for name, rights in (("full", RIGHTS), ("reader", ["+xrange", "+xrevrange"])):
+            admin.execute_command("ACL", "SETUSER", name, "on", ">secret", "~ss:*", *rights)
+        yield server
+
+
+def settings(server: Valkey, user: str) -> Settings:
+    return Settings(redis_port=server.port, redis_username=user, redis_password="secret")
+
+
+def test_the_documented_rights_are_enough(server: Valkey) -> None:
+    """A user with the rights of docs/settings.md can do all that the log does, and doctor misses nothing."""
+    log = connect(server.host, server.port, username="full", password="secret")
+    head = Head()
+    for _ in range(2):
+        head = log.append(0, batch_after(head), head)
+    assert log.append_control([b"x"], log.control_head()) == 1
+    assert log.get_blob(log.put_blob(b"model")) == b"model"
+    assert log.trim(0, head) > 0
+    assert log.append(0, batch_after(head), head) == log.head(0)
+    log.close()
+    assert [f.status for f in log_server_findings(settings(server, "full"))] == ["warn"]  # INFO is no right of its own
+
+
+def test_no_documented_right_is_one_too_many() -> None:
+    """The documented rights are those that doctor tries, and the archive's."""
+    tried = {str(command).lower().replace(" ", "|") for command, *_ in COMMANDS}
+    assert {right.removeprefix("+") for right in RIGHTS} == tried | {"xtrim"}
+
+
+def test_missing_rights_are_named(server: Valkey) -> None:
+    """A user who may only read is told what is missing, and nothing is written to find it out."""
+    findings = list(log_server_findings(settings(server, "reader")))
+    told = next(f for f in findings if f.status == "fail")
+    assert "MULTI" in told.message and "XADD" in told.message and "XRANGE" not in told.message
+    with redis.Redis(port=server.port) as admin:
+        assert not list(admin.scan_iter(match="*no-such-stream*"))
+
+
+class Node:
+    """A server that says what it is told to."""
+
+    def __init__(self, info: dict[str, Any], **settings: str) -> None:
+        self._info = info
+        self._settings = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always", **settings}
+
+    def info(self) -> dict[str, Any]:
+        return {"redis_version": "7.2.4", **self._info}
+
+    def config_get(self, *patterns: str) -> dict[str, str]:
+        return self._settings
+
+
+@pytest.mark.parametrize(
+    ("info", "truncated", "warns"),
+    [
+        ({"redis_version": "7.0.15"}, "yes", True),
+        ({"redis_version": "7.0.15"}, "no", False),
+        ({"valkey_version": "9.0.1"}, "yes", True),
+        ({"valkey_version": "9.1.2"}, "yes", False),
+    ],
+)
+def test_a_server_that_may_load_half_an_append_is_told(info: dict[str, Any], truncated: str, warns: bool) -> None:
+    """Versions that cut their file within a transaction lose acknowledged appends at the restart after."""
+    node: Any = Node(info, **{"aof-load-truncated": truncated})
+    findings: list[Finding] = list(node_findings(node, "log server"))
+    assert any("aof-load-truncated" in f.message for f in findings) == warns
