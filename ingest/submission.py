@@ -175,10 +175,11 @@ def _parse(row: Row, defaults: Mapping[str, Any]) -> Verdicted | Rejected:
         if wrong := wrong_choice(values):
             return Rejected(row.line, "wrong_type", wrong, row.values)
         text = str(error)
-        missing = text.startswith("Object missing required field")
-        unknown = text.startswith("Object contains unknown field")
-        reason = "missing_field" if missing else "unknown_field" if unknown else "wrong_type"
-        return Rejected(row.line, reason, text.replace("Object ", "the row ").replace("$.", ""), row.values)
+        if text.startswith("Object missing required field"):
+            return Rejected(row.line, "missing_field", f"the required field {text.split('`')[1]} is missing", row.values)
+        if text.startswith("Object contains unknown field"):
+            return Rejected(row.line, "unknown_field", f"the field {text.split('`')[1]} is unknown", row.values)
+        return Rejected(row.line, "wrong_type", text.replace("$.", ""), row.values)
 
 
 def _record(
@@ -187,10 +188,10 @@ def _record(
     payments = [p for p in known.get(of.transaction_id, []) if of.account_id in ("", p.account_id)]
     accounts = list(dict.fromkeys(p.account_id for p in payments))
     if not of.account_id and not accounts:
-        why = "the log holds no such transaction" if was_asked else "the log was not asked"
-        return Rejected(row.line, "no_account", f"no account is given, and {why}", row.values)
+        why = f"transaction {of.transaction_id} is not in the log" if was_asked else "the log is not read (--no-lookup)"
+        return Rejected(row.line, "no_account", f"{why}; check the ID, or give its account", row.values)
     if len(accounts) > 1:
-        detail = f"no account is given, and {len(accounts)} have a transaction {of.transaction_id}"
+        detail = f"{len(accounts)} accounts have a transaction {of.transaction_id}; give its account"
         return Rejected(row.line, "ambiguous_transaction", detail, row.values)
     payment = payments[0] if payments else None
     event = _event(of, payment, now_ms)
