@@ -176,7 +176,9 @@ def _parse(row: Row, defaults: Mapping[str, Any]) -> Verdicted | Rejected:
             return Rejected(row.line, "wrong_type", wrong, row.values)
         text = str(error)
         if text.startswith("Object missing required field"):
-            return Rejected(row.line, "missing_field", f"the required field {text.split('`')[1]} is missing", row.values)
+            return Rejected(
+                row.line, "missing_field", f"the required field {text.split('`')[1]} is missing", row.values
+            )
         if text.startswith("Object contains unknown field"):
             return Rejected(row.line, "unknown_field", f"the field {text.split('`')[1]} is unknown", row.values)
         return Rejected(row.line, "wrong_type", text.replace("$.", ""), row.values)
