@@ -50,7 +50,7 @@ DAYS = 60.0
 WAIT_S = 300.0
 ANALYSTS = 400
 """Enough that no analyst exceeds one person's rate limit, however fast the file is processed."""
-VOICES = (("analyst", 0.93), ("analyst", 0.8), ("chargeback", 0.97), ("customer", 0.75))
+RATERS = (("analyst", 0.93), ("analyst", 0.8), ("chargeback", 0.97), ("customer", 0.75))
 
 
 def run(transactions: int, verdicts: int) -> dict[str, float]:
@@ -93,13 +93,13 @@ def run(transactions: int, verdicts: int) -> dict[str, float]:
 
 
 def write(source: SyntheticStream, file: Path, count: int) -> None:
-    """Write `count` verdicts of several voices on the source's transactions. They lack accounts, to be looked up."""
+    """Write `count` verdicts of several raters on the source's transactions. They lack accounts, to be looked up."""
     rng = random.Random(file.name)
     truth = source.truth().select("transaction_id", "occurred_at", "is_fraud").rows()
     rows: list[tuple[str, str, str, str, int]] = []
     while len(rows) < count:
         transaction, at, is_fraud = truth[rng.randrange(len(truth))]
-        source_name, right = rng.choice(VOICES)
+        source_name, right = rng.choice(RATERS)
         actor = f"analyst{rng.randrange(ANALYSTS)}" if source_name == "analyst" else ""
         word = "fraud" if is_fraud == (rng.random() < right) else "legitimate"
         rows.append((transaction, word, source_name, actor, at + rng.randrange(int(20 * DAY_MS))))

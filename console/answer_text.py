@@ -10,7 +10,7 @@ import msgspec
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields, print_table, span_text, time_text
 from core.times import MINUTE_MS
-from core.verdicts import voice
+from core.verdicts import rater
 from learners.experiments.shadow import ShadowReport
 from projections.views.cases import CaseRow, CasesAnswer
 from projections.views.drift import DriftAnswer
@@ -92,7 +92,7 @@ def _label(row: LabelRow) -> dict[str, Any]:
         "fraud_share": "" if row.consensus is None or row.consensus.share is None else row.consensus.share,
         "weighed": "" if row.consensus is None else row.consensus.method,
         "verdicts": ", ".join(
-            f"{voice(said)}: {said.verdict}" + ("" if quality == "accepted" else f" [{quality}]")
+            f"{rater(said)}: {said.verdict}" + ("" if quality == "accepted" else f" [{quality}]")
             for said, quality in zip(row.verdicts, row.quality, strict=True)
         ),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from projections.labelling.maturity import SHARES, Known, Maturity
+from projections.labelling.maturity import SHARES, KnownShare, Maturity
 from projections.labelling.sources import PairRow, SourceRow, SourcesReport
 
 AGES_SHOWN = (1, 7, 14, 30, 60, 90)
@@ -66,7 +66,7 @@ def _pair(row: PairRow) -> dict[str, str]:
 def _known(of: Maturity, age: int) -> str:
     if age > of.horizon_days:
         return ""
-    at: Known = max((known for known in of.curve if known.days <= age), key=lambda known: known.days)
+    at: KnownShare = max((known for known in of.curve if known.days <= age), key=lambda known: known.days)
     return f"{at.share:.0%} ({at.low:.0%}–{at.high:.0%})"
 
 

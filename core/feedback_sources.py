@@ -16,7 +16,7 @@ class Source(NamedTuple):
 
     reliability: the weight of its verdict at full confidence, before anything is learned. delay_days_max: the longest
     time from payment to verdict (None: no limit). per_hour_max: the most verdicts in a clock hour of log time (None: no
-    limit; processors send files). is_person: each actor is a voice of its own, and only named actors have a rate limit.
+    limit; processors send files). is_person: each actor is a rater of its own, and only named actors have a rate limit.
     rate_of: what the rate is counted per.
     """
 
@@ -41,11 +41,11 @@ if _missing:
 
 def markdown() -> str:
     """The table of docs/feedback.md."""
-    rows = ["| source | reliability | latest after the payment | verdicts an hour, at most | one voice per |"]
+    rows = ["| source | reliability | latest after the payment | verdicts an hour, at most | one rater per |"]
     rows.append("|---|---|---|---|---|")
     for name, source in SOURCES.items():
         delay = f"{source.delay_days_max} days" if source.delay_days_max else ""
         rate = f"{source.per_hour_max:,} per {source.rate_of}" if source.per_hour_max else ""
-        voice = "person" if source.is_person else "source"
-        rows.append(f"| `{name}` | {source.reliability} | {delay} | {rate} | {voice} |")
+        rater = "person" if source.is_person else "source"
+        rows.append(f"| `{name}` | {source.reliability} | {delay} | {rate} | {rater} |")
     return "\n".join(rows) + "\n"

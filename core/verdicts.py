@@ -61,7 +61,7 @@ def brief(event: FeedbackReceived, recorded_at: int) -> Said:
     return msgspec.structs.replace(said(event, recorded_at), amount=0.0, reason="", merchant_id="", device_id="")
 
 
-def voice(word: Said) -> str:
+def rater(word: Said) -> str:
     """Who gave the verdict: `"analyst:ann"` for a person, otherwise the source."""
     return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
 
@@ -73,7 +73,7 @@ def rate_key(word: Said, account_id: str) -> str:
 
 
 def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
-    """Whether its voice has a rate limit; a person without a name is a system and has none."""
+    """Whether its rater has a rate limit; a person without a name is a system and has none."""
     return word.source in per_hour and (word.actor != "" or not SOURCES[word.source].is_person)
 
 
@@ -104,7 +104,7 @@ def is_timely(word: Said, paid_at: int, delay_days: Mapping[str, int] = DELAY_DA
 
 
 def news(words: Sequence[Said]) -> list[bool]:
-    """For each verdict on one payment, in the order said: whether it is new. The others are repetitions: the voice's
+    """For each verdict on one payment, in the order said: whether it is new. The others are repetitions: the rater's
     current verdict again, or an exact copy of an earlier one. A copy has the same time too, so a file that is sent
     twice adds nothing, even if it contains corrections.
     """
@@ -112,7 +112,7 @@ def news(words: Sequence[Said]) -> list[bool]:
     holds: dict[str, tuple[str, float]] = {}
     said_before: set[tuple[str, str, float, int]] = set()
     for word in words:
-        name = voice(word)
+        name = rater(word)
         exactly = (name, word.verdict, word.confidence, word.occurred_at)
         is_known = holds.get(name) == (word.verdict, word.confidence) or exactly in said_before
         said_before.add(exactly)  # repetitions too: sent again after a change of mind, they are still not new

@@ -2,7 +2,7 @@
 
 `fraud_verdicts`, `legitimate_verdicts` and `days_since_fraud` count the verdicts that pass the checks possible on one
 account's own feedback (`core.verdicts`). A verdict before its payment (as the verdict dates it) or too long after it
-does not count, nor does a voice's repetition of itself, in the order in which verdicts were said. Whether a voice
+does not count, nor does a rater's repetition of itself, in the order in which verdicts were said. Whether a rater
 exceeds its rate can be seen only across all partitions: a control event says so (SourceQuarantined), and from its
 position on those verdicts are left out. A verdict on a payment that the log does not hold does count.
 

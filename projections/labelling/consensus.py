@@ -1,24 +1,26 @@
-"""What the verdicts on one payment amount to: fraud, legitimate, or a conflict that a person reviews. Pure.
+"""The consensus of the verdicts on one payment: fraud, legitimate, or a conflict for review by a person. Pure.
 
-Over the last word of each voice (a source, and for analysts the person: somebody who corrects himself has one vote).
-With fixed reliabilities:
+It is computed from the last verdict of each rater (a source, or an individual analyst), so that correcting oneself does
+not give a second vote. With fixed reliabilities:
 
-    weight = reliability of the source × confidence × 1 / (1 + age / RECENCY_MS)      age: to the newest verdict
+    weight = reliability of the source × confidence × 1 / (1 + age / RECENCY_MS)      age: relative to the newest
     share  = weight of fraud / weight of fraud and legitimate
 
-With learned ones, if every voice on the payment has been measured on at least EVIDENCE_MIN payments that others judged
-too; otherwise the fixed ones, so a new source is trusted as it was before there was anything to learn from:
+With learned reliabilities:
 
-    share  = posterior probability of fraud from even odds: each voice's log likelihood ratio (from its sensitivity and
-             specificity) × confidence × 1 / (1 + age / RECENCY_MS), added up
+    share  = posterior probability of fraud with prior odds 1: the sum of each rater's log likelihood ratio (from its
+             sensitivity and specificity) × confidence × 1 / (1 + age / RECENCY_MS)
 
-    label  = fraud if share ≥ 0.75, legitimate if share ≤ 0.25, else review (conflict, or nobody is sure)
+Learned reliabilities are used only if every rater of the payment has been measured on at least EVIDENCE_MIN payments
+that others judged as well. Otherwise the fixed ones are used, so that a new source keeps its default reliability.
 
-A representment that is won (verdict legitimate) answers the chargeback and is as reliable: later, it weighs more, but
-the two are a conflict that a person reviews, until it has been measured which of them is right.
+    label  = fraud if share ≥ 0.75, legitimate if share ≤ 0.25, else review (conflict, or all uncertain)
 
-**No verdict is not "legitimate".** Before a payment is mature it is then `pending`; after that `presumed_legitimate`,
-which is an assumption and named as one.
+A representment that is won (verdict legitimate) answers a chargeback and is equally reliable. It is later and so weighs
+more, but the two remain a conflict for review until it has been measured which of them is right.
+
+**The absence of a verdict does not mean "legitimate".** Such a payment is `pending` until it is mature, then
+`presumed_legitimate`, an assumption that is named as one.
 """
 
 from __future__ import annotations
@@ -35,23 +37,23 @@ from core.verdicts import Said
 from projections.labelling.verdicts import standing
 
 RECENCY_MS = 90 * DAY_MS
-"""A verdict this much older than the newest one weighs half."""
+"""A verdict that is older than the newest one by this much has half the weight."""
 FRAUD_SHARE = 0.75
 LEGITIMATE_SHARE = 0.25
 MATURITY_DAYS = 30
-"""Without a verdict for so long after the payment, it is presumed legitimate."""
+"""The label maturity: the age at which a payment without a verdict is presumed legitimate."""
 EVIDENCE_MIN = 20.0
-"""Payments that others judged too, from which on a voice's learned reliability is used."""
+"""Minimum of payments judged by others as well, for a rater's learned reliability to be used."""
 TRUST_MAX = 0.995
-"""No voice's word counts for more than odds of 199 to 1."""
+"""Caps sensitivity and specificity, so that a single verdict contributes odds of at most 199 to 1."""
 
 Label = Literal["fraud", "legitimate", "review"]
 Status = Literal["fraud", "legitimate", "review", "pending", "presumed_legitimate"]
 
 
 class Consensus(msgspec.Struct, frozen=True):
-    """The label, fraud's share of the weight or its posterior probability (`method`; None: nobody is sure), and the
-    fixed weight of all voices.
+    """The label; fraud's share of the weight or its posterior probability, by `method` (None: all are uncertain); and
+    the total weight of all raters with fixed reliabilities.
     """
 
     label: Label
@@ -61,8 +63,8 @@ class Consensus(msgspec.Struct, frozen=True):
 
 
 class Reliability(msgspec.Struct, frozen=True):
-    """A voice as measured. sensitivity: P(says fraud | fraud), specificity: P(says legitimate | legitimate).
-    evidence: payments that it judged and others too, weighted by its confidence.
+    """A rater's measured reliability. sensitivity: P(says fraud | fraud), specificity: P(says legitimate | legitimate).
+    evidence: number of payments judged by the rater and by others, weighted by its confidence.
     """
 
     sensitivity: float
@@ -71,9 +73,9 @@ class Reliability(msgspec.Struct, frozen=True):
 
 
 def consensus(verdicts: Sequence[Said], learned: Mapping[str, Reliability] | None = None) -> Consensus:
-    """What the verdicts amount to (see the module's head). Raises ValueError if there are none.
+    """The consensus of the verdicts (see the module's head). Raises ValueError if there are none.
 
-    learned: by voice; without it, or for voices that it has measured too little, reliabilities are the fixed ones.
+    learned: reliabilities by rater. Fixed ones are used if it is None or has too little evidence for one of the raters.
     """
     newest = max(word.occurred_at for word in verdicts)
     fraud = legitimate = odds = 0.0
@@ -103,7 +105,7 @@ def consensus(verdicts: Sequence[Said], learned: Mapping[str, Reliability] | Non
 
 
 def _log_ratio(of: Reliability, says_fraud: bool) -> float:
-    """The word's log likelihood ratio, fraud to legitimate."""
+    """The verdict's log likelihood ratio, fraud to legitimate."""
     sensitivity = min(max(of.sensitivity, 1.0 - TRUST_MAX), TRUST_MAX)
     specificity = min(max(of.specificity, 1.0 - TRUST_MAX), TRUST_MAX)
     if says_fraud:
@@ -118,5 +120,5 @@ def _label(share: float) -> Label:
 
 
 def unjudged(paid_at: int, now_ms: int, maturity_days: int = MATURITY_DAYS) -> Status:
-    """The status as of `now_ms` of a payment of which nobody said anything that counts; both epoch ms."""
+    """The status as of `now_ms` of a payment without an accepted verdict; both times in epoch ms."""
     return "pending" if now_ms < paid_at + maturity_days * DAY_MS else "presumed_legitimate"

@@ -1,16 +1,17 @@
-"""How late verdicts come, so that the maturity delay can be chosen from data. Pure.
+"""The distribution of verdict delays, from which the label maturity can be chosen. Pure.
 
-Only verdicts that have come are seen, so recent payments show short delays only: delays are right-truncated at what is
-left between the payment and the end of observation. The distribution is estimated by its reverse-time hazard
-(Lagakos, Barraj and De Gruttola 1988, "Nonparametric analysis of truncated survival data, with application to AIDS",
-Biometrika 75; it is Kaplan–Meier with time running backwards, and the chain-ladder factors of loss reserving):
+Only verdicts that have already arrived are observed, so recent payments show short delays only: delays are
+right-truncated at the time between the payment and the end of observation. The distribution is estimated by its
+reverse-time hazard (Lagakos, Barraj and De Gruttola 1988, "Nonparametric analysis of truncated survival data, with
+application to AIDS", Biometrika 75; equivalent to Kaplan–Meier in reverse time, and to the chain-ladder factors of loss
+reserving):
 
     F(d) = Π over u > d of (1 − n_u / N_u)
     n_u  = verdicts with delay u (whole days) on payments observed for at least u days
     N_u  = verdicts with delay ≤ u on payments observed for at least u days
     var log F(d) ≈ Σ over u > d of n_u / (N_u (N_u − n_u))            (Greenwood)
 
-F is relative to the longest delay that could be observed: what would come later still, nobody has seen.
+F is relative to the longest observable delay; longer delays have not been observed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Z = 1.959964
 """The normal quantile of a 95 % interval."""
 
 
-class Known(msgspec.Struct, frozen=True):
-    """Share of the frauds known so many days after the payment, with its 95 % interval."""
+class KnownShare(msgspec.Struct, frozen=True):
+    """The share of frauds known this many days after the payment, with its 95 % interval."""
 
     days: int
     share: float
@@ -39,23 +40,24 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Maturity(msgspec.Struct, frozen=True):
-    """A source's delays. Medians and quantiles are of the estimated distribution, not of what was seen.
+    """A source's delays. Quantiles are of the estimated distribution, corrected for truncation.
 
-    frauds: verdicts that it is estimated from. seen_median_days: of those, uncorrected. horizon_days: the longest delay
-    that could be observed. curve: by age. days_to: share (as text) → days until that share is known.
+    frauds: number of verdicts it is estimated from. seen_median_days: their observed median, uncorrected. horizon_days:
+    the longest observable delay. curve: by age. days_to: share (as text) → days until that share is known.
     """
 
     frauds: int
     seen_median_days: float
     horizon_days: int
-    curve: list[Known]
+    curve: list[KnownShare]
     days_to: dict[str, int]
 
 
 def maturity(delays_ms: Sequence[int], observed_ms: Sequence[int]) -> Maturity | None:
-    """From each fraud's delay (payment → verdict) and how long its payment has been observed, both ms; None for none.
+    """The maturity from each fraud's delay (payment → verdict) and its payment's time under observation, both in ms;
+    None if there are no frauds.
 
-    Delays below 0 count as 0; a fraud observed for less than its delay is taken as observed for exactly that.
+    Negative delays count as 0; a fraud observed for less than its delay counts as observed for exactly its delay.
     """
     if not delays_ms:
         return None
@@ -68,7 +70,7 @@ def maturity(delays_ms: Sequence[int], observed_ms: Sequence[int]) -> Maturity |
     for days in (*(d for d in AGES_DAYS if d < horizon), horizon):
         spread = exp(Z * sqrt(float(variance[days])))
         value = float(share[days])
-        curve.append(Known(days, value, value / spread, min(value * spread, 1.0)))
+        curve.append(KnownShare(days, value, value / spread, min(value * spread, 1.0)))
     days_to = {f"{wanted:g}": int(np.argmax(share >= wanted)) for wanted in SHARES}
     return Maturity(len(delay), float(np.median(delay_ms)) / DAY_MS, horizon, curve, days_to)
 
@@ -76,10 +78,10 @@ def maturity(delays_ms: Sequence[int], observed_ms: Sequence[int]) -> Maturity |
 def distribution(
     delay: np.ndarray[tuple[int], np.dtype[np.int64]], limit: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """F and the variance of log F at 0 … the largest limit, days. delay ≤ limit, whole days, (n,)."""
+    """F and the variance of log F at 0 … max(limit) days. delay ≤ limit, whole days, (n,)."""
     horizon = int(limit.max())
     at = np.bincount(delay, minlength=horizon + 1)
-    # N_u: delay ≤ u ≤ limit. Delays up to u, less those whose limit ended before u (their delays ended before it too).
+    # N_u counts delay ≤ u ≤ limit: delays up to u, minus those with a limit below u (whose delays are below u too).
     ended = np.concatenate([[0], np.cumsum(np.bincount(limit, minlength=horizon + 1))[:-1]])
     risk = np.cumsum(at) - ended
     hazard = np.divide(at, risk, out=np.zeros(horizon + 1), where=risk > 0)

@@ -1,22 +1,23 @@
-"""Which verdicts count: quality control as a pure function of what was said, so it is replayable and retroactive.
+"""Quality control of verdicts: a pure function of the verdicts given, so that it is replayable and retroactive.
 
-A verdict that is held back stays in the log and in the state; it has no vote in the consensus, teaches nothing about
-its voice, and is listed for review. Nothing is decided when a verdict comes in: the status is worked out when asked, so
-it heals by itself (a payment that arrives after its verdict) and changes for all of the past with the rules.
+A quarantined verdict stays in the log and in the state. It has no vote in the consensus, is not used to estimate its
+rater's reliability, and is listed for review. Nothing is decided when a verdict arrives: its status is computed on
+request. The status therefore corrects itself (when a payment arrives after its verdict), and a change of the rules
+applies to the past as well.
 
-    impossible_time       before its payment (less CLOCK_SKEW_MS), more than FUTURE_MS after log time, or longer after
-                          the payment than its source can take (Rules.delay_days). Log time is when the verdict was
-                          recorded or the newest payment's day, if that is later: a simulated stream may run ahead
-    unknown_transaction   the account has no payment of that ID in the log. Not found means unknown, unless the
-                          verdict dates the payment to a time that the labels' memory no longer covers
-    rate_exceeded         its voice gave more verdicts than it may in that clock hour of log time, over all partitions.
-                          All of the hour's are held back: a voice that is out of control is not right up to the limit
-    duplicate             the same voice says the same again: what it holds already, or exactly an earlier verdict
-                          (same time too, so a file sent twice adds nothing, not even where it holds corrections)
+    impossible_time       before its payment (minus CLOCK_SKEW_MS), more than FUTURE_MS after log time, or longer after
+                          the payment than its source allows (Rules.delay_days). Log time here is the verdict's, or the
+                          newest payment's day if that is later, because a simulated stream may run ahead
+    unknown_transaction   the account has no payment with that ID in the log. If the verdict dates the payment to a time
+                          that the labels' memory no longer covers, it is not treated as unknown
+    rate_exceeded         its rater gave more verdicts than allowed in that clock hour of log time, over all partitions.
+                          The whole hour is quarantined: a rater out of control is not trustworthy up to the limit
+    duplicate             the same rater repeats its standing verdict, or repeats an earlier verdict exactly (including
+                          the time, so that a file sent twice changes nothing, even if it contains corrections)
 
-in this order; the first that applies is the status. Verdicts on a payment are taken in the order in which they were
-said, so one that is delivered late is judged by what had been said before it. A duplicate is judged among those that
-count.
+The first that applies, in this order, is the status. Verdicts on a payment are taken in the order in which they were
+given, so one that is delivered late is judged by the verdicts given before it. Duplicates are determined among accepted
+verdicts only.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from projections.labelling.verdicts import ALWAYS, Claims
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
 SUSPECT: tuple[Quality, ...] = ("impossible_time", "unknown_transaction", "rate_exceeded")
-"""What a person should look at; a duplicate needs nobody."""
+"""Statuses that a person should review; duplicates need no review."""
 
 FUTURE_MS = DAY_MS
 PER_HOUR_MAX = {str(name): source.per_hour_max for name, source in SOURCES.items() if source.per_hour_max}
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """By source: delay_days, the longest from payment to verdict; per_hour, the most verdicts in a clock hour of log
-    time, of one actor or one account (`feedback_sources.Source.rate_of`). A source without an entry has no limit, and
-    a person without a name, which is a system, has none either.
+    """Limits by source. delay_days: the longest delay from payment to verdict; per_hour: the most verdicts in a clock
+    hour of log time by one actor or for one account (`feedback_sources.Source.rate_of`). A source without an entry has
+    no limit, nor does an unnamed analyst, which is a system.
     """
 
     delay_days: dict[str, int] = msgspec.field(default_factory=DELAY_DAYS_MAX.copy)
@@ -51,11 +52,11 @@ class Rules(msgspec.Struct, frozen=True):
 
 RULES = Rules()
 OverRate = Mapping[RatedHour, int]
-"""Hours over the rate → the log time (epoch ms) from which on they are."""
+"""Hours in which the rate was exceeded → the log time (epoch ms) of the first verdict in excess."""
 
 
 class Judged(NamedTuple):
-    """The verdicts on one payment, in the order said, with the status of each. payment_at: epoch ms, 0 if unknown."""
+    """The verdicts on one payment, in the order given, with the status of each. payment_at: epoch ms, 0 if unknown."""
 
     partition: int
     account_id: str
@@ -66,12 +67,12 @@ class Judged(NamedTuple):
 
     @property
     def accepted(self) -> list[Said]:
-        """Those that count, in the order said."""
+        """The accepted verdicts, in the order given."""
         return [word for word, of in zip(self.verdicts, self.quality, strict=True) if of == "accepted"]
 
 
 def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:
-    """The hours in which a voice was over its rate; `claims` are all partitions'."""
+    """The hours in which a rater exceeded its rate. claims: of all partitions."""
     times: dict[RatedHour, list[int]] = {}
     for each in claims:
         for word in each.verdicts:
@@ -88,8 +89,8 @@ def over_rate(claims: Iterable[Claims], rules: Rules = RULES) -> OverRate:
 def judge(
     claims: Claims, over: OverRate, newest: int = 0, rules: Rules = RULES, known_until: int = ALWAYS
 ) -> Judged | None:
-    """The status of every verdict on one payment that was recorded by `known_until` (log time, epoch ms); None if none
-    was. newest: the end of the newest payment's day, epoch ms.
+    """The status of every verdict on one payment recorded by `known_until` (log time, epoch ms); None if there is none.
+    newest: the end of the newest payment's day, epoch ms.
     """
     known = claims.verdicts
     if known_until < ALWAYS:
@@ -116,7 +117,7 @@ def judge(
 
 
 def judge_all(claims: Sequence[Claims], newest: int = 0, rules: Rules = RULES) -> list[Judged]:
-    """Every payment that somebody judged, in order of account and transaction, whatever the order of `claims`."""
+    """Every payment with a verdict, in order of account and transaction, whatever the order of `claims`."""
     over = over_rate(claims, rules)
     judged = [found for each in claims if (found := judge(each, over, newest, rules)) is not None]
     judged.sort(key=lambda each: (each.account_id, each.transaction_id, each.partition))
@@ -129,7 +130,7 @@ def _is_over(word: Said, account_id: str, over: OverRate, known_until: int) -> b
 
 
 def is_possible(word: Said, payment_at: int, rules: Rules = RULES, newest: int = 0) -> bool:
-    """Whether a verdict can have been given when it says. payment_at: 0 falls back on when the verdict says it was."""
+    """Whether a verdict can have been given at its stated time. payment_at: 0 falls back to the verdict's own claim."""
     if word.recorded_at and word.occurred_at > max(word.recorded_at, newest) + FUTURE_MS:
         return False
     return is_timely(word, payment_at or word.claimed_at, rules.delay_days)

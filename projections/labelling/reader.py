@@ -1,4 +1,4 @@
-"""The labels of a log as it grows: its read model folded on from where it was folded last. Reads only."""
+"""The labels of a growing log, folded incrementally. Reads only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from projections.views.labels import LABELS, Labels
 
 
 class LabelReader:
-    """Follows the labels of `partitions` of `log`, which are all that it has: a label depends on every partition.
+    """Follows the labels of `log`. partitions: all of its partitions, because a label depends on every one.
 
-    The first look folds the whole log: some 5 µs a decision of the hot log in memory, 3 µs of the archive.
+    The first call folds the whole log: about 5 µs per decision of the hot log in memory, 3 µs of the archive.
     """
 
     def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
@@ -25,7 +25,7 @@ class LabelReader:
         self._kept: tuple[list[tuple[Place, str]], int | None, LabelView] | None = None
 
     def states(self) -> dict[int, Labels]:
-        """The read model at the log's heads, by partition. Raises BadInput if it has a fault."""
+        """The read model's states at the log's heads, by partition. Raises BadInput if it is stalled."""
         self._runner.catch_up()
         views = [self._runner.view(LABELS, partition) for partition in self._partitions]
         for each in views:
@@ -35,7 +35,7 @@ class LabelReader:
         return {each.source: each.state for each in views}
 
     def view(self, moment: int | None = None) -> LabelView:
-        """Every payment's label at the log's heads; moment: by what had been said by then (event time, epoch ms)."""
+        """Every payment's label at the log's heads. moment: use only verdicts given by then (event time, epoch ms)."""
         states = self.states()
         views = [self._runner.view(LABELS, partition) for partition in self._partitions]
         places = [(each.place, each.mark) for each in views]

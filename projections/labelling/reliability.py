@@ -1,28 +1,28 @@
-"""How far each voice is to be believed, learned from where it disagrees with the others. Pure and deterministic.
+"""The reliability of each rater, estimated from agreement and disagreement with the others. Pure and deterministic.
 
-Dawid and Skene (1979), "Maximum likelihood estimation of observer error-rates using the EM algorithm", with two
-classes. Transactions on which at least two voices have a clear last word are the items; what is true of each is hidden.
+The model is Dawid and Skene (1979), "Maximum likelihood estimation of observer error-rates using the EM algorithm",
+with two classes. The items are transactions on which at least two raters have a conclusive last verdict (fraud or
+legitimate); the true class of each item is latent.
 
-    P(items) = Π over items of  π Π P(word | fraud) + (1 − π) Π P(word | legitimate)
-    P(word) of voice j:  sensitivity a_j = P(says fraud | fraud),  specificity b_j = P(says legitimate | legitimate)
-    a word said with confidence c enters as P(word)^c
+    P(items) = Π over items of  π Π P(verdict | fraud) + (1 − π) Π P(verdict | legitimate)
+    rater j:  sensitivity a_j = P(says fraud | fraud),  specificity b_j = P(says legitimate | legitimate)
+    a verdict with confidence c enters as P(verdict)^c
     a_j, b_j ~ Beta(m r + 1, m (1 − r) + 1), r = its source's in `feedback_sources`, m = PRIOR_STRENGTH;  π ~ Beta(2, 2)
 
-EM climbs to a mode of the posterior density: E, the probability that each item is fraud; M, each parameter's mode given
-these, (m r + agreeing) / (m + all). A fixed number of steps from the prior's mode, sums in sorted order: the same
-verdicts give the same bits however partitions are ordered. The prior keeps the two classes from changing their names
-and is all there is where nothing was learned (evidence 0).
+EM converges to a mode of the posterior density. E step: the probability that each item is fraud; M step: the mode of
+each parameter given these, (m r + agreeing) / (m + all). The number of steps is fixed, starting at the mode of the
+prior, and sums are taken in sorted order, so the same verdicts give the same bits in whatever order partitions are
+read. The prior prevents label switching, and is the estimate where there is no evidence.
 
-**A voice that speaks one way has one parameter.** A chargeback never says "legitimate", so a free specificity would
-fall to 0 and its word would come to mean nothing: in the textbook's model it is how often voices that could have said
-either say which that counts. A voice with less than `two_sided_from` of its rarer word is therefore tied, a_j = b_j:
-the probability that what it says is true.
+**A one-sided rater has one parameter.** A chargeback never says "legitimate", so a free specificity would converge to 0
+and its verdicts would carry no information: the textbook model assumes raters that could have said either. A rater with
+less than `two_sided_from` of its rarer verdict is therefore tied, a_j = b_j: the probability that its verdict is true.
 
-π belongs to transactions that two voices judged, which are not like others (a chargeback is why the second one came).
-So it is not carried into `projections.labelling.consensus`, which weighs words from even odds.
+π is the prevalence among transactions judged by two raters, which are not representative (a chargeback is the reason
+for the second verdict). It is therefore not used in `projections.labelling.consensus`, which starts from prior odds 1.
 
-Limits: voices are taken as independent given the truth; an analyst who copies a chargeback looks more reliable than he
-is. With two voices only, nothing but the prior tells which of the two is wrong.
+Limits: raters are assumed to be independent given the truth, so an analyst who copies a chargeback looks more reliable
+than they are. With two raters only, the prior alone determines which of the two is wrong.
 """
 
 from __future__ import annotations
@@ -41,35 +41,36 @@ from projections.labelling.consensus import EVIDENCE_MIN, Reliability
 from projections.labelling.verdicts import standing
 
 PRIOR_STRENGTH = 20.0
-"""The prior counts as much as so many transactions judged together with others."""
+"""The weight of the prior, in transactions judged together with others."""
 ITERATIONS = 100
 
 Pattern = tuple[tuple[str, bool, int], ...]
-"""What was said of one item: (voice, says fraud, confidence in hundredths), in order of the voices' names."""
+"""The verdicts on one item: (rater, says fraud, confidence in hundredths), in order of the raters' names."""
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Learning:
-    """voices: by name, the measured ones. prevalence: share of fraud among items. items: how many. objective: the log
-    posterior density (up to a constant) after each step, which never falls. posterior: probability of fraud by pattern.
+    """The result of `learn`. raters: measured reliabilities by name. prevalence: share of fraud among items. items:
+    their number. objective: the log posterior density (up to a constant) after each step, never decreasing. posterior:
+    probability of fraud by pattern.
     """
 
-    voices: dict[str, Reliability]
+    raters: dict[str, Reliability]
     prevalence: float
     items: int
     objective: tuple[float, ...]
     posterior: dict[Pattern, float]
 
 
-def prior_of(voice: str) -> float:
-    """The prior's mode: the fixed reliability of the voice's source."""
+def prior_of(rater: str) -> float:
+    """The mode of the prior: the fixed reliability of the rater's source."""
     known: Mapping[str, Source] = {str(name): source for name, source in SOURCES.items()}
-    return known[voice.partition(":")[0]].reliability
+    return known[rater.partition(":")[0]].reliability
 
 
 def pattern(verdicts: Iterable[Said]) -> Pattern:
-    """The clear last words among the verdicts on a transaction that count."""
+    """The conclusive last verdicts among the accepted verdicts on a transaction."""
     return tuple(
         (name, said.verdict == "fraud", hundredths)
         for name, said in standing(verdicts).items()
@@ -78,7 +79,7 @@ def pattern(verdicts: Iterable[Said]) -> Pattern:
 
 
 def count_patterns(transactions: Iterable[Iterable[Said]]) -> dict[Pattern, int]:
-    """How often each pattern of at least two voices was said."""
+    """The number of transactions with each pattern of at least two raters."""
     counts: dict[Pattern, int] = {}
     for verdicts in transactions:
         said = pattern(verdicts)
@@ -88,32 +89,32 @@ def count_patterns(transactions: Iterable[Iterable[Said]]) -> dict[Pattern, int]
 
 
 class _Words:
-    """The patterns as arrays, one row a word. Sizes: P patterns, W words, V voices.
+    """The patterns as arrays, one row per verdict. Sizes: P patterns, W verdicts, V raters.
 
-    A word's `kind` is 2 × its voice, + 1 if it says fraud: sums by kind are (V, 2).
+    A verdict's `kind` is 2 × its rater, + 1 if it says fraud: sums by kind are (V, 2).
     """
 
     def __init__(self, counts: Mapping[Pattern, int], two_sided_from: float) -> None:
         self.patterns = sorted(counts)
-        self.voices = sorted({word[0] for said in self.patterns for word in said})
-        index = {name: i for i, name in enumerate(self.voices)}
+        self.raters = sorted({word[0] for said in self.patterns for word in said})
+        index = {name: i for i, name in enumerate(self.raters)}
         rows = [(p, 2 * index[v] + says, c / 100.0) for p, said in enumerate(self.patterns) for v, says, c in said]
         self.count: Floats = np.array([counts[said] for said in self.patterns], dtype=np.float64)
         self.pattern: NDArray[Any] = np.array([row[0] for row in rows], dtype=np.int64)
         self.kind: NDArray[Any] = np.array([row[1] for row in rows], dtype=np.int64)
         self.confidence: Floats = np.array([row[2] for row in rows], dtype=np.float64)
         self.weight: Floats = self.confidence * self.count[self.pattern]
-        self.prior: Floats = np.array([prior_of(name) for name in self.voices])
+        self.prior: Floats = np.array([prior_of(name) for name in self.raters])
         self.total = self.of_kind(self.weight)
         self.evidence: Floats = self.total.sum(axis=1)
         self.is_tied = self.total.min(axis=1) < two_sided_from
 
     def of_kind(self, values: Floats) -> Floats:
-        """Sums of a value a word, by voice and what it says: (V, 2), legitimate first."""
-        return np.bincount(self.kind, values, 2 * len(self.voices)).astype(np.float64).reshape(-1, 2)
+        """Sums of a value per verdict, by rater and verdict: (V, 2), legitimate first."""
+        return np.bincount(self.kind, values, 2 * len(self.raters)).astype(np.float64).reshape(-1, 2)
 
     def of_pattern(self, by_kind: Floats) -> Floats:
-        """Sums over each pattern's words of confidence × a value that depends on voice and word, (V, 2)."""
+        """Sums over each pattern's verdicts of confidence × a value by rater and verdict, (V, 2)."""
         values = by_kind.reshape(-1)[self.kind] * self.confidence
         return np.bincount(self.pattern, values, len(self.patterns)).astype(np.float64)
 
@@ -125,7 +126,7 @@ def learn(
     strength: float = PRIOR_STRENGTH,
     two_sided_from: float = EVIDENCE_MIN,
 ) -> Learning:
-    """Reliabilities from `count_patterns`. strength must be above 0. Cost: 2 ms a step and 10,000 patterns."""
+    """Estimate reliabilities from `count_patterns`. strength: above 0. Cost: 2 ms per step and 10,000 patterns."""
     if not counts:
         return Learning({}, 0.5, 0, (), {})
     words = _Words(counts, two_sided_from)
@@ -138,12 +139,12 @@ def learn(
         sensitivity, specificity, prevalence = _maximise(words, posterior, strength)
     posterior, value = _expect(words, sensitivity, specificity, prevalence, strength)
     objective.append(value)
-    voices = {
+    raters = {
         name: Reliability(float(sensitivity[i]), float(specificity[i]), float(words.evidence[i]))
-        for i, name in enumerate(words.voices)
+        for i, name in enumerate(words.raters)
     }
     said = {p: float(probability) for p, probability in zip(words.patterns, posterior, strict=True)}
-    return Learning(voices, prevalence, int(words.count.sum()), tuple(objective), said)
+    return Learning(raters, prevalence, int(words.count.sum()), tuple(objective), said)
 
 
 def _expect(
@@ -163,7 +164,7 @@ def _expect(
 
 
 def _maximise(words: _Words, posterior: Floats, strength: float) -> tuple[Floats, Floats, float]:
-    """The parameters' modes given what is believed of the items."""
+    """The modes of the parameters given the items' probabilities of fraud."""
     fraud = words.of_kind(posterior[words.pattern] * words.weight)
     legitimate = words.total - fraud
     believed = strength * words.prior
@@ -174,9 +175,9 @@ def _maximise(words: _Words, posterior: Floats, strength: float) -> tuple[Floats
     return np.where(words.is_tied, tied, sensitivity), np.where(words.is_tied, tied, specificity), prevalence
 
 
-def pooled(voices: Mapping[str, Reliability], source: FeedbackSource) -> Reliability | None:
-    """A source's voices as one, weighted by their evidence; None if none was measured."""
-    of = [each for name, each in sorted(voices.items()) if name.partition(":")[0] == source]
+def pooled(raters: Mapping[str, Reliability], source: FeedbackSource) -> Reliability | None:
+    """A source's raters pooled, weighted by their evidence; None if none has been measured."""
+    of = [each for name, each in sorted(raters.items()) if name.partition(":")[0] == source]
     evidence = sum(each.evidence for each in of)
     if evidence <= 0.0:
         return None

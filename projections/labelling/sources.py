@@ -1,12 +1,13 @@
-"""Who says what, how soon, and how right: sources of verdicts, analysts, their agreement and their delays. Pure.
+"""Statistics of sources and analysts: volume, agreement, reliability and delay of their verdicts. Pure.
 
-Everything here is worked out from judged payments (`projections.labelling.view`), of verdicts that count. A
-source's word on a transaction is its last clear one (fraud or legitimate), whoever of it said it; a voice's is its own.
+Everything is computed from judged payments (`projections.labelling.view`) and their accepted verdicts. A source's
+verdict on a transaction is its last conclusive one (fraud or legitimate), whichever of its raters gave it; an analyst's
+is their own last one.
 
-    agreement     share of transactions, also judged by others, on which the voice says what the others' consensus is
-    kappa         Cohen (1960): (agreement − chance) / (1 − chance); None where chance agreement is complete
-    overturned    share of all its transactions whose consensus is the opposite of its word
-    delay         payment → first fraud verdict, of transactions whose consensus is fraud
+    agreement     share of transactions judged by others as well on which it agrees with the others' consensus
+    kappa         Cohen (1960): (agreement − chance) / (1 − chance); None if chance agreement is complete
+    overturned    share of all its transactions whose consensus is the opposite of its verdict
+    delay         payment → first fraud verdict, for transactions whose consensus is fraud
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import msgspec
 from core.events import FeedbackSource
 from core.feedback_sources import SOURCES
 from core.times import DAY_MS
-from core.verdicts import Said, voice
+from core.verdicts import Said, rater
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
 from projections.labelling.maturity import Maturity, maturity
 from projections.labelling.reliability import pooled, prior_of
-from projections.labelling.view import Labelled, LabelView
+from projections.labelling.view import LabelledPayment, LabelView
 from projections.views.labels import Labels
 
 ANY = "any source"
@@ -32,9 +33,10 @@ PAIRS_MAX = 100
 
 
 class SourceRow(msgspec.Struct, frozen=True):
-    """A source or an analyst. verdicts: all that it gave. held_back: of these, by quality status. transactions: with a
-    clear word of it. fraud_share: of these. overlap: judged by others too. is_measured: enough overlap to be weighed by
-    what was learned; until then sensitivity and specificity lean on the prior (None: no overlap at all).
+    """A source or an analyst. verdicts: all it gave. held_back: those quarantined, by quality status. transactions:
+    those with a conclusive verdict of it. fraud_share: of these. overlap: those judged by others as well. is_measured:
+    enough overlap for the learned reliability to be used; until then sensitivity and specificity are dominated by the
+    prior (None: no overlap at all).
     """
 
     name: str
@@ -54,7 +56,7 @@ class SourceRow(msgspec.Struct, frozen=True):
 
 
 class PairRow(msgspec.Struct, frozen=True):
-    """Two sources, or two analysts, on the transactions that both judged. Counts: (first's word, second's word)."""
+    """Two sources, or two analysts, on the transactions both judged. Counts: by first's verdict, second's verdict."""
 
     first: str
     second: str
@@ -67,7 +69,7 @@ class PairRow(msgspec.Struct, frozen=True):
 
 
 class SourcesReport(msgspec.Struct, frozen=True):
-    """items, prevalence: what reliabilities were learned from. maturity: by source, and of any source first."""
+    """items, prevalence: of the data behind learned reliabilities. maturity: of any source first, then by source."""
 
     items: int
     prevalence: float
@@ -79,18 +81,18 @@ class SourcesReport(msgspec.Struct, frozen=True):
 
 def report(of: LabelView, states: Mapping[int, Labels], moment: int) -> SourcesReport:
     """The whole report as of `moment` (epoch ms)."""
-    voices = of.learning.voices
+    raters = of.learning.raters
     names: list[FeedbackSource] = list(get_args(FeedbackSource))
-    sources, analysts = _tally(of, lambda said: said.source), _tally(of, voice, persons=True)
+    sources, analysts = _tally(of, lambda said: said.source), _tally(of, rater, persons=True)
     delays = _delays(of, _observed_until(of, states, moment))
     return SourcesReport(
         of.learning.items,
         of.learning.prevalence,
-        [_row(sources[n], pooled(voices, n), delays.get(n)) for n in names if n in sources],
-        [_row(each, voices.get(name), None) for name, each in sorted(analysts.items())],
+        [_row(sources[n], pooled(raters, n), delays.get(n)) for n in names if n in sources],
+        [_row(each, raters.get(name), None) for name, each in sorted(analysts.items())],
         [
             *_pairs(of, lambda said: said.source),
-            *_pairs(of, lambda said: voice(said) if SOURCES[said.source].is_person else "")[:PAIRS_MAX],
+            *_pairs(of, lambda said: rater(said) if SOURCES[said.source].is_person else "")[:PAIRS_MAX],
         ],
         {name: delays[name] for name in (ANY, *names) if name in delays},
     )
@@ -113,7 +115,7 @@ Name = Callable[[Said], str]
 
 
 def _words(accepted: Iterable[Said], name: Name) -> dict[str, Said]:
-    """The last clear word of each name; "" is left out."""
+    """The last conclusive verdict of each name; the name "" is left out."""
     return {of: said for said in accepted if said.verdict != "unsure" and (of := name(said))}
 
 
@@ -130,7 +132,7 @@ def _tally(of: LabelView, name: Name, persons: bool = False) -> dict[str, _Tally
         words = _words(each.accepted, name)
         for who, said in words.items():
             if SOURCES[said.source].is_person or not persons:
-                _count(found[who], who, said, each, name, of.learning.voices, len(words) > 1)
+                _count(found[who], who, said, each, name, of.learning.raters, len(words) > 1)
     return found
 
 
@@ -138,7 +140,7 @@ def _count(
     tally: _Tally,
     who: str,
     said: Said,
-    each: Labelled,
+    each: LabelledPayment,
     name: Name,
     learned: Mapping[str, Reliability],
     is_judged_by_others: bool,
@@ -184,7 +186,7 @@ def _row(tally: _Tally, learned: Reliability | None, delays: Maturity | None) ->
 
 
 def kappa(words: Sequence[tuple[bool, bool]]) -> float | None:
-    """Cohen's kappa of pairs of words; None for no pairs, or if both always say one and the same thing."""
+    """Cohen's kappa of pairs of verdicts; None without pairs, or if both always give the same single verdict."""
     n = len(words)
     if not n:
         return None
@@ -196,7 +198,7 @@ def kappa(words: Sequence[tuple[bool, bool]]) -> float | None:
 
 
 def _pairs(of: LabelView, name: Name) -> list[PairRow]:
-    """Every two names that judged a common transaction, the most transactions first."""
+    """All pairs of names with common transactions, in descending order of their number."""
     found: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
     for each in of.transactions:
         words = sorted(_words(each.accepted, name).items())
@@ -216,7 +218,7 @@ def _total(row: PairRow) -> int:
 
 
 def _observed_until(of: LabelView, states: Mapping[int, Labels], moment: int) -> int:
-    """The end of observation in event time: the newest thing that happened, but not after the moment of asking."""
+    """The end of observation in event time: the newest payment or verdict, but not later than `moment`."""
     days = max((day * DAY_MS for state in states.values() for day in state.days), default=0)
     said = max((said.occurred_at for each in of.transactions for said in each.accepted), default=0)
     return min(max(said, days), moment)

@@ -1,4 +1,4 @@
-"""Everything that was said of a payment. Pure. See `core.verdicts`."""
+"""The verdicts on a payment. Pure. See `core.verdicts`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.verdicts import Said, in_order_said, voice
+from core.verdicts import Said, in_order_said, rater
 
 ALWAYS = 2**62
 """Later than any time, epoch ms."""
 
 
 class Claims(NamedTuple):
-    """Everything that was said of one payment, in log order.
+    """All verdicts on one payment, in log order.
 
-    payment_at: the payment's event time, epoch ms; 0 if the log is not known to hold it. forgotten: payments before it
-    (epoch ms) may not be remembered.
+    payment_at: the payment's event time, epoch ms; 0 if the log is not known to contain it. forgotten: payments before
+    this time (epoch ms) may have been forgotten.
     """
 
     partition: int
@@ -30,13 +30,13 @@ class Claims(NamedTuple):
 
 
 def standing(verdicts: Iterable[Said]) -> dict[str, Said]:
-    """The last word of each voice, voices in order of their names."""
-    return dict(sorted({voice(word): word for word in in_order_said(verdicts)}.items()))
+    """The last verdict of each rater, in order of the raters' names."""
+    return dict(sorted({rater(word): word for word in in_order_said(verdicts)}.items()))
 
 
 def payment_keys(accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One key a payment from the hashes of its account's and its own ID (`core.numeric.hash_strings`): uint64 (n,).
+    """One key per payment from the hashes of its account's ID and its own (`core.numeric.hash_strings`): uint64 (n,).
 
-    Of n keys two collide by chance with probability n² / 2**65.
+    Among n keys, some two collide by chance with probability n² / 2**65.
     """
     return transactions ^ (accounts * np.uint64(0x9E3779B97F4A7C15))

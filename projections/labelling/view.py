@@ -1,4 +1,4 @@
-"""The label of every payment that somebody judged: quality control, reliability, consensus. Pure; see the package."""
+"""The label of every payment with a verdict: quality control, reliability, consensus. Pure; see the package."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from projections.views.labels import Labels
 Reliabilities = Literal["learned", "fixed"]
 
 UNJUDGED, FRAUD, LEGITIMATE, REVIEW = range(4)
-"""What `LabelView.of_rows` says of a payment; unjudged: nobody said anything that counts."""
+"""Codes returned by `LabelView.of_rows`. UNJUDGED: no accepted verdict."""
 _CODES: dict[Label, int] = {"fraud": FRAUD, "legitimate": LEGITIMATE, "review": REVIEW}
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """A judged payment with what its verdicts amount to; None if none counts."""
+class LabelledPayment:
+    """A judged payment with its accepted verdicts and their consensus; None if none is accepted."""
 
     judged: Judged
     accepted: list[Said]
@@ -37,16 +37,16 @@ class Labelled:
 
 @dataclass(frozen=True)
 class LabelView:
-    """All partitions' labels at one place: judged, learned from, and decided.
+    """The labels of all partitions at one place.
 
-    transactions: in order of account and transaction. learning: of the voices' reliabilities; empty if they are fixed.
+    transactions: in order of account and transaction. learning: the raters' reliabilities; empty if they are fixed.
     """
 
-    transactions: list[Labelled]
+    transactions: list[LabelledPayment]
     learning: Learning
 
     def of_account(self, account: str) -> LabelView:
-        """Only this account's payments, labelled with what was learned from all."""
+        """Only this account's payments, labelled with the reliabilities learned from all accounts."""
         return LabelView([each for each in self.transactions if each.judged.account_id == account], self.learning)
 
     @cached_property
@@ -58,7 +58,7 @@ class LabelView:
         }
 
     def label(self, account: str, transaction: str) -> Label | None:
-        """The payment's label; None if nobody said anything of it that counts."""
+        """The payment's label; None if it has no accepted verdict."""
         return self._by_payment.get((account, transaction))
 
     def of_partition(self, partition: int) -> dict[tuple[str, str], Label]:
@@ -70,8 +70,8 @@ class LabelView:
         }
 
     @cached_property
-    def _keys(self) -> tuple[NDArray[np.uint64], list[Labelled]]:
-        """Keys of the payments with a label in ascending order, uint64 (m,), and the payments."""
+    def _keys(self) -> tuple[NDArray[np.uint64], list[LabelledPayment]]:
+        """Ascending keys of the payments with a label, uint64 (m,), and the payments."""
         found = [each for each in self.transactions if each.consensus is not None]
         keys = payment_keys(
             hash_strings([each.judged.account_id for each in found]),
@@ -88,7 +88,7 @@ class LabelView:
     ) -> NDArray[np.int8]:
         """Labels of n payments by the hashes of their IDs (`core.numeric.hash_strings`): int8 (n,), the codes above.
 
-        said_until: of each, only words said by then count (epoch ms, (n,)); reliabilities stay the view's.
+        said_until: epoch ms (n,), use only verdicts on each payment given by then; reliabilities stay the view's.
         """
         out = np.full(len(accounts), UNJUDGED, dtype=np.int8)
         keys, payments = self._keys
@@ -101,31 +101,30 @@ class LabelView:
             agreed = payment.consensus
             if said_until is not None:
                 words = [word for word in payment.accepted if word.occurred_at <= said_until[row]]
-                agreed = consensus(words, self.learning.voices) if words else None
+                agreed = consensus(words, self.learning.raters) if words else None
             if agreed is not None:
                 out[row] = _CODES[agreed.label]
         return out
 
 
 def view(states: Mapping[int, Labels], rules: Rules = RULES, *, reliabilities: Reliabilities = "learned") -> LabelView:
-    """Every payment's label from the labels' read model, by partition; their order makes no difference."""
+    """Every payment's label from the states of the labels' read model, by partition, in any order."""
     return view_of(list(labels_view.claims(states)), labels_view.newest(states), rules, reliabilities=reliabilities)
 
 
 def view_of(
     claims: Sequence[Claims], newest: int = 0, rules: Rules = RULES, *, reliabilities: Reliabilities = "learned"
 ) -> LabelView:
-    """Judge, learn and decide. `claims`: all partitions'. newest: the end of the newest payment's day (epoch ms).
-
-    Cost: 10 µs a verdict.
+    """Apply quality control, learn reliabilities and compute consensus. claims: of all partitions. newest: the end of
+    the newest payment's day (epoch ms). Cost: 10 µs per verdict.
     """
     judged = judge_all(claims, newest, rules)
     accepted = [each.accepted for each in judged]
     learning = learn(count_patterns(accepted) if reliabilities == "learned" else {})
-    voices = learning.voices if reliabilities == "learned" else None
+    raters = learning.raters if reliabilities == "learned" else None
     return LabelView(
         [
-            Labelled(each, words, consensus(words, voices) if words else None)
+            LabelledPayment(each, words, consensus(words, raters) if words else None)
             for each, words in zip(judged, accepted, strict=True)
         ],
         learning,
@@ -133,6 +132,6 @@ def view_of(
 
 
 def said_until(claims: Sequence[Claims], moment: int) -> list[Claims]:
-    """What had been said by then (event time, epoch ms)."""
+    """The verdicts given by `moment` (event time, epoch ms)."""
     kept = [each._replace(verdicts=[word for word in each.verdicts if word.occurred_at <= moment]) for each in claims]
     return [each for each in kept if each.verdicts]

@@ -1,10 +1,10 @@
-"""Reports of fraud for the reference tables: of every payment the first fraud verdict that counts. A fold.
+"""Fraud reports for the reference tables: the first accepted fraud verdict on each payment. A fold.
 
-What counts is the labels' quality control (`projections.labelling.quality`) over all partitions, as of everything taken
-in so far: a verdict that is held back is no report, and one that turns out to be (its voice goes over the rate later
-in the hour) is none any more. A payment is reported once, however many sources confirm it and however much later.
+Verdicts pass the labels' quality control (`projections.labelling.quality`) over all partitions, as of everything folded
+so far. A quarantined verdict is not a report, and a report is withdrawn if its verdict is quarantined later (its rater
+exceeds the rate within the hour). A payment is reported once, however many sources confirm it and however much later.
 
-Only payments that something changed for are judged again. Memory: the labels' read model, and some 200 bytes a verdict.
+Only payments affected by a change are judged again. Memory: the labels' read model, and about 200 bytes per verdict.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Payment = tuple[int, str, str]
 """Partition, account, transaction."""
 
 
-class Report(NamedTuple):
-    """When it was said (epoch ms), the merchant and device that it names ("" if none), the payment's time as it says
-    (epoch ms), the amount in dispute.
+class FraudReport(NamedTuple):
+    """When it was given (epoch ms), the merchant and device it names ("" if none), the payment's time as claimed (epoch
+    ms), and the disputed amount.
     """
 
     at: int
@@ -36,19 +36,19 @@ class Report(NamedTuple):
 
 
 class Reports:
-    """Takes in payments and verdicts in any order of partitions."""
+    """Folds payments and verdicts, in any order of partitions."""
 
     def __init__(self, rules: Rules = RULES) -> None:
         self._rules = rules
         self._labels: dict[int, Labels] = {}
-        self._found: dict[Payment, Report] = {}
+        self._found: dict[Payment, FraudReport] = {}
         self._changed: dict[Payment, None] = {}
         self._hours: dict[RatedHour, list[Payment]] = {}
         self._over: dict[RatedHour, int] = {}
         self._oldest = 0
 
     def add_payments(self, partition: int, transactions: Iterable[TransactionLike]) -> None:
-        """Take in decided transactions."""
+        """Fold decided transactions."""
         state = self._labels.setdefault(partition, Labels())
         for t in transactions:
             labels_view.add_payment(state, t.account_id, t.transaction_id, t.occurred_at)
@@ -57,7 +57,7 @@ class Reports:
                 self._changed[partition, t.account_id, t.transaction_id] = None
 
     def add_verdict(self, partition: int, event: FeedbackReceived, recorded_at: int) -> None:
-        """Take in a verdict. recorded_at: log time, epoch ms."""
+        """Fold a verdict. recorded_at: log time, epoch ms."""
         state = self._labels.setdefault(partition, Labels())
         word = labels_view.add_verdict(state, event, recorded_at)
         payment = (partition, event.account_id, event.transaction_id)
@@ -73,12 +73,12 @@ class Reports:
 
     @property
     def over_rate(self) -> Sequence[RatedHour]:
-        """The hours in which a voice was over its rate, over all partitions, in the order in which that was found."""
+        """The hours in which a rater exceeded its rate over all partitions, in the order in which this was detected."""
         return list(self._over)
 
-    def current(self, oldest: int) -> Iterable[Report]:
-        """The report of every payment that has one, but for those that were given before and are older than `oldest`
-        (epoch ms, never goes back), report and payment.
+    def current(self, oldest: int) -> Iterable[FraudReport]:
+        """The report of every payment that has one. Reports returned before may be missing if both report and payment
+        are older than `oldest` (epoch ms, which must not decrease).
         """
         if oldest > self._oldest:
             self._found = {p: each for p, each in self._found.items() if max(each.at, each.paid_at) >= oldest}
@@ -94,10 +94,10 @@ class Reports:
             if first is None:
                 self._found.pop(payment, None)
             else:
-                self._found[payment] = Report(
+                self._found[payment] = FraudReport(
                     first.occurred_at, first.merchant_id, first.device_id, first.claimed_at, first.amount
                 )
             if any(status in ("impossible_time", "unknown_transaction") for status in judged.quality):
-                again[payment] = None  # time passes: newer payments may come, or this one be forgotten
+                again[payment] = None  # may change later: newer payments may arrive, or this one be forgotten
         self._changed = again
         return self._found.values()

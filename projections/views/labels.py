@@ -1,12 +1,12 @@
-"""Labels: every verdict on every payment, folded by account, and which payments an account had.
+"""Labels: every verdict on every payment, folded by account, and the payments of each account.
 
-The state keeps verdicts, not labels: which of them count, how far each voice is to be believed and what they amount to
-are pure functions of it (`projections.labelling`). So how labels are weighed can change without a new version, and a
-verdict that looked wrong heals when what it refers to arrives.
+The state contains verdicts, not labels: quality control, reliabilities and consensus are pure functions of it
+(`projections.labelling`). The method of labelling can therefore change without a new version, and a verdict on an
+unknown payment becomes valid when the payment arrives.
 
-Which transactions an account had is kept as 8 bytes of BLAKE2b and 4 bytes of event time (epoch s) each, for the
-account's last SEEN_DAYS of event time and at most SEEN_MAX: 12 bytes a transaction and about 160 an account, so 1.2 GB
-for 100 million transactions in 180 days. An unknown ID passes for a known one with probability below
+An account's transactions are kept as 8 bytes of BLAKE2b and 4 bytes of event time (epoch s) each, for the account's
+last SEEN_DAYS of event time and at most SEEN_MAX: 12 bytes per transaction and about 160 per account, so 1.2 GB for 100
+million transactions in 180 days. An unknown ID is mistaken for a known one with probability below
 SEEN_MAX × 2^-64 ≈ 1e-15.
 """
 
@@ -31,8 +31,8 @@ SEEN_MAX = 20_000
 
 
 class AccountLabels(msgspec.Struct):
-    """Verdicts by transaction ID, in log order. payments: of those transactions that the log holds, the event time
-    (epoch ms, whole seconds).
+    """Verdicts by transaction ID, in log order. payments: event times (epoch ms, whole seconds) of those transactions
+    that are in the log.
     """
 
     verdicts: dict[str, list[Said]] = {}
@@ -42,8 +42,8 @@ class AccountLabels(msgspec.Struct):
 class Labels(msgspec.Struct):
     """Verdicts by account, and the transactions of each day of event time (epoch day → count).
 
-    seen: by account, what transactions it had (see the module's head). forgotten: by account, the event time (epoch
-    ms) before which `seen` may not be whole.
+    seen: by account, its transactions (see the module's head). forgotten: by account, the event time (epoch ms) before
+    which `seen` may be incomplete.
     """
 
     accounts: dict[str, AccountLabels] = {}
@@ -53,14 +53,14 @@ class Labels(msgspec.Struct):
 
 
 def claims(states: Mapping[int, Labels]) -> Iterator[Claims]:
-    """Everything that was said, payment by payment; `states` by partition."""
+    """All verdicts, payment by payment. states: by partition."""
     for partition, state in states.items():
         for account in state.accounts:
             yield from claims_of(partition, state, account)
 
 
 def claims_of(partition: int, state: Labels, account: str) -> Iterator[Claims]:
-    """Everything that was said of one account's payments."""
+    """The verdicts on one account's payments."""
     of = state.accounts.get(account)
     if of is None:
         return
@@ -69,7 +69,7 @@ def claims_of(partition: int, state: Labels, account: str) -> Iterator[Claims]:
 
 
 def claims_on(partition: int, state: Labels, account: str, transaction: str) -> Claims:
-    """Everything that was said of one payment. Raises KeyError if nothing was."""
+    """The verdicts on one payment. Raises KeyError if there are none."""
     of, forgotten = state.accounts[account], state.forgotten.get(account, 0)
     return Claims(partition, account, transaction, of.payments.get(transaction, 0), forgotten, of.verdicts[transaction])
 
@@ -93,7 +93,7 @@ def _decided(state: Labels, fact: Fact) -> None:
 
 
 def add_payment(state: Labels, account: str, transaction_id: str, occurred_at: int) -> None:
-    """Take in a decided transaction. occurred_at: epoch ms."""
+    """Fold a decided transaction. occurred_at: epoch ms."""
     day = occurred_at // DAY_MS
     state.days[day] = state.days.get(day, 0) + 1
     second = max(occurred_at // 1000, 0)
@@ -106,7 +106,7 @@ def add_payment(state: Labels, account: str, transaction_id: str, occurred_at: i
 
 
 def _forget(state: Labels, account: str, seen: bytearray, second: int) -> None:
-    """Drop what is past the horizon or the bound, in the order in which it came."""
+    """Drop transactions beyond the horizon or the bound, in order of arrival."""
     while True:
         oldest = _SEEN.unpack_from(seen)[1]
         if oldest >= second - SEEN_DAYS * DAY_MS // 1000 and len(seen) <= SEEN_MAX * _SEEN.size:
@@ -116,7 +116,7 @@ def _forget(state: Labels, account: str, seen: bytearray, second: int) -> None:
 
 
 def _payment(state: Labels, account: str, transaction_id: str) -> int | None:
-    """When the account's transaction was (epoch ms), if it is among those kept."""
+    """The event time of the account's transaction (epoch ms), if it is among those kept."""
     seen = state.seen.get(account)
     if not seen:
         return None
@@ -132,7 +132,7 @@ def _verdict(state: Labels, fact: Fact) -> None:
 
 
 def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> Said:
-    """Take in a verdict; its record. recorded_at: log time, epoch ms."""
+    """Fold a verdict and return its record. recorded_at: log time, epoch ms."""
     account = state.accounts.setdefault(event.account_id, AccountLabels())
     held = account.verdicts.setdefault(event.transaction_id, [])
     if not held:
@@ -145,7 +145,7 @@ def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> Sai
 
 
 class _LabelColumns:
-    """`projections.engine.base.Columns` over labels: the handlers' work without decoding an entry."""
+    """`projections.engine.base.Columns` over labels: the work of the handlers without decoding entries."""
 
     def __init__(self, state: Labels, handlers: Mapping[type, Handler[Labels]]) -> None:
         self._state = state
@@ -178,8 +178,8 @@ class _LabelColumns:
 LABELS = Projection(
     name="labels",
     holds=(
-        "every verdict, and 12 bytes for each transaction of the last 180 days, to know which exist; what "
-        "counts, and the consensus, are computed when asked"
+        "every verdict, and 12 bytes for each transaction of the last 180 days, to know which exist; quality "
+        "control and consensus are computed on request"
     ),
     version=3,
     state_type=Labels,

@@ -1,7 +1,7 @@
-"""Answers about labels and their sources, of all partitions as of a cut.
+"""Answers about labels and their sources, over all partitions as of a cut.
 
-A label depends on the other accounts too: on how reliable each voice has turned out to be, and on whether it was over
-its rate. So every label is worked out from the whole view, also one account's.
+A label also depends on other accounts: on the learned reliability of each rater, and on whether it exceeded its rate.
+Every label is therefore computed from the whole view, even if only one account is requested.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS, Consensus, Status, unjudged
 from projections.labelling.quality import RULES, SUSPECT, Quality, Rules
 from projections.labelling.sources import SourcesReport, report
-from projections.labelling.view import Labelled, LabelView, view
+from projections.labelling.view import LabelledPayment, LabelView, view
 from projections.views.labels import LABELS, AccountLabels, Labels
 
 
 class LabelRow(msgspec.Struct, frozen=True):
-    """One transaction's label and the verdicts behind it; `quality` says of each whether it counts.
+    """One transaction's label and the verdicts behind it, each with its quality status.
 
-    consensus: None if no verdict counts; the status is then pending or presumed_legitimate, or review if the log does
-    not know the payment either.
+    consensus: None if no verdict is accepted; the status is then pending or presumed_legitimate, or review if the
+    payment is not in the log either.
     """
 
     account_id: str
@@ -39,13 +39,13 @@ class LabelRow(msgspec.Struct, frozen=True):
 
     @property
     def is_suspect(self) -> bool:
-        """Some verdict should be looked at by a person."""
+        """Whether some verdict needs review by a person."""
         return any(each in SUSPECT for each in self.quality)
 
 
 class LabelsAnswer(msgspec.Struct, frozen=True):
-    """counts: transactions by label. immature: transactions (labelled or not) of days inside the delay. quality: how
-    many verdicts count, or why not. All three before the filters.
+    """counts: transactions by label. immature: transactions (labelled or not) of days that are not yet mature. quality:
+    verdicts by quality status. All three before filtering.
     """
 
     as_of: str
@@ -65,8 +65,8 @@ class SourcesAnswer(msgspec.Struct, frozen=True):
 
 
 class Filters(msgspec.Struct, frozen=True):
-    """What to list: of one account, one transaction, one status, only transactions with a verdict that is held back for
-    review; so many rows at most.
+    """Which transactions to list: of one account, with one ID, with one status, only those with a verdict quarantined
+    for review; at most `limit`.
     """
 
     account: str | None = None
@@ -87,9 +87,9 @@ def labels_answer(
     rules: Rules = RULES,
     is_fixed: bool = False,
 ) -> LabelsAnswer:
-    """Counts of labels, and the transactions with verdicts; of one account also those without.
+    """Counts of labels, and the transactions with verdicts; for one account, also those without.
 
-    is_fixed: fixed reliabilities instead of learned ones.
+    is_fixed: use fixed reliabilities instead of learned ones.
     """
     account = filters.account
     held = states.by_partition(LABELS)
@@ -106,7 +106,7 @@ def labels_answer(
 
 
 def sources_answer(states: States, rules: Rules = RULES) -> SourcesAnswer:
-    """Who gives verdicts, how many of them count, how reliable each is and how late it comes."""
+    """The sources of verdicts: volume, quality, reliability and delay of each."""
     held = states.by_partition(LABELS)
     of = view(held, rules)
     return SourcesAnswer(states.as_of, _qualities(of.transactions), report(of, held, states.moment))
@@ -132,7 +132,9 @@ def _listed(
     maturity_days: int,
     silent: Iterable[tuple[str, str, int]] = (),
 ) -> LabelsAnswer:
-    """days: transactions by epoch day. silent: (account, transaction, event time) of those without a verdict."""
+    """The filtered answer. days: transactions by epoch day. silent: (account, transaction, event time) of those without
+    a verdict.
+    """
     rows = [
         LabelRow(account, transaction, unjudged(at, states.moment, maturity_days), None, [])
         for account, transaction, at in silent
@@ -157,7 +159,7 @@ def _listed(
     )
 
 
-def _row(each: Labelled, moment: int, maturity_days: int) -> LabelRow:
+def _row(each: LabelledPayment, moment: int, maturity_days: int) -> LabelRow:
     judged = each.judged
     status: Status
     if each.consensus is not None:
@@ -169,7 +171,7 @@ def _row(each: Labelled, moment: int, maturity_days: int) -> LabelRow:
     )
 
 
-def _qualities(transactions: Collection[Labelled]) -> dict[str, int]:
+def _qualities(transactions: Collection[LabelledPayment]) -> dict[str, int]:
     return _counted(quality for each in transactions for quality in each.judged.quality)
 
 

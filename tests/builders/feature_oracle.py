@@ -193,7 +193,7 @@ LATEST_DAYS = {"chargeback": 540, "early_fraud_warning": 540, "representment": 7
 
 
 def counted(verdicts: list[FeedbackReceived]) -> list[FeedbackReceived]:
-    """The verdicts that count: possible in time, and no repetition of their voice, in the order said."""
+    """The verdicts that count: possible in time, and no repetition of their rater, in the order said."""
     kept: list[FeedbackReceived] = []
     heard: list[tuple[object, ...]] = []
     last: dict[tuple[str, ...], tuple[str, float]] = {}
@@ -202,12 +202,12 @@ def counted(verdicts: list[FeedbackReceived]) -> list[FeedbackReceived]:
         late = LATEST_DAYS.get(e.source, 10**6) * DAY
         if paid and not paid - 300_000 <= e.occurred_at <= paid + late:
             continue
-        voice = (e.transaction_id, e.source, e.actor if e.source == "analyst" else "")
+        rater = (e.transaction_id, e.source, e.actor if e.source == "analyst" else "")
         word = (e.verdict, e.confidence)
-        if last.get(voice) != word and (voice, word, e.occurred_at) not in heard:
+        if last.get(rater) != word and (rater, word, e.occurred_at) not in heard:
             kept.append(e)
-            last[voice] = word
-        heard.append((voice, word, e.occurred_at))
+            last[rater] = word
+        heard.append((rater, word, e.occurred_at))
     return kept
 
 

@@ -124,7 +124,7 @@ def read_model(log: EventLog, until: int, maturity_days: int, clock: dataset.Clo
         (each.judged.partition, each.judged.account_id, each.judged.transaction_id): each.accepted
         for each in view(states).transactions
     }
-    learned = view(states).learning.voices
+    learned = view(states).learning.raters
     out: dict[Row, Status] = {}
     for p, place, paid, seen in decided:
         said = agreed.get((p, paid.account_id, paid.transaction_id), [])

@@ -61,7 +61,7 @@ def a_low_limit() -> Any:
 
 
 def stream(seed: int, size: int = 60) -> list[Record]:
-    """Payments of accounts that share transaction IDs, and verdicts on them: of several voices that contradict each
+    """Payments of accounts that share transaction IDs, and verdicts on them: of several raters that contradict each
     other, repeated, delivered days after they were said, in bursts over the rate, before their payment, of no payment.
     """
     rng = random.Random(seed)
@@ -152,7 +152,7 @@ def answer(log: MemoryLog, known_until: int = 2**62, is_learned: bool = True) ->
             heard.add((who, word, when))
         if kept:
             counted[key] = kept
-    learned = learn(count_patterns(counted.values())).voices if is_learned else None
+    learned = learn(count_patterns(counted.values())).raters if is_learned else None
     return {key: consensus(words, learned).label for key, words in counted.items()}
 
 

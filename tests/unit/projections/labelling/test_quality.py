@@ -104,7 +104,7 @@ def test_a_stream_that_runs_ahead_of_the_clock_has_its_own_time() -> None:
 
 
 def test_repeating_oneself_counts_once_and_changing_ones_mind_counts() -> None:
-    """Same voice, same word: duplicate. A change and a change back count; another analyst is another voice."""
+    """Same rater, same word: duplicate. A change and a change back count; another analyst is another rater."""
     a, b = told("fraud", actor="ann"), told("legitimate", T0 + 2 * DAY_MS, actor="ann")
     assert statuses(paid(), a, told("fraud", T0 + 2 * DAY_MS, actor="ann")) == ["accepted", "duplicate"]
     assert statuses(paid(), a, b, told("fraud", T0 + 3 * DAY_MS, actor="ann")) == ["accepted"] * 3
@@ -120,7 +120,7 @@ def test_a_file_sent_twice_adds_nothing_even_where_it_corrects_itself() -> None:
     assert statuses(paid(), *twice, *twice) == ["accepted", *["duplicate"] * 3, "accepted", "duplicate"]
 
 
-def test_a_voice_over_its_rate_is_held_back_for_that_hour_over_all_partitions() -> None:
+def test_a_rater_over_its_rate_is_held_back_for_that_hour_over_all_partitions() -> None:
     """Six verdicts an hour over two partitions with five allowed: all six wait; the next hour's does not."""
     hour = T0 // HOUR_MS * HOUR_MS + DAY_MS
     halves = []

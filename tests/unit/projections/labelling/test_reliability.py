@@ -26,7 +26,7 @@ def said(source: Any, fraud: bool, actor: str = "", confidence: float = 1.0, at:
 
 
 def density(counts: dict[Pattern, int], rates: dict[str, tuple[float, float]], prevalence: float, m: float) -> float:
-    """The log posterior density by summing over every assignment of classes, item by item; tied voices count once."""
+    """The log posterior density by summing over every assignment of classes, item by item; tied raters count once."""
     total = log(prevalence) + log(1 - prevalence)
     for words, count in counts.items():
         either = 0.0
@@ -64,7 +64,7 @@ SMALL = st.dictionaries(
 def test_the_objective_is_the_brute_force_density_and_never_falls(counts: dict[Pattern, int]) -> None:
     """Each step's value is the sum over all class assignments, and EM climbs."""
     found = learn(counts, iterations=60, two_sided_from=0.0)
-    rates = {name: (v.sensitivity, v.specificity) for name, v in found.voices.items()}
+    rates = {name: (v.sensitivity, v.specificity) for name, v in found.raters.items()}
     assert found.objective[-1] == pytest.approx(density(counts, rates, found.prevalence, 20.0), rel=1e-9)
     steps = np.diff(found.objective)
     assert (steps >= -1e-8 * abs(found.objective[-1])).all()
@@ -93,12 +93,12 @@ def test_em_ends_where_a_general_optimiser_ends(seed: int) -> None:
     assert found.objective[-1] == pytest.approx(-best.fun * 400, abs=1e-4)
     p = 1 / (1 + np.exp(-best.x))
     for i, name in enumerate(names):
-        assert found.voices[name].sensitivity == pytest.approx(p[2 * i], abs=2e-3)
-        assert found.voices[name].specificity == pytest.approx(p[2 * i + 1], abs=2e-3)
+        assert found.raters[name].sensitivity == pytest.approx(p[2 * i], abs=2e-3)
+        assert found.raters[name].specificity == pytest.approx(p[2 * i + 1], abs=2e-3)
 
 
 def test_known_reliabilities_are_recovered() -> None:
-    """With 6,000 items and four voices, every rate is found within 0.03, and posteriors are calibrated."""
+    """With 6,000 items and four raters, every rate is found within 0.03, and posteriors are calibrated."""
     truth = {
         "analyst:ann": (0.95, 0.9),
         "analyst:bob": (0.6, 0.7),
@@ -119,8 +119,8 @@ def test_known_reliabilities_are_recovered() -> None:
             counts[words] = counts.get(words, 0) + 1
     found = learn(counts)
     for name, (sensitivity, specificity) in truth.items():
-        assert found.voices[name].sensitivity == pytest.approx(sensitivity, abs=0.03)
-        assert found.voices[name].specificity == pytest.approx(specificity, abs=0.03)
+        assert found.raters[name].sensitivity == pytest.approx(sensitivity, abs=0.03)
+        assert found.raters[name].specificity == pytest.approx(specificity, abs=0.03)
     assert found.prevalence == pytest.approx(0.3, abs=0.03)
     believed = np.array([found.posterior[words] for _, words in items if words in found.posterior])
     actual = np.array([fraud for fraud, words in items if words in found.posterior])
@@ -145,7 +145,7 @@ def test_what_is_learned_does_not_depend_on_order() -> None:
 def test_a_source_that_only_accuses_keeps_its_meaning() -> None:
     """Chargebacks that analysts mostly confirm are believed when alone, although they never say legitimate."""
     items = [[said("chargeback", True), said("analyst", i % 20 > 0, "ann")] for i in range(2_000)]
-    learned = learn(count_patterns(items)).voices
+    learned = learn(count_patterns(items)).raters
     assert learned["chargeback"].sensitivity == learned["chargeback"].specificity > 0.9
     alone = consensus([said("chargeback", True)], learned)
     assert (alone.label, alone.method) == ("fraud", "learned")
@@ -157,20 +157,20 @@ def test_a_source_that_is_mostly_wrong_is_no_longer_a_label() -> None:
         [said("early_fraud_warning", True), said("analyst", i % 2 == 0, "ann"), said("chargeback", i % 2 == 0)]
         for i in range(300)
     ]
-    learned = learn(count_patterns(items)).voices
+    learned = learn(count_patterns(items)).raters
     assert consensus([said("early_fraud_warning", True)]).label == "fraud"
     assert consensus([said("early_fraud_warning", True)], learned).label == "review"
 
 
 def test_little_evidence_falls_back_on_fixed_weights() -> None:
-    """A voice with less than EVIDENCE_MIN transactions in common with others is weighed as before; from there on as
+    """A rater with less than EVIDENCE_MIN transactions in common with others is weighed as before; from there on as
     measured.
     """
     words = [said("chargeback", True), said("analyst", False, "ann")]
-    few = learn(count_patterns([words] * int(EVIDENCE_MIN - 1))).voices
+    few = learn(count_patterns([words] * int(EVIDENCE_MIN - 1))).raters
     assert consensus(words, few) == consensus(words) == consensus(words, {})
-    assert consensus(words, learn(count_patterns([words] * int(EVIDENCE_MIN))).voices).method == "learned"
-    assert learn({}).voices == {}
+    assert consensus(words, learn(count_patterns([words] * int(EVIDENCE_MIN))).raters).method == "learned"
+    assert learn({}).raters == {}
 
 
 @given(

@@ -250,7 +250,7 @@ words = st.builds(
 @given(st.lists(words, min_size=1, max_size=8), st.randoms(use_true_random=False))
 @fuzz(max_examples=200)
 def test_consensus_depends_on_last_words_only(verdicts: list[Said], rng: Any) -> None:
-    """Swapping fraud and legitimate mirrors the label; voices' order does not matter; agreement is never reviewed."""
+    """Swapping fraud and legitimate mirrors the label; raters' order does not matter; agreement is never reviewed."""
     agreed = consensus(verdicts)
     said = sorted(verdicts, key=lambda v: v.occurred_at)
     last = {(v.source, v.actor if v.source == "analyst" else ""): v for v in said}
