@@ -53,9 +53,10 @@ _seal = msgspec.json.Decoder(Seal)
 _control: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
 
 
-def encode_transaction(transaction: Transaction, recorded_at: int) -> bytes:
-    """A received transaction as log bytes: `encode(TransactionReceived(...))` without building the event."""
-    return b'{"type":"transaction.v1","recorded_at":%d,' % recorded_at + encode(transaction)[1:]
+def encode_transactions(transactions: list[Transaction], recorded_at: int) -> list[bytes]:
+    """Received transactions as log bytes: `encode(TransactionReceived(...))` without building the events."""
+    head = b'{"type":"transaction.v1","recorded_at":%d,' % recorded_at
+    return [head + line[1:] for line in _encoder.encode_lines(transactions).split(b"\n")[:-1]]
 
 
 def encode_control(event: Control) -> bytes:
@@ -127,5 +128,5 @@ __all__ = [
     "encode",
     "encode_control",
     "encode_each",
-    "encode_transaction",
+    "encode_transactions",
 ]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 from msgspec.structs import replace
 
 from core import pipeline
-from core.codec import encode, encode_transaction
+from core.codec import encode, encode_transactions
 from core.control import Context
 from core.errors import BadInput
 from core.events import AccountEvent, Position, Transaction, TransactionRejected
@@ -22,6 +23,9 @@ from core.log.base import Batch, Entry, Head
 from core.log.seals import seal
 from core.validation import decode_feedback, decode_transaction
 from ingest.intake import Intake, Message, Segment
+
+_position = partial(tuple.__new__, Position)
+_entry = partial(tuple.__new__, Entry)
 
 OFFSET_BEGINNING = -2
 """Kafka's logical offset for the oldest record still in the topic."""
@@ -130,16 +134,18 @@ class Owned:
             events.append(event)
             pending.feedback.append((position, event))
         run = pipeline.Run(pending.feedback_end, events)
+        transactions = run.transactions
+        accepted = []
         for message in segment.transactions:
-            position = Position(generation, message.offset + 1)
             try:
-                transaction = decode_transaction(message.value, message.key, message.timestamp)
+                transactions.append(decode_transaction(message.value, message.key, message.timestamp))
             except BadInput as error:
+                position = Position(generation, message.offset + 1)
                 pending.rejects.append(Rejected("transactions", message, position, error.reason, str(error)))
                 continue
-            run.positions.append(position)
-            run.transactions.append(transaction)
-            pending.messages.append(message)
+            accepted.append(message)
+        run.positions = [_position((generation, message.offset + 1)) for message in accepted]
+        pending.messages += accepted
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
         pending.transactions += run.transactions  # type: ignore[arg-type]
@@ -163,13 +169,15 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Batch:
         )
     sequence = pending.expected.sequence + 1
     positions, transactions = pending.positions, pending.transactions
+    if decided.duplicates:
+        positions, transactions = [positions[i] for i in decided.kept], [transactions[i] for i in decided.kept]
     batch = Batch(
         control=control,
         recorded_at=recorded_at,
         transactions_end=pending.transactions_end,
         feedback_end=pending.feedback_end,
         published=pending.partition.published,
-        transactions=[Entry(positions[i], encode_transaction(transactions[i], recorded_at)) for i in decided.kept],
+        transactions=list(map(_entry, zip(positions, encode_transactions(transactions, recorded_at), strict=True))),
         scores=decided.scores,
         alerts=decided.alerts,
         feedback=[Entry(p, encode(event)) for p, event in pending.feedback],

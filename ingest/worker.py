@@ -3,7 +3,8 @@ itself.
 
 One iteration, in this order (the order is what makes it exactly once):
  1. fetch       from both topics into the owned partitions' intakes; rebalances happen here
- 2. control     read new control events; the next batch is decided under the newest context
+ 2. control     read new control events, while nothing is in flight that the log server would answer first; the next
+                batch is decided under the newest context
  3. decide      take merged messages of every partition and decide them: states now run ahead of the log
  4. settle      wait for the append that step 5 of the last iteration sent
                   returned        → the decisions are acknowledged: publish, count, remember the head
@@ -130,10 +131,13 @@ class Worker:
         fetcher.poll(0.0 if self._in_flight else IDLE_S, self._waits_until(fetcher.held))
         if self._in_flight is not None and fetcher.held < OVERLAP_MIN:
             self._settle()
-        else:
             self._read_control()
+        else:
+            if self._in_flight is None:
+                self._read_control()
             pendings = self._decide()
             self._settle()
+            self._read_control()
             pendings = [p for p in pendings if self._ownership.owns(p.partition)]
             if pendings:
                 self._append(pendings)

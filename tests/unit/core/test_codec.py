@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import codec, events
-from core.codec import decode_account_event, decode_control, encode, encode_control, encode_transaction
+from core.codec import decode_account_event, decode_control, encode, encode_control, encode_transactions
 from core.errors import BadInput, Corrupt
 from core.events import AccountEvent, Control, Position, Transaction, TransactionReceived
 from tests.builders.events import T0, fuzz, transaction
@@ -479,15 +479,15 @@ _text = st.text(max_size=10)
 def test_encode_transaction_is_the_encoded_event(t: Transaction, recorded_at: int) -> None:
     """The shortcut writes the very bytes of the TransactionReceived that it stands for."""
     received = TransactionReceived(recorded_at=recorded_at, **msgspec.structs.asdict(t))
-    assert encode_transaction(t, recorded_at) == encode(received)
-    assert codec.decode_transaction(encode_transaction(t, recorded_at)) == received
+    assert encode_transactions([t], recorded_at)[0] == encode(received)
+    assert codec.decode_transaction(encode_transactions([t], recorded_at)[0]) == received
 
 
 @fuzz(max_examples=300)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_are_exact(x: float) -> None:
     """A float64 survives the log to its last bit, the sign of zero included."""
-    again = codec.decode_transaction(encode_transaction(transaction(amount=x), 0)).amount
+    again = codec.decode_transaction(encode_transactions([transaction(amount=x)], 0)[0]).amount
     assert again.hex() == x.hex()
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import validation
-from core.codec import decode_account_event, decode_transaction, encode, encode_transaction
+from core.codec import decode_account_event, decode_transaction, encode, encode_transactions
 from core.control import Context
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
@@ -318,7 +318,7 @@ def test_any_accepted_transaction_can_be_logged_and_decided(documents: list[dict
     for t in accepted:
         assert (
             msgspec.structs.asdict(t).items()
-            <= msgspec.structs.asdict(decode_transaction(encode_transaction(t, 5))).items()
+            <= msgspec.structs.asdict(decode_transaction(encode_transactions([t], 5)[0])).items()
         )
     results, state = decide_in(accepted, [], UNDER)
     assert len(results[0].scores) == len(accepted)
