@@ -108,12 +108,11 @@ class OfflineIngest:
                 pendings.append(pending)
         context = self._resolver.context(self._control.state)
         decided = pipeline.decide(context, [p.work for p in pendings])
-        batches = []
+        appends = []
         for pending, result in zip(pendings, decided, strict=True):
-            pending.expected = pending.partition.head
-            batches.append((pending.partition.partition, finish(pending, result, context.position), pending.expected))
+            appends.append((pending.partition.partition, finish(pending, result, context.position)))
             self._count(pending)
-        for pending, outcome in zip(pendings, self._log.append_many(batches), strict=True):
+        for pending, outcome in zip(pendings, self._log.start_append(appends).results(), strict=True):
             if isinstance(outcome, Exception):
                 raise outcome
             pending.partition.head = outcome

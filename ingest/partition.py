@@ -19,8 +19,8 @@ from core.control import Context
 from core.errors import BadInput
 from core.events import AccountEvent, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
-from core.log.base import Batch, Entry, Head
-from core.log.seals import seal
+from core.log.base import Batch, Entry, Head, Sealed
+from core.log.seals import sealed
 from core.validation import decode_feedback, decode_transaction
 from ingest.intake import Intake, Message, Segment
 
@@ -48,7 +48,6 @@ class Pending:
 
     partition: Owned
     work: pipeline.Work
-    expected: Head
     transactions: list[Transaction]
     positions: list[Position]
     messages: list[Message]
@@ -59,12 +58,7 @@ class Pending:
     recorded_at: int
     context: Context | None = None
     decided: pipeline.Decided | None = None
-    batch: Batch | None = None
-
-    def sealed(self) -> Head:
-        """The log's head once the batch is appended."""
-        assert self.batch is not None
-        return seal(self.batch, self.expected)[0]
+    sealed: Sealed | None = None
 
 
 @dataclass(slots=True)
@@ -80,8 +74,11 @@ class Owned:
     feedback_end: Position = Position(0, 0)
     published: Position = Position(0, 0)
     snapshot_sequence: int = 0
+    tip: Head = field(default_factory=Head)
+    """The head once everything that is sealed is in the log."""
 
     def __post_init__(self) -> None:
+        self.tip = self.head
         self.transactions_end, self.feedback_end = self.head.transactions, self.head.feedback
         self.published = self.head.published
 
@@ -112,7 +109,7 @@ class Owned:
             return None
         work = pipeline.Work(self.partition, self.state, [])
         ends = self.transactions_end, self.feedback_end
-        pending = Pending(self, work, self.head, [], [], [], [], [], *ends, recorded_at)
+        pending = Pending(self, work, [], [], [], [], [], *ends, recorded_at)
         for segment in segments:
             self._decode(segment, pending)
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
@@ -153,8 +150,12 @@ class Owned:
         pending.work.runs.append(run)
 
 
-def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Batch:
-    """The batch to append: decisions, and duplicates turned into rejects."""
+def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Sealed:
+    """The batch to append, after what the partition has sealed so far: decisions, and duplicates turned into rejects.
+
+    It is sealed before the append in front of it is known to have succeeded; if that one fails, so does this.
+    """
+    owned = pending.partition
     recorded_at = pending.recorded_at
     for row in decided.duplicates:
         transaction, position = pending.transactions[row], pending.positions[row]
@@ -167,7 +168,7 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Batch:
                 f"account {transaction.account_id} already has transaction {transaction.transaction_id}",
             )
         )
-    sequence = pending.expected.sequence + 1
+    sequence = owned.tip.sequence + 1
     positions, transactions = pending.positions, pending.transactions
     if decided.duplicates:
         positions, transactions = [positions[i] for i in decided.kept], [transactions[i] for i in decided.kept]
@@ -176,7 +177,7 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Batch:
         recorded_at=recorded_at,
         transactions_end=pending.transactions_end,
         feedback_end=pending.feedback_end,
-        published=pending.partition.published,
+        published=owned.published,
         transactions=list(map(_entry, zip(positions, encode_transactions(transactions, recorded_at), strict=True))),
         scores=decided.scores,
         alerts=decided.alerts,
@@ -186,8 +187,9 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Batch:
             for index, rejected in enumerate(pending.rejects)
         ],
     )
-    pending.decided, pending.batch = decided, batch
-    return batch
+    pending.decided, pending.sealed = decided, sealed(batch, owned.tip)
+    owned.tip = pending.sealed.head
+    return pending.sealed
 
 
 def _reject_event(rejected: Rejected, recorded_at: int) -> TransactionRejected:

@@ -5,7 +5,8 @@ One iteration, in this order (the order is what makes it exactly once):
  1. fetch       from both topics into the owned partitions' intakes; rebalances happen here
  2. control     read new control events, while nothing is in flight that the log server would answer first; the next
                 batch is decided under the newest context
- 3. decide      take merged messages of every partition and decide them: states now run ahead of the log
+ 3. decide      take merged messages of every partition, decide them, and seal them behind the append in flight: states
+                now run ahead of the log
  4. settle      wait for the append that step 5 of the last iteration sent
                   returned        → the decisions are acknowledged: publish, count, remember the head
                   ConcurrencyError → drop that partition's newer work and load it again from the log
@@ -203,7 +204,8 @@ class Worker:
         assert self._context is not None
         decided = pipeline.decide(self._context, [p.work for p in pendings])
         for pending, result in zip(pendings, decided, strict=True):
-            pending.decided, pending.context = result, self._context
+            pending.context = self._context
+            finish(pending, result, self._context.position)
         return pendings
 
     # 4. settle
@@ -243,11 +245,11 @@ class Worker:
     def _append_again(self, pending: Pending) -> Head | Exception:
         """After an unknown outcome: what the log's head says, or another try."""
         try:
-            head = self._log.head(pending.partition.partition)
-            if head == pending.sealed():
-                return head
-            assert pending.batch is not None
-            return self._log.append(pending.partition.partition, pending.batch, pending.expected)
+            number, sealed = pending.partition.partition, pending.sealed
+            assert sealed is not None
+            if self._log.head(number) == sealed.head:
+                return sealed.head
+            return self._log.start_append([(number, sealed)]).results()[0]
         except SentinelError as error:
             return error
 
@@ -262,13 +264,9 @@ class Worker:
     # 5. append
 
     def _append(self, pendings: list[Pending]) -> None:
-        for pending in pendings:
-            pending.expected = pending.partition.head
-            assert pending.decided is not None and pending.context is not None
-            finish(pending, pending.decided, pending.context.position)
         self._publisher.dead_letters(pendings)
-        batches = [(p.partition.partition, p.batch, p.expected) for p in pendings if p.batch is not None]
-        self._in_flight = InFlight(pendings, self._log.start_append(batches))
+        appends = [(p.partition.partition, p.sealed) for p in pendings if p.sealed is not None]
+        self._in_flight = InFlight(pendings, self._log.start_append(appends))
         self._sent_at = time.monotonic()
 
     # rebalances

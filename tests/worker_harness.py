@@ -331,10 +331,9 @@ def undisturbed(on: Stage) -> list[Held]:
             )
             side.at_end = True
         while (pending := owned.take(1_000_000, recorded_at=0)) is not None:
-            pending.expected = owned.head
             decided = pipeline.decide(context, [pending.work])[0]
-            batch = finish(pending, decided, context.position)
-            owned.head = memory.append(partition, batch, owned.head)
+            sealed = finish(pending, decided, context.position)
+            owned.head = memory.append(partition, sealed.batch, sealed.expected)
     return [held(memory, p) for p in range(on.settings.partitions)]
 
 

@@ -71,6 +71,20 @@ class Batch:
     rejects: list[Entry] = field(default_factory=list)
 
 
+class Sealed(NamedTuple):
+    """A batch with its seal (`core.log.seals.sealed`): what an append adds if the head is `expected`.
+
+    head: after it. payload: the seal's. ids: of the entries of each stream but the seals, by STREAMS, as the server
+    writes them.
+    """
+
+    batch: Batch
+    expected: Head
+    head: Head
+    payload: bytes
+    ids: tuple[Sequence[bytes], ...]
+
+
 class PendingAppend(Protocol):
     """An append that was sent and whose outcome is not known yet."""
 
@@ -94,8 +108,8 @@ class EventLog(Protocol):
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
         """`append` for several partitions in one round trip per server; each result is a Head or the error."""
 
-    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
-        """`append_many` in two halves: send now, and wait in `results`, which must be called once."""
+    def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
+        """`append_many` of sealed batches in two halves: send now, and wait in `results`, which must be called once."""
 
     def read(
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError
 from core.events import START, Position
 from core.log import seals
-from core.log.base import Batch, Entry, Head, PendingAppend, Stream
+from core.log.base import Batch, Entry, Head, PendingAppend, Sealed, Stream
 
 
 class _Done(NamedTuple):
@@ -46,16 +46,18 @@ class MemoryLog:
             return self._heads.get(partition, Head())
 
     def append(self, partition: int, batch: Batch, expected: Head) -> Head:
-        """See EventLog. Here a stream's last ID can't be ahead of the head, unless `expected` is forged."""
-        seals.check(batch, expected)
-        head, payload = seals.seal(batch, expected)
+        """See EventLog. A stream's last ID can't be ahead of the head here, unless `expected` was made up."""
+        return self._append(partition, seals.sealed(batch, expected))
+
+    def _append(self, partition: int, sealed: Sealed) -> Head:
+        batch, expected, head = sealed.batch, sealed.expected, sealed.head
         additions: dict[Stream, list[Entry]] = {
             "transactions": batch.transactions,
             "scores": batch.scores,
             "alerts": batch.alerts,
             "feedback": batch.feedback,
             "rejects": batch.rejects,
-            "seals": [Entry(Position(head.sequence, 1), payload)],
+            "seals": [Entry(Position(head.sequence, 1), sealed.payload)],
         }
         with self._lock:
             actual = self._heads.get(partition, Head())
@@ -73,9 +75,15 @@ class MemoryLog:
             self._heads[partition] = head
         return head
 
-    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
-        """See EventLog. Appends immediately."""
-        return _Done(self.append_many(batches))
+    def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
+        """See EventLog. Appends at once."""
+        results: list[Head | Exception] = []
+        for partition, sealed in appends:
+            try:
+                results.append(self._append(partition, sealed))
+            except SentinelError as error:
+                results.append(error)
+        return _Done(results)
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
         results: list[Head | Exception] = []

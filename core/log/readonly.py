@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from core.errors import BadInput
 from core.events import START, Position
-from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Stream
+from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Stream
 
 
 class ReadOnlyLog:
@@ -25,7 +25,7 @@ class ReadOnlyLog:
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
         _refuse()
 
-    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
+    def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
         _refuse()
 
     def read(

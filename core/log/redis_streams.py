@@ -29,7 +29,7 @@ from redis.cluster import RedisCluster
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.events import START, Position
 from core.log import seals
-from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Stream
+from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Stream
 from core.log.redis_transport import Lost, NoScript, Request, Transport, open_client, request
 from core.log.watched_append import Append, InFlight, Outcome, WatchedAppends, conflict, not_covered, proof
 
@@ -164,32 +164,31 @@ def with_script(transport: Transport, calls: Sequence[_Call], replies: list[Any]
 
 
 class _Pending:
-    """A started append_many. results: errors found before anything was sent, by index."""
+    """A started append."""
 
-    def __init__(
-        self, log: RedisLog, appends: dict[int, Append], results: list[Head | Exception], sent: InFlight | _Scripted
-    ) -> None:
+    def __init__(self, log: RedisLog, appends: Sequence[Append], sent: InFlight | _Scripted) -> None:
         self._log = log
         self._appends = appends
-        self._results = results
         self._sent = sent
 
     def results(self) -> list[Head | Exception]:
-        """See PendingAppend."""
+        """See PendingAppend. An append whose reply was lost is looked up in the log."""
+        results: list[Head | Exception] = []
         unreachable: Unavailable | None = None
-        for (index, append), outcome in zip(self._appends.items(), self._sent.outcomes(), strict=True):
+        for append, outcome in zip(self._appends, self._sent.outcomes(), strict=True):
             if not isinstance(outcome, Lost):
-                self._results[index] = outcome
+                results.append(outcome)
                 continue
             try:
                 if unreachable is not None:
                     raise unreachable
-                self._results[index] = self._log.resolved(append)
+                results.append(self._log.resolved(append))
             except Lost as error:
-                self._results[index] = unreachable = error
+                unreachable = error
+                results.append(error)
             except SentinelError as error:
-                self._results[index] = error
-        return self._results
+                results.append(error)
+        return results
 
 
 class RedisLog:
@@ -232,18 +231,21 @@ class RedisLog:
         return result
 
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
-        return self.start_append(batches).results()
-
-    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
         """See EventLog. Every batch is checked and sealed before the first is sent."""
         results: list[Head | Exception] = [Head()] * len(batches)
-        sealed: dict[int, Append] = {}
+        good: dict[int, tuple[int, Sealed]] = {}
         for index, (partition, batch, expected) in enumerate(batches):
             try:
-                sealed[index] = self._sealed(partition, batch, expected)
+                good[index] = (partition, seals.sealed(batch, expected))
             except BadInput as error:
                 results[index] = error
-        return _Pending(self, sealed, results, self._appends.start(list(sealed.values())))
+        for index, outcome in zip(good, self.start_append(list(good.values())).results(), strict=True):
+            results[index] = outcome
+        return results
+
+    def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
+        ready = [self._ready(partition, sealed) for partition, sealed in appends]
+        return _Pending(self, ready, self._appends.start(ready))
 
     def read(
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
@@ -329,15 +331,22 @@ class RedisLog:
             raise BadInput(f"{digest!r} is not a SHA-256 in lower-case hex")
         return f"{self._prefix}:blob:{digest}".encode()
 
-    def _sealed(self, partition: int, batch: Batch, expected: Head) -> Append:
-        seals.check(batch, expected)
-        entries = (batch.transactions, batch.scores, batch.alerts, batch.feedback, batch.rejects)
-        paid = _id_texts(batch.transactions)
-        ids = (paid, paid, *(_id_texts(each) if each else () for each in entries[2:]))
-        head, payload = seals.seal(batch, expected, ids)
-        seal = Entry(Position(head.sequence, 1), payload)
+    def _ready(self, partition: int, sealed: Sealed) -> Append:
+        batch, head = sealed.batch, sealed.head
         return Append(
-            partition, expected, head, self._keys_of(partition), (*ids, [b"%d-1" % head.sequence]), (*entries, [seal])
+            partition,
+            sealed.expected,
+            head,
+            self._keys_of(partition),
+            (*sealed.ids, (b"%d-1" % head.sequence,)),
+            (
+                batch.transactions,
+                batch.scores,
+                batch.alerts,
+                batch.feedback,
+                batch.rejects,
+                (Entry(Position(head.sequence, 1), sealed.payload),),
+            ),
         )
 
     def _keys_of(self, partition: int) -> tuple[bytes, ...]:
@@ -423,16 +432,6 @@ def connect(
         connect_timeout_s=connect_timeout_s,
     )
     return RedisLog(client, prefix)
-
-
-def _id_texts(entries: Sequence[Entry]) -> list[bytes]:
-    """`seals.id_texts`. Raises BadInput for an ID that the server can't store: XADD would refuse it midway."""
-    for part in (0, 1) if entries else ():
-        numbers = [entry[0][part] for entry in entries]
-        if min(numbers) < 0 or max(numbers) > seals.ID_PART_MAX:
-            bad = next(e.id for e in entries if not 0 <= e.id[part] <= seals.ID_PART_MAX)
-            raise BadInput(f"{bad} is not a valid entry ID", reason="bad_batch")
-    return seals.id_texts(entries)
 
 
 def _judged(append: Append, reply: Any) -> Outcome:

@@ -14,7 +14,7 @@ from operator import lt
 from core.codec import decode_seal, encode
 from core.errors import BadInput
 from core.events import Position, Seal
-from core.log.base import Batch, Entry, Head, Stream
+from core.log.base import Batch, Entry, Head, Sealed, Stream
 
 ID_PART_MAX = 2**64 - 1
 """Both parts of a stream entry's ID are unsigned 64-bit integers."""
@@ -48,7 +48,21 @@ def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Positi
     ids = [entry[0] for entry in entries]
     if ids[0] <= after or ids[-1] > end or not all(map(lt, ids, ids[1:])):
         raise BadInput(f"{name} IDs must ascend strictly within ({after}, {end}]", reason="bad_batch")
+    offsets = [offset for _, offset in ids]
+    if ids[-1][0] > ID_PART_MAX or min(offsets) < 0 or max(offsets) > ID_PART_MAX:
+        bad = next(each for each in ids if not (each[0] <= ID_PART_MAX and 0 <= each[1] <= ID_PART_MAX))
+        raise BadInput(f"{bad} is not an entry's ID: its parts are unsigned 64-bit integers", reason="bad_batch")
     return ids
+
+
+def sealed(batch: Batch, expected: Head) -> Sealed:
+    """The batch with the seal that it gets after `expected`. Raises BadInput if it may not follow."""
+    check(batch, expected)
+    paid = id_texts(batch.transactions)
+    others = (batch.alerts, batch.feedback, batch.rejects)
+    ids = (paid, paid, *(id_texts(entries) if entries else () for entries in others))
+    head, payload = seal(batch, expected, ids)
+    return Sealed(batch, expected, head, payload, ids)
 
 
 def id_texts(entries: Sequence[Entry]) -> list[bytes]:

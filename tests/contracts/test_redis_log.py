@@ -535,7 +535,7 @@ def test_an_entry_deleted_again_is_found_before_anything_is_written(
 
 def test_two_halves_of_an_append_are_the_whole(redis_log: RedisLog) -> None:
     """What was started is in the log once its results are asked for, even if another append ran in between."""
-    started = redis_log.start_append([(0, batch_after(Head()), Head())])
+    started = redis_log.start_append([(0, seals.sealed(batch_after(Head()), Head()))])
     between = redis_log.append(1, batch_after(Head()), Head())
     assert started.results() == [redis_log.head(0)]
     assert redis_log.head(1) == between

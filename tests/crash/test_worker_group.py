@@ -12,7 +12,7 @@ from pathlib import Path
 
 from console.service import Service
 from console.stack import Broker, Valkey
-from core.log.base import Batch, Head, PendingAppend
+from core.log.base import PendingAppend, Sealed
 from ingest.partition import Owned
 from tests import worker_harness as h
 from tests.worker_harness import Reload, Threaded
@@ -22,9 +22,9 @@ def slowed(worker: Threaded) -> Threaded:
     """The same worker on a log that takes its time, so that the stream outlasts the rebalances."""
     start = worker.worker._log.start_append
 
-    def patient(batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
+    def patient(appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
         time.sleep(0.015)
-        return start(batches)
+        return start(appends)
 
     worker.worker._log.start_append = patient  # type: ignore[method-assign]
     return worker

@@ -20,7 +20,7 @@ from core.events import START, Position
 from core.log import seals
 from core.log.archive.archive import Archive
 from core.log.archive.columns import decisions_table
-from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Stream
+from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Stream
 from core.log.paging import decision_pages, entries
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class ArchivedLog:
     def append_many(self, batches: Sequence[tuple[int, Batch, Head]]) -> list[Head | Exception]:
         return self.hot.append_many(batches)
 
-    def start_append(self, batches: Sequence[tuple[int, Batch, Head]]) -> PendingAppend:
-        return self.hot.start_append(batches)
+    def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
+        return self.hot.start_append(appends)
 
     def read(
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None

@@ -45,10 +45,10 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
     pending = partition.take(limit, 777)
     assert pending is not None
     decided = pipeline.decide(UNDER, [pending.work])[0]
-    batch = finish(pending, decided, UNDER.position)
-    partition.head = (log or MemoryLog()).append(0, batch, pending.expected)
-    assert partition.head == pending.sealed()
-    return pending, batch
+    sealed = finish(pending, decided, UNDER.position)
+    partition.head = (log or MemoryLog()).append(0, sealed.batch, sealed.expected)
+    assert partition.head == sealed.head
+    return pending, sealed.batch
 
 
 def test_nothing_to_take() -> None:
@@ -96,7 +96,7 @@ def test_rejects_are_kept_whole_and_ends_advance_over_them() -> None:
 def settle_without_log(partition: Owned) -> tuple[Pending, Batch]:
     pending = partition.take(10**6, 777)
     assert pending is not None
-    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position)
+    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position).batch
 
 
 def test_a_batch_of_rejects_only_still_advances() -> None:
