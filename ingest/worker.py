@@ -14,10 +14,10 @@ One iteration, in this order (the order is what makes it exactly once):
  5. append      dead letters are produced and flushed, then one conditional append per partition, all in one message to
                 the log server, whose answer is not awaited here
 
-While an append is in flight, a batch worth deciding (OVERLAP_MIN messages) is decided meanwhile; with less, the worker
-settles first, and what comes in that time makes the next batch. So at a low rate a message waits for nobody, and under
-load the server syncs its disk while the worker decides. `linger_ms` bounds how often that happens: it counts from the
-last append, so that it delays nothing where messages are rare.
+After a small batch (fewer than OVERLAP_MIN messages) the worker settles at once: what comes in that time makes the next
+batch. After a larger one it decides the next batch meanwhile. So at a low rate a decision is acknowledged as soon as it
+is durable, and under load the server syncs its disk while the worker decides. `linger_ms` bounds how often that
+happens: it counts from the last append, so that it delays nothing where messages are rare.
 
 Kafka's committed offsets are for display only. On assignment a partition is read from the log's own position; whatever
 a crash leaves behind is read and decided again, to the same bits. A worker that lost a partition without knowing it
@@ -51,7 +51,7 @@ CONTROL_POLL_S = 0.05
 IDLE_S = 0.05
 """How long to wait for the first message when there is nothing to do."""
 OVERLAP_MIN = 200
-"""Messages held from which the next batch is decided while an append is in flight."""
+"""Messages of a batch from which the next one is decided while it is in flight."""
 BLOCKED_S = 0.001
 """How long to wait for messages where those that are held may not be taken yet."""
 RETRY_S = 0.2
@@ -142,6 +142,8 @@ class Worker:
             pendings = [p for p in pendings if self._ownership.owns(p.partition)]
             if pendings:
                 self._append(pendings)
+                if sum(len(pending.messages) for pending in pendings) < OVERLAP_MIN:
+                    self._settle()
         self._housekeeping(fetcher)
 
     def _waits_until(self, held: int) -> float:

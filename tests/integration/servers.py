@@ -178,9 +178,17 @@ class ApacheKafka(Server):
         self._properties = folder / "server.properties"
         self._properties.write_text(_kafka_properties(self.port, free_port(), folder / "data"))
         (folder / "log4j2.properties").write_text(_LOG4J)
+        # An ID may begin with a dash, so it is passed in one argument with its option.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatted = subprocess.run(
-            [*self._java(256), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)],
+            [
+                *self._java(256),
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster_id}",
+                "-c",
+                str(self._properties),
+            ],
             capture_output=True,
             text=True,
             timeout=self.start_seconds_max,
