@@ -6,10 +6,9 @@ Keys, with the prefix `ss`; braces are Redis Cluster's hash tag, so that a parti
     ss:{control}:control                      the control stream
     ss:blob:<SHA-256>                         a blob, a plain string
 
-On a cluster an append is one call of one script, on a single server a watched transaction (`core.log.watched_append`).
-The script checks everything before its first write: Redis does not roll back a script that fails midway. Whatever can
-still make a write fail (memory, disk, a replica) fails the first one. The server logs the script's writes between MULTI
-and EXEC, so a crash keeps all or none of them.
+On a cluster an append is one call of a script (`core.log.scripted_append`), on a single server a watched transaction
+(`core.log.watched_append`). Either way the server logs the writes between MULTI and EXEC, so a crash keeps all or none
+of them.
 
 This module must never send a write a second time before it has read back the outcome of the first.
 """
@@ -19,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,55 +28,12 @@ from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unav
 from core.events import START, Position
 from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Stream
-from core.log.redis_transport import Lost, NoScript, Request, Transport, open_client, request
-from core.log.watched_append import Append, InFlight, Outcome, WatchedAppends, conflict, not_covered, proof
+from core.log.redis_transport import Lost, Transport, open_client, request
+from core.log.scripted_append import Call, Scripted, ScriptedAppends, with_script
+from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
 
 BLOB_BYTES_MAX = 256 * 1024 * 1024
 """Redis refuses strings of 512 MiB by closing the connection."""
-
-# KEYS: streams; the last one holds the head. ARGV: the head's expected ID ("0-0": empty); text that the head's payload
-# must contain; for each stream, the number of entries to add; then (ID, payload) of every entry, stream by stream. IDs
-# are compared as text, by length first: Lua's numbers are exact only to 2^53.
-APPEND = """
-local function last(key)
-  if redis.call('EXISTS', key) == 0 then return '0-0', '' end
-  local info, id, payload = redis.call('XINFO', 'STREAM', key), '', ''
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then id = info[i + 1]
-    elseif info[i] == 'last-entry' and info[i + 1] then payload = info[i + 1][2][2] end
-  end
-  return id, payload
-end
-local function less(a, b)
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
-local function below(a, b)
-  local a1, a2 = string.match(a, '(%d+)-(%d+)')
-  local b1, b2 = string.match(b, '(%d+)-(%d+)')
-  if a1 ~= b1 then return less(a1, b1) end
-  return less(a2, b2)
-end
-local head, payload = last(KEYS[#KEYS])
-if head ~= ARGV[1] or not string.find(payload, ARGV[2], 1, true) then return 'HEAD ' .. head end
-local first = 3 + #KEYS
-for k = 1, #KEYS do
-  local count = tonumber(ARGV[2 + k])
-  if count > 0 then
-    local top = last(KEYS[k])
-    if not below(top, ARGV[first]) then return 'TOP ' .. top .. ' ' .. KEYS[k] end
-    first = first + 2 * count
-  end
-end
-local at = 3 + #KEYS
-for k = 1, #KEYS do
-  for _ = 1, tonumber(ARGV[2 + k]) do
-    redis.call('XADD', KEYS[k], ARGV[at], 'e', ARGV[at + 1])
-    at = at + 2
-  end
-end
-return 'OK'
-"""
 
 # KEYS: streams, the seals last. ARGV: the ID of the seal up to which to trim; text that its payload must contain; for
 # each stream the first ID to keep. One script, so neither a crash nor a concurrent reader sees half of a trim.
@@ -92,81 +47,12 @@ for k = 1, #KEYS do
 end
 return removed
 """
-_APPEND_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest().encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """An append as the script's arguments, number of keys first."""
-
-    arguments: tuple[bytes | str | int, ...]
-
-    @classmethod
-    def of(cls, append: Append) -> _Call:
-        """A sealed batch."""
-        sequence = append.expected.sequence
-        arguments: list[bytes | str | int] = [f"{sequence}-{min(sequence, 1)}", proof(append.expected)]
-        arguments += map(len, append.ids)
-        for ids, entries in zip(append.ids, append.entries, strict=True):
-            for each, (_, payload) in zip(ids, entries, strict=True):
-                arguments += (each, payload)
-        return cls((len(append.keys), *append.keys, *arguments))
-
-    @property
-    def by_digest(self) -> Request:
-        """The call for a server that already has the script."""
-        return request(self._key, b"EVALSHA", _APPEND_SHA, *self.arguments)
-
-    @property
-    def with_source(self) -> Request:
-        """The same call including the script's source, for any server."""
-        return request(self._key, b"EVAL", APPEND, *self.arguments)
-
-    @property
-    def _key(self) -> bytes:
-        key = self.arguments[1]
-        assert isinstance(key, bytes)
-        return key
-
-
-class _ScriptedAppends:
-    """Appends by script, one call per partition: for a cluster, where no transaction spans two slots."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def start(self, appends: Sequence[Append]) -> _Scripted:
-        """Send them. `outcomes` of the result must be called."""
-        return _Scripted(self._transport, appends)
-
-
-class _Scripted:
-    """Script calls in flight."""
-
-    def __init__(self, transport: Transport, appends: Sequence[Append]) -> None:
-        self._transport = transport
-        self._appends = appends
-        self._calls = [_Call.of(append) for append in appends]
-        self._started = transport.start_many([call.by_digest for call in self._calls])
-
-    def outcomes(self) -> list[Outcome]:
-        """Wait for the servers' answers: one outcome per append."""
-        replies = with_script(self._transport, self._calls, self._started.replies())
-        return [_judged(append, reply) for append, reply in zip(self._appends, replies, strict=True)]
-
-
-def with_script(transport: Transport, calls: Sequence[_Call], replies: list[Any]) -> list[Any]:
-    """Repeat the calls whose server does not have the script, with its source: nothing ran the first time."""
-    unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScript)]
-    for index, reply in zip(unknown, transport.call_many([calls[i].with_source for i in unknown]), strict=True):
-        replies[index] = reply
-    return replies
 
 
 class _Pending:
     """A started append."""
 
-    def __init__(self, log: RedisLog, appends: Sequence[Append], sent: InFlight | _Scripted) -> None:
+    def __init__(self, log: RedisLog, appends: Sequence[Append], sent: InFlight | Scripted) -> None:
         self._log = log
         self._appends = appends
         self._sent = sent
@@ -203,7 +89,7 @@ class RedisLog:
             raise BadInput(f"the log prefix {prefix!r} must not be empty or contain braces, wildcards or spaces")
         self._transport = Transport(client)
         pool = self._transport.pool
-        self._appends = _ScriptedAppends(self._transport) if pool is None else WatchedAppends(self._transport, pool)
+        self._appends = ScriptedAppends(self._transport) if pool is None else WatchedAppends(self._transport, pool)
         self._prefix = prefix
         self._keys: dict[int, tuple[bytes, ...]] = {}
         self._control = f"{prefix}:{{control}}:control".encode()
@@ -285,7 +171,7 @@ class RedisLog:
         arguments: list[bytes | str | int] = [_control_id(expected), b"", len(payloads)]
         for sequence, payload in enumerate(payloads, expected + 1):
             arguments += (_control_id(sequence), payload)
-        call = _Call((1, self._control, *arguments))
+        call = Call((1, self._control, *arguments))
         reply = with_script(self._transport, [call], self._transport.call_many([call.by_digest]))[0]
         if isinstance(reply, Lost):
             if self._control_holds(payloads, expected):
@@ -432,19 +318,6 @@ def connect(
         connect_timeout_s=connect_timeout_s,
     )
     return RedisLog(client, prefix)
-
-
-def _judged(append: Append, reply: Any) -> Outcome:
-    """The new head if the script's reply says so, else the error."""
-    if isinstance(reply, SentinelError):
-        return reply
-    if reply == b"OK":
-        return append.head
-    kind, _, rest = bytes(reply).decode().partition(" ")
-    if kind == "HEAD":
-        return conflict(append.partition, append.expected, int(rest.partition("-")[0]))
-    top, _, key = rest.partition(" ")
-    return not_covered(append.partition, key.encode(), top)
 
 
 def _after(position: Position) -> str:

@@ -576,7 +576,7 @@ def test_appends_that_nobody_waits_for_leave_their_connections(
     """A started append that is dropped gives its connection back to the pool, which holds a bounded number of them."""
     log = RedisLog(redis.Redis(port=valkey_server.port, protocol=2, max_connections=3), redis_prefix)
     for partition in range(10):
-        log.start_append([(partition, batch_after(Head()), Head())])
+        log.start_append([(partition, seals.sealed(batch_after(Head()), Head()))])
     head = log.append(10, batch_after(Head()), Head())
     assert redis_log.head(10) == head
     log.close()
