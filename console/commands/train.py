@@ -27,7 +27,7 @@ from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.partitions import partitions_of
 from core.settings import Settings
-from core.times import DAY_MS
+from core.times import DAY_MS, minute_text
 from ingest.offline import OfflineIngest
 from learners.governance import models
 from learners.governance.control_events import Artifact
@@ -276,6 +276,13 @@ def _split(data: TrainingSet, window: Window) -> Split:
     assert data.known is not None  # reading.read sets it
     first, last = int(data.times[0]), int(data.times[-1]) + 1
     last = min(last, data.known.until - data.known.maturity_ms + 1)
+    if last <= first:
+        covered = " … ".join(minute_text(int(at)) for at in (data.times[0], data.times[-1]))
+        raise BadInput(
+            f"too little data: the payments read are from {covered} UTC; none of them is mature at"
+            f" {minute_text(data.known.until)} (label maturity {data.known.maturity_ms / DAY_MS:g} days);"
+            " use more data, or a shorter --gap-days"
+        )
     days = window.test_days
     test_ms = int((last - first) * window.test_share) if days is None else int(days * DAY_MS)
     start = first + int(window.warm_up_days * DAY_MS) if window.start is None else window.start

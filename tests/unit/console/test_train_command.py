@@ -96,7 +96,7 @@ def test_the_window_flags_choose_the_days(log: MemoryLog, tmp_path: Path) -> Non
         (("--maturity-days", "30"), "must not exceed --gap-days"),
         (("--gap-days", "60"), "too little data"),
         (("--test-days", "0.1"), "too few frauds"),
-        (("--known-until", "2026-01-06"), "too little data"),
+        (("--known-until", "2026-01-06"), "none of them is mature at 2026-01-06 00:00"),
         (("--synthetic", "10000", "--register"), "--register can't be combined with --synthetic"),
     ],
 )
