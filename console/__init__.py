@@ -1,1 +1,1 @@
-"""What a person touches: the command line and the local stack."""
+"""The user interface: the command line, its output, the local stack and product benchmarks."""

@@ -31,7 +31,7 @@ from ingest import kafka_client
 
 REDIS_MINIMUM = (6, 2)
 VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
-"""Older servers, and Redis, cut an append-only file within a transaction (valkey-io/valkey#4342)."""
+"""Redis, and earlier Valkey versions, truncate an append-only file within a transaction (valkey-io/valkey#4342)."""
 
 COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
     *(("EXISTS", None), ("GET", None), ("XLEN", None), ("XRANGE", None, "-", "+"), ("XREVRANGE", None, "+", "-")),
@@ -39,7 +39,7 @@ COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
     *(("XADD", None, "NOMKSTREAM", "*", "e", ""), ("EVAL", "return 1", 1, None), ("EVALSHA", "0" * 40, 1, None)),
     *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",)),
 )
-"""What a worker sends to a single server; None stands for a key."""
+"""The commands that a worker sends to a single server; None is replaced by a key."""
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -166,7 +166,7 @@ def log_server_findings(s: Settings) -> Iterator[Finding]:
 
 
 def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
-    """What one server of the log says of itself."""
+    """Checks of one log server, from its INFO and CONFIG."""
     try:
         info = node.info()
         settings = {key: str(value) for key, value in node.config_get("maxmemory*", "a*").items()}
@@ -174,8 +174,8 @@ def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
         yield Finding(
             name,
             "warn",
-            "this user may not run INFO and CONFIG GET: persistence and eviction are not checked",
-            "let `sentinel doctor` run once as a user who may",
+            "the user has no permission to run INFO and CONFIG GET: persistence and eviction are not checked",
+            "run `sentinel doctor` once as a user who has it",
         )
         return
     version = str(info.get("valkey_version") or info["redis_version"])
@@ -205,9 +205,9 @@ def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
         yield Finding(
             name,
             "warn",
-            "aof-load-truncated is yes: if a power failure cuts the file within an append, this version loads it, and"
-            " loses what it is sent from then on at the restart after",
-            "set aof-load-truncated no; a server that then refuses to start needs redis-check-aof --fix",
+            "aof-load-truncated is yes: if a power failure truncates the file within an append, this version loads it,"
+            " but loses all later appends at the next restart",
+            "set aof-load-truncated no; if the server then refuses to start, run redis-check-aof --fix",
         )
     if str(info.get("aof_last_write_status", "ok")) != "ok":
         yield Finding(name, "fail", "its last write to disk failed", "free disk space")
@@ -217,7 +217,7 @@ def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
 
 
 def _rights(client: redis.Redis, s: Settings) -> Iterator[Finding]:
-    """Whether the user may run every command of the log. On a key that is not there none of them changes anything."""
+    """Whether the user may run every command of the log. On a missing key, none of these commands has an effect."""
     key = f"{s.log_prefix}:{{p00}}:no-such-stream"
     missing: list[str] = []
     with client.client() as connection:
@@ -227,13 +227,13 @@ def _rights(client: redis.Redis, s: Settings) -> Iterator[Finding]:
             except NoPermissionError:
                 missing.append(str(command))
             except redis.ResponseError:
-                continue  # it may be run; there is just nothing to run it on
+                continue  # the user may run it; there is just no data for it
     if missing:
         yield Finding(
-            "log server rights",
+            "log server permissions",
             "fail",
-            f"this user may not run {', '.join(missing)} on keys that begin with {s.log_prefix}:",
-            "grant the rights that docs/settings.md lists",
+            f"the user has no permission to run {', '.join(missing)} on keys with the prefix {s.log_prefix}:",
+            "grant the permissions that docs/settings.md lists",
         )
 
 

@@ -94,10 +94,10 @@ def drift(
         while True:
             end = _moment(as_of, "--as-of") if as_of is not None else looker.newest()
             if end > last:
-                look, told = one_look(monitor, end, publish, follow)
+                look, published = one_look(monitor, end, publish, follow)
                 last = end
                 if look is not None:
-                    show(look, told, everything, as_json)
+                    show(look, published, everything, as_json)
                     if plots is not None:
                         _plot(look, monitor, plots)
             if not follow:
@@ -136,11 +136,12 @@ def _moment(text: str, option: str) -> int:
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: bool, as_json: bool) -> None:
+def show(look: Look, published: Sequence[DriftDetected | DriftCleared], everything: bool, as_json: bool) -> None:
     """Print one look."""
     if as_json:
         print(
-            msgspec.json.encode({"look": look, "drifted": look.drifted, "published": list(told)}).decode(), flush=True
+            msgspec.json.encode({"look": look, "drifted": look.drifted, "published": list(published)}).decode(),
+            flush=True,
         )
         return
     print(f"reference  {_span(look.reference)}  {look.reference_rows:>10,} decisions")
@@ -158,7 +159,7 @@ def show(look: Look, told: Sequence[DriftDetected | DriftCleared], everything: b
     elif others:
         print(f"({len(others)} not tested; list them with --all)")
     _show_labels(look)
-    for event in told:
+    for event in published:
         word = f"detected, {event.severity}" if isinstance(event, DriftDetected) else "cleared"
         print(f"published: {event.feature} {word}")
     print(f"\n{len(look.drifted)} of {len(tested)} drifted", flush=True)

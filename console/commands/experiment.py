@@ -42,7 +42,7 @@ Percent = Annotated[float, typer.Option(help="Percentage of all accounts that ta
 app.callback()(options)
 
 
-def _said(done: ExperimentAct, as_json: bool) -> None:
+def _print_done(done: ExperimentAct, as_json: bool) -> None:
     if as_json:
         print_json(done._asdict())
         return
@@ -119,7 +119,7 @@ def start(
     )
     with opened_states(context) as states:
         done = acts.start(states.log, plan, act_of(actor, reason))
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 def _parts(percent: float) -> int:
@@ -192,7 +192,7 @@ def ramp(
     """Change the share of accounts that take part. When it rises, every account keeps its arm."""
     with opened_states(context) as states:
         done = acts.ramp(states.log, _parts(percent), act_of(actor, reason), experiment_id)
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 @app.command()
@@ -206,7 +206,7 @@ def stop(
     """Stop the running experiment without a conclusion; the champion decides for every account again."""
     with opened_states(context) as states:
         done = acts.stop(states.log, act_of(actor, reason), experiment_id)
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 @app.command()
@@ -230,4 +230,4 @@ def conclude(
         answer = experiment_answer(states, experiment_id)
         found = report(answer.experiment, answer.seen, answer.as_of)
         done = acts.conclude(states.log, found, act_of(actor, reason), verdict, winner or "")
-    _said(done, as_json)
+    _print_done(done, as_json)

@@ -76,7 +76,7 @@ def ingest(
 
 
 def _run(worker: Worker) -> None:
-    """Run the worker until it has drained its partitions or is told to stop."""
+    """Run the worker until it has drained its partitions or is asked to stop."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         worker.stop()

@@ -36,7 +36,15 @@ from learners.loop.state import LoopState
 from projections.engine.feed import seal_at
 
 STEPS_AT_ONCE_MAX = 20
-TOLD = ("rows", "frauds", "champion_average_precision", "average_precision", "champion_ece", "ece", "decisions_changed")
+METRICS_SHOWN = (
+    "rows",
+    "frauds",
+    "champion_average_precision",
+    "average_precision",
+    "champion_ece",
+    "ece",
+    "decisions_changed",
+)
 """The candidate's metrics that fit on one line; the log and `sentinel model show` have all of them."""
 
 
@@ -87,18 +95,20 @@ def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: 
         moment = now()
         step, events = loop.step(moment)
         if events or not quiet:
-            _told(step, events, moment, as_json)
+            _print_step(step, events, moment, as_json)
         if not events:
             return
 
 
-def said(event: Control) -> str:
+def event_text(event: Control) -> str:
     """What an event of the loop adds to its step's reason, as text; "" if nothing."""
     match event:
         case RetrainingRejected():
             return f"no candidate: {event.reason}"
         case RetrainingFinished():
-            measured = ", ".join(f"{name} {event.metrics[name]:,.4g}" for name in TOLD if name in event.metrics)
+            measured = ", ".join(
+                f"{name} {event.metrics[name]:,.4g}" for name in METRICS_SHOWN if name in event.metrics
+            )
             return f"{event.name}-{event.version} passed the gate" + (f": {measured}" if measured else "")
         case DegradationDetected():
             return f"{event.model}: {event.metric} {shown(event.value)}, limit {shown(event.limit)}"
@@ -118,15 +128,15 @@ def said(event: Control) -> str:
             return ""
 
 
-def _told(step: Step, events: list[Control], moment: int, as_json: bool) -> None:
+def _print_step(step: Step, events: list[Control], moment: int, as_json: bool) -> None:
     tags = [str(event.__struct_config__.tag) for event in events]
     if as_json:
-        told = [text for text in map(said, events) if text]
-        print(msgspec.json.encode({"at": moment, "step": step, "events": tags, "said": told}).decode(), flush=True)
+        texts = [text for text in map(event_text, events) if text]
+        print(msgspec.json.encode({"at": moment, "step": step, "events": tags, "said": texts}).decode(), flush=True)
         return
     changes = f"  [{', '.join(tags)}]" if tags else ""
     print(f"{time_text(moment)}  {step.phase:<9}  {step.action:<9}  {step.reason}{changes}", flush=True)
-    for text in filter(None, map(said, events)):
+    for text in filter(None, map(event_text, events)):
         print(f"{'':<44}{text}", flush=True)
 
 

@@ -44,7 +44,7 @@ Label = Annotated[str, typer.Argument(metavar="NAME-VERSION", help="A registered
 app.callback()(options)
 
 
-def _said(done: ModelAct, as_json: bool) -> None:
+def _print_done(done: ModelAct, as_json: bool) -> None:
     if as_json:
         print_json(done)
         return
@@ -155,7 +155,7 @@ def register(
         raise BadInput(f"{file}: {error}") from None
     with opened_log(context) as log:
         done = acts.register(log, artifact, act_of(actor, reason))
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 def _read(path: Path) -> bytes:
@@ -190,7 +190,7 @@ def promote(
     """
     with opened_log(context) as log:
         done = acts.deploy(log, label, act_of(actor, reason), _alias(alias))
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 def _alias(text: str) -> Alias:
@@ -210,7 +210,7 @@ def approve(
     """Approve another person's proposal; this deploys the model."""
     with opened_log(context) as log:
         done = acts.approve(log, proposal, act_of(actor, reason))
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 @app.command()
@@ -224,7 +224,7 @@ def rollback(
     """Make the previous champion decide again, from the next batch on. Never needs a second person."""
     with opened_log(context) as log:
         done = acts.roll_back(log, act_of(actor, reason), to)
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 @app.command()
@@ -238,7 +238,7 @@ def withdraw(
     """Remove the shadow model."""
     with opened_log(context) as log:
         done = acts.withdraw(log, _alias(alias), act_of(actor, reason))
-    _said(done, as_json)
+    _print_done(done, as_json)
 
 
 @app.command("four-eyes")

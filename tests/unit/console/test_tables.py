@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from console.commands.learn import said
+from console.commands.learn import event_text
 from console.tables import print_fields, shown, span_text
 from core.events import ModelDeployed, RetrainingRejected
 
@@ -28,6 +28,6 @@ def test_counts_have_separators_and_names_keep_off_their_values(capsys: pytest.C
 def test_the_loop_tells_why_no_model_came_of_a_training() -> None:
     """A rejected training's reason is said in words, and which model is what after a deployment."""
     rejected = RetrainingRejected(occurred_at=1, actor="a", reason="no transaction in the window", run_id="r")
-    assert said(rejected) == "no candidate: no transaction in the window"
+    assert event_text(rejected) == "no candidate: no transaction in the window"
     deployed = ModelDeployed(occurred_at=1, actor="a", reason="", name="m", version="1.0.1", digest="d", alias="shadow")
-    assert said(deployed) == "m-1.0.1 is shadow"
+    assert event_text(deployed) == "m-1.0.1 is shadow"
