@@ -82,22 +82,22 @@ def run(seed: int, drift: str | None, config: DriftConfig) -> dict[str, Any]:
     reader = ReadOnce(log)
     monitor = DriftMonitor(log, Looker(reader, LabelReader(log, range(PARTITIONS)), config), config)
     turn = START_MS + DRIFT_DAY * DAY_MS
-    told: list[DriftDetected] = []
+    detected: list[DriftDetected] = []
     seconds = []
     for as_of in range(turn, START_MS + DAYS * DAY_MS + 1, config.step_ms):
         begin = time.perf_counter()
-        told += [event for event in monitor.step(as_of, now_ms=as_of)[1] if isinstance(event, DriftDetected)]
+        detected += [event for event in monitor.step(as_of, now_ms=as_of)[1] if isinstance(event, DriftDetected)]
         seconds.append(time.perf_counter() - begin)
-    looked = [event.occurred_at for event in told]
+    looked = [event.occurred_at for event in detected]
     first = min((at for at in looked if at > turn), default=None)
     return {
         "seed": seed,
         "transactions": reader.transactions(0, 2**60),
-        "detections": [f"{event.feature}:{event.statistic}:{event.severity}" for event in told],
-        "false_alarm": bool(told) if drift is None else any(at <= turn for at in looked),
+        "detections": [f"{event.feature}:{event.statistic}:{event.severity}" for event in detected],
+        "false_alarm": bool(detected) if drift is None else any(at <= turn for at in looked),
         "delay_hours": None if first is None else (first - turn) / HOUR_MS,
         "delay_transactions": None if first is None else reader.transactions(turn, first),
-        "first": [event.feature for event in told if event.occurred_at == first],
+        "first": [event.feature for event in detected if event.occurred_at == first],
         "look_ms": 1e3 * float(np.median(seconds)),
     }
 

@@ -3,17 +3,16 @@
 
 `decide` is a pure function of a context, the partitions' states and their next events; it changes the states and
 returns the entries to append. It takes all of a worker's partitions at once, as one columnar batch (`Rows`): every step
-is one call over all rows, except the feature kernel, which runs once a partition because each has records of its own.
-Batch boundaries leave no trace in the result: every step works row by row.
+is one call over all rows. Batch boundaries do not affect the result: every step works row by row.
 
     events of all partitions ──► Columns, one table of kernel events
-                             ──► kernel: features, duplicates       (a call a partition)
+                             ──► kernel: features, duplicates       (one partition after another)
                              ──► reference join → routing and score → rules → policy
                              ──► scores and alerts as entries       (sliced by partition: `Decided`)
 
 States of a row: transaction → duplicate (not scored; the caller rejects it) | scored → approve | review | decline (→
-alert). Failure cases: no model, a model that raises or yields NaN, a reference table that is gone: the row is decided
-by rules alone, with margin and probability 0 and `degraded` saying why (`core.routing`).
+alert). Failure cases: no model, a model that raises or yields NaN, a missing reference table. The row is then decided
+by rules alone, with margin and probability 0, and `degraded` says why (`core.routing`).
 
 Cost per transaction (one core, batches of 500): columns 0.6 µs, features 0.4, score 3–4, rules and policy 0.2, encode
 1.5. Per call about 60 µs, per partition about 10.
@@ -62,7 +61,7 @@ class Run:
 
 @dataclass(slots=True)
 class Work:
-    """What one partition has to decide next, in order."""
+    """One partition's next events to decide, in order."""
 
     partition: int
     state: AccountState
@@ -71,11 +70,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """n transactions of one or more partitions and what was decided: item i of each column belongs to the same one.
+    """n transactions of one or more partitions and their decisions: item i of every column belongs to transaction i.
 
     features float32 (n, WIDTH), duplicate bool (n,), margins and probabilities float64 (n,), hits uint32 (n,) by
     rules.RULES, decisions uint8 (n,) into policy.DECISIONS, severities int8 (n,) into policy.SEVERITIES or −1.
-    Of a duplicate only the first three say anything.
+    For a duplicate only the first three columns are meaningful.
     """
 
     transactions: list[TransactionLike]
@@ -93,7 +92,8 @@ class Rows:
 class Decided:
     """The result for one Work: rows `start` … `stop` of the batch are its transactions, in order.
 
-    kept: indices (from 0) of those that were scored; duplicates: of the others. scored and scores pair with `kept`.
+    kept: indices (from 0) of those that were scored; duplicates: of the others. scored and scores: one item for each of
+    `kept`.
     """
 
     rows: Rows
@@ -107,27 +107,27 @@ class Decided:
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """Of the scored transactions: float32 (len(kept), WIDTH)."""
+        """The features of the scored transactions: float32 (len(kept), WIDTH)."""
         return self._of(self.rows.features)
 
     @property
     def margins(self) -> NDArray[np.float64]:
-        """Of the scored transactions: float64 (len(kept),), log-odds."""
+        """The margins of the scored transactions: float64 (len(kept),), log-odds."""
         return self._of(self.rows.margins)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """Of the scored transactions: float64 (len(kept),)."""
+        """The probabilities of the scored transactions: float64 (len(kept),)."""
         return self._of(self.rows.probabilities)
 
     @property
     def decisions(self) -> NDArray[np.uint8]:
-        """Of the scored transactions: uint8 (len(kept),) into policy.DECISIONS."""
+        """The decisions on the scored transactions: uint8 (len(kept),) into policy.DECISIONS."""
         return self._of(self.rows.decisions)
 
     @property
     def severities(self) -> NDArray[np.int8]:
-        """Of the scored transactions: int8 (len(kept),) into policy.SEVERITIES, −1 without an alert."""
+        """The severities of the scored transactions: int8 (len(kept),) into policy.SEVERITIES, −1 without an alert."""
         return self._of(self.rows.severities)
 
     def _of(self, column: NDArray[_N]) -> NDArray[_N]:
@@ -160,12 +160,12 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
 
 
 def apply(work: Work) -> None:
-    """Update the partition's state only: for rebuilding from a log whose decisions are known."""
+    """Update only the partition's state, to rebuild it from a log whose decisions are known."""
     _fold([work], columns([t for run in work.runs for t in run.transactions]), frozenset())
 
 
 def warm_up(context: Context) -> None:
-    """Run every compiled step once on throw-away state, so that no transaction waits for machine code to load."""
+    """Run every compiled step once on temporary state, so that no transaction waits for machine code to load."""
     card = TransactionReceived(
         recorded_at=0,
         transaction_id="warm-up",
@@ -187,7 +187,7 @@ def warm_up(context: Context) -> None:
 def _fold(
     works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Run the kernel over each partition's events; (features (n, WIDTH), duplicate (n,)) of the n transactions.
+    """Run the kernel over all events. Returns (features (n, WIDTH), duplicate (n,)) of the n transactions.
 
     Verdicts of the hours in `quarantined` are left out of features; the state keeps them.
     """
@@ -212,12 +212,12 @@ def _fold(
 def _events(
     works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
 ) -> tuple[NDArray[np.void], list[int], list[tuple[int, Count]]]:
-    """All events in order as kernel.EVENT (m,), where each work's end, and the rows whose account has verdicts that
-    are left out, with the count of the others.
+    """All events in order as kernel.EVENT (m,); where each work's events end; and the rows whose account has verdicts
+    that are left out, each with the count of the remaining ones.
     """
     slots: list[int] = []
     ends: list[int] = []
-    feedback: list[tuple[int, FeedbackRow]] = []  # with its place among the events
+    feedback: list[tuple[int, FeedbackRow]] = []  # with their places among the events
     held: list[tuple[int, Count]] = []
     row = 0
     for work in works:
@@ -284,7 +284,7 @@ def _probabilities(context: Context, routing: Routing) -> NDArray[np.float64]:
 
 
 def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routing) -> list[Decided]:
-    """Scores and alerts of all rows, encoded together and handed out by partition."""
+    """Scores and alerts of all rows, encoded together and split by partition."""
     duplicate = rows.duplicate.tolist() if rows.duplicate.any() else None
     scored = _scored(context, works, rows, routing, duplicate)
     kept_rows = range(len(rows.positions)) if duplicate is None else [i for i, d in enumerate(duplicate) if not d]
@@ -327,7 +327,7 @@ def _judged(rows: Rows, row: int) -> explain.Judged:
 def _scored(
     context: Context, works: Sequence[Work], rows: Rows, routing: Routing, duplicate: list[bool] | None
 ) -> list[TransactionScored]:
-    """The score of every row that is no duplicate."""
+    """The score of every row that is not a duplicate."""
     seen = [f for work in works for run in work.runs for f in (str(run.feedback_position),) * len(run.positions)]
     shadows = routing.shadows.tolist() if routing.shadows is not None else None
     control = context.position

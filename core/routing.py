@@ -1,11 +1,11 @@
-"""Which model scores which row, and the context that each row is explained and logged under. Pure.
+"""Which model scores which row, and the context under which each row is explained and logged. Pure.
 
-While an experiment runs, an account's arm (`core.assignment`) decides which model scores its rows; the shadow model
-scores every row beside it and has no say. A model that raises, yields a number that is not finite or an array of
-another shape has failed on its rows: they get margin 0, and their context has no scorer and says so in `degraded`
-(I9). A shadow model that fails gives no margin; the decision itself is complete.
+While an experiment runs, an account's arm (`core.assignment`) decides which model scores its rows. The shadow model
+also scores every row, without influence on the decision. A model that raises, yields a number that is not finite or an
+array of another shape has failed on its rows: they get margin 0, and their context has no scorer and says so in
+`degraded` (I9). A shadow model that fails gives no margin; the decision itself is complete.
 
-Cost: one call of each model that has rows, and a dictionary look-up a row while an experiment runs or a model fails.
+Cost: one call of each model that has rows, and a dictionary look-up per row while an experiment runs or a model fails.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Routing:
             and not self.failed.any()
             and (self.shadow_failed is None or not self.shadow_failed.any())
         )
-        """Every row has the batch's own context."""
+        """Whether every row has the batch's own context."""
 
     def of(self, row: int) -> Context:
-        """The row's context: its arm's, less what failed for the row."""
+        """The row's context: its arm's, without what failed for the row."""
         if self.is_uniform:
             return self._context
         key = (
@@ -70,7 +70,7 @@ class Routing:
 
 
 def _margins(scorer: Scorer | None, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Margins (n,) and which rows the model failed on (n,); without a model zeros, and none."""
+    """Margins (n,), and on which rows the model failed (n,); without a model, zeros and none."""
     n = len(features)
     if scorer is None:
         return np.zeros(n), np.zeros(n, dtype=np.bool_)
@@ -87,7 +87,7 @@ def _margins(scorer: Scorer | None, features: NDArray[np.float32]) -> tuple[NDAr
 def _score(
     context: Context, arms: NDArray[np.int8] | None, features: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """As `_margins`, each row by its arm's model; one call a model."""
+    """As `_margins`, each row by its arm's model; one call per model."""
     if arms is None:
         return _margins(context.scorer, features)
     rows_of: dict[str, tuple[Scorer | None, NDArray[np.bool_]]] = {}

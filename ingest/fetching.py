@@ -1,12 +1,12 @@
-"""What comes from Kafka: the worker's two consumers, and their messages in the owned partitions' intakes.
+"""Fetches from Kafka: the worker's two consumers, and how their messages get to the owned partitions' intakes.
 
 The transactions consumer is a member of the group, and its assignment is the ownership of partitions. The feedback
-consumer is assigned by hand to the same partitions, so any assignor keeps the two together. Both read from the log's
-own position; Kafka's committed offsets are for display only.
+consumer is manually assigned the same partitions, so any assignor keeps the two together. Both read from the log's own
+position; Kafka's committed offsets are for display only.
 
 States of a side (topic and partition): fetched | paused, because it holds too much while the other side is behind.
 
-Cost: 1.5 µs a message, some 20 µs a call.
+Cost: 1.5 µs per message, about 20 µs per call.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ingest.intake import Message, Side
 from ingest.partition import Owned
 
 HELD_MAX = 20_000
-"""Messages of one side of one partition held back before its fetching pauses."""
+"""Messages that one side of a partition may hold before its fetching is paused."""
 
 Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
 
 
 class Fetcher:
-    """See the module's head. `owned` is the worker's own mapping, read at each call."""
+    """See the module's docstring. `owned` is the worker's own mapping, read at each call."""
 
     def __init__(self, settings: Settings, owned: Mapping[int, Owned]) -> None:
         self._settings = settings
         self._owned = owned
         self._logger = telemetry.logger()
-        self._unbalanced = 0  # messages taken since the sides were looked at
+        self._unbalanced = 0  # messages taken since the last balance
         self._has_paused = False
         self._has_more_feedback = False
         self.transactions = kafka_client.transactions_consumer(settings)
@@ -49,10 +49,11 @@ class Fetcher:
         self.transactions.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, first_s: float, until: float) -> None:
-        """Take in what has come, and what comes until then (by `time.monotonic`) unless that fills a batch.
+        """Take the messages that have arrived, and those that arrive before `until` (by `time.monotonic`) or until a
+        batch is full.
 
-        Where nothing is held, wait for the first message, for up to `first_s`; not while feedback comes in full pages.
-        Raises Unavailable or Corrupt for errors that won't pass.
+        If none are held, first wait up to `first_s` for one, unless feedback is arriving in full pages. Raises
+        Unavailable or Corrupt for permanent errors.
         """
         size = self._settings.batch_size
         if self.held:
@@ -73,7 +74,7 @@ class Fetcher:
 
     @property
     def held(self) -> int:
-        """Transactions that wait in the intakes."""
+        """The number of transactions in the intakes."""
         return sum(len(owned.intake.transactions.records) for owned in self._owned.values())
 
     def _take(self, messages: list[KafkaMessage], topic: str) -> None:
@@ -100,19 +101,19 @@ class Fetcher:
                 (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise Corrupt(
-                f"{topic}[{partition}]: Kafka no longer holds the offset that the log comes to ({error.str()}). The"
-                " topic lost messages that were never decided: raise its retention, and start a new log prefix if the"
-                " loss is accepted"
+                f"{topic}[{partition}]: Kafka no longer holds the offset at which the log continues ({error.str()})."
+                " The topic lost messages that were never decided: raise its retention and, if the loss is acceptable,"
+                " start a new log prefix"
             )
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise Unavailable(f"topic {topic} is gone: {error.str()}")
+            raise Unavailable(f"topic {topic} no longer exists: {error.str()}")
         elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
-            raise Unavailable(f"this worker left the group: {error.str()}")
+            raise Unavailable(f"this worker is no longer in the group: {error.str()}")
         else:
             self._logger.warning("ingest.kafka_error", topic=topic, partition=partition, error=error.str())
 
     def _balance(self) -> None:
-        """Pause a side that holds too much while the other is behind; resume it when it has come down."""
+        """Pause a side that holds too much while the other is behind; resume it once it holds less."""
         self._unbalanced = 0
         self._has_paused = False
         for owned in self._owned.values():
@@ -133,7 +134,7 @@ class Fetcher:
         )
 
     def assign(self, partitions: Iterable[Owned]) -> None:
-        """Fetch the transactions of partitions that were just given to us, each from the log's position."""
+        """Fetch the transactions of newly assigned partitions, each from the log's position."""
         topic = self._settings.transactions_topic
         starts = [TopicPartition(topic, owned.partition, owned.start_offsets()[0]) for owned in partitions]
         if self._is_incremental:
@@ -143,7 +144,7 @@ class Fetcher:
         self._assign_feedback()
 
     def unassign(self, partitions: list[TopicPartition]) -> None:
-        """Fetch these no more. They are not owned any longer."""
+        """Stop fetching these partitions, which are no longer owned."""
         if self._is_incremental:
             self.transactions.incremental_unassign(partitions)
         else:
@@ -172,7 +173,7 @@ class Fetcher:
             self.feedback.unassign()
 
     def restart(self, before: Owned, fresh: Owned) -> None:
-        """Fetch a partition from the position of its `fresh` state, which replaces the one before."""
+        """Fetch a partition from the position of its `fresh` state, which replaces the previous one."""
         for (consumer, topic, side), offset in zip(self._sides(before), fresh.start_offsets(), strict=True):
             place = TopicPartition(topic, before.partition, offset)
             consumer.seek(place)
@@ -180,7 +181,7 @@ class Fetcher:
                 consumer.resume([place])
 
     def commit(self) -> None:
-        """Kafka's committed offsets, for lag displays only."""
+        """Commit offsets to Kafka, for lag displays only."""
         topic = self._settings.transactions_topic
         offsets = [
             TopicPartition(topic, number, owned.head.transactions.offset)

@@ -1,10 +1,10 @@
-"""The partitions that this worker owns: loaded when they come, saved when they go.
+"""The partitions that this worker owns: loaded when they are assigned, saved when they are revoked.
 
-The life of a partition here: given → loaded (as it was left, if nobody wrote since; else from snapshot and log) →
-owned → loaded anew (another owner wrote, or the log's tail was lost) … → saved and parked → given again, or forgotten.
+States of a partition: assigned → loaded (as it was left if nobody has written since, else from snapshot and log) →
+owned → reloaded (another owner wrote, or the log's tail was lost) … → saved and parked → assigned again, or forgotten.
 
-Which partitions come and go is the consumer group's to say (`ingest.worker`); what is fetched for them is not known
-here. A snapshot that can't be written or read costs time at the next start and nothing else.
+The consumer group decides which partitions are assigned (`ingest.worker`); this module knows nothing about fetching. A
+snapshot that can't be written or read only costs time at the next start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ingest.snapshots import SnapshotStore
 
 
 class Ownership:
-    """The owned partitions by number, in the order in which they came."""
+    """The owned partitions by number, in the order of their assignment."""
 
     def __init__(self, settings: Settings, log: EventLog) -> None:
         self._log = log
@@ -34,7 +34,7 @@ class Ownership:
         self.partitions: dict[int, Owned] = {}
 
     def take(self, numbers: Iterable[int], control: ControlState) -> list[Owned]:
-        """Own these partitions from now on. What else was parked is another worker's by now, and is forgotten."""
+        """Own these partitions from now on. Other parked partitions now belong to other workers and are forgotten."""
         taken = [self._load(number, control) for number in numbers]
         self.partitions |= {owned.partition: owned for owned in taken}
         self._parked.clear()
@@ -42,7 +42,7 @@ class Ownership:
         return taken
 
     def release(self, numbers: Iterable[int]) -> None:
-        """Own these no longer; they are kept for the case that they come back unchanged."""
+        """Stop owning these partitions. They are parked in case they come back unchanged."""
         for number in numbers:
             owned = self.partitions.pop(number, None)
             if owned is not None:
@@ -51,7 +51,7 @@ class Ownership:
         telemetry.PARTITIONS.set(len(self.partitions))
 
     def reload(self, owned: Owned, control: ControlState) -> Owned:
-        """The partition as the log has it, in place of what this worker believed."""
+        """Load the partition from the log again, replacing this worker's state of it."""
         fresh = self._load(owned.partition, control)
         self.partitions[owned.partition] = fresh
         return fresh
@@ -62,11 +62,11 @@ class Ownership:
 
     @property
     def stale(self) -> list[Owned]:
-        """Partitions that have moved on since their last snapshot."""
+        """Partitions that have advanced since their last snapshot."""
         return [o for o in self.partitions.values() if o.head.sequence > o.snapshot_sequence]
 
     def save(self, owned: Owned) -> None:
-        """Snapshot a settled partition; a failure costs only time at the next start."""
+        """Take a snapshot of a settled partition; a failure only costs time at the next start."""
         if not owned.settled or owned.head.sequence == owned.snapshot_sequence:
             return
         try:
@@ -76,7 +76,7 @@ class Ownership:
             self._logger.warning("ingest.snapshot_failed", partition=owned.partition, error=str(error))
 
     def _load(self, partition: int, control: ControlState) -> Owned:
-        """Head and state of a partition: as we left it if nobody wrote since, else from snapshot and log."""
+        """Load a partition: as we left it if nobody has written since, else from snapshot and log."""
         generations = control.generations
         numbers = (generations["transactions"].number, generations["feedback"].number)
         head = self._log.head(partition)

@@ -75,7 +75,7 @@ class Owned:
     published: Position = Position(0, 0)
     snapshot_sequence: int = 0
     tip: Head = field(default_factory=Head)
-    """The head once everything that is sealed is in the log."""
+    """The head once everything sealed is in the log."""
 
     def __post_init__(self) -> None:
         self.tip = self.head
@@ -151,9 +151,9 @@ class Owned:
 
 
 def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Sealed:
-    """The batch to append, after what the partition has sealed so far: decisions, and duplicates turned into rejects.
+    """The batch to append after everything the partition has sealed: decisions, and duplicates turned into rejects.
 
-    It is sealed before the append in front of it is known to have succeeded; if that one fails, so does this.
+    It is sealed before the preceding append is known to have succeeded; if that one fails, so does this one.
     """
     owned = pending.partition
     recorded_at = pending.recorded_at

@@ -1,4 +1,4 @@
-"""What a worker says of itself: counts, rate and latency, to Prometheus and, if asked, to a small JSON file.
+"""A worker's statistics: counts, rate and latency, for Prometheus and, if requested, in a small JSON file.
 
 The file is replaced atomically about twice a second; the live view and the benchmark read it.
 """
@@ -26,20 +26,21 @@ from ingest.partition import Pending, reject_counts
 
 WRITE_S = 0.5
 IDLE_S = 0.7
-"""After so long without a decision, the next one begins a new burst."""
+"""After this long without a decision, the next one begins a new burst."""
 BURSTS_KEPT = 64
 RECENT_MS = 600_000.0
 UNCOUNTED_MAX = 4_096
-"""Messages whose latency is kept for later."""
+"""How many messages may wait for their latencies to be counted together."""
 
-# Looking a label up costs more than counting under it.
+# Looking up a label costs more than counting under it.
 _TRANSACTIONS = {name: telemetry.TRANSACTIONS.labels(name) for name in policy.DECISIONS}
 _ALERTS = {severity: telemetry.ALERTS.labels(severity) for severity in policy.SEVERITIES}
 
 
 class Stats:
-    """Counts since start. Latency is from the message's Kafka timestamp (from receipt, for messages that are older than
-    ten minutes, as a dataset's are) to the return of the durable append."""
+    """Counts since the start. Latency is from the message's Kafka timestamp (or from receipt, for messages older than
+    ten minutes, such as a dataset's) to the return of the durable append.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -95,12 +96,12 @@ class Stats:
 
     @property
     def latency(self) -> telemetry.Histogram:
-        """Of every message that was counted."""
+        """The latency of every message counted."""
         self._count_latencies()
         return self._latency
 
     def _count_latencies(self) -> None:
-        """Many messages at once: a histogram costs as much for one append's messages as for a thousand."""
+        """Count the waiting messages together: a histogram costs as much for one append's as for a thousand."""
         if self._uncounted:
             self._latency.record(np.concatenate([latencies_ms(messages, at) for messages, at in self._uncounted]))
             self._uncounted.clear()
@@ -141,7 +142,7 @@ class Stats:
 
 
 def _columns(decided: Sequence[Decided]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Decisions and severities of what was decided together."""
+    """Decisions and severities of the batches that were decided together."""
     rows = decided[0].rows
     if sum(len(each.kept) for each in decided) == len(rows.decisions):
         return rows.decisions, rows.severities

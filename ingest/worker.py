@@ -1,29 +1,29 @@
 """The ingest worker: Kafka in, decisions in the log, alerts out. Wires the pure pieces to the servers; decides nothing
 itself.
 
-One iteration, in this order (the order is what makes it exactly once):
+One iteration, in this order (which makes it exactly once):
  1. fetch       from both topics into the owned partitions' intakes; rebalances happen here
- 2. control     read new control events, while nothing is in flight that the log server would answer first; the next
+ 2. control     read new control events, unless the log server would have to answer an append in flight first; the next
                 batch is decided under the newest context
  3. decide      take merged messages of every partition, decide them, and seal them behind the append in flight: states
                 now run ahead of the log
- 4. settle      wait for the append that step 5 of the last iteration sent
+ 4. settle      wait for the append sent by step 5 of the previous iteration
                   returned        → the decisions are acknowledged: publish, count, remember the head
-                  ConcurrencyError → drop that partition's newer work and load it again from the log
+                  ConcurrencyError → drop the partition's newer work and reload it from the log
                   Unavailable      → try again until `unavailable_timeout_s`; then stop with an error
  5. append      dead letters are produced and flushed, then one conditional append per partition, all in one message to
                 the log server, whose answer is not awaited here
 
-After a small batch (fewer than OVERLAP_MIN messages) the worker settles at once: what comes in that time makes the next
-batch. After a larger one it decides the next batch meanwhile. So at a low rate a decision is acknowledged as soon as it
-is durable, and under load the server syncs its disk while the worker decides. `linger_ms` bounds how often that
-happens: it counts from the last append, so that it delays nothing where messages are rare.
+After a small batch (fewer than OVERLAP_MIN messages) the worker settles at once, and messages that arrive meanwhile
+form the next batch. After a larger one it decides the next batch meanwhile. At a low rate a decision is thus
+acknowledged as soon as it is durable, and under load the server syncs its disk while the worker decides. `linger_ms`
+limits how often that happens. It counts from the last append, so it delays nothing where messages are rare.
 
 Kafka's committed offsets are for display only. On assignment a partition is read from the log's own position; whatever
-a crash leaves behind is read and decided again, to the same bits. A worker that lost a partition without knowing it
-can't harm: its next append is refused (I1).
+a crash left unfinished is read and decided again, to the same bits. A worker that has lost a partition without knowing
+it does no harm: its next append is refused (I1).
 
-Cost per transaction at 1,000 a batch: fetch 1.5 µs, decode 2, decide 7, finish and seal 3, append 2.
+Cost per transaction in batches of 1,000: fetch 1.5 µs, decode 2, decide 7, finish and seal 3, append 2.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ CONTROL_POLL_S = 0.05
 IDLE_S = 0.05
 """How long to wait for the first message when there is nothing to do."""
 OVERLAP_MIN = 200
-"""Messages of a batch from which the next one is decided while it is in flight."""
+"""If a batch has at least this many messages, the next one is decided while it is in flight."""
 BLOCKED_S = 0.001
-"""How long to wait for messages where those that are held may not be taken yet."""
+"""How long to wait for messages while those held may not be taken yet."""
 RETRY_S = 0.2
 RESOLVE_S = 1.0
 """How often a model or table that could not be loaded is tried again."""
@@ -68,8 +68,8 @@ class InFlight:
 
 
 class Worker:
-    """One consumer-group member. `run` returns when asked to stop, or when `drain` found every owned partition at its
-    end.
+    """One consumer-group member. `run` returns when asked to stop or, with `drain`, once every owned partition is at
+    its end.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Worker:
         return sorted(self._ownership.partitions)
 
     def run(self) -> None:
-        """Consume until stopped or drained. Raises SentinelError for what a restart or a person must mend."""
+        """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
         self._control = bootstrap.ensure(self._log, self._settings)
         self._resolve()
         assert self._context is not None
@@ -147,7 +147,7 @@ class Worker:
         self._housekeeping(fetcher)
 
     def _waits_until(self, held: int) -> float:
-        """Until when the next batch may wait for more messages. held: transactions that wait in the intakes."""
+        """Until when the next batch may wait for more messages. held: transactions held in the intakes."""
         if self._in_flight is not None:
             return 0.0
         if self._is_blocked:
@@ -165,7 +165,7 @@ class Worker:
             entries = self._control.advance(self._log)
         except Unavailable as error:
             self._logger.warning("ingest.control_unavailable", error=str(error))
-            return  # decide under the context we have: its position is recorded
+            return  # decide under the present context: its position is recorded
         for entry in entries:
             if entry.refused:
                 self._logger.warning("ingest.control_refused", control=entry.position, why=entry.refused)
@@ -174,7 +174,7 @@ class Worker:
             self._resolve()
 
     def _may_recover(self, now: float) -> bool:
-        """Whether the context lacks an artifact that may have been out of reach for a moment only."""
+        """Whether the context lacks an artifact that may have been unavailable only for a moment."""
         return self._context is not None and self._context.degraded is not None and now - self._resolved_at > RESOLVE_S
 
     def _resolve(self) -> None:
@@ -233,8 +233,8 @@ class Worker:
         self._stats.record(acknowledged, time.time() * 1000.0)
 
     def _insist(self, pending: Pending, outcome: Head | Exception, deadline: float) -> Head | Exception:
-        """The outcome once the log server answers. Raises Unavailable if it does not until the deadline, or until the
-        worker is asked to stop.
+        """The outcome once the log server answers. Raises Unavailable if it has not answered by the deadline, or when
+        the worker is asked to stop.
         """
         while isinstance(outcome, Unavailable):
             if self._stopping or time.monotonic() > deadline:
@@ -245,7 +245,7 @@ class Worker:
         return outcome
 
     def _append_again(self, pending: Pending) -> Head | Exception:
-        """After an unknown outcome: what the log's head says, or another try."""
+        """After an unknown outcome: the log's head if it is the batch's, else the outcome of another try."""
         try:
             number, sealed = pending.partition.partition, pending.sealed
             assert sealed is not None
@@ -256,7 +256,7 @@ class Worker:
             return error
 
     def _reload(self, owned: Owned, reason: Exception) -> None:
-        """Somebody else wrote, or the log's tail was lost: take the partition's truth from the log again."""
+        """Another owner wrote, or the log's tail was lost: load the partition from the log again."""
         self._logger.warning("ingest.partition_reloaded", partition=owned.partition, reason=str(reason))
         fresh = self._ownership.reload(owned, self._control.state)
         self._publisher.republish(self._log, fresh)
@@ -295,7 +295,7 @@ class Worker:
         self._logger.info("ingest.revoked", partitions=sorted(p.partition for p in partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """The group gave our partitions away already; an append in flight is fenced by the log itself."""
+        """The group has already given our partitions away; the log itself fences an append in flight."""
         self._on_revoke(consumer, partitions)
 
     # housekeeping

@@ -408,10 +408,10 @@ def process_all(
     out: NDArray[np.float32],
     duplicate: NDArray[np.bool_],
 ) -> None:
-    """`process` for several partitions in one call, whose cost would otherwise exceed the work of a small batch.
+    """`process` for several partitions in one call: for small batches a call each would cost more than the work.
 
-    addresses, sizes: where each partition's records lie, and how many. Whoever calls this holds the arrays. ends: where
-    each partition's events end.
+    addresses, sizes: the memory address of each partition's records, and how many there are; the caller must keep the
+    arrays alive. ends: where each partition's events end.
     """
     begin = 0
     for p in range(ends.shape[0]):

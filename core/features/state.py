@@ -77,7 +77,7 @@ class AccountState:
     def __init__(self) -> None:
         self.index: dict[str, int] = {}
         self.address = 0
-        """Where the records lie in memory, for the kernel."""
+        """The records' memory address, for the kernel."""
         self.records = np.zeros(64, dtype=ACCOUNT)
         self.verdicts = AccountVerdicts()
 
@@ -85,11 +85,11 @@ class AccountState:
         return len(self.index)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a copy would hold its original's address: copy by to_bytes and from_bytes")
+        raise TypeError("a copy would keep the original's address: copy by to_bytes and from_bytes")
 
     @property
     def records(self) -> NDArray[np.void]:
-        """Of ACCOUNT, by slot; those beyond the accounts are not begun."""
+        """Records of ACCOUNT by slot; those beyond the accounts are not initialised."""
         return self._records
 
     @records.setter

@@ -74,8 +74,8 @@ class Batch:
 class Sealed(NamedTuple):
     """A batch with its seal (`core.log.seals.sealed`): what an append adds if the head is `expected`.
 
-    head: after it. payload: the seal's. ids: of the entries of each stream but the seals, by STREAMS, as the server
-    writes them.
+    head: the head after the append. payload: the seal's JSON. ids: the entries' IDs as the server writes them, for each
+    of STREAMS except the seals.
     """
 
     batch: Batch

@@ -46,7 +46,7 @@ class MemoryLog:
             return self._heads.get(partition, Head())
 
     def append(self, partition: int, batch: Batch, expected: Head) -> Head:
-        """See EventLog. A stream's last ID can't be ahead of the head here, unless `expected` was made up."""
+        """See EventLog. Here a stream's last ID can't be ahead of the head, unless `expected` is forged."""
         return self._append(partition, seals.sealed(batch, expected))
 
     def _append(self, partition: int, sealed: Sealed) -> Head:
@@ -76,7 +76,7 @@ class MemoryLog:
         return head
 
     def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
-        """See EventLog. Appends at once."""
+        """See EventLog. Appends immediately."""
         results: list[Head | Exception] = []
         for partition, sealed in appends:
             try:

@@ -58,7 +58,7 @@ class _Pending:
         self._sent = sent
 
     def results(self) -> list[Head | Exception]:
-        """See PendingAppend. An append whose reply was lost is looked up in the log."""
+        """See PendingAppend. If a reply was lost, the outcome is read back from the log."""
         results: list[Head | Exception] = []
         unreachable: Unavailable | None = None
         for append, outcome in zip(self._appends, self._sent.outcomes(), strict=True):

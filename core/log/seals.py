@@ -51,7 +51,7 @@ def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Positi
     offsets = [offset for _, offset in ids]
     if ids[-1][0] > ID_PART_MAX or min(offsets) < 0 or max(offsets) > ID_PART_MAX:
         bad = next(each for each in ids if not (each[0] <= ID_PART_MAX and 0 <= each[1] <= ID_PART_MAX))
-        raise BadInput(f"{bad} is not an entry's ID: its parts are unsigned 64-bit integers", reason="bad_batch")
+        raise BadInput(f"{bad} is not a valid entry ID: its parts are unsigned 64-bit integers", reason="bad_batch")
     return ids
 
 

@@ -1,24 +1,24 @@
-"""Appends to a single server by WATCH … MULTI … EXEC: no script, and in the steady state no round trip to check first.
+"""Appends to a single server by WATCH … MULTI … EXEC: no script and, in the steady state, no round trip for checks.
 
-A lane is one connection. What it is sent for an append, as one message:
+A lane is one connection. For an append it sends, as one message:
 
     MULTI  XADD … XADD  EXEC  WATCH <every stream of its partitions>  XREAD COUNT 1 STREAMS <them> <their last IDs>
 
-EXEC does nothing if any watched stream was touched since it was watched. XREAD answers nothing if no stream has an
-entry that the lane does not know. So after both, the partitions are *proven*: at the head that the lane knows, and
+EXEC does nothing if any watched stream was changed after WATCH. XREAD returns nothing if no stream has an entry that
+the lane does not know. After both, the partitions are therefore *proven*: they are at the head that the lane knows, and
 watched from then on. The next append to them needs no check. States of a partition in a lane:
 
     unknown ──(WATCH, then XINFO of its streams agrees with the expected head)──► proven
     proven  ──(EXEC ran, XREAD found nothing)──► proven at the new head
-            ──(EXEC refused: somebody touched a stream; or XREAD found something; or the connection broke)──► unknown
+            ──(EXEC refused: a stream was changed; or XREAD found something; or the connection broke)──► unknown
 
-An append to an unknown partition checks first, one round trip, and that is where a conflict is found. A request that
-arrives late, after its connection was given up, is still guarded by what that connection watched. IDs that XADD could
-trip over inside EXEC are found by the check, since the streams' last generated IDs are part of it.
+An append to an unknown partition checks first, in one round trip, which is where conflicts are found. A request that
+arrives late, after its connection was abandoned, is still guarded by what that connection watched. The check finds IDs
+at which XADD would fail inside EXEC, because it includes the streams' last generated IDs.
 
 This module must never send an append a second time unless EXEC said that nothing ran.
 
-Cost: the server needs about 2 µs less an entry than under a script; WATCH and XREAD 0.5 µs a stream and append.
+Cost: the server needs about 2 µs less per entry than with a script; WATCH and XREAD take 0.5 µs per stream and append.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from core.log.base import STREAMS, Entry, Head
 from core.log.redis_transport import Lost, Transport
 
 ATTEMPTS_MAX = 8
-"""How often an append is sent that EXEC refused although the head is the expected one (a reader trims meanwhile)."""
+"""How often at most an append is sent that EXEC refuses although the head is the expected one (after a trim, say)."""
 
 
 _pack: Callable[[tuple[bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub is too narrow
@@ -50,7 +50,7 @@ _ID_MAX = b"%d" % seals.ID_PART_MAX
 
 
 class Append(NamedTuple):
-    """A sealed batch. keys, ids and entries go by STREAMS; ids are `seals.id_texts` of the entries."""
+    """A sealed batch. keys, ids and entries are in the order of STREAMS; ids are `seals.id_texts` of the entries."""
 
     partition: int
     expected: Head
@@ -61,11 +61,11 @@ class Append(NamedTuple):
 
 
 Outcome = Head | SentinelError
-"""The new head, or why the append is not in the log (Lost: whether it is, is not known)."""
+"""The new head, or why the append is not in the log (Lost: it is unknown whether it is)."""
 
 
 class WatchedAppends:
-    """The lanes to one server. Thread-safe: an append takes a lane that is free, or a new one."""
+    """The lanes to one server. Thread-safe: an append takes a free lane, or a new one."""
 
     def __init__(self, transport: Transport, pool: ConnectionPool) -> None:
         self._transport = transport
@@ -82,7 +82,7 @@ class WatchedAppends:
         return flight
 
     def give_back(self, lane: _Lane) -> None:
-        """The lane is free again."""
+        """Return a lane that is free again."""
         with self._lock:
             self._idle.append(lane)
 
@@ -98,7 +98,7 @@ class InFlight:
         self._sent: list[int] = []
 
     def send(self) -> None:
-        """Check what is unknown to the lane, and send what may go."""
+        """Check the partitions that are unknown to the lane, and send the appends that pass."""
         waiting = [i for i in range(len(self._appends)) if i not in self._outcomes]
         try:
             refused = self._lane.prove([self._appends[i] for i in waiting])
@@ -111,7 +111,7 @@ class InFlight:
             self._sent = []
 
     def outcomes(self) -> list[Outcome]:
-        """Wait for the server's answer: one outcome an append."""
+        """Wait for the server's answer: one outcome per append."""
         try:
             for attempt in range(ATTEMPTS_MAX):
                 if attempt:
@@ -119,17 +119,17 @@ class InFlight:
                 if not self._sent or self._received():
                     break
             else:
-                late = Unavailable("the log's streams are changed again and again by somebody else: try again")
+                late = Unavailable("another client keeps changing the log's streams: try again")
                 self._outcomes |= dict.fromkeys(self._sent, late)
             return [self._outcomes[i] for i in range(len(self._appends))]
         except BaseException:
-            self._lane.drop()  # how far it got is not known
+            self._lane.drop()  # it is unknown how far it got
             raise
         finally:
             self._owner.give_back(self._lane)
 
     def _received(self) -> bool:
-        """Take the answer to what was sent. False if EXEC refused it."""
+        """Receive the answer to what was sent. False if EXEC refused it."""
         try:
             found = self._lane.receive([self._appends[i] for i in self._sent])
         except SentinelError as error:
@@ -141,24 +141,24 @@ class InFlight:
 
 
 def proof(head: Head) -> bytes:
-    """What the last seal must contain to be this head: the same sequence may hold another batch after a lost tail."""
+    """What the last seal must contain to be this head: after a lost tail, the sequence may belong to another batch."""
     return b'"digest":"%b"' % head.digest.encode() if head.sequence else b""
 
 
 def conflict(partition: int, expected: Head, found: int) -> ConcurrencyError:
-    """The partition's last seal is `found`, or another one of the expected sequence."""
+    """The error if the partition's last seal is `found`, or a different one with the expected sequence."""
     if found == expected.sequence:
         return ConcurrencyError(f"partition {partition}: seal {found} is not the expected one")
     return ConcurrencyError(f"partition {partition} is at seal {found}, not at {expected.sequence}")
 
 
 def not_covered(partition: int, key: bytes, top: Position | str) -> ConcurrencyError:
-    """A stream is ahead of the seals."""
-    return ConcurrencyError(f"partition {partition}: {key.decode()} holds {top} already, which no seal covers")
+    """The error if a stream is ahead of the seals."""
+    return ConcurrencyError(f"partition {partition}: {key.decode()} already holds {top}, which no seal covers")
 
 
 class _Lane:
-    """One connection, and the heads that it has proven."""
+    """One connection, and the heads that are proven on it."""
 
     def __init__(self, transport: Transport, pool: ConnectionPool) -> None:
         self._transport = transport
@@ -172,13 +172,13 @@ class _Lane:
         self._replies_due = 0
 
     def __del__(self) -> None:
-        """An append whose outcomes nobody asked for gives its connection back, or the pool would run out of them."""
+        """Release the connection of an append whose outcomes nobody asked for, or the pool would run out of them."""
         self.drop()
 
     def prove(self, appends: Sequence[Append]) -> dict[int, SentinelError]:
-        """Check the partitions that are not proven at their expected head; the errors by place in `appends`.
+        """Check the partitions that are not proven at their expected head. Returns the errors by index in `appends`.
 
-        Appends to one partition may follow each other. One that does not follow those before it is refused.
+        Several appends to one partition may follow one another. One that does not follow those before it is refused.
         """
         self._connect()
         first: dict[int, Append] = {}
@@ -202,12 +202,12 @@ class _Lane:
         return refused
 
     def _standing(self, unknown: Sequence[Append]) -> dict[int, list[Any]]:
-        """Watch the streams of partitions, and ask how they stand: by partition the replies to WATCH and XINFO."""
+        """Watch the partitions' streams and query their state. Returns the replies to WATCH and XINFO by partition."""
         if not unknown:
             return {}
         for each in unknown:
             self._proven.pop(each.partition, None)
-        # DISCARD drops what was watched. Without the right to MULTI every XADD after it would run by itself.
+        # DISCARD drops all watches. If MULTI is not permitted, every XADD after it would run on its own.
         commands = [] if self._proven else [_MULTI, _DISCARD]
         begin = len(commands)
         for each in unknown:
@@ -222,7 +222,7 @@ class _Lane:
         return {each.partition: replies[begin + n * size :][:size] for n, each in enumerate(unknown)}
 
     def send(self, appends: Sequence[Append]) -> None:
-        """One message: the appends as one transaction, then what proves the partitions again."""
+        """Send one message: the appends as one transaction, then the commands that prove the partitions again."""
         parts = [_MULTI]
         for each in appends:
             for key, ids, entries in zip(each.keys, each.ids, each.entries, strict=True):
@@ -240,7 +240,7 @@ class _Lane:
         self._write(parts, appends[0].keys[0])
 
     def receive(self, appends: Sequence[Append]) -> list[Outcome] | None:
-        """The outcomes of what was sent last; None if EXEC refused it, so that nothing ran."""
+        """The outcomes of what was sent last; None if EXEC refused it, in which case nothing ran."""
         key = appends[0].keys[0]
         replies = self._read(self._replies_due, key)
         begun, ran, watched, newer = replies[0], replies[-3], replies[-2], replies[-1]
@@ -250,18 +250,18 @@ class _Lane:
             self._forget()
             return None
         if isinstance(begun, Exception):
-            # Outside of a transaction each XADD ran by itself, or did not.
+            # Outside a transaction, each XADD may or may not have run on its own.
             self.drop()
             return [Lost(str(self._transport.translated(begun, key)))] * len(appends)
         if isinstance(ran, Exception):
-            # Nothing ran: a command that was refused at queueing says why better than EXEC does.
+            # Nothing ran. The error of a command that was refused while queueing is more specific than EXEC's.
             self.drop()
             error = next((reply for reply in replies[1:-3] if isinstance(reply, Exception)), ran)
             return [self._transport.translated(error, key)] * len(appends)
         return self._judge_run(appends, ran)
 
     def _judge_run(self, appends: Sequence[Append], ran: list[Any]) -> list[Outcome]:
-        """EXEC ran. A command that failed inside it met what the check can't see: an ID generated and deleted."""
+        """The outcomes once EXEC ran. Only what the check can't see fails inside it: an ID generated and deleted."""
         if not any(isinstance(reply, Exception) for reply in ran):
             return [each.head for each in appends]
         self._forget()
@@ -274,11 +274,11 @@ class _Lane:
             if failed is None:
                 outcomes.append(each.head)
             else:
-                outcomes.append(Corrupt(f"partition {each.partition}: an append went in incompletely: {failed}"))
+                outcomes.append(Corrupt(f"partition {each.partition}: an append was written only in part: {failed}"))
         return outcomes
 
     def _judge(self, each: Append, standing: Sequence[Any]) -> None:
-        """Raise unless the streams stand as the expected head says. standing: the replies to WATCH and XINFO."""
+        """Raise unless the streams' state matches the expected head. standing: the replies to WATCH and XINFO."""
         watched, *infos = standing
         if isinstance(watched, Exception):
             raise self._transport.translated(watched, each.keys[0])
@@ -318,7 +318,7 @@ class _Lane:
         self._watch = b""
 
     def _connect(self) -> None:
-        """A connection that is alive: the last one if nobody has closed it."""
+        """Have a live connection: the last one, or a new one if it was closed."""
         try:
             if self._connection is not None:
                 try:
@@ -335,7 +335,7 @@ class _Lane:
 
     @property
     def _is_same(self) -> bool:
-        """Whether nobody has closed the connection, nor opened it again."""
+        """Whether the connection has been neither closed nor reopened."""
         return _socket(self._connection) is self._socket
 
     def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
@@ -343,7 +343,7 @@ class _Lane:
         return self._read(len(commands), b"")
 
     def _write(self, commands: Sequence[bytes], key: bytes) -> None:
-        """Send on this very connection. redis-py would open another one, which watches nothing."""
+        """Send on this very connection: redis-py would open another one, which watches nothing."""
         try:
             if not self._is_same:
                 raise redis.ConnectionError("the connection was closed by this process")
@@ -352,7 +352,7 @@ class _Lane:
             raise self._broken(error, key) from None
 
     def _read(self, count: int, key: bytes) -> list[Any]:
-        """So many replies, errors among them as exceptions. Raises Lost if the connection breaks before the last."""
+        """Read `count` replies, errors as exceptions. Raises Lost if the connection breaks before the last."""
         replies: list[Any] = []
         reader = getattr(getattr(self._connection, "_parser", None), "_reader", None)
         try:
@@ -361,10 +361,10 @@ class _Lane:
                     replies.append(self._connection.read_response())
                 except ResponseError as error:
                     replies.append(error)
-                # redis-py takes 3 µs a reply, hiredis 0.1: what has arrived is read without it.
+                # redis-py takes 3 µs per reply, hiredis 0.1: replies that have arrived are read without redis-py.
                 while isinstance(reader, hiredis.Reader) and len(replies) < count and reader.has_data():
                     reply = reader.gets()
-                    if type(reply) is object:  # how redis-py tells hiredis to say that half a reply is there
+                    if type(reply) is object:  # redis-py's marker for an incomplete reply
                         break
                     replies.append(reply)
         except RedisError as error:
@@ -389,5 +389,5 @@ class _Lane:
 
 
 def _socket(connection: Any) -> object:
-    """What changes when redis-py connects anew."""
+    """An object that changes when redis-py reconnects."""
     return getattr(connection, "_sock", None)

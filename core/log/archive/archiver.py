@@ -75,7 +75,7 @@ def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int)
     rows = [(partition, row) for partition in partitions for row in archive.rows(partition)]
 
     def decide(known: Known) -> list[Control]:
-        told = _archived(effective(known.entries))
+        recorded = _archived(effective(known.entries))
         return [
             SegmentArchived(
                 occurred_at=now,
@@ -86,7 +86,7 @@ def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int)
                 digest=row.digest,
             )
             for partition, row in rows
-            if told.get((partition, row.last_sequence)) != row.digest
+            if recorded.get((partition, row.last_sequence)) != row.digest
         ]
 
     return len(append(log, decide).events)
