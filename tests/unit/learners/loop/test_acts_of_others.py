@@ -126,7 +126,7 @@ def test_the_winner_is_the_model_that_was_tested(monkeypatch: pytest.MonkeyPatch
     """
     taken = experiment("spring", "ann", arms=(arm("control", ONE, "1.0.0"), arm("theirs", THREE, "1.1.0")))
     unknown = experiment("spring", "ann", arms=(arm("control", ONE, "1.0.0"), arm("theirs", THREE, "0.0.7")))
-    for started_, why in ((taken, "not the artifact that was tested"), (unknown, "no model 'm-0.0.7' is registered")):
+    for started_, why in ((taken, "cannot be promoted"), (unknown, "no model 'm-0.0.7' is registered")):
         log = log_of(*SHADOWED, started_)
         with monkeypatch.context() as patch:
             seeing(patch, report=judged(log, "spring", "promote", "theirs"))
