@@ -21,7 +21,7 @@ RatedHour = tuple[str, int]
 """The key that a verdict's rate is counted under (`rate_key`), and the hour of log time (epoch ms // HOUR_MS)."""
 
 
-class Said(msgspec.Struct, frozen=True):
+class VerdictRecord(msgspec.Struct, frozen=True):
     """One verdict. Times in epoch ms; recorded_at is log time. claimed_at, merchant_id, device_id: when and where the
     payment took place, according to the verdict.
     """
@@ -39,9 +39,9 @@ class Said(msgspec.Struct, frozen=True):
     device_id: str = ""
 
 
-def said(event: FeedbackReceived, recorded_at: int) -> Said:
+def verdict_record(event: FeedbackReceived, recorded_at: int) -> VerdictRecord:
     """The verdict's record. recorded_at: log time, epoch ms."""
-    return Said(
+    return VerdictRecord(
         event.source,
         event.verdict,
         event.confidence,
@@ -56,42 +56,44 @@ def said(event: FeedbackReceived, recorded_at: int) -> Said:
     )
 
 
-def brief(event: FeedbackReceived, recorded_at: int) -> Said:
+def brief_record(event: FeedbackReceived, recorded_at: int) -> VerdictRecord:
     """The verdict's record without the fields that only people and tables read."""
-    return msgspec.structs.replace(said(event, recorded_at), amount=0.0, reason="", merchant_id="", device_id="")
+    return msgspec.structs.replace(
+        verdict_record(event, recorded_at), amount=0.0, reason="", merchant_id="", device_id=""
+    )
 
 
-def rater(word: Said) -> str:
+def rater(word: VerdictRecord) -> str:
     """Who gave the verdict: `"analyst:ann"` for a person, otherwise the source."""
     return f"{word.source}:{word.actor}" if SOURCES[word.source].is_person else word.source
 
 
-def rate_key(word: Said, account_id: str) -> str:
+def rate_key(word: VerdictRecord, account_id: str) -> str:
     """The key that the verdict's rate is counted under: `"analyst:ann"`, `"customer:a7"`."""
     of_account = SOURCES[word.source].rate_of == "account"
     return f"{word.source}:{account_id if of_account else word.actor}"
 
 
-def is_rated(word: Said, per_hour: Mapping[str, int]) -> bool:
+def is_rated(word: VerdictRecord, per_hour: Mapping[str, int]) -> bool:
     """Whether its rater has a rate limit; a person without a name is a system and has none."""
     return word.source in per_hour and (word.actor != "" or not SOURCES[word.source].is_person)
 
 
-def rated_hour(word: Said, account_id: str) -> RatedHour:
+def rated_hour(word: VerdictRecord, account_id: str) -> RatedHour:
     """The rate's key and hour of log time that the verdict counts towards."""
     return rate_key(word, account_id), word.recorded_at // HOUR_MS
 
 
-def in_order_said(verdicts: Iterable[Said]) -> list[Said]:
-    """Verdicts on one payment, given in log order, sorted by the time they were said; ties stay in log order."""
-    return sorted(verdicts, key=_time_said)
+def in_order_given(verdicts: Iterable[VerdictRecord]) -> list[VerdictRecord]:
+    """Verdicts on one payment, in log order, sorted by the time they were given; ties stay in log order."""
+    return sorted(verdicts, key=_time_given)
 
 
-def _time_said(word: Said) -> int:
+def _time_given(word: VerdictRecord) -> int:
     return word.occurred_at
 
 
-def is_timely(word: Said, paid_at: int, delay_days: Mapping[str, int] = DELAY_DAYS_MAX) -> bool:
+def is_timely(word: VerdictRecord, paid_at: int, delay_days: Mapping[str, int] = DELAY_DAYS_MAX) -> bool:
     """Whether the verdict comes neither before its payment (less CLOCK_SKEW_MS) nor later after it than its source may.
 
     delay_days: maximum delay by source, days. paid_at: epoch ms; 0 (unknown) allows any time.
@@ -103,8 +105,8 @@ def is_timely(word: Said, paid_at: int, delay_days: Mapping[str, int] = DELAY_DA
     return delay >= -CLOCK_SKEW_MS and (longest is None or delay <= longest * DAY_MS)
 
 
-def news(words: Sequence[Said]) -> list[bool]:
-    """For each verdict on one payment, in the order said: whether it is new. The others are repetitions: the rater's
+def news(words: Sequence[VerdictRecord]) -> list[bool]:
+    """For each verdict on one payment, in the order given: whether it is new. The others are repetitions: the rater's
     current verdict again, or an exact copy of an earlier one. A copy has the same time too, so a file that is sent
     twice adds nothing, even if it contains corrections.
     """

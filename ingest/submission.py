@@ -28,7 +28,7 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Verdict
 from core.times import minute_text
 from core.validation import decode_feedback
-from core.verdicts import said
+from core.verdicts import verdict_record
 from projections.audit.lookup import Payment
 from projections.engine.as_of import parse_time
 from projections.labelling.quality import is_possible
@@ -197,7 +197,7 @@ def _record(
         return Rejected(row.line, "ambiguous_transaction", detail, row.values)
     payment = payments[0] if payments else None
     event = _event(of, payment, now_ms)
-    word = said(event, now_ms)
+    word = verdict_record(event, now_ms)
     try:
         value = encode(event)
         decode_feedback(value, event.account_id.encode(), now_ms)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from core.events import FeedbackReceived
 from core.features import spec
 from core.times import DAY_MS, HOUR_MS
-from core.verdicts import RatedHour, Said, brief, in_order_said, is_timely, news, rated_hour
+from core.verdicts import RatedHour, VerdictRecord, brief_record, in_order_given, is_timely, news, rated_hour
 
 WORDS_MAX = 100
 
@@ -44,7 +44,7 @@ class Count(NamedTuple):
 class _Payment(msgspec.Struct, array_like=True):
     """A payment's verdicts, in log order, and how many of them count."""
 
-    words: list[Said] = []
+    words: list[VerdictRecord] = []
     count: Count = Count()
 
 
@@ -70,7 +70,7 @@ class AccountVerdicts:
     def add(self, event: FeedbackReceived) -> Count:
         """Add a verdict. Returns its account's new count. Cost: about 5 µs."""
         account = self._accounts.setdefault(event.account_id, _Account())
-        word = brief(event, event.recorded_at // HOUR_MS * HOUR_MS)  # a rate needs only the hour
+        word = brief_record(event, event.recorded_at // HOUR_MS * HOUR_MS)  # a rate needs only the hour
         payment = account.payments.pop(event.transaction_id, None) or _Payment()
         account.payments[event.transaction_id] = payment
         if word in payment.words:  # a copy sent within the hour adds nothing, now or later
@@ -132,9 +132,9 @@ def leave_out(features: NDArray[np.float32], times: NDArray[np.int64], rows: Ite
 _decoder = msgspec.json.Decoder(dict[str, _Account])
 
 
-def _counted(words: list[Said]) -> Count:
+def _counted(words: list[VerdictRecord]) -> Count:
     """How many of one payment's verdicts count."""
-    ordered = in_order_said(word for word in words if is_timely(word, word.claimed_at))
+    ordered = in_order_given(word for word in words if is_timely(word, word.claimed_at))
     kept = [word for word, is_news in zip(ordered, news(ordered), strict=True) if is_news]
     frauds = [word.occurred_at for word in kept if word.verdict == "fraud"]
     return Count(len(frauds), sum(word.verdict == "legitimate" for word in kept), max(frauds, default=0))

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from projections.labelling.consensus import Status
 from projections.labelling.verdicts import Claims
 from projections.labelling.view import view_of
@@ -83,7 +83,7 @@ class Verdicts:
     rows, events int64 (l,): verdict `events[i]` is on row `rows[i]` of the set.
     """
 
-    said: Sequence[Said]
+    said: Sequence[VerdictRecord]
     recorded_at: NDArray[np.int64]
     occurred_at: NDArray[np.int64]
     partitions: NDArray[np.int32]
@@ -195,7 +195,7 @@ def _agreed(verdicts: Verdicts, until: int, clock: Clock) -> dict[tuple[int, str
     """The consensus at `until` on each payment with an accepted verdict, by partition, account and transaction."""
     at = verdicts.known_at(clock)
     paid = verdicts.payments_recorded_at if clock == "log" else verdicts.payments
-    said: dict[tuple[int, str, str], list[Said]] = {}
+    said: dict[tuple[int, str, str], list[VerdictRecord]] = {}
     payments: dict[tuple[int, str, str], int] = {}
     for i in np.flatnonzero(at <= until).tolist():
         word = verdicts.said[i] if clock == "log" else msgspec.structs.replace(verdicts.said[i], recorded_at=int(at[i]))

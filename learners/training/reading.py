@@ -25,7 +25,7 @@ from core.log.base import EventLog, Head
 from core.log.paging import entries
 from core.numeric import hash_strings
 from core.times import DAY_MS, minute_text
-from core.verdicts import said
+from core.verdicts import verdict_record
 from learners.training.dataset import Clock, LabelledAsOf, Origin, TrainingSet, Verdicts, as_known
 from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys
@@ -252,7 +252,7 @@ def _read_verdicts(
         begin += len(part.times)
     steps, days = _newest(parts)
     return Verdicts(
-        said=[said(event, event.recorded_at) for event in events],
+        said=[verdict_record(event, event.recorded_at) for event in events],
         recorded_at=np.array([event.recorded_at for event in events], dtype=np.int64),
         occurred_at=np.array([event.occurred_at for event in events], dtype=np.int64),
         partitions=np.concatenate(partitions),

@@ -29,7 +29,7 @@ from core.errors import BadInput
 from core.events import Position, Seal
 from core.log.base import EventLog
 from core.times import parse_iso
-from projections.engine.base import CONTROL, NOWHERE, Decided, Place, place_name
+from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Place, place_name
 from projections.engine.feed import Bound, batches, bound_at, seal_at
 
 _ITEM = re.compile(r"p(\d+):(?:(\d+-\d+)|s(\d+)(?:\+(\d+))?)|c(\d+)")
@@ -143,7 +143,7 @@ def _at_transaction(log: EventLog, p: int, end: int, wanted: Position) -> tuple[
     for batch in batches(log, p, before, min(before + 1, end)):
         index, seen = 0, None
         for number, fact in enumerate(batch.facts, 1):
-            if isinstance(fact.event, Decided) and fact.id <= wanted:
+            if isinstance(fact.event, DecidedTransaction) and fact.id <= wanted:
                 index, seen = number, fact.event.score.control_position
         return (Place(batch.sequence) if index == len(batch.facts) else Place(before, index)), seen
     return NOWHERE, None

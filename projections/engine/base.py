@@ -55,7 +55,7 @@ def place_name(source: int, place: Place) -> str:
     return f"{source_name(source)}:s{place.sequence}" + (f"+{place.inside}" if place.inside else "")
 
 
-class Decided(NamedTuple):
+class DecidedTransaction(NamedTuple):
     """One decision: the transaction, its score and its alert, which the log keeps in three streams."""
 
     transaction: TransactionReceived
@@ -67,8 +67,8 @@ class Fact(NamedTuple):
     """An event with its place and time in the log.
 
     source: partition or CONTROL. id: its ID in its stream. recorded_at: epoch ms; that of its seal, or a control
-    event's `occurred_at`. event: a Decided, an account event, a TransactionRejected, a Seal or a control event.
-    refused: why a control event has no effect, "" for all other facts.
+    event's `occurred_at`. event: a DecidedTransaction, an account event, a TransactionRejected, a Seal or a control
+    event. refused: why a control event has no effect, "" for all other facts.
     """
 
     source: int
@@ -119,7 +119,7 @@ class ByColumns(NamedTuple, Generic[S]):
 
 
 _CONTROL_TYPES: tuple[type, ...] = get_args(Control)
-_ACCOUNT_TYPES: tuple[type, ...] = (Decided, *get_args(AccountEvent))
+_ACCOUNT_TYPES: tuple[type, ...] = (DecidedTransaction, *get_args(AccountEvent))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from core.errors import Corrupt
 from core.events import START, Position, Seal
 from core.log.base import Entry, EventLog, Stream
 from core.log.paging import PAGE, entries, pages
-from projections.engine.base import CONTROL, NOWHERE, Decided, Fact, Place, control_fact
+from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Fact, Place, control_fact
 
 EVENTS_PER_READ = 4000
 """Seals are read together until they cover this many entries, which bounds the memory of a read."""
@@ -98,7 +98,7 @@ def bound_at(log: EventLog, partition: int, place: Place) -> Bound:
     if place.inside:
         for fact in facts_between(log, partition, Place(place.sequence), place):
             recorded_at = fact.recorded_at
-            if isinstance(fact.event, Decided):
+            if isinstance(fact.event, DecidedTransaction):
                 transactions = fact.id
             elif hasattr(fact.event, "account_id"):
                 feedback = fact.id
@@ -127,7 +127,7 @@ def account_facts(log: EventLog, partition: int, account: str, after: Bound, unt
             yield from _account_fact(partition, account, waiting)
             waiting = next(feedback, None)
         alert = log.get(partition, "alerts", entry.id) if score.severity is not None else None
-        decided = Decided(transaction, score, decode_alert(alert) if alert is not None else None)
+        decided = DecidedTransaction(transaction, score, decode_alert(alert) if alert is not None else None)
         yield Fact(partition, entry.id, transaction.recorded_at, decided)
     while waiting is not None:
         yield from _account_fact(partition, account, waiting)
@@ -227,7 +227,9 @@ def _facts(partition: int, sequence: int, seal: Seal, entries: _Entries, alerts:
             facts.append(Fact(partition, verdicts[v].id, at, decode_account_event(verdicts[v].payload)))
             v += 1
         alert = alerts.get(entry.id)
-        decision = Decided(decode_transaction(entry.payload), score, None if alert is None else decode_alert(alert))
+        decision = DecidedTransaction(
+            decode_transaction(entry.payload), score, None if alert is None else decode_alert(alert)
+        )
         facts.append(Fact(partition, entry.id, at, decision))
     facts += [Fact(partition, entry.id, at, decode_account_event(entry.payload)) for entry in verdicts[v:]]
     facts += [Fact(partition, entry.id, at, decode_reject(entry.payload)) for entry in entries.rejects]

@@ -18,7 +18,7 @@ from core.log.base import EventLog
 from core.partitioner import PARTITIONERS, Name, detect
 from core.partitions import partitions_of
 from projections.engine.as_of import Cut, resolve
-from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, S, fold
+from projections.engine.base import CONTROL, DecidedTransaction, Fact, Place, Projection, S, fold
 from projections.engine.checkpoints import CheckpointStore, current, restore
 from projections.engine.columnar import fold_between
 from projections.engine.feed import Bound, account_facts, bound_at
@@ -118,4 +118,4 @@ def open_states(
 
 def _is_before(fact: Fact, bound: Bound) -> bool:
     """Whether a decision's or an account event's ID is before the bound."""
-    return fact.id <= (bound.transactions if isinstance(fact.event, Decided) else bound.feedback)
+    return fact.id <= (bound.transactions if isinstance(fact.event, DecidedTransaction) else bound.feedback)

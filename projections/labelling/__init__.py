@@ -1,7 +1,7 @@
 """Labels: was this payment fraud? The single answer that all readers share, and its parts. Pure, except `reader`.
 
-    verdicts      one record per verdict (`Said`), and all verdicts on one payment (`Claims`), keyed by account and
-                  transaction
+    verdicts      one record per verdict (`VerdictRecord`), and all verdicts on one payment (`Claims`), keyed by account
+                  and transaction
     quality       quality control: which verdicts are accepted
     reliability   the estimated reliability of each rater
     consensus     the label that follows from the accepted verdicts

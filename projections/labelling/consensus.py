@@ -33,7 +33,7 @@ import msgspec
 
 from core.feedback_sources import SOURCES
 from core.times import DAY_MS
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from projections.labelling.verdicts import standing
 
 RECENCY_MS = 90 * DAY_MS
@@ -72,7 +72,7 @@ class Reliability(msgspec.Struct, frozen=True):
     evidence: float
 
 
-def consensus(verdicts: Sequence[Said], learned: Mapping[str, Reliability] | None = None) -> Consensus:
+def consensus(verdicts: Sequence[VerdictRecord], learned: Mapping[str, Reliability] | None = None) -> Consensus:
     """The consensus of the verdicts (see the module's head). Raises ValueError if there are none.
 
     learned: reliabilities by rater. Fixed ones are used if it is None or has too little evidence for one of the raters.

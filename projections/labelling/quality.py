@@ -29,7 +29,16 @@ import msgspec
 
 from core.feedback_sources import SOURCES
 from core.times import DAY_MS
-from core.verdicts import DELAY_DAYS_MAX, RatedHour, Said, in_order_said, is_rated, is_timely, news, rated_hour
+from core.verdicts import (
+    DELAY_DAYS_MAX,
+    RatedHour,
+    VerdictRecord,
+    in_order_given,
+    is_rated,
+    is_timely,
+    news,
+    rated_hour,
+)
 from projections.labelling.verdicts import ALWAYS, Claims
 
 Quality = Literal["accepted", "unknown_transaction", "impossible_time", "duplicate", "rate_exceeded"]
@@ -62,11 +71,11 @@ class Judged(NamedTuple):
     account_id: str
     transaction_id: str
     payment_at: int
-    verdicts: list[Said]
+    verdicts: list[VerdictRecord]
     quality: list[Quality]
 
     @property
-    def accepted(self) -> list[Said]:
+    def accepted(self) -> list[VerdictRecord]:
         """The accepted verdicts, in the order given."""
         return [word for word, of in zip(self.verdicts, self.quality, strict=True) if of == "accepted"]
 
@@ -97,7 +106,7 @@ def judge(
         known = [word for word in known if word.recorded_at <= known_until]
     if not known:
         return None
-    verdicts = in_order_said(known)
+    verdicts = in_order_given(known)
     quality: list[Quality] = []
     for word in verdicts:
         if not is_possible(word, claims.payment_at, rules, newest):
@@ -124,12 +133,12 @@ def judge_all(claims: Sequence[Claims], newest: int = 0, rules: Rules = RULES) -
     return judged
 
 
-def _is_over(word: Said, account_id: str, over: OverRate, known_until: int) -> bool:
+def _is_over(word: VerdictRecord, account_id: str, over: OverRate, known_until: int) -> bool:
     since = over.get(rated_hour(word, account_id))
     return since is not None and since <= known_until
 
 
-def is_possible(word: Said, payment_at: int, rules: Rules = RULES, newest: int = 0) -> bool:
+def is_possible(word: VerdictRecord, payment_at: int, rules: Rules = RULES, newest: int = 0) -> bool:
     """Whether a verdict can have been given at its stated time. payment_at: 0 falls back to the verdict's own claim."""
     if word.recorded_at and word.occurred_at > max(word.recorded_at, newest) + FUTURE_MS:
         return False

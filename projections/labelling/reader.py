@@ -8,7 +8,7 @@ from core.errors import BadInput
 from core.log.base import EventLog
 from projections.engine.base import Place, place_name
 from projections.engine.runner import Runner
-from projections.labelling.view import LabelView, said_until, view_of
+from projections.labelling.view import LabelView, given_until, view_of
 from projections.views import labels as labels_view
 from projections.views.labels import LABELS, Labels
 
@@ -41,6 +41,6 @@ class LabelReader:
         places = [(each.place, each.mark) for each in views]
         if self._kept is None or self._kept[:2] != (places, moment):
             claims = list(labels_view.claims(states))
-            of = view_of(claims if moment is None else said_until(claims, moment), labels_view.newest(states))
+            of = view_of(claims if moment is None else given_until(claims, moment), labels_view.newest(states))
             self._kept = (places, moment, of)
         return self._kept[2]

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from core.events import FeedbackSource
 from core.feedback_sources import SOURCES, Source
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability
 from projections.labelling.verdicts import standing
 
@@ -69,7 +69,7 @@ def prior_of(rater: str) -> float:
     return known[rater.partition(":")[0]].reliability
 
 
-def pattern(verdicts: Iterable[Said]) -> Pattern:
+def pattern(verdicts: Iterable[VerdictRecord]) -> Pattern:
     """The conclusive last verdicts among the accepted verdicts on a transaction."""
     return tuple(
         (name, said.verdict == "fraud", hundredths)
@@ -78,7 +78,7 @@ def pattern(verdicts: Iterable[Said]) -> Pattern:
     )
 
 
-def count_patterns(transactions: Iterable[Iterable[Said]]) -> dict[Pattern, int]:
+def count_patterns(transactions: Iterable[Iterable[VerdictRecord]]) -> dict[Pattern, int]:
     """The number of transactions with each pattern of at least two raters."""
     counts: dict[Pattern, int] = {}
     for verdicts in transactions:

@@ -21,7 +21,7 @@ import msgspec
 from core.events import FeedbackSource
 from core.feedback_sources import SOURCES
 from core.times import DAY_MS
-from core.verdicts import Said, rater
+from core.verdicts import VerdictRecord, rater
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
 from projections.labelling.maturity import Maturity, maturity
 from projections.labelling.reliability import pooled, prior_of
@@ -111,10 +111,10 @@ class _Tally:
     delays: list[int] = field(default_factory=list)
 
 
-Name = Callable[[Said], str]
+Name = Callable[[VerdictRecord], str]
 
 
-def _words(accepted: Iterable[Said], name: Name) -> dict[str, Said]:
+def _words(accepted: Iterable[VerdictRecord], name: Name) -> dict[str, VerdictRecord]:
     """The last conclusive verdict of each name; the name "" is left out."""
     return {of: said for said in accepted if said.verdict != "unsure" and (of := name(said))}
 
@@ -139,7 +139,7 @@ def _tally(of: LabelView, name: Name, persons: bool = False) -> dict[str, _Tally
 def _count(
     tally: _Tally,
     who: str,
-    said: Said,
+    said: VerdictRecord,
     each: LabelledPayment,
     name: Name,
     learned: Mapping[str, Reliability],

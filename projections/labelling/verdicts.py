@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.verdicts import Said, in_order_said, rater
+from core.verdicts import VerdictRecord, in_order_given, rater
 
 ALWAYS = 2**62
 """Later than any time, epoch ms."""
@@ -26,12 +26,12 @@ class Claims(NamedTuple):
     transaction_id: str
     payment_at: int
     forgotten: int
-    verdicts: Sequence[Said]
+    verdicts: Sequence[VerdictRecord]
 
 
-def standing(verdicts: Iterable[Said]) -> dict[str, Said]:
+def standing(verdicts: Iterable[VerdictRecord]) -> dict[str, VerdictRecord]:
     """The last verdict of each rater, in order of the raters' names."""
-    return dict(sorted({rater(word): word for word in in_order_said(verdicts)}.items()))
+    return dict(sorted({rater(word): word for word in in_order_given(verdicts)}.items()))
 
 
 def payment_keys(accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.uint64]:

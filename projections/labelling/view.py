@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.numeric import hash_strings
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from projections.labelling.consensus import Consensus, Label, consensus
 from projections.labelling.quality import RULES, Judged, Rules, judge_all
 from projections.labelling.reliability import Learning, count_patterns, learn
@@ -31,7 +31,7 @@ class LabelledPayment:
     """A judged payment with its accepted verdicts and their consensus; None if none is accepted."""
 
     judged: Judged
-    accepted: list[Said]
+    accepted: list[VerdictRecord]
     consensus: Consensus | None
 
 
@@ -84,11 +84,11 @@ class LabelView:
         self,
         accounts: NDArray[np.uint64],
         transactions: NDArray[np.uint64],
-        said_until: NDArray[np.int64] | None = None,
+        given_until: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int8]:
         """Labels of n payments by the hashes of their IDs (`core.numeric.hash_strings`): int8 (n,), the codes above.
 
-        said_until: epoch ms (n,), use only verdicts on each payment given by then; reliabilities stay the view's.
+        given_until: epoch ms (n,), use only verdicts on each payment given by then; reliabilities stay the view's.
         """
         out = np.full(len(accounts), UNJUDGED, dtype=np.int8)
         keys, payments = self._keys
@@ -99,8 +99,8 @@ class LabelView:
         for row in np.flatnonzero(keys[at] == wanted).tolist():
             payment = payments[int(at[row])]
             agreed = payment.consensus
-            if said_until is not None:
-                words = [word for word in payment.accepted if word.occurred_at <= said_until[row]]
+            if given_until is not None:
+                words = [word for word in payment.accepted if word.occurred_at <= given_until[row]]
                 agreed = consensus(words, self.learning.raters) if words else None
             if agreed is not None:
                 out[row] = _CODES[agreed.label]
@@ -131,7 +131,7 @@ def view_of(
     )
 
 
-def said_until(claims: Sequence[Claims], moment: int) -> list[Claims]:
+def given_until(claims: Sequence[Claims], moment: int) -> list[Claims]:
     """The verdicts given by `moment` (event time, epoch ms)."""
     kept = [each._replace(verdicts=[word for word in each.verdicts if word.occurred_at <= moment]) for each in claims]
     return [each for each in kept if each.verdicts]

@@ -36,7 +36,7 @@ from core.events import (
 )
 from core.policy import SEVERITIES
 from core.times import MINUTE_MS
-from projections.engine.base import Decided, Fact, Projection
+from projections.engine.base import DecidedTransaction, Fact, Projection
 from projections.engine.states import States
 
 SLA_MS: dict[Severity, int] = {
@@ -129,7 +129,7 @@ def _of(state: Cases, account: str) -> list[Case]:
 
 
 def _alerted(state: Cases, fact: Fact) -> None:
-    decided: Decided = fact.event
+    decided: DecidedTransaction = fact.event
     alert = decided.alert
     if alert is None:
         return
@@ -231,7 +231,7 @@ CASES = Projection(
     version=2,
     state_type=Cases,
     handlers={
-        Decided: _alerted,
+        DecidedTransaction: _alerted,
         CaseOpened: _opened,
         CaseAssigned: _assigned,
         CaseResolved: _resolved,

@@ -31,7 +31,7 @@ from core.events import (
     Seal,
 )
 from core.governance import CHAMPION
-from projections.engine.base import Decided, Fact, Projection
+from projections.engine.base import DecidedTransaction, Fact, Projection
 
 ROWS_MAX = 500
 
@@ -106,7 +106,7 @@ class Experiments(msgspec.Struct):
 
 
 def _decided(state: Experiments, fact: Fact) -> None:
-    decided: Decided = fact.event
+    decided: DecidedTransaction = fact.event
     arm, account = decided.score.arm, decided.transaction.account_id
     if arm == CHAMPION_ARM:
         if state.enrolled:
@@ -194,7 +194,7 @@ EXPERIMENTS = Projection(
     version=3,
     state_type=Experiments,
     handlers={
-        Decided: _decided,
+        DecidedTransaction: _decided,
         Seal: _sealed,
         ModelDeployed: _governed,
         ModelRolledBack: _governed,

@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from core.events import FeedbackReceived
 from core.times import DAY_MS
-from core.verdicts import Said, said
-from projections.engine.base import ByColumns, ColumnarBatch, Decided, Fact, Handler, Projection
+from core.verdicts import VerdictRecord, verdict_record
+from projections.engine.base import ByColumns, ColumnarBatch, DecidedTransaction, Fact, Handler, Projection
 from projections.labelling.verdicts import Claims
 
 SEEN_DAYS = 180
@@ -35,7 +35,7 @@ class AccountLabels(msgspec.Struct):
     that are in the log.
     """
 
-    verdicts: dict[str, list[Said]] = {}
+    verdicts: dict[str, list[VerdictRecord]] = {}
     payments: dict[str, int] = {}
 
 
@@ -87,7 +87,7 @@ def _hash(transaction_id: str) -> bytes:
 
 
 def _decided(state: Labels, fact: Fact) -> None:
-    decided: Decided = fact.event
+    decided: DecidedTransaction = fact.event
     transaction = decided.transaction
     add_payment(state, transaction.account_id, transaction.transaction_id, transaction.occurred_at)
 
@@ -131,7 +131,7 @@ def _verdict(state: Labels, fact: Fact) -> None:
     add_verdict(state, fact.event, fact.recorded_at)
 
 
-def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> Said:
+def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> VerdictRecord:
     """Fold a verdict and return its record. recorded_at: log time, epoch ms."""
     account = state.accounts.setdefault(event.account_id, AccountLabels())
     held = account.verdicts.setdefault(event.transaction_id, [])
@@ -139,7 +139,7 @@ def add_verdict(state: Labels, event: FeedbackReceived, recorded_at: int) -> Sai
         payment = _payment(state, event.account_id, event.transaction_id)
         if payment is not None:
             account.payments[event.transaction_id] = payment
-    word = said(event, recorded_at)
+    word = verdict_record(event, recorded_at)
     held.append(word)
     return word
 
@@ -183,6 +183,6 @@ LABELS = Projection(
     ),
     version=3,
     state_type=Labels,
-    handlers={Decided: _decided, FeedbackReceived: _verdict},
+    handlers={DecidedTransaction: _decided, FeedbackReceived: _verdict},
     columnar=ByColumns(("account_id", "transaction_id", "occurred_at"), _LabelColumns),
 )

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from core.times import DAY_MS
-from core.verdicts import Said
-from projections.engine.base import Decided
+from core.verdicts import VerdictRecord
+from projections.engine.base import DecidedTransaction
 from projections.engine.feed import Bound, account_facts
 from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS, Consensus, Status, unjudged
@@ -34,7 +34,7 @@ class LabelRow(msgspec.Struct, frozen=True):
     transaction_id: str
     status: Status
     consensus: Consensus | None
-    verdicts: list[Said]
+    verdicts: list[VerdictRecord]
     quality: list[Quality] = []
 
     @property
@@ -118,7 +118,7 @@ def _of_account(states: States, account: str, partition: int) -> tuple[Labels, d
     times: dict[str, int] = {}
     for fact in account_facts(states.log, partition, account, Bound(), states.cut.partitions[partition]):
         LABELS.apply(state, fact)
-        if isinstance(fact.event, Decided):
+        if isinstance(fact.event, DecidedTransaction):
             times[fact.event.transaction.transaction_id] = fact.event.transaction.occurred_at
     judged = state.accounts.get(account, AccountLabels()).verdicts
     return state, {t: at for t, at in times.items() if t not in judged}

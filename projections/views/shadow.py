@@ -26,7 +26,7 @@ from core.numeric import sigmoid
 from core.policy import DECISIONS
 from core.rules import RULES
 from core.times import DAY_MS
-from projections.engine.base import Decided, Fact, Projection
+from projections.engine.base import DecidedTransaction, Fact, Projection
 from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS
 from projections.labelling.view import LabelView, view
@@ -85,7 +85,7 @@ def _key(decision: int, effects: int, part: int) -> int:
 
 
 def _decided(state: Shadows, fact: Fact) -> None:
-    decided: Decided = fact.event
+    decided: DecidedTransaction = fact.event
     score, transaction = decided.score, decided.transaction
     if score.shadow is None:
         return
@@ -131,7 +131,7 @@ SHADOW = Projection(
     ),
     version=2,
     state_type=Shadows,
-    handlers={Decided: _decided, Seal: _sealed, ThresholdsChanged: _thresholds},
+    handlers={DecidedTransaction: _decided, Seal: _sealed, ThresholdsChanged: _thresholds},
 )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from core.events import AccountEvent, Seal, TransactionRejected
 from core.times import HOUR_MS
-from projections.engine.base import Decided, Fact, Projection
+from projections.engine.base import DecidedTransaction, Fact, Projection
 from projections.engine.states import States
 
 
@@ -86,7 +86,7 @@ def _hour(state: Throughput, fact: Fact) -> Hour:
 
 
 def _decided(state: Throughput, fact: Fact) -> None:
-    decided: Decided = fact.event
+    decided: DecidedTransaction = fact.event
     score = decided.score
     hour = _hour(state, fact)
     hour.transactions += 1
@@ -119,7 +119,7 @@ THROUGHPUT = Projection(
     version=1,
     state_type=Throughput,
     handlers={
-        Decided: _decided,
+        DecidedTransaction: _decided,
         **dict.fromkeys(get_args(AccountEvent), _feedback),
         TransactionRejected: _rejected,
         Seal: _sealed,

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.events import AlertRaised, Position, TransactionReceived, TransactionScored
 from core.times import DAY_MS
-from projections.engine.base import Decided, Fact
+from projections.engine.base import DecidedTransaction, Fact
 from tests.builders.events import T0, verdict
 
 
@@ -26,7 +26,7 @@ def paid(transaction: str = "t1", at: int = T0, account: str = "a1", number: int
         decision="approve",
         features=b"",
     )
-    return Fact(0, Position(1, number), at, Decided(transaction_, score, None))
+    return Fact(0, Position(1, number), at, DecidedTransaction(transaction_, score, None))
 
 
 def told(
@@ -67,4 +67,4 @@ def decided(number: int, severity: Any = "high", recorded_at: int = T0, account:
         recommended_actions=(),
         transaction={},
     )
-    return Fact(0, Position(1, number), recorded_at, Decided(transaction, score, alert))
+    return Fact(0, Position(1, number), recorded_at, DecidedTransaction(transaction, score, alert))

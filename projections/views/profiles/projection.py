@@ -6,7 +6,7 @@ The handlers below fold fact by fact; `projections.views.profiles.columnar` does
 from __future__ import annotations
 
 from core.events import AccountBlocked, AccountUnblocked, FeedbackReceived
-from projections.engine.base import ByColumns, Decided, Fact, Projection
+from projections.engine.base import ByColumns, DecidedTransaction, Fact, Projection
 from projections.views.profiles.columnar import COLUMNS, ProfileColumns
 from projections.views.profiles.record import PLACES, RECENT, Profile, Profiles, Recent, touched
 
@@ -29,7 +29,7 @@ def _count_recent(profile: Profile, what: str, counts: dict[str, int], name: str
 
 
 def _decided(state: Profiles, fact: Fact) -> None:
-    decided: Decided = fact.event
+    decided: DecidedTransaction = fact.event
     transaction, score = decided.transaction, decided.score
     profile = touched(state, transaction.account_id, transaction.occurred_at)
     profile.transactions += 1
@@ -82,7 +82,7 @@ PROFILES = Projection(
     version=1,
     state_type=Profiles,
     handlers={
-        Decided: _decided,
+        DecidedTransaction: _decided,
         FeedbackReceived: _verdict,
         AccountBlocked: _blocked,
         AccountUnblocked: _unblocked,

@@ -20,7 +20,7 @@ from core.errors import BadInput
 from core.log.redis_streams import RedisLog, connect
 from ingest.offline import OfflineIngest
 from projections import catalogue
-from projections.engine.base import Decided
+from projections.engine.base import DecidedTransaction
 from projections.engine.checkpoints import CheckpointStore
 from projections.views.profiles.projection import PROFILES
 from tests.builders.logs import records
@@ -181,7 +181,7 @@ def test_a_new_version_of_a_projection_is_swapped_in(
     assert (ran.code, store.current("profiles")) == (2, None)
     assert "profiles-1 is already current" in ran.err
 
-    without = {kind: handler for kind, handler in PROFILES.handlers.items() if kind is not Decided}
+    without = {kind: handler for kind, handler in PROFILES.handlers.items() if kind is not DecidedTransaction}
     same, other = replace(PROFILES, version=2), replace(PROFILES, version=3, handlers=without)
     everything = [*catalogue.ALL, same, other]
     monkeypatch.setattr(project, "ALL", everything)

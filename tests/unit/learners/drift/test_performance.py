@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from core.numeric import hash_strings
 from core.times import DAY_MS
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from learners import metrics
 from learners.drift import performance
 from learners.drift.compare import FeatureDrift
@@ -141,9 +141,9 @@ def test_labels_are_those_that_came_within_the_delay() -> None:
     one = replace(rows(6, 1, days=1), accounts=hash_strings(owners), transactions=hash_strings(ids))
     times = one.times.tolist()
 
-    def said(verdict: str, place: int, days: float, source: str = "chargeback") -> Said:
+    def said(verdict: str, place: int, days: float, source: str = "chargeback") -> VerdictRecord:
         at = int(times[place] + days * DAY_MS)
-        return Said(source, verdict, 1.0, "", at, at)  # type: ignore[arg-type]
+        return VerdictRecord(source, verdict, 1.0, "", at, at)  # type: ignore[arg-type]
 
     words = {
         0: [said("fraud", 0, 6.9)],

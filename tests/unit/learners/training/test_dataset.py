@@ -28,7 +28,7 @@ from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.training import dataset, reading
 from learners.training.dataset import STATUSES, TrainingSet, as_known, labelled
-from projections.engine.base import Decided
+from projections.engine.base import DecidedTransaction
 from projections.engine.feed import batches
 from projections.labelling.consensus import Status, consensus, unjudged
 from projections.labelling.view import view
@@ -109,9 +109,9 @@ def read_model(log: EventLog, until: int, maturity_days: int, clock: dataset.Clo
         for batch in batches(log, p, 0, log.head(p).sequence):
             for each in batch.facts:
                 fact = each
-                if not isinstance(fact.event, Decided | FeedbackReceived):
+                if not isinstance(fact.event, DecidedTransaction | FeedbackReceived):
                     continue
-                is_payment = isinstance(fact.event, Decided)
+                is_payment = isinstance(fact.event, DecidedTransaction)
                 at = fact.event.transaction.occurred_at if is_payment else fact.event.occurred_at
                 if clock == "event":
                     fact = fact._replace(recorded_at=at)

@@ -24,7 +24,7 @@ from core.log.memory import MemoryLog
 from projections.catalogue import ALL, QUESTIONS
 from projections.engine import feed
 from projections.engine.as_of import parse_time, resolve
-from projections.engine.base import CONTROL, Decided, Place
+from projections.engine.base import CONTROL, DecidedTransaction, Place
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.feed import Bound, account_facts, facts_between
 from projections.engine.runner import Runner
@@ -100,7 +100,7 @@ def test_as_of_a_transaction_is_what_its_decision_knew(data: st.DataObject) -> N
     cut = resolve(log, CALLS, f"p{p:02d}:{position}")
     assert cut.control == event["score"]["c"]
     facts = list(facts_between(log, p, Place(0), cut.place(p)))
-    assert isinstance(facts[-1].event, Decided) and str(facts[-1].id) == position
+    assert isinstance(facts[-1].event, DecidedTransaction) and str(facts[-1].id) == position
     assert str(cut.partitions[p].transactions) == position
     verdicts = [fact.id for fact in facts if hasattr(fact.event, "account_id")]
     assert [e.id for e in entries(log, p, "feedback") if e.id <= cut.partitions[p].feedback] == verdicts
@@ -387,7 +387,7 @@ def test_one_accounts_facts_are_those_of_the_whole_in_the_same_order() -> None:
                 fact
                 for fact in whole
                 if getattr(fact.event, "account_id", None) == account
-                or (isinstance(fact.event, Decided) and fact.event.transaction.account_id == account)
+                or (isinstance(fact.event, DecidedTransaction) and fact.event.transaction.account_id == account)
             ]
             assert list(account_facts(log, p, account, Bound(), cut.partitions[p])) == own
 

@@ -17,7 +17,7 @@ from core.errors import BadInput, ConcurrencyError, Unavailable
 from core.events import FeedbackReceived
 from core.log.memory import MemoryLog
 from projections.catalogue import ALL, QUESTIONS
-from projections.engine.base import CONTROL, Decided, Fact, Place, Projection, fold
+from projections.engine.base import CONTROL, DecidedTransaction, Fact, Place, Projection, fold
 from projections.engine.checkpoints import CheckpointStore, current
 from projections.engine.feed import batches, facts_between
 from projections.engine.runner import ATTEMPTS, Runner
@@ -199,7 +199,7 @@ def counting(version: int = 1, fails_at: int = 0, times: Sequence[int] = (10**9,
             raise ZeroDivisionError("no such luck")
         state.seen += step
 
-    return Projection("count", version, Count, {Decided: count})
+    return Projection("count", version, Count, {DecidedTransaction: count})
 
 
 def test_a_fault_is_shown_and_stops_nothing_else(store: CheckpointStore) -> None:
@@ -219,9 +219,9 @@ def test_a_fault_is_shown_and_stops_nothing_else(store: CheckpointStore) -> None
         assert status.lag_events > 0 and status.lag_seconds > 0
         view = runner.view(bad, status.source)
         done = list(facts_between(log, status.source, Place(0), view.place))
-        assert sum(isinstance(fact.event, Decided) for fact in done) == 6
+        assert sum(isinstance(fact.event, DecidedTransaction) for fact in done) == 6
         following = next(iter(facts_between(log, status.source, view.place, Place(view.place.sequence + 1))))
-        assert isinstance(following.event, Decided)
+        assert isinstance(following.event, DecidedTransaction)
     assert runner.step() == 0
 
 

@@ -16,7 +16,7 @@ from core.events import ModelDeployed
 from core.features import spec
 from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from ingest.offline import OfflineIngest
 from learners.drift import performance
 from learners.drift.rows import Rows
@@ -28,7 +28,7 @@ from learners.training.dataset import STATUSES, TrainingSet
 from projections.audit.blast_radius import affected
 from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.catalogue import ALL
-from projections.engine.base import Decided
+from projections.engine.base import DecidedTransaction
 from projections.engine.feed import batches
 from projections.engine.states import open_states
 from projections.labelling import quality, view
@@ -148,7 +148,7 @@ def answer(log: MemoryLog, known_until: int = 2**62, is_learned: bool = True) ->
             word = (e["verdict"], e.get("confidence", 1.0))
             if held.get(who) != word and (who, word, when) not in heard:
                 held[who] = word
-                kept.append(Said(e["source"], *word, e.get("actor", ""), when, at))
+                kept.append(VerdictRecord(e["source"], *word, e.get("actor", ""), when, at))
             heard.add((who, word, when))
         if kept:
             counted[key] = kept
@@ -167,7 +167,7 @@ def decisions(log: MemoryLog) -> list[Key]:
         for p in PARTITIONS
         for batch in batches(log, p, 0, log.head(p).sequence)
         for fact in batch.facts
-        if isinstance(fact.event, Decided)
+        if isinstance(fact.event, DecidedTransaction)
     ]
 
 
@@ -237,7 +237,7 @@ def _transactions(log: MemoryLog) -> list[Any]:
         for p in PARTITIONS
         for batch in batches(log, p, 0, log.head(p).sequence)
         for fact in batch.facts
-        if isinstance(fact.event, Decided)
+        if isinstance(fact.event, DecidedTransaction)
     ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.events import FeedbackReceived, FeedbackSource
 from core.feedback_sources import SOURCES
-from projections.engine.base import Decided, Fact, fold
+from projections.engine.base import DecidedTransaction, Fact, fold
 from projections.labelling.consensus import consensus
 from projections.labelling.quality import RULES, Judged, Rules, judge_all
 from projections.labelling.reliability import count_patterns, learn
@@ -177,7 +177,7 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
     rates: dict[tuple[str, str, int], int] = {}
     verdicts: dict[tuple[str, str], list[tuple[FeedbackReceived, int]]] = {}
     for fact in facts:
-        if isinstance(fact.event, Decided):
+        if isinstance(fact.event, DecidedTransaction):
             t = fact.event.transaction
             payments.setdefault((t.account_id, t.transaction_id), t.occurred_at // 1000 * 1000)
             continue
@@ -185,7 +185,7 @@ def plain_statuses(facts: list[Fact], per_hour: dict[str, int]) -> dict[tuple[st
         verdicts.setdefault((e.account_id, e.transaction_id), []).append((e, fact.recorded_at))
         key = (e.source, e.account_id if e.source == "customer" else e.actor, fact.recorded_at // HOUR_MS)
         rates[key] = rates.get(key, 0) + 1
-    times = [f.event.transaction.occurred_at for f in facts if isinstance(f.event, Decided)]
+    times = [f.event.transaction.occurred_at for f in facts if isinstance(f.event, DecidedTransaction)]
     newest = (max(times) // DAY_MS + 1) * DAY_MS if times else 0
     out: dict[tuple[str, str], list[str]] = {}
     for at, said in verdicts.items():
@@ -241,7 +241,7 @@ def split(facts: list[Fact], partitions: list[int]) -> dict[int, Labels]:
 
 def _account(fact: Fact) -> str:
     event = fact.event
-    return str(event.transaction.account_id if isinstance(event, Decided) else event.account_id)
+    return str(event.transaction.account_id if isinstance(event, DecidedTransaction) else event.account_id)
 
 
 @given(st.integers(0, 10**6), st.permutations([0, 1, 2]))
@@ -262,7 +262,7 @@ def test_partitions_and_their_order_make_no_difference(seed: int, order: list[in
 def test_sending_everything_again_changes_no_label(seed: int) -> None:
     """The log's verdicts twice over: labels and what is learned are the same, no verdict votes or teaches twice."""
     facts = random_facts(seed)
-    again = [*facts, *(f for f in facts if not isinstance(f.event, Decided))]
+    again = [*facts, *(f for f in facts if not isinstance(f.event, DecidedTransaction))]
     rules = Rules(per_hour={})
     once, twice = judge({0: fold(LABELS, facts)}, rules), judge({0: fold(LABELS, again)}, rules)
     assert [words(j) for j in once] == [words(j) for j in twice]

@@ -15,14 +15,14 @@ from scipy.optimize import minimize
 
 from core.feedback_sources import SOURCES
 from core.times import DAY_MS
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability, consensus
 from projections.labelling.reliability import Pattern, count_patterns, learn, prior_of
 from tests.builders.events import T0, fuzz
 
 
-def said(source: Any, fraud: bool, actor: str = "", confidence: float = 1.0, at: int = T0) -> Said:
-    return Said(source, "fraud" if fraud else "legitimate", confidence, actor, at, at)
+def said(source: Any, fraud: bool, actor: str = "", confidence: float = 1.0, at: int = T0) -> VerdictRecord:
+    return VerdictRecord(source, "fraud" if fraud else "legitimate", confidence, actor, at, at)
 
 
 def density(counts: dict[Pattern, int], rates: dict[str, tuple[float, float]], prevalence: float, m: float) -> float:

@@ -17,7 +17,7 @@ from core.events import (
     ModelDeployed,
 )
 from core.log.memory import MemoryLog
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from learners.experiments.report import criteria_of, paths, report
 from learners.experiments.srm import Mismatch
 from learners.experiments.verdict import METRICS, finding, new_effect
@@ -68,12 +68,12 @@ def expected(log: MemoryLog) -> list[tuple[int, int, str, str, dict[str, float],
         entries = plain(log, p)
         clock = max((at for *_, at in entries), default=0)
         accounts: dict[str, list[tuple[dict[str, Any], int]]] = {}
-        verdicts: dict[tuple[str, str], list[Said]] = {}
+        verdicts: dict[tuple[str, str], list[VerdictRecord]] = {}
         for kind, _, e, at in entries:
             if kind == "decided" and e["score"].get("arm", "champion") != "champion":
                 accounts.setdefault(e["transaction"]["account_id"], []).append((e, at))
             elif kind == "feedback" and e["type"] == "feedback.v1":
-                said = Said(
+                said = VerdictRecord(
                     e["source"], e["verdict"], e.get("confidence", 1.0), e.get("actor", ""), e["occurred_at"], at
                 )
                 verdicts.setdefault((e["account_id"], e["transaction_id"]), []).append(said)

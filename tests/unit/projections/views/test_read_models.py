@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.events import CaseOpened, FeedbackSource, Position
 from core.times import DAY_MS
-from core.verdicts import Said
+from core.verdicts import VerdictRecord
 from projections.engine.base import CONTROL, Fact, fold
 from projections.engine.feed import batches
 from projections.labelling.consensus import MATURITY_DAYS, consensus, unjudged
@@ -211,8 +211,8 @@ def test_labels_keep_every_verdict_and_count_every_day() -> None:
         assert got == verdicts and state.days == days
 
 
-def word(source: Any, verdict: Any, day: int = 0, actor: str = "", confidence: float = 1.0) -> Said:
-    return Said(source, verdict, confidence, actor, T0 + day * DAY_MS, T0 + day * DAY_MS)
+def word(source: Any, verdict: Any, day: int = 0, actor: str = "", confidence: float = 1.0) -> VerdictRecord:
+    return VerdictRecord(source, verdict, confidence, actor, T0 + day * DAY_MS, T0 + day * DAY_MS)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def word(source: Any, verdict: Any, day: int = 0, actor: str = "", confidence: f
         ([word("chargeback", "fraud"), word("representment", "legitimate", 30)], "review"),
     ],
 )
-def test_consensus_weighs_reliability_confidence_and_recency(verdicts: list[Said], label: str) -> None:
+def test_consensus_weighs_reliability_confidence_and_recency(verdicts: list[VerdictRecord], label: str) -> None:
     """Agreement decides, a correction replaces, a conflict goes to review, old and weak words lose."""
     assert consensus(verdicts).label == label
 
@@ -249,7 +249,7 @@ words = st.builds(
 
 @given(st.lists(words, min_size=1, max_size=8), st.randoms(use_true_random=False))
 @fuzz(max_examples=200)
-def test_consensus_depends_on_last_words_only(verdicts: list[Said], rng: Any) -> None:
+def test_consensus_depends_on_last_words_only(verdicts: list[VerdictRecord], rng: Any) -> None:
     """Swapping fraud and legitimate mirrors the label; raters' order does not matter; agreement is never reviewed."""
     agreed = consensus(verdicts)
     said = sorted(verdicts, key=lambda v: v.occurred_at)
@@ -259,7 +259,7 @@ def test_consensus_depends_on_last_words_only(verdicts: list[Said], rng: Any) ->
         shuffled = sorted(last.values(), key=lambda v: rng.random())
         assert consensus(shuffled) == agreed
     other = {"fraud": "legitimate", "legitimate": "fraud", "unsure": "unsure"}
-    mirrored = [Said(v.source, other[v.verdict], v.confidence, v.actor, v.occurred_at, 0) for v in verdicts]  # type: ignore[arg-type]
+    mirrored = [VerdictRecord(v.source, other[v.verdict], v.confidence, v.actor, v.occurred_at, 0) for v in verdicts]  # type: ignore[arg-type]
     assert consensus(mirrored).label == {**other, "review": "review"}[agreed.label]
     said_words = {v.verdict for v in last.values() if v.confidence > 0}
     if said_words in ({"fraud"}, {"legitimate"}):
