@@ -76,7 +76,7 @@ def _importance(axes: Any, card: dict[str, Any]) -> None:
     axes.barh(list(gains), list(gains.values()), color=BLUE)
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("gain over all splits")
-    axes.set_title("Most used features")
+    axes.set_title("Most important features")
 
 
 def _card_precision(axes: Any, card: dict[str, Any]) -> None:

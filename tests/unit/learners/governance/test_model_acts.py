@@ -79,7 +79,7 @@ def test_a_rollback_needs_a_former_champion(log: MemoryLog) -> None:
 
 
 def test_four_eyes(log: MemoryLog) -> None:
-    """With four eyes on, a promotion waits for somebody else; shadows and rollbacks don't."""
+    """With four eyes on, a promotion awaits approval by a second person; shadows and rollbacks don't."""
     acts.deploy(log, "m-1.0.0", ANN)
     assert acts.set_four_eyes(log, True, ANN).outcome == "changed"
     assert acts.set_four_eyes(log, True, ANN).outcome == "unchanged"
