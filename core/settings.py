@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     starts at half of it.
     """
     batch_size: int = 1_000
-    linger_ms: int = 5
+    linger_ms: int = 2
     snapshot_directory: str = ".sentinel/snapshots"
     snapshot_interval_s: float = 60.0
     unavailable_timeout_s: float = 60.0

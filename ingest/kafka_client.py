@@ -76,14 +76,36 @@ def common(settings: Settings) -> dict[str, Any]:
     }
 
 
+_FETCH = {
+    # The broker gathers messages this long, or until there are so many bytes, before it answers. Answering each message
+    # by itself costs client and broker more than deciding it. Also how late the end of a quiet partition is noticed.
+    "fetch.wait.max.ms": 7,
+    "fetch.min.bytes": 16_384,
+    "queued.max.messages.kbytes": 32_768,
+    "fetch.message.max.bytes": 1_048_576,
+}
+"""How a worker reads, unless the settings' [kafka] table says otherwise."""
+
+_POSITION = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    # The log's position decides where to read. If Kafka no longer has it, that is an error, never a silent gap.
+    "auto.offset.reset": "error",
+    "check.crcs": True,
+}
+"""What the worker relies on, whatever the settings say."""
+
+
 def transactions_consumer(settings: Settings) -> Consumer:
     """A group-managed consumer: its assignment is the ownership of partitions."""
     static = {"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}
     return _made(
         Consumer,
         {
+            **_FETCH,
             **common(settings),
-            **_reader(settings),
+            **_POSITION,
             "group.id": settings.consumer_group,
             "partition.assignment.strategy": settings.assignment_strategy,
             "session.timeout.ms": settings.session_timeout_ms,
@@ -96,22 +118,7 @@ def transactions_consumer(settings: Settings) -> Consumer:
 def feedback_consumer(settings: Settings) -> Consumer:
     """A consumer that is manually assigned the partitions that the transactions consumer owns."""
     group = f"{settings.consumer_group}.feedback"
-    return _made(Consumer, {**common(settings), **_reader(settings), "group.id": group})
-
-
-def _reader(settings: Settings) -> dict[str, Any]:
-    return {
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "enable.partition.eof": True,
-        # The log's position decides where to read. If Kafka no longer has it, that is an error, never a silent gap.
-        "auto.offset.reset": "error",
-        # Bounds how late the end of a quiet partition is noticed; the local broker always waits for all of it.
-        "fetch.wait.max.ms": 10,
-        "queued.max.messages.kbytes": 32_768,
-        "fetch.message.max.bytes": 1_048_576,
-        "check.crcs": True,
-    }
+    return _made(Consumer, {**_FETCH, **common(settings), **_POSITION, "group.id": group})
 
 
 def producer(settings: Settings) -> Producer:
