@@ -20,6 +20,7 @@ import typer
 
 from core.errors import SentinelError
 
+INTERRUPTED = 130
 HELP_COLUMNS = range(60, 161)
 """Help is as wide as the terminal, within these bounds."""
 
@@ -91,13 +92,15 @@ def main() -> None:
     try:
         app = application([first] if first in COMMANDS else COMMANDS)
         code = app(arguments or ["--help"], prog_name="sentinel", standalone_mode=False)
+        if code == INTERRUPTED:  # typer's answer to KeyboardInterrupt
+            _fail("interrupted", INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
     except SentinelError as error:
         _fail(str(error), error.exit_code)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+        _fail("interrupted", INTERRUPTED)
     except Exception as error:
         # A usage error found by the command-line parser. Anything else is a bug and keeps its traceback.
         show, message = getattr(error, "show", None), getattr(error, "format_message", None)

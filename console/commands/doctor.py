@@ -284,7 +284,7 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
                 "was recreated since the last worker started; the next start begins a new generation",
             )
     decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
-    yield Finding("log", "ok", f"{decided:,} transactions in the hot log")
+    yield Finding("log", "ok", f"{decided:,} transactions in the log")
 
 
 def _snapshots(s: Settings) -> Iterator[Finding]:

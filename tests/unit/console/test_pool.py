@@ -12,13 +12,17 @@ import pytest
 
 CODE = """
 import sys, time
+import typer
 from console import cli, pool
 
 def work():
     print("started", flush=True)
     pool.each(time.sleep, [(30,), (0,)], jobs=2, title="sleeping", total=2, quiet=True)
 
-cli.application = lambda names: lambda *a, **k: work()
+app = typer.Typer()
+app.command("x")(work)
+app.callback()(lambda: None)
+cli.application = lambda names: app
 sys.argv = ["sentinel", "x"]
 cli.main()
 """
