@@ -27,6 +27,9 @@ from ingest.partition import Owned
 HELD_MAX = 20_000
 """Messages that one side of a partition may hold before its fetching is paused."""
 
+GATHER_S = 0.001
+"""After the first message of a broker's answer, how long the client may take to unpack the others."""
+
 Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
 
 
@@ -49,28 +52,36 @@ class Fetcher:
         self.transactions.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, first_s: float, until: float) -> None:
-        """Take the messages that have arrived, and those that arrive before `until` (by `time.monotonic`) or until a
-        batch is full.
+        """Take in what has come, and what comes until then (by `time.monotonic`) unless that fills a batch.
 
-        If none are held, first wait up to `first_s` for one, unless feedback is arriving in full pages. Raises
-        Unavailable or Corrupt for permanent errors.
+        Where nothing is held, wait for the first message, for up to `first_s`; not while feedback comes in full pages.
+        Raises Unavailable or Corrupt for errors that won't pass.
         """
-        size = self._settings.batch_size
+        size, topic = self._settings.batch_size, self._settings.transactions_topic
         if self.held:
-            messages = self.transactions.consume(size, max(0.0, until - time.monotonic()))
+            self._take(self.transactions.consume(size, max(0.0, until - time.monotonic())), topic)
         else:
-            messages = self.transactions.consume(1, 0.0 if self._has_more_feedback else first_s)
-            if messages:
-                messages += self.transactions.consume(size - 1 or 1, max(0.0, until - time.monotonic()))
-        self._take(messages, self._settings.transactions_topic)
-        self._unbalanced += len(messages)
+            self._await(0.0 if self._has_more_feedback else first_s, until)
         if self._owned:
             messages = self.feedback.consume(size, 0)
             self._take(messages, self._settings.feedback_topic)
-            self._unbalanced += len(messages)
             self._has_more_feedback = len(messages) == size
         if self._unbalanced >= HELD_MAX // 20 or self._has_paused:
             self._balance()
+
+    def _await(self, first_s: float, until: float) -> None:
+        """Wait for the first message and take it in with what else has come. The ends of partitions are no message."""
+        size, topic = self._settings.batch_size, self._settings.transactions_topic
+        deadline = time.monotonic() + first_s
+        left = first_s
+        while True:
+            messages = self.transactions.consume(1, left)
+            if messages:
+                messages += self.transactions.consume(size - 1 or 1, max(GATHER_S, until - time.monotonic()))
+            self._take(messages, topic)
+            left = deadline - time.monotonic()
+            if not messages or self.held or left <= 0.0:
+                return
 
     @property
     def held(self) -> int:
@@ -81,6 +92,7 @@ class Fetcher:
         """Put fetched messages into their partition's intake."""
         is_feedback = topic == self._settings.feedback_topic
         now = time.time() * 1000.0
+        self._unbalanced += len(messages)
         for m in messages:
             partition, offset = m.partition(), m.offset()
             error = m.error()

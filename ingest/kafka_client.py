@@ -79,7 +79,7 @@ def common(settings: Settings) -> dict[str, Any]:
 _FETCH = {
     # The broker gathers messages this long, or until there are so many bytes, before it answers. Answering each message
     # by itself costs client and broker more than deciding it. Also how late the end of a quiet partition is noticed.
-    "fetch.wait.max.ms": 7,
+    "fetch.wait.max.ms": 9,
     "fetch.min.bytes": 16_384,
     "queued.max.messages.kbytes": 32_768,
     "fetch.message.max.bytes": 1_048_576,

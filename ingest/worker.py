@@ -47,7 +47,7 @@ from ingest.partition import Owned, Pending, finish
 from ingest.publisher import Publisher
 from ingest.stats import Stats
 
-CONTROL_POLL_S = 0.05
+CONTROL_POLL_S = 0.1
 IDLE_S = 0.05
 """How long to wait for the first message when there is nothing to do."""
 OVERLAP_MIN = 200

@@ -56,6 +56,9 @@ ACCOUNT = np.dtype(
     align=True,
 )
 
+CAPACITY_MIN = 65_536
+"""Records that a partition reserves. Only those in use take memory; growing copies them, which takes milliseconds."""
+
 _MAGIC = b"sentinel-accounts-2\n"
 
 
@@ -78,7 +81,7 @@ class AccountState:
         self.index: dict[str, int] = {}
         self.address = 0
         """The records' memory address, for the kernel."""
-        self.records = np.zeros(64, dtype=ACCOUNT)
+        self.records = np.zeros(CAPACITY_MIN, dtype=ACCOUNT)
         self.verdicts = AccountVerdicts()
 
     def __len__(self) -> int:
@@ -154,7 +157,7 @@ class AccountState:
         state.index = {account_id: slot for slot, account_id in enumerate(header.accounts)}
         if len(state.index) != header.count:
             raise Corrupt("the snapshot's accounts do not match its records")
-        state.records = np.zeros(max(64, header.count), dtype=ACCOUNT)
+        state.records = np.zeros(max(CAPACITY_MIN, header.count), dtype=ACCOUNT)
         state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT, count=header.count)
         try:
             state.verdicts = AccountVerdicts.from_bytes(body[size:])

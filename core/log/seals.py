@@ -76,24 +76,20 @@ def seal(batch: Batch, head: Head, ids: Sequence[Sequence[bytes]] | None = None)
     ids: `id_texts` of each of `contents(batch)`, if the caller has them.
     """
     published = max(batch.published, head.published)
-    header = encode(
-        Seal(
-            transactions=str(batch.transactions_end),
-            feedback=str(batch.feedback_end),
-            control=batch.control,
-            counts=(len(batch.transactions), len(batch.alerts), len(batch.feedback), len(batch.rejects)),
-            recorded_at=batch.recorded_at,
-            published=str(published),
-            digest="",
-        )
-    )
-    digest = _digest(head.digest, header, batch, ids or [id_texts(entries) for _, entries in contents(batch)])
+    counts = len(batch.transactions), len(batch.alerts), len(batch.feedback), len(batch.rejects)
+    values = (*batch.transactions_end, *batch.feedback_end, batch.control, *counts, batch.recorded_at, *published)
+    header = _HEADER % values
+    parts = ids or [id_texts(entries) for _, entries in contents(batch)]
+    digest = _digest(head.digest, b'%b"}' % header, batch, parts)
     after = Head(head.sequence + 1, batch.transactions_end, batch.feedback_end, batch.control, published, digest)
-    return after, b'%b%b"}' % (header[: -len(_NO_DIGEST)], digest.encode())
+    return after, b'%b%b"}' % (header, digest.encode())
 
 
-_NO_DIGEST = b'"}'
-"""The end of the JSON of a seal without a digest: the digest is its last field."""
+_HEADER = (
+    b'{"type":"seal.v1","transactions":"%d-%d","feedback":"%d-%d","control":%d,"counts":[%d,%d,%d,%d],'
+    b'"recorded_at":%d,"published":"%d-%d","digest":"'
+)
+"""`encode(Seal(...))` up to the digest, without building the event: every partition of every append has one."""
 
 
 def contents(batch: Batch) -> tuple[tuple[bytes, Sequence[Entry]], ...]:

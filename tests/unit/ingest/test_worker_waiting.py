@@ -14,7 +14,7 @@ from core.log.base import Head
 from core.log.memory import MemoryLog
 from core.scoring import Scorer
 from core.settings import Settings
-from ingest.fetching import Fetcher
+from ingest.fetching import GATHER_S, Fetcher
 from ingest.intake import Message
 from ingest.partition import Owned
 from ingest.worker import BLOCKED_S, Worker
@@ -107,7 +107,7 @@ def test_a_message_that_comes_after_the_linger_waits_for_nobody(worker: Any) -> 
     fetcher = fetcher_of(owned_of(0), transactions, Topic())
     worker._sent_at = time.monotonic()
     fetcher.poll(1.0, worker._waits_until(0))
-    assert transactions.waits == [1.0, 0.0]
+    assert transactions.waits == [1.0, GATHER_S]
 
 
 def test_a_full_batch_waits_for_nobody(worker: Any) -> None:

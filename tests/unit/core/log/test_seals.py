@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.codec import decode_seal
+from core.codec import decode_seal, encode
 from core.errors import BadInput, Corrupt
 from core.events import START, Position, Seal
 from core.log import seals
@@ -178,3 +178,15 @@ def test_a_seal_that_does_not_decode_is_corrupt(payload: bytes) -> None:
     """Whatever else stands in the stream of seals raises Corrupt."""
     with pytest.raises(Corrupt):
         seals.head_from_entry(Entry(Position(1, 1), payload))
+
+
+@given(
+    positions=st.tuples(*[st.integers(0, 2**64 - 1)] * 6),
+    control=st.integers(0, 2**63 - 1),
+    recorded_at=st.integers(-(2**53), 2**53),
+)
+def test_a_seal_is_the_encoders_own_bytes(positions: tuple[int, ...], control: int, recorded_at: int) -> None:
+    """The seal that an append writes is what encoding the decoded seal gives, for any positions and times."""
+    batch = Batch(control, recorded_at, Position(*positions[:2]), Position(*positions[2:4]), Position(*positions[4:]))
+    payload = seals.seal(batch, Head())[1]
+    assert encode(decode_seal(payload)) == payload
