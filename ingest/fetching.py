@@ -28,7 +28,7 @@ HELD_MAX = 20_000
 """Messages that one side of a partition may hold before its fetching is paused."""
 
 GATHER_S = 0.001
-"""After the first message of a broker's answer, how long the client may take to unpack the others."""
+"""How long to wait, after the first message of a broker's response, for the client to unpack the others."""
 
 Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
 
@@ -52,10 +52,11 @@ class Fetcher:
         self.transactions.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, first_s: float, until: float) -> None:
-        """Take in what has come, and what comes until then (by `time.monotonic`) unless that fills a batch.
+        """Take the messages that have arrived, and those that arrive before `until` (by `time.monotonic`) or until a
+        batch is full.
 
-        Where nothing is held, wait for the first message, for up to `first_s`; not while feedback comes in full pages.
-        Raises Unavailable or Corrupt for errors that won't pass.
+        If none are held, first wait up to `first_s` for one, unless feedback is arriving in full pages. Raises
+        Unavailable or Corrupt for permanent errors.
         """
         size, topic = self._settings.batch_size, self._settings.transactions_topic
         if self.held:
@@ -70,7 +71,7 @@ class Fetcher:
             self._balance()
 
     def _await(self, first_s: float, until: float) -> None:
-        """Wait for the first message and take it in with what else has come. The ends of partitions are no message."""
+        """Wait for a message and take it with those that arrived beside it. An end of a partition is not a message."""
         size, topic = self._settings.batch_size, self._settings.transactions_topic
         deadline = time.monotonic() + first_s
         left = first_s

@@ -77,8 +77,8 @@ def common(settings: Settings) -> dict[str, Any]:
 
 
 _FETCH = {
-    # The broker gathers messages this long, or until there are so many bytes, before it answers. Answering each message
-    # by itself costs client and broker more than deciding it. Also how late the end of a quiet partition is noticed.
+    # The broker collects messages for this long, or until it has this many bytes, before it responds: many small
+    # responses cost the broker and the client much CPU. The end of a quiet partition is also noticed this late.
     "fetch.wait.max.ms": 9,
     "fetch.min.bytes": 16_384,
     "queued.max.messages.kbytes": 32_768,

@@ -18,7 +18,7 @@ at which XADD would fail inside EXEC, because it includes the streams' last gene
 
 This module must never send an append a second time unless EXEC said that nothing ran.
 
-Cost: the server needs about 2 µs less per entry than with a script; WATCH and XREAD take 0.5 µs per stream and append.
+Cost: see docs/benchmarks.md; in a prototype the server needed 0.65 times the CPU of a script (ADR 13).
 """
 
 from __future__ import annotations
@@ -41,10 +41,7 @@ from core.log.redis_transport import Lost, Transport
 ATTEMPTS_MAX = 8
 """How often at most an append is sent that EXEC refuses although the head is the expected one (after a trim, say)."""
 
-
 _pack: Callable[[tuple[bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub is too narrow
-
-
 _MULTI, _EXEC, _DISCARD = _pack((b"MULTI",)), _pack((b"EXEC",)), _pack((b"DISCARD",))
 _ID_MAX = b"%d" % seals.ID_PART_MAX
 

@@ -141,14 +141,16 @@ def test_any_partitions_in_any_cuts_are_each_alone(
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 127, 128, 129, 257])
-def test_growth_of_the_records_leaves_no_trace(size: int) -> None:
+def test_growth_of_the_records_leaves_no_trace(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """New accounts at once or one by one, around every size at which the table of records grows: equal states."""
+    monkeypatch.setattr("core.features.state.CAPACITY_MIN", 64)
     items = [transaction(n, account_id=f"a{n}") for n in range(size)]
     at_once, one_by_one = AccountState(), AccountState()
     pipeline.apply(pipeline.Work(0, at_once, runs(items)))
     for n, item in enumerate(items):
         pipeline.apply(pipeline.Work(0, one_by_one, runs([item], (n, 0))))
     restored = AccountState.from_bytes(at_once.to_bytes())
+    assert len(one_by_one.records) == 64 * 2 ** max(0, (size - 1) // 64).bit_length()
     assert at_once.digest() == one_by_one.digest() == restored.digest()
     for state in (at_once, one_by_one, restored):
         pipeline.apply(pipeline.Work(0, state, runs([transaction(size, account_id="new")], (size, 0))))

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from core.control import Resolver
 from core.errors import Corrupt
@@ -108,6 +109,38 @@ def test_a_message_that_comes_after_the_linger_waits_for_nobody(worker: Any) -> 
     worker._sent_at = time.monotonic()
     fetcher.poll(1.0, worker._waits_until(0))
     assert transactions.waits == [1.0, GATHER_S]
+
+
+class End:
+    """The event that a partition has no more messages."""
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._PARTITION_EOF)
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
+
+
+def test_the_ends_of_partitions_do_not_end_the_wait_for_a_message() -> None:
+    """Each end is noted, and the wait goes on until a message arrives: one poll, not one for each end."""
+
+    class Ending(Topic):
+        ends = 3
+
+        def consume(self, count: int, timeout: float) -> list[Any]:
+            if self.ends:
+                self.ends -= 1
+                return [End()]
+            return super().consume(count, timeout)
+
+    owned, transactions = owned_of(0), Ending(count=1)
+    fetcher = fetcher_of(owned, transactions, Topic())
+    fetcher.poll(1.0, 0.0)
+    assert (transactions.ends, fetcher.held) == (0, 1)
+    assert not owned.intake.transactions.at_end
 
 
 def test_a_full_batch_waits_for_nobody(worker: Any) -> None:
