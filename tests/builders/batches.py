@@ -122,3 +122,11 @@ def verify(held: dict[Stream, list[Entry]]) -> Head:
             covered[stream] += len(getattr(batch, stream))
     assert covered == {stream: len(entries) for stream, entries in held.items()}, "entries that no seal covers"
     return head
+
+
+def filled(log: EventLog, batches: int = 3) -> Head:
+    """Append so many batches to partition 0; its head."""
+    head = log.head(0)
+    for _ in range(batches):
+        head = log.append(0, batch_after(head), head)
+    return head

@@ -6,8 +6,12 @@ import contextlib
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
+
+from console.stack import Valkey
+from core.log.redis_streams import RedisLog, connect
 
 Fault = Literal["drop request", "drop reply", "hold", "release first"]
 
@@ -102,3 +106,17 @@ def _shut(each: socket.socket) -> None:
     with contextlib.suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
     each.close()
+
+
+@contextmanager
+def through(
+    server: Valkey, prefix: str, plan: list[Fault], trigger: bytes = b"EXEC"
+) -> Iterator[tuple[RedisLog, Proxy]]:
+    """A log whose connections pass through a proxy, with a short timeout."""
+    proxy = Proxy(server.host, server.port, plan, trigger)
+    log = connect("127.0.0.1", proxy.port, prefix=prefix, timeout_s=0.3)
+    try:
+        yield log, proxy
+    finally:
+        log.close()
+        proxy.close()
