@@ -27,14 +27,13 @@ from scipy.special import expit, stdtr
 
 from learners import metrics
 from learners.drift.compare import FeatureDrift, State, judged
-from learners.drift.policy import DriftConfig
+from learners.drift.policy import PERFORMANCE, DriftConfig
 from learners.drift.rows import Rows
 from projections.labelling.view import FRAUD, REVIEW, LabelView
 
 Floats = NDArray[np.float64]
 ROUNDS = 200
 SEED = 20
-PREFIX = "performance:"
 AUC, AVERAGE_PRECISION, CALIBRATION = "auc_roc", "average_precision", "calibration"
 
 
@@ -205,13 +204,13 @@ def compare_performance(
         spread = a.variance + b.variance
         if few or not spread > 0:
             state: State = "too_few_rows" if few or change != change else "tested"
-            found.append(FeatureDrift(feature=PREFIX + name, kind="performance", state=state))
+            found.append(FeatureDrift(feature=PERFORMANCE + name, kind="performance", state=state))
             continue
         z = change / float(np.sqrt(spread))
         two_sided = name == CALIBRATION
         found.append(
             FeatureDrift(
-                feature=PREFIX + name,
+                feature=PERFORMANCE + name,
                 kind="performance",
                 state="tested",
                 effects={name: abs(change) if two_sided else max(change, 0.0)},

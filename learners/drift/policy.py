@@ -18,6 +18,8 @@ from learners.drift.statistics import EFFECTS
 
 SCORE = "score"
 """The name under which the model's margin (log-odds) is compared as if it were a feature."""
+PERFORMANCE = "performance:"
+"""The prefix of the names of performance metrics ("performance:auc_roc")."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 

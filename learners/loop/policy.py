@@ -8,8 +8,9 @@ it is rolled back at once.
     phase       condition                                                 step
     any         the guard is breached, and there is a predecessor         roll back
     idle        the shadow became champion (by hand, or by approval)      drop the shadow
-    idle        an open, severe drift that no training has followed,
-                enough new verdicts, or a breach without a predecessor    start a retraining
+    idle        an open, severe drift or loss of performance that no
+                training has followed, enough new verdicts, or a breach
+                without a predecessor                                     start a retraining
     training                                                              train (again, if a process died: same bytes)
     shadowing   enough time and decisions, alert rates comparable         start the test (or promote, if disabled)
     shadowing   alert rates not comparable, or too few decisions after
@@ -35,6 +36,7 @@ import msgspec
 from core.events import Severity
 from core.governance import SHADOW
 from core.times import DAY_MS, HOUR_MS
+from learners.drift.policy import PERFORMANCE
 from learners.experiments.report import Report
 from learners.loop.evidence import ModelComparison, NewLabels
 from learners.loop.settings import LearnSettings
@@ -164,12 +166,14 @@ def _idle(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms:
 
 
 def _severe(state: LoopState, settings: LearnSettings) -> Sequence[str]:
-    """Open drifts that are severe enough and were reported after the last training began."""
+    """Open drifts that were reported after the last training began and call for another: any loss of performance,
+    and any other drift that is severe enough. Inputs may change without harm; a confirmed loss is the harm itself.
+    """
     least = _SEVERITIES.index(settings.drift_severity)
     return sorted(
         f"{feature} ({severity})"
         for feature, (severity, reported) in state.drifting.items()
-        if _SEVERITIES.index(severity) >= least and reported > state.run_began
+        if reported > state.run_began and (feature.startswith(PERFORMANCE) or _SEVERITIES.index(severity) >= least)
     )
 
 

@@ -23,8 +23,9 @@ CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
 class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times are log time; durations end in their unit.
 
-    Retraining starts on `labels_min` new verdicts of which `frauds_min` are fraud, or on an open drift of at least
-    `drift_severity` that no training has followed yet; never sooner than `interval_days` after the last one began.
+    Retraining starts on `labels_min` new verdicts of which `frauds_min` are fraud, or on an open drift that no training
+    has followed yet, of at least `drift_severity` or, for a loss of performance, of any severity; never sooner than
+    `interval_days` after the last one began.
     """
 
     labels_min: int = 500

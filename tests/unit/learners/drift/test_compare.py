@@ -57,13 +57,11 @@ def test_design_effects_are_those_of_the_definition() -> None:
         v = [brute_variance(bins, windows, list(groups), len(edges) + 2) for groups in (accounts, days, both)]
         v = [v[0], v[1], v[0] + v[1] - v[2]]
         pooled, scale = counts.sum(axis=0) / 100, 1 / 60 + 1 / 40
-        used, below, nan = pooled > 0, np.cumsum(pooled)[:-1], pooled[-1]
+        used, below = pooled > 0, np.cumsum(pooled)[:-1]
         of_bins = [(x[0][used] / pooled[used]).sum() / scale / (used.sum() - 1) for x in v]
         of_values = [x[1][:-1].sum() / (below * (1 - below)).sum() / scale for x in v]
-        of_missing = [x[0][-1] / (nan * (1 - nan)) / scale for x in v]
         assert clustering.bins.design_effect == pytest.approx(max(1, *of_bins))
         assert clustering.values.design_effect == pytest.approx(max(1, *of_values))
-        assert clustering.missing.design_effect == pytest.approx(max(1, *of_missing))
 
 
 def test_identical_windows_have_not_drifted_and_different_ones_have() -> None:
@@ -142,6 +140,19 @@ def test_missing_values_are_a_bin_of_their_own() -> None:
     assert found["speed_kmh"].p_value == 1.0
     after.columns[place] = np.nan
     assert by_name(compare(before, after, CONFIG, SETTLED_MS))["km_from_last"].severity == "critical"
+
+
+@pytest.mark.parametrize(("before_share", "after_share"), [(0.006, 0.08), (0.0, 0.05), (0.08, 0.006), (0.9, 0.999)])
+def test_zero_inflated_features_are_seen_by_effect_and_by_test(before_share: float, after_share: float) -> None:
+    """A feature that is 0 nearly everywhere, and then more or less often: told, by a p-value of its own bins."""
+    before, after = rows(4000, 21), rows(2000, 22, start=LATER, days=7)
+    place = spec.index("device_accounts_30d")
+    for window, share, seed in ((before, before_share, 1), (after, after_share, 2)):
+        rng = np.random.Generator(np.random.PCG64(seed))
+        window.columns[place] = np.where(rng.random(len(window)) < share, rng.integers(1, 4, len(window)), 0)
+    found = by_name(compare(before, after, CONFIG, SETTLED_MS))["device_accounts_30d"]
+    assert found.drifted and found.statistic == "psi"
+    assert found.p_value_adjusted < 1e-4
 
 
 def test_constants_and_a_rare_flag() -> None:

@@ -135,6 +135,19 @@ def test_severe_drift_starts_a_retraining_once() -> None:
     assert next_step((*answered, drift("critical", DAY_MS)), 2 * DAY_MS).action == "retrain"
 
 
+@pytest.mark.parametrize("metric", ["auc_roc", "average_precision", "calibration"])
+def test_any_confirmed_loss_of_performance_starts_a_retraining(metric: str) -> None:
+    """The loop waits for a severe drift of an input, but not for a severe loss: the lowest severity is enough, once."""
+    loss = events.DriftDetected(
+        **by(), feature=f"performance:{metric}", statistic=metric, magnitude=0.06, severity="low", window_start=0,
+        window_end=1,
+    )  # fmt: skip
+    step = next_step((*FIRST, loss))
+    assert (step.action, step.trigger, f"performance:{metric} (low)" in step.reason) == ("retrain", "drift", True)
+    assert next_step((*FIRST, loss, STARTED, REJECTED), DAY_MS).action == "wait"
+    assert next_step((*FIRST, loss, events.DriftCleared(**by(), feature=loss.feature))).action == "wait"
+
+
 def test_a_training_that_was_begun_is_done() -> None:
     """A process that died between the two events trains again."""
     assert next_step((*FIRST, STARTED)).action == "train"
