@@ -17,6 +17,7 @@ Leaf values are added in the order of the trees, from 0.0, as LightGBM does. Cos
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,10 @@ from models.rows import check_row, check_rows, checked_digest, contiguous
 
 LANES = 8
 SLOTS_MAX = 65_536
-_NODES_MAX = 2**31
+STEPS_MAX = 32_768
+"""The steps that one row may take in all trees together, LANES trees at once: about 0.1 ms."""
+DEPTH_MAX = 512
+"""The deepest tree. Explaining a score takes time that grows with the square of the depth."""
 
 _KEY_MIN, _KEY_MAX = -(2**31), 2**31 - 1
 _MAGNITUDE = np.int32(0x7FFFFFFF)
@@ -203,15 +207,15 @@ class _Slots:
 def _lay_out(model: Model) -> _Layout:
     """Lay the trees out breadth first, so that siblings are adjacent and the top of a tree shares cache lines."""
     slots = _Slots(model)
-    nodes: list[int] = []
-    values: list[float] = []
+    nodes: array[int] = array("q")
+    values: array[float] = array("d")
     roots: list[int] = []
     depths: list[int] = []
-    for tree, slot_of in zip(model.trees, slots.of, strict=True):
+    for index, (tree, slot_of) in enumerate(zip(model.trees, slots.of, strict=True)):
         roots.append(len(nodes))
         depths.append(_append_tree(tree, slot_of, nodes, values))
-    if len(nodes) >= _NODES_MAX:
-        raise BadInput(f"model has {len(nodes)} nodes, above the limit of {_NODES_MAX}")
+        if depths[-1] > DEPTH_MAX:
+            raise BadInput(f"model's tree {index} is {depths[-1]} splits deep, above the limit of {DEPTH_MAX}")
     padding = -len(roots) % LANES  # trees of one leaf worth 0.0: adding 0.0 to a sum that began with 0.0 changes no bit
     if padding:
         roots += [len(nodes)] * padding
@@ -219,18 +223,23 @@ def _lay_out(model: Model) -> _Layout:
         nodes.append(_KEY_MAX << 32)
         values.append(0.0)
     numeric, categorical, words = slots.tables()
+    steps = np.array(depths, dtype=np.int64).reshape(-1, LANES).max(axis=1)
+    if int(steps.sum()) > STEPS_MAX:
+        raise BadInput(
+            f"model's trees are too deep together: a row takes {int(steps.sum())} steps, above the limit of {STEPS_MAX}"
+        )
     return _Layout(
         nodes=np.array(nodes, dtype=np.int64),
         values=np.array(values, dtype=np.float64),
         roots=np.array(roots, dtype=np.uint32),
-        steps=np.array(depths, dtype=np.int64).reshape(-1, LANES).max(axis=1),
+        steps=steps,
         numeric=numeric,
         categorical=categorical,
         words=words,
     )
 
 
-def _append_tree(tree: Tree, slot_of: list[int], nodes: list[int], values: list[float]) -> int:
+def _append_tree(tree: Tree, slot_of: list[int], nodes: array[int], values: array[float]) -> int:
     """Append one tree; return its depth. `parse` has made sure that this terminates."""
     left, right = tree.left.tolist(), tree.right.tolist()
     order = [(0 if left else -1, 0)]

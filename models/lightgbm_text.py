@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput, Corrupt
 
-BYTES_MAX = 256 * 2**20
+BYTES_MAX = 32 * 2**20
+TREES_MAX = 10_000
 LEAVES_MAX = 32_768
+LEAVES_TOTAL_MAX = 400_000
 FEATURES_MAX = 65_536
+"""The limits bound the time and memory that loading a model takes, whoever wrote it: a worker loads a new model between
+two batches.
+"""
 
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 
@@ -82,11 +87,16 @@ def parse(content: bytes) -> Model:
     sizes = _ints(header["tree_sizes"], None, "tree_sizes")
     if (sizes <= 0).any() or int(sizes.sum()) > len(body):
         raise Corrupt("model text: tree_sizes does not match the text; it is truncated")
+    if len(sizes) > TREES_MAX:
+        raise BadInput(f"model text: {len(sizes)} trees are above the limit of {TREES_MAX}")
     trees: list[Tree] = []
-    start = 0
+    start = leaves = 0
     for index, size in enumerate(sizes.tolist()):
         trees.append(_tree(body[start : start + size], index, len(names)))
         start += size
+        leaves += len(trees[-1].leaf_value)
+        if leaves > LEAVES_TOTAL_MAX:
+            raise BadInput(f"model text: it has more than {LEAVES_TOTAL_MAX} leaves in all")
     _check_tail(body[start:])
     return Model(names, tuple(trees))
 

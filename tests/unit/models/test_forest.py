@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInput, Corrupt
+from models import forest, lightgbm_text
 from models.forest import ForestScorer, threshold_key
 from models.lightgbm_text import parse
 
@@ -289,3 +290,42 @@ def test_arrays_of_another_kind_are_refused() -> None:
             scorer.margins(wrong)
         with pytest.raises(BadInput):
             scorer.contributions(wrong[:1])
+
+
+def chain(leaves: int) -> dict[str, str]:
+    """A tree in which every split separates one leaf from the rest."""
+    inner = leaves - 1
+
+    def times(value: object, count: int) -> str:
+        return " ".join([str(value)] * count)
+
+    tree = {"num_leaves": str(leaves), "num_cat": "0", "split_feature": times(0, inner), "split_gain": times(1, inner)}
+    tree |= {"threshold": times(1, inner), "decision_type": times(2, inner)}
+    tree["left_child"] = " ".join(str(-1 - node) for node in range(inner))
+    tree["right_child"] = " ".join(str(node + 1) for node in range(inner - 1)) + f" {-leaves}"
+    tree |= {"leaf_value": times(1, leaves), "leaf_weight": times(1, leaves), "leaf_count": times(1, leaves)}
+    tree |= {"internal_value": times(0, inner), "internal_weight": times(1, inner), "internal_count": times(1, inner)}
+    return tree | {"is_linear": "0", "shrinkage": "1"}
+
+
+@pytest.mark.parametrize(
+    ("count", "leaves", "message"),
+    [
+        (lightgbm_text.TREES_MAX + 1, 2, "trees are above the limit"),
+        (lightgbm_text.LEAVES_TOTAL_MAX // 3_000 + 1, 3_000, "leaves in all"),
+        (1, forest.DEPTH_MAX + 2, "splits deep"),
+        (forest.LANES * (forest.STEPS_MAX // 500 + 1), 501, "too deep together"),
+    ],
+)
+def test_models_that_load_or_score_too_slowly_are_refused(count: int, leaves: int, message: str) -> None:
+    """Trees, leaves, depth, and steps of a row are limited: a small file must not hold a worker for long."""
+    text = render([chain(leaves)] * count)
+    assert len(text) < lightgbm_text.BYTES_MAX
+    with pytest.raises(BadInput, match=message):
+        load(text)
+
+
+def test_models_at_the_limit_of_depth_are_scored() -> None:
+    """The deepest tree that is allowed still has LightGBM's bits."""
+    text = render([chain(forest.DEPTH_MAX + 1)])
+    assert_same_bits(text, nasty_rows(text, 20))
