@@ -34,7 +34,7 @@ from core.events import ModelDeployed
 from core.log.archive import archiver, verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
-from core.log.archive.segment import DECISIONS, EVENTS
+from core.log.archive.manifest import DECISIONS, EVENTS
 from core.log.base import STREAMS, EventLog, Stream
 from core.log.memory import MemoryLog
 from core.log.paging import PAGE, pages

@@ -18,8 +18,8 @@ from core.errors import Corrupt
 from core.events import START, Position
 from core.log import seals
 from core.log.archive import manifest
-from core.log.archive.manifest import Row
-from core.log.archive.segment import DECISIONS, EVENTS, Segment
+from core.log.archive.manifest import DECISIONS, EVENTS, Row
+from core.log.archive.segment import Segment
 from core.log.archive.store import Store, Version, open_store
 from core.log.base import Entry, Head, Stream
 
@@ -120,8 +120,6 @@ class Archive:
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs")
             contents[file.name.rpartition("/")[2].partition(".")[2]] = content
-        if sorted(contents) != [DECISIONS, EVENTS]:
-            raise Corrupt(f"seals {row.first_sequence} … {row.last_sequence}: the row does not name a segment's files")
         try:
             return Segment(contents[DECISIONS], contents[EVENTS])
         except Corrupt as error:

@@ -192,7 +192,7 @@ def _write(archive: Archive, partition: int, run: list[chain.Sealed]) -> Row:
     first, last = run[0].head.sequence, run[-1].head
     files: list[File] = []
     for name, content in segment.encode(streams).items():
-        path = f"p{partition:02d}/{first:012d}-{last.sequence:012d}.{name}"
+        path = manifest.file_name(partition, first, last.sequence, name)
         archive.store.write(path, content)
         files.append(File(name=path, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)))
     row = manifest.sealed(

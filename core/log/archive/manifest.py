@@ -17,6 +17,9 @@ from core.errors import Corrupt
 from core.events import Position
 from core.log.base import GENESIS_DIGEST, STREAMS, Head, Stream
 
+DECISIONS, EVENTS = "decisions.parquet", "events.parquet"
+"""The two files of a segment (`core.log.archive.segment`)."""
+
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a segment: its name under the archive's root, SHA-256 (hex) and size."""
@@ -73,6 +76,11 @@ def name_of(partition: int) -> str:
     return f"p{partition:02d}/manifest.jsonl"
 
 
+def file_name(partition: int, first_sequence: int, last_sequence: int, kind: str) -> str:
+    """The name of a segment's file; `kind` is DECISIONS or EVENTS."""
+    return f"p{partition:02d}/{first_sequence:012d}-{last_sequence:012d}.{kind}"
+
+
 def sealed(row: Row) -> Row:
     """The row with its digest."""
     content = msgspec.json.encode(msgspec.structs.replace(row, digest=""))
@@ -85,7 +93,10 @@ def encode(rows: Sequence[Row]) -> bytes:
 
 
 def decode(content: bytes, partition: int) -> tuple[Row, ...]:
-    """The rows of a manifest, checked: form, chain, order. Raises Corrupt that names the line."""
+    """The rows of a manifest, checked: form, chain, order, file names. Raises Corrupt that names the line.
+
+    A row can name only its own segment's files. So whoever writes a manifest cannot have another file read or removed.
+    """
     where = name_of(partition)
     rows: list[Row] = []
     previous, sequence = GENESIS_DIGEST, 0
@@ -106,6 +117,9 @@ def decode(content: bytes, partition: int) -> tuple[Row, ...]:
                 f"{where}, line {number}: covers seals {row.first_sequence} … {row.last_sequence} of partition"
                 f" {row.partition}, but seals from {sequence + 1} of partition {partition} are expected"
             )
+        segment = {file_name(partition, row.first_sequence, row.last_sequence, kind) for kind in (DECISIONS, EVENTS)}
+        if {file.name for file in row.files} != segment or len(row.files) != len(segment):
+            raise Corrupt(f"{where}, line {number}: names files that are not those of its segment")
         if sorted(row.counts) != sorted(STREAMS):
             raise Corrupt(f"{where}, line {number}: does not count exactly the log's streams")
         rows.append(row)

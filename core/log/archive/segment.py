@@ -37,13 +37,13 @@ from core.log.archive.columns import (
     scores_of,
     transactions_of,
 )
+from core.log.archive.manifest import DECISIONS, EVENTS
 from core.log.base import Entry, Stream
 
 ROW_GROUP = 16_384
 COMPRESSION_LEVEL = 9
 GROUPS_HELD = 4
 
-DECISIONS, EVENTS = "decisions.parquet", "events.parquet"
 OTHERS: tuple[Stream, ...] = ("alerts", "feedback", "rejects", "seals")
 
 

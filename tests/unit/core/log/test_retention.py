@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput, Corrupt
-from core.log.archive import archiver, retention
+from core.log.archive import archiver, manifest, retention
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.verifying import check_partition
-from core.log.base import STREAMS
+from core.log.base import GENESIS_DIGEST, STREAMS
 from core.log.memory import MemoryLog
 from core.replay import Timeline, verify
 from tests.builders.logs import filled
@@ -145,3 +147,27 @@ def test_damage_in_the_cold_store_is_found(decided: MemoryLog, tmp_path: Path) -
         fault = check_partition(log.hot, fresh, 0).fault
         assert words in fault
         assert log.archive.rows(0)[1].files[1].name in fault
+
+
+@pytest.mark.parametrize(
+    "name", ["../victim.txt", "p01/victim.txt", "/victim.txt", "p00/../../victim.txt", "p00/manifest.jsonl"]
+)
+def test_a_manifest_can_name_no_file_but_its_own(decided: MemoryLog, tmp_path: Path, name: str) -> None:
+    """A manifest that was written anew, with right digests, to name another file: it is corrupt, and the file stays."""
+    log = trimmed(decided, tmp_path)
+    victim = Path(f"{log.archive.store}/{name}") if not name.startswith("/") else Path(f"{log.archive.store}{name}")
+    victim.parent.mkdir(parents=True, exist_ok=True)
+    content = victim.read_bytes() if victim.exists() else b"mine"
+    victim.write_bytes(content)
+    path = tmp_path / "warm" / manifest.name_of(0)
+    rows, previous = [], GENESIS_DIGEST
+    for row in log.archive.rows(0):
+        other = manifest.File(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        forged = manifest.sealed(msgspec.structs.replace(row, previous=previous, files=(*row.files[:1], other)))
+        rows.append(forged)
+        previous = forged.digest
+    path.write_bytes(manifest.encode(rows))
+    fresh = open_archive(str(tmp_path / "warm"), str(tmp_path / "cold"))
+    with pytest.raises(Corrupt, match="names files that are not those of its segment"):
+        retention.move_old(fresh, 0, EVER)
+    assert victim.exists()
