@@ -65,7 +65,7 @@ class SnapshotStore:
                 control=header.control,
                 digest=header.digest,
             )
-            if header.partition != partition or header.sequence > until.sequence:
+            if header.partition != partition or not 0 < header.sequence <= until.sequence:
                 return None
             if not _in_log(log, partition, head):
                 return None

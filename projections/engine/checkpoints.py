@@ -12,6 +12,7 @@ control event's hash). Otherwise it is ignored and folded from the log, so delet
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from projections.engine.base import NOWHERE, Place, Projection, S
 from projections.engine.feed import mark_at
 
 _MAGIC = "sentinel-projection-1"
+_HEADER_BYTES_MAX = 64 * 2**20
 
 
 class _Section(msgspec.Struct, frozen=True):
@@ -85,10 +87,13 @@ class CheckpointStore:
         """The source's checkpoint if it is valid and not beyond `until`; None otherwise."""
         try:
             with open(self.path(projection), "rb") as file:
-                line = file.readline()
+                line = file.readline(_HEADER_BYTES_MAX)
                 header = msgspec.json.decode(line, type=_Header)
                 section = header.sources.get(source)
-                if section is None or not _is_of(header, projection) or Place(section.sequence) > until:
+                if section is None or not _is_of(header, projection) or not 0 < section.sequence <= until.sequence:
+                    return None
+                size = os.fstat(file.fileno()).st_size - len(line)
+                if not 0 <= section.offset <= section.offset + section.length <= size:
                     return None
                 file.seek(len(line) + section.offset)
                 content = file.read(section.length)
@@ -97,7 +102,7 @@ class CheckpointStore:
             if mark_at(log, source, section.sequence) != section.mark:
                 return None
             return Checkpoint(Place(section.sequence), projection.decode(content))
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, Corrupt):
+        except (OSError, ValueError, msgspec.MsgspecError, Corrupt):
             return None
 
     def current(self, name: str) -> int | None:

@@ -80,6 +80,14 @@ def from_the_future(path: Path) -> None:
     swap_header(path, sequence=10_000)
 
 
+def before_the_first(path: Path) -> None:
+    swap_header(path, sequence=-1)
+
+
+def at_an_absurd_position(path: Path) -> None:
+    swap_header(path, transactions=f"{10**30}-{-(10**30)}")
+
+
 def of_another_partition(path: Path) -> None:
     swap_header(path, partition=7)
 
@@ -108,6 +116,8 @@ DAMAGES: list[Callable[[Path], None]] = [
     flip_a_bit,
     of_another_log,
     from_the_future,
+    before_the_first,
+    at_an_absurd_position,
     of_another_partition,
     at_other_positions,
     not_a_header,

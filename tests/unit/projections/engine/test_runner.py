@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -304,6 +305,30 @@ def test_a_damaged_checkpoint_is_never_trusted(data: st.DataObject) -> None:
         again = Runner(log, CALLS, [LABELS], kept)
         again.catch_up()
         assert again.digests(LABELS) == runner.digests(LABELS)
+
+
+@pytest.mark.parametrize("absurd", [-1, 0, 2**31, 2**63, 2**64, 10**40])
+@pytest.mark.parametrize("field", ["sequence", "offset", "length"])
+def test_absurd_numbers_in_a_checkpoint_are_never_followed(store: CheckpointStore, field: str, absurd: int) -> None:
+    """Whatever place and size a checkpoint claims, it is ignored and the log is folded; the next one replaces it."""
+    log = shared_log()
+    runner = Runner(log, CALLS, [LABELS], store)
+    runner.catch_up()
+    runner.checkpoint()
+    path = store.path(LABELS)
+    good = path.read_bytes()
+    line, _, body = good.partition(b"\n")
+    header = msgspec.json.decode(line)
+    for section in header["sources"].values():
+        section[field] = absurd
+    path.write_bytes(json.dumps(header).encode() + b"\n" + body)
+    held = [store.load(LABELS, log, source, Place(10**9)) for source in CALLS]
+    first_section = field == "offset" and absurd == 0  # the first state's true offset
+    assert sum(each is not None for each in held) == first_section
+    again = Runner(log, CALLS, [LABELS], store)
+    again.catch_up()
+    again.checkpoint()
+    assert again.digests(LABELS) == runner.digests(LABELS) and path.read_bytes() == good
 
 
 def test_a_checkpoint_of_another_version_form_or_log_is_refused(store: CheckpointStore) -> None:
