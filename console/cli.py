@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from core.errors import SentinelError
+from core.files import FULL_DISK
 
 INTERRUPTED = 130
 HELP_COLUMNS = range(60, 161)
@@ -101,6 +102,10 @@ def main() -> None:
         sys.exit(done.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        _fail(f"output can't be written: {error.strerror}", SentinelError.exit_code)
     except Exception as error:
         # A usage error found by the command-line parser. Anything else is a bug and keeps its traceback.
         show, message = getattr(error, "show", None), getattr(error, "format_message", None)

@@ -2,15 +2,23 @@
 
 Steps of a write: 1 create the folder, 2 write a temporary file beside the target, 3 fsync it, 4 rename it, 5 fsync the
 folder and the parents of those created. A crash before 4 leaves the old file and a temporary one, which a later write
-of the same file removes; an error removes it at once.
+into the same folder removes; an error removes it at once.
+
+`Lossy` is for side output such as logs, whose failures are dropped.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
+FULL_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
+"""Error numbers of a disk that takes no more."""
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
 STALE_S = 600.0
 """A temporary file older than the current one by this much was left behind by a crash, on whatever machine."""
 
@@ -29,7 +37,7 @@ def write_atomic(path: Path, *parts: bytes, durable: bool = True) -> None:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        _remove_stale(path, os.stat(temporary).st_mtime - STALE_S)
+        _remove_stale(path.parent, os.stat(temporary).st_mtime - STALE_S)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -38,16 +46,42 @@ def write_atomic(path: Path, *parts: bytes, durable: bool = True) -> None:
         _sync_folders(dict.fromkeys([path.parent, *(folder.parent for folder in made)]))
 
 
+class Lossy:
+    """A text stream for side output, such as logs: what can't be written is dropped, and nothing is raised.
+
+    A full disk or a closed pipe must not end a process whose work is elsewhere. `dropped` counts the failed writes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.dropped = 0
+
+    def write(self, text: str) -> int:
+        """Write if it is possible. Returns the length of `text` in any case."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self.dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if it is possible."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.dropped += 1
+
+
 def _make_folders(folder: Path) -> list[Path]:
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return made
 
 
-def _remove_stale(path: Path, before: float) -> None:
-    for name in os.listdir(path.parent):
-        if name.startswith(f".{path.name}.") and name.endswith(".part"):
-            left = path.with_name(name)
+def _remove_stale(folder: Path, before: float) -> None:
+    for name in os.listdir(folder):
+        if _TEMPORARY.fullmatch(name):
+            left = folder / name
             try:
                 if os.stat(left).st_mtime < before:
                     left.unlink()

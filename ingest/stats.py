@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -44,6 +44,7 @@ class Stats:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._file_state: Literal["unwritten", "written", "failed"] = "unwritten"
         self._written = 0.0
         self._started = time.time()
         self._latency = telemetry.LATENCY.histogram = telemetry.Histogram()
@@ -108,7 +109,9 @@ class Stats:
             self._uncounted_size = 0
 
     def write(self, extra: Callable[[], dict[str, Any]], *, force: bool = False) -> None:
-        """Replace the file if it is due. Raises Unavailable if it can't be written."""
+        """Replace the file if it is due. A failure is logged once, until a write succeeds again: the statistics are
+        not worth a worker. Only the first write raises Unavailable, since its path may be wrong.
+        """
         now = time.monotonic()
         if not force and now - self._written < WRITE_S:
             return
@@ -138,7 +141,13 @@ class Stats:
         try:
             write_atomic(self._path, content, durable=False)
         except OSError as error:
-            raise Unavailable(f"the statistics file {self._path} can't be written: {error.strerror}") from None
+            if self._file_state == "unwritten":
+                raise Unavailable(f"the statistics file {self._path} can't be written: {error.strerror}") from None
+            if self._file_state == "written":
+                telemetry.logger().warning("ingest.stats_failed", path=str(self._path), error=error.strerror)
+            self._file_state = "failed"
+        else:
+            self._file_state = "written"
 
 
 def _columns(decided: Sequence[Decided]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:

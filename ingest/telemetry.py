@@ -17,6 +17,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from core.errors import Unavailable
+from core.files import Lossy
 from core.settings import Settings
 
 TRANSACTIONS = Counter("sentinel_transactions_total", "Transactions decided", ["decision"])
@@ -29,7 +30,10 @@ PARTITIONS = Gauge("sentinel_partitions_owned", "Partitions this worker owns")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Log to stderr: one line per event, coloured on a terminal, JSON elsewhere."""
+    """Log to stderr: one line per event, coloured on a terminal, JSON elsewhere.
+
+    Lines that can't be written, to a full disk for example, are lost.
+    """
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -38,7 +42,7 @@ def configure_logging(settings: Settings) -> None:
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=Lossy(sys.stderr)),  # type: ignore[arg-type]
     )
 
 

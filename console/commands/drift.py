@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from console import wiring
+from console.following import run_steps
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.events import DriftCleared, DriftDetected
@@ -91,7 +92,9 @@ def drift(
         looker = Looker(reader, LabelReader(log, partitions), settings, _given_reference(reference_start, settings))
         monitor = DriftMonitor(log, looker, settings)
         last = 0
-        while True:
+
+        def next_look() -> None:
+            nonlocal last
             end = _moment(as_of, "--as-of") if as_of is not None else looker.newest()
             if end > last:
                 look, published = one_look(monitor, end, publish, follow)
@@ -100,9 +103,8 @@ def drift(
                     show(look, published, everything, as_json)
                     if plots is not None:
                         _plot(look, monitor, plots)
-            if not follow:
-                return
-            time.sleep(interval_s)
+
+        run_steps(next_look, follow=follow, interval_s=interval_s)
 
 
 def one_look(

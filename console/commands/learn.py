@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from console import wiring
+from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, shown, time_text
@@ -79,14 +80,14 @@ def learn(
         now = _clock("log" if clock == "log" else "wall", log, partitions)
         tools = Tools(wiring.load_scorer, _seconds)
         loop = Orchestrator(ReadOnlyLog(log) if dry_run else log, partitions, settings, tools)
-        while True:
+
+        def next_steps() -> None:
             if dry_run:
                 _show(*loop.look(now()), as_json)
             else:
                 _steps(loop, now, as_json, quiet=follow)
-            if not follow:
-                return
-            time.sleep(interval_s)
+
+        run_steps(next_steps, follow=follow, interval_s=interval_s)
 
 
 def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: bool) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from console import wiring
+from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
@@ -72,7 +73,9 @@ def project(
             return
         runner = Runner(log, partitions_of(log), ALL, store, rebuild=rebuild or [])
         found: list[Status] = []
-        while not found or follow:
+
+        def catch_up() -> None:
+            nonlocal found
             saved = time.monotonic()
             news = False
             while runner.step():
@@ -84,8 +87,8 @@ def project(
                 runner.checkpoint()
                 found = runner.status(int(time.time() * 1000))
                 _show(found, as_json)
-            if follow:
-                time.sleep(interval_s)
+
+        run_steps(catch_up, follow=follow, interval_s=interval_s)
     if any(status.condition == "faulted" for status in found):
         raise typer.Exit(1)
 

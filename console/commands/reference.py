@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
 from console import wiring
+from console.following import run_steps
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.tables import time_text
 from core.events import SourceQuarantined
@@ -34,17 +34,16 @@ def reference(
     telemetry.configure_logging(s)
     log = wiring.open_log(s)
     publisher = ReferencePublisher(log, partitions_of(log), every_hours)
-    while True:
-        for event in publisher.step():
-            if isinstance(event, SourceQuarantined):
-                hour = time_text(event.hour_start)
-                print(
-                    f"{event.source} {event.name}: quarantined for exceeding its rate in the hour from {hour}",
-                    flush=True,
-                )
-                continue
-            as_of = time_text(event.as_of)
-            print(f"{event.kind}: published {event.rows:,} rows as of {as_of}, digest {event.digest[:16]}", flush=True)
-        if not follow:
-            return
-        time.sleep(interval_s)
+    run_steps(lambda: _publish(publisher), follow=follow, interval_s=interval_s)
+
+
+def _publish(publisher: ReferencePublisher) -> None:
+    for event in publisher.step():
+        if isinstance(event, SourceQuarantined):
+            hour = time_text(event.hour_start)
+            print(
+                f"{event.source} {event.name}: quarantined for exceeding its rate in the hour from {hour}", flush=True
+            )
+            continue
+        as_of = time_text(event.as_of)
+        print(f"{event.kind}: published {event.rows:,} rows as of {as_of}, digest {event.digest[:16]}", flush=True)

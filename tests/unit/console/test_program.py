@@ -141,3 +141,14 @@ run("approve", proposal, "--reason", "r", "--actor", "bob")
 run("list"), run("show", "next-1.0.0"), run("radius", "next-1.0.0")
 """
     assert loaded(f"ARTIFACT = {str(artifact)!r}\n{code}") == set()
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "said"),
+    [("| true", 1, ""), ("> /dev/full", 1, "sentinel: output can't be written: No space left on device\n")],
+)
+def test_output_that_nobody_takes_ends_without_a_traceback(output: str, code: int, said: str) -> None:
+    """A reader that has gone, and a full disk."""
+    command = f"set -o pipefail; {sys.executable} -u -m console.cli query --help {output}"
+    ended = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (code, said)

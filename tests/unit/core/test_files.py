@@ -59,14 +59,19 @@ def test_the_file_and_every_folder_that_was_made_are_synced(tmp_path: Path, monk
 
 
 def test_what_a_crash_left_goes_with_the_next_write(tmp_path: Path) -> None:
-    """Old temporary files of the same file go; a running writer's and those of other files stay."""
-    stale, running, other = (tmp_path / name for name in (".file.00.part", ".file.01.part", ".file2.00.part"))
-    for path in (stale, running, other):
-        path.write_bytes(b"half")
-    for path in (stale, other):
-        os.utime(path, (0, 0))
+    """Old temporary files go with any write into the folder, since theirs may never be written again; a running
+    writer's and files of other forms stay.
+    """
+    stale, running, of_another = (
+        f".{name}.part" for name in ("file.000000000000", "file.000000000001", "x.0123456789ab")
+    )
+    others = [".file.part", "file.000000000000.part", ".file.00000000000g.part"]
+    for name in (stale, running, of_another, *others):
+        (tmp_path / name).write_bytes(b"half")
+    for name in (stale, of_another, *others):
+        os.utime(tmp_path / name, (0, 0))
     write_atomic(tmp_path / "file", b"x")
-    assert sorted(os.listdir(tmp_path)) == [".file.01.part", ".file2.00.part", "file"]
+    assert sorted(os.listdir(tmp_path)) == sorted([running, "file", *others])
 
 
 def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:

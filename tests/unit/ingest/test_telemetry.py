@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest import stats
+from core.errors import Unavailable
+from core.settings import Settings
+from ingest import stats, telemetry
+from ingest.stats import Stats
 from ingest.telemetry import BOUNDS_MS, Histogram, LatencyCollector
 
 DASHBOARDS = Path(__file__).parents[3] / "docker" / "grafana" / "dashboards"
@@ -76,3 +83,48 @@ def test_dashboards_show_metrics_that_exist() -> None:
             for name in re.findall(r"sentinel_\w+", target["expr"])
         }
         assert asked and asked <= exported
+
+
+class Full(io.StringIO):
+    """A stream on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_logs_to_a_full_disk_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that stderr does not take is lost, and the process goes on."""
+    monkeypatch.setattr(sys, "stderr", Full())
+    telemetry.configure_logging(Settings())
+    try:
+        telemetry.logger().warning("ingest.example", partition=1)
+    finally:
+        structlog.reset_defaults()
+
+
+def test_the_statistics_file_on_a_full_disk_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a first write has shown that the path is right, failures are logged once each time, and the next write that
+    succeeds replaces the file.
+    """
+    path = tmp_path / "stats.json"
+    held = Stats(path)
+    held.write(dict, force=True)
+    before = path.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            with monkeypatch.context() as disk:
+                disk.setattr(stats, "write_atomic", fail)
+                held.write(dict, force=True)
+                held.write(dict, force=True)
+            assert path.read_bytes() == before
+            held.write(dict, force=True)
+            assert path.read_bytes() != before
+            before = path.read_bytes()
+    assert [log["event"] for log in logs] == ["ingest.stats_failed"] * 2
+    monkeypatch.setattr(stats, "write_atomic", fail)
+    with pytest.raises(Unavailable, match=r"stats\.json can't be written: No space left on device"):
+        Stats(path).write(dict, force=True)
