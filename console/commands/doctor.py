@@ -17,7 +17,7 @@ import redis
 import typer
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
@@ -154,11 +154,9 @@ def log_server_findings(s: Settings) -> Iterator[Finding]:
         )
         for node in nodes:
             where = node.get_connection_kwargs()
-            yield from node_findings(
-                node, f"log server {where.get('host', s.redis_host)}:{where.get('port', s.redis_port)}"
-            )
-        if isinstance(client, redis.Redis):
-            yield from _rights(client, s)
+            name = f"log server {where.get('host', s.redis_host)}:{where.get('port', s.redis_port)}"
+            yield from node_findings(node, name)
+            yield from _acceptance(node, name, s)
     except redis.RedisError as error:
         raise translate(error, address) from None
     finally:
@@ -182,6 +180,13 @@ def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
     yield Finding(name, "ok", f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version}")
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MINIMUM:
         yield Finding(name, "fail", f"version {version} is too old", "upgrade to 6.2 or newer")
+    if info.get("role") == "slave":
+        yield Finding(
+            name,
+            "fail",
+            "is a replica: it lags behind its primary, and workers can't append",
+            f"point the settings at the primary, {info.get('master_host')}:{info.get('master_port')}",
+        )
     if settings.get("maxmemory-policy") != "noeviction":
         yield Finding(
             name,
@@ -213,26 +218,41 @@ def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
         yield Finding(name, "fail", "its last write to disk failed", "free disk space")
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if limit and used > 0.8 * limit:
-        yield Finding(name, "warn", f"{used / limit:.0%} of maxmemory is used", "archive and trim, or raise maxmemory")
+        yield Finding(
+            name,
+            "fail" if used >= limit else "warn",
+            f"{used / limit:.0%} of maxmemory is used" + (": it refuses every batch" if used >= limit else ""),
+            "run `sentinel archive --trim`, which works on a full server too, or raise maxmemory",
+        )
 
 
-def _rights(client: redis.Redis, s: Settings) -> Iterator[Finding]:
-    """Whether the user may run every command of the log. On a missing key, none of these commands has an effect."""
-    key = f"{s.log_prefix}:{{p00}}:no-such-stream"
-    missing: list[str] = []
-    with client.client() as connection:
-        for command, *arguments in COMMANDS:
-            try:
-                connection.execute_command(command, *(key if each is None else each for each in arguments))
-            except NoPermissionError:
-                missing.append(str(command))
-            except redis.ResponseError:
-                continue  # the user may run it; there is just no data for it
-    if missing:
+def _acceptance(node: redis.Redis, name: str, s: Settings) -> Iterator[Finding]:
+    """Whether the server accepts every command of the log from this user: on the streams of a partition, the control
+    stream and the blobs. On a missing key, none of these commands has an effect.
+    """
+    tags = {"partitions": "{p00}:", "control stream": "{control}:", "blobs": "blob:"}
+    missing: dict[str, list[str]] = {}
+    refusals: dict[str, None] = {}
+    with node.client() as connection:
+        for what, tag in tags.items():
+            key = f"{s.log_prefix}:{tag}no-such-key"
+            for command, *arguments in COMMANDS:
+                try:
+                    connection.execute_command(command, *(key if each is None else each for each in arguments))
+                except NoPermissionError:
+                    missing.setdefault(what, []).append(str(command))
+                except redis.ResponseError as error:
+                    text = str(translate(error, name))
+                    if isinstance(error, ReadOnlyError | OutOfMemoryError) or "MISCONF" in text:
+                        refusals[text.partition(": ")[2]] = None
+    for text in refusals:
+        yield Finding(name, "fail", f"refuses to write: {text}", "no worker can append until it accepts writes again")
+    for what, commands in missing.items():
         yield Finding(
             "log server permissions",
             "fail",
-            f"the user has no permission to run {', '.join(missing)} on keys with the prefix {s.log_prefix}:",
+            f"the user has no permission to run {', '.join(dict.fromkeys(commands))} on keys of the {what}"
+            f" (prefix {s.log_prefix}:)",
             "grant the permissions that docs/settings.md lists",
         )
 

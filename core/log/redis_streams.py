@@ -28,8 +28,8 @@ from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unav
 from core.events import START, Position
 from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Stream
-from core.log.redis_transport import Lost, Transport, open_client, request
-from core.log.scripted_append import Call, Scripted, ScriptedAppends, with_script
+from core.log.redis_transport import Lost, NotCompiled, Transport, open_client, request
+from core.log.scripted_append import ALWAYS, APPEND, Call, Scripted, ScriptedAppends, with_script
 from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
 
 BLOB_BYTES_MAX = 256 * 1024 * 1024
@@ -171,8 +171,11 @@ class RedisLog:
         arguments: list[bytes | str | int] = [_control_id(expected), b"", len(payloads)]
         for sequence, payload in enumerate(payloads, expected + 1):
             arguments += (_control_id(sequence), payload)
-        call = Call((1, self._control, *arguments))
+        call = Call((1, self._control, *arguments), ALWAYS + APPEND)
         reply = with_script(self._transport, [call], self._transport.call_many([call.by_digest]))[0]
+        if isinstance(reply, NotCompiled):
+            call = Call(call.arguments)
+            reply = with_script(self._transport, [call], self._transport.call_many([call.by_digest]))[0]
         if isinstance(reply, Lost):
             if self._control_holds(payloads, expected):
                 return expected + len(payloads)

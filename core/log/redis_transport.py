@@ -49,6 +49,14 @@ class NoScript(Unavailable):
     """The server does not have the script (it was restarted, or it is new): the command did not run."""
 
 
+_NOT_COMPILED = ("unexpected symbol near '#'", "scripting engine", "flag in script shebang")
+"""What servers say of a script's first line that they don't know."""
+
+
+class NotCompiled(Unavailable):
+    """The server's version does not know the script's language: the command did not run."""
+
+
 class Request(NamedTuple):
     """A command as RESP bytes, and one of its keys, which determines the node in a cluster."""
 
@@ -248,7 +256,7 @@ _STALE_MAP = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, ClusterD
 # Errors raised inside a script reach the client with or without a prefix, depending on the server's version, so these
 # words are searched for in the whole text. The first match wins.
 _REMEDIES: tuple[tuple[str, str], ...] = (
-    ("OOM", "out of memory, and it must not evict: archive and trim the log, or raise maxmemory"),
+    ("OOM", "out of memory, and it must not evict: `sentinel archive --trim` frees memory, or raise maxmemory"),
     ("READONLY", "a read-only replica: point the settings at the primary"),
     ("MISCONF", "it cannot write to its disk: free space there, then try again"),
     ("NOREPLICAS", "too few replicas are connected (min-replicas-to-write)"),
@@ -267,6 +275,8 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
     text = " ".join(str(error).split())
     if isinstance(error, NoScriptError):
         return NoScript(f"{where}: the script is not loaded")
+    if any(words in text for words in _NOT_COMPILED):
+        return NotCompiled(f"{where}: can't compile a script ({text})")
     if isinstance(error, AuthenticationError):
         return Unavailable(f"{where}: refused the user name or password ({text})")
     if isinstance(error, MovedError) and not in_cluster:

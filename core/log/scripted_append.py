@@ -60,14 +60,27 @@ for k = 1, #KEYS do
 end
 return 'OK'
 """
-_APPEND_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest().encode()
+ALWAYS = "#!lua flags=allow-oom\n"
+"""Before a script, lets it write although the server is out of memory (Redis 7.0, all of Valkey).
+
+Only the control stream is appended to so: a full server must still record what frees its memory (archiving and
+trimming) and what people decide meanwhile. Its events are few and small.
+"""
+
+
+def _digest(source: str) -> bytes:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+DIGESTS = {source: _digest(source) for source in (APPEND, ALWAYS + APPEND)}
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An append as the script's arguments, number of keys first."""
+    """An append as the script's arguments, number of keys first; and the script's source."""
 
     arguments: tuple[bytes | str | int, ...]
+    source: str = APPEND
 
     @classmethod
     def of(cls, append: Append) -> Call:
@@ -83,12 +96,12 @@ class Call:
     @property
     def by_digest(self) -> Request:
         """The call for a server that already has the script."""
-        return request(self._key, b"EVALSHA", _APPEND_SHA, *self.arguments)
+        return request(self._key, b"EVALSHA", DIGESTS[self.source], *self.arguments)
 
     @property
     def with_source(self) -> Request:
         """The same call including the script's source, for any server."""
-        return request(self._key, b"EVAL", APPEND, *self.arguments)
+        return request(self._key, b"EVAL", self.source, *self.arguments)
 
     @property
     def _key(self) -> bytes:

@@ -21,7 +21,7 @@ from redis.exceptions import (
 from console.stack import Valkey, free_port
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.events import Position
-from core.log import seals
+from core.log import redis_streams, scripted_append, seals
 from core.log.base import STREAMS, Batch, Entry, Head, Stream
 from core.log.redis_streams import RedisLog, connect
 from core.log.redis_transport import Lost, Transport, _Exchange, request, translate
@@ -368,6 +368,34 @@ def test_a_full_or_read_only_server_refuses_whole_and_recovers(tmp_path: Path) -
             admin.execute_command(*end)
         assert log.append(0, batch_after(head), head) == log.head(0)
         log.close()
+
+
+def test_a_full_server_can_still_be_trimmed(tmp_path: Path) -> None:
+    """A server that refuses every batch takes control events and trimming, so `sentinel archive` frees its memory."""
+    with Valkey(tmp_path) as server, redis.Redis(port=server.port) as admin:
+        log = connect(server.host, server.port)
+        head = Head()
+        for _ in range(300):
+            head = log.append(0, batch_after(head, 100), head)
+        admin.config_set("maxmemory", int(admin.info()["used_memory"]) - 1)
+        with pytest.raises(Unavailable, match=r"sentinel archive --trim"):
+            log.append(0, batch_after(head), head)
+        assert log.append_control([b"archived"], 0) == 1
+        assert log.trim(0, head) > 0
+        assert log.append_control([b"trimmed"], 1) == 2
+        assert log.append(0, batch_after(head), head) == log.head(0)
+        log.close()
+
+
+def test_a_server_that_can_not_compile_flags_takes_control_events(
+    log: RedisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis 6.2 does not know the flags in a script's first line: the script is sent without it."""
+    unknown = "#!unknown\n"
+    monkeypatch.setitem(scripted_append.DIGESTS, unknown + scripted_append.APPEND, b"0" * 40)
+    monkeypatch.setattr(redis_streams, "ALWAYS", unknown)
+    for sequence in range(3):
+        assert log.append_control([b"x"], sequence) == sequence + 1
 
 
 def test_a_user_without_rights_is_told(tmp_path: Path) -> None:

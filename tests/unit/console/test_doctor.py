@@ -63,7 +63,43 @@ def test_missing_rights_are_named(server: Valkey) -> None:
     told = next(f for f in findings if f.status == "fail")
     assert "MULTI" in told.message and "XADD" in told.message and "XRANGE" not in told.message
     with redis.Redis(port=server.port) as admin:
-        assert not list(admin.scan_iter(match="*no-such-stream*"))
+        assert not list(admin.scan_iter(match="*no-such-key*"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        (["~ss:{control}:*", "~ss:blob:*", "%R~ss:{p*"], "partitions"),
+        (["~ss:{p*", "~ss:blob:*", "%R~ss:{control}:*"], "control stream"),
+        (["~ss:{p*", "~ss:{control}:*", "%R~ss:blob:*"], "blobs"),
+    ],
+)
+def test_every_kind_of_key_is_tried(server: Valkey, keys: list[str], what: str) -> None:
+    """A user who may write some of the log's keys and only read the others is told which."""
+    with redis.Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "partial", "reset", "on", ">secret", *keys, *RIGHTS)
+    failures = [f.message for f in log_server_findings(settings(server, "partial")) if f.status == "fail"]
+    assert len(failures) == 1 and f"on keys of the {what} " in failures[0] and "XADD" in failures[0]
+
+
+@pytest.mark.parametrize("user", ["full", "default"])
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (["REPLICAOF", "127.0.0.1", "1"], "read-only replica"),
+        (["CONFIG", "SET", "maxmemory", "1kb"], "out of memory"),
+    ],
+)
+def test_a_server_that_refuses_to_write_is_a_failure(tmp_path: Path, begin: list[str], said: str, user: str) -> None:
+    """A replica and a full server are found by what they refuse, even by a user who may not run INFO."""
+    with Valkey(tmp_path) as server, redis.Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "full", "on", ">secret", "~ss:*", *RIGHTS)
+        asks = settings(server, "full") if user == "full" else Settings(redis_port=server.port)
+        assert not [f for f in log_server_findings(asks) if f.status == "fail"]
+        admin.execute_command(*begin)
+        failures = [f.message for f in log_server_findings(asks) if f.status == "fail"]
+        assert any("refuses to write" in message and said in message for message in failures), failures
+        assert (len(failures) > 1) == (user == "default")  # INFO says so too
 
 
 class Node:
