@@ -11,10 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.numeric import exp, log, sigmoid
 from learners.metrics import Labels
 
 ITERATIONS_MAX = 100
 PRECISION = 1e-10
+RIDGE = 1e-12
+"""Added to the Hessian's diagonal, so that it can be inverted for any rows."""
 
 
 class Platt(NamedTuple):
@@ -36,8 +39,8 @@ IDENTITY = Platt(1.0, 0.0)
 
 
 def probabilities(margins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-odds (n,) → probabilities (n,). For metrics only; logged probabilities come from core.numeric.sigmoid."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * margins)), dtype=np.float64)
+    """Log-odds (n,) → probabilities (n,), the bits of logged probabilities."""
+    return np.asarray(sigmoid(np.ascontiguousarray(margins, dtype=np.float64), 1.0), dtype=np.float64)
 
 
 def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
@@ -45,6 +48,9 @@ def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
 
     margins float64 (n,), labels bool (n,). Platt's targets (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) replace 1 and 0, so
     that a perfect ranking or a missing class gives finite values. Without rows the result is the identity.
+
+    Sums are numpy's own and the logarithms are the core's, not BLAS's and the C library's: calibration is part of a
+    model's bytes, which must not depend on the processor.
     """
     if not len(labels):
         return IDENTITY
@@ -54,26 +60,26 @@ def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
     # Margins are standardised, so that the starting point and the precision suit any scale.
     centre, scale = float(margins.mean()), float(margins.std()) or 1.0
     x = (margins - centre) / scale
-    a, b = 0.0, float(np.log((positives + 1.0) / (negatives + 1.0)))
+    a, b = 0.0, float(log(np.array([(positives + 1.0) / (negatives + 1.0)]))[0])
     loss = _loss(x, targets, a, b)
     for _ in range(ITERATIONS_MAX):
         p = probabilities(a * x + b)
-        gradient = np.array([np.dot(x, p - targets), np.sum(p - targets)])
+        of_a, of_b = float(np.sum(x * (p - targets))), float(np.sum(p - targets))
         weight = p * (1.0 - p)
-        cross = float(np.dot(x, weight))
-        hessian = np.array([[np.dot(x * x, weight), cross], [cross, weight.sum()]]) + 1e-12 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
+        aa, ab, bb = float(np.sum(x * x * weight)) + RIDGE, float(np.sum(x * weight)), float(np.sum(weight)) + RIDGE
+        determinant = aa * bb - ab * ab
+        step_a, step_b = (bb * of_a - ab * of_b) / determinant, (aa * of_b - ab * of_a) / determinant
         size = 1.0
         while size > 1e-10:
-            trial = (a - size * float(step[0]), b - size * float(step[1]))
+            trial = (a - size * step_a, b - size * step_b)
             trial_loss = _loss(x, targets, *trial)
-            if trial_loss < loss - 1e-4 * size * float(gradient @ step):
+            if trial_loss < loss - 1e-4 * size * (of_a * step_a + of_b * step_b):
                 break
             size /= 2.0
         else:
             break
         (a, b), loss = trial, trial_loss
-        if float(np.abs(gradient).max()) < PRECISION * len(x):
+        if max(abs(of_a), abs(of_b)) < PRECISION * len(x):
             break
     return Platt(a / scale, b - a * centre / scale)
 
@@ -81,4 +87,4 @@ def fit(margins: NDArray[np.float64], labels: Labels) -> Platt:
 def _loss(x: NDArray[np.float64], targets: NDArray[np.float64], a: float, b: float) -> float:
     """Cross-entropy of targets and sigmoid(a·x + b), without overflow."""
     z = a * x + b
-    return float(np.sum(np.logaddexp(0.0, z) - targets * z))
+    return float(np.sum(np.maximum(z, 0.0) + log(1.0 + exp(-np.abs(z))) - targets * z))

@@ -2,6 +2,9 @@
 
 Every fit goes through here, so that the deterministic `parameters` and the extra rows without reference tables apply to
 the champion, to each trial of the search and to any other forest.
+
+LightGBM itself calls the C library's exp. tests/unit/learners/test_processors.py finds the same bytes with and without
+the vector instructions that change it, but no more can be promised than for one version of LightGBM and the C library.
 """
 
 from __future__ import annotations

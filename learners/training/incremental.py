@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from learners import platt
 from learners.metrics import Labels
 from learners.training import boosting
 from learners.training.base import Float32, Float64, check_batch, check_rows
@@ -199,7 +200,7 @@ def refit(content: bytes, features: Float32, labels: Labels, weights: Float64, s
     for t, tree in enumerate(model.trees):
         old = tree.leaf_value - base if t == 0 else tree.leaf_value
         leaf, count = leaves[t], len(old)
-        p = 1.0 / (1.0 + np.exp(-np.clip(margin, -500.0, 500.0)))
+        p = platt.probabilities(margin)
         gradient = np.bincount(leaf, weights * (p - y), count)
         hessian = np.bincount(leaf, weights * p * (1.0 - p), count) + settings.l2
         step = np.divide(-gradient, hessian, out=np.zeros(count), where=hessian > 0.0)

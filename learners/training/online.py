@@ -24,10 +24,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from river import linear_model, optim, preprocessing
 from river.utils import VectorDict
 
 from core.errors import BadInput
+from core.numeric import LOG2E, exp2, log
 from learners.metrics import Labels
 from learners.training.base import Float32, Float64, check_batch, check_rows
 from models.linear import Coefficients, LinearModel, coefficients, linear_margins, parse, render
@@ -53,6 +55,23 @@ class OnlineSettings:
             raise BadInput("online learner: clip must be in (0, 1000] and fraud_weight in [0.001, 1000000]")
 
 
+class _ExactLoss(optim.losses.Log):
+    """River's log loss with the gradient's logistic from the core: the C library's differs between processors."""
+
+    def gradient(self, y_true: Any, y_pred: Any) -> Any:
+        """D loss / d margin of one row: p − y."""
+        return 1.0 / (1.0 + exp2(-y_pred * LOG2E)) - (1.0 if y_true else 0.0)
+
+
+class _ExactScaler(preprocessing.StandardScaler):
+    """River's scaler with sqrt, which IEEE 754 defines to the last bit, for its power of ½, which it does not."""
+
+    def transform_one(self, x: Any) -> Any:
+        """The row's values in standard deviations from the running means; 0 for a column that never varied."""
+        means, variances = self.means, self.vars
+        return {j: (z - means[j]) / math.sqrt(variances[j]) if variances[j] else 0.0 for j, z in x.items()}
+
+
 class OnlineLearner:
     """A `learners.training.base.Learner`. Not thread-safe."""
 
@@ -68,7 +87,7 @@ class OnlineLearner:
         if unknown := sorted(wanted - set(columns)):
             raise BadInput(f"online learner: unknown columns: {', '.join(unknown)}")
         self._used = tuple(j for j, name in enumerate(columns) if name in wanted)
-        self._offset = -math.log(self._settings.fraud_weight)
+        self._offset = -float(log(np.array([self._settings.fraud_weight]))[0])
         self._resume(dict.fromkeys(self._used, 0.0), 0.0, {}, {}, {}, steps=0)
 
     def _resume(
@@ -85,12 +104,12 @@ class OnlineLearner:
         over one can depend on which column was seen first.
         """
         s = self._settings
-        self._scaler: Any = preprocessing.StandardScaler()
+        self._scaler: Any = _ExactScaler()
         self._scaler.counts.update(counts)
         self._scaler.means.update(means)
         self._scaler.vars.update(variances)
         self._regression: Any = linear_model.LogisticRegression(
-            optimizer=optim.SGD(s.rate), l2=s.l2, intercept_init=intercept, intercept_lr=s.rate
+            optimizer=optim.SGD(s.rate), loss=_ExactLoss(), l2=s.l2, intercept_init=intercept, intercept_lr=s.rate
         )
         self._regression._weights = VectorDict(weights)
         self._regression.optimizer.n_iterations = steps
@@ -175,7 +194,7 @@ class OnlineLearner:
             raise BadInput("online learner: the artifact was trained on columns that this learner does not use")
         seen = [j for j in self._used if model.counts[j]]
         if model.steps:
-            self._offset = model.offset  # the last bit of ln may differ between machines
+            self._offset = model.offset
         self._resume(
             {j: model.weights[j] for j in self._used},
             model.intercept,

@@ -11,8 +11,9 @@ legitimate); the true class of each item is latent.
 
 EM converges to a mode of the posterior density. E step: the probability that each item is fraud; M step: the mode of
 each parameter given these, (m r + agreeing) / (m + all). The number of steps is fixed, starting at the mode of the
-prior, and sums are taken in sorted order, so the same verdicts give the same bits in whatever order partitions are
-read. The prior prevents label switching, and is the estimate where there is no evidence.
+prior, sums are taken in sorted order, and logarithms are the core's. So the same verdicts give the same bits on every
+processor, in whatever order partitions are read. The prior prevents label switching, and is the estimate where there is
+no evidence.
 
 **A one-sided rater has one parameter.** A chargeback never says "legitimate", so a free specificity would converge to 0
 and its verdicts would carry no information: the textbook model assumes raters that could have said either. A rater with
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 
 from core.events import FeedbackSource
 from core.feedback_sources import SOURCES, Source
+from core.numeric import exp, log
 from core.verdicts import VerdictRecord
 from projections.labelling.consensus import EVIDENCE_MIN, Reliability
 from projections.labelling.verdicts import standing
@@ -151,16 +153,17 @@ def _expect(
     words: _Words, sensitivity: Floats, specificity: Floats, prevalence: float, strength: float
 ) -> tuple[Floats, float]:
     """Each pattern's probability of fraud, and the log posterior density of the parameters (up to a constant)."""
-    log_a, log_b = np.log(sensitivity), np.log(specificity)
-    log_not_a, log_not_b = np.log1p(-sensitivity), np.log1p(-specificity)
-    if_fraud = np.log(prevalence) + words.of_pattern(np.stack([log_not_a, log_a], axis=1))
-    if_not = np.log1p(-prevalence) + words.of_pattern(np.stack([log_b, log_not_b], axis=1))
-    either = np.logaddexp(if_fraud, if_not)
-    value = float(np.sum(words.count * either)) + float(np.log(prevalence) + np.log1p(-prevalence))
+    log_a, log_b = log(sensitivity), log(specificity)
+    log_not_a, log_not_b = log(1.0 - sensitivity), log(1.0 - specificity)
+    log_prevalence, log_rest = log(np.array([prevalence, 1.0 - prevalence])).tolist()
+    if_fraud = log_prevalence + words.of_pattern(np.stack([log_not_a, log_a], axis=1))
+    if_not = log_rest + words.of_pattern(np.stack([log_b, log_not_b], axis=1))
+    either = np.maximum(if_fraud, if_not) + log(1.0 + exp(-np.abs(if_fraud - if_not)))
+    value = float(np.sum(words.count * either)) + log_prevalence + log_rest
     prior = words.prior
     value += strength * float(np.sum(prior * log_a + (1.0 - prior) * log_not_a))
     value += strength * float(np.sum(~words.is_tied * (prior * log_b + (1.0 - prior) * log_not_b)))
-    return np.exp(if_fraud - either), value
+    return exp(if_fraud - either), value
 
 
 def _maximise(words: _Words, posterior: Floats, strength: float) -> tuple[Floats, Floats, float]:
