@@ -31,7 +31,7 @@ from core.codec import decode_alert, decode_reject
 from core.errors import SentinelError, Unavailable
 from core.events import START, Position
 from core.log.base import EventLog
-from core.log.paging import entries
+from core.log.paging import entries, read
 from core.replay import Verification
 from core.settings import Settings
 from ingest import kafka_client
@@ -237,7 +237,7 @@ def _feedback_in(log: EventLog, partitions: range) -> int:
 
 def _read_alerts(log: EventLog, newest: dict[int, Position], view: View) -> None:
     for partition, after in newest.items():
-        page = log.read(partition, "alerts", after, 200)
+        page = read(log, partition, "alerts", after, 200)
         if page:
             newest[partition] = page[-1].id
             view.alerts.append(decode_alert(page[-1].payload))

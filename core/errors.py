@@ -31,6 +31,10 @@ class Corrupt(SentinelError):
     exit_code = 3
 
 
+class Incomplete(Corrupt):
+    """The log, as it can be read here, lacks entries that its seals cover: reading on would give wrong states."""
+
+
 class Unavailable(SentinelError):
     """A server or a file can't be reached now; the same call may succeed later."""
 

@@ -26,13 +26,14 @@ from core.codec import (
 )
 from core.control import Context, ControlState, Resolver
 from core.control_stream import ControlEntry
-from core.errors import Corrupt
+from core.errors import Corrupt, Incomplete
 from core.events import START, AccountEvent, AlertRaised, Position
 from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
+from core.log.archive.archived import counts_between
 from core.log.base import Entry, EventLog, Head, Stream
-from core.log.paging import decision_pages, entries
+from core.log.paging import decision_pages, entries, read
 
 CHUNK = 2000
 
@@ -83,6 +84,7 @@ class _Feedback:
         self._log, self._partition, self._after = log, partition, after
         self._page: list[Entry] = []
         self._index = 0
+        self.taken = 0
 
     def take(self, until: Position, ahead: Position = START) -> list[AccountEvent]:
         """The events up to `until`. Reads up to `ahead` if that is further, but not beyond: the end may be far away."""
@@ -91,7 +93,7 @@ class _Feedback:
             if self._index == len(self._page):
                 if self._after >= until:
                     return taken
-                self._page = self._log.read(self._partition, "feedback", self._after, CHUNK, max(until, ahead))
+                self._page = read(self._log, self._partition, "feedback", self._after, CHUNK, max(until, ahead))
                 self._index = 0
                 if not self._page:
                     return taken
@@ -100,16 +102,18 @@ class _Feedback:
                 return taken
             taken.append(decode_account_event(self._page[self._index].payload))
             self._index += 1
+            self.taken += 1
 
 
 def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[Chunk]:
     """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't
-    match, or if the feedback positions in the scores go backwards or beyond the end.
+    match, or if the feedback positions in the scores go backwards or beyond the end; Incomplete if entries are missing.
 
     The last chunk may contain only feedback: what came after the last transaction.
     """
     feedback = _Feedback(log, partition, after.feedback)
     seen = after.feedback
+    decided = 0
     for transactions, scores in decision_pages(log, partition, after.transactions, until.transactions, CHUNK):
         keys = [decode_score_key(s.payload) for s in scores]
         ahead = min(feedback_seen(keys[-1].feedback_position), until.feedback)
@@ -133,10 +137,26 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
                     transactions=[decode_transaction(entry.payload) for entry in mine],
                 )
             )
+        decided += len(scores)
         yield Chunk(runs, scores, keys)
     rest = feedback.take(until.feedback)
+    _require_counted(log, partition, after, until, {"transactions": decided, "feedback": feedback.taken})
     if rest:
         yield Chunk([pipeline.Run(until.feedback, rest)], [], [])
+
+
+def _require_counted(log: EventLog, partition: int, after: Head, until: Head, found: dict[Stream, int]) -> None:
+    """Raise Incomplete unless the entries read after one head up to another are as many as the seals between count.
+
+    A stream that lost some of its entries (by XTRIM, say) may still begin and end where it should.
+    """
+    for stream, expected in counts_between(log, partition, after.sequence, until.sequence, tuple(found)).items():
+        if found[stream] != expected:
+            raise Incomplete(
+                f"partition {partition}: between seals {after.sequence} and {until.sequence} the log holds"
+                f" {found[stream]} {stream}, but the seals count {expected}: run `sentinel verify`, and restore the log"
+                " from a backup"
+            )
 
 
 def feedback_seen(text: str) -> Position:

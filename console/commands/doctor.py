@@ -22,8 +22,9 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from core import control_stream
-from core.errors import SentinelError
-from core.log.base import EventLog
+from core.errors import Corrupt, SentinelError
+from core.log import paging
+from core.log.base import STREAMS, EventLog
 from core.log.redis_transport import open_client, translate
 from core.settings import Settings
 from core.times import HOUR_MS
@@ -303,8 +304,19 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
                 "warn",
                 "was recreated since the last worker started; the next start begins a new generation",
             )
+    yield from _whole(log, state.generations["transactions"].partitions)
     decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
     yield Finding("log", "ok", f"{decided:,} transactions in the log")
+
+
+def _whole(log: EventLog, partitions: int) -> Iterator[Finding]:
+    """Whether every partition can be read from its first entry, hot log and archive together."""
+    for partition in range(partitions):
+        try:
+            for stream in STREAMS:
+                paging.read(log, partition, stream, count=1)
+        except Corrupt as error:
+            yield Finding("log", "fail", str(error), "no worker can own this partition until its entries are back")
 
 
 def _snapshots(s: Settings) -> Iterator[Finding]:

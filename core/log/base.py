@@ -116,6 +116,11 @@ class EventLog(Protocol):
     ) -> list[Entry]:
         """Up to `count` entries with after < ID ≤ until, ascending."""
 
+    def begin(self, partition: int, stream: Stream) -> Position:
+        """The last ID before the first entry that the log holds of the stream; START if it holds all from the first
+        on. `core.log.paging` proves with it that a read missed nothing. Raises Incomplete if the log can't tell.
+        """
+
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         """One entry's payload by its ID."""
 

@@ -103,6 +103,9 @@ class MemoryLog:
             end = len(held) if until is None else bisect_right(held, until, key=_entry_id)
             return held[begin : min(end, begin + max(count, 0))]
 
+    def begin(self, partition: int, stream: Stream) -> Position:
+        return seals.beginning(self.read, partition, stream)
+
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         with self._lock:
             held = self._streams.get((partition, stream), [])

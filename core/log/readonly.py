@@ -33,6 +33,9 @@ class ReadOnlyLog:
     ) -> list[Entry]:
         return self._log.read(partition, stream, after, count, until)
 
+    def begin(self, partition: int, stream: Stream) -> Position:
+        return self._log.begin(partition, stream)
+
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         return self._log.get(partition, stream, entry_id)
 

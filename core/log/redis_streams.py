@@ -139,6 +139,9 @@ class RedisLog:
         """See EventLog. Raises Corrupt if an entry does not have the log's format."""
         return self._range(self.key(partition, stream), after, count, until)
 
+    def begin(self, partition: int, stream: Stream) -> Position:
+        return seals.beginning(self.read, partition, stream)
+
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         key = self.key(partition, stream)
         found = _entries(self._transport.read(request(key, b"XRANGE", key, str(entry_id), str(entry_id))))

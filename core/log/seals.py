@@ -8,14 +8,16 @@ entry or a removed batch therefore changes every later digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import lt
 
 from core.codec import decode_seal, encode
 from core.errors import BadInput
-from core.events import Position, Seal
+from core.events import START, Position, Seal
 from core.log.base import Batch, Entry, Head, Sealed, Stream
 
+Read = Callable[..., list[Entry]]
+"""EventLog.read."""
 ID_PART_MAX = 2**64 - 1
 """Both parts of a stream entry's ID are unsigned 64-bit integers."""
 
@@ -130,6 +132,38 @@ def head_of(sequence: int, sealed: Seal) -> Head:
         published=Position.parse(sealed.published),
         digest=sealed.digest,
     )
+
+
+def count_of(seal: Seal, stream: Stream) -> int:
+    """How many entries of the stream the seal's batch has."""
+    transactions, alerts, feedback, rejects = seal.counts
+    counts: dict[Stream, int] = {
+        "transactions": transactions,
+        "scores": transactions,
+        "alerts": alerts,
+        "feedback": feedback,
+        "rejects": rejects,
+        "seals": 1,
+    }
+    return counts[stream]
+
+
+def beginning(read: Read, partition: int, stream: Stream) -> Position:
+    """Where a stream begins in a log that may have been trimmed: see EventLog.begin. Two reads of one entry.
+
+    A log is trimmed up to a seal, and this seal stays. So the first seal tells what was removed; only if it is seal 1,
+    its own entries have to be looked for.
+    """
+    first = read(partition, "seals", START, 1)
+    if not first:
+        return START
+    head = head_from_entry(first[0])
+    last = covered(head)[stream]
+    if head.sequence > 1:
+        return last
+    if stream == "seals" or not count_of(decode_seal(first[0].payload), stream):
+        return START
+    return START if read(partition, stream, START, 1, last) else last
 
 
 def covered(head: Head) -> dict[Stream, Position]:

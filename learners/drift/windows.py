@@ -23,7 +23,7 @@ from core.events import START, Position, TransactionScored
 from core.features import packing, spec
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Stream
-from core.log.paging import PAGE, decision_pages, pages
+from core.log.paging import PAGE, decision_pages, pages, read
 from core.numeric import hash_strings
 from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
@@ -62,7 +62,7 @@ class WindowReader:
         for partition in self._partitions:
             end = self._log.head(partition).transactions
             after = Position(end.generation, max(end.offset - PAGE, 0))
-            page = self._log.read(partition, "transactions", after, PAGE)
+            page = read(self._log, partition, "transactions", after, PAGE)
             if not page and end > START:
                 *_, page = pages(self._log, partition, "transactions")
             latest = max([latest, *(decode_transaction(entry.payload).occurred_at for entry in page)])
@@ -79,13 +79,13 @@ class WindowReader:
         for partition in self._partitions:
             end = self._log.head(partition).transactions
             if end.offset > share:
-                page = self._log.read(partition, "transactions", Position(end.generation, end.offset - share), 1)
+                page = read(self._log, partition, "transactions", Position(end.generation, end.offset - share), 1)
                 since = max([since, *(decode_transaction(entry.payload).occurred_at for entry in page)])
         return since
 
     def oldest(self) -> int:
         """Event time (epoch ms) of the log's first decision: the earliest of the partitions' first decisions."""
-        first = [self._log.read(p, "transactions", START, 1) for p in self._partitions]
+        first = [read(self._log, p, "transactions", START, 1) for p in self._partitions]
         times = [decode_transaction(page[0].payload).occurred_at for page in first if page]
         if not times:
             raise BadInput("the log holds no decisions yet")
@@ -98,7 +98,7 @@ class WindowReader:
         times = []
         for partition in self._partitions:
             place = self._first(partition, "scores", lambda b: decode_score(b).control_position >= control)
-            page = self._log.read(partition, "transactions", place, 1)
+            page = read(self._log, partition, "transactions", place, 1)
             times += [decode_transaction(entry.payload).occurred_at for entry in page]
         return min(times, default=None)
 
@@ -161,7 +161,7 @@ class WindowReader:
         low, high = 0, end.offset
         while low < high:
             middle = (low + high) // 2
-            page = self._log.read(partition, stream, Position(end.generation, middle), 1)
+            page = read(self._log, partition, stream, Position(end.generation, middle), 1)
             if not page or reached(page[0].payload):
                 high = middle
             else:

@@ -18,7 +18,7 @@ from core.errors import Corrupt
 from core.events import START, Decision
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
-from core.log.paging import pages
+from core.log.paging import pages, read
 from projections.labelling.view import LabelView
 
 _COLUMNS = (
@@ -90,7 +90,7 @@ def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
     for scores in pages(log, partition, "scores", at):
         mine = {e.id: s for e in scores if digest.encode() in e.payload and (s := _decoded(e.payload)).digest == digest}
         if mine:
-            for entry in log.read(partition, "transactions", at, len(scores), scores[-1].id):
+            for entry in read(log, partition, "transactions", at, len(scores), scores[-1].id):
                 score = mine.get(entry.id)
                 if score is None:
                     continue

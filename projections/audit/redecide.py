@@ -14,13 +14,13 @@ from typing import NamedTuple
 import msgspec
 
 from core import pipeline
-from core.codec import decode_account_event, decode_score, decode_seal, decode_transaction, encode
+from core.codec import decode_account_event, decode_score, decode_transaction, encode
 from core.control import Context
-from core.errors import BadInput, Corrupt
-from core.events import START, AccountEvent, Position, TransactionReceived, TransactionScored
+from core.errors import Corrupt
+from core.events import AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
 from core.log.base import EventLog
-from core.log.paging import entries, pages
+from core.log.paging import entries, pages, read
 from core.replay import Timeline, explain_alert_difference, explain_difference, feedback_seen
 
 SINGLE_READS_MAX = 20
@@ -109,20 +109,6 @@ def _may_hold(payload: bytes, text: bytes) -> bool:
     return text in payload or b"\\" in payload
 
 
-def require_whole(log: EventLog, partition: int) -> None:
-    """Raise BadInput if the partition's first batches were trimmed: features can't be recomputed without them."""
-    first = log.read(partition, "seals", START, 1)
-    if not first:
-        return
-    seal = decode_seal(first[0].payload)
-    held = log.read(partition, "transactions", START, 1, Position.parse(seal.transactions))
-    if first[0].id.generation > 1 or (seal.counts[0] and not held):
-        raise BadInput(
-            f"partition {partition} of this log begins after batch {first[0].id.generation}: recomputing decisions"
-            " needs the earlier batches, which are in the archive"
-        )
-
-
 class LoggedDecision(NamedTuple):
     """One logged decision of an account."""
 
@@ -167,7 +153,7 @@ def decisions(log: EventLog, partition: int, accounts: Collection[str], until: P
         if len(wanted) > SINGLE_READS_MAX:
             first, last = wanted[0].id, wanted[-1].id
             before = Position(first.generation, first.offset - 1)
-            scores = dict[Position, bytes | None](log.read(partition, "scores", before, len(page), last))
+            scores = dict[Position, bytes | None](read(log, partition, "scores", before, len(page), last))
         else:
             scores = {entry.id: log.get(partition, "scores", entry.id) for entry in wanted}
         for entry in wanted:
@@ -199,9 +185,9 @@ def recompute(
     """Recompute the decisions at `targets`, in order, folding only `accounts`, which must own them.
 
     events: `account_events` of the accounts. passed: called with each of their decisions before it is folded, including
-    targets. Raises BadInput if the partition's history is incomplete.
+    targets. Raises Incomplete if the log lacks the partition's first
+    batches.
     """
-    require_whole(log, partition)
     state = AccountState()
     pending: list[pipeline.Run] = []
     taken = 0

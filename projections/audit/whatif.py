@@ -26,7 +26,6 @@ from core.features.state import AccountState
 from core.log.base import Entry, EventLog, Head
 from core.replay import Timeline, chunks, segments
 from core.scoring import Scorer
-from projections.audit.redecide import require_whole
 from projections.labelling.consensus import Label
 
 _MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE, MODEL_ERROR)
@@ -214,9 +213,8 @@ def run(
     """Decide the partition's transactions in range again under the changes. Reads only.
 
     labels: by account and transaction (`LabelView.of_partition`). progress: called with the number of decisions read in
-    each chunk. Raises BadInput if the changes are invalid, or if the partition's history is incomplete.
+    each chunk. Raises BadInput if the changes are invalid, Incomplete if the log lacks the partition's first batches.
     """
-    require_whole(log, partition)
     state = AccountState()
     rows = _Rows(partition, labels, top)
     for chunk in chunks(log, partition, Head(), until):

@@ -84,7 +84,7 @@ def fold_archived(
     columnar = projection.columnar
     if columnar is None or source == CONTROL or after.inside or not isinstance(log, ArchivedLog):
         return after, ""
-    log.archive.refresh(source)
+    log.begin(source, "seals")  # refuses an archive that does not belong to the log, and reads its newest manifest
     folding = columnar.begin(state, projection.handlers)
     place, mark = after, ""
     try:

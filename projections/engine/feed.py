@@ -27,7 +27,8 @@ from core.control_stream import history, payload_at
 from core.errors import Corrupt
 from core.events import START, Position, Seal
 from core.log.base import Entry, EventLog, Stream
-from core.log.paging import PAGE, entries, pages
+from core.log.paging import PAGE, entries, pages, read
+from core.log.seals import ID_PART_MAX
 from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Fact, Place, control_fact
 
 EVENTS_PER_READ = 4000
@@ -59,7 +60,7 @@ class Bound:
 
 def seal_at(log: EventLog, partition: int, sequence: int) -> Seal:
     """The seal of a batch. Raises Corrupt if it is not in the log."""
-    found = log.read(partition, "seals", Position(sequence, 0), 1)
+    found = read(log, partition, "seals", Position(sequence, 0), 1)
     if not found or found[0].id.generation != sequence:
         raise Corrupt(f"partition {partition}: seal {sequence} is missing from the log")
     return decode_seal(found[0].payload)
@@ -160,7 +161,7 @@ def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterato
     transactions = Position.parse(last.transactions) if last else START
     feedback = Position.parse(last.feedback) if last else START
     while after < until:
-        page = log.read(partition, "seals", Position(after, 1), min(PAGE, until - after), Position(until, 1))
+        page = read(log, partition, "seals", Position(after, 1), min(PAGE, until - after), Position(until, 1))
         if not page or page[0].id.generation != after + 1:
             raise Corrupt(f"partition {partition}: seal {after + 1} is missing from the log")
         seals: list[Seal] = []
@@ -188,7 +189,7 @@ def _read(
     scores = all_of("scores", transactions, last_transaction)
     alerts = {e.id: e.payload for e in all_of("alerts", transactions, last_transaction)}
     verdicts = all_of("feedback", feedback, last_feedback)
-    rejects = all_of("rejects", Position(after, 2**63), Position(after + len(seals), 2**63))
+    rejects = all_of("rejects", Position(after, ID_PART_MAX), Position(after + len(seals), ID_PART_MAX))
     if [e.id for e in decided] != [s.id for s in scores]:
         raise Corrupt(f"partition {partition}: transactions and scores after {transactions} do not match")
     t = v = r = 0

@@ -15,6 +15,7 @@ from typing import Any
 
 from core.codec import decode_transaction
 from core.log.base import EventLog
+from core.log.paging import read
 from core.partitioner import PARTITIONERS, Name, detect
 from core.partitions import partitions_of
 from projections.engine.as_of import Cut, resolve
@@ -32,7 +33,7 @@ def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
     samples = [
         (decode_transaction(entry.payload).account_id.encode(), p)
         for p in partitions
-        for entry in log.read(p, "transactions", count=SAMPLES)
+        for entry in read(log, p, "transactions", count=SAMPLES)
     ]
     return detect(samples, len(partitions))
 

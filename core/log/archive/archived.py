@@ -15,10 +15,11 @@ from typing import TypeVar
 import pyarrow as pa
 
 from core.codec import decode_seal
-from core.errors import BadInput, Corrupt
+from core.errors import BadInput, Corrupt, Incomplete
 from core.events import START, Position
 from core.log import seals
 from core.log.archive.archive import Archive
+from core.log.archive.chain import check_joined
 from core.log.archive.columns import decisions_table
 from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Stream
 from core.log.paging import decision_pages, entries
@@ -64,6 +65,26 @@ class ArchivedLog:
 
         return self._consistent(partition, attempt)
 
+    def begin(self, partition: int, stream: Stream) -> Position:
+        """See EventLog. An archive begins with the first seal (its manifest is checked), so the log is whole if both
+        join. Raises Incomplete if they do not: if the hot log does not hold the archive's last seal, or another one.
+        """
+
+        def attempt() -> Position | Incomplete:
+            end = self.archive.end(partition)
+            if end.sequence == 0:
+                return self.hot.begin(partition, stream)
+            try:
+                check_joined(self.hot, partition, end)
+            except Incomplete as error:
+                return error
+            return START
+
+        found = self._consistent(partition, attempt)
+        if isinstance(found, Incomplete):
+            raise Incomplete(f"{found} (archive {self.archive.store})")
+        return found
+
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         def attempt() -> bytes | None:
             if entry_id <= self._seam(partition, stream):
@@ -80,7 +101,8 @@ class ArchivedLog:
         def attempt() -> int:
             after = Position(self.archive.end(partition).sequence, 1)
             total = self.archive.count(partition, stream)
-            return total + sum(_count(entry, stream) for entry in entries(self.hot, partition, "seals", after))
+            sealed = entries(self.hot, partition, "seals", after)
+            return total + sum(seals.count_of(decode_seal(entry.payload), stream) for entry in sealed)
 
         return self._consistent(partition, attempt)
 
@@ -139,14 +161,20 @@ class ArchivedLog:
                 return result
 
 
-def _count(seal: Entry, stream: Stream) -> int:
-    transactions, alerts, feedback, rejects = decode_seal(seal.payload).counts
-    counts: dict[Stream, int] = {
-        "transactions": transactions,
-        "scores": transactions,
-        "alerts": alerts,
-        "feedback": feedback,
-        "rejects": rejects,
-        "seals": 1,
-    }
-    return counts[stream]
+def counts_between(
+    log: EventLog, partition: int, after: int, until: int, streams: Sequence[Stream]
+) -> dict[Stream, int]:
+    """How many entries of each stream the batches with after < sequence ≤ until have: by the manifest for archived
+    segments, which need not be loaded, else by the seals.
+    """
+    total = dict.fromkeys(streams, 0)
+    for row in log.archive.rows(partition) if isinstance(log, ArchivedLog) else ():
+        if row.first_sequence == after + 1 and row.last_sequence <= until:
+            for stream in streams:
+                total[stream] += row.count(stream)
+            after = row.last_sequence
+    for entry in entries(log, partition, "seals", Position(after, seals.ID_PART_MAX), Position(until, 1)):
+        seal = decode_seal(entry.payload)
+        for stream in streams:
+            total[stream] += seals.count_of(seal, stream)
+    return total

@@ -21,7 +21,6 @@ import msgspec
 from core.control_stream import Known, accepted, append, effective
 from core.errors import Conflict, Corrupt
 from core.events import Control, LogTrimmed, Position, SegmentArchived
-from core.log import seals
 from core.log.archive import chain, manifest, segment
 from core.log.archive.archive import Archive
 from core.log.archive.manifest import File, Row
@@ -48,26 +47,13 @@ def archive_partition(
     """
     archive.refresh(partition)
     end = archive.end(partition)
-    check_joined(hot, partition, end)
+    chain.check_joined(hot, partition, end)
     made: list[Row] = []
     for run in _runs(_due(hot, partition, end, recorded_until), segment_transactions):
         row = _write(archive, partition, run)
         made.append(row)
         progress(row)
     return made
-
-
-def check_joined(hot: EventLog, partition: int, end: Head) -> None:
-    """Raise Corrupt unless the hot log holds the archive's last seal: both belong together, and no tail is lost."""
-    if end.sequence == 0:
-        return
-    payload = hot.get(partition, "seals", Position(end.sequence, 1))
-    if payload is None or seals.head_from_entry(Entry(Position(end.sequence, 1), payload)) != end:
-        state = "differs in the log" if payload is not None else "is not in the log"
-        raise Corrupt(
-            f"partition {partition}: the archive ends with seal {end.sequence}, which {state}:"
-            " the log lost its tail, or the archive belongs to another log"
-        )
 
 
 def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int) -> int:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from core.codec import decode_seal, encode
-from core.errors import Corrupt
+from core.errors import Corrupt, Incomplete
 from core.events import Position
 from core.log import seals
-from core.log.base import STREAMS, Batch, Entry, Head, Stream
+from core.log.base import STREAMS, Batch, Entry, EventLog, Head, Stream
 
 Read = Callable[[Stream, Position, int, Position | None], list[Entry]]
 """(stream, after, count, until) → entries, as EventLog.read for one partition."""
@@ -29,6 +29,28 @@ class Sealed(NamedTuple):
     entry: Entry
     head: Head
     recorded_at: int
+
+
+def check_joined(hot: EventLog, partition: int, end: Head) -> None:
+    """Raise Incomplete unless the hot log holds `end`, the archive's last seal: both belong together, and nothing
+    between them is lost.
+    """
+    if end.sequence == 0:
+        return
+    at = Position(end.sequence, 1)
+    payload = hot.get(partition, "seals", at)
+    if payload is not None and seals.head_from_entry(Entry(at, payload)) == end:
+        return
+    where = f"partition {partition}: the archive ends with seal {end.sequence}"
+    if payload is not None:
+        raise Incomplete(f"{where}, which differs in the log: the archive belongs to another log")
+    first = hot.read(partition, "seals", count=1)
+    if first and first[0].id.generation > end.sequence:
+        raise Incomplete(
+            f"{where}, but the log begins with seal {first[0].id.generation}: the seals between them are missing."
+            " Restore the newest copy of the archive, or set `archive` (SENTINEL_ARCHIVE) to its location"
+        )
+    raise Incomplete(f"{where}, which is not in the log: the log lost its tail, or the archive belongs to another log")
 
 
 def batches(read: Read, after: Head, until: int) -> Iterator[Sealed]:

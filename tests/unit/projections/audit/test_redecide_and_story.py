@@ -14,7 +14,7 @@ from console.wiring import load_scorer
 from core import control_stream
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
-from core.errors import BadInput
+from core.errors import Incomplete
 from core.events import FeedbackReceived, Position
 from core.features import packing, spec
 from core.log.base import Batch, Entry, Stream
@@ -264,8 +264,8 @@ def test_a_trimmed_history_is_refused_and_not_called_different(log: MemoryLog, b
     head = heads(log, 1)[batches]
     other.trim(1, head)
     last = DecisionPlace(1, entries(other, 1, "transactions")[-1].id)
-    with pytest.raises(BadInput, match="archive"):
+    with pytest.raises(Incomplete, match="archive"):
         story(other, last)
-    with pytest.raises(BadInput, match="archive"):
+    with pytest.raises(Incomplete, match="archive"):
         whatif.run(other, 1, other.head(1), timeline(other), whatif.Changes(), whatif.Scope(), {})
     assert redecide.check(other, 0, [5], timeline(other)).identical == 1
