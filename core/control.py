@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core import events, governance, policy, rules
 from core.assignment import Allocation
+from core.canonical import Members, canonical
 from core.errors import BadInput, SentinelError
 from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
@@ -81,7 +82,7 @@ class ModelVersion(NamedTuple):
 
 @dataclass(slots=True)
 class ControlState:
-    """The fold. `position` is the sequence of the last event applied."""
+    """The fold. `position` is the sequence of the last event applied; lists hold canonical forms (`core.canonical`)."""
 
     position: int = 0
     generations: dict[str, Generation] = field(default_factory=dict)
@@ -136,9 +137,9 @@ class ControlState:
                 self.disabled = event.disabled
             case events.ListChanged():
                 members = self.lists.setdefault((event.kind, event.effect), {})
-                members.update(dict.fromkeys(event.add))
+                members.update(dict.fromkeys(filter(None, (canonical(event.kind, value) for value in event.add))))
                 for value in event.remove:
-                    members.pop(value, None)
+                    members.pop(canonical(event.kind, value), None)
             case events.ReferencePublished():
                 self.references[event.kind] = (event.digest, event.as_of)
             case events.SourceQuarantined():
@@ -192,7 +193,7 @@ class Context:
     amount_high: float
     review: float
     decline: float
-    lists: dict[ListKey, dict[str, None]]
+    lists: dict[ListKey, Members]
     degraded: str | None
     quarantined: frozenset[RatedHour] = frozenset()
     shadow: Scorer | None = None
@@ -272,7 +273,7 @@ class Resolver:
             amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),
             review=state.review,
             decline=state.decline,
-            lists={key: dict(members) for key, members in state.lists.items() if members},
+            lists={key: Members.of(key[0], members) for key, members in state.lists.items() if members},
             degraded=join_reasons(reasons),
             quarantined=frozenset(state.quarantined),
             shadow=shadow,

@@ -29,10 +29,18 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from core import explain, policy, rules
+from core import canonical, explain, policy, rules
 from core.codec import encode, encode_each
 from core.control import Context
-from core.events import START, AccountBlocked, AccountEvent, Position, TransactionReceived, TransactionScored
+from core.events import (
+    START,
+    AccountBlocked,
+    AccountEvent,
+    ListKind,
+    Position,
+    TransactionReceived,
+    TransactionScored,
+)
 from core.features import kernel, packing, reference, spec
 from core.features.columns import Columns, FeedbackRow, TransactionLike, columns, feedback_row
 from core.features.state import AccountState
@@ -263,13 +271,17 @@ def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice
 
 
 def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDArray[np.uint32]:
+    """The bits of the lists that each transaction is on: uint32 (n,)."""
     bits = np.zeros(len(transactions), dtype=np.uint32)
     effect_bits = {"block": rules.LIST_BLOCK_BIT, "watch": rules.LIST_WATCH_BIT, "allow": rules.LIST_ALLOW_BIT}
+    forms: dict[ListKind, list[str]] = {}
     for (kind, effect), members in context.lists.items():
-        name = {"ip": "ip", "country": "country"}.get(kind, f"{kind}_id")
+        if kind not in forms:
+            field = canonical.FIELDS[kind]
+            forms[kind] = [canonical.canonical(kind, getattr(t, field)) for t in transactions]
         bit = effect_bits[effect]
-        for i, t in enumerate(transactions):
-            if getattr(t, name) in members:
+        for i, form in enumerate(forms[kind]):
+            if members.has(form):
                 bits[i] |= bit
     return bits
 

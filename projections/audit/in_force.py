@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from core import events
+from core import canonical, events
 from core.control import ControlState
 from core.events import Control, TransactionReceived, TransactionScored
 from core.features import spec
@@ -130,8 +130,8 @@ def policy_in_force(seen: Seen, state: ControlState, transaction: TransactionRec
     """The policy in force. state: the fold of `seen`."""
     listed = []
     for (kind, effect), members in state.lists.items():
-        value = getattr(transaction, {"ip": "ip", "country": "country"}.get(kind, f"{kind}_id"))
-        if value in members:
+        value = getattr(transaction, canonical.FIELDS[kind])
+        if canonical.Members.of(kind, members).has(canonical.canonical(kind, value)):
             listed.append(f"{kind} {value}: {effect}")
     return Policy(
         review=state.review,

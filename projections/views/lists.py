@@ -1,7 +1,8 @@
 """Block, watch and allow lists, and blocked accounts, each with who added it, when and why. One projection, two folds:
 lists over the control stream, blocked accounts over each partition's feedback.
 
-Removals are kept in the history. Times are when the actor acted, epoch ms.
+Values are in canonical form (`core.canonical`), as decisions compare them. Removals are kept in the history. Times are
+when the actor acted, epoch ms.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from core.canonical import canonical
 from core.events import AccountBlocked, AccountUnblocked, ListChanged
 from projections.engine.base import Fact, Projection
 from projections.engine.states import States
@@ -25,7 +27,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class ListEdit(msgspec.Struct, frozen=True):
-    """One value added to or removed from one list."""
+    """One value added to or removed from one list. refused: why it had no effect, "" if it had."""
 
     action: Literal["add", "remove"]
     name: str
@@ -34,6 +36,7 @@ class ListEdit(msgspec.Struct, frozen=True):
     position: str
     actor: str
     reason: str
+    refused: str = ""
 
 
 class Lists(msgspec.Struct):
@@ -49,13 +52,21 @@ def _changed(state: Lists, fact: Fact) -> None:
     name, position = f"{event.kind}:{event.effect}", str(fact.id.generation)
     members = state.members.setdefault(name, {})
     member = Member(event.occurred_at, position, event.actor, event.reason)
-    for value in event.add:
+    for value in filter(None, (canonical(event.kind, given) for given in event.add)):
         if value not in members:
             members[value] = member
             state.history.append(_change("add", name, value, member))
-    for value in event.remove:
+    for value in (canonical(event.kind, given) for given in event.remove):
         if members.pop(value, None) is not None:
             state.history.append(_change("remove", name, value, member))
+
+
+def _refused(state: Lists, fact: Fact) -> None:
+    if isinstance(fact.event, ListChanged):
+        event, name = fact.event, f"{fact.event.kind}:{fact.event.effect}"
+        by = Member(event.occurred_at, str(fact.id.generation), event.actor, event.reason)
+        state.history += [_change("add", name, value, by, fact.refused) for value in event.add]
+        state.history += [_change("remove", name, value, by, fact.refused) for value in event.remove]
 
 
 def _blocked(state: Lists, fact: Fact) -> None:
@@ -73,16 +84,17 @@ def _unblocked(state: Lists, fact: Fact) -> None:
         state.history.append(_change("remove", "account:blocked", event.account_id, by))
 
 
-def _change(action: Literal["add", "remove"], name: str, value: str, by: Member) -> ListEdit:
-    return ListEdit(action, name, value, by.since, by.position, by.actor, by.reason)
+def _change(action: Literal["add", "remove"], name: str, value: str, by: Member, refused: str = "") -> ListEdit:
+    return ListEdit(action, name, value, by.since, by.position, by.actor, by.reason, refused)
 
 
 LISTS = Projection(
     name="lists",
     holds="block, watch and allow lists; blocked accounts; all changes",
-    version=1,
+    version=2,
     state_type=Lists,
     handlers={ListChanged: _changed, AccountBlocked: _blocked, AccountUnblocked: _unblocked},
+    refusal=_refused,
 )
 
 

@@ -1,0 +1,119 @@
+"""Canonical forms: spellings that are one value to a list, values that stay different, and the same form everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.canonical import FIELDS, Members, canonical, listed
+from core.errors import BadInput
+
+SAME: list[tuple[Any, list[str]]] = [
+    ("merchant", ["shop-66", "SHOP-66", "shop-66 ", "\tShop-66", "ｓｈｏｐ－６６", "shop\u201166"]),
+    ("merchant", ["shop-66", "sh\u200bop-66", "shop-66\u00a0", "\u202eshop-66", "shop\u00ad-66"]),
+    ("merchant", ["café 7", "CAFE\u0301  7", "Cafe\u0301\u30007", "ca\u00adfé 7", "CAFÉ\u202f7"]),
+    ("account", ["straße", "STRASSE", "Strasse"]),
+    ("device", ["ςσ", "ΣΣ", "σς"]),
+    ("device", ["привет", "ПРИВЕТ"]),
+    ("card", ["4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111\u20111111\u00a01111-1111"]),
+    ("ip", ["10.1.2.3", " 10.1.2.3", "010.001.002.003", "::ffff:10.1.2.3", "::FFFF:0a01:0203", "１０.1.2.3"]),
+    ("ip", ["fe80::1", "FE80:0:0:0:0:0:0:1", "fe80::1%eth0", "[fe80::1]", "fe80:0000::0001"]),
+    ("ip", ["10.0.0.0/8", "010.0.0.0/8", "::ffff:10.0.0.0/104"]),
+    ("ip", ["10.0.0.1", "10.0.0.1/32", "::ffff:10.0.0.1/128"]),
+    ("ip", ["not an address", "NOT  AN address "]),
+    ("country", ["FR", "fr", " Fr "]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "spellings"), SAME)
+def test_spellings_of_one_value_have_one_form(kind: Any, spellings: list[str]) -> None:
+    """Case, width, composition, white space, dashes, invisible characters; the kinds' own notations."""
+    assert {canonical(kind, spelling) for spelling in spellings} == {canonical(kind, spellings[0])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("merchant", "shop-66", "shop66"),
+        ("merchant", "shop 66", "shop66"),
+        ("merchant", "shop-66", "sh\u043ep-66"),  # Cyrillic o
+        ("account", "a.b", "ab"),
+        ("card", "4111", "4112"),
+        ("ip", "10.0.0.1", "10.0.0.10"),
+        ("ip", "1.2.3.4", "1.2.3.4.5"),
+        ("ip", "::1", "0.0.0.1"),
+        ("country", "FR", "FRA"),
+    ],
+)
+def test_different_values_stay_different(kind: Any, one: str, other: str) -> None:
+    """Punctuation within an ID, look-alike letters and other addresses are other values."""
+    assert canonical(kind, one) != canonical(kind, other)
+
+
+@given(st.sampled_from(list(FIELDS)), st.text(max_size=12))
+def test_a_canonical_form_is_its_own_form(kind: Any, value: str) -> None:
+    """Applying it twice changes nothing, so an event that holds canonical values folds to the same list."""
+    form = canonical(kind, value)
+    assert canonical(kind, form) == form
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=8))
+def test_text_is_folded_as_unicode_folds_it(value: str) -> None:
+    """Characters of Unicode 3.2 that Unicode's NFKC and case folding make equal are equal."""
+    frozen = unicodedata.ucd_3_2_0
+    if any(frozen.category(c) == "Cn" or frozen.category(c.casefold()[0]) == "Cn" for c in value):
+        return
+    twin = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+    assert canonical("merchant", twin) == canonical("merchant", value)
+
+
+def test_the_tables_are_frozen() -> None:
+    """The forms of all characters have the digest of the release, on every version of Python."""
+    forms = "\n".join(canonical("merchant", f"a{chr(code)}b") for code in range(0x30000) if not 0xD800 <= code < 0xE000)
+    assert hashlib.sha256(forms.encode()).hexdigest()[:16] == "49eabd09b86bda0a"
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 32), st.ip_addresses(v=4))
+def test_networks_hold_their_addresses(base: ipaddress.IPv4Address, bits: int, other: ipaddress.IPv4Address) -> None:
+    """A network on a list holds an address exactly if `ipaddress` says so, also in IPv6 notation."""
+    network = ipaddress.ip_network((int(base), bits), strict=False)
+    members = Members.of("ip", [listed("ip", str(network))])
+    for address in (base, other):
+        assert members.has(canonical("ip", f"::ffff:{address}")) == (address in network)
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 128))
+def test_networks_of_ipv6_hold_their_addresses(base: ipaddress.IPv6Address, bits: int) -> None:
+    """The same for IPv6."""
+    if base.ipv4_mapped is not None or (int(base) >> 32) == 0:
+        return
+    network = ipaddress.ip_network((int(base), bits), strict=False)
+    if network.network_address.ipv4_mapped is not None:
+        return
+    members = Members.of("ip", [listed("ip", str(network))])
+    assert members.has(canonical("ip", base.exploded.upper()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("merchant", " ", "empty"),
+        ("account", "\u200b", "invisible"),
+        ("card", "--", "empty"),
+        ("country", "Germany", "two letters"),
+        ("country", "1F", "two letters"),
+        ("ip", "10.0.0", "neither an IP address nor a network"),
+        ("ip", "10.0.0.0/33", "neither"),
+        ("ip", "10.1.2.3/8", "write 10.0.0.0/8"),
+    ],
+)
+def test_a_value_that_could_never_match_is_refused(kind: Any, value: str, said: str) -> None:
+    """A person who lists it is told what is wrong."""
+    with pytest.raises(BadInput, match=said):
+        listed(kind, value)
