@@ -28,7 +28,7 @@ _PLAIN_NAMES = {
 }
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Every setting. Times end in their unit; sizes are counts unless they say otherwise."""
 
     environment: str = "local"
@@ -81,6 +81,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: str = "info"
     learn: dict[str, Any] = {}
     """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
+
+    def is_given(self, name: str) -> bool:
+        """Whether somebody set it: in the file, the environment or by a flag, even to its default."""
+        return name in self.__dict__.get("given", ()) or getattr(self, name) != getattr(Settings(), name)
 
 
 DEFAULT_FILE = Path("sentinel.toml")
@@ -144,6 +148,7 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
             shown = "…" if name in _SECRET else repr(value)
             raise BadInput(f"{origin[name]}: {name} = {shown} is not valid: {error}") from None
     settings = Settings(**values)
+    settings.__dict__["given"] = frozenset(values)
     _check(settings, origin)
     return settings
 

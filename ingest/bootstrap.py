@@ -30,6 +30,17 @@ def ensure(log: EventLog, settings: Settings) -> ControlStream:
     return stream
 
 
+def ignored_threshold(state: ControlState, settings: Settings) -> str:
+    """What to say if the setting `fraud_threshold` has no effect because the log's threshold is another; else ""."""
+    if state.position == 0 or state.decline == settings.fraud_threshold or not settings.is_given("fraud_threshold"):
+        return ""
+    return (
+        f"FRAUD_THRESHOLD (fraud_threshold) is {settings.fraud_threshold:g}, but has no effect: it only sets the first"
+        f" threshold of a new log, and this log declines from {state.decline:g} on. To change that, run"
+        f" `sentinel threshold set --decline {settings.fraud_threshold:g} --reason …`"
+    )
+
+
 def source_topics(settings: Settings) -> dict[str, Topic]:
     """`transactions` and `feedback` as the broker describes them. Raises BadInput if they can't be used."""
     names = {"transactions": settings.transactions_topic, "feedback": settings.feedback_topic}

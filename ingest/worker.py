@@ -113,6 +113,8 @@ class Worker:
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
         self._control = bootstrap.ensure(self._log, self._settings)
+        if ignored := bootstrap.ignored_threshold(self._control.state, self._settings):
+            self._logger.warning("ingest.setting_ignored", message=ignored)
         self._resolve()
         assert self._context is not None
         pipeline.warm_up(self._context)

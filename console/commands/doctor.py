@@ -4,7 +4,6 @@ how to fix it.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from core.log.base import STREAMS, EventLog
 from core.log.redis_transport import open_client, translate
 from core.settings import Settings
 from core.times import HOUR_MS
-from ingest import kafka_client
+from ingest import bootstrap, kafka_client
 
 REDIS_MINIMUM = (6, 2)
 VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
@@ -274,13 +273,9 @@ def _log(s: Settings) -> Iterator[Finding]:
             yield Finding(
                 "log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that can be loaded"
             )
-        if state.decline != s.fraud_threshold and "FRAUD_THRESHOLD" in os.environ:
-            yield Finding(
-                "thresholds",
-                "warn",
-                f"FRAUD_THRESHOLD is {s.fraud_threshold}, but the log's decline threshold is {state.decline}",
-                "the log's value applies; FRAUD_THRESHOLD only sets the initial value of a new log",
-            )
+        if ignored := bootstrap.ignored_threshold(state, s):
+            message, _, remedy = ignored.partition(". To change that, ")
+            yield Finding("thresholds", "warn", message, f"to change the log's threshold, {remedy}")
         yield from _positions(s, log)
 
 

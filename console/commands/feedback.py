@@ -218,9 +218,7 @@ def _partitions(log: EventLog | None) -> _Found:
         partitions = partitions_of(log)
     except BadInput as error:
         raise BadInput(f"{error}; --no-lookup sends verdicts without reading the log") from error
-    name = partitioner_of(log, partitions)
-    if name is None:
-        raise BadInput("the log's partitioner is neither murmur2 nor crc32; verdicts can't be sent to its partitions")
+    name, client_name = producer_partitioner(log, partitions)
 
     def lookup(wanted: Sequence[tuple[str, str]]) -> dict[str, list[Payment]]:
         accounts = {account for _, account in wanted}
@@ -231,7 +229,15 @@ def _partitions(log: EventLog | None) -> _Found:
             among = sorted(own)
         return find_payments(log, among, wanted)
 
-    return _Found(lookup, _CLIENT_NAMES[name])
+    return _Found(lookup, client_name)
+
+
+def producer_partitioner(log: EventLog, partitions: Sequence[int]) -> tuple[Name, Partitioner]:
+    """The partitioner of the log's producers, by our name and by the client's. Raises BadInput if it is unknown."""
+    name = partitioner_of(log, partitions)
+    if name is None:
+        raise BadInput("the log's partitioner is neither murmur2 nor crc32; feedback can't be sent to its partitions")
+    return name, _CLIENT_NAMES[name]
 
 
 def _event_lines(path: Path) -> Iterator[tuple[int, bytes]]:

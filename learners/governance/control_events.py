@@ -42,6 +42,7 @@ from core.events import (
     ModelWithdrawn,
 )
 from core.governance import CHAMPION, SHADOW
+from core.text import REASON_CHARACTERS_MAX, check_name
 from learners.experiments.design import USUAL, Design
 from learners.experiments.report import Report, criteria_of
 from projections.views.registry import Model, Registry, champions
@@ -61,6 +62,8 @@ class Act:
     def __post_init__(self) -> None:
         if not self.actor.strip() or not self.reason.strip():
             raise BadInput("actor and reason are required for the audit trail (--actor, --reason)")
+        check_name("actor", self.actor)
+        check_name("reason", self.reason, REASON_CHARACTERS_MAX)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -124,6 +127,8 @@ class Artifact:
 
 def registration(registry: Registry, artifact: Artifact, digest: str, act: Act) -> list[Control]:
     """Register the artifact. digest: the SHA-256 under which the log stores its content."""
+    check_name("the model's name", artifact.name)
+    check_name("the model's version", artifact.version)
     known = registry.models.get(artifact.label)
     if known is not None and known.digest != digest:
         raise BadInput(
@@ -249,6 +254,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def start(registry: Registry, plan: Plan, act: Act) -> list[Control]:
     """Begin the test. Raises BadInput for an unknown model or metric."""
     models = [arm_model(registry, arm.model) for arm in plan.arms]
+    for what, name in (("experiment ID", plan.experiment_id), *(("arm", arm.name) for arm in plan.arms)):
+        check_name(what, name)
     event = ExperimentStarted(
         **act.fields,
         experiment_id=plan.experiment_id,

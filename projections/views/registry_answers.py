@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 import msgspec
 import numpy as np
 
+from core import rules
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
 from core.numeric import hash_strings
@@ -36,6 +41,54 @@ class ReferenceAnswer(msgspec.Struct, frozen=True):
     id: str
     table: Reference | None
     values: dict[str, float | None] | None
+
+
+class PolicyEdit(msgspec.Struct, frozen=True):
+    """A change of thresholds or rules: what it did, in words. refused: why it had no effect, "" if it had."""
+
+    position: int
+    occurred_at: int
+    actor: str
+    change: str
+    reason: str
+    refused: str
+
+
+def policy_history(registry: Registry, of: Literal["thresholds", "rules"]) -> list[PolicyEdit]:
+    """Every change of the thresholds or of the rules, oldest first, with what it changed from and to.
+
+    A change that was refused, or repeated what was so, says what it asked for.
+    """
+    before: dict[str, Any] = {"review": DEFAULT_REVIEW, "decline": DEFAULT_DECLINE, "parameters": {}, "disabled": []}
+    found = []
+    for edit in registry.policy:
+        if ("review" in edit.change) != (of == "thresholds"):
+            continue
+        words = _threshold_words if of == "thresholds" else _rule_words
+        text = ", ".join(words(before, edit.change)) or "no change"
+        found.append(PolicyEdit(edit.position, edit.occurred_at, edit.actor, text, edit.reason, edit.refused))
+        if not edit.refused:
+            before |= edit.change
+    return found
+
+
+def _threshold_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} {before[name]:g} → {after[name]:g}" for name in ("review", "decline") if before[name] != after[name]
+    ]
+
+
+def _rule_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    was, now = before["parameters"], after["parameters"]
+    words = []
+    for name in dict.fromkeys([*was, *now]):
+        default = rules.PARAMETERS.get(name, float("nan"))
+        if name not in now:
+            words.append(f"{name} {was[name]:g} → {default:g} (default)")
+        elif was.get(name, default) != now[name]:
+            words.append(f"{name} {was.get(name, default):g} → {now[name]:g}")
+    words += [f"{code} disabled" for code in after["disabled"] if code not in before["disabled"]]
+    return words + [f"{code} enabled" for code in before["disabled"] if code not in after["disabled"]]
 
 
 def registry_answer(states: States) -> RegistryAnswer:

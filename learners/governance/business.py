@@ -1,0 +1,129 @@
+"""Acts of the business on what decides: lists, thresholds, rules. Each is one conditional append to the control stream.
+
+    change a list     add and remove values of one kind and effect           ListChanged, at most VALUES_MAX values each
+    set thresholds    review, decline, or both                               ThresholdsChanged
+    change rules      set or reset parameters, disable or enable codes       RulesChanged
+
+An act that already has its result appends nothing, so each act can be repeated after an unknown outcome. What it
+changes is read at the position that it is appended after, so two people who change different parameters at once both
+succeed. Raises BadInput for an invalid request, and ConcurrencyError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core import control_stream, rules
+from core.canonical import listed
+from core.control import ControlState
+from core.errors import BadInput
+from core.events import Control, ListChanged, ListEffect, ListKind, RulesChanged, ThresholdsChanged
+from core.log.base import EventLog
+from learners.governance.control_events import Act
+
+VALUES_MAX = 10_000
+"""Values in one event; a longer change is several events, appended together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The result of an act. position: the control position after it; state: what is in force there. changed: False if
+    everything was so already.
+    """
+
+    position: int
+    state: ControlState
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListAct:
+    """The result of a change of a list: values in canonical form. unchanged: already on the list, or not on it."""
+
+    position: int
+    kind: ListKind
+    effect: ListEffect
+    added: list[str]
+    removed: list[str]
+    unchanged: list[str]
+
+
+def change_list(
+    log: EventLog, kind: ListKind, effect: ListEffect, act: Act, add: Iterable[str] = (), remove: Iterable[str] = ()
+) -> ListAct:
+    """Add values to a list and remove others from it."""
+    wanted = list(dict.fromkeys(listed(kind, value) for value in add))
+    unwanted = list(dict.fromkeys(listed(kind, value) for value in remove))
+    if not wanted and not unwanted:
+        raise BadInput("no value given")
+    if both := set(wanted) & set(unwanted):
+        raise BadInput(f"{min(both)!r} can't be added and removed by one act")
+    added: list[str] = []
+    removed: list[str] = []
+
+    def events(state: ControlState) -> list[Control]:
+        members = state.lists.get((kind, effect), {})
+        added[:] = [value for value in wanted if value not in members]
+        removed[:] = [value for value in unwanted if value in members]
+        pages = [ListChanged(**act.fields, kind=kind, effect=effect, add=page) for page in _pages(added)]
+        return [*pages, *(ListChanged(**act.fields, kind=kind, effect=effect, remove=page) for page in _pages(removed))]
+
+    position = _append(log, events).position
+    unchanged = [value for value in [*wanted, *unwanted] if value not in {*added, *removed}]
+    return ListAct(position, kind, effect, added, removed, unchanged)
+
+
+def _pages(values: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(values[start : start + VALUES_MAX]) for start in range(0, len(values), VALUES_MAX)]
+
+
+def set_thresholds(log: EventLog, act: Act, review: float | None = None, decline: float | None = None) -> Done:
+    """Set the probability from which payments are reviewed, declined, or both; what is not given stays."""
+    if review is None and decline is None:
+        raise BadInput("give --review, --decline, or both")
+
+    def events(state: ControlState) -> list[Control]:
+        wanted = (state.review if review is None else review, state.decline if decline is None else decline)
+        if wanted == (state.review, state.decline):
+            return []
+        return [ThresholdsChanged(**act.fields, review=wanted[0], decline=wanted[1])]
+
+    return _append(log, events)
+
+
+def change_rules(
+    log: EventLog,
+    act: Act,
+    *,
+    parameters: Mapping[str, float] | None = None,
+    reset: Sequence[str] = (),
+    disable: Sequence[str] = (),
+    enable: Sequence[str] = (),
+) -> Done:
+    """Set parameters, reset others to their defaults, disable and enable rules; all others stay as they are."""
+    parameters = parameters or {}
+    for name, value in parameters.items():
+        if not math.isfinite(value):
+            raise BadInput(f"rule parameter {name} must be a finite number, not {value}")
+    rules.parameter_vector({**parameters, **dict.fromkeys(reset, 0.0)})
+    rules.enabled_mask((*disable, *enable))
+    if both := set(disable) & set(enable):
+        raise BadInput(f"{min(both)} can't be disabled and enabled by one act")
+
+    def events(state: ControlState) -> list[Control]:
+        kept = {name: value for name, value in {**state.parameters, **parameters}.items() if name not in reset}
+        off = {*state.disabled, *disable} - {*enable}
+        disabled = tuple(code for code in rules.CODES if code in off)
+        if (kept, set(disabled)) == (state.parameters, set(state.disabled)):
+            return []
+        return [RulesChanged(**act.fields, parameters=kept, disabled=disabled)]
+
+    return _append(log, events)
+
+
+def _append(log: EventLog, events: Callable[[ControlState], list[Control]]) -> Done:
+    stream = control_stream.ControlStream()
+    appended = control_stream.append(log, lambda known: events(known.state), stream)
+    return Done(appended.position, stream.state, bool(appended.events))
