@@ -35,7 +35,7 @@ COMMANDS = {
     "threshold": "threshold.app",
     "rule": "rule.app",
     "produce": "produce.produce",
-    "analyze": "produce.analyze",
+    "analyze": "analyze.analyze",
     "replay": "replay.replay",
     "audit": "audit.audit",
     "whatif": "whatif.whatif",

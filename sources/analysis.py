@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -138,8 +139,8 @@ def analyze(source: Source, on_progress: Callable[[int], None] | None = None) ->
         accounts=len(fold.per_account),
         first=fold.first,
         last=fold.last,
-        amount_total=round(float(amounts.sum()), 2),
-        amount_fraud=round(float(amounts[fraud].sum()), 2),
+        amount_total=round(math.fsum(amounts), 2),
+        amount_fraud=round(math.fsum(amounts[fraud]), 2),
         hours=_slices([f"{hour:02d}" for hour in range(24)], fold.hours),
         weekdays=_slices(WEEKDAYS, fold.weekdays),
         days=tuple(Slice(date_text(day * DAY_MS), n, frauds) for day, (n, frauds) in sorted(fold.days.items())),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import BadInput
-from sources.datasets import LAYOUTS, DatasetSource, load
+from sources.datasets import LAYOUTS, BadRow, BadRows, DatasetSource, load
 from sources.source import Source, VerdictsFor
 from sources.synthetic import SyntheticConfig, SyntheticStream
 
@@ -21,13 +22,16 @@ def open_source(
     flush_feedback: bool = False,
     limit: int | None = None,
     mapping: Path | None = None,
+    bad_rows: BadRows = "stop",
+    on_bad: Callable[[BadRow], None] | None = None,
     synthetic: SyntheticConfig | None = None,
 ) -> Source:
     """The source of that name (SOURCE_NAMES). Raises BadInput for an unknown name, or options that it does not take.
 
     path: the dataset's file or folder; "synthetic" has none. mapping: the TOML file of a "custom" dataset.
     feedback_delay_days: for datasets; a synthetic stream's delay is `synthetic.label_delay_days`. limit: read only the
-    first `limit` transactions of a dataset. synthetic: the configuration of a synthetic stream, by default
+    first `limit` transactions of a dataset. bad_rows, on_bad: what to do with rows that can't be used, see
+    DatasetSource. synthetic: the configuration of a synthetic stream, by default
     `SyntheticConfig()`.
     """
     if name == "synthetic":
@@ -48,4 +52,6 @@ def open_source(
         limit=limit,
         labels=labels,
         flush_feedback=flush_feedback,
+        bad_rows=bad_rows,
+        on_bad=on_bad,
     )

@@ -12,7 +12,8 @@ import msgspec
 import typer
 
 from console import demo_run, wiring
-from console.commands.produce import Dataset, Limit, choose, synthetic_config
+from console.commands.produce import synthetic_config
+from console.dataset_options import Dataset, Limit, choose
 from console.options import Json
 
 TRANSACTIONS = 60_000

@@ -1,9 +1,8 @@
-"""`sentinel produce` and `sentinel analyze`: send a stream to Kafka; profile a dataset."""
+"""`sentinel produce`: send a stream to Kafka."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -12,30 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console import wiring
+from console.dataset_options import BadRowsOption, Dataset, Limit, Mapping, RejectsOption, choose
 from console.options import Config, Json, KafkaServers
-from console.plots.profile import write_plots
 from core.errors import BadInput
 from ingest.producer import LINGER_MS, PublishReport, publish
 from projections.engine.as_of import parse_time
-from sources.analysis import analyze as profile_of
-from sources.analysis import table
-from sources.catalogue import SOURCE_NAMES, open_source
-from sources.source import Source, VerdictsFor
 from sources.synthetic import START_MS, Drift, SyntheticConfig
 
-Dataset = Annotated[
-    tuple[str, Path] | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME PATH",
-        help=f"Use a dataset instead: {', '.join(SOURCE_NAMES[1:])}. See docs/datasets.md.",
-    ),
-]
-Mapping = Annotated[Path | None, typer.Option(help="With --dataset custom: TOML file that maps the columns.")]
-Limit = Annotated[int | None, typer.Option(help="Use only the first so many transactions of a dataset.", min=1)]
 LabelsOption = Annotated[str, typer.Option(help="Which transactions get a verdict: fraud or all.")]
-
-
 DelayDays = Annotated[float, typer.Option(help="Days of event time from a transaction to its verdict.", min=0.0)]
 Flush = Annotated[bool, typer.Option(help="At the end of the stream, also send verdicts that are not yet due.")]
 Transactions = Annotated[int | None, typer.Option(help="Synthetic: number of transactions.", min=1)]
@@ -69,6 +52,8 @@ def produce(
     dataset: Dataset = None,
     mapping: Mapping = None,
     limit: Limit = None,
+    bad_rows: BadRowsOption = "stop",
+    rejects_file: RejectsOption = None,
     feedback_delay_days: DelayDays = 7.0,
     labels: LabelsOption = "fraud",
     flush_feedback: Flush = False,
@@ -97,6 +82,8 @@ def produce(
         dataset,
         mapping=mapping,
         limit=limit,
+        bad_rows=bad_rows,
+        rejects_file=rejects_file,
         feedback_delay_days=feedback_delay_days,
         labels=labels,
         flush_feedback=flush_feedback,
@@ -148,33 +135,6 @@ def _report(report: PublishReport, as_json: bool) -> None:
             f"{report.sent['transactions']:,} transactions and {report.sent['feedback']:,} verdicts delivered"
             f" ({report.seconds:.1f} s, {report.transactions_per_s:,.0f} transactions/s)"
         )
-
-
-def analyze(
-    dataset: Dataset = None,
-    mapping: Mapping = None,
-    limit: Limit = None,
-    plot_directory: Annotated[Path | None, typer.Option("--plots", help="Write PNG plots to this directory.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Profile a labelled dataset or the synthetic stream: fraud by hour, weekday, amount and scenario; empty values."""
-    source = choose(dataset, mapping=mapping, limit=limit)
-    profile = profile_of(source)
-    if plot_directory is not None:
-        for path in write_plots(profile, plot_directory):
-            print(path, file=sys.stderr)
-    if as_json:
-        print(msgspec.json.encode(profile).decode())
-    else:
-        Console().print(table(profile))
-
-
-def choose(dataset: tuple[str, Path] | None, *, labels: str = "fraud", **options: Any) -> Source:
-    """The source given by `--dataset NAME PATH`, or the synthetic stream. Raises BadInput."""
-    if labels not in ("fraud", "all"):
-        raise BadInput(f"--labels must be fraud or all, not {labels!r}")
-    name, path = dataset or ("synthetic", None)
-    return open_source(name, path, labels=cast(VerdictsFor, labels), **options)
 
 
 def synthetic_config(**values: Any) -> SyntheticConfig:

@@ -1,7 +1,9 @@
 """Labelled datasets as sources: the public ones by name, any other by a mapping file."""
 
+from sources.datasets.chunks import BadRow
+from sources.datasets.layout import Layout
 from sources.datasets.layouts import LAYOUTS
-from sources.datasets.mapping import Layout, load
-from sources.datasets.reader import DatasetSource
+from sources.datasets.mapping import load
+from sources.datasets.reader import BadRows, DatasetSource
 
-__all__ = ["LAYOUTS", "DatasetSource", "Layout", "load"]
+__all__ = ["LAYOUTS", "BadRow", "BadRows", "DatasetSource", "Layout", "load"]

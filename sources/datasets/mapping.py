@@ -1,121 +1,100 @@
-"""What a dataset's columns mean: a `Layout`, and how to read one from a TOML file. No data is read here.
-
-A mapping file (docs/datasets.md has a complete one):
-
-    name = "mybank"
-    [columns]                 # our field = their column
-    account_id = "customer"
-    amount = "amt"
-    [time]                    # column, and format: "iso", a strftime pattern, "epoch_s", "epoch_ms" or
-    column = "when"           # "seconds" | "hours" | "days" since `origin`
-    format = "%d.%m.%Y %H:%M"
-    [label]
-    column = "is_fraud"
-    fraud = ["1", "yes"]
-    [constants]               # our field = value
-    currency = "EUR"
-    [attributes]              # attribute = their column
-    age = "customer_age"
-"""
+"""Mapping files: a layout as TOML that a person can edit. docs/datasets.md has a complete one; no data is read here."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from core.errors import BadInput
-from core.times import DAY_MS, HOUR_MS, SECOND_MS, parse_iso
-from sources.source import OPTIONAL_TEXT
+from core.times import parse_iso
+from sources.datasets.layout import FileFormat, Join, Label, Layout, Money
+from sources.datasets.numbers import NumberFormat
+from sources.datasets.timestamps import TimeFormat
+from sources.datasets.words import FRAUD_WORDS, LEGITIMATE_WORDS, UNLABELLED
 
-COLUMN_FIELDS = ("transaction_id", "account_id", "amount", *OPTIONAL_TEXT)
-TIME_UNITS_MS = {"seconds": SECOND_MS, "hours": HOUR_MS, "days": DAY_MS}
-FRAUD_VALUES = ("1", "1.0", "true", "True", "yes")
+KINDS = ("csv", "jsonl", "json", "xlsx", "parquet")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How to read one kind of dataset. Columns named here must exist; others are not read.
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
 
-    columns: our field → their column; account_id may be missing (then every row has `constants["account_id"]`), and so
-    may transaction_id (then it is `<name>-<row of the file>`). prefixes: our field → text before the value.
-    values: our field → {their value: ours}; other values are kept. time_format: "iso", "epoch_s", "epoch_ms", a
-    strftime pattern (UTC), or a unit of TIME_UNITS_MS counted from `origin` (epoch ms). spread: spread the rows of a
-    time step evenly over it, in file order. label: their column, None if not labelled; fraud_values: its values that
-    mean fraud. strip: characters to strip from both ends of every text (BankSim quotes its values).
-    """
 
-    name: str
-    columns: dict[str, str]
-    time_column: str
-    time_format: str
-    origin: int = 0
-    spread: bool = False
-    label: str | None = None
-    fraud_values: tuple[str, ...] = FRAUD_VALUES
-    scenario: str | None = None
-    scenario_values: dict[str, str] = field(default_factory=dict)
-    constants: dict[str, str] = field(default_factory=dict)
-    prefixes: dict[str, str] = field(default_factory=dict)
-    values: dict[str, dict[str, str]] = field(default_factory=dict)
-    attributes: dict[str, str] = field(default_factory=dict)
+class _FileTable(_Strict, frozen=True):
+    format: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    quote: str = '"'
+    escape: str | None = None
+    header: int | None = None
+    footer: int = 0
+    sheet: str | None = None
+    null: tuple[str, ...] = ()
     strip: str = ""
 
-    def __post_init__(self) -> None:
-        for group, allowed in (
-            (self.columns, COLUMN_FIELDS),
-            (self.constants, ("account_id", *OPTIONAL_TEXT)),
-            (self.prefixes, ("transaction_id", "account_id", *OPTIONAL_TEXT)),
-            (self.values, OPTIONAL_TEXT),
-        ):
-            unknown = sorted(set(group) - set(allowed))
-            if unknown:
-                raise BadInput(
-                    f"mapping {self.name!r}: unknown field: {', '.join(unknown)}; known: {', '.join(allowed)}"
-                )
-        if "amount" not in self.columns:
-            raise BadInput(f"mapping {self.name!r}: [columns] must name the column for amount")
-        if "account_id" not in self.columns and "account_id" not in self.constants:
-            raise BadInput(f"mapping {self.name!r}: account_id needs a column or a constant")
-        if self.time_format not in ("iso", "epoch_s", "epoch_ms", *TIME_UNITS_MS) and "%" not in self.time_format:
-            raise BadInput(
-                f"mapping {self.name!r}: unknown time format {self.time_format!r}: use iso, epoch_s, epoch_ms, "
-                f"{', '.join(TIME_UNITS_MS)}, or a pattern such as %Y-%m-%d %H:%M:%S"
-            )
 
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """The distinct columns to read, in a fixed order."""
-        named = [*self.columns.values(), self.time_column, self.label, self.scenario, *self.attributes.values()]
-        return tuple(dict.fromkeys(name for name in named if name is not None))
+class _Numbers(_Strict, frozen=True):
+    decimal: str = "."
+    thousands: str = ""
 
 
-class _Time(msgspec.Struct, forbid_unknown_fields=True):
-    column: str
-    format: str = "iso"
+class _Amount(_Strict, frozen=True):
+    debit: str | None = None
+    credit: str | None = None
+    negative: str = "reject"
+    divide: float = 1.0
+    currency: bool = False
+
+
+class _Time(_Strict, frozen=True):
+    column: str | None = None
+    columns: tuple[str, ...] = ()
+    format: str | tuple[str, ...] = "iso"
     origin: str = "1970-01-01T00:00:00Z"
+    zone: str = "UTC"
+    repeated: str = "first"
     spread: bool = False
+    every_s: float = 1.0
 
 
-class _Label(msgspec.Struct, forbid_unknown_fields=True):
+class _Label(_Strict, frozen=True):
     column: str
-    fraud: tuple[str, ...] = FRAUD_VALUES
+    fraud: tuple[str, ...] = FRAUD_WORDS
+    legitimate: tuple[str, ...] = LEGITIMATE_WORDS
+    unlabelled: tuple[str, ...] = UNLABELLED
 
 
-class _Scenario(msgspec.Struct, forbid_unknown_fields=True):
+class _Scenario(_Strict, frozen=True):
     column: str
     values: dict[str, str] = {}
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    columns: dict[str, str]
+class _Ids(_Strict, frozen=True):
+    whole: tuple[str, ...] = ()
+    lossy: tuple[str, ...] = ()
+    first_seen: str | None = None
+
+
+class _Join(_Strict, frozen=True):
+    main: str
+    file: str
+    on: str
+    columns: tuple[str, ...]
+
+
+class _File(_Strict, frozen=True):
+    columns: dict[str, str | tuple[str, ...]]
     time: _Time
     name: str = ""
+    file: _FileTable = _FileTable()
+    numbers: _Numbers = _Numbers()
+    amount: _Amount = _Amount()
     label: _Label | None = None
     scenario: _Scenario | None = None
+    ids: _Ids = _Ids()
+    join: _Join | None = None
     constants: dict[str, str] = {}
     prefixes: dict[str, str] = {}
     values: dict[str, dict[str, str]] = {}
@@ -125,23 +104,80 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 def load(path: Path) -> Layout:
     """The layout in a TOML mapping file. Raises BadInput, which names the file and what is wrong with it."""
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        file = msgspec.convert(content, _File)
-        return Layout(
-            name=file.name or path.stem,
-            columns=file.columns,
-            time_column=file.time.column,
-            time_format=file.time.format,
-            origin=parse_iso(file.time.origin),
-            spread=file.time.spread,
-            label=file.label.column if file.label else None,
-            fraud_values=file.label.fraud if file.label else FRAUD_VALUES,
-            scenario=file.scenario.column if file.scenario else None,
-            scenario_values=file.scenario.values if file.scenario else {},
-            constants=file.constants,
-            prefixes=file.prefixes,
-            values=file.values,
-            attributes=file.attributes,
-        )
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
+        return parse(path.read_text(encoding="utf-8-sig"), path.stem)
+    except (OSError, UnicodeDecodeError, BadInput) as error:
         raise BadInput(f"mapping file {path}: {error}") from error
+
+
+def parse(text: str, name: str) -> Layout:
+    """The layout in a mapping's text; `name` if it states none. Raises BadInput."""
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+        return _layout(msgspec.convert(content, _File), name)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
+        raise BadInput(str(error)) from error
+
+
+def _layout(file: _File, name: str) -> Layout:
+    t, label = file.time, file.label
+    if t.column is not None and t.columns:
+        raise BadInput("[time] has column or columns, not both")
+    return Layout(
+        name=file.name or name,
+        columns=file.columns,
+        time=TimeFormat(
+            columns=(t.column,) if t.column is not None else t.columns,
+            formats=(t.format,) if isinstance(t.format, str) else t.format,
+            origin=parse_iso(t.origin),
+            zone=t.zone,
+            repeated=t.repeated,
+            spread=t.spread,
+            every_s=t.every_s,
+        ),
+        file=_file_format(file.file),
+        numbers=_numbers(file.numbers),
+        money=Money(**msgspec.structs.asdict(file.amount)),
+        label=Label(label.column, label.fraud, label.legitimate, label.unlabelled) if label else None,
+        scenario=file.scenario.column if file.scenario else None,
+        scenario_values=file.scenario.values if file.scenario else {},
+        constants=file.constants,
+        prefixes=file.prefixes,
+        values=file.values,
+        attributes=file.attributes,
+        whole=file.ids.whole,
+        lossy=file.ids.lossy,
+        first_seen=file.ids.first_seen,
+        join=Join(**msgspec.structs.asdict(file.join)) if file.join else None,
+    )
+
+
+def _file_format(file: _FileTable) -> FileFormat:
+    if file.format is not None and file.format not in KINDS:
+        raise BadInput(f"[file] format is {', '.join(KINDS)}, not {file.format!r}")
+    for key, value in (("separator", file.separator), ("quote", file.quote), ("escape", file.escape)):
+        if value is not None and len(value) != 1 and (key, value) != ("quote", ""):
+            raise BadInput(f"[file] {key} is one character, not {value!r}")
+    if (file.header is not None and file.header < 0) or file.footer < 0:
+        raise BadInput("[file] header and footer are numbers of lines, from 0")
+    return FileFormat(
+        kind=file.format,
+        encoding=file.encoding,
+        separator=file.separator,
+        quote=file.quote,
+        escape=file.escape,
+        header=file.header,
+        footer=file.footer,
+        sheet=file.sheet,
+        nulls=file.null,
+        strip=file.strip,
+    )
+
+
+def _numbers(table: _Numbers) -> NumberFormat:
+    if table.decimal not in (".", ","):
+        raise BadInput(f'[numbers] decimal is "." or ",", not {table.decimal!r}')
+    if table.thousands not in ("", ",", ".", "'", " ") or table.thousands == table.decimal:
+        raise BadInput(
+            f'[numbers] thousands is "", ",", ".", "\'" or " ", and not the decimal mark; not {table.thousands!r}'
+        )
+    return NumberFormat(table.decimal, table.thousands)

@@ -24,6 +24,8 @@ from learners.loop.settings import LearnSettings
 from learners.training.gate import GateSettings
 from projections.catalogue import QUESTIONS
 from sources.catalogue import SOURCE_NAMES
+from sources.datasets import decode
+from sources.datasets import load as load_mapping
 from sources.scenarios import SCENARIOS
 from tests.builders import pages
 
@@ -75,6 +77,18 @@ def test_every_source_of_payments_is_documented() -> None:
     assert sorted(["synthetic", *rows]) == sorted(SOURCE_NAMES)
     rows = re.findall(r"^\| `(\w+)` \| \d+ % \|", read("docs/synthetic.md"), re.M)
     assert sorted(rows) == sorted(name for name in SCENARIOS if name)
+
+
+def test_datasets_page_says_why_rows_cannot_be_used(tmp_path: Path) -> None:
+    """docs/datasets.md lists each reason with the code's own words, and its mapping is one."""
+    page = read("docs/datasets.md")
+    table = page.partition("| reason | the row |")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.M)) == decode.REASONS
+    blocks = TOML.findall(page)
+    for block in blocks:
+        (tmp_path / "m.toml").write_text(block, encoding="utf-8")
+        assert load_mapping(tmp_path / "m.toml").columns
+    assert blocks
 
 
 def test_every_setting_is_documented() -> None:

@@ -40,7 +40,7 @@ isFlaggedFraud
 BANKSIM = """step,customer,age,gender,zipcodeOri,merchant,zipMerchant,category,amount,fraud
 0,'C1093826151','4','M','28007','M348934600','28007','es_transportation',4.55,0
 0,'C352968107','2','M','28007','M348934600','28007','es_transportation',39.68,0
-1,'C2054744914','4','F','28007','M1823072687','28007','es_health',26.89,1
+1,'C2054744914','U','E','28007','M1823072687','28007','es_health',26.89,1
 """
 CREDITCARD = (
     '"Time",'
@@ -229,11 +229,11 @@ def test_missing_columns_are_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("50.99", "fifty", r"row 1: TX_AMOUNT = 'fifty' is not an amount"),
-        ("57.16", "", r"row 2: TX_AMOUNT = None is not an amount"),
-        ("57.16", "NaN", r"row 2: TX_AMOUNT = 'NaN' is not an amount"),
-        ("2018-04-01 00:00:31", "yesterday", r"row 2: TX_DATETIME = 'yesterday' is not a time"),
-        (",596,", ",,", r"row 2: CUSTOMER_ID = '' is not a usable account_id"),
+        ("50.99", "fifty", r"line 2: TX_AMOUNT = 'fifty' is not an amount"),
+        ("57.16", "", r"line 3: TX_AMOUNT = '' is not an amount"),
+        ("57.16", "NaN", r"line 3: TX_AMOUNT = 'NaN' is not an amount"),
+        ("2018-04-01 00:00:31", "yesterday", r"line 3: TX_DATETIME = 'yesterday' is not a time"),
+        (",596,", ",,", r"line 3: CUSTOMER_ID = '' is not a usable account_id"),
     ],
 )
 def test_a_bad_value_is_named_with_its_row(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -336,13 +336,15 @@ def test_wrong_options_are_refused(name: str, options: dict[str, Any], message: 
 
 
 def test_an_empty_file_and_an_unknown_format_are_refused(tmp_path: Path) -> None:
-    """A header alone, nothing at all, and a spreadsheet give a reason each."""
+    """A header alone, nothing at all, a broken spreadsheet and an unknown binary file give a reason each."""
     with pytest.raises(BadInput, match="contains no transactions"):
         open_source("handbook", write(tmp_path / "h.csv", HANDBOOK_CSV.splitlines()[0] + "\n"))
     with pytest.raises(BadInput, match="can't be read"):
         open_source("handbook", write(tmp_path / "e.csv", ""))
-    with pytest.raises(BadInput, match=r"Parquet \(.parquet\) or CSV"):
+    with pytest.raises(BadInput, match="can't be read as an Excel file"):
         open_source("handbook", write(tmp_path / "t.xlsx", "PK"))
+    with pytest.raises(BadInput, match=r"Parquet \(.parquet\), CSV"):
+        open_source("handbook", write(tmp_path / "t.bin", "GIF89a\0\1\2 and more than a few bytes of text"))
 
 
 @pytest.mark.skipif(not HANDBOOK.exists(), reason=f"the handbook dataset is not at {HANDBOOK} (set SENTINEL_DATA)")
