@@ -1,18 +1,22 @@
 """The strict edge: the bytes of a Kafka message → an event, or a `BadInput` with a stable reason code (I9). Pure.
 
 Reason codes are part of the public interface (docs/bad-input.md): they are counted, stored and searched for; a code
-never changes its meaning. Cost: 0.5 µs per transaction.
+never changes its meaning. Cost: 0.8 µs per transaction.
 """
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
+from core.duplicate_keys import duplicate_key, scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
+from core.text import visible
 from core.times import DAY_MS
 
 VALUE_BYTES_MAX = 64 * 1024
@@ -30,12 +34,13 @@ REASONS: dict[str, str] = {
     "not_utf8": "the value is not UTF-8",
     "not_json": "the value is not one JSON document",
     "too_deep": "the JSON is nested too deeply",
+    "duplicate_key": "an object names a key twice",
     "wrong_type": "a field has the wrong type, or the value is not an object",
     "missing_field": "a required field is missing",
     "unknown_field": "a field is not part of the schema",
     "unknown_event": "the `type` tag is missing or not a feedback event",
     "empty_id": "an identifier that must be there is empty",
-    "bad_id": f"an identifier holds control characters or is longer than {ID_CHARACTERS_MAX}",
+    "bad_id": f"an identifier holds control or invisible characters, or is longer than {ID_CHARACTERS_MAX}",
     "not_finite": "a number is NaN, infinite or too large for a double",
     "negative_amount": "the amount is negative",
     "absurd_amount": f"the amount is above {AMOUNT_MAX:.0e}",
@@ -65,6 +70,8 @@ def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -
         t = _transaction.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _refuse_document(error, value)
+    if scan(value):
+        _check_keys(value)
     account = t.account_id
     amount = t.amount
     if not (
@@ -84,7 +91,7 @@ def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -
         _check_strings(t)
     if t.attributes:
         _check_attributes(t.attributes)
-    return t
+    return t if amount else replace(t, amount=0.0)  # -0.0 is 0
 
 
 def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> AccountEvent:
@@ -96,6 +103,8 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
         fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _refuse_document(error, value)
+    if scan(value):
+        _check_keys(value)
     known = FEEDBACK_FIELDS[type(event)]
     if not known.issuperset(fields) or "recorded_at" in fields:
         unknown = [name for name in fields if name not in known]
@@ -123,6 +132,17 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
     else:
         _check_strings(event)
     return event
+
+
+def warm_up() -> None:
+    """Load the compiled scan, so that no message waits for it."""
+    scan(b"{}")
+
+
+def _check_keys(value: bytes) -> None:
+    twice = duplicate_key(value)
+    if twice is not None:
+        raise BadInput(f"the key {visible(twice)!r} stands twice in one object", reason="duplicate_key")
 
 
 def _check_key(key: bytes | None, account: str) -> None:
@@ -176,8 +196,22 @@ def _refuse_number(amount: float, occurred_at: int, timestamp: int) -> NoReturn:
 def _check_strings(event: msgspec.Struct) -> None:
     for name in event.__struct_fields__:
         value = getattr(event, name)
-        if isinstance(value, str) and (len(value) > ID_CHARACTERS_MAX or not value.isprintable()):
-            raise BadInput(f"{name} holds control characters or is longer than {ID_CHARACTERS_MAX}", reason="bad_id")
+        if not isinstance(value, str):
+            continue
+        if len(value) > ID_CHARACTERS_MAX:
+            raise BadInput(f"{name} has {len(value)} characters, more than {ID_CHARACTERS_MAX}", reason="bad_id")
+        if not value.isprintable() and (bad := next((i for i, c in enumerate(value) if not _is_allowed(c)), -1)) >= 0:
+            shown = f"U+{ord(value[bad]):04X}"
+            raise BadInput(
+                f"{name} holds the control or invisible character {shown} at place {bad + 1}", reason="bad_id"
+            )
+
+
+def _is_allowed(c: str) -> bool:
+    """Whether an identifier may hold the character: not controls, format characters (invisible, or changing the reading
+    direction) and separators of lines. All spaces may, and the joiners that Indic and Persian words and emoji need.
+    """
+    return c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _check_attributes(attributes: dict[str, float | str]) -> None:

@@ -34,7 +34,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from core import pipeline
+from core import pipeline, validation
 from core.control import Context, Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
@@ -118,6 +118,7 @@ class Worker:
         self._resolve()
         assert self._context is not None
         pipeline.warm_up(self._context)
+        validation.warm_up()
         fetcher = self._fetcher = Fetcher(self._settings, self._ownership.partitions)
         fetcher.subscribe(self._on_assign, self._on_revoke, self._on_lost)
         try:

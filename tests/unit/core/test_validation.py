@@ -150,10 +150,69 @@ def test_good_transactions(fields: dict[str, str]) -> None:
     assert reason_of(raw(REQUIRED, **fields)) == ""
 
 
-def test_the_last_of_two_equal_keys_counts() -> None:
-    """A JSON object that names a field twice is accepted with the last value, as most parsers do."""
-    t = validation.decode_transaction(GOOD[:-1] + b',"amount":7}', b"a", T0)
-    assert t.amount == 7.0
+TWICE = {
+    "at the top": GOOD[:-1] + b',"amount":7}',
+    "with equal values": GOOD[:-1] + b',"amount":1.5}',
+    "escaped": GOOD[:-1] + b',"amo\\u0075nt":7}',
+    "escaped first": b'{"amo\\u0075nt":7,' + GOOD[1:],
+    "attributes": GOOD[:-1] + b',"attributes":{},"attributes":{}}',
+    "in attributes": GOOD[:-1] + b',"attributes":{"a":1,"b":2,"a":1}}',
+    "in attributes, escaped": GOOD[:-1] + b',"attributes":{"\\u00e9":1,"\xc3\xa9":1}}',
+    "empty in attributes": GOOD[:-1] + b',"attributes":{"":1,"b":2,"":1}}',
+    "after attributes": GOOD[:-1] + b',"attributes":{"a":1},"amount":7}',
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_key_that_stands_twice_is_rejected(name: str) -> None:
+    """Whichever value a parser takes: at the top, in attributes, with escapes; on both topics."""
+    assert reason_of(TWICE[name]) == "duplicate_key"
+    if b"attributes" not in TWICE[name]:
+        assert (
+            reason_of(TWICE[name].replace(GOOD[1:-1], raw(FEEDBACK, amount="3")[1:-1]), feedback=True)
+            == "duplicate_key"
+        )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attributes": '{"amount":1,"account_id":"b","a\\"b":2}'},
+        {"attributes": json.dumps({f"v{i}": i for i in range(500)})},
+        {"merchant_id": '"amount\\":1,\\"amount"'},
+        {"attributes": '{"a":"{\\"a\\":1,\\"a\\":2}"}'},
+    ],
+)
+def test_the_same_key_in_two_objects_is_no_duplicate(fields: dict[str, str]) -> None:
+    """Keys are compared within their object, and text in values is no key."""
+    assert reason_of(raw(REQUIRED, **fields)) == ""
+
+
+def test_a_negative_zero_is_zero() -> None:
+    """An amount of -0.0 is logged and decided as 0."""
+    t = validation.decode_transaction(raw(REQUIRED, amount="-0.0"), b"a", T0)
+    assert str(t.amount) == "0.0"
+
+
+@pytest.mark.parametrize("name", ["Shop\u00a066", "東京\u3000店", "می\u200cخواهم", "a\u2009b", "👩\u200d🚀", "Žižkov"])
+@pytest.mark.parametrize("field", ["merchant_id", "account_id", "device_id"])
+def test_names_of_every_script_are_accepted(name: str, field: str) -> None:
+    """Spaces of every kind and joiners belong to names."""
+    assert reason_of(raw(REQUIRED | {field: name}), None if field != "account_id" else name.encode()) in (
+        "",
+        "empty_key",
+    )
+
+
+@pytest.mark.parametrize(
+    "bad", ["\x00", "\x1b", "\x7f", "\x9b", "\u00ad", "\u200b", "\u202e", "\u2066", "\u2028", "\ufeff"]
+)
+@pytest.mark.parametrize("field", ["transaction_id", "merchant_id", "ip", "currency"])
+def test_characters_that_nobody_sees_are_rejected(bad: str, field: str) -> None:
+    """Controls, marks of direction, invisible characters: the message names the field and the place."""
+    with pytest.raises(BadInput, match=rf"^{field} holds .* U\+{ord(bad):04X} at place 2$") as refused:
+        validation.decode_transaction(raw(REQUIRED | {field: f"a{bad}b"}), b"a", T0)
+    assert refused.value.reason == "bad_id"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +285,7 @@ def test_every_reason_of_the_tables_is_documented() -> None:
     seen = (
         {r for _, _, r in BAD_DOCUMENTS}
         | {r for _, r in BAD_FIELDS}
-        | {"empty_key", "key_mismatch", "bad_confidence", "unknown_event", "too_deep"}
+        | {"empty_key", "key_mismatch", "bad_confidence", "unknown_event", "too_deep", "duplicate_key"}
     )
     assert seen == set(REASONS) - {"duplicate_transaction"}
 
