@@ -66,6 +66,7 @@ class Generation(NamedTuple):
     topic_id: str
     topic_name: str
     partitions: int
+    starts: tuple[int, ...] = ()
 
 
 class ModelVersion(NamedTuple):
@@ -82,9 +83,14 @@ class ModelVersion(NamedTuple):
 
 @dataclass(slots=True)
 class ControlState:
-    """The fold. `position` is the sequence of the last event applied; lists hold canonical forms (`core.canonical`)."""
+    """The fold. `position` is the sequence of the last event applied; lists hold canonical forms (`core.canonical`).
+    parked: the code by partition. skipped: by topic and partition, the generation and the offset after the last
+    messages that were skipped.
+    """
 
     position: int = 0
+    parked: dict[int, str] = field(default_factory=dict)
+    skipped: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     generations: dict[str, Generation] = field(default_factory=dict)
     champion: ModelVersion | None = None
     shadow: ModelVersion | None = None
@@ -118,8 +124,14 @@ class ControlState:
         match event:
             case events.SourceGenerationStarted():
                 self.generations[event.topic] = Generation(
-                    event.generation, event.topic_id, event.topic_name, event.partitions
+                    event.generation, event.topic_id, event.topic_name, event.partitions, event.starts
                 )
+            case events.PartitionParked():
+                self.parked[event.partition] = event.code
+            case events.PartitionResumed():
+                self.parked.pop(event.partition, None)
+            case events.MessagesSkipped():
+                self.skipped[event.topic, event.partition] = (event.generation, event.next_offset)
             case events.ModelDeployed() | events.ModelRolledBack():
                 self._deploy(event.alias, ModelVersion(event.name, event.version, event.digest))
             case events.ModelWithdrawn() if event.alias == governance.SHADOW:

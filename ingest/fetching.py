@@ -4,7 +4,8 @@ The transactions consumer is a member of the group, and its assignment is the ow
 consumer is manually assigned the same partitions, so any assignor keeps the two together. Both read from the log's own
 position; Kafka's committed offsets are for display only.
 
-States of a side (topic and partition): fetched | paused, because it holds too much while the other side is behind.
+States of a side (topic and partition): fetched | paused, because it holds too much while the other side is behind, or
+because the partition is parked (`ingest.parking`). An error that concerns one partition is reported, not raised.
 
 Cost: 1.5 µs per message, about 20 µs per call.
 """
@@ -15,13 +16,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from core.errors import Corrupt, Unavailable
+from core.errors import Unavailable
 from core.settings import Settings
 from ingest import kafka_client, telemetry
 from ingest.intake import Message, Side
+from ingest.parking import Trouble
 from ingest.partition import Owned
 
 HELD_MAX = 20_000
@@ -30,15 +32,24 @@ HELD_MAX = 20_000
 GATHER_S = 0.001
 """How long to wait, after the first message of a broker's response, for the client to unpack the others."""
 
+_EXPIRED = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+_NO_TOPIC = (
+    *(KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION),
+    *(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_ID, KafkaError.INCONSISTENT_TOPIC_ID),
+)
 Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
 
 
 class Fetcher:
     """See the module's docstring. `owned` is the worker's own mapping, read at each call."""
 
-    def __init__(self, settings: Settings, owned: Mapping[int, Owned]) -> None:
+    def __init__(
+        self, settings: Settings, owned: Mapping[int, Owned], failed: Callable[[int, Exception], None]
+    ) -> None:
+        """failed: told of a partition that can be read no further."""
         self._settings = settings
         self._owned = owned
+        self._failed = failed
         self._logger = telemetry.logger()
         self._unbalanced = 0  # messages taken since the last balance
         self._has_paused = False
@@ -108,22 +119,48 @@ class Fetcher:
             side.records.append(Message(offset, m.timestamp()[1], m.key(), m.value(), now))
 
     def _judge(self, error: KafkaError, topic: str, partition: int | None, is_feedback: bool) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            owned = self._owned.get(partition) if partition is not None else None
+        code = error.code()
+        owned = self._owned.get(partition) if partition is not None else None
+        if code == KafkaError._PARTITION_EOF:
             if owned is not None:
                 (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
-        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise Corrupt(
-                f"{topic}[{partition}]: Kafka no longer holds the offset at which the log continues ({error.str()})."
-                " The topic lost messages that were never decided: raise its retention and, if the loss is acceptable,"
-                " start a new log prefix"
-            )
-        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise Unavailable(f"topic {topic} no longer exists: {error.str()}")
-        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        elif error.fatal() or code == KafkaError.FENCED_INSTANCE_ID:
             raise Unavailable(f"this worker is no longer in the group: {error.str()}")
+        elif partition is not None and partition >= 0 and code in _EXPIRED:
+            if owned is not None:
+                side = owned.intake.feedback if is_feedback else owned.intake.transactions
+                self._failed(partition, self._lost(topic, owned, side, is_feedback, error))
+        elif code in _NO_TOPIC:
+            said = Trouble("topic_unavailable", f"topic {topic} can't be read: {error.str()}")
+            for number in [partition] if partition is not None and partition >= 0 else list(self._owned):
+                self._failed(number, said)
         else:
             self._logger.warning("ingest.kafka_error", topic=topic, partition=partition, error=error.str())
+
+    def _lost(self, topic: str, owned: Owned, side: Side, is_feedback: bool, error: KafkaError) -> Trouble:
+        """Why Kafka does not have the partition's next offset, as its log start and end prove."""
+        offset = side.records[-1].offset + 1 if side.records else owned.start_offsets()[1 if is_feedback else 0]
+        where = f"{topic}[{owned.partition}]"
+        try:
+            low, high = self._consumer(is_feedback).get_watermark_offsets(TopicPartition(topic, owned.partition), 5.0)
+        except KafkaException:
+            low, high = -1, -1
+        if offset > high >= 0:
+            return Trouble(
+                "messages_cut",
+                f"{where}: the log continues at offset {offset}, but Kafka ends at {high}: Kafka lost messages that"
+                " were decided, and new messages would get their offsets. Recreate the topic, so that a new generation"
+                " begins",
+            )
+        return Trouble(
+            "messages_expired",
+            f"{where}: Kafka no longer holds offset {offset}, at which the log continues; it begins at {low}"
+            f" ({error.str()}). Messages expired before they were decided: raise the topic's retention, and run"
+            " `sentinel partition accept-loss` to continue without them",
+        )
+
+    def _consumer(self, is_feedback: bool) -> Consumer:
+        return self.feedback if is_feedback else self.transactions
 
     def _balance(self) -> None:
         """Pause a side that holds too much while the other is behind; resume it once it holds less."""
@@ -146,14 +183,31 @@ class Fetcher:
             (self.feedback, self._settings.feedback_topic, owned.intake.feedback),
         )
 
-    def assign(self, partitions: Iterable[Owned]) -> None:
-        """Fetch the transactions of newly assigned partitions, each from the log's position."""
+    def assign(self, numbers: Iterable[int]) -> None:
+        """Fetch the transactions of newly assigned partitions, each from the log's position. Those that are not owned
+        are parked: assigned, so that they stay ours, but paused.
+        """
         topic = self._settings.transactions_topic
-        starts = [TopicPartition(topic, owned.partition, owned.start_offsets()[0]) for owned in partitions]
+        numbers = list(numbers)
+        starts = [
+            TopicPartition(topic, n, self._owned[n].start_offsets()[0] if n in self._owned else OFFSET_END)
+            for n in numbers
+        ]
         if self._is_incremental:
             self.transactions.incremental_assign(starts)
         else:
             self.transactions.assign(starts)
+        for number in numbers:
+            if number not in self._owned:
+                self.pause(number)
+        self._assign_feedback()
+
+    def pause(self, partition: int) -> None:
+        """Fetch a parked partition no further."""
+        try:
+            self.transactions.pause([TopicPartition(self._settings.transactions_topic, partition)])
+        except KafkaException as error:  # it is not assigned any more
+            self._logger.info("ingest.pause_failed", partition=partition, error=str(error))
         self._assign_feedback()
 
     def unassign(self, partitions: list[TopicPartition]) -> None:
@@ -192,6 +246,31 @@ class Fetcher:
             consumer.seek(place)
             if side.paused:
                 consumer.resume([place])
+
+    def begin_again(self, fresh: Owned) -> None:
+        """Fetch a partition that was parked: as `restart`, whatever state the client has left its fetching in."""
+        topic = self._settings.transactions_topic
+        place = TopicPartition(topic, fresh.partition, fresh.start_offsets()[0])
+        if self._is_incremental:
+            self.transactions.incremental_unassign([place])
+            self.transactions.incremental_assign([place])
+        else:
+            assigned = [p.partition for p in self.transactions.assignment()]
+            self.transactions.assign([TopicPartition(topic, n, self._next_offset(n)) for n in assigned])
+            for number in assigned:
+                if number not in self._owned:
+                    self.transactions.pause([TopicPartition(topic, number)])
+        self.transactions.resume([place])
+        self._assign_feedback()
+
+    def _next_offset(self, partition: int) -> int:
+        """The offset after the last transaction taken from Kafka; the end for a parked partition."""
+        owned = self._owned.get(partition)
+        if owned is None:
+            return OFFSET_END
+        held = owned.intake.transactions.records
+        owned.intake.transactions.at_end = owned.intake.transactions.paused = False
+        return held[-1].offset + 1 if held else owned.start_offsets()[0]
 
     def commit(self) -> None:
         """Commit offsets to Kafka, for lag displays only."""

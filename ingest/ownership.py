@@ -1,7 +1,8 @@
 """The partitions that this worker owns: loaded when they are assigned, saved when they are revoked.
 
 States of a partition: assigned → loaded (as it was left if nobody has written since, else from snapshot and log) →
-owned → reloaded (another owner wrote, or the log's tail was lost) … → saved and parked → assigned again, or forgotten.
+owned → reloaded (another owner wrote, or the log's tail was lost) … → saved and kept → assigned again, or forgotten.
+One that can't be loaded is not owned (`ingest.parking`).
 
 The consumer group decides which partitions are assigned (`ingest.worker`); this module knows nothing about fetching. A
 snapshot that can't be written or read only costs time at the next start.
@@ -10,12 +11,12 @@ snapshot that can't be written or read only costs time at the next start.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from core import replay
 from core.control import ControlState
-from core.errors import SentinelError
+from core.errors import SentinelError, Unavailable
 from core.log.base import EventLog, Head
 from core.settings import Settings
 from ingest import telemetry
@@ -29,25 +30,45 @@ class Ownership:
     def __init__(self, settings: Settings, log: EventLog) -> None:
         self._log = log
         self._snapshots = SnapshotStore(Path(settings.snapshot_directory), settings.log_prefix)
-        self._parked: dict[int, Owned] = {}
+        self._kept: dict[int, Owned] = {}
         self._logger = telemetry.logger()
         self.partitions: dict[int, Owned] = {}
 
-    def take(self, numbers: Iterable[int], control: ControlState) -> list[Owned]:
-        """Own these partitions from now on. Other parked partitions now belong to other workers and are forgotten."""
-        taken = [self._load(number, control) for number in numbers]
+    def take(
+        self, numbers: Iterable[int], control: ControlState, failed: Callable[[int, Exception], None] | None = None
+    ) -> list[Owned]:
+        """Own these partitions from now on. Other states that were kept now belong to other workers and are forgotten.
+
+        failed: told of a partition that can't be loaded, unless the log server can't be reached; by default, the error
+        is raised.
+        """
+        taken: list[Owned] = []
+        for number in numbers:
+            try:
+                taken.append(self._load(number, control))
+            except Unavailable:
+                raise
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(number, error)
         self.partitions |= {owned.partition: owned for owned in taken}
-        self._parked.clear()
+        self._kept.clear()
         telemetry.PARTITIONS.set(len(self.partitions))
         return taken
 
     def release(self, numbers: Iterable[int]) -> None:
-        """Stop owning these partitions. They are parked in case they come back unchanged."""
+        """Stop owning these partitions. Their states are kept in case they come back unchanged."""
         for number in numbers:
             owned = self.partitions.pop(number, None)
             if owned is not None:
                 self.save(owned)
-                self._parked[number] = owned
+                self._kept[number] = owned
+        telemetry.PARTITIONS.set(len(self.partitions))
+
+    def drop(self, partition: int) -> None:
+        """Stop owning the partition and forget its state, which may be wrong."""
+        self.partitions.pop(partition, None)
         telemetry.PARTITIONS.set(len(self.partitions))
 
     def reload(self, owned: Owned, control: ControlState) -> Owned:
@@ -80,9 +101,9 @@ class Ownership:
         generations = control.generations
         numbers = (generations["transactions"].number, generations["feedback"].number)
         head = self._log.head(partition)
-        parked = self._parked.get(partition)
-        if parked is not None and parked.head == head and parked.settled:
-            return Owned(partition, head, parked.state, numbers, snapshot_sequence=parked.snapshot_sequence)
+        kept = self._kept.get(partition)
+        if kept is not None and kept.head == head and kept.settled:
+            return Owned(partition, head, kept.state, numbers, snapshot_sequence=kept.snapshot_sequence)
         started = time.monotonic()
         known = self._snapshots.load(partition, self._log, head)
         after, base = known if known else (Head(), None)

@@ -27,6 +27,7 @@ FEEDBACK = Counter("sentinel_feedback_total", "Feedback events applied")
 DEGRADED = Counter("sentinel_degraded_total", "Decisions made without the model or a reference table")
 CONFLICTS = Counter("sentinel_append_conflicts_total", "Appends refused because another writer came first")
 PARTITIONS = Gauge("sentinel_partitions_owned", "Partitions this worker owns")
+PARKED = Gauge("sentinel_partitions_parked", "Partitions assigned to this worker that it can't decide")
 
 
 def configure_logging(settings: Settings) -> None:

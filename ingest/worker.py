@@ -11,6 +11,7 @@ One iteration, in this order (which makes it exactly once):
                   returned        → the decisions are acknowledged: publish, count, remember the head
                   ConcurrencyError → drop the partition's newer work and reload it from the log
                   Unavailable      → try again until `unavailable_timeout_s`; then stop with an error
+                  anything else    → park the partition (`ingest.parking`); the others go on
  5. append      dead letters are produced and flushed, then one conditional append per partition, all in one message to
                 the log server, whose answer is not awaited here
 
@@ -20,8 +21,9 @@ acknowledged as soon as it is durable, and under load the server syncs its disk 
 limits how often that happens. It counts from the last append, so it delays nothing where messages are rare.
 
 Kafka's committed offsets are for display only. On assignment a partition is read from the log's own position; whatever
-a crash left unfinished is read and decided again, to the same bits. A worker that has lost a partition without knowing
-it does no harm: its next append is refused (I1).
+a crash left unfinished is read and decided again, to the same bits. A rebalance, too, waits for servers until
+`unavailable_timeout_s`, and a partition that can't be loaded, read, decided or appended is parked. A worker that has
+lost a partition without knowing it does no harm: its next append is refused (I1).
 
 Cost per transaction in batches of 1,000: fetch 1.5 µs, decode 2, decide 7, finish and seal 3, append 2.
 """
@@ -29,8 +31,9 @@ Cost per transaction in batches of 1,000: fetch 1.5 µs, decode 2, decide 7, fin
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -43,6 +46,7 @@ from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.fetching import Fetcher
 from ingest.ownership import Ownership
+from ingest.parking import Parking, Trouble
 from ingest.partition import Owned, Pending, finish
 from ingest.publisher import Publisher
 from ingest.stats import Stats
@@ -57,6 +61,9 @@ BLOCKED_S = 0.001
 RETRY_S = 0.2
 RESOLVE_S = 1.0
 """How often a model or table that could not be loaded is tried again."""
+ALONE_S = 5.0
+"""How long partitions are decided one at a time after deciding several together failed."""
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -87,6 +94,9 @@ class Worker:
         self._drain = drain
         self._stats = stats or Stats(None)
         self._ownership = Ownership(settings, log)
+        self._parking = Parking(log, lambda: self._control)
+        self._alone_until = 0.0
+        self._turn = 0
         self._fetcher: Fetcher | None = None
         self._assigned_once = False
         self._stopping = False
@@ -119,7 +129,7 @@ class Worker:
         assert self._context is not None
         pipeline.warm_up(self._context)
         validation.warm_up()
-        fetcher = self._fetcher = Fetcher(self._settings, self._ownership.partitions)
+        fetcher = self._fetcher = Fetcher(self._settings, self._ownership.partitions, self._parking.fail)
         fetcher.subscribe(self._on_assign, self._on_revoke, self._on_lost)
         try:
             while not self._stopping and not self._drained():
@@ -128,6 +138,8 @@ class Worker:
             self._ownership.release(list(self._ownership.partitions))
             self._publisher.close()
             self._stats.write(self._counts, force=True)
+            if self._drain and not self._stopping:
+                self._parking.raise_first()
         finally:
             fetcher.close()
 
@@ -141,6 +153,8 @@ class Worker:
                 self._read_control()
             pendings = self._decide()
             self._settle()
+            for partition, error in self._parking.exhausted(p.partition.partition for p in pendings):
+                self._park(partition, error)
             self._read_control()
             pendings = [p for p in pendings if self._ownership.owns(p.partition)]
             if pendings:
@@ -198,8 +212,15 @@ class Worker:
             for owned in self._ownership.partitions.values()
             if owned.intake.transactions.records or owned.intake.feedback.records
         ]
+        if waiting and time.monotonic() < self._alone_until:
+            self._turn += 1
+            waiting = [waiting[self._turn % len(waiting)]]
         for share, owned in zip(range(len(waiting), 0, -1), waiting, strict=True):
-            pending = owned.take(max(1, room // share), recorded_at)
+            try:
+                pending = owned.take(max(1, room // share), recorded_at)
+            except Exception as error:  # noqa: BLE001 - a bulkhead: the other partitions go on
+                self._park(owned.partition, error)
+                continue
             if pending is not None:
                 pendings.append(pending)
                 room -= len(pending.messages)
@@ -207,11 +228,28 @@ class Worker:
         if not pendings:
             return []
         assert self._context is not None
-        decided = pipeline.decide(self._context, [p.work for p in pendings])
-        for pending, result in zip(pendings, decided, strict=True):
-            pending.context = self._context
-            finish(pending, result, self._context.position)
+        try:
+            decided = pipeline.decide(self._context, [p.work for p in pendings])
+            for pending, result in zip(pendings, decided, strict=True):
+                pending.context = self._context
+                finish(pending, result, self._context.position)
+        except Exception as error:  # noqa: BLE001 - a bulkhead
+            self._isolate(pendings, error)
+            return []
         return pendings
+
+    def _isolate(self, pendings: list[Pending], error: Exception) -> None:
+        """Deciding failed and left these partitions' states half changed: park the partition if it was alone, else
+        load all of them again, and decide one partition at a time for a while.
+        """
+        self._settle()
+        if len(pendings) == 1:
+            self._park(pendings[0].partition.partition, error)
+            return
+        self._alone_until = time.monotonic() + ALONE_S
+        for pending in pendings:
+            if self._ownership.owns(pending.partition):
+                self._reload(pending.partition, error)
 
     # 4. settle
 
@@ -226,14 +264,16 @@ class Worker:
             outcome = self._insist(pending, first, deadline)
             if isinstance(outcome, ConcurrencyError):
                 telemetry.CONFLICTS.inc()
-                self._reload(pending.partition, outcome)
+                self._conflict(pending.partition, outcome)
             elif isinstance(outcome, Exception):
-                raise outcome
+                self._park(pending.partition.partition, outcome)
             else:
                 pending.partition.head = outcome
                 self._publisher.publish(pending.partition, pending)
                 acknowledged.append(pending)
         self._stats.record(acknowledged, time.time() * 1000.0)
+        if self._parking.parked:
+            self._parking.resume(pending.partition.partition for pending in acknowledged)
 
     def _insist(self, pending: Pending, outcome: Head | Exception, deadline: float) -> Head | Exception:
         """The outcome once the log server answers. Raises Unavailable if it has not answered by the deadline, or when
@@ -258,13 +298,62 @@ class Worker:
         except SentinelError as error:
             return error
 
+    def _conflict(self, owned: Owned, error: ConcurrencyError) -> None:
+        """The log is not where we thought: load the partition again. If it is, and refuses nevertheless, park it."""
+        if not self._ownership.owns(owned):
+            return  # parked, revoked or loaded again meanwhile
+        if self._parking.is_refused(owned.partition, owned.head):
+            self._park(owned.partition, Trouble("append_refused", f"partition {owned.partition}: {error}"))
+        else:
+            self._reload(owned, error)
+
     def _reload(self, owned: Owned, reason: Exception) -> None:
         """Another owner wrote, or the log's tail was lost: load the partition from the log again."""
         self._logger.warning("ingest.partition_reloaded", partition=owned.partition, reason=str(reason))
-        fresh = self._ownership.reload(owned, self._control.state)
-        self._publisher.republish(self._log, fresh)
+        try:
+            fresh = self._persist(lambda: self._ownership.reload(owned, self._control.state))
+            self._persist(lambda: self._publisher.republish(self._log, fresh))
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bulkhead
+            self._park(owned.partition, error)
+            return
         assert self._fetcher is not None
         self._fetcher.restart(owned, fresh)
+
+    def _persist(self, action: Callable[[], T]) -> T:
+        """The action's result once the servers answer. Raises Unavailable as `_insist`."""
+        deadline = time.monotonic() + self._settings.unavailable_timeout_s
+        while True:
+            try:
+                return action()
+            except Unavailable as error:
+                if self._stopping or time.monotonic() > deadline:
+                    raise
+                self._logger.warning("ingest.server_unavailable", error=str(error))
+                time.sleep(RETRY_S)
+
+    # parked partitions
+
+    def _park(self, partition: int, error: Exception) -> None:
+        self._ownership.drop(partition)
+        if self._fetcher is not None:
+            self._fetcher.pause(partition)
+        self._parking.park(partition, error)
+
+    def _try_again(self, partition: int) -> None:
+        """Load a parked partition and put it on trial; an error parks it again, for longer."""
+        self._settle()
+        try:
+            self._refresh()
+            fresh = self._ownership.take([partition], self._control.state)[0]
+            self._publisher.republish(self._log, fresh)
+            assert self._fetcher is not None
+            self._fetcher.begin_again(fresh)
+        except Exception as error:  # noqa: BLE001 - a bulkhead
+            self._park(partition, error)
+            return
+        self._parking.try_out(partition)
 
     # 5. append
 
@@ -280,19 +369,40 @@ class Worker:
         self._settle()
         numbers = sorted(p.partition for p in partitions)
         started = time.monotonic()
+        self._persist(self._refresh)
+        taken = self._persist(lambda: self._ownership.take(numbers, self._control.state, self._parking.park))
+        for owned in taken:
+            self._republish(owned)
+        assert self._fetcher is not None
+        self._fetcher.assign(numbers)
+        self._parking.inherited(self._ownership.partitions)
+        self._assigned_once = True
+        self._logger.info(
+            "ingest.assigned",
+            partitions=numbers,
+            parked=sorted(self._parking.parked),
+            load_seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _refresh(self) -> None:
+        """Follow the control stream to its end, after appending what is missing there."""
         self._control = bootstrap.ensure(self._log, self._settings)
         self._resolve()
-        taken = self._ownership.take(numbers, self._control.state)
-        for owned in taken:
-            self._publisher.republish(self._log, owned)
-        assert self._fetcher is not None
-        self._fetcher.assign(taken)
-        self._assigned_once = True
-        self._logger.info("ingest.assigned", partitions=numbers, load_seconds=round(time.monotonic() - started, 3))
+
+    def _republish(self, owned: Owned) -> None:
+        try:
+            self._persist(lambda: self._publisher.republish(self._log, owned))
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bulkhead
+            self._ownership.drop(owned.partition)
+            self._parking.park(owned.partition, error)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._settle()
-        self._ownership.release([p.partition for p in partitions])
+        numbers = [p.partition for p in partitions]
+        self._ownership.release(numbers)
+        self._parking.forget(numbers)
         assert self._fetcher is not None
         self._fetcher.unassign(partitions)
         self._logger.info("ingest.revoked", partitions=sorted(p.partition for p in partitions))
@@ -315,6 +425,11 @@ class Worker:
         now = time.monotonic()
         self._publisher.poll(self._log, self._ownership.partitions.values())
         self._stats.write(self._counts)
+        if self._parking.parked:
+            self._parking.record()
+            self._parking.resume([n for n, each in self._ownership.partitions.items() if each.intake.drained])
+            for partition in self._parking.due():
+                self._try_again(partition)
         if now - self._snapshot_at < self._settings.snapshot_interval_s:
             return
         self._snapshot_at = now
@@ -330,6 +445,7 @@ class Worker:
         owned = sorted(self._ownership.partitions.items())
         return {
             "partitions": [number for number, _ in owned],
+            "parked": {str(number): each.code for number, each in self._parking.parked.items()},
             "control": self._control.position,
             "positions": {str(number): str(each.head.transactions) for number, each in owned},
         }

@@ -25,13 +25,45 @@ class ControlEvent(Event, frozen=True, kw_only=True):
 class SourceGenerationStarted(
     ControlEvent, tag="source_generation_started.v1", tag_field="type", frozen=True, kw_only=True
 ):
-    """A source topic was first seen, or was recreated: offsets start again. `topic_id` is Kafka's UUID."""
+    """A source topic was first seen, or was recreated: offsets start again. `topic_id` is Kafka's UUID. starts: for
+    each partition, the offset of the first message that Kafka held then; () if it is unknown.
+    """
 
     topic: Literal["transactions", "feedback"]
     topic_name: str
     generation: int
     topic_id: str
     partitions: int
+    starts: tuple[int, ...] = ()
+
+
+class PartitionParked(ControlEvent, tag="partition_parked.v1", tag_field="type", frozen=True, kw_only=True):
+    """A worker can't go on with this partition, and tries again later; the others go on. code: the kind of trouble
+    (docs/failures.md); `reason` describes it.
+    """
+
+    partition: int
+    code: str
+
+
+class PartitionResumed(ControlEvent, tag="partition_resumed.v1", tag_field="type", frozen=True, kw_only=True):
+    """A partition that was parked is decided again."""
+
+    partition: int
+
+
+class MessagesSkipped(ControlEvent, tag="messages_skipped.v1", tag_field="type", frozen=True, kw_only=True):
+    """The messages with first_offset ≤ offset < next_offset of a source topic's generation are never decided: they
+    could not be read (a worker passed them), or Kafka no longer has them (a person accepted the loss). code: as
+    PartitionParked's.
+    """
+
+    topic: Literal["transactions", "feedback"]
+    generation: int
+    partition: int
+    first_offset: int
+    next_offset: int
+    code: str
 
 
 class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", frozen=True, kw_only=True):
@@ -286,6 +318,9 @@ class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=Tr
 
 Control = (
     SourceGenerationStarted
+    | PartitionParked
+    | PartitionResumed
+    | MessagesSkipped
     | ModelRegistered
     | ModelDeployed
     | ModelRolledBack

@@ -342,6 +342,30 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'{"type":"log_trimmed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
         b'partition":3,"up_to_sequence":9}',
     ),
+    (
+        events.PartitionParked(partition=3, code="corrupt", **SYSTEM),
+        b'{"type":"partition_parked.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c'
+        b'-1","partition":3,"code":"corrupt"}',
+    ),
+    (
+        events.PartitionResumed(partition=3, **SYSTEM),
+        b'{"type":"partition_resumed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","partition":3}',
+    ),
+    (
+        events.MessagesSkipped(
+            topic="feedback",
+            generation=2,
+            partition=3,
+            first_offset=4,
+            next_offset=7,
+            code="messages_expired",
+            **SYSTEM,
+        ),
+        b'{"type":"messages_skipped.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c'
+        b'-1","topic":"feedback","generation":2,"partition":3,"first_offset":4,"next_offset":7,"code":"messages_ex'
+        b'pired"}',
+    ),
 ]
 
 # Events with the fields that their type has got since; the lines above are what it began with.
