@@ -23,9 +23,10 @@ from benchmarks.forest import microseconds_per_row, synthetic
 from core.features import spec
 from learners import metrics
 from learners.training.base import Learner
-from learners.training.gate import GateSettings, PairedScores, judge
+from learners.training.gate import GateSettings, judge
 from learners.training.incremental import ForestLearner, IncrementalSettings, replay
 from learners.training.online import OnlineLearner
+from learners.training.paired import PairedScores
 from learners.training.progressive import progressive
 from models import artifacts
 
@@ -91,7 +92,8 @@ def _after(learner: Learner, champion: Learner, x: np.ndarray, truth: np.ndarray
     )
     latency = microseconds_per_row(scorer.margins, x, BATCH)
     accounts = np.arange(len(x), dtype=np.int64) % 5_000
-    paired = PairedScores(champion.predict(x), learner.predict(x), truth, accounts, 0.4, 0.8, latency)
+    amounts = np.ones(len(x))
+    paired = PairedScores(champion.predict(x), learner.predict(x), truth, accounts, amounts, 0.4, 0.8, latency)
     result = judge(paired, GateSettings(), seed=0)
     _, gate = seconds(lambda: judge(paired, GateSettings(), seed=0))
     return {

@@ -127,19 +127,33 @@ def wilson(
 CALIBRATION_BINS = 20
 
 
+def equal_bins(values: Scores, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+    """The bin of each value, from 0 in ascending order, without gaps: int64 (n,). Bins have about equal numbers of
+    rows; equal values share one bin, so the order of the rows never matters.
+
+    A distinct value goes to the bin in which the middle of its rows falls.
+    """
+    if not len(values):
+        return np.empty(0, dtype=np.int64)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) // 2
+    wanted = middle * min(bins, len(values)) // len(values)
+    return np.asarray(np.unique(wanted, return_inverse=True)[1][inverse], dtype=np.int64)
+
+
 def reliability(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> Reliability:
     """Predicted and observed shares of fraud by bin. Bins have equal numbers of rows, not equal width: with 1 % fraud
-    nearly every probability is near 0, and one wide bin would hold them all (Nixon et al. 2019). Ties keep the order
-    of the rows.
+    nearly every probability is near 0, and one wide bin would hold them all (Nixon et al. 2019). Equal probabilities
+    share one bin (`equal_bins`).
     """
-    order = np.argsort(probabilities, kind="stable")
-    edges = np.linspace(0, len(order), min(bins, len(order)) + 1).round().astype(np.int64)
-    sizes = np.diff(edges)
-    if not len(sizes):
+    if not len(labels):
         return Reliability(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
-    predicted = np.add.reduceat(probabilities[order], edges[:-1]) / sizes
-    observed = np.add.reduceat(labels[order].astype(np.float64), edges[:-1]) / sizes
-    return Reliability(predicted, observed, sizes)
+    member = equal_bins(probabilities, bins)
+    order = np.argsort(probabilities, kind="stable")  # sums in one order, whatever the order of the rows
+    sizes = np.bincount(member)
+    predicted = np.bincount(member[order], probabilities[order]) / sizes
+    observed = np.bincount(member, labels.astype(np.float64)) / sizes
+    return Reliability(predicted, observed, sizes.astype(np.int64))
 
 
 def ece(labels: Labels, probabilities: Scores, bins: int = CALIBRATION_BINS) -> float:

@@ -27,8 +27,9 @@ from learners.loop.settings import CandidateKind, LearnSettings
 from learners.training import incremental, reading, training
 from learners.training.base import Learner
 from learners.training.dataset import TrainingSet, as_known, labelled
-from learners.training.gate import GateResult, PairedScores, judge, unseen
+from learners.training.gate import GateResult, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
+from learners.training.paired import PairedScores
 from learners.training.splits import Split
 from learners.training.training import Naming, Recipe
 from learners.training.versions import ModelChange, next_version
@@ -122,6 +123,7 @@ def make(
             margins,
             held.labels,
             held.accounts,
+            held.amounts,
             incumbent.review,
             incumbent.decline,
             1e6 * seconds / max(len(held), 1),

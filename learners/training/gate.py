@@ -2,18 +2,32 @@
 
 Both models score the same held-out rows: later than everything the candidate has seen, and old enough for their labels
 to be mature (`unseen`). All checks are made and every failure is reported, so that a rejection names everything that is
-wrong:
+wrong. Figures and intervals are those of `learners.training.paired`.
 
 1. sufficient data        rows, frauds and accounts
 2. a working model        finite margins, not nearly constant
-3. average precision      at least `gain_min` above the champion's, and the confidence interval of the difference
-                          (paired bootstrap over accounts: Efron, Tibshirani 1993) above −`loss_max`
-4. AUC, calibration       ROC AUC, expected calibration error and Brier score not much worse than the champion's
-5. latency                of the candidate's scorer, µs per row; measured by the caller, because the gate has no clock
-6. stability              population stability index of the scores, share of decisions that change
+3. ranking                average precision and ROC AUC not worse than the champion's; the interval of the difference of
+                          average precision not far below 0
+4. proper scores          log loss and Brier score not worse
+5. calibration            observed/expected frauds not further from 1, debiased calibration error not larger, both
+                          relative to the base rate
+6. level                  level shift, alerts and distribution of the scores (population stability index) about those of
+                          the champion, few decisions changed; fraudulent value detected not less
+7. latency                of the candidate's scorer, µs per row; measured by the caller, because the gate has no clock
 
-A poisoned candidate (flipped labels) fails checks 3 and 4. If 1 or 2 fails, the other checks would be noise and are
-skipped. Cost: `rounds` × O(rows): 5 to 8 CPU seconds for 500 rounds of 50,000 rows (benchmarks/incremental.py).
+"Not worse" has two parts: the change must exceed its limit, and its interval must exclude "no change". Where frauds are
+rare an equal model, trained with another seed, often seems worse by chance; and a limit alone would either refuse it or
+bind on nothing.
+
+A level that changes needs a reason. With rare frauds no label tells which of two levels is right, and both models may
+rank alike: a champion shifted by 0.7 log-odds has its average precision, its AUC and nearly its Brier score, while its
+alerts double. The level is therefore compared directly, which takes no labels. A candidate beyond the limits of level
+shift, alerts, scores or changed decisions is still accepted if the labels show that it is right: its log loss is lower
+(the whole interval), and its observed/expected frauds are near 1 (within `observed_expected_max`, or the interval
+contains 1). A shift in the right direction that only makes a wrong level less wrong is not enough.
+
+A poisoned candidate (flipped labels) fails checks 3 to 6. If 1 or 2 fails, the other checks would be noise and are
+skipped. Cost: `rounds` × O(rows): benchmarks/incremental.py.
 """
 
 from __future__ import annotations
@@ -24,11 +38,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from core.numeric import sigmoid
-from learners import metrics
 from learners.drift.statistics import psi, quantile_edges
-from learners.metrics import Labels
+from learners.metrics import Interval, Labels
 from learners.training.base import Float64
+from learners.training.paired import Comparison, PairedScores, compare, interval_of
+from learners.training.resampling import Ranked, resamples
 
 PSI_BINS = 10
 
@@ -36,11 +50,13 @@ PSI_BINS = 10
 @dataclass(frozen=True, slots=True)
 class GateSettings:
     """Every threshold. rows_min, frauds_min, accounts_min, distinct_min (distinct scores): counts. confidence: of the
-    interval; rounds: of the bootstrap. gain_min, loss_max, auc_loss_max, ece_rise_max: differences of the metrics;
-    gain_min is negative so that an update that changes little does not fail by chance. brier_rise_max: relative.
-    latency_us_max: µs per row. psi_max: far above the usual 0.25, because a better model reorders the many harmless
-    rows among themselves (docs/incremental.md); what matters is what crosses a threshold.
-    decisions_changed_max: share of rows.
+    intervals; rounds: of the bootstrap. gain_min (below 0: an allowed loss; from 0 on: a required gain), loss_max,
+    auc_loss_max: differences. log_loss_rise_max, brier_rise_max: relative. observed_expected_max: factor by which
+    observed/expected frauds may be further from 1 than the champion's; ece_rise_max: rise of the debiased calibration
+    error, as a share of the base rate. level_shift_max: log-odds, up or down; alert_ratio_max: a factor, up or down.
+    decisions_changed_max: per alert of the champion. value_loss_max: share of the fraudulent amount. latency_us_max: µs
+    per row. psi_max: far above the usual 0.25, because a better model reorders the many harmless rows among themselves
+    (docs/incremental.md).
     """
 
     rows_min: int = 2000
@@ -49,14 +65,19 @@ class GateSettings:
     distinct_min: int = 20
     confidence: float = 0.95
     rounds: int = 500
-    gain_min: float = -0.005
-    loss_max: float = 0.05
-    auc_loss_max: float = 0.01
-    ece_rise_max: float = 0.01
-    brier_rise_max: float = 0.05
+    gain_min: float = -0.02
+    loss_max: float = 0.1
+    auc_loss_max: float = 0.02
+    log_loss_rise_max: float = 0.15
+    brier_rise_max: float = 0.1
+    observed_expected_max: float = 1.2
+    ece_rise_max: float = 0.75
+    level_shift_max: float = 0.5
+    alert_ratio_max: float = 1.25
+    value_loss_max: float = 0.1
+    decisions_changed_max: float = 1.0
     latency_us_max: float = 20.0
     psi_max: float = 2.0
-    decisions_changed_max: float = 0.05
 
     def __post_init__(self) -> None:
         """Raise BadInput for a threshold out of range."""
@@ -64,27 +85,21 @@ class GateSettings:
             raise BadInput("gate: rows_min, frauds_min, accounts_min, distinct_min and rounds must be at least 1")
         if not 0.5 <= self.confidence < 1.0:
             raise BadInput("gate: confidence must be in [0.5, 1)")
-        limits = (self.loss_max, self.auc_loss_max, self.ece_rise_max, self.brier_rise_max, self.latency_us_max)
-        if not all(0.0 <= limit < float("inf") for limit in (*limits, self.psi_max, self.decisions_changed_max)):
+        limits = (self.loss_max, self.auc_loss_max, self.log_loss_rise_max, self.brier_rise_max, self.ece_rise_max)
+        others = (
+            self.level_shift_max,
+            self.value_loss_max,
+            self.latency_us_max,
+            self.psi_max,
+            self.decisions_changed_max,
+        )
+        if not all(0.0 <= limit < float("inf") for limit in (*limits, *others)):
             raise BadInput("gate: limits must be finite and not negative")
+        factors = (self.observed_expected_max, self.alert_ratio_max)
+        if not all(1.0 < factor < float("inf") for factor in factors):
+            raise BadInput("gate: observed_expected_max and alert_ratio_max must be above 1")
         if not -1.0 <= self.gain_min <= 1.0:
             raise BadInput("gate: gain_min must be in [-1, 1]")
-
-
-@dataclass(frozen=True, slots=True)
-class PairedScores:
-    """The gate's input: margins (log-odds) of both models on the same n held-out rows, float64 (n,); labels bool (n,);
-    accounts int64 (n,), any numbers that distinguish accounts; review, decline: the thresholds in force, probabilities;
-    latency_us: measured latency of the candidate's scorer, µs per row.
-    """
-
-    champion: Float64
-    candidate: Float64
-    labels: Labels
-    accounts: NDArray[np.int64]
-    review: float
-    decline: float
-    latency_us: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,7 @@ def judge(paired: PairedScores, settings: GateSettings, seed: int) -> GateResult
 
     Raises BadInput if the arrays do not match or the champion's margins are not finite.
     """
-    _check(paired)
+    paired.check()
     figures: dict[str, float] = {
         "rows": float(len(paired.labels)),
         "frauds": float(paired.labels.sum()),
@@ -124,21 +139,14 @@ def judge(paired: PairedScores, settings: GateSettings, seed: int) -> GateResult
     }
     reasons = [*_too_little(figures, settings), *_broken(paired, settings)]
     if not reasons:
-        for check in (_ranking, _calibration, _latency, _stability):
-            reasons += check(paired, settings, figures, seed)
+        found = compare(paired, settings.rounds, settings.confidence, seed)
+        shift = stability_index(paired.champion, paired.candidate)
+        figures |= _named(found) | {"latency_us": paired.latency_us, "score_psi": shift}
+        for check in (_ranking, _scores, _calibration):
+            reasons += check(found, settings)
+        reasons += [*_level(found, shift, settings), *_latency(paired.latency_us, settings)]
     finite = {name: value for name, value in figures.items() if np.isfinite(value)}
     return GateResult(not reasons, tuple(reasons), finite)
-
-
-def _check(e: PairedScores) -> None:
-    if not len(e.champion) == len(e.candidate) == len(e.labels) == len(e.accounts):
-        raise BadInput("gate: margins, labels and accounts differ in length")
-    if e.labels.dtype != np.bool_ or e.champion.dtype != np.float64 or e.candidate.dtype != np.float64:
-        raise BadInput("gate: margins must be float64 and labels bool")
-    if not np.isfinite(e.champion).all():
-        raise BadInput("gate: cannot compare with the champion, because its margins are not finite")
-    if not 0.0 < e.review <= e.decline <= 1.0:
-        raise BadInput("gate: thresholds must be 0 < review <= decline <= 1")
 
 
 def _too_little(figures: dict[str, float], s: GateSettings) -> list[str]:
@@ -163,67 +171,129 @@ def _broken(e: PairedScores, s: GateSettings) -> list[str]:
     return []
 
 
-def _ranking(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
-    reasons = []
-    interval = average_precision_gain(e.labels, e.champion, e.candidate, e.accounts, s.rounds, s.confidence, seed)
-    figures["champion_average_precision"] = metrics.average_precision(e.labels, e.champion)
-    figures["average_precision"] = metrics.average_precision(e.labels, e.candidate)
-    figures["average_precision_gain"] = interval.value
-    figures["average_precision_gain_low"] = interval.low
-    figures["average_precision_gain_high"] = interval.high
-    shown = f"{interval.value:+.4f} ({s.confidence:.0%} interval {interval.low:+.4f} to {interval.high:+.4f})"
-    if not interval.value >= s.gain_min:
-        reasons.append(f"average precision changes by {shown}, at least {s.gain_min:+.4f} needed")
-    if not interval.low >= -s.loss_max:
-        reasons.append(f"average precision may fall too far: {shown}, a loss of at most {s.loss_max:.4f} is allowed")
-    before, after = metrics.roc_auc(e.labels, e.champion), metrics.roc_auc(e.labels, e.candidate)
-    figures["champion_auc_roc"], figures["auc_roc"] = before, after
-    if not after >= before - s.auc_loss_max:
-        reasons.append(f"AUC falls from {before:.4f} to {after:.4f}, more than the {s.auc_loss_max:.4f} allowed")
-    return reasons
+def _named(found: Comparison) -> dict[str, float]:
+    """The figures by name; an interval's ends as `{name}_low` and `{name}_high`."""
+    named: dict[str, float] = {}
+    for name, value in found._asdict().items():
+        if isinstance(value, Interval):
+            named |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        else:
+            named[name] = value
+    return named
 
 
-def _calibration(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
-    reasons = []
-    before, after = sigmoid(e.champion, 1.0), sigmoid(e.candidate, 1.0)
-    champion_ece, ece = metrics.ece(e.labels, before), metrics.ece(e.labels, after)
-    champion_brier, brier = metrics.brier(e.labels, before), metrics.brier(e.labels, after)
-    figures |= {"champion_ece": champion_ece, "ece": ece, "champion_brier": champion_brier, "brier": brier}
-    if not ece <= champion_ece + s.ece_rise_max:
+def _ranking(f: Comparison, s: GateSettings) -> list[str]:
+    reasons, gain = [], f.average_precision_gain
+    if gain.value < s.gain_min and (s.gain_min >= 0.0 or gain.high < 0.0):
+        reasons.append(f"average precision changes by {_shown(gain, s)}, at least {s.gain_min:+.4f} needed")
+    if not gain.low >= -s.loss_max:
         reasons.append(
-            f"calibration error rises from {champion_ece:.4f} to {ece:.4f}, more than the {s.ece_rise_max:.4f} allowed"
+            f"average precision may fall too far: {_shown(gain, s)}, a loss of at most {s.loss_max:.4f} is allowed"
         )
-    if not brier <= champion_brier * (1.0 + s.brier_rise_max):
+    if _is_below(f.auc_gain, -s.auc_loss_max):
         reasons.append(
-            f"Brier score rises from {champion_brier:.5f} to {brier:.5f}, more than the {s.brier_rise_max:.0%} allowed"
+            f"AUC falls from {f.champion_auc_roc:.4f} to {f.auc_roc:.4f}, more than the {s.auc_loss_max:.4f} allowed"
         )
     return reasons
 
 
-def _latency(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
-    figures["latency_us"] = e.latency_us
-    if e.latency_us <= s.latency_us_max:
-        return []
-    return [f"scoring takes {e.latency_us:.1f} µs per row, at most {s.latency_us_max:.1f} allowed"]
-
-
-def _stability(e: PairedScores, s: GateSettings, figures: dict[str, float], seed: int) -> list[str]:
+def _scores(f: Comparison, s: GateSettings) -> list[str]:
     reasons = []
-    shift = stability_index(e.champion, e.candidate)
-    thresholds = [e.review, e.decline]
-    before, after = (np.digitize(sigmoid(m, 1.0), thresholds) for m in (e.champion, e.candidate))
-    changed = float(np.mean(before != after))
-    figures |= {
-        "score_psi": shift,
-        "decisions_changed": changed,
-        "champion_alert_rate": float(np.mean(before > 0)),
-        "alert_rate": float(np.mean(after > 0)),
-    }
+    if _is_below(f.log_loss_gain, -s.log_loss_rise_max):
+        rise = Interval(-f.log_loss_gain.value, -f.log_loss_gain.high, -f.log_loss_gain.low)
+        reasons.append(f"log loss rises by {_percent(rise, s)}, more than the {s.log_loss_rise_max:.0%} allowed")
+    if _is_above(f.brier_rise, s.brier_rise_max):
+        reasons.append(
+            f"Brier score rises from {f.champion_brier:.5f} to {f.brier:.5f}, more than the {s.brier_rise_max:.0%}"
+            " allowed"
+        )
+    return reasons
+
+
+def _calibration(f: Comparison, s: GateSettings) -> list[str]:
+    reasons, after = [], f.observed_expected
+    before = _factor(f.champion_observed_expected.value)
+    if _factor(after.value) > before * s.observed_expected_max and not _contains_one(after):
+        reasons.append(
+            f"frauds observed are {_times(after, s)} those expected, the champion's"
+            f" {f.champion_observed_expected.value:.2f}: further from 1 by more than the factor"
+            f" {s.observed_expected_max:g} allowed"
+        )
+    if f.calibration_error > f.champion_calibration_error + s.ece_rise_max and f.calibration_rise.low > 0.0:
+        reasons.append(
+            f"calibration error rises from {f.champion_calibration_error:.0%} to {f.calibration_error:.0%} of the base"
+            f" rate, by more than the {s.ece_rise_max:.0%} allowed"
+        )
+    return reasons
+
+
+def _level(f: Comparison, shift: float, s: GateSettings) -> list[str]:
+    reasons = []
     if not shift <= s.psi_max:
         reasons.append(f"scores shift: PSI {shift:.3f}, at most {s.psi_max:.3f} allowed")
-    if not changed <= s.decisions_changed_max:
-        reasons.append(f"{changed:.2%} of decisions change, at most {s.decisions_changed_max:.2%} allowed")
+    if abs(f.level_shift) > s.level_shift_max and not _contains_one(f.expected_ratio):
+        reasons.append(
+            f"the level shifts by {f.level_shift:+.2f} log-odds, at most {s.level_shift_max:g} allowed: expected frauds"
+            f" change by the factor {_times(f.expected_ratio, s)}"
+        )
+    if _is_another_factor(f.alert_ratio, s.alert_ratio_max):
+        reasons.append(
+            f"alerts change by the factor {_times(f.alert_ratio, s)}, at most {s.alert_ratio_max:g} allowed, up or down"
+        )
+    if f.changed.value > s.decisions_changed_max and f.changed.low > s.decisions_changed_max / 2.0:
+        reasons.append(
+            f"{f.changed.value:.0%} as many decisions change as the champion raises alerts, at most"
+            f" {s.decisions_changed_max:.0%} allowed"
+        )
+    is_near = _factor(f.observed_expected.value) <= s.observed_expected_max or _contains_one(f.observed_expected)
+    if f.log_loss_gain.low > 0.0 and is_near:
+        reasons = []  # the labels show that this level is right
+    if _is_below(f.value_gain, -s.value_loss_max):
+        reasons.append(
+            f"fraudulent value detected falls from {f.champion_value_detected:.1%} to {f.value_detected:.1%}, more than"
+            f" the {s.value_loss_max:.1%} allowed"
+        )
     return reasons
+
+
+def _latency(latency_us: float, s: GateSettings) -> list[str]:
+    if latency_us <= s.latency_us_max:
+        return []
+    return [f"scoring takes {latency_us:.1f} µs per row, at most {s.latency_us_max:.1f} allowed"]
+
+
+def _is_below(of: Interval, limit: float) -> bool:
+    """Whether a change is worse than its limit, and not by chance."""
+    return of.value < limit and of.high < 0.0
+
+
+def _is_above(of: Interval, limit: float) -> bool:
+    return of.value > limit and of.low > 0.0
+
+
+def _is_another_factor(of: Interval, limit: float) -> bool:
+    return _factor(of.value) > limit and not _contains_one(of)
+
+
+def _contains_one(of: Interval) -> bool:
+    return of.low <= 1.0 <= of.high
+
+
+def _factor(ratio: float) -> float:
+    """The ratio or its inverse, whichever is larger; infinite for 0, NaN for NaN."""
+    return max(ratio, 1.0 / ratio) if ratio != 0.0 else float("inf")
+
+
+def _shown(of: Interval, s: GateSettings) -> str:
+    return f"{of.value:+.4f} ({s.confidence:.0%} interval {of.low:+.4f} to {of.high:+.4f})"
+
+
+def _percent(of: Interval, s: GateSettings) -> str:
+    return f"{of.value:.1%} ({s.confidence:.0%} interval {of.low:+.1%} to {of.high:+.1%})"
+
+
+def _times(of: Interval, s: GateSettings) -> str:
+    return f"{of.value:.2f} ({s.confidence:.0%} interval {of.low:.2f} to {of.high:.2f})"
 
 
 def stability_index(reference: Float64, current: Float64, bins: int = PSI_BINS) -> float:
@@ -244,49 +314,15 @@ def average_precision_gain(
     rounds: int,
     confidence: float,
     seed: int,
-) -> metrics.Interval:
-    """Candidate's minus champion's average precision, with a percentile interval from a paired bootstrap over accounts.
-
-    Accounts are drawn with replacement, the same ones for both models, with all their rows, because an account's
-    transactions are not independent. An account drawn k times has weight k, so rows are sorted only once. Rounds
-    without frauds are left out.
+) -> Interval:
+    """Candidate's minus champion's average precision, with a percentile interval from a paired bootstrap over accounts:
+    the same accounts are drawn for both models, with all their rows. Rounds without frauds are left out.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
     names, member = np.unique(accounts, return_inverse=True)
-    sides = [_Ranked.of(labels, scores, member) for scores in (candidate, champion)]
-    gains = np.full(rounds, np.nan)
-    for i in range(rounds):
-        drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)).astype(np.float64)
-        gains[i] = sides[0].average_precision(drawn) - sides[1].average_precision(drawn)
-    once = np.ones(len(names))
-    value = sides[0].average_precision(once) - sides[1].average_precision(once)
-    known = gains[~np.isnan(gains)]
-    if not len(known):
-        return metrics.Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(known, [0.5 - confidence / 2.0, 0.5 + confidence / 2.0])
-    return metrics.Interval(value, float(low), float(high))
+    before, after = (Ranked(labels, scores, member) for scores in (champion, candidate))
 
+    def gain(weights: NDArray[np.int64]) -> float:
+        return after.measure(weights)[0] - before.measure(weights)[0]
 
-@dataclass(frozen=True, slots=True)
-class _Ranked:
-    """Rows in descending order of score: fraud or not, account; index of the last row of each distinct score."""
-
-    frauds: Float64
-    member: NDArray[np.intp]
-    last: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, labels: Labels, scores: Float64, member: NDArray[np.intp]) -> _Ranked:
-        order = np.argsort(-scores, kind="stable")
-        last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-        return cls(labels[order].astype(np.float64), member[order], last)
-
-    def average_precision(self, weights: Float64) -> float:
-        """`metrics.average_precision` with each row weighted by its account's weight; NaN without frauds."""
-        rows = weights[self.member]
-        hits = np.cumsum(rows * self.frauds)[self.last]
-        if hits[-1] <= 0.0:
-            return float("nan")
-        taken = np.cumsum(rows)[self.last]
-        precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0.0)
-        return float(np.diff(hits, prepend=0.0) @ precision / hits[-1])
+    gains = np.array([gain(weights) for weights in resamples(len(names), rounds, seed)])
+    return interval_of(gain(np.ones(len(names), dtype=np.int64)), gains, confidence)
