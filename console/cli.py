@@ -48,6 +48,7 @@ COMMANDS = {
     "archive": "archive.archive",
     "verify": "verify.verify",
     "project": "project.project",
+    "partition": "partition.app",
     "query": "query.app",
     "doctor": "doctor.doctor",
     "bench": "bench.app",

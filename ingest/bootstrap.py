@@ -6,6 +6,7 @@ Runs at every start. It appends only what is missing, conditionally, so any numb
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from core.control import ControlState, Generation
 from core.control_stream import ControlStream, append
@@ -13,21 +14,47 @@ from core.errors import BadInput
 from core.events import Control, ModelDeployed, ModelRegistered, SourceGenerationStarted, ThresholdsChanged
 from core.log.base import EventLog
 from core.settings import Settings
-from ingest.kafka_client import Topic, describe
+from ingest import evidence
+from ingest.kafka_client import Topic, describe, log_starts
 from models.shipped import shipped_baseline
 
 ACTOR = "sentinel ingest"
 
 
-def ensure(log: EventLog, settings: Settings) -> ControlStream:
+def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStream:
     """Append what is missing. Returns the control stream, followed to its end.
 
-    Raises BadInput if the topics are missing or not co-partitioned, or if their partition count is not the log's.
+    new_log: why a log is to begin although there is evidence of an earlier one (`ingest.evidence`); "" for no reason.
+    Raises BadInput if the topics are missing or not co-partitioned, if their partition count is not the log's, or if
+    the log is empty and must not be.
     """
     topics = source_topics(settings)
     stream = ControlStream()
-    append(log, lambda known: _missing(log, known.state, topics, settings), stream)
+    stream.advance(log)
+    found = evidence.of_earlier_log(log, settings, topics["transactions"]) if stream.position == 0 else []
+    if found and not new_log:
+        raise BadInput(
+            f"the log {settings.log_prefix!r} at {settings.redis_host}:{settings.redis_port} is empty, but there was"
+            f" one before: {'; '.join(each.what for each in found)}. Was the server emptied, or is this another one?"
+            " Restore its backup, or correct the address or the prefix. To begin a new log nevertheless, which decides"
+            " again all that Kafka still holds: `sentinel ingest --new-log REASON`"
+        )
+    append(log, lambda known: _missing(log, known.state, topics, settings, _Beginning.of(found, new_log)), stream)
     return stream
+
+
+class _Beginning(NamedTuple):
+    """How a log's first generation begins: its number, and why."""
+
+    generation: int
+    reason: str
+
+    @classmethod
+    def of(cls, found: list[evidence.Found], new_log: str) -> _Beginning:
+        if not found:
+            return cls(1, "first start")
+        number = max(each.generation for each in found) + 1
+        return cls(max(number, 2), f"new log: {new_log} ({'; '.join(each.what for each in found)})"[:1000])
 
 
 def ignored_threshold(state: ControlState, settings: Settings) -> str:
@@ -59,7 +86,9 @@ def source_topics(settings: Settings) -> dict[str, Topic]:
     return topics
 
 
-def _missing(log: EventLog, state: ControlState, topics: dict[str, Topic], settings: Settings) -> list[Control]:
+def _missing(
+    log: EventLog, state: ControlState, topics: dict[str, Topic], settings: Settings, beginning: _Beginning
+) -> list[Control]:
     now = int(time.time() * 1000)
     events: list[Control] = []
     for role in ("transactions", "feedback"):
@@ -75,12 +104,13 @@ def _missing(log: EventLog, state: ControlState, topics: dict[str, Topic], setti
                 SourceGenerationStarted(
                     occurred_at=now,
                     actor=ACTOR,
-                    reason="first start" if known is None else "the topic was recreated",
+                    reason=beginning.reason if known is None else "the topic was recreated",
                     topic=role,
                     topic_name=topic.name,
-                    generation=1 if known is None else known.number + 1,
+                    generation=beginning.generation if known is None else known.number + 1,
                     topic_id=topic.topic_id,
                     partitions=topic.partitions,
+                    starts=log_starts(settings, topic),
                 )
             )
     if state.position == 0:

@@ -22,6 +22,7 @@ from confluent_kafka import Message as KafkaMessage
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest import kafka_client, telemetry
+from ingest.evidence import COMMITTED_BY
 from ingest.intake import Message, Side
 from ingest.parking import Trouble
 from ingest.partition import Owned
@@ -273,10 +274,10 @@ class Fetcher:
         return held[-1].offset + 1 if held else owned.start_offsets()[0]
 
     def commit(self) -> None:
-        """Commit offsets to Kafka, for lag displays only."""
+        """Commit offsets to Kafka: for lag displays, and as evidence that this log existed (`ingest.evidence`)."""
         topic = self._settings.transactions_topic
         offsets = [
-            TopicPartition(topic, number, owned.head.transactions.offset)
+            TopicPartition(topic, number, owned.head.transactions.offset, COMMITTED_BY + self._settings.log_prefix)
             for number, owned in self._owned.items()
             if owned.head.transactions.generation == owned.generations[0]
         ]

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from core.errors import BadInput, Unavailable
 from core.settings import Settings, unknown_name
@@ -121,6 +121,11 @@ def feedback_consumer(settings: Settings) -> Consumer:
     return _made(Consumer, {**_FETCH, **common(settings), **_POSITION, "group.id": group})
 
 
+def group_reader(settings: Settings) -> Consumer:
+    """A consumer that reads the group's committed offsets and never joins the group."""
+    return _made(Consumer, {**common(settings), "group.id": settings.consumer_group, "enable.auto.commit": False})
+
+
 def producer(settings: Settings) -> Producer:
     """A producer for decisions and dead letters: idempotent, all acknowledgements."""
     return _made(
@@ -176,6 +181,19 @@ def describe(settings: Settings, names: list[str]) -> dict[str, Topic | None]:
         identity = str(topic.topic_id) if topic.topic_id else ""
         described[name] = Topic(name, identity, len(topic.partitions))
     return described
+
+
+def log_starts(settings: Settings, topic: Topic) -> tuple[int, ...]:
+    """For each partition, the offset of the first message that Kafka holds. Raises Unavailable."""
+    client = admin(settings)
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic.name, p): earliest for p in range(topic.partitions)}
+    futures = client.list_offsets(asked, request_timeout=ADMIN_TIMEOUT_S)
+    try:
+        found = {at.partition: future.result(ADMIN_TIMEOUT_S).offset for at, future in futures.items()}
+    except (KafkaException, TimeoutError) as error:
+        raise unreachable(settings, error) from None
+    return tuple(found[p] for p in range(topic.partitions))
 
 
 def create_topics(settings: Settings, names: list[str]) -> None:

@@ -13,14 +13,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from core import replay
 from core.control import ControlState
-from core.errors import SentinelError, Unavailable
+from core.errors import Incomplete, SentinelError, Unavailable
+from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from core.settings import Settings
 from ingest import telemetry
-from ingest.partition import Owned
+from ingest.partition import OFFSET_BEGINNING, Owned
 from ingest.snapshots import SnapshotStore
 
 
@@ -98,12 +100,16 @@ class Ownership:
 
     def _load(self, partition: int, control: ControlState) -> Owned:
         """Load a partition: as we left it if nobody has written since, else from snapshot and log."""
-        generations = control.generations
-        numbers = (generations["transactions"].number, generations["feedback"].number)
+        sources = sources_of(control, partition)
         head = self._log.head(partition)
+        if head.control > control.position:
+            raise Incomplete(
+                f"partition {partition}: its last seal has seen control position {head.control}, but the control stream"
+                f" ends at {control.position}: it lost its tail. Restore the log from a backup"
+            )
         kept = self._kept.get(partition)
         if kept is not None and kept.head == head and kept.settled:
-            return Owned(partition, head, kept.state, numbers, snapshot_sequence=kept.snapshot_sequence)
+            return sources.owned(partition, head, kept.state, kept.snapshot_sequence)
         started = time.monotonic()
         known = self._snapshots.load(partition, self._log, head)
         after, base = known if known else (Head(), None)
@@ -116,4 +122,39 @@ class Ownership:
             accounts=len(state),
             seconds=round(time.monotonic() - started, 3),
         )
-        return Owned(partition, head, state, numbers, snapshot_sequence=after.sequence)
+        return sources.owned(partition, head, state, after.sequence)
+
+
+class Sources(NamedTuple):
+    """What the control stream says of a partition's two source topics (transactions, feedback)."""
+
+    generations: tuple[int, int]
+    starts: tuple[int, int]
+    skipped: tuple[int, int]
+
+    def offsets(self, head: Head) -> tuple[int, int]:
+        """The Kafka offsets at which a log that ends here continues."""
+        return self.owned(0, head, AccountState(), 0).start_offsets()
+
+    def owned(self, partition: int, head: Head, state: AccountState, snapshot_sequence: int) -> Owned:
+        return Owned(
+            partition,
+            head,
+            state,
+            self.generations,
+            snapshot_sequence=snapshot_sequence,
+            starts=self.starts,
+            skipped=self.skipped,
+        )
+
+
+def sources_of(control: ControlState, partition: int) -> Sources:
+    """The partition's sources as the control stream has them."""
+    generations, starts, skipped = [], [], []
+    for role in ("transactions", "feedback"):
+        known = control.generations[role]
+        generations.append(known.number)
+        starts.append(known.starts[partition] if known.starts else OFFSET_BEGINNING)
+        number, offset = control.skipped.get((role, partition), (0, 0))
+        skipped.append(offset if number == known.number else 0)
+    return Sources((generations[0], generations[1]), (starts[0], starts[1]), (skipped[0], skipped[1]))

@@ -29,6 +29,7 @@ _entry = partial(tuple.__new__, Entry)
 
 OFFSET_BEGINNING = -2
 """Kafka's logical offset for the oldest record still in the topic."""
+FROM_THE_BEGINNING = (OFFSET_BEGINNING, OFFSET_BEGINNING)
 
 
 @dataclass(slots=True)
@@ -63,7 +64,10 @@ class Pending:
 
 @dataclass(slots=True)
 class Owned:
-    """A partition while this worker owns it. Generations are those of the two source topics."""
+    """A partition while this worker owns it. Generations are those of the two source topics (transactions, feedback).
+
+    starts: where each generation began in Kafka. skipped: the offset after the last messages that are never decided.
+    """
 
     partition: int
     head: Head
@@ -74,6 +78,8 @@ class Owned:
     feedback_end: Position = Position(0, 0)
     published: Position = Position(0, 0)
     snapshot_sequence: int = 0
+    starts: tuple[int, int] = FROM_THE_BEGINNING
+    skipped: tuple[int, int] = (0, 0)
     tip: Head = field(default_factory=Head)
     """The head once everything sealed is in the log."""
 
@@ -83,13 +89,16 @@ class Owned:
         self.published = self.head.published
 
     def start_offsets(self) -> tuple[int, int]:
-        """Kafka offsets (transactions, feedback) to continue from: that of the last record taken, plus one.
+        """Kafka offsets (transactions, feedback) to continue from: that of the last record taken, plus one, or after
+        what is skipped.
 
-        OFFSET_BEGINNING if the log holds nothing of the topic's generation yet.
+        If the log holds nothing of the topic's generation yet, the offset where it began, so that an expiry before
+        anything was read is seen; OFFSET_BEGINNING if that is unknown.
         """
+        ends = self.transactions_end, self.feedback_end
         transactions, feedback = (
-            end.offset if end.generation == generation else OFFSET_BEGINNING
-            for end, generation in zip((self.transactions_end, self.feedback_end), self.generations, strict=True)
+            max(end.offset if end.generation == generation else start, skipped or OFFSET_BEGINNING)
+            for end, generation, start, skipped in zip(ends, self.generations, self.starts, self.skipped, strict=True)
         )
         return transactions, feedback
 

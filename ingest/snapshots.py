@@ -49,6 +49,17 @@ class SnapshotStore:
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 
+    def heads(self, partitions: int) -> dict[int, Head]:
+        """What the snapshots of these partitions say, unchecked; a file that can't be read is left out."""
+        found: dict[int, Head] = {}
+        for partition in range(partitions):
+            try:
+                with open(self._path(partition), "rb") as file:
+                    found[partition] = _head_of(msgspec.json.decode(file.readline(), type=_Header))
+            except (OSError, msgspec.MsgspecError, ValueError):
+                continue
+        return found
+
     def load(self, partition: int, log: EventLog, until: Head) -> tuple[Head, AccountState] | None:
         """The partition's snapshot, if it can be trusted and is not beyond `until`; else None."""
         try:
@@ -58,13 +69,7 @@ class SnapshotStore:
         line, _, body = content.partition(b"\n")
         try:
             header = msgspec.json.decode(line, type=_Header)
-            head = Head(
-                sequence=header.sequence,
-                transactions=Position.parse(header.transactions),
-                feedback=Position.parse(header.feedback),
-                control=header.control,
-                digest=header.digest,
-            )
+            head = _head_of(header)
             if header.partition != partition or not 0 < header.sequence <= until.sequence:
                 return None
             if not _in_log(log, partition, head):
@@ -72,6 +77,16 @@ class SnapshotStore:
             return head, AccountState.from_bytes(body)
         except (msgspec.MsgspecError, ValueError, Corrupt):
             return None
+
+
+def _head_of(header: _Header) -> Head:
+    return Head(
+        sequence=header.sequence,
+        transactions=Position.parse(header.transactions),
+        feedback=Position.parse(header.feedback),
+        control=header.control,
+        digest=header.digest,
+    )
 
 
 def _in_log(log: EventLog, partition: int, head: Head) -> bool:

@@ -48,6 +48,7 @@ from ingest.fetching import Fetcher
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
 from ingest.partition import Owned, Pending, finish
+from ingest.patience import RETRY_S, persist
 from ingest.publisher import Publisher
 from ingest.stats import Stats
 
@@ -58,7 +59,6 @@ OVERLAP_MIN = 200
 """If a batch has at least this many messages, the next one is decided while it is in flight."""
 BLOCKED_S = 0.001
 """How long to wait for messages while those held may not be taken yet."""
-RETRY_S = 0.2
 RESOLVE_S = 1.0
 """How often a model or table that could not be loaded is tried again."""
 ALONE_S = 5.0
@@ -87,11 +87,14 @@ class Worker:
         *,
         drain: bool = False,
         stats: Stats | None = None,
+        new_log: str = "",
     ) -> None:
+        """new_log: see `bootstrap.ensure`."""
         self._settings = settings
         self._log = log
         self._resolver = resolver
         self._drain = drain
+        self._new_log = new_log
         self._stats = stats or Stats(None)
         self._ownership = Ownership(settings, log)
         self._parking = Parking(log, lambda: self._control)
@@ -122,7 +125,7 @@ class Worker:
 
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
-        self._control = bootstrap.ensure(self._log, self._settings)
+        self._control = bootstrap.ensure(self._log, self._settings, self._new_log)
         if ignored := bootstrap.ignored_threshold(self._control.state, self._settings):
             self._logger.warning("ingest.setting_ignored", message=ignored)
         self._resolve()
@@ -135,6 +138,7 @@ class Worker:
             while not self._stopping and not self._drained():
                 self._step(fetcher)
             self._settle()
+            fetcher.commit()
             self._ownership.release(list(self._ownership.partitions))
             self._publisher.close()
             self._stats.write(self._counts, force=True)
@@ -323,15 +327,7 @@ class Worker:
 
     def _persist(self, action: Callable[[], T]) -> T:
         """The action's result once the servers answer. Raises Unavailable as `_insist`."""
-        deadline = time.monotonic() + self._settings.unavailable_timeout_s
-        while True:
-            try:
-                return action()
-            except Unavailable as error:
-                if self._stopping or time.monotonic() > deadline:
-                    raise
-                self._logger.warning("ingest.server_unavailable", error=str(error))
-                time.sleep(RETRY_S)
+        return persist(action, self._settings.unavailable_timeout_s, lambda: self._stopping)
 
     # parked partitions
 

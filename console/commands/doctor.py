@@ -21,13 +21,14 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from core import control_stream
+from core.control import ControlState
 from core.errors import Corrupt, SentinelError
 from core.log import paging
 from core.log.base import STREAMS, EventLog
 from core.log.redis_transport import open_client, translate
 from core.settings import Settings
 from core.times import HOUR_MS
-from ingest import bootstrap, kafka_client
+from ingest import bootstrap, evidence, kafka_client, losses
 
 REDIS_MINIMUM = (6, 2)
 VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
@@ -261,7 +262,7 @@ def _log(s: Settings) -> Iterator[Finding]:
     with closing(wiring.open_log(s)) as log:
         state = control_stream.current(log)
         if state.position == 0:
-            yield Finding("log", "ok", f"empty (prefix {s.log_prefix!r}); the first `sentinel ingest` sets it up")
+            yield _empty(s, log)
             return
         yield Finding(
             "log",
@@ -277,6 +278,35 @@ def _log(s: Settings) -> Iterator[Finding]:
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding("thresholds", "warn", message, f"to change the log's threshold, {remedy}")
         yield from _positions(s, log)
+
+
+def _empty(s: Settings, log: EventLog) -> Finding:
+    found = evidence.of_earlier_log(log, s, bootstrap.source_topics(s)["transactions"])
+    if not found:
+        return Finding("log", "ok", f"empty (prefix {s.log_prefix!r}); the first `sentinel ingest` sets it up")
+    return Finding(
+        "log",
+        "fail",
+        f"empty (prefix {s.log_prefix!r}), but there was one before: {'; '.join(each.what for each in found)}",
+        "restore the log server's backup, or correct its address or the prefix; see docs/failures.md",
+    )
+
+
+def _parked(s: Settings, log: EventLog, state: ControlState) -> Iterator[Finding]:
+    for partition, code in sorted(state.parked.items()):
+        yield Finding(
+            f"partition {partition}",
+            "fail",
+            f"is parked ({code}): its messages are not decided",
+            "see `sentinel partition show` and docs/failures.md",
+        )
+    for loss in losses.losses(log, s):
+        yield Finding(
+            f"partition {loss.partition}",
+            "fail",
+            f"Kafka deleted the {loss.role} messages {loss.first} … {loss.following - 1} before they were decided",
+            "raise the topic's retention; `sentinel partition accept-loss` continues without them",
+        )
 
 
 def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
@@ -299,6 +329,7 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
                 "warn",
                 "was recreated since the last worker started; the next start begins a new generation",
             )
+    yield from _parked(s, log, state)
     yield from _whole(log, state.generations["transactions"].partitions)
     decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
     yield Finding("log", "ok", f"{decided:,} transactions in the log")

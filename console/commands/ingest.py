@@ -37,6 +37,14 @@ def ingest(
     snapshot_directory: Annotated[str | None, typer.Option(help="Directory for snapshots of account state.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error.")] = None,
     create_topics: Annotated[bool, typer.Option("--create-topics", help="Create missing topics first.")] = False,
+    new_log: Annotated[
+        str,
+        typer.Option(
+            metavar="REASON",
+            help="Begin a new log although snapshots, the archive or committed offsets prove that there was one. The"
+            " reason is recorded.",
+        ),
+    ] = "",
     drain: Annotated[bool, typer.Option("--drain", help="Exit at the end of all owned partitions.")] = False,
     stats_file: Annotated[
         Path | None, typer.Option(help="Write counts and latency to this file twice a second.")
@@ -69,7 +77,7 @@ def ingest(
     log = wiring.open_log(s)
     telemetry.serve_metrics(s)
     stats = Stats(stats_file)
-    worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats)
+    worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats, new_log=new_log)
     _run(worker)
     log.close()
     _report(stats, as_json)

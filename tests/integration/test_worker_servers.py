@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
-from core.errors import BadInput, Corrupt
+from core import control_stream
+from core.errors import BadInput
 from core.events import Position
-from ingest import kafka_client
+from ingest import bootstrap, kafka_client, losses, parking
+from ingest.parking import Trouble
 from sources.record import Record
 from tests import worker_harness as h
 from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer
@@ -156,19 +158,79 @@ def test_event_times_far_in_the_past_are_kept(single: Stage) -> None:
     h.assert_everything_once(single, records)
 
 
-def test_what_kafka_no_longer_holds_is_an_error_and_not_a_gap(single: Stage) -> None:
-    """Records deleted before they were decided: Corrupt (exit code 3), with the topic and the remedy."""
-    records = h.synthetic(2_000)
-    single.produce(records[:1_000])
-    single.drain()
-    single.produce(records[1_000:])
-    admin = kafka_client.admin(single.settings)
-    end = max(m.offset for m in single.messages(single.settings.transactions_topic) if m.partition == 1)
-    deleted = admin.delete_records([TopicPartition(single.settings.transactions_topic, 1, end)])
-    for future in deleted.values():
+def delete_before(on: Stage, partition: int, offset: int) -> None:
+    """Let Kafka delete the transactions of a partition before an offset, as retention does."""
+    at = TopicPartition(on.settings.transactions_topic, partition, offset)
+    client = kafka_client.admin(on.settings)  # must outlive its futures
+    for future in client.delete_records([at]).values():
         future.result(10)
-    with pytest.raises(Corrupt, match="no longer holds"):
-        single.drain()
+
+
+@pytest.mark.parametrize(
+    ("read_before", "strategy"),
+    [(True, "range"), (False, "cooperative-sticky")],
+    ids=["in mid-stream", "before anything was read"],
+)
+def test_what_kafka_deleted_is_a_loss_until_it_is_accepted(
+    single: Stage, read_before: bool, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records deleted before they were decided: the partition is parked, and doctor and `partition show` name what is
+    missing; the others go on. Once a person has accepted the loss, the partition goes on behind it.
+    """
+    monkeypatch.setattr(parking, "WAIT_FIRST_S", 0.5)
+    on = single.changed(decisions_topic="", dead_letter_topic="", assignment_strategy=strategy)
+    records = h.synthetic(2_000)
+    if read_before:
+        on.produce(records[:1_000])
+        on.drain()
+        first = max(m.offset for m in on.messages(on.settings.transactions_topic) if m.partition == 1) + 1
+        on.produce(records[1_000:])
+    else:
+        with on.log() as log:
+            bootstrap.ensure(log, on.settings)
+        first = 0
+        on.produce(records)
+    found = [m for m in on.messages(on.settings.transactions_topic) if m.partition == 1]
+    start = first + 5
+    delete_before(on, 1, start)
+    with pytest.raises(Trouble, match=f"no longer holds offset {first}"):
+        on.drain()
+    with on.log() as log, Threaded(on) as worker:
+        others = h.total(on, log) - log.length(1, "transactions")
+        assert others == 2_000 - len(found)
+        assert losses.losses(log, on.settings) == [losses.Loss("transactions", 1, 1, first, start)]
+        h.wait_for(lambda: control_stream.current(log).parked == {1: "messages_expired"}, "parking")
+        losses.accept(log, on.settings, 1, "ann", "agreed", 1)
+        h.wait_for_decisions(on, log, 2_000 - 5, worker.check)
+        h.wait_for(lambda: not control_stream.current(log).parked, "resumption")
+        assert losses.losses(log, on.settings) == []
+        with pytest.raises(BadInput, match="lost nothing"):
+            losses.accept(log, on.settings, 1, "ann", "again", 1)
+    on.drain()
+    h.assert_sound(on)
+
+
+def test_gaps_between_offsets_are_no_losses(single: Stage) -> None:
+    """Transactions leave control records, an aborted one leaves a gap: nothing is parked or lost."""
+    on = single
+    topic = on.settings.transactions_topic
+    producer = Producer({**kafka_client.common(on.settings), "transactional.id": on.settings.log_prefix})
+    producer.init_transactions(10)
+    records = [r for r in h.synthetic(60) if r.topic == "transactions"]
+    for number, record in enumerate(records):
+        producer.begin_transaction()
+        producer.produce(topic, record.value, record.key, partition=1, timestamp=record.timestamp)
+        if number % 3 == 0:
+            producer.flush(10)
+            producer.abort_transaction(10)
+        else:
+            producer.commit_transaction(10)
+    stats = on.drain()
+    assert stats.transactions == sum(number % 3 != 0 for number in range(len(records)))
+    with on.log() as log:
+        assert losses.losses(log, on.settings) == []
+        assert control_stream.current(log).parked == {}
+    h.assert_sound(on)
 
 
 def test_partitions_added_later_are_refused(single: Stage) -> None:
