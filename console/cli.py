@@ -34,6 +34,7 @@ COMMANDS = {
     "list": "lists.app",
     "threshold": "threshold.app",
     "rule": "rule.app",
+    "rates": "rates.app",
     "produce": "produce.produce",
     "analyze": "analyze.analyze",
     "replay": "replay.replay",

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from core.codec import decode_score, decode_transaction
+from core.currency import base_amount
 from core.log.base import EventLog
 from core.log.paging import decision_pages
 from learners.metrics import AtThreshold, at_threshold
@@ -39,7 +40,7 @@ def evaluate(log: EventLog, partitions: Iterable[int], truth: pl.DataFrame) -> E
                     unlabelled += 1
                     continue
                 labels.append(bool(is_fraud))
-                amounts.append(transaction.amount)
+                amounts.append(base_amount(transaction))
                 alerted.append(decode_score(score.payload).decision != "approve")
     y = np.array(labels, dtype=np.bool_)
     result = at_threshold(y, np.array(alerted, dtype=np.bool_), np.array(amounts, dtype=np.float64))

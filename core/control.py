@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from core import events, governance, policy, rules
 from core.assignment import Allocation
 from core.canonical import Members, canonical
+from core.currency import Rates, check_rates, rates_of
 from core.errors import BadInput, SentinelError
 from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
@@ -28,6 +29,8 @@ from core.verdicts import RatedHour
 
 DEFAULT_REVIEW = 0.4
 DEFAULT_DECLINE = 0.8
+
+NO_RATES = Rates()
 
 NO_MODEL = "no_model"
 MODEL_UNAVAILABLE = "model_unavailable"
@@ -101,6 +104,7 @@ class ControlState:
     parameters: dict[str, float] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
     lists: dict[ListKey, dict[str, None]] = field(default_factory=dict)
+    rates: Rates = field(default_factory=Rates)
     references: dict[Kind, tuple[str, int]] = field(default_factory=dict)
     quarantined: dict[RatedHour, None] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
@@ -152,6 +156,8 @@ class ControlState:
                 members.update(dict.fromkeys(filter(None, (canonical(event.kind, value) for value in event.add))))
                 for value in event.remove:
                     members.pop(canonical(event.kind, value), None)
+            case events.RatesChanged():
+                self.rates = rates_of(event)
             case events.ReferencePublished():
                 self.references[event.kind] = (event.digest, event.as_of)
             case events.SourceQuarantined():
@@ -181,6 +187,8 @@ def check(event: events.Control, known: Governance | None = None) -> None:
         case events.RulesChanged():
             rules.parameter_vector(event.parameters)
             rules.enabled_mask(event.disabled)
+        case events.RatesChanged():
+            check_rates(event)
         case events.SourceQuarantined() if event.hour_start < 0 or event.hour_start % HOUR_MS:
             raise BadInput(f"a quarantine must begin on the hour (epoch ms), got {event.hour_start}")
         case _:
@@ -208,6 +216,7 @@ class Context:
     lists: dict[ListKey, Members]
     degraded: str | None
     quarantined: frozenset[RatedHour] = frozenset()
+    rates: Rates = NO_RATES
     shadow: Scorer | None = None
     shadow_model: str = ""
     arm: str = CHAMPION_ARM
@@ -288,6 +297,7 @@ class Resolver:
             lists={key: Members.of(key[0], members) for key, members in state.lists.items() if members},
             degraded=join_reasons(reasons),
             quarantined=frozenset(state.quarantined),
+            rates=state.rates,
             shadow=shadow,
             shadow_model=state.shadow.label if state.shadow and shadow else "",
         )

@@ -134,4 +134,6 @@ def _details(t: TransactionLike) -> dict[str, float | int | str | dict[str, floa
         value = getattr(t, name)
         if value:
             details[name] = value
+    if t.rate != 1.0:
+        details["rate"] = t.rate
     return details

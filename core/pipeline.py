@@ -156,6 +156,8 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     routing = Routing(context, accounts, features)
     probabilities = _probabilities(context, routing)
     hits = _list_bits(context, transactions)
+    if unknown := context.rates.unknown([t.currency for t in transactions]):
+        hits[[t.currency in unknown for t in transactions]] |= rules.UNKNOWN_CURRENCY_BIT
     rules.evaluate(features, context.parameters, context.enabled, hits)
     decisions, severities = policy.decide(
         probabilities, hits, features[:, _AMOUNT], context.review, context.decline, context.amount_high

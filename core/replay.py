@@ -8,7 +8,7 @@ effects (I5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -26,6 +26,7 @@ from core.codec import (
 )
 from core.control import Context, ControlState, Resolver
 from core.control_stream import ControlEntry
+from core.currency import wrong_rates
 from core.errors import Corrupt, Incomplete
 from core.events import START, AccountEvent, AlertRaised, Position
 from core.features import packing, spec
@@ -217,7 +218,8 @@ def verify(
         for context, runs, logged in segments(chunk, timeline):
             decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
-            _compare(result, logged, decided, transactions, logged_alerts)
+            wrong = wrong_rates(context.rates, transactions)
+            _compare(result, logged, decided, transactions, logged_alerts, wrong)
         for position in logged_alerts:
             _differ(result, position, "", [_ORPHANS["alerts"]])
         last = end
@@ -288,9 +290,11 @@ def _compare(
     decided: pipeline.Decided,
     transactions: list[TransactionLike],
     logged_alerts: dict[Position, bytes],
+    wrong: Mapping[int, str],
 ) -> None:
+    """Compare a segment's decisions. wrong: what else is wrong with a transaction, in words by index."""
     result.decisions += len(logged)
-    if not decided.duplicates and [s.payload for s in decided.scores] == [s.payload for s in logged]:
+    if not wrong and not decided.duplicates and [s.payload for s in decided.scores] == [s.payload for s in logged]:
         first, last = (logged[0].id, logged[-1].id) if logged else (START, START)
         mine = {position: payload for position, payload in logged_alerts.items() if first <= position <= last}
         if mine == dict(decided.alerts):
@@ -306,12 +310,14 @@ def _compare(
     for row, score in zip(decided.kept, decided.scores, strict=True):
         position = score.id
         alert, was = raised.get(position), logged_alerts.pop(position, None)
-        if score.payload == logged[row].payload and alert == was:
+        if score.payload == logged[row].payload and alert == was and row not in wrong:
             result.identical += 1
             continue
         lines = explain_difference(logged[row].payload, score.payload)
         if alert != was:
             lines += explain_alert_difference(was, alert)
+        if row in wrong:
+            lines = [wrong[row], *lines]
         _differ(result, position, transactions[row].transaction_id, lines)
 
 

@@ -32,7 +32,8 @@ class Term(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule hits when every term of `when` is true; if there are no terms, only `core.pipeline` sets its bit (lists).
+    """A rule hits when every term of `when` is true; if there are no terms, only `core.pipeline` sets its bit
+    (lists, currencies).
 
     `code` is stable, and its place in the table is its bit: new rules go last. `parameters`: the default of each
     parameter that the terms name. `features` are shown as reasons when the rule hits.
@@ -144,19 +145,24 @@ RULES: tuple[Rule, ...] = (
         parameters={"merchant_risk": 0.25, "merchant_count": 5.0},
         features=("merchant_risk_7d", "merchant_reports_7d"),
     ),
+    Rule(
+        "UNKNOWN_CURRENCY",
+        "review",
+        "the currency is neither the base currency nor has a rate, so limits on amounts mean nothing",
+    ),
 )
 CODES: tuple[str, ...] = tuple(r.code for r in RULES)
 MODEL_CODE = "MODEL_SCORE"
 """Reason code of an alert that the model's probability would raise by itself."""
 
 PARAMETERS: dict[str, float] = {name: value for rule in RULES for name, value in rule.parameters.items()}
-"""Default parameters. Amounts in currency units, travel in km and km/h, shares in [0, 1], counts before this
+"""Default parameters. Amounts in the base currency, travel in km and km/h, shares in [0, 1], counts before this
 transaction.
 """
 
 _PARAMETER = {name: i for i, name in enumerate(PARAMETERS)}
-LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT = (
-    1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW")
+LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT, UNKNOWN_CURRENCY_BIT = (
+    1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY")
 )
 
 # The table as arrays. The terms of rule k are _FIRST[k] … _FIRST[k + 1] − 1; _BOUND: the parameter's place, or −1.

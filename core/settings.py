@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Decline threshold written when the log is first started; later changes are control events. The review threshold
     starts at half of it.
     """
+    base_currency: str = ""
+    """Base currency written when the log is first started (`core.currency`); "" sets none. Later: `sentinel rates`."""
     batch_size: int = 1_000
     linger_ms: int = 2
     snapshot_directory: str = ".sentinel/snapshots"
@@ -171,6 +173,9 @@ def _check(settings: Settings, origin: Mapping[str, str]) -> None:
             fail(name, f"must be between {low:g} and {high:g}")
     if not 0.0 < settings.fraud_threshold <= 1.0:
         fail("fraud_threshold", "must be above 0 and at most 1")
+    base = settings.base_currency
+    if base and not (base.isascii() and base.isalnum() and 3 <= len(base) <= 10):
+        fail("base_currency", "must be a currency code such as EUR, or empty")
     if settings.log_level.lower() not in _LEVELS:
         fail("log_level", f"must be one of {', '.join(_LEVELS)}")
     if not settings.kafka_servers.strip():

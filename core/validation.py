@@ -55,6 +55,8 @@ REASONS: dict[str, str] = {
 
 _transaction = msgspec.json.Decoder(Transaction)
 _feedback: msgspec.json.Decoder[AccountEvent] = msgspec.json.Decoder(AccountEvent)
+_OURS = frozenset({"recorded_at", "rate"})
+"""Fields of feedback that only the worker sets."""
 FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(kind.__struct_fields__) | {"type"} for kind in AccountEvent.__args__
 }
@@ -80,6 +82,8 @@ def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -
         and (timestamp <= 0 or t.occurred_at - timestamp <= FUTURE_MS_MAX)
     ):
         _refuse_number(amount, t.occurred_at, timestamp)
+    if t.rate != 1.0:
+        raise BadInput("unknown field 'rate': the worker sets it", reason="unknown_field")
     if not account or not t.transaction_id:
         raise BadInput("transaction_id and account_id must not be empty", reason="empty_id")
     _check_key(key, account)
@@ -106,9 +110,9 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
     if scan(value):
         _check_keys(value)
     known = FEEDBACK_FIELDS[type(event)]
-    if not known.issuperset(fields) or "recorded_at" in fields:
-        unknown = [name for name in fields if name not in known]
-        raise BadInput(f"unknown field {(unknown or ['recorded_at'])[0]!r}", reason="unknown_field")
+    if not known.issuperset(fields) or not _OURS.isdisjoint(fields):
+        unknown = [name for name in fields if name not in known or name in _OURS]
+        raise BadInput(f"unknown field {visible(unknown[0])!r}", reason="unknown_field")
     if not event.account_id:
         raise BadInput("account_id must not be empty", reason="empty_id")
     if not TIME_MIN_MS <= event.occurred_at < TIME_MAX_MS:
@@ -118,7 +122,7 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
     _check_key(key, event.account_id)
     if isinstance(event, FeedbackReceived):
         e = event
-        joined = f"{e.account_id}{e.transaction_id}{e.actor}{e.merchant_id}{e.device_id}{e.reason}"
+        joined = f"{e.account_id}{e.transaction_id}{e.actor}{e.merchant_id}{e.device_id}{e.reason}{e.currency}"
         if len(joined) > ID_CHARACTERS_MAX or not joined.isprintable():
             _check_strings(event)
         if not event.transaction_id:

@@ -22,8 +22,8 @@ RatedHour = tuple[str, int]
 
 
 class VerdictRecord(msgspec.Struct, frozen=True):
-    """One verdict. Times in epoch ms; recorded_at is log time. claimed_at, merchant_id, device_id: when and where the
-    payment took place, according to the verdict.
+    """One verdict. Times in epoch ms; recorded_at is log time. amount: in the base currency. claimed_at, merchant_id,
+    device_id: when and where the payment took place, according to the verdict.
     """
 
     source: FeedbackSource
@@ -48,7 +48,7 @@ def verdict_record(event: FeedbackReceived, recorded_at: int) -> VerdictRecord:
         event.actor,
         event.occurred_at,
         recorded_at,
-        event.amount,
+        event.amount * event.rate,
         event.reason,
         event.transaction_occurred_at,
         event.merchant_id,

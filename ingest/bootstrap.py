@@ -10,8 +10,16 @@ from typing import NamedTuple
 
 from core.control import ControlState, Generation
 from core.control_stream import ControlStream, append
+from core.currency import code
 from core.errors import BadInput
-from core.events import Control, ModelDeployed, ModelRegistered, SourceGenerationStarted, ThresholdsChanged
+from core.events import (
+    Control,
+    ModelDeployed,
+    ModelRegistered,
+    RatesChanged,
+    SourceGenerationStarted,
+    ThresholdsChanged,
+)
 from core.log.base import EventLog
 from core.settings import Settings
 from ingest import evidence
@@ -57,6 +65,11 @@ class _Beginning(NamedTuple):
         return cls(max(number, 2), f"new log: {new_log} ({'; '.join(each.what for each in found)})"[:1000])
 
 
+def ignored_settings(state: ControlState, settings: Settings) -> list[str]:
+    """What to say of settings that have no effect since the log has begun, each with the command to run instead."""
+    return [said for said in (ignored_threshold(state, settings), ignored_currency(state, settings)) if said]
+
+
 def ignored_threshold(state: ControlState, settings: Settings) -> str:
     """What to say if the setting `fraud_threshold` has no effect because the log's threshold is another; else ""."""
     if state.position == 0 or state.decline == settings.fraud_threshold or not settings.is_given("fraud_threshold"):
@@ -65,6 +78,18 @@ def ignored_threshold(state: ControlState, settings: Settings) -> str:
         f"FRAUD_THRESHOLD (fraud_threshold) is {settings.fraud_threshold:g}, but has no effect: it only sets the first"
         f" threshold of a new log, and this log declines from {state.decline:g} on. To change that, run"
         f" `sentinel threshold set --decline {settings.fraud_threshold:g} --reason …`"
+    )
+
+
+def ignored_currency(state: ControlState, settings: Settings) -> str:
+    """What to say if the setting `base_currency` has no effect because the log's base is another; else ""."""
+    if state.position == 0 or not settings.base_currency or code(settings.base_currency) == state.rates.base:
+        return ""
+    base = state.rates.base or "no base currency"
+    return (
+        f"SENTINEL_BASE_CURRENCY (base_currency) is {settings.base_currency}, but has no effect: it only sets the first"
+        f" base currency of a new log, and this log has {base}. To change that, run"
+        f" `sentinel rates set FILE --base {settings.base_currency} --reason …`"
     )
 
 
@@ -140,5 +165,10 @@ def _first_start(log: EventLog, settings: Settings, now: int) -> list[Control]:
         ModelDeployed(occurred_at=now, actor=ACTOR, reason="first start", name=name, version=version, digest=digest),
         ThresholdsChanged(
             occurred_at=now, actor=ACTOR, reason="first start: fraud_threshold", review=threshold / 2, decline=threshold
+        ),
+        *(
+            [RatesChanged(occurred_at=now, actor=ACTOR, reason="first start: base_currency", base=base)]
+            if (base := code(settings.base_currency))
+            else []
         ),
     ]

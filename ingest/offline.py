@@ -21,7 +21,7 @@ from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from ingest.intake import Message
-from ingest.partition import Owned, Pending, finish
+from ingest.partition import Owned, Pending, convert, finish
 from projections.reference.publisher import publication, quarantines
 from projections.reference.tables import ReferenceBuilder, period_ms
 
@@ -107,6 +107,8 @@ class OfflineIngest:
             if pending is not None:
                 pendings.append(pending)
         context = self._resolver.context(self._control.state)
+        for pending in pendings:
+            convert(pending, context.rates)
         decided = pipeline.decide(context, [p.work for p in pendings])
         appends = []
         for pending, result in zip(pendings, decided, strict=True):

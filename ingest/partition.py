@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from core import pipeline
 from core.codec import encode, encode_transactions
 from core.control import Context
+from core.currency import Rates, set_rates
 from core.errors import BadInput
-from core.events import AccountEvent, Position, Transaction, TransactionRejected
+from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import sealed
@@ -157,6 +158,13 @@ class Owned:
         pending.transactions += run.transactions  # type: ignore[arg-type]
         pending.positions += run.positions
         pending.work.runs.append(run)
+
+
+def convert(pending: Pending, rates: Rates) -> None:
+    """Set the rates of a batch that is decided next, under the rates' context."""
+    if rates.by_code:
+        set_rates(rates, pending.transactions)
+    set_rates(rates, [event for _, event in pending.feedback if isinstance(event, FeedbackReceived)])
 
 
 def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Sealed:

@@ -55,6 +55,7 @@ class Verdicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     occurred_at: int = 0
     confidence: float = 1.0
     amount: float | None = None
+    currency: str = ""
     merchant_id: str = ""
     device_id: str = ""
     transaction_occurred_at: int = 0
@@ -226,6 +227,7 @@ def _event(of: Verdicted, payment: Payment | None, now_ms: int) -> FeedbackRecei
         confidence=of.confidence,
         actor=of.actor,
         amount=amount,
+        currency=of.currency or (payment.currency if payment is not None else ""),
         merchant_id=of.merchant_id or (payment.merchant_id if payment is not None else ""),
         device_id=of.device_id or (payment.device_id if payment is not None else ""),
         transaction_occurred_at=of.transaction_occurred_at or (payment.occurred_at if payment is not None else 0),

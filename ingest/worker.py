@@ -47,7 +47,7 @@ from ingest import bootstrap, telemetry
 from ingest.fetching import Fetcher
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
-from ingest.partition import Owned, Pending, finish
+from ingest.partition import Owned, Pending, convert, finish
 from ingest.patience import RETRY_S, persist
 from ingest.publisher import Publisher
 from ingest.stats import Stats
@@ -126,7 +126,7 @@ class Worker:
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
         self._control = bootstrap.ensure(self._log, self._settings, self._new_log)
-        if ignored := bootstrap.ignored_threshold(self._control.state, self._settings):
+        for ignored in bootstrap.ignored_settings(self._control.state, self._settings):
             self._logger.warning("ingest.setting_ignored", message=ignored)
         self._resolve()
         assert self._context is not None
@@ -233,6 +233,8 @@ class Worker:
             return []
         assert self._context is not None
         try:
+            for pending in pendings:
+                convert(pending, self._context.rates)
             decided = pipeline.decide(self._context, [p.work for p in pendings])
             for pending, result in zip(pendings, decided, strict=True):
                 pending.context = self._context

@@ -142,6 +142,15 @@ class ListChanged(ControlEvent, tag="list_changed.v1", tag_field="type", frozen=
     remove: tuple[str, ...] = ()
 
 
+class RatesChanged(ControlEvent, tag="rates_changed.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on amounts are decided in currency `base`; rates: the worth of one unit of each other currency in it.
+    All rates at once: one that is left out is no longer known.
+    """
+
+    base: str
+    rates: dict[str, float] = {}
+
+
 class ReferencePublished(ControlEvent, tag="reference_published.v1", tag_field="type", frozen=True, kw_only=True):
     """An immutable reference table (core.features.reference). `as_of` is event time, epoch ms; digest SHA-256."""
 
@@ -330,6 +339,7 @@ Control = (
     | ThresholdsChanged
     | RulesChanged
     | ListChanged
+    | RatesChanged
     | ReferencePublished
     | SourceQuarantined
     | DriftDetected

@@ -11,7 +11,9 @@ Verdict = Literal["fraud", "legitimate", "unsure"]
 
 
 class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, kw_only=True):
-    """A verdict on one transaction. `amount` is the amount in dispute, 0 where the source has none."""
+    """A verdict on one transaction. `amount` is the amount in dispute in `currency`, 0 where the source has none. The
+    worker sets `rate`, the worth of one unit in the base currency.
+    """
 
     account_id: str
     transaction_id: str
@@ -26,6 +28,8 @@ class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, 
     transaction_occurred_at: int = 0
     reason: str = ""
     recorded_at: int = 0
+    currency: str = ""
+    rate: float = 1.0
 
 
 class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=True, kw_only=True):

@@ -29,6 +29,10 @@ class TransactionLike(Protocol):
     @property
     def amount(self) -> float: ...
     @property
+    def rate(self) -> float: ...
+    @property
+    def currency(self) -> str: ...
+    @property
     def occurred_at(self) -> int: ...
     @property
     def merchant_id(self) -> str: ...
@@ -70,7 +74,7 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
     return Columns(
         ids=hashes[:n],
         times=np.array([t.occurred_at for t in transactions], np.int64),
-        amounts=np.array([t.amount for t in transactions], np.float64),
+        amounts=np.array([t.amount * t.rate for t in transactions], np.float64),
         merchants=hashes[n : 2 * n],
         categories=hashes[2 * n : 3 * n],
         countries=hashes[3 * n : 4 * n],

@@ -1,8 +1,10 @@
-"""Acts of the business on what decides: lists, thresholds, rules. Each is one conditional append to the control stream.
+"""Acts of the business on what decides: lists, thresholds, rules, rates. Each is one conditional append to the control
+stream.
 
     change a list     add and remove values of one kind and effect           ListChanged, at most VALUES_MAX values each
     set thresholds    review, decline, or both                               ThresholdsChanged
     change rules      set or reset parameters, disable or enable codes       RulesChanged
+    set rates         the base currency and the rates of all others          RatesChanged
 
 An act that already has its result appends nothing, so each act can be repeated after an unknown outcome. What it
 changes is read at the position that it is appended after, so two people who change different parameters at once both
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 from core import control_stream, rules
 from core.canonical import listed
 from core.control import ControlState
+from core.currency import check_code, check_rates, rates_of
 from core.errors import BadInput
-from core.events import Control, ListChanged, ListEffect, ListKind, RulesChanged, ThresholdsChanged
+from core.events import Control, ListChanged, ListEffect, ListKind, RatesChanged, RulesChanged, ThresholdsChanged
 from core.log.base import EventLog
 from learners.governance.control_events import Act
 
@@ -119,6 +122,26 @@ def change_rules(
         if (kept, set(disabled)) == (state.parameters, set(state.disabled)):
             return []
         return [RulesChanged(**act.fields, parameters=kept, disabled=disabled)]
+
+    return _append(log, events)
+
+
+def set_rates(log: EventLog, act: Act, rates: Mapping[str, float], base: str = "") -> Done:
+    """Set the rates of all currencies at once: what one unit of each is worth in the base. base: "" keeps the log's.
+
+    Codes are stored in canonical form; the base's own rate, which is 1, is left out.
+    """
+
+    def events(state: ControlState) -> list[Control]:
+        wanted = base or state.rates.base
+        if not wanted:
+            raise BadInput("the log has no base currency yet: name it, for example with --base EUR")
+        given = RatesChanged(**act.fields, base=check_code(wanted), rates=dict(rates))
+        check_rates(given)
+        found = rates_of(given)
+        if found == state.rates:
+            return []
+        return [RatesChanged(**act.fields, base=found.base, rates=dict(found.by_code))]
 
     return _append(log, events)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.codec import decode_score, decode_transaction
+from core.currency import base_amount
 from core.errors import Corrupt
 from core.events import START, Position
 from core.features import packing, spec
@@ -23,7 +24,16 @@ from core.log.paging import pages
 from core.numeric import hash_strings
 from projections.labelling.verdicts import payment_keys
 
-_TRANSACTION_COLUMNS = ("generation", "offset", "transaction_id", "account_id", "amount", "occurred_at", "recorded_at")
+_TRANSACTION_COLUMNS = (
+    "generation",
+    "offset",
+    "transaction_id",
+    "account_id",
+    "amount",
+    "rate",
+    "occurred_at",
+    "recorded_at",
+)
 _SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
 
 
@@ -68,7 +78,7 @@ def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterato
             *_ids([entry.id for entry in entries]),
             np.array([t.occurred_at for t in decoded], dtype=np.int64),
             np.array([t.recorded_at for t in decoded], dtype=np.int64),
-            np.array([t.amount for t in decoded], dtype=np.float64),
+            np.array([base_amount(t) for t in decoded], dtype=np.float64),
             accounts,
             payment_keys(accounts, hash_strings([t.transaction_id for t in decoded])),
         )
@@ -84,7 +94,7 @@ def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
         _numpy(table["offset"]),
         _numpy(table["occurred_at"].cast(pa.int64())),
         _numpy(table["recorded_at"].cast(pa.int64())),
-        _numpy(table["amount"]),
+        _numpy(table["amount"]) * _numpy(table["rate"]),
         accounts,
         payment_keys(accounts, hash_strings(table["transaction_id"].to_pylist())),
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.codec import decode_transaction
+from core.currency import base_amount
 from core.errors import Corrupt
 from core.events import START, Decision
 from core.log.archive.archived import ArchivedLog
@@ -28,6 +29,7 @@ _COLUMNS = (
     "account_id",
     "amount",
     "currency",
+    "rate",
     "occurred_at",
     "decision",
     "probability",
@@ -45,6 +47,7 @@ class Affected(msgspec.Struct, frozen=True):
     account_id: str
     amount: float
     currency: str
+    rate: float
     occurred_at: int
     decision: Decision
     probability: float
@@ -102,6 +105,7 @@ def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
                     t.account_id,
                     t.amount,
                     t.currency,
+                    t.rate,
                     t.occurred_at,
                     score.decision,
                     score.probability,
@@ -132,6 +136,7 @@ def _of_table(partition: int, table: pa.Table) -> Iterator[Affected]:
             row["account_id"],
             row["amount"],
             row["currency"],
+            row["rate"],
             row["occurred_at"],
             row["decision"],
             row["probability"],
@@ -143,7 +148,8 @@ def _of_table(partition: int, table: pa.Table) -> Iterator[Affected]:
 class Summary(msgspec.Struct):
     """Totals: decisions by kind and arm, accounts, the time range (epoch ms), and the decisions now known to be wrong.
 
-    missed_frauds: approved, now labelled fraud; false_positives: reviewed or declined, now labelled legitimate.
+    missed_frauds: approved, now labelled fraud; missed_amount: their sum in the base currency; false_positives:
+    reviewed or declined, now labelled legitimate.
     """
 
     decisions: dict[str, int] = {}
@@ -168,7 +174,7 @@ def summary(rows: Iterator[Affected]) -> Summary:
         found.last_ms = max(found.last_ms, row.occurred_at)
         if row.fraud is True and row.decision == "approve":
             found.missed_frauds += 1
-            found.missed_amount += row.amount
+            found.missed_amount += base_amount(row)
         elif row.fraud is False and row.decision != "approve":
             found.false_positives += 1
     found.accounts = len(accounts)

@@ -24,6 +24,7 @@ class Payment(msgspec.Struct, frozen=True):
     occurred_at: int
     merchant_id: str = ""
     device_id: str = ""
+    currency: str = ""
 
 
 _payment = msgspec.json.Decoder(Payment)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from core import pipeline, policy, rules
 from core.codec import decode_score
 from core.control import MODEL_ERROR, MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
+from core.currency import base_amount
 from core.errors import BadInput
 from core.events import Decision, Position
 from core.features.columns import TransactionLike
@@ -161,12 +162,12 @@ class _Rows:
         label = self._labels.get((t.account_id, t.transaction_id))
         before, after = policy.DECISIONS.index(was.decision), policy.DECISIONS.index(will.decision)
         self._columns.append(
-            (t.occurred_at, t.amount, label == "fraud", label in ("fraud", "legitimate"), before, after)
+            (t.occurred_at, base_amount(t), label == "fraud", label in ("fraud", "legitimate"), before, after)
         )
         if before == after:
             return
         changed = Changed(
-            amount=t.amount,
+            amount=base_amount(t),
             partition=self._partition,
             position=str(logged.id),
             transaction_id=t.transaction_id,

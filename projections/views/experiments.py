@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from core.currency import base_amount
 from core.events import (
     CHAMPION_ARM,
     ExperimentConcluded,
@@ -131,7 +132,7 @@ def _decided(state: Experiments, fact: Fact) -> None:
         transaction_key(transaction.transaction_id),
         transaction.occurred_at,
         fact.recorded_at,
-        transaction.amount,
+        base_amount(transaction),
         decided.score.decision != "approve",
     )
 

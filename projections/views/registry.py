@@ -15,6 +15,7 @@ import msgspec
 
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.control_stream import ControlEntry
+from core.currency import rates_of
 from core.events import (
     DegradationDetected,
     DeploymentProposed,
@@ -27,6 +28,7 @@ from core.events import (
     ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
+    RatesChanged,
     ReferencePublished,
     RetrainingFinished,
     RetrainingRejected,
@@ -74,7 +76,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class PolicyChange(msgspec.Struct, frozen=True):
-    """A change of thresholds or rules at a control position. refused: why it had no effect, "" if it had."""
+    """A change of thresholds, rules or rates at a control position. refused: why it had no effect, "" if it had."""
 
     position: int
     occurred_at: int
@@ -150,6 +152,8 @@ class Registry(msgspec.Struct):
     decline: float = DEFAULT_DECLINE
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()
+    base: str = ""
+    rates: dict[str, float] = {}
     policy: list[PolicyChange] = []
     references: dict[str, Reference] = {}
     governance: Governance = msgspec.field(default_factory=Governance)
@@ -197,7 +201,7 @@ def lineage(registry: Registry, label: str) -> list[str]:
 
 def _refused(state: Registry, fact: Fact) -> None:
     state.refused[fact.id.generation] = fact.refused
-    if isinstance(fact.event, ThresholdsChanged | RulesChanged):
+    if isinstance(fact.event, ThresholdsChanged | RulesChanged | RatesChanged):
         _policy(state, fact)
 
 
@@ -304,10 +308,12 @@ def _degraded(state: Registry, fact: Fact) -> None:
 
 def _policy(state: Registry, fact: Fact) -> None:
     """Record the change in the history, whether or not it takes effect."""
-    event: ThresholdsChanged | RulesChanged = fact.event
+    event: ThresholdsChanged | RulesChanged | RatesChanged = fact.event
     change: dict[str, Any]
     if isinstance(event, ThresholdsChanged):
         change = {"review": event.review, "decline": event.decline}
+    elif isinstance(event, RatesChanged):
+        change = {"base": event.base, "rates": dict(event.rates)}
     else:
         change = {"parameters": dict(event.parameters), "disabled": list(event.disabled)}
     state.policy.append(
@@ -327,6 +333,12 @@ def _rules(state: Registry, fact: Fact) -> None:
     state.parameters, state.disabled = dict(event.parameters), event.disabled
 
 
+def _rates(state: Registry, fact: Fact) -> None:
+    _policy(state, fact)
+    rates = rates_of(fact.event)
+    state.base, state.rates = rates.base, dict(rates.by_code)
+
+
 def _reference(state: Registry, fact: Fact) -> None:
     event: ReferencePublished = fact.event
     before = state.references.get(event.kind)
@@ -336,8 +348,8 @@ def _reference(state: Registry, fact: Fact) -> None:
 
 REGISTRY = Projection(
     name="registry",
-    holds="models, stages, lineage, deployments, thresholds, rules, reference tables",
-    version=4,
+    holds="models, stages, lineage, deployments, thresholds, rules, rates, reference tables",
+    version=5,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
@@ -356,6 +368,7 @@ REGISTRY = Projection(
         DegradationDetected: _degraded,
         ThresholdsChanged: _thresholds,
         RulesChanged: _rules,
+        RatesChanged: _rates,
         ReferencePublished: _reference,
     },
     refusal=_refused,

@@ -44,7 +44,7 @@ class ReferenceAnswer(msgspec.Struct, frozen=True):
 
 
 class PolicyEdit(msgspec.Struct, frozen=True):
-    """A change of thresholds or rules: what it did, in words. refused: why it had no effect, "" if it had."""
+    """A change of thresholds, rules or rates: what it did, in words. refused: why it had no effect, "" if it had."""
 
     position: int
     occurred_at: int
@@ -54,17 +54,22 @@ class PolicyEdit(msgspec.Struct, frozen=True):
     refused: str
 
 
-def policy_history(registry: Registry, of: Literal["thresholds", "rules"]) -> list[PolicyEdit]:
-    """Every change of the thresholds or of the rules, oldest first, with what it changed from and to.
+def policy_history(registry: Registry, of: Literal["thresholds", "rules", "rates"]) -> list[PolicyEdit]:
+    """Every change of the thresholds, the rules or the rates, oldest first, with what it changed from and to.
 
     A change that was refused, or repeated what was so, says what it asked for.
     """
     before: dict[str, Any] = {"review": DEFAULT_REVIEW, "decline": DEFAULT_DECLINE, "parameters": {}, "disabled": []}
+    before |= {"base": "", "rates": {}}
+    mark, words = {
+        "thresholds": ("review", _threshold_words),
+        "rules": ("parameters", _rule_words),
+        "rates": ("base", _rate_words),
+    }[of]
     found = []
     for edit in registry.policy:
-        if ("review" in edit.change) != (of == "thresholds"):
+        if mark not in edit.change:
             continue
-        words = _threshold_words if of == "thresholds" else _rule_words
         text = ", ".join(words(before, edit.change)) or "no change"
         found.append(PolicyEdit(edit.position, edit.occurred_at, edit.actor, text, edit.reason, edit.refused))
         if not edit.refused:
@@ -76,6 +81,14 @@ def _threshold_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     return [
         f"{name} {before[name]:g} → {after[name]:g}" for name in ("review", "decline") if before[name] != after[name]
     ]
+
+
+def _rate_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    was, now = before["rates"], after["rates"]
+    words = [f"base {before['base'] or 'none'} → {after['base']}"] if before["base"] != after["base"] else []
+    words += [f"{name} {was[name]:g} → {now[name]:g}" for name in now if name in was and was[name] != now[name]]
+    words += [f"{name} {now[name]:g} added" for name in now if name not in was]
+    return words + [f"{name} removed" for name in was if name not in now]
 
 
 def _rule_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

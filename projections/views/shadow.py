@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
+from core.currency import base_amount
 from core.events import Seal, ThresholdsChanged
 from core.numeric import sigmoid
 from core.policy import DECISIONS
@@ -107,7 +108,7 @@ def _decided(state: Shadows, fact: Fact) -> None:
         transaction.occurred_at,
         score.margin,
         score.shadow,
-        transaction.amount,
+        base_amount(transaction),
         score.decision != "approve",
     )
     if len(pair.rows) > (ROWS_MAX + _SLACK) * ROW.itemsize:

@@ -21,6 +21,7 @@ from core.events import (
     ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
+    RatesChanged,
     RulesChanged,
     ThresholdsChanged,
 )
@@ -56,6 +57,7 @@ def anything(rng: random.Random, state: ControlState, serial: str) -> Control:
         ExperimentConcluded(**by, experiment_id=running, verdict="keep"),
         ThresholdsChanged(**by, review=rng.choice([0.2, 0.9]), decline=0.7),
         RulesChanged(**by, disabled=rng.choice([(), ("UNUSUAL_HOUR",), ("NO_SUCH_RULE",)])),
+        RatesChanged(**by, base="EUR", rates={rng.choice(["USD", "usd", "EUR", ""]): rng.choice([0.5, 0.0])}),
         ListChanged(**by, kind="country", effect="watch", add=("FR",)),
     ]
     return rng.choice(kinds)

@@ -45,6 +45,7 @@ TRANSACTION = {
     "device_id": Column(pa.string()),
     "ip": Column(pa.string()),
     "card_id": Column(pa.string()),
+    "rate": Column(pa.float64()),
     "attributes": Column(pa.string()),
 }
 SCORE = {
@@ -208,6 +209,7 @@ def transactions_of(table: pa.Table) -> list[bytes]:
             device,
             ip,
             card,
+            rate,
             more,
         ) = row
         event = TransactionReceived(
@@ -225,6 +227,7 @@ def transactions_of(table: pa.Table) -> list[bytes]:
             ip=ip,
             card_id=card,
             attributes=_attributes.decode(more) if more else {},
+            **({"rate": rate} if rate not in (None, 1.0) else {}),  # the encoder omits only the default itself
         )
         out.append(encode_event(event))
     return out

@@ -184,6 +184,62 @@ def test_blocked_accounts_are_shown(run: Run, log: MemoryLog) -> None:
     assert asked(run, "block", "nobody", "--show")["blocked_accounts"] == {}
 
 
+RATES = {
+    "rates.csv": "\ufeffCurrency,Rate\n usd , 0.92\n\nBTC,60000\n",
+    "rates.json": '{"base": "eur", "rates": {"usd": 0.92, "BTC": 60000, "EUR": 1}}',
+    "rates.toml": 'base = "EUR"\n[rates]\nusd = 0.92\nBTC = 60000\n',
+    "flat.json": '{"usd": 0.92, "BTC": 60000}',
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_rates_are_set_shown_and_told(run: Run, name: str, tmp_path: Path) -> None:
+    """From each format, all at once; who and why; the history says what changed."""
+    (tmp_path / name).write_text(RATES[name], encoding="utf-8")
+    base = () if "base" in RATES[name] else ("--base", "eur")
+    code, out = run("rates", "set", name, *base, *WHY)
+    assert code == 0 and "2 rates in EUR at c" in out
+    assert "unchanged" in run("rates", "set", name, *WHY)[1]
+    shown = asked(run, "rates", "show")
+    assert (shown["base"], shown["rates"], shown["set"]["actor"]) == ("EUR", {"USD": 0.92, "BTC": 60000.0}, "ann")
+    (tmp_path / "less.csv").write_text("USD,0.93\nGBP,1.17")
+    assert asked(run, "rates", "set", "less.csv", *WHY)["rates"] == {"USD": 0.93, "GBP": 1.17}
+    assert [edit["change"] for edit in asked(run, "rates", "history")["history"]] == [
+        "base none → EUR, USD 0.92 added, BTC 60000 added",
+        "USD 0.92 → 0.93, GBP 1.17 added, BTC removed",
+    ]
+    assert run("rates", "show")[0] == run("rates", "history")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "USD,0.9", "the log has no base currency yet: name it, for example with --base EUR"),
+        ("a.csv", "USD", "a.csv, line 1: expected currency,rate, got 1 cells"),
+        ("a.csv", "USD,x", "a.csv, line 1: the rate of USD must be a number, not 'x'"),
+        ("a.csv", "USD,1\nUSD,2", "a.csv, line 2: the rate of USD is given twice"),
+        ("a.json", '{"base":"EUR","rates":{"USD":0}}', "the rate of USD must be a number from 1e-09 to 1e+09, not 0.0"),
+        ("a.json", '{"base":"EUR","rates":{"USD":NaN}}', "the rate of USD must be a number from"),
+        ("a.json", '{"base":"EUR","rates":{"USD":true}}', "the rate of USD must be a number, not True"),
+        ("a.json", '{"base":"EUR","rates":{"USD":1,"usd":2}}', "the rate of USD is given twice"),
+        ("a.json", '{"USD":1,"USD":2}', "a key stands twice"),
+        ("a.json", '{"base":"EUR","rates":{"EUR":2}}', "EUR is the base currency, so its rate is 1, not 2"),
+        ("a.json", '{"base":"€","rates":{}}', "'€' is not a currency code"),
+        ("a.json", '{"base":"EUR","rate":{},"rates":{}}', "unknown key 'rate'"),
+        ("a.json", "[]", "holds no rates by currency"),
+        ("a.json", "{", "a.json is not valid JSON"),
+        ("a.toml", "=", "a.toml is not valid TOML"),
+        ("a.txt", "USD,1", "must end in .csv, .json or .toml"),
+    ],
+)
+def test_wrong_rates_are_one_line(run: Run, name: str, content: str, said: str, tmp_path: Path) -> None:
+    """What is wrong with the file, and where; nothing is appended."""
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    code, out = run("rates", "set", name, *WHY)
+    assert code == 2 and out.startswith("sentinel: ") and out.count("\n") == 1 and said in out, out
+    assert asked(run, "rates", "history")["history"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

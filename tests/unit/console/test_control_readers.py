@@ -17,6 +17,7 @@ from core.events import (
     ExperimentStarted,
     ModelDeployed,
     ModelRegistered,
+    RatesChanged,
     RulesChanged,
     ThresholdsChanged,
 )
@@ -73,10 +74,13 @@ def test_readers_agree(seed: int) -> None:
     registry = loop_state(log).registry
     assert (registry.governance, registry.refused) == (live.governance, live.refused)
     assert (registry.review, registry.parameters, registry.disabled) == (live.review, live.parameters, live.disabled)
+    assert (registry.base, registry.rates) == (live.rates.base, live.rates.by_code)
     assert registry.aliases.get("champion") == (live.champion.label if live.champion else None)
     assert models.stages(log).keys() == {f"{e.name}-{e.version}" for _, e in counts if _names_a_model(e)}
     shown = [change for change in registry.policy if not change.refused]
-    assert [c.position for c in shown] == [n for n, e in counts if isinstance(e, ThresholdsChanged | RulesChanged)]
+    assert [c.position for c in shown] == [
+        n for n, e in counts if isinstance(e, ThresholdsChanged | RulesChanged | RatesChanged)
+    ]
 
     known = experiments.known(log)
     assert list(known.experiments) == [e.experiment_id for _, e in counts if isinstance(e, ExperimentStarted)]

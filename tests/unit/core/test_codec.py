@@ -217,6 +217,11 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'"kind":"merchant","effect":"watch","add":["m1"],"remove":["m2"]}',
     ),
     (
+        events.RatesChanged(base="EUR", rates={"USD": 0.92}, **SYSTEM),
+        b'{"type":"rates_changed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"base":"EUR","rates":{"USD":0.92}}',
+    ),
+    (
         events.ReferencePublished(kind="device", digest=HEX, as_of=T0, rows=7, **SYSTEM),
         b'{"type":"reference_published.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id"'
         b':"c-1","kind":"device","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","as_o'
