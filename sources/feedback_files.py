@@ -30,6 +30,7 @@ COLUMNS = (
     "occurred_at",
     "confidence",
     "amount",
+    "currency",
     "merchant_id",
     "device_id",
     "transaction_occurred_at",
