@@ -87,26 +87,25 @@ def _rules(story: Story) -> str:
 
 def _features(story: Story) -> str:
     ranked = words.by_share(story)
-    widest = max((abs(f.shap or 0.0) for f in ranked), default=0.0) or 1.0
+    widest = max((abs(f.share or 0.0) for f in ranked), default=0.0) or 1.0
     rows = []
     for f in ranked:
         values = "".join(f'<td class="n">{words.number(v)}</td>' for v in (f.value, f.median, f.p05, f.p95))
-        shares = "".join(f'<td class="n">{"–" if v is None else f"{v:+.4f}"}</td>' for v in (f.shap, f.path))
-        share = f.shap or 0.0
+        shown = f'<td class="n">{"–" if f.share is None else f"{f.share:+.4f}"}</td>'
+        share = f.share or 0.0
         width = f"{88 * abs(share) / widest:.0f}px"
         down = f'<span class="bar down" style="width:{width}"></span>' if share < 0 else ""
         up = f'<span class="bar up" style="width:{width}"></span>' if share > 0 else ""
         mark = ' class="unusual"' if f.unusual else ""
         unit = f" <small>{escape(f.unit)}</small>" if f.unit else ""
         rows.append(
-            f'<tr{mark}><td title="{escape(f.meaning)}">{escape(f.name)}{unit}</td>{values}{shares}'
+            f'<tr{mark}><td title="{escape(f.meaning)}">{escape(f.name)}{unit}</td>{values}{shown}'
             f'<td class="half left">{down}</td><td class="half">{up}</td></tr>'
         )
-    head = "".join(f'<th class="n">{name}</th>' for name in ("value", "median", "5 %", "95 %", "SHAP", "path"))
+    head = "".join(f'<th class="n">{name}</th>' for name in ("value", "median", "5 %", "95 %", "share"))
     methods = (
-        f"SHAP: {story.shap_method}; bias {story.shap_bias:+.4f}. Path: {story.path_method}; bias"
-        f" {story.path_bias:+.4f}. Both in log-odds: bias and shares add up to the margin."
-        if story.shap_bias is not None and story.path_bias is not None
+        f"Shares: {story.method}, in log-odds; with the bias, {story.bias:+.4f}, they add up to the margin."
+        if story.bias is not None
         else "No model decided, so there are no contributions."
     )
     return (

@@ -69,7 +69,7 @@ def listing(raw: bytes, but: str = "") -> list[tuple[str, str]]:
 
 def by_share(story: Story) -> list[FeatureLine]:
     """Features by their absolute SHAP value, largest first; in the spec's order if no model decided."""
-    return sorted(story.features, key=lambda f: -abs(f.shap or 0.0))
+    return sorted(story.features, key=lambda f: -abs(f.share or 0.0))
 
 
 def policy_lines(story: Story) -> list[tuple[str, str]]:
@@ -166,12 +166,12 @@ def _features(story: Story, count: int) -> list[str]:
         f"features, {len(shown)} of {len(ranked)} (baseline: the account's {story.earlier_decisions:,} earlier"
         " decisions; * outside its 5 %–95 % range)"
     ]
-    out.append(f"  {'':<22}{'value':>12}{'median':>12}{'5 %':>12}{'95 %':>12}{'SHAP':>10}{'path':>10}")
+    out.append(f"  {'':<22}{'value':>12}{'median':>12}{'5 %':>12}{'95 %':>12}{'share':>10}")
     for f in shown:
         values = "".join(f"{number(v):>12}" for v in (f.value, f.median, f.p05, f.p95))
-        shares = "".join(f"{'–' if v is None else f'{v:+.4f}':>10}" for v in (f.shap, f.path))
-        out.append(f"{' *' if f.unusual else '  '}{f.name:<22}{values}{shares}")
-    if story.shap_bias is not None and story.path_bias is not None:
-        out.append(f"  {'bias':<70}{story.shap_bias:>+10.4f}{story.path_bias:>+10.4f}")
-        out += [f"  SHAP: {story.shap_method}", f"  path: {story.path_method}"]
+        share = "–" if f.share is None else f"{f.share:+.4f}"
+        out.append(f"{' *' if f.unusual else '  '}{f.name:<22}{values}{share:>10}")
+    if story.bias is not None:
+        out.append(f"  {'bias':<70}{story.bias:>+10.4f}")
+        out.append(f"  shares: {story.method}, in log-odds; with the bias they add up to the margin")
     return out

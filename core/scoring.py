@@ -30,4 +30,8 @@ class Scorer(Protocol):
         """Raw scores (log-odds) of rows: float32 (n, F), C-contiguous → float64 (n,). NaN is 'missing'."""
 
     def contributions(self, row: Float32) -> tuple[float, Float64]:
-        """(bias, per-feature share of the margin) of one row (F,): bias + sum(shares) ≈ margin (Saabas 2014)."""
+        """(bias, per-feature share of the margin) of one row (F,): bias + sum(shares) = margin within rounding."""
+
+    @property
+    def method(self) -> str:
+        """How `contributions` are computed, in words."""

@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import BadInput, Corrupt
 from core.scoring import Scorer
-from models import shap
+from models import linear, shap
 from models.forest import ForestScorer
 from models.linear import MAGIC, LinearScorer
 
@@ -35,22 +31,20 @@ class Loader(Protocol):
 
 
 class Kind(NamedTuple):
-    """A format: its name, a description for messages, the bytes that it begins with, and its loader.
-
-    shap: (bias, shares (F,)) of one row (F,) in log-odds, for audits, by the method `shap_method`.
+    """A format: its name, a description for messages, the bytes that it begins with, its loader, and how its scores are
+    explained.
     """
 
     name: str
     words: str
     magic: bytes
     load: Loader
-    shap: Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64]]]
-    shap_method: str
+    method: str
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("lightgbm", "LightGBM's text format", b"tree\n", ForestScorer.load, shap.of_trees, shap.TREES),
-    Kind("linear", "a linear model's JSON", MAGIC, LinearScorer.load, shap.of_linear, shap.LINEAR),
+    Kind("lightgbm", "LightGBM's text format", b"tree\n", ForestScorer.load, shap.METHOD),
+    Kind("linear", "a linear model's JSON", MAGIC, LinearScorer.load, linear.METHOD),
 )
 
 
@@ -82,18 +76,8 @@ def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int
     return scorer
 
 
-def shap_values(content: bytes, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], str]:
-    """(bias, shares (F,), method in words) of one row (F,) in log-odds: bias + sum(shares) = margin within rounding.
-
-    content: the artifact, in any known format; the caller has checked its SHA-256. Raises Corrupt if it can't be read
-    or has another number of columns.
-    """
-    kind = _kind_of(content)
-    return *kind.shap(content, row), kind.shap_method
-
-
 def markdown() -> str:
     """The table of docs/training.md."""
-    rows = ["| kind | artifact | explained in audits by |", "|---|---|---|"]
-    rows += [f"| `{kind.name}` | {kind.words} | {kind.shap_method} |" for kind in KINDS]
+    rows = ["| kind | artifact | explained by |", "|---|---|---|"]
+    rows += [f"| `{kind.name}` | {kind.words} | {kind.method} |" for kind in KINDS]
     return "\n".join(rows) + "\n"

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from core.jit import njit
+from models import shap
 from models.lightgbm_text import MISSING_NAN, MISSING_NONE, Model, Tree, parse
 from models.rows import check_row, check_rows, checked_digest, contiguous
 
@@ -121,42 +122,32 @@ def _margins(
 
 
 @njit
-def _contributions(
+def _taken(
     row: NDArray[np.int32],
     nodes: NDArray[np.int64],
-    values: NDArray[np.float64],
-    roots: NDArray[np.uint32],
     numeric: NDArray[np.int32],
     categorical: NDArray[np.int32],
     words: NDArray[np.uint32],
-    shares: NDArray[np.float64],
-) -> float:
-    """Adds each feature's share of one row's margin to `shares` (F,); returns the bias."""
-    count = numeric.shape[1]
-    slots = np.empty(count + categorical.shape[1], dtype=np.int32)
+) -> NDArray[np.uint32]:
+    """The child to which a row would go at each node (N,); a leaf's is the leaf itself."""
+    slots = np.empty(numeric.shape[1] + categorical.shape[1], dtype=np.int32)
     _fill_slots(row, numeric, categorical, words, slots)
-    bias = 0.0
-    for t in range(roots.shape[0]):
-        node = roots[t]
-        bias += values[node]
-        while nodes[node] & 0xFFFF:
-            slot = (nodes[node] >> 16) & 0xFFFF
-            feature = numeric[0, slot] if slot < count else categorical[0, slot - count]
-            child = np.uint32(_step(nodes[node], node, slots))
-            shares[feature] += values[child] - values[node]
-            node = child
-    return bias
+    out = np.empty(nodes.shape[0], dtype=np.uint32)
+    for node in range(nodes.shape[0]):
+        out[node] = _step(nodes[node], np.uint32(node), slots)
+    return out
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """nodes int64 (N,), values float64 (N,): a leaf's value, an inner node's mean; roots uint32 (T,), T a multiple of
-    LANES; steps int64 (T / LANES,): the deepest leaf of each group. numeric int32 (3, S): feature, key of NaN, key of
-    zero. categorical int32 (3, C): feature, first word, number of words; words uint32.
+    """nodes int64 (N,), values float64 (N,): a leaf's value, else 0; covers float64 (N,): training rows; roots uint32
+    (T,), T a multiple of LANES; steps int64 (T / LANES,): the deepest leaf of each group. numeric int32 (3, S):
+    feature, key of NaN, key of zero. categorical int32 (3, C): feature, first word, number of words; words uint32.
     """
 
     nodes: NDArray[np.int64]
     values: NDArray[np.float64]
+    covers: NDArray[np.float64]
     roots: NDArray[np.uint32]
     steps: NDArray[np.int64]
     numeric: NDArray[np.int32]
@@ -209,11 +200,12 @@ def _lay_out(model: Model) -> _Layout:
     slots = _Slots(model)
     nodes: array[int] = array("q")
     values: array[float] = array("d")
+    covers: array[float] = array("d")
     roots: list[int] = []
     depths: list[int] = []
     for index, (tree, slot_of) in enumerate(zip(model.trees, slots.of, strict=True)):
         roots.append(len(nodes))
-        depths.append(_append_tree(tree, slot_of, nodes, values))
+        depths.append(_append_tree(tree, slot_of, nodes, values, covers))
         if depths[-1] > DEPTH_MAX:
             raise BadInput(f"model's tree {index} is {depths[-1]} splits deep, above the limit of {DEPTH_MAX}")
     padding = -len(roots) % LANES  # trees of one leaf worth 0.0: adding 0.0 to a sum that began with 0.0 changes no bit
@@ -222,6 +214,7 @@ def _lay_out(model: Model) -> _Layout:
         depths += [0] * padding
         nodes.append(_KEY_MAX << 32)
         values.append(0.0)
+        covers.append(0.0)
     numeric, categorical, words = slots.tables()
     steps = np.array(depths, dtype=np.int64).reshape(-1, LANES).max(axis=1)
     if int(steps.sum()) > STEPS_MAX:
@@ -231,6 +224,7 @@ def _lay_out(model: Model) -> _Layout:
     return _Layout(
         nodes=np.array(nodes, dtype=np.int64),
         values=np.array(values, dtype=np.float64),
+        covers=np.array(covers, dtype=np.float64),
         roots=np.array(roots, dtype=np.uint32),
         steps=steps,
         numeric=numeric,
@@ -239,9 +233,10 @@ def _lay_out(model: Model) -> _Layout:
     )
 
 
-def _append_tree(tree: Tree, slot_of: list[int], nodes: array[int], values: array[float]) -> int:
+def _append_tree(tree: Tree, slot_of: list[int], nodes: array[int], values: array[float], covers: array[float]) -> int:
     """Append one tree; return its depth. `parse` has made sure that this terminates."""
     left, right = tree.left.tolist(), tree.right.tolist()
+    rows = shap.rows_below(tree)
     order = [(0 if left else -1, 0)]
     depth = 0
     for position, (node, level) in enumerate(order):  # grows during the loop
@@ -249,10 +244,12 @@ def _append_tree(tree: Tree, slot_of: list[int], nodes: array[int], values: arra
         if node < 0:
             nodes.append(_KEY_MAX << 32)
             values.append(float(tree.leaf_value[-1 - node]))
+            covers.append(float(tree.leaf_count[-1 - node]))
             continue
         key = 0 if tree.categorical[node] else threshold_key(float(tree.threshold[node]))
         nodes.append((key << 32) | (slot_of[node] << 16) | (len(order) - position))
-        values.append(float(tree.internal_value[node]))
+        values.append(0.0)
+        covers.append(rows[node])
         order += [(left[node], level + 1), (right[node], level + 1)]
     return depth
 
@@ -266,8 +263,15 @@ class ForestScorer:
         self._width = len(model.feature_names)
         layout = _lay_out(model)
         self._tables = (layout.numeric, layout.categorical, layout.words)
-        self._forest = (layout.nodes, layout.values, layout.roots)
-        self._arguments = (*self._forest, layout.steps, *self._tables)
+        self._arguments = (layout.nodes, layout.values, layout.roots, layout.steps, *self._tables)
+        self._explainer = shap.Explainer(
+            model.trees,
+            *_unpacked(layout),
+            layout.roots,
+            layout.values,
+            layout.covers,
+            int(layout.steps.max(initial=0)),
+        )
         empty = np.zeros((1, self._width), dtype=np.float32)
         self.margins(empty)  # compile, or load from the cache, now rather than during a payment
         self.contributions(empty[0])
@@ -312,16 +316,28 @@ class ForestScorer:
         out: NDArray[np.float64] = _margins(_bits(features), *self._arguments)
         return out
 
+    @property
+    def method(self) -> str:
+        """How `contributions` are computed, in words."""
+        return shap.METHOD
+
     def contributions(self, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
         """(bias, shares (F,)) of one row (F,), all in log-odds: bias + sum(shares) = margin within rounding.
 
-        On the path from root to leaf, each split's change of the node mean is credited to its feature (Saabas 2014,
-        http://blog.datadive.net/interpreting-random-forests/). Raises BadInput on another dtype or width.
+        SHAP values (`models.shap`); the bias is the mean margin of the training rows. Raises BadInput on another dtype
+        or width.
         """
         check_row(row, self._width, self._version)
-        shares = np.zeros(self._width, dtype=np.float64)
-        bias = float(_contributions(_bits(row), *self._forest, *self._tables, shares))
-        return bias, shares
+        return self._explainer.shares(_taken(_bits(row), self._arguments[0], *self._tables), self._width)
+
+
+def _unpacked(layout: _Layout) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+    """Each node's left child uint32 (N,), 0 for a leaf, and the feature that it splits on int32 (N,)."""
+    distance = layout.nodes & 0xFFFF
+    numbers = np.arange(len(layout.nodes), dtype=np.int64)
+    features = np.concatenate([layout.numeric[0], layout.categorical[0], np.zeros(1, dtype=np.int32)])
+    left = np.where(distance > 0, numbers + distance, 0).astype(np.uint32)
+    return left, np.where(distance > 0, features[(layout.nodes >> 16) & 0xFFFF], 0).astype(np.int32)
 
 
 def _bits(features: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -50,8 +50,9 @@ class Tree:
 
     feature, left, right: int64 (n−1,). threshold: float64 (n−1,), +inf where only missing values
     go right; for a categorical node the index into `categories`.
-    categorical, default_left: bool (n−1,). missing: int64 (n−1,), MISSING_*. internal_value: float64 (n−1,), log-odds.
-    leaf_value: float64 (n,), log-odds. categories: per index a bitset of uint32 words; set members go left.
+    categorical, default_left: bool (n−1,). missing: int64 (n−1,), MISSING_*.
+    leaf_value: float64 (n,), log-odds. leaf_count: float64 (n,), the training rows in it; 1 where unknown.
+    categories: per index a bitset of uint32 words; set members go left.
     A child's number is above its parent's, and every node and leaf has exactly one parent.
     """
 
@@ -62,8 +63,8 @@ class Tree:
     missing: NDArray[np.int64]
     left: NDArray[np.int64]
     right: NDArray[np.int64]
-    internal_value: NDArray[np.float64]
     leaf_value: NDArray[np.float64]
+    leaf_count: NDArray[np.float64]
     categories: tuple[NDArray[np.uint32], ...]
 
 
@@ -128,9 +129,8 @@ def _of_first_tree(content: bytes, name: bytes) -> tuple[float, ...]:
 def with_leaf_values(content: bytes, values: Sequence[NDArray[np.float64]]) -> bytes:
     """The same trees with other leaf values: float64 (leaves,) per tree. Only lines that change are rewritten.
 
-    An inner node's value, from which attributions start, moves by the mean change of the leaves below it, weighted by
-    the rows that the tree was grown on. Raises Corrupt or BadInput as `parse`, BadInput if a value is not finite or the
-    counts do not match.
+    The inner nodes' values, which nothing here reads, stay as they were. Raises Corrupt or BadInput as `parse`, and
+    BadInput if a value is not finite or the counts do not match.
     """
     model = parse(content)
     if [len(tree.leaf_value) for tree in model.trees] != [len(new) for new in values]:
@@ -149,30 +149,12 @@ def with_leaf_values(content: bytes, values: Sequence[NDArray[np.float64]]) -> b
 
 
 def _with_values(block: bytes, tree: Tree, new: NDArray[np.float64]) -> bytes:
-    change = new - tree.leaf_value
-    if not change.any():
+    if np.array_equal(new, tree.leaf_value):
         return block
-    keys = _keys(block.decode().strip("\n").partition("\n")[2], "tree")
-    inner = keys["internal_value"].split(" ") if keys["internal_value"] else []
-    if inner:
-        rows = np.array(keys["leaf_count"].split(" "), dtype=np.float64)
-        weight, moved = np.zeros(len(inner)), np.zeros(len(inner))
-        for node in range(len(inner) - 1, -1, -1):  # a child's number is above its parent's
-            for child in (int(tree.left[node]), int(tree.right[node])):
-                below = rows[-1 - child] if child < 0 else weight[child]
-                weight[node] += below
-                moved[node] += rows[-1 - child] * change[-1 - child] if child < 0 else moved[child]
-        shift = np.divide(moved, weight, out=np.zeros_like(moved), where=weight > 0)
-        inner = [
-            token if by == 0.0 else format(float(token) + by, ".17g")
-            for token, by in zip(inner, shift.tolist(), strict=True)
-        ]
     lines = block.split(b"\n")
     for at, line in enumerate(lines):
         if line.startswith(b"leaf_value="):
             lines[at] = b"leaf_value=" + " ".join(format(value, ".17g") for value in new.tolist()).encode()
-        elif line.startswith(b"internal_value="):
-            lines[at] = b"internal_value=" + " ".join(inner).encode()
     return b"\n".join(lines)
 
 
@@ -227,9 +209,13 @@ def _tree(block: bytes, index: int, features: int) -> Tree:
     _floats(keys["shrinkage"], 1, f"{where} shrinkage")
     for key in ("split_gain", "internal_weight", "internal_count"):
         _count(keys[key], (leaves - 1,), f"{where} {key}")
-    for key in ("leaf_weight", "leaf_count"):  # a tree with a single leaf may omit them
-        _count(keys[key], (leaves, 0) if leaves == 1 else (leaves,), f"{where} {key}")
+    _count(keys["leaf_weight"], (leaves, 0) if leaves == 1 else (leaves,), f"{where} leaf_weight")
+    known = keys["leaf_count"] or "1" * (leaves == 1)  # a tree with a single leaf may omit it
+    leaf_count = _ints(known, leaves, f"{where} leaf_count")
+    if (leaf_count < 0).any():
+        raise Corrupt(f"model text: {where} has a leaf_count below 0")
 
+    _floats(keys["internal_value"], leaves - 1, f"{where} internal_value")
     decision = _ints(keys["decision_type"], leaves - 1, f"{where} decision_type")
     if ((decision < 0) | (decision > 11)).any():
         raise Corrupt(f"model text: {where} has an unknown decision_type")
@@ -241,8 +227,8 @@ def _tree(block: bytes, index: int, features: int) -> Tree:
         missing=decision >> 2,
         left=_ints(keys["left_child"], leaves - 1, f"{where} left_child"),
         right=_ints(keys["right_child"], leaves - 1, f"{where} right_child"),
-        internal_value=_floats(keys["internal_value"], leaves - 1, f"{where} internal_value"),
         leaf_value=_floats(keys["leaf_value"], leaves, f"{where} leaf_value"),
+        leaf_count=leaf_count.astype(np.float64),
         categories=_categories(keys, cats, where) if cats else (),
     )
     _check_tree(tree, where, leaves, features)

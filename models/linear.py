@@ -51,6 +51,8 @@ class LinearModel(
     link: Literal["logit"] = "logit"
 
 
+METHOD = "the linear model's terms, which are its Shapley values against the learned means (Sundararajan, Najmi 2020)"
+
 MAGIC = b'{"format":"sentinel_linear.v1",'
 _DECODER = msgspec.json.Decoder(LinearModel)
 
@@ -199,10 +201,16 @@ class LinearScorer:
         out: NDArray[np.float64] = linear_margins(contiguous(features), *self._coefficients)
         return out
 
+    @property
+    def method(self) -> str:
+        """How `contributions` are computed, in words."""
+        return METHOD
+
     def contributions(self, row: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
         """(bias, shares (F,)) of one row (F,), in log-odds: the bias and the shares, added in order, are the margin.
 
-        With independent columns these are the Shapley values (Štrumbelj, Kononenko 2014). Raises BadInput as `margins`.
+        A sum of functions of one column each has the same shares in every order, so they are the Shapley values against
+        the learned means. Raises BadInput as `margins`.
         """
         check_row(row, self._width, self._version)
         means, slopes, bounds, bias = self._coefficients

@@ -25,7 +25,6 @@ from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
 from core.replay import Timeline
 from core.settings import Settings
-from models.artifacts import shap_values
 from projections.audit.redecide import DecisionPlace, Found, SampleCheck, at_place, check, find
 from projections.audit.story import tell
 
@@ -63,7 +62,7 @@ def audit(
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         control = control_stream.history(log)
         timeline = Timeline(control, Resolver(log.get_blob, wiring.load_scorer))
-        story = tell(log, locate(log, transaction_id, account, position), control, timeline, shap_values)
+        story = tell(log, locate(log, transaction_id, account, position), control, timeline)
     if html is not None:
         try:
             html.write_text(page(story), encoding="utf-8")

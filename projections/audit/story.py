@@ -8,7 +8,7 @@ later, and `recomputed`, which is computed now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -35,11 +35,6 @@ from projections.audit.in_force import (
 )
 from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, account_events, recompute
 
-PATH_METHOD = "path attribution (Saabas 2014; of a linear model its terms), as the alert's reasons used it"
-
-Shap = Callable[[bytes, NDArray[np.float32]], tuple[float, NDArray[np.float64], str]]
-"""(artifact bytes, row (F,)) → (bias, contributions (F,), method) in log-odds; raises SentinelError if impossible."""
-
 
 class RuleHit(msgspec.Struct, frozen=True):
     code: str
@@ -51,7 +46,7 @@ class FeatureLine(msgspec.Struct, frozen=True):
     """A feature as logged, with the distribution of its values in the account's earlier decisions (`known` of them had
     a value; None: missing).
 
-    shap, path: its contribution to the margin, log-odds; None if no model decided.
+    share: its contribution to the margin, log-odds; None if no model decided.
     """
 
     name: str
@@ -62,8 +57,7 @@ class FeatureLine(msgspec.Struct, frozen=True):
     median: float | None
     p05: float | None
     p95: float | None
-    shap: float | None
-    path: float | None
+    share: float | None
 
     @property
     def unusual(self) -> bool:
@@ -124,10 +118,8 @@ class Story(msgspec.Struct, frozen=True):
     rule_hits: list[RuleHit]
     features: list[FeatureLine]
     earlier_decisions: int
-    shap_bias: float | None
-    path_bias: float | None
-    shap_method: str
-    path_method: str
+    bias: float | None
+    method: str
     labels: list[Later]
     actions: list[Later]
     account_since: list[Later]
@@ -135,7 +127,7 @@ class Story(msgspec.Struct, frozen=True):
     recomputed: Proof
 
 
-def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline: Timeline, shap: Shap) -> Story:
+def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline: Timeline) -> Story:
     """The story of one decision. Raises BadInput if there is no transaction at the place, Corrupt if the log can't be
     read.
 
@@ -154,7 +146,7 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
     seen = effective(until)
     row = packing.vector(score.spec, score.features)
     under = deciding(now.context, score.arm)
-    shares = _shares(log, under, row, shap)
+    shares = _shares(under, row)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
     since = _since(after, decision, found.place)
     return Story(
@@ -179,10 +171,8 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         rule_hits=[RuleHit(r.code, r.effect, r.meaning) for r in rules.RULES if r.code in score.rules],
         features=_features(row, history[:-1], shares),
         earlier_decisions=len(history) - 1,
-        shap_bias=shares.shap_bias,
-        path_bias=shares.path_bias,
-        shap_method=shares.shap_method,
-        path_method=PATH_METHOD,
+        bias=shares.bias,
+        method=shares.method,
         labels=since.labels,
         actions=since.actions,
         account_since=since.account,
@@ -203,19 +193,19 @@ def _raw(payload: bytes | None) -> msgspec.Raw | None:
 
 
 class _Shares(NamedTuple):
-    """Each feature's contribution to the margin, (F,), log-odds, by SHAP and by path; None if no model decided."""
+    """The bias and each feature's contribution to the margin, (F,), log-odds; None if no model decided. method: how
+    they were computed, in words.
+    """
 
-    shap_bias: float | None = None
-    shap: NDArray[np.float64] | None = None
-    shap_method: str = ""
-    path_bias: float | None = None
-    path: NDArray[np.float64] | None = None
+    bias: float | None = None
+    shares: NDArray[np.float64] | None = None
+    method: str = ""
 
 
-def _shares(log: EventLog, under: Context, row: NDArray[np.float32], shap: Shap) -> _Shares:
+def _shares(under: Context, row: NDArray[np.float32]) -> _Shares:
     if under.scorer is None or len(row) != spec.WIDTH:
         return _Shares()
-    return _Shares(*shap(log.get_blob(under.scorer.digest), row), *under.scorer.contributions(row))
+    return _Shares(*under.scorer.contributions(row), under.scorer.method)
 
 
 def _features(row: NDArray[np.float32], earlier: Sequence[LoggedDecision], shares: _Shares) -> list[FeatureLine]:
@@ -238,8 +228,7 @@ def _features(row: NDArray[np.float32], earlier: Sequence[LoggedDecision], share
                 median=middle,
                 p05=low,
                 p95=high,
-                shap=None if shares.shap is None else float(shares.shap[i]),
-                path=None if shares.path is None else float(shares.path[i]),
+                share=None if shares.shares is None else float(shares.shares[i]),
             )
         )
     return lines

@@ -55,6 +55,10 @@ class TinyScorer:
             total = total + shares[:, spec.index(name)]
         return np.clip(total, -60.0, 60.0)
 
+    @property
+    def method(self) -> str:
+        return "weights"
+
     def contributions(self, row: Float32) -> tuple[float, Float64]:
         return self.bias, self._shares(row[None, :])[0]
 

@@ -245,19 +245,19 @@ def test_threshold_keys_order_exactly_as_the_numbers(x: float, t: float) -> None
         assert (key <= threshold_key(t)) == (float(value) <= t)
 
 
-def test_contributions_follow_the_path() -> None:
-    """A stump credits its one feature with leaf − root, and the root's value is the bias."""
+def test_contributions_of_a_stump() -> None:
+    """A stump credits its one feature with the leaf's distance from the mean of the training rows, the bias."""
     random = np.random.default_rng(1)
     tree = random_tree(random) | {"num_leaves": "2", "num_cat": "0", "split_feature": "3", "split_gain": "1"}
     tree |= {"threshold": "0.5", "decision_type": "2", "left_child": "-1", "right_child": "-2", "leaf_value": "-0.25 2"}
-    tree |= {"leaf_weight": "1 1", "leaf_count": "1 1", "internal_value": "0.5", "internal_weight": "1"}
-    tree |= {"internal_count": "2"}
+    tree |= {"leaf_weight": "1 1", "leaf_count": "2 1", "internal_value": "0", "internal_weight": "1"}
+    tree |= {"internal_count": "3"}
     tree.pop("cat_boundaries", None), tree.pop("cat_threshold", None)
     scorer = load(render([tree]))
     bias, shares = scorer.contributions(np.array([9, 9, 9, 1, 9, 9], dtype=np.float32))
-    assert bias == 0.5 and shares.tolist() == [0, 0, 0, 1.5, 0, 0]
+    assert bias == 0.5 and shares == pytest.approx([0, 0, 0, 1.5, 0, 0])
     bias, shares = scorer.contributions(np.array([9, 9, 9, 0, 9, 9], dtype=np.float32))
-    assert bias == 0.5 and shares.tolist() == [0, 0, 0, -0.75, 0, 0]
+    assert bias == 0.5 and shares == pytest.approx([0, 0, 0, -0.75, 0, 0])
 
 
 def test_contributions_give_a_feature_only_what_its_splits_did() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import BadInput, Corrupt, SentinelError
+from models import shap
 from models.forest import ForestScorer
 from models.lightgbm_text import parse
 
@@ -61,7 +62,7 @@ def test_numbers_are_read_exactly(text: str) -> None:
                 continue
             index = node["split_index"]
             assert tree.feature[index] == node["split_feature"] and tree.default_left[index] == node["default_left"]
-            assert tree.internal_value[index] == pytest.approx(node["internal_value"], rel=1e-5)
+            assert shap.rows_below(tree)[index] == node["internal_count"]
             if node["decision_type"] == "==":
                 words = tree.categories[int(tree.threshold[index])]
                 members = [c for c in range(32 * len(words)) if words[c // 32] >> (c % 32) & 1]

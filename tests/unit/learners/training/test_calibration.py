@@ -62,8 +62,8 @@ def test_reasons_still_add_up_and_keep_their_shares(content: bytes) -> None:
         bias, shares = plain.contributions(row)
         bias_after, shares_after = folded.contributions(row)
         assert bias_after + shares_after.sum() == pytest.approx(folded.margins(row[None])[0], abs=1e-9)
-        assert shares_after == pytest.approx(0.25 * shares, abs=1e-3)  # LightGBM writes inner values with 6 digits
-        assert bias_after == pytest.approx(0.25 * bias - 1.5, abs=1e-3)
+        assert shares_after == pytest.approx(0.25 * shares, abs=1e-9)
+        assert bias_after == pytest.approx(0.25 * bias - 1.5, abs=1e-9)
 
 
 def test_folding_is_deterministic_and_one_and_zero_change_nothing(content: bytes) -> None:

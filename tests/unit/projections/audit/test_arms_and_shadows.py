@@ -28,9 +28,7 @@ from ingest.offline import OfflineIngest
 from learners.drift.windows import WindowReader
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.settings import LearnSettings
-from models.artifacts import shap_values
-from models.linear import LinearModel, render
-from models.shap import LINEAR
+from models.linear import METHOD, LinearModel, render
 from models.shipped import shipped_baseline
 from projections.audit import redecide
 from projections.audit.blast_radius import affected
@@ -115,10 +113,10 @@ def test_the_story_of_a_linear_models_decision(log: MemoryLog) -> None:
     position, score = next((i, s) for i, s in reversed(scores(log)) if s.arm == "e1/line")
     found = redecide.at_place(log, DecisionPlace(0, position))
     assert found is not None
-    told = tell(log, found, control_stream.history(log), timeline(log), shap_values)
-    assert told.recomputed.identical and told.shap_method == LINEAR and told.shap_bias is not None
-    shares = [f.shap for f in told.features if f.shap is not None]
-    assert len(shares) == spec.WIDTH and told.shap_bias + sum(shares) == pytest.approx(score.margin)
+    told = tell(log, found, control_stream.history(log), timeline(log))
+    assert told.recomputed.identical and told.method == METHOD and told.bias is not None
+    shares = [f.share for f in told.features if f.share is not None]
+    assert len(shares) == spec.WIDTH and told.bias + sum(shares) == pytest.approx(score.margin)
     assert (
         told.model is not None
         and told.model.deployed is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import lightgbm
 import msgspec
 import numpy as np
 import pytest
@@ -11,16 +12,15 @@ import pytest
 from console.audit_page import page
 from console.audit_text import text
 from console.wiring import load_scorer
-from core import control_stream
+from core import control_stream, explain, rules
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import Incomplete
-from core.events import FeedbackReceived, Position
+from core.events import AlertRaised, FeedbackReceived, Position
 from core.features import packing, spec
 from core.log.base import Batch, Entry, Stream
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
-from models.artifacts import shap_values
 from models.shipped import shipped_baseline
 from projections.audit import redecide, whatif
 from projections.audit.redecide import DecisionPlace, Found
@@ -37,7 +37,7 @@ def log() -> MemoryLog:
 def story(log: MemoryLog, place: DecisionPlace) -> Story:
     found = redecide.at_place(log, place)
     assert found is not None
-    return tell(log, found, control_stream.history(log), timeline(log), shap_values)
+    return tell(log, found, control_stream.history(log), timeline(log))
 
 
 def alerts(log: MemoryLog) -> list[DecisionPlace]:
@@ -135,17 +135,26 @@ def test_the_story_says_what_was_in_force_and_who_put_it_there(log: MemoryLog) -
         assert each.model.metrics == shipped_baseline()[1]["metrics"]
 
 
-def test_both_attributions_add_up_to_the_margin(log: MemoryLog) -> None:
-    """SHAP by LightGBM and the path attribution: each sums with its bias to the logged margin; they are two things."""
-    for place in alerts(log)[::40]:
+def test_shares_are_shap_values_and_rank_the_alerts_reasons(log: MemoryLog) -> None:
+    """They are LightGBM's, add up with the bias to the logged margin, and an alert of the model names those first that
+    say most for fraud.
+    """
+    booster = lightgbm.Booster(model_str=shipped_baseline()[0].decode())
+    ranked = 0
+    for place in alerts(log)[::20]:
         told = story(log, place)
-        assert told.shap_bias is not None and told.path_bias is not None
-        shap = [f.shap for f in told.features if f.shap is not None]
-        path = [f.path for f in told.features if f.path is not None]
-        assert len(shap) == len(path) == spec.WIDTH
-        assert told.shap_bias + sum(shap) == pytest.approx(told.margin, abs=1e-9)
-        assert told.path_bias + sum(path) == pytest.approx(told.margin, abs=1e-9)
-        assert not np.allclose(shap, path)
+        shares = np.array([f.share for f in told.features], dtype=np.float64)
+        assert told.bias is not None and told.bias + shares.sum() == pytest.approx(told.margin, abs=1e-9)
+        row = np.array([[np.nan if f.value is None else f.value for f in told.features]])
+        assert [*shares, told.bias] == pytest.approx(booster.predict(row, pred_contrib=True)[0], abs=1e-9)
+        assert told.alert is not None
+        alert = msgspec.json.decode(told.alert, type=AlertRaised)
+        by_share = [spec.FEATURES[i] for i in np.argsort(-shares, kind="stable") if shares[i] > 0.0]
+        if alert.reason_codes == (rules.MODEL_CODE,):
+            top = [explain.phrase(feature.name, float(row[0, spec.index(feature.name)])) for feature in by_share]
+            assert list(alert.reasons) == [words for words in top if words][:3]
+            ranked += 1
+    assert ranked
 
 
 def test_normal_is_the_accounts_earlier_decisions(log: MemoryLog) -> None:
@@ -240,9 +249,8 @@ def test_a_decision_without_a_model_is_told(log: MemoryLog) -> None:
         Found(DecisionPlace(0, last.id), "", decode_transaction(last.payload).account_id),
         control_stream.history(other),
         timeline(other),
-        shap_values,
     )
-    assert told.model is None and told.shap_bias is None and told.degraded == "no_model"
+    assert told.model is None and told.bias is None and told.degraded == "no_model"
     assert told.recomputed.identical
     assert "decided by rules alone" in text(told) and "No model decided" in page(told)
 
