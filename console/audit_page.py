@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from console import audit_text as words
+from core.text import html_text
 from projections.audit.story import Later, Story
 
 _STYLE = """
@@ -37,8 +36,8 @@ def page(story: Story) -> str:
     """The page as text, to be encoded as UTF-8. All data from outside is escaped."""
     title = f"Audit of transaction {story.transaction_id}"
     body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="under">account {escape(story.account_id)} · {escape(story.place)} · positions'
+        f"<h1>{html_text(title)}</h1>",
+        f'<p class="under">account {html_text(story.account_id)} · {html_text(story.place)} · positions'
         f" t {story.t}, f {story.f}, c {story.c}</p>",
         _verdict(story),
         "<h2>Decision</h2>" + _pairs(words.decision_lines(story)),
@@ -54,7 +53,7 @@ def page(story: Story) -> str:
         _proof(story),
     ]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html_text(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n'
         + "\n".join(body)
         + "\n</body></html>\n"
@@ -63,15 +62,14 @@ def page(story: Story) -> str:
 
 def _verdict(story: Story) -> str:
     kind = "same" if story.recomputed.identical else "other"
-    lines = "".join(f"<li>{escape(line)}</li>" for line in story.recomputed.differences)
+    lines = "".join(f"<li>{html_text(line)}</li>" for line in story.recomputed.differences)
     text = words.verdict(story)
-    return (
-        f'<div class="verdict {kind}">{escape(text[0].upper() + text[1:])}{f"<ul>{lines}</ul>" if lines else ""}</div>'
-    )
+    said = html_text(text[0].upper() + text[1:])
+    return f'<div class="verdict {kind}">{said}{f"<ul>{lines}</ul>" if lines else ""}</div>'
 
 
 def _pairs(pairs: list[tuple[str, str]]) -> str:
-    rows = "".join(f'<tr><td class="k">{escape(k)}</td><td class="v">{escape(v)}</td></tr>' for k, v in pairs)
+    rows = "".join(f'<tr><td class="k">{html_text(k)}</td><td class="v">{html_text(v)}</td></tr>' for k, v in pairs)
     return f"<table>{rows}</table>"
 
 
@@ -79,7 +77,7 @@ def _rules(story: Story) -> str:
     if not story.rule_hits:
         return '<h2>Rules that hit</h2><p class="note">none</p>'
     rows = "".join(
-        f"<tr><td>{escape(r.code)}</td><td>{escape(r.effect)}</td><td>{escape(r.meaning)}</td></tr>"
+        f"<tr><td>{html_text(r.code)}</td><td>{html_text(r.effect)}</td><td>{html_text(r.meaning)}</td></tr>"
         for r in story.rule_hits
     )
     return f"<h2>Rules that hit</h2><table><tr><th>code</th><th>effect</th><th>meaning</th></tr>{rows}</table>"
@@ -97,9 +95,9 @@ def _features(story: Story) -> str:
         down = f'<span class="bar down" style="width:{width}"></span>' if share < 0 else ""
         up = f'<span class="bar up" style="width:{width}"></span>' if share > 0 else ""
         mark = ' class="unusual"' if f.unusual else ""
-        unit = f" <small>{escape(f.unit)}</small>" if f.unit else ""
+        unit = f" <small>{html_text(f.unit)}</small>" if f.unit else ""
         rows.append(
-            f'<tr{mark}><td title="{escape(f.meaning)}">{escape(f.name)}{unit}</td>{values}{shown}'
+            f'<tr{mark}><td title="{html_text(f.meaning)}">{html_text(f.name)}{unit}</td>{values}{shown}'
             f'<td class="half left">{down}</td><td class="half">{up}</td></tr>'
         )
     head = "".join(f'<th class="n">{name}</th>' for name in ("value", "median", "5 %", "95 %", "share"))
@@ -110,7 +108,7 @@ def _features(story: Story) -> str:
     )
     return (
         f"<h2>Features against the account's baseline</h2><p class=\"note\">Median, 5 % and 95 % of the account's"
-        f" {story.earlier_decisions:,} earlier decisions; * outside that range. {escape(methods)}</p>"
+        f" {story.earlier_decisions:,} earlier decisions; * outside that range. {html_text(methods)}</p>"
         f"<table><tr><th>feature</th>{head}"
         '<th class="half left">less&nbsp;</th><th class="half">&nbsp;more</th></tr>'
         f"{''.join(rows)}</table>"
@@ -126,7 +124,7 @@ def _alert(story: Story) -> str:
 def _later(title: str, later: list[Later]) -> str:
     if not later:
         return f'<h2>{title}</h2><p class="note">none</p>'
-    return f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(words.event_line(e))}</li>' for e in later)}</ul>"
+    return f"<h2>{title}</h2><ul>{''.join(f'<li>{html_text(words.event_line(e))}</li>' for e in later)}</ul>"
 
 
 def _proof(story: Story) -> str:
@@ -137,5 +135,5 @@ def _proof(story: Story) -> str:
     if story.seal is not None:
         seal = story.seal
         lines.append(("sealed", f"batch {seal.sequence}, {words.moment(seal.recorded_at)}, digest {seal.digest}"))
-    raw = escape(bytes(story.score).decode(errors="replace"))
+    raw = html_text(bytes(story.score).decode(errors="replace"))
     return f'<h2>Proof</h2>{_pairs(lines)}<p class="note">the score as logged</p><pre>{raw}</pre>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from core.text import visible
 from core.times import SECOND_MS, utc
 from projections.audit.in_force import ControlChange
 from projections.audit.story import FeatureLine, Later, Story, recommended
@@ -50,7 +51,7 @@ def fields(raw: bytes) -> dict[str, object]:
 
 def words(value: object) -> str:
     """A field's value as text."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return visible(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def listing(raw: bytes, but: str = "") -> list[tuple[str, str]]:

@@ -18,8 +18,10 @@ from typing import Annotated
 
 import typer
 
+from console.terminal import harmless_output
 from core.errors import SentinelError
 from core.files import FULL_DISK
+from core.text import visible
 
 INTERRUPTED = 130
 HELP_COLUMNS = range(60, 161)
@@ -94,7 +96,12 @@ def _width() -> dict[str, int]:
 
 
 def main() -> None:
-    """Entry point of the `sentinel` script."""
+    """Entry point of the `sentinel` script. Nothing that it prints can drive a terminal, whoever chose the name."""
+    with harmless_output():
+        _run()
+
+
+def _run() -> None:
     arguments = sys.argv[1:]
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
@@ -137,7 +144,7 @@ def _belongs(option: str, context: typer.Context) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"sentinel: {message}", file=sys.stderr)
+    print(f"sentinel: {visible(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from confluent_kafka import Producer
-from rich.console import Console
 from rich.live import Live
 
 from console import wiring
@@ -27,6 +26,7 @@ from console.evaluation import Evaluation, evaluate
 from console.live_view import View
 from console.service import Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
+from console.terminal import console
 from core.codec import decode_alert, decode_reject
 from core.errors import SentinelError, Unavailable
 from core.events import START, Position
@@ -100,7 +100,7 @@ def run(
         worker = stack.enter_context(Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory))
         view = View(source.total)
         live = stack.enter_context(
-            Live(view, console=Console(stderr=True), refresh_per_second=4, transient=False)
+            Live(view, console=console(stderr=True), refresh_per_second=4, transient=False)
             if not quiet
             else ExitStack()
         )

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.events import AlertRaised
+from core.text import visible
 from core.times import minute_text
 
 ALERTS_SHOWN = 8
@@ -89,14 +90,14 @@ class View:
         for alert in reversed(self.alerts):
             when = minute_text(alert.timestamp)[5:]
             amount = alert.transaction.get("amount", 0.0)
-            words = ", ".join(alert.reason_codes) + ": " + "; ".join(alert.reasons)
+            words = visible(", ".join(alert.reason_codes) + ": " + "; ".join(alert.reasons))
             table.add_row(
                 when,
-                alert.account_id,
+                Text(visible(alert.account_id)),
                 f"{amount:,.2f}" if isinstance(amount, int | float) else "",
                 f"{alert.fraud_score:.3f}",
                 Text(alert.severity, style=_COLOURS[alert.severity]),
-                words,
+                Text(words),
             )
         return Panel(table, title="newest alerts", title_align="left")
 

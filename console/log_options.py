@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from console import wiring
 from console.gc_tuning import tune_for_reading
 from console.options import Config, LogPrefix, RedisHost, RedisPort
+from console.terminal import console
 from core.log.base import EventLog
 from core.settings import Settings
 from projections.catalogue import ALL
@@ -78,7 +78,7 @@ def opened_states(context: typer.Context, as_of: str | None = None) -> Iterator[
 
 
 def _waiting() -> AbstractContextManager[object]:
-    return Console(stderr=True).status("folding the log") if sys.stderr.isatty() else nullcontext()
+    return console(stderr=True).status("folding the log") if sys.stderr.isatty() else nullcontext()
 
 
 def _settings(given: LogOptions) -> Settings:

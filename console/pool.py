@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console.gc_tuning import tune_for_reading
+from console.terminal import console
 
 T = TypeVar("T")
 POLL_S = 0.05
@@ -31,7 +31,7 @@ def each(
     A single call or job runs in this process. If a call fails, its error is raised once the running calls have ended.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
         task = progress.add_task(title, total=total)
         tune_for_reading()
         if jobs > 1 and len(calls) > 1:

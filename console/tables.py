@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
+from console.terminal import console
+from core.text import visible
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, utc
 
 WIDTH_PIPED = 240
@@ -40,8 +41,12 @@ def print_fields(values: Mapping[str, Any]) -> None:
     """One name and value per line."""
     width = max(20, *(len(name) for name in values)) if values else 20
     for name, value in values.items():
-        text = ", ".join(f"{k} {shown(v)}" for k, v in value.items()) if isinstance(value, dict) else shown(value)
-        print(f"{name:<{width}} {text}")
+        text = (
+            ", ".join(f"{visible(str(k))} {shown(v)}" for k, v in value.items())
+            if isinstance(value, dict)
+            else shown(value)
+        )
+        print(f"{visible(name):<{width}} {text}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -51,10 +56,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        table.add_column(visible(column))
     for line in lines:
         table.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else WIDTH_PIPED, markup=False).print(table)
+    console(width=None if sys.stdout.isatty() else WIDTH_PIPED).print(table)
 
 
 def shown(value: Any) -> str:
@@ -65,4 +70,4 @@ def shown(value: Any) -> str:
         return " ".join(shown(v) for v in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return "" if value is None else str(value)
+    return "" if value is None else visible(str(value))

@@ -4,7 +4,7 @@ Steps of a write: 1 create the folder, 2 write a temporary file beside the targe
 folder and the parents of those created. A crash before 4 leaves the old file and a temporary one, which a later write
 into the same folder removes; an error removes it at once.
 
-`Lossy` is for side output such as logs, whose failures are dropped.
+`Lossy` is for side output such as logs, whose failures are dropped; `Visible` for output that people read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from core.text import visible
 
 FULL_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
 """Error numbers of a disk that takes no more."""
@@ -96,3 +98,31 @@ def _sync_folders(folders: Iterable[Path]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class Visible:
+    """A text stream for what people read: characters that a terminal would obey are written as escapes.
+
+    Only text that this program composed passes `beneath` it: styles and progress bars.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text. Returns its length."""
+        self._stream.write(visible(text, lines=True))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write all the lines."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def beneath(stream: TextIO) -> TextIO:
+    """The stream itself, without `Visible` around it."""
+    return stream._stream if isinstance(stream, Visible) else stream

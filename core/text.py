@@ -2,13 +2,14 @@
 
 A name must never move the cursor, change colours, reverse the reading direction, begin markup or become a formula.
 Names of our own acts are refused if they could (`check_name`); what comes through the stream or stands in an old log is
-made harmless where it is shown: `visible` for terminals, `csv_cell` for CSV files. Markup has its own escapes where it
-is written (`rich.markup.escape`, `html.escape`).
+made harmless where it is shown: `visible` for terminals, `csv_cell` for CSV files, `html_text` for pages. Everything
+that the command line prints passes `core.files.Visible`, and rich consoles (`console.terminal`) read no markup.
 """
 
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import TypeVar
 
 from core.errors import BadInput
@@ -49,6 +50,11 @@ def csv_cell(value: V) -> V | str:
         return value
     shown = visible(value)
     return f"'{shown}" if _FORMULA.match(shown) and not _NUMBER.fullmatch(shown) else shown
+
+
+def html_text(text: str) -> str:
+    """Text for a page of HTML."""
+    return escape(visible(text))
 
 
 def check_name(what: str, text: str, characters_max: int = NAME_CHARACTERS_MAX) -> None:

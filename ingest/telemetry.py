@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from core.errors import Unavailable
-from core.files import Lossy
+from core.files import Lossy, beneath
 from core.settings import Settings
+from core.text import visible
 
 TRANSACTIONS = Counter("sentinel_transactions_total", "Transactions decided", ["decision"])
 REJECTS = Counter("sentinel_rejects_total", "Messages rejected", ["reason"])
@@ -40,11 +41,17 @@ def configure_logging(settings: Settings) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _harmless,
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=Lossy(sys.stderr)),  # type: ignore[arg-type]
+        logger_factory=structlog.PrintLoggerFactory(file=Lossy(beneath(sys.stderr))),  # type: ignore[arg-type]
     )
+
+
+def _harmless(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names in a log line can't drive the terminal; the colours of the line are ours."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def serve_metrics(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from rich.console import Group
 from rich.table import Table
 
 from core.errors import BadInput
+from core.text import visible
 from core.times import DAY_MS, HOUR_MS, date_text, minute_text
 from sources.source import OPTIONAL_TEXT, Source
 
@@ -157,7 +158,7 @@ def analyze(source: Source, on_progress: Callable[[int], None] | None = None) ->
 
 def table(profile: Profile) -> Group:
     """The profile as rich tables for a terminal."""
-    head = Table(title=f"{profile.source}: {profile.transactions:,} transactions", show_header=False)
+    head = Table(title=f"{visible(profile.source)}: {profile.transactions:,} transactions", show_header=False)
     for name, value in (
         ("event time", f"{minute_text(profile.first)} … {minute_text(profile.last)}"),
         ("accounts", f"{profile.accounts:,}"),
@@ -189,7 +190,7 @@ def _breakdown(title: str, rows: tuple[Slice, ...]) -> Table:
     result.add_column("")
     for row in rows:
         bar = "█" * round(20 * row.fraud_rate / top) if top else ""
-        result.add_row(row.name, f"{row.transactions:,}", f"{row.frauds:,}", f"{row.fraud_rate:.2%}", bar)
+        result.add_row(visible(row.name), f"{row.transactions:,}", f"{row.frauds:,}", f"{row.fraud_rate:.2%}", bar)
     return result
 
 
@@ -199,7 +200,7 @@ def _scenario_table(profile: Profile) -> Table:
     result.add_column("frauds", justify="right")
     result.add_column("share", justify="right")
     for row in profile.scenarios:
-        result.add_row(row.name or "(not named)", f"{row.frauds:,}", f"{row.frauds / profile.frauds:.1%}")
+        result.add_row(visible(row.name) or "(not named)", f"{row.frauds:,}", f"{row.frauds / profile.frauds:.1%}")
     return result
 
 

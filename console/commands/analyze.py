@@ -8,11 +8,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from console.dataset_options import BadRowsOption, Dataset, Limit, Mapping, RejectsOption, choose
 from console.options import Json
 from console.plots.profile import write_plots
+from console.terminal import console
 from core.times import utc
 from sources.analysis import analyze as profile_of
 from sources.analysis import table
@@ -45,4 +45,4 @@ def analyze(
         }
         print(msgspec.json.encode(msgspec.to_builtins(profile) | summary).decode())
     else:
-        Console().print(table(profile))
+        console().print(table(profile))

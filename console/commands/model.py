@@ -23,6 +23,7 @@ from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from core.errors import BadInput, Corrupt
 from core.features import spec
+from core.text import csv_cell
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
 from learners.governance.models import ALIASES, Alias, ModelAct
@@ -308,7 +309,7 @@ def _written(rows: Iterator[blast_radius.Affected], path: Path | None) -> Iterat
             writer = csv.writer(file)
             writer.writerow(blast_radius.Affected.__struct_fields__)
             for row in rows:
-                writer.writerow(msgspec.structs.astuple(row))
+                writer.writerow(map(csv_cell, msgspec.structs.astuple(row)))
                 yield row
     except OSError as error:
         raise BadInput(f"can't write {path}: {error.strerror}") from None

@@ -7,12 +7,12 @@ from typing import Annotated, Any, cast
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console import wiring
 from console.dataset_options import BadRowsOption, Dataset, Limit, Mapping, RejectsOption, choose
 from console.options import Config, Json, KafkaServers
+from console.terminal import console
 from core.errors import BadInput
 from ingest.producer import LINGER_MS, PublishReport, publish
 from projections.engine.as_of import parse_time
@@ -105,7 +105,7 @@ def produce(
     )
     quiet = as_json or not sys.stderr.isatty()
     columns = (TextColumn("producing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    with Progress(*columns, console=console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("producing", total=source.total)
         report = publish(
             list(source.records()) if preload else source.records(),

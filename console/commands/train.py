@@ -11,7 +11,6 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from console import wiring
@@ -20,6 +19,7 @@ from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.plots.training import write_plots
 from console.tables import print_json
+from console.terminal import console
 from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput
@@ -309,7 +309,7 @@ def _write(trained: training.Trained, output: Path, plots: bool) -> None:
 def _progress(quiet: bool) -> Iterator[ReportProgress]:
     """One progress bar per stage on stderr; nothing if stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
         tasks = {}
 
         def report(stage: str, done: int, total: int) -> None:

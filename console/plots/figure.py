@@ -18,9 +18,11 @@ DOTS_PER_INCH = 120
 
 def new_figure(width: float, height: float) -> Any:
     """An empty matplotlib Figure; width and height in inches."""
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rcParams["text.parse_math"] = False  # "$" in a name is no formula
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from core.errors import BadInput
+from core.text import csv_cell
 from sources.datasets.chunks import BadRow, Chunk, Wanted
 from sources.datasets.decode import Decoded, decode
 from sources.datasets.layout import Layout
@@ -120,4 +121,4 @@ class RejectsFile:
 
     def add(self, row: BadRow) -> None:
         """Write one row."""
-        self._writer.writerow((row.file, row.line, row.reason, row.detail))
+        self._writer.writerow(map(csv_cell, (row.file, row.line, row.reason, row.detail)))
