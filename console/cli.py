@@ -38,6 +38,7 @@ COMMANDS = {
     "rule": "rule.app",
     "rates": "rates.app",
     "produce": "produce.produce",
+    "map": "map.map_file",
     "analyze": "analyze.analyze",
     "replay": "replay.replay",
     "audit": "audit.audit",

@@ -88,8 +88,8 @@ def resolve(names: Sequence[str], wanted: Wanted | None, part: Part) -> dict[str
 
 
 def plain_name(name: str) -> str:
-    """A column's name without case, spaces, dots, hyphens and underscores."""
-    return "".join(c for c in name.casefold() if c.isalnum() or c == "?")
+    """A column's name without case, spaces and punctuation."""
+    return "".join(c for c in name.casefold() if c.isalnum()) or name.strip()
 
 
 def unique_names(cells: Sequence[str]) -> list[str]:

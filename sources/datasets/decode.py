@@ -31,8 +31,8 @@ REASONS = {
 }
 """Why a row of a dataset can't be used. docs/datasets.md repeats them; a code never changes its meaning."""
 ATTRIBUTE = "attribute:"
-_SCIENTIFIC = r"^[0-9](?:\.[0-9]+)?[eE]\+[0-9]{2,3}$|^[0-9]\.[0-9]+[eE][0-9]{1,3}$"
-_WHOLE = r"^([+-]?[0-9]+)\.0+$"
+SCIENTIFIC = r"^[0-9](?:\.[0-9]+)?[eE]\+[0-9]{2,3}$|^[0-9]\.[0-9]+[eE][0-9]{1,3}$"
+WHOLE = r"^([+-]?[0-9]+)\.0+$"
 _UNUSUAL = r"[\p{Z}\p{Cc}\p{Cf}&&[^ ]]"
 
 
@@ -245,15 +245,15 @@ def _identifier(rows: _Rows, name: str, column: str) -> pl.Series:
     if name not in ID_FIELDS:
         return text
     if name in rows.layout.whole:
-        text = text.str.replace(_WHOLE, "${1}")
-    scientific = text.str.contains(_SCIENTIFIC)
+        text = text.str.replace(WHOLE, "${1}")
+    scientific = text.str.contains(SCIENTIFIC)
     if not scientific.any():
         return text
     exact = text.filter(scientific).unique()
     written = {value: whole for value in exact.to_list() if (whole := exact_integer(value)) is not None}
     text = text.replace(written)
     if name not in rows.layout.lossy:
-        lost = text.str.contains(_SCIENTIFIC)
+        lost = text.str.contains(SCIENTIFIC)
         what = f"has lost digits: as {name} it would mix up accounts; export the column as text, or see [ids] lossy"
         rows.refuse(lost, "digits_lost", (column,), what)
     return text

@@ -44,9 +44,10 @@ class NumberFormat:
 
     @cached_property
     def pattern(self) -> str:
-        """What the digits and marks of a number look like. Groups may have two digits, as in India: 1,23,456.00."""
+        """What the digits and marks of a number look like. Groups may have two digits, as in India: 1,23,456.00; a
+        number in groups doesn't begin with 0."""
         point, group = re.escape(self.decimal), _GROUP[self.thousands]
-        grouped = rf"|[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}" if group else ""
+        grouped = rf"|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}" if group else ""
         return rf"^(?:(?:[0-9]+{grouped})(?:{point}[0-9]*)?|{point}[0-9]+)$"
 
 

@@ -69,6 +69,7 @@ class DatasetSource(Source):
         self._layout = layout
         self._delay_ms = max(round(feedback_delay_days * DAY_MS), 1)
         self._reading = Reading(layout, path)
+        self.parts = self._reading.parts
         self._held: list[pl.DataFrame] | None = []
         self._texts: set[str] = set()
         base = self._first_pass(on_bad)

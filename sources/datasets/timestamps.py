@@ -64,7 +64,7 @@ _PARTS = {
     "z": rf"(?P<z>{_OFFSET})",
     "Z": rf"(?P<z>{_OFFSET})",
 }
-_ISO = (
+ISO = (
     r"^(?P<Y>[0-9]{4})-?(?P<m>[0-9]{2})-?(?P<d>[0-9]{2})"
     r"(?:[T\s](?P<H>[0-9]{2}):?(?P<M>[0-9]{2})(?::?(?P<S>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?"
     rf"\s*(?P<z>{_OFFSET})?)?$"
@@ -192,7 +192,7 @@ def parse(columns: Sequence[pl.Series], form: TimeFormat) -> pl.Series:
     for each in form.formats:
         if each in ("iso",) or "%" in each:
             text = joined(columns) if text is None else text
-            times = _from_text(text, _ISO if each == "iso" else compiled(each), form)
+            times = _from_text(text, ISO if each == "iso" else compiled(each), form)
         else:
             times = _from_number(columns, each, form)
         result = times if result is None else result.zip_with(result.is_not_null(), times)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +92,20 @@ def test_datasets_page_says_why_rows_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / "m.toml").write_text(block, encoding="utf-8")
         assert load_mapping(tmp_path / "m.toml").columns
     assert blocks
+
+
+def test_datasets_page_runs_as_printed(tmp_path: Path) -> None:
+    """Every shell block of docs/datasets.md runs as it stands, and then the Python program."""
+    page = read("docs/datasets.md")
+    blocks = re.findall(r"```sh\n(.+?)```", page, re.S)
+    program = re.search(r"In a Python program:\n\n```python\n(.+?)```", page, re.S)
+    assert blocks and program
+    (tmp_path / "sentinel").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m console.cli "$@"\n')
+    (tmp_path / "sentinel").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    for command in (["bash", "-e", "-c", "\n".join(blocks)], [sys.executable, "-c", program[1]]):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert not done.returncode, done.stderr
 
 
 def test_every_setting_is_documented() -> None:

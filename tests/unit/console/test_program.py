@@ -93,7 +93,7 @@ def test_a_command_loads_only_what_it_needs() -> None:
     """What makes streams has their libraries, what trains has LightGBM, what tests for drift has SciPy; nobody starts
     with Optuna, River or matplotlib.
     """
-    streams, training = ["demo", "produce", "analyze"], ["train", "learn"]
+    streams, training = ["demo", "produce", "map", "analyze"], ["train", "learn"]
     light = [name for name in cli.COMMANDS if name not in (*streams, *training, "drift")]
     assert loaded(f"from console.cli import application; application({light})") == set()
     assert loaded(f"from console.cli import application; application({streams})") == {"polars", "scipy.special"}

@@ -1,0 +1,284 @@
+"""`sentinel map` on files of every kind: messy ones in every pair of ways to write, the public layouts,
+and what it asks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from console.commands.map import loaded
+from core.errors import BadInput
+from core.times import parse_iso
+from sources.analysis import Profile
+from sources.datasets import DatasetSource, mapping
+from sources.datasets.detect.propose import Proposal, propose
+from sources.datasets.detect.questions import Answers, Question
+from sources.datasets.detect.toml_text import text
+from tests.builders import messy_files
+from tests.builders.messy_files import Truth
+from tests.builders.public_files import PUBLIC, shuffled
+
+DATA = Path(os.environ.get("SENTINEL_DATA", Path(__file__).parents[4] / "shared" / "data"))
+HANDBOOK = DATA / "handbook" / "transactions.parquet"
+STYLES = messy_files.styles()
+
+
+def mapped(path: Path, answers: Answers | None = None) -> tuple[Proposal, DatasetSource, Profile]:
+    """The file's proposal, loaded as the command does; its TOML must mean the same."""
+    proposal = propose(path, answers or Answers(), "x")
+    proposal, source, profile = loaded(proposal, path)
+    assert mapping.parse(text(proposal, str(path)), "x") == proposal.layout
+    return proposal, source, profile
+
+
+def sums(profile: Profile) -> Truth:
+    return Truth(
+        profile.transactions,
+        profile.accounts,
+        profile.amount_total,
+        profile.frauds,
+        profile.unlabelled,
+        profile.first,
+        profile.last,
+    )
+
+
+def put(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_messy_files_cover_every_pair_of_ways_to_write() -> None:
+    """At least the 30 that were asked for, and no possible pair of choices is left out."""
+    pairs = {pair for style in STYLES for pair in messy_files.pairs(style)}
+    assert len(STYLES) >= 30 and messy_files.all_pairs() <= pairs
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_messy_files_load_whole_with_the_sums_of_a_plain_reader(part: int, tmp_path: Path) -> None:
+    """Every row loads; rows, accounts, sum, frauds and times equal the truth and a plain reader that
+    knows the style.
+    """
+    for number in range(part, len(STYLES), 6):
+        style = STYLES[number]
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path, rows = messy_files.write(style, folder, number)
+        truth = messy_files.truth(rows)
+        assert messy_files.read_plainly(style, path) == truth, style
+        answers = Answers(zone=None if style["zone"] == "UTC" else style["zone"])
+        proposal, source, profile = mapped(path, answers)
+        assert sums(profile) == truth and not source.rejects.total, (style, proposal)
+        assert any("DIGITS ARE LOST" in each for each in proposal.unsure) == (style["account"] == "scientific")
+
+
+@pytest.mark.parametrize("form", ["as published", "other case, order and columns"])
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_layouts_are_recognised(name: str, form: str, tmp_path: Path) -> None:
+    """Each public dataset, also excerpts of it, whatever the case and order of its columns and what else is there."""
+    layout, content, truth = PUBLIC[name]
+    path = put(tmp_path / "d.csv", content if form == "as published" else shuffled(content))
+    proposal, source, profile = mapped(path)
+    assert proposal.known == layout and not source.rejects.total
+    assert sums(profile) == truth
+
+
+@pytest.mark.skipif(not HANDBOOK.exists(), reason=f"the handbook dataset is not at {HANDBOOK} (set SENTINEL_DATA)")
+def test_the_handbook_is_recognised_and_loads_whole() -> None:
+    """All of the real file."""
+    proposal, _, profile = mapped(HANDBOOK)
+    assert proposal.known == "handbook"
+    assert (profile.transactions, profile.frauds, profile.accounts) == (1_303_778, 10_659, 4_987)
+
+
+HEAD = "account,amount,time,is_fraud\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "answers", "option", "settled"),
+    [
+        (
+            f"{HEAD}a,1.5,03/04/2026 10:00,0\nb,2.5,05/06/2026 11:00,1\n",
+            [Answers(dates="day-first"), Answers(dates="month-first")],
+            "--dates day-first",
+            [parse_iso("2026-04-03T10:00"), parse_iso("2026-03-04T10:00")],
+        ),
+        (
+            f'{HEAD}a,"1.234",2026-01-05,0\nb,"2.500",2026-01-06,1\n',
+            [Answers(decimal="."), Answers(decimal=",")],
+            "--decimal .",
+            [3.734, 3734.0],
+        ),
+        (
+            f"{HEAD}a,1.5,17,0\nb,2.5,18,1\n",
+            [Answers(time_format="hours"), Answers(time_format="days")],
+            "--time-format",
+            [parse_iso("2026-01-01T17:00"), parse_iso("2026-01-18T00:00")],
+        ),
+        (
+            f"{HEAD}a,1.5,2026-01-05,A\nb,2.5,2026-01-06,B\n".replace("is_fraud", "class")
+            .replace(",A", ",1")
+            .replace(",B", ",2"),
+            [Answers(fraud=("2",), legitimate=("1",)), Answers(fraud=("1",), unlabelled=("2",))],
+            "--fraud",
+            [1, 1],
+        ),
+        (
+            "whose,amount,time\nx,1.5,2026-01-05\n",
+            [Answers(columns={"account_id": "whose"}), Answers(constants={"account_id": "all"})],
+            "--column account_id=NAME",
+            [1, 1],
+        ),
+        (
+            "account,how_much,time\nx,1,2026-01-05\n",
+            [Answers(columns={"amount": "how_much"})],
+            "--column amount=NAME",
+            [1.0],
+        ),
+        (
+            "account,amount\nx,1\nx,2\n",
+            [Answers(time_format="rows")],
+            "--column time=NAME",
+            [parse_iso("2026-01-01")],
+        ),
+    ],
+)
+def test_what_only_a_person_can_know_is_asked(
+    content: str, answers: list[Answers], option: str, settled: list[float], tmp_path: Path
+) -> None:
+    """If two readings fit every row, or nothing says what is meant, the message names the option, which
+    then decides.
+    """
+    path = put(tmp_path / "d.csv", content)
+    with pytest.raises(Question, match=option.replace(".", r"\.")):
+        propose(path, Answers(), "x")
+    for answer, wanted in zip(answers, settled, strict=True):
+        _, source, profile = mapped(path, answer)
+        assert (
+            wanted in (profile.first, profile.amount_total, profile.frauds, profile.accounts)
+            and not source.rejects.total
+        )
+
+
+@pytest.mark.parametrize("row", [1, 4_000, 29_999])
+def test_one_row_of_many_decides_the_order_of_day_and_month(row: int, tmp_path: Path) -> None:
+    """All rows are looked at: a single 13th day settles it, wherever it stands."""
+    rng = random.Random(3)
+    rows = [f"a{i % 9},1.5,{rng.randint(1, 12):02d}/{rng.randint(1, 12):02d}/2026 10:00,0" for i in range(30_000)]
+    for day, month, format_ in ((13, 2, "%d/%m/%Y %H:%M"), (2, 13, "%m/%d/%Y %H:%M")):
+        rows[row] = f"a,1.5,{day:02d}/{month:02d}/2026 10:00,1"
+        proposal, source, _ = mapped(put(tmp_path / "d.csv", HEAD + "\n".join(rows) + "\n"))
+        assert proposal.layout.time.formats == (format_,) and not source.rejects.total
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("05.01.26", "2026-01-05"),
+        ("2026/01/25 10.15.30", "2026-01-25T10:15:30"),
+        ("Jan 25, 2026 10:15 PM", "2026-01-25T22:15"),
+        ("25 janvier 2026 10:15", "2026-01-25T10:15"),
+        ("Sun Jan 25 10:15:30 2026", "2026-01-25T10:15:30"),
+        ("25/Jan/2026:10:15:30 +0100", "2026-01-25T09:15:30"),
+        ("10:15 25.01.2026", "2026-01-25T10:15"),
+        ("20260125T101530Z", "2026-01-25T10:15:30"),
+        ("20260125", "2026-01-25"),
+        ("2026-01-25 10:15:30.123456", "2026-01-25T10:15:30.123"),
+        ("25.01.2026, 10:15 Uhr", "2026-01-25T10:15"),
+        ("1769335200.5", "2026-01-25T10:00:00.500"),
+    ],
+)
+def test_patterns_of_dates(value: str, moment: str, tmp_path: Path) -> None:
+    """Ways to write a time, found by the values."""
+    sure = "26.01.26" if value == "05.01.26" else value
+    path = put(tmp_path / "d.csv", f'account,amount,time,is_fraud\na,1.5,"{value}",0\nb,2.5,"{sure}",1\n')
+    _, source, profile = mapped(path)
+    assert profile.first == parse_iso(moment) and not source.rejects.total
+
+
+def test_signs_and_currencies_are_said(tmp_path: Path) -> None:
+    """Minority of negatives: refunds; majority: payments; a lone $ names no currency; several codes are
+    each row's own.
+    """
+    rows = "".join(f'a,"{v}",2026-01-{i:02d}\n' for i, v in enumerate(["$5.00", "$6.00", "$(7.00)", "$8.00"], 1))
+    proposal, _, profile = mapped(put(tmp_path / "d.csv", "account,amount,time\n" + rows.replace("$(7.00)", "($7.00)")))
+    assert proposal.layout.money.negative == "refund" and profile.amount_total == 26.0
+    assert any("$" in each for each in proposal.unsure)
+    proposal, _, _ = mapped(
+        put(tmp_path / "d.csv", "account,amount,time\na,-5,2026-01-01\na,-6,2026-01-02\na,7,2026-01-03\n")
+    )
+    assert proposal.layout.money.negative == "payment"
+    proposal, source, _ = mapped(put(tmp_path / "d.csv", "account,amount,time\na,5 EUR,2026-01-01\na,£6,2026-01-02\n"))
+    assert [table["currency"].to_list() for table in source.tables()] == [["EUR", "GBP"]]
+    proposal, _, profile = mapped(put(tmp_path / "d.csv", "account,amount_cents_chf,time\na,500,2026-01-01\n"))
+    assert proposal.layout.constants == {"currency": "CHF"} and profile.amount_total == 5.0
+
+
+def test_values_of_labels_are_counted_and_unknown_ones_said(tmp_path: Path) -> None:
+    """A value that is neither is unlabelled and named; F is false beside T, and fraud beside L."""
+    rows = "".join(f"a,1,2026-01-05,{v}\n" for v in ["Yes"] * 3 + ["No"] * 5 + ["Perhaps"] * 2 + ["NA"])
+    proposal, _, profile = mapped(put(tmp_path / "d.csv", HEAD + rows))
+    assert proposal.labels == {"Yes": (3, True), "No": (5, False), "Perhaps": (2, None), "NA": (1, None)}
+    assert (profile.frauds, profile.unlabelled) == (3, 3)
+    assert any("'Perhaps' (2 rows)" in each for each in proposal.unsure)
+    for values, frauds in (("TFF", 1), ("FLL", 1), ("FGG", 1), ("FNN", 1)):
+        rows = "".join(f"a,1,2026-01-05,{v}\n" for v in values)
+        assert mapped(put(tmp_path / "d.csv", HEAD + rows))[2].frauds == frauds
+
+
+def test_ids_that_repeat_are_no_transaction_ids(tmp_path: Path) -> None:
+    """A column called id that repeats, or that lost digits, is not taken for the transaction's."""
+    rows = "".join(f"{i // 4},a,1,2026-01-05\n" for i in range(20))
+    proposal, _, _ = mapped(put(tmp_path / "d.csv", "id,account,amount,time\n" + rows))
+    assert "transaction_id" not in proposal.layout.columns and any("repeats" in each for each in proposal.unsure)
+    rows = "".join(f"{i}.5E+15,a,1,2026-01-05\n" for i in range(1, 9))
+    proposal, _, _ = mapped(put(tmp_path / "d.csv", "id,account,amount,time\n" + rows))
+    assert "transaction_id" not in proposal.layout.columns and any("lost digits" in each for each in proposal.unsure)
+
+
+def test_a_file_without_names_is_read_by_what_it_holds(tmp_path: Path) -> None:
+    """Columns are told apart if there is one candidate each; else it asks."""
+    rows = [f"{i},c{i % 7},2026-01-05 10:{i % 60:02d},{i}.25,{int(i % 9 == 0)}" for i in range(60)]
+    proposal, source, profile = mapped(put(tmp_path / "d.csv", "\n".join(rows) + "\n"))
+    assert proposal.layout.columns == {"amount": "column_4", "account_id": "column_2"} and not source.rejects.total
+    assert (profile.transactions, profile.accounts, profile.frauds) == (60, 7, 7)
+    two = [f"{row},m{i % 5}" for i, row in enumerate(rows)]
+    with pytest.raises(Question, match="--column account_id=NAME"):
+        propose(put(tmp_path / "d.csv", "\n".join(two) + "\n"), Answers(), "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\n\n  \n", "the file is empty"),
+        (b"account,amount,time\n", "contains no rows"),
+        ("Конто,Сумма\nпривет,1\nмир,2\n".encode("cp1251"), r"neither Unicode nor Windows-1252.*--encoding"),
+        (b"\x80\x04pickle", "pickle"),
+        (b"PK\x03\x04 broken", "can't be read"),
+        (b"GIF89a\x00\x01\x02" + b"x" * 100, "datasets are read from"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused_in_words(content: bytes, message: str, tmp_path: Path) -> None:
+    """Nothing, only a header, another alphabet, a pickle, broken or binary files: one clear line each."""
+    (tmp_path / "d").write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        mapped(tmp_path / "d")
+
+
+def test_a_column_name_may_be_anything_that_toml_can_quote(tmp_path: Path) -> None:
+    """Quotes, backslashes, dots, tabs and emoji in names come back equal from the mapping."""
+    names = ['a"ccount', "am\\ount", "time.of\ttx", "is_fraud 😀"]
+    rows = [
+        dict(zip(names, values, strict=True))
+        for values in (("a", "1.5", "2026-01-05", "0"), ("b", "2.5", "2026-01-06", "1"))
+    ]
+    path = put(tmp_path / "d.jsonl", "\n".join(json.dumps(row) for row in rows))
+    said = {"account_id": names[0], "amount": names[1], "time": names[2], "label": names[3]}
+    _, _, profile = mapped(path, Answers(columns=said))
+    assert (profile.transactions, profile.frauds, profile.amount_total) == (2, 1, 4.0)
