@@ -26,8 +26,8 @@ PUBLIC: dict[str, tuple[str, str, Truth]] = {
         "sparkov",
         ",trans_date_trans_time,cc_num,merchant,category,amt,first,last,gender,street,city,state,zip,lat,long,city_pop,job,"
         "dob,trans_num,unix_time,merch_lat,merch_long,is_fraud\n"
-        '0,2019-01-01 00:00:18,2703186189652095,"fraud_Rippin, Kub",misc_net,4.97,A,B,F,1 Road,Town,NC,28654,36.1,-81.2,'
-        "3495,"
+        '0,2019-01-01 00:00:18,2703186189652095,"fraud_Rippin, Kub",misc_net,4.97,A,B,F,1 Road,Town,NC,28654,36.1,'
+        "-81.2,3495,"
         "Clerk,1988-03-09,0b24,1325376018,36.01,-82.05,0\n"
         "1,2019-01-02 00:00:44,630423337322,fraud_Heller,grocery_pos,107.23,A,B,F,2 Road,Town,WA,99160,48.9,-118.2,149,"
         "Clerk,1978-06-21,1f76,1325376044,49.16,-118.19,1\n",
