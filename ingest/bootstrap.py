@@ -6,6 +6,7 @@ Runs at every start. It appends only what is missing, conditionally, so any numb
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import NamedTuple
 
 from core.control import ControlState, Generation
@@ -24,9 +25,16 @@ from core.log.base import EventLog
 from core.settings import Settings
 from ingest import evidence
 from ingest.kafka_client import Topic, describe, log_starts
+from ingest.patience import persist
 from models.shipped import shipped_baseline
 
 ACTOR = "sentinel ingest"
+STARTS_S = 15.0
+"""How long to wait until each partition of a topic has a leader: one that was just made has none yet."""
+
+
+class MissingTopic(BadInput):
+    """A source topic does not exist. While a worker runs, it may be made again."""
 
 
 def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStream:
@@ -101,7 +109,7 @@ def source_topics(settings: Settings) -> dict[str, Topic]:
     for role, name in names.items():
         topic = found[name]
         if topic is None:
-            raise BadInput(f"Kafka has no topic {name!r}; create it, or start with --create-topics")
+            raise MissingTopic(f"Kafka has no topic {name!r}; create it, or start with --create-topics")
         topics[role] = topic
     a, b = topics["transactions"], topics["feedback"]
     if a.partitions != b.partitions:
@@ -135,7 +143,7 @@ def _missing(
                     generation=beginning.generation if known is None else known.number + 1,
                     topic_id=topic.topic_id,
                     partitions=topic.partitions,
-                    starts=log_starts(settings, topic),
+                    starts=persist(partial(log_starts, settings, topic), STARTS_S),
                 )
             )
     if state.position == 0:

@@ -248,20 +248,22 @@ class Fetcher:
             if side.paused:
                 consumer.resume([place])
 
-    def begin_again(self, fresh: Owned) -> None:
-        """Fetch a partition that was parked: as `restart`, whatever state the client has left its fetching in."""
+    def begin_again(self, fresh: Iterable[Owned]) -> None:
+        """Fetch partitions anew, whatever state the client has left their fetching in: after they were parked, or as a
+        new generation of the topic.
+        """
         topic = self._settings.transactions_topic
-        place = TopicPartition(topic, fresh.partition, fresh.start_offsets()[0])
+        places = [TopicPartition(topic, owned.partition, owned.start_offsets()[0]) for owned in fresh]
         if self._is_incremental:
-            self.transactions.incremental_unassign([place])
-            self.transactions.incremental_assign([place])
+            self.transactions.incremental_unassign(places)
+            self.transactions.incremental_assign(places)
         else:
             assigned = [p.partition for p in self.transactions.assignment()]
             self.transactions.assign([TopicPartition(topic, n, self._next_offset(n)) for n in assigned])
             for number in assigned:
                 if number not in self._owned:
                     self.transactions.pause([TopicPartition(topic, number)])
-        self.transactions.resume([place])
+        self.transactions.resume(places)
         self._assign_feedback()
 
     def _next_offset(self, partition: int) -> int:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from core.errors import BadInput, Unavailable
@@ -76,6 +76,7 @@ def common(settings: Settings) -> dict[str, Any]:
     }
 
 
+_GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID)
 _FETCH = {
     # The broker collects messages for this long, or until it has this many bytes, before it responds: many small
     # responses cost the broker and the client much CPU. The end of a quiet partition is also noticed this late.
@@ -110,6 +111,8 @@ def transactions_consumer(settings: Settings) -> Consumer:
             "partition.assignment.strategy": settings.assignment_strategy,
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
+            # How soon a subscription finds a topic that is made again, or one that has grown; by default 5 minutes.
+            "topic.metadata.refresh.interval.ms": 10_000,
             **static,
         },
     )
@@ -162,9 +165,12 @@ def unreachable(settings: Settings, error: object) -> Unavailable:
     )
 
 
-def describe(settings: Settings, names: list[str]) -> dict[str, Topic | None]:
-    """The named topics; None for one that does not exist. Raises Unavailable if no broker answers."""
-    client = admin(settings)
+def describe(settings: Settings, names: list[str], client: AdminClient | None = None) -> dict[str, Topic | None]:
+    """The named topics; None for one that does not exist. client: one to use again, for frequent calls.
+
+    Raises Unavailable if no broker answers.
+    """
+    client = client or admin(settings)
     try:
         existing = client.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     except KafkaException as error:
@@ -177,6 +183,8 @@ def describe(settings: Settings, names: list[str]) -> dict[str, Topic | None]:
         try:
             topic = future.result(ADMIN_TIMEOUT_S)
         except (KafkaException, TimeoutError) as error:
+            if isinstance(error, KafkaException) and error.args[0].code() in _GONE:
+                continue  # deleted since it was listed
             raise unreachable(settings, error) from None
         identity = str(topic.topic_id) if topic.topic_id else ""
         described[name] = Topic(name, identity, len(topic.partitions))

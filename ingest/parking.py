@@ -45,8 +45,9 @@ WAIT_FIRST_S = 5.0
 WAIT_MAX_S = 300.0
 REFUSED_MAX = 3
 """A partition is parked when the log, at the same head, refuses so many batches in a row."""
-GRACE_S = 0.5
-"""How long a failing partition's earlier messages may stay undecided before it is parked."""
+GRACE_S = 1.5
+"""How long a failing partition's earlier messages may stay undecided before it is parked. It takes less to notice that
+a topic was made again (`ingest.topic_watch`)."""
 
 
 class Trouble(Corrupt):

@@ -31,9 +31,8 @@ Cost per transaction in batches of 1,000: fetch 1.5 µs, decode 2, decide 7, fin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -41,16 +40,19 @@ from core import pipeline, validation
 from core.control import Context, Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
+from core.events import SourceGenerationStarted
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.fetching import Fetcher
+from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
 from ingest.partition import Owned, Pending, convert, finish
-from ingest.patience import RETRY_S, persist
+from ingest.patience import RETRY_S
 from ingest.publisher import Publisher
 from ingest.stats import Stats
+from ingest.topic_watch import TopicWatch
 
 CONTROL_POLL_S = 0.1
 IDLE_S = 0.05
@@ -63,7 +65,6 @@ RESOLVE_S = 1.0
 """How often a model or table that could not be loaded is tried again."""
 ALONE_S = 5.0
 """How long partitions are decided one at a time after deciding several together failed."""
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ class Worker:
         self._resolved_at = 0.0
         self._snapshot_at = time.monotonic()
         self._publisher = Publisher(settings)
+        self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
         self._logger = telemetry.logger().bind(group=settings.consumer_group)
 
     def stop(self) -> None:
@@ -125,18 +127,21 @@ class Worker:
 
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
-        self._control = bootstrap.ensure(self._log, self._settings, self._new_log)
+        self._resolve(bootstrap.ensure(self._log, self._settings, self._new_log))
         for ignored in bootstrap.ignored_settings(self._control.state, self._settings):
             self._logger.warning("ingest.setting_ignored", message=ignored)
-        self._resolve()
         assert self._context is not None
         pipeline.warm_up(self._context)
         validation.warm_up()
         fetcher = self._fetcher = Fetcher(self._settings, self._ownership.partitions, self._parking.fail)
-        fetcher.subscribe(self._on_assign, self._on_revoke, self._on_lost)
+        # Partitions that are lost have already been given away; the log itself fences an append in flight.
+        fetcher.subscribe(self._on_assign, self._on_revoke, self._on_revoke)
         try:
-            while not self._stopping and not self._drained():
-                self._step(fetcher)
+            with TopicWatch(self._settings) as watch:
+                while not self._stopping and not self._drained():
+                    self._step(fetcher)
+                    if watch.differs(self._control.state.generations):
+                        self._follow_topics()
             self._settle()
             fetcher.commit()
             self._ownership.release(list(self._ownership.partitions))
@@ -188,6 +193,8 @@ class Worker:
             self._logger.warning("ingest.control_unavailable", error=str(error))
             return  # decide under the present context: its position is recorded
         for entry in entries:
+            if isinstance(entry.event, SourceGenerationStarted):
+                self._reload_outdated()
             if entry.refused:
                 self._logger.warning("ingest.control_refused", control=entry.position, why=entry.refused)
         is_behind = self._context is None or self._context.position != self._control.position
@@ -198,7 +205,9 @@ class Worker:
         """Whether the context lacks an artifact that may have been unavailable only for a moment."""
         return self._context is not None and self._context.degraded is not None and now - self._resolved_at > RESOLVE_S
 
-    def _resolve(self) -> None:
+    def _resolve(self, control: ControlStream | None = None) -> None:
+        """The context of the control stream, or of this one from now on."""
+        self._control = control or self._control
         before = self._context
         self._context = self._resolver.context(self._control.state)
         self._resolved_at = time.monotonic()
@@ -316,20 +325,12 @@ class Worker:
     def _reload(self, owned: Owned, reason: Exception) -> None:
         """Another owner wrote, or the log's tail was lost: load the partition from the log again."""
         self._logger.warning("ingest.partition_reloaded", partition=owned.partition, reason=str(reason))
-        try:
-            fresh = self._persist(lambda: self._ownership.reload(owned, self._control.state))
-            self._persist(lambda: self._publisher.republish(self._log, fresh))
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - a bulkhead
-            self._park(owned.partition, error)
-            return
+        fresh = self._loader.reload(owned, self._control.state)
         assert self._fetcher is not None
-        self._fetcher.restart(owned, fresh)
-
-    def _persist(self, action: Callable[[], T]) -> T:
-        """The action's result once the servers answer. Raises Unavailable as `_insist`."""
-        return persist(action, self._settings.unavailable_timeout_s, lambda: self._stopping)
+        if fresh is None:
+            self._fetcher.pause(owned.partition)
+        else:
+            self._fetcher.restart(owned, fresh)
 
     # parked partitions
 
@@ -339,19 +340,19 @@ class Worker:
             self._fetcher.pause(partition)
         self._parking.park(partition, error)
 
-    def _try_again(self, partition: int) -> None:
-        """Load a parked partition and put it on trial; an error parks it again, for longer."""
+    def _try_again(self, partitions: list[int]) -> None:
+        """Load parked partitions and put them on trial; an error parks them again, for longer."""
         self._settle()
         try:
-            self._refresh()
-            fresh = self._ownership.take([partition], self._control.state)[0]
-            self._publisher.republish(self._log, fresh)
-            assert self._fetcher is not None
-            self._fetcher.begin_again(fresh)
-        except Exception as error:  # noqa: BLE001 - a bulkhead
-            self._park(partition, error)
+            self._resolve(bootstrap.ensure(self._log, self._settings))
+        except SentinelError as error:  # the topics may be what is wrong
+            for partition in partitions:
+                self._parking.park(partition, error)
             return
-        self._parking.try_out(partition)
+        loaded = [self._loader.again(partition, self._control.state) for partition in partitions]
+        fresh = [owned for owned in loaded if owned is not None]
+        if fresh and self._fetcher is not None:
+            self._fetcher.begin_again(fresh)
 
     # 5. append
 
@@ -367,10 +368,9 @@ class Worker:
         self._settle()
         numbers = sorted(p.partition for p in partitions)
         started = time.monotonic()
-        self._persist(self._refresh)
-        taken = self._persist(lambda: self._ownership.take(numbers, self._control.state, self._parking.park))
-        for owned in taken:
-            self._republish(owned)
+        if numbers:  # waiting for servers in here can make the client miss that the topic changes
+            self._resolve(self._loader.control())
+            self._loader.take(numbers, self._control.state)
         assert self._fetcher is not None
         self._fetcher.assign(numbers)
         self._parking.inherited(self._ownership.partitions)
@@ -382,19 +382,26 @@ class Worker:
             load_seconds=round(time.monotonic() - started, 3),
         )
 
-    def _refresh(self) -> None:
-        """Follow the control stream to its end, after appending what is missing there."""
-        self._control = bootstrap.ensure(self._log, self._settings)
-        self._resolve()
+    def _follow_topics(self) -> None:
+        """A source topic was made again: begin a new generation, and read it from its beginning."""
+        self._settle()
+        self._resolve(self._loader.control())
+        self._reload_outdated()
 
-    def _republish(self, owned: Owned) -> None:
-        try:
-            self._persist(lambda: self._publisher.republish(self._log, owned))
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - a bulkhead
-            self._ownership.drop(owned.partition)
-            self._parking.park(owned.partition, error)
+    def _reload_outdated(self) -> None:
+        """Load partitions again whose source topics have new generations, and fetch them anew."""
+        numbers = tuple(self._control.state.generations[role].number for role in ("transactions", "feedback"))
+        outdated = [n for n, owned in self._ownership.partitions.items() if owned.generations != numbers]
+        if not outdated:
+            return
+        self._settle()
+        self._logger.warning("ingest.new_generation", partitions=outdated, generations=numbers)
+        for partition in outdated:
+            self._ownership.drop(partition)
+        self._parking.forget(outdated)
+        taken = self._loader.take(outdated, self._control.state)
+        assert self._fetcher is not None
+        self._fetcher.begin_again(taken)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._settle()
@@ -404,10 +411,6 @@ class Worker:
         assert self._fetcher is not None
         self._fetcher.unassign(partitions)
         self._logger.info("ingest.revoked", partitions=sorted(p.partition for p in partitions))
-
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """The group has already given our partitions away; the log itself fences an append in flight."""
-        self._on_revoke(consumer, partitions)
 
     # housekeeping
 
@@ -426,8 +429,8 @@ class Worker:
         if self._parking.parked:
             self._parking.record()
             self._parking.resume([n for n, each in self._ownership.partitions.items() if each.intake.drained])
-            for partition in self._parking.due():
-                self._try_again(partition)
+            if due := self._parking.due():
+                self._try_again(due)
         if now - self._snapshot_at < self._settings.snapshot_interval_s:
             return
         self._snapshot_at = now

@@ -327,7 +327,7 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
             yield Finding(
                 f"topic {name}",
                 "warn",
-                "was recreated since the last worker started; the next start begins a new generation",
+                "was recreated: a running worker begins a new generation within seconds, else the next start does",
             )
     yield from _parked(s, log, state)
     yield from _whole(log, state.generations["transactions"].partitions)

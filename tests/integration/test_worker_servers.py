@@ -281,3 +281,58 @@ def test_a_topic_recreated_between_two_runs_is_a_new_generation(single: Stage) -
     with single.log() as log:
         assert all(head.transactions.generation == 2 for head in h.heads(single, log))
         assert log.read(0, "transactions", Position(2, 0), 1)[0].id == Position(2, 1)
+
+
+def recreate(on: Stage, names: list[str]) -> None:
+    """Delete topics and make them again at once."""
+    client = kafka_client.admin(on.settings)
+    for future in client.delete_topics(names, operation_timeout=10).values():
+        future.result(10)
+    h.wait_for(lambda: not any(kafka_client.describe(on.settings, names).values()), "the topics to go")
+    on.create_topics()
+
+
+@pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
+@pytest.mark.parametrize("more", [True, False], ids=["with more messages", "with fewer messages"])
+def test_a_topic_recreated_under_a_running_worker_is_a_new_generation(
+    single: Stage, more: bool, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same worker goes on with the new topic from its beginning, whether or not the old offset exists in it; every
+    message of both is decided once.
+    """
+    monkeypatch.setattr(parking, "WAIT_FIRST_S", 0.5)
+    on = single.changed(decisions_topic="", dead_letter_topic="", assignment_strategy=strategy)
+    first, second = h.synthetic(400), h.synthetic(1_200 if more else 60, seed=8, start=1_780_000_000_000)
+    with Threaded(on) as worker, on.log() as log:
+        on.produce(first)
+        h.wait_for_decisions(on, log, 400, worker.check)
+        recreate(on, [on.settings.transactions_topic, on.settings.feedback_topic])
+        on.produce(second)
+        h.wait_for_decisions(on, log, 400 + h.count(second, "transactions"), worker.check)
+        assert {g.number for g in control_stream.current(log).generations.values()} == {2}
+        h.wait_for(lambda: not control_stream.current(log).parked, "all partitions to go on")
+    on.drain()
+    h.assert_sound(on)
+    h.assert_everything_once(on, [*first, *second])
+
+
+def test_workers_outlive_a_topic_that_is_gone_for_a_while(single: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both topics deleted, and made again seconds later: no worker ends, and the new generation is decided."""
+    monkeypatch.setattr(parking, "WAIT_FIRST_S", 0.5)
+    on = single.changed(decisions_topic="", dead_letter_topic="")
+    first, second = h.synthetic(300), h.synthetic(300, seed=8, start=1_780_000_000_000)
+    names = [on.settings.transactions_topic, on.settings.feedback_topic]
+    with Threaded(on) as one, Threaded(on) as other, on.log() as log:
+        on.produce(first)
+        h.wait_for_decisions(on, log, 300, one.check)
+        client = kafka_client.admin(on.settings)
+        for future in client.delete_topics(names, operation_timeout=10).values():
+            future.result(10)
+        time.sleep(5)
+        on.create_topics()
+        on.produce(second)
+        h.wait_for_decisions(on, log, 600, one.check)
+        other.check()
+    on.drain()
+    h.assert_sound(on)
+    h.assert_everything_once(on, [*first, *second])
