@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from core.policy import Thresholds, threshold_words
 from core.text import visible
 from core.times import SECOND_MS, utc
 from projections.audit.in_force import ControlChange
@@ -76,7 +77,8 @@ def by_share(story: Story) -> list[FeatureLine]:
 def policy_lines(story: Story) -> list[tuple[str, str]]:
     """Thresholds, rules and lists in force, as (name, text)."""
     p = story.policy
-    lines = [("thresholds", f"review {p.review:g}, decline {p.decline:g} ({by(p.thresholds_changed)})")]
+    thresholds = threshold_words(Thresholds(p.review, p.decline, p.review_loss, p.decline_loss))
+    lines = [("thresholds", f"{thresholds} ({by(p.thresholds_changed)})")]
     changed = ", ".join(f"{name}={value:g}" for name, value in p.parameters.items()) or "default parameters"
     off = f"; off: {', '.join(p.disabled)}" if p.disabled else ""
     lines.append(("rules", f"{changed}{off} ({by(p.rules_changed)})"))

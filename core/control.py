@@ -23,6 +23,7 @@ from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
 from core.features.reference import Kind, ReferenceTable
 from core.governance import Governance
+from core.policy import Thresholds
 from core.scoring import Scorer
 from core.times import HOUR_MS
 from core.verdicts import RatedHour
@@ -101,6 +102,8 @@ class ControlState:
     governance: Governance = field(default_factory=Governance)
     review: float = DEFAULT_REVIEW
     decline: float = DEFAULT_DECLINE
+    review_loss: float = 0.0
+    decline_loss: float = 0.0
     parameters: dict[str, float] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
     lists: dict[ListKey, dict[str, None]] = field(default_factory=dict)
@@ -148,6 +151,7 @@ class ControlState:
                 self.experiment = None
             case events.ThresholdsChanged():
                 self.review, self.decline = event.review, event.decline
+                self.review_loss, self.decline_loss = event.review_loss, event.decline_loss
             case events.RulesChanged():
                 self.parameters = dict(event.parameters)
                 self.disabled = event.disabled
@@ -183,7 +187,7 @@ def check(event: events.Control, known: Governance | None = None) -> None:
         known.check(event)
     match event:
         case events.ThresholdsChanged():
-            policy.check_thresholds(event.review, event.decline)
+            policy.check_thresholds(event.review, event.decline, event.review_loss, event.decline_loss)
         case events.RulesChanged():
             rules.parameter_vector(event.parameters)
             rules.enabled_mask(event.disabled)
@@ -211,8 +215,7 @@ class Context:
     parameters: NDArray[np.float64]
     enabled: int
     amount_high: float
-    review: float
-    decline: float
+    thresholds: Thresholds
     lists: dict[ListKey, Members]
     degraded: str | None
     quarantined: frozenset[RatedHour] = frozenset()
@@ -292,8 +295,7 @@ class Resolver:
             parameters=parameters,
             enabled=rules.enabled_mask(state.disabled),
             amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),
-            review=state.review,
-            decline=state.decline,
+            thresholds=policy.Thresholds(state.review, state.decline, state.review_loss, state.decline_loss),
             lists={key: Members.of(key[0], members) for key, members in state.lists.items() if members},
             degraded=join_reasons(reasons),
             quarantined=frozenset(state.quarantined),

@@ -39,7 +39,7 @@ def alert(context: Context, partition: int, judged: Judged) -> AlertRaised:
     """The alert of one decision."""
     transaction, severity = judged.transaction, policy.SEVERITIES[judged.severity]
     codes = rules.codes_of(judged.hits)
-    if context.scorer is not None and judged.probability >= context.review:
+    if _model_asks(context, judged.features, judged.probability):
         codes = (rules.MODEL_CODE, *codes)
     return AlertRaised(
         alert_id=f"{partition:02d}:{judged.position}",
@@ -66,11 +66,17 @@ def reasons(context: Context, row: NDArray[np.float32], hits: int, probability: 
             if not rule.features:
                 words.append(rule.meaning)
             names.update(dict.fromkeys(rule.features))
-    if context.scorer is not None and probability >= context.review:
+    if context.scorer is not None and _model_asks(context, row, probability):
         names.update(dict.fromkeys(_model_reasons(context.scorer, row)))
     for name in names:
         words.append(phrase(name, float(row[_i(name)])))
     return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
+
+
+def _model_asks(context: Context, row: NDArray[np.float32], probability: float) -> bool:
+    """Whether the model alone would have the transaction reviewed."""
+    review, _, loss, _ = context.thresholds
+    return context.scorer is not None and bool(policy.asks(probability, float(row[_i("amount")]), review, loss))
 
 
 def _model_reasons(scorer: Scorer, row: NDArray[np.float32]) -> list[str]:

@@ -160,7 +160,7 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
         hits[[t.currency in unknown for t in transactions]] |= rules.UNKNOWN_CURRENCY_BIT
     rules.evaluate(features, context.parameters, context.enabled, hits)
     decisions, severities = policy.decide(
-        probabilities, hits, features[:, _AMOUNT], context.review, context.decline, context.amount_high
+        probabilities, hits, features[:, _AMOUNT], context.thresholds, context.amount_high
     )
     positions = list(chain.from_iterable(run.positions for work in works for run in work.runs))
     rows = Rows(

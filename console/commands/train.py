@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from console import wiring
 from console.acts import act_of
 from console.gc_tuning import tune_for_reading
-from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort, moment
 from console.plots.training import write_plots
 from console.tables import print_json
 from console.terminal import console
@@ -37,7 +37,6 @@ from learners.training.card import model_card
 from learners.training.dataset import Clock, TrainingSet
 from learners.training.splits import Split, last_split
 from learners.training.training import Naming, Recipe
-from projections.engine.as_of import parse_time
 from sources.catalogue import open_source
 from sources.synthetic import SyntheticConfig
 
@@ -161,9 +160,9 @@ def train(
     if register and synthetic is not None:
         raise BadInput("--register can't be combined with --synthetic; use `sentinel model register`")
     window = Window(
-        start=_moment("--from", start),
-        until=_moment("--until", until),
-        known_until=_moment("--known-until", known_until),
+        start=moment("--from", start),
+        until=moment("--until", until),
+        known_until=moment("--known-until", known_until),
         gap_days=gap_days,
         maturity_days=_maturity(maturity_days, gap_days),
         warm_up_days=warm_up_days,
@@ -242,15 +241,6 @@ def _read(source: Data, window: Window, clock: Clock | None, report: ReportProgr
         end=reading.ALWAYS if window.until is None else window.until,
         report=rows,
     )
-
-
-def _moment(flag: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = parse_time(text)
-    if found is None:
-        raise BadInput(f"{flag} {text!r} is not a valid time; write 2026-03-01, 2026-03-01T12:00Z or epoch ms")
-    return found
 
 
 def _class_weight(text: str) -> float | Literal["balanced"]:

@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -51,7 +52,7 @@ class Wanted(NamedTuple):
         content, label = self.model
         scorer = wiring.load_scorer(content, label, hashlib.sha256(content).hexdigest())
         c = self.changes
-        return Changes(scorer, c.review, c.decline, c.rule_set, c.parameters, c.disabled)
+        return replace(c, model=scorer)
 
 
 def whatif(
@@ -67,6 +68,8 @@ def whatif(
     ] = None,
     review: Annotated[float | None, typer.Option(help="Another review threshold.")] = None,
     decline: Annotated[float | None, typer.Option(help="Another decline threshold.")] = None,
+    review_loss: Annotated[float | None, typer.Option(help="Review from this expected loss on.")] = None,
+    decline_loss: Annotated[float | None, typer.Option(help="Decline from this expected loss on.")] = None,
     rule: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another rule parameter; may be repeated.")
     ] = None,
@@ -103,6 +106,8 @@ def whatif(
             Changes(
                 review=review,
                 decline=decline,
+                review_loss=review_loss,
+                decline_loss=decline_loss,
                 rule_set=_rule_set(rules_file) if rules_file is not None else None,
                 parameters=_parameters(rule or []),
                 disabled=tuple(disable or ()),
@@ -133,6 +138,7 @@ def check(wanted: Wanted) -> None:
             raise BadInput(f"{name} must be above 0 and at most 1, not {value}")
     if changes.review is not None and changes.decline is not None:
         check_thresholds(changes.review, changes.decline)
+    check_thresholds(0.5, 0.5, changes.review_loss or 0.0, changes.decline_loss or 0.0)
 
 
 def _one(
@@ -221,7 +227,8 @@ def _words(wanted: Wanted, rules_file: Path | None) -> list[str]:
     if wanted.model is not None:
         words.append(f"model {wanted.model[1]} ({hashlib.sha256(wanted.model[0]).hexdigest()[:16]})")
     c = wanted.changes
-    words += [f"{name} {value}" for name, value in (("review", c.review), ("decline", c.decline)) if value is not None]
+    named = {"review": c.review, "decline": c.decline, "review loss": c.review_loss, "decline loss": c.decline_loss}
+    words += [f"{name} {value}" for name, value in named.items() if value is not None]
     if rules_file is not None:
         words.append(f"rules from {rules_file.name}")
     words += [f"{name}={value:g}" for name, value in c.parameters.items()]

@@ -120,10 +120,16 @@ class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="
 
 
 class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", frozen=True, kw_only=True):
-    """Probabilities at or above which a transaction is reviewed or declined; 0 < review ≤ decline ≤ 1."""
+    """Probabilities at or above which a transaction is reviewed or declined; 0 < review ≤ decline ≤ 1.
+
+    review_loss, decline_loss: if above 0, that decision is made from this expected loss on instead: probability ×
+    amount, in the log's base currency.
+    """
 
     review: float
     decline: float
+    review_loss: float = 0.0
+    decline_loss: float = 0.0
 
 
 class RulesChanged(ControlEvent, tag="rules_changed.v1", tag_field="type", frozen=True, kw_only=True):

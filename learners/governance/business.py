@@ -24,6 +24,7 @@ from core.currency import check_code, check_rates, rates_of
 from core.errors import BadInput
 from core.events import Control, ListChanged, ListEffect, ListKind, RatesChanged, RulesChanged, ThresholdsChanged
 from core.log.base import EventLog
+from core.policy import Thresholds
 from learners.governance.control_events import Act
 
 VALUES_MAX = 10_000
@@ -82,16 +83,30 @@ def _pages(values: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(values[start : start + VALUES_MAX]) for start in range(0, len(values), VALUES_MAX)]
 
 
-def set_thresholds(log: EventLog, act: Act, review: float | None = None, decline: float | None = None) -> Done:
-    """Set the probability from which payments are reviewed, declined, or both; what is not given stays."""
-    if review is None and decline is None:
-        raise BadInput("give --review, --decline, or both")
+def set_thresholds(
+    log: EventLog,
+    act: Act,
+    review: float | None = None,
+    decline: float | None = None,
+    *,
+    review_loss: float | None = None,
+    decline_loss: float | None = None,
+) -> Done:
+    """Set the probabilities or the expected losses (`core.policy.Thresholds`) from which payments are reviewed and
+    declined; what is not given stays. A probability that is given ends the decision by expected loss.
+    """
+    given = (review, decline, review_loss, decline_loss)
+    if all(value is None for value in given):
+        raise BadInput("give --review, --decline, --review-loss or --decline-loss")
 
     def events(state: ControlState) -> list[Control]:
-        wanted = (state.review if review is None else review, state.decline if decline is None else decline)
-        if wanted == (state.review, state.decline):
-            return []
-        return [ThresholdsChanged(**act.fields, review=wanted[0], decline=wanted[1])]
+        now = Thresholds(state.review, state.decline, state.review_loss, state.decline_loss)
+        wanted = Thresholds(*(old if new is None else new for old, new in zip(now, given, strict=True)))
+        if review is not None and review_loss is None:
+            wanted = wanted._replace(review_loss=0.0)
+        if decline is not None and decline_loss is None:
+            wanted = wanted._replace(decline_loss=0.0)
+        return [] if wanted == now else [ThresholdsChanged(**act.fields, **wanted._asdict())]
 
     return _append(log, events)
 

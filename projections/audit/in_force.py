@@ -55,6 +55,8 @@ class Policy(msgspec.Struct, frozen=True):
 
     review: float
     decline: float
+    review_loss: float
+    decline_loss: float
     thresholds_changed: ControlChange | None
     parameters: dict[str, float]
     disabled: tuple[str, ...]
@@ -136,6 +138,8 @@ def policy_in_force(seen: Seen, state: ControlState, transaction: TransactionRec
     return Policy(
         review=state.review,
         decline=state.decline,
+        review_loss=state.review_loss,
+        decline_loss=state.decline_loss,
         thresholds_changed=_last(seen, lambda e: isinstance(e, events.ThresholdsChanged)),
         parameters=state.parameters,
         disabled=state.disabled,

@@ -43,15 +43,27 @@ class Changes:
     model: Scorer | None = None
     review: float | None = None
     decline: float | None = None
+    review_loss: float | None = None
+    decline_loss: float | None = None
     rule_set: tuple[dict[str, float], tuple[str, ...]] | None = None
     parameters: dict[str, float] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
 
+    def _thresholds(self, now: policy.Thresholds) -> policy.Thresholds:
+        """Those in force with the changes. A probability that is given replaces an expected loss that is not."""
+        review_loss = self.review_loss if self.review_loss is not None else now.review_loss * (self.review is None)
+        decline_loss = self.decline_loss if self.decline_loss is not None else now.decline_loss * (self.decline is None)
+        return policy.Thresholds(
+            now.review if self.review is None else self.review,
+            now.decline if self.decline is None else self.decline,
+            review_loss,
+            decline_loss,
+        )
+
     def of(self, context: Context) -> Context:
         """The context with the changes applied. Raises BadInput for values that could not be in force."""
-        review = context.review if self.review is None else self.review
-        decline = context.decline if self.decline is None else self.decline
-        policy.check_thresholds(review, decline)
+        thresholds = self._thresholds(context.thresholds)
+        policy.check_thresholds(*thresholds)
         parameters, enabled = context.parameters, context.enabled
         if self.rule_set is not None:
             parameters, enabled = rules.parameter_vector(self.rule_set[0]), rules.enabled_mask(self.rule_set[1])
@@ -62,8 +74,7 @@ class Changes:
                 parameters[i] = changed[i]
         context = with_changes(
             context,
-            review=review,
-            decline=decline,
+            thresholds=thresholds,
             parameters=parameters,
             enabled=enabled & rules.enabled_mask(self.disabled),
             amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),

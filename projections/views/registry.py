@@ -37,6 +37,7 @@ from core.events import (
     ThresholdsChanged,
 )
 from core.governance import CHAMPION, Governance
+from core.policy import Thresholds
 from projections.engine.base import Fact, Projection, control_fact, fold
 
 
@@ -150,6 +151,8 @@ class Registry(msgspec.Struct):
     deployments: list[Deployment] = []
     review: float = DEFAULT_REVIEW
     decline: float = DEFAULT_DECLINE
+    review_loss: float = 0.0
+    decline_loss: float = 0.0
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()
     base: str = ""
@@ -311,7 +314,7 @@ def _policy(state: Registry, fact: Fact) -> None:
     event: ThresholdsChanged | RulesChanged | RatesChanged = fact.event
     change: dict[str, Any]
     if isinstance(event, ThresholdsChanged):
-        change = {"review": event.review, "decline": event.decline}
+        change = {name: getattr(event, name) for name in Thresholds._fields}
     elif isinstance(event, RatesChanged):
         change = {"base": event.base, "rates": dict(event.rates)}
     else:
@@ -325,6 +328,7 @@ def _thresholds(state: Registry, fact: Fact) -> None:
     event: ThresholdsChanged = fact.event
     _policy(state, fact)
     state.review, state.decline = event.review, event.decline
+    state.review_loss, state.decline_loss = event.review_loss, event.decline_loss
 
 
 def _rules(state: Registry, fact: Fact) -> None:

@@ -13,6 +13,7 @@ from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
 from core.numeric import hash_strings
+from core.policy import Thresholds
 from projections.engine.states import States
 from projections.views.registry import REGISTRY, Model, Reference, Registry, lineage, stage
 
@@ -59,8 +60,8 @@ def policy_history(registry: Registry, of: Literal["thresholds", "rules", "rates
 
     A change that was refused, or repeated what was so, says what it asked for.
     """
-    before: dict[str, Any] = {"review": DEFAULT_REVIEW, "decline": DEFAULT_DECLINE, "parameters": {}, "disabled": []}
-    before |= {"base": "", "rates": {}}
+    before: dict[str, Any] = Thresholds(DEFAULT_REVIEW, DEFAULT_DECLINE)._asdict()
+    before |= {"parameters": {}, "disabled": [], "base": "", "rates": {}}
     mark, words = {
         "thresholds": ("review", _threshold_words),
         "rules": ("parameters", _rule_words),
@@ -79,7 +80,9 @@ def policy_history(registry: Registry, of: Literal["thresholds", "rules", "rates
 
 def _threshold_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name} {before[name]:g} → {after[name]:g}" for name in ("review", "decline") if before[name] != after[name]
+        f"{name.replace('_', ' ')} {before[name]:g} → {after[name]:g}"
+        for name in Thresholds._fields
+        if before[name] != after[name]
     ]
 
 

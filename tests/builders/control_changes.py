@@ -55,7 +55,7 @@ def anything(rng: random.Random, state: ControlState, serial: str) -> Control:
         ExperimentRamped(**by, experiment_id=running, traffic=rng.choice([-1, 100, 5000])),
         ExperimentStopped(**by, experiment_id=running),
         ExperimentConcluded(**by, experiment_id=running, verdict="keep"),
-        ThresholdsChanged(**by, review=rng.choice([0.2, 0.9]), decline=0.7),
+        ThresholdsChanged(**by, review=rng.choice([0.2, 0.9]), decline=0.7, review_loss=rng.choice([0.0, 20.0])),
         RulesChanged(**by, disabled=rng.choice([(), ("UNUSUAL_HOUR",), ("NO_SUCH_RULE",)])),
         RatesChanged(**by, base="EUR", rates={rng.choice(["USD", "usd", "EUR", ""]): rng.choice([0.5, 0.0])}),
         ListChanged(**by, kind="country", effect="watch", add=("FR",)),

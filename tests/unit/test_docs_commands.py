@@ -23,7 +23,7 @@ def shown(page: Path) -> Iterator[str]:
     """The `sentinel …` lines of a page's shell blocks; what a synopsis has in brackets counts as given."""
     for fenced, indented in BLOCK.findall(page.read_text(encoding="utf-8")):
         for line in (fenced or indented).splitlines():
-            if re.match(r" *(\.venv/bin/)?sentinel\b", line):
+            if re.match(r" *(\.venv/bin/)?sentinel\b(?!:)", line):
                 yield re.sub(r"\[(--[^\]]+)\]", r"\1", re.split(r"  +(?=\S)", line.strip())[0])
 
 

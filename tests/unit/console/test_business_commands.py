@@ -110,6 +110,35 @@ def test_a_list_is_changed_shown_and_told(run: Run, tmp_path: Path) -> None:
     assert code == 0 and "mistake" in out and "shop-77" in out
 
 
+def test_thresholds_may_be_expected_losses(run: Run) -> None:
+    """Set, shown, told in the history, and ended by a probability."""
+    code, out = run("threshold", "set", "--review-loss", "15", *WHY)
+    assert code == 0 and "review from an expected loss of 15, decline" in out
+    assert asked(run, "threshold", "show")["review_loss"] == 15.0
+    assert "review from an expected loss of 15" in run("threshold", "show")[1]
+    assert "review loss 0 → 15" in run("threshold", "history")[1]
+    assert "review 0.5, decline" in run("threshold", "set", "--review", "0.5", *WHY)[1]
+    code, out = run("threshold", "set", "--review-loss", "15", "--decline-loss", "3", *WHY)
+    assert code == 2 and "must not exceed" in out
+
+
+def test_costs_of_thresholds_are_counted(run: Run, tmp_path: Path) -> None:
+    """The table, the JSON with both curves and the plot; what can't be counted is said in one line."""
+    code, out = run("threshold", "costs", "--review-cost", "15", "--maturity-days", "0", "--plot", "costs.png")
+    assert code == 0 and "cheapest by loss" in out and "in force" in out
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+    found = asked(run, "threshold", "costs", "--review-cost", "15", "--maturity-days", "0")
+    assert [one["by"] for one in found["curves"]] == ["probability", "expected_loss"]
+    assert found["probability"]["cost"] >= min(found["curves"][0]["cost"]) and found["frauds"] > 0
+    for arguments, said in (
+        (("--review-cost", "0"), "must be above 0"),
+        (("--review-cost", "15", "--from", "soon"), "--from 'soon' is not a valid time"),
+        (("--review-cost", "15", "--from", "2099-01-01"), "no transactions in the window"),
+    ):
+        code, out = run("threshold", "costs", *arguments)
+        assert code == 2 and said in out and out.count("\n") == 1
+
+
 def test_thresholds_are_set_shown_and_told(run: Run, log: MemoryLog) -> None:
     """The state in force with who and why; the history says from what to what, and what was refused."""
     append_unchecked(log, ThresholdsChanged(occurred_at=9, actor="eve", reason="oops", review=0.9, decline=0.2))
@@ -254,7 +283,7 @@ def test_wrong_rates_are_one_line(run: Run, name: str, content: str, said: str, 
             ("list", "add", "merchant", "block", "x", "--reason", "a\x1b[2J"),
             "reason holds the control character \\u001b",
         ),
-        (("threshold", "set", "--reason", "x"), "give --review, --decline, or both"),
+        (("threshold", "set", "--reason", "x"), "give --review, --decline, --review-loss or --decline-loss"),
         (("threshold", "set", "--review", "2", "--reason", "x"), "review <= decline"),
         (("rule", "set", "speed=3", "--reason", "x"), "unknown rule parameter 'speed'"),
         (("rule", "set", "velocity_10m", "--reason", "x"), "write NAME=VALUE"),

@@ -60,7 +60,7 @@ def test_readers_agree(seed: int) -> None:
     assert (stream.state, followed) == (live, held)
 
     context = Timeline(held, Resolver(log.get_blob, load_tiny)).at(80, None)
-    assert (context.review, context.decline) == (live.review, live.decline)
+    assert context.thresholds == (live.review, live.decline, live.review_loss, live.decline_loss)
 
     cut = Place(rng.randint(0, 80))
     for projection in (REGISTRY, EXPERIMENTS, SHADOW):
@@ -74,6 +74,7 @@ def test_readers_agree(seed: int) -> None:
     registry = loop_state(log).registry
     assert (registry.governance, registry.refused) == (live.governance, live.refused)
     assert (registry.review, registry.parameters, registry.disabled) == (live.review, live.parameters, live.disabled)
+    assert (registry.review_loss, registry.decline_loss) == (live.review_loss, live.decline_loss)
     assert (registry.base, registry.rates) == (live.rates.base, live.rates.by_code)
     assert registry.aliases.get("champion") == (live.champion.label if live.champion else None)
     assert models.stages(log).keys() == {f"{e.name}-{e.version}" for _, e in counts if _names_a_model(e)}

@@ -106,7 +106,7 @@ def test_defaults_without_any_event() -> None:
     """An empty control stream decides by rules alone, at the default thresholds."""
     under = resolver()[0].context(ControlState())
     assert (under.scorer, under.model, under.digest, under.degraded) == (None, "none", "", control.NO_MODEL)
-    assert (under.review, under.decline, under.amount_high) == (
+    assert (under.thresholds.review, under.thresholds.decline, under.amount_high) == (
         control.DEFAULT_REVIEW,
         control.DEFAULT_DECLINE,
         rules.PARAMETERS["amount_high"],

@@ -90,6 +90,8 @@ def test_control_changes_are_replayed_where_they_happened() -> None:
     base = {"occurred_at": T0, "actor": "ann"}
     changes: dict[int, list[Any]] = {
         200: [ThresholdsChanged(**base, review=0.05, decline=0.99)],
+        300: [ThresholdsChanged(**base, review=0.05, decline=0.99, review_loss=2.0, decline_loss=150.0)],
+        350: [ThresholdsChanged(**base, review=0.05, decline=0.99)],
         400: [RulesChanged(**base, parameters={"amount_high": 1.0}, disabled=("RECENT_FRAUD",))],
         600: [deployed(SECOND, "2.0.0"), ListChanged(**base, kind="merchant", effect="block", add=("m0", "m1"))],
         800: [ListChanged(**base, kind="merchant", effect="block", remove=("m0",), add=("m2",))],

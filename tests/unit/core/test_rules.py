@@ -242,11 +242,60 @@ def test_policy_truth_table(review: float, decline: float) -> None:
     rows = list(itertools.product(probabilities, sets, (999.99, 1000.0)))
     decisions, severities = policy.decide(
         np.array([r[0] for r in rows]), np.array([sum(BIT[c] for c in r[1]) for r in rows], dtype=np.uint32),
-        np.array([r[2] for r in rows], dtype=np.float32), review, decline, 1000.0,
+        np.array([r[2] for r in rows], dtype=np.float32), policy.Thresholds(review, decline), 1000.0,
     )  # fmt: skip
     for row, d, s in zip(rows, decisions.tolist(), severities.tolist(), strict=True):
         got = policy.DECISIONS[d], policy.SEVERITIES[s] if s >= 0 else None
         assert got == _expected(*row, review, decline), row
+
+
+@given(
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 10_000.0, width=32),
+    st.sampled_from([0.0, 12.5, 80.0]),
+    st.sampled_from([0.0, 80.0, 400.0]),
+)
+@fuzz(max_examples=500)
+def test_an_expected_loss_takes_the_place_of_its_probability(
+    probability: float, amount: float, review_loss: float, decline_loss: float
+) -> None:
+    """Each decision is by probability × amount where it has a loss, else by probability; so is the severity."""
+    thresholds = policy.Thresholds(0.3, 0.7, review_loss, decline_loss)
+    loss = probability * amount
+    decisions, severities = policy.decide(
+        np.array([probability]), np.zeros(1, np.uint32), np.array([amount], np.float32), thresholds, 1e9
+    )
+    if loss >= decline_loss if decline_loss else probability >= 0.7:
+        wanted = ("decline", "critical" if probability >= 0.95 else "high")
+    elif loss >= review_loss if review_loss else probability >= 0.3:
+        both = review_loss and decline_loss
+        is_medium = loss >= (review_loss + decline_loss) / 2 if both else probability >= 0.5
+        wanted = ("review", "medium" if is_medium else "low")
+    else:
+        wanted = ("approve", None)
+    severity = policy.SEVERITIES[severities[0]] if severities[0] >= 0 else None
+    assert (policy.DECISIONS[decisions[0]], severity) == wanted
+
+
+def test_an_unknown_probability_asks_for_nothing() -> None:
+    """NaN is below every threshold and every loss."""
+    for losses in ((0.0, 0.0), (1.0, 2.0)):
+        found, _ = policy.decide(
+            np.array([np.nan]),
+            np.zeros(1, np.uint32),
+            np.ones(1, np.float32),
+            policy.Thresholds(0.1, 0.2, *losses),
+            1.0,
+        )
+        assert policy.DECISIONS[found[0]] == "approve"
+
+
+@pytest.mark.parametrize("losses", [(-1.0, 0.0), (0.0, -1.0), (2.0, 1.0), (float("nan"), 0.0), (0.0, float("inf"))])
+def test_expected_losses_are_checked(losses: tuple[float, float]) -> None:
+    """They are amounts of money, and a decline's is not below a review's."""
+    with pytest.raises(BadInput):
+        policy.check_thresholds(0.4, 0.8, *losses)
+    policy.check_thresholds(0.4, 0.8, 15.0, 0.0)
 
 
 @given(st.floats(allow_nan=True), st.floats(allow_nan=True))

@@ -49,12 +49,17 @@ def test_thresholds_and_rules_change_what_is_named(event_log: EventLog) -> None:
     assert business.set_thresholds(event_log, ACT, decline=0.9).state.review == 0.4
     assert not business.set_thresholds(event_log, ACT, decline=0.9).changed
     assert business.set_thresholds(event_log, ACT, review=0.5).state.decline == 0.9
+    by_loss = business.set_thresholds(event_log, ACT, review_loss=15.0, decline_loss=60.0).state
+    assert (by_loss.review, by_loss.decline, by_loss.review_loss, by_loss.decline_loss) == (0.5, 0.9, 15.0, 60.0)
+    half = business.set_thresholds(event_log, ACT, decline=0.8).state
+    assert (half.decline, half.review_loss, half.decline_loss) == (0.8, 15.0, 0.0), "a probability ends its loss"
+    assert business.set_thresholds(event_log, ACT, review_loss=0.0).state.review_loss == 0.0
     business.change_rules(event_log, ACT, parameters={"velocity_10m": 6.0}, disable=["UNUSUAL_HOUR"])
     business.change_rules(event_log, ACT, parameters={"amount_high": 5.0}, disable=["NEW_MERCHANT"])
     assert not business.change_rules(event_log, ACT, parameters={"amount_high": 5.0}).changed
     state = business.change_rules(event_log, ACT, reset=["velocity_10m"], enable=["UNUSUAL_HOUR"]).state
     assert (state.parameters, state.disabled) == ({"amount_high": 5.0}, ("NEW_MERCHANT",))
-    assert control_stream.current(event_log).position == 5 and not state.refused
+    assert control_stream.current(event_log).position == 8 and not state.refused
     events = [entry.event for entry in control_stream.history(event_log)]
     assert sum(isinstance(event, RulesChanged) for event in events) == 3
 

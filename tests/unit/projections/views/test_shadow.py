@@ -77,7 +77,7 @@ def test_agreement_is_what_the_policy_says() -> None:
     )
     margins = np.array([e["score"]["shadow"] for e in rows])
     amounts = np.array([e["transaction"]["amount"] for e in rows], dtype=np.float32)
-    would, _ = policy.decide(sigmoid(margins, 1.0), hits, amounts, 0.35, 0.625, 1e9)
+    would, _ = policy.decide(sigmoid(margins, 1.0), hits, amounts, policy.Thresholds(0.35, 0.625), 1e9)
     made = np.array([policy.DECISIONS.index(e["score"]["decision"]) for e in rows])
     assert found.decisions == len(rows) > 800
     assert (found.model, found.shadow) == ("tiny-1.0.0", "tiny-1.1.0")
