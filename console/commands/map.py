@@ -157,11 +157,17 @@ def _footer(source: DatasetSource) -> int:
     files = [part.name for part in source.parts]
     if not 0 < rejects.total <= _FOOTER_MAX * len(files) or any(part.unit != "line" for part in source.parts):
         return 0
+    bad = [row for rows in rejects.examples.values() for row in rows]
+    if any(
+        row.reason not in ("wrong_cells", "not_csv") and not (row.reason == "bad_time" and "= ''" in row.detail)
+        for row in bad
+    ):
+        return 0
     last: dict[str, int] = {}
     for table in source.tables():
         for name, line in table.group_by("file").agg(pl.col("line").max()).iter_rows():
             last[name] = max(last.get(name, 0), line)
-    after = Counter(row.file for rows in rejects.examples.values() for row in rows if row.line > last.get(row.file, 0))
+    after = Counter(row.file for row in bad if row.line > last.get(row.file, 0))
     counts = {after[name] for name in files}
     return counts.pop() if len(counts) == 1 and sum(after.values()) == rejects.total else 0
 

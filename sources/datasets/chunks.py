@@ -16,6 +16,8 @@ from core.errors import BadInput
 from sources.datasets.parts import Part
 
 CHUNK_ROWS = 16_384
+CHUNK_CELLS = 1 << 20
+"""Rows of wide files come in smaller chunks: a cell takes some 60 bytes while it is read."""
 
 
 class BadRow(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import BadInput
-from sources.datasets.chunks import CHUNK_ROWS, BadRow, Chunk, Wanted, resolve, unique_names
+from sources.datasets.chunks import CHUNK_CELLS, CHUNK_ROWS, BadRow, Chunk, Wanted, resolve, unique_names
 from sources.datasets.layout import FileFormat
 from sources.datasets.parts import Part
 
@@ -138,6 +138,7 @@ def cells_chunks(
 ) -> Iterator[Chunk]:
     """Chunks of rows of cells; blank rows are left out, and those of the wrong width are bad."""
     width, count = len(names), 0
+    full = min(CHUNK_ROWS, max(CHUNK_CELLS // width, 1))
     kept: list[list[str]] = []
     lines: list[int] = []
     ordinals: list[int] = []
@@ -161,7 +162,7 @@ def cells_chunks(
         else:
             bad.append(BadRow(part.name, part.unit, line, "wrong_cells", f"{len(cells)} cells under {width} columns"))
         count += 1
-        if len(kept) + len(bad) >= CHUNK_ROWS:
+        if len(kept) + len(bad) >= full:
             yield _text_chunk(part, kept, lines, ordinals, places, bad, count)
             kept, lines, ordinals, bad = [], [], [], []
     if kept or bad:

@@ -20,7 +20,7 @@ _DATE = re.compile(
     r"(?P<y1>\d{4})(?P<s1>[-/.\s年]\s?)(?P<m1>\d{1,2})(?P<s2>[-/.\s月]\s?)(?P<d1>\d{1,2})(?P<s3>日?)"
     r"|(?P<a2>\d{1,2})(?P<s4>[-/.\s]\s?)(?P<b2>\d{1,2})(?P<s5>[-/.\s]\s?)(?P<y2>\d{4}|\d{2})"
     r"|(?P<d3>\d{1,2})(?P<s6>\.?[-/\s]?\s?)(?P<m3>[^\W\d_]{3,10})(?P<p3>\.?)(?P<s7>,?[-/\s]?\s?)(?P<y3>\d{4}|\d{2})"
-    r"|(?P<m4>[^\W\d_]{3,10})(?P<p4>\.?)(?P<s8>[-\s])(?P<d4>\d{1,2})(?P<s9>,?[-\s]\s?)(?P<y4>\d{4})"
+    r"|(?P<m4>[^\W\d_]{3,10})(?P<p4>\.?)(?P<s8>[-\s]\s*)(?P<d4>\d{1,2})(?P<s9>,?[-\s]\s*)(?P<y4>\d{4})"
     r"|(?P<c5>\d{14}|\d{12}|\d{8}|\d{6})"
     r")(?P<rest>.*)",
     re.S,
@@ -134,7 +134,7 @@ def candidates(value: str) -> list[str]:
         dates = ["%Y%m%d", "%d%m%Y", "%m%d%Y"] if len(compact) != 6 else ["%y%m%d", "%d%m%y", "%m%d%y"]
         dates = [date + {14: "%H%M%S", 12: "%H%M"}.get(len(compact), "") for date in dates]
     times = _times(g["rest"] or "")
-    patterns = [weekday + date + time for date in dates for time in times]
+    patterns = [re.sub(r"\s+", " ", weekday + date + time) for date in dates for time in times]
     return (["iso"] if re.fullmatch(timestamps.ISO[1:-1], value) else []) + patterns
 
 
@@ -190,7 +190,7 @@ def settle(counts: DateCounts, answers: Answers, name: str) -> tuple[tuple[str, 
         if not good:
             continue
         wanted = [pattern for pattern in good if _order(pattern) in ("", orders)] or good
-        if wanted[0] not in formats:
+        if not set(formats) & set(wanted):
             formats.append(wanted[0])
     if not formats and counts.lengths:
         raise Question(
@@ -270,7 +270,7 @@ def _number_format(counts: DateCounts, name: str) -> str | None:
     words = words_of(name)
     if low >= 29_221 and high <= 73_050 and (counts.fractions or re.search("dat|time|when|zeit|fecha|booked", words)):
         return "excel"
-    for unit, pattern in (("seconds", "sec|transactiondt"), ("hours", "hour|step|stunde"), ("days", "day|tag")):
+    for unit, pattern in (("seconds", "sec|transactiondt|_s$"), ("hours", "hour|step|stunde"), ("days", "day|tag")):
         if re.search(pattern, words):
             return unit
     return None

@@ -20,6 +20,7 @@ from sources.datasets.separated import SEPARATORS, Lines, encoding_of, opened_te
 from sources.datasets.timestamps import MONTHS
 
 SAMPLE_LINES = 3_000
+_HEADER_ROWS = 30
 _BLOCK = 1 << 20
 _CP1252_LETTERS = frozenset(
     b"\x80\x82\x83\x84\x85\x86\x87\x8a\x8b\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9b\x9c\x9e\x9f"
@@ -148,13 +149,18 @@ def _enclosed(rows: Sequence[tuple[int, list[str]]]) -> bool:
 def header_line(rows: Sequence[tuple[int, list[str]]]) -> int:
     """The line of the column names: the first full row, if it looks like names; 0 if it looks like data."""
     width, _ = _width(rows)
-    for line, cells in rows:
+    values = 0
+    for line, cells in rows[:_HEADER_ROWS]:
         while len(cells) > width and not cells[-1].strip():
             cells = cells[:-1]  # noqa: PLW2901
         filled = [cell.strip() for cell in cells if cell.strip()]
-        if len(cells) == width and len(filled) >= max(2, width / 2):
-            return line if _names(filled) else 0
-    return rows[0][0] if rows else 1
+        if len(cells) != width or len(filled) < max(2, width / 2):
+            continue
+        if not _names(filled):  # data, or a title with a date in it if names that fill more cells follow
+            values = max(values, len(filled))
+        elif len(filled) > values:
+            return line
+    return 0 if values else (rows[0][0] if rows else 1)
 
 
 def _names(cells: Sequence[str]) -> bool:

@@ -201,6 +201,86 @@ def test_patterns_of_dates(value: str, moment: str, tmp_path: Path) -> None:
     assert profile.first == parse_iso(moment) and not source.rejects.total
 
 
+@pytest.mark.parametrize(
+    ("content", "columns", "wanted"),
+    [
+        (
+            "Txn Date,Trans. Amt.,Cust ID,Merchant Name,Fraud?\n"
+            "01/25/2026 10:00,$1.50,C1,S,N\n01/05/2026 10:00,$2.50,C2,S,Y\n",
+            {"account_id": "Cust ID", "amount": "Trans. Amt.", "merchant_id": "Merchant Name"},
+            (2, 2, 4.0, 1, "2026-01-05T10:00"),
+        ),
+        (
+            "Kunden-Nr.;Betrag in EUR;Datum;Uhrzeit;Empfänger;Betrugsfall\n"
+            "1;-1.234,56;25.01.2026;10:00:00;Müller;nein\n2;-12,5;05.01.2026;11:00:00;Maier;ja\n",
+            {"account_id": "Kunden-Nr.", "amount": "Betrag in EUR", "merchant_id": "Empfänger"},
+            (2, 2, 1247.06, 1, "2026-01-05T11:00"),
+        ),
+        (
+            "N° de compte;Montant (€);Date de transaction;Frauduleux\n"
+            "1;1 234,56;25/01/2026 10h15;non\n2;12,50;05/01/2026 11h00;oui\n",
+            {"account_id": "N° de compte", "amount": "Montant (€)"},
+            (2, 2, 1247.06, 1, "2026-01-05T11:00"),
+        ),
+        (
+            "Conto;Importo;Data;Ora;Frode\n1;1.234,56;25/01/2026;10:15;No\n2;12,50;05/01/2026;11:00;Si\n",
+            {"account_id": "Conto", "amount": "Importo"},
+            (2, 2, 1247.06, 1, "2026-01-05T11:00"),
+        ),
+        (
+            "card_number,customer_id,dob,amount,date,time,is_fraud\n"
+            "411,c1,1980-01-01,1.5,20260105,93015,0\n412,c1,1980-01-01,2.5,20260106,235959,1\n",
+            {"account_id": "customer_id", "card_id": "card_number", "amount": "amount"},
+            (2, 1, 4.0, 1, "2026-01-05T09:30:15"),
+        ),
+        (
+            "Report;;;\n"
+            "Generated;2026-01-31;;\n;;;\naccount;amount;time;is_fraud\na;1,5;25.01.2026;0\nb;2,5;26.01.2026;1\nTotal;4,0;;\n",
+            {"account_id": "account", "amount": "amount"},
+            (2, 2, 4.0, 1, "2026-01-25"),
+        ),
+        (
+            'account,amount,time,merchant,is_fraud\na,150,2026-01-05,"x \\"y\\", z",0\nb,250,2026-01-06,q,1\n',
+            {"account_id": "account", "amount": "amount", "merchant_id": "merchant"},
+            (2, 2, 400.0, 1, "2026-01-05"),
+        ),
+        (
+            "account,amount,time,is_fraud\n'a','1,50','2026-01-05','0'\n'b','2,50','2026-01-06','1'\n",
+            {"account_id": "account", "amount": "amount"},
+            (2, 2, 4.0, 1, "2026-01-05"),
+        ),
+        (
+            "account,amount,date,is_fraud\na,1.5,46027,0\nb,2.5,46028.5,1\n",
+            {"account_id": "account", "amount": "amount"},
+            (2, 2, 4.0, 1, "2026-01-05"),
+        ),
+        (
+            "account,amount,time,is_fraud\n"
+            "a,1.5,2026-01-05 10:00,0\nb,2.5,2026-01-06,1\nc,3,2026-01-07T10:00:00.5+01:00,0\n",
+            {"account_id": "account", "amount": "amount"},
+            (3, 3, 7.0, 1, "2026-01-05T10:00"),
+        ),
+    ],
+)
+def test_columns_by_name_and_content(
+    content: str, columns: dict[str, str], wanted: tuple[int, int, float, int, str], tmp_path: Path
+) -> None:
+    """Names in several languages, dates in parts, titles above, totals below, other quotes: all rows and
+    sums are right.
+    """
+    proposal, source, profile = mapped(put(tmp_path / "d.csv", content))
+    assert proposal.layout.columns == columns and not source.rejects.total
+    found = (profile.transactions, profile.accounts, profile.amount_total, profile.frauds, profile.first)
+    assert found == (*wanted[:4], parse_iso(wanted[4]))
+
+
+def test_a_last_row_with_a_fault_is_no_footer(tmp_path: Path) -> None:
+    """Only lines that can't be rows are left out as a footer; a row without account, or with a bad amount, is told."""
+    for row in ("NA,2.5,2026-01-06,1", "b,x,2026-01-06,1", "b,2.5,soon,1"):
+        _, source, _ = mapped(put(tmp_path / "d.csv", f"{HEAD}a,1.5,2026-01-05,0\n{row}\n"))
+        assert source.rejects.total == 1, row
+
+
 def test_signs_and_currencies_are_said(tmp_path: Path) -> None:
     """Minority of negatives: refunds; majority: payments; a lone $ names no currency; several codes are
     each row's own.
