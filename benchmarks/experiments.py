@@ -1,7 +1,8 @@
-"""A/B tests by simulation: false alarms under continuous peeking, coverage, power; and what an assignment costs.
+"""A/B tests by simulation: false alarms under continuous peeking, coverage, power; and what an assignment costs. Then
+paired tests of a shadow: false promotions, and the accounts that they and A/B tests need.
 
     python -m benchmarks.experiments [--runs 1000] [--accounts 10000] [--power-runs 200] [--json PATH]
-    python -m benchmarks.experiments --assignments-only
+    python -m benchmarks.experiments --assignments-only | --paired-only
 
 Every run is looked at after every account. "naive" is the z-test of two means at the same one-sided level, looked at
 equally often from the 100th account on: the problem that an always-valid method solves. Takes minutes at the default
@@ -26,6 +27,7 @@ from scipy.stats import norm
 
 from core.assignment import WHOLE, Allocation
 from learners.experiments import srm
+from learners.experiments.paired import log_wealth
 from learners.experiments.sequential import Trajectory, contributions, trajectory
 
 ALPHA = 0.05
@@ -142,6 +144,116 @@ def power_row(setting: Setting, runs: int) -> dict[str, Any]:
     }
 
 
+class Pairs(NamedTuple):
+    """A shadow beside the model that decides. attacked: share of accounts attacked in their window; missed: of these,
+    how many the champion misses; found: of those it misses, how many the shadow finds; lost: of those it finds, how
+    many the shadow misses. is_small: what only the shadow finds is so small that both lose the same value on average.
+    """
+
+    name: str
+    attacked: float
+    missed: float
+    found: float
+    lost: float
+    is_small: bool = False
+
+
+def equal(name: str, attacked: float, missed: float, found: float) -> Pairs:
+    """A shadow that misses as much as the champion, in part of other accounts."""
+    return Pairs(name, attacked, missed, found, missed * found / (1.0 - missed))
+
+
+HALVED = Pairs("missed fraud halved", 0.01, 0.4, 0.575, 0.05)
+BETTER = (
+    HALVED,
+    Pairs("halved, 0.3 % attacked", 0.003, 0.4, 0.575, 0.05),
+    Pairs("a quarter less", 0.01, 0.4, 0.325, 0.05),
+)
+EQUAL = (
+    equal("equal, 1 % attacked", 0.01, 0.4, 0.3),
+    equal("equal, 30 % attacked", 0.3, 0.5, 0.3),
+    Pairs("finds more, but small ones", 0.1, 0.4, 0.575, 0.05, is_small=True),
+)
+PAIR_SIZES = (100, 600, 2_000, 20_000)
+_CAP = 1_000.0
+
+
+class PairedAccounts(NamedTuple):
+    """n accounts in order of maturity: what each loses under either model, as a share of the cap, float64 (n,)."""
+
+    champion: Floats
+    shadow: Floats
+
+    @property
+    def value(self) -> Floats:
+        """Differences in favour of the shadow."""
+        return self.champion - self.shadow
+
+
+def pairs(setting: Pairs, accounts: int, seed: int) -> PairedAccounts:
+    """Accounts drawn from the setting; losses are log-normal with median 80, capped at 1,000."""
+    rng = np.random.default_rng(seed)
+    attacked = rng.random(accounts) < setting.attacked
+    loss = np.minimum(rng.lognormal(np.log(80.0), 1.2, accounts), _CAP) / _CAP
+    missed = attacked & (rng.random(accounts) < setting.missed)
+    draw = rng.random(accounts)
+    by_shadow = attacked & np.where(missed, draw >= setting.found, draw < setting.lost)
+    if setting.is_small:
+        only = (1.0 - setting.missed) * setting.lost / (setting.missed * setting.found)
+        loss = np.where(missed & ~by_shadow, loss * only, loss)
+    return PairedAccounts(np.where(missed, loss, 0.0), np.where(by_shadow, loss, 0.0))
+
+
+def found_by_pairs(drawn: PairedAccounts) -> int | None:
+    """After how many accounts the paired test shows that the shadow is better; None if it never does."""
+    moving = np.flatnonzero(drawn.value)
+    hits = np.flatnonzero(log_wealth(drawn.value) >= np.log(1.0 / ALPHA))
+    return int(moving[hits[0]]) + 1 if len(hits) else None
+
+
+def found_by_arms(drawn: PairedAccounts, seed: int) -> int | None:
+    """The same by an A/B test at 50:50: each account shows the loss under its own arm's model."""
+    arm = (np.random.default_rng(10**6 + seed).random(len(drawn.value)) < 0.5).astype(np.int64)
+    kept = 1.0 - np.where(arm == 1, drawn.shadow, drawn.champion)
+    half = np.full(len(arm), 0.5)
+    hits = np.flatnonzero(trajectory(*contributions(arm, half, half, kept)).log_e_up >= np.log(1.0 / ALPHA))
+    return int(hits[0]) + 1 if len(hits) else None
+
+
+def paired_figures(runs: int, power_runs: int) -> dict[str, Any]:
+    """False promotions of paired tests by size, and accounts needed for a gain; printed as they come."""
+    nulls: list[dict[str, Any]] = []
+    print(f"paired tests, level {ALPHA}, looked at after every account, {runs} runs: shadows without a gain promoted")
+    print(f"{'':<28}" + "".join(f"{f'{size:,} accounts':>18}" for size in PAIR_SIZES))
+    for setting in EQUAL:
+        row: dict[str, Any] = {"setting": setting.name} | {
+            str(size): sum(found_by_pairs(pairs(setting, size, seed)) is not None for seed in range(runs)) / runs
+            for size in PAIR_SIZES
+        }
+        nulls.append(row)
+        print(f"{setting.name:<28}" + "".join(f"{row[str(size)]:>18.1%}" for size in PAIR_SIZES), flush=True)
+    print(f"\naccounts until a better shadow is promoted, {power_runs} runs; an A/B test has both arms together")
+    print(f"{'':<28}{'pairs, median':>15}{'80 % by':>10}{'A/B, median':>14}{'80 % by':>10}")
+    powers = []
+    for setting in BETTER:
+        limit = 300_000
+        row = {"setting": setting.name, "runs": power_runs, "limit": limit}
+        found: dict[str, list[int]] = {"pairs": [], "arms": []}
+        for seed in range(power_runs):
+            drawn = pairs(setting, limit, seed)
+            found["pairs"].append(found_by_pairs(drawn) or limit + 1)
+            found["arms"].append(found_by_arms(drawn, seed) or limit + 1)
+        for name, counts in found.items():
+            median, most = (int(q) for q in np.quantile(counts, [0.5, 0.8], method="higher"))
+            row |= {f"{name}_median": median, f"{name}_80": most}
+        powers.append(row)
+        cells = [f"{row[k]:,}" if row[k] <= limit else f"> {limit:,}" for k in _PAIR_COLUMNS]
+        print("{:<28}{:>15}{:>10}{:>14}{:>10}".format(setting.name, *cells), flush=True)
+    return {"nulls": nulls, "powers": powers}
+
+
+_PAIR_COLUMNS = ("pairs_median", "pairs_80", "arms_median", "arms_80")
+
 ASSIGNED = 1_000_000
 _DIGEST_ONLY = "--assignment-digest"
 
@@ -189,10 +301,16 @@ def main() -> None:
     parser.add_argument("--power-runs", type=int, default=200, help="runs of each setting with an effect")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
     parser.add_argument("--assignments-only", action="store_true", help="measure only the cost of assignments")
+    parser.add_argument("--paired-only", action="store_true", help="simulate only the paired tests")
     parser.add_argument(_DIGEST_ONLY, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.assignment_digest:
         print(assigned(7_919)[0])
+        return
+    if arguments.paired_only:
+        found = paired_figures(arguments.runs, arguments.power_runs)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(found, indent=2) + "\n")
         return
     cost = assignments()
     print(
@@ -223,10 +341,15 @@ def main() -> None:
             f"{setting.name:<28}{row['found']:>7.0%}{median:>10}{most:>10}{row['fixed_size_50_50']:>17,}{misses:>17.1%}",
             flush=True,
         )
+    print()
+    by_pairs = paired_figures(arguments.runs, arguments.power_runs)
     print(f"\n{time.perf_counter() - begin:.0f} s")
     if arguments.json:
         arguments.json.write_text(
-            json.dumps({"assignments": cost, "alpha": ALPHA, "nulls": nulls, "powers": powers}, indent=2) + "\n"
+            json.dumps(
+                {"assignments": cost, "alpha": ALPHA, "nulls": nulls, "powers": powers, "paired": by_pairs}, indent=2
+            )
+            + "\n"
         )
 
 

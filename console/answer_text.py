@@ -11,6 +11,7 @@ from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields, print_table, span_text, time_text
 from core.times import MINUTE_MS
 from core.verdicts import rater
+from learners.experiments.paired import PairedReport
 from learners.experiments.shadow import ShadowReport
 from projections.views.cases import CaseRow, CasesAnswer
 from projections.views.drift import DriftAnswer
@@ -202,8 +203,36 @@ def print_shadows(found: Sequence[ShadowReport]) -> None:
                 f" {row.unlabelled:,} pending or in review",
             }
         )
+        if row.trial is not None:
+            _print_trial(row.trial)
         print()
     print_fields({"as_of": found[0].as_of})
+
+
+def _print_trial(trial: PairedReport) -> None:
+    """The paired test of a shadow: gains per account, and the verdict."""
+    print_table(
+        ("metric", "gain", "from", "to", "p_better", "p_worse"),
+        [
+            {
+                "metric": f.metric,
+                "gain": f"{f.gain:+.4%}" if f.gain == f.gain else "",
+                "from": f"{f.interval.low:+.4%}",
+                "to": f"{f.interval.high:+.4%}",
+                "p_better": f"{f.p_better:.2g}",
+                "p_worse": f"{f.p_worse:.2g}",
+            }
+            for f in trial.findings
+        ],
+    )
+    shown = {"promote": "better", "rollback": "worse", "stop": "no gain", "continue": "continue"}
+    print_fields(
+        {
+            "paired test": shown[trial.verdict.action],
+            "because": "; ".join(trial.verdict.reasons),
+            "accounts": f"{trial.mature:,} mature of {trial.accounts:,}; {trial.changed:,} decided differently",
+        }
+    )
 
 
 def print_stats(answer: StatsAnswer) -> None:

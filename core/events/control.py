@@ -232,7 +232,8 @@ class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="ty
     experiment, when labels of age `maturity_ms` are known. alpha: the error level of all statements together. primary:
     the metric that decides; worthwhile: the smallest gain on it that makes an arm worth promoting; guardrails: metrics
     that must not get worse by more than guardrail_margin (a share of accounts: 0.002 is two in a thousand). After
-    `duration_max_ms` it ends without a winner.
+    `duration_max_ms` it ends without a winner. is_guardrail: the arm was shown to be better before, by `evidence`, and
+    wins if no guardrail is breached (learners.experiments.verdict).
     """
 
     experiment_id: str
@@ -248,6 +249,8 @@ class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="ty
     duration_max_ms: int = 7_776_000_000
     guardrail_margin: float = 0.0
     worthwhile: float = 0.0
+    is_guardrail: bool = False
+    evidence: dict[str, float] = {}
 
 
 class ExperimentRamped(ControlEvent, tag="experiment_ramped.v1", tag_field="type", frozen=True, kw_only=True):

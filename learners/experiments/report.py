@@ -7,18 +7,25 @@ orchestrator and `sentinel experiment show` call the same function, so a person 
 
 from __future__ import annotations
 
-from typing import get_args
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.assignment import WHOLE
-from core.errors import BadInput
 from core.events import ExperimentStarted
 from learners.experiments.sequential import Effect, Trajectory, contributions, trajectory
 from learners.experiments.srm import Mismatch
-from learners.experiments.verdict import METRICS, Criteria, Finding, Metric, Verdict, finding, new_effect, verdict
+from learners.experiments.verdict import (
+    METRICS,
+    Criteria,
+    Finding,
+    Metric,
+    Verdict,
+    criteria_of,
+    finding,
+    new_effect,
+    verdict,
+)
 from projections.views.experiments import Experiment, ExperimentChange
 from projections.views.experiments_answers import Observations
 
@@ -65,23 +72,6 @@ class Report(msgspec.Struct, frozen=True):
     verdict: Verdict
     excluded: dict[str, int]
     conclusion: str = ""
-
-
-def criteria_of(definition: ExperimentStarted) -> Criteria:
-    """The verdict's criteria from the definition. Raises BadInput for an unknown metric."""
-    known = get_args(Metric)
-    for name in (definition.primary, *definition.guardrails):
-        if name not in known:
-            raise BadInput(f"unknown metric {name!r}; expected one of {', '.join(known)}")
-    metrics: dict[str, Metric] = {name: name for name in METRICS}
-    return Criteria(
-        primary=metrics[definition.primary],
-        guardrails={metrics[name]: definition.guardrail_margin for name in definition.guardrails},
-        alpha=definition.alpha,
-        minimum_accounts=definition.accounts_min,
-        maximum_ms=definition.duration_max_ms,
-        worthwhile=definition.worthwhile,
-    )
 
 
 def report(experiment: Experiment, seen: Observations, as_of: str) -> Report:

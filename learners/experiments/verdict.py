@@ -4,13 +4,19 @@ The first condition that holds gives the verdict:
 
     rollback   sample-ratio mismatch (SRM): the comparison is invalid
     rollback   an arm is worse on a guardrail metric by more than its margin; at any time, however few the accounts
-    promote    an arm is better on the primary metric, with enough mature accounts in it and in control
+    promote    an arm is better on the primary metric, with enough mature accounts in it and in control; in a test that
+               is only a guardrail, not shown to be worse on the primary metric
     stop       every arm is shown to gain less than `worthwhile`, or the maximum duration is reached
     continue   otherwise
 
 The error rate is at most `alpha` in each of two families, whatever the number of looks: promoting any arm that is not
 better (Bonferroni over the treated arms), and rolling back any arm that is not worse on any guardrail (Bonferroni over
 arms × guardrails). SRM has its own level. Displayed intervals hold simultaneously (Bonferroni over arms × metrics).
+A test is only a guardrail (`Criteria.is_guardrail`) if the arm has already been shown to be better in another way, by
+the paired test of its shadow (`learners.experiments.paired`): between accounts the same gain takes several times as
+many. The error rate of the promotion is then that of the paired test. What the test adds is what a shadow can't show:
+how accounts, analysts and the systems around respond when the arm decides.
+
 "Better" and "worse" follow the direction of the metric (`METRICS`): a positive gain is always good.
 """
 
@@ -22,7 +28,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from core.errors import BadInput
+from core.events import ExperimentStarted
 from core.times import DAY_MS
+from learners.experiments.design import Design
 from learners.experiments.sequential import Effect, Interval
 from learners.experiments.srm import Mismatch
 
@@ -49,7 +58,25 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
     maximum_ms: int
     """From its start; 0: no limit."""
     worthwhile: float
+    is_guardrail: bool = False
     srm_alpha: float = 0.001
+
+
+def criteria_of(design: ExperimentStarted | Design) -> Criteria:
+    """The criteria of an experiment, or of a design. Raises BadInput for an unknown metric."""
+    for name in (design.primary, *design.guardrails):
+        if name not in METRICS:
+            raise BadInput(f"unknown metric {name!r}; expected one of {', '.join(METRICS)}")
+    metrics: dict[str, Metric] = {name: name for name in METRICS}
+    return Criteria(
+        primary=metrics[design.primary],
+        guardrails={metrics[name]: design.guardrail_margin for name in design.guardrails},
+        alpha=design.alpha,
+        minimum_accounts=design.accounts_min,
+        maximum_ms=design.duration_max_ms,
+        worthwhile=design.worthwhile,
+        is_guardrail=isinstance(design, ExperimentStarted) and design.is_guardrail,
+    )
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -113,18 +140,28 @@ def verdict(
             for a, n, e in zip(arms, mismatch.observed, mismatch.expected, strict=True)
         )
         return Verdict("rollback", "", (f"invalid: sample-ratio mismatch ({counts})",))
-    guarded = max(1, len(treated) * len(criteria.guardrails))
-    breached = [f for f in findings if f.metric in criteria.guardrails and _reaches(f.log_e_worse, criteria, guarded)]
+    watched = {**criteria.guardrails, **({criteria.primary: 0.0} if criteria.is_guardrail else {})}
+    guarded = max(1, len(treated) * len(watched))
+    breached = [f for f in findings if f.metric in watched and _reaches(f.log_e_worse, criteria, guarded)]
     if breached:
-        return Verdict("rollback", breached[0].arm, tuple(_breach(f, criteria) for f in breached))
+        return Verdict("rollback", breached[0].arm, tuple(_breach(f, watched[f.metric]) for f in breached))
     primary = [f for f in findings if f.metric == criteria.primary]
     fewest = min(mature.get(arms[0], 0), *(mature.get(arm, 0) for arm in treated))
+    if criteria.is_guardrail and fewest >= criteria.minimum_accounts and primary:
+        best = max(primary, key=lambda f: f.gain)
+        shown = f"no guardrail breached with {fewest:,} mature accounts in the smallest arm"
+        return Verdict("promote", best.arm, (shown, _gain(best, "not worse")))
     winners = [f for f in primary if _reaches(f.log_e_better, criteria, max(1, len(treated)))]
     ready = [f for f in winners if min(mature.get(arms[0], 0), mature.get(f.arm, 0)) >= criteria.minimum_accounts]
     if ready:
         best = max(ready, key=lambda f: f.gain)
         return Verdict("promote", best.arm, (_gain(best, "better"),))
-    if fewest >= criteria.minimum_accounts and primary and all(f.interval.high < criteria.worthwhile for f in primary):
+    if (
+        fewest >= criteria.minimum_accounts
+        and primary
+        and not criteria.is_guardrail
+        and all(f.interval.high < criteria.worthwhile for f in primary)
+    ):
         return Verdict("stop", "", tuple(_gain(f, f"gain below {criteria.worthwhile:g}") for f in primary))
     if criteria.maximum_ms and elapsed_ms >= criteria.maximum_ms:
         days = elapsed_ms / DAY_MS
@@ -142,8 +179,5 @@ def _gain(f: Finding, what: str) -> str:
     return f"{f.arm}: {f.metric} {what}, gain {f.gain:+.5f} in [{f.interval.low:+.5f}, {f.interval.high:+.5f}]"
 
 
-def _breach(f: Finding, criteria: Criteria) -> str:
-    return (
-        f"{f.arm}: guardrail {f.metric} worse by more than {criteria.guardrails[f.metric]:g}: "
-        f"gain {f.gain:+.5f}, p {f.p_worse:.2g}"
-    )
+def _breach(f: Finding, margin: float) -> str:
+    return f"{f.arm}: guardrail {f.metric} worse by more than {margin:g}: gain {f.gain:+.5f}, p {f.p_worse:.2g}"

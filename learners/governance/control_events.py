@@ -44,7 +44,8 @@ from core.events import (
 from core.governance import CHAMPION, SHADOW
 from core.text import REASON_CHARACTERS_MAX, check_name
 from learners.experiments.design import USUAL, Design
-from learners.experiments.report import Report, criteria_of
+from learners.experiments.report import Report
+from learners.experiments.verdict import criteria_of
 from projections.views.registry import Model, Registry, champions
 
 Conclusion = Literal["promote", "keep", "rollback"]
@@ -241,7 +242,7 @@ class ArmPlan(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A planned experiment. arms: the first is the control. salt: by default the experiment's ID. traffic: the share of
-    accounts that take part at the start, in 1/10,000.
+    accounts that take part at the start, in 1/10,000. is_guardrail, evidence: see ExperimentStarted.
     """
 
     experiment_id: str
@@ -249,6 +250,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     salt: str = ""
     traffic: int = WHOLE
     design: Design = USUAL
+    is_guardrail: bool = False
+    evidence: dict[str, float] = {}
 
 
 def start(registry: Registry, plan: Plan, act: Act) -> list[Control]:
@@ -265,6 +268,8 @@ def start(registry: Registry, plan: Plan, act: Act) -> list[Control]:
         ),
         salt=plan.salt or plan.experiment_id,
         traffic=plan.traffic,
+        is_guardrail=plan.is_guardrail,
+        evidence=finite(plan.evidence),
         **msgspec.structs.asdict(plan.design),
     )
     criteria_of(event)

@@ -4,6 +4,7 @@
     guard     the champion against its predecessor on the decisions the champion made: its margins as logged, and its
               predecessor's recomputed from the logged features, bit-equal to those it would have given (I4)
     shadow    the shadow against the champion, in the same way
+    trial     the paired test of the shadow (`learners.experiments.paired`)
     test      an experiment's report (`learners.experiments.report`)
 
 Cost: guard and shadow each read the decisions since their control position, found by bisection, at most the newest
@@ -26,15 +27,20 @@ from core.scoring import Scorer
 from learners import metrics
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
+from learners.experiments import paired
 from learners.experiments import report as experiment_report
+from learners.experiments.paired import PairedReport
 from learners.loop.settings import LearnSettings
 from learners.training.gate import average_precision_gain
 from projections.engine.base import CONTROL, place_name
 from projections.engine.runner import Runner
 from projections.labelling.reader import LabelReader
 from projections.labelling.view import FRAUD, REVIEW, LabelView
+from projections.views import shadow_trial
 from projections.views.experiments import EXPERIMENTS, Experiments
 from projections.views.experiments_answers import Final, observe
+from projections.views.shadow import SHADOW, Shadows
+from projections.views.shadow_trial import FinalDifferences
 
 ROWS_MAX = 500_000
 """The most decisions read for the guard or the shadow: a few seconds, 150 MB."""
@@ -92,6 +98,44 @@ class ExperimentReports:
         return experiment_report.report(
             experiment, seen, ",".join(place_name(view.source, view.place) for view in views)
         )
+
+
+class ShadowTrials:
+    """Paired tests of shadows (`learners.experiments.paired`), folded incrementally from one call to the next."""
+
+    def __init__(self, log: EventLog, partitions: Sequence[int], labels: LabelReader) -> None:
+        self._partitions = list(partitions)
+        self._runner = Runner(log, self._partitions, [SHADOW])
+        self._labels = labels
+        self._final: dict[tuple[str, int, int], FinalDifferences] = {}
+
+    def report(self, champion: str, shadow: str, settings: LearnSettings, elapsed_ms: int) -> PairedReport | None:
+        """The paired test at the log's heads of these models, name-version; None if the shadow has scored nothing yet.
+
+        elapsed_ms: since the shadow began. Raises BadInput if the read model is stalled.
+        """
+        self._runner.catch_up()
+        views = {source: self._runner.view(SHADOW, source) for source in SHADOW.sources(self._partitions)}
+        for source, view in views.items():
+            if view.condition != "following":
+                where = place_name(source, view.place)
+                raise BadInput(f"the read model {SHADOW.label} is stalled at {where}: {view.error}")
+        states: dict[int, Shadows] = {p: views[p].state for p in self._partitions}
+        name = f"{champion} {shadow}"
+        pairs = {p: state.pairs[name] for p, state in states.items() if name in state.pairs}
+        if not pairs:
+            return None
+        design = settings.design()
+        times = (design.window_ms, design.maturity_ms)
+        trial = shadow_trial.observe(
+            pairs,
+            self._labels.states(),
+            {p: state.recorded_at for p, state in states.items()},
+            views[CONTROL].state.thresholds,
+            *times,
+            final=self._final.setdefault((name, *times), {}),
+        )
+        return paired.report(trial, settings.shadow_criteria(), elapsed_ms)
 
 
 class ModelComparison(msgspec.Struct, frozen=True):

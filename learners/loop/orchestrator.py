@@ -34,11 +34,21 @@ from learners.drift.look import Looker
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.windows import WindowReader
+from learners.experiments import paired
+from learners.experiments.paired import PairedReport
 from learners.governance import control_events
 from learners.governance.control_events import Act, ArmPlan, Plan
 from learners.loop import announce, candidates
 from learners.loop.candidates import LoadScorer, Timer
-from learners.loop.evidence import ExperimentReports, ModelComparison, NewLabels, compare, decided_by, labels_since
+from learners.loop.evidence import (
+    ExperimentReports,
+    ModelComparison,
+    NewLabels,
+    ShadowTrials,
+    compare,
+    decided_by,
+    labels_since,
+)
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, folded, loop_state
@@ -76,6 +86,7 @@ class Orchestrator:
         self._reader = WindowReader(log, self._partitions)
         self._labels = LabelReader(log, self._partitions)
         self._tests = ExperimentReports(log, self._partitions, self._labels)
+        self._trials = ShadowTrials(log, self._partitions, self._labels)
         config = drift or DriftConfig()
         self._monitor = DriftMonitor(log, Looker(self._reader, self._labels, config), config, actor)
         self._drift_step = config.step_ms
@@ -128,13 +139,15 @@ class Orchestrator:
                 obstacles.append(f"{what}: {error}")
                 return None
 
-        guard = shadow = report = None
+        guard = shadow = trial = report = None
         unloadable = ""
         if way_back and guarded(state, self._settings, now_ms):
             unloadable = self._unloadable(state, way_back)
             guard = tried("the champion can't be guarded", lambda: self._guard(state, way_back))
         if state.phase == "shadowing" and state.champion:
             shadow = tried("the shadow can't be compared", lambda: self._shadow(state))
+            if self._settings.shadow_test:
+                trial = tried("the shadow can't be tested", lambda: self._trial(state, now_ms))
         if state.experiment is not None:
             name = state.experiment.experiment_id
             report = tried(
@@ -142,7 +155,7 @@ class Orchestrator:
             )
         labels = tried("labels can't be read", lambda: labels_since(self._labels.view(), state.trained_until))
         labels = labels if labels is not None else NewLabels(0, 0)
-        return Evidence(labels, way_back, guard, shadow, report, tuple(obstacles), unloadable)
+        return Evidence(labels, way_back, guard, shadow, trial, report, tuple(obstacles), unloadable)
 
     def _way_back(self, state: LoopState) -> str:
         try:
@@ -185,6 +198,9 @@ class Orchestrator:
             return None
         return compare(seen.rows, seen.other, seen.logged, self._labels.view(), state.registry.review, self._settings)
 
+    def _trial(self, state: LoopState, now_ms: int) -> PairedReport | None:
+        return self._trials.report(state.champion, state.candidate, self._settings, now_ms - state.shadow_at[0])
+
     # --- acts ---
 
     def _act(self, reason: str, now_ms: int, cause: str = "") -> Act:
@@ -200,7 +216,7 @@ class Orchestrator:
                 return self._trained(state, now_ms)
             case "test":
                 act = self._act(step.reason, now_ms, state.candidate)
-                return control_events.start(registry, self._plan(state), act)
+                return control_events.start(registry, self._plan(state, evidence.trial), act)
             case "promote":
                 act = self._act(step.reason, now_ms, state.candidate)
                 return control_events.deployment(registry, registry.models[step.model], CHAMPION, act)
@@ -253,8 +269,8 @@ class Orchestrator:
         act = self._act(f"{best.kind}, passed the gate", now_ms, run.run_id)
         return announce.retraining_finished(state, best, version, digest, act)
 
-    def _plan(self, state: LoopState) -> Plan:
-        """The candidate's test against the champion."""
+    def _plan(self, state: LoopState, trial: PairedReport | None) -> Plan:
+        """The candidate's test against the champion: a guardrail, if the paired test has shown that it is better."""
         settings, champion = self._settings, state.champion_model
         name = _NO_NAME.sub("_", f"{state.candidate}-vs-{champion.version}-{state.runs}")
         while name in state.registry.governance.ended:
@@ -267,6 +283,8 @@ class Orchestrator:
             ),
             traffic=settings.traffic_at(0.0),
             design=settings.design(),
+            is_guardrail=trial is not None,
+            evidence={} if trial is None else paired.evidence(trial),
         )
 
 

@@ -12,15 +12,19 @@ it is rolled back at once.
                 training has followed, enough new verdicts, or a breach
                 without a predecessor                                     start a retraining
     training                                                              train (again, if a process died: same bytes)
-    shadowing   enough time and decisions, alert rates comparable         start the test (or promote, if disabled)
     shadowing   alert rates not comparable, or too few decisions after
                 `PATIENCE` times the minimum time                         drop the candidate
+    shadowing   the paired test shows that the shadow is better           start the test (or promote, if disabled)
+    shadowing   a guardrail is breached, no gain, or it takes too long    drop the candidate
     testing     the verdict is not "continue"                             conclude: promote, keep, or roll back
     testing     the ramp is due, the test is the loop's own,
                 and nobody else has set its traffic                       ramp
     waiting     no approval within `approval_days`                        as idle
     waiting                                                               wait for somebody else's approval
     otherwise                                                             wait
+
+A candidate is promoted only if both hold: the paired test of its shadow, always valid at level alpha, and no breach of
+a guardrail in the test, in which it decides for its arm's accounts. Without `shadow_test`, the test must show the gain.
 
 Every step states its reasons in words, which become the event's `reason`. Whatever was appended that the loop can't
 evaluate (`Evidence.obstacles`) is added to the reasons of a waiting step; it never stops the loop.
@@ -37,6 +41,7 @@ from core.events import Severity
 from core.governance import SHADOW
 from core.times import DAY_MS, HOUR_MS
 from learners.drift.policy import PERFORMANCE
+from learners.experiments.paired import PairedReport
 from learners.experiments.report import Report
 from learners.loop.evidence import ModelComparison, NewLabels
 from learners.loop.settings import LearnSettings
@@ -60,6 +65,7 @@ class Evidence(msgspec.Struct, frozen=True):
     way_back: str = ""
     guard: ModelComparison | None = None
     shadow: ModelComparison | None = None
+    trial: PairedReport | None = None
     report: Report | None = None
     obstacles: tuple[str, ...] = ()
     unloadable: str = ""
@@ -136,7 +142,7 @@ def _next(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms:
         assert state.run is not None
         return Step("train", (f"retraining {state.run.run_id} has begun and not ended",), phase, model=state.champion)
     if phase == "shadowing":
-        return _shadowing(state, evidence.shadow, settings, now_ms)
+        return _shadowing(state, evidence, settings, now_ms)
     if phase == "testing":
         return _testing(state, evidence.report, settings, now_ms)
     if now_ms - (state.proposed_at or 0) > settings.approval_days * DAY_MS:
@@ -177,8 +183,9 @@ def _severe(state: LoopState, settings: LearnSettings) -> Sequence[str]:
     )
 
 
-def _shadowing(state: LoopState, seen: ModelComparison | None, settings: LearnSettings, now_ms: int) -> Step:
+def _shadowing(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int) -> Step:
     phase: Phase = "shadowing"
+    seen = evidence.shadow
     hours = (now_ms - state.shadow_at[0]) / HOUR_MS
     rows = seen.rows if seen is not None else 0
     if hours < settings.shadow_hours or rows < settings.shadow_rows_min:
@@ -193,7 +200,21 @@ def _shadowing(state: LoopState, seen: ModelComparison | None, settings: LearnSe
     if seen.alert_ratio > most:
         words = f"{rates}: a ratio of {seen.alert_ratio:.1f}, at most {most:g} allowed"
         return Step("drop", (words,), phase, model=state.candidate)
-    return Step("test" if settings.test else "promote", (f"passed as shadow: {rates}",), phase, model=state.candidate)
+    passed: Action = "test" if settings.test else "promote"
+    if not settings.shadow_test:
+        return Step(passed, (f"passed as shadow: {rates}",), phase, model=state.candidate)
+    trial = evidence.trial
+    if trial is None:
+        return Step("wait", (f"{state.candidate} is shadow: the paired test has no data yet",), phase)
+    counts = f"paired test on {trial.mature:,} mature accounts, {trial.changed:,} of them decided differently"
+    reasons = (*trial.verdict.reasons, counts)
+    match trial.verdict.action:
+        case "continue":
+            return Step("wait", (f"{state.candidate} is shadow", *reasons), phase)
+        case "promote":
+            return Step(passed, ("shown to be better as shadow", *reasons, rates), phase, model=state.candidate)
+        case "rollback" | "stop":
+            return Step("drop", reasons, phase, model=state.candidate)
 
 
 def _testing(state: LoopState, report: Report | None, settings: LearnSettings, now_ms: int) -> Step:

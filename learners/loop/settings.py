@@ -14,7 +14,7 @@ from core.events import Severity
 from core.settings import unknown_name
 from core.times import DAY_MS
 from learners.experiments.design import USUAL, Design, usual_guardrails
-from learners.experiments.verdict import METRICS
+from learners.experiments.verdict import METRICS, Criteria, criteria_of
 from learners.training.gate import GateSettings
 
 CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
@@ -49,10 +49,13 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`learners.training.gate.GateSettings` by name."""
 
     # Shadow: minimum duration and decisions; then the ratio of the two alert rates, the larger over the smaller, may be
-    # at most `alert_rate_ratio_max`.
+    # at most `alert_rate_ratio_max`. With `shadow_test`, the paired test then decides, by the design below, within
+    # `shadow_days_max`; the test that follows is a guardrail. Without, the test itself must show the gain.
     shadow_hours: float = 24.0
     shadow_rows_min: int = 1_000
     alert_rate_ratio_max: float = 3.0
+    shadow_test: bool = True
+    shadow_days_max: float = 60.0
 
     # The test. If disabled, a candidate that passes as shadow becomes champion.
     test: bool = True
@@ -87,7 +90,8 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise BadInput(f"learn: {name} must be finite, not {value!r}")
-        positive = ("train_days", "holdout_days", "update_days", "window_days", "duration_max_days", "guard_days")
+        durations = ("duration_max_days", "shadow_days_max", "guard_days")
+        positive = ("train_days", "holdout_days", "update_days", "window_days", *durations)
         for name in positive:
             if not getattr(self, name) > 0:
                 raise BadInput(f"learn: {name} must be above 0, not {getattr(self, name)!r}")
@@ -136,6 +140,11 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             accounts_min=self.accounts_min,
             duration_max_ms=int(self.duration_max_days * DAY_MS),
         )
+
+    def shadow_criteria(self) -> Criteria:
+        """When the paired test of a shadow ends: the design of the test, within `shadow_days_max`."""
+        design = self.design()
+        return criteria_of(msgspec.structs.replace(design, duration_max_ms=int(self.shadow_days_max * DAY_MS)))
 
     def traffic_at(self, hours: float) -> int:
         """The ramp's traffic, this many hours after a test began."""

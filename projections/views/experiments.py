@@ -11,14 +11,11 @@ experiment, at most the first `ROWS_MAX` of an account, and about 500 bytes per 
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from core.currency import base_amount
 from core.events import (
@@ -33,6 +30,7 @@ from core.events import (
 )
 from core.governance import CHAMPION
 from projections.engine.base import DecidedTransaction, Fact, Projection
+from projections.views.account_labels import transaction_key
 
 ROWS_MAX = 500
 
@@ -41,16 +39,6 @@ ROW = np.dtype([("key", "<u8"), ("occurred_at", "<i8"), ("recorded_at", "<i8"), 
 """One transaction under its arm; key is `transaction_key`."""
 
 End = Literal["stopped", "concluded", "superseded"]
-
-
-def transaction_key(transaction_id: str) -> bytes:
-    """8 bytes of BLAKE2b of a transaction's ID."""
-    return hashlib.blake2b(transaction_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def transaction_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
-    """Keys of n transactions as stored in rows: uint64 (n,)."""
-    return np.frombuffer(b"".join(map(transaction_key, ids)), dtype="<u8")
 
 
 class Enrolment(msgspec.Struct):

@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from projections.engine.states import States
-from projections.labelling.consensus import consensus
-from projections.labelling.quality import OverRate, judge, over_rate
 from projections.labelling.verdicts import Claims
 from projections.views import labels as labels_view
+from projections.views.account_labels import Limits, limits_of, truths
 from projections.views.experiments import (
     EXPERIMENTS,
     ROW,
@@ -40,7 +39,6 @@ from projections.views.experiments import (
     Enrolment,
     Experiment,
     Experiments,
-    transaction_keys,
 )
 from projections.views.labels import LABELS, Labels
 
@@ -72,13 +70,6 @@ class Observations(NamedTuple):
 
 
 METRICS = ("fraud_caught", "missed_fraud", "false_positive", "value_lost")
-
-
-class Limits(NamedTuple):
-    """Quality control's inputs beyond one payment's verdicts: see `projections.labelling.quality.judge`."""
-
-    over: OverRate
-    newest: int
 
 
 Final = dict[tuple[int, str], tuple[tuple[float, ...], int]]
@@ -127,7 +118,7 @@ def observe(
     fresh = [row for row in mature if (row[1], row[2]) not in memory]
     said = [list(labels_view.claims_of(partition, labels[partition], account)) for _, partition, account, _, _ in fresh]
     matured_at = np.array([row[0] for row in fresh], dtype=np.int64)
-    limits = Limits(over_rate(labels_view.claims(labels)) if fresh else {}, labels_view.newest(labels))
+    limits = limits_of(labels if fresh else {})
     found = _outcomes([row[4] for row in fresh], matured_at, said, limits, definition.window_ms, value_cap)
     memory.update(zip([(row[1], row[2]) for row in fresh], found, strict=True))
     results = [memory[partition, account] for _, partition, account, _, _ in mature]
@@ -166,27 +157,11 @@ def _outcomes(
     count = len(enrolments)
     sizes = np.array([len(e.rows) // ROW.itemsize for e in enrolments], dtype=np.int64)
     rows = np.frombuffer(b"".join(e.rows for e in enrolments), dtype=ROW)
-    ends = np.cumsum(sizes)
     owner = np.repeat(np.arange(count), sizes)
     over_at = np.array([e.occurred_at + window_ms for e in enrolments], dtype=np.int64)
     is_seen = (rows["occurred_at"] < over_at[owner]) & (rows["recorded_at"] <= mature_at[owner])
-    is_fraud = np.zeros(len(rows), dtype=np.bool_)
-    is_legitimate = np.ones(len(rows), dtype=np.bool_)
-    conflicts = [0] * count
-    for account, claims in enumerate(said):
-        mine = slice(ends[account] - sizes[account], ends[account])
-        own = frozenset(rows["key"][mine].tolist()) if claims else frozenset()
-        keys = transaction_keys([each.transaction_id for each in claims]).tolist()
-        for key, each in zip(keys, claims, strict=True):
-            judged = judge(each, *limits, known_until=int(mature_at[account])) if key in own else None
-            if judged is None or not (accepted := judged.accepted):
-                continue
-            here = rows["key"][mine] == np.uint64(key)
-            label = consensus(accepted).label
-            if label == "review":
-                conflicts[account] += int((here & is_seen[mine]).sum())
-            is_legitimate[mine][here] = label == "legitimate"
-            is_fraud[mine][here] = label == "fraud"
+    is_fraud, is_legitimate = truths(rows["key"], sizes, mature_at, said, limits)
+    conflicts = np.bincount(owner[~is_fraud & ~is_legitimate & is_seen], minlength=count).tolist()
     is_alerted = rows["alerted"] == 1
 
     def of_accounts(chosen: NDArray[np.bool_]) -> Floats:

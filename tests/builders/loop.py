@@ -7,6 +7,8 @@ from typing import Any
 
 from core import events
 from core.events import Arm, Control
+from learners.experiments.paired import PairedReport
+from learners.experiments.verdict import Action, Verdict
 from learners.loop.evidence import ModelComparison
 from tests.builders.models import ARTIFACT
 
@@ -46,6 +48,11 @@ def experiment(experiment_id: str = "e1", actor: str = "loop", **changes: Any) -
         "causation_id": "m-1.1.0" if actor == "loop" else "",
     }
     return events.ExperimentStarted(**(by(actor) | fields | changes))
+
+
+def paired_trial(action: Action = "promote", mature: int = 4000) -> PairedReport:
+    """The paired test of a shadow with this verdict, reached on `mature` accounts."""
+    return PairedReport(5000, mature, 40, 0, [], Verdict(action, "shadow", ("as the pairs say",)))
 
 
 def comparison(rate: float = 0.02, other: float = 0.02, rows: int = 5000, **more: Any) -> ModelComparison:

@@ -117,3 +117,22 @@ def test_margin_of_a_guardrail_is_tolerated(metric: Any) -> None:
         held = finding("new", metric, effect, 0.05)
         action = verdict(criteria, ARMS, PLENTY, [held], Mismatch(), 0).action
         assert (action == "rollback") is breaches
+
+
+def test_a_guardrail_promotes_what_is_not_worse_with_enough_accounts() -> None:
+    """An arm that was shown to be better before needs no gain here: it wins with its minimum of accounts, whatever the
+    gain; a breach, or a loss on the primary metric, rolls it back at any time; until then it waits.
+    """
+    guard = replace(CRITERIA, is_guardrail=True)
+
+    def held(*findings: Finding, accounts: int = 500, elapsed: int = 0) -> tuple[str, str]:
+        verdict_ = verdict(guard, ARMS, dict.fromkeys(ARMS, accounts), findings, Mismatch(), elapsed)
+        return verdict_.action, verdict_.arm
+
+    none = found(gain=-0.001, interval=Interval(-0.01, -0.0001))
+    assert held(none) == ("promote", "new")
+    assert held(none, accounts=99) == ("continue", "") and held(none, accounts=99, elapsed=1_000) == ("stop", "")
+    assert held(none, found("false_positive", worse=np.log(61)), accounts=3) == ("rollback", "new")
+    assert held(found(better=99.0, worse=np.log(61))) == ("rollback", "new")  # 3 comparisons / 0.05
+    assert held(found(worse=np.log(59))) == ("promote", "new")
+    assert decided(found(worse=np.log(1e9), interval=Interval(-1.0, 1.0))).action == "continue"

@@ -20,6 +20,7 @@ from core.errors import BadInput
 from core.events import Arm, Control
 from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
+from learners.experiments import paired
 from learners.experiments import report as experiment_report
 from learners.experiments.design import USUAL
 from learners.experiments.verdict import METRICS, Verdict
@@ -36,6 +37,7 @@ from projections.views.experiments import Experiment
 from projections.views.experiments_answers import Observations
 from projections.views.registry import registry_of
 from tests.builders.decisions import append_unchecked
+from tests.builders.loop import paired_trial
 from tests.builders.models import ARTIFACT, load_tiny
 
 NOW = 1_770_000_000_000
@@ -112,13 +114,15 @@ PLAN = Plan(
     experiment_id="m-1.1.0-vs-1.0.0-1",
     arms=(ArmPlan("control", "m-1.0.0", 5000), ArmPlan("candidate", "m-1.1.0", 5000)),
     traffic=1000,
+    is_guardrail=True,
+    evidence=paired.evidence(paired_trial()),
 )
 CASES: dict[str, tuple[tuple[Control, ...], int, dict[str, Any], dict[str, Any], Command]] = {
     "start": (
         SHADOWED,
         2 * DAY_MS,
         {},
-        {"shadow": SHADOW_SEEN},
+        {"shadow": SHADOW_SEEN, "trial": paired_trial()},
         lambda log, act: experiments.start(log, PLAN, act),
     ),
     "ramp": (TESTED, 30 * HOUR_MS, {}, {}, lambda log, act: experiments.ramp(log, 5000, act)),
@@ -154,14 +158,14 @@ CASES: dict[str, tuple[tuple[Control, ...], int, dict[str, Any], dict[str, Any],
         SHADOWED,
         2 * DAY_MS,
         {"test": False},
-        {"shadow": SHADOW_SEEN},
+        {"shadow": SHADOW_SEEN, "trial": paired_trial()},
         lambda log, act: models.deploy(log, "m-1.1.0", act),
     ),
     "propose": (
         (*SHADOWED, FOUR_EYES),
         2 * DAY_MS,
         {"test": False},
-        {"shadow": SHADOW_SEEN},
+        {"shadow": SHADOW_SEEN, "trial": paired_trial()},
         lambda log, act: models.deploy(log, "m-1.1.0", act),
     ),
     "withdraw": (PROMOTED, HOUR_MS, {}, {}, lambda log, act: models.withdraw(log, "shadow", act)),

@@ -26,7 +26,21 @@ from projections.labelling.reader import LabelReader
 from tests.builders.batches import batch_after, copy_partition
 from tests.builders.decisions import append_unchecked
 from tests.builders.experiments import experimented, started
-from tests.builders.loop import FIRST, NOW, ONE, THREE, TWO, arm, by, comparison, experiment, model, registered, sha
+from tests.builders.loop import (
+    FIRST,
+    NOW,
+    ONE,
+    THREE,
+    TWO,
+    arm,
+    by,
+    comparison,
+    experiment,
+    model,
+    paired_trial,
+    registered,
+    sha,
+)
 from tests.builders.models import load_tiny
 
 SETTINGS = LearnSettings(watch_drift=False)
@@ -175,7 +189,7 @@ def test_a_shadow_that_became_champion_is_no_shadow_any_more(monkeypatch: pytest
     """Promoted by the loop without a test, or by hand: nothing is scored twice from then on."""
     log = log_of(*SHADOWED)
     with monkeypatch.context() as patch:
-        seeing(patch, shadow=comparison())
+        seeing(patch, shadow=comparison(), trial=paired_trial())
         said = loop_on(log, LearnSettings(test=False, watch_drift=False)).step(NOW + 2 * DAY_MS)[1]
     assert names(said) == ["ModelDeployed", "ModelWithdrawn"]
     log = log_of(*SHADOWED, events.ModelDeployed(**by(), **model(TWO, "1.1.0")))
@@ -215,7 +229,7 @@ def test_a_training_without_a_loadable_champion_is_rejected() -> None:
 
 def test_a_name_that_no_experiment_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model's name may hold blanks and slashes, and the test's name may be taken: it is tested all the same."""
-    seeing(monkeypatch, shadow=comparison())
+    seeing(monkeypatch, shadow=comparison(), trial=paired_trial())
     control = (
         registered(ONE, "1.0.0", "card/not present"),
         events.ModelDeployed(**by(), **model(ONE, "1.0.0", "card/not present")),

@@ -14,7 +14,7 @@ from learners.loop.policy import Evidence, Step, breach, decide
 from learners.loop.settings import LearnSettings, learn_settings
 from learners.loop.state import LoopState, folded
 from tests.builders.decisions import control_entries
-from tests.builders.loop import comparison
+from tests.builders.loop import comparison, paired_trial
 
 NOW = 1_770_000_000_000
 SETTINGS = LearnSettings()
@@ -154,13 +154,21 @@ def test_a_training_that_was_begun_is_done() -> None:
 
 
 def test_a_good_shadow_is_tested() -> None:
-    """Long enough, often enough, and alerting like the champion; else it waits, or goes."""
+    """Long enough, often enough, alerting like the champion and shown to be better; else it waits, or goes."""
     good = comparison(0.02, 0.015)
     later = int(SETTINGS.shadow_hours * HOUR_MS)
     assert next_step(SHADOWED, later - 1, shadow=good).action == "wait"
     assert next_step(SHADOWED, later, shadow=comparison(rows=10)).action == "wait"
-    assert next_step(SHADOWED, later, shadow=good).action == "test"
-    assert next_step(SHADOWED, later, LearnSettings(test=False), shadow=good).action == "promote"
+    assert next_step(SHADOWED, later, shadow=good).action == "wait"
+    for verdict, action in (("continue", "wait"), ("promote", "test"), ("rollback", "drop"), ("stop", "drop")):
+        step = next_step(SHADOWED, later, shadow=good, trial=paired_trial(verdict))
+        assert step.action == action and "as the pairs say" in step.reason and "4,000 mature accounts" in step.reason
+    assert next_step(SHADOWED, later - 1, shadow=good, trial=paired_trial()).action == "wait"
+    without = LearnSettings(test=False)
+    assert next_step(SHADOWED, later, without, shadow=good).action == "wait"
+    assert next_step(SHADOWED, later, without, shadow=good, trial=paired_trial()).action == "promote"
+    assert next_step(SHADOWED, later, LearnSettings(shadow_test=False), shadow=good).action == "test"
+    assert next_step(SHADOWED, later, LearnSettings(test=False, shadow_test=False), shadow=good).action == "promote"
     assert next_step(SHADOWED, later, shadow=comparison(0.2, 0.02)).action == "drop"
     assert next_step(SHADOWED, later, shadow=comparison(0.002, 0.02)).action == "drop"
     assert next_step(SHADOWED, 3 * later, shadow=None).action == "drop"

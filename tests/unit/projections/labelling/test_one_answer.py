@@ -35,7 +35,7 @@ from projections.labelling import quality, view
 from projections.labelling.consensus import consensus
 from projections.labelling.reader import LabelReader
 from projections.labelling.reliability import count_patterns, learn
-from projections.views import experiments, experiments_answers
+from projections.views import account_labels, experiments, experiments_answers
 from projections.views.labels import LABELS
 from projections.views.labels_answers import Filters, labels_answer
 from projections.views.shadow import labelled, shadow_answer
@@ -262,7 +262,9 @@ def test_an_experiments_outcome_is_the_answer_at_maturity_and_stays_so(seed: int
             expected = answer(log, mature_at, is_learned=False)
             rows = np.frombuffer(bytes(enrolment.rows), dtype=experiments.ROW)
             names = {
-                int(experiments.transaction_keys([t])[0]): label for (a, t), label in expected.items() if a == account
+                int(account_labels.transaction_keys([t])[0]): label
+                for (a, t), label in expected.items()
+                if a == account
             }
             seen = [r for r in rows if r["occurred_at"] < enrolment.occurred_at + 4 * DAY_MS]
             said = [names.get(int(r["key"]), "legitimate") for r in seen if r["recorded_at"] <= mature_at]

@@ -9,20 +9,27 @@ import numpy as np
 import pytest
 
 from core import policy, rules
+from core.control_stream import history
 from core.events import ListChanged, ModelDeployed, ModelWithdrawn, ThresholdsChanged
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from core.scoring import Float32, Float64
 from core.times import DAY_MS, HOUR_MS
+from core.verdicts import VerdictRecord
 from learners.experiments import shadow as shadow_mode
+from learners.experiments.design import Design
+from learners.loop.evidence import ShadowTrials
+from learners.loop.settings import LearnSettings
 from learners.metrics import average_precision, roc_auc
 from projections.catalogue import ALL
 from projections.engine.base import CONTROL, fold
 from projections.engine.feed import batches
 from projections.engine.states import open_states
-from projections.labelling.consensus import MATURITY_DAYS
+from projections.labelling.consensus import MATURITY_DAYS, consensus
 from projections.labelling.reader import LabelReader
+from projections.views.experiments_answers import VALUE_CAP
 from projections.views.shadow import ROW, SHADOW, shadow_answer
+from projections.views.shadow_trial import FinalDifferences, observe
 from tests.builders.events import T0
 from tests.builders.experiments import ANN, TWO, experimented
 from tests.builders.logs import PARTITIONS, SECOND
@@ -115,6 +122,123 @@ def test_measures_are_over_transactions_with_a_known_label() -> None:
     assert found.average_precision == pytest.approx(average_precision(truth, np.array(margins)))
     assert found.shadow_average_precision == pytest.approx(average_precision(truth, np.array(shadows)))
     assert found.unlabelled > 50 and 50 < found.frauds < found.labelled
+
+
+WINDOW, TRIAL_MATURITY = 4 * DAY_MS, 5 * DAY_MS
+
+
+@cache
+def log_with_new_thresholds() -> MemoryLog:
+    """The same, with thresholds that change while the shadow runs."""
+    at: dict[str, Any] = ANN | {"occurred_at": T0}
+    changes: dict[int, list[Any]] = {
+        40: [
+            ListChanged(**at, kind="account", effect="watch", add=("a20", "a21", "a22")),
+            ModelDeployed(**at, name="tiny", version="1.1.0", digest=TWO, alias="shadow"),
+        ],
+        500: [ThresholdsChanged(**at, review=0.25, decline=0.625)],
+        900: [ThresholdsChanged(**at, review=0.45, decline=0.8, review_loss=30.0)],
+    }
+    return experimented(6, 1300, changes, step_ms=HOUR_MS, load=load)
+
+
+def differences(log: MemoryLog) -> list[tuple[int, int, str, dict[str, float]]]:
+    """(mature_at, partition, account, difference by metric) of every mature account, from the log's JSON alone."""
+    thresholds = [(0, policy.Thresholds(0.4, 0.8))] + [
+        (entry.position, policy.Thresholds(entry.event.review, entry.event.decline, entry.event.review_loss))
+        for entry in history(log)
+        if isinstance(entry.event, ThresholdsChanged)
+    ]
+    out = []
+    for p in range(PARTITIONS):
+        entries = plain(log, p)
+        clock = max((at for *_, at in entries), default=0)
+        accounts: dict[str, list[tuple[dict[str, Any], int]]] = {}
+        verdicts: dict[tuple[str, str], list[VerdictRecord]] = {}
+        for kind, _, e, at in entries:
+            if kind == "decided" and "shadow" in e["score"]:
+                accounts.setdefault(e["transaction"]["account_id"], []).append((e, at))
+            elif kind == "feedback" and e["type"] == "feedback.v1":
+                said = VerdictRecord(
+                    e["source"], e["verdict"], e.get("confidence", 1.0), e.get("actor", ""), e["occurred_at"], at
+                )
+                verdicts.setdefault((e["account_id"], e["transaction_id"]), []).append(said)
+        for account, held in accounts.items():
+            mature_at = held[0][1] + WINDOW + TRIAL_MATURITY
+            if mature_at >= clock:
+                continue
+            until = held[0][0]["transaction"]["occurred_at"] + WINDOW
+            only: dict[str, list[float]] = {}
+            for e, at in held:
+                t, score = e["transaction"], e["score"]
+                if t["occurred_at"] >= until or at > mature_at:
+                    continue
+                _, in_force = [each for each in thresholds if each[0] <= score["c"]][-1]
+                hits = np.array([sum(1 << rules.CODES.index(code) for code in score.get("rules", ()))], dtype=np.uint32)
+                p_shadow = sigmoid(np.array([score["shadow"]]), 1.0)
+                would, _ = policy.decide(p_shadow, hits, np.array([t["amount"]], dtype=np.float32), in_force, 1e9)
+                made = score["decision"] != "approve"
+                if made == (would[0] > 0):
+                    continue
+                known = [s for s in verdicts.get((account, t["transaction_id"]), []) if s.recorded_at <= mature_at]
+                label = consensus(known).label if known else "legitimate"
+                only.setdefault(f"{label} {'champion' if made else 'shadow'}", []).append(t["amount"])
+            caught = float("fraud shadow" in only) - float("fraud champion" in only)
+            value = [min(sum(only.get(f"fraud {side}", ())) / VALUE_CAP, 1.0) for side in ("shadow", "champion")]
+            spared = float("legitimate champion" in only) - float("legitimate shadow" in only)
+            values = {"fraud_caught": caught, "missed_fraud": caught, "false_positive": spared}
+            out.append((mature_at, p, account, values | {"value_lost": value[0] - value[1]}))
+    return sorted(out, key=lambda row: row[:3])
+
+
+def test_paired_differences_are_those_of_the_log_written_out() -> None:
+    """Order and differences of every mature account equal a plain computation, at the thresholds of each decision's
+    time; an earlier cut is a prefix of a later one.
+    """
+    log = log_with_new_thresholds()
+    rows = []
+    for fraction in (0.5, 0.8, 1.0):
+        cut = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
+        then = truncated(log, cut)
+        answer = shadow_answer(open_states(then, ALL, now_ms=0))
+        (pair,) = answer.pairs.values()
+        trial = observe(pair, answer.said, answer.clocks, answer.thresholds, WINDOW, TRIAL_MATURITY)
+        rows = differences(then)
+        assert trial.mature_at.tolist() == [row[0] for row in rows]
+        for metric, values in trial.differences.items():
+            assert values.tolist() == pytest.approx([row[3][metric] for row in rows]), metric
+    assert len(rows) > 60 and 5 < trial.changed < len(rows) and trial.left_out == 0
+    assert all(len(set(values.tolist())) > 1 for values in trial.differences.values())
+
+
+def test_final_differences_are_kept_and_never_change() -> None:
+    """With the cache of an earlier cut, the observations are those made without it."""
+    log = log_with_new_thresholds()
+    final: FinalDifferences = {}
+    for fraction in (0.6, 1.0):
+        cut = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
+        answer = shadow_answer(open_states(truncated(log, cut), ALL, now_ms=0))
+        (pair,) = answer.pairs.values()
+        given = (pair, answer.said, answer.clocks, answer.thresholds, WINDOW, TRIAL_MATURITY)
+        cached, fresh = observe(*given, final=final), observe(*given)
+        for metric, values in fresh.differences.items():
+            assert cached.differences[metric].tolist() == values.tolist()
+        assert len(final) == len(fresh.mature_at)
+
+
+def test_the_report_holds_the_paired_test() -> None:
+    """`sentinel query shadow` and the loop see the same counts and gains."""
+    log = log_with_new_thresholds()
+    design = Design(window_ms=WINDOW, maturity_ms=TRIAL_MATURITY, accounts_min=10)
+    (found,) = shadow_mode.report(shadow_answer(open_states(log, ALL, now_ms=0)), design)
+    settings = LearnSettings(
+        window_days=WINDOW / DAY_MS, maturity_days=TRIAL_MATURITY / DAY_MS, accounts_min=10, shadow_days_max=60.0
+    )
+    trials = ShadowTrials(log, range(PARTITIONS), LabelReader(log, range(PARTITIONS)))
+    by_loop = trials.report("tiny-1.0.0", "tiny-1.1.0", settings, 0)
+    assert found.trial is not None and by_loop is not None and by_loop.findings == found.trial.findings
+    assert by_loop == trials.report("tiny-1.0.0", "tiny-1.1.0", settings, 0)
+    assert found.trial.mature == len(differences(log)) and trials.report("tiny-1.0.0", "none", settings, 0) is None
 
 
 def test_time_travel_and_resumption() -> None:
