@@ -2,7 +2,8 @@
 to a list. Pure, and the same on every version of Python.
 
 A list event's values and a transaction's fields are compared in canonical form, so `SHOP-66` and `shop-66 ` do not pass
-a block on `shop-66`. Only comparison uses it: the log keeps what the source sent.
+a block on `shop-66`. Features and reference tables count merchants, categories, countries and devices by it, so another
+spelling is neither new nor without a past. Only comparison uses it: the log keeps what the source sent.
 
     account, merchant, device   compatibility forms (NFKC), case folded, invisible characters dropped, dashes as "-",
                                 white space trimmed and collapsed
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from unicodedata import ucd_3_2_0
 
@@ -92,7 +93,8 @@ def canonical(kind: ListKind, value: str) -> str:
         case "card":
             return text(value).translate(_CARD)
         case "country":
-            return text(value).upper() if value.isascii() else text(value)
+            form = text(value)
+            return form.upper() if form.isascii() else form
         case _:
             return text(value)
 
@@ -100,6 +102,32 @@ def canonical(kind: ListKind, value: str) -> str:
 def text(value: str) -> str:
     """The canonical form of a name or an ID."""
     return " ".join(value.lower().split()) if value.isascii() else _text(value)
+
+
+def texts(values: list[str]) -> list[str]:
+    """`text` of every value, in one call: 0.1 µs each where all are plain ASCII."""
+    return _each(values, str.lower, text)
+
+
+def countries(values: list[str]) -> list[str]:
+    """The canonical form of every country, in one call."""
+    return _each(values, str.upper, lambda value: canonical("country", value))
+
+
+def _each(values: list[str], fold: Callable[[str], str], one: Callable[[str], str]) -> list[str]:
+    joined = "|".join(values)
+    is_plain = (
+        joined.isascii()
+        and joined.isprintable()
+        and joined.count("|") == max(len(values) - 1, 0)
+        and not joined.startswith(" ")
+        and not joined.endswith(" ")
+        and not any(odd in joined for odd in ("  ", " |", "| "))
+    )
+    if not is_plain:
+        return [one(value) for value in values]
+    folded = fold(joined)
+    return values if folded == joined else folded.split("|")
 
 
 @lru_cache(maxsize=REMEMBERED)

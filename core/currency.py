@@ -73,7 +73,8 @@ def base_amount(payment: Payment) -> float:
 @lru_cache(maxsize=4096)
 def code(currency: str) -> str:
     """The currency's code in canonical form; "" if none is given."""
-    return text(currency).upper()
+    form = text(currency)
+    return form.upper() if form.isascii() else form
 
 
 @dataclass(frozen=True, slots=True)

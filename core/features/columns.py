@@ -1,4 +1,6 @@
-"""Events → the kernel's columns. Only here do strings become hashes and countries become places."""
+"""Events → the kernel's columns. Only here do strings become hashes and countries become places, all but IDs of
+transactions in canonical form.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core import geography
+from core import canonical, geography
 from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived
 from core.features import kernel
 from core.features.verdicts import AccountVerdicts
@@ -61,16 +63,18 @@ class Columns:
 
 
 def columns(transactions: Sequence[TransactionLike]) -> Columns:
-    """The columns of the transactions. Cost: about 0.6 µs per transaction."""
+    """The columns of the transactions. Cost: about 0.9 µs per transaction."""
     place = geography.PLACES.get
     in_person = IN_PERSON_CHANNELS
     n = len(transactions)
-    texts = [t.transaction_id for t in transactions]
-    texts += [t.merchant_id for t in transactions]
-    texts += [t.merchant_category for t in transactions]
-    texts += [t.country for t in transactions]
-    texts += [t.device_id for t in transactions]
-    hashes = hash_strings(texts)  # in one call: five cost more than the hashing of a small batch
+    countries = canonical.countries([t.country for t in transactions])
+    channels = canonical.texts([t.channel for t in transactions])
+    names = [t.transaction_id for t in transactions]
+    names += canonical.texts([t.merchant_id for t in transactions])
+    names += canonical.texts([t.merchant_category for t in transactions])
+    names += countries
+    names += canonical.texts([t.device_id for t in transactions])
+    hashes = hash_strings(names)  # in one call: five cost more than the hashing of a small batch
     return Columns(
         ids=hashes[:n],
         times=np.array([t.occurred_at for t in transactions], np.int64),
@@ -79,7 +83,9 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
         categories=hashes[2 * n : 3 * n],
         countries=hashes[3 * n : 4 * n],
         devices=hashes[4 * n :],
-        places=np.array([place(t.country, -1) if t.channel in in_person else -1 for t in transactions], np.int16),
+        places=np.array(
+            [place(c, -1) if how in in_person else -1 for c, how in zip(countries, channels, strict=True)], np.int16
+        ),
     )
 
 

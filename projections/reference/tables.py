@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.canonical import texts
 from core.errors import BadInput
 from core.events import FeedbackReceived
 from core.features.columns import TransactionLike, columns
@@ -164,7 +165,7 @@ class ReferenceBuilder:
         ]
         days = np.array([each.at // DAY_MS for _, each in named], dtype=np.int64)
         entity.advance(int(days.max(initial=-1)))
-        rows = entity.locate(hash_strings([name for name, _ in named]))
+        rows = entity.locate(hash_strings(texts([name for name, _ in named])))
         shape = (len(entity.rows), _DAYS)
         found = _Frauds(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.full(shape, np.inf, np.float32))
         held = days > entity.newest - _DAYS

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from core import rules
+from core.canonical import texts
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
@@ -120,7 +121,7 @@ def reference_answer(states: States, kind: Kind, name: str) -> ReferenceAnswer:
     if table is None:
         return ReferenceAnswer(states.as_of, kind, name, None, None)
     content = ReferenceTable.from_bytes(states.log.get_blob(table.digest))
-    key = hash_strings([name])[0]
+    key = hash_strings(texts([name]))[0]
     row = int(np.searchsorted(content.keys, key))
     if row == len(content.keys) or content.keys[row] != key:
         return ReferenceAnswer(states.as_of, kind, name, table, None)

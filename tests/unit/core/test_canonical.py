@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import random
 import unicodedata
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from core.canonical import FIELDS, Members, canonical, listed
+from core.canonical import FIELDS, Members, canonical, countries, listed, texts
 from core.errors import BadInput
+from core.events import Transaction
+from projections.reference.tables import ReferenceBuilder
+from tests.builders.decisions import context, decide_in
+from tests.builders.events import T0, stream, transaction, verdict
 
 SAME: list[tuple[Any, list[str]]] = [
     ("merchant", ["shop-66", "SHOP-66", "shop-66 ", "\tShop-66", "ｓｈｏｐ－６６", "shop\u201166"]),
@@ -27,7 +33,7 @@ SAME: list[tuple[Any, list[str]]] = [
     ("ip", ["10.0.0.0/8", "010.0.0.0/8", "::ffff:10.0.0.0/104"]),
     ("ip", ["10.0.0.1", "10.0.0.1/32", "::ffff:10.0.0.1/128"]),
     ("ip", ["not an address", "NOT  AN address "]),
-    ("country", ["FR", "fr", " Fr "]),
+    ("country", ["FR", "fr", " Fr ", "ｆｒ", "F\u200bR"]),
 ]  # fmt: skip
 
 
@@ -117,3 +123,46 @@ def test_a_value_that_could_never_match_is_refused(kind: Any, value: str, said: 
     """A person who lists it is told what is wrong."""
     with pytest.raises(BadInput, match=said):
         listed(kind, value)
+
+
+@given(st.lists(st.text(max_size=6) | st.sampled_from(["Shop 66", "shop-66", "", " a", "a|b", "É"]), max_size=6))
+def test_many_at_once_are_what_each_is(values: list[str]) -> None:
+    """The forms of a batch are those of its values one by one."""
+    assert texts(values) == [canonical("merchant", value) for value in values]
+    assert countries(values) == [canonical("country", value) for value in values]
+
+
+def spelled(rng: random.Random, value: str) -> str:
+    """Another spelling of the value."""
+    if not value:
+        return value
+    wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in value)
+    return rng.choice([value, value.upper(), value.lower(), f" {value}", f"{value}\u00a0", f"\u200b{value}", wide])
+
+
+def test_another_spelling_is_neither_new_nor_without_a_past() -> None:
+    """Features of a stream in which every name is spelled anew each time are those of the plain stream, to the bit."""
+    rng = random.Random(5)
+    plain = [item for item in stream(5, 400) if isinstance(item, Transaction)]
+    names = ("merchant_id", "merchant_category", "country", "channel", "device_id")
+    other = [replace(item, **{name: spelled(rng, getattr(item, name)) for name in names}) for item in plain]
+    assert other != plain
+    one, two = (decide_in(items, [], context())[0][0] for items in (plain, other))
+    assert one.features.tobytes() == two.features.tobytes()
+
+
+def test_a_reference_table_knows_a_merchant_by_any_spelling() -> None:
+    """Payments and reports under several spellings are rows of one merchant."""
+    keys = []
+    for spellings in (("shop-66",), ("SHOP-66", "Shop-66 ", "shop-66")):
+        builder = ReferenceBuilder()
+        items = [
+            transaction(n, merchant_id=spellings[n % len(spellings)], occurred_at=T0 + n, account_id=f"a{n}")
+            for n in range(9)
+        ]
+        builder.add_transactions(0, items)
+        said = verdict("a1", transaction_id="t1", merchant_id=f" {spellings[0]}", occurred_at=T0 + 50)
+        builder.add_verdict(0, said, T0 + 50)
+        table = builder.table("merchant", T0 + 20 * 86_400_000)
+        keys.append((table.keys.tobytes(), table.values.tobytes()))
+    assert keys[0] == keys[1]
