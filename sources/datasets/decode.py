@@ -218,13 +218,12 @@ def _field(rows: _Rows, name: str, first_row: int) -> pl.Series:
     """One of our text fields, "" if the file has no value."""
     layout = rows.layout
     columns = layout.columns.get(name)
-    if columns is None and name == "transaction_id":
-        return f"{layout.name}-" + pl.Series(rows.chunk.rows + first_row).cast(pl.String)
-    if columns is None:
-        return pl.Series([layout.constants[name]]).new_from_index(0, rows.size)
-    present = [c for c in ((columns,) if isinstance(columns, str) else columns) if rows.has(c)]
+    present = [c for c in ((columns,) if isinstance(columns, str) else columns or ()) if rows.has(c)]
     if not present:
-        return pl.Series([layout.constants.get(name, "")]).new_from_index(0, rows.size)
+        text = pl.Series([layout.constants.get(name, "")]).new_from_index(0, rows.size)
+        if name == "transaction_id":
+            text = f"{layout.name}-" + pl.Series(rows.chunk.rows + first_row).cast(pl.String)
+        return (layout.prefixes.get(name, "") + text).set(text == "", "")
     texts = [_identifier(rows, name, column) for column in present]
     text = texts[0]
     if len(texts) > 1:

@@ -161,15 +161,19 @@ def parquet(part: Part, form: FileFormat, wanted: Wanted | None) -> Iterator[Chu
         own = [schema.names[places[name]] for name in usable]
         first = 0
         for batch in file.iter_batches(CHUNK_ROWS, columns=own):
+            batch.validate(full=True)  # text that is none would crash polars
             frame = pl.DataFrame(
-                [_single(pl.from_arrow(batch.column(name))).alias(ours) for name, ours in zip(own, usable, strict=True)]
+                [_single(batch.column(name)).alias(ours) for name, ours in zip(own, usable, strict=True)]
             )
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
             first += batch.num_rows
             yield Chunk(part, rows + 1, rows, frame, [], first)
 
 
-def _single(values: Any) -> pl.Series:
+def _single(column: Any) -> pl.Series:
+    if pa.types.is_decimal256(column.type):  # polars has none so wide
+        column = column.cast(pa.float64())
+    values: Any = pl.from_arrow(column)
     series: pl.Series = values if isinstance(values, pl.Series) else values.to_series()
     if series.dtype in (pl.Categorical, pl.Enum, pl.Boolean):
         return series.cast(pl.String)

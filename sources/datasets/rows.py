@@ -11,7 +11,9 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import polars as pl
 import pyarrow as pa
 
 from core.errors import BadInput
@@ -21,6 +23,17 @@ from sources.datasets.layout import FileFormat
 from sources.datasets.parts import Part
 from sources.datasets.separated import separated
 
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    UnicodeError,
+    MemoryError,
+    NotImplementedError,
+    pa.ArrowException,
+    pl.exceptions.PolarsError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _READERS = {"csv": separated, "jsonl": json_lines, "json": json_document, "xlsx": sheet, "parquet": parquet}
 
 
@@ -28,7 +41,14 @@ def read(part: Part, form: FileFormat, wanted: Wanted | None = None) -> Iterator
     """The file's rows in chunks of at most CHUNK_ROWS; all columns if `wanted` is None. Raises BadInput if the file
     can't be opened or read on, or lacks a column.
     """
-    try:
+    with readable(part):
         yield from _READERS[part.kind](part, form, wanted)
-    except (OSError, EOFError, pa.ArrowException, UnicodeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+
+
+@contextmanager
+def readable(part: Part) -> Iterator[None]:
+    """Raise BadInput for whatever a library says about a file that breaks off, is damaged or is not what it seems."""
+    try:
+        yield
+    except _UNREADABLE as error:
         raise BadInput(f"{part.name} can't be read: {(str(error) or 'out of memory').splitlines()[0]}") from error

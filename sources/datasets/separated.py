@@ -24,6 +24,8 @@ from sources.datasets.parts import Part
 
 SEPARATORS = (",", ";", "\t", "|")
 _SPACES = " \t\u00a0"
+_NOTHING = f"{_SPACES}\0\x1a\ufeff"
+"""What a blank last line may hold: zeros, and the end-of-file mark of old systems."""
 
 
 def encoding_of(first: bytes) -> str:
@@ -109,7 +111,7 @@ class Lines:
                 skipinitialspace=True,
                 strict=True,
             )
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise BadInput(f"[file] separator, quote and escape are one character each: {error}") from None
         self._skipped = skipped
         self.error = ""
@@ -146,7 +148,7 @@ def cells_chunks(
     held: deque[tuple[int, list[str], str]] = deque()
     for line, cells in rows:
         error = state.error
-        if (not error and not any(cells)) or (len(cells) == 1 and not cells[0].strip()):
+        if (not error and not any(cells)) or (len(cells) == 1 and not cells[0].strip(_NOTHING)):
             continue
         if form.footer:
             held.append((line, cells, error))

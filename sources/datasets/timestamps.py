@@ -29,6 +29,8 @@ NAMED = ("iso", *EPOCH_PER_MS, "excel", *UNITS_MS, "rows")
 EXCEL_ORIGIN_MS = -2_209_161_600_000
 EPOCH_RANGE_MS = (0, 4_102_444_800_000)
 """1970 … 2100: an epoch outside it is taken for the wrong unit, and refused."""
+TIMES_MS = (-62_135_596_800_000, 253_402_300_799_999)
+"""The years 1 … 9999, which calendars can show."""
 _MONTHS = {
     1: "jan january januar jänner janv janvier ene enero gen gennaio janeiro januari",
     2: "feb february februar févr février fevrier febrero febbraio fev fevereiro februari",
@@ -99,8 +101,8 @@ class TimeFormat:
             raise BadInput("[time] needs a column, or format rows and none")
         if self.repeated not in ("first", "second"):
             raise BadInput(f"[time] repeated is first or second, not {self.repeated!r}")
-        if not self.every_s > 0:
-            raise BadInput(f"[time] every_s must be above 0, not {self.every_s!r}")
+        if not 0 < self.every_s <= 31_622_400:
+            raise BadInput(f"[time] every_s must be above 0 and at most a year, not {self.every_s!r}")
         check_zone(self.zone)
         if self.spread:
             _ = self.step_ms
@@ -186,7 +188,8 @@ def check_zone(zone: str) -> None:
 def parse(columns: Sequence[pl.Series], form: TimeFormat) -> pl.Series:
     """Epoch ms, Int64, null where no format fits. Values must be stripped; a value without a time is null."""
     if len(columns) == 1 and columns[0].dtype.is_temporal():
-        return _typed(columns[0], form)
+        typed = _typed(columns[0], form)
+        return pl.select(pl.when(typed.is_between(*TIMES_MS)).then(typed)).to_series()
     result: pl.Series | None = None
     text: pl.Series | None = None
     for each in form.formats:
@@ -199,7 +202,7 @@ def parse(columns: Sequence[pl.Series], form: TimeFormat) -> pl.Series:
         if not result.null_count():
             break
     assert result is not None
-    return result
+    return pl.select(pl.when(result.is_between(*TIMES_MS)).then(result)).to_series()
 
 
 def joined(columns: Sequence[pl.Series]) -> pl.Series:

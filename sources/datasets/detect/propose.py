@@ -19,11 +19,11 @@ from sources.datasets.detect.dates import DateCounts, settle
 from sources.datasets.detect.measures import Measures
 from sources.datasets.detect.questions import Answers, Question
 from sources.datasets.detect.roles import NAMES, Sample, find_columns, find_time, rank
-from sources.datasets.detect.writing import find_encoding, find_form
+from sources.datasets.detect.writing import Encoding, find_encoding, find_form
 from sources.datasets.layout import COLUMN_FIELDS, FileFormat, Label, Layout, Money
 from sources.datasets.layouts import IEEE_CIS, IEEE_SECONDS_A_ROW, LAYOUTS
 from sources.datasets.parts import Part, parts
-from sources.datasets.rows import read
+from sources.datasets.rows import read, readable
 from sources.datasets.timestamps import NAMED, TimeFormat, check_zone
 from sources.source import OPTIONAL_TEXT
 
@@ -76,7 +76,10 @@ def _form(found: list[Part], kind: str, answers: Answers) -> tuple[FileFormat, l
     form, unsure = FileFormat(sheet=answers.sheet, header=answers.header), list[str]()
     if kind in ("parquet", "xlsx"):
         return (_sheet_form(found[0], form) if kind == "xlsx" and answers.header is None else form), unsure
-    encodings = {part.name: find_encoding(part, answers) for part in found}
+    encodings: dict[str, Encoding] = {}
+    for part in found:
+        with readable(part):
+            encodings[part.name] = find_encoding(part, answers)
     unsure += dict.fromkeys(each.unsure for each in encodings.values() if each.unsure)
     named = {each.name for each in encodings.values() if each.name}
     if len(named) > 1:
@@ -84,7 +87,10 @@ def _form(found: list[Part], kind: str, answers: Answers) -> tuple[FileFormat, l
     form = replace(form, encoding=next(iter(named), None))
     if kind != "csv":
         return form, unsure
-    forms = [find_form(part, form, answers) for part in found]
+    forms: list[FileFormat] = []
+    for part in found:
+        with readable(part):
+            forms.append(find_form(part, form, answers))
     first = forms[0]
     if any(each.separator != first.separator for each in forms):
         first = replace(first, separator=None)

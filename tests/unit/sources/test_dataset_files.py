@@ -93,7 +93,7 @@ def test_column_names_in_any_case_order_and_number(tmp_path: Path) -> None:
 
 def test_blank_lines_and_lines_of_separators_are_nothing(tmp_path: Path) -> None:
     """Neither at the end nor between, and a separator too many at the end of a row is none."""
-    path = put(tmp_path / "d.csv", "acct,amt,shop,when\n\na,1,s,2026-01-05,\n,,,\n   \nb,2,s,2026-01-06\n\n\n")
+    path = put(tmp_path / "d.csv", "acct,amt,shop,when\n\na,1,s,2026-01-05,\n,,,\n   \nb,2,s,2026-01-06\n\n\x1a\n")
     assert rows(path)["line"].to_list() == [3, 6]
 
 
@@ -237,6 +237,28 @@ def test_parquet_types(tmp_path: Path) -> None:
         load(write(acct=pa.array([1, 2]), amt=pa.array([1.0, float("nan")])), mapping)
     with pytest.raises(BadInput, match="can't be read"):
         load(put(tmp_path / "d.parquet", b"PAR1 and nothing else"), mapping)
+
+
+def test_files_that_break_off_or_turn_binary_are_said(tmp_path: Path) -> None:
+    """No library's traceback: zeros in text, a row without end, odd separators, names with dots, types nobody reads."""
+    assert rows(put(tmp_path / "d.csv", TEXT.replace("Café", "Ca\0fé")))["merchant_id"].to_list() == SHOPS
+    with pytest.raises(BadInput, match="line 3: not separated text: field larger than field limit"):
+        load(put(tmp_path / "d.csv", TEXT.replace("a2", '"a2' + "x" * (2 << 20))))
+    for key in ("separator", "quote", "escape"):
+        with pytest.raises(BadInput, match="one character"):
+            load(put(tmp_path / "d.csv", TEXT), f'{BASE}[file]\n{key} = "ab"\n')
+    dotted = pa.table({"a.b": ["a"], "amt": [1.0], "when": ["2026-01-05"], "shop": ["s"]})
+    pq.write_table(dotted, tmp_path / "d.parquet")
+    assert rows(tmp_path / "d.parquet", BASE.replace("acct", "a.b"))["account_id"].to_list() == ["a"]
+    for odd in (
+        pa.array([b"a"]),
+        pa.array([{"x": 1}]),
+        pa.nulls(1),
+    ):
+        table = dotted.set_column(1, "amt", odd)
+        pq.write_table(table, tmp_path / "d.parquet")
+        with pytest.raises(BadInput, match=r"not single values|can't be read|is not an amount"):
+            load(tmp_path / "d.parquet", BASE.replace("acct", "a.b"))
 
 
 def test_ieee_rows_without_first_day_have_an_account(tmp_path: Path) -> None:

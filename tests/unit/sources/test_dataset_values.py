@@ -13,7 +13,7 @@ import pytest
 from core.errors import BadInput
 from core.times import parse_iso, to_epoch_ms
 from sources.catalogue import open_source
-from sources.datasets import DatasetSource, numbers, timestamps
+from sources.datasets import DatasetSource, numbers, reader, timestamps
 from sources.datasets.numbers import NumberFormat
 from sources.datasets.timestamps import TimeFormat
 
@@ -107,6 +107,9 @@ def test_times_of_every_format(form: str, text: str, wanted: str) -> None:
         ("%H:%M %d.%m.%Y", "25:00 01.01.2026"),
         ("%I:%M %p %d.%m.%Y", "13:00 pm 01.01.2026"),
         ("hours", "NaN"),
+        ("days", "1e12"),
+        ("excel", "99999999"),
+        ("seconds", "-1e15"),
     ],
 )
 def test_times_that_do_not_fit_are_no_times(form: str, text: str) -> None:
@@ -303,6 +306,27 @@ def test_a_prefix_does_not_fill_an_empty_account(load: Load) -> None:
         )
     )
     assert rows["merchant_id"].to_list() == [""]
+
+
+def test_a_prefix_goes_before_numbers_and_constants_too(load: Load) -> None:
+    """Also where the file has no column for the field."""
+    mapping = '[columns]\namount = "amt"\n[time]\ncolumn = "when"\n[constants]\naccount_id = "all"\n'
+    rows = table(load("amt,when\n1,2026-01-05\n", mapping + '[prefixes]\naccount_id = "x-"\ntransaction_id = "y-"\n'))
+    assert rows.row(0)[:2] == ("y-m-0", "x-all")
+
+
+def test_a_large_dataset_is_the_same_read_again_or_held(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether decoded rows are kept in memory changes nothing, in order of time or not."""
+    rows = [
+        f"a{i % 9},{i}.5,2026-01-{1 + i // 2000:02d} {i % 2000 // 100:02d}:{i % 60:02d},{i % 7}" for i in range(40_000)
+    ]
+    mapping = BASE + '[attributes]\nx = "x"\n'
+    for order in (rows, rows[::-1]):
+        data = "acct,amt,when,x\n" + "\n".join(order) + "\n"
+        monkeypatch.setattr(reader, "HELD_BYTES", 1 << 40)
+        held = table(load(data, mapping))
+        monkeypatch.setattr(reader, "HELD_BYTES", 1)
+        assert table(load(data, mapping)).equals(held) and held.height == 40_000
 
 
 def test_null_words_are_those_of_the_mapping(load: Load) -> None:
