@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import msgspec
 import polars as pl
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from console.options import Json
+from console.terminal import console
 from core.errors import BadInput
 from core.files import write_atomic
+from core.text import visible
 from core.times import utc
 from sources.analysis import Profile
 from sources.analysis import analyze as profile_of
@@ -221,34 +222,32 @@ def _sample(source: DatasetSource) -> list[dict[str, Any]]:
 def _show(
     file: Path, write: Path | None, written: str, proposal: Proposal, source: DatasetSource, profile: Profile
 ) -> None:
-    console = Console(highlight=False)
     if write is None:
         print(written)
     labelled = f", {profile.frauds:,} frauds, {profile.unlabelled:,} not labelled"
-    console.print(
+    print(
         f"{file}: {profile.transactions:,} rows, {profile.accounts:,} accounts, "
         f"sum {profile.amount_total:,.2f}{labelled}, "
-        f"{utc(profile.first):%Y-%m-%d %H:%M} … {utc(profile.last):%Y-%m-%d %H:%M} UTC",
-        markup=False,
+        f"{utc(profile.first):%Y-%m-%d %H:%M} … {utc(profile.last):%Y-%m-%d %H:%M} UTC"
     )
     sample = _sample(source)
     names = list(dict.fromkeys(name for row in sample for name in row if name != "attributes"))
     table = Table(title="the first rows, as they would be sent")
     for each in names:
-        table.add_column(each, overflow="fold")
+        table.add_column(visible(each), overflow="fold")
     for row in sample:
-        table.add_row(*(str(row.get(each, "")) for each in names))
-    console.print(table)
+        table.add_row(*(visible(str(row.get(each, ""))) for each in names))
+    console().print(table)
     if proposal.labels:
         means = {True: "fraud", False: "legitimate", None: "not labelled"}
         shown = sorted(proposal.labels.items(), key=lambda item: -item[1][0])[:12]
-        console.print("labels: " + ", ".join(f"{v!r} {n:,} {means[m]}" for v, (n, m) in shown), markup=False)
+        print("labels: " + ", ".join(f"{v!r} {n:,} {means[m]}" for v, (n, m) in shown))
     for each in proposal.unsure:
-        console.print(f"please check: {each}", markup=False)
+        print(f"please check: {each}")
     if source.rejects.total:
         print(
             f"sentinel: {source.rejects.summary()} can't be used, the first at {source.rejects.first()}",
             file=sys.stderr,
         )
     if write is not None:
-        console.print(f"wrote {write}; next: sentinel analyze --dataset custom {file} --mapping {write}", markup=False)
+        print(f"wrote {write}; next: sentinel analyze --dataset custom {file} --mapping {write}")
