@@ -153,10 +153,12 @@ def loaded(proposal: Proposal, file: Path) -> tuple[Proposal, DatasetSource, Pro
 
 
 def _footer(source: DatasetSource) -> int:
-    """How many last rows of every text file are no data: bad ones after its last usable one, in all files as many."""
+    """How many last rows of every file are no data: bad ones after its last usable one, in all files as many."""
     rejects = source.rejects
     files = [part.name for part in source.parts]
-    if not 0 < rejects.total <= _FOOTER_MAX * len(files) or any(part.unit != "line" for part in source.parts):
+    if not 0 < rejects.total <= _FOOTER_MAX * len(files) or any(
+        part.kind not in ("csv", "xlsx") for part in source.parts
+    ):
         return 0
     bad = [row for rows in rejects.examples.values() for row in rows]
     if any(

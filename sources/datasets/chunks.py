@@ -83,7 +83,8 @@ def resolve(names: Sequence[str], wanted: Wanted | None, part: Part) -> dict[str
     if missing:
         shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
         raise BadInput(
-            f"{part.name} is not a {wanted.dataset} dataset: missing columns {', '.join(missing)}; it has {shown}",
+            f"{part.name} is not a {wanted.dataset} dataset: missing columns {', '.join(missing)}; it has {shown} "
+            "(`sentinel map` finds out what a file is)",
             reason="missing_columns",
         )
     return found

@@ -73,7 +73,10 @@ def separated(part: Part, form: FileFormat, wanted: Wanted | None) -> Iterator[C
         if not first:
             raise BadInput(f"{part.name} can't be read: the file is empty")
         first = first.removeprefix("\ufeff")
-        separator = form.separator or _separator(first, wanted)
+        hint = separator_hint(first) if form.header is None else None
+        if hint is not None:
+            skipped, first = skipped + 1, text.readline()
+        separator = form.separator or hint or _separator(first, wanted)
         rows = Lines(chain([first], text), form, separator, skipped)
         head = next(rows, None)
         if head is None or rows.error:
@@ -84,6 +87,12 @@ def separated(part: Part, form: FileFormat, wanted: Wanted | None) -> Iterator[C
             names, again = [f"column_{number}" for number in range(1, len(head[1]) + 1)], [head]
         places = resolve(names, wanted, part)
         yield from cells_chunks(part, form, chain(again, rows), rows, names, places)
+
+
+def separator_hint(line: str) -> str | None:
+    """The separator of a first line `sep=;`, which is a hint for Excel."""
+    text = line.removeprefix("\ufeff").rstrip("\r\n")
+    return text[4] if len(text) == 5 and text[:4].lower() == "sep=" else None
 
 
 def _separator(line: str, wanted: Wanted | None) -> str:

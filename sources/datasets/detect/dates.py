@@ -46,7 +46,7 @@ class DateCounts:
     def __init__(self, columns: Sequence[str]) -> None:
         self.columns = tuple(columns)
         self.rows = self.empty = 0
-        self.typed = False
+        self.typed = self.aware = False
         self.shapes: Counter[str] = Counter()
         self.fits: dict[str, Counter[str]] = {}
         self.low, self.high = float("inf"), float("-inf")
@@ -58,6 +58,7 @@ class DateCounts:
         self.rows += len(columns[0])
         if len(columns) == 1 and columns[0].dtype.is_temporal():
             self.typed = True
+            self.aware = getattr(columns[0].dtype, "time_zone", None) is not None
             self.empty += columns[0].null_count()
             return
         text = timestamps.joined(columns)

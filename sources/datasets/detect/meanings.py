@@ -171,6 +171,7 @@ def zoned(time: TimeFormat, answers: Answers, dates: DateCounts, unsure: list[st
     )
     if answers.zone:
         return replace(time, zone=answers.zone)
-    if not zoned and not dates.typed and not (time.formats == ("iso",) and dates.offsets == dates.rows - dates.empty):
+    offsets = dates.aware if dates.typed else dates.offsets == dates.rows - dates.empty
+    if not zoned and not (time.formats == ("iso",) and offsets):
         unsure.append("times name no zone: read as UTC (--zone Europe/Berlin, for example)")
     return time

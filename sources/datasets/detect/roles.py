@@ -146,7 +146,7 @@ class Sample:
         """Whether the values are dates, with or without a time of day."""
         place = rank(name, TIME_NAMES)
         enough = 0.5 if place is not None and place < 200 else 0.9
-        return self.frame[name].dtype.is_temporal() or self.share(name, _DATELIKE) >= enough
+        return self.frame[name].dtype in (pl.Date, pl.Datetime) or self.share(name, _DATELIKE) >= enough
 
     def has_clock(self, name: str) -> bool:
         """Whether dates have a time of day."""

@@ -16,7 +16,7 @@ from core.errors import BadInput
 from sources.datasets.detect.questions import Answers, Question
 from sources.datasets.layout import FileFormat
 from sources.datasets.parts import Part
-from sources.datasets.separated import SEPARATORS, Lines, encoding_of, opened_text
+from sources.datasets.separated import SEPARATORS, Lines, encoding_of, opened_text, separator_hint
 from sources.datasets.timestamps import MONTHS
 
 SAMPLE_LINES = 3_000
@@ -85,8 +85,9 @@ def find_form(part: Part, form: FileFormat, answers: Answers) -> FileFormat:
     if not any(line.strip() for line in lines):
         raise BadInput(f"{part.name} can't be read: the file is empty")
     start = 0
-    if lines[0].lstrip("\ufeff").lower().startswith("sep=") and len(lines[0].strip().lstrip("\ufeff")) == 5:
-        form, start = replace(form, separator=lines[0].strip()[-1]), 1  # a hint for Excel
+    hint = separator_hint(lines[0])
+    if hint is not None:
+        form, start = replace(form, separator=hint), 1
     separators = [answers.separator or form.separator or ""]
     if not separators[0]:
         separators = list(SEPARATORS)

@@ -83,6 +83,12 @@ def test_headers_after_a_preamble_and_without_names(tmp_path: Path) -> None:
     assert rows(path, nameless.replace("when", "column_4") + "[file]\nheader = 0\n")["merchant_id"].to_list() == SHOPS
 
 
+def test_a_hint_for_excel_is_no_header(tmp_path: Path) -> None:
+    """A first line `sep=;` names the separator; lines are counted all the same."""
+    path = put(tmp_path / "d.csv", "\ufeffsep=;\r\n" + TEXT.replace(",", ";"))
+    assert rows(path)["line"].to_list() == [3, 4]
+
+
 def test_column_names_in_any_case_order_and_number(tmp_path: Path) -> None:
     """Names match without case and punctuation; extra, unnamed, repeated and odd ones such as `row` do no harm."""
     path = put(tmp_path / "d.csv", ",row, When ,SHOP,Amt,row,a_c_c_t\n0,9,2026-01-05,s,1,8,a\n")

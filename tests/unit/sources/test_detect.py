@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from datetime import date, datetime, time
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +24,7 @@ from sources.datasets.detect.toml_text import text
 from tests.builders import messy_files
 from tests.builders.messy_files import Truth
 from tests.builders.public_files import PUBLIC, shuffled
+from tests.builders.spreadsheets import write_xlsx
 
 DATA = Path(os.environ.get("SENTINEL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 HANDBOOK = DATA / "handbook" / "transactions.parquet"
@@ -273,6 +275,33 @@ def test_columns_by_name_and_content(
     assert proposal.layout.columns == columns and not source.rejects.total
     found = (profile.transactions, profile.accounts, profile.amount_total, profile.frauds, profile.first)
     assert found == (*wanted[:4], parse_iso(wanted[4]))
+
+
+def test_typed_files_are_mapped_by_their_types(tmp_path: Path) -> None:
+    """Excel dates under a title and above a total; Parquet dates, times of day, decimals and booleans."""
+    moment = datetime(2026, 1, 5, 10, 30, 1)
+    sheet = [
+        ["Account", "Amount", "Booked At", "Fraud"],
+        [7, 12.5, moment, True],
+        [8, 3, moment, False],
+        ["Sum", 15.5, None, None],
+    ]
+    path = write_xlsx(tmp_path / "d.xlsx", [["My report"], [None], *sheet])
+    proposal, source, profile = mapped(path)
+    assert proposal.layout.file.header == 3 and not source.rejects.total
+    assert (profile.transactions, profile.amount_total, profile.frauds) == (2, 15.5, 1)
+    assert profile.first == profile.last == parse_iso("2026-01-05T10:30:01")
+    columns = {
+        "account_id": pl.Series([1.0, 2.0]),
+        "amount": pl.Series(["1.10", "2.20"]).cast(pl.Decimal(9, 2)),
+        "date": pl.Series([date(2026, 1, 5), date(2026, 1, 6)]),
+        "time": pl.Series([time(10), time(11)]),
+        "is_fraud": pl.Series([True, None]),
+    }
+    pl.DataFrame(columns).write_parquet(tmp_path / "d.parquet")
+    proposal, _, profile = mapped(tmp_path / "d.parquet")
+    assert sums(profile) == Truth(2, 2, 3.3, 1, 1, parse_iso("2026-01-05T10:00"), parse_iso("2026-01-06T11:00"))
+    assert proposal.unsure == ["times name no zone: read as UTC (--zone Europe/Berlin, for example)"]
 
 
 def test_a_last_row_with_a_fault_is_no_footer(tmp_path: Path) -> None:
