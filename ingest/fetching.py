@@ -26,6 +26,7 @@ from ingest.evidence import COMMITTED_BY
 from ingest.intake import Message, Side
 from ingest.parking import Trouble
 from ingest.partition import Owned
+from ingest.unreadable import CODES, BadBatch
 
 HELD_MAX = 20_000
 """Messages that one side of a partition may hold before its fetching is paused."""
@@ -110,7 +111,7 @@ class Fetcher:
             partition, offset = m.partition(), m.offset()
             error = m.error()
             if error is not None:
-                self._judge(error, topic, partition, is_feedback)
+                self._judge(error, topic, partition, offset, is_feedback)
                 continue
             owned = self._owned.get(partition) if partition is not None else None
             if owned is None or offset is None:
@@ -119,7 +120,9 @@ class Fetcher:
             side.at_end = False
             side.records.append(Message(offset, m.timestamp()[1], m.key(), m.value(), now))
 
-    def _judge(self, error: KafkaError, topic: str, partition: int | None, is_feedback: bool) -> None:
+    def _judge(
+        self, error: KafkaError, topic: str, partition: int | None, offset: int | None, is_feedback: bool
+    ) -> None:
         code = error.code()
         owned = self._owned.get(partition) if partition is not None else None
         if code == KafkaError._PARTITION_EOF:
@@ -131,6 +134,9 @@ class Fetcher:
             if owned is not None:
                 side = owned.intake.feedback if is_feedback else owned.intake.transactions
                 self._failed(partition, self._lost(topic, owned, side, is_feedback, error))
+        elif partition is not None and offset is not None and code in CODES:
+            if owned is not None:
+                self._failed(partition, BadBatch(CODES[code], topic, partition, offset, error.str()))
         elif code in _NO_TOPIC:
             said = Trouble("topic_unavailable", f"topic {topic} can't be read: {error.str()}")
             for number in [partition] if partition is not None and partition >= 0 else list(self._owned):

@@ -19,7 +19,8 @@ log) is retried, and then ends the worker.
     corrupt_log            the log holds what does not decode                 a backup is restored
     messages_expired       Kafka deleted messages before they were decided    `sentinel partition accept-loss`
     messages_cut           Kafka lost messages that the log has decided       new messages do not count; see docs
-    unreadable_batch       a batch can't be passed (see ingest.fetching)      by itself
+    corrupt_batch          a batch's checksum differs (ingest.unreadable)     a replica has it; `accept-loss`
+    unreadable_batch       a batch that can't be passed now                   by itself
     topic_unavailable      the topic is missing, or may not be read           the topic or the right is there again
     append_refused         the log refuses the batch                          depends on the reason
     internal_error         a bug of ours                                      a release

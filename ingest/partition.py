@@ -7,6 +7,7 @@ loaded again.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +31,11 @@ _entry = partial(tuple.__new__, Entry)
 
 OFFSET_BEGINNING = -2
 """Kafka's logical offset for the oldest record still in the topic."""
+RAW_BYTES_MAX = 1024 * 1024
+"""A rejected message of up to this many bytes is kept in full: as many as Kafka accepts by default. A larger one was
+unpacked from a small batch, and the log's server would close the connection on it.
+"""
+RAW_BYTES_KEPT = 65_536
 FROM_THE_BEGINNING = (OFFSET_BEGINNING, OFFSET_BEGINNING)
 
 
@@ -215,9 +221,24 @@ def _reject_event(rejected: Rejected, recorded_at: int) -> TransactionRejected:
         topic="feedback" if rejected.topic == "feedback" else "transactions",
         position=str(rejected.position),
         reason=rejected.reason,
-        detail=rejected.detail[:500],
-        key=rejected.message.key,
-        value=rejected.message.value,
+        detail=(rejected.detail[:500] + _shortened(rejected.message)),
+        key=_kept(rejected.message.key),
+        value=_kept(rejected.message.value),
+    )
+
+
+def _kept(content: bytes | None) -> bytes | None:
+    return content if content is None or len(content) <= RAW_BYTES_MAX else content[:RAW_BYTES_KEPT]
+
+
+def _shortened(message: Message) -> str:
+    """What to add to the detail if the message is too large to be kept in full; else ""."""
+    parts = [("key", message.key), ("value", message.value)]
+    return "".join(
+        f"; the first {RAW_BYTES_KEPT} of the {name}'s {len(content)} bytes are kept, SHA-256"
+        f" {hashlib.sha256(content).hexdigest()}"
+        for name, content in parts
+        if content is not None and len(content) > RAW_BYTES_MAX
     )
 
 

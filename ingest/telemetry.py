@@ -28,6 +28,7 @@ FEEDBACK = Counter("sentinel_feedback_total", "Feedback events applied")
 DEGRADED = Counter("sentinel_degraded_total", "Decisions made without the model or a reference table")
 CONFLICTS = Counter("sentinel_append_conflicts_total", "Appends refused because another writer came first")
 PARTITIONS = Gauge("sentinel_partitions_owned", "Partitions this worker owns")
+SKIPPED = Counter("sentinel_messages_skipped_total", "Messages in batches that could not be read and were passed")
 PARKED = Gauge("sentinel_partitions_parked", "Partitions assigned to this worker that it can't decide")
 
 

@@ -51,6 +51,7 @@ from ingest.parking import Parking, Trouble
 from ingest.partition import Owned, Pending, convert, finish
 from ingest.patience import RETRY_S
 from ingest.publisher import Publisher
+from ingest.recovery import Recovery
 from ingest.stats import Stats
 from ingest.topic_watch import TopicWatch
 
@@ -114,6 +115,7 @@ class Worker:
         self._snapshot_at = time.monotonic()
         self._publisher = Publisher(settings)
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
+        self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)
         self._logger = telemetry.logger().bind(group=settings.consumer_group)
 
     def stop(self) -> None:
@@ -133,7 +135,9 @@ class Worker:
         assert self._context is not None
         pipeline.warm_up(self._context)
         validation.warm_up()
-        fetcher = self._fetcher = Fetcher(self._settings, self._ownership.partitions, self._parking.fail)
+        fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
+            self._settings, self._ownership.partitions, self._parking.fail
+        )
         # Partitions that are lost have already been given away; the log itself fences an append in flight.
         fetcher.subscribe(self._on_assign, self._on_revoke, self._on_revoke)
         try:
@@ -163,7 +167,7 @@ class Worker:
             pendings = self._decide()
             self._settle()
             for partition, error in self._parking.exhausted(p.partition.partition for p in pendings):
-                self._park(partition, error)
+                self._recovery.pass_or_park(partition, error)
             self._read_control()
             pendings = [p for p in pendings if self._ownership.owns(p.partition)]
             if pendings:
@@ -194,7 +198,7 @@ class Worker:
             return  # decide under the present context: its position is recorded
         for entry in entries:
             if isinstance(entry.event, SourceGenerationStarted):
-                self._reload_outdated()
+                self._renew()
             if entry.refused:
                 self._logger.warning("ingest.control_refused", control=entry.position, why=entry.refused)
         is_behind = self._context is None or self._context.position != self._control.position
@@ -232,7 +236,7 @@ class Worker:
             try:
                 pending = owned.take(max(1, room // share), recorded_at)
             except Exception as error:  # noqa: BLE001 - a bulkhead: the other partitions go on
-                self._park(owned.partition, error)
+                self._recovery.park(owned.partition, error)
                 continue
             if pending is not None:
                 pendings.append(pending)
@@ -259,7 +263,7 @@ class Worker:
         """
         self._settle()
         if len(pendings) == 1:
-            self._park(pendings[0].partition.partition, error)
+            self._recovery.park(pendings[0].partition.partition, error)
             return
         self._alone_until = time.monotonic() + ALONE_S
         for pending in pendings:
@@ -281,7 +285,7 @@ class Worker:
                 telemetry.CONFLICTS.inc()
                 self._conflict(pending.partition, outcome)
             elif isinstance(outcome, Exception):
-                self._park(pending.partition.partition, outcome)
+                self._recovery.park(pending.partition.partition, outcome)
             else:
                 pending.partition.head = outcome
                 self._publisher.publish(pending.partition, pending)
@@ -318,7 +322,7 @@ class Worker:
         if not self._ownership.owns(owned):
             return  # parked, revoked or loaded again meanwhile
         if self._parking.is_refused(owned.partition, owned.head):
-            self._park(owned.partition, Trouble("append_refused", f"partition {owned.partition}: {error}"))
+            self._recovery.park(owned.partition, Trouble("append_refused", f"partition {owned.partition}: {error}"))
         else:
             self._reload(owned, error)
 
@@ -332,27 +336,15 @@ class Worker:
         else:
             self._fetcher.restart(owned, fresh)
 
-    # parked partitions
-
-    def _park(self, partition: int, error: Exception) -> None:
-        self._ownership.drop(partition)
-        if self._fetcher is not None:
-            self._fetcher.pause(partition)
-        self._parking.park(partition, error)
-
     def _try_again(self, partitions: list[int]) -> None:
-        """Load parked partitions and put them on trial; an error parks them again, for longer."""
         self._settle()
         try:
             self._resolve(bootstrap.ensure(self._log, self._settings))
         except SentinelError as error:  # the topics may be what is wrong
             for partition in partitions:
-                self._parking.park(partition, error)
-            return
-        loaded = [self._loader.again(partition, self._control.state) for partition in partitions]
-        fresh = [owned for owned in loaded if owned is not None]
-        if fresh and self._fetcher is not None:
-            self._fetcher.begin_again(fresh)
+                self._recovery.park(partition, error)
+        else:
+            self._recovery.try_again(partitions)
 
     # 5. append
 
@@ -386,22 +378,12 @@ class Worker:
         """A source topic was made again: begin a new generation, and read it from its beginning."""
         self._settle()
         self._resolve(self._loader.control())
-        self._reload_outdated()
+        self._renew()
 
-    def _reload_outdated(self) -> None:
-        """Load partitions again whose source topics have new generations, and fetch them anew."""
-        numbers = tuple(self._control.state.generations[role].number for role in ("transactions", "feedback"))
-        outdated = [n for n, owned in self._ownership.partitions.items() if owned.generations != numbers]
-        if not outdated:
-            return
-        self._settle()
-        self._logger.warning("ingest.new_generation", partitions=outdated, generations=numbers)
-        for partition in outdated:
-            self._ownership.drop(partition)
-        self._parking.forget(outdated)
-        taken = self._loader.take(outdated, self._control.state)
-        assert self._fetcher is not None
-        self._fetcher.begin_again(taken)
+    def _renew(self) -> None:
+        if outdated := self._recovery.outdated:
+            self._settle()
+            self._recovery.renew(outdated)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._settle()

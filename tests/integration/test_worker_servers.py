@@ -13,11 +13,12 @@ from confluent_kafka.admin import NewPartitions
 
 from core import control_stream
 from core.errors import BadInput
-from core.events import Position
+from core.events import MessagesSkipped, Position
 from ingest import bootstrap, kafka_client, losses, parking
 from ingest.parking import Trouble
 from sources.record import Record
 from tests import worker_harness as h
+from tests.builders import record_batches as rb
 from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer
 from tests.worker_harness import Raw, Stage, Threaded
 
@@ -336,3 +337,19 @@ def test_workers_outlive_a_topic_that_is_gone_for_a_while(single: Stage, monkeyp
     on.drain()
     h.assert_sound(on)
     h.assert_everything_once(on, [*first, *second])
+
+
+def test_a_batch_that_unpacks_to_too_much_is_passed(single: Stage) -> None:
+    """150 MB of zeros, packed by zstd to 4.6 kB, which this broker accepts: passed, and recorded with its offsets."""
+    first = single.produce(h.synthetic(200))
+    records = [rb.record(n, b"k", bytes(75_000_000)) for n in range(2)]
+    topic, now = single.settings.transactions_topic, int(time.time() * 1000)
+    code, start = rb.produce(single.settings.kafka_servers, topic, 1, rb.batch(records, now, rb.ZSTD))
+    assert code == 0
+    second = single.produce(h.synthetic(200, seed=8, start=1_780_000_000_000))
+    single.drain()
+    with single.log() as log:
+        skipped = [e for _, e in control_stream.accepted(log) if isinstance(e, MessagesSkipped)]
+        assert [(e.first_offset, e.next_offset, e.code) for e in skipped] == [(start, start + 2, "unreadable_batch")]
+    h.assert_sound(single)
+    h.assert_everything_once(single, first + second)
