@@ -31,9 +31,9 @@ _entry = partial(tuple.__new__, Entry)
 
 OFFSET_BEGINNING = -2
 """Kafka's logical offset for the oldest record still in the topic."""
-RAW_BYTES_MAX = 1024 * 1024
-"""A rejected message of up to this many bytes is kept in full: as many as Kafka accepts by default. A larger one was
-unpacked from a small batch, and the log's server would close the connection on it.
+RAW_BYTES_MAX = 16 * 1024 * 1024
+"""A rejected message of up to this many bytes is kept in full. A larger one was hardly sent on purpose (Kafka's default
+limit is 1 MiB) but unpacked from a small batch, and the log's server closes the connection on hundreds of megabytes.
 """
 RAW_BYTES_KEPT = 65_536
 FROM_THE_BEGINNING = (OFFSET_BEGINNING, OFFSET_BEGINNING)
