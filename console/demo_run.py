@@ -7,10 +7,12 @@ on Ctrl-C, everything that was started is stopped.
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -57,6 +59,7 @@ class DemoResult:
     produced: int
     transactions: int
     rejects: int
+    reasons: dict[str, int]
     feedback: int
     seconds: float
     verification: list[Verification]
@@ -125,9 +128,11 @@ def run(
         view.stage = "comparing decisions with the known labels"
         evaluation = evaluate(log, partitions, source.truth())
         transactions, rejects = _accounted(log, partitions)
+        reasons = _reasons(log, partitions)
         view.stage = "done"
+        latency_ms = view.stats["latency_ms"]
         return DemoResult(
-            produced, transactions, rejects, feedback, seconds, verification, evaluation, view.stats["latency_ms"]
+            produced, transactions, rejects, reasons, feedback, seconds, verification, evaluation, latency_ms
         )
 
 
@@ -231,6 +236,12 @@ def _accounted(log: EventLog, partitions: range) -> tuple[int, int]:
     return transactions, rejects
 
 
+def _reasons(log: EventLog, partitions: range) -> dict[str, int]:
+    """Rejected messages of both topics by reason, most frequent first."""
+    found = Counter(decode_reject(e.payload).reason for p in partitions for e in entries(log, p, "rejects"))
+    return dict(found.most_common())
+
+
 def _feedback_in(log: EventLog, partitions: range) -> int:
     return sum(log.length(p, "feedback") for p in partitions)
 
@@ -251,12 +262,24 @@ def summary(result: DemoResult) -> str:
         [
             f"{result.produced:,} messages produced = {result.transactions:,} decided"
             f" + {result.rejects:,} rejected ({mark})",
+            *_rejected(result),
             f"{result.decisions:,} decisions, {result.identical:,} identical on replay",
             f"fraud: {result.evaluation.frauds:,} of {result.evaluation.decided:,} transactions;"
-            f" precision {e.precision:.3f}, recall {e.recall:.3f}, value detected {e.value_detection_rate:.3f},"
-            f" alert rate {e.alert_rate:.2%}, false positives per hit {e.false_positive_ratio:.2f}",
+            f" precision {_share(e.precision)}, recall {_share(e.recall)},"
+            f" value detected {_share(e.value_detection_rate)}, alert rate {e.alert_rate:.2%},"
+            f" false positives per hit {_share(e.false_positive_ratio, 2)}",
         ]
     )
+
+
+def _rejected(result: DemoResult) -> list[str]:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in result.reasons.items())
+    return [f"rejected: {reasons}"] if reasons else []
+
+
+def _share(value: float, digits: int = 3) -> str:
+    """A figure, or a dash where it has no meaning: without alerts there is no precision, without frauds no recall."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
 def first_differences(result: DemoResult) -> None:

@@ -129,6 +129,14 @@ def group_reader(settings: Settings) -> Consumer:
     return _made(Consumer, {**common(settings), "group.id": settings.consumer_group, "enable.auto.commit": False})
 
 
+def topic_reader(settings: Settings) -> Consumer:
+    """A consumer that is assigned partitions by hand, reports their ends, and commits nothing."""
+    return _made(
+        Consumer,
+        {**common(settings), "group.id": f"{settings.consumer_group}.reader", **_POSITION},
+    )
+
+
 def producer(settings: Settings) -> Producer:
     """A producer for decisions and dead letters: idempotent, all acknowledgements."""
     return _made(

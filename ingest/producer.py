@@ -123,7 +123,8 @@ def publish(
         total = sum(count.sent.values()) + count.failed
         raise Unavailable(
             f"{report.failed:,} of {total:,} messages were not delivered to Kafka at {settings.kafka_servers}"
-            f" ({count.first_error or 'no acknowledgement in time'})"
+            f" ({count.first_error or 'no acknowledgement in time'}); {report.sent['transactions']:,} transactions and"
+            f" {report.sent['feedback']:,} verdicts were"
         )
     return report
 

@@ -223,6 +223,11 @@ def _verdicts(table: pl.DataFrame, labels: VerdictsFor, first_sequence: int) -> 
     ]
 
 
+def verdict_records(table: pl.DataFrame, labels: VerdictsFor) -> list[Record]:
+    """One record per verdict on the table's rows, in their order."""
+    return [_feedback_record(verdict) for verdict in _verdicts(table, labels, 0)]
+
+
 def _feedback_record(verdict: _Verdict) -> Record:
     event = FeedbackReceived(
         account_id=verdict.account_id,

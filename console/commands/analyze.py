@@ -17,6 +17,7 @@ from core.times import utc
 from sources.analysis import analyze as profile_of
 from sources.analysis import table
 from sources.datasets import DatasetSource
+from sources.rehearsal import rehearse
 
 
 def analyze(
@@ -28,9 +29,13 @@ def analyze(
     plot_directory: Annotated[Path | None, typer.Option("--plots", help="Write PNG plots to this directory.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Profile a labelled dataset or the synthetic stream: fraud by hour, weekday, amount and scenario; empty values."""
+    """Profile a labelled dataset or the synthetic stream: fraud by hour, weekday, amount and scenario; empty values.
+
+    Then says what the edge would do with it: messages rejected by reason, repeated IDs and spellings, with first lines.
+    """
     source = choose(dataset, mapping=mapping, limit=limit, bad_rows=bad_rows, rejects_file=rejects_file)
     profile = profile_of(source)
+    edge = rehearse(source)
     if plot_directory is not None:
         for path in write_plots(profile, plot_directory):
             print(path, file=sys.stderr)
@@ -42,7 +47,9 @@ def analyze(
             "first_time": utc(profile.first).isoformat(),
             "last_time": utc(profile.last).isoformat(),
             "rejected": rejected,
+            "edge": edge,
         }
         print(msgspec.json.encode(msgspec.to_builtins(profile) | summary).decode())
     else:
         console().print(table(profile))
+        print("\n".join(edge.lines()))

@@ -13,9 +13,11 @@ from console import wiring
 from console.dataset_options import BadRowsOption, Dataset, Limit, Mapping, RejectsOption, choose
 from console.options import Config, Json, KafkaServers
 from console.terminal import console
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
+from ingest.held import missing
 from ingest.producer import LINGER_MS, PublishReport, publish
 from projections.engine.as_of import parse_time
+from sources.rehearsal import accepted, rehearse
 from sources.synthetic import START_MS, Drift, SyntheticConfig
 
 LabelsOption = Annotated[str, typer.Option(help="Which transactions get a verdict: fraud or all.")]
@@ -40,6 +42,15 @@ Rate = Annotated[float | None, typer.Option(help="Transactions per second of wal
 Now = Annotated[bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")]
 Preload = Annotated[
     bool, typer.Option("--preload", help="Generate all messages before sending the first one, for even pacing.")
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Send nothing: say what the edge would do with the stream. Exit code 1 if it rejects."
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Leave out what the topics already hold: continue a run that was interrupted.")
 ]
 LingerMs = Annotated[
     float, typer.Option(help="Maximum wait of the Kafka client to fill a batch, in ms.", min=0.0, max=10_000.0)
@@ -71,11 +82,14 @@ def produce(
     now: Now = False,
     preload: Preload = False,
     linger_ms: LingerMs = LINGER_MS,
+    check: Check = False,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Send transactions, and later their verdicts, to Kafka, keyed by account; every delivery is confirmed.
 
-    Without --dataset, the stream is synthetic and seeded, with known fraud. Missing topics are created.
+    Without --dataset, the stream is synthetic and seeded, with known fraud. Missing topics are created. A dataset is
+    run through the edge first: if it would reject a message, nothing is sent, unless --bad-rows reject leaves it out.
     """
     s = wiring.settings(config, kafka_servers=kafka_servers)
     source = choose(
@@ -103,20 +117,40 @@ def produce(
             seed=seed,
         ),
     )
+    if resume and now:
+        raise BadInput("--resume can't be combined with --now")
+    if check or dataset:
+        edge = rehearse(source)
+        if check:
+            print(msgspec.json.encode(edge).decode() if as_json else "\n".join(edge.lines()))
+            raise typer.Exit(1 if edge.rejected else 0)
+        if edge.rejected and bad_rows == "stop":
+            raise BadInput(f"nothing was sent: {edge.refusal()}; mend them, or leave them out with --bad-rows reject")
+        if edge.rejected:
+            print(f"sentinel: left out: {edge.refusal()}", file=sys.stderr)
     quiet = as_json or not sys.stderr.isatty()
     columns = (TextColumn("producing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("producing", total=source.total)
-        report = publish(
-            list(source.records()) if preload else source.records(),
-            s,
-            rate=rate,
-            timestamps="now" if now else "event",
-            linger_ms=linger_ms,
-            on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
-        )
+        records = source.records()
+        if dataset:
+            records = accepted(records)
+        if resume:
+            records = missing(records, s)
+        try:
+            report = publish(
+                list(records) if preload else records,
+                s,
+                rate=rate,
+                timestamps="now" if now else "event",
+                linger_ms=linger_ms,
+                on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
+            )
+        except Unavailable as error:
+            raise Unavailable(f"{error}. The same command with --resume sends the rest") from None
     _report(report, as_json)
     if report.interrupted:
+        print("sentinel: interrupted; the same command with --resume sends the rest", file=sys.stderr)
         raise typer.Exit(130)
 
 

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from console.stack import Broker, free_port
 from core.errors import BadInput, Unavailable
 from core.settings import Settings
+from ingest.held import missing
 from ingest.producer import publish
 from sources.record import Record
 from sources.synthetic import SyntheticConfig, SyntheticStream
@@ -137,6 +138,32 @@ def test_ctrl_c_sends_what_is_under_way_and_reports(broker: Broker) -> None:
     report = publish(chunks(), config)
     assert report.interrupted and report.sent["transactions"] == 500 and report.failed == 0
     assert len(consumed(config)) == 500
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2_500, 6_000])
+def test_a_run_that_was_interrupted_is_continued_without_sending_twice(broker: Broker, sent: int) -> None:
+    """Whatever the first run left, the second sends the rest, also between messages of others: nothing twice."""
+    config = settings(broker, f"resumed-{sent}")
+    stream = SyntheticStream(SyntheticConfig(transactions=5_000, fraud_rate=0.1), flush_feedback=True)
+    everything = [record for chunk in stream.records() for record in chunk]
+    publish([everything[:sent]], config)
+    foreign = [Record("transactions", "someone", 1, b"else"), Record("feedback", "someone", 1, b"else")]
+    publish([foreign], config)
+    report = publish(missing(stream.records(), config), config)
+    assert sum(report.sent.values()) == max(len(everything) - sent, 0)
+    wanted = Counter((record.key, record.value) for record in [*everything, *foreign])
+    assert Counter((key, value) for _, _, key, _, value in consumed(config)) == wanted
+    again = publish(missing(stream.records(), config), config)
+    assert sum(again.sent.values()) == 0
+
+
+def test_equal_messages_of_a_stream_are_each_sent(broker: Broker) -> None:
+    """A stream that holds a message three times has it three times in Kafka, also if one was there already."""
+    config = settings(broker, "thrice")
+    record = Record("transactions", "a", 1, b"same")
+    publish([[record]], config)
+    report = publish(missing([[record, record], [record]], config), config)
+    assert report.sent["transactions"] == 2
 
 
 def test_no_broker_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
