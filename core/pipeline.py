@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -279,12 +280,11 @@ def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDA
     forms: dict[ListKind, list[str]] = {}
     for (kind, effect), members in context.lists.items():
         if kind not in forms:
-            field = canonical.FIELDS[kind]
-            forms[kind] = [canonical.canonical(kind, getattr(t, field)) for t in transactions]
-        bit = effect_bits[effect]
-        for i, form in enumerate(forms[kind]):
-            if members.has(form):
-                bits[i] |= bit
+            field = attrgetter(canonical.FIELDS[kind])
+            forms[kind] = canonical.forms(kind, [field(t) for t in transactions])
+        listed = [form in members if not members.prefixes else members.has(form) for form in forms[kind]]
+        if True in listed:
+            bits[listed] |= effect_bits[effect]
     return bits
 
 

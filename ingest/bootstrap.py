@@ -73,9 +73,12 @@ class _Beginning(NamedTuple):
         return cls(max(number, 2), f"new log: {new_log} ({'; '.join(each.what for each in found)})"[:1000])
 
 
-def ignored_settings(state: ControlState, settings: Settings) -> list[str]:
-    """What to say of settings that have no effect since the log has begun, each with the command to run instead."""
-    return [said for said in (ignored_threshold(state, settings), ignored_currency(state, settings)) if said]
+def ignored_settings(state: ControlState, settings: Settings) -> dict[str, str]:
+    """What to say of settings without effect since the log has begun, by their subject, each with the command to run
+    instead.
+    """
+    said = {"thresholds": ignored_threshold(state, settings), "currency": ignored_currency(state, settings)}
+    return {about: words for about, words in said.items() if words}
 
 
 def ignored_threshold(state: ControlState, settings: Settings) -> str:

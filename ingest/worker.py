@@ -130,7 +130,7 @@ class Worker:
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
         self._resolve(bootstrap.ensure(self._log, self._settings, self._new_log))
-        for ignored in bootstrap.ignored_settings(self._control.state, self._settings):
+        for ignored in bootstrap.ignored_settings(self._control.state, self._settings).values():
             self._logger.warning("ingest.setting_ignored", message=ignored)
         assert self._context is not None
         pipeline.warm_up(self._context)

@@ -274,9 +274,9 @@ def _log(s: Settings) -> Iterator[Finding]:
             yield Finding(
                 "log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that can be loaded"
             )
-        for ignored in bootstrap.ignored_settings(state, s):
+        for check, ignored in bootstrap.ignored_settings(state, s).items():
             message, _, remedy = ignored.partition(". To change that, ")
-            yield Finding("settings", "warn", message, f"to change the log's value, {remedy}")
+            yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
         yield from _positions(s, log)
 
 

@@ -14,7 +14,7 @@ from console import cli, wiring
 from console.commands import block as block_command
 from core.codec import decode_account_event
 from core.errors import Unavailable
-from core.events import ListChanged, RulesChanged, ThresholdsChanged
+from core.events import ListChanged, RatesChanged, RulesChanged, ThresholdsChanged
 from core.log.memory import MemoryLog
 from core.settings import load
 from core.validation import decode_feedback
@@ -331,6 +331,18 @@ def test_a_threshold_that_is_ignored_is_said(log: MemoryLog, given: dict[str, st
     file = tmp_path / "s.toml"
     file.write_text("fraud_threshold = 0.8")
     assert bootstrap.ignored_threshold(state, load({}, file)) != ""
+
+
+def test_a_base_currency_that_is_ignored_is_said(log: MemoryLog) -> None:
+    """Like the threshold: the setting has no effect on a log that has begun with another base."""
+    from core import control_stream
+
+    state = control_stream.current(log)
+    said = bootstrap.ignored_settings(state, load({"SENTINEL_BASE_CURRENCY": "EUR"}, None))
+    assert list(said) == ["currency"] and "sentinel rates set FILE --base EUR" in said["currency"]
+    append_unchecked(log, RatesChanged(occurred_at=9, actor="ann", base="EUR"))
+    state = control_stream.current(log)
+    assert bootstrap.ignored_settings(state, load({"SENTINEL_BASE_CURRENCY": "eur"}, None)) == {}
 
 
 def test_lists_hold_canonical_forms_whoever_wrote_them(run: Run, log: MemoryLog) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.canonical import FIELDS, Members, canonical, countries, listed, texts
+from core.canonical import FIELDS, Members, canonical, countries, forms, listed, texts
 from core.errors import BadInput
 from core.events import Transaction
 from projections.reference.tables import ReferenceBuilder
@@ -130,6 +130,8 @@ def test_many_at_once_are_what_each_is(values: list[str]) -> None:
     """The forms of a batch are those of its values one by one."""
     assert texts(values) == [canonical("merchant", value) for value in values]
     assert countries(values) == [canonical("country", value) for value in values]
+    for kind in FIELDS:
+        assert forms(kind, values) == [canonical(kind, value) for value in values]
 
 
 def spelled(rng: random.Random, value: str) -> str:
