@@ -16,6 +16,7 @@ import msgspec
 from core import pipeline
 from core.codec import decode_account_event, decode_score, decode_transaction, encode
 from core.control import Context
+from core.currency import wrong_rates
 from core.errors import Corrupt
 from core.events import AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
@@ -219,7 +220,8 @@ def _compared(
         return Recomputed(decision, context, None, logged_alert, None, lines)
     score = decided.scores[0].payload
     alert = decided.alerts[0].payload if decided.alerts else None
-    lines = explain_difference(decision.logged_score, score) + explain_alert_difference(logged_alert, alert)
+    lines = [*wrong_rates(context.rates, [decision.transaction]).values()]
+    lines += explain_difference(decision.logged_score, score) + explain_alert_difference(logged_alert, alert)
     return Recomputed(decision, context, score, logged_alert, alert, lines)
 
 

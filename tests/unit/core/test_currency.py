@@ -15,6 +15,7 @@ from core.features import packing, spec
 from core.log.memory import MemoryLog
 from core.replay import Timeline, verify
 from ingest.offline import OfflineIngest
+from projections.audit.redecide import check
 from sources.record import Record
 from tests.builders.decisions import context, decide_in
 from tests.builders.events import T0, transaction, verdict
@@ -133,6 +134,8 @@ def test_a_forged_rate_is_found(row: int, rate: float) -> None:
     found = verify(log, 0, log.head(0), timeline)
     assert found.identical < 9 and found.first_difference is not None
     assert f"rate: logged {rate}, but that of" in str(found.first_difference)
+    (audited,) = check(log, 0, [row], timeline).differences
+    assert any(line.startswith(f"rate: logged {rate}") for line in audited[2])
 
 
 @pytest.mark.parametrize(
