@@ -75,6 +75,8 @@ class DatasetSource(Source):
         base = self._first_pass(on_bad)
         if self.rejects.total and bad_rows == "stop":
             raise BadInput(_refusal(self.rejects))
+        if len(base) == 0 and self.rejects.total:
+            raise BadInput(f"no row can be used: {self.rejects.summary()}, the first at {self.rejects.first()}")
         if len(base) == 0:
             raise BadInput(f"{path} contains no transactions")
         self._order: NDArray[np.int64] | None = None

@@ -15,6 +15,8 @@ from sources.datasets.detect.questions import Answers, Question
 from sources.datasets.timestamps import TimeFormat
 
 _SHAPES_MAX = 40
+NUMERIC_SHAPES = ("F", "W", "D", "S")
+"""Numbers of 14, 12, 8 or 6 digits, which may be dates without marks."""
 _DATE = re.compile(
     r"(?P<weekday>[^\W\d_]{2,10}\.?,?\s+)?(?:"
     r"(?P<y1>\d{4})(?P<s1>[-/.\s年]\s?)(?P<m1>\d{1,2})(?P<s2>[-/.\s月]\s?)(?P<d1>\d{1,2})(?P<s3>日?)"
@@ -183,7 +185,7 @@ def settle(counts: DateCounts, answers: Answers, name: str) -> tuple[tuple[str, 
         if (
             formats
             and formats[0] in ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "excel")
-            and shape in ("F", "W", "D", "S")
+            and shape in NUMERIC_SHAPES
         ):
             continue
         best = max(fits.values(), default=0)
@@ -257,15 +259,11 @@ def _number_format(counts: DateCounts, name: str) -> str | None:
     for unit, scale in (("epoch_s", 1.0), ("epoch_ms", 1e3), ("epoch_us", 1e6), ("epoch_ns", 1e9)):
         if 631_152_000 * scale <= low and high <= 4_102_444_800 * scale:
             return unit
-    digits = sum(counts.shapes[shape] for shape in ("F", "W", "D", "S"))
+    digits = sum(counts.shapes[shape] for shape in NUMERIC_SHAPES)
     if (
         digits
         and digits == sum(counts.lengths.values())
-        and any(
-            max(counts.fits[s].values(), default=0) == counts.shapes[s]
-            for s in ("F", "W", "D", "S")
-            if counts.shapes[s]
-        )
+        and any(max(counts.fits[s].values(), default=0) == counts.shapes[s] for s in NUMERIC_SHAPES if counts.shapes[s])
     ):
         return None
     words = words_of(name)

@@ -15,7 +15,7 @@ import polars as pl
 from core.errors import BadInput
 from sources.datasets.chunks import Wanted, resolve
 from sources.datasets.detect import meanings
-from sources.datasets.detect.dates import DateCounts, settle
+from sources.datasets.detect.dates import NUMERIC_SHAPES, DateCounts, settle
 from sources.datasets.detect.measures import Measures
 from sources.datasets.detect.questions import Answers, Question
 from sources.datasets.detect.roles import NAMES, Sample, find_columns, find_time, rank
@@ -24,7 +24,7 @@ from sources.datasets.layout import COLUMN_FIELDS, FileFormat, Label, Layout, Mo
 from sources.datasets.layouts import IEEE_CIS, IEEE_SECONDS_A_ROW, LAYOUTS
 from sources.datasets.parts import Part, parts
 from sources.datasets.rows import read, readable
-from sources.datasets.timestamps import NAMED, TimeFormat, check_zone
+from sources.datasets.timestamps import EPOCH_PER_MS, UNITS_MS, TimeFormat, check_zone
 from sources.source import OPTIONAL_TEXT
 
 SAMPLE_ROWS = 5_000
@@ -170,6 +170,13 @@ def _from_known(base: Layout, sample: Sample, found: list[Part], form: FileForma
         formats, more = settle(measures.dates, answers, " ".join(time.columns))
         time, unsure = replace(time, formats=formats), unsure + more
     labels, label = meanings.label(measures, answers, layout.label, unsure)
+    if label is None:
+        unsure.append("the file has no label: nothing is labelled")
+    whole, lossy = meanings.identifiers(fields, measures, unsure)
+    columns = {
+        k: v for k, v in layout.columns.items() if k in fields or not (k == "transaction_id" or k in measures.ids)
+    }
+    layout = replace(layout, columns=columns, whole=tuple(dict.fromkeys([*layout.whole, *whole])), lossy=lossy)
     strip = form.strip or base.file.strip
     file = replace(form, strip=strip, nulls=tuple(dict.fromkeys(measures.nulls)))
     layout = replace(
@@ -206,54 +213,45 @@ def _renamed(base: Layout, names: dict[str, str]) -> Layout:
 
 def _fits(dates: DateCounts, time: TimeFormat) -> bool:
     """Whether a known layout's own format is that of all values."""
-    if dates.typed or not dates.shapes:
+    if dates.typed:
         return True
-    for shape, count in dates.shapes.items():
-        if max((dates.fits[shape][each] for each in time.formats), default=0) < count:
-            return time.formats[0] not in NAMED[:1] and not any("%" in each for each in time.formats)
-    return True
+    if dates.lengths and not set(time.formats) & {*UNITS_MS, *EPOCH_PER_MS, "excel"}:
+        return False
+    texts = {shape: count for shape, count in dates.shapes.items() if not (dates.lengths and shape in NUMERIC_SHAPES)}
+    return all(max((dates.fits[shape][each] for each in time.formats), default=0) >= n for shape, n in texts.items())
 
 
-def _from_names(sample: Sample, found: list[Part], form: FileFormat, answers: Answers, name: str) -> Proposal:
-    """A layout by the names of columns and what they hold."""
+def _check_columns(answers: Answers, names: list[str]) -> None:
+    """Raise BadInput for a field or column that does not exist."""
     known = (*COLUMN_FIELDS, "time", "label", "debit", "credit", "scenario")
     for field_, said in answers.columns.items():
         if field_ not in known:
             raise BadInput(f"--column {field_}={said}: unknown field {field_}; known: {', '.join(known)}")
         for column in said.split(",") if field_ in ("time", "account_id") else [said]:
-            if column.strip() not in sample.names:
-                raise BadInput(
-                    f"--column {field_}={said}: the file has no column {column.strip()!r}; "
-                    f"it has {', '.join(sample.names[:30])}"
-                )
+            if column.strip() not in names:
+                shown = ", ".join(names[:30])
+                raise BadInput(f"--column {field_}={said}: the file has no column {column.strip()!r}; it has {shown}")
+
+
+def _ask_for(field_: str, what: str, option: str, names: list[str]) -> Question:
+    asked = f"no column looks like the {what} among {', '.join(names[:30])}"
+    return Question(asked, "columns", option, tuple(names), field_)
+
+
+def _from_names(sample: Sample, found: list[Part], form: FileFormat, answers: Answers, name: str) -> Proposal:
+    """A layout by the names of columns and what they hold."""
+    _check_columns(answers, sample.names)
     fields = find_columns(sample, answers)
-    shown = ", ".join(sample.names[:30])
     joined = tuple(part.strip() for part in answers.columns.get("account_id", "").split(",") if part.strip())
     if "account_id" not in fields and len(joined) < 2 and "account_id" not in answers.constants:
-        raise Question(
-            f"no column looks like the account among {shown}",
-            "columns",
-            "--column account_id=NAME, or --constant account_id=all",
-            tuple(sample.names),
-            "account_id",
-        )
+        option = "--column account_id=NAME, or --constant account_id=all"
+        raise _ask_for("account_id", "account", option, sample.names)
     if "amount" not in fields and "debit" not in fields:
-        raise Question(
-            f"no column looks like the amount among {shown}",
-            "columns",
-            "--column amount=NAME",
-            tuple(sample.names),
-            "amount",
-        )
+        raise _ask_for("amount", "amount", "--column amount=NAME", sample.names)
     time, others = find_time(sample, answers, [*fields.values()])
     if not time and answers.time_format != "rows":
-        raise Question(
-            f"no column looks like the time among {shown}",
-            "columns",
-            "--column time=NAME (or --time-format rows: a second apart, in file order)",
-            tuple(sample.names),
-            "time",
-        )
+        option = "--column time=NAME (or --time-format rows: a second apart, in file order)"
+        raise _ask_for("time", "time", option, sample.names)
     measures = _measured(found, form, fields, time, joined)
     unsure = [
         f"{fields[name]} is taken for the {name.removesuffix('_id')} by what it holds (--column {name}=NAME)"
