@@ -1,13 +1,15 @@
-"""The fold of the control stream: what is deployed, set, listed and published at control position c. Pure.
+"""The fold of the control stream: what is deployed, set, listed, published or unavailable at control position c. Pure.
 
 `ControlState` is the fold. `Context` is its resolved form, with the model and reference tables loaded; the pipeline
-decides under it. Every score records c, so a replay resolves the same context again.
+decides under it. It is a pure function of c and the partition (I12): a worker that can't load an artifact says so in
+the control stream before it decides without it (`ingest.contexts`), and a replay believes nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +20,7 @@ from core import events, governance, policy, rules
 from core.assignment import Allocation
 from core.canonical import Members, canonical
 from core.currency import Rates, check_rates, rates_of
-from core.errors import BadInput, SentinelError
+from core.errors import BadInput, Corrupt, SentinelError, Unavailable
 from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
 from core.features.reference import Kind, ReferenceTable
@@ -38,10 +40,12 @@ MODEL_UNAVAILABLE = "model_unavailable"
 MODEL_ERROR = "model_error"
 REFERENCE_UNAVAILABLE = "reference_unavailable"
 EXPERIMENT_UNAVAILABLE = "experiment_unavailable"
+SHADOW_UNAVAILABLE = "shadow_unavailable"
 SHADOW_FAILED = "shadow_failed"
-"""Why a decision was degraded (I9); a score's `degraded` joins them with "+". If one of an experiment's models can't be
-loaded, the experiment does not apply: the champion decides for every account. A shadow model that can't be loaded or
-fails gives no margin; the decision itself is complete.
+"""Why a decision was degraded (I9); a score's `degraded` joins them with "+". `_unavailable`: the control stream
+reports the artifact as such for the partition (I12). `_error`, `_failed`: the model has no number for this row. If one
+of an experiment's models is unavailable, the experiment does not apply: the champion decides for every account. A
+shadow model that is unavailable or fails gives no margin; the decision itself is complete.
 """
 
 _REASONS = (
@@ -50,14 +54,23 @@ _REASONS = (
     MODEL_UNAVAILABLE,
     MODEL_ERROR,
     EXPERIMENT_UNAVAILABLE,
+    SHADOW_UNAVAILABLE,
     SHADOW_FAILED,
 )
+_COMPLETE = (NO_MODEL, SHADOW_UNAVAILABLE, SHADOW_FAILED)
 
 
 def join_reasons(reasons: Iterable[str]) -> str | None:
     """A score's `degraded`: the distinct reasons in a fixed order; None if there are none."""
     known = list(reasons)
     return "+".join(reason for reason in _REASONS if reason in known) or None
+
+
+def lacks_something(degraded: str | None) -> bool:
+    """Whether a decision with this `degraded` lacked anything that was deployed or published to decide. A shadow model
+    decides nothing; and where no model was deployed yet, none is lacking.
+    """
+    return degraded is not None and any(reason not in _COMPLETE for reason in degraded.split("+"))
 
 
 ListKey = tuple[ListKind, ListEffect]
@@ -110,6 +123,10 @@ class ControlState:
     rates: Rates = field(default_factory=Rates)
     references: dict[Kind, tuple[str, int]] = field(default_factory=dict)
     quarantined: dict[RatedHour, None] = field(default_factory=dict)
+    missing: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """By partition, the artifacts (SHA-256) that its worker reported as unavailable; only partitions with any."""
+    recorded: dict[int, int] = field(default_factory=dict)
+    """By partition, the newest seal that the stream records."""
     refused: dict[int, str] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: events.Control) -> None:
@@ -166,6 +183,13 @@ class ControlState:
                 self.references[event.kind] = (event.digest, event.as_of)
             case events.SourceQuarantined():
                 self.quarantined[f"{event.source}:{event.name}", event.hour_start // HOUR_MS] = None
+            case events.DegradationStarted():
+                self.missing |= dict.fromkeys(event.partitions, event.artifacts)
+            case events.DegradationEnded():
+                for partition in event.partitions:
+                    self.missing.pop(partition, None)
+            case events.SealsRecorded():
+                self.recorded |= {seal.partition: seal.sequence for seal in event.seals}
             case _:
                 pass  # registrations, drift, archive: not an input to decisions
 
@@ -176,6 +200,15 @@ class ControlState:
                 self.experiment = None
         elif alias == governance.SHADOW:
             self.shadow = model
+
+
+def in_force(state: ControlState) -> list[str]:
+    """The artifacts (SHA-256) that decisions at the state's position need: tables, champion, arms, shadow."""
+    found = [digest for digest, _ in state.references.values()]
+    found += [model.digest for model in (state.champion, state.shadow) if model is not None]
+    if state.experiment is not None:
+        found += [arm.digest for arm in state.experiment.arms]
+    return list(dict.fromkeys(found))
 
 
 def check(event: events.Control, known: Governance | None = None) -> None:
@@ -195,13 +228,26 @@ def check(event: events.Control, known: Governance | None = None) -> None:
             check_rates(event)
         case events.SourceQuarantined() if event.hour_start < 0 or event.hour_start % HOUR_MS:
             raise BadInput(f"a quarantine must begin on the hour (epoch ms), got {event.hour_start}")
+        case events.DegradationStarted() | events.DegradationEnded():
+            _check_report(event)
         case _:
             pass
 
 
+def _check_report(event: events.DegradationStarted | events.DegradationEnded) -> None:
+    named: list[tuple[int, ...] | tuple[str, ...]] = [event.partitions]
+    if isinstance(event, events.DegradationStarted):
+        named.append(event.artifacts)
+    if not all(named) or any(not a < b for each in named for a, b in pairwise(each)):  # type: ignore[operator]
+        raise BadInput("a report of degradation names partitions and artifacts, each ascending and once")
+    if event.partitions[0] < 0:
+        raise BadInput(f"a report of degradation names partition {event.partitions[0]}")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a decision needs besides its partition's state. Immutable; one per control position.
+    """Everything a decision needs besides its partition's state. Immutable. One per control position, and another for
+    partitions with artifacts that are reported as unavailable.
 
     arms: one context for each arm of the running experiment; it differs from this one in its model and `arm`.
     """
@@ -257,33 +303,66 @@ class Resolver:
         self._tables: dict[str, ReferenceTable] = {}
         self._held = SCORERS_HELD
 
-    def context(self, state: ControlState, *, degraded: str | None = None) -> Context:
-        """The context at `state.position`. An artifact that can't be loaded degrades it (I9) instead of raising.
-
-        `degraded` forces a degradation that the log recorded, so a replay decides under the same conditions.
+    def unavailable(self, state: ControlState) -> dict[str, str]:
+        """The artifacts in force at the state's position that can't be loaded now: why, by SHA-256. Those that can are
+        held.
         """
-        forced = degraded.split("+") if degraded else []
-        reasons = [reason for reason in forced if reason != NO_MODEL]  # which the control stream itself implies
-        arms_running = len(state.experiment.arms) if state.experiment is not None else 0
-        self._held = max(SCORERS_HELD, arms_running + 2)  # else a large experiment would be reloaded each time
+        self._hold(state)
+        found: dict[str, str] = {}
+        models = [state.champion, state.shadow, *_arm_models(state)]
+        for digest in in_force(state):
+            try:
+                model = next((each for each in models if each is not None and each.digest == digest), None)
+                self._table(digest) if model is None else self._scorer(model)
+            except SentinelError as error:
+                found[digest] = str(error)
+        return found
+
+    def context(self, state: ControlState, missing: Collection[str] = ()) -> Context:
+        """The context at `state.position` of a partition for which the artifacts `missing` are reported as unavailable:
+        `state.missing`, or those that aren't in force any more.
+
+        Raises Corrupt if another artifact in force can't be loaded, Unavailable if the server does not answer.
+        """
+        self._hold(state)
+        try:
+            return self._resolved(state, frozenset(missing))
+        except Unavailable:
+            raise
+        except SentinelError as error:
+            raise Corrupt(
+                f"an artifact in force at control position {state.position} can't be loaded, but the control stream"
+                f" does not report it as unavailable: {error}"
+            ) from error
+
+    def _resolved(self, state: ControlState, missing: frozenset[str]) -> Context:
+        reasons: list[str] = []
         scorer: Scorer | None = None
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
-        if REFERENCE_UNAVAILABLE not in reasons:
-            try:
-                for kind, (digest, _) in state.references.items():
-                    tables[kind] = self._table(digest)
-            except SentinelError:
-                tables = {"merchant": None, "device": None}
+        for kind, (digest, _) in state.references.items():
+            if digest in missing:
                 reasons.append(REFERENCE_UNAVAILABLE)
+            else:
+                tables[kind] = self._table(digest)
         if state.champion is None:
             reasons.append(NO_MODEL)
-        elif MODEL_UNAVAILABLE not in reasons and MODEL_ERROR not in reasons:
-            try:
-                scorer = self._scorer(state.champion)
-            except SentinelError:
-                reasons.append(MODEL_UNAVAILABLE)
-        arms = self._arms(state, reasons)
-        shadow = self._shadow(state, reasons)
+        elif state.champion.digest in missing:
+            reasons.append(MODEL_UNAVAILABLE)
+        else:
+            scorer = self._scorer(state.champion)
+        arms: list[tuple[str, ModelVersion, Scorer]] = []
+        if state.experiment is not None and scorer is not None:
+            if any(model.digest in missing for model in _arm_models(state)):
+                reasons.append(EXPERIMENT_UNAVAILABLE)
+            else:
+                names = [f"{state.experiment.experiment_id}/{arm.name}" for arm in state.experiment.arms]
+                models = _arm_models(state)
+                arms = [(name, model, self._scorer(model)) for name, model in zip(names, models, strict=True)]
+        shadow: Scorer | None = None
+        if state.shadow is not None and state.shadow.digest in missing:
+            reasons.append(SHADOW_UNAVAILABLE)
+        elif state.shadow is not None:
+            shadow = self._scorer(state.shadow)
         parameters = rules.parameter_vector(state.parameters)
         context = Context(
             position=state.position,
@@ -309,35 +388,13 @@ class Resolver:
             context,
             allocation=Allocation.of(state.experiment),
             arms=tuple(
-                replace(context, scorer=arm_scorer, model=label, digest=digest[:16], arm=name)
-                for name, label, digest, arm_scorer in arms
+                replace(context, scorer=arm_scorer, model=model.label, digest=model.digest[:16], arm=name)
+                for name, model, arm_scorer in arms
             ),
         )
 
-    def _arms(self, state: ControlState, reasons: list[str]) -> list[tuple[str, str, str, Scorer | None]]:
-        """(arm's full name, model, SHA-256, scorer) of each arm; [] if no experiment applies. Adds to `reasons`."""
-        if state.experiment is None or not {NO_MODEL, MODEL_UNAVAILABLE, EXPERIMENT_UNAVAILABLE}.isdisjoint(reasons):
-            return []
-        found: list[tuple[str, str, str, Scorer | None]] = []
-        for arm in state.experiment.arms:
-            model = ModelVersion(arm.model, arm.version, arm.digest)
-            try:
-                scorer = None if MODEL_ERROR in reasons else self._scorer(model)
-            except SentinelError:
-                reasons.append(EXPERIMENT_UNAVAILABLE)
-                return []
-            found.append((f"{state.experiment.experiment_id}/{arm.name}", model.label, arm.digest, scorer))
-        return found
-
-    def _shadow(self, state: ControlState, reasons: list[str]) -> Scorer | None:
-        """The shadow model's scorer, if there is one and it loads. Adds to `reasons`."""
-        if state.shadow is None or SHADOW_FAILED in reasons:
-            return None
-        try:
-            return self._scorer(state.shadow)
-        except SentinelError:
-            reasons.append(SHADOW_FAILED)
-            return None
+    def _hold(self, state: ControlState) -> None:
+        self._held = max(SCORERS_HELD, len(_arm_models(state)) + 2)  # else a large experiment would be loaded each time
 
     def _scorer(self, model: ModelVersion) -> Scorer:
         if model.digest not in self._scorers:
@@ -354,6 +411,12 @@ class Resolver:
             _bound(self._tables, 8)
             self._tables[digest] = table
         return self._tables[digest]
+
+
+def _arm_models(state: ControlState) -> list[ModelVersion]:
+    """The models of the running experiment's arms."""
+    arms = state.experiment.arms if state.experiment is not None else ()
+    return [ModelVersion(arm.model, arm.version, arm.digest) for arm in arms]
 
 
 def _bound(cache: dict[str, object] | dict[str, Scorer] | dict[str, ReferenceTable], size: int) -> None:

@@ -12,7 +12,7 @@ An event that may not follow the events before it must have bypassed this module
 `refused` says why it was refused, and it never takes effect for any reader. Besides this module only the log's own,
 which treat events as bytes, call `EventLog.append_control` and `EventLog.read_control`.
 
-Cost: about 3 µs per event read.
+Cost: about 4 µs per event read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from core.control import ControlState, check
 from core.errors import ConcurrencyError, Conflict, Corrupt, Unavailable
 from core.events import Control
 from core.governance import Governance
-from core.log.base import EventLog
+from core.log.base import GENESIS_DIGEST, EventLog
+from core.log.seals import control_digest
 
 ATTEMPTS_MAX = 20
 
@@ -60,9 +61,12 @@ Decide = Callable[[Known], Sequence[Control]]
 
 @dataclass(slots=True)
 class ControlStream:
-    """The stream, followed up to `position`. Holds the fold, not the events."""
+    """The stream, followed up to `position`. Holds the fold, not the events. digest: of all of them
+    (`core.log.seals.control_digest`).
+    """
 
     state: ControlState = field(default_factory=ControlState)
+    digest: str = GENESIS_DIGEST
     _last: bytes = b""
 
     @property
@@ -101,6 +105,7 @@ class ControlStream:
     def _take(self, event: Control, payload: bytes) -> ControlEntry:
         position = self.position + 1
         self.state.apply(position, event)
+        self.digest = control_digest(self.digest, position, payload)
         self._last = payload
         return ControlEntry(position, event, payload, self.state.refused.get(position, ""))
 

@@ -1,15 +1,16 @@
 """Replay: fold a partition's log again through the live decision path, to rebuild its state or verify its decisions
 (I3).
 
-The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction, `c`
-at which control position it was decided, `degraded` what was unavailable. Replay writes nothing and has no side
-effects (I5).
+The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction. The
+context follows from the seals and the control stream alone (I12): a score must name the c of its seal, what was
+unavailable is what the control stream reports for the partition at c, and whether a model failed on a row is found out
+again. Replay writes nothing and has no side effects (I5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import msgspec
@@ -24,7 +25,7 @@ from core.codec import (
     decode_score_key,
     decode_transaction,
 )
-from core.control import Context, ControlState, Resolver
+from core.control import Context, ControlState, Resolver, lacks_something
 from core.control_stream import ControlEntry
 from core.currency import wrong_rates
 from core.errors import Corrupt, Incomplete
@@ -32,8 +33,10 @@ from core.events import START, AccountEvent, AlertRaised, Position
 from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
+from core.lateness import Pace
 from core.log.archive.archived import counts_between
 from core.log.base import Entry, EventLog, Head, Stream
+from core.log.covering import Span, Spans, feedback_seen
 from core.log.paging import decision_pages, entries, read
 
 CHUNK = 2000
@@ -41,11 +44,15 @@ CHUNK = 2000
 
 @dataclass(slots=True)
 class Chunk:
-    """Consecutive decisions of one partition as logged, with the feedback that precedes each run of them."""
+    """Consecutive decisions of one partition as logged, with the feedback that precedes each run of them. spans: the
+    seals that cover them, each with its number of decisions in this chunk.
+    """
 
+    partition: int
     runs: list[pipeline.Run]
     scores: list[Entry]
     keys: list[ScoreKey]
+    spans: list[tuple[Span, int]]
 
 
 class Timeline:
@@ -57,12 +64,21 @@ class Timeline:
         self._resolver = resolver
         self._state = ControlState()
         self._next = 0
-        self._last: tuple[int, str | None, Context] | None = None
+        self._known: dict[tuple[str, ...], Context] = {}
 
-    def at(self, position: int, degraded: str | None) -> Context:
-        """The context at control position `position`. Raises Corrupt if the log's control stream ends before it."""
-        if self._last is not None and self._last[:2] == (position, degraded):
-            return self._last[2]
+    def at(self, position: int, partition: int) -> Context:
+        """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
+        before it, or if an artifact that it needs can't be loaded.
+        """
+        if position != self._state.position or not self._known:
+            self._fold(position)
+        missing = self._state.missing.get(partition, ())
+        if missing not in self._known:
+            self._known[missing] = self._resolver.context(self._state, missing)
+        return self._known[missing]
+
+    def _fold(self, position: int) -> None:
+        self._known = {}
         if position < self._state.position:
             self._state, self._next = ControlState(), 0
         while self._next < len(self._entries) and self._entries[self._next].position <= position:
@@ -73,9 +89,6 @@ class Timeline:
             raise Corrupt(
                 f"a score names control position {position}, but the control stream ends at {self._state.position}"
             )
-        context = self._resolver.context(self._state, degraded=degraded)
-        self._last = (position, degraded, context)
-        return context
 
 
 class _Feedback:
@@ -108,15 +121,18 @@ class _Feedback:
 
 def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[Chunk]:
     """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't
-    match, or if the feedback positions in the scores go backwards or beyond the end; Incomplete if entries are missing.
+    match, or if a score's c is not its seal's, or its f goes backwards or beyond its seal's; Incomplete if entries are
+    missing.
 
     The last chunk may contain only feedback: what came after the last transaction.
     """
     feedback = _Feedback(log, partition, after.feedback)
+    sealed = Spans(log, partition, after)
     seen = after.feedback
     decided = 0
     for transactions, scores in decision_pages(log, partition, after.transactions, until.transactions, CHUNK):
         keys = [decode_score_key(s.payload) for s in scores]
+        spans = _spans(partition, sealed, scores, keys)
         ahead = min(feedback_seen(keys[-1].feedback_position), until.feedback)
         runs = []
         start = 0
@@ -127,7 +143,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
             if not seen <= position <= until.feedback:
                 raise Corrupt(
                     f"partition {partition}: the score at {mine[0].id} names feedback position {position}, but the"
-                    f" score before it names {seen} and the feedback ends at {until.feedback}"
+                    f" score before it names {seen}, and the feedback ends at {until.feedback}"
                 )
             seen = position
             runs.append(
@@ -139,11 +155,11 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
                 )
             )
         decided += len(scores)
-        yield Chunk(runs, scores, keys)
+        yield Chunk(partition, runs, scores, keys, spans)
     rest = feedback.take(until.feedback)
     _require_counted(log, partition, after, until, {"transactions": decided, "feedback": feedback.taken})
     if rest:
-        yield Chunk([pipeline.Run(until.feedback, rest)], [], [])
+        yield Chunk(partition, [pipeline.Run(until.feedback, rest)], [], [], [])
 
 
 def _require_counted(log: EventLog, partition: int, after: Head, until: Head, found: dict[Stream, int]) -> None:
@@ -160,12 +176,22 @@ def _require_counted(log: EventLog, partition: int, after: Head, until: Head, fo
             )
 
 
-def feedback_seen(text: str) -> Position:
-    """A score's `f`, parsed. Raises Corrupt if it is not a position."""
-    try:
-        return Position.parse(text)
-    except ValueError as error:
-        raise Corrupt(f"a score's feedback position, {text[:60]!r}, is not a valid position") from error
+def _spans(partition: int, sealed: Spans, scores: Sequence[Entry], keys: Sequence[ScoreKey]) -> list[tuple[Span, int]]:
+    """The seals that cover the scores, with the number of scores of each. Raises Corrupt unless every score names what
+    its seal says.
+    """
+    found: list[tuple[Span, int]] = []
+    each = zip(sealed.covering_all([s.id for s in scores]), keys, strict=True)
+    at = 0
+    for (span, f, c), group in groupby((span, key.feedback_position, key.control_position) for span, key in each):
+        if wrong := span.fault(scores[at].id, feedback_seen(f), c):
+            raise Corrupt(f"partition {partition}: {wrong}")
+        size = len(list(group))
+        at += size
+        if found and found[-1][0] is span:
+            size += found.pop()[1]
+        found.append((span, size))
+    return found
 
 
 def rebuild(
@@ -194,12 +220,16 @@ class Difference:
 
 @dataclass(slots=True)
 class Verification:
-    """The result of verifying one partition. `identical` equals `decisions` if nothing differs."""
+    """The result of verifying one partition. `identical` equals `decisions` if nothing differs. degraded: decisions
+    that lacked something that decides (`core.control.lacks_something`); pace: its batches, for `core.lateness`.
+    """
 
     partition: int
     decisions: int = 0
     identical: int = 0
     alerts: int = 0
+    degraded: int = 0
+    pace: Pace = field(default_factory=Pace)
     first_difference: Difference | None = None
     state_digest: str = ""
 
@@ -222,6 +252,9 @@ def verify(
             _compare(result, logged, decided, transactions, logged_alerts, wrong)
         for position in logged_alerts:
             _differ(result, position, "", [_ORPHANS["alerts"]])
+        result.degraded += sum(lacks_something(key.degraded) for key in chunk.keys)
+        for span, count in chunk.spans:
+            result.pace.add(span.control, span.recorded_at, count)
         last = end
         progress(len(chunk.scores))
     for stream, words in _ORPHANS.items():
@@ -251,9 +284,9 @@ def _orphans(log: EventLog, partition: int, stream: Stream, last: Position, unti
 
 def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:
     """Split a chunk where the context changes, keeping runs (and their feedback) in order."""
-    keys = [(key.control_position, key.degraded) for key in chunk.keys]
+    keys = [key.control_position for key in chunk.keys]
     runs: list[pipeline.Run] = []
-    under: tuple[int, str | None] | None = None
+    under: int | None = None
     begin = at = 0
     for run in chunk.runs:
         if not run.transactions:
@@ -263,7 +296,7 @@ def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[p
         for key, group in groupby(keys[at : at + len(run.transactions)]):
             size = len(list(group))
             if under is not None and key != under:
-                yield timeline.at(*under), runs, chunk.scores[begin:at]
+                yield timeline.at(under, chunk.partition), runs, chunk.scores[begin:at]
                 runs, begin = [], at
             under = key
             whole = size == len(run.transactions)
@@ -271,7 +304,7 @@ def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[p
             start += size
             at += size
     if runs:
-        yield timeline.at(*(under or (0, None))), runs, chunk.scores[begin:at]
+        yield timeline.at(under or 0, chunk.partition), runs, chunk.scores[begin:at]
 
 
 def _part(run: pipeline.Run, start: int, size: int) -> pipeline.Run:

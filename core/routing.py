@@ -1,11 +1,15 @@
 """Which model scores which row, and the context under which each row is explained and logged. Pure.
 
 While an experiment runs, an account's arm (`core.assignment`) decides which model scores its rows. The shadow model
-also scores every row, without influence on the decision. A model that raises, yields a number that is not finite or an
-array of another shape has failed on its rows: they get margin 0, and their context has no scorer and says so in
-`degraded` (I9). A shadow model that fails gives no margin; the decision itself is complete.
+also scores every row, without influence on the decision. A model that has no finite number for a row has failed on it:
+the row gets margin 0, and its context has no scorer and says so in `degraded` (I9). A shadow model that fails gives no
+margin; the decision itself is complete.
 
-Cost: one call of each model that has rows, and a dictionary look-up per row while an experiment runs or a model fails.
+Whether a model fails on a row depends on the model and the row alone, so a replay finds the same rows (I12): if a call
+raises or yields another shape, each of its rows is tried alone.
+
+Cost: one call of each model that has rows, and a dictionary look-up per row while an experiment runs or a model fails;
+a model that raises costs one call per row (about 10 µs).
 """
 
 from __future__ import annotations
@@ -74,14 +78,23 @@ def _margins(scorer: Scorer | None, features: NDArray[np.float32]) -> tuple[NDAr
     n = len(features)
     if scorer is None:
         return np.zeros(n), np.zeros(n, dtype=np.bool_)
-    try:
-        margins = scorer.margins(features)
-        bad = ~np.isfinite(margins)
-    except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the score says so
-        return np.zeros(n), np.ones(n, dtype=np.bool_)
-    if margins.shape != (n,):
-        return np.zeros(n), np.ones(n, dtype=np.bool_)
+    margins = _called(scorer, features)
+    if margins is None:
+        rows = (_called(scorer, features[i : i + 1]) for i in range(n))
+        margins = np.array([np.nan if row is None else row[0] for row in rows], dtype=np.float64)
+    bad = ~np.isfinite(margins)
     return np.where(bad, 0.0, margins), bad
+
+
+def _called(scorer: Scorer, features: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """The rows' margins (n,); None if the model raises or yields anything else."""
+    try:
+        margins = np.asarray(scorer.margins(features), dtype=np.float64)
+    except MemoryError:  # says nothing about the model
+        raise
+    except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the score says so
+        return None
+    return margins if margins.shape == (len(features),) else None
 
 
 def _score(

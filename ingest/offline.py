@@ -13,15 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
-from core import pipeline
 from core.control import Resolver
 from core.control_stream import ControlStream, append
 from core.events import Control, FeedbackReceived, SourceGenerationStarted
 from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
+from ingest.contexts import Contexts, decide
 from ingest.intake import Message
-from ingest.partition import Owned, Pending, convert, finish
+from ingest.partition import Owned, Pending
 from projections.reference.publisher import publication, quarantines
 from projections.reference.tables import ReferenceBuilder, period_ms
 
@@ -56,7 +56,7 @@ class OfflineIngest:
         start: list[Control] | None = None,
     ) -> None:
         self._log = log
-        self._resolver = resolver
+        self._contexts = Contexts(log, resolver, now_ms=lambda: self._newest, monotonic=lambda: self._newest / 1000.0)
         self._partitions = partitions
         self._builder = ReferenceBuilder() if reference else None
         self._boundary: int | None = None
@@ -106,13 +106,12 @@ class OfflineIngest:
             pending = owned.take(10**9, self._newest)
             if pending is not None:
                 pendings.append(pending)
-        context = self._resolver.context(self._control.state)
-        for pending in pendings:
-            convert(pending, context.rates)
-        decided = pipeline.decide(context, [p.work for p in pendings])
+        self._contexts.refresh(self._control, range(self._partitions))
+        decide(pendings, self._contexts)
         appends = []
-        for pending, result in zip(pendings, decided, strict=True):
-            appends.append((pending.partition.partition, finish(pending, result, context.position)))
+        for pending in pendings:
+            assert pending.sealed is not None
+            appends.append((pending.partition.partition, pending.sealed))
             self._count(pending)
         for pending, outcome in zip(pendings, self._log.start_append(appends).results(), strict=True):
             if isinstance(outcome, Exception):

@@ -173,8 +173,10 @@ def convert(pending: Pending, rates: Rates) -> None:
     set_rates(rates, [event for _, event in pending.feedback if isinstance(event, FeedbackReceived)])
 
 
-def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Sealed:
+def finish(pending: Pending, decided: pipeline.Decided, control: int, control_digest: str) -> Sealed:
     """The batch to append after everything the partition has sealed: decisions, and duplicates turned into rejects.
+
+    control: the position that it was decided under; control_digest: the control stream's up to there.
 
     It is sealed before the preceding append is known to have succeeded; if that one fails, so does this one.
     """
@@ -201,6 +203,7 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int) -> Sealed:
         transactions_end=pending.transactions_end,
         feedback_end=pending.feedback_end,
         published=owned.published,
+        control_digest=control_digest,
         transactions=list(map(_entry, zip(positions, encode_transactions(transactions, recorded_at), strict=True))),
         scores=decided.scores,
         alerts=decided.alerts,

@@ -18,6 +18,9 @@ from core.files import write_atomic
 from core.log.base import EventLog, Head
 from core.log.seals import head_from_entry
 
+HEADER_MAX = 4096
+"""Bytes of a snapshot's first line at most."""
+
 
 class _Header(msgspec.Struct, frozen=True):
     partition: int
@@ -51,14 +54,8 @@ class SnapshotStore:
 
     def heads(self, partitions: int) -> dict[int, Head]:
         """What the snapshots of these partitions say, unchecked; a file that can't be read is left out."""
-        found: dict[int, Head] = {}
-        for partition in range(partitions):
-            try:
-                with open(self._path(partition), "rb") as file:
-                    found[partition] = _head_of(msgspec.json.decode(file.readline(), type=_Header))
-            except (OSError, msgspec.MsgspecError, ValueError):
-                continue
-        return found
+        found = {partition: self.head(partition) for partition in range(partitions)}
+        return {partition: head for partition, head in found.items() if head is not None}
 
     def load(self, partition: int, log: EventLog, until: Head) -> tuple[Head, AccountState] | None:
         """The partition's snapshot, if it can be trusted and is not beyond `until`; else None."""
@@ -67,26 +64,36 @@ class SnapshotStore:
         except OSError:
             return None
         line, _, body = content.partition(b"\n")
+        head = _head(line, partition)
         try:
-            header = msgspec.json.decode(line, type=_Header)
-            head = _head_of(header)
-            if header.partition != partition or not 0 < header.sequence <= until.sequence:
-                return None
-            if not _in_log(log, partition, head):
+            if head is None or head.sequence > until.sequence or not _in_log(log, partition, head):
                 return None
             return head, AccountState.from_bytes(body)
-        except (msgspec.MsgspecError, ValueError, Corrupt):
+        except (ValueError, Corrupt):
+            return None
+
+    def head(self, partition: int) -> Head | None:
+        """The head at which the partition's snapshot was taken; None if there is none that reads."""
+        try:
+            with self._path(partition).open("rb") as file:
+                return _head(file.readline(HEADER_MAX), partition)
+        except OSError:
             return None
 
 
-def _head_of(header: _Header) -> Head:
-    return Head(
-        sequence=header.sequence,
-        transactions=Position.parse(header.transactions),
-        feedback=Position.parse(header.feedback),
-        control=header.control,
-        digest=header.digest,
-    )
+def _head(line: bytes, partition: int) -> Head | None:
+    try:
+        header = msgspec.json.decode(line, type=_Header)
+        head = Head(
+            sequence=header.sequence,
+            transactions=Position.parse(header.transactions),
+            feedback=Position.parse(header.feedback),
+            control=header.control,
+            digest=header.digest,
+        )
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return head if header.partition == partition and header.sequence > 0 else None
 
 
 def _in_log(log: EventLog, partition: int, head: Head) -> bool:

@@ -3,8 +3,8 @@ itself.
 
 One iteration, in this order (which makes it exactly once):
  1. fetch       from both topics into the owned partitions' intakes; rebalances happen here
- 2. control     read new control events, unless the log server would have to answer an append in flight first; the next
-                batch is decided under the newest context
+ 2. control     read new control events, unless the log server would have to answer an append in flight first, and
+                report what can't be loaded (`ingest.contexts`); the next batch is decided under the newest context
  3. decide      take merged messages of every partition, decide them, and seal them behind the append in flight: states
                 now run ahead of the log
  4. settle      wait for the append sent by step 5 of the previous iteration
@@ -37,20 +37,22 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from core import pipeline, validation
-from core.control import Context, Resolver
+from core.control import Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
 from core.events import SourceGenerationStarted
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
+from ingest.contexts import check_reach, decide, live_contexts
 from ingest.fetching import Fetcher
 from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
-from ingest.partition import Owned, Pending, convert, finish
+from ingest.partition import Owned, Pending
 from ingest.patience import RETRY_S
 from ingest.publisher import Publisher
+from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
 from ingest.stats import Stats
 from ingest.topic_watch import TopicWatch
@@ -63,7 +65,7 @@ OVERLAP_MIN = 200
 BLOCKED_S = 0.001
 """How long to wait for messages while those held may not be taken yet."""
 RESOLVE_S = 1.0
-"""How often a model or table that could not be loaded is tried again."""
+"""How often a model or table that could not be loaded is tried again, and a report that could not be appended."""
 ALONE_S = 5.0
 """How long partitions are decided one at a time after deciding several together failed."""
 
@@ -94,7 +96,6 @@ class Worker:
         """new_log: see `bootstrap.ensure`."""
         self._settings = settings
         self._log = log
-        self._resolver = resolver
         self._drain = drain
         self._new_log = new_log
         self._stats = stats or Stats(None)
@@ -109,10 +110,10 @@ class Worker:
         self._sent_at = 0.0
         self._is_blocked = False
         self._control = ControlStream()
-        self._context: Context | None = None
+        self._contexts = live_contexts(log, resolver)
         self._control_read_at = 0.0
         self._resolved_at = 0.0
-        self._snapshot_at = time.monotonic()
+        self._snapshot_at = self._recorded_at = time.monotonic()
         self._publisher = Publisher(settings)
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
         self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)
@@ -132,8 +133,7 @@ class Worker:
         self._resolve(bootstrap.ensure(self._log, self._settings, self._new_log))
         for ignored in bootstrap.ignored_settings(self._control.state, self._settings).values():
             self._logger.warning("ingest.setting_ignored", message=ignored)
-        assert self._context is not None
-        pipeline.warm_up(self._context)
+        pipeline.warm_up(self._contexts.usual(self._control))
         validation.warm_up()
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail
@@ -196,27 +196,21 @@ class Worker:
         except Unavailable as error:
             self._logger.warning("ingest.control_unavailable", error=str(error))
             return  # decide under the present context: its position is recorded
+        check_reach(self._control, self._ownership.partitions.values())
         for entry in entries:
             if isinstance(entry.event, SourceGenerationStarted):
                 self._renew()
             if entry.refused:
                 self._logger.warning("ingest.control_refused", control=entry.position, why=entry.refused)
-        is_behind = self._context is None or self._context.position != self._control.position
-        if is_behind or self._may_recover(now):
+        is_behind = not self._contexts.covers(self._control, self._ownership.partitions)
+        if is_behind or (self._contexts.unsettled and now - self._resolved_at > RESOLVE_S):
             self._resolve()
 
-    def _may_recover(self, now: float) -> bool:
-        """Whether the context lacks an artifact that may have been unavailable only for a moment."""
-        return self._context is not None and self._context.degraded is not None and now - self._resolved_at > RESOLVE_S
-
     def _resolve(self, control: ControlStream | None = None) -> None:
-        """The context of the control stream, or of this one from now on."""
+        """Bring the partitions' contexts to the end of the control stream, or of this one from now on."""
         self._control = control or self._control
-        before = self._context
-        self._context = self._resolver.context(self._control.state)
+        self._contexts.refresh(self._control, self._ownership.partitions)
         self._resolved_at = time.monotonic()
-        if self._context.degraded and (before is None or before.degraded != self._context.degraded):
-            self._logger.warning("ingest.degraded", reason=self._context.degraded, control=self._context.position)
 
     # 3. decide
 
@@ -227,7 +221,9 @@ class Worker:
         waiting = [
             owned
             for owned in self._ownership.partitions.values()
-            if owned.intake.transactions.records or owned.intake.feedback.records
+            if (owned.intake.transactions.records or owned.intake.feedback.records)
+            and self._contexts.of(owned.partition) is not None
+            and owned.tip.control <= self._contexts.position
         ]
         if waiting and time.monotonic() < self._alone_until:
             self._turn += 1
@@ -244,14 +240,8 @@ class Worker:
         self._is_blocked = bool(waiting) and not pendings
         if not pendings:
             return []
-        assert self._context is not None
         try:
-            for pending in pendings:
-                convert(pending, self._context.rates)
-            decided = pipeline.decide(self._context, [p.work for p in pendings])
-            for pending, result in zip(pendings, decided, strict=True):
-                pending.context = self._context
-                finish(pending, result, self._context.position)
+            decide(pendings, self._contexts)
         except Exception as error:  # noqa: BLE001 - a bulkhead
             self._isolate(pendings, error)
             return []
@@ -413,6 +403,10 @@ class Worker:
             self._parking.resume([n for n, each in self._ownership.partitions.items() if each.intake.drained])
             if due := self._parking.due():
                 self._try_again(due)
+        if now - self._recorded_at >= RECORD_S:
+            self._recorded_at = now
+            self._settle()
+            record_seals(self._log, self._control, self._ownership.partitions.values())
         if now - self._snapshot_at < self._settings.snapshot_interval_s:
             return
         self._snapshot_at = now

@@ -322,7 +322,9 @@ def undisturbed(on: Stage) -> list[Held]:
     memory = MemoryLog()
     found = [on.messages(name) for name in (on.settings.transactions_topic, on.settings.feedback_topic)]
     with on.log() as log:
-        context = wiring.open_resolver(log).context(control_stream.current(log))
+        control = control_stream.ControlStream()
+        control.advance(log)
+        context = wiring.open_resolver(log).context(control.state)
     for partition in range(on.settings.partitions):
         owned = Owned(partition, Head(), AccountState(), (1, 1))
         for side, messages in zip((owned.intake.transactions, owned.intake.feedback), found, strict=True):
@@ -332,7 +334,7 @@ def undisturbed(on: Stage) -> list[Held]:
             side.at_end = True
         while (pending := owned.take(1_000_000, recorded_at=0)) is not None:
             decided = pipeline.decide(context, [pending.work])[0]
-            sealed = finish(pending, decided, context.position)
+            sealed = finish(pending, decided, context.position, control.digest)
             owned.head = memory.append(partition, sealed.batch, sealed.expected)
     return [held(memory, p) for p in range(on.settings.partitions)]
 

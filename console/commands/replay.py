@@ -13,9 +13,11 @@ import msgspec
 import typer
 
 from console import pool, wiring
+from console.limits import MAX_DEGRADED, MAX_LATE, MaxDegraded, MaxLate, exceeded
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core import replay as core_replay
+from core.lateness import late
 from core.log.base import Head
 from core.partitions import partitions_of
 from core.replay import Timeline, Verification
@@ -36,9 +38,12 @@ def replay(
     snapshot_directory: Annotated[
         str | None, typer.Option(help="Without --verify: write the rebuilt state to this directory as snapshots.")
     ] = None,
+    max_degraded: MaxDegraded = MAX_DEGRADED,
+    max_late: MaxLate = MAX_LATE,
     as_json: Json = False,
 ) -> None:
-    """Replay the log. Exit code 0 if every decision is identical, 1 if one differs (the first difference is shown).
+    """Replay the log. Exit code 0 if every decision is identical, 1 if one differs (the first difference is shown) or
+    if too many were degraded or late, 3 if the log is corrupt.
 
     Reads only; safe beside running workers. Each partition is replayed up to its head at the start of the command.
     """
@@ -49,27 +54,35 @@ def replay(
     decisions = sum(v.decisions for v in found)
     identical = sum(v.identical for v in found)
     differences = [v.first_difference for v in found if v.first_difference is not None]
+    degraded, late_ones = sum(v.degraded for v in found), late([v.pace for v in found])
+    beyond = exceeded(decisions, degraded, late_ones, max_degraded, max_late) if verify else []
     if as_json:
         summary = {
             "verified": verify,
             "decisions": decisions,
             "identical": identical,
             "alerts": sum(v.alerts for v in found),
+            "degraded": degraded,
+            "late": late_ones,
+            "exceeded": beyond,
             "seconds": round(seconds, 3),
             "differences": [str(d) for d in differences],
             "state": {str(v.partition): v.state_digest for v in found},
         }
         print(msgspec.json.encode(summary).decode())
     elif verify:
-        for difference in differences:
-            print(difference, file=sys.stderr)
+        for line in [*differences, *beyond]:
+            print(line, file=sys.stderr)
         rate = decisions / seconds if seconds else 0.0
-        print(f"{decisions:,} decisions, {identical:,} identical ({seconds:.1f} s, {rate:,.0f}/s)")
+        print(
+            f"{decisions:,} decisions, {identical:,} identical, {degraded:,} degraded, {late_ones:,} late"
+            f" ({seconds:.1f} s, {rate:,.0f}/s)"
+        )
     else:
         for v in found:
             print(f"partition {v.partition:>3}  {v.decisions:>10,} transactions  state {v.state_digest[:16]}")
         print(f"{decisions:,} transactions folded ({seconds:.1f} s)")
-    if verify and (identical != decisions or differences):
+    if verify and (identical != decisions or differences or beyond):
         raise typer.Exit(1)
 
 

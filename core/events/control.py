@@ -318,6 +318,39 @@ class DegradationDetected(ControlEvent, tag="degradation_detected.v1", tag_field
     window_end: int
 
 
+class DegradationStarted(ControlEvent, tag="degradation_started.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on these partitions are decided without these artifacts, which their worker can't load (I12). Replaces
+    what was said of these partitions before. A model that performs worse is a DegradationDetected.
+
+    partitions, artifacts: ascending; an artifact is a model or reference table by SHA-256 (hex).
+    """
+
+    partitions: tuple[int, ...]
+    artifacts: tuple[str, ...]
+
+
+class DegradationEnded(ControlEvent, tag="degradation_ended.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on these partitions (ascending) are decided with everything that is deployed and published."""
+
+    partitions: tuple[int, ...]
+
+
+class SealPoint(msgspec.Struct, frozen=True, gc=False):
+    """A partition's seal, by its sequence and digest."""
+
+    partition: int
+    sequence: int
+    digest: str
+
+
+class SealsRecorded(ControlEvent, tag="seals_recorded.v1", tag_field="type", frozen=True, kw_only=True):
+    """These partitions' logs have reached these seals. Later seals of all partitions contain the control stream's
+    digest, so a partition can't be cut or computed again before its recorded seal without the others.
+    """
+
+    seals: tuple[SealPoint, ...]
+
+
 class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type", frozen=True, kw_only=True):
     """The partition's batches from the first to the last sequence are in the archive, fsynced and read back."""
 
@@ -361,6 +394,9 @@ Control = (
     | RetrainingFinished
     | RetrainingRejected
     | DegradationDetected
+    | DegradationStarted
+    | DegradationEnded
+    | SealsRecorded
     | SegmentArchived
     | LogTrimmed
 )

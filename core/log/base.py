@@ -56,7 +56,8 @@ class Batch:
     """What one append adds to a partition. IDs ascend strictly in every list; scores match transactions 1:1.
 
     `transactions_end` and `feedback_end` are the last source positions consumed, including rejected messages. They
-    are never before the last ID of their list.
+    are never before the last ID of their list. control_digest: of the control stream up to `control`, which the seal
+    names if `control` has advanced since the one before.
     """
 
     control: int
@@ -64,6 +65,7 @@ class Batch:
     transactions_end: Position
     feedback_end: Position
     published: Position = START
+    control_digest: str = ""
     transactions: list[Entry] = field(default_factory=list)
     scores: list[Entry] = field(default_factory=list)
     alerts: list[Entry] = field(default_factory=list)

@@ -1,8 +1,11 @@
-"""Seals: the digest chain over a partition's batches (I8). Pure functions.
+"""Seals: the digest chains over a partition's batches and over the control stream (I8). Pure functions.
 
 digest(n) = SHA-256(digest(n-1) ‖ header ‖ for each stream: name, count, then per entry ID, length, payload), where
 header is the seal's own JSON with an empty digest. A flipped bit in an entry or header, a changed order, a removed
 entry or a removed batch therefore changes every later digest.
+
+control(k) = SHA-256(control(k-1) ‖ k, length, payload) over the control stream. A partition's first seal under a new
+control position names it, so whatever a seal was decided under can't be changed either, nor be removed.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from operator import lt
 from core.codec import decode_seal, encode
 from core.errors import BadInput
 from core.events import START, Position, Seal
-from core.log.base import Batch, Entry, Head, Sealed, Stream
+from core.log.base import GENESIS_DIGEST, Batch, Entry, Head, Sealed, Stream
 
 Read = Callable[..., list[Entry]]
 """EventLog.read."""
@@ -39,6 +42,8 @@ def check(batch: Batch, head: Head) -> None:
             raise BadInput(f"reject {index} must have the ID {head.sequence + 1}-{index + 1}", reason="bad_batch")
     if batch.control < head.control:
         raise BadInput("the control position goes backwards", reason="bad_batch")
+    if batch.control > head.control and len(batch.control_digest) != len(GENESIS_DIGEST):
+        raise BadInput("a batch under a new control position needs the control stream's digest", reason="bad_batch")
 
 
 def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Position) -> list[Position]:
@@ -79,7 +84,16 @@ def seal(batch: Batch, head: Head, ids: Sequence[Sequence[bytes]] | None = None)
     """
     published = max(batch.published, head.published)
     counts = len(batch.transactions), len(batch.alerts), len(batch.feedback), len(batch.rejects)
-    values = (*batch.transactions_end, *batch.feedback_end, batch.control, *counts, batch.recorded_at, *published)
+    named = b'"control_digest":"%b",' % batch.control_digest.encode() if batch.control > head.control else b""
+    values = (
+        *batch.transactions_end,
+        *batch.feedback_end,
+        batch.control,
+        named,
+        *counts,
+        batch.recorded_at,
+        *published,
+    )
     header = _HEADER % values
     parts = ids or [id_texts(entries) for _, entries in contents(batch)]
     digest = _digest(head.digest, b'%b"}' % header, batch, parts)
@@ -88,10 +102,15 @@ def seal(batch: Batch, head: Head, ids: Sequence[Sequence[bytes]] | None = None)
 
 
 _HEADER = (
-    b'{"type":"seal.v1","transactions":"%d-%d","feedback":"%d-%d","control":%d,"counts":[%d,%d,%d,%d],'
+    b'{"type":"seal.v1","transactions":"%d-%d","feedback":"%d-%d","control":%d,%b"counts":[%d,%d,%d,%d],'
     b'"recorded_at":%d,"published":"%d-%d","digest":"'
 )
 """`encode(Seal(...))` up to the digest, without building the event: every partition of every append has one."""
+
+
+def control_digest(previous: str, position: int, payload: bytes) -> str:
+    """The control stream's digest (64 hex digits) after the event at `position`; `GENESIS_DIGEST` before the first."""
+    return hashlib.sha256(bytes.fromhex(previous) + b"%d %d " % (position, len(payload)) + payload).hexdigest()
 
 
 def contents(batch: Batch) -> tuple[tuple[bytes, Sequence[Entry]], ...]:

@@ -2,7 +2,8 @@
 
 Features depend only on the account, the reference tables and the context. A decision is therefore recomputed by folding
 its account's events in its partition, in the order recorded by each score's `f`, through the live path (I4), under the
-context at `c` and the degradation that the score records. Reads only; has no clock. The console displays the result.
+context at the c of its seal, which the score must name, too (I12). Reads only; has no clock. The console displays the
+result.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from core.currency import wrong_rates
 from core.errors import Corrupt
 from core.events import AccountEvent, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
-from core.log.base import EventLog
+from core.log.base import EventLog, Head
+from core.log.covering import Spans, feedback_seen
 from core.log.paging import entries, pages, read
-from core.replay import Timeline, explain_alert_difference, explain_difference, feedback_seen
+from core.replay import Timeline, explain_alert_difference, explain_difference
 
 SINGLE_READS_MAX = 20
 """Up to this many scores of a page are read one by one; beyond that, reading the whole page is cheaper."""
@@ -186,9 +188,10 @@ def recompute(
     """Recompute the decisions at `targets`, in order, folding only `accounts`, which must own them.
 
     events: `account_events` of the accounts. passed: called with each of their decisions before it is folded, including
-    targets. Raises Incomplete if the log lacks the partition's first
-    batches.
+    targets. Raises Incomplete if the log lacks the partition's first batches, Corrupt if a decision names another
+    context than its seal.
     """
+    sealed = Spans(log, partition, Head())
     state = AccountState()
     pending: list[pipeline.Run] = []
     taken = 0
@@ -199,6 +202,8 @@ def recompute(
             feedback.append(events[taken][1])
             taken += 1
         run = pipeline.Run(f, feedback, [decision.position], [decision.transaction])
+        if wrong := sealed.covering(decision.position).fault(decision.position, f, decision.score.control_position):
+            raise Corrupt(f"partition {partition}: {wrong}")
         passed(decision)
         if decision.position not in targets:
             pending.append(run)
@@ -206,7 +211,7 @@ def recompute(
         if pending:
             pipeline.apply(pipeline.Work(partition, state, pending))
             pending = []
-        context = timeline.at(decision.score.control_position, decision.score.degraded)
+        context = timeline.at(decision.score.control_position, partition)
         decided = pipeline.decide(context, [pipeline.Work(partition, state, [run])])[0]
         logged_alert = log.get(partition, "alerts", decision.position)
         yield _compared(decision, context, decided, logged_alert)

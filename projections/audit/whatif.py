@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core import pipeline, policy, rules
 from core.codec import decode_score
-from core.control import MODEL_ERROR, MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
+from core.control import MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
 from core.currency import base_amount
 from core.errors import BadInput
 from core.events import Decision, Position
@@ -29,7 +29,7 @@ from core.replay import Timeline, chunks, segments
 from core.scoring import Scorer
 from projections.labelling.consensus import Label
 
-_MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE, MODEL_ERROR)
+_MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)

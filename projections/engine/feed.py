@@ -158,6 +158,7 @@ def _control(log: EventLog, after: int, until: int) -> Iterator[SealedBatch]:
 
 def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterator[SealedBatch]:
     last = seal_at(log, partition, after) if after else None
+    control = last.control if last else 0
     transactions = Position.parse(last.transactions) if last else START
     feedback = Position.parse(last.feedback) if last else START
     while after < until:
@@ -168,6 +169,11 @@ def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterato
         events = 0
         for entry in page:
             seals.append(decode_seal(entry.payload))
+            if seals[-1].control < control:
+                raise Corrupt(
+                    f"partition {partition}: seal {after + len(seals)} goes back from control position {control}"
+                )
+            control = seals[-1].control
             events += sum(seals[-1].counts)
             if events >= EVENTS_PER_READ:
                 break
@@ -224,6 +230,11 @@ def _facts(partition: int, sequence: int, seal: Seal, entries: _Entries, alerts:
     for entry, scored in zip(entries.transactions, entries.scores, strict=True):
         score = decode_score(scored.payload)
         seen = Position.parse(score.feedback_position)
+        if score.control_position != seal.control:
+            raise Corrupt(
+                f"partition {partition}: the score at {entry.id} names control position {score.control_position}, but"
+                f" seal {sequence}, which covers it, names {seal.control}"
+            )
         while v < len(verdicts) and verdicts[v].id <= seen:
             facts.append(Fact(partition, verdicts[v].id, at, decode_account_event(verdicts[v].payload)))
             v += 1

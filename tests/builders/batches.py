@@ -27,13 +27,19 @@ def batch_after(
     tag: str = "a",
     step: int = 1,
 ) -> Batch:
-    """A valid batch after `head`; IDs are `step` apart, every payload names the tag and is unlike any other."""
+    """A valid batch after `head`; IDs are `step` apart, every payload names the tag and is unlike any other. Scores
+    name the batch's f and c, as a replay requires.
+    """
 
     def ids(last: Position, count: int) -> list[Position]:
         return [Position(max(last.generation, 1), last.offset + step * (n + 1)) for n in range(count)]
 
     def entries(stream: str, positions: list[Position]) -> list[Entry]:
         return [Entry(position, f'{{"{stream}":"{tag} {position}"}}'.encode() + NASTY) for position in positions]
+
+    def score(position: Position) -> bytes:
+        under = f'"f":"{head.feedback}","c":{head.control}'
+        return f'{{"type":"score.v1",{under},"scores":"{tag} {position}"}}'.encode()
 
     taken, said = ids(head.transactions, transactions), ids(head.feedback, feedback)
     return Batch(
@@ -43,7 +49,7 @@ def batch_after(
         feedback_end=said[-1] if said else head.feedback,
         published=head.transactions,
         transactions=entries("transactions", taken),
-        scores=entries("scores", taken),
+        scores=[Entry(position, score(position)) for position in taken],
         alerts=entries("alerts", taken[:alerts]),
         feedback=entries("feedback", said),
         rejects=entries("rejects", [Position(head.sequence + 1, n + 1) for n in range(rejects)]),
@@ -68,6 +74,7 @@ def batches_of(held: dict[Stream, list[Entry]]) -> list[tuple[Batch, str]]:
             transactions_end=transactions_to,
             feedback_end=feedback_to,
             published=Position.parse(sealed.published),
+            control_digest=sealed.control_digest,
             transactions=_between(held["transactions"], transactions_from, transactions_to),
             scores=_between(held["scores"], transactions_from, transactions_to),
             alerts=_between(held["alerts"], transactions_from, transactions_to),

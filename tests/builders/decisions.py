@@ -32,7 +32,8 @@ def context(*events: Any, scorer: bool = True, blobs: Sequence[bytes] = (ARTIFAC
     state = ControlState()
     for sequence, event in enumerate([*([deployed()] if scorer else []), *events], 1):
         state.apply(sequence, event)
-    return Resolver(lambda digest: held[digest] if digest in held else no_blob(digest), load_tiny).context(state)
+    resolver = Resolver(lambda digest: held[digest] if digest in held else no_blob(digest), load_tiny)
+    return resolver.context(state, resolver.unavailable(state))
 
 
 def runs(items: Sequence[Item], first: tuple[int, int] = (0, 0)) -> list[pipeline.Run]:

@@ -83,9 +83,14 @@ def control(log: EventLog) -> list[bytes]:
     return [payload for _, payload in log.read_control(count=10**9)]
 
 
+def tiny_timeline(log: EventLog, load: Callable[[bytes, str, str], Any] = load_tiny) -> Timeline:
+    """The log's contexts, with the tiny model."""
+    return Timeline(control_stream.history(log), Resolver(log.get_blob, load))
+
+
 def verified(log: MemoryLog, load: Callable[[bytes, str, str], Any] = load_tiny) -> list[Verification]:
     """Every partition verified with a new resolver."""
-    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load))
+    timeline = tiny_timeline(log, load)
     return [verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
 
 

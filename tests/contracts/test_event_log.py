@@ -61,7 +61,7 @@ def test_a_batch_is_read_back_byte_for_byte(event_log: EventLog) -> None:
 
 def test_a_batch_without_entries_still_seals(event_log: EventLog) -> None:
     """A batch that only moves positions adds one seal."""
-    batch = Batch(control=4, recorded_at=1, transactions_end=Position(1, 9), feedback_end=START)
+    batch = Batch(4, 1, Position(1, 9), START, control_digest="c0" * 32)
     head = event_log.append(0, batch, Head())
     assert (head.sequence, head.transactions, head.control) == (1, Position(1, 9), 4)
     assert event_log.length(0, "transactions") == 0
@@ -179,10 +179,13 @@ def test_a_bad_batch_is_refused_whole(event_log: EventLog, poison: str, index: i
 
 
 def test_positions_never_go_back(event_log: EventLog) -> None:
-    """A batch whose ends or control position lie before the head's is refused, with nothing written."""
-    head = event_log.append(0, dataclasses.replace(batch_after(Head()), control=5), Head())
+    """A batch whose ends or control position lie before the head's is refused, with nothing written; so is one that
+    moves to another control position and does not name the control stream's digest.
+    """
+    first = dataclasses.replace(batch_after(Head()), control=5, control_digest="c0" * 32)
+    head = event_log.append(0, first, Head())
     empty = Batch(control=5, recorded_at=1, transactions_end=head.transactions, feedback_end=head.feedback)
-    for change in ({"control": 4}, {"transactions_end": START}, {"feedback_end": Position(1, 1)}):
+    for change in ({"control": 4}, {"control": 6}, {"transactions_end": START}, {"feedback_end": Position(1, 1)}):
         with pytest.raises(BadInput):
             event_log.append(0, dataclasses.replace(empty, **change), head)
     assert event_log.head(0) == head

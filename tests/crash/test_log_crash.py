@@ -112,7 +112,7 @@ def test_a_flipped_bit_in_the_file_is_found_by_the_seals(tmp_path: Path) -> None
     _written(tmp_path, batches=3)
     file = _log_file(tmp_path)
     stored = bytearray(file.read_bytes())
-    stored[stored.index(b'{"scores":"a 1-6"}') + 12] ^= 1
+    stored[stored.index(b'"scores":"a 1-6"') + 11] ^= 1
     file.write_bytes(stored)
     with Valkey(tmp_path) as server:
         log = connect(server.host, server.port)

@@ -15,6 +15,7 @@ from core.errors import Corrupt, Incomplete
 from core.events import Position
 from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, EventLog, Head, Stream
+from core.log.covering import Span, follows
 
 Read = Callable[[Stream, Position, int, Position | None], list[Entry]]
 """(stream, after, count, until) → entries, as EventLog.read for one partition."""
@@ -23,12 +24,15 @@ PAGE = 2000
 
 
 class Sealed(NamedTuple):
-    """One batch as stored, its seal's entry, the head it makes, and the time of its append (epoch ms)."""
+    """One batch as stored, its seal's entry, the head it makes, the time of its append (epoch ms), and what its seal
+    says of its decisions.
+    """
 
     batch: Batch
     entry: Entry
     head: Head
     recorded_at: int
+    span: Span
 
 
 def check_joined(hot: EventLog, partition: int, end: Head) -> None:
@@ -54,7 +58,7 @@ def check_joined(hot: EventLog, partition: int, end: Head) -> None:
 
 
 def batches(read: Read, after: Head, until: int) -> Iterator[Sealed]:
-    """The batches after `after` up to seal `until`, each checked: sequence, counts and digest.
+    """The batches after `after` up to seal `until`, each checked: sequence, counts, digest, no position backwards.
 
     Raises Corrupt, naming the seal, at the first that does not follow, and if the seals end before `until`.
     """
@@ -89,6 +93,7 @@ def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sea
         transactions_end=head.transactions,
         feedback_end=head.feedback,
         published=head.published,
+        control_digest=found.control_digest,
         transactions=taken["transactions"],
         scores=taken["scores"],
         alerts=taken["alerts"],
@@ -108,7 +113,13 @@ def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sea
             f" (transactions after {previous.transactions} up to {head.transactions},"
             f" feedback after {previous.feedback} up to {head.feedback}, rejects {head.sequence}-*)"
         )
-    return Sealed(batch, entry, head, found.recorded_at)
+    if wrong := follows(previous, head):
+        raise Corrupt(wrong)
+    if bool(found.control_digest) != (head.control > previous.control):
+        state = "no" if head.control > previous.control else "a"
+        raise Corrupt(f"{name} has {state} control digest: control position {previous.control}, then {head.control}")
+    span = Span.of(previous, head, found.recorded_at)
+    return Sealed(batch, entry, head, found.recorded_at, span)
 
 
 class _Ahead:

@@ -1,28 +1,31 @@
 """Verifies that everything is present and as written: the chain over manifest, segments and hot log, and a signed head
-(I8).
+(I8), and that every decision names the context of its seal (I12).
 
-Without a signed head, every change and gap is found except two that nothing inside the log can reveal: the newest
-batches of the hot log cut off cleanly, and a change to the control stream that still decodes. `signed_head` makes a
-file that reveals both; keep it elsewhere.
+Without a signed head, every change and gap is found except what nothing inside the log can reveal: the newest batches
+of a partition cut off cleanly, the newest control events that no seal names yet, and a log that was computed again from
+some place on to its end, seals and all. `signed_head` makes a file that reveals these; keep it elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
-from core.codec import decode_control
+from core.codec import decode_score_key
+from core.control import lacks_something
 from core.errors import BadInput, Corrupt
-from core.events import ModelDeployed, ModelRegistered, ModelRolledBack, Position, ReferencePublished
+from core.events import Position
+from core.lateness import Pace
 from core.log import seals
 from core.log.archive import chain
 from core.log.archive.archive import Archive
-from core.log.archive.archiver import archived_rows
-from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
+from core.log.archive.control_chain import Evidence, Named, Point
+from core.log.base import STREAMS, Entry, EventLog, Head, Stream
+from core.log.covering import feedback_seen
 
 TRIES = 5
 """How often a partition is checked at most: it is checked again if it was trimmed meanwhile."""
@@ -30,22 +33,37 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Checked:
-    """What was checked of one partition; `fault` describes the first fault, "" if the partition is intact."""
+    """What was checked of one partition; `fault` describes the first fault, "" if the partition is intact.
+
+    degraded: decisions that lacked something that decides (`core.control.lacks_something`); pace: its batches, for
+    `core.lateness`; named: the control positions that its seals name.
+    """
 
     partition: int
     segments: int = 0
     archived_seals: int = 0
     hot_seals: int = 0
     entries: int = 0
+    decisions: int = 0
+    degraded: int = 0
+    pace: Pace = field(default_factory=Pace)
+    named: list[Named] = field(default_factory=list)
     head: Head = Head()  # noqa: RUF009  # frozen
     fault: str = ""
 
-
-class Point(msgspec.Struct, frozen=True):
-    """A sequence and the digest there."""
-
-    sequence: int
-    digest: str
+    def take(self, sealed: chain.Sealed) -> None:
+        """Count a batch. Raises Corrupt if one of its scores names other positions than its seal (I12)."""
+        batch, span = sealed.batch, sealed.span
+        for entry in batch.scores:
+            key = decode_score_key(entry.payload)
+            if wrong := span.fault(entry.id, feedback_seen(key.feedback_position), key.control_position):
+                raise Corrupt(wrong)
+            self.degraded += lacks_something(key.degraded)
+        self.decisions += len(batch.scores)
+        self.entries += 2 * len(batch.transactions) + len(batch.alerts) + len(batch.feedback) + len(batch.rejects) + 1
+        self.pace.add(span.control, span.recorded_at, len(batch.scores))
+        if batch.control_digest:
+            self.named.append(Named(self.partition, span.sequence, span.control, batch.control_digest))
 
 
 class SignedHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,13 +84,20 @@ def check_partition(
     partition: int,
     signed: Point | None = None,
     archived: Mapping[tuple[int, int], str] | None = None,
+    evidence: Sequence[Evidence] = (),
 ) -> Checked:
-    """Check one partition. signed: the head it must contain; archived: `archiver.archived_rows`."""
+    """Check one partition. signed: the head it must contain; archived: `core.log.archive.archiver.archived_rows`;
+    evidence: seals that it must contain.
+    """
     for _ in range(TRIES):
         result = Checked(partition)
         first = _first_seal(hot, partition)
         try:
-            _check(hot, archive, partition, signed, archived or {}, result)
+            _check(hot, archive, partition, archived or {}, result)
+            if signed is not None:
+                evidence = [*evidence, Evidence("the signed head", signed.sequence, signed.digest)]
+            for each in evidence:
+                _contains(hot, archive, result, each)
         except Corrupt as error:
             result.fault = str(error)
             if _first_seal(hot, partition) == first:
@@ -92,7 +117,6 @@ def _check(
     hot: EventLog,
     archive: Archive | None,
     partition: int,
-    signed: Point | None,
     archived: Mapping[tuple[int, int], str],
     result: Checked,
 ) -> None:
@@ -104,17 +128,20 @@ def _check(
             state = "has a different one" if last in known else "does not have it"
             raise Corrupt(f"the control stream names an archived segment up to seal {last}, but the manifest {state}")
     _check_hot(hot, archive, partition, end, result)
-    if signed is None or signed.sequence == 0:
+
+
+def _contains(hot: EventLog, archive: Archive | None, result: Checked, evidence: Evidence) -> None:
+    """Raise Corrupt unless the checked log contains the seal that somebody has seen."""
+    who, sequence, digest = evidence
+    if result.head.sequence < sequence:
+        raise Corrupt(f"the tail is missing: {who} is at seal {sequence}, the log ends at {result.head.sequence}")
+    if not digest or sequence == 0:
         return
-    if result.head.sequence < signed.sequence:
-        raise Corrupt(
-            f"the tail is missing: the signed head is at seal {signed.sequence}, the log ends at {result.head.sequence}"
-        )
-    at = Position(signed.sequence, 1)
-    payload = archive.get(partition, "seals", at) if archive is not None else None
-    payload = payload or hot.get(partition, "seals", at)
-    if payload is None or seals.head_from_entry(Entry(at, payload)).digest != signed.digest:
-        raise Corrupt(f"seal {signed.sequence} differs from the signed head's: the log was rewritten")
+    at = Position(sequence, 1)
+    payload = archive.get(result.partition, "seals", at) if archive is not None else None
+    payload = payload or hot.get(result.partition, "seals", at)
+    if payload is None or seals.head_from_entry(Entry(at, payload)).digest != digest:
+        raise Corrupt(f"seal {sequence} differs from the one of {who.rstrip(',')}: the log was rewritten")
 
 
 def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
@@ -126,12 +153,12 @@ def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
             for sealed in chain.batches(found.read, head, row.last_sequence):
                 head = sealed.head
                 result.archived_seals += 1
+                result.take(sealed)
             if head != row.end:
                 raise Corrupt(f"ends at seal {head.sequence} with a head that differs from the manifest's")
             for stream in STREAMS:
                 if found.count(stream) != row.count(stream):
                     raise Corrupt(f"holds {found.count(stream)} {stream}, but the manifest says {row.count(stream)}")
-                result.entries += row.count(stream)
         except Corrupt as error:
             raise Corrupt(f"{row.files[0].name}: {error}") from None
         result.segments += 1
@@ -167,11 +194,9 @@ def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head
     try:
         for sealed in chain.batches(read, start, head.sequence):
             last = sealed.head
-            batch = sealed.batch
             result.hot_seals += 1
             if last.sequence > end.sequence:
-                result.entries += 2 * len(batch.transactions) + len(batch.alerts) + len(batch.feedback)
-                result.entries += len(batch.rejects) + 1
+                result.take(sealed)
             if last.sequence == end.sequence:
                 joined = last
     except Corrupt as error:
@@ -210,43 +235,6 @@ def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry
     return head
 
 
-# --- the control stream and blobs ---------------------------------------------------------------------------------
-
-
-def check_control(log: EventLog, signed: Point | None = None) -> tuple[Point, str]:
-    """The control stream's end, and its first fault ("" if none): in order, form, blobs, or against the signed head."""
-    digest, sequence = bytes.fromhex(GENESIS_DIGEST), 0
-    met = signed is None or signed.sequence == 0
-    blobs: dict[str, int] = {}
-    while page := log.read_control(sequence):
-        for number, payload in page:
-            if number != sequence + 1:
-                return Point(sequence, digest.hex()), f"control event {sequence + 1} is missing: {number} comes next"
-            sequence = number
-            digest = hashlib.sha256(digest + b"%d %d " % (number, len(payload)) + payload).digest()
-            try:
-                event = decode_control(payload)
-            except Corrupt as error:
-                return Point(sequence, digest.hex()), f"control event {number}: {error}"
-            if isinstance(event, ModelRegistered | ModelDeployed | ModelRolledBack | ReferencePublished):
-                blobs.setdefault(event.digest, number)
-            if signed is not None and number == signed.sequence:
-                if digest.hex() != signed.digest:
-                    return Point(
-                        sequence, digest.hex()
-                    ), f"a control event up to the signed head, {number}, was changed"
-                met = True
-    end = Point(sequence, digest.hex())
-    if signed is not None and not met:
-        return end, f"the control stream ends at {sequence}, before the signed head at {signed.sequence}"
-    for blob, number in blobs.items():
-        try:
-            log.get_blob(blob)
-        except (Corrupt, BadInput) as error:
-            return end, f"control event {number}: {error}"
-    return end, ""
-
-
 # --- signed heads -------------------------------------------------------------------------------------------------
 
 
@@ -276,15 +264,3 @@ def _hmac(head: SignedHead, key: bytes) -> str:
         raise BadInput("the key must have at least 16 bytes")
     content = msgspec.json.encode(msgspec.structs.replace(head, hmac=""))
     return hmac.new(key, content, hashlib.sha256).hexdigest()
-
-
-__all__ = [
-    "Checked",
-    "Point",
-    "SignedHead",
-    "archived_rows",
-    "check_control",
-    "check_partition",
-    "read_signed_head",
-    "signed_head",
-]

@@ -175,6 +175,22 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'published":"1-8","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
     ),
     (
+        events.DegradationStarted(partitions=(0, 3), artifacts=(HEX,), **SYSTEM),
+        b'{"type":"degradation_started.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
+        b'"c-1","partitions":[0,3],"artifacts":["0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"]}',
+    ),
+    (
+        events.SealsRecorded(seals=(events.SealPoint(2, 7, HEX),), **SYSTEM),
+        b'{"type":"seals_recorded.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1'
+        b'","seals":[{"partition":2,"sequence":7,"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f'
+        b'0f0f0f0f"}]}',
+    ),
+    (
+        events.DegradationEnded(partitions=(0, 3), **SYSTEM),
+        b'{"type":"degradation_ended.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","partitions":[0,3]}',
+    ),
+    (
         events.SourceGenerationStarted(
             topic="feedback", topic_name="f", generation=2, topic_id="uuid", partitions=12, **SYSTEM
         ),

@@ -15,6 +15,8 @@ from core.control import ControlState, Resolver
 from core.errors import Corrupt
 from core.events import (
     Arm,
+    DegradationEnded,
+    DegradationStarted,
     DriftDetected,
     ExperimentStarted,
     ListChanged,
@@ -123,17 +125,56 @@ def test_defaults_without_any_event() -> None:
     ],
 )
 def test_what_can_not_be_loaded_degrades(blobs: tuple[bytes, ...], degraded: str | None) -> None:
-    """A missing model or table is named, and a replay forced to the same words resolves to the same context (I9)."""
+    """What can't be loaded is named; a context without it says so, and is the same where it can be loaded (I9). A
+    context that needs it is refused (I12).
+    """
     s = state(deployed(), published())
-    under = resolver(*blobs)[0].context(s)
-    assert under.degraded == degraded
-    assert (under.scorer is None, under.merchants is None) == (ARTIFACT not in blobs, TABLE not in blobs)
-    again = resolver(ARTIFACT, TABLE)[0].context(s, degraded=degraded)
-    assert (again.degraded, again.scorer is None, again.merchants is None) == (
-        degraded,
-        under.scorer is None,
-        under.merchants is None,
+    r, _ = resolver(*blobs)
+    missing = r.unavailable(s)
+    assert missing.keys() == {sha(content) for content in {ARTIFACT, TABLE} - set(blobs)}
+    for each in (r, resolver(ARTIFACT, TABLE)[0]):
+        under = each.context(s, missing)
+        assert under.degraded == degraded
+        assert (under.scorer is None, under.merchants is None) == (ARTIFACT not in blobs, TABLE not in blobs)
+    if missing:
+        with pytest.raises(Corrupt, match="does not report it as unavailable"):
+            r.context(s)
+
+
+def test_a_report_holds_for_its_partitions_and_artifacts_alone() -> None:
+    """What is reported as missing degrades only the partitions and artifacts named, from there on until the end; a
+    report of something that is not in force has no effect.
+    """
+    r, asked = resolver(ARTIFACT, TABLE)
+    s = state(
+        deployed(),
+        published(),
+        DegradationStarted(**BASE, partitions=(1, 4), artifacts=(sha(ARTIFACT),)),
+        DegradationStarted(**BASE, partitions=(4,), artifacts=("f" * 64,)),
+        DegradationEnded(**BASE, partitions=(1,)),
+        DegradationStarted(**BASE, partitions=(2,), artifacts=(sha(ARTIFACT),)),
     )
+    assert s.missing == {4: ("f" * 64,), 2: (sha(ARTIFACT),)}
+    degraded = [r.context(s, s.missing.get(p, ())).degraded for p in range(5)]
+    assert degraded == [None, None, "model_unavailable", None, None]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DegradationStarted(**BASE, partitions=(), artifacts=("a",)),
+        DegradationStarted(**BASE, partitions=(1,), artifacts=()),
+        DegradationStarted(**BASE, partitions=(2, 1), artifacts=("a",)),
+        DegradationStarted(**BASE, partitions=(1,), artifacts=("a", "a")),
+        DegradationEnded(**BASE, partitions=(-1,)),
+        DegradationEnded(**BASE, partitions=()),
+    ],
+)
+def test_a_report_that_means_nothing_is_refused(event: Any) -> None:
+    """Nothing named, named twice or in another order: the event has no effect, so one state has one spelling."""
+    s = state(event)
+    assert s.missing == {} and 1 in s.refused
 
 
 def test_damaged_artifacts_degrade() -> None:
@@ -144,14 +185,8 @@ def test_damaged_artifacts_degrade() -> None:
 
     bad = b"sentinel-reference-1\nnonsense"
     r, _ = resolver(ARTIFACT, bad, load=lambda content, label, digest: Other(content))
-    assert r.context(state(deployed(), published(bad))).degraded == "reference_unavailable+model_unavailable"
-
-
-def test_model_error_is_forced_without_loading_the_model() -> None:
-    """A replay of a row that the model failed on decides it without the model."""
-    r, asked = resolver(ARTIFACT)
-    under = r.context(state(deployed()), degraded="model_error")
-    assert under.scorer is None and under.degraded == "model_error" and asked == []
+    s = state(deployed(), published(bad))
+    assert r.context(s, r.unavailable(s)).degraded == "reference_unavailable+model_unavailable"
 
 
 def test_artifacts_are_loaded_once_and_the_cache_is_bounded() -> None:

@@ -19,6 +19,7 @@ from tests.builders.decisions import context
 from tests.builders.events import T0, Item, Shape, stream, transaction, verdict
 
 UNDER = context()
+DIGEST = "c0" * 32
 
 
 def owned(head: Head | None = None, generations: tuple[int, int] = (1, 1)) -> Owned:
@@ -45,7 +46,7 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
     pending = partition.take(limit, 777)
     assert pending is not None
     decided = pipeline.decide(UNDER, [pending.work])[0]
-    sealed = finish(pending, decided, UNDER.position)
+    sealed = finish(pending, decided, UNDER.position, DIGEST)
     partition.head = (log or MemoryLog()).append(0, sealed.batch, sealed.expected)
     assert partition.head == sealed.head
     return pending, sealed.batch
@@ -96,7 +97,7 @@ def test_rejects_are_kept_whole_and_ends_advance_over_them() -> None:
 def settle_without_log(partition: Owned) -> tuple[Pending, Batch]:
     pending = partition.take(10**6, 777)
     assert pending is not None
-    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position).batch
+    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position, DIGEST).batch
 
 
 def test_a_batch_of_rejects_only_still_advances() -> None:

@@ -16,6 +16,8 @@ from core.codec import decode_score, decode_transaction
 from core.errors import Unavailable
 from core.events import (
     Arm,
+    DegradationEnded,
+    DegradationStarted,
     ExperimentStarted,
     ExperimentStopped,
     ListChanged,
@@ -226,14 +228,18 @@ def test_an_experiment_and_a_shadow_are_followed_live(on: Stage) -> None:
 
 
 def test_a_model_that_can_not_be_trusted_degrades_and_a_good_one_mends(on: Stage) -> None:
-    """A deployed digest that no blob has: rules only, marked; the stream goes on; deploying another ends it."""
+    """A deployed digest that no blob has: reported, then rules only, marked; the stream goes on; deploying another ends
+    it.
+    """
     with on.log() as log, Threaded(on) as worker:
         live = Live(on, log, worker)
         assert live.pay().degraded is None
         position = h.append_control(
             log, ModelDeployed(occurred_at=NOW, actor="test", name="ghost", version="9.9.9", digest="0" * 64)
         )
-        score = live.until(position)
+        score = live.until(position + 1)
+        report = control_stream.accepted(log)[position][1]
+        assert isinstance(report, DegradationStarted) and report.artifacts == ("0" * 64,)
         assert (score.degraded, score.model, score.probability) == ("model_unavailable", "ghost-9.9.9", 0.0)
         content, _ = shipped_baseline()
         back = ModelDeployed(occurred_at=NOW, actor="test", name="baseline", version="1", digest=log.put_blob(content))
@@ -242,13 +248,16 @@ def test_a_model_that_can_not_be_trusted_degrades_and_a_good_one_mends(on: Stage
 
 
 def test_a_model_that_could_not_be_fetched_is_fetched_again(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log server that is away for the moment in which a model is loaded does not degrade decisions for good."""
+    """A log server that is away for the moment in which a model is loaded does not degrade decisions for good: the
+    worker reports the start and, when the model loads, the end.
+    """
     monkeypatch.setattr("ingest.worker.RESOLVE_S", 0.05)
+    monkeypatch.setattr("ingest.contexts.REPORT_PAUSE_S", 2.0)
     content, _ = shipped_baseline()
     with on.log() as log:
         own = wiring.open_log(on.settings)
         worker = Threaded(on, log=own)
-        resolver = worker.worker._resolver
+        resolver = worker.worker._contexts._resolver
         away = iter([False, True, True])
         fetch = own.get_blob
 
@@ -263,9 +272,10 @@ def test_a_model_that_could_not_be_fetched_is_fetched_again(on: Stage, monkeypat
             live.pay()
             resolver._scorers.clear()
             deployed = ModelDeployed(occurred_at=NOW, actor="test", name="b", version="2", digest=log.put_blob(content))
-            seen = [live.until(h.append_control(log, deployed)).degraded]
+            assert live.until(h.append_control(log, deployed) + 1).degraded == "model_unavailable"
             h.wait_for(lambda: live.pay().degraded is None, "a decision with the model")
-            assert seen[0] == "model_unavailable"
+            kinds = [type(event) for _, event in control_stream.accepted(log)][-2:]
+            assert kinds == [DegradationStarted, DegradationEnded]
     h.assert_sound(on)
 
 

@@ -94,7 +94,7 @@ def test_transactions_that_feedback_holds_back_are_not_asked_for_in_a_busy_loop(
     """While the feedback side is behind nothing may be taken, however much is held: each round waits."""
     owned, transactions = owned_of(held), Topic()
     worker._ownership.partitions[0] = owned
-    worker._context = worker._resolver.context(worker._control.state)
+    worker._resolve()
     worker._control_read_at = time.monotonic() + 60
     fetcher = fetcher_of(owned, transactions, Topic())
     for _ in range(5):

@@ -51,15 +51,16 @@ def test_the_digest_is_the_documented_one() -> None:
         recorded_at=1_600_000_000_000,
         transactions_end=Position(1, 2),
         feedback_end=Position(1, 1),
+        control_digest="c0" * 32,
         transactions=[Entry(Position(1, 1), b"t1"), Entry(Position(1, 2), b"t2")],
         scores=[Entry(Position(1, 1), b"s1"), Entry(Position(1, 2), b"s2")],
         alerts=[Entry(Position(1, 2), b"a")],
         feedback=[Entry(Position(1, 1), b"f")],
     )
     header = (
-        b'{"type":"seal.v1","transactions":"1-2","feedback":"1-1","control":2,"counts":[2,1,1,0],'
-        b'"recorded_at":1600000000000,"published":"0-0","digest":""}'
-    )
+        b'{"type":"seal.v1","transactions":"1-2","feedback":"1-1","control":2,"control_digest":"%b",'
+        b'"counts":[2,1,1,0],"recorded_at":1600000000000,"published":"0-0","digest":""}'
+    ) % (b"c0" * 32)
     body = (
         b"\ntransactions 2\n1-1 2 t11-2 2 t2\nscores 2\n1-1 2 s11-2 2 s2\nalerts 1\n1-2 1 a\nfeedback 1\n1-1 1 f"
         b"\nrejects 0\n"
@@ -70,7 +71,7 @@ def test_the_digest_is_the_documented_one() -> None:
 
 CHANGES: dict[str, Callable[[Batch], object]] = {
     "recorded_at": lambda b: setattr(b, "recorded_at", b.recorded_at + 1),
-    "control": lambda b: setattr(b, "control", b.control + 1),
+    "control": lambda b: (setattr(b, "control", b.control + 1), setattr(b, "control_digest", "c0" * 32)),
     "transactions_end": lambda b: setattr(b, "transactions_end", Position(1, 99)),
     "feedback_end": lambda b: setattr(b, "feedback_end", Position(1, 99)),
     "published": lambda b: setattr(b, "published", Position(1, 9)),
@@ -187,6 +188,7 @@ def test_a_seal_that_does_not_decode_is_corrupt(payload: bytes) -> None:
 )
 def test_a_seal_is_the_encoders_own_bytes(positions: tuple[int, ...], control: int, recorded_at: int) -> None:
     """The seal that an append writes is what encoding the decoded seal gives, for any positions and times."""
-    batch = Batch(control, recorded_at, Position(*positions[:2]), Position(*positions[2:4]), Position(*positions[4:]))
+    ends = (Position(*positions[:2]), Position(*positions[2:4]), Position(*positions[4:]))
+    batch = Batch(control, recorded_at, *ends, control_digest="c0" * 32)
     payload = seals.seal(batch, Head())[1]
     assert encode(decode_seal(payload)) == payload

@@ -11,7 +11,8 @@ from core.errors import BadInput, Corrupt, SentinelError
 from core.events import Position
 from core.log.archive import archiver, manifest, verifying
 from core.log.archive.archive import open_archive
-from core.log.archive.verifying import Point, SignedHead
+from core.log.archive.control_chain import Point, check_control, check_named
+from core.log.archive.verifying import SignedHead
 from core.log.base import STREAMS, Head, Stream
 from core.log.memory import MemoryLog
 from tests.builders.batches import batch_after
@@ -42,8 +43,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryLog, Path]:
 
 def faults(log: MemoryLog, directory: Path | None, signed: SignedHead | None = None) -> list[str]:
     """Everything that `sentinel verify` would name."""
-    _, control = verifying.check_control(log, signed.control if signed else None)
-    found = [control] if control else []
+    control = check_control(log, signed.control if signed else None)
+    found = [control.fault] if control.fault else []
+    named = []
     try:
         archived = archiver.archived_rows(log)
     except Corrupt as error:
@@ -51,14 +53,16 @@ def faults(log: MemoryLog, directory: Path | None, signed: SignedHead | None = N
     for p in range(PARTITIONS):
         point = signed.partitions[str(p)] if signed else None
         archive = open_archive(str(directory)) if directory else None
-        fault = verifying.check_partition(log, archive, p, point, archived).fault
-        found += [f"partition {p}: {fault}"] if fault else []
+        checked = verifying.check_partition(log, archive, p, point, archived)
+        found += [f"partition {p}: {checked.fault}"] if checked.fault else []
+        named += checked.named
+    if not control.fault and (fault := check_named(log, control, named)):
+        found.append(f"control stream: {fault}")
     return found
 
 
 def signed_at(log: MemoryLog) -> SignedHead:
-    control, _ = verifying.check_control(log)
-    content = verifying.signed_head("ss", {p: log.head(p) for p in range(PARTITIONS)}, control, KEY)
+    content = verifying.signed_head("ss", {p: log.head(p) for p in range(PARTITIONS)}, check_control(log).end, KEY)
     return verifying.read_signed_head(content, KEY)
 
 

@@ -294,7 +294,9 @@ def _batches(log: MemoryLog, p: int) -> Iterator[Batch]:
             for name in ("transactions", "scores", "alerts")
         }
         feedback = log.read(p, "feedback", before[1], 10**6, ends[1]) if before[1] < ends[1] else []
-        yield Batch(seal.control, seal.recorded_at, *ends, feedback=feedback, **streams)
+        yield Batch(
+            seal.control, seal.recorded_at, *ends, Position(0, 0), seal.control_digest, **streams, feedback=feedback
+        )
         before = ends
 
 

@@ -126,12 +126,11 @@ def test_another_model_decides_instead(log: MemoryLog) -> None:
         row = packing.vector(logged.spec, logged.features)[None, :]  # type: ignore[attr-defined]
         margin = float(scorer.margins(row)[0])
         assert change.probability_now == pytest.approx(1 / (1 + np.exp(-margin)), rel=1e-9)
-    context = timeline(log).at(5, "model_error")
+    context = dataclasses.replace(timeline(log).at(5, 0), scorer=None, degraded="model_unavailable")
     under = Changes(model=scorer).of(context)
     assert (under.model, under.degraded, under.scorer) == ("tiny-1.0.0", None, scorer)
-    assert Changes(model=scorer).of(timeline(log).at(5, "reference_unavailable+model_error")).degraded == (
-        "reference_unavailable"
-    )
+    context = dataclasses.replace(context, degraded="reference_unavailable+model_unavailable")
+    assert Changes(model=scorer).of(context).degraded == "reference_unavailable"
 
 
 def test_a_stretch_counts_only_its_decisions_with_the_whole_history(log: MemoryLog) -> None:
@@ -201,7 +200,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
 
 def test_empty_changes_leave_a_context_as_it_was(log: MemoryLog) -> None:
     """Field by field; a changed `amount_high` reaches both the rule and the severity."""
-    context = timeline(log).at(6, None)
+    context = timeline(log).at(6, 0)
     same = Changes().of(context)
     for name in (f.name for f in dataclasses.fields(context)):
         was, now = getattr(context, name), getattr(same, name)

@@ -39,10 +39,9 @@ from projections.views import account_labels, experiments, experiments_answers
 from projections.views.labels import LABELS
 from projections.views.labels_answers import Filters, labels_answer
 from projections.views.shadow import labelled, shadow_answer
-from tests.builders.baseline_log import timeline
 from tests.builders.events import T0, fuzz, transaction, verdict
 from tests.builders.experiments import ANN, TWO, started
-from tests.builders.logs import SECOND, Record, assert_identical
+from tests.builders.logs import SECOND, Record, assert_identical, tiny_timeline
 from tests.builders.models import ARTIFACT, TinyScorer, deployed, load_tiny
 from tests.builders.views import plain
 
@@ -213,7 +212,7 @@ def test_every_reader_gives_the_one_answer_at_every_prefix(seed: int) -> None:
         assert truth.unlabelled >= labels.count("review")
 
         parts = [
-            run(log, p, log.head(p), timeline(log), Changes(), Scope(), reader.view().of_partition(p))
+            run(log, p, log.head(p), tiny_timeline(log), Changes(), Scope(), reader.view().of_partition(p))
             for p in PARTITIONS
         ]
         outcome = Outcome.joined(parts, 10)
@@ -297,7 +296,8 @@ def frauds(log: MemoryLog) -> dict[str, int]:
     assert seen is not None
     settings = LearnSettings()
     outcomes = [
-        run(log, p, log.head(p), timeline(log), Changes(), Scope(), reader.view().of_partition(p)) for p in PARTITIONS
+        run(log, p, log.head(p), tiny_timeline(log), Changes(), Scope(), reader.view().of_partition(p))
+        for p in PARTITIONS
     ]
     return {
         "queries": labels_answer(states).counts.get("fraud", 0),

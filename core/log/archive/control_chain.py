@@ -1,0 +1,157 @@
+"""Checks the control stream by itself, and against the seals that name it (I8, I12).
+
+A partition's first seal under a control position contains the stream's digest up to there. So an event that was
+changed, exchanged or removed shows as soon as any partition has decided after it; what came after the last such seal
+only shows against a signed head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from core.codec import decode_control
+from core.errors import BadInput, Corrupt
+from core.events import (
+    Control,
+    LogTrimmed,
+    ModelDeployed,
+    ModelRegistered,
+    ModelRolledBack,
+    ReferencePublished,
+    SealsRecorded,
+    SegmentArchived,
+)
+from core.log.base import GENESIS_DIGEST, EventLog
+from core.log.seals import control_digest
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A sequence and the digest there."""
+
+    sequence: int
+    digest: str
+
+
+class Named(NamedTuple):
+    """A control position with the digest that a seal names for it."""
+
+    partition: int
+    seal: int
+    control: int
+    digest: str
+
+
+class Evidence(NamedTuple):
+    """`who` has seen a partition's seal `sequence`, with this digest ("" if only the sequence is known)."""
+
+    who: str
+    sequence: int
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class ControlChain:
+    """The control stream as read. digests: after each event, from `GENESIS_DIGEST` on; fault: the first, or "".
+
+    evidence: by partition and kind, the furthest seal that an event names. Seals are chained, so it stands for those
+    before it.
+    """
+
+    digests: list[str] = field(default_factory=lambda: [GENESIS_DIGEST])
+    fault: str = ""
+    evidence: dict[tuple[int, str], Evidence] = field(default_factory=dict)
+
+    def evidence_of(self, partition: int) -> list[Evidence]:
+        """What the control stream says about how far the partition's log has come."""
+        return [found for (owner, _), found in self.evidence.items() if owner == partition]
+
+    @property
+    def end(self) -> Point:
+        """The last event that was read in order."""
+        return Point(len(self.digests) - 1, self.digests[-1])
+
+
+def check_control(log: EventLog, signed: Point | None = None) -> ControlChain:
+    """The control stream, checked: order, form, blobs, and against the signed head."""
+    found = ControlChain()
+    blobs: dict[str, int] = {}
+    while not found.fault and (page := log.read_control(found.end.sequence)):
+        for number, payload in page:
+            if not found.fault:
+                found.fault = _take(found, number, payload, blobs, signed)
+    if found.fault:
+        return found
+    if signed is not None and found.end.sequence < signed.sequence:
+        found.fault = f"the control stream ends at {found.end.sequence}, before the signed head at {signed.sequence}"
+        return found
+    for blob, number in blobs.items():
+        try:
+            log.get_blob(blob)
+        except (Corrupt, BadInput) as error:
+            found.fault = f"control event {number}: {error}"
+            break
+    return found
+
+
+def _take(found: ControlChain, number: int, payload: bytes, blobs: dict[str, int], signed: Point | None) -> str:
+    """Add one event; what is wrong with it, or ""."""
+    if number != found.end.sequence + 1:
+        return f"control event {found.end.sequence + 1} is missing: {number} comes next"
+    found.digests.append(control_digest(found.end.digest, number, payload))
+    try:
+        event = decode_control(payload)
+    except Corrupt as error:
+        return f"control event {number}: {error}"
+    if isinstance(event, ModelRegistered | ModelDeployed | ModelRolledBack | ReferencePublished):
+        blobs.setdefault(event.digest, number)
+    for partition, kind, evidence in _evidence(number, event):
+        known = found.evidence.setdefault((partition, kind), evidence)
+        if evidence.sequence > known.sequence:
+            found.evidence[partition, kind] = evidence
+    if signed is not None and number == signed.sequence and found.end.digest != signed.digest:
+        return f"a control event up to the signed head, {number}, was changed"
+    return ""
+
+
+def _evidence(number: int, event: Control) -> list[tuple[int, str, Evidence]]:
+    """(partition, kind, what the event says about its seals)."""
+    match event:
+        case SealsRecorded():
+            who = f"control event {number}, which records it,"
+            return [(seal.partition, "recorded", Evidence(who, seal.sequence, seal.digest)) for seal in event.seals]
+        case SegmentArchived():
+            who = f"control event {number}, which says that it was archived,"
+            return [(event.partition, "archived", Evidence(who, event.last_sequence))]
+        case LogTrimmed():
+            who = f"control event {number}, which trims up to it,"
+            return [(event.partition, "trimmed", Evidence(who, event.up_to_sequence))]
+        case _:
+            return []
+
+
+def check_named(log: EventLog, chain: ControlChain, named: Iterable[Named]) -> str:
+    """What differs between the control stream and what seals name, at the earliest position; "" if nothing does.
+
+    Events that were appended since the chain was read are read now.
+    """
+    held_until = 0
+    for each in sorted(named, key=lambda n: (n.control, n.partition)):
+        while each.control > chain.end.sequence and (page := log.read_control(chain.end.sequence)):
+            for number, payload in page:
+                if number != chain.end.sequence + 1:
+                    return f"control event {chain.end.sequence + 1} is missing: {number} comes next"
+                chain.digests.append(control_digest(chain.end.digest, number, payload))
+        where = f"seal {each.seal} of partition {each.partition}"
+        if each.control > chain.end.sequence:
+            return f"ends at event {chain.end.sequence}, but {where} names event {each.control}: its tail was removed"
+        if chain.digests[each.control] != each.digest:
+            return (
+                f"an event from {held_until + 1} to {each.control} is not the one that {where} was decided under: the"
+                " control stream or the seal was changed"
+            )
+        held_until = each.control
+    return ""
