@@ -40,6 +40,7 @@ COMMANDS = {
     "produce": "produce.produce",
     "map": "map.map_file",
     "analyze": "analyze.analyze",
+    "history": "history.app",
     "replay": "replay.replay",
     "audit": "audit.audit",
     "whatif": "whatif.whatif",

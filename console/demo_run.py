@@ -37,6 +37,7 @@ from core.log.paging import entries, read
 from core.replay import Verification
 from core.settings import Settings
 from ingest import kafka_client
+from ingest.history import loading
 from ingest.producer import publish
 from sources.record import Record
 from sources.source import Source
@@ -167,7 +168,8 @@ class _Production:
             view.produced = transactions
 
         try:
-            report = publish(_until(self._stopping, source), s, rate=rate, on_progress=progress)
+            with loading(lambda: wiring.open_log(s), s, _until(self._stopping, source), "the demo's stream") as chunks:
+                report = publish(chunks, s, rate=rate, on_progress=progress)
             bad = _send_malformed(s) if malformed else 0
             self.delivered = report.sent["transactions"] + bad, report.sent["feedback"]
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it

@@ -81,6 +81,11 @@ def _waiting() -> AbstractContextManager[object]:
     return console(stderr=True).status("folding the log") if sys.stderr.isatty() else nullcontext()
 
 
+def settings_of(context: typer.Context) -> Settings:
+    """The settings that name the requested log."""
+    return _settings(context.obj)
+
+
 def _settings(given: LogOptions) -> Settings:
     return wiring.settings(
         given.config, redis_host=given.redis_host, redis_port=given.redis_port, log_prefix=given.log_prefix

@@ -26,6 +26,7 @@ from core.features import spec
 from core.features.reference import Kind, ReferenceTable
 from core.governance import Governance
 from core.policy import Thresholds
+from core.receipt import ENDED_MAX, History
 from core.scoring import Scorer
 from core.times import HOUR_MS
 from core.verdicts import RatedHour
@@ -127,6 +128,7 @@ class ControlState:
     """By partition, the artifacts (SHA-256) that its worker reported as unavailable; only partitions with any."""
     recorded: dict[int, int] = field(default_factory=dict)
     """By partition, the newest seal that the stream records."""
+    histories: tuple[History, ...] = ()
     refused: dict[int, str] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: events.Control) -> None:
@@ -156,6 +158,12 @@ class ControlState:
                 self.parked.pop(event.partition, None)
             case events.MessagesSkipped():
                 self.skipped[event.topic, event.partition] = (event.generation, event.next_offset)
+            case events.HistoryStarted():
+                generations = {role: each.number for role, each in self.generations.items()}
+                opened = History(event.earliest, event.latest, generations, event.begins)
+                self.histories = (*self.histories[-ENDED_MAX:], opened)
+            case events.HistoryEnded():
+                self.histories = (*self.histories[:-1], self.histories[-1]._replace(ends=event.ends))
             case events.ModelDeployed() | events.ModelRolledBack():
                 self._deploy(event.alias, ModelVersion(event.name, event.version, event.digest))
             case events.ModelWithdrawn() if event.alias == governance.SHADOW:
@@ -266,6 +274,7 @@ class Context:
     degraded: str | None
     quarantined: frozenset[RatedHour] = frozenset()
     rates: Rates = NO_RATES
+    histories: tuple[History, ...] = ()
     shadow: Scorer | None = None
     shadow_model: str = ""
     arm: str = CHAMPION_ARM
@@ -379,6 +388,7 @@ class Resolver:
             degraded=join_reasons(reasons),
             quarantined=frozenset(state.quarantined),
             rates=state.rates,
+            histories=state.histories,
             shadow=shadow,
             shadow_model=state.shadow.label if state.shadow and shadow else "",
         )

@@ -6,6 +6,7 @@
     a champion is rolled back   only to a former champion; needs no second person
     an experiment starts        if none is running, its ID is unused and its control arm is the champion
     it is ramped or ended       by its ID, while it is running
+    a history begins or ends    if none is open, or one is
     the champion changes        by deployment or rollback; this ends a running experiment, whose control is gone
 
 `core.control_stream.append` first checks events against the state at the expected position. The append is conditional
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core import assignment
+from core import assignment, receipt
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -26,6 +27,8 @@ from core.events import (
     ExperimentStarted,
     ExperimentStopped,
     GovernanceChanged,
+    HistoryEnded,
+    HistoryStarted,
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
@@ -52,7 +55,7 @@ class Proposal(msgspec.Struct, frozen=True):
 class Governance(msgspec.Struct):
     """The fold. champion: its SHA-256; experiment: the running one's ID; "" for none. proposals: open ones, by ID.
     ended: IDs of ended experiments; champions: SHA-256 of the present and former ones (newest last; bounded).
-    registered: SHA-256 by name-version.
+    registered: SHA-256 by name-version. history: whether one is open.
     """
 
     champion: str = ""
@@ -62,6 +65,7 @@ class Governance(msgspec.Struct):
     ended: dict[str, None] = {}
     champions: dict[str, None] = {}
     registered: dict[str, str] = {}
+    history: bool = False
 
     def copy(self) -> Governance:
         """A copy on which events can be tried."""
@@ -73,6 +77,7 @@ class Governance(msgspec.Struct):
             dict(self.ended),
             dict(self.champions),
             dict(self.registered),
+            self.history,
         )
 
     def check(self, event: Control) -> None:
@@ -101,6 +106,10 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"experiment ID {event.experiment_id} was used before: choose another name")
                 if not self.champion or event.arms[0].digest != self.champion:
                     raise BadInput(f"the first arm, {event.arms[0].name}, is the control and must be the champion")
+            case HistoryStarted() if self.history:
+                raise BadInput("a history is already open: end it first (sentinel history stop)")
+            case HistoryEnded() if not self.history:
+                raise BadInput("no history is open")
             case ExperimentRamped() | ExperimentStopped() | ExperimentConcluded():
                 if event.experiment_id != self.experiment:
                     running = f"experiment {self.experiment} is" if self.experiment else "no experiment is"
@@ -131,6 +140,8 @@ class Governance(msgspec.Struct):
                     _remember(self.champions, event.digest)
             case GovernanceChanged():
                 self.four_eyes = event.four_eyes
+            case HistoryStarted() | HistoryEnded():
+                self.history = isinstance(event, HistoryStarted)
             case DeploymentProposed():
                 self.proposals[event.proposal_id] = Proposal(event.actor, event.digest, event.alias)
             case ExperimentStarted():
@@ -161,5 +172,9 @@ def check_alone(event: Control) -> None:
             assignment.check(event)
         case ExperimentRamped():
             assignment.check_traffic(event.traffic)
+        case HistoryStarted():
+            receipt.check_started(event)
+        case HistoryEnded():
+            receipt.check_ended(event)
         case _:
             pass

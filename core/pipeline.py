@@ -216,7 +216,7 @@ def _fold(
         features,
         duplicate,
     )
-    leave_out(features, cols.times, held)
+    leave_out(features, cols.received, held)
     return features, duplicate
 
 
@@ -264,6 +264,7 @@ def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice
     """Put the transactions' columns at their places among the events; kind 0 is a transaction."""
     events["row"][at] = np.arange(len(cols.times), dtype=np.int32)
     events["time"][at] = cols.times
+    events["received"][at] = cols.received
     events["amount"][at] = cols.amounts
     events["id"][at] = cols.ids
     events["merchant"][at] = cols.merchants

@@ -38,6 +38,7 @@ from core.log.archive.archived import counts_between
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.covering import Span, Spans, feedback_seen
 from core.log.paging import decision_pages, entries, read
+from core.receipt import irregularities, newest
 
 CHUNK = 2000
 
@@ -201,6 +202,7 @@ def rebuild(
     state = state or AccountState()
     for chunk in chunks(log, partition, after or Head(), until):
         pipeline.apply(pipeline.Work(partition, state, chunk.runs))
+        state.received_at = max(state.received_at, newest(t for run in chunk.runs for t in run.transactions))
     return state
 
 
@@ -249,6 +251,8 @@ def verify(
             decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
             wrong = wrong_rates(context.rates, transactions)
+            positions = [p for run in runs for p in run.positions]
+            wrong |= _wrong_receipt(context, partition, state, positions, transactions)
             _compare(result, logged, decided, transactions, logged_alerts, wrong)
         for position in logged_alerts:
             _differ(result, position, "", [_ORPHANS["alerts"]])
@@ -352,6 +356,20 @@ def _compare(
         if row in wrong:
             lines = [wrong[row], *lines]
         _differ(result, position, transactions[row].transaction_id, lines)
+
+
+def _wrong_receipt(
+    context: Context,
+    partition: int,
+    state: AccountState,
+    positions: list[Position],
+    transactions: list[TransactionLike],
+) -> dict[int, str]:
+    """What is wrong with the logged receive times, in words by index, by what the control stream at c and the
+    transactions before allow. `state` keeps the partition's clock.
+    """
+    found, state.received_at = irregularities(context.histories, partition, positions, transactions, state.received_at)
+    return {index: f"received_at: {words}" for index, words in found}
 
 
 def _differ(result: Verification, position: Position, transaction_id: str, lines: list[str]) -> None:

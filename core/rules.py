@@ -150,6 +150,14 @@ RULES: tuple[Rule, ...] = (
         "review",
         "the currency is neither the base currency nor has a rate, so limits on amounts mean nothing",
     ),
+    Rule(
+        "CLOCK_SKEW",
+        "flag",
+        "received `source_delay` seconds or more after its own time, so its hour and travel are the source's word",
+        when=(Term("source_delay_s", ">=", "source_delay"),),
+        parameters={"source_delay": 3600.0},
+        features=("source_delay_s",),
+    ),
 )
 CODES: tuple[str, ...] = tuple(r.code for r in RULES)
 MODEL_CODE = "MODEL_SCORE"

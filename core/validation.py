@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from core.duplicate_keys import duplicate_key, scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
+from core.receipt import AHEAD_MS, BEHIND_MS, check_live, check_not_ahead
 from core.text import visible
-from core.times import DAY_MS
+from core.times import DAY_MS, MINUTE_MS
 
 VALUE_BYTES_MAX = 64 * 1024
 ID_CHARACTERS_MAX = 128
@@ -25,8 +26,6 @@ ATTRIBUTES_MAX = 512
 AMOUNT_MAX = 1e12
 TIME_MIN_MS = 946_684_800_000  # 2000-01-01
 TIME_MAX_MS = 4_102_444_800_000  # 2100-01-01
-FUTURE_MS_MAX = DAY_MS
-"""How far `occurred_at` may lie after the message's own Kafka timestamp."""
 
 REASONS: dict[str, str] = {
     "tombstone": "the message has no value",
@@ -45,7 +44,9 @@ REASONS: dict[str, str] = {
     "negative_amount": "the amount is negative",
     "absurd_amount": f"the amount is above {AMOUNT_MAX:.0e}",
     "absurd_time": "occurred_at or transaction_occurred_at lies outside 2000 … 2100",
-    "future_time": "occurred_at lies more than a day after the message's timestamp",
+    "future_time": f"a time lies more than {AHEAD_MS // MINUTE_MS} minutes after the message was received (live)",
+    "past_time": f"a payment's occurred_at lies more than {BEHIND_MS // DAY_MS} days before it was received (live)",
+    "outside_history": "occurred_at lies outside the range of the history that the message belongs to",
     "bad_confidence": "confidence lies outside 0 … 1",
     "too_many_attributes": f"more than {ATTRIBUTES_MAX} attributes",
     "empty_key": "the message has no key",
@@ -62,9 +63,10 @@ FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
 }
 
 
-def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -> Transaction:
-    """Decode a `transactions` message. `timestamp` is Kafka's, epoch ms, ≤ 0 if there is none. Raises BadInput with a
-    reason code.
+def decode_transaction(value: bytes | None, key: bytes | None, received_at: int = 0) -> Transaction:
+    """Decode a `transactions` message. Raises BadInput with a reason code.
+
+    received_at: epoch ms; if positive, its time must also be one that may be received live then.
     """
     if value is None or len(value) > VALUE_BYTES_MAX:
         _refuse_size(value)
@@ -76,14 +78,13 @@ def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -
         _check_keys(value)
     account = t.account_id
     amount = t.amount
-    if not (
-        0.0 <= amount <= AMOUNT_MAX
-        and TIME_MIN_MS <= t.occurred_at < TIME_MAX_MS
-        and (timestamp <= 0 or t.occurred_at - timestamp <= FUTURE_MS_MAX)
-    ):
-        _refuse_number(amount, t.occurred_at, timestamp)
-    if t.rate != 1.0:
-        raise BadInput("unknown field 'rate': the worker sets it", reason="unknown_field")
+    if not (0.0 <= amount <= AMOUNT_MAX and TIME_MIN_MS <= t.occurred_at < TIME_MAX_MS):
+        _refuse_number(amount, t.occurred_at)
+    if t.rate != 1.0 or t.received_at:
+        name = "received_at" if t.received_at else "rate"
+        raise BadInput(f"unknown field {name!r}: the worker sets it", reason="unknown_field")
+    if received_at > 0:
+        check_live(t.occurred_at, received_at)
     if not account or not t.transaction_id:
         raise BadInput("transaction_id and account_id must not be empty", reason="empty_id")
     _check_key(key, account)
@@ -98,8 +99,8 @@ def decode_transaction(value: bytes | None, key: bytes | None, timestamp: int) -
     return t if amount else replace(t, amount=0.0)  # -0.0 is 0
 
 
-def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> AccountEvent:
-    """Decode a `feedback` message. Raises BadInput with a reason code."""
+def decode_feedback(value: bytes | None, key: bytes | None, received_at: int = 0) -> AccountEvent:
+    """Decode a `feedback` message; received_at as for `decode_transaction`. Raises BadInput with a reason code."""
     if value is None or len(value) > VALUE_BYTES_MAX:
         _refuse_size(value)
     try:
@@ -117,8 +118,6 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
         raise BadInput("account_id must not be empty", reason="empty_id")
     if not TIME_MIN_MS <= event.occurred_at < TIME_MAX_MS:
         raise BadInput("occurred_at lies outside 2000 … 2100", reason="absurd_time")
-    if timestamp > 0 and event.occurred_at - timestamp > FUTURE_MS_MAX:
-        raise BadInput("occurred_at lies more than a day after the message", reason="future_time")
     _check_key(key, event.account_id)
     if isinstance(event, FeedbackReceived):
         e = event
@@ -132,9 +131,11 @@ def decode_feedback(value: bytes | None, key: bytes | None, timestamp: int) -> A
         if not 0.0 <= event.confidence <= 1.0:
             raise BadInput("confidence must lie in 0 … 1", reason="bad_confidence")
         if not 0.0 <= event.amount <= AMOUNT_MAX:
-            _refuse_number(event.amount, event.occurred_at, timestamp)
+            _refuse_number(event.amount, event.occurred_at)
     else:
         _check_strings(event)
+    if received_at > 0:
+        check_feedback_time(event, received_at)
     return event
 
 
@@ -147,6 +148,13 @@ def _check_keys(value: bytes) -> None:
     twice = duplicate_key(value)
     if twice is not None:
         raise BadInput(f"the key {visible(twice)!r} stands twice in one object", reason="duplicate_key")
+
+
+def check_feedback_time(event: AccountEvent, received_at: int) -> None:
+    """Raise BadInput unless the event's times are such that it may be received live at `received_at` (epoch ms)."""
+    check_not_ahead(event.occurred_at, received_at)
+    if isinstance(event, FeedbackReceived):
+        check_not_ahead(event.transaction_occurred_at, received_at)
 
 
 def _check_key(key: bytes | None, account: str) -> None:
@@ -183,18 +191,14 @@ def _refuse_document(error: Exception, value: bytes) -> NoReturn:
     raise BadInput(text, reason="not_json") from None
 
 
-def _refuse_number(amount: float, occurred_at: int, timestamp: int) -> NoReturn:
+def _refuse_number(amount: float, occurred_at: int) -> NoReturn:
     if not math.isfinite(amount):
         raise BadInput("the amount is not a finite number", reason="not_finite")
     if amount < 0.0:
         raise BadInput(f"the amount {amount} is negative", reason="negative_amount")
     if amount > AMOUNT_MAX:
         raise BadInput(f"the amount {amount} is above {AMOUNT_MAX:.0e}", reason="absurd_amount")
-    if not TIME_MIN_MS <= occurred_at < TIME_MAX_MS:
-        raise BadInput(f"occurred_at {occurred_at} lies outside 2000 … 2100", reason="absurd_time")
-    raise BadInput(
-        f"occurred_at {occurred_at} lies more than a day after the message's {timestamp}", reason="future_time"
-    )
+    raise BadInput(f"occurred_at {occurred_at} lies outside 2000 … 2100", reason="absurd_time")
 
 
 def _check_strings(event: msgspec.Struct) -> None:

@@ -47,7 +47,7 @@ def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStrea
     topics = source_topics(settings)
     stream = ControlStream()
     stream.advance(log)
-    found = evidence.of_earlier_log(log, settings, topics["transactions"]) if stream.position == 0 else []
+    found = evidence.of_earlier_log(log, settings, topics["transactions"]) if not stream.state.generations else []
     if found and not new_log:
         raise BadInput(
             f"the log {settings.log_prefix!r} at {settings.redis_host}:{settings.redis_port} is empty, but there was"
@@ -83,7 +83,7 @@ def ignored_settings(state: ControlState, settings: Settings) -> dict[str, str]:
 
 def ignored_threshold(state: ControlState, settings: Settings) -> str:
     """What to say if the setting `fraud_threshold` has no effect because the log's threshold is another; else ""."""
-    if state.position == 0 or state.decline == settings.fraud_threshold or not settings.is_given("fraud_threshold"):
+    if not state.generations or state.decline == settings.fraud_threshold or not settings.is_given("fraud_threshold"):
         return ""
     return (
         f"FRAUD_THRESHOLD (fraud_threshold) is {settings.fraud_threshold:g}, but has no effect: it only sets the first"
@@ -94,7 +94,7 @@ def ignored_threshold(state: ControlState, settings: Settings) -> str:
 
 def ignored_currency(state: ControlState, settings: Settings) -> str:
     """What to say if the setting `base_currency` has no effect because the log's base is another; else ""."""
-    if state.position == 0 or not settings.base_currency or code(settings.base_currency) == state.rates.base:
+    if not state.generations or not settings.base_currency or code(settings.base_currency) == state.rates.base:
         return ""
     base = state.rates.base or "no base currency"
     return (
@@ -149,7 +149,7 @@ def _missing(
                     starts=persist(partial(log_starts, settings, topic), STARTS_S),
                 )
             )
-    if state.position == 0:
+    if not state.generations:
         events += _first_start(log, settings, now)
     return events
 

@@ -16,7 +16,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka import Message as KafkaMessage
 
 from core.errors import Unavailable
@@ -118,7 +125,9 @@ class Fetcher:
                 continue
             side = owned.intake.feedback if is_feedback else owned.intake.transactions
             side.at_end = False
-            side.records.append(Message(offset, m.timestamp()[1], m.key(), m.value(), now))
+            kind, timestamp = m.timestamp()
+            appended_at = timestamp if kind == TIMESTAMP_LOG_APPEND_TIME else 0
+            side.records.append(Message(offset, side.place(timestamp, now), m.key(), m.value(), now, appended_at))
 
     def _judge(
         self, error: KafkaError, topic: str, partition: int | None, offset: int | None, is_feedback: bool

@@ -6,6 +6,11 @@ Kafka reports the end of the partition. A backlog is therefore decided in the sa
 however many workers; at the live end, records are taken as soon as they arrive. The order taken is recorded in the log
 (each score's `f`), so a replay does not depend on any of this.
 
+A producer may set a record's timestamp. One that lies in the future would hold back its topic for everybody in the
+partition, so a record dated more than AHEAD_MS after it was fetched goes where the record before it went. One that is
+dated too early only goes first. What is left is a record dated ahead within a backlog: it holds its topic's later
+records back by at most the backlog's age, and by AHEAD_MS at the live end. With LogAppendTime there is no such record.
+
 States of a side: holding records | empty and behind (holds the other side back) | empty at the end of the partition.
 """
 
@@ -15,27 +20,42 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from core.receipt import AHEAD_MS
+
 TAKE_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of values in one `take`, give or take a record: many huge bad messages must not become one huge append."""
 
 
 class Message(NamedTuple):
-    """A Kafka record. timestamp: epoch ms, ≤ 0 if it has none. received_at: when this process got it (epoch ms)."""
+    """A Kafka record. Times in epoch ms. timestamp: where it belongs among the other topic's records (`Side.place`).
+    fetched_at: when this process got it. appended_at: the broker's time of the append (LogAppendTime), 0 if the topic
+    has the producer's time.
+    """
 
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
-    received_at: float = 0.0
+    fetched_at: float = 0.0
+    appended_at: int = 0
 
 
 @dataclass(slots=True)
 class Side:
-    """One topic's records of the partition. at_end: Kafka had no more when last asked."""
+    """One topic's records of the partition. at_end: Kafka had no more when last asked. last: the timestamp by which the
+    newest record was placed.
+    """
 
     records: deque[Message] = field(default_factory=deque)
     at_end: bool = False
     paused: bool = False
+    last: int = 0
+
+    def place(self, timestamp: int, now: float) -> int:
+        """The timestamp by which a record fetched at `now` is merged, given the one it has (epoch ms)."""
+        if timestamp <= now + AHEAD_MS:
+            self.last = timestamp
+        return self.last
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ names.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -210,6 +211,34 @@ def log_starts(settings: Settings, topic: Topic) -> tuple[int, ...]:
     except (KafkaException, TimeoutError) as error:
         raise unreachable(settings, error) from None
     return tuple(found[p] for p in range(topic.partitions))
+
+
+def end_offsets(settings: Settings, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """The offset after the last message of each partition of the topics that exist. Found by reading to the end,
+    because a broker may report a high watermark that is too low. Raises Unavailable.
+    """
+    known = [topic for topic in describe(settings, names).values() if topic is not None]
+    client = _made(Consumer, {**common(settings), **_POSITION, "group.id": "stream-sentinel.ends"})
+    try:
+        places = [TopicPartition(topic.name, p) for topic in known for p in range(topic.partitions)]
+        for place in places:
+            place.offset = client.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)[1]
+        ends: dict[tuple[str, int], int] = {}
+        if places:
+            client.assign(places)
+        deadline = time.monotonic() + ADMIN_TIMEOUT_S
+        while len(ends) < len(places):
+            if time.monotonic() > deadline:
+                raise unreachable(settings, "the ends of its topics can't be read")
+            for message in client.consume(10_000, 0.1):
+                error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                    ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+        return {t.name: tuple(ends[t.name, p] for p in range(t.partitions)) for t in known}
+    except KafkaException as error:
+        raise unreachable(settings, error.args[0].str()) from None
+    finally:
+        client.close()
 
 
 def create_topics(settings: Settings, names: list[str]) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 
 from core.control import Resolver
 from core.control_stream import ControlStream, append
-from core.events import Control, FeedbackReceived, SourceGenerationStarted
+from core.events import Control, FeedbackReceived, HistoryStarted, SourceGenerationStarted
 from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
+from core.validation import TIME_MAX_MS, TIME_MIN_MS
+from ingest.admission import admit
 from ingest.contexts import Contexts, decide
 from ingest.intake import Message
 from ingest.partition import Owned, Pending
@@ -43,7 +45,9 @@ class RecordLike(Protocol):
 
 
 class OfflineIngest:
-    """Feeds records into `log`, which must be empty. `reference` publishes tables every `reference_hours`."""
+    """Feeds records into `log`, which must be empty. `reference` publishes tables every `reference_hours`. The records
+    are history: each is received when it occurred.
+    """
 
     def __init__(
         self,
@@ -78,7 +82,8 @@ class OfflineIngest:
             )
             for role in ("transactions", "feedback")
         ]
-        self.change([*generations, *(start or [])])
+        history = HistoryStarted(occurred_at=0, actor=ACTOR, earliest=TIME_MIN_MS, latest=TIME_MAX_MS - 1)
+        self.change([*generations, history, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
         """Accept records. They are decided once enough are held, before tables are published, or by `flush`."""
@@ -105,6 +110,7 @@ class OfflineIngest:
             owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
             pending = owned.take(10**9, self._newest)
             if pending is not None:
+                admit(pending, self._control.state.histories)
                 pendings.append(pending)
         self._contexts.refresh(self._control, range(self._partitions))
         decide(pendings, self._contexts)

@@ -26,7 +26,6 @@ from core.log.seals import sealed
 from core.validation import decode_feedback, decode_transaction
 from ingest.intake import Intake, Message, Segment
 
-_position = partial(tuple.__new__, Position)
 _entry = partial(tuple.__new__, Entry)
 
 OFFSET_BEGINNING = -2
@@ -51,19 +50,36 @@ class Rejected:
 
 
 @dataclass(slots=True)
+class Decoded:
+    """A segment's well-formed messages, in order; item i of `messages` is that of transaction i. feedback_end: the last
+    feedback position consumed, f of the transactions.
+    """
+
+    feedback: list[tuple[Message, AccountEvent]]
+    messages: list[Message]
+    transactions: list[Transaction]
+    feedback_end: Position
+
+
+@dataclass(slots=True)
 class Pending:
-    """A decoded batch: before `decide` its work, afterwards also everything that the append needs."""
+    """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
+    then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
+    """
 
     partition: Owned
     work: pipeline.Work
-    transactions: list[Transaction]
-    positions: list[Position]
-    messages: list[Message]
-    feedback: list[tuple[Position, AccountEvent]]
-    rejects: list[Rejected]
     transactions_end: Position
     feedback_end: Position
     recorded_at: int
+    clock: int
+    decoded: list[Decoded] = field(default_factory=list)
+    malformed: list[Rejected] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    feedback: list[tuple[Position, AccountEvent]] = field(default_factory=list)
+    rejects: list[Rejected] = field(default_factory=list)
     context: Context | None = None
     decided: pipeline.Decided | None = None
     sealed: Sealed | None = None
@@ -115,7 +131,7 @@ class Owned:
         return (self.transactions_end, self.feedback_end) == (self.head.transactions, self.head.feedback)
 
     def take(self, limit: int, recorded_at: int) -> Pending | None:
-        """Decode up to `limit` messages in order. None if nothing may be taken now.
+        """Decode up to `limit` messages in order, to be admitted next. None if nothing may be taken now.
 
         recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, because a verdict's hour
         of log time can decide whether it counts.
@@ -125,45 +141,38 @@ class Owned:
             return None
         work = pipeline.Work(self.partition, self.state, [])
         ends = self.transactions_end, self.feedback_end
-        pending = Pending(self, work, [], [], [], [], [], *ends, recorded_at)
+        pending = Pending(self, work, *ends, recorded_at, self.state.received_at)
         for segment in segments:
             self._decode(segment, pending)
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
         return pending
 
     def _decode(self, segment: Segment, pending: Pending) -> None:
-        """Append the segment's events to `pending` as one run; rejected messages go to its rejects."""
+        """Add the segment's well-formed messages to `pending`; the others become rejects."""
         generation, feedback_generation = self.generations
-        events: list[AccountEvent] = []
+        events: list[tuple[Message, AccountEvent]] = []
         for message in segment.feedback:
             position = Position(feedback_generation, message.offset + 1)
             pending.feedback_end = position
             try:
-                event = decode_feedback(message.value, message.key, message.timestamp)
+                event = decode_feedback(message.value, message.key)
             except BadInput as error:
-                pending.rejects.append(Rejected("feedback", message, position, error.reason, str(error)))
+                pending.malformed.append(Rejected("feedback", message, position, error.reason, str(error)))
                 continue
-            event = replace(event, recorded_at=pending.recorded_at)
-            events.append(event)
-            pending.feedback.append((position, event))
-        run = pipeline.Run(pending.feedback_end, events)
-        transactions = run.transactions
-        accepted = []
+            events.append((message, replace(event, recorded_at=pending.recorded_at)))
+        transactions: list[Transaction] = []
+        accepted: list[Message] = []
         for message in segment.transactions:
             try:
-                transactions.append(decode_transaction(message.value, message.key, message.timestamp))
+                transactions.append(decode_transaction(message.value, message.key))
             except BadInput as error:
                 position = Position(generation, message.offset + 1)
-                pending.rejects.append(Rejected("transactions", message, position, error.reason, str(error)))
+                pending.malformed.append(Rejected("transactions", message, position, error.reason, str(error)))
                 continue
             accepted.append(message)
-        run.positions = [_position((generation, message.offset + 1)) for message in accepted]
-        pending.messages += accepted
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
-        pending.transactions += run.transactions  # type: ignore[arg-type]
-        pending.positions += run.positions
-        pending.work.runs.append(run)
+        pending.decoded.append(Decoded(events, accepted, transactions, pending.feedback_end))
 
 
 def convert(pending: Pending, rates: Rates) -> None:

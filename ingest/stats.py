@@ -161,6 +161,6 @@ def _columns(decided: Sequence[Decided]) -> tuple[NDArray[np.uint8], NDArray[np.
 def latencies_ms(messages: Sequence[Message], now_ms: float) -> NDArray[np.float64]:
     """Latency of every message, ms: float64 (n,)."""
     times = np.array([m.timestamp for m in messages], dtype=np.float64)
-    received = np.array([m.received_at for m in messages], dtype=np.float64)
+    received = np.array([m.fetched_at for m in messages], dtype=np.float64)
     recent = (times > now_ms - RECENT_MS) & (times <= now_ms)
     return now_ms - np.where(recent, times, received)

@@ -44,6 +44,7 @@ from core.events import SourceGenerationStarted
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
+from ingest.admission import admit
 from ingest.contexts import check_reach, decide, live_contexts
 from ingest.fetching import Fetcher
 from ingest.loading import Loader
@@ -186,9 +187,9 @@ class Worker:
 
     # 2. control
 
-    def _read_control(self) -> None:
+    def _read_control(self, *, now_due: bool = False) -> None:
         now = time.monotonic()
-        if now - self._control_read_at < CONTROL_POLL_S:
+        if now - self._control_read_at < CONTROL_POLL_S and not now_due:
             return
         self._control_read_at = now
         try:
@@ -236,10 +237,11 @@ class Worker:
                 continue
             if pending is not None:
                 pendings.append(pending)
-                room -= len(pending.messages)
+                room -= sum(len(part.messages) for part in pending.decoded)
         self._is_blocked = bool(waiting) and not pendings
         if not pendings:
             return []
+        self._admit(pendings)
         try:
             decide(pendings, self._contexts)
         except Exception as error:  # noqa: BLE001 - a bulkhead
@@ -259,6 +261,15 @@ class Worker:
         for pending in pendings:
             if self._ownership.owns(pending.partition):
                 self._reload(pending.partition, error)
+
+    def _admit(self, pendings: list[Pending]) -> None:
+        """Admit the batches under the context in which they will be decided: the newest, if it matters."""
+        histories = self._control.state.histories
+        if sum([admit(pending, histories) for pending in pendings]):
+            self._read_control(now_due=True)  # a history may have been opened or ended just now
+            if self._control.state.histories != histories:
+                for pending in pendings:
+                    admit(pending, self._control.state.histories)
 
     # 4. settle
 

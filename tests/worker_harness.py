@@ -32,6 +32,7 @@ from core.log.memory import MemoryLog
 from core.replay import Timeline, Verification
 from core.settings import Settings
 from ingest import kafka_client
+from ingest.admission import admit
 from ingest.intake import Message
 from ingest.partition import Owned, finish
 from ingest.producer import publish
@@ -40,6 +41,7 @@ from ingest.worker import Worker
 from sources.record import Record
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from tests.builders import batches
+from tests.builders.events import HISTORY
 
 WAIT_S = 60.0
 Reload = Callable[[Owned, Exception], None]
@@ -183,8 +185,10 @@ def _toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def stage(kafka_servers: str, host: str, port: int, directory: Path, **changes: Any) -> Stage:
-    """A stage on these servers with names that no other test of the run uses."""
+def stage(kafka_servers: str, host: str, port: int, directory: Path, *, history: bool = True, **changes: Any) -> Stage:
+    """A stage on these servers with names that no other test of the run uses. Its messages are history, whenever they
+    are dated, unless `history` is off.
+    """
     name = f"e{os.getpid()}-{next(_numbers)}"
     settings = Settings(
         kafka_servers=kafka_servers,
@@ -199,7 +203,11 @@ def stage(kafka_servers: str, host: str, port: int, directory: Path, **changes: 
         partitions=4,
         session_timeout_ms=1_200,
     )
-    return Stage(msgspec.structs.replace(settings, **changes), directory)
+    made = Stage(msgspec.structs.replace(settings, **changes), directory)
+    if history:
+        with made.log() as log:
+            control_stream.append(log, lambda known: [] if known.state.histories else [HISTORY])
+    return made
 
 
 class Threaded:
@@ -333,6 +341,7 @@ def undisturbed(on: Stage) -> list[Held]:
             )
             side.at_end = True
         while (pending := owned.take(1_000_000, recorded_at=0)) is not None:
+            admit(pending, context.histories)
             decided = pipeline.decide(context, [pending.work])[0]
             sealed = finish(pending, decided, context.position, control.digest)
             owned.head = memory.append(partition, sealed.batch, sealed.expected)

@@ -136,6 +136,17 @@ def _retention(s: Settings, name: str) -> Iterator[Finding]:
             "is compacted: messages can be removed before they are decided",
             "set cleanup.policy=delete",
         )
+    kind = values["message.timestamp.type"].value if "message.timestamp.type" in values else ""
+    if kind == "LogAppendTime":
+        yield Finding(f"topic {name}", "ok", "messages are received when the broker appended them (LogAppendTime)")
+    elif kind:
+        yield Finding(
+            f"topic {name}",
+            "warn",
+            f"has message.timestamp.type={kind}: messages are received when a worker takes them, so a backlog looks"
+            " like a burst",
+            "set message.timestamp.type=LogAppendTime (docs/history.md)",
+        )
     hours = int(values["retention.ms"].value) / HOUR_MS if "retention.ms" in values else -1
     if 0 <= hours < 24:
         yield Finding(
@@ -277,6 +288,14 @@ def _log(s: Settings) -> Iterator[Finding]:
         for check, ignored in bootstrap.ignored_settings(state, s).items():
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
+        opened = state.histories[-1] if state.histories else None
+        if opened is not None and opened.ends is None:
+            yield Finding(
+                "history",
+                "warn",
+                f"history mode is on ({opened}): live messages are rejected",
+                "if nothing is being loaded, run sentinel history stop",
+            )
         yield from _positions(s, log)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -14,9 +16,12 @@ from console.dataset_options import BadRowsOption, Dataset, Limit, Mapping, Reje
 from console.options import Config, Json, KafkaServers
 from console.terminal import console
 from core.errors import BadInput, Unavailable
+from core.settings import Settings
 from ingest.held import missing
-from ingest.producer import LINGER_MS, PublishReport, publish
+from ingest.history import loading
+from ingest.producer import LINGER_MS, PublishReport, prepare_topics, publish
 from projections.engine.as_of import parse_time
+from sources.record import Record
 from sources.rehearsal import accepted, rehearse
 from sources.synthetic import START_MS, Drift, SyntheticConfig
 
@@ -55,6 +60,10 @@ Resume = Annotated[
 LingerMs = Annotated[
     float, typer.Option(help="Maximum wait of the Kafka client to fill a batch, in ms.", min=0.0, max=10_000.0)
 ]
+HistoryOption = Annotated[
+    bool,
+    typer.Option(help="Send a stream of the past as history; otherwise the event log is not needed (docs/history.md)."),
+]
 
 
 def produce(
@@ -84,12 +93,15 @@ def produce(
     linger_ms: LingerMs = LINGER_MS,
     check: Check = False,
     resume: Resume = False,
+    history: HistoryOption = True,
     as_json: Json = False,
 ) -> None:
     """Send transactions, and later their verdicts, to Kafka, keyed by account; every delivery is confirmed.
 
     Without --dataset, the stream is synthetic and seeded, with known fraud. Missing topics are created. A dataset is
     run through the edge first: if it would reject a message, nothing is sent, unless --bad-rows reject leaves it out.
+    A stream that does not begin now is sent as history: the event log says so, and workers take it as received when it
+    was dated.
     """
     s = wiring.settings(config, kafka_servers=kafka_servers)
     source = choose(
@@ -138,20 +150,30 @@ def produce(
         if resume:
             records = missing(records, s)
         try:
-            report = publish(
-                list(records) if preload else records,
-                s,
-                rate=rate,
-                timestamps="now" if now else "event",
-                linger_ms=linger_ms,
-                on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
-            )
+            with _sent_as(list(records) if preload else records, s, history) as chunks:
+                report = publish(
+                    chunks,
+                    s,
+                    rate=rate,
+                    timestamps="now" if now else "event",
+                    linger_ms=linger_ms,
+                    on_progress=lambda sent, verdicts: progress.update(task, completed=sent),
+                )
         except Unavailable as error:
             raise Unavailable(f"{error}. The same command with --resume sends the rest") from None
     _report(report, as_json)
     if report.interrupted:
         print("sentinel: interrupted; the same command with --resume sends the rest", file=sys.stderr)
         raise typer.Exit(130)
+
+
+def _sent_as(
+    records: Iterable[list[Record]], s: Settings, history: bool
+) -> AbstractContextManager[Iterable[list[Record]]]:
+    if not history:
+        return nullcontext(records)
+    prepare_topics(s)
+    return loading(lambda: wiring.open_log(s), s, records, "a stream of the past")
 
 
 def _report(report: PublishReport, as_json: bool) -> None:

@@ -5,7 +5,8 @@ Rules (docs/decisions/0001-events.md):
 - A tag (`"score.v1"`) identifies the event permanently; class names and import paths do not.
 - A new field needs a default; a field never changes its type; a changed meaning needs a new tag and an upcaster.
 - Unknown fields are refused at the edge (`Transaction`, `core.validation`) and tolerated in the log.
-- Times are epoch milliseconds UTC. `occurred_at` comes from the source; `recorded_at` is the time of the append.
+- Times are epoch milliseconds UTC. `occurred_at` comes from the source; `recorded_at` is the time of the append;
+  `received_at` is the receive time of a payment (`core.receipt`).
 - Nothing here reads a clock or does I/O.
 """
 
@@ -33,6 +34,8 @@ from core.events.control import (
     ExperimentStarted,
     ExperimentStopped,
     GovernanceChanged,
+    HistoryEnded,
+    HistoryStarted,
     ListChanged,
     ListEffect,
     ListKind,
@@ -110,6 +113,8 @@ __all__ = [
     "FeedbackReceived",
     "FeedbackSource",
     "GovernanceChanged",
+    "HistoryEnded",
+    "HistoryStarted",
     "ListChanged",
     "ListEffect",
     "ListKind",

@@ -66,6 +66,25 @@ class MessagesSkipped(ControlEvent, tag="messages_skipped.v1", tag_field="type",
     code: str
 
 
+class HistoryStarted(ControlEvent, tag="history_started.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on messages are history: `occurred_at` is also the receive time, and must lie in earliest … latest
+    (`core.receipt`). begins: the Kafka offset of the first such message in each partition of `transactions` and
+    `feedback`; {} for every message. At most one history is open.
+    """
+
+    earliest: int
+    latest: int
+    begins: dict[str, tuple[int, ...]] = {}
+
+
+class HistoryEnded(ControlEvent, tag="history_ended.v1", tag_field="type", frozen=True, kw_only=True):
+    """The open history ends. ends: the Kafka offset after its last message in each partition of `transactions` and
+    `feedback`, so that messages not yet decided still belong to it; {} for the end at once.
+    """
+
+    ends: dict[str, tuple[int, ...]] = {}
+
+
 class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", frozen=True, kw_only=True):
     """An artifact was stored. `digest` is its SHA-256 (hex), `spec` the feature spec it reads. `parent` is the model
     it was derived from, name-version, "" for none (the loop of release 0.1 wrote only the version).
@@ -372,6 +391,8 @@ Control = (
     | PartitionParked
     | PartitionResumed
     | MessagesSkipped
+    | HistoryStarted
+    | HistoryEnded
     | ModelRegistered
     | ModelDeployed
     | ModelRolledBack

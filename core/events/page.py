@@ -41,7 +41,7 @@ def markdown() -> str:
         "may be absent; readers ignore unknown ones. Values and further details: `core/events/`.",
         "",
         "What a producer sends to the topic `transactions` has no `type`, and unknown fields are refused: "
-        + _fields(Transaction).replace(", [`rate`]", ""),
+        + _fields(Transaction).replace(", [`rate`], [`received_at`]", ""),
     ]
     for stream, events in STREAMS:
         rows += ["", f"## {stream}", ""]

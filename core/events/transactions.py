@@ -18,8 +18,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """A payment as the source sends it (the value of a `transactions` message, JSON). Strict: see core.validation.
 
     amount is in major units of `currency` (ISO 4217), occurred_at in epoch ms UTC, country ISO 3166-1 alpha-2,
-    "" means unknown. `attributes` carries whatever else the source has. `rate` is not the source's: the worker sets it
-    (`core.currency`), and a message that has it is rejected.
+    "" means unknown. `attributes` carries whatever else the source has. `rate` (`core.currency`) and `received_at`
+    (`core.receipt`) are not the source's: the worker sets them, and a message that has one is rejected.
     """
 
     transaction_id: str
@@ -36,11 +36,13 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     card_id: str = ""
     attributes: dict[str, float | str] = {}
     rate: float = 1.0
+    received_at: int = 0
 
 
 class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=True, kw_only=True):
     """A transaction as logged: the fields of `Transaction`, and the time of the append. rate: the worth of one unit of
-    `currency` in the base currency, as decided.
+    `currency` in the base currency, as decided. received_at: the receive time, which windows, tables and read models
+    follow (`core.receipt`); 0: as occurred_at.
     """
 
     recorded_at: int
@@ -58,6 +60,7 @@ class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=
     card_id: str = ""
     attributes: dict[str, float | str] = {}
     rate: float = 1.0
+    received_at: int = 0
 
 
 class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):

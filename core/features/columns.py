@@ -37,6 +37,8 @@ class TransactionLike(Protocol):
     @property
     def occurred_at(self) -> int: ...
     @property
+    def received_at(self) -> int: ...
+    @property
     def merchant_id(self) -> str: ...
     @property
     def merchant_category(self) -> str: ...
@@ -54,6 +56,7 @@ class Columns:
 
     ids: NDArray[np.uint64]
     times: NDArray[np.int64]
+    received: NDArray[np.int64]
     amounts: NDArray[np.float64]
     merchants: NDArray[np.uint64]
     categories: NDArray[np.uint64]
@@ -78,6 +81,7 @@ def columns(transactions: Sequence[TransactionLike]) -> Columns:
     return Columns(
         ids=hashes[:n],
         times=np.array([t.occurred_at for t in transactions], np.int64),
+        received=np.array([t.received_at or t.occurred_at for t in transactions], np.int64),
         amounts=np.array([t.amount * t.rate for t in transactions], np.float64),
         merchants=hashes[n : 2 * n],
         categories=hashes[2 * n : 3 * n],

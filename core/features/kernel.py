@@ -30,7 +30,8 @@ EVENT = np.dtype(
     [
         ("slot", np.int32),  # the account's record
         ("row", np.int32),  # a transaction's row among the batch's transactions
-        ("time", np.int64),  # epoch ms; for VERDICTS, that of the latest fraud verdict
+        ("time", np.int64),  # the source's, epoch ms; for VERDICTS, that of the latest fraud verdict
+        ("received", np.int64),  # the receive time, epoch ms; transactions only
         ("amount", np.float64),
         ("id", np.uint64),  # hashes by core.numeric.hash_strings; 0 = not given
         ("merchant", np.uint64),
@@ -83,6 +84,7 @@ _FRAUDS = spec.index("fraud_verdicts")
 _SINCE_FRAUD = spec.index("days_since_fraud")
 _LEGITIMATES = spec.index("legitimate_verdicts")
 _BLOCKED = spec.index("account_blocked")
+_DELAY = spec.index("source_delay_s")
 
 # Linear counting (Whang, Vander-Zanden, Taylor 1990): −64·ln(zeros/64), one decimal, by the number of set bits; full:
 # 64·ln 64.
@@ -364,7 +366,7 @@ def process(
     for i in range(events.shape[0]):
         event = events[i]
         account = records[event.slot]
-        time = event.time
+        time = event.received
         if event.kind != TRANSACTION:
             _apply_feedback(account, event)
             continue
@@ -373,11 +375,11 @@ def process(
             continue
         row = out[event.row]
         amount = event.amount
-        hour = (time // HOUR_MS) % 24
+        hour = (event.time // HOUR_MS) % 24
         known = account.transactions > 0
         row[_AMOUNT] = amount
         row[_HOUR] = hour
-        row[_WEEKDAY] = (time // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday
+        row[_WEEKDAY] = (event.time // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday
         _read_windows(account, time, amount, row)
         _read_history(account, time, amount, hour, row)
         _read_typical(account, time, amount, row)
@@ -385,11 +387,12 @@ def process(
         row[_LEGITIMATES] = account.legitimates
         row[_SINCE_FRAUD] = (time - account.last_fraud_time) / DAY_MS if account.frauds else np.nan
         row[_BLOCKED] = account.blocked
+        row[_DELAY] = (time - event.time) / 1000.0
         row[_MERCHANT_NEW] = _novelty(account.recent_merchants, event.merchant, known)
         row[_CATEGORY_NEW] = _novelty(account.recent_categories, event.category, known)
         row[_COUNTRY_NEW] = _novelty(account.recent_countries, event.country, known)
         row[_DEVICE_NEW] = _novelty(account.recent_devices, event.device, known)
-        _travel(account, time, event.place, centres, row)
+        _travel(account, event.time, event.place, centres, row)
         for column in range(row.shape[0]):
             if row[column] != row[column]:
                 row[column] = np.nan  # one NaN pattern: the sign bit of inf − inf depends on the processor

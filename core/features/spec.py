@@ -5,10 +5,11 @@ docs/features.md is generated from this module and a test compares the two.
 
 "Before" always means before this transaction: features are point in time. Windows are sums over whole buckets aligned
 to the epoch, so a window of n buckets of width w covers between (n−1)·w and n·w up to and including the current bucket.
-An event belongs to the bucket of its event time. A late event gets the features of its own event time, computed from
-what had arrived by then. It is counted in its own bucket, unless a newer bucket (n or more buckets later) has taken
-that bucket's place; then the window ignores it. A newer bucket that takes a place drops the older contents, so a late
-event no longer sees them in its window.
+Windows, recency, counts and ages follow the receive time, which no client can set (`core.receipt`); hour, weekday and
+travel follow the source's time. A transaction belongs to the bucket of its receive time. Only history can be
+late: then a transaction gets the features of its own time, computed from what had arrived by then. It is counted in its
+own bucket, unless a newer bucket (n or more buckets later) has taken that bucket's place; then the window ignores it. A
+newer bucket that takes a place drops the older contents, so a late transaction no longer sees them in its window.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 
 
 class Window(NamedTuple):
@@ -239,6 +240,9 @@ FEATURES: tuple[Feature, ...] = (
         "reference", "no table or device",
         _numeric(68, "reports of 30 days, and chargebacks come up to 5 weeks after the payment"),
         "{value:.0f} fraud reports on this device in 30 days"),
+    Feature("source_delay_s", "receive time minus the source's time; 0 for history, negative if its clock is ahead",
+        "s", "", "never", _excluded("depends on the way here and on outages, not on the payer"),
+        "received {value:,.0f} s after its own time"),
 )
 # fmt: on
 

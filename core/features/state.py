@@ -25,7 +25,7 @@ NEVER = -(2**31)
 ACCOUNT = np.dtype(
     [
         # One ring of buckets per window, one after the other in the order of spec.WINDOWS.
-        ("bucket_epoch", np.int32, (BUCKETS_TOTAL,)),  # event time // width of the bucket; NEVER = empty
+        ("bucket_epoch", np.int32, (BUCKETS_TOTAL,)),  # receive time // width of the bucket; NEVER = empty
         ("bucket_count", np.int32, (BUCKETS_TOTAL,)),
         ("bucket_sum", np.float64, (BUCKETS_TOTAL,)),
         ("bucket_max", np.float64, (BUCKETS_TOTAL,)),
@@ -38,7 +38,7 @@ ACCOUNT = np.dtype(
         ("recent_ids", np.uint64, (spec.DUPLICATE_MEMORY,)),  # transaction id hashes, a ring
         ("ids_seen", np.int64),
         ("transactions", np.int64),
-        ("first_time", np.int64),  # epoch ms
+        ("first_time", np.int64),  # epoch ms; receive times, as last_time and high_time
         ("last_time", np.int64),
         ("decayed_weight", np.float64),
         ("decayed_mean", np.float64),
@@ -47,7 +47,7 @@ ACCOUNT = np.dtype(
         ("high_amounts", np.float64),  # decayed to high_time
         ("high_time", np.int64),  # of the latest high amount; meaningless while high_amounts is 0
         ("last_place", np.int64),  # index into core.geography; -1 = none
-        ("last_place_time", np.int64),
+        ("last_place_time", np.int64),  # the source's time
         ("frauds", np.int64),
         ("legitimates", np.int64),
         ("last_fraud_time", np.int64),
@@ -59,7 +59,7 @@ ACCOUNT = np.dtype(
 CAPACITY_MIN = 65_536
 """Records that a partition reserves. Only those in use take memory; growing copies them, which takes milliseconds."""
 
-_MAGIC = b"sentinel-accounts-2\n"
+_MAGIC = b"sentinel-accounts-3\n"
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -68,6 +68,7 @@ class _Header(msgspec.Struct, frozen=True):
     count: int
     accounts: list[str]
     verdicts: int
+    received_at: int
     digest: str
 
 
@@ -83,6 +84,8 @@ class AccountState:
         """The records' memory address, for the kernel."""
         self.records = np.zeros(CAPACITY_MIN, dtype=ACCOUNT)
         self.verdicts = AccountVerdicts()
+        self.received_at = 0
+        """The partition's clock: the newest receive time of a live transaction (`core.receipt`), epoch ms."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -131,7 +134,8 @@ class AccountState:
                 count=len(self.index),
                 accounts=accounts,
                 verdicts=len(verdicts),
-                digest=_checksum(accounts, body),
+                received_at=self.received_at,
+                digest=_checksum(accounts, body + b"%d" % self.received_at),
             )
         )
         return _MAGIC + b"%d\n" % len(header) + header + body
@@ -151,9 +155,11 @@ class AccountState:
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
             raise Corrupt("the snapshot was written under another feature spec or layout")
         size = header.count * ACCOUNT.itemsize
-        if len(body) != size + header.verdicts or _checksum(header.accounts, body) != header.digest:
+        checksum = _checksum(header.accounts, body + b"%d" % header.received_at)
+        if len(body) != size + header.verdicts or checksum != header.digest:
             raise Corrupt("the snapshot's accounts and records do not match their checksum")
         state = cls()
+        state.received_at = header.received_at
         state.index = {account_id: slot for slot, account_id in enumerate(header.accounts)}
         if len(state.index) != header.count:
             raise Corrupt("the snapshot's accounts do not match its records")

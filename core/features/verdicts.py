@@ -122,7 +122,8 @@ class AccountVerdicts:
 
 
 def leave_out(features: NDArray[np.float32], times: NDArray[np.int64], rows: Iterable[tuple[int, Count]]) -> None:
-    """Replace the verdict counts in rows of `features` (n, WIDTH). times: of all rows, epoch ms (n,)."""
+    """Replace the verdict counts in rows of `features` (n, WIDTH). times: receive times of all rows, epoch
+    ms (n,)."""
     for row, count in rows:
         features[row, _FRAUDS] = count.frauds
         features[row, _LEGITIMATES] = count.legitimates

@@ -1,4 +1,4 @@
-"""Reads windows of decisions from the log by event time: features and margins as logged (I4). Reads only.
+"""Reads windows of decisions from the log by receive time: features and margins as logged (I4). Reads only.
 
 The log is in order of arrival, so the position for a moment is found by bisection (a few reads per partition) and
 reading starts there. Reading starts at the first row at most `DISORDER_MS` older than the window's start, so earlier
@@ -25,6 +25,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Stream
 from core.log.paging import PAGE, decision_pages, pages, read
 from core.numeric import hash_strings
+from core.receipt import receive_time
 from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
 
@@ -33,7 +34,7 @@ VECTOR_BYTES = 4 * spec.WIDTH
 _COLUMNS = (
     "transaction_id",
     "account_id",
-    "occurred_at",
+    "received_at",
     "margin",
     "model_digest",
     "spec",
@@ -53,8 +54,8 @@ class WindowReader:
         self._keep = None if share == 1 else np.uint64(int(share * 2.0**64))
 
     def newest(self) -> int:
-        """The greatest event time (epoch ms) in the last page of decisions of each partition. Raises BadInput if there
-        are none.
+        """The greatest receive time (epoch ms) in the last page of decisions of each partition. Raises BadInput if
+        there are none.
 
         The newest payment is among them unless more than a page of older ones arrived after it.
         """
@@ -65,13 +66,13 @@ class WindowReader:
             page = read(self._log, partition, "transactions", after, PAGE)
             if not page and end > START:
                 *_, page = pages(self._log, partition, "transactions")
-            latest = max([latest, *(decode_transaction(entry.payload).occurred_at for entry in page)])
+            latest = max([latest, *(receive_time(decode_transaction(entry.payload)) for entry in page)])
         if not latest:
             raise BadInput("the log holds no decisions yet")
         return latest
 
     def newest_since(self, rows: int) -> int:
-        """The earliest event time (epoch ms) such that each partition has at most its share of the newest `rows`
+        """The earliest receive time (epoch ms) such that each partition has at most its share of the newest `rows`
         decisions; 0 if the log holds fewer.
         """
         share = max(rows // max(len(self._partitions), 1), 1)
@@ -80,13 +81,13 @@ class WindowReader:
             end = self._log.head(partition).transactions
             if end.offset > share:
                 page = read(self._log, partition, "transactions", Position(end.generation, end.offset - share), 1)
-                since = max([since, *(decode_transaction(entry.payload).occurred_at for entry in page)])
+                since = max([since, *(receive_time(decode_transaction(entry.payload)) for entry in page)])
         return since
 
     def oldest(self) -> int:
         """Event time (epoch ms) of the log's first decision: the earliest of the partitions' first decisions."""
         first = [read(self._log, p, "transactions", START, 1) for p in self._partitions]
-        times = [decode_transaction(page[0].payload).occurred_at for page in first if page]
+        times = [receive_time(decode_transaction(page[0].payload)) for page in first if page]
         if not times:
             raise BadInput("the log holds no decisions yet")
         return min(times)
@@ -99,20 +100,20 @@ class WindowReader:
         for partition in self._partitions:
             place = self._first(partition, "scores", lambda b: decode_score(b).control_position >= control)
             page = read(self._log, partition, "transactions", place, 1)
-            times += [decode_transaction(entry.payload).occurred_at for entry in page]
+            times += [receive_time(decode_transaction(entry.payload)) for entry in page]
         return min(times, default=None)
 
     def read(self, start: int, end: int) -> Rows:
-        """The decisions with start ≤ event time < end (epoch ms). Raises Corrupt if scores and transactions don't
+        """The decisions with start ≤ receive time < end (epoch ms). Raises Corrupt if scores and transactions don't
         match.
         """
         parts = []
         for partition in self._partitions:
             place = self._first(
-                partition, "transactions", lambda b: decode_transaction(b).occurred_at >= start - DISORDER_MS
+                partition, "transactions", lambda b: receive_time(decode_transaction(b)) >= start - DISORDER_MS
             )
             for table in self._tables(partition, place):
-                times = table["occurred_at"].cast(pa.int64()).to_numpy(zero_copy_only=False)
+                times = table["received_at"].cast(pa.int64()).to_numpy(zero_copy_only=False)
                 parts.append(self._rows(table, times, (times >= start) & (times < end)))
                 if len(times) and times.min() >= end + DISORDER_MS:
                     break
@@ -173,7 +174,7 @@ def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table
     columns = {
         "transaction_id": [t.transaction_id for t in transactions],
         "account_id": [t.account_id for t in transactions],
-        "occurred_at": pa.array([t.occurred_at for t in transactions], pa.int64()),
+        "received_at": pa.array([receive_time(t) for t in transactions], pa.int64()),
         "margin": pa.array([s.margin for s in scores], pa.float64()),
         "model_digest": [s.digest for s in scores],
         "spec": pa.array([s.spec for s in scores], pa.int64()),

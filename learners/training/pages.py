@@ -22,6 +22,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
 from core.log.paging import pages
 from core.numeric import hash_strings
+from core.receipt import receive_time
 from projections.labelling.verdicts import payment_keys
 
 _TRANSACTION_COLUMNS = (
@@ -31,14 +32,14 @@ _TRANSACTION_COLUMNS = (
     "account_id",
     "amount",
     "rate",
-    "occurred_at",
+    "received_at",
     "recorded_at",
 )
 _SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
 
 
 class TransactionPage(NamedTuple):
-    """k transactions as columns; `keys` identify account and transaction together."""
+    """k transactions as columns; `times` are receive times; `keys` identify account and transaction together."""
 
     generations: NDArray[np.uint64]
     offsets: NDArray[np.uint64]
@@ -76,7 +77,7 @@ def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterato
         accounts = hash_strings([t.account_id for t in decoded])
         yield TransactionPage(
             *_ids([entry.id for entry in entries]),
-            np.array([t.occurred_at for t in decoded], dtype=np.int64),
+            np.array([receive_time(t) for t in decoded], dtype=np.int64),
             np.array([t.recorded_at for t in decoded], dtype=np.int64),
             np.array([base_amount(t) for t in decoded], dtype=np.float64),
             accounts,
@@ -92,7 +93,7 @@ def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
     return TransactionPage(
         _numpy(table["generation"]),
         _numpy(table["offset"]),
-        _numpy(table["occurred_at"].cast(pa.int64())),
+        _numpy(table["received_at"].cast(pa.int64())),
         _numpy(table["recorded_at"].cast(pa.int64())),
         _numpy(table["amount"]) * _numpy(table["rate"]),
         accounts,

@@ -1,7 +1,7 @@
-"""Publishes reference tables: follows all partitions of the log, and at each new day of event time (or every few hours)
-stores new tables and announces them in the control stream.
+"""Publishes reference tables: follows all partitions of the log, and at each new day of receive time (or every few
+hours) stores new tables and announces them in the control stream.
 
-States: catching up → caught up → (a new period of event time has begun) publish → caught up. Killed at any moment, it
+States: catching up → caught up → (a new period of receive time has begun) publish → caught up. Killed at any moment, it
 restarts from the log's beginning and publishes nothing twice: a table whose `as_of` is not newer than the published one
 is skipped. Cost: one read of every transaction and verdict, about 3 µs each.
 """
@@ -27,6 +27,7 @@ from core.events import (
 from core.features.reference import FIRST_COLUMN, Kind, ReferenceTable
 from core.log.base import EventLog
 from core.log.paging import pages
+from core.receipt import receive_time
 from core.times import HOUR_MS
 from core.verdicts import RatedHour
 from projections.reference.tables import ReferenceBuilder, period_ms
@@ -65,7 +66,7 @@ def quarantines(hours: Iterable[RatedHour], known: ControlState, actor: str, now
 
 
 class ReferencePublisher:
-    """Follows `partitions` of `log`; `step` reads new entries and publishes once `hours` of event time have passed."""
+    """Follows `partitions` of `log`; `step` reads new entries and publishes after `hours` of receive time."""
 
     def __init__(self, log: EventLog, partitions: list[int], hours: int = 24) -> None:
         self._log = log
@@ -99,7 +100,7 @@ class ReferencePublisher:
         for page in pages(self._log, partition, "transactions", self._transactions[partition]):
             transactions = [decode_transaction(entry.payload) for entry in page]
             self._builder.add_transactions(partition, transactions)
-            self._latest = max(self._latest, *(t.occurred_at for t in transactions))
+            self._latest = max(self._latest, *map(receive_time, transactions))
             self._transactions[partition] = page[-1].id
         for page in pages(self._log, partition, "feedback", self._feedback[partition]):
             for entry in page:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from core.events import FeedbackReceived
 from core.features.columns import TransactionLike
+from core.receipt import receive_time
 from core.verdicts import RatedHour, is_rated, rated_hour
 from projections.labelling.quality import RULES, Rules, judge
 from projections.views import labels as labels_view
@@ -51,7 +52,7 @@ class Reports:
         """Fold decided transactions."""
         state = self._labels.setdefault(partition, Labels())
         for t in transactions:
-            labels_view.add_payment(state, t.account_id, t.transaction_id, t.occurred_at)
+            labels_view.add_payment(state, t.account_id, t.transaction_id, t.occurred_at, receive_time(t))
             judged = state.accounts.get(t.account_id)
             if judged is not None and t.transaction_id in judged.verdicts:
                 self._changed[partition, t.account_id, t.transaction_id] = None

@@ -1,7 +1,8 @@
 """The reference projection: history of merchants and devices across all partitions, as tables for the feature spec.
 
-A fold over transactions and fraud verdicts, in columns by day of event time (UTC). A table as of a moment M of day D
-contains, for a label maturity of L days and windows W of 1, 7 and 30 days:
+A fold over transactions and fraud verdicts, in columns by day of receive time (UTC; `core.receipt`), so that no message
+can date itself into another day and move the tables for everybody. A table as of a moment M of day D contains, for a
+label maturity of L days and windows W of 1, 7 and 30 days:
 
     merchant_count_W   transactions in [D − L − W, D − L)
     merchant_risk_W    the share of these with a fraud verdict given before M
@@ -135,7 +136,7 @@ class ReferenceBuilder:
         self._reports.add_payments(partition, transactions)
         cols = columns(transactions)
         accounts = hash_strings([t.account_id for t in transactions])
-        days = cols.times // DAY_MS
+        days = cols.received // DAY_MS
         for kind, hashes in (("merchant", cols.merchants), ("device", cols.devices)):
             entity = self._entities[kind]  # type: ignore[index]
             entity.advance(int(days.max()))
@@ -179,7 +180,7 @@ class ReferenceBuilder:
         return found
 
     def table(self, kind: Kind, as_of: int) -> ReferenceTable:
-        """The table as of event time `as_of` (epoch ms), which must not decrease from call to call.
+        """The table as of receive time `as_of` (epoch ms), which must not decrease from call to call.
 
         Verdicts given from that moment on, and transactions of its day or later, are not included even if already
         folded.

@@ -29,13 +29,14 @@ from core.events import (
     Seal,
 )
 from core.governance import CHAMPION
+from core.receipt import receive_time
 from projections.engine.base import DecidedTransaction, Fact, Projection
 from projections.views.account_labels import transaction_key
 
 ROWS_MAX = 500
 
 _ROW = struct.Struct("<8sqqdB")
-ROW = np.dtype([("key", "<u8"), ("occurred_at", "<i8"), ("recorded_at", "<i8"), ("amount", "<f8"), ("alerted", "u1")])
+ROW = np.dtype([("key", "<u8"), ("received_at", "<i8"), ("recorded_at", "<i8"), ("amount", "<f8"), ("alerted", "u1")])
 """One transaction under its arm; key is `transaction_key`."""
 
 End = Literal["stopped", "concluded", "superseded"]
@@ -45,7 +46,7 @@ class Enrolment(msgspec.Struct):
     """An account in an experiment. Times in epoch ms; rows are of dtype `ROW`, in order of decision."""
 
     arm: str
-    occurred_at: int
+    received_at: int
     recorded_at: int
     rows: bytearray = msgspec.field(default_factory=bytearray)
     left_out: int = 0
@@ -111,14 +112,14 @@ def _decided(state: Experiments, fact: Fact) -> None:
     accounts = enrolled.accounts
     held = accounts.get(account)
     if held is None:
-        held = accounts[account] = Enrolment(name, decided.transaction.occurred_at, fact.recorded_at)
+        held = accounts[account] = Enrolment(name, receive_time(decided.transaction), fact.recorded_at)
     if held.arm != name or len(held.rows) >= ROWS_MAX * ROW.itemsize:
         held.left_out += 1
         return
     transaction = decided.transaction
     held.rows += _ROW.pack(
         transaction_key(transaction.transaction_id),
-        transaction.occurred_at,
+        receive_time(transaction),
         fact.recorded_at,
         base_amount(transaction),
         decided.score.decision != "approve",
@@ -180,7 +181,7 @@ EXPERIMENTS = Projection(
         "which arm decided for which account (33 bytes per transaction); experiments, ramps, ends; outcomes are "
         "computed on request"
     ),
-    version=3,
+    version=4,
     state_type=Experiments,
     handlers={
         DecidedTransaction: _decided,

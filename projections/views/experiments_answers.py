@@ -158,8 +158,8 @@ def _outcomes(
     sizes = np.array([len(e.rows) // ROW.itemsize for e in enrolments], dtype=np.int64)
     rows = np.frombuffer(b"".join(e.rows for e in enrolments), dtype=ROW)
     owner = np.repeat(np.arange(count), sizes)
-    over_at = np.array([e.occurred_at + window_ms for e in enrolments], dtype=np.int64)
-    is_seen = (rows["occurred_at"] < over_at[owner]) & (rows["recorded_at"] <= mature_at[owner])
+    over_at = np.array([e.received_at + window_ms for e in enrolments], dtype=np.int64)
+    is_seen = (rows["received_at"] < over_at[owner]) & (rows["recorded_at"] <= mature_at[owner])
     is_fraud, is_legitimate = truths(rows["key"], sizes, mature_at, said, limits)
     conflicts = np.bincount(owner[~is_fraud & ~is_legitimate & is_seen], minlength=count).tolist()
     is_alerted = rows["alerted"] == 1

@@ -21,6 +21,7 @@ import msgspec
 import pyarrow as pa
 
 from core.events import FeedbackReceived
+from core.receipt import receive_time
 from core.times import DAY_MS
 from core.verdicts import VerdictRecord, verdict_record
 from projections.engine.base import ByColumns, ColumnarBatch, DecidedTransaction, Fact, Handler, Projection
@@ -89,12 +90,15 @@ def _hash(transaction_id: str) -> bytes:
 def _decided(state: Labels, fact: Fact) -> None:
     decided: DecidedTransaction = fact.event
     transaction = decided.transaction
-    add_payment(state, transaction.account_id, transaction.transaction_id, transaction.occurred_at)
+    times = transaction.occurred_at, receive_time(transaction)
+    add_payment(state, transaction.account_id, transaction.transaction_id, *times)
 
 
-def add_payment(state: Labels, account: str, transaction_id: str, occurred_at: int) -> None:
-    """Fold a decided transaction. occurred_at: epoch ms."""
-    day = occurred_at // DAY_MS
+def add_payment(state: Labels, account: str, transaction_id: str, occurred_at: int, received_at: int) -> None:
+    """Fold a decided transaction. Times in epoch ms: the source's dates the payment, against which its verdicts are
+    judged; the receive time moves the newest day, against which everything is.
+    """
+    day = received_at // DAY_MS
     state.days[day] = state.days.get(day, 0) + 1
     second = max(occurred_at // 1000, 0)
     seen = state.seen.setdefault(account, bytearray())
@@ -161,8 +165,8 @@ class _LabelColumns:
         state = self._state
         for batch in self._batches:
             columns = (batch.decisions[name].to_pylist() for name in ("account_id", "transaction_id"))
-            times = batch.decisions["occurred_at"].cast(pa.int64()).to_pylist()
-            rows = zip(*columns, times, strict=True)
+            times = (batch.decisions[name].cast(pa.int64()).to_pylist() for name in ("occurred_at", "received_at"))
+            rows = zip(*columns, *times, strict=True)
             at = 0
             for row, fact in batch.events:
                 for payment in islice(rows, row - at):
@@ -181,8 +185,8 @@ LABELS = Projection(
         "every verdict, and 12 bytes for each transaction of the last 180 days, to know which exist; quality "
         "control and consensus are computed on request"
     ),
-    version=3,
+    version=4,
     state_type=Labels,
     handlers={DecidedTransaction: _decided, FeedbackReceived: _verdict},
-    columnar=ByColumns(("account_id", "transaction_id", "occurred_at"), _LabelColumns),
+    columnar=ByColumns(("account_id", "transaction_id", "occurred_at", "received_at"), _LabelColumns),
 )

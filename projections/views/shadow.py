@@ -31,6 +31,7 @@ from core.currency import base_amount
 from core.events import Seal, ThresholdsChanged
 from core.numeric import sigmoid
 from core.policy import DECISIONS, Thresholds
+from core.receipt import receive_time
 from core.rules import RULES
 from core.times import DAY_MS
 from projections.engine.base import DecidedTransaction, Fact, Projection
@@ -57,7 +58,7 @@ _TRIAL_ROW = struct.Struct("<8sqqddIBB")
 TRIAL_ROW = np.dtype(
     [
         ("key", "<u8"),
-        ("occurred_at", "<i8"),
+        ("received_at", "<i8"),
         ("recorded_at", "<i8"),
         ("amount", "<f8"),
         ("shadow", "<f8"),
@@ -66,21 +67,21 @@ TRIAL_ROW = np.dtype(
         ("effects", "u1"),
     ]
 )
-"""One transaction of an enrolled account: its `transaction_key`, event and log time, amount, the shadow's margin, the
+"""One transaction of an enrolled account: its `transaction_key`, receive and log time, amount, the shadow's margin, the
 control position of the decision, the decision (index into DECISIONS), and the effects of the rules that hit."""
 
 _ROW = struct.Struct("<8sqdddB")
 ROW = np.dtype(
     [
         ("key", "<u8"),
-        ("occurred_at", "<i8"),
+        ("received_at", "<i8"),
         ("margin", "<f8"),
         ("shadow", "<f8"),
         ("amount", "<f8"),
         ("alerted", "u1"),
     ]
 )
-"""One transaction: its `payment_key`, event time, both margins, amount, whether it was alerted."""
+"""One transaction: its `payment_key`, receive time, both margins, amount, whether it was alerted."""
 
 
 def payment_key(account: str, transaction: str) -> bytes:
@@ -92,7 +93,7 @@ def payment_key(account: str, transaction: str) -> bytes:
 class Enrolment(msgspec.Struct):
     """An account under a pair, since its first transaction. Times in epoch ms; rows are of dtype `TRIAL_ROW`."""
 
-    occurred_at: int
+    received_at: int
     recorded_at: int
     rows: bytearray = msgspec.field(default_factory=bytearray)
 
@@ -150,7 +151,7 @@ def _decided(state: Shadows, fact: Fact) -> None:
     pair.counts[key] = pair.counts.get(key, 0) + 1
     pair.rows += _ROW.pack(
         payment_key(transaction.account_id, transaction.transaction_id),
-        transaction.occurred_at,
+        receive_time(transaction),
         score.margin,
         score.shadow,
         base_amount(transaction),
@@ -169,19 +170,19 @@ def _enrol(pair: Pair, decided: DecidedTransaction, recorded_at: int, effects: i
         if len(pair.accounts) >= ACCOUNTS_MAX:
             pair.left_out += 1
             return
-        held = pair.accounts[transaction.account_id] = Enrolment(transaction.occurred_at, recorded_at)
+        held = pair.accounts[transaction.account_id] = Enrolment(receive_time(transaction), recorded_at)
     can_alert = score.decision != "approve" or probability >= 1 / PARTS
     can_alert = can_alert or probability * base_amount(transaction) >= LOSS_MIN
     if not can_alert or recorded_at > held.recorded_at + 2 * TRIAL_DAYS * DAY_MS:
         return
-    if transaction.occurred_at >= held.occurred_at + TRIAL_DAYS * DAY_MS:
+    if receive_time(transaction) >= held.received_at + TRIAL_DAYS * DAY_MS:
         return
     if len(held.rows) >= ACCOUNT_ROWS_MAX * TRIAL_ROW.itemsize:
         pair.left_out += 1
         return
     held.rows += _TRIAL_ROW.pack(
         transaction_key(transaction.transaction_id),
-        transaction.occurred_at,
+        receive_time(transaction),
         recorded_at,
         base_amount(transaction),
         score.shadow,
@@ -307,7 +308,7 @@ def labelled(
         rows = np.frombuffer(bytes(pairs[partition].rows), dtype=ROW)
         is_fraud = np.isin(rows["key"], frauds)
         is_clear = is_fraud | np.isin(rows["key"], legitimate)
-        is_mature = rows["occurred_at"] + maturity_days * DAY_MS <= clocks[partition]
+        is_mature = rows["received_at"] + maturity_days * DAY_MS <= clocks[partition]
         use = is_clear | (~np.isin(rows["key"], keys) & is_mature)
         unlabelled += int((~use).sum())
         kept.append(rows[use])

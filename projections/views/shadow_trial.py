@@ -117,8 +117,8 @@ def _differences(
     sizes = np.array([len(row[3].rows) // TRIAL_ROW.itemsize for row in mature], dtype=np.int64)
     rows = np.frombuffer(b"".join(bytes(row[3].rows) for row in mature), dtype=TRIAL_ROW)
     owner = np.repeat(np.arange(count), sizes)
-    over_at = np.array([row[3].occurred_at + window_ms for row in mature], dtype=np.int64)
-    counts = (rows["occurred_at"] < over_at[owner]) & (rows["recorded_at"] <= matured_at[owner])
+    over_at = np.array([row[3].received_at + window_ms for row in mature], dtype=np.int64)
+    counts = (rows["received_at"] < over_at[owner]) & (rows["recorded_at"] <= matured_at[owner])
     by_champion, by_shadow = rows["decision"] > 0, would_alert(rows, thresholds)
     differs = counts & (by_champion != by_shadow)
     rows, owner, by_shadow, kept = (

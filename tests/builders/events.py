@@ -15,9 +15,11 @@ from core.events import (
     AccountUnblocked,
     CaseOpened,
     FeedbackReceived,
+    HistoryStarted,
     Transaction,
 )
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
+from core.validation import TIME_MAX_MS, TIME_MIN_MS
 
 fuzz = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Settings of every property test: no failure for being slow on a busy machine, and no chance but the code.
@@ -26,6 +28,11 @@ Hypothesis tries the constants of loaded modules too, so another choice of test 
 
 T0 = 1_524_000_000_000
 """2018-04-17 21:20 UTC, a Tuesday."""
+
+HISTORY = HistoryStarted(
+    occurred_at=0, actor="test", reason="streams of the past", earliest=TIME_MIN_MS, latest=TIME_MAX_MS - 1
+)
+"""Every message is history: received when it occurred."""
 
 Item = Transaction | AccountEvent
 """One event of a partition in the order in which it is decided."""

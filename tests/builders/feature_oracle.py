@@ -41,6 +41,11 @@ def string_hash(text: str) -> int:
     return h or 1
 
 
+def at(t: Transaction) -> int:
+    """When it was received."""
+    return t.received_at or t.occurred_at
+
+
 def linear_count(strings: Iterable[str]) -> float:
     """Distinct strings by linear counting on 64 bits; a full sketch counts as if one bit were free."""
     zeros = 64 - len({string_hash(s) >> 58 for s in strings if s})
@@ -60,14 +65,13 @@ class Account:
         """
         newest: dict[int, int] = {}
         for t in self.past:
-            bucket = t.occurred_at // width
+            bucket = at(t) // width
             newest[bucket % buckets] = max(newest.get(bucket % buckets, bucket), bucket)
         now = time // width
         return [
             t
             for t in self.past
-            if now - buckets < t.occurred_at // width <= now
-            and newest[t.occurred_at // width % buckets] == t.occurred_at // width
+            if now - buckets < at(t) // width <= now and newest[at(t) // width % buckets] == at(t) // width
         ]
 
 
@@ -120,8 +124,8 @@ def decayed(past: list[Transaction]) -> tuple[float, float]:
     """
     if not past:
         return NAN, NAN
-    latest = max(p.occurred_at for p in past)
-    weights = [2.0 ** ((p.occurred_at - latest) / HALF_LIFE) for p in past]
+    latest = max(at(p) for p in past)
+    weights = [2.0 ** ((at(p) - latest) / HALF_LIFE) for p in past]
     total = math.fsum(weights)
     mean = math.fsum(w * p.amount for w, p in zip(weights, past, strict=True)) / total
     squares = math.fsum(w * (p.amount - mean) ** 2 for w, p in zip(weights, past, strict=True))
@@ -141,9 +145,10 @@ def typical(amounts: list[float]) -> tuple[float, list[bool]]:
 
 def vector(account: Account, t: Transaction) -> dict[str, float]:
     """Every column of `t` but those of the reference tables, before `t` is added to the account."""
-    past, time = account.past, t.occurred_at
-    hour = time // HOUR % 24
-    out: dict[str, float] = {"amount": t.amount, "hour_of_day": hour, "day_of_week": (time // DAY + 3) % 7}
+    past, time = account.past, at(t)
+    hour = t.occurred_at // HOUR % 24
+    out: dict[str, float] = {"amount": t.amount, "hour_of_day": hour, "day_of_week": (t.occurred_at // DAY + 3) % 7}
+    out["source_delay_s"] = (time - t.occurred_at) / 1000
     for name, (width, buckets) in WINDOWS.items():
         inside = account.in_window(width, buckets, time)
         amounts = [p.amount for p in inside]
@@ -153,7 +158,7 @@ def vector(account: Account, t: Transaction) -> dict[str, float]:
         out[f"max_{name}"] = max(amounts, default=NAN)
         out[f"merchants_{name}"] = linear_count(p.merchant_id for p in inside)
         if name == "30d":
-            today = [p.amount for p in inside if p.occurred_at // DAY == time // DAY]
+            today = [p.amount for p in inside if at(p) // DAY == time // DAY]
             out["count_today"], out["sum_today"] = len(today), math.fsum(today)
     out["amount_to_mean_7d"] = ratio(t.amount, out["mean_7d"])
     out["amount_to_mean_30d"] = ratio(t.amount, out["mean_30d"])
@@ -164,12 +169,12 @@ def vector(account: Account, t: Transaction) -> dict[str, float]:
     usual, high = typical([p.amount for p in past])
     out["typical_amount"] = usual if past else NAN
     out["amount_to_typical"] = ratio(t.amount, usual) if past else NAN
-    highs = [p.occurred_at for p, is_high in zip(past, high, strict=True) if is_high]
+    highs = [at(p) for p, is_high in zip(past, high, strict=True) if is_high]
     out["days_since_high_amount"] = (time - max(highs)) / DAY if highs else NAN
     now = max([time, *highs])
     out["high_amounts"] = math.fsum(2.0 ** ((h - now) / (7 * DAY)) for h in highs)
-    out["seconds_since_last"] = (time - max(p.occurred_at for p in past)) / 1000 if past else NAN
-    out["account_age_days"] = (time - min(p.occurred_at for p in past)) / DAY if past else NAN
+    out["seconds_since_last"] = (time - max(at(p) for p in past)) / 1000 if past else NAN
+    out["account_age_days"] = (time - min(at(p) for p in past)) / DAY if past else NAN
     out["transactions_total"] = len(past)
     out["hour_share"] = hour_share([p.occurred_at // HOUR % 24 for p in past], hour)
     out["merchant_is_new"] = is_new([p.merchant_id for p in past], t.merchant_id, 16)

@@ -15,6 +15,7 @@ from core.errors import Corrupt
 from core.events import START, Position, TransactionReceived, TransactionScored
 from core.features import packing
 from core.log.base import Entry, Stream
+from core.receipt import receive_time
 
 _INT64 = range(-(2**63), 2**63)
 _TIME = pa.timestamp("ms", "UTC")
@@ -46,6 +47,7 @@ TRANSACTION = {
     "ip": Column(pa.string()),
     "card_id": Column(pa.string()),
     "rate": Column(pa.float64()),
+    "received_at": Column(_TIME, "DELTA_BINARY_PACKED"),
     "attributes": Column(pa.string()),
 }
 SCORE = {
@@ -72,7 +74,7 @@ COLUMNS_OF: dict[Stream, list[str]] = {
 }
 COLUMNS = (*ID, *TRANSACTION, *SCORE, "features")
 """The columns that `segment.Segment.table` can return. attributes is JSON, rules are joined by ",", features are
-float32 little-endian.
+float32 little-endian. received_at is the receive time even where the entry states none.
 """
 
 # The encoder omits a default only if it is the very same object, not merely equal.
@@ -107,7 +109,9 @@ def decisions_table(
     columns |= dict(zip(SCORE, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
     features = [vector if vector is not None and len(vector) == width else None for vector in plain]
     columns["raw_transaction"] = [
-        entry.payload if row is None or entry.id in raw_transactions or encode_event(row) != entry.payload else None
+        entry.payload
+        if row is None or not row.received_at or entry.id in raw_transactions or encode_event(row) != entry.payload
+        else None
         for entry, row in zip(transactions, received, strict=True)
     ]
     columns["raw_score"] = [
@@ -131,7 +135,8 @@ def _decoded(decode: Callable[[bytes], Any], payload: bytes) -> Any:
     except Corrupt:
         return None
     if isinstance(event, TransactionReceived):
-        return event if event.recorded_at in _INT64 and event.occurred_at in _INT64 else None
+        times = event.recorded_at, event.occurred_at, event.received_at
+        return event if all(time in _INT64 for time in times) else None
     return event if event.control_position in _INT64 and event.spec in _INT64 else None
 
 
@@ -139,7 +144,8 @@ def _transaction_row(event: TransactionReceived | None) -> tuple[Any, ...]:
     if event is None:
         return (None,) * len(TRANSACTION)
     return (
-        *(getattr(event, name) for name in itertools.islice(TRANSACTION, len(TRANSACTION) - 1)),
+        *(getattr(event, name) for name in itertools.islice(TRANSACTION, len(TRANSACTION) - 2)),
+        receive_time(event),
         encode_event(event.attributes).decode() if event.attributes else "",
     )
 
@@ -210,6 +216,7 @@ def transactions_of(table: pa.Table) -> list[bytes]:
             ip,
             card,
             rate,
+            received,
             more,
         ) = row
         event = TransactionReceived(
@@ -228,6 +235,7 @@ def transactions_of(table: pa.Table) -> list[bytes]:
             card_id=card,
             attributes=_attributes.decode(more) if more else {},
             **({"rate": rate} if rate not in (None, 1.0) else {}),  # the encoder omits only the default itself
+            received_at=received or 0,
         )
         out.append(encode_event(event))
     return out

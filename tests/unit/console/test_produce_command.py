@@ -67,13 +67,13 @@ def test_nothing_is_sent_before_the_edge_accepts_all(run: Run, broker: Broker, m
     real = produce_command.publish
     monkeypatch.setattr(produce_command, "publish", publish)
     options = write(row(1), row(2), row(3, amount="2e12"))
-    code, _, err = run("produce", *options)
+    code, _, err = run("produce", "--no-history", *options)
     assert code == 2 and "nothing was sent: 1 of 3 messages would be rejected" in err and "data.csv: line 4" in err
     assert not sent
-    code, out, err = run("produce", *options, "--bad-rows", "reject", "--json")
+    code, out, err = run("produce", "--no-history", *options, "--bad-rows", "reject", "--json")
     assert code == 0 and json.loads(out)["produced"] == 2 and "left out" in err and "absurd_amount" in err
     assert [record.key for record in sent] == ["a1", "a1"]
-    code, out, _ = run("produce", *options, "--bad-rows", "reject", "--resume", "--json")
+    code, out, _ = run("produce", "--no-history", *options, "--bad-rows", "reject", "--resume", "--json")
     assert code == 0 and json.loads(out)["produced"] == 0
 
 
@@ -95,15 +95,15 @@ def test_an_interruption_says_how_to_go_on(run: Run, broker: Broker, monkeypatch
     options = write(*(row(number) for number in range(6)))
     with monkeypatch.context() as patch:
         patch.setattr(produce_command, "publish", interrupted)
-        code, out, err = run("produce", *options)
+        code, out, err = run("produce", "--no-history", *options)
     assert code == 130 and out.startswith("2 transactions and 0 verdicts delivered") and "--resume" in err
-    code, out, _ = run("produce", *options, "--resume")
+    code, out, _ = run("produce", "--no-history", *options, "--resume")
     assert code == 0 and out.startswith("4 transactions")
 
     def failed(*_: object, **__: object) -> object:
         raise Unavailable("3 of 6 messages were not delivered")
 
     monkeypatch.setattr(produce_command, "publish", failed)
-    code, _, err = run("produce", *options)
+    code, _, err = run("produce", "--no-history", *options)
     assert code == Unavailable.exit_code and err.endswith("The same command with --resume sends the rest\n")
     assert "can't be combined" in run("produce", "--resume", "--now")[2]

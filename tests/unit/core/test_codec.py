@@ -36,11 +36,13 @@ GOLDEN: list[tuple[Any, bytes]] = [
             ip="10.0.0.1",
             card_id="c1",
             attributes={"x": 1.5, "y": "z"},
+            received_at=7,
             **ACCOUNT,
         ),
         b'{"type":"transaction.v1","recorded_at":5,"transaction_id":"t1","account_id":"a1","amount":20.5,"occurred'
         b'_at":1524000000000,"currency":"EUR","merchant_id":"m1","merchant_category":"5411","country":"DE","channe'
-        b'l":"pos","device_id":"d1","ip":"10.0.0.1","card_id":"c1","attributes":{"x":1.5,"y":"z"}}',
+        b'l":"pos","device_id":"d1","ip":"10.0.0.1","card_id":"c1","attributes":{"x":1.5,"y":"z"},"rece'
+        b'ived_at":7}',
     ),
     (
         events.TransactionScored(
@@ -196,6 +198,16 @@ GOLDEN: list[tuple[Any, bytes]] = [
         ),
         b'{"type":"source_generation_started.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causati'
         b'on_id":"c-1","topic":"feedback","topic_name":"f","generation":2,"topic_id":"uuid","partitions":12}',
+    ),
+    (
+        events.HistoryStarted(earliest=1, latest=2, begins={"transactions": (0, 5), "feedback": (1, 0)}, **SYSTEM),
+        b'{"type":"history_started.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-'
+        b'1","earliest":1,"latest":2,"begins":{"transactions":[0,5],"feedback":[1,0]}}',
+    ),
+    (
+        events.HistoryEnded(ends={"transactions": (9, 5)}, **SYSTEM),
+        b'{"type":"history_ended.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1"'
+        b',"ends":{"transactions":[9,5]}}',
     ),
     (
         events.ModelRegistered(

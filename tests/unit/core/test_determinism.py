@@ -256,42 +256,41 @@ GOLDEN_ITEMS: list[Item] = [
     transaction(4, occurred_at=T0 + 40_000, amount=9.99, merchant_id="", device_id=""),
 ]
 GOLDEN_FEATURES = (
-    "AACkQQAAqEEAAIA/AAAAAAAAAAAAAMB/AADAfwAAAAAAAAAAAAAAAAAAwH8AAMB/AAAAAAAAAAAAAAAAAADAfwAAwH8AAAAAAAAAAAAAAAAAAMB/AA"
-    "DAfwAAAAAAAAAAAAAAAAAAwH8AAMB/AAAAAAAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAAAAAAMB/AADAfwAAAAAAAAAAAAAA"
-    "AAAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAAAAAADAfwAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfw"
-    "AAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAFBAAACoQQAAgD8AAIA/AACkQQAApEEAAKRBAACAPwAAgD8AAKRBAACkQQAApEEAAIA/AACAPwAA"
-    "pEEAAKRBAACkQQAAgD8AAIA/AACkQQAApEEAAKRBAACAPwAAgD8AAKRBAACkQQAApEEAAIA/alciPmpXIj5qVyI+AACkQQAAAAASd6DCAACkQWpXIj"
-    "4AAMB/AAAAAAAAtEKJiIg6AACAPwAAgD8AAKRBAACAPwAAgD8AAAAAAACAPwAAAAAAAMB/AADAfwAAAAAAAMB/AAAAAAAAAAAAAMB/AADAfwAAwH8A"
-    "AMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwCAu0QAAKhBAACAPwAAAEAAAL5BAAA+QQAApEEAAA"
-    "BAAAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAAC+QQAAPkEAAKRBAAAAQAAAAEAAAL5BAAA+QQAApEEAAABAAAAAQAAAvkEAAD5BAACkQQAAAECvofxC"
-    "r6H8QmpXkkKT/z1BAAAKQaX/KUMAAD5Br6H8QgAAwH8AAAAAAADcQia0FzsAAABAAAAAQAAAvkEAAIA/AACAPwAAAAAAAIA/AACAPx7n4kUCRP9HAA"
-    "CAPya0lzoAAAAAAAAAAAAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/Ctcf"
-    "QQAAqEEAAIA/AACAPwAApEEAAKRBAACkQQAAgD8AAEBAAHi+RFX1/UMAgLtEZmZGQAAAQEAAeL5EVfX9QwCAu0RmZkZAAABAQAB4vkRV9f1DAIC7RG"
-    "ZmRkAAAEBAAHi+RFX1/UMAgLtEZmZGQAEgoTwBIKE8ITzaOxT3/UMkYy9EpWQ0v1X1/UMBIKE8AADAfwAAAAAAACDD1rnyOQAAQEAAAEBAAHi+RAAA"
-    "gD8AAMB/AAAAAAAAAAAAAMB/HufiRYGKH0gAAIA/YQs2ugAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH"
-    "8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8="
+    "AACkQQAAqEEAAIA/AAAAAAAAAAAAAMB/AADAfwAAAAAAAAAAAAAAAAAAwH8AAMB/AAAAAAAAAAAAAAAAAADAfwAAwH8AAAAAAAAAAAAAAAAAAMB/AADA"
+    "fwAAAAAAAAAAAAAAAAAAwH8AAMB/AAAAAAAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAAAAAAMB/AADAfwAAAAAAAAAAAAAAAAAA"
+    "wH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAAAAAADAfwAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8A"
+    "AMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAAAAAABQQAAAqEEAAIA/AACAPwAApEEAAKRBAACkQQAAgD8AAIA/AACkQQAApEEAAKRBAACAPwAAgD8AAKRB"
+    "AACkQQAApEEAAIA/AACAPwAApEEAAKRBAACkQQAAgD8AAIA/AACkQQAApEEAAKRBAACAP2pXIj5qVyI+alciPgAApEEAAAAAEnegwgAApEFqVyI+AADA"
+    "fwAAAAAAALRCiYiIOgAAgD8AAIA/AACkQQAAgD8AAIA/AAAAAAAAgD8AAAAAAADAfwAAwH8AAAAAAADAfwAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAA"
+    "wH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAAAAAIC7RAAAqEEAAIA/AAAAQAAAvkEAAD5BAACkQQAAAEAA"
+    "AABAAAC+QQAAPkEAAKRBAAAAQAAAAEAAAL5BAAA+QQAApEEAAABAAAAAQAAAvkEAAD5BAACkQQAAAEAAAABAAAC+QQAAPkEAAKRBAAAAQK+h/EKvofxC"
+    "aleSQpP/PUEAAApBpf8pQwAAPkGvofxCAADAfwAAAAAAANxCJrQXOwAAAEAAAABAAAC+QQAAgD8AAIA/AAAAAAAAgD8AAIA/HufiRQJE/0cAAIA/JrSX"
+    "OgAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAAAACtcfQQAA"
+    "qEEAAIA/AACAPwAApEEAAKRBAACkQQAAgD8AAEBAAHi+RFX1/UMAgLtEZmZGQAAAQEAAeL5EVfX9QwCAu0RmZkZAAABAQAB4vkRV9f1DAIC7RGZmRkAA"
+    "AEBAAHi+RFX1/UMAgLtEZmZGQAEgoTwBIKE8ITzaOxT3/UMkYy9EpWQ0v1X1/UMBIKE8AADAfwAAAAAAACDD1rnyOQAAQEAAAEBAAHi+RAAAgD8AAMB/"
+    "AAAAAAAAAAAAAMB/HufiRYGKH0gAAIA/YQs2ugAAAAAAAAAAAADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADAfwAAwH8AAMB/AADA"
+    "fwAAwH8AAMB/AADAfwAAwH8AAAAA"
 )
 GOLDEN_MARGINS = [-2.918, -3.6418780500888825, 60.0, -2.9482388523370027]
 GOLDEN_SCORE = (
-    b'{"type":"score.v1","f":"1-1","c":1,"model":"tiny-1.0.0","digest":"98a73d045a4a7d81","spec":2,"margin'
-    b'":60.0,"probability":1.0,"decision":"decline","features":"R6u//vrrr7///+G6ou9QVVVVFQCAu0QVAQIAAL5BAA'
-    b"A+QQAApEECAgAAvkEAAD5BAACkQQICAAC+QQAAPkEAAKRBAgIAAL5BAAA+QQAApEECAgAAvkEAAD5BAACkQQKvofxCr6H8QmpXkk"
-    b'KT/z1BAAAKQaX/KUMAAD5Br6H8Qm4mtBc7AgIAAL5BAQEBAR7n4kUCRP9HASa0lzo=","rules":["AMOUNT_HIGH","AMOUNT_V'
-    b'S_AVERAGE","IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"severity":"c'
-    b'ritical"}'
+    b'{"type":"score.v1","f":"1-1","c":1,"model":"tiny-1.0.0","digest":"98a73d045a4a7d81","spec":3,"margin":60'
+    b'.0,"probability":1.0,"decision":"decline","features":"SKu//vrrr7///+G6ou9QVVVVFQCAu0QVAQIAAL5BAAA+QQAApE'
+    b'ECAgAAvkEAAD5BAACkQQICAAC+QQAAPkEAAKRBAgIAAL5BAAA+QQAApEECAgAAvkEAAD5BAACkQQKvofxCr6H8QmpXkkKT/z1BAAAKQa'
+    b'X/KUMAAD5Br6H8Qm4mtBc7AgIAAL5BAQEBAR7n4kUCRP9HASa0lzo=","rules":["AMOUNT_HIGH","AMOUNT_VS_AVERAGE","IMPO'
+    b'SSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"severity":"critical"}'
 )
 GOLDEN_ALERT = (
-    b'{"type":"alert.v1","alert_id":"00:1-3","timestamp":1524000200000,"account_id":"a1","fraud_score":1.0,"dec'
-    b'ision":"decline","severity":"critical","reason_codes":["MODEL_SCORE","AMOUNT_HIGH","AMOUNT_VS_AVERAGE","I'
-    b'MPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"reasons":["amount 1,500.00","1'
-    b'26.3 times this account\'s 30-day average","130,696 km/h since the last in-person transaction","7,261 km f'
-    b'rom the last in-person transaction","merchant new to this account"],"risk_factors":{"is_high_amount":true'
-    b',"is_unusual_hour":false,"amount_vs_avg_ratio":126.3158,"velocity_score":2.0,"amount_zscore":169.9986,"is'
-    b'_new_merchant":true,"is_new_device":true,"is_new_country":true,"speed_kmh":130696.0156,"merchant_risk_7d"'
-    b':null},"recommended_actions":["decline_transaction","block_account","queue_for_review","notify_customer",'
-    b'"notify_fraud_team"],"transaction":{"transaction_id":"t3","amount":1500.0,"occurred_at":1524000200000,"cu'
-    b'rrency":"EUR","merchant_id":"m3","merchant_category":"5411","country":"US","channel":"atm","device_id":"d'
-    b'2"}}'
+    b'{"type":"alert.v1","alert_id":"00:1-3","timestamp":1524000200000,"account_id":"a1","fraud_score":1.0,"de'
+    b'cision":"decline","severity":"critical","reason_codes":["MODEL_SCORE","AMOUNT_HIGH","AMOUNT_VS_AVERAGE",'
+    b'"IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"reasons":["amount 1,500.00"'
+    b',"126.3 times this account\'s 30-day average","130,696 km/h since the last in-person transaction","7,261 '
+    b'km from the last in-person transaction","merchant new to this account"],"risk_factors":{"is_high_amount"'
+    b':true,"is_unusual_hour":false,"amount_vs_avg_ratio":126.3158,"velocity_score":2.0,"amount_zscore":169.99'
+    b'86,"is_new_merchant":true,"is_new_device":true,"is_new_country":true,"speed_kmh":130696.0156,"merchant_r'
+    b'isk_7d":null},"recommended_actions":["decline_transaction","block_account","queue_for_review","notify_cu'
+    b'stomer","notify_fraud_team"],"transaction":{"transaction_id":"t3","amount":1500.0,"occurred_at":15240002'
+    b'00000,"currency":"EUR","merchant_id":"m3","merchant_category":"5411","country":"US","channel":"atm","dev'
+    b'ice_id":"d2"}}'
 )
 
 

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]] = {
         {"merchant_risk_7d": P["merchant_risk"], "merchant_count_7d": P["merchant_count"]},
         ("merchant_risk_7d", "merchant_count_7d"), (),
     ),
+    "CLOCK_SKEW": ({"source_delay_s": P["source_delay"]}, ("source_delay_s",), ()),
 }  # fmt: skip
 LISTS = ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY")
 """Rules that the pipeline finds, without terms on features."""

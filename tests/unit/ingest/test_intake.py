@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.receipt import AHEAD_MS
 from ingest.intake import Intake, Message, Segment
 from tests.builders.events import fuzz
 
@@ -126,3 +127,39 @@ def test_drained_needs_both_ends() -> None:
     assert not intake.drained
     intake.feedback.at_end = True
     assert intake.drained
+
+
+def placed(transactions: Sequence[int], feedback: Sequence[int], now: int) -> list[Tagged]:
+    """The order of a backlog with these Kafka timestamps, fetched at `now`."""
+    intake = Intake()
+    for side, timestamps in ((intake.transactions, transactions), (intake.feedback, feedback)):
+        times = [side.place(timestamp, now) for timestamp in timestamps]
+        side.records.extend(messages(times))
+        side.at_end = True
+    return flat(intake.take(10**9))
+
+
+@pytest.mark.parametrize("which", ["transactions", "feedback"])
+@pytest.mark.parametrize("at", [0, 5, 49])
+@pytest.mark.parametrize("timestamp", [4_000_000_000_000, 10**15, 0, -1])
+def test_one_wrong_timestamp_moves_no_other_message(which: str, at: int, timestamp: int) -> None:
+    """A message that claims to be of 2099, or of no time at all, leaves the order of all others as it is."""
+    now = 2_000_000_000_000
+    honest = {
+        "transactions": [now - 10_000 * n for n in range(50, 0, -1)],
+        "feedback": [now - 9_000 * n for n in range(50, 0, -1)],
+    }
+    wanted = placed(**honest, now=now)
+    lying = {name: list(times) for name, times in honest.items()}
+    lying[which][at] = timestamp
+    mine = ("t" if which == "transactions" else "f", at)
+    got = placed(**lying, now=now)
+    assert [tagged for tagged in got if tagged != mine] == [tagged for tagged in wanted if tagged != mine]
+    assert abs(got.index(mine) - wanted.index(mine)) <= 100
+
+
+def test_a_producers_clock_that_is_a_little_ahead_keeps_its_order() -> None:
+    """Timestamps within the bound are taken as they are."""
+    now = 2_000_000_000_000
+    assert placed([now + AHEAD_MS], [now], now) == [("f", 0), ("t", 0)]
+    assert placed([now + AHEAD_MS + 1], [now], now) == [("t", 0), ("f", 0)]

@@ -13,12 +13,13 @@ from core.events import Position, Transaction
 from core.features.state import AccountState
 from core.log.base import Batch, Head
 from core.log.memory import MemoryLog
+from ingest.admission import admit
 from ingest.intake import Message
 from ingest.partition import OFFSET_BEGINNING, Owned, Pending, finish, reject_counts
 from tests.builders.decisions import context
-from tests.builders.events import T0, Item, Shape, stream, transaction, verdict
+from tests.builders.events import HISTORY, T0, Item, Shape, stream, transaction, verdict
 
-UNDER = context()
+UNDER = context(HISTORY)
 DIGEST = "c0" * 32
 
 
@@ -45,6 +46,7 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
     """Take, decide, finish and append one batch."""
     pending = partition.take(limit, 777)
     assert pending is not None
+    admit(pending, UNDER.histories)
     decided = pipeline.decide(UNDER, [pending.work])[0]
     sealed = finish(pending, decided, UNDER.position, DIGEST)
     partition.head = (log or MemoryLog()).append(0, sealed.batch, sealed.expected)
@@ -97,6 +99,7 @@ def test_rejects_are_kept_whole_and_ends_advance_over_them() -> None:
 def settle_without_log(partition: Owned) -> tuple[Pending, Batch]:
     pending = partition.take(10**6, 777)
     assert pending is not None
+    admit(pending, UNDER.histories)
     return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position, DIGEST).batch
 
 

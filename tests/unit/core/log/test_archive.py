@@ -154,7 +154,7 @@ def test_any_entries_come_back_byte_for_byte(
 def test_other_forms_of_the_same_json_are_kept_as_they_are() -> None:
     """An unknown field, spaces, a number written otherwise, or a NaN with a payload: the raw bytes are kept."""
     plain = codec.encode(
-        TransactionReceived(recorded_at=1, transaction_id="t", account_id="a", amount=2.0, occurred_at=3)
+        TransactionReceived(recorded_at=1, transaction_id="t", account_id="a", amount=2.0, occurred_at=3, received_at=3)
     )
     score = TransactionScored(
         feedback_position="0-0", control_position=1, model="m", digest="d", spec=1, margin=0.0, probability=0.5,

@@ -265,7 +265,7 @@ def test_an_experiments_outcome_is_the_answer_at_maturity_and_stays_so(seed: int
                 for (a, t), label in expected.items()
                 if a == account
             }
-            seen = [r for r in rows if r["occurred_at"] < enrolment.occurred_at + 4 * DAY_MS]
+            seen = [r for r in rows if r["received_at"] < enrolment.received_at + 4 * DAY_MS]
             said = [names.get(int(r["key"]), "legitimate") for r in seen if r["recorded_at"] <= mature_at]
             assert bool(outcomes[0] or outcomes[1]) == ("fraud" in said)
             assert conflicts == said.count("review")

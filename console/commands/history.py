@@ -1,0 +1,97 @@
+"""`sentinel history`: history mode, in which past data is taken as received when it was dated."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.acts import Actor, Reason, act_of
+from console.log_options import opened_log, options, settings_of
+from console.options import Json
+from console.tables import print_json, print_table, time_text
+from core import control_stream
+from core.errors import BadInput
+from core.events import HistoryEnded, HistoryStarted
+from core.times import minute_text
+from ingest import history
+from projections.engine.as_of import parse_time
+
+app = typer.Typer(
+    help="History mode: load past data as if each message had been received when it was dated. `sentinel produce` does"
+    " so by itself.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+app.callback()(options)
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    earliest: Annotated[str, typer.Option("--from", help="Earliest time of a message (2026-01-05, or epoch ms).")],
+    latest: Annotated[str, typer.Option("--until", help="Latest time of a message.")],
+    reason: Reason,
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """From here on take every message as received when it was dated, and reject those outside the range.
+
+    It holds for messages that are sent after this command. Wait for it before you send them.
+    """
+    first, last = _moment("--from", earliest), _moment("--until", latest)
+    with opened_log(context) as log:
+        done = history.start(log, settings_of(context), first, last, **act_of(actor, reason).fields)
+    _print(f"history from {minute_text(first)} to {minute_text(last)} opened", done.position, as_json)
+
+
+@app.command()
+def stop(context: typer.Context, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
+    """End the open history. Messages that were sent before and are not yet decided still belong to it."""
+    with opened_log(context) as log:
+        done = history.stop(log, settings_of(context), **act_of(actor, reason).fields)
+    _print("history ended", done.position, as_json)
+
+
+@app.command()
+def show(context: typer.Context, as_json: Json = False) -> None:
+    """The histories of this log, and whether one is open."""
+    with opened_log(context) as log:
+        entries = control_stream.accepted(log)
+    rows: list[dict[str, object]] = []
+    for position, event in entries:
+        if isinstance(event, HistoryStarted):
+            rows.append(
+                {
+                    "at": f"c{position}",
+                    "from": minute_text(event.earliest),
+                    "until": minute_text(event.latest),
+                    "opened": time_text(event.occurred_at),
+                    "by": event.actor,
+                    "reason": event.reason,
+                    "ended": "",
+                }
+            )
+        elif isinstance(event, HistoryEnded):
+            rows[-1]["ended"] = f"{time_text(event.occurred_at)} (c{position})"
+    if as_json:
+        print_json({"histories": rows, "open": bool(rows) and not rows[-1]["ended"]})
+    elif not rows:
+        print("no history: every message so far was live")
+    else:
+        print_table(("at", "from", "until", "opened", "by", "reason", "ended"), rows)
+
+
+def _moment(option: str, text: str) -> int:
+    moment = parse_time(text)
+    if moment is None:
+        raise BadInput(f"{option} {text!r} is not a valid time; write 2026-03-06, 2026-03-06T12:00Z or epoch ms")
+    return moment
+
+
+def _print(words: str, position: int, as_json: bool) -> None:
+    if as_json:
+        print_json({"done": words, "position": position})
+    else:
+        print(f"{words} at c{position}")
