@@ -24,13 +24,17 @@ HK$ HKD NZ$ NZD S$ SGD zł PLN Kč CZK Ft HUF Fr. CHF SFr. CHF"""
 SYMBOLS = dict(zip(_SYMBOLS.split()[::2], _SYMBOLS.split()[1::2], strict=True))
 """Symbols that name one currency. `$`, `¥` and `kr` are those of several, so they name none."""
 _LOCAL = "kr. kr Rs. Rs RM TL lei руб. руб р. R zł Kč Ft Fr. SFr. eur usd gbp chf"
-_CURRENCY = "|".join([*sorted(CURRENCIES), r"[A-Z]{0,3}\p{Sc}", *map(re.escape, _LOCAL.split())])
-_MINUS = "[-\u2212\u2013]"
-_MONEY = (
-    rf"^(?P<open>\()?\s*(?P<before>{_MINUS}|\+)?\s*(?P<unit>{_CURRENCY})?\s*(?P<inside>{_MINUS}|\+)?\s*"
-    r"(?P<number>[0-9.,][0-9.,'’\s]*?)(?P<exponent>[eE][+-]?[0-9]{1,3})?"
-    rf"\s*(?P<unit_after>{_CURRENCY})?\s*(?P<after>{_MINUS}|\+)?\s*(?P<word>CR|DR|Cr|Dr|cr|dr)?\s*(?P<close>\))?$"
+_SIGN = "[$¢£¤¥֏؋৲৳৻૱௹฿៛₠-⃀꠸﷼﹩＄￠￡￥￦]"
+_CURRENCY = "|".join([*sorted(CURRENCIES), f"[A-Z]{{0,3}}{_SIGN}", *map(re.escape, _LOCAL.split())])
+_MINUS = "\u2212\u2013-"
+_AROUND = re.compile(
+    rf"(?P<open>\()?\s*(?P<before>[+{_MINUS}])?\s*(?P<unit>{_CURRENCY})?\s*(?P<inside>[+{_MINUS}])?\s*\0"
+    rf"(?P<exponent>[eE][+-]?[0-9]{{1,3}})?\s*(?P<unit_after>{_CURRENCY})?\s*(?P<after>[+{_MINUS}])?\s*"
+    r"(?P<word>CR|DR|Cr|Dr|cr|dr)?\s*(?P<close>\))?"
 )
+"""What may stand before and behind the digits, with a zero byte in their place."""
+_DIGITS = r"(?s)^(?P<before>.*?)(?P<number>[.,]?[0-9](?:[0-9.,'’\s]*[0-9.,])?)(?P<behind>.*)$"
+_DOTTED_UNIT = r"^([-(\s]*(?:kr|Rs|S?Fr|руб|р))\.\s*([0-9])"
 _PLAIN = r"^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?$"
 _GROUP = {"": None, ",": ",", ".": r"\.", "'": "['’]", " ": r"\s"}
 
@@ -77,28 +81,62 @@ def parse(values: pl.Series, form: NumberFormat) -> pl.Series:
     return pl.select(pl.when(fits & number.is_finite()).then(number)).to_series()
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Sums of money, split. number: the digits and their marks, String, null if there are none. exponent: String. sign:
+    1 or -1, null if what is around the digits is neither sign nor currency. unit: the currency as written, "" for none.
+    """
+
+    number: pl.Series
+    exponent: pl.Series
+    sign: pl.Series
+    unit: pl.Series
+
+    def amounts(self, form: NumberFormat) -> pl.Series:
+        """Float64, null where the digits don't fit the format."""
+        digits = self.number.str.replace_all(_GROUP[form.thousands] or "", "") if form.thousands else self.number
+        if form.decimal != ".":
+            digits = digits.str.replace(form.decimal, ".", literal=True)
+        value = (digits + self.exponent).cast(pl.Float64, strict=False) * self.sign
+        fits = self.number.str.contains(form.pattern) & value.is_finite()
+        return pl.select(pl.when(fits).then(value)).to_series()
+
+
+def split(values: pl.Series) -> Split:
+    """Split stripped texts into digits, sign and currency. Few different things stand around digits:
+    each is read once.
+    """
+    if values.str.contains(_DOTTED_UNIT).any():
+        values = values.str.replace(_DOTTED_UNIT, "${1} ${2}")  # Rs.500 is 500, not .500
+    parts = values.str.extract_groups(_DIGITS).struct
+    around = parts.field("before") + "\0" + parts.field("behind")
+    found = {text: _around(text) for text in around.drop_nulls().unique().to_list()}
+    sign = around.replace_strict({text: each[0] for text, each in found.items()}, default=None, return_dtype=pl.Float64)
+    exponent, unit = (
+        around.replace_strict({t: each[place] for t, each in found.items()}, default="", return_dtype=pl.String)
+        for place in (1, 2)
+    )
+    return Split(parts.field("number"), exponent, sign, unit)
+
+
+def _around(text: str) -> tuple[float | None, str, str]:
+    """(sign, exponent, currency) of what is around digits."""
+    found = _AROUND.fullmatch(text)
+    if found is None or (found["open"] is None) != (found["close"] is None):
+        return None, "", ""
+    negations = sum(found[name] is not None and found[name] in _MINUS for name in ("before", "inside", "after"))
+    negations += (found["open"] is not None) + ((found["word"] or "").lower() == "cr")
+    unit = found["unit"] or found["unit_after"] or ""
+    return (1.0, -1.0, None)[min(negations, 2)], found["exponent"] or "", unit
+
+
 def parse_money(values: pl.Series, form: NumberFormat, *, currency: bool = False) -> tuple[pl.Series, pl.Series | None]:
     """(amounts, currencies): Float64, negative for `-5`, `5-`, `(5)` and `5 CR`, null where the value is no number in
     this format; and, if asked for, String: the currency that the value names, "" if it names none.
     """
     if values.dtype != pl.String or (form.decimal == "." and plain(values).all()):
         return parse(values, form), pl.Series([""]).new_from_index(0, len(values)) if currency else None
-    parts = pl.DataFrame({"value": values}).select(pl.col("value").str.extract_groups(_MONEY)).unnest("value")
-    number = pl.col("number").str.strip_chars()
-    digits = number
-    if form.thousands:
-        digits = digits.str.replace_all(_GROUP[form.thousands] or "", "")
-    if form.decimal != ".":
-        digits = digits.str.replace(form.decimal, ".", literal=True)
-    signs = [pl.col(name).str.contains(_MINUS).fill_null(False) for name in ("before", "inside", "after")]
-    bracket = pl.col("open").is_not_null()
-    credit = pl.col("word").str.to_lowercase() == "cr"
-    negations = pl.sum_horizontal([*signs, bracket, credit.fill_null(False)])
-    value = (digits + pl.col("exponent").fill_null("")).cast(pl.Float64, strict=False)
-    valid = number.str.contains(form.pattern) & (bracket == pl.col("close").is_not_null()) & (negations <= 1)
-    signed = pl.when(negations == 1).then(-value).otherwise(value)
-    amounts = parts.select(pl.when(valid & value.is_finite()).then(signed)).to_series()
+    parts = split(values)
     if not currency:
-        return amounts, None
-    unit = pl.coalesce("unit", "unit_after", pl.lit(""))
-    return amounts, parts.select(unit.replace_strict(_names(), default="", return_dtype=pl.String)).to_series()
+        return parts.amounts(form), None
+    return parts.amounts(form), parts.unit.replace_strict(_names(), default="", return_dtype=pl.String)

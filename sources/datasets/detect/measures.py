@@ -60,17 +60,14 @@ class MoneyCounts:
         if values.str.contains(r"^-?[0-9]+(?:\.(?:[0-9]{1,2}|[0-9]{4,}))?$").all():
             self._plain(values)
             return
+        parts = numbers.split(values)
         for form in FORMS:
-            good = numbers.parse_money(values, form)[0].drop_nulls()
+            good = parts.amounts(form).drop_nulls()
             self.fits[form] += len(good)
             self.sums[form] += float(good.abs().sum())
         self.whole += int(values.str.contains(r"^-?[0-9]+$").sum())
-        self.negative += int(
-            values.str.contains(r"^\(|^\D{0,4}[-\u2212\u2013]\D{0,4}[0-9]|[-\u2212\u2013]$|(?i)[0-9]\s*CR$").sum()
-        )
-        symbol = values.str.extract(r"^[-(\s+]*([^\d\s.,()+-]+)", 1)
-        after = values.str.extract(r"([^\d\s.,()+'’-]+)[\s)+-]*$", 1)
-        for unit, count in symbol.fill_null(after).fill_null("").value_counts().iter_rows():
+        self.negative += int((parts.sign < 0).sum())
+        for unit, count in parts.unit.value_counts().iter_rows():
             self.units[unit] += count
 
     def _plain(self, values: pl.Series) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from sources.datasets.timestamps import MONTHS
 SAMPLE_LINES = 3_000
 _HEADER_ROWS = 30
 _BLOCK = 1 << 20
+_NOT_UTF8, _SPECIAL = re.compile("[\udc80-\udcff]"), re.compile("[^\x00-\x7f]")
 _CP1252_LETTERS = frozenset(
     b"\x80\x82\x83\x84\x85\x86\x87\x8a\x8b\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9b\x9c\x9e\x9f"
 )
@@ -55,8 +57,8 @@ def find_encoding(part: Part, answers: Answers) -> Encoding:
             counts += np.bincount(np.frombuffer(block, dtype=np.uint8), minlength=256)
             if not block.isascii():
                 text = decoder.decode(block)
-                wrong += sum("\udc80" <= c <= "\udcff" for c in text if c > "\x7f")
-                right += sum(c > "\x7f" for c in text)
+                wrong += len(_NOT_UTF8.findall(text))
+                right += len(_SPECIAL.findall(text))
             block = file.read(_BLOCK)
     if not wrong:
         return Encoding(None)
