@@ -75,7 +75,8 @@ def change_list(
         return [*pages, *(ListChanged(**act.fields, kind=kind, effect=effect, remove=page) for page in _pages(removed))]
 
     position = _append(log, events).position
-    unchanged = [value for value in [*wanted, *unwanted] if value not in {*added, *removed}]
+    changed = {*added, *removed}
+    unchanged = [value for value in [*wanted, *unwanted] if value not in changed]
     return ListAct(position, kind, effect, added, removed, unchanged)
 
 
