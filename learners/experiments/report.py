@@ -54,8 +54,8 @@ class SampleRatio(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """An experiment as of a cut. state: running, or how it ended. verdict: by the data at the cut, even after the end.
-    conclusion: how it was concluded, and the winning arm; "" if it was not.
+    """An experiment as of a cut. state: running, or how it ended. verdict: by the data at the cut, even after the end;
+    then "stop" instead of "continue". conclusion: how it was concluded, and the winning arm; "" if it was not.
 
     excluded: accounts cut off by the end; transactions with conflicting verdicts, left out, or decided outside
     (crossed).
@@ -101,13 +101,16 @@ def report(experiment: Experiment, seen: Observations, as_of: str) -> Report:
         _arm_rows(definition, seen, mature),
         SampleRatio(mismatch.log_e, mismatch.p_value, statistic, p),
         findings,
-        verdict(
-            criteria,
-            names,
-            dict(zip(names, mature, strict=True)),
-            findings,
-            mismatch,
-            until - definition.occurred_at,
+        _of_ended(
+            experiment,
+            verdict(
+                criteria,
+                names,
+                dict(zip(names, mature, strict=True)),
+                findings,
+                mismatch,
+                until - definition.occurred_at,
+            ),
         ),
         {
             "cut_off_accounts": seen.cut_off,
@@ -117,6 +120,13 @@ def report(experiment: Experiment, seen: Observations, as_of: str) -> Report:
         },
         _conclusion(experiment),
     )
+
+
+def _of_ended(experiment: Experiment, by_the_data: Verdict) -> Verdict:
+    """The verdict; an experiment that has ended never continues."""
+    if experiment.end is None or by_the_data.action != "continue":
+        return by_the_data
+    return Verdict("stop", "", (f"{experiment.end} before the data were conclusive", *by_the_data.reasons))
 
 
 def _conclusion(experiment: Experiment) -> str:

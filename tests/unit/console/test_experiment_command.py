@@ -131,7 +131,9 @@ def test_what_is_shown_is_what_the_report_says_at_any_time(monkeypatch: pytest.M
     log.append_control([encode(r) for r in registered()], log.control_head())
     assert run("experiment", "stop", *WHY)[0] == 0
     assert json.loads(run("query", "experiment", "--json", "--as-of", first["as_of"])[1]) == first
-    assert json.loads(run("experiment", "show", "--json")[1])["state"] == "stopped"
+    ended = json.loads(run("experiment", "show", "--json")[1])
+    assert (ended["state"], ended["verdict"]["action"], first["verdict"]["action"]) == ("stopped", "stop", "continue")
+    assert "verdict              stop" in run("experiment", "show")[1]
     code, out = run("query", "experiment", "e1", "--as-of", first["as_of"])
     assert code == 0 and "value_lost" in out and "sample_ratio" in out
     assert run("experiment", "show", "--plots", "p")[0] == 0 and Path("p/new.png").stat().st_size > 5000

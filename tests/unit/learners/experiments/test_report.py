@@ -85,6 +85,19 @@ def test_without_an_effect_time_ends_it() -> None:
     assert held(nothing, duration_max_ms=30 * DAY_MS).verdict.action == "stop"
 
 
+def test_an_experiment_that_has_ended_never_continues() -> None:
+    """Stopped or superseded before the data said anything: the verdict says so; a verdict by the data stays."""
+    ended = Experiment(started(), 3, ended=9, ended_at=T0 + 20 * DAY_MS)
+    for end in ("stopped", "superseded"):
+        ended.end = end
+        found = report(ended, seen(5, {}, size=200), "now")
+        assert (found.state, found.verdict.action) == (end, "stop")
+        assert found.verdict.reasons[0] == f"{end} before the data were conclusive"
+    ended.definition = started(primary="fraud_caught")
+    gain = seen(1, {1: {"fraud_caught": 0.04, "missed_fraud": -0.03}})
+    assert report(ended, gain, "now").verdict.action == "promote"
+
+
 def test_unknown_metrics_are_refused() -> None:
     """A definition that names a metric that there is not can't be judged, and says so."""
     for changes in ({"primary": "joy"}, {"guardrails": ("joy",)}):
