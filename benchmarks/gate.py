@@ -24,6 +24,7 @@ from console.wiring import load_scorer
 from core.control import Resolver
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
+from core.policy import Thresholds
 from core.times import DAY_MS
 from ingest.offline import OfflineIngest
 from learners import metrics
@@ -37,7 +38,7 @@ from sources.synthetic import SyntheticConfig, SyntheticStream
 ACCOUNTS, DAYS, STREAM_SEED = 2_000, 60, 31
 SIZES = (100, 600, 2_000)
 SHIFTS = (0.7, -0.7)
-REVIEW, DECLINE = 0.4, 0.8
+AT = Thresholds(0.4, 0.8)
 
 
 def stream() -> TrainingSet:
@@ -68,7 +69,7 @@ def former(paired: PairedScores, seed: int) -> bool:
     labels, margins = paired.labels, (paired.champion, paired.candidate)
     gain = average_precision_gain(labels, *margins, paired.accounts, 200, 0.95, seed)
     p, q = (sigmoid(m, 1.0) for m in margins)
-    decided = [np.digitize(x, [REVIEW, DECLINE]) for x in (p, q)]
+    decided = [np.digitize(x, AT[:2]) for x in (p, q)]
     return bool(
         gain.value >= -0.005
         and gain.low >= -0.05
@@ -98,8 +99,7 @@ def row(held: TrainingSet, models: list[np.ndarray], size: int, seeds: int) -> d
                 held.labels[use],
                 held.accounts[use],
                 held.amounts[use],
-                REVIEW,
-                DECLINE,
+                AT,
                 1.0,
             )
             result = judge(paired, GateSettings(), seed)

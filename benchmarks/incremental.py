@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.forest import microseconds_per_row, synthetic
 from core.features import spec
+from core.policy import Thresholds
 from learners import metrics
 from learners.training.base import Learner
 from learners.training.gate import GateSettings, judge
@@ -93,7 +94,9 @@ def _after(learner: Learner, champion: Learner, x: np.ndarray, truth: np.ndarray
     latency = microseconds_per_row(scorer.margins, x, BATCH)
     accounts = np.arange(len(x), dtype=np.int64) % 5_000
     amounts = np.ones(len(x))
-    paired = PairedScores(champion.predict(x), learner.predict(x), truth, accounts, amounts, 0.4, 0.8, latency)
+    paired = PairedScores(
+        champion.predict(x), learner.predict(x), truth, accounts, amounts, Thresholds(0.4, 0.8), latency
+    )
     result = judge(paired, GateSettings(), seed=0)
     _, gate = seconds(lambda: judge(paired, GateSettings(), seed=0))
     return {

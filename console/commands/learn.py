@@ -15,6 +15,7 @@ from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, shown, time_text
+from console.timing import seconds_of
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -78,7 +79,7 @@ def learn(
     with closing(wiring.open_log(s)) as log:
         partitions = partitions_of(log)
         now = _clock("log" if clock == "log" else "wall", log, partitions)
-        tools = Tools(wiring.load_scorer, _seconds)
+        tools = Tools(wiring.load_scorer, seconds_of)
         loop = Orchestrator(ReadOnlyLog(log) if dry_run else log, partitions, settings, tools)
 
         def next_steps() -> None:
@@ -176,9 +177,3 @@ def _clock(kind: Literal["wall", "log"], log: EventLog, partitions: list[int]) -
         return max((seal_at(log, p, sequence).recorded_at for p, sequence in heads.items() if sequence), default=0)
 
     return newest if kind == "log" else lambda: int(time.time() * 1000)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

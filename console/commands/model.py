@@ -6,6 +6,7 @@ Every change is one control event with an actor and a reason; workers switch at 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache, partial
 from itertools import islice
@@ -18,11 +19,16 @@ import typer
 from console import wiring
 from console.acts import Actor, Reason, act_of, print_proposal
 from console.answer_text import print_models
-from console.log_options import AsOf, opened_log, opened_states, options
+from console.log_options import AsOf, settings_of, opened_log, opened_states, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
+from console.timing import seconds_of
+from core.control_stream import history
 from core.errors import BadInput, Corrupt
 from core.features import spec
+from core.governance import CHAMPION
+from core.log.base import EventLog
+from core.partitions import partitions_of
 from core.text import csv_cell
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
@@ -31,7 +37,7 @@ from models.shipped import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
 from projections.views.labels import LABELS
-from projections.views.registry import champions
+from projections.views.registry import champions, registry_of
 from projections.views.registry_answers import RegistryAnswer, registry_answer
 
 app = typer.Typer(
@@ -182,16 +188,47 @@ def promote(
     label: Label,
     reason: Reason,
     alias: Annotated[str, typer.Option("--as", help="champion or shadow.")] = "champion",
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check/--no-check", help="Warn if a new champion would not pass the gate (docs/incremental.md)."
+        ),
+    ] = True,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Make a registered model the champion (it decides) or the shadow (it only scores beside the champion).
 
-    With four eyes on, a new champion is only proposed. A new champion ends a running experiment.
+    With four eyes on, a new champion is only proposed. A new champion ends a running experiment. If it would not pass
+    the gate on the newest decisions with mature labels, a warning says why; it is promoted all the same.
     """
     with opened_log(context) as log:
+        if check and alias == CHAMPION:
+            _warn_of_gate(context, log, label)
         done = acts.deploy(log, label, act_of(actor, reason), _alias(alias))
     _print_done(done, as_json)
+
+
+def _warn_of_gate(context: typer.Context, log: EventLog, label: str) -> None:
+    """Say on stderr why the model would not pass the gate against the champion, or why that can't be judged."""
+    from learners.loop.examination import examine
+    from learners.loop.settings import learn_settings
+
+    registry = registry_of(history(log))
+    model = find(registry, label)
+    settings = learn_settings(settings_of(context).learn)
+    try:
+        found = examine(log, partitions_of(log), registry, model, settings, wiring.load_scorer, seconds_of)
+    except BadInput as error:
+        if registry.aliases.get(CHAMPION):
+            print(f"warning: the gate can't judge {label}: {error}", file=sys.stderr)
+        return
+    if found is not None and not found.accepted:
+        champion, rows = registry.aliases[CHAMPION], found.metrics["rows"]
+        print(
+            f"warning: {label} does not pass the gate against {champion} on {rows:,.0f} decisions: {found.reason}",
+            file=sys.stderr,
+        )
 
 
 def _alias(text: str) -> Alias:
@@ -205,11 +242,15 @@ def approve(
     context: typer.Context,
     proposal: Annotated[str, typer.Argument(help="The proposal, as `sentinel model list` shows it.")],
     reason: Annotated[str, typer.Option("--reason", help="What you checked.")],
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Warn if it would not pass the gate.")] = True,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Approve another person's proposal; this deploys the model."""
     with opened_log(context) as log:
+        proposed = registry_of(history(log)).proposals.get(proposal)
+        if check and proposed is not None:
+            _warn_of_gate(context, log, proposed.model)
         done = acts.approve(log, proposal, act_of(actor, reason))
     _print_done(done, as_json)
 

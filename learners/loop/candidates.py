@@ -21,6 +21,7 @@ import numpy as np
 from core.errors import BadInput
 from core.features import spec
 from core.log.base import EventLog
+from core.policy import Thresholds
 from core.scoring import Scorer
 from core.times import DAY_MS
 from learners.loop.settings import CandidateKind, LearnSettings
@@ -57,8 +58,7 @@ class Incumbent:
     version: str
     content: bytes
     scorer: Scorer
-    review: float
-    decline: float
+    thresholds: Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,7 @@ def window(settings: LearnSettings, known_until: int) -> Split:
     if not 0 < known_until < TIME_MAX:
         raise BadInput(f"retraining: known_until {known_until} is not a valid time (epoch ms)")
     maturity = int(settings.maturity_days * DAY_MS)
-    held_to = known_until - maturity
-    held_from = held_to - int(settings.holdout_days * DAY_MS)
+    held_from, held_to = settings.holdout(known_until)
     train_end = held_from - maturity
     return Split(train_end - int(settings.train_days * DAY_MS), train_end, held_from, held_to)
 
@@ -124,8 +123,7 @@ def make(
             held.labels,
             held.accounts,
             held.amounts,
-            incumbent.review,
-            incumbent.decline,
+            incumbent.thresholds,
             1e6 * seconds / max(len(held), 1),
         )
         made.append(Candidate(kind, version, content, judge(paired, settings.gate_settings(), settings.seed)))

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from core.features import spec
 from core.log.base import EventLog
 from core.numeric import sigmoid
+from core.policy import Thresholds
 from core.scoring import Scorer
 from learners import metrics
 from learners.drift.rows import Rows
@@ -32,6 +34,7 @@ from learners.experiments import report as experiment_report
 from learners.experiments.paired import PairedReport
 from learners.loop.settings import LearnSettings
 from learners.training.gate import average_precision_gain
+from learners.training.paired import decisions_of
 from projections.engine.base import CONTROL, place_name
 from projections.engine.runner import Runner
 from projections.labelling.reader import LabelReader
@@ -42,6 +45,7 @@ from projections.views.experiments_answers import Final, observe
 from projections.views.shadow import SHADOW, Shadows
 from projections.views.shadow_trial import FinalDifferences
 
+_AMOUNT = spec.index("amount")
 ROWS_MAX = 500_000
 """The most decisions read for the guard or the shadow: a few seconds, 150 MB."""
 
@@ -139,7 +143,7 @@ class ShadowTrials:
 
 
 class ModelComparison(msgspec.Struct, frozen=True):
-    """A model and another one on the same decisions. Alert rates are shares of decisions at the review threshold;
+    """A model and another one on the same decisions. Alert rates are shares of decisions at the thresholds in force;
     average precision is None if there are too few frauds. gain_low, gain_high: the interval of the model's average
     precision minus the other's, from a paired bootstrap over accounts. first, last: event times, epoch ms.
     """
@@ -168,14 +172,16 @@ def compare(
     margins: NDArray[np.float64],
     others: NDArray[np.float64],
     labels: LabelView,
-    review: float,
+    thresholds: Thresholds,
     settings: LearnSettings,
 ) -> ModelComparison:
     """The comparison on `rows`: `margins` of the model and `others` of the other one, float64 (n,) each. Rows without a
     label count as legitimate; rows in conflict are left out.
     """
     count = len(rows)
-    rates = [float(np.mean(sigmoid(m, 1.0) >= review)) if count else 0.0 for m in (margins, others)]
+    amounts = rows.columns[_AMOUNT].astype(np.float64)
+    asked = [decisions_of(sigmoid(m, 1.0), amounts, thresholds) > 0 for m in (margins, others)]
+    rates = [float(np.mean(alerted)) if count else 0.0 for alerted in asked]
     known = labels.of_rows(rows.accounts, rows.transactions)
     fraud, clear = known == FRAUD, known != REVIEW
     frauds = int(fraud.sum())

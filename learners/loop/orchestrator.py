@@ -189,14 +189,18 @@ class Orchestrator:
         seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
         if seen is None:
             return None
-        return compare(seen.rows, seen.logged, seen.other, self._labels.view(), state.registry.review, self._settings)
+        return compare(
+            seen.rows, seen.logged, seen.other, self._labels.view(), state.registry.thresholds, self._settings
+        )
 
     def _shadow(self, state: LoopState) -> ModelComparison | None:
         champion, shadow = state.champion_model, state.registry.models[state.candidate]
         seen = decided_by(self._reader, state.shadow_at[1], champion.digest, self._scorer(shadow))
         if seen is None:
             return None
-        return compare(seen.rows, seen.other, seen.logged, self._labels.view(), state.registry.review, self._settings)
+        return compare(
+            seen.rows, seen.other, seen.logged, self._labels.view(), state.registry.thresholds, self._settings
+        )
 
     def _trial(self, state: LoopState, now_ms: int) -> PairedReport | None:
         return self._trials.report(state.champion, state.candidate, self._settings, now_ms - state.shadow_at[0])
@@ -250,8 +254,7 @@ class Orchestrator:
                     champion.version,
                     self._log.get_blob(champion.digest),
                     scorer,
-                    state.registry.review,
-                    state.registry.decline,
+                    state.registry.thresholds,
                 ),
                 run.known_until,
                 self._settings,

@@ -146,6 +146,11 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         design = self.design()
         return criteria_of(msgspec.structs.replace(design, duration_max_ms=int(self.shadow_days_max * DAY_MS)))
 
+    def holdout(self, known_until: int) -> tuple[int, int]:
+        """Event times [from, to) of the rows on which the gate judges as of `known_until`, epoch ms: mature by then."""
+        end = known_until - int(self.maturity_days * DAY_MS)
+        return end - int(self.holdout_days * DAY_MS), end
+
     def traffic_at(self, hours: float) -> int:
         """The ramp's traffic, this many hours after a test began."""
         return max(traffic for after, traffic in self.ramp if after <= max(hours, 0.0))

@@ -38,7 +38,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
-from learners.drift.statistics import psi, quantile_edges
 from learners.metrics import Interval, Labels
 from learners.training.base import Float64
 from learners.training.paired import Comparison, PairedScores, compare, interval_of
@@ -300,6 +299,8 @@ def stability_index(reference: Float64, current: Float64, bins: int = PSI_BINS) 
     """Population stability index of two samples of scores (n,) and (m,), in bins of the reference's quantiles: finite,
     at least 0, and robust to ties and empty bins (`learners.drift.statistics`).
     """
+    from learners.drift.statistics import psi, quantile_edges  # imports scipy, which acts on models don't need
+
     a, b = np.sort(reference.astype(np.float32)), current.astype(np.float32)
     edges = quantile_edges(a, bins)
     counts = [np.bincount(np.searchsorted(edges, x, side="left"), minlength=len(edges) + 1) for x in (a, b)]

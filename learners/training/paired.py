@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from core.numeric import sigmoid
+from core.policy import Thresholds, check_thresholds, decide
 from learners.metrics import Interval, Labels, equal_bins
 from learners.training.resampling import Ranked, level_shift, log_losses, resamples, sums_of
 
@@ -64,8 +65,8 @@ _SUMS = (
 @dataclass(frozen=True, slots=True)
 class PairedScores:
     """Margins (log-odds) of both models on the same n held-out rows, float64 (n,); labels bool (n,); accounts int64
-    (n,), any numbers that distinguish accounts; amounts float64 (n,), major units; review, decline: the thresholds in
-    force, probabilities; latency_us: measured latency of the candidate's scorer, µs per row.
+    (n,), any numbers that distinguish accounts; amounts float64 (n,), base currency; thresholds: those in force;
+    latency_us: measured latency of the candidate's scorer, µs per row.
     """
 
     champion: Floats
@@ -73,8 +74,7 @@ class PairedScores:
     labels: Labels
     accounts: NDArray[np.int64]
     amounts: Floats
-    review: float
-    decline: float
+    thresholds: Thresholds
     latency_us: float
 
     def check(self) -> None:
@@ -88,8 +88,16 @@ class PairedScores:
             raise BadInput("gate: cannot compare with the champion, because its margins are not finite")
         if not np.isfinite(self.amounts).all():
             raise BadInput("gate: amounts must be finite")
-        if not 0.0 < self.review <= self.decline <= 1.0:
-            raise BadInput("gate: thresholds must be 0 < review <= decline <= 1")
+        check_thresholds(*self.thresholds)
+
+
+def decisions_of(probabilities: Floats, amounts: Floats, thresholds: Thresholds) -> NDArray[np.uint8]:
+    """What a model alone asks for, without rules: indices into `core.policy.DECISIONS`, (n,). amounts: in the base
+    currency.
+    """
+    no_rules = np.zeros(len(probabilities), dtype=np.uint32)
+    made, _ = decide(probabilities, no_rules, amounts.astype(np.float32), thresholds, np.inf)
+    return np.asarray(made, dtype=np.uint8)
 
 
 class Comparison(NamedTuple):
@@ -158,8 +166,8 @@ class _Sums:
         labels, amounts = paired.labels.astype(np.float64), np.maximum(paired.amounts, 0.0)
         margins = (paired.champion, paired.candidate)
         p, q = (sigmoid(m, 1.0) for m in margins)
-        before, after = ((x >= paired.review).astype(np.float64) for x in (p, q))
-        decided = [np.digitize(x, [paired.review, paired.decline]) for x in (p, q)]
+        decided = [decisions_of(x, amounts, paired.thresholds) for x in (p, q)]
+        before, after = ((made > 0).astype(np.float64) for made in decided)
         losses = [log_losses(m, paired.labels) for m in margins]
         columns = [labels, p, q, before, after, *losses, (p - labels) ** 2, (q - labels) ** 2]
         columns += [labels * amounts * before, labels * amounts * after, labels * amounts]

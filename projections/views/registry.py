@@ -165,6 +165,11 @@ class Registry(msgspec.Struct):
     degradations: list[Degradation] = []
     refused: dict[int, str] = {}
 
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds in force."""
+        return Thresholds(self.review, self.decline, self.review_loss, self.decline_loss)
+
 
 def champions(registry: Registry) -> list[Deployment]:
     """The stack that rollbacks unwind: the current champion last, before it the one it replaced, and so on.

@@ -44,7 +44,9 @@ def test_a_models_life(run: Run, tmp_path: Path) -> None:
     assert (code, "registered" in out) == (0, True), out
     assert run("model", "promote", "baseline-1.0.1", "--as", "shadow", "--reason", "watch it")[0] == 0
     assert run("model", "four-eyes", "on", "--reason", "policy")[0] == 0
-    done = json.loads(run("model", "promote", "baseline-1.0.1", "--reason", "good", "--actor", "ann", "--json")[1])
+    done = json.loads(
+        run("model", "promote", "baseline-1.0.1", "--reason", "good", "--actor", "ann", "--no-check", "--json")[1]
+    )
     assert done["outcome"] == "proposed"
     code, out = run("model", "approve", done["proposal_id"], "--reason", "me too", "--actor", "ann")
     assert code == 2 and "somebody else" in out

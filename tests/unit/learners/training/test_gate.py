@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.errors import BadInput
 from core.features import spec
 from core.numeric import sigmoid
+from core.policy import Thresholds
 from learners import metrics
 from learners.training.gate import (
     GateResult,
@@ -27,6 +28,7 @@ from learners.training.online import OnlineLearner
 from learners.training.paired import PairedScores, compare
 from learners.training.resampling import level_shift, log_losses
 
+AT = Thresholds(0.4, 0.8)
 SETTINGS = GateSettings(rounds=100, psi_max=0.5)
 
 
@@ -42,8 +44,7 @@ def evidence(rows: int = 6000, seed: int = 0, noise: float = 1.0, champion_noise
         labels=labels,
         accounts=random.integers(0, 300, rows),
         amounts=random.lognormal(3.0, 1.0, rows),
-        review=0.4,
-        decline=0.8,
+        thresholds=AT,
         latency_us=2.0,
     )
 
@@ -116,7 +117,7 @@ def test_a_poisoned_candidate_is_rejected(kind: str) -> None:
         margins = champion.predict(later), candidate.predict(later)
         # How far a model of a made-up problem moves in one update is not the point here.
         found[name] = verdict(
-            PairedScores(*margins, truth, accounts, np.ones(4000), 0.4, 0.8, 1.0),
+            PairedScores(*margins, truth, accounts, np.ones(4000), AT, 1.0),
             psi_max=9.0,
             decisions_changed_max=1.0,
         )
@@ -155,7 +156,7 @@ def rare(accounts: int, seed: int, level: float = 0.0, rows: int = 70) -> Paired
     labels = random.random(count) < 1.0 / (1.0 + np.exp(-(truth + level)))
     noise = [0.3 * random.normal(size=count) + 0.3 * random.normal(size=accounts)[members] for _ in range(2)]
     amounts = random.lognormal(3.0, 1.0, count)
-    return PairedScores(truth + noise[0], truth + noise[1], labels, members, amounts, 0.4, 0.8, 2.0)
+    return PairedScores(truth + noise[0], truth + noise[1], labels, members, amounts, AT, 2.0)
 
 
 @pytest.mark.parametrize("accounts", [100, 600, 2000])
@@ -217,7 +218,7 @@ def test_the_calibration_error_is_debiased() -> None:
         random = np.random.default_rng(seed)
         margins = random.normal(-3.0, 1.0, 2000)
         labels = random.random(2000) < 1.0 / (1.0 + np.exp(-margins))
-        e = PairedScores(margins, margins + 1.0, labels, np.arange(2000) // 4, np.ones(2000), 0.4, 0.8, 1.0)
+        e = PairedScores(margins, margins + 1.0, labels, np.arange(2000) // 4, np.ones(2000), AT, 1.0)
         found = compare(e, 1, 0.95, seed)
         bins = metrics.reliability(labels, sigmoid(margins, 1.0))
         plug_in.append(float(np.average((bins.observed - bins.predicted) ** 2, weights=bins.rows)))
@@ -238,7 +239,7 @@ def test_figures_do_not_depend_on_the_order_of_rows(rows: list[tuple[bool, int, 
     for each in (rows, [rows[i] for i in order]):
         labels, margins, accounts = (np.array(column) for column in zip(*each, strict=True))
         margins = margins.astype(np.float64)
-        e = PairedScores(margins, margins * 2.0, labels, accounts, np.ones(len(labels)), 0.4, 0.8, 1.0)
+        e = PairedScores(margins, margins * 2.0, labels, accounts, np.ones(len(labels)), AT, 1.0)
         found.append((metrics.ece(labels, sigmoid(margins, 1.0), 5), np.hstack(list(compare(e, 5, 0.9, 1)))))
     assert found[0][0] == found[1][0]
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-9, atol=1e-12)
@@ -286,9 +287,7 @@ def test_too_little_evidence_is_a_rejection_with_all_that_lacks() -> None:
     assert verdict(alone).reasons == ("too few held-out accounts: 1, at least 50 needed",)
     everything = replace(evidence(), labels=np.ones(6000, dtype=np.bool_))
     assert verdict(everything).reasons == ("all held-out rows are fraud",)
-    empty = PairedScores(
-        np.empty(0), np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), np.empty(0), 0.4, 0.8, 1.0
-    )
+    empty = PairedScores(np.empty(0), np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), np.empty(0), AT, 1.0)
     assert len(verdict(empty).reasons) == 3
 
 
@@ -310,7 +309,7 @@ def test_what_does_not_fit_is_bad_input() -> None:
         replace(e, labels=e.labels.astype(np.float64)),
         replace(e, candidate=e.candidate.astype(np.float32)),
         replace(e, champion=np.full(6000, np.nan)),
-        replace(e, review=0.9),
+        replace(e, thresholds=Thresholds(0.9, 0.8)),
     ):
         with pytest.raises(BadInput):
             judge(wrong, SETTINGS, seed=1)
