@@ -19,7 +19,7 @@ import typer
 from console import wiring
 from console.acts import Actor, Reason, act_of, print_proposal
 from console.answer_text import print_models
-from console.log_options import AsOf, settings_of, opened_log, opened_states, options
+from console.log_options import AsOf, opened_log, opened_states, options, settings_of
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from console.timing import seconds_of

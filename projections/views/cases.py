@@ -6,10 +6,10 @@ alert          joins the account's unresolved case that was opened by an alert, 
 CaseOpened     opens a case by hand. If its alert is already in a case, the new ID becomes an alias of that case.
 CaseAssigned   assigns an unresolved case; the last assignment counts.
 CaseResolved   resolves the case with an outcome; a later one corrects the outcome. Unknown case IDs are ignored.
-verdict        is kept with every case that contains the transaction. Once analysts have judged all alerted
-               transactions of a case fraud or legitimate, it is resolved: as fraud if any of them is. A verdict from
-               another source (chargeback, customer, …) that conflicts with a resolved case's outcome marks the case
-               `contradicted`, for a second look.
+verdict        is kept with every case that contains the transaction, unless its time is impossible. Once analysts have
+               judged all alerted transactions of a case fraud or legitimate, it is resolved: as fraud if any of them
+               is. A verdict from another source (chargeback, customer, …) that conflicts with a resolved case's outcome
+               marks the case `contradicted`, for a second look.
 
 Times: `opened_at` and `due_at` are log time, the rest when the actor acted; epoch ms.
 """
@@ -36,6 +36,7 @@ from core.events import (
 )
 from core.policy import SEVERITIES
 from core.times import MINUTE_MS
+from core.verdicts import is_timely, verdict_record
 from projections.engine.base import DecidedTransaction, Fact, Projection
 from projections.engine.states import States
 
@@ -52,7 +53,7 @@ Clock = Literal["running", "overdue", "met", "missed", "none"]
 
 
 class CaseAlert(msgspec.Struct, frozen=True):
-    """An alert in a case. position: the transaction's position in the partition."""
+    """An alert in a case. position: the transaction's position in the partition; paid_at: its event time, epoch ms."""
 
     alert_id: str
     position: str
@@ -63,6 +64,7 @@ class CaseAlert(msgspec.Struct, frozen=True):
     currency: str
     reason_codes: tuple[str, ...]
     recorded_at: int
+    paid_at: int = 0
 
 
 class CaseVerdict(msgspec.Struct, frozen=True):
@@ -149,6 +151,7 @@ def _alerted(state: Cases, fact: Fact) -> None:
             decided.transaction.currency,
             alert.reason_codes,
             fact.recorded_at,
+            decided.transaction.occurred_at,
         )
     )
     if case.severity is None or SEVERITIES.index(alert.severity) > SEVERITIES.index(case.severity):
@@ -194,8 +197,11 @@ def _verdict(state: Cases, fact: Fact) -> None:
     event: FeedbackReceived = fact.event
     held = state.accounts.get(event.account_id)
     for case in held.cases if held is not None else ():
-        if all(alert.transaction_id != event.transaction_id for alert in case.alerts):
+        paid_at = [alert.paid_at for alert in case.alerts if alert.transaction_id == event.transaction_id]
+        if not paid_at:
             continue
+        if not is_timely(verdict_record(event, fact.recorded_at), paid_at[0]):
+            continue  # held back everywhere (projections.labelling.quality), so it settles no case either
         case.verdicts.append(
             CaseVerdict(event.transaction_id, event.source, event.verdict, event.actor, event.occurred_at)
         )
@@ -228,7 +234,7 @@ def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
 CASES = Projection(
     name="cases",
     holds="cases with alerts, severity, SLA clock, assignment, outcome",
-    version=2,
+    version=3,
     state_type=Cases,
     handlers={
         DecidedTransaction: _alerted,

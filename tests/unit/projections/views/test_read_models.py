@@ -162,6 +162,16 @@ def test_a_case_goes_by_what_was_said_last_not_delivered_last() -> None:
     assert (case.stage, case.outcome) == ("resolved", "legitimate")
 
 
+def test_a_verdict_that_is_held_back_settles_and_contradicts_nothing() -> None:
+    """Given before its payment, or later than its source may: as if it had not been given."""
+    early = said(verdict("a1", "fraud", T0 - 30 * DAY_MS))
+    (case,) = cases_of(decided(1), early)
+    assert (case.stage, case.verdicts) == ("open", [])
+    late = said(verdict("a1", "fraud", T0 + 2000 * DAY_MS, source="chargeback"))
+    (case,) = cases_of(decided(1), said(resolved("00:1-1", "a1", "legitimate")), late)
+    assert not case.contradicted
+
+
 def test_a_verdict_against_the_outcome_is_a_contradiction() -> None:
     """A chargeback on what was called legitimate marks the case; one that agrees does not; a correction ends it."""
     start = (decided(1), said(resolved("00:1-1", "a1", "legitimate")))
