@@ -292,7 +292,7 @@ def _labels(rows: _Rows) -> pl.Series:
     if unknown:
         what = "is neither fraud nor legitimate nor unlabelled; [label] says which values are"
         rows.refuse(text.is_in(unknown), "unknown_label", (label.column,), what)
-    return text.replace_strict(means, return_dtype=pl.Boolean)
+    return text.replace_strict(means, default=None, return_dtype=pl.Boolean)
 
 
 def _scenario(rows: _Rows) -> pl.Series:

@@ -168,6 +168,16 @@ def test_a_folder_of_files_with_other_columns(tmp_path: Path) -> None:
         load(folder)
 
 
+def test_a_file_of_a_folder_may_have_no_usable_row(tmp_path: Path) -> None:
+    """Its rows are rejected, the other files load."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    put(folder / "a.csv", "acct,amt,shop,when,fr\na,1\n")
+    put(folder / "b.csv", "acct,amt,shop,when,fr\na,1,s,2026-01-06,1\nb,2,s,2026-01-05,0\n")
+    source = load(folder, BASE + '[label]\ncolumn = "fr"\n', bad_rows="reject")
+    assert pl.concat(list(source.tables()))["is_fraud"].to_list() == [False, True] and source.rejects.total == 1
+
+
 def test_json_lines_and_arrays(tmp_path: Path) -> None:
     """Numbers keep their digits, nested objects are dotted columns, nulls and left-out columns are nothing."""
     objects = [
