@@ -236,9 +236,8 @@ class Fetcher:
 
     @property
     def _is_incremental(self) -> bool:
-        return (
-            self._settings.assignment_strategy == "cooperative-sticky"
-            or self._settings.kafka.get("group.protocol") == "consumer"
+        return self._settings.assignment_strategy == "cooperative-sticky" or kafka_client.is_new_protocol(
+            self._settings
         )
 
     def _assign_feedback(self) -> None:

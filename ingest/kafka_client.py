@@ -41,7 +41,17 @@ _USUAL = (
     *("socket.timeout.ms", "socket.keepalive.enable", "socket.connection.setup.timeout.ms", "message.max.bytes"),
     *("reconnect.backoff.ms", "reconnect.backoff.max.ms", "metadata.max.age.ms", "connections.max.idle.ms"),
     *("fetch.min.bytes", "fetch.max.bytes", "fetch.wait.max.ms", "fetch.message.max.bytes", "max.poll.interval.ms"),
-    *("heartbeat.interval.ms", "isolation.level", "compression.type", "linger.ms", "batch.size", "retries", "debug"),
+    *(
+        "group.protocol",
+        "group.remote.assignor",
+        "heartbeat.interval.ms",
+        "isolation.level",
+        "compression.type",
+        "linger.ms",
+        "batch.size",
+        "retries",
+        "debug",
+    ),
     *("queue.buffering.max.messages", "queue.buffering.max.kbytes", "statistics.interval.ms"),
     *("allow.auto.create.topics", "request.timeout.ms", "message.timeout.ms", "delivery.timeout.ms"),
 )
@@ -102,32 +112,50 @@ _POSITION = {
 def transactions_consumer(settings: Settings) -> Consumer:
     """A group-managed consumer: its assignment is the ownership of partitions."""
     static = {"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}
+    if is_new_protocol(settings):
+        assignor = "range" if settings.assignment_strategy == "range" else "uniform"
+        how: dict[str, Any] = {"group.remote.assignor": settings.kafka.get("group.remote.assignor", assignor)}
+    else:
+        how = {
+            "partition.assignment.strategy": settings.assignment_strategy,
+            "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
+        }
     return _made(
         Consumer,
         {
             **_FETCH,
             **common(settings),
             **_POSITION,
+            **_session(settings),
             "group.id": settings.consumer_group,
-            "partition.assignment.strategy": settings.assignment_strategy,
-            "session.timeout.ms": settings.session_timeout_ms,
-            "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
             # How soon a subscription finds a topic that is made again, or one that has grown; by default 5 minutes.
             "topic.metadata.refresh.interval.ms": 10_000,
+            **how,
             **static,
         },
     )
 
 
+def is_new_protocol(settings: Settings) -> bool:
+    """Whether the group uses the protocol of KIP-848, in which the broker assigns partitions and sets the timeouts."""
+    return settings.kafka.get("group.protocol") == "consumer"
+
+
+def _session(settings: Settings) -> dict[str, Any]:
+    """Every consumer's session timeout, also of those that never join: the client compares it with other settings."""
+    return {} if is_new_protocol(settings) else {"session.timeout.ms": settings.session_timeout_ms}
+
+
 def feedback_consumer(settings: Settings) -> Consumer:
     """A consumer that is manually assigned the partitions that the transactions consumer owns."""
     group = f"{settings.consumer_group}.feedback"
-    return _made(Consumer, {**_FETCH, **common(settings), **_POSITION, "group.id": group})
+    return _made(Consumer, {**_FETCH, **common(settings), **_POSITION, **_session(settings), "group.id": group})
 
 
 def group_reader(settings: Settings) -> Consumer:
     """A consumer that reads the group's committed offsets and never joins the group."""
-    return _made(Consumer, {**common(settings), "group.id": settings.consumer_group, "enable.auto.commit": False})
+    properties = {**common(settings), **_session(settings), "group.id": settings.consumer_group}
+    return _made(Consumer, {**properties, "enable.auto.commit": False})
 
 
 def topic_reader(settings: Settings) -> Consumer:

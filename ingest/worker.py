@@ -45,6 +45,7 @@ from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.admission import admit
+from ingest.clock import Clock
 from ingest.contexts import check_reach, decide, live_contexts
 from ingest.fetching import Fetcher
 from ingest.loading import Loader
@@ -100,6 +101,7 @@ class Worker:
         self._drain = drain
         self._new_log = new_log
         self._stats = stats or Stats(None)
+        self._clock = Clock(log)
         self._ownership = Ownership(settings, log)
         self._parking = Parking(log, lambda: self._control)
         self._alone_until = 0.0
@@ -131,6 +133,7 @@ class Worker:
 
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
+        self._clock.now_ms()
         self._resolve(bootstrap.ensure(self._log, self._settings, self._new_log))
         for ignored in bootstrap.ignored_settings(self._control.state, self._settings).values():
             self._logger.warning("ingest.setting_ignored", message=ignored)
@@ -217,7 +220,7 @@ class Worker:
 
     def _decide(self) -> list[Pending]:
         pendings: list[Pending] = []
-        recorded_at = int(time.time() * 1000)
+        recorded_at = self._clock.now_ms()
         room = self._settings.batch_size
         waiting = [
             owned

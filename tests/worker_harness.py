@@ -111,9 +111,10 @@ class Stage:
 
     def messages(self, topic: str) -> list[Raw]:
         """All that the topic holds, partition by partition, in order."""
+        of_groups = ("max.poll.interval.ms", "group.protocol")
         consumer = Consumer(
             {
-                **kafka_client.common(self.settings),
+                **{name: value for name, value in kafka_client.common(self.settings).items() if name not in of_groups},
                 "group.id": "reader",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 20,

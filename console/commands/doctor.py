@@ -38,7 +38,7 @@ COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
     *(("EXISTS", None), ("GET", None), ("XLEN", None), ("XRANGE", None, "-", "+"), ("XREVRANGE", None, "+", "-")),
     *(("XINFO STREAM", None), ("XREAD", "STREAMS", None, "0"), ("SET", None, "", "XX")),
     *(("XADD", None, "NOMKSTREAM", "*", "e", ""), ("EVAL", "return 1", 1, None), ("EVALSHA", "0" * 40, 1, None)),
-    *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",)),
+    *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("TIME",)),
 )
 """The commands that a worker sends to a single server; None is replaced by a key."""
 

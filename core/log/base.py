@@ -155,5 +155,8 @@ class EventLog(Protocol):
     def get_blob(self, digest: str) -> bytes:
         """The blob. Raises Corrupt if its SHA-256 is not `digest` (I10), BadInput if the log has no such blob."""
 
+    def server_time(self) -> int | None:
+        """The log server's clock, epoch ms; None if it has none, or if the user has no permission to ask."""
+
     def close(self) -> None:
         """Release connections. The log is unusable afterwards."""

@@ -164,6 +164,9 @@ class MemoryLog:
             raise Corrupt(f"the blob {digest} is not what was stored")
         return content
 
+    def server_time(self) -> int | None:
+        return None
+
     def close(self) -> None:
         """Nothing to release."""
 

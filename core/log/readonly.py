@@ -60,6 +60,9 @@ class ReadOnlyLog:
     def get_blob(self, digest: str) -> bytes:
         return self._log.get_blob(digest)
 
+    def server_time(self) -> int | None:
+        return self._log.server_time()
+
     def close(self) -> None:
         self._log.close()
 

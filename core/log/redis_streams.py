@@ -28,7 +28,7 @@ from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unav
 from core.events import START, Position
 from core.log import seals
 from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Stream
-from core.log.redis_transport import Lost, NotCompiled, Transport, open_client, request
+from core.log.redis_transport import Lost, NotCompiled, NotPermitted, Transport, open_client, request
 from core.log.scripted_append import ALWAYS, APPEND, Call, Scripted, ScriptedAppends, with_script
 from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
 
@@ -214,6 +214,14 @@ class RedisLog:
                 f"the blob {digest} is not what was stored: its SHA-256 is {hashlib.sha256(content).hexdigest()}"
             )
         return content
+
+    def server_time(self) -> int | None:
+        """See EventLog. On a cluster, the clock of the node that holds the control stream."""
+        try:
+            seconds, microseconds = self._transport.read(request(self._control, b"TIME"))
+        except NotPermitted:
+            return None
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def close(self) -> None:
         self._transport.close()

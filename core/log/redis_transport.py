@@ -57,6 +57,10 @@ class NotCompiled(Unavailable):
     """The server's version does not know the script's language: the command did not run."""
 
 
+class NotPermitted(Unavailable):
+    """The user has no permission to run the command."""
+
+
 class Request(NamedTuple):
     """A command as RESP bytes, and one of its keys, which determines the node in a cluster."""
 
@@ -296,7 +300,8 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
     text = f"{kinds.get(type(error), '')} {text}".strip()
     for word, remedy in _REMEDIES:
         if word in text:
-            return Unavailable(f"{where}: {remedy} ({text})")
+            kind = NotPermitted if word == "NOPERM" else Unavailable
+            return kind(f"{where}: {remedy} ({text})")
     if "WRONGTYPE" in text:
         return Corrupt(f"{where}: a key of the log holds a type that the log does not write ({text})")
     return Unavailable(f"{where}: refused a command ({text})")

@@ -15,8 +15,9 @@
 Several of these, separated by commas, are exact for the sources they name; the first determines the other sources.
 Every answer prints its places in this form; asked again with them, a question gets the same answer forever.
 
-Seal times come from the workers' clocks. If a clock was set back within a partition, bisection finds one of the
-boundaries that match T.
+Seal times come from the workers' clocks. A batch that claims to be later than the partition's last one was recorded
+under a wrong clock; it counts as recorded when the next one was that is not. If a clock was set back within a
+partition, bisection finds one of the boundaries that match T.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from core.codec import decode_seal
 from core.errors import BadInput
 from core.events import Position, Seal
 from core.log.base import EventLog
+from core.log.paging import pages
 from core.times import parse_iso
 from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Place, place_name
 from projections.engine.feed import Bound, batches, bound_at, seal_at
@@ -152,7 +155,7 @@ def _at_transaction(log: EventLog, p: int, end: int, wanted: Position) -> tuple[
 def _at_time(log: EventLog, partitions: Sequence[int], moment: int) -> Cut:
     bounds, floor = {}, 0
     for p in partitions:
-        sequence = _bisect(log, p, log.head(p).sequence, lambda seal: seal.recorded_at <= moment)
+        sequence = _recorded_by(log, p, moment)
         bounds[p] = bound_at(log, p, Place(sequence))
         if sequence:
             floor = max(floor, seal_at(log, p, sequence).control)
@@ -162,6 +165,21 @@ def _at_time(log: EventLog, partitions: Sequence[int], moment: int) -> Cut:
             break
         control = batch.sequence
     return Cut(bounds, control, moment)
+
+
+def _recorded_by(log: EventLog, p: int, moment: int) -> int:
+    """The last sequence of the partition that was recorded by the moment."""
+    end = log.head(p).sequence
+    if not end:
+        return 0
+    newest = seal_at(log, p, end).recorded_at
+
+    def holds(sequence: int) -> bool:
+        following = pages(log, p, "seals", Position(sequence, 0), Position(end, 1), count=20)
+        times = (decode_seal(entry.payload).recorded_at for page in following for entry in page)
+        return next(time for time in times if time <= newest) <= moment
+
+    return _bisect_sequences(end, holds)
 
 
 def _at_control(log: EventLog, partitions: Sequence[int], sequence: int) -> Cut:
@@ -175,10 +193,14 @@ def _at_control(log: EventLog, partitions: Sequence[int], sequence: int) -> Cut:
 
 def _bisect(log: EventLog, p: int, end: int, holds: Callable[[Seal], bool]) -> int:
     """The last sequence in 0 … end whose seal satisfies `holds`, which must be monotone: once false, always false."""
+    return _bisect_sequences(end, lambda sequence: holds(seal_at(log, p, sequence)))
+
+
+def _bisect_sequences(end: int, holds: Callable[[int], bool]) -> int:
     low, high = 0, end
     while low < high:
         middle = (low + high + 1) // 2
-        if holds(seal_at(log, p, middle)):
+        if holds(middle):
             low = middle
         else:
             high = middle - 1

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -248,11 +249,17 @@ def test_partitions_added_later_are_refused(single: Stage) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"assignment_strategy": "cooperative-sticky"}, {"group_instance_id": "fixed-1"}],
-    ids=["cooperative", "static"],
+    [
+        {"assignment_strategy": "cooperative-sticky"},
+        {"group_instance_id": "fixed-1"},
+        {"kafka": {"group.protocol": "consumer"}},
+        {"kafka": {"group.protocol": "consumer"}, "group_instance_id": "fixed-1"},
+        {"kafka": {"max.poll.interval.ms": 10_000}},
+    ],
+    ids=["cooperative", "static", "KIP-848", "KIP-848, static", "short poll interval"],
 )
-def test_other_ways_of_sharing_partitions(single: Stage, changes: dict[str, str]) -> None:
-    """Cooperative rebalancing while a second worker comes and goes, and static membership: the same log."""
+def test_other_ways_of_sharing_partitions(single: Stage, changes: dict[str, Any]) -> None:
+    """Other protocols and settings of the group, while a second worker comes and goes: the same log."""
     on = single.changed(batch_size=20, **changes)
     records = on.produce(h.synthetic(2_500))
     with on.log() as log, Threaded(on) as first:

@@ -145,6 +145,9 @@ class ArchivedLog:
     def get_blob(self, digest: str) -> bytes:
         return self.hot.get_blob(digest)
 
+    def server_time(self) -> int | None:
+        return self.hot.server_time()
+
     def close(self) -> None:
         self.hot.close()
 

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
+from core.codec import decode_seal
 from core.control_stream import Known, accepted, append, effective
 from core.errors import Conflict, Corrupt
 from core.events import Control, LogTrimmed, Position, SegmentArchived
+from core.log import seals
 from core.log.archive import chain, manifest, segment
 from core.log.archive.archive import Archive
 from core.log.archive.manifest import File, Row
@@ -40,7 +42,9 @@ def archive_partition(
     segment_transactions: int = SEGMENT_TRANSACTIONS,
     progress: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Archive the batches recorded up to `recorded_until` (epoch ms). Returns the new rows.
+    """Archive the batches up to the last one recorded by `recorded_until` (epoch ms). Returns the new rows.
+
+    A batch that claims to be later than one after it was recorded under a wrong clock; it is as old as that one.
 
     The caller must hold `archive.store.locked()`. Raises Corrupt if the hot log's chain is broken or does not continue
     the archive.
@@ -140,18 +144,30 @@ def trim(log: EventLog, archive: Archive, partition: int, up_to: Head, now: int)
 
 
 def _due(hot: EventLog, partition: int, end: Head, recorded_until: int) -> Iterator[chain.Sealed]:
-    head = hot.head(partition)
+    last = _last_recorded(hot, partition, end, recorded_until)
 
     def read(stream: Stream, after: Position, count: int, until: Position | None) -> list[Entry]:
         return hot.read(partition, stream, after, count, until)
 
     try:
-        for sealed in chain.batches(read, end, head.sequence):
-            if sealed.recorded_at > recorded_until:
-                return
-            yield sealed
+        yield from chain.batches(read, end, last)
     except Corrupt as error:
         raise Corrupt(f"partition {partition}, hot log: {error}") from None
+
+
+def _last_recorded(hot: EventLog, partition: int, end: Head, recorded_until: int) -> int:
+    """The last sequence after `end` whose batch was recorded by then; `end`'s if there is none. Reads all seals."""
+    last = end.sequence
+    after = Position(end.sequence, seals.ID_PART_MAX)
+    while page := hot.read(partition, "seals", after, chain.PAGE):
+        for entry in page:
+            try:
+                if decode_seal(entry.payload).recorded_at <= recorded_until:
+                    last = entry.id.generation
+            except Corrupt:
+                return max(last, entry.id.generation)  # reading the batches will say where and why
+        after = page[-1].id
+    return last
 
 
 def _runs(batches: Iterator[chain.Sealed], size: int) -> Iterator[list[chain.Sealed]]:

@@ -31,9 +31,9 @@ def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int
         raise BadInput("no cold store to move old segments to: set archive_cold")
     archive.refresh(partition)
     segments = moved = 0
-    for row in archive.rows(partition):
-        if row.last_recorded_at > recorded_until:
-            break
+    rows = archive.rows(partition)
+    old = max((n for n, row in enumerate(rows, 1) if row.last_recorded_at <= recorded_until), default=0)
+    for row in rows[:old]:  # one that claims to be later than one after it was recorded under a wrong clock
         warm = [file for file in row.files if archive.store.version(file.name) is not None]
         size = sum(_copy(archive.store, cold, file) for file in warm)
         for file in warm:

@@ -192,7 +192,18 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
     for write in writes.values():
         with pytest.raises(BadInput, match="read-only"):
             write()
-    reads = {"head", "read", "begin", "get", "length", "control_head", "read_control", "get_blob", "close"}
+    reads = {
+        "head",
+        "read",
+        "begin",
+        "get",
+        "length",
+        "control_head",
+        "read_control",
+        "get_blob",
+        "server_time",
+        "close",
+    }
     assert {name for name in vars(EventLog) if not name.startswith("_")} == reads | writes.keys()
     assert vars(behind) == before
     assert (log.head(0), log.length(0, "scores"), log.control_head(), log.read_control()) == (Head(), 0, 0, [])
