@@ -272,7 +272,7 @@ def _acceptance(node: redis.Redis, name: str, s: Settings) -> Iterator[Finding]:
 def _log(s: Settings) -> Iterator[Finding]:
     with closing(wiring.open_log(s)) as log:
         state = control_stream.current(log)
-        if state.position == 0:
+        if not state.generations:
             yield _empty(s, log)
             return
         yield Finding(

@@ -15,6 +15,7 @@ from core.errors import BadInput
 from core.events import SourceGenerationStarted
 from ingest import bootstrap
 from tests import worker_harness as h
+from tests.builders.events import HISTORY
 from tests.worker_harness import Stage, Threaded
 
 
@@ -73,6 +74,9 @@ def test_a_new_log_is_begun_on_purpose(broker: Broker, valkey_server: Valkey, tm
     on = decided(broker, valkey_server, tmp_path)
     emptied(on)
     with on.log() as log:
+        control_stream.append(log, lambda known: [HISTORY])
+        with pytest.raises(BadInput, match="new-log"):  # a producer may have written before the first worker starts
+            bootstrap.ensure(log, on.settings)
         bootstrap.ensure(log, on.settings, "the volume is lost")
         started = [e for _, e in control_stream.accepted(log) if isinstance(e, SourceGenerationStarted)]
         assert {e.generation for e in started} == {2}
