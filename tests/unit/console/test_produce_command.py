@@ -14,7 +14,7 @@ from console.stack import Broker, free_port
 from core.errors import Unavailable
 from core.settings import environment_name
 from sources.record import Record
-from tests.unit.sources.test_rehearsal import HEADER, MAPPING, row
+from tests.builders.payment_rows import HEADER, MAPPING, row
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -15,36 +15,13 @@ from core.errors import BadInput, Corrupt
 from models import forest, lightgbm_text
 from models.forest import ForestScorer, threshold_key
 from models.lightgbm_text import parse
+from tests.builders.forests import COMMON, FEATURES, data, load, render, train
 
-FEATURES = 6  # the last one is categorical where a test says so
-COMMON: dict[str, Any] = {"objective": "binary", "num_leaves": 15, "verbose": -1, "num_threads": 1, "seed": 7}
 ZERO = np.float32(1e-35)  # LightGBM's kZeroThreshold
 ABOVE_ZERO, BELOW_ZERO = np.nextafter(ZERO, np.float32(1)), np.nextafter(ZERO, np.float32(0))
 TINY = (0.0, -0.0, 1e-45, -1e-45, 1e-39, ZERO, -ZERO, ABOVE_ZERO, -ABOVE_ZERO, BELOW_ZERO, -BELOW_ZERO)
 LARGE = (np.nan, np.inf, -np.inf, 3.4028235e38, -3.4028235e38, 2**24, 2**31, -(2**31), 4e9, 1e20)
 SPECIAL = np.array([*TINY, *LARGE, 1, -1, -0.5, 0.99, 2.5, 31, 32, 33, 63.7, 64], dtype=np.float32)
-
-
-def data(seed: int, rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
-    """Features with missing values, zeros and a category of 70 values; labels that depend on all of that."""
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(rows, FEATURES)).astype(np.float32)
-    x[:, 4] = random.integers(0, 4, rows)
-    x[:, 5] = random.integers(0, 70, rows)
-    x[random.random(x.shape) < 0.1] = np.nan
-    x[random.random(x.shape) < 0.1] = 0.0
-    logit = np.nan_to_num(x[:, 0]) + 2 * np.isnan(x[:, 1]) + (np.nan_to_num(x[:, 5]) % 3 == 0) - (x[:, 2] == 0)
-    return x, (logit + random.normal(size=rows) > 0.8).astype(np.float64)
-
-
-def train(seed: int = 0, rounds: int = 12, categorical: bool = False, **parameters: Any) -> lightgbm.Booster:
-    x, y = data(seed)
-    dataset = lightgbm.Dataset(x, y, categorical_feature=[5] if categorical else [])
-    return lightgbm.train(COMMON | parameters, dataset, rounds)
-
-
-def load(text: str) -> ForestScorer:
-    return ForestScorer.load(text.encode(), version="test-1.0.0", spec=1)
 
 
 def neighbours(thresholds: np.ndarray) -> np.ndarray:
@@ -146,22 +123,6 @@ def test_a_model_without_splits_is_a_constant() -> None:
     assert_same_bits(text, nasty_rows(text, 50))
     bias, shares = load(text).contributions(np.zeros(FEATURES, dtype=np.float32))
     assert bias == load(text).margins(np.zeros((1, FEATURES), dtype=np.float32))[0] and not shares.any()
-
-
-def render(trees: list[dict[str, str]]) -> str:
-    """A model text of LightGBM's layout out of the trees' lines."""
-    blocks = [
-        f"Tree={i}\n" + "".join(f"{key}={value}\n" for key, value in tree.items()) + "\n\n"
-        for i, tree in enumerate(trees)
-    ]
-    names = " ".join(f"f{i}" for i in range(FEATURES))
-    return (
-        "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n"
-        f"max_feature_idx={FEATURES - 1}\nobjective=binary sigmoid:1\nfeature_names={names}\n"
-        f"feature_infos={' '.join(['none'] * FEATURES)}\ntree_sizes={' '.join(str(len(b)) for b in blocks)}\n\n"
-        + "".join(blocks)
-        + "end of trees\n"
-    )
 
 
 THRESHOLDS = [0.0, -0.0, 1e-300, -1e-300, 1e300, -1e300, 1e-45, -1e-45, 1.0000000180025095e-35, -1.0000000180025095e-35]

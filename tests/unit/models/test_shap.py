@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models import lightgbm_text, shap
 from models.forest import ForestScorer
-from tests.unit.models.test_forest import data, load, render, train
+from tests.builders.forests import data, load, render, train
 
 VARIANTS: dict[str, dict[str, object]] = {
     "plain": {},

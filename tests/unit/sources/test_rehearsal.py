@@ -14,24 +14,7 @@ from sources.catalogue import open_source
 from sources.rehearsal import accepted, rehearse
 from sources.synthetic import SyntheticConfig, SyntheticStream
 from tests.builders.events import fuzz
-
-MAPPING = """
-[columns]
-transaction_id = "id"
-account_id = "acct"
-amount = "amt"
-merchant_id = "shop"
-
-[time]
-column = "when"
-format = "iso"
-
-[label]
-column = "fraud"
-fraud = ["1"]
-legitimate = ["0"]
-"""
-HEADER = "id,acct,amt,when,shop,fraud"
+from tests.builders.payment_rows import HEADER, MAPPING, row
 
 
 def source(tmp_path: Path, *rows: str, mapping: str = MAPPING, **options: object):  # type: ignore[no-untyped-def]
@@ -39,10 +22,6 @@ def source(tmp_path: Path, *rows: str, mapping: str = MAPPING, **options: object
     (tmp_path / "m.toml").write_text(mapping)
     (tmp_path / "data.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     return open_source("custom", tmp_path / "data.csv", mapping=tmp_path / "m.toml", **options)
-
-
-def row(number: int, account: str = "a1", amount: str = "10", shop: str = "m1", name: str | None = None) -> str:
-    return f"{name or f't{number}'},{account},{amount},2026-03-01T10:{number:02d}:00Z,{shop},0"
 
 
 def test_what_the_edge_would_reject_is_told_with_its_lines(tmp_path: Path) -> None:
