@@ -68,8 +68,14 @@ class Fetcher:
 
     def subscribe(self, assigned: Rebalanced, revoked: Rebalanced, lost: Rebalanced) -> None:
         """Join the group. The callbacks are called from `poll`."""
+        self._rebalanced = (assigned, revoked, lost)
         topics = [self._settings.transactions_topic]
         self.transactions.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again."""
+        self.transactions.unsubscribe()
+        self.subscribe(*self._rebalanced)
 
     def poll(self, first_s: float, until: float) -> None:
         """Take the messages that have arrived, and those that arrive before `until` (by `time.monotonic`) or until a

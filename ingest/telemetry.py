@@ -29,6 +29,7 @@ DEGRADED = Counter("sentinel_degraded_total", "Decisions made without the model 
 CONFLICTS = Counter("sentinel_append_conflicts_total", "Appends refused because another writer came first")
 PARTITIONS = Gauge("sentinel_partitions_owned", "Partitions this worker owns")
 SKIPPED = Counter("sentinel_messages_skipped_total", "Messages in batches that could not be read and were passed")
+STALLED = Gauge("sentinel_partitions_stalled", "Owned partitions that have messages and do not get on")
 PARKED = Gauge("sentinel_partitions_parked", "Partitions assigned to this worker that it can't decide")
 
 

@@ -58,6 +58,7 @@ from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
 from ingest.stats import Stats
 from ingest.topic_watch import TopicWatch
+from ingest.vigilance import Vigilance
 
 CONTROL_POLL_S = 0.1
 IDLE_S = 0.05
@@ -142,6 +143,7 @@ class Worker:
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail
         )
+        self._vigilance = Vigilance(self._settings, fetcher.rejoin)
         # Partitions that are lost have already been given away; the log itself fences an append in flight.
         fetcher.subscribe(self._on_assign, self._on_revoke, self._on_revoke)
         try:
@@ -412,6 +414,8 @@ class Worker:
         now = time.monotonic()
         self._publisher.poll(self._log, self._ownership.partitions.values())
         self._stats.write(self._counts)
+        partitions = self._control.state.generations["transactions"].partitions
+        self._vigilance.look(self._ownership.partitions, len(self._parking.parked), partitions)
         if self._parking.parked:
             self._parking.record()
             self._parking.resume([n for n, each in self._ownership.partitions.items() if each.intake.drained])

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -28,7 +29,8 @@ from core.log.base import STREAMS, EventLog
 from core.log.redis_transport import open_client, translate
 from core.settings import Settings
 from core.times import HOUR_MS
-from ingest import bootstrap, evidence, kafka_client, losses
+from ingest import backlog, bootstrap, evidence, kafka_client, losses
+from ingest.ownership import sources_of
 
 REDIS_MINIMUM = (6, 2)
 VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
@@ -41,6 +43,9 @@ COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
     *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("TIME",)),
 )
 """The commands that a worker sends to a single server; None is replaced by a key."""
+
+BACKLOG_S = 3.0
+"""How long to watch whether a backlog moves."""
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -328,6 +333,33 @@ def _parked(s: Settings, log: EventLog, state: ControlState) -> Iterator[Finding
         )
 
 
+def _backlog(s: Settings, log: EventLog, state: ControlState) -> Iterator[Finding]:
+    """Whether messages wait in partitions that do not move."""
+
+    def positions(partitions: Iterable[int]) -> dict[int, int]:
+        return {p: sources_of(state, p).offsets(log.head(p))[0] for p in partitions}
+
+    before = positions(range(state.generations["transactions"].partitions))
+    waiting = backlog.waiting(s, before)
+    if not waiting:
+        return
+    time.sleep(BACKLOG_S)
+    stuck = sorted(p for p, offset in positions(waiting).items() if offset == before[p])
+    if not stuck:
+        return
+    group = backlog.group_of(s)
+    is_idle = group is not None and group.members == 0
+    yield Finding(
+        "backlog",
+        "fail",
+        f"messages wait in {len(stuck)} partitions ({', '.join(map(str, stuck[:10]))}), and none was decided in"
+        f" {BACKLOG_S:.0f} s ({group or 'the broker does not describe the group'})",
+        "start `sentinel ingest`"
+        if is_idle
+        else "look for ingest.owns_nothing, ingest.partition_stalled and ingest.partition_parked in the workers' logs",
+    )
+
+
 def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
     state = control_stream.current(log)
     topics = kafka_client.describe(s, [s.transactions_topic, s.feedback_topic])
@@ -349,6 +381,7 @@ def _positions(s: Settings, log: EventLog) -> Iterator[Finding]:
                 "was recreated: a running worker begins a new generation within seconds, else the next start does",
             )
     yield from _parked(s, log, state)
+    yield from _backlog(s, log, state)
     yield from _whole(log, state.generations["transactions"].partitions)
     decided = sum(log.length(p, "transactions") for p in range(state.generations["transactions"].partitions))
     yield Finding("log", "ok", f"{decided:,} transactions in the log")

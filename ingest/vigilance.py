@@ -1,0 +1,93 @@
+"""Notices, from within a worker, that nothing moves although nothing fails.
+
+    owns nothing   The group gave this worker no partition for OWNS_NOTHING_S. With more workers than partitions that is
+                   as it should be; if the broker says that partitions have no owner in a stable group, the worker joins
+                   the group anew.
+    stalled        An owned partition is not at the end of its topics, and nothing of it was decided for STALLED_S.
+
+Both are logged, again every REPEAT_S, and counted in gauges.
+
+Cost: one look every LOOK_S.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from core.events import Position
+from core.settings import Settings
+from ingest import telemetry
+from ingest.backlog import group_of
+from ingest.partition import Owned
+
+LOOK_S = 5.0
+OWNS_NOTHING_S = 30.0
+STALLED_S = 60.0
+REPEAT_S = 300.0
+
+
+class Vigilance:
+    """See the module's docstring. rejoin: leave the group and join it again. partitions: of the log."""
+
+    def __init__(self, settings: Settings, rejoin: Callable[[], None]) -> None:
+        self._settings = settings
+        self._rejoin = rejoin
+        self._looked = self._owned_at = time.monotonic()
+        self._said: dict[int | None, float] = {}
+        self._moved: dict[int, tuple[Position, Position, float]] = {}
+
+    def look(self, owned: Mapping[int, Owned], parked: int, partitions: int) -> None:
+        """Look if it is time. parked: how many partitions are parked here; partitions: how many the log has."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        if owned or parked:
+            self._owned_at = now
+        elif now - self._owned_at > OWNS_NOTHING_S and self._may_say(None, now):
+            self._owns_nothing(partitions, now - self._owned_at)
+        stalled = [partition for partition, each in owned.items() if self._is_stalled(each, now)]
+        telemetry.STALLED.set(len(stalled))
+        self._moved = {partition: known for partition, known in self._moved.items() if partition in owned}
+        for partition in stalled:
+            if self._may_say(partition, now):
+                intake = owned[partition].intake
+                telemetry.logger().error(
+                    "ingest.partition_stalled",
+                    partition=partition,
+                    seconds=round(now - self._moved[partition][2]),
+                    transactions_held=len(intake.transactions.records),
+                    feedback_held=len(intake.feedback.records),
+                    transactions_at_end=intake.transactions.at_end,
+                    feedback_at_end=intake.feedback.at_end,
+                )
+
+    def _owns_nothing(self, partitions: int, seconds: float) -> None:
+        group = group_of(self._settings)
+        orphans = sorted(set(range(partitions)) - group.assigned) if group is not None else []
+        is_wrong = bool(orphans) and group is not None and group.state == "stable"
+        telemetry.logger().warning(
+            "ingest.owns_nothing",
+            seconds=round(seconds),
+            group=str(group) if group is not None else "not described by the broker",
+            why="partitions have no owner: joining again" if is_wrong else "other workers own all partitions",
+            without_owner=orphans,
+        )
+        if is_wrong:
+            self._rejoin()
+
+    def _is_stalled(self, owned: Owned, now: float) -> bool:
+        at = (owned.head.transactions, owned.head.feedback)
+        known = self._moved.get(owned.partition)
+        if known is None or known[:2] != at or owned.intake.drained:
+            self._moved[owned.partition] = (*at, now)
+            self._said.pop(owned.partition, None)
+            return False
+        return now - known[2] > STALLED_S
+
+    def _may_say(self, what: int | None, now: float) -> bool:
+        if now - self._said.get(what, -REPEAT_S) < REPEAT_S:
+            return False
+        self._said[what] = now
+        return True
