@@ -15,7 +15,7 @@ from core.settings import unknown_name
 from core.times import DAY_MS
 from learners.experiments.design import USUAL, Design, usual_guardrails
 from learners.experiments.verdict import METRICS, Criteria, criteria_of
-from learners.training.gate import GateSettings
+from learners.training.gate import COUNTS, GateSettings
 
 CandidateKind = Literal["retrained", "boosted", "refitted", "online"]
 
@@ -124,8 +124,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for name in self.gate:
             if name not in GateSettings.__dataclass_fields__:
                 raise BadInput(f"learn.gate: {unknown_name(name, GateSettings.__dataclass_fields__)}")
-        counts = ("rows_min", "frauds_min", "accounts_min", "distinct_min", "rounds")
-        return GateSettings(**{n: int(v) if n in counts else v for n, v in self.gate.items()})  # type: ignore[arg-type]
+        return GateSettings(**{n: int(v) if n in COUNTS else v for n, v in self.gate.items()})  # type: ignore[arg-type]
 
     def design(self) -> Design:
         """The design of a candidate's test."""

@@ -24,7 +24,8 @@ rank alike: a champion shifted by 0.7 log-odds has its average precision, its AU
 alerts double. The level is therefore compared directly, which takes no labels. A candidate beyond the limits of level
 shift, alerts, scores or changed decisions is still accepted if the labels show that it is right: its log loss is lower
 (the whole interval), and its observed/expected frauds are near 1 (within `observed_expected_max`, or the interval
-contains 1). A shift in the right direction that only makes a wrong level less wrong is not enough.
+contains 1), on at least `level_accounts_min` accounts with fraud: with fewer, one attack decides. A shift in the right
+direction that only makes a wrong level less wrong is not enough.
 
 A poisoned candidate (flipped labels) fails checks 3 to 6. If 1 or 2 fails, the other checks would be noise and are
 skipped. Cost: `rounds` × O(rows): benchmarks/incremental.py.
@@ -44,6 +45,8 @@ from learners.training.paired import Comparison, PairedScores, compare, interval
 from learners.training.resampling import Ranked, resamples
 
 PSI_BINS = 10
+COUNTS = ("rows_min", "frauds_min", "accounts_min", "distinct_min", "level_accounts_min", "rounds")
+"""The settings that are whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class GateSettings:
     intervals; rounds: of the bootstrap. gain_min (below 0: an allowed loss; from 0 on: a required gain), loss_max,
     auc_loss_max: differences. log_loss_rise_max, brier_rise_max: relative. observed_expected_max: factor by which
     observed/expected frauds may be further from 1 than the champion's; ece_rise_max: rise of the debiased calibration
-    error, as a share of the base rate. level_shift_max: log-odds, up or down; alert_ratio_max: a factor, up or down.
+    error, as a share of the base rate. level_shift_max: log-odds, up or down; level_accounts_min: accounts with fraud
+    that it takes to show that another level is right; alert_ratio_max: a factor, up or down.
     decisions_changed_max: per alert of the champion. value_loss_max: share of the fraudulent amount. latency_us_max: µs
     per row. psi_max: far above the usual 0.25, because a better model reorders the many harmless rows among themselves
     (docs/incremental.md).
@@ -64,14 +68,15 @@ class GateSettings:
     distinct_min: int = 20
     confidence: float = 0.95
     rounds: int = 500
-    gain_min: float = -0.02
-    loss_max: float = 0.1
+    gain_min: float = -0.03
+    loss_max: float = 0.15
     auc_loss_max: float = 0.02
     log_loss_rise_max: float = 0.15
-    brier_rise_max: float = 0.1
+    brier_rise_max: float = 0.15
     observed_expected_max: float = 1.2
     ece_rise_max: float = 0.75
     level_shift_max: float = 0.5
+    level_accounts_min: int = 50
     alert_ratio_max: float = 1.25
     value_loss_max: float = 0.1
     decisions_changed_max: float = 1.0
@@ -80,8 +85,8 @@ class GateSettings:
 
     def __post_init__(self) -> None:
         """Raise BadInput for a threshold out of range."""
-        if min(self.rows_min, self.frauds_min, self.accounts_min, self.distinct_min, self.rounds) < 1:
-            raise BadInput("gate: rows_min, frauds_min, accounts_min, distinct_min and rounds must be at least 1")
+        if min(getattr(self, name) for name in COUNTS) < 1:
+            raise BadInput(f"gate: {', '.join(COUNTS[:-1])} and {COUNTS[-1]} must be at least 1")
         if not 0.5 <= self.confidence < 1.0:
             raise BadInput("gate: confidence must be in [0.5, 1)")
         limits = (self.loss_max, self.auc_loss_max, self.log_loss_rise_max, self.brier_rise_max, self.ece_rise_max)
@@ -135,6 +140,7 @@ def judge(paired: PairedScores, settings: GateSettings, seed: int) -> GateResult
         "rows": float(len(paired.labels)),
         "frauds": float(paired.labels.sum()),
         "accounts": float(len(np.unique(paired.accounts))),
+        "accounts_with_fraud": float(len(np.unique(paired.accounts[paired.labels]))),
     }
     reasons = [*_too_little(figures, settings), *_broken(paired, settings)]
     if not reasons:
@@ -143,7 +149,8 @@ def judge(paired: PairedScores, settings: GateSettings, seed: int) -> GateResult
         figures |= _named(found) | {"latency_us": paired.latency_us, "score_psi": shift}
         for check in (_ranking, _scores, _calibration):
             reasons += check(found, settings)
-        reasons += [*_level(found, shift, settings), *_latency(paired.latency_us, settings)]
+        can_show = figures["accounts_with_fraud"] >= settings.level_accounts_min
+        reasons += [*_level(found, shift, can_show, settings), *_latency(paired.latency_us, settings)]
     finite = {name: value for name, value in figures.items() if np.isfinite(value)}
     return GateResult(not reasons, tuple(reasons), finite)
 
@@ -226,7 +233,8 @@ def _calibration(f: Comparison, s: GateSettings) -> list[str]:
     return reasons
 
 
-def _level(f: Comparison, shift: float, s: GateSettings) -> list[str]:
+def _level(f: Comparison, shift: float, can_show: bool, s: GateSettings) -> list[str]:
+    """can_show: whether the labels suffice to show that another level is right."""
     reasons = []
     if not shift <= s.psi_max:
         reasons.append(f"scores shift: PSI {shift:.3f}, at most {s.psi_max:.3f} allowed")
@@ -245,7 +253,7 @@ def _level(f: Comparison, shift: float, s: GateSettings) -> list[str]:
             f" {s.decisions_changed_max:.0%} allowed"
         )
     is_near = _factor(f.observed_expected.value) <= s.observed_expected_max or _contains_one(f.observed_expected)
-    if f.log_loss_gain.low > 0.0 and is_near:
+    if can_show and f.log_loss_gain.low > 0.0 and is_near:
         reasons = []  # the labels show that this level is right
     if _is_below(f.value_gain, -s.value_loss_max):
         reasons.append(

@@ -181,6 +181,8 @@ def test_a_level_that_the_labels_show_to_be_right_is_accepted() -> None:
     recalibrated = judge(replace(e, candidate=e.champion + 3.0), GateSettings(rounds=60), 1)
     assert recalibrated.metrics["champion_observed_expected"] > 1.3 and recalibrated.metrics["alert_ratio"] > 1.2
     assert recalibrated.accepted, recalibrated.reason
+    too_few = GateSettings(rounds=60, level_accounts_min=10_000)
+    assert "the level shifts by +3.00" in judge(replace(e, candidate=e.champion + 3.0), too_few, 1).reason
     beyond = judge(replace(e, candidate=e.champion + 6.5), GateSettings(rounds=60), 1)
     assert "the level shifts by +6.50" in beyond.reason
 
