@@ -19,13 +19,15 @@ from core.events import DriftCleared, DriftDetected
 from core.partitions import partitions_of
 from core.times import DAY_MS, HOUR_MS
 from learners.drift.compare import FeatureDrift, Window
-from learners.drift.look import Look, Looker
+from learners.drift.look import Look, Looker, TooEarly
 from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.statistics import EFFECTS
 from learners.drift.windows import WindowReader
 from projections.engine.as_of import parse_time
 from projections.labelling.reader import LabelReader
+
+WINDOW_DAYS = (1, 3, 7)
 
 
 def drift(
@@ -40,8 +42,9 @@ def drift(
         ),
     ] = None,
     window_days: Annotated[
-        float, typer.Option(help="Length of the current window in days: at most 7, or whole weeks.")
-    ] = 7,
+        list[int] | None,
+        typer.Option(help="Length of a current window in days; repeat it for several. Default: 1, 3 and 7.", min=1),
+    ] = None,
     reference_days: Annotated[
         int, typer.Option(help="Length of the reference window in days: whole weeks.", min=7)
     ] = 14,
@@ -58,7 +61,7 @@ def drift(
     share: Annotated[float, typer.Option(help="Share of accounts to read, sampled by hash.")] = 1.0,
     every_hours: Annotated[
         float, typer.Option(help="Hours of event time between looks; windows end on this grid.", min=0.25)
-    ] = 6,
+    ] = 24,
     publish: Annotated[
         bool, typer.Option("--publish", help="Append DriftDetected and DriftCleared to the control stream.")
     ] = False,
@@ -70,14 +73,14 @@ def drift(
     everything: Annotated[bool, typer.Option("--all", help="Also list features that are not tested, and why.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the newest decisions with a reference: every feature, the score, and performance on labels.
+    """Compare the newest decisions with a reference: every feature, the score, alerts, reported frauds, performance.
 
-    A feature has drifted if its effect size reaches the floor and its p-value, adjusted over all features and corrected
-    for clustered rows, is at most 0.001. Reads only, unless --publish is given; publishing the same look twice has no
-    further effect. Exit code 0 whether or not there is drift.
+    A figure has drifted if its effect size reaches the floor and its p-value, corrected for clustered rows and adjusted
+    over all figures and daily looks of eight weeks, is at most 0.05. Reads only, unless --publish is given; publishing
+    the same look twice has no further effect. Exit code 0 whether or not there is drift, and if it is too early.
     """
     settings = DriftConfig(
-        window_ms=round(window_days * DAY_MS),
+        windows_ms=tuple(days * DAY_MS for days in sorted(set(window_days or WINDOW_DAYS))),
         reference_ms=reference_days * DAY_MS,
         settle_ms=round(settle_days * DAY_MS),
         maturity_ms=round(maturity_days * DAY_MS),
@@ -97,28 +100,34 @@ def drift(
             nonlocal last
             end = _moment(as_of, "--as-of") if as_of is not None else looker.newest()
             if end > last:
-                look, published = one_look(monitor, end, publish, follow)
                 last = end
-                if look is not None:
-                    show(look, published, everything, as_json)
+                found = one_look(monitor, end, publish)
+                if isinstance(found, TooEarly):
+                    if not follow:
+                        _too_early(found, as_json)
+                else:
+                    show(*found, everything, as_json)
                     if plots is not None:
-                        _plot(look, monitor, plots)
+                        _plot(found[0], monitor, plots)
 
         run_steps(next_look, follow=follow, interval_s=interval_s)
 
 
 def one_look(
-    monitor: DriftMonitor, end: int, publish: bool, patient: bool
-) -> tuple[Look | None, Sequence[DriftDetected | DriftCleared]]:
-    """The look at `end`, and what it published. patient: return None, not an error, while the log is too short."""
+    monitor: DriftMonitor, end: int, publish: bool
+) -> tuple[Look, Sequence[DriftDetected | DriftCleared]] | TooEarly:
+    """The look at `end`, and what it published; or that the log is too short for one."""
     try:
         if publish:
             return monitor.step(end, int(time.time() * 1000))
         return monitor.look(end), []
-    except BadInput:
-        if not patient:
-            raise
-        return None, []
+    except TooEarly as early:
+        return early
+
+
+def _too_early(early: TooEarly, as_json: bool) -> None:
+    """A young log is no mistake of whoever asks: the answer is when there will be one."""
+    print(msgspec.json.encode({"look": None, "too_early": str(early)}).decode() if as_json else str(early), flush=True)
 
 
 def _given_reference(start: str | None, config: DriftConfig) -> Window | None:
@@ -147,12 +156,12 @@ def show(look: Look, published: Sequence[DriftDetected | DriftCleared], everythi
         )
         return
     print(f"reference  {_span(look.reference)}  {look.reference_rows:>10,} decisions")
-    print(f"current    {_span(look.current)}  {look.rows:>10,} decisions")
+    print(f"current    {_span(look.current)}  {look.rows:>10,} decisions, and shorter windows that end with it")
     print()
     titles = "".join(f"{each.title:>8}" for each in EFFECTS)
-    print(f"{'feature':28}{titles}{'missing':>16}{'rows/eff.':>11}{'p adj.':>10}  severity")
+    print(f"{'figure':28}{'days':>5}{titles}{'missing':>16}{'rows/eff.':>11}{'p adj.':>10}  severity")
     tested = [each for each in look.features if each.state == "tested"]
-    for each in sorted(tested, key=lambda f: (-f.level, f.p_value_adjusted)):
+    for each in sorted(tested, key=lambda f: (-f.level, f.p_value_adjusted, f.p_value)):
         print(_line(each))
     others = [each for each in look.features if each.state != "tested"]
     if everything:
@@ -169,17 +178,17 @@ def show(look: Look, published: Sequence[DriftDetected | DriftCleared], everythi
 
 def _line(each: FeatureDrift) -> str:
     effects = "".join(f"{each.effects[e.name]:8.3f}" if e.name in each.effects else f"{'':8}" for e in EFFECTS)
-    missing = "{:.1%} → {:.1%}".format(*each.missing) if max(each.missing) > 0 else ""
+    missing = "{:.1%} → {:.1%}".format(*each.missing) if max(each.missing) >= 0.0005 else ""
     return (
-        f"{each.feature:28}{effects}{missing:>16}{each.design_effect:>11.1f}{each.p_value_adjusted:>10.2g}"
-        f"  {each.severity or ''}"
+        f"{each.feature:28}{each.window_ms / DAY_MS:>5g}{effects}{missing:>16}{each.design_effect:>11.1f}"
+        f"{each.p_value_adjusted:>10.2g}  {each.severity or ''}"
     )
 
 
 def _show_labels(look: Look) -> None:
     labels = look.labels
     if labels is None:
-        print("\nperformance: not available until the reference and a later window have mature labels")
+        print("\nperformance: not available until the reference and a week after it have mature labels")
         return
     before, now, expected = labels.before, labels.now, labels.estimate
     print(f"\nperformance, {_span(labels.current)}, labels as of {_days(look, labels.current)} days after each payment")

@@ -1,4 +1,4 @@
-"""Plots of a drift look: how far each feature is from its floor, and both windows of each drifted feature."""
+"""Plots of a drift look: how far each figure is from its floor, and both windows of each drifted feature."""
 
 from __future__ import annotations
 
@@ -10,43 +10,55 @@ from numpy.typing import NDArray
 
 from console.plots.figure import GREY, RED, new_axes, write_figures
 from core.features import spec
-from core.times import minute_text
+from core.times import DAY_MS, minute_text
 from learners.drift.compare import FeatureDrift
 from learners.drift.look import Look
 from learners.drift.policy import POLICIES, SCORE, DriftConfig
 from learners.drift.rows import Rows
 
 FEATURES_MAX = 24
+SMALLEST = 0.05
+"""Where the axis of effects begins, in multiples of the floor."""
 
 
 def write_plots(look: Look, before: Rows, now: Rows, directory: Path) -> list[Path]:
     """Write effects.png, and <feature>.png for each drifted feature (at most `FEATURES_MAX`).
 
-    before, now: the rows of the look's windows. Creates the directory if it is missing. Returns the files. Raises
-    BadInput if they can't be written.
+    before, now: rows that hold the look's windows (`Looker.rows`). Creates the directory if it is missing. Returns the
+    files. Raises BadInput if they can't be written.
     """
     figures: dict[str, Any] = {}
-    _effects(new_axes(figures, "effects", 9, 10), look)
+    tall = max(4.0, 1.5 + 0.13 * sum(each.state == "tested" for each in look.findings))
+    _effects(new_axes(figures, "effects", 9, tall), look)
     for each in [f for f in look.drifted if f.feature in (*spec.NAMES, SCORE)][:FEATURES_MAX]:
-        _windows(new_axes(figures, each.feature, 9, 4.5), each, before, now)
+        reference, current = look.windows(each)
+        rows = before.between(reference.start, reference.end), now.between(current.start, current.end)
+        _windows(new_axes(figures, each.feature, 9, 4.5), each, *rows)
     return write_figures(directory, figures)
 
 
 def _effects(axes: Any, look: Look) -> None:
-    """The largest effect of each tested feature, in multiples of its floor; above 1, a significant effect is drift."""
+    """The largest effect of each tested figure, in multiples of its floor, on a logarithmic axis, so that one large
+    effect does not flatten the rest; above 1, an effect with enough evidence is drift.
+    """
     config = DriftConfig()
-    tested = [each for each in look.features if each.state == "tested" and each.effects]
+    tested = [each for each in look.findings if each.state == "tested" and each.effects]
     heights = [max(effect / config.levels[name][0] for name, effect in each.effects.items()) for each in tested]
     order = np.argsort(heights, kind="stable")
-    names = [tested[i].feature for i in order]
+    names = [f"{tested[i].feature} ({tested[i].window_ms / DAY_MS:g} d)" for i in order]
     colours = [RED if tested[i].drifted else GREY for i in order]
-    axes.barh(names, [heights[i] for i in order], color=colours)
+    axes.barh(names, [max(heights[i] - SMALLEST, 0.0) for i in order], left=SMALLEST, color=colours)
+    axes.set_xscale("log")
+    axes.set_xlim(SMALLEST, 1.2 * max([*heights, 1.0]))
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_xlabel("largest effect size / floor (red: drifted; grey above 1: not significant)")
+    axes.set_xlabel("largest effect size / floor (red: drifted; grey above 1: too little evidence)")
     axes.tick_params(axis="y", labelsize=7)
+    axes.margins(y=0.01)
     windows = [f"{minute_text(w.start)} … {minute_text(w.end)}" for w in (look.current, look.reference)]
-    title = f"{look.rows:,} decisions of {windows[0]} against {look.reference_rows:,} of {windows[1]} (UTC)"
-    axes.set_title(title, fontsize=10, loc="left")
+    title = (
+        f"current    {look.rows:,} decisions of {windows[0]}\nreference {look.reference_rows:,} of {windows[1]} (UTC)"
+    )
+    axes.set_title(title, fontsize=9, loc="left")
 
 
 def _windows(axes: Any, each: FeatureDrift, before: Rows, now: Rows) -> None:
@@ -57,9 +69,9 @@ def _windows(axes: Any, each: FeatureDrift, before: Rows, now: Rows) -> None:
     else:
         _curves(axes, a, b)
     effects = ", ".join(f"{name} {effect:.2f}" for name, effect in each.effects.items())
-    axes.set_xlabel(each.feature)
+    axes.set_xlabel(f"{each.feature}, last {each.window_ms / DAY_MS:g} d")
     axes.set_title(
-        f"{each.feature}: {each.severity}, {effects}, p {each.p_value_adjusted:.1g}", fontsize=10, loc="left"
+        f"{each.feature}: {each.severity}\n{effects}, p {each.p_value_adjusted:.1g}", fontsize=10, loc="left"
     )
     axes.legend(frameon=False)
 

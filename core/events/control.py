@@ -197,11 +197,12 @@ class SourceQuarantined(ControlEvent, tag="source_quarantined.v1", tag_field="ty
 
 
 class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", frozen=True, kw_only=True):
-    """A feature, the score or a measure of performance ("performance:auc_roc") differs from its reference.
+    """A feature, the score, alerts ("alerts:amount"), reported frauds ("fraud:rate") or a measure of performance
+    ("performance:auc_roc") differ from their reference.
 
     statistic: the effect size that decided, magnitude: its value; effects: all of them by name. p_value_adjusted: of
-    `test`, adjusted over all tests of the look. Windows are event time, epoch ms, [start, end). kind: numeric,
-    categorical or performance. design_effect: how many rows count as one, since an account's rows are clustered.
+    `test`, adjusted over all figures and looks. Windows are event time, epoch ms, [start, end). kind: numeric,
+    categorical, fraud or performance. design_effect: how many rows count as one, since an account's rows are clustered.
     """
 
     feature: str

@@ -3,12 +3,15 @@ look.
 
 The reference window is frozen: it begins at the champion's first decision (the first under the control position that
 deployed it), but not before the log is `settle_ms` old, and lasts `reference_ms`. It moves when another champion is
-deployed. The current window is the last `window_ms` before `as_of`. Both last whole weeks, or the current window lasts
-less than one and is compared with rows from the same hours of the week (`rows.same_hours`).
+deployed. The current windows are the last 1, 3 and 7 days before `as_of`; one that overlaps the reference is left out.
 
-Performance is compared in the window that ended `maturity_ms` earlier, whose labels are mature. The look has no
-`labels` until that window begins after the reference and the reference's own labels are mature. The estimate is for the
-current window.
+    figures of          reference                   current windows end at
+    payments, alerts    [start, end)                as_of
+    reported frauds     the same + `maturity_ms`    as_of, by the time of the report
+    performance         [start, end)                as_of − `maturity_ms`: labels must be mature in both
+
+The reference lasts whole weeks, because payments have a weekly rhythm; a shorter current window is compared with all of
+it, and the rhythm is part of the variance between days (`clustered`). The estimate is for the longest window.
 """
 
 from __future__ import annotations
@@ -16,15 +19,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from core.control import DEFAULT_REVIEW
 from core.errors import BadInput
 from core.events import Control, ModelDeployed, ModelRolledBack, ThresholdsChanged
-from core.times import DAY_MS, WEEK_MS
+from core.times import DAY_MS, WEEK_MS, minute_text
 from learners import platt
-from learners.drift.compare import FeatureDrift, Window, compare, main_model
+from learners.drift.compare import Baseline, FeatureDrift, Window, compare, main_model
 from learners.drift.estimate import Estimate, estimate
+from learners.drift.figures import REPORTS, is_performance, samples
 from learners.drift.performance import (
     LabelledRows,
     Measured,
@@ -34,8 +38,8 @@ from learners.drift.performance import (
     measure,
     summary,
 )
-from learners.drift.policy import DriftConfig
-from learners.drift.rows import Rows, same_hours
+from learners.drift.policy import FRAUD, RECALL, DriftConfig
+from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from projections.labelling.reader import LabelReader
 
@@ -54,7 +58,10 @@ class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """The windows compared and the findings: times in epoch ms, features in the order of the spec, then the score."""
+    """The windows compared and the findings: times in epoch ms, features in the order of the spec, then the score,
+    alerts and reported frauds. current: the longest window. delay_ms: how much later the reference of reports is, and
+    how much sooner the windows of performance end.
+    """
 
     reference: Window
     current: Window
@@ -62,12 +69,25 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     features: tuple[FeatureDrift, ...]
     labels: LabelledPerformance | None = None
+    delay_ms: int = 0
+
+    @property
+    def findings(self) -> list[FeatureDrift]:
+        """All findings: features and performance."""
+        return [*self.features, *(self.labels.features if self.labels else ())]
 
     @property
     def drifted(self) -> list[FeatureDrift]:
         """The findings that drifted, most severe first."""
-        found = [*self.features, *(self.labels.features if self.labels else ())]
-        return sorted((f for f in found if f.drifted), key=lambda f: -f.level)
+        return sorted((f for f in self.findings if f.drifted), key=lambda f: -f.level)
+
+    def windows(self, found: FeatureDrift) -> tuple[Window, Window]:
+        """(reference, current) of a finding."""
+        late = self.delay_ms if found.feature.startswith(FRAUD) or found.feature == RECALL else 0
+        early = self.delay_ms if is_performance(found.feature) and found.feature != RECALL else 0
+        end = self.current.end - early
+        reference = Window(self.reference.start + late, self.reference.end + late)
+        return reference, Window(end - (found.window_ms or self.current.end - self.current.start), end)
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -89,31 +109,37 @@ def serving(events: Sequence[tuple[int, Control]]) -> Serving:
 
 
 def check_lengths(config: DriftConfig) -> None:
-    """Raise BadInput unless the windows can be compared in spite of weekly seasonality."""
+    """Raise BadInput unless the windows can be compared in spite of the daily and weekly rhythm of payments."""
     if config.reference_ms % WEEK_MS:
-        raise BadInput("the reference window must last whole weeks (7, 14, 21, … days) because of weekly seasonality")
-    if config.window_ms > WEEK_MS and config.window_ms % WEEK_MS:
-        raise BadInput("the current window must last at most a week, or whole weeks, because of weekly seasonality")
+        raise BadInput("the reference window must last whole weeks (7, 14, 21, … days) because of the weekly rhythm")
+    if any(each % DAY_MS for each in config.windows_ms):
+        raise BadInput("the current windows must last whole days because of the daily rhythm")
+
+
+class TooEarly(BadInput):
+    """The log is too short for a look; the words say what it covers and when the first look is possible."""
 
 
 def reference_window(config: DriftConfig, oldest: int, deployed: int, as_of: int) -> Window:
-    """The frozen reference (see the module's head). Raises BadInput if it does not end before the current window."""
+    """The frozen reference (see the module's head). Raises TooEarly if it does not end before the shortest window."""
     earliest = max(oldest + config.settle_ms, deployed)
     start = -(-earliest // config.step_ms) * config.step_ms
     window = Window(start, start + config.reference_ms)
-    missing = window.end + config.window_ms - as_of
-    if missing > 0:
-        raise BadInput(
-            f"{missing / DAY_MS:.1f} days too early: the reference window needs "
-            f"{config.settle_ms / DAY_MS:g} days of log before it and lasts {config.reference_ms / DAY_MS:g} days from "
-            f"the champion's deployment, the current window {config.window_ms / DAY_MS:g} more; shorten them, or set "
-            "a reference window"
+    first = window.end + config.windows_ms[0]
+    if as_of < first:
+        begin = "the log" if oldest + config.settle_ms >= deployed else "the champion's first decision"
+        raise TooEarly(
+            f"too early to compare: the log covers {minute_text(oldest)} to {minute_text(as_of)}, "
+            f"{(as_of - oldest) / DAY_MS:.1f} days; the first look is possible at {minute_text(first)} "
+            f"({config.settle_ms / DAY_MS:g} days until accounts have a history, {config.reference_ms / DAY_MS:g} of "
+            f"reference from {begin} on, {config.windows_ms[0] / DAY_MS:g} to compare). Shorter: --settle-days 7 "
+            "--reference-days 7, or --reference-start"
         )
     return window
 
 
 class Looker:
-    """Makes looks at one log. Rows of the reference window are cached between looks."""
+    """Makes looks at one log. What the reference gives is kept between looks."""
 
     def __init__(
         self, reader: WindowReader, labels: LabelReader, config: DriftConfig, reference: Window | None = None
@@ -124,6 +150,7 @@ class Looker:
         self._oldest: int | None = None
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
+        self._baseline: tuple[tuple[Window, str | None, float, bool], Baseline] | None = None
         self._before: tuple[tuple[Window, str], LabelledRows, dict[str, Measured]] | None = None
 
     def newest(self) -> int:
@@ -139,14 +166,14 @@ class Looker:
     def reference(self, serving: Serving, as_of: int) -> Window:
         """The reference window for a look at `as_of`. Raises BadInput if the log is too young."""
         if self._given is not None:
-            if self._given.end > as_of - self._config.window_ms:
+            if self._given.end > as_of - self._config.windows_ms[0]:
                 raise BadInput("the reference window must end before the current window begins")
             return self._given
         oldest = self.oldest()
         if self._deployed is None or self._deployed[0] != serving.champion_since:
             since = self._reader.decided_since(serving.champion_since) if serving.champion_since else oldest
             if since is None:
-                raise BadInput(
+                raise TooEarly(
                     f"the champion deployed at c{serving.champion_since} has made no decisions yet;"
                     " set another reference window with --reference-start"
                 )
@@ -154,47 +181,86 @@ class Looker:
         return reference_window(self._config, oldest, self._deployed[1], as_of)
 
     def rows(self, serving: Serving, as_of: int) -> tuple[Window, Rows, Window, Rows]:
-        """(reference window, its rows, current window, its rows)."""
-        reference = self.reference(serving, as_of)
+        """(reference window, its rows, the longest current window, its rows). Rows go on for, or begin, one maturity
+        more than the windows, for the reports of fraud (`figures`).
+        """
+        reference, delay = self.reference(serving, as_of), self._config.maturity_ms
         if self._kept is None or self._kept[0] != reference:
-            self._kept = (reference, self._reader.read(reference.start, reference.end))
+            self._kept = (reference, self._reader.read(reference.start, reference.end + delay))
         current = Window(as_of - self._config.window_ms, as_of)
-        return reference, self._kept[1], current, self._reader.read(current.start, current.end)
+        return reference, self._kept[1], current, self._reader.read(current.start - delay, current.end)
 
     def look(self, serving: Serving, as_of: int) -> Look:
-        """Compare the window that ends at `as_of` (epoch ms) with the reference."""
+        """Compare the windows that end at `as_of` (epoch ms) with the reference."""
         reference, before, current, now = self.rows(serving, as_of)
-        alike = same_hours(before, current.start, current.end)
+        delay = self._config.maturity_ms
+        newest = now.between(current.start, current.end)
+        model = main_model(newest)
+        baseline = self._based(reference, before, model, serving.review, as_of)
+        labels = self._of_labels.view(as_of) if "reports" in baseline.samples else None
+        found = compare(baseline, samples(now, model, _margin(serving.review), labels, delay), as_of)
         return Look(
             reference=reference,
             current=current,
-            reference_rows=len(alike),
-            rows=len(now),
-            features=tuple(compare(alike, now, self._config, reference.start - self.oldest())),
-            labels=self._labels(reference, before, current, now, serving.review),
+            reference_rows=len(baseline.samples["payments"]),
+            rows=len(newest),
+            features=tuple(found),
+            labels=self._labels(reference, before, as_of, newest, model, serving.review),
+            delay_ms=delay,
         )
 
+    def _based(self, reference: Window, rows: Rows, model: str | None, review: float, as_of: int) -> Baseline:
+        """The reference as a baseline. Reports are in it once their own window is over."""
+        delay = self._config.maturity_ms
+        with_reports = as_of - self._config.windows_ms[0] >= reference.end + delay
+        key = (reference, model, review, with_reports)
+        if self._baseline is None or self._baseline[0] != key:
+            labels = self._of_labels.view(reference.end + delay) if with_reports else None
+            found = samples(rows, model, _margin(review), labels, delay)
+            ends = {group: reference.end + (delay if group in REPORTS else 0) for group in found}
+            held = {
+                group: sample.between(ends[group] - self._config.reference_ms, ends[group])
+                for group, sample in found.items()
+            }
+            settled = reference.start - self.oldest()
+            self._baseline = (key, Baseline(held, ends, self._config, settled, _margin(review)))
+        return self._baseline[1]
+
     def _labels(
-        self, reference: Window, before: Rows, current: Window, now: Rows, review: float
+        self, reference: Window, before: Rows, as_of: int, newest: Rows, model: str | None, review: float
     ) -> LabelledPerformance | None:
-        delay, model = self._config.maturity_ms, main_model(now)
-        window = Window(current.start - delay, current.end - delay)
-        if model is None or model not in before.digests or window.start < reference.end:
+        delay, lengths = self._config.maturity_ms, self._config.performance_windows_ms
+        end = as_of - delay
+        starts = [max(end - length, reference.end) for length in lengths]
+        covers = end - starts[0] >= min(lengths[0], self._config.reference_ms)
+        if model is None or model not in before.digests or not covers:
             return None
         key = (reference, model)
         if self._before is None or self._before[0] != key:
-            known = labelled(before, model, self._of_labels.view(reference.end + delay), delay)
-            self._before = (key, known, measure(known, self._config))
+            labels = self._of_labels.view(reference.end + delay)
+            known = labelled(before.between(reference.start, reference.end), model, labels, delay)
+            self._before = (key, known, measure(known))
         _, known, measured = self._before
-        labels = self._of_labels.view(window.end + delay)
-        since = labelled(self._reader.read(window.start, window.end), model, labels, delay)
-        found = measure(since, self._config)
-        newest = labelled(now, model, None, 0)
+        rows = self._reader.read(starts[-1], end, with_features=False)
+        labels = self._of_labels.view(as_of)
+        currents: list[LabelledRows | None] = []
+        for place, start in enumerate(starts):
+            is_new = place == 0 or start < starts[place - 1]
+            currents.append(labelled(rows.between(start, end), model, labels, delay) if is_new else None)
+        found = [measure(each) if each is not None else {} for each in currents]
+        first = currents[0]
+        assert first is not None
+        scored = labelled(newest, model, None, 0)
         return LabelledPerformance(
             model=model,
-            current=window,
+            current=Window(starts[0], end),
             before=summary(known, measured),
-            now=summary(since, found),
-            features=tuple(compare_performance(known, since, measured, found, self._config)),
-            estimate=estimate(newest.margins, platt.fit(known.margins, known.labels), expit(newest.margins) >= review),
+            now=summary(first, found[0]),
+            features=tuple(compare_performance(known, currents, measured, found, self._config)),
+            estimate=estimate(scored.margins, platt.fit(known.margins, known.labels), expit(scored.margins) >= review),
         )
+
+
+def _margin(review: float) -> float:
+    """The threshold's margin (log-odds)."""
+    return float(logit(min(max(review, 1e-9), 1.0 - 1e-9)))

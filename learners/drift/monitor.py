@@ -20,7 +20,7 @@ on the folded position; if another writer was first, the monitor folds and decid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -82,42 +82,25 @@ def decide(
     epoch ms.
     """
     events: list[DriftDetected | DriftCleared] = []
-    for found, windows in _findings(look):
+    for found in look.findings:
         reported = state.reported.get(found.feature, Reported(False, 0, 0))
-        if windows.current.end <= reported.window_end:
+        end = look.windows(found)[1].end
+        if end <= reported.window_end:
             continue
         if found.drifted:
-            is_cool = not reported.is_open and windows.current.end - reported.window_end >= config.cool_down_ms
+            is_cool = not reported.is_open and end - reported.window_end >= config.cool_down_ms
             if found.level > reported.level or is_cool:
-                events.append(_detected(found, windows, now_ms, actor))
+                events.append(_detected(found, look, now_ms, actor))
         elif reported.is_open and found.state == "model_changed":
-            events.append(_cleared(found, windows, now_ms, actor, "another model decides"))
+            events.append(_cleared(found, look, now_ms, actor, "another model decides"))
         elif reported.is_open and found.state == "tested" and found.over:
-            events.append(_cleared(found, windows, now_ms, actor, "no longer differs from the reference"))
+            events.append(_cleared(found, look, now_ms, actor, "no longer differs from the reference"))
     return events
 
 
-class _Windows(NamedTuple):
-    """The windows that were compared, and their numbers of rows."""
-
-    reference: Window
-    current: Window
-    reference_rows: int
-    rows: int
-
-
-def _findings(look: Look) -> Iterator[tuple[FeatureDrift, _Windows]]:
-    """Every finding of a look with its windows; labels arrive later, so the windows of performance are older."""
-    here = _Windows(look.reference, look.current, look.reference_rows, look.rows)
-    yield from ((found, here) for found in look.features)
-    if look.labels is not None:
-        labels = look.labels
-        there = _Windows(look.reference, labels.current, labels.before.rows, labels.now.rows)
-        yield from ((found, there) for found in labels.features)
-
-
-def _detected(found: FeatureDrift, look: _Windows, now_ms: int, actor: str) -> DriftDetected:
+def _detected(found: FeatureDrift, look: Look, now_ms: int, actor: str) -> DriftDetected:
     assert found.severity is not None
+    reference, current = look.windows(found)
     return DriftDetected(
         occurred_at=now_ms,
         actor=actor,
@@ -125,28 +108,29 @@ def _detected(found: FeatureDrift, look: _Windows, now_ms: int, actor: str) -> D
         statistic=found.statistic,
         magnitude=found.magnitude,
         severity=found.severity,
-        window_start=look.current.start,
-        window_end=look.current.end,
+        window_start=current.start,
+        window_end=current.end,
         kind=found.kind,
         test=found.test,
         p_value_adjusted=_number(found.p_value_adjusted),
         effects={name: effect for name, effect in found.effects.items() if math.isfinite(effect)},
-        reference_start=look.reference.start,
-        reference_end=look.reference.end,
-        rows=look.rows,
-        reference_rows=look.reference_rows,
+        reference_start=reference.start,
+        reference_end=reference.end,
+        rows=found.rows[0],
+        reference_rows=found.rows[1],
         design_effect=_number(found.design_effect),
     )
 
 
-def _cleared(found: FeatureDrift, look: _Windows, now_ms: int, actor: str, reason: str) -> DriftCleared:
+def _cleared(found: FeatureDrift, look: Look, now_ms: int, actor: str, reason: str) -> DriftCleared:
+    current = look.windows(found)[1]
     return DriftCleared(
         occurred_at=now_ms,
         actor=actor,
         reason=reason,
         feature=found.feature,
-        window_start=look.current.start,
-        window_end=look.current.end,
+        window_start=current.start,
+        window_end=current.end,
         statistic=found.statistic,
         magnitude=_number(found.magnitude),
     )

@@ -1,23 +1,26 @@
-"""Performance drift: the model's performance by labels in the current window, compared with the reference, at equal
+"""Performance drift: the model's performance by labels in the current windows, compared with the reference, at equal
 label maturity.
 
 In both windows a payment's label is the one known `maturity_ms` after it. Otherwise a reference whose late chargebacks
 have all arrived would look worse than a window whose chargebacks have not. A payment without a label by then
-(`projections.labelling`) counts as legitimate; conflicts are left out. The current window therefore ends one maturity
-before now.
+(`projections.labelling`) counts as legitimate; conflicts are left out. The current windows therefore end one maturity
+before now. One lasts a week and one up to four: a week of a small stream has too few frauds for a loss to be certain.
 
     auc_roc              drop of the area under the ROC curve; DeLong's variance (DeLong et al. 1988), by account
                          (Obuchowski 1997)
-    average_precision    drop; variance by a seeded bootstrap over accounts (Efron 1979)
+    average_precision    drop; linearised variance (Binder 1983), by account
     calibration          |difference of ln(observed / expected frauds)|, expected = Σ probability; by account
 
 Drops are tested one-sided (an improvement raises no alarm), calibration two-sided, by Student's t. The degrees of
-freedom are the accounts with fraud minus one: frauds come in episodes, and ten episodes are ten observations. The three
-p-values are adjusted together.
+freedom are the accounts with fraud minus one: frauds come in episodes, and ten episodes are ten observations. The
+windows' p-values are combined over all looks by the e-detector (`sequential`).
+
+Sooner than these, `performance:recall` falls: the share of reported frauds that were alerted (`figures`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -26,14 +29,13 @@ from numpy.typing import NDArray
 from scipy.special import expit, stdtr
 
 from learners import metrics
-from learners.drift.compare import FeatureDrift, State, judged
-from learners.drift.policy import PERFORMANCE, DriftConfig
+from learners.drift.compare import FeatureDrift, judged
+from learners.drift.policy import PERFORMANCE, SHARES, DriftConfig
 from learners.drift.rows import Rows
+from learners.drift.sequential import adjusted, detector, e_values
 from projections.labelling.view import FRAUD, REVIEW, LabelView
 
 Floats = NDArray[np.float64]
-ROUNDS = 200
-SEED = 20
 AUC, AVERAGE_PRECISION, CALIBRATION = "auc_roc", "average_precision", "calibration"
 
 
@@ -96,33 +98,27 @@ def auc_roc(data: LabelledRows) -> Measured:
     return Measured(value, _summed(influence, data.accounts))
 
 
-def average_precision(data: LabelledRows, seed: int = SEED, rounds: int = ROUNDS) -> Measured:
-    """Average precision (`metrics.average_precision`) and its variance over bootstrap samples of accounts."""
+def average_precision(data: LabelledRows) -> Measured:
+    """Average precision (`metrics.average_precision`) and its linearised variance.
+
+    With H(i) frauds and R(i) rows at or above row i's score, AP = Σ frauds H/R / frauds. Its derivative with respect to
+    the weight of row j is (y_j·(H(j)/R(j) − AP) + Σ frauds i at or below j (y_j − H(i)/R(i)) / R(i)) / frauds.
+    """
     value = metrics.average_precision(data.labels, data.margins)
     if value != value:
         return Measured(value, float("nan"))
     order = np.argsort(-data.margins, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(data.margins[order])), len(order) - 1)
-    _, account = np.unique(data.accounts[order], return_inverse=True)
     labels = data.labels[order].astype(np.float64)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    count = int(account.max()) + 1
-    samples = []
-    for _ in range(rounds):
-        weights = np.bincount(rng.integers(0, count, count), minlength=count)[account].astype(np.float64)
-        samples.append(weighted_average_precision(labels, weights, last))
-    return Measured(value, float(np.nanvar(samples, ddof=1)) if rounds > 1 else float("nan"))
-
-
-def weighted_average_precision(labels: Floats, weights: Floats, last: NDArray[np.int64]) -> float:
-    """Average precision of rows in descending order of score, weighted; last: the index of each distinct score's last
-    row. NaN without frauds.
-    """
-    hits, seen = np.cumsum(labels * weights)[last], np.cumsum(weights)[last]
-    if not hits[-1]:
-        return float("nan")
-    precision = np.divide(hits, seen, out=np.zeros(len(last)), where=seen > 0)
-    return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
+    last = np.append(np.flatnonzero(np.diff(data.margins[order])), len(order) - 1)
+    sizes = np.diff(last, prepend=-1)
+    hits = np.cumsum(labels)[last]
+    frauds = np.diff(hits, prepend=0.0)
+    precision = hits / (last + 1)
+    below = np.cumsum((frauds / (last + 1))[::-1])[::-1]
+    missed = np.cumsum((frauds * precision / (last + 1))[::-1])[::-1]
+    of_row = [np.repeat(each, sizes) for each in (precision, below, missed)]
+    influence = (labels * (of_row[0] - value + of_row[1]) - of_row[2]) / hits[-1]
+    return Measured(value, _summed(influence, data.accounts[order]))
 
 
 def log_observed_to_expected(data: LabelledRows) -> Measured:
@@ -160,14 +156,9 @@ def fraud_accounts(data: LabelledRows) -> int:
     return len(np.unique(data.accounts[data.labels]))
 
 
-def measure(data: LabelledRows, config: DriftConfig) -> dict[str, Measured]:
-    """The three metrics that are compared. The bootstrap is skipped if there are too few accounts with fraud."""
-    enough = fraud_accounts(data) >= config.fraud_accounts_min
-    return {
-        AUC: auc_roc(data),
-        AVERAGE_PRECISION: average_precision(data, rounds=ROUNDS if enough else 0),
-        CALIBRATION: log_observed_to_expected(data),
-    }
+def measure(data: LabelledRows) -> dict[str, Measured]:
+    """The three metrics that are compared."""
+    return {AUC: auc_roc(data), AVERAGE_PRECISION: average_precision(data), CALIBRATION: log_observed_to_expected(data)}
 
 
 def summary(data: LabelledRows, measured: dict[str, Measured]) -> Performance:
@@ -189,33 +180,56 @@ def _interval(measured: Measured) -> tuple[float, float, float]:
 
 def compare_performance(
     reference: LabelledRows,
-    current: LabelledRows,
+    currents: Sequence[LabelledRows | None],
     before: dict[str, Measured],
-    now: dict[str, Measured],
+    nows: Sequence[dict[str, Measured]],
     config: DriftConfig,
 ) -> list[FeatureDrift]:
-    """Verdicts on the three metrics (`measure` of each window), named "performance:…"."""
-    victims = min(fraud_accounts(data) for data in (reference, current))
-    few = victims < config.fraud_accounts_min
-    found = []
-    for name in (AUC, AVERAGE_PRECISION, CALIBRATION):
-        a, b = before[name], now[name]
-        change = a.value - b.value
-        spread = a.variance + b.variance
-        if few or not spread > 0:
-            state: State = "too_few_rows" if few or change != change else "tested"
-            found.append(FeatureDrift(feature=PERFORMANCE + name, kind="performance", state=state))
+    """Verdicts on the three metrics (`measure` of each window), named "performance:…". currents: the windows, one for
+    each of `performance_windows_ms`; None for one that the log does not cover yet.
+    """
+    return [_metric(name, reference, currents, before, nows, config) for name in (AUC, AVERAGE_PRECISION, CALIBRATION)]
+
+
+def _metric(
+    name: str,
+    reference: LabelledRows,
+    currents: Sequence[LabelledRows | None],
+    before: dict[str, Measured],
+    nows: Sequence[dict[str, Measured]],
+    config: DriftConfig,
+) -> FeatureDrift:
+    two_sided = name == CALIBRATION
+    p_values = np.full(len(currents), np.nan)
+    changes = np.full(len(currents), np.nan)
+    for place, (current, now) in enumerate(zip(currents, nows, strict=True)):
+        if current is None:
+            continue
+        victims = min(fraud_accounts(data) for data in (reference, current))
+        change = before[name].value - now[name].value
+        spread = before[name].variance + now[name].variance
+        if victims < config.fraud_accounts_min or not spread > 0:
             continue
         z = change / float(np.sqrt(spread))
-        two_sided = name == CALIBRATION
-        found.append(
-            FeatureDrift(
-                feature=PERFORMANCE + name,
-                kind="performance",
-                state="tested",
-                effects={name: abs(change) if two_sided else max(change, 0.0)},
-                test={AUC: "delong", AVERAGE_PRECISION: "bootstrap", CALIBRATION: "observed_to_expected"}[name],
-                p_value=float((2 if two_sided else 1) * stdtr(victims - 1, -abs(z) if two_sided else -z)),
-            )
-        )
-    return judged(found, config)
+        p_values[place] = (2 if two_sided else 1) * stdtr(victims - 1, -abs(z) if two_sided else -z)
+        changes[place] = abs(change) if two_sided else max(change, 0.0)
+    if np.isnan(p_values).all():
+        return FeatureDrift(feature=PERFORMANCE + name, kind="performance", state="too_few_rows")
+    best = int(np.nanargmin(p_values))
+    current = currents[best]
+    assert current is not None
+    evidence = detector(np.where(np.isnan(p_values), np.nan, e_values(np.nan_to_num(p_values, nan=1.0))))
+    return judged(
+        FeatureDrift(
+            feature=PERFORMANCE + name,
+            kind="performance",
+            state="tested",
+            effects={name: float(changes[best])},
+            test={AUC: "delong", AVERAGE_PRECISION: "linearised", CALIBRATION: "observed_to_expected"}[name],
+            p_value=min(1.0, len(currents) * float(p_values[best])),
+            p_value_adjusted=adjusted(evidence, SHARES["performance"] / 4, config.looks),
+            window_ms=config.performance_windows_ms[best],
+            rows=(len(current.labels), len(reference.labels)),
+        ),
+        config,
+    )

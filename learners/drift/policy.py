@@ -13,13 +13,16 @@ from core.errors import BadInput
 from core.events import Severity
 from core.features import spec
 from core.features.spec import Comparison
-from core.times import DAY_MS, HOUR_MS
+from core.times import DAY_MS
 from learners.drift.statistics import EFFECTS
 
 SCORE = "score"
 """The name under which the model's margin (log-odds) is compared as if it were a feature."""
 PERFORMANCE = "performance:"
 """The prefix of the names of performance metrics ("performance:auc_roc")."""
+ALERTS, FRAUD = "alerts:", "fraud:"
+"""The prefixes of figures of alerted payments, and of payments reported as fraud ("fraud:hour_of_day")."""
+ALERT_RATE, FRAUD_RATE, RECALL = "alerts:rate", "fraud:rate", "performance:recall"
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
@@ -33,6 +36,11 @@ LEVELS: dict[str, tuple[float, ...]] = {
     **{each.name: each.levels for each in EFFECTS},
     **{name: levels for name, (_, levels) in PERFORMANCE_LEVELS.items()},
 }
+SHARES = {"headline": 0.4, "inputs": 0.3, "slow": 0.05, "alerts": 0.1, "frauds": 0.05, "performance": 0.1}
+"""How the error budget is divided among groups of figures, and equally among the figures of a group. A few headline
+figures move whenever much moves; features that remember a month are never the first to tell. Frauds come in episodes
+that share a shop as well as an account (a terminal that copies cards), which clusters do not know: they get less."""
+HEADLINE = ("amount", "amount_to_typical", "hour_of_day", ALERT_RATE)
 POLICIES: dict[str, Comparison] = {feature.name: feature.drift for feature in spec.FEATURES}
 
 
@@ -41,25 +49,31 @@ class DriftConfig:
     """All thresholds of drift detection.
 
     levels: by effect size, where low, medium, high and critical begin (`statistics.EffectSize`).
-    q: false-discovery rate of one look; small, because a monitor looks often, at overlapping windows.
-    rows_min, accounts_min: minimum in each window for a test; fraud_accounts_min: minimum of accounts with fraud, for
-    performance. bins: of PSI.
+    alpha: the error budget, the probability of any false alarm in `horizon_ms` of looks, shared by `SHARES`; an open
+    drift stays open up to `alpha_clear`. windows_ms: lengths of the current windows, ascending.
+    rows_min, accounts_min: minimum in each window for a test; frauds_min, fraud_accounts_min: the same for alerts and
+    frauds in the reference, of which a window needs `window_frauds_min` accounts. bins: of PSI.
     clear_share: an open drift clears when every effect is below this share of its floor, or not significant.
     cool_down_ms: for how long (event time) after a drift of a feature was reported or cleared it is not reported again.
     """
 
     levels: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict(LEVELS))
-    q: float = 0.001
+    alpha: float = 0.05
+    alpha_clear: float = 0.5
+    horizon_ms: int = 56 * DAY_MS
     rows_min: int = 200
     accounts_min: int = 30
+    frauds_min: int = 30
     fraud_accounts_min: int = 20
+    window_frauds_min: int = 5
     bins: int = 10
     clear_share: float = 0.8
     cool_down_ms: int = 3 * DAY_MS
     reference_ms: int = 14 * DAY_MS
-    window_ms: int = 7 * DAY_MS
+    windows_ms: tuple[int, ...] = (DAY_MS, 3 * DAY_MS, 7 * DAY_MS)
+    performance_windows_ms: tuple[int, ...] = (7 * DAY_MS, 28 * DAY_MS)
     settle_ms: int = 38 * DAY_MS
-    step_ms: int = 6 * HOUR_MS
+    step_ms: int = DAY_MS
     maturity_ms: int = 7 * DAY_MS
     policies: dict[str, Comparison] = field(default_factory=lambda: POLICIES)
 
@@ -67,13 +81,28 @@ class DriftConfig:
         for name, levels in self.levels.items():
             if len(levels) != len(SEVERITIES) or any(a >= b for a, b in zip((0.0, *levels), levels, strict=False)):
                 raise BadInput(f"drift: {name} needs {len(SEVERITIES)} ascending levels above 0, not {levels}")
-        if not 0 < self.q < 1:
-            raise BadInput(f"drift: q must be between 0 and 1, not {self.q}")
-        for name in ("rows_min", "accounts_min", "fraud_accounts_min", "reference_ms", "window_ms", "step_ms"):
+        for name in ("alpha", "alpha_clear"):
+            if not 0 < getattr(self, name) < 1:
+                raise BadInput(f"drift: {name} must be between 0 and 1, not {getattr(self, name)}")
+        for name in ("rows_min", "accounts_min", "frauds_min", "fraud_accounts_min", "reference_ms", "step_ms"):
             if getattr(self, name) < 1:
                 raise BadInput(f"drift: {name} must be at least 1, not {getattr(self, name)}")
+        for name in ("windows_ms", "performance_windows_ms"):
+            lengths = getattr(self, name)
+            if not lengths or any(a >= b for a, b in zip((0, *lengths), lengths, strict=False)):
+                raise BadInput(f"drift: {name} must be one or more lengths above 0, ascending, not {lengths}")
         if not 2 <= self.bins <= 50:
             raise BadInput(f"drift: bins must be between 2 and 50, not {self.bins}")
+
+    @property
+    def looks(self) -> int:
+        """How many looks the error budget must last for (`sequential`)."""
+        return max(round(self.horizon_ms / self.step_ms), 1)
+
+    @property
+    def window_ms(self) -> int:
+        """The longest of the current windows."""
+        return self.windows_ms[-1]
 
 
 def level(effect: float, levels: tuple[float, ...]) -> int:

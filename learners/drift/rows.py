@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.features import spec
-from core.times import HOUR_MS, WEEK_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """n decisions in order of event time.
 
-    columns: float32 (WIDTH, n), C-contiguous, one feature per row; margins: float64 (n,), log-odds; times: int64 (n,),
-    epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; models: int64 (n,), indices into `digests`, −1
-    where the decision was degraded or made without a model.
+    columns: float32 (WIDTH, n), C-contiguous, one feature per row, or (0, n) if read without them; margins: float64
+    (n,), log-odds; times: int64 (n,), epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; models: int64
+    (n,), indices into `digests`, −1 where the decision was degraded or made without a model.
     """
 
     columns: NDArray[np.float32]
@@ -81,7 +80,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
         models.append(np.array([*places, -1], dtype=np.int64)[part.models])
     times = np.concatenate([part.times for part in parts])
     order = np.argsort(times, kind="stable")
-    columns = np.empty((spec.WIDTH, len(times)), dtype=np.float32)
+    columns = np.empty((len(parts[0].columns), len(times)), dtype=np.float32)
     np.take(np.concatenate([part.columns for part in parts], axis=1), order, axis=1, out=columns)
     return Rows(
         columns,
@@ -92,15 +91,3 @@ def joined(parts: Sequence[Rows]) -> Rows:
         np.concatenate(models)[order],
         tuple(digests),
     )
-
-
-def same_hours(rows: Rows, start: int, end: int) -> Rows:
-    """The rows in the hours of the week that [start, end) covers, so that a Sunday is compared with Sundays.
-
-    All rows if the range is a week or longer. Hours that are only partly covered count.
-    """
-    if end - start >= WEEK_MS:
-        return rows
-    hours = np.zeros(168, dtype=np.bool_)
-    hours[np.arange(start // HOUR_MS, -(-end // HOUR_MS)) % 168] = True
-    return rows.take(hours[rows.times // HOUR_MS % 168])

@@ -1,8 +1,8 @@
-"""Drift statistics on plain arrays: no log, no clock, no randomness. `EFFECTS` lists the effect sizes.
+"""Effect sizes of drift on plain arrays: no log, no clock, no randomness. `EFFECTS` lists them.
 
-Everything here is a function of the two windows' counts per bin and sorted values. Numbers of rows are floats, because
-rows of one account or one day are not independent: the caller first divides them by the design effect, as in survey
-statistics (Rao, Scott 1981).
+Everything here is a function of the two windows' counts per bin and sorted values. Counts are floats where an account's
+rows weigh one together (`figures`). Their last digits may depend on the CPU (logarithm, arc sine): they are logged as
+found, and nothing recomputes them.
 """
 
 from __future__ import annotations
@@ -12,35 +12,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincc, kolmogorov, ndtri, stdtr
 
 from learners.drift import kernels
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Counts = NDArray[np.int64] | NDArray[np.float64]
 
 SMOOTHING = 0.5
 """Added to every bin's count before a logarithm (Jeffreys), so that the effect of an empty bin depends on the window's
 size and not on an arbitrary epsilon."""
-
-
-class Tested(NamedTuple):
-    """An effect size and the p-value of its test; NaN where there is nothing to compare."""
-
-    effect: float
-    p_value: float
-
-
-NOTHING = Tested(float("nan"), float("nan"))
-
-
-def ks_p_value(distance: float, rows_a: float, rows_b: float) -> float:
-    """Asymptotic two-sided p-value of a KS distance (Kolmogorov's limit; Hodges 1958). rows_a, rows_b: effective sample
-    sizes. Conservative for ties. NaN for a NaN distance or no rows.
-    """
-    if not rows_a or not rows_b:
-        return float("nan")
-    return float(kolmogorov(distance * np.sqrt(rows_a * rows_b / (rows_a + rows_b))))
 
 
 def quantile_edges(ascending: NDArray[np.float32] | Floats, bins: int) -> NDArray[np.float32]:
@@ -56,7 +36,7 @@ def quantile_edges(ascending: NDArray[np.float32] | Floats, bins: int) -> NDArra
     return edges
 
 
-def psi(reference: Ints, current: Ints) -> float:
+def psi(reference: Counts, current: Counts) -> float:
     """Population stability index Σ (q − p)·ln(q / p) of counts per bin (Siddiqi 2006), each bin's count + SMOOTHING.
 
     Bins that are empty in both windows are left out. NaN if either window has no rows.
@@ -69,65 +49,42 @@ def psi(reference: Ints, current: Ints) -> float:
     return float(np.sum((q - p) * np.log(q / p)))
 
 
-def chi_square(reference: Ints, current: Ints, design_effect: float = 1.0) -> Tested:
-    """Homogeneity test of two rows of counts: Cramér's V and the p-value of χ² / design effect (Rao, Scott 1981).
-
-    Bins that are empty in both windows are left out; if fewer than two remain, V is 0 and p is 1. No continuity
-    correction. NaN if either window has no rows.
+def cramers_v(reference: Counts, current: Counts) -> float:
+    """Cramér's V of two rows of counts: √(χ² / rows). Bins that are empty in both windows are left out; if fewer than
+    two remain, V is 0. NaN if either window has no rows.
     """
-    n, m = int(reference.sum()), int(current.sum())
+    n, m = float(reference.sum()), float(current.sum())
     if not n or not m:
-        return NOTHING
+        return float("nan")
     total = reference + current
     used = total > 0
-    freedom = int(used.sum()) - 1
-    if freedom < 1:
-        return Tested(0.0, 1.0)
+    if used.sum() < 2:
+        return 0.0
     share = total[used] / (n + m)
     statistic = float(
         np.sum((reference[used] - n * share) ** 2 / (n * share))
         + np.sum((current[used] - m * share) ** 2 / (m * share))
     )
-    return Tested(float(np.sqrt(statistic / (n + m))), float(gammaincc(freedom / 2, statistic / design_effect / 2)))
+    return float(np.sqrt(statistic / (n + m)))
 
 
-def few_clusters(p_value: float, freedom: int) -> float:
-    """The p-value corrected for a variance estimated from few clusters: its normal quantile is referred to Student's t.
-
-    freedom: clusters − 2, for the two windows' means (Cameron, Gelbach, Miller 2008 advise t with clusters − 1). 1 if
-    no degrees of freedom are left. NaN stays NaN.
+def cohens_h(reference: Counts, current: Counts) -> float:
+    """The largest Cohen's h of any bin, |2·asin√q − 2·asin√p| (Cohen 1988): a scale on which a share that rises from
+    1 % to 5 % changes as much as one from 40 % to 52 %. NaN if either window has no rows.
     """
-    if freedom < 1:
-        return 1.0 if p_value == p_value else p_value
-    return float(2.0 * stdtr(freedom, ndtri(p_value / 2)))
-
-
-def benjamini_hochberg(p_values: Floats) -> Floats:
-    """Adjusted p-values in the same order: rejecting at p ≤ q has false-discovery rate q (Benjamini, Hochberg 1995).
-
-    NaN (not tested) stays NaN and is not counted.
-    """
-    adjusted = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(~np.isnan(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    if len(order):
-        scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
-        adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return adjusted
-
-
-def smaller_of_two(p: float, q: float) -> float:
-    """One p-value from two dependent tests of one feature (Bonferroni); NaN means that a test was not made."""
-    made = [value for value in (p, q) if value == value]
-    return min(1.0, len(made) * min(made)) if made else float("nan")
+    n, m = float(reference.sum()), float(current.sum())
+    if not n or not m:
+        return float("nan")
+    p, q = reference / n, current / m
+    return float(2.0 * np.max(np.abs(np.arcsin(np.sqrt(q)) - np.arcsin(np.sqrt(p)))))
 
 
 class Sample(NamedTuple):
-    """A feature in both windows: ascending values without NaN; counts int64 (2, bins + 1), NaN last."""
+    """A feature in both windows: ascending values without NaN; counts (2, bins + 1), NaN last."""
 
     reference: NDArray[np.float32]
     current: NDArray[np.float32]
-    counts: Ints
+    counts: Counts
 
 
 class EffectSize(NamedTuple):
@@ -159,7 +116,7 @@ EFFECTS: tuple[EffectSize, ...] = (
         "V",
         ("categorical",),
         (0.1, 0.2, 0.3, 0.5),
-        lambda sample: chi_square(*sample.counts).effect,
+        lambda sample: cramers_v(*sample.counts),
         "Cramér's V; of Cohen's w (1988), 0.1, 0.3 and 0.5 are small, medium and large",
     ),
     EffectSize(
@@ -170,6 +127,15 @@ EFFECTS: tuple[EffectSize, ...] = (
         lambda sample: psi(*sample.counts),
         "PSI over the reference's deciles, with a separate bin for NaN; by the credit industry's convention < 0.1 is "
         "no change and > 0.25 a major one (Siddiqi 2006)",
+    ),
+    EffectSize(
+        "h",
+        "h",
+        ("numeric", "categorical"),
+        (0.2, 0.35, 0.5, 0.8),
+        lambda sample: cohens_h(*sample.counts),
+        "Cohen's h of the bin that changes most; 0.2, 0.5 and 0.8 are small, medium and large (1988): it sees what is "
+        "rare, such as a share that rises from 1 % to 5 %",
     ),
 )
 """The effect sizes of features. If several reach the same level, the first one is reported."""

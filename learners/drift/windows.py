@@ -103,9 +103,9 @@ class WindowReader:
             times += [receive_time(decode_transaction(entry.payload)) for entry in page]
         return min(times, default=None)
 
-    def read(self, start: int, end: int) -> Rows:
-        """The decisions with start ≤ receive time < end (epoch ms). Raises Corrupt if scores and transactions don't
-        match.
+    def read(self, start: int, end: int, with_features: bool = True) -> Rows:
+        """The decisions with start ≤ receive time < end (epoch ms). with_features: False leaves out their columns, for
+        long windows. Raises Corrupt if scores and transactions don't match.
         """
         parts = []
         for partition in self._partitions:
@@ -114,7 +114,7 @@ class WindowReader:
             )
             for table in self._tables(partition, place):
                 times = table["received_at"].cast(pa.int64()).to_numpy(zero_copy_only=False)
-                parts.append(self._rows(table, times, (times >= start) & (times < end)))
+                parts.append(self._rows(table, times, (times >= start) & (times < end), with_features))
                 if len(times) and times.min() >= end + DISORDER_MS:
                     break
         return joined(parts)
@@ -126,15 +126,13 @@ class WindowReader:
         for page, scores in decision_pages(self._log, partition, after):
             yield _table([decode_transaction(e.payload) for e in page], [decode_score(e.payload) for e in scores])
 
-    def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray) -> Rows:
+    def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray, with_features: bool) -> Rows:
         wanted &= table["spec"].to_numpy(zero_copy_only=False) == spec.SPEC_VERSION
         accounts = hash_strings(table["account_id"].to_pylist())
         if self._keep is not None:
             wanted &= accounts < self._keep
         index = np.flatnonzero(wanted)
-        vectors = table["features"].take(pa.array(index)).to_pylist()
-        if any(vector is None or len(vector) != VECTOR_BYTES for vector in vectors):
-            raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} lacks a vector of {spec.WIDTH} features")
+        columns = _columns(table, index) if with_features else np.empty((0, len(index)), dtype=np.float32)
         names = table["model_digest"].to_pylist()
         degraded = table["degraded"].to_pylist()
         digests: dict[str, int] = {}
@@ -143,7 +141,7 @@ class WindowReader:
         ]
         ids = table["transaction_id"].take(pa.array(index)).to_pylist()
         return Rows(
-            np.ascontiguousarray(np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, spec.WIDTH).T),
+            columns,
             table["margin"].to_numpy(zero_copy_only=False)[index],
             times[index],
             accounts[index],
@@ -168,6 +166,14 @@ class WindowReader:
             else:
                 low = page[0].id.offset
         return Position(end.generation, low) if low else START
+
+
+def _columns(table: pa.Table, index: np.ndarray) -> np.ndarray:
+    """The features of these rows, float32 (WIDTH, n). Raises Corrupt if one lacks them."""
+    vectors = table["features"].take(pa.array(index)).to_pylist()
+    if any(vector is None or len(vector) != VECTOR_BYTES for vector in vectors):
+        raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} lacks a vector of {spec.WIDTH} features")
+    return np.ascontiguousarray(np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, spec.WIDTH).T)
 
 
 def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table:

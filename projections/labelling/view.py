@@ -106,6 +106,22 @@ class LabelView:
                 out[row] = _CODES[agreed.label]
         return out
 
+    def reported(self, accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """When the first accepted verdict "fraud" was given on each payment that is labelled fraud: epoch ms, int64
+        (n,); 0 for all others. Payments by the hashes of their IDs, as in `of_rows`.
+        """
+        out = np.zeros(len(accounts), dtype=np.int64)
+        keys, payments = self._keys
+        if not len(keys):
+            return out
+        wanted = payment_keys(accounts, transactions)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        for row in np.flatnonzero(keys[at] == wanted).tolist():
+            payment = payments[int(at[row])]
+            if payment.consensus is not None and payment.consensus.label == "fraud":
+                out[row] = min(word.occurred_at for word in payment.accepted if word.verdict == "fraud")
+        return out
+
 
 def view(states: Mapping[int, Labels], rules: Rules = RULES, *, reliabilities: Reliabilities = "learned") -> LabelView:
     """Every payment's label from the states of the labels' read model, by partition, in any order."""

@@ -8,13 +8,15 @@ import numpy as np
 
 from core.features import spec
 from core.times import DAY_MS
-from learners.drift.compare import FeatureDrift, Window
+from learners.drift.compare import Baseline, FeatureDrift, Window, compare, main_model
+from learners.drift.figures import samples
 from learners.drift.look import Look
-from learners.drift.policy import SEVERITIES
+from learners.drift.policy import SEVERITIES, DriftConfig
 from learners.drift.rows import Rows
 
 MONDAY = 4 * DAY_MS  # 1970-01-05
 SETTLED_MS = 90 * DAY_MS
+CONFIG = DriftConfig()
 
 
 def rows(size: int, seed: int, *, start: int = MONDAY, days: int = 14, accounts: int = 400, shift: float = 0.0) -> Rows:
@@ -53,6 +55,8 @@ def feature(name: str = "amount", level: int = 0, **changes: Any) -> FeatureDrif
         "design_effect": 1.5,
         "level": level,
         "over": level == 0,
+        "window_ms": 7 * DAY_MS,
+        "rows": (1000, 2000),
     }
     return FeatureDrift(**{**fields, **changes})
 
@@ -66,3 +70,15 @@ def look(end: int, *features: FeatureDrift) -> Look:
         rows=1000,
         features=features,
     )
+
+
+def compared(
+    before: Rows, now: Rows, config: DriftConfig = CONFIG, settled_ms: int = SETTLED_MS, end: int = 0
+) -> dict[str, FeatureDrift]:
+    """Findings by name: windows that end at `end` (default: the midnight after the last row) against these rows."""
+    model = main_model(now)
+    held = samples(before, model, 0.0, None, 0)
+    baseline = Baseline(held, dict.fromkeys(held, 0), config, settled_ms, 0.0)
+    last = int(now.times[-1]) if len(now) else MONDAY
+    found = compare(baseline, samples(now, model, 0.0, None, 0), end or (last // DAY_MS + 1) * DAY_MS)
+    return {each.feature: each for each in found}

@@ -19,7 +19,7 @@ from ingest.offline import OfflineIngest
 from sources.synthetic import SyntheticConfig, SyntheticStream
 from tests.builders.models import ARTIFACT, deployed, load_tiny
 
-SHORT = ("--settle-days", "8", "--reference-days", "7", "--window-days", "7", "--maturity-days", "1")
+SHORT = ("--settle-days", "8", "--reference-days", "7", "--maturity-days", "1")
 
 
 class Ended(NamedTuple):
@@ -37,13 +37,13 @@ Sentinel = Callable[..., Ended]
 
 @pytest.fixture(scope="module")
 def decided() -> MemoryLog:
-    """32 days of 50 accounts with 5 % fraud, decided by the tiny model; honest spending rises on day 17."""
+    """32 days of 200 accounts with 5 % fraud, decided by the tiny model; honest spending rises on day 17."""
     log = MemoryLog()
     log.put_blob(ARTIFACT)
     offline = OfflineIngest(log, Resolver(log.get_blob, load_tiny), partitions=2, reference=False, start=[deployed()])
     config = SyntheticConfig(
         days=32,
-        accounts=50,
+        accounts=200,
         seed=5,
         drift_at=17 / 32,
         drift="behaviour",
@@ -96,7 +96,7 @@ def test_json_holds_the_whole_look(sentinel: Sentinel) -> None:
     found = sentinel(*SHORT, "--json", "--as-of", "2026-02-04").json
     look = found["look"]
     assert look["current"][1] - look["current"][0] == 7 * 86_400_000
-    assert {each["feature"] for each in look["features"]} >= {"amount", "score", "day_of_week"}
+    assert {each["feature"] for each in look["features"]} >= {"amount", "score", "day_of_week", "alerts:rate"}
     assert [each["feature"] for each in found["drifted"]]
     assert look["labels"]["now"]["rows"] > 100
     assert found["published"] == []
@@ -123,13 +123,22 @@ def test_plots_are_pngs(sentinel: Sentinel, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "out").iterdir())
 
 
+def test_a_young_log_is_told_when_it_can_be_looked_at(sentinel: Sentinel) -> None:
+    """A log that is too short is no mistake: plain words, what it covers, when the first look is, exit code 0."""
+    ended = sentinel()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("too early to compare: the log covers 2026-01-05")
+    assert "the first look is possible at 2026-02-28" in ended.out and "--settle-days 7" in ended.out
+    assert sentinel("--json").json["look"] is None
+    assert sentinel("--publish").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "too early"),
         (("--as-of", "yesterday"), "not a valid time"),
         (("--reference-days", "10"), "whole weeks"),
-        (("--window-days", "9"), "at most a week"),
+        (("--window-days", "0"), "window-days"),
         (("--share", "2"), "share of accounts"),
         (("--as-of", "2026-02-01", "--follow"), "--follow"),
         ((*SHORT, "--reference-start", "2026-02-01"), "must end before"),

@@ -21,7 +21,7 @@ from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.drift.compare import FeatureDrift, Window
-from learners.drift.look import Look, Looker, Serving, reference_window, serving
+from learners.drift.look import Look, Looker, Serving, TooEarly, reference_window, serving
 from learners.drift.monitor import DriftMonitor, MonitorState, Reported, decide, folded
 from learners.drift.policy import SEVERITIES, DriftConfig
 from learners.drift.windows import WindowReader
@@ -171,8 +171,9 @@ def test_the_reference_is_frozen_at_the_champions_deployment() -> None:
     assert settled == Window(31 * DAY_MS, 45 * DAY_MS)
     late = reference_window(config, oldest=0, deployed=40 * DAY_MS + 1, as_of=90 * DAY_MS)
     assert late.start == 40 * DAY_MS + 6 * HOUR_MS
-    with pytest.raises(BadInput, match=r"2\.0 days too early"):
-        reference_window(config, oldest=0, deployed=0, as_of=50 * DAY_MS)
+    with pytest.raises(TooEarly, match=r"45\.5 days; the first look is possible at 1970-02-16"):
+        reference_window(config, oldest=0, deployed=0, as_of=45 * DAY_MS + 12 * HOUR_MS)
+    assert reference_window(config, oldest=0, deployed=0, as_of=46 * DAY_MS) == settled
     model: dict[str, Any] = {"occurred_at": 1, "actor": "a", "name": "m", "version": "1", "digest": "0"}
     shadow = ModelDeployed(**model, alias="shadow")
     changed = ThresholdsChanged(occurred_at=2, actor="a", review=0.2, decline=0.5)
@@ -181,7 +182,7 @@ def test_the_reference_is_frozen_at_the_champions_deployment() -> None:
 
 # --- on a log -------------------------------------------------------------------------------------------------------
 
-SMALL = DriftConfig(settle_ms=9 * DAY_MS, reference_ms=7 * DAY_MS, window_ms=7 * DAY_MS, step_ms=DAY_MS)
+SMALL = DriftConfig(settle_ms=9 * DAY_MS, reference_ms=7 * DAY_MS)
 PARTITIONS = [0, 1]
 NAMES = ("margins", "times", "accounts", "transactions", "models")
 

@@ -36,7 +36,8 @@ def data(size: int, seed: int, *, signal: float = 1.0, accounts: int = 0, ties: 
 
 
 def judged(before: LabelledRows, now: LabelledRows) -> dict[str, FeatureDrift]:
-    found = compare_performance(before, now, measure(before, CONFIG), measure(now, CONFIG), CONFIG)
+    measured = [measure(now), {}]
+    found = compare_performance(before, [now, None], measure(before), measured, CONFIG)
     return {each.feature.removeprefix("performance:"): each for each in found}
 
 
@@ -72,23 +73,28 @@ def test_variances_agree_with_a_bootstrap_over_accounts() -> None:
         samples[AUC].append(metrics.roc_auc(chosen, one.margins[index]))
         samples[AVERAGE_PRECISION].append(metrics.average_precision(chosen, one.margins[index]))
         samples[CALIBRATION].append(float(np.log(chosen.sum() / p.sum())))
-    alone = measure(LabelledRows(one.labels, one.margins, np.arange(3000, dtype=np.uint64)), CONFIG)
-    for name, found in measure(one, CONFIG).items():
+    alone = measure(LabelledRows(one.labels, one.margins, np.arange(3000, dtype=np.uint64)))
+    for name, found in measure(one).items():
         assert found.variance == pytest.approx(np.var(samples[name]), rel=0.35)
-    assert measure(one, CONFIG)[CALIBRATION].variance > 1.3 * alone[CALIBRATION].variance
+    assert measure(one)[CALIBRATION].variance > 1.3 * alone[CALIBRATION].variance
 
 
-def test_weighted_average_precision_is_the_metrics_one() -> None:
-    """With weights of one, and for a sample drawn with repeats, it equals the metric on the rows themselves."""
-    one = data(200, 5, ties=True)
-    found = performance.average_precision(one, rounds=2)
-    assert found.value == pytest.approx(metrics.average_precision(one.labels, one.margins))
-    order = np.argsort(-one.margins, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(one.margins[order])), 199)
-    weights = np.random.Generator(np.random.PCG64(1)).integers(0, 3, 200)
-    index = np.repeat(order, weights)
-    weighted = performance.weighted_average_precision(one.labels[order].astype(float), weights.astype(float), last)
-    assert weighted == pytest.approx(metrics.average_precision(one.labels[index], one.margins[index]))
+def test_the_derivative_of_average_precision_is_exact() -> None:
+    """With ties and without, the influence of each account's row equals a small change of that row's weight."""
+    for ties in (False, True):
+        one = data(60, 5, ties=ties)
+        value = metrics.average_precision(one.labels, one.margins)
+
+        def weighted(weights: np.ndarray, one: LabelledRows = one) -> float:
+            at_or_above = one.margins[None, :] >= one.margins[:, None]
+            precision = (at_or_above @ (weights * one.labels)) / (at_or_above @ weights)
+            return float((weights * one.labels * precision).sum() / (weights * one.labels).sum())
+
+        assert weighted(np.ones(60)) == pytest.approx(value)
+        step = 1e-6
+        slopes = np.array([(weighted(np.ones(60) + step * np.eye(60)[j]) - value) / step for j in range(60)])
+        found = performance.average_precision(one)
+        assert found.variance == pytest.approx((slopes**2).sum() * 60 / 59, rel=1e-3)
 
 
 def test_a_worse_model_is_seen_and_an_equal_or_better_one_is_not() -> None:
@@ -122,7 +128,7 @@ def test_too_few_frauds_are_not_judged() -> None:
     for other in (none, empty, data(60, 2)):
         assert {each.state for each in judged(one, other).values()} == {"too_few_rows"}
     assert np.isnan(performance.calibration_error(empty))
-    assert performance.summary(empty, measure(empty, CONFIG)).frauds == 0
+    assert performance.summary(empty, measure(empty)).frauds == 0
 
 
 def test_calibration_error_by_hand() -> None:

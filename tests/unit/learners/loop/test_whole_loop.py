@@ -73,7 +73,7 @@ SETTINGS = LearnSettings(
     gate={"rounds": 100, "psi_max": 50.0, "decisions_changed_max": 0.5, "latency_us_max": 10_000.0},
 )
 DRIFT = DriftConfig(
-    reference_ms=7 * DAY_MS, window_ms=2 * DAY_MS, settle_ms=3 * DAY_MS, step_ms=DAY_MS, maturity_ms=DAY_MS
+    reference_ms=7 * DAY_MS, windows_ms=(DAY_MS, 2 * DAY_MS), settle_ms=3 * DAY_MS, step_ms=DAY_MS, maturity_ms=DAY_MS
 )
 
 

@@ -1,0 +1,301 @@
+"""One figure in two windows: contrasts of the shares of its bins, tested with rows clustered by account and by day.
+
+A figure's values fall into K bins (NaN is one). A contrast is a weight for each bin, and its difference between the
+windows is Δ = a·(q − p), with p, q the shares in the reference and the current window:
+
+    numeric      rank: the mid-rank of the bin in the reference (a shift, as in Wilcoxon's test), and each bin alone
+    hour         cos and sin of the hour, and each hour alone
+    categorical  each value alone
+
+"Each bin alone" is what PSI is made of, so an effect and its test look at the same counts: a feature that is 0 nearly
+everywhere has one bin for 0 and one for the rest. A figure's p-values are combined as e-values (`sequential`), half of
+the weight on rank (cos and sin) and half on the bins.
+
+Rows are not independent. With n, m rows in the current and the reference window, μ the pooled mean and x_g the sum of a
+over the rows of cluster g, the variance of Δ is estimated in three parts:
+
+    noise        b·(1/n + 1/m)                b = Σ over account-days of the reference (x_g − rows_g·μ)² / m
+    persistence  max(0, A − noise)            A = Σ over accounts s_g², s_g = (x_g − n_g·μ)/n − (x'_g − m_g·μ)/m
+    shocks       max(0, D − b)·(1/n + 1/m)    D = Σ over days of the reference (x_d − m_d·μ)² / m
+
+Noise is what payments of one account on one day share. Persistence is what accounts carry from day to day; an account
+in both windows is one cluster, so its own peculiarities cancel as in a paired test (Binder 1983). Shocks are what whole
+days have in common (a holiday, a newly published table, the weekly rhythm); they are measured in the reference alone,
+so that a change within the current window does not hide itself. The sum of the parts is that of two-way clustering
+(Cameron, Gelbach, Miller 2011), with excesses not below zero. Δ / √variance is referred to Student's t with
+Satterthwaite's degrees of freedom, where a part has as many as its clusters weigh, (Σs²)² / Σs⁴ − 1.
+
+That is right for contrasts to which many accounts contribute. A rare bin (in the reference, less than `RARE` of the
+accounts have a row in it within w days) is tested by its accounts instead: k of N active accounts now, against a of M
+in the reference's blocks of w days. Without drift, k given k + a is binomial with share N / (N + M) (Przyborowski,
+Wilenski 1940), whose tail is an incomplete beta function. An account counts once, however many rows it has, a and M are
+divided by the design effect of the reference's accounts over its blocks, and all counts by that of shocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc, stdtr
+
+from core.times import DAY_MS
+from learners.drift import kernels, statistics
+from learners.drift.sequential import e_values
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RARE = 0.3
+TINY = 1e-18
+"""Variances below this are rounding errors of a contrast that does not vary."""
+
+
+class Scale(NamedTuple):
+    """The bins of a figure and its contrasts: edges float32 (K − 2,), contrasts float64 (K, M), weights (M,), names."""
+
+    edges: NDArray[np.float32]
+    contrasts: Floats
+    weights: Floats
+    names: tuple[str, ...]
+
+    @property
+    def bins(self) -> int:
+        return len(self.contrasts)
+
+
+def scale(kind: str, values: NDArray[np.float32], categories: tuple[float, ...], bins: int) -> Scale:
+    """The scale of a figure with these values in the reference. kind: numeric, hour or categorical."""
+    if kind == "numeric":
+        ascending = np.sort(values)
+        ascending = ascending[: len(values) - int(np.isnan(values).sum())]
+        edges = statistics.quantile_edges(ascending, bins)
+    else:
+        # Bin i is (values[i−1], values[i]]: a value that is not listed shares a bin instead of being dropped.
+        edges = np.array(categories, dtype=np.float32)
+    width = len(edges) + 2
+    counts = np.bincount(binned(values, edges), minlength=width).astype(np.float64)
+    smooth: list[Floats] = []
+    names: list[str] = []
+    if kind == "numeric":
+        held = counts[:-1].sum()
+        rank = (np.cumsum(counts[:-1]) - 0.5 * counts[:-1]) / max(held, 1.0)
+        smooth, names = [np.append(rank, 0.5)], ["rank"]
+    elif kind == "hour":
+        turn = 2.0 * np.pi * np.append(np.array(categories), [0.0, 0.0]) / len(categories)
+        smooth, names = [np.cos(turn), np.sin(turn)], ["cos", "sin"]
+    for each in smooth:
+        each[-1] = each[:-1] @ counts[:-1] / counts[:-1].sum() if counts[:-1].sum() else 0.0
+    contrasts = np.column_stack([*smooth, np.eye(width)])
+    half = 0.5 if smooth else 0.0
+    weights = np.concatenate([np.full(len(smooth), half / max(len(smooth), 1)), np.full(width, (1.0 - half) / width)])
+    return Scale(edges, contrasts, weights, (*names, *(f"bin {k}" for k in range(width - 1)), "missing"))
+
+
+def binned(values: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The bin of each value, uint8 (n,): the number of edges below it; NaN has the last."""
+    out = np.empty(len(values), dtype=np.uint8)
+    kernels.bin_of(values, edges, out)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The rows of the reference by account and day: accounts uint64 (A,) ascending; of each row (m,) its account and
+    its account-day; of each account-day its account and its day; the number of days.
+    """
+
+    accounts: NDArray[np.uint64]
+    account: Ints
+    group: Ints
+    account_of_group: Ints
+    day_of_group: Ints
+    days: int
+
+
+def frame(accounts: NDArray[np.uint64], times: Ints) -> Frame:
+    """The frame of these rows."""
+    names, account = np.unique(accounts, return_inverse=True)
+    day_names, day = np.unique(times // DAY_MS, return_inverse=True)
+    days = max(len(day_names), 1)
+    groups, group = np.unique(account.astype(np.int64) * days + day, return_inverse=True)
+    return Frame(names, account.astype(np.int64), group.astype(np.int64), groups // days, groups % days, days)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The rows of the current windows: of each row its account (the frame's accounts first, then new ones) and the
+    shortest window that holds it; the number of accounts; the windows' lengths, ms, ascending.
+    """
+
+    account: Ints
+    window: Ints
+    accounts: int
+    windows: tuple[int, ...]
+
+
+def placed(known: Frame, accounts: NDArray[np.uint64], times: Ints, end: int, windows: tuple[int, ...]) -> Placed:
+    """These rows, at `times` in [end − windows[-1], end), beside the reference."""
+    at = np.searchsorted(known.accounts, accounts)
+    safe = np.minimum(at, max(len(known.accounts) - 1, 0))
+    old = known.accounts[safe] == accounts if len(known.accounts) else np.zeros(len(accounts), dtype=np.bool_)
+    new, place = np.unique(accounts[~old], return_inverse=True)
+    account = np.where(old, at, 0).astype(np.int64)
+    account[~old] = len(known.accounts) + place
+    window = np.searchsorted(np.array(windows), end - times, side="left").astype(np.int64)
+    return Placed(account, window, len(known.accounts) + len(new), windows)
+
+
+class Seen(NamedTuple):
+    """One figure in one window. p_values (M,), by contrast; e_value: combined; design_effect: of the best contrast."""
+
+    rows: float
+    accounts: int
+    counts: Floats
+    p_values: Floats
+    differences: Floats
+    design_effects: Floats
+    e_value: float
+
+    def best(self, of: Scale) -> int:
+        """The contrast with the most evidence."""
+        return int(np.argmin(self.p_values / of.weights))
+
+
+class Yardstick:
+    """A figure in the reference, ready to be compared with any number of windows."""
+
+    def __init__(self, of: Scale, known: Frame, values: NDArray[np.float32], weights: Floats | None = None) -> None:
+        """Values (m,): of the frame's rows. weights (m,): what a row counts, 1 if None."""
+        self.scale, self.frame, self.values = of, known, values
+        width = of.bins
+        groups = len(known.account_of_group)
+        codes = known.group * width + binned(values, of.edges)
+        by_group = np.bincount(codes, weights, minlength=groups * width).reshape(groups, width).astype(np.float64)
+        rows = by_group.sum(axis=1)
+        x = by_group @ of.contrasts
+        accounts = len(known.accounts)
+        self.counts = by_group.sum(axis=0)
+        self.rows = float(rows.sum())
+        self.by_account = _summed(x, known.account_of_group, accounts)
+        self.rows_by_account = np.bincount(known.account_of_group, rows, minlength=accounts)
+        m = max(self.rows, 1.0)
+        mean = self.counts @ of.contrasts / m
+        off = x - rows[:, None] * mean
+        squares = off * off
+        self.noise = squares.sum(axis=0) / m
+        self.noise_freedom = _participation(squares)
+        by_day = _summed(off, known.day_of_group, known.days)
+        excess = (by_day * by_day).sum(axis=0) * (known.days / max(known.days - 1, 1)) / m - self.noise
+        self.shock = np.maximum(excess, 0.0)
+
+        self._by_group = by_group > 0
+        self._blocks: dict[int, tuple[Floats, Floats]] = {}
+
+    def blocks(self, days: int) -> tuple[Floats, Floats]:
+        """(a, M) of each bin, float64 (K,): accounts with a row in it, and active accounts, over the reference's blocks
+        of `days` days, both divided by the design effect of accounts that are the same in several blocks.
+        """
+        if days not in self._blocks:
+            known, count = self.frame, max(self.frame.days // days, 1)
+            block = known.day_of_group // days
+            held = block < count
+            key, accounts = (known.account_of_group * count + block)[held], len(known.accounts)
+            active = np.bincount(key, minlength=accounts * count) > 0
+            present = np.stack(
+                [
+                    np.bincount(key, column, minlength=accounts * count) > 0
+                    for column in self._by_group[held].T.astype(np.float64)
+                ],
+                axis=1,
+            )
+            m, a = float(active.sum()), present.sum(axis=0).astype(np.float64)
+            off = present - active[:, None] * (a / max(m, 1.0))
+            alone = (off * off).sum(axis=0)
+            together = (off.reshape(accounts, count, -1).sum(axis=1) ** 2).sum(axis=0)
+            effect = np.maximum(np.divide(together, alone, out=np.ones(len(alone)), where=alone > TINY), 1.0)
+            self._blocks[days] = a / effect, m / effect
+        return self._blocks[days]
+
+    @cached_property
+    def ascending(self) -> NDArray[np.float32]:
+        """The values without NaN, sorted."""
+        ascending = np.sort(self.values)
+        return ascending[: len(ascending) - int(np.isnan(ascending).sum())]
+
+    def windows(self, rows: Placed, values: NDArray[np.float32], weights: Floats | None = None) -> list[Seen]:
+        """The figure in each of the windows, shortest first. values (n,): of the rows."""
+        width, lengths = self.scale.bins, len(rows.windows)
+        key = (rows.window * rows.accounts + rows.account) * width + binned(values, self.scale.edges)
+        flat = np.bincount(key, weights, minlength=lengths * rows.accounts * width)
+        parts = flat.reshape(lengths, rows.accounts, width).astype(np.float64)
+        return [self._seen(part, at) for part, at in zip(np.cumsum(parts, axis=0), rows.windows, strict=True)]
+
+    def _seen(self, by_account: Floats, length: int) -> Seen:
+        """The comparison with one window of `length` ms. by_account (accounts, K): what accounts have in each bin."""
+        contrasts = self.scale.contrasts
+        counts = by_account.sum(axis=0)
+        n, m = float(counts.sum()), self.rows
+        each = by_account.sum(axis=1)
+        active = int((each > 0).sum())
+        if n <= 0 or m <= 0:
+            nothing = np.full(contrasts.shape[1], np.nan)
+            return Seen(n, active, counts, nothing, nothing, nothing, 0.0)
+        mean = (counts + self.counts) @ contrasts / (n + m)
+        s = (by_account @ contrasts - each[:, None] * mean) / n
+        old = len(self.by_account)
+        s[:old] -= (self.by_account - self.rows_by_account[:, None] * mean) / m
+        difference = s.sum(axis=0)
+        groups = max(int((each > 0).sum() + (self.rows_by_account[each[:old] == 0] > 0).sum()), 2)
+        squares = s * s
+        by_accounts = np.maximum(squares.sum(axis=0) - difference**2 / groups, 0.0) * groups / (groups - 1)
+        both = 1.0 / n + 1.0 / m
+        noise, shock = self.noise * both, self.shock * both
+        persistence = np.maximum(by_accounts - noise, 0.0)
+        variance = noise + persistence + shock
+        with np.errstate(divide="ignore", invalid="ignore"):
+            freedom = variance**2 / (
+                noise**2 / np.maximum(self.noise_freedom - 1, 0.5)
+                + persistence**2 / np.maximum(_participation(squares) - 1, 0.5)
+                + shock**2 / max(self.frame.days - 1, 0.5)
+            )
+            z = difference / np.sqrt(variance)
+            independent = both * _spread(contrasts, (counts + self.counts) / (n + m))
+            effects = np.where(independent > TINY, np.maximum(variance / independent, 1.0), 1.0)
+        varies = variance > TINY
+        p = np.where(varies, 2.0 * stdtr(np.where(varies, freedom, 1.0), -np.abs(np.where(varies, z, 0.0))), 1.0)
+        p[-len(counts) :] = self._rare(by_account, active, length, p[-len(counts) :])
+        return Seen(n, active, counts, p, difference, effects, float(self.scale.weights @ e_values(p)))
+
+    def _rare(self, by_account: Floats, active: int, length: int, p: Floats) -> Floats:
+        """The p-values of the bins (K,), those of rare bins replaced by the test of their accounts."""
+        a, m = self.blocks(max(round(length / DAY_MS), 1))
+        k = (by_account > 0).sum(axis=0).astype(np.float64)
+        bins = slice(-len(k), None)
+        noise, shock = self.noise[bins], self.shock[bins]
+        spread = 1.0 + np.divide(shock, noise, out=np.zeros(len(k)), where=noise > TINY)
+        share = active / (active + m)
+        more = betainc(np.maximum(k / spread, 1e-9), a / spread + 1.0, share)
+        less = betainc(np.maximum(a / spread, 1e-9), k / spread + 1.0, 1.0 - share)
+        exact = np.minimum(2.0 * np.minimum(more, less), 1.0)
+        return np.where((a < RARE * m) & (k + a > 0), exact, p)
+
+
+def _summed(x: Floats, place: Ints, size: int) -> Floats:
+    """Sums of the rows of x (n, M) by place: (size, M)."""
+    return np.stack([np.bincount(place, column, minlength=size) for column in x.T], axis=1).astype(np.float64)
+
+
+def _participation(squares: Floats) -> Floats:
+    """(Σs²)² / Σs⁴ by column: how many clusters carry a variance; 0 if none."""
+    fourth = (squares * squares).sum(axis=0)
+    return np.asarray(np.divide(squares.sum(axis=0) ** 2, fourth, out=np.zeros(len(fourth)), where=fourth > 0))
+
+
+def _spread(contrasts: Floats, shares: Floats) -> Floats:
+    """The variance of each contrast over independent rows with these shares."""
+    mean = shares @ contrasts
+    return np.asarray(shares @ (contrasts * contrasts) - mean * mean)
