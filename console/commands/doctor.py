@@ -22,7 +22,7 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from core import control_stream
-from core.control import ControlState
+from core.control import NO_MODEL, ControlState
 from core.errors import Corrupt, SentinelError
 from core.log import paging
 from core.log.base import STREAMS, EventLog
@@ -285,11 +285,7 @@ def _log(s: Settings) -> Iterator[Finding]:
             "ok",
             f"control position {state.position}, champion {state.champion.label if state.champion else 'none'}",
         )
-        context = wiring.open_resolver(log).context(state)
-        if context.degraded:
-            yield Finding(
-                "log", "fail", f"decisions would be degraded: {context.degraded}", "deploy a model that can be loaded"
-            )
+        yield from degraded_findings(log, state)
         for check, ignored in bootstrap.ignored_settings(state, s).items():
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
@@ -302,6 +298,23 @@ def _log(s: Settings) -> Iterator[Finding]:
                 "if nothing is being loaded, run sentinel history stop",
             )
         yield from _positions(s, log)
+
+
+def degraded_findings(log: EventLog, state: ControlState) -> Iterator[Finding]:
+    """What decisions lack: here, and as the workers reported."""
+    absent = wiring.open_resolver(log).unavailable(state)
+    if state.champion is None:
+        absent[""] = NO_MODEL
+    for why in absent.values():
+        yield Finding("log", "fail", f"decisions would be degraded: {why}", "deploy a model that can be loaded")
+    for partition, artifacts in sorted(state.missing.items()):
+        named = ", ".join(digest[:16] for digest in artifacts)
+        yield Finding(
+            f"partition {partition}",
+            "fail",
+            f"is decided without {named}, which its worker could not load",
+            "its log says why; it ends when the artifact loads, there or in another worker that owns the partition",
+        )
 
 
 def _empty(s: Settings, log: EventLog) -> Finding:

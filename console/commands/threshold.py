@@ -122,7 +122,8 @@ def costs(
         raise BadInput(f"--plot {plot}: the directory {plot.parent} does not exist")
     with opened_log(context) as log:
         state = control_stream.current(log)
-        champion = wiring.open_resolver(log).context(state).scorer
+        resolver = wiring.open_resolver(log)
+        champion = resolver.context(state, resolver.unavailable(state)).scorer
         if champion is None:
             raise BadInput("no champion can be loaded: see `sentinel doctor`")
         data = labelled(

@@ -15,6 +15,7 @@ from console import cli
 from console.commands import project
 from console.commands.archive import checkpointed
 from console.stack import Valkey
+from console.wiring import load_scorer
 from core.control import Resolver
 from core.errors import BadInput
 from core.log.redis_streams import RedisLog, connect
@@ -24,7 +25,7 @@ from projections.engine.base import DecidedTransaction
 from projections.engine.checkpoints import CheckpointStore
 from projections.views.profiles.projection import PROFILES
 from tests.builders.logs import records
-from tests.builders.models import load_tiny
+from tests.builders.models import ARTIFACT, deployed, load_tiny
 
 
 class Ran(NamedTuple):
@@ -50,6 +51,10 @@ class Sentinel:
     ) -> None:
         self._patch, self._capsys = patch, capsys
         self.log, self.server, self.directory = log, server, path
+
+    def setenv(self, name: str, value: str) -> None:
+        """Set a variable for the commands that follow."""
+        self._patch.setenv(name, value)
 
     def __call__(self, *arguments: str, archive: bool = True) -> Ran:
         self._patch.setenv("SENTINEL_ARCHIVE", str(self.directory) if archive else "")
@@ -218,3 +223,23 @@ def test_segments_older_than_the_days_kept_move_to_the_cold_store(
     assert sentinel("verify").code == 0
     replayed = sentinel("replay", "--verify", "--json", "--jobs", "1").json
     assert replayed["identical"] == replayed["decisions"] > 300
+
+
+def test_too_many_degraded_decisions_fail_until_they_are_allowed(sentinel: Sentinel, valkey_server: Valkey) -> None:
+    """Decided without the deployed model, as reported: every decision replays and the log is intact, but both commands
+    count them and exit with 1, unless --max-degraded allows so many.
+    """
+    prefix = f"degraded-{sentinel.directory.parent.name}"
+    sentinel.setenv("SENTINEL_LOG_PREFIX", prefix)
+    log = connect(valkey_server.host, valkey_server.port, prefix=prefix)
+    log.put_blob(ARTIFACT)  # which is no model to the real loader
+    offline = OfflineIngest(log, Resolver(log.get_blob, load_scorer), partitions=2, start=[deployed()])
+    offline.feed(records(3, 100))
+    offline.flush()
+    count = log.length(0, "scores") + log.length(1, "scores")
+    for command in (["verify"], ["replay", "--verify", "--jobs", "1"]):
+        failed = sentinel(*command, archive=False)
+        assert failed.code == 1 and f"{count} of {count} decisions (100 %) lacked a model" in failed.err
+        found = sentinel(*command, "--max-degraded", "100", "--json", archive=False)
+        assert (found.code, found.json["degraded"], found.json["late"], found.json["exceeded"]) == (0, count, 0, [])
+        assert found.json["decisions"] == count
