@@ -34,7 +34,6 @@ from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.lateness import Pace
-from core.log.archive.archived import counts_between
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.covering import Span, Spans, feedback_seen
 from core.log.paging import decision_pages, entries, read
@@ -128,7 +127,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
     The last chunk may contain only feedback: what came after the last transaction.
     """
     feedback = _Feedback(log, partition, after.feedback)
-    sealed = Spans(log, partition, after)
+    sealed = Spans(log, partition, after, until.sequence)
     seen = after.feedback
     decided = 0
     for transactions, scores in decision_pages(log, partition, after.transactions, until.transactions, CHUNK):
@@ -158,17 +157,18 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         decided += len(scores)
         yield Chunk(partition, runs, scores, keys, spans)
     rest = feedback.take(until.feedback)
-    _require_counted(log, partition, after, until, {"transactions": decided, "feedback": feedback.taken})
+    _require_counted(partition, after, until, {"transactions": decided, "feedback": feedback.taken}, sealed)
     if rest:
         yield Chunk(partition, [pipeline.Run(until.feedback, rest)], [], [], [])
 
 
-def _require_counted(log: EventLog, partition: int, after: Head, until: Head, found: dict[Stream, int]) -> None:
+def _require_counted(partition: int, after: Head, until: Head, found: dict[str, int], sealed: Spans) -> None:
     """Raise Incomplete unless the entries read after one head up to another are as many as the seals between count.
 
     A stream that lost some of its entries (by XTRIM, say) may still begin and end where it should.
     """
-    for stream, expected in counts_between(log, partition, after.sequence, until.sequence, tuple(found)).items():
+    sealed.finish()
+    for stream, expected in (("transactions", sealed.transactions), ("feedback", sealed.feedback)):
         if found[stream] != expected:
             raise Incomplete(
                 f"partition {partition}: between seals {after.sequence} and {until.sequence} the log holds"
@@ -179,20 +179,18 @@ def _require_counted(log: EventLog, partition: int, after: Head, until: Head, fo
 
 def _spans(partition: int, sealed: Spans, scores: Sequence[Entry], keys: Sequence[ScoreKey]) -> list[tuple[Span, int]]:
     """The seals that cover the scores, with the number of scores of each. Raises Corrupt unless every score names what
-    its seal says.
+    its seal says: every c, and the first and last f, between which f must not decrease (`chunks`).
     """
-    found: list[tuple[Span, int]] = []
-    each = zip(sealed.covering_all([s.id for s in scores]), keys, strict=True)
-    at = 0
-    for (span, f, c), group in groupby((span, key.feedback_position, key.control_position) for span, key in each):
-        if wrong := span.fault(scores[at].id, feedback_seen(f), c):
-            raise Corrupt(f"partition {partition}: {wrong}")
-        size = len(list(group))
-        at += size
-        if found and found[-1][0] is span:
-            size += found.pop()[1]
-        found.append((span, size))
-    return found
+    spans = sealed.covering_all([score.id for score in scores])
+    start = 0
+    for span, count in spans:
+        stop = start + count
+        wrong = next((i for i in range(start, stop) if keys[i].control_position != span.control), start)
+        for i in (wrong, stop - 1):
+            if fault := span.fault(scores[i].id, feedback_seen(keys[i].feedback_position), keys[i].control_position):
+                raise Corrupt(f"partition {partition}: {fault}")
+        start = stop
+    return spans
 
 
 def rebuild(

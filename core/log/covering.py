@@ -4,11 +4,12 @@ A batch is decided under one control position, c, which its seal names; so every
 Its f lies between the feedback ends of the seal before and of its own. Whoever reads decisions checks this: a payment
 decided again under an earlier context is corrupt, even if every digest was computed again.
 
-Cost: one seal per batch read and decoded (about 2 µs), two comparisons per decision.
+Cost: one seal per batch read and decoded (about 6 µs), one comparison per decision.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -57,6 +58,12 @@ class Span(NamedTuple):
 
 def follows(before: Head, after: Head) -> str:
     """What is wrong with a seal that makes the head `after` out of `before`; "" if no position goes backwards."""
+    if (
+        after.control >= before.control
+        and after.transactions >= before.transactions
+        and after.feedback >= before.feedback
+    ):
+        return ""
     for name, was, now in (
         ("control position", before.control, after.control),
         ("transactions", before.transactions, after.transactions),
@@ -79,11 +86,13 @@ class Spans:
     """A partition's seals after a head, taken in ascending order of the decisions that they cover.
 
     Seals are read in pages hardly longer than needed: in an archive, a page must not load segments that are far ahead.
+    transactions, feedback: how many of each the seals read so far count, up to the sequence `until`.
     """
 
-    def __init__(self, log: EventLog, partition: int, after: Head) -> None:
+    def __init__(self, log: EventLog, partition: int, after: Head, until: int = seals.ID_PART_MAX) -> None:
         self._log, self._partition = log, partition
-        self._head = after
+        self._head, self._until = after, until
+        self.transactions = self.feedback = 0
         self._held: deque[Span] = deque()
         self._size = SEALS_READ_MIN
 
@@ -91,40 +100,55 @@ class Spans:
         """The span of the seal that covers a decision; positions must ascend. Raises Corrupt if a seal is missing, does
         not decode or goes backwards, or if none covers the position.
         """
-        return self.covering_all([position])[0]
+        return self.covering_all([position])[0][0]
 
-    def covering_all(self, positions: Sequence[Position]) -> list[Span]:
-        """`covering` of each position."""
+    def covering_all(self, positions: Sequence[Position]) -> list[tuple[Span, int]]:
+        """The spans of the seals that cover these decisions, each with how many of them it covers."""
         held, found = self._held, []
+        start = passed = 0
         if positions:
             self._read(positions[-1])
-        passed = 0
-        for position in positions:
-            while held[0].transactions < position:
+        while start < len(positions):
+            stop = bisect_right(positions, held[0].transactions, start)
+            if stop > start:
+                found.append((held[0], stop - start))
+                start = stop
+            if start < len(positions):
                 held.popleft()
                 passed += 1
-            found.append(held[0])
         self._size = min(max(passed, SEALS_READ_MIN), PAGE)
         return found
 
+    def finish(self) -> None:
+        """Read the seals that are left up to `until`, so that everything is counted."""
+        while self._head.sequence < self._until and self._page(min(self._until - self._head.sequence, PAGE)):
+            self._held.clear()
+
     def _read(self, until: Position) -> None:
         """Hold seals up to the one that covers `until`."""
-        where = f"partition {self._partition}"
         while not self._held or self._held[-1].transactions < until:
-            after = Position(self._head.sequence, seals.ID_PART_MAX)
-            page = read(self._log, self._partition, "seals", after, self._size)
-            if not page:
-                raise Corrupt(f"{where}: no seal covers the decision at {until}")
+            if not self._page(self._size):
+                raise Corrupt(f"partition {self._partition}: no seal covers the decision at {until}")
             self._size = min(2 * self._size, PAGE)
-            for entry in page:
-                before = self._head
-                if entry.id.generation != before.sequence + 1:
-                    raise Corrupt(f"{where}: seal {before.sequence + 1} is missing: {entry.id.generation} comes next")
-                found = decode_seal(entry.payload)
-                try:
-                    self._head = seals.head_of(entry.id.generation, found)
-                except ValueError as error:
-                    raise Corrupt(f"{where}: seal {entry.id.generation} does not decode: {error}") from None
-                if wrong := follows(before, self._head):
-                    raise Corrupt(f"{where}: {wrong}")
-                self._held.append(Span.of(before, self._head, found.recorded_at))
+
+    def _page(self, size: int) -> int:
+        """Hold up to `size` seals more; how many there were."""
+        where = f"partition {self._partition}"
+        after = Position(self._head.sequence, seals.ID_PART_MAX)
+        page = read(self._log, self._partition, "seals", after, size)
+        for entry in page:
+            before = self._head
+            if entry.id.generation != before.sequence + 1:
+                raise Corrupt(f"{where}: seal {before.sequence + 1} is missing: {entry.id.generation} comes next")
+            found = decode_seal(entry.payload)
+            try:
+                self._head = seals.head_of(entry.id.generation, found)
+            except ValueError as error:
+                raise Corrupt(f"{where}: seal {entry.id.generation} does not decode: {error}") from None
+            if wrong := follows(before, self._head):
+                raise Corrupt(f"{where}: {wrong}")
+            self._held.append(Span.of(before, self._head, found.recorded_at))
+            if self._head.sequence <= self._until:
+                self.transactions += found.counts[0]
+                self.feedback += found.counts[2]
+        return len(page)

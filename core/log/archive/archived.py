@@ -162,22 +162,3 @@ class ArchivedLog:
             result = attempt()
             if not self.archive.refresh(partition):
                 return result
-
-
-def counts_between(
-    log: EventLog, partition: int, after: int, until: int, streams: Sequence[Stream]
-) -> dict[Stream, int]:
-    """How many entries of each stream the batches with after < sequence ≤ until have: by the manifest for archived
-    segments, which need not be loaded, else by the seals.
-    """
-    total = dict.fromkeys(streams, 0)
-    for row in log.archive.rows(partition) if isinstance(log, ArchivedLog) else ():
-        if row.first_sequence == after + 1 and row.last_sequence <= until:
-            for stream in streams:
-                total[stream] += row.count(stream)
-            after = row.last_sequence
-    for entry in entries(log, partition, "seals", Position(after, seals.ID_PART_MAX), Position(until, 1)):
-        seal = decode_seal(entry.payload)
-        for stream in streams:
-            total[stream] += seals.count_of(seal, stream)
-    return total
