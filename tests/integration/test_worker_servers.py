@@ -314,6 +314,7 @@ def test_a_topic_recreated_under_a_running_worker_is_a_new_generation(
     with Threaded(on) as worker, on.log() as log:
         on.produce(first)
         h.wait_for_decisions(on, log, 400, worker.check)
+        h.wait_for(lambda: h.total(on, log, "feedback") == h.count(first, "feedback"), "the feedback")
         recreate(on, [on.settings.transactions_topic, on.settings.feedback_topic])
         on.produce(second)
         h.wait_for_decisions(on, log, 400 + h.count(second, "transactions"), worker.check)
@@ -333,6 +334,7 @@ def test_workers_outlive_a_topic_that_is_gone_for_a_while(single: Stage, monkeyp
     with Threaded(on) as one, Threaded(on) as other, on.log() as log:
         on.produce(first)
         h.wait_for_decisions(on, log, 300, one.check)
+        h.wait_for(lambda: h.total(on, log, "feedback") == h.count(first, "feedback"), "the feedback")
         client = kafka_client.admin(on.settings)
         for future in client.delete_topics(names, operation_timeout=10).values():
             future.result(10)
