@@ -15,6 +15,7 @@ from core.control import Resolver
 from core.events import ModelDeployed
 from core.features import spec
 from core.log.memory import MemoryLog
+from core.policy import Thresholds
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import VerdictRecord
 from ingest.offline import OfflineIngest
@@ -303,7 +304,7 @@ def frauds(log: MemoryLog) -> dict[str, int]:
         "queries": labels_answer(states).counts.get("fraud", 0),
         "training": int(reading.read(log, PARTITIONS, clock="log").labels.sum()),
         "new labels": labels_since(reader.view(), 0).frauds,
-        "guard": compare(seen.rows, seen.logged, seen.other, reader.view(), 0.5, settings).frauds,
+        "guard": compare(seen.rows, seen.logged, seen.other, reader.view(), Thresholds(0.5, 0.8), settings).frauds,
         "drift": int(performance.labelled(window, window.digests[0], reader.view(), 99 * DAY_MS).labels.sum()),
         "shadow": int(labelled(pair, shadow.labels, shadow.clocks).fraud.sum()),
         "what-if": sum(int(part.fraud.sum()) for part in outcomes),
