@@ -35,6 +35,7 @@ from core.errors import Unavailable
 from core.settings import Settings
 from core.times import DAY_MS
 from ingest import kafka_client
+from ingest.history import loading
 from ingest.producer import publish
 from projections.catalogue import ALL
 from projections.engine.base import NOWHERE, fold
@@ -72,11 +73,9 @@ def run(transactions: int, verdicts: int) -> dict[str, float]:
         wait_for_partitions(worker, stats, s.partitions, 120.0)
         start = int(time.time() * 1000) - int((DAYS + 30) * DAY_MS)
         source = SyntheticStream(SyntheticConfig(transactions=transactions, days=DAYS, accounts=5_000, start=start))
-        publish(
-            ([record for record in chunk if record.topic == "transactions"] for chunk in source.records()),
-            s,
-            timestamps="now",
-        )
+        payments = ([record for record in chunk if record.topic == "transactions"] for chunk in source.records())
+        with loading(lambda: wiring.open_log(s), s, payments, "the payments that verdicts are on") as chunks:
+            publish(chunks, s, timestamps="now")
         _wait(worker, stats, "transactions", transactions)
         figures: dict[str, float] = {"transactions": transactions, "verdicts": verdicts}
         for suffix in ("csv", "parquet"):
