@@ -20,7 +20,9 @@ from core.control import ControlState
 from core.errors import Incomplete, SentinelError, Unavailable
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
+from core.receipt import AHEAD_MS
 from core.settings import Settings
+from core.times import minute_text
 from ingest import telemetry
 from ingest.partition import OFFSET_BEGINNING, Owned
 from ingest.snapshots import SnapshotStore
@@ -122,6 +124,13 @@ class Ownership:
             accounts=len(state),
             seconds=round(time.monotonic() - started, 3),
         )
+        if state.received_at > time.time() * 1000 + AHEAD_MS:
+            self._logger.warning(
+                "ingest.clock_behind",
+                partition=partition,
+                received_until=minute_text(state.received_at),
+                remedy="compare this machine's clock with that of the worker that wrote the log before",
+            )
         return sources.owned(partition, head, state, after.sequence)
 
 
