@@ -24,6 +24,8 @@ from core.events import (
     ExperimentStarted,
     ExperimentStopped,
     GovernanceChanged,
+    HistoryEnded,
+    HistoryStarted,
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
@@ -358,7 +360,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 REGISTRY = Projection(
     name="registry",
     holds="models, stages, lineage, deployments, thresholds, rules, rates, reference tables",
-    version=5,
+    version=6,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
@@ -366,6 +368,8 @@ REGISTRY = Projection(
         ModelRolledBack: _deployed,
         ModelWithdrawn: _withdrawn,
         GovernanceChanged: _governed,
+        HistoryStarted: _governed,
+        HistoryEnded: _governed,
         DeploymentProposed: _proposed,
         ExperimentStarted: _governed,
         ExperimentRamped: _governed,
