@@ -31,6 +31,7 @@ from console.gc_tuning import tune_for_reading
 from console.stack import Valkey
 from core.control import Resolver
 from core.events import ModelDeployed
+from core.identity import FIXED
 from core.log.archive import archiver, verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
@@ -138,7 +139,7 @@ def rates(hot: MemoryLog, directory: Path, partitions: int, transactions: int) -
 
     started = time.perf_counter()
     for p in range(partitions):
-        rebuild(log, p, log.head(p))
+        rebuild(log, p, log.head(p), FIXED)
     rebuilt_per_s = transactions / (time.perf_counter() - started)
 
     started = time.perf_counter()

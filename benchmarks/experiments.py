@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from core.assignment import WHOLE, Allocation
+from core.identity import FIXED
 from learners.experiments import srm
 from learners.experiments.paired import log_wealth
 from learners.experiments.sequential import Trajectory, contributions, trajectory
@@ -260,7 +261,7 @@ _DIGEST_ONLY = "--assignment-digest"
 
 def assigned(batch: int) -> tuple[str, float, list[int]]:
     """(SHA-256 of a million accounts' arms, seconds taken, accounts by arm with those outside last), in batches."""
-    allocation = Allocation("spring", "spring", 9_000, (5_000, 8_000, WHOLE))
+    allocation = Allocation("spring", FIXED.key.derived("spring"), 9_000, (5_000, 8_000, WHOLE))
     accounts = [f"account-{number}" for number in range(ASSIGNED)]
     allocation.arms_of(accounts[:10])
     digest, counts, seconds = hashlib.sha256(), np.zeros(4, dtype=np.int64), 0.0

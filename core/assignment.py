@@ -1,6 +1,8 @@
-"""Which arm of an experiment decides for an account. Pure: a function of the experiment and the account's name alone.
+"""Which arm of an experiment decides for an account. Pure: a function of the log's key, the experiment and the
+account's name alone.
 
-Two independent draws from one salted 64-bit hash of the account:
+Two independent draws from one 64-bit hash of the account, keyed by the log's key and the experiment's salt, so that
+nobody outside can choose a name that falls into a certain arm:
 
     upper 32 bits   is the account in the experiment?  share of 10,000 below `traffic`
     lower 32 bits   in which arm?                      cumulative shares of the arms
@@ -21,8 +23,8 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from core.events import ExperimentStarted
+from core.hashing import HashKey, hash_strings
 from core.jit import njit
-from core.numeric import hash_strings
 
 WHOLE = 10_000
 """Shares and traffic are fractions of this: basis points."""
@@ -32,29 +34,29 @@ ALPHA_MIN = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What assignment needs to know of an experiment. `bounds`: the arms' cumulative shares, of which the last is
-    WHOLE.
+    """What assignment needs to know of an experiment. key: that of the hash. bounds: the arms' cumulative shares, of
+    which the last is WHOLE.
     """
 
     experiment_id: str
-    salt: str
+    key: HashKey
     traffic: int
     bounds: tuple[int, ...]
 
     @classmethod
-    def of(cls, event: ExperimentStarted) -> Allocation:
-        """The allocation of a started experiment."""
+    def of(cls, event: ExperimentStarted, key: HashKey) -> Allocation:
+        """The allocation of a started experiment. key: the log's."""
         total = 0
         bounds = []
         for arm in event.arms:
             total += arm.share
             bounds.append(total)
-        return cls(event.experiment_id, event.salt, event.traffic, tuple(bounds))
+        return cls(event.experiment_id, key.derived(event.salt), event.traffic, tuple(bounds))
 
     def arms_of(self, accounts: list[str]) -> NDArray[np.int8]:
         """The index of each account's arm, NOT_ENROLLED if it is not in the experiment: n accounts → int8 (n,)."""
         arms: NDArray[np.int8] = _assign(
-            hash_strings(accounts, self.salt), self.traffic, np.array(self.bounds, dtype=np.int64)
+            hash_strings(accounts, self.key), self.traffic, np.array(self.bounds, dtype=np.int64)
         )
         return arms
 

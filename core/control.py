@@ -25,6 +25,7 @@ from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
 from core.features.reference import Kind, ReferenceTable
 from core.governance import Governance
+from core.identity import LogIdentity, required
 from core.policy import Thresholds
 from core.receipt import ENDED_MAX, History
 from core.scoring import Scorer
@@ -109,6 +110,7 @@ class ControlState:
     position: int = 0
     parked: dict[int, str] = field(default_factory=dict)
     skipped: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    identity: LogIdentity | None = None
     generations: dict[str, Generation] = field(default_factory=dict)
     champion: ModelVersion | None = None
     shadow: ModelVersion | None = None
@@ -148,6 +150,8 @@ class ControlState:
             return
         self.governance.apply(event)
         match event:
+            case events.LogCreated():
+                self.identity = LogIdentity.of(event)
             case events.SourceGenerationStarted():
                 self.generations[event.topic] = Generation(
                     event.generation, event.topic_id, event.topic_name, event.partitions, event.starts
@@ -396,7 +400,7 @@ class Resolver:
             return context
         return replace(
             context,
-            allocation=Allocation.of(state.experiment),
+            allocation=Allocation.of(state.experiment, required(state.identity).key),
             arms=tuple(
                 replace(context, scorer=arm_scorer, model=model.label, digest=model.digest[:16], arm=name)
                 for name, model, arm_scorer in arms

@@ -26,6 +26,7 @@ from core.control import ControlState, check
 from core.errors import ConcurrencyError, Conflict, Corrupt, Unavailable
 from core.events import Control
 from core.governance import Governance
+from core.identity import LogIdentity, required
 from core.log.base import GENESIS_DIGEST, EventLog
 from core.log.seals import control_digest
 
@@ -138,6 +139,11 @@ def current(log: EventLog, until: int | None = None) -> ControlState:
     stream = ControlStream()
     stream.advance(log, until)
     return stream.state
+
+
+def identity_of(log: EventLog) -> LogIdentity:
+    """The log's identity. Raises BadInput if it has none (`core.identity`)."""
+    return required(current(log).identity)
 
 
 def payload_at(log: EventLog, position: int) -> bytes | None:

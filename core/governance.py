@@ -1,6 +1,7 @@
 """Which control events may come next: the rules that depend on earlier events. A small fold inside the live fold
 (`core.control`); every reader of the stream honours its refusals (`core.control_stream`).
 
+    a log is created            once: its identity never changes
     a model is registered       a name and version stand for one artifact: a second SHA-256 is refused
     a champion is deployed      under four eyes: only on another person's open proposal of that very model
     a champion is rolled back   only to a former champion; needs no second person
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core import assignment, receipt
+from core import assignment, identity, receipt
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -29,6 +30,7 @@ from core.events import (
     GovernanceChanged,
     HistoryEnded,
     HistoryStarted,
+    LogCreated,
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
@@ -55,7 +57,7 @@ class Proposal(msgspec.Struct, frozen=True):
 class Governance(msgspec.Struct):
     """The fold. champion: its SHA-256; experiment: the running one's ID; "" for none. proposals: open ones, by ID.
     ended: IDs of ended experiments; champions: SHA-256 of the present and former ones (newest last; bounded).
-    registered: SHA-256 by name-version. history: whether one is open.
+    registered: SHA-256 by name-version. history: whether one is open. created: whether the log has its identity.
     """
 
     champion: str = ""
@@ -66,6 +68,7 @@ class Governance(msgspec.Struct):
     champions: dict[str, None] = {}
     registered: dict[str, str] = {}
     history: bool = False
+    created: bool = False
 
     def copy(self) -> Governance:
         """A copy on which events can be tried."""
@@ -78,11 +81,14 @@ class Governance(msgspec.Struct):
             dict(self.champions),
             dict(self.registered),
             self.history,
+            self.created,
         )
 
     def check(self, event: Control) -> None:
         """Raise BadInput if the event may not follow the events before it."""
         match event:
+            case LogCreated() if self.created:
+                raise BadInput("this log was created before, and its identity never changes")
             case ModelRegistered():
                 label = f"{event.name}-{event.version}"
                 known = self.registered.get(label, event.digest)
@@ -129,6 +135,8 @@ class Governance(msgspec.Struct):
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
         match event:
+            case LogCreated():
+                self.created = True
             case ModelRegistered():
                 self.registered[f"{event.name}-{event.version}"] = event.digest
             case ModelDeployed() | ModelRolledBack():
@@ -168,6 +176,8 @@ def _remember(names: dict[str, None], name: str) -> None:
 def check_alone(event: Control) -> None:
     """Raise BadInput if the event is invalid whatever came before it."""
     match event:
+        case LogCreated():
+            identity.check(event)
         case ExperimentStarted():
             assignment.check(event)
         case ExperimentRamped():

@@ -47,6 +47,8 @@ from core.features.columns import Columns, FeedbackRow, TransactionLike, columns
 from core.features.state import AccountState
 from core.features.verdicts import Count, leave_out
 from core.geography import CENTRES
+from core.hashing import HashKey
+from core.identity import LogIdentity
 from core.log.base import Entry
 from core.numeric import sigmoid
 from core.routing import Routing
@@ -147,7 +149,7 @@ class Decided:
 def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     """Decide every transaction of `works` under `context`, updating their states."""
     transactions = [t for work in works for run in work.runs for t in run.transactions]
-    cols = columns(transactions)
+    cols = columns(transactions, _key(works))
     features, duplicate = _fold(works, cols, context.quarantined)
     reference.join(context.merchants, "merchant", cols.merchants, features)
     reference.join(context.devices, "device", cols.devices, features)
@@ -172,10 +174,15 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
 
 def apply(work: Work) -> None:
     """Update only the partition's state, to rebuild it from a log whose decisions are known."""
-    _fold([work], columns([t for run in work.runs for t in run.transactions]), frozenset())
+    _fold([work], columns([t for run in work.runs for t in run.transactions], work.state.identity.key), frozenset())
 
 
-def warm_up(context: Context) -> None:
+def _key(works: Sequence[Work]) -> HashKey:
+    """The log's key; without work nothing is hashed."""
+    return works[0].state.identity.key if works else HashKey(0, 0)
+
+
+def warm_up(context: Context, identity: LogIdentity) -> None:
     """Run every compiled step once on temporary state, so that no transaction waits for machine code to load."""
     card = TransactionReceived(
         recorded_at=0,
@@ -189,8 +196,8 @@ def warm_up(context: Context) -> None:
     blocked = AccountBlocked(account_id="warm-up", occurred_at=DAY_MS, actor="warm-up")
     position = Position(1, 1)
     runs = [Run(START, [], [position], [card]), Run(position, [blocked], [Position(1, 2)], [card])]
-    decide(context, [Work(0, AccountState(), runs)])
-    decide(context, [Work(0, AccountState(), runs[:1])])
+    decide(context, [Work(0, AccountState(identity), runs)])
+    decide(context, [Work(0, AccountState(identity), runs[:1])])
     if context.scorer is not None:
         context.scorer.contributions(np.zeros(spec.WIDTH, dtype=np.float32))
 

@@ -26,13 +26,14 @@ from core.codec import (
     decode_transaction,
 )
 from core.control import Context, ControlState, Resolver, lacks_something
-from core.control_stream import ControlEntry
+from core.control_stream import ControlEntry, fold
 from core.currency import wrong_rates
 from core.errors import Corrupt, Incomplete
 from core.events import START, AccountEvent, AlertRaised, Position
 from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
+from core.identity import LogIdentity, required
 from core.lateness import Pace
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.covering import Span, Spans, feedback_seen
@@ -59,12 +60,17 @@ class Timeline:
     """Contexts by control position. Ascending positions are cheap; a smaller one folds from the start again."""
 
     def __init__(self, entries: Sequence[ControlEntry], resolver: Resolver) -> None:
-        """entries: the stream from its beginning, including refused events (`core.control_stream.history`)."""
+        """entries: the stream from its beginning, including refused events (`core.control_stream.history`).
+
+        Raises BadInput if they do not begin with the log's identity.
+        """
         self._entries = entries
         self._resolver = resolver
         self._state = ControlState()
         self._next = 0
         self._known: dict[tuple[str, ...], Context] = {}
+        self.identity = required(fold(entries).identity)
+        """The log's. Without it nothing can be decided again."""
 
     def at(self, position: int, partition: int) -> Context:
         """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
@@ -194,10 +200,15 @@ def _spans(partition: int, sealed: Spans, scores: Sequence[Entry], keys: Sequenc
 
 
 def rebuild(
-    log: EventLog, partition: int, until: Head, state: AccountState | None = None, after: Head | None = None
+    log: EventLog,
+    partition: int,
+    until: Head,
+    identity: LogIdentity,
+    state: AccountState | None = None,
+    after: Head | None = None,
 ) -> AccountState:
     """The partition's account state at head `until`, folded from scratch or from a `state` known at head `after`."""
-    state = state or AccountState()
+    state = state or AccountState(identity)
     for chunk in chunks(log, partition, after or Head(), until):
         pipeline.apply(pipeline.Work(partition, state, chunk.runs))
         state.received_at = max(state.received_at, newest(t for run in chunk.runs for t in run.transactions))
@@ -238,7 +249,7 @@ def verify(
     log: EventLog, partition: int, until: Head, timeline: Timeline, progress: Callable[[int], None] = lambda n: None
 ) -> Verification:
     """Decide the partition's transactions up to `until` again and compare scores and alerts byte for byte."""
-    state = AccountState()
+    state = AccountState(timeline.identity)
     result = Verification(partition)
     after = Head()
     last = START

@@ -9,11 +9,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from core.errors import BadInput
+from core.identity import ACCOUNTS_MAX, ACCOUNTS_MAX_RANGE
 
 _PLAIN_NAMES = {
     "environment": "STREAM_SENTINEL_ENV",
@@ -41,6 +42,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dead_letter_topic: str = "transactions.rejects"
     """Copies of rejected messages; "" sends none (they are kept in the log in any case)."""
     partitions: int = 12
+    partitioner: Literal["murmur2", "crc32"] = "murmur2"
+    """How the topics' producers choose a key's partition: murmur2 is the default of Java's client, crc32 that of
+    librdkafka's. A log's is fixed when it is created.
+    """
     assignment_strategy: str = "range"
     group_instance_id: str = ""
     """Static membership; "" is dynamic."""
@@ -71,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
     base_currency: str = ""
     """Base currency written when the log is first started (`core.currency`); "" sets none. Later: `sentinel rates`."""
+    accounts_max: int = ACCOUNTS_MAX
+    """Accounts that a partition holds in memory, 5 kB each, before it evicts. A log's is fixed when it is created."""
     batch_size: int = 1_000
     linger_ms: int = 2
     snapshot_directory: str = ".sentinel/snapshots"
@@ -97,6 +104,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "session_timeout_ms": (1_000, 3_600_000),
     "redis_port": (1, 65_535),
     "metrics_port": (0, 65_535),
+    "accounts_max": ACCOUNTS_MAX_RANGE,
     "batch_size": (1, 100_000),
     "linger_ms": (0, 10_000),
     "snapshot_interval_s": (1.0, 86_400.0),

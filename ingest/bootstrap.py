@@ -1,10 +1,12 @@
-"""Appends what the control stream needs before the first decision: source generations, a model, thresholds.
+"""Appends what the control stream needs before the first decision: the log's identity, source
+generations, a model, thresholds.
 
 Runs at every start. It appends only what is missing, conditionally, so any number of workers may start at once.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from functools import partial
 from typing import NamedTuple
@@ -15,14 +17,17 @@ from core.currency import code
 from core.errors import BadInput
 from core.events import (
     Control,
+    LogCreated,
     ModelDeployed,
     ModelRegistered,
     RatesChanged,
     SourceGenerationStarted,
     ThresholdsChanged,
 )
+from core.hashing import KEY_DIGITS
+from core.identity import LogIdentity, required
 from core.log.base import EventLog
-from core.settings import Settings
+from core.settings import Settings, environment_name
 from ingest import evidence
 from ingest.kafka_client import Topic, describe, log_starts
 from ingest.patience import persist
@@ -149,9 +154,38 @@ def _missing(
                     starts=persist(partial(log_starts, settings, topic), STARTS_S),
                 )
             )
+    if state.identity is None and not state.generations:
+        events.insert(0, _created(settings, topics["transactions"].partitions, now))
+    else:
+        _check_identity(required(state.identity), settings)
     if not state.generations:
         events += _first_start(log, settings, now)
     return events
+
+
+def _created(settings: Settings, partitions: int, now: int) -> LogCreated:
+    return LogCreated(
+        occurred_at=now,
+        actor=ACTOR,
+        reason="first start",
+        log_id=secrets.token_hex(16),
+        hash_key=secrets.token_hex(KEY_DIGITS // 2),
+        partitioner=settings.partitioner,
+        partitions=partitions,
+        accounts_max=settings.accounts_max,
+    )
+
+
+def _check_identity(identity: LogIdentity, settings: Settings) -> None:
+    """Raise BadInput if a setting differs from what the log was created with."""
+    for name in ("partitioner", "accounts_max"):
+        chosen, wanted = getattr(identity, name), getattr(settings, name)
+        if chosen != wanted and (name == "partitioner" or settings.is_given(name)):
+            variable = environment_name(name)
+            raise BadInput(
+                f"the log was created with {name} = {chosen!r}, but the setting is {wanted!r}: set {variable}={chosen},"
+                " or use another log prefix (SENTINEL_LOG_PREFIX) for a new log"
+            )
 
 
 def _recreated(known: Generation, topic: Topic) -> bool:

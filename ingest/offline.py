@@ -18,6 +18,7 @@ from core.control_stream import ControlStream, append
 from core.events import Control, FeedbackReceived, HistoryStarted, SourceGenerationStarted
 from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
+from core.identity import FIXED, LogIdentity
 from core.log.base import EventLog, Head
 from core.validation import TIME_MAX_MS, TIME_MIN_MS
 from ingest.admission import admit
@@ -47,6 +48,8 @@ class RecordLike(Protocol):
 class OfflineIngest:
     """Feeds records into `log`, which must be empty. `reference` publishes tables every `reference_hours`. The records
     are history: each is received when it occurred.
+
+    identity: the log's; partitioner and partitions are those of this object.
     """
 
     def __init__(
@@ -58,15 +61,17 @@ class OfflineIngest:
         reference: bool = True,
         reference_hours: int = 24,
         start: list[Control] | None = None,
+        identity: LogIdentity = FIXED,
     ) -> None:
+        identity = identity._replace(partitioner="crc32", partitions=partitions)
         self._log = log
         self._contexts = Contexts(log, resolver, now_ms=lambda: self._newest, monotonic=lambda: self._newest / 1000.0)
         self._partitions = partitions
-        self._builder = ReferenceBuilder() if reference else None
+        self._builder = ReferenceBuilder(identity.key) if reference else None
         self._boundary: int | None = None
         self._period_ms = period_ms(reference_hours)
         self._control = ControlStream()
-        self._owned = [Owned(p, Head(), AccountState(), (1, 1)) for p in range(partitions)]
+        self._owned = [Owned(p, Head(), AccountState(identity), (1, 1)) for p in range(partitions)]
         self._offsets = [[0, 0] for _ in range(partitions)]
         self._held = 0
         self._newest = 0
@@ -83,7 +88,7 @@ class OfflineIngest:
             for role in ("transactions", "feedback")
         ]
         history = HistoryStarted(occurred_at=0, actor=ACTOR, earliest=TIME_MIN_MS, latest=TIME_MAX_MS - 1)
-        self.change([*generations, history, *(start or [])])
+        self.change([identity.event(ACTOR), *generations, history, *(start or [])])
 
     def feed(self, records: Iterable[RecordLike]) -> None:
         """Accept records. They are decided once enough are held, before tables are published, or by `flush`."""

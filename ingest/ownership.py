@@ -19,6 +19,7 @@ from core import replay
 from core.control import ControlState
 from core.errors import Incomplete, SentinelError, Unavailable
 from core.features.state import AccountState
+from core.identity import FIXED, required
 from core.log.base import EventLog, Head
 from core.receipt import AHEAD_MS
 from core.settings import Settings
@@ -113,9 +114,10 @@ class Ownership:
         if kept is not None and kept.head == head and kept.settled:
             return sources.owned(partition, head, kept.state, kept.snapshot_sequence)
         started = time.monotonic()
-        known = self._snapshots.load(partition, self._log, head)
+        identity = required(control.identity)
+        known = self._snapshots.load(partition, self._log, head, identity)
         after, base = known if known else (Head(), None)
-        state = replay.rebuild(self._log, partition, head, base, after)
+        state = replay.rebuild(self._log, partition, head, identity, base, after)
         self._logger.debug(
             "ingest.partition_loaded",
             partition=partition,
@@ -143,7 +145,7 @@ class Sources(NamedTuple):
 
     def offsets(self, head: Head) -> tuple[int, int]:
         """The Kafka offsets at which a log that ends here continues."""
-        return self.owned(0, head, AccountState(), 0).start_offsets()
+        return self.owned(0, head, AccountState(FIXED), 0).start_offsets()
 
     def owned(self, partition: int, head: Head, state: AccountState, snapshot_sequence: int) -> Owned:
         return Owned(

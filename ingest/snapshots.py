@@ -15,6 +15,7 @@ from core.errors import Corrupt, Unavailable
 from core.events import Position
 from core.features.state import AccountState
 from core.files import write_atomic
+from core.identity import LogIdentity
 from core.log.base import EventLog, Head
 from core.log.seals import head_from_entry
 
@@ -57,7 +58,9 @@ class SnapshotStore:
         found = {partition: self.head(partition) for partition in range(partitions)}
         return {partition: head for partition, head in found.items() if head is not None}
 
-    def load(self, partition: int, log: EventLog, until: Head) -> tuple[Head, AccountState] | None:
+    def load(
+        self, partition: int, log: EventLog, until: Head, identity: LogIdentity
+    ) -> tuple[Head, AccountState] | None:
         """The partition's snapshot, if it can be trusted and is not beyond `until`; else None."""
         try:
             content = self._path(partition).read_bytes()
@@ -68,7 +71,7 @@ class SnapshotStore:
         try:
             if head is None or head.sequence > until.sequence or not _in_log(log, partition, head):
                 return None
-            return head, AccountState.from_bytes(body)
+            return head, AccountState.from_bytes(body, identity)
         except (ValueError, Corrupt):
             return None
 

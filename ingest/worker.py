@@ -41,6 +41,7 @@ from core.control import Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
 from core.events import SourceGenerationStarted
+from core.identity import required
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
@@ -138,7 +139,7 @@ class Worker:
         self._resolve(bootstrap.ensure(self._log, self._settings, self._new_log))
         for ignored in bootstrap.ignored_settings(self._control.state, self._settings).values():
             self._logger.warning("ingest.setting_ignored", message=ignored)
-        pipeline.warm_up(self._contexts.usual(self._control))
+        pipeline.warm_up(self._contexts.usual(self._control), required(self._control.state.identity))
         validation.warm_up()
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail

@@ -27,6 +27,7 @@ from core import control_stream, pipeline, replay
 from core.codec import decode_reject, encode
 from core.events import Control, Position
 from core.features.state import AccountState
+from core.identity import required
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.replay import Timeline, Verification
@@ -334,8 +335,9 @@ def undisturbed(on: Stage) -> list[Held]:
         control = control_stream.ControlStream()
         control.advance(log)
         context = wiring.open_resolver(log).context(control.state)
+        identity = required(control.state.identity)
     for partition in range(on.settings.partitions):
-        owned = Owned(partition, Head(), AccountState(), (1, 1))
+        owned = Owned(partition, Head(), AccountState(identity), (1, 1))
         for side, messages in zip((owned.intake.transactions, owned.intake.feedback), found, strict=True):
             side.records.extend(
                 Message(m.offset, m.timestamp, m.key, m.value) for m in messages if m.partition == partition

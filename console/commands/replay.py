@@ -110,7 +110,7 @@ def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str |
         if verify:
             timeline = Timeline(control_stream.history(log), wiring.open_resolver(log))
             return core_replay.verify(log, partition, head, timeline, pool.report)
-        state = core_replay.rebuild(log, partition, head)
+        state = core_replay.rebuild(log, partition, head, control_stream.identity_of(log))
         count = log.length(partition, "transactions")
         pool.report(count)
         if snapshots is not None:

@@ -22,6 +22,25 @@ class ControlEvent(Event, frozen=True, kw_only=True):
     causation_id: str = ""
 
 
+Partitioner = Literal["murmur2", "crc32"]
+"""How producers choose a key's partition (core.partitioner): Java's default, or librdkafka's."""
+
+
+class LogCreated(ControlEvent, tag="log_created.v1", tag_field="type", frozen=True, kw_only=True):
+    """A log began: what holds for as long as the log exists (core.identity).
+
+    log_id: random, 32 hexadecimal digits. hash_key: the 128-bit key of all hashes in features, reference tables and
+    account state, likewise. partitioner: how the topics' producers choose a key's partition, of `partitions`.
+    accounts_max: how many accounts a partition holds before it evicts.
+    """
+
+    log_id: str
+    hash_key: str
+    partitioner: Partitioner
+    partitions: int
+    accounts_max: int
+
+
 class SourceGenerationStarted(
     ControlEvent, tag="source_generation_started.v1", tag_field="type", frozen=True, kw_only=True
 ):
@@ -388,7 +407,8 @@ class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=Tr
 
 
 Control = (
-    SourceGenerationStarted
+    LogCreated
+    | SourceGenerationStarted
     | PartitionParked
     | PartitionResumed
     | MessagesSkipped

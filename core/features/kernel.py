@@ -33,7 +33,7 @@ EVENT = np.dtype(
         ("time", np.int64),  # the source's, epoch ms; for VERDICTS, that of the latest fraud verdict
         ("received", np.int64),  # the receive time, epoch ms; transactions only
         ("amount", np.float64),
-        ("id", np.uint64),  # hashes by core.numeric.hash_strings; 0 = not given
+        ("id", np.uint64),  # hashes by core.hashing.hash_strings; 0 = not given
         ("merchant", np.uint64),
         ("category", np.uint64),
         ("country", np.uint64),

@@ -7,7 +7,7 @@ table's bytes:
     sentinel-reference-1\n  {"kind":…,"as_of":…,"rows":n}\n  keys: uint64 little-endian (n,) ascending  values: float32
     (n, columns)
 
-Keys are `core.numeric.hash_strings` of the merchant's or device's ID.
+Keys are `core.hashing.hash_strings` of the merchant's or device's ID with the log's key.
 """
 
 from __future__ import annotations

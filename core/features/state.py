@@ -19,6 +19,7 @@ from core.errors import Corrupt
 from core.features import spec
 from core.features.spec import BUCKETS_TOTAL
 from core.features.verdicts import AccountVerdicts
+from core.identity import LogIdentity
 
 NEVER = -(2**31)
 
@@ -63,6 +64,7 @@ _MAGIC = b"sentinel-accounts-3\n"
 
 
 class _Header(msgspec.Struct, frozen=True):
+    log_id: str
     spec: int
     layout: str
     count: int
@@ -78,7 +80,8 @@ _LAYOUT = hashlib.sha256(repr(ACCOUNT.descr).encode()).hexdigest()[:16]
 class AccountState:
     """The accounts of one partition. Not thread-safe; one owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: LogIdentity) -> None:
+        self.identity = identity
         self.index: dict[str, int] = {}
         self.address = 0
         """The records' memory address, for the kernel."""
@@ -129,6 +132,7 @@ class AccountState:
         accounts = list(self.index)
         header = msgspec.json.encode(
             _Header(
+                log_id=self.identity.log_id,
                 spec=spec.SPEC_VERSION,
                 layout=_LAYOUT,
                 count=len(self.index),
@@ -141,8 +145,8 @@ class AccountState:
         return _MAGIC + b"%d\n" % len(header) + header + body
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> AccountState:
-        """Read a snapshot. Raises Corrupt if it is not intact, or is of another spec or layout."""
+    def from_bytes(cls, content: bytes, identity: LogIdentity) -> AccountState:
+        """Read a snapshot of this log. Raises Corrupt if it is not intact, or is of another log, spec or layout."""
         try:
             if not content.startswith(_MAGIC):
                 raise Corrupt("not a snapshot of account state")
@@ -152,13 +156,15 @@ class AccountState:
         except (ValueError, msgspec.MsgspecError) as error:
             raise Corrupt(f"the snapshot's header does not decode: {error}") from error
         body = content[start:]
+        if header.log_id != identity.log_id:
+            raise Corrupt("the snapshot belongs to another log")
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
             raise Corrupt("the snapshot was written under another feature spec or layout")
         size = header.count * ACCOUNT.itemsize
         checksum = _checksum(header.accounts, body + b"%d" % header.received_at)
         if len(body) != size + header.verdicts or checksum != header.digest:
             raise Corrupt("the snapshot's accounts and records do not match their checksum")
-        state = cls()
+        state = cls(identity)
         state.received_at = header.received_at
         state.index = {account_id: slot for slot, account_id in enumerate(header.accounts)}
         if len(state.index) != header.count:

@@ -12,19 +12,21 @@ An archived log is read as columns where possible; the hot part is decoded entry
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from core.codec import decode_score, decode_transaction
+from core.control_stream import identity_of
 from core.errors import BadInput, Corrupt
 from core.events import START, Position, TransactionScored
 from core.features import packing, spec
+from core.hashing import HashKey, hash_strings
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Stream
 from core.log.paging import PAGE, decision_pages, pages, read
-from core.numeric import hash_strings
 from core.receipt import receive_time
 from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
@@ -52,6 +54,10 @@ class WindowReader:
         self._log = log
         self._partitions = list(partitions)
         self._keep = None if share == 1 else np.uint64(int(share * 2.0**64))
+
+    @cached_property
+    def _key(self) -> HashKey:
+        return identity_of(self._log).key
 
     def newest(self) -> int:
         """The greatest receive time (epoch ms) in the last page of decisions of each partition. Raises BadInput if
@@ -128,7 +134,7 @@ class WindowReader:
 
     def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray, with_features: bool) -> Rows:
         wanted &= table["spec"].to_numpy(zero_copy_only=False) == spec.SPEC_VERSION
-        accounts = hash_strings(table["account_id"].to_pylist())
+        accounts = hash_strings(table["account_id"].to_pylist(), self._key)
         if self._keep is not None:
             wanted &= accounts < self._keep
         index = np.flatnonzero(wanted)
@@ -145,7 +151,7 @@ class WindowReader:
             table["margin"].to_numpy(zero_copy_only=False)[index],
             times[index],
             accounts[index],
-            hash_strings(ids),
+            hash_strings(ids, self._key),
             np.array(models, dtype=np.int64),
             tuple(digests),
         )

@@ -18,10 +18,10 @@ from core.currency import base_amount
 from core.errors import Corrupt
 from core.events import START, Position
 from core.features import packing, spec
+from core.hashing import HashKey, hash_strings
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
 from core.log.paging import pages
-from core.numeric import hash_strings
 from core.receipt import receive_time
 from projections.labelling.verdicts import payment_keys
 
@@ -63,33 +63,33 @@ class ScorePage(NamedTuple):
     arm_names: list[str]
 
 
-def transaction_pages(log: EventLog, partition: int, until: Position) -> Iterator[TransactionPage]:
-    """A partition's transactions from its beginning. Raises Corrupt if one can't be decoded."""
+def transaction_pages(log: EventLog, partition: int, until: Position, key: HashKey) -> Iterator[TransactionPage]:
+    """A partition's transactions from its beginning. key: the log's. Raises Corrupt if one can't be decoded."""
     at = START
     if isinstance(log, ArchivedLog):
         seam = min(log.archive.end(partition).transactions, until)
         for table in log.tables(partition, _TRANSACTION_COLUMNS, until=seam) if seam > START else ():
             if len(table):
-                yield _page_of_table(partition, table)
+                yield _page_of_table(partition, table, key)
         at = seam
     for entries in pages(log, partition, "transactions", at, until):
         decoded = [decode_transaction(entry.payload) for entry in entries]
-        accounts = hash_strings([t.account_id for t in decoded])
+        accounts = hash_strings([t.account_id for t in decoded], key)
         yield TransactionPage(
             *_ids([entry.id for entry in entries]),
             np.array([receive_time(t) for t in decoded], dtype=np.int64),
             np.array([t.recorded_at for t in decoded], dtype=np.int64),
             np.array([base_amount(t) for t in decoded], dtype=np.float64),
             accounts,
-            payment_keys(accounts, hash_strings([t.transaction_id for t in decoded])),
+            payment_keys(accounts, hash_strings([t.transaction_id for t in decoded], key)),
         )
 
 
-def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
+def _page_of_table(partition: int, table: pa.Table, key: HashKey) -> TransactionPage:
     if any(table[name].null_count for name in _TRANSACTION_COLUMNS):
         raise Corrupt(f"partition {partition}: an archived transaction cannot be decoded")
     account_codes, account_names = _codes(table["account_id"])
-    accounts = hash_strings(account_names)[account_codes]
+    accounts = hash_strings(account_names, key)[account_codes]
     return TransactionPage(
         _numpy(table["generation"]),
         _numpy(table["offset"]),
@@ -97,7 +97,7 @@ def _page_of_table(partition: int, table: pa.Table) -> TransactionPage:
         _numpy(table["recorded_at"].cast(pa.int64())),
         _numpy(table["amount"]) * _numpy(table["rate"]),
         accounts,
-        payment_keys(accounts, hash_strings(table["transaction_id"].to_pylist())),
+        payment_keys(accounts, hash_strings(table["transaction_id"].to_pylist(), key)),
     )
 
 

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.codec import decode_account_event
+from core.control_stream import identity_of
 from core.errors import BadInput, Corrupt
 from core.events import FeedbackReceived, Position
 from core.features import spec
+from core.hashing import HashKey, hash_strings
 from core.log.base import EventLog, Head
 from core.log.paging import entries
-from core.numeric import hash_strings
 from core.times import DAY_MS, minute_text
 from core.verdicts import verdict_record
 from learners.training.dataset import Clock, LabelledAsOf, Origin, TrainingSet, Verdicts, as_known
@@ -59,10 +60,11 @@ def read(
     """
     report = report or (lambda count: None)
     heads = {partition: log.head(partition) for partition in partitions}
+    key = identity_of(log).key
     parts: list[_Transactions] = []
     for partition, head in heads.items():
         pages = []
-        for page in transaction_pages(log, partition, head.transactions):
+        for page in transaction_pages(log, partition, head.transactions, key):
             pages.append(page)
             report(len(page.times))
         parts.append(_Transactions.joined(partition, pages))
@@ -78,7 +80,7 @@ def read(
     for part in parts:
         _read_scores(log, part, heads[part.partition], place[begin : begin + len(part.times)], scores, report)
         begin += len(part.times)
-    verdicts = _read_verdicts(log, heads, parts, place)
+    verdicts = _read_verdicts(log, heads, parts, place, key)
     recorded = np.concatenate([part.recorded_at for part in parts])[order]
     data = TrainingSet(
         features=scores.features,
@@ -216,7 +218,7 @@ def _read_scores(
 
 
 def _read_verdicts(
-    log: EventLog, heads: dict[int, Head], parts: Sequence[_Transactions], place: NDArray[np.int64]
+    log: EventLog, heads: dict[int, Head], parts: Sequence[_Transactions], place: NDArray[np.int64], key: HashKey
 ) -> Verdicts:
     """All verdicts, each with its payment and rows. A verdict on an unknown transaction, or on another account's, has
     neither.
@@ -231,8 +233,8 @@ def _read_verdicts(
     for part in parts:
         found = list(_feedback(log, part.partition, heads[part.partition].feedback))
         wanted = payment_keys(
-            hash_strings([event.account_id for event in found]),
-            hash_strings([event.transaction_id for event in found]),
+            hash_strings([event.account_id for event in found], key),
+            hash_strings([event.transaction_id for event in found], key),
         )
         order = np.argsort(part.keys, kind="stable")
         ordered = part.keys[order]

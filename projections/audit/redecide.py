@@ -192,7 +192,7 @@ def recompute(
     context than its seal.
     """
     sealed = Spans(log, partition, Head())
-    state = AccountState()
+    state = AccountState(timeline.identity)
     pending: list[pipeline.Run] = []
     taken = 0
     for decision in decisions(log, partition, accounts, max(targets)):

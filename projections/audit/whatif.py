@@ -227,7 +227,7 @@ def run(
     labels: by account and transaction (`LabelView.of_partition`). progress: called with the number of decisions read in
     each chunk. Raises BadInput if the changes are invalid, Incomplete if the log lacks the partition's first batches.
     """
-    state = AccountState()
+    state = AccountState(timeline.identity)
     rows = _Rows(partition, labels, top)
     for chunk in chunks(log, partition, Head(), until):
         if scope.last is not None and chunk.scores and chunk.scores[0].id > scope.last:

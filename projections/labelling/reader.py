@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
+from core.control_stream import identity_of
 from core.errors import BadInput
+from core.hashing import HashKey
 from core.log.base import EventLog
 from projections.engine.base import Place, place_name
 from projections.engine.runner import Runner
@@ -21,8 +24,13 @@ class LabelReader:
 
     def __init__(self, log: EventLog, partitions: Sequence[int]) -> None:
         self._partitions = list(partitions)
+        self._log = log
         self._runner = Runner(log, self._partitions, [LABELS])
         self._kept: tuple[list[tuple[Place, str]], int | None, LabelView] | None = None
+
+    @cached_property
+    def _key(self) -> HashKey:
+        return identity_of(self._log).key
 
     def states(self) -> dict[int, Labels]:
         """The read model's states at the log's heads, by partition. Raises BadInput if it is stalled."""
@@ -41,6 +49,7 @@ class LabelReader:
         places = [(each.place, each.mark) for each in views]
         if self._kept is None or self._kept[:2] != (places, moment):
             claims = list(labels_view.claims(states))
-            of = view_of(claims if moment is None else given_until(claims, moment), labels_view.newest(states))
+            given = claims if moment is None else given_until(claims, moment)
+            of = view_of(given, labels_view.newest(states), key=self._key)
             self._kept = (places, moment, of)
         return self._kept[2]

@@ -35,7 +35,7 @@ def standing(verdicts: Iterable[VerdictRecord]) -> dict[str, VerdictRecord]:
 
 
 def payment_keys(accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One key per payment from the hashes of its account's ID and its own (`core.numeric.hash_strings`): uint64 (n,).
+    """One key per payment from the hashes of its account's ID and its own (`core.hashing.hash_strings`): uint64 (n,).
 
     Among n keys, some two collide by chance with probability n² / 2**65.
     """

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.numeric import hash_strings
+from core.hashing import HashKey, hash_strings
 from core.verdicts import VerdictRecord
 from projections.labelling.consensus import Consensus, Label, consensus
 from projections.labelling.quality import RULES, Judged, Rules, judge_all
@@ -40,14 +40,18 @@ class LabelView:
     """The labels of all partitions at one place.
 
     transactions: in order of account and transaction. learning: the raters' reliabilities; empty if they are fixed.
+    key: the log's, by which `of_rows` finds payments; None if it is not needed.
     """
 
     transactions: list[LabelledPayment]
     learning: Learning
+    key: HashKey | None = None
 
     def of_account(self, account: str) -> LabelView:
         """Only this account's payments, labelled with the reliabilities learned from all accounts."""
-        return LabelView([each for each in self.transactions if each.judged.account_id == account], self.learning)
+        return LabelView(
+            [each for each in self.transactions if each.judged.account_id == account], self.learning, self.key
+        )
 
     @cached_property
     def _by_payment(self) -> dict[tuple[str, str], Label]:
@@ -72,10 +76,11 @@ class LabelView:
     @cached_property
     def _keys(self) -> tuple[NDArray[np.uint64], list[LabelledPayment]]:
         """Ascending keys of the payments with a label, uint64 (m,), and the payments."""
+        assert self.key is not None
         found = [each for each in self.transactions if each.consensus is not None]
         keys = payment_keys(
-            hash_strings([each.judged.account_id for each in found]),
-            hash_strings([each.judged.transaction_id for each in found]),
+            hash_strings([each.judged.account_id for each in found], self.key),
+            hash_strings([each.judged.transaction_id for each in found], self.key),
         )
         order = np.argsort(keys, kind="stable")
         return keys[order], [found[i] for i in order.tolist()]
@@ -86,7 +91,7 @@ class LabelView:
         transactions: NDArray[np.uint64],
         given_until: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int8]:
-        """Labels of n payments by the hashes of their IDs (`core.numeric.hash_strings`): int8 (n,), the codes above.
+        """Labels of n payments by the hashes of their IDs (`core.hashing.hash_strings`): int8 (n,), the codes above.
 
         given_until: epoch ms (n,), use only verdicts on each payment given by then; reliabilities stay the view's.
         """
@@ -129,10 +134,15 @@ def view(states: Mapping[int, Labels], rules: Rules = RULES, *, reliabilities: R
 
 
 def view_of(
-    claims: Sequence[Claims], newest: int = 0, rules: Rules = RULES, *, reliabilities: Reliabilities = "learned"
+    claims: Sequence[Claims],
+    newest: int = 0,
+    rules: Rules = RULES,
+    *,
+    reliabilities: Reliabilities = "learned",
+    key: HashKey | None = None,
 ) -> LabelView:
     """Apply quality control, learn reliabilities and compute consensus. claims: of all partitions. newest: the end of
-    the newest payment's day (epoch ms). Cost: 10 µs per verdict.
+    the newest payment's day (epoch ms). key: the log's, if rows are to be looked up. Cost: 10 µs per verdict.
     """
     judged = judge_all(claims, newest, rules)
     accepted = [each.accepted for each in judged]
@@ -144,6 +154,7 @@ def view_of(
             for each, words in zip(judged, accepted, strict=True)
         ],
         learning,
+        key,
     )
 
 

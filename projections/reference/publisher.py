@@ -14,7 +14,7 @@ from typing import cast
 
 from core.codec import decode_account_event, decode_transaction
 from core.control import ControlState
-from core.control_stream import Known, append
+from core.control_stream import Known, append, identity_of
 from core.events import (
     START,
     Control,
@@ -70,7 +70,7 @@ class ReferencePublisher:
 
     def __init__(self, log: EventLog, partitions: list[int], hours: int = 24) -> None:
         self._log = log
-        self._builder = ReferenceBuilder()
+        self._builder = ReferenceBuilder(identity_of(log).key)
         self._transactions: dict[int, Position] = dict.fromkeys(partitions, START)
         self._feedback: dict[int, Position] = dict.fromkeys(partitions, START)
         self._latest = 0

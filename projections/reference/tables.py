@@ -51,7 +51,7 @@ from core.events import FeedbackReceived
 from core.features.columns import TransactionLike, columns
 from core.features.reference import COLUMNS, Kind, ReferenceTable
 from core.features.spec import LAST_KNOWN, RUN_GAP_DAYS
-from core.numeric import hash_strings
+from core.hashing import HashKey, hash_strings
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import RatedHour
 from projections.reference.reports import Reports
@@ -123,9 +123,13 @@ class _Frauds(NamedTuple):
 
 
 class ReferenceBuilder:
-    """Folds events in any order of partitions. Tables must be requested in ascending order of `as_of`."""
+    """Folds events in any order of partitions. Tables must be requested in ascending order of `as_of`.
 
-    def __init__(self) -> None:
+    key: the log's.
+    """
+
+    def __init__(self, key: HashKey) -> None:
+        self._key = key
         self._entities: dict[Kind, _Entity] = {"merchant": _Entity(), "device": _Entity()}
         self._reports = Reports()
 
@@ -134,8 +138,8 @@ class ReferenceBuilder:
         if not transactions:
             return
         self._reports.add_payments(partition, transactions)
-        cols = columns(transactions)
-        accounts = hash_strings([t.account_id for t in transactions])
+        cols = columns(transactions, self._key)
+        accounts = hash_strings([t.account_id for t in transactions], self._key)
         days = cols.received // DAY_MS
         for kind, hashes in (("merchant", cols.merchants), ("device", cols.devices)):
             entity = self._entities[kind]  # type: ignore[index]
@@ -166,7 +170,7 @@ class ReferenceBuilder:
         ]
         days = np.array([each.at // DAY_MS for _, each in named], dtype=np.int64)
         entity.advance(int(days.max(initial=-1)))
-        rows = entity.locate(hash_strings(texts([name for name, _ in named])))
+        rows = entity.locate(hash_strings(texts([name for name, _ in named]), self._key))
         shape = (len(entity.rows), _DAYS)
         found = _Frauds(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.full(shape, np.inf, np.float32))
         held = days > entity.newest - _DAYS

@@ -11,9 +11,10 @@ import numpy as np
 from core import rules
 from core.canonical import texts
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
+from core.control_stream import identity_of
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
-from core.numeric import hash_strings
+from core.hashing import hash_strings
 from core.policy import Thresholds
 from projections.engine.states import States
 from projections.views.registry import REGISTRY, Model, Reference, Registry, lineage, stage
@@ -121,7 +122,7 @@ def reference_answer(states: States, kind: Kind, name: str) -> ReferenceAnswer:
     if table is None:
         return ReferenceAnswer(states.as_of, kind, name, None, None)
     content = ReferenceTable.from_bytes(states.log.get_blob(table.digest))
-    key = hash_strings(texts([name]))[0]
+    key = hash_strings(texts([name]), identity_of(states.log).key)[0]
     row = int(np.searchsorted(content.keys, key))
     if row == len(content.keys) or content.keys[row] != key:
         return ReferenceAnswer(states.as_of, kind, name, table, None)

@@ -19,6 +19,7 @@ from core.events import (
     Transaction,
 )
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.scoring import Float32
@@ -29,7 +30,7 @@ from tests.builders.models import ARTIFACT, deployed, load_tiny, no_blob
 def context(*events: Any, scorer: bool = True, blobs: Sequence[bytes] = (ARTIFACT,)) -> Context:
     """The context after `events`, with the tiny model deployed first unless `scorer` is off."""
     held = {hashlib.sha256(b).hexdigest(): b for b in blobs}
-    state = ControlState()
+    state = ControlState(identity=FIXED)
     for sequence, event in enumerate([*([deployed()] if scorer else []), *events], 1):
         state.apply(sequence, event)
     resolver = Resolver(lambda digest: held[digest] if digest in held else no_blob(digest), load_tiny)
@@ -65,7 +66,7 @@ def decide_in(
 ) -> tuple[list[pipeline.Decided], AccountState]:
     """Run the stream through `pipeline.decide`, cut at the given indices into calls of their own."""
     under = under or context(scorer=False)
-    state = state or AccountState()
+    state = state or AccountState(FIXED)
     results = []
     edges = [0, *sorted(cuts), len(items)]
     for start, end in pairwise(edges):
@@ -82,6 +83,13 @@ def features_of(items: Sequence[Item], cuts: Sequence[int] = ()) -> Float32:
 def append_unchecked(log: EventLog, *events: Control) -> int:
     """Append control events past every check, as somebody with another program may; the position of the last."""
     return log.append_control([encode(event) for event in events], log.control_head())
+
+
+def created() -> MemoryLog:
+    """A log that a worker has begun and that holds nothing else."""
+    log = MemoryLog()
+    append_unchecked(log, FIXED.event("worker"))
+    return log
 
 
 def control_entries(*events: Control) -> list[ControlEntry]:

@@ -27,18 +27,36 @@ float32.
 
 
 def string_hash(text: str) -> int:
-    """FNV-1a and MurmurHash3's finaliser in unbounded integers; 0 for ""."""
-    if not text:
-        return 0
-    h = 0xCBF29CE484222325
-    for byte in text.encode():
-        h = (h ^ byte) * 0x100000001B3 & MASK
-    h ^= h >> 33
-    h = h * 0xFF51AFD7ED558CCD & MASK
-    h ^= h >> 33
-    h = h * 0xC4CEB9FE1A85EC53 & MASK
-    h ^= h >> 33
-    return h or 1
+    """SipHash-2-4 with the key 00 01 … 0f in unbounded integers, from the paper's section 2; 0 for ""."""
+    return siphash(text.encode(), bytes(range(16))) or 1 if text else 0
+
+
+def siphash(content: bytes, key: bytes) -> int:
+    """SipHash-2-4 (Aumasson and Bernstein 2012), section 2.2 to 2.4."""
+    k0, k1 = (int.from_bytes(key[at : at + 8], "little") for at in (0, 8))
+    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+
+    def left(x: int, bits: int) -> int:
+        return (x << bits | x >> 64 - bits) & MASK
+
+    def sip_round() -> None:
+        for a, b, c, d, first, second in ((0, 1, 2, 3, 13, 16), (2, 1, 0, 3, 17, 21)):
+            v[a] = v[a] + v[b] & MASK
+            v[c] = v[c] + v[d] & MASK
+            v[b], v[d] = left(v[b], first) ^ v[a], left(v[d], second) ^ v[c]
+            v[a] = left(v[a], 32)
+
+    padded = content + bytes(7 - len(content) % 8) + bytes([len(content) & 0xFF])
+    for at in range(0, len(padded), 8):
+        word = int.from_bytes(padded[at : at + 8], "little")
+        v[3] ^= word
+        sip_round()
+        sip_round()
+        v[0] ^= word
+    v[2] ^= 0xFF
+    for _ in range(4):
+        sip_round()
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
 def at(t: Transaction) -> int:

@@ -21,6 +21,7 @@ from core.events import (
     RulesChanged,
     ThresholdsChanged,
 )
+from core.identity import FIXED
 from core.log.memory import MemoryLog
 from core.replay import Timeline
 from learners.drift.look import serving
@@ -39,7 +40,8 @@ from tests.builders.models import ARTIFACT, TinyScorer
 def changed(seed: int) -> MemoryLog:
     """A log whose control stream anybody wrote to, past every check."""
     rng, log = random.Random(seed), MemoryLog()
-    for serial in range(80):
+    append_unchecked(log, FIXED.event("worker"))
+    for serial in range(1, 80):
         append_unchecked(log, anything(rng, control_stream.current(log), f"{serial}"))
     return log
 

@@ -24,6 +24,7 @@ from core.events import (
     ModelWithdrawn,
     ThresholdsChanged,
 )
+from core.identity import FIXED
 from core.log.memory import MemoryLog
 from core.scoring import Float32, Float64
 from tests.builders.events import T0, fuzz
@@ -82,7 +83,7 @@ def test_arms_decide_for_their_accounts() -> None:
         if score.features in plain:
             assert score.margin == plain[score.features] * (2.0 if score.arm == "e1/new" else 1.0)
         if score.arm != "champion":
-            everybody = replace(Allocation.of(STARTED), traffic=10_000)
+            everybody = replace(Allocation.of(STARTED, FIXED.key), traffic=10_000)
             assert score.arm == names[int(everybody.arms_of([account])[0]) + 1]
     assert set(seen) == set(names) and min(seen.values()) > 50
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from core.canonical import FIELDS, Members, canonical, countries, forms, listed, texts
 from core.errors import BadInput
 from core.events import Transaction
+from core.identity import FIXED
 from projections.reference.tables import ReferenceBuilder
 from tests.builders.decisions import context, decide_in
 from tests.builders.events import T0, stream, transaction, verdict
@@ -157,7 +158,7 @@ def test_a_reference_table_knows_a_merchant_by_any_spelling() -> None:
     """Payments and reports under several spellings are rows of one merchant."""
     keys = []
     for spellings in (("shop-66",), ("SHOP-66", "Shop-66 ", "shop-66")):
-        builder = ReferenceBuilder()
+        builder = ReferenceBuilder(FIXED.key)
         items = [
             transaction(n, merchant_id=spellings[n % len(spellings)], occurred_at=T0 + n, account_id=f"a{n}")
             for n in range(9)

@@ -193,6 +193,14 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'c-1","partitions":[0,3]}',
     ),
     (
+        events.LogCreated(
+            log_id="0f" * 16, hash_key="1e" * 16, partitioner="murmur2", partitions=12, accounts_max=100_000, **SYSTEM
+        ),
+        b'{"type":"log_created.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
+        b'log_id":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","hash_key":"1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e","partitioner":"'
+        b'murmur2","partitions":12,"accounts_max":100000}',
+    ),
+    (
         events.SourceGenerationStarted(
             topic="feedback", topic_name="f", generation=2, topic_id="uuid", partitions=12, **SYSTEM
         ),

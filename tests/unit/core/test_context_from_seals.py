@@ -17,6 +17,7 @@ from core.codec import decode_score, decode_seal, decode_transaction, encode
 from core.control import Resolver
 from core.errors import Corrupt, SentinelError
 from core.events import DegradationEnded, DegradationStarted, ListChanged, Position, Seal, ThresholdsChanged
+from core.identity import FIXED
 from core.lateness import LATE_MS, Pace, late
 from core.log.archive.control_chain import Point, check_control
 from core.log.archive.verifying import SignedHead
@@ -100,7 +101,7 @@ def readers(log: MemoryLog, p: int, place: Position, account: str) -> dict[str, 
 
     return {
         "replay": lambda: verified(log),
-        "rebuild": lambda: rebuild(log, p, head),
+        "rebuild": lambda: rebuild(log, p, head, FIXED),
         "audit": audit,
         "audit --sample": sample,
         "what-if": lambda: whatif.run(log, p, head, timeline, whatif.Changes(), whatif.Scope(), {}),

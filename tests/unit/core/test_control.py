@@ -30,6 +30,7 @@ from core.events import (
 )
 from core.features import spec
 from core.features.reference import COLUMNS, ReferenceTable
+from core.identity import FIXED
 from tests.builders.decisions import control_entries
 from tests.builders.events import T0
 from tests.builders.models import ARTIFACT, TinyScorer, deployed, load_tiny, no_blob
@@ -207,9 +208,10 @@ def test_an_experiment_of_many_arms_is_loaded_once() -> None:
     versions = [ARTIFACT + b" " * n for n in range(40)]
     r, asked = resolver(*versions)
     arms = tuple(Arm(f"a{n}", "tiny", f"{n}.0.0", sha(content), 250) for n, content in enumerate(versions))
-    s = state(deployed(), ExperimentStarted(**BASE, experiment_id="e", arms=arms, salt="s"))
+    started = ExperimentStarted(**BASE, experiment_id="e", arms=arms, salt="s")
+    s = state(FIXED.event("worker"), deployed(), started)
     assert len(r.context(s).arms) == 40 and len(asked) == 40
-    s.apply(3, ThresholdsChanged(**BASE, review=0.1, decline=0.2))
+    s.apply(4, ThresholdsChanged(**BASE, review=0.1, decline=0.2))
     assert len(r.context(s).arms) == 40 and len(asked) == 40
 
 

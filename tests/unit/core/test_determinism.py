@@ -25,8 +25,9 @@ from core.events import ListChanged, ReferencePublished, ThresholdsChanged, Tran
 from core.features import spec
 from core.features.reference import COLUMNS, ReferenceTable
 from core.features.state import AccountState
+from core.hashing import hash_strings
+from core.identity import FIXED
 from core.log.base import Entry
-from core.numeric import hash_strings
 from core.times import HOUR_MS
 from tests.builders.decisions import context, counts, decide_in, features_of, runs
 from tests.builders.events import T0, Item, Shape, fuzz, stream, transaction, verdict
@@ -34,7 +35,7 @@ from tests.builders.models import ARTIFACT, TinyScorer
 
 
 def _table() -> ReferenceTable:
-    keys = np.sort(hash_strings([f"m{i}" for i in range(40)]))
+    keys = np.sort(hash_strings([f"m{i}" for i in range(40)], FIXED.key))
     width = COLUMNS["merchant"]
     values = np.arange(40 * width, dtype=np.float32).reshape(40, width) / 700
     return ReferenceTable("merchant", T0, keys, values)
@@ -85,7 +86,7 @@ def test_batch_size_leaves_no_trace(items: list[Item], under: Context, size: int
 def test_partitions_in_one_call_are_independent(items: list[Item], under: Context) -> None:
     """Three partitions decided in one call get the bytes that each gets alone."""
     streams = [stream(seed, 300, Shape(duplicates=0.05)) for seed in (1, 2, 3)]
-    together = pipeline.decide(under, [pipeline.Work(0, AccountState(), runs(s)) for s in streams])
+    together = pipeline.decide(under, [pipeline.Work(0, AccountState(FIXED), runs(s)) for s in streams])
     alone = [decide_in(s, [], under)[0][0] for s in streams]
     assert [_bytes([d]) for d in together] == [_bytes([d]) for d in alone]
     assert [d.duplicates for d in together] == [d.duplicates for d in alone]
@@ -117,11 +118,11 @@ def test_any_partitions_in_any_cuts_are_each_alone(
             ]
         )
     edges = [sorted({0, len(s), *(min(cut[p], len(s)) for cut in rounds)}) for p, s in enumerate(streams)]
-    states = [AccountState() for _ in streams]
+    states = [AccountState(FIXED) for _ in streams]
     parts: list[list[pipeline.Decided]] = [[] for _ in streams]
     for n in range(max(map(len, edges))):
         if n == 1:
-            states = [AccountState.from_bytes(state.to_bytes()) for state in states]
+            states = [AccountState.from_bytes(state.to_bytes(), FIXED) for state in states]
         works = []
         for p, items in enumerate(streams):
             begin, end = [*edges[p], *[len(items)] * 9][n : n + 2]
@@ -129,7 +130,7 @@ def test_any_partitions_in_any_cuts_are_each_alone(
         for p, decided in enumerate(pipeline.decide(under, works)):
             parts[p].append(decided)
     for p, items in enumerate(streams):
-        alone = AccountState()
+        alone = AccountState(FIXED)
         whole = pipeline.decide(under, [pipeline.Work(p, alone, runs(items))])
         assert _bytes(parts[p]) == _bytes(whole)
         assert [len(d.duplicates) for d in whole] == [sum(len(d.duplicates) for d in parts[p])]
@@ -145,11 +146,11 @@ def test_growth_of_the_records_leaves_no_trace(size: int, monkeypatch: pytest.Mo
     """New accounts at once or one by one, around every size at which the table of records grows: equal states."""
     monkeypatch.setattr("core.features.state.CAPACITY_MIN", 64)
     items = [transaction(n, account_id=f"a{n}") for n in range(size)]
-    at_once, one_by_one = AccountState(), AccountState()
+    at_once, one_by_one = AccountState(FIXED), AccountState(FIXED)
     pipeline.apply(pipeline.Work(0, at_once, runs(items)))
     for n, item in enumerate(items):
         pipeline.apply(pipeline.Work(0, one_by_one, runs([item], (n, 0))))
-    restored = AccountState.from_bytes(at_once.to_bytes())
+    restored = AccountState.from_bytes(at_once.to_bytes(), FIXED)
     assert len(one_by_one.records) == 64 * 2 ** max(0, (size - 1) // 64).bit_length()
     assert at_once.digest() == one_by_one.digest() == restored.digest()
     for state in (at_once, one_by_one, restored):
@@ -161,21 +162,21 @@ def test_a_state_is_not_copied_behind_its_back() -> None:
     """A copy would share the address of the records with its original, and the kernel would write there."""
     for copied in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="to_bytes"):
-            copied(AccountState())
+            copied(AccountState(FIXED))
 
 
 def test_an_empty_partition_and_an_empty_call_are_fine(under: Context) -> None:
     """Work without events, and no work at all, decide nothing."""
     assert pipeline.decide(under, []) == []
-    only_feedback = pipeline.Work(1, AccountState(), runs([verdict()]))
-    nothing = pipeline.Work(0, AccountState(), [])
+    only_feedback = pipeline.Work(1, AccountState(FIXED), runs([verdict()]))
+    nothing = pipeline.Work(0, AccountState(FIXED), [])
     assert [len(d.scores) for d in pipeline.decide(under, [nothing, only_feedback])] == [0, 0]
     assert len(only_feedback.state) == 1
 
 
 def test_apply_gives_the_state_that_decide_gives(items: list[Item], under: Context) -> None:
     """Rebuilding without scoring leaves the same state (duplicates included)."""
-    state = AccountState()
+    state = AccountState(FIXED)
     pipeline.apply(pipeline.Work(0, state, runs(items)))
     assert state.digest() == decide_in(items, [], under)[1].digest()
 
@@ -188,7 +189,7 @@ def test_a_snapshot_leaves_no_trace(cut: int) -> None:
     under = context()
     whole, state = decide_in(items, [cut], under)
     first, before = decide_in(items[:cut], [], under)
-    restored = AccountState.from_bytes(before.to_bytes())
+    restored = AccountState.from_bytes(before.to_bytes(), FIXED)
     assert restored.digest() == before.digest()
     assert restored.to_bytes() == before.to_bytes()
     work = pipeline.Work(0, restored, runs(items[cut:], counts(items[:cut])))
@@ -208,17 +209,17 @@ def test_a_damaged_snapshot_is_refused() -> None:
         damaged = bytearray(content)
         damaged[at] ^= 1
         with pytest.raises(Corrupt):
-            AccountState.from_bytes(bytes(damaged))
+            AccountState.from_bytes(bytes(damaged), FIXED)
     for size in (0, 5, 30, header_end, len(content) - 1):
         with pytest.raises(Corrupt):
-            AccountState.from_bytes(content[:size])
+            AccountState.from_bytes(content[:size], FIXED)
     with pytest.raises(Corrupt):
-        AccountState.from_bytes(content + b"\0")
+        AccountState.from_bytes(content + b"\0", FIXED)
 
 
 def test_snapshot_of_nothing() -> None:
     """An empty state has a snapshot too."""
-    assert len(AccountState.from_bytes(AccountState().to_bytes())) == 0
+    assert len(AccountState.from_bytes(AccountState(FIXED).to_bytes(), FIXED)) == 0
 
 
 class Gone(TinyScorer):

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geography import CENTRES, PLACES
-from core.numeric import exp, exp2, hash_strings, log, sigmoid
+from core.numeric import exp, exp2, log, sigmoid
 from tests.builders.events import fuzz
-from tests.builders.feature_oracle import string_hash
 
 GOLDEN_LOG = "1555b5bbb16b02c01655b5bbb16b0240c3716d44854387c0"
 
@@ -119,33 +118,6 @@ def test_sigmoid_golden_bits_and_edges() -> None:
     edges = sigmoid(np.array([-np.inf, np.inf, np.nan, -1e308, 1e308]), 1.0)
     assert edges[:2].tolist() == [0.0, 1.0] and np.isnan(edges[2]) and edges[3:].tolist() == [0.0, 1.0]
     assert sigmoid(np.empty(0), 1.0).shape == (0,)
-
-
-def test_hash_golden_values() -> None:
-    """Hashes are logged state: these values never change."""
-    assert [f"{h:016x}" for h in hash_strings(["", "a", "m1", "merchant-000123", "Café 東京 😀", " "]).tolist()] == [
-        "0000000000000000",
-        "82a2a958a9bece5b",
-        "5455e9edff2de8f3",
-        "e440dedd0fe0c5b2",
-        "1ee2cd37ffd5b952",
-        "4fe44ffecaff48aa",
-    ]
-
-
-@fuzz(max_examples=300)
-@given(st.lists(st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"]), max_size=12), max_size=8))
-def test_hashes_are_the_second_implementations(strings: list[str]) -> None:
-    """Any list, with empty strings anywhere, hashes string by string as the oracle's implementation does."""
-    assert hash_strings(strings).tolist() == [string_hash(s) for s in strings]
-
-
-def test_hash_bits_are_well_mixed() -> None:
-    """The top six bits, which pick the sketch's bit, spread short numbered ids evenly (chi-square, 63 degrees)."""
-    for pattern in ("m{}", "{}", "merchant-{:06d}"):
-        top = hash_strings([pattern.format(i) for i in range(64_000)]) >> np.uint64(58)
-        counts = np.bincount(top.astype(np.int64), minlength=64)
-        assert ((counts - 1000.0) ** 2 / 1000.0).sum() < 120.0
 
 
 def test_country_centres() -> None:

@@ -18,6 +18,7 @@ from core.errors import BadInput
 from core.events import DegradationStarted, ListChanged, ModelRolledBack, RulesChanged, ThresholdsChanged
 from core.features import spec
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.memory import MemoryLog
 from core.replay import Timeline, rebuild, verify
 from core.times import DAY_MS
@@ -51,7 +52,7 @@ def test_replay_is_identical(log: MemoryLog) -> None:
     assert all(log.length(p, "rejects") > 20 and log.length(p, "feedback") > 20 for p in range(PARTITIONS))
     assert len({s.control_position for s in scores_of(log)}) > 5
     for r in results:
-        assert r.state_digest == rebuild(log, r.partition, log.head(r.partition)).digest()
+        assert r.state_digest == rebuild(log, r.partition, log.head(r.partition), FIXED).digest()
 
 
 @pytest.mark.parametrize("seed", [2, 3])
@@ -69,8 +70,8 @@ def test_rebuild_from_any_cut_equals_rebuild_from_nothing(log: MemoryLog) -> Non
             first, last = sorted(
                 (rng.choice(every), rng.choice([every[-1], rng.choice(every)])), key=lambda h: h.sequence
             )
-            early = AccountState.from_bytes(rebuild(log, p, first).to_bytes())
-            assert rebuild(log, p, last, early, first).digest() == rebuild(log, p, last).digest()
+            early = AccountState.from_bytes(rebuild(log, p, first, FIXED).to_bytes(), FIXED)
+            assert rebuild(log, p, last, FIXED, early, first).digest() == rebuild(log, p, last, FIXED).digest()
 
 
 def test_verifying_a_prefix(log: MemoryLog) -> None:

@@ -18,6 +18,7 @@ from core.control import Context
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.receipt import AHEAD_MS, BEHIND_MS
 from core.validation import REASONS, VALUE_BYTES_MAX
 from tests.builders.decisions import context, decide_in
@@ -389,7 +390,7 @@ def test_any_accepted_transaction_can_be_logged_and_decided(documents: list[dict
         )
     results, state = decide_in(accepted, [], UNDER)
     assert len(results[0].scores) == len(accepted)
-    assert AccountState.from_bytes(state.to_bytes()).digest() == state.digest()
+    assert AccountState.from_bytes(state.to_bytes(), FIXED).digest() == state.digest()
 
 
 @fuzz(max_examples=300)

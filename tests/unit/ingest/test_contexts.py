@@ -13,6 +13,7 @@ from core.control_stream import ControlStream
 from core.errors import BadInput, Conflict, Corrupt, Unavailable
 from core.events import DegradationEnded, DegradationStarted, ModelDeployed, ThresholdsChanged
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.base import Head
 from core.log.memory import MemoryLog
 from ingest.contexts import REPORT_PAUSE_S, Contexts, check_reach, reports
@@ -303,7 +304,7 @@ def test_a_partition_decided_beyond_the_end_of_the_control_stream_is_a_conflict(
     """A control stream that lost its end: no score may name positions that other events will take."""
     control = ControlStream()
     control.advance(log_of())
-    owned = Owned(3, Head(control=1), AccountState(), (1, 1))
+    owned = Owned(3, Head(control=1), AccountState(FIXED), (1, 1))
     check_reach(control, [owned])
     owned.head = Head(control=2)
     with pytest.raises(Conflict, match="partition 3 was decided under control event 2"):

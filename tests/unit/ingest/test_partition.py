@@ -11,6 +11,7 @@ from core import pipeline
 from core.codec import decode_account_event, decode_reject, decode_score, decode_transaction, encode
 from core.events import Position, Transaction
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.base import Batch, Head
 from core.log.memory import MemoryLog
 from ingest.admission import admit
@@ -24,7 +25,7 @@ DIGEST = "c0" * 32
 
 
 def owned(head: Head | None = None, generations: tuple[int, int] = (1, 1)) -> Owned:
-    return Owned(0, head or Head(), AccountState(), generations)
+    return Owned(0, head or Head(), AccountState(FIXED), generations)
 
 
 def put(partition: Owned, items: list[Item | bytes], first: tuple[int, int] = (0, 0), start: int = T0) -> None:

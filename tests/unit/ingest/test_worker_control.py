@@ -210,7 +210,7 @@ def test_an_experiment_and_a_shadow_are_followed_live(on: Stage) -> None:
             )
             crowd.pay_until(worker, position)
             for account, score in crowd.pay(worker).items():
-                index = int(Allocation.of(started).arms_of([account])[0])
+                index = int(Allocation.of(started, control_stream.identity_of(log).key).arms_of([account])[0])
                 assert (score.arm, score.shadow_model) == (f"live/{started.arms[index].name}", "line-2.0.0")
                 assert (score.margin == score.shadow) == (score.arm == "live/line") and score.degraded is None
         with Threaded(on) as worker:  # another worker, which only has the log
@@ -285,7 +285,8 @@ def test_two_workers_that_start_at_once_set_up_one_log(on: Stage) -> None:
     with first, second, on.log() as log:
         h.wait_for(lambda: log.control_head() > 1, "control events")
         kinds = [payload for _, payload in log.read_control()]
-        assert len(kinds) == 1 + 5  # after the stage's own
+        assert len(kinds) == 1 + 6  # after the stage's own
+        assert sum(kind.startswith(b'{"type":"log_created.v1"') for kind in kinds) == 1
 
 
 def test_settings_of_a_stage_are_its_own() -> None:

@@ -9,6 +9,7 @@ from confluent_kafka import TopicPartition
 from core.control import Generation, Resolver
 from core.errors import ConcurrencyError, Corrupt
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.base import Head
 from core.log.memory import MemoryLog
 from core.scoring import Scorer
@@ -40,12 +41,13 @@ def test_a_side_that_was_paused_is_fetched_again_after_a_reload() -> None:
     log = MemoryLog()
     settings = Settings(dead_letter_topic="")
     worker: Any = Worker(settings, log, Resolver(log.get_blob, no_scorer))
+    worker._control.state.identity = FIXED
     generations = worker._control.state.generations
     generations.update({role: Generation(1, "id", role, 1) for role in ("transactions", "feedback")})
     fetcher = worker._fetcher = Fetcher.__new__(Fetcher)
     fetcher._settings = settings
     fetcher.transactions, fetcher.feedback = Consumer(), Consumer()
-    owned = Owned(0, Head(), AccountState(), (1, 1))
+    owned = Owned(0, Head(), AccountState(FIXED), (1, 1))
     owned.intake.transactions.paused = True
     worker._ownership.partitions[0] = owned
     worker._reload(owned, ConcurrencyError("somebody else wrote"))

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from console.stack import Broker, Valkey
-from core import replay
+from core import control_stream, replay
 from ingest.snapshots import SnapshotStore
 from sources.record import Record
 from tests import worker_harness as h
@@ -44,7 +44,8 @@ def loaded_from(on: Stage) -> list[int]:
     """The sequence that each partition's snapshot would be loaded at; 0 where it is not trusted."""
     store = SnapshotStore(Path(on.settings.snapshot_directory), on.settings.log_prefix)
     with on.log() as log:
-        found = [store.load(p, log, log.head(p)) for p in range(on.settings.partitions)]
+        identity = control_stream.identity_of(log)
+        found = [store.load(p, log, log.head(p), identity) for p in range(on.settings.partitions)]
     return [known[0].sequence if known else 0 for known in found]
 
 
@@ -157,9 +158,9 @@ def test_an_old_snapshot_is_brought_up_to_date_from_the_log(halves: Twice) -> No
     store = SnapshotStore(Path(on.settings.snapshot_directory), on.settings.log_prefix)
     with on.log() as log:
         for partition in range(on.settings.partitions):
-            known = store.load(partition, log, log.head(partition))
+            known = store.load(partition, log, log.head(partition), control_stream.identity_of(log))
             assert known is not None and known[0].sequence == log.head(partition).sequence
-            assert known[1].digest() == replay.rebuild(log, partition, known[0]).digest()
+            assert known[1].digest() == replay.rebuild(log, partition, known[0], known[1].identity).digest()
     old = {path: path.read_bytes() for path in snapshots(on)}
     on.produce(halves.second[: len(halves.second) // 2])
     on.drain()

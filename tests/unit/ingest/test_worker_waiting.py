@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError
 from core.control import Resolver
 from core.errors import Corrupt
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.base import Head
 from core.log.memory import MemoryLog
 from core.scoring import Scorer
@@ -73,7 +74,7 @@ def fetcher_of(owned: Owned, transactions: Any, feedback: Any) -> Fetcher:
 
 
 def owned_of(transactions: int) -> Owned:
-    owned = Owned(0, Head(), AccountState(), (1, 1))
+    owned = Owned(0, Head(), AccountState(FIXED), (1, 1))
     owned.intake.transactions.records.extend(Message(n, 1, b"k", b"v") for n in range(transactions))
     return owned
 

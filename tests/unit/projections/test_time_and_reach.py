@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from core import control_stream
 from core.events import FeedbackReceived, Transaction
 from core.features.reference import FIRST_COLUMN, Kind, ReferenceTable
+from core.identity import FIXED
 from core.times import DAY_MS
 from core.validation import TIME_MAX_MS, TIME_MIN_MS
 from learners.drift.windows import WindowReader
@@ -126,7 +127,7 @@ def test_tables_stay_as_they_are(plain: Live, odd: Live) -> None:
 @pytest.mark.parametrize("at", [FAR, TIME_MIN_MS])
 def test_tables_ignore_what_a_payment_says_of_its_time(at: int) -> None:
     """Whatever the edge let through, a payment counts on the day on which it was received."""
-    honest, lying = ReferenceBuilder(), ReferenceBuilder()
+    honest, lying = ReferenceBuilder(FIXED.key), ReferenceBuilder(FIXED.key)
     for day in range(20):
         received = NOW + day * DAY_MS
         payment = transaction(day, occurred_at=received, received_at=received)

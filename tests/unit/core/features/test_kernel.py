@@ -18,6 +18,7 @@ from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN
 from core.features.state import AccountState
 from core.features.verdicts import WORDS_MAX
+from core.identity import FIXED
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.builders import feature_oracle
 from tests.builders.decisions import context, decide_in, features_of
@@ -266,7 +267,7 @@ def test_verdicts_that_do_not_count_change_no_feature(words: list[Any], cut: int
     items = [item for n, word in enumerate(words) for item in (word, transaction(n, occurred_at=T0 + 10 * DAY_MS))]
     agree(items)
     first, state = decide_in(items[: 2 * cut], [])
-    rest, _ = decide_in(items[2 * cut :], [], state=AccountState.from_bytes(state.to_bytes()))
+    rest, _ = decide_in(items[2 * cut :], [], state=AccountState.from_bytes(state.to_bytes(), FIXED))
     whole, _ = decide_in(items, [])
     assert b"".join(d.features.tobytes() for d in (*first, *rest)) == whole[0].features.tobytes()
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from core.errors import Corrupt
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable, join
-from core.numeric import hash_strings
+from core.hashing import hash_strings
+from core.identity import FIXED
 from tests.builders.events import T0, fuzz
 
 
 def table(names: list[str], kind: Kind = "merchant") -> ReferenceTable:
-    keys = np.sort(np.unique(hash_strings([n for n in names if n])))
+    keys = np.sort(np.unique(hash_strings([n for n in names if n], FIXED.key)))
     width = COLUMNS[kind]
     return ReferenceTable(kind, T0, keys, np.arange(len(keys) * width, dtype=np.float32).reshape(-1, width))
 
@@ -87,15 +88,15 @@ def test_join_finds_what_is_there(names: list[str], wanted: list[str], kind: Kin
     """Each row gets its key's values in the kind's columns only, or NaN if unknown or not in the table."""
     t = table(names, kind)
     features = np.full((len(wanted), spec.WIDTH), -1.0, dtype=np.float32)
-    join(t, kind, hash_strings(wanted), features)
+    join(t, kind, hash_strings(wanted, FIXED.key), features)
     first = spec.index(FIRST_COLUMN[kind])
     rows = dict(zip(t.keys.tolist(), t.values, strict=True))
     for row, name in zip(features, wanted, strict=True):
-        key = int(hash_strings([name])[0])
+        key = int(hash_strings([name], FIXED.key)[0])
         expected = rows.get(key, np.full(COLUMNS[kind], np.nan)) if name else np.full(COLUMNS[kind], np.nan)
         np.testing.assert_array_equal(row[first : first + COLUMNS[kind]], expected)
         assert (np.delete(row, range(first, first + COLUMNS[kind])) == -1.0).all()
-    join(None, kind, hash_strings(wanted), features)
+    join(None, kind, hash_strings(wanted, FIXED.key), features)
     assert np.isnan(features[:, first : first + COLUMNS[kind]]).all()
 
 
@@ -103,5 +104,5 @@ def test_the_unknown_is_never_found() -> None:
     """A table that holds key 0, which no name has, still gives NaN where the merchant is unknown."""
     odd = ReferenceTable("merchant", T0, np.array([0, 5], np.uint64), np.ones((2, COLUMNS["merchant"]), np.float32))
     features = np.zeros((1, spec.WIDTH), dtype=np.float32)
-    join(odd, "merchant", hash_strings([""]), features)
+    join(odd, "merchant", hash_strings([""], FIXED.key), features)
     assert np.isnan(features[0, spec.index("merchant_count_1d")])

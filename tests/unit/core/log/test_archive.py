@@ -256,7 +256,7 @@ def test_replay_of_a_trimmed_log_is_identical(decided: MemoryLog, tmp_path: Path
         result = verify(log, p, log.head(p), timeline)
         assert result.first_difference is None
         assert result.identical == result.decisions == decided.length(p, "scores") > 0
-        assert result.state_digest == rebuild(decided, p, decided.head(p)).digest()
+        assert result.state_digest == rebuild(decided, p, decided.head(p), timeline.identity).digest()
 
 
 def test_replay_loads_each_segment_once(decided: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from core import control_stream, replay
 from core.control import Resolver
 from core.errors import Incomplete
 from core.events import Position
+from core.identity import FIXED
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archive_partition
@@ -69,13 +70,13 @@ def load(log: EventLog, directory: str = "/nowhere") -> None:
 
 READERS: dict[str, Callable[[EventLog], Any]] = {
     "worker": load,
-    "rebuild": lambda log: replay.rebuild(log, P, log.head(P)),
+    "rebuild": lambda log: replay.rebuild(log, P, log.head(P), FIXED),
     "verify": lambda log: replay.verify(log, P, log.head(P), timeline(log)),
     "republish": lambda log: [*decision_pages(log, P)],
     "read models": lambda log: open_states(log, ALL, None, now_ms=0).of(ALL[0], P),
     "columns": by_columns,
     "training set": lambda log: read_training_set(log, [P]),
-    "transaction pages": lambda log: [*transaction_pages(log, P, log.head(P).transactions)],
+    "transaction pages": lambda log: [*transaction_pages(log, P, log.head(P).transactions, FIXED.key)],
     "score pages": lambda log: [*score_pages(log, P, log.head(P).transactions)],
     "look-up": lambda log: lookup.find_payments(log, [P], [("nobody", "")]),
     "audit": lambda log: redecide.check(log, P, [10**6 - 1, 0], timeline(log)),
@@ -161,13 +162,13 @@ def test_a_snapshot_replaces_what_came_before_it(whole: MemoryLog, tmp_path: Pat
     """A worker needs only what follows its snapshot; a snapshot from before the trim does not help."""
     at = middle(whole)
     store = SnapshotStore(tmp_path, "ss")
-    state = replay.rebuild(whole, P, at)
+    state = replay.rebuild(whole, P, at, FIXED)
     store.save(P, at, state)
     other = whole.clone()
     other.trim(P, at)
     control = control_stream.current(other)
     owned = Ownership(Settings(snapshot_directory=str(tmp_path)), other).take([P], control)[0]
-    assert owned.state.digest() == replay.rebuild(whole, P, whole.head(P)).digest()
+    assert owned.state.digest() == replay.rebuild(whole, P, whole.head(P), FIXED).digest()
     other.trim(P, logs.heads(whole, P)[at.sequence + 1])
     with pytest.raises(Incomplete, match="archive"):
         Ownership(Settings(snapshot_directory=str(tmp_path)), other).take([P], control)
@@ -182,7 +183,7 @@ def test_a_stream_cut_by_hand_is_refused(whole: MemoryLog, stream: Any) -> None:
         for name in ("transactions", "scores") if stream == "transactions" else (stream,):
             other.tamper(P, name, held[at].id, None)  # type: ignore[arg-type]
         with pytest.raises(Incomplete, match=stream):
-            replay.rebuild(other, P, other.head(P))
+            replay.rebuild(other, P, other.head(P), FIXED)
 
 
 def test_a_follower_overtaken_by_a_trim_is_told(whole: MemoryLog) -> None:

@@ -16,6 +16,7 @@ from core.codec import decode_seal, encode
 from core.control_stream import ControlStream
 from core.events import LogTrimmed, Seal, SealPoint, SealsRecorded, SegmentArchived
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.archive.control_chain import Point, check_control
 from core.log.archive.verifying import SignedHead
 from core.log.base import Batch
@@ -209,7 +210,7 @@ def test_a_snapshot_proves_how_far_its_partition_was(log: MemoryLog, tmp_path: P
     """
     store = SnapshotStore(tmp_path, "ss")
     marks = heads(log, 1)
-    store.save(1, marks[-2], AccountState())
+    store.save(1, marks[-2], AccountState(FIXED))
     assert faults(log, str(tmp_path)) == []
     for keep in (0, 2):
         forged = log.clone()

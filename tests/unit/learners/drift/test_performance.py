@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.numeric import hash_strings
+from core.hashing import hash_strings
+from core.identity import FIXED
 from core.times import DAY_MS
 from core.verdicts import VerdictRecord
 from learners import metrics
@@ -144,7 +145,9 @@ def test_labels_are_those_that_came_within_the_delay() -> None:
     """A verdict within the delay counts, a later one or another account's does not; a conflict leaves the row out."""
     ids = [f"t{n}" for n in range(6)]
     owners = [f"a{n}" for n in range(6)]
-    one = replace(rows(6, 1, days=1), accounts=hash_strings(owners), transactions=hash_strings(ids))
+    one = replace(
+        rows(6, 1, days=1), accounts=hash_strings(owners, FIXED.key), transactions=hash_strings(ids, FIXED.key)
+    )
     times = one.times.tolist()
 
     def said(verdict: str, place: int, days: float, source: str = "chargeback") -> VerdictRecord:
@@ -159,7 +162,7 @@ def test_labels_are_those_that_came_within_the_delay() -> None:
     }
     claims = [Claims(0, owners[n], ids[n], times[n], 0, of) for n, of in words.items()]
     claims.append(Claims(0, "another", ids[4], times[4], 0, [said("fraud", 4, 1)]))
-    labels = view_of(claims)
+    labels = view_of(claims, key=FIXED.key)
     found = performance.labelled(one, "m1", labels, 7 * DAY_MS)
     assert found.labels.tolist() == [True, False, False, False, False]
     assert found.margins.tolist() == one.margins[[0, 1, 3, 4, 5]].tolist()

@@ -33,6 +33,7 @@ from projections.engine.feed import batches
 from projections.labelling.consensus import Status, consensus, unjudged
 from projections.labelling.view import view
 from projections.views import labels
+from tests.builders.decisions import created
 from tests.builders.events import Shape, verdict
 from tests.builders.logs import PARTITIONS, Record, assert_identical, filled, records
 from tests.builders.models import load_tiny
@@ -258,7 +259,7 @@ def test_model_and_arm_are_the_scores(tmp_path: Path) -> None:
 
 def test_decisions_under_another_feature_spec_are_left_out(log: MemoryLog, tmp_path: Path) -> None:
     """Rows of an older spec, of another width, are not in the set, hot or archived; the others are whole."""
-    mixed = MemoryLog()
+    mixed = created()
     kept: set[Row] = set()
     for p in range(PARTITIONS):
         for number, batch in enumerate(_batches(log, p)):
@@ -320,4 +321,4 @@ def test_what_has_no_verdicts_can_not_be_labelled_anew() -> None:
     with pytest.raises(BadInput, match="cannot be relabelled"):
         as_known(made, 0)
     with pytest.raises(BadInput, match="no transaction"):
-        reading.read(MemoryLog(), range(2))
+        reading.read(created(), range(2))

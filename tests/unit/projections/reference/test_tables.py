@@ -18,6 +18,7 @@ from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.reference import ReferenceTable
 from core.features.spec import NAMES, index
+from core.identity import FIXED
 from core.times import DAY_MS, HOUR_MS
 from projections.reference.tables import MATURITY_DAYS, ReferenceBuilder, period_ms
 from tests.builders.events import T0, fuzz, transaction, verdict
@@ -34,7 +35,7 @@ def day(event: Any_) -> int:
 def fold(events: list[Any_], batches: int = 1, seed: int = 0) -> ReferenceBuilder:
     """A builder that has taken the events in order, transactions in random batches."""
     rng = random.Random(seed)
-    builder = ReferenceBuilder()
+    builder = ReferenceBuilder(FIXED.key)
     held: list[Transaction] = []
 
     def give() -> None:
@@ -241,7 +242,7 @@ def test_a_second_verdict_is_never_a_new_report() -> None:
 def test_verdicts_that_are_held_back_are_no_reports() -> None:
     """A named analyst above 1,000 verdicts an hour, over all partitions, one before the payment, one on no payment."""
     paid = [transaction(n, account_id=f"a{n}") for n in range(1001)]
-    builder = ReferenceBuilder()
+    builder = ReferenceBuilder(FIXED.key)
     builder.add_transactions(0, paid[:500])
     builder.add_transactions(1, paid[500:])
     at = T0 + HOUR_MS
@@ -356,5 +357,5 @@ def test_tables_are_made_at_day_boundaries_too(hours: int) -> None:
 def test_an_empty_builder_has_empty_tables() -> None:
     """Before the first event the tables have no rows, and their bytes can be read."""
     for kind in ("merchant", "device"):
-        table = ReferenceBuilder().table(kind, T0)  # type: ignore[arg-type]
+        table = ReferenceBuilder(FIXED.key).table(kind, T0)  # type: ignore[arg-type]
         assert len(ReferenceTable.from_bytes(table.to_bytes()).keys) == len(table.keys) == 0

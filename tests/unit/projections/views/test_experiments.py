@@ -16,6 +16,7 @@ from core.events import (
     ExperimentStopped,
     ModelDeployed,
 )
+from core.identity import FIXED
 from core.log.memory import MemoryLog
 from core.verdicts import VerdictRecord
 from learners.experiments.report import criteria_of, paths, report
@@ -124,7 +125,7 @@ def test_arms_are_those_of_the_assignment() -> None:
     """Whoever was exposed is in the arm that the hash gives, whatever the traffic was, and counts once."""
     log = log_of_an_experiment()
     state = open_states(log, ALL, now_ms=0).by_partition(EXPERIMENTS)
-    whole = Allocation.of(started(traffic=10_000))
+    whole = Allocation.of(started(traffic=10_000), FIXED.key)
     count = 0
     for held in state.values():
         for account, enrolment in held.enrolled["e1"].accounts.items():
