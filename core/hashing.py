@@ -122,3 +122,30 @@ def hash_strings(strings: list[str], key: HashKey) -> NDArray[np.uint64]:
         buffer = np.frombuffer("\x1f".join(strings).encode(), dtype=np.uint8)
         _hash_fields(buffer, np.uint64(key.first), np.uint64(key.last), out)
     return out
+
+
+@njit
+def _hash_rows(words: NDArray[np.uint64], k0: np.uint64, k1: np.uint64, out: NDArray[np.uint64]) -> None:
+    for i in range(words.shape[1]):
+        v0 = k0 ^ np.uint64(0x736F6D6570736575)
+        v1 = k1 ^ np.uint64(0x646F72616E646F6D)
+        v2 = k0 ^ np.uint64(0x6C7967656E657261)
+        v3 = k1 ^ np.uint64(0x7465646279746573)
+        for j in range(words.shape[0] + 1):
+            word = np.uint64(8 * words.shape[0] & 0xFF) << np.uint64(56) if j == words.shape[0] else words[j, i]
+            v3 ^= word
+            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+            v0 ^= word
+        v2 ^= np.uint64(0xFF)
+        for _ in range(4):
+            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+        state = v0 ^ v1 ^ v2 ^ v3
+        out[i] = state if state != np.uint64(0) else np.uint64(1)
+
+
+def hash_rows(columns: NDArray[np.uint64], key: HashKey) -> NDArray[np.uint64]:
+    """64-bit SipHash-2-4 of each row of numbers, little-endian: uint64 (words, n) → uint64 (n,), never 0."""
+    out = np.empty(columns.shape[1], dtype=np.uint64)
+    _hash_rows(columns, np.uint64(key.first), np.uint64(key.last), out)
+    return out

@@ -42,7 +42,7 @@ from core.events import (
     TransactionReceived,
     TransactionScored,
 )
-from core.features import kernel, packing, reference, spec
+from core.features import kernel, packing, reference, remembered, spec
 from core.features.columns import Columns, FeedbackRow, TransactionLike, columns, feedback_row
 from core.features.state import AccountState
 from core.features.verdicts import Count, leave_out
@@ -150,7 +150,8 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     """Decide every transaction of `works` under `context`, updating their states."""
     transactions = [t for work in works for run in work.runs for t in run.transactions]
     cols = columns(transactions, _key(works))
-    features, duplicate = _fold(works, cols, context.quarantined)
+    features, seen = _fold(works, cols, context.quarantined)
+    duplicate = seen == remembered.DUPLICATE
     reference.join(context.merchants, "merchant", cols.merchants, features)
     reference.join(context.devices, "device", cols.devices, features)
     if duplicate.any():
@@ -159,6 +160,7 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     routing = Routing(context, accounts, features)
     probabilities = _probabilities(context, routing)
     hits = _list_bits(context, transactions)
+    hits[seen == remembered.CONFLICT] |= rules.ID_CONFLICT_BIT
     if unknown := context.rates.unknown([t.currency for t in transactions]):
         hits[[t.currency in unknown for t in transactions]] |= rules.UNKNOWN_CURRENCY_BIT
     rules.evaluate(features, context.parameters, context.enabled, hits)
@@ -204,27 +206,28 @@ def warm_up(context: Context, identity: LogIdentity) -> None:
 
 def _fold(
     works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Run the kernel over all events. Returns (features (n, WIDTH), duplicate (n,)) of the n transactions.
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Run the kernel over all events. Returns (features (n, WIDTH), what each of the n transactions is (n,), a constant
+    of `core.features.remembered`).
 
     Verdicts of the hours in `quarantined` are left out of features; the state keeps them.
     """
     n = len(cols.times)
     features = np.empty((n, spec.WIDTH), dtype=np.float32)
-    duplicate = np.zeros(n, dtype=np.bool_)
+    seen = np.zeros(n, dtype=np.uint8)
     events, ends, held = _events(works, cols, quarantined)
-    states = [work.state for work in works]
+    for work in works:
+        work.state.remembered.reserve(sum(len(run.transactions) for run in work.runs))
     kernel.process_all(
-        np.array([state.address for state in states], dtype=np.int64),
-        np.array([len(state.records) for state in states], dtype=np.int64),
+        np.array([work.state.addresses for work in works], dtype=np.int64).reshape(-1, 6),
         np.array(ends, dtype=np.int64),
         events,
         CENTRES,
         features,
-        duplicate,
+        seen,
     )
     leave_out(features, cols.received, held)
-    return features, duplicate
+    return features, seen
 
 
 def _events(
@@ -274,6 +277,8 @@ def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice
     events["received"][at] = cols.received
     events["amount"][at] = cols.amounts
     events["id"][at] = cols.ids
+    events["owner"][at] = cols.owners
+    events["content"][at] = cols.contents
     events["merchant"][at] = cols.merchants
     events["category"][at] = cols.categories
     events["country"][at] = cols.countries

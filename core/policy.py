@@ -1,7 +1,8 @@
 """Policy: probability and rule hits give the decision, severity and recommended actions. Pure; vectorised.
 
 decision   decline if a decline rule hits or the model asks for it; else review if a review rule hits or the model asks
-           for it; else approve. An allow-list hit approves, unless a decline rule hits.
+           for it; else approve. An allow-list hit approves, unless a decline rule or ID_CONFLICT hits: the list
+           trusts the payment that was sent first.
 model      asks for a decision from a probability on or, where a loss is set for the decision, from an expected loss on:
            probability × amount in the base currency
 alert      for every decision but approve.
@@ -39,6 +40,7 @@ ACTIONS: dict[Severity, tuple[str, ...]] = {
 _REVIEW = np.uint32(rules.effect_mask("review"))
 _DECLINE = np.uint32(rules.effect_mask("decline"))
 _ALLOW = np.uint32(rules.effect_mask("allow"))
+_CONFLICT = np.uint32(rules.ID_CONFLICT_BIT)
 _BLOCKED = np.uint32(1 << rules.CODES.index("ACCOUNT_BLOCKED"))
 
 
@@ -100,7 +102,7 @@ def decide(
     middle_loss = (review_loss + decline_loss) / 2 if review_loss > 0.0 and decline_loss > 0.0 else 0.0
     for i in range(n):
         p, h, amount = probabilities[i], hits[i], float(amounts[i])
-        allowed = (h & _ALLOW) != 0
+        allowed = (h & _ALLOW) != 0 and (h & _CONFLICT) == 0
         if (h & _DECLINE) != 0 or (asks(p, amount, decline, decline_loss) and not allowed):
             grave = p >= CRITICAL_PROBABILITY or amounts[i] >= amount_high or (h & _BLOCKED) != 0
             decisions[i] = 2

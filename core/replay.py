@@ -208,7 +208,7 @@ def rebuild(
     after: Head | None = None,
 ) -> AccountState:
     """The partition's account state at head `until`, folded from scratch or from a `state` known at head `after`."""
-    state = state or AccountState(identity)
+    state = AccountState(identity) if state is None else state
     for chunk in chunks(log, partition, after or Head(), until):
         pipeline.apply(pipeline.Work(partition, state, chunk.runs))
         state.received_at = max(state.received_at, newest(t for run in chunk.runs for t in run.transactions))

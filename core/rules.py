@@ -1,9 +1,9 @@
 """Rules: what is suspicious whatever the model says, as one table of reason codes and one numba loop over it.
 
-A rule reads only the logged feature vector and list hits, so a replay gives the same hits. Effects: `flag` only
-explains, `review` and `decline` set the mildest decision possible, `allow` overrides everything except blocks.
-Parameters are changed by a RulesChanged control event; codes never change their meaning. docs/rules.md is generated
-from this module and a test compares the two.
+A rule reads only the logged feature vector, list hits, currencies and what the account has sent before, so a replay
+gives the same hits. Effects: `flag` only explains, `review` and `decline` set the mildest decision possible, `allow`
+overrides everything except blocks and conflicting IDs. Parameters are changed by a RulesChanged control event; codes
+never change their meaning. docs/rules.md is generated from this module and a test compares the two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Term(NamedTuple):
 
 class Rule(NamedTuple):
     """A rule hits when every term of `when` is true; if there are no terms, only `core.pipeline` sets its bit
-    (lists, currencies).
+    (lists, currencies, conflicts of IDs).
 
     `code` is stable, and its place in the table is its bit: new rules go last. `parameters`: the default of each
     parameter that the terms name. `features` are shown as reasons when the rule hits.
@@ -158,6 +158,7 @@ RULES: tuple[Rule, ...] = (
         parameters={"source_delay": 3600.0},
         features=("source_delay_s",),
     ),
+    Rule("ID_CONFLICT", "review", "the account has sent this transaction ID before, with other content"),
 )
 CODES: tuple[str, ...] = tuple(r.code for r in RULES)
 MODEL_CODE = "MODEL_SCORE"
@@ -169,8 +170,8 @@ transaction.
 """
 
 _PARAMETER = {name: i for i, name in enumerate(PARAMETERS)}
-LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT, UNKNOWN_CURRENCY_BIT = (
-    1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY")
+LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT, UNKNOWN_CURRENCY_BIT, ID_CONFLICT_BIT = (
+    1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY", "ID_CONFLICT")
 )
 
 # The table as arrays. The terms of rule k are _FIRST[k] … _FIRST[k + 1] − 1; _BOUND: the parameter's place, or −1.

@@ -199,7 +199,7 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int, control_di
                 pending.messages[row],
                 position,
                 "duplicate_transaction",
-                f"account {transaction.account_id} already has transaction {transaction.transaction_id}",
+                f"account {transaction.account_id} has already sent transaction {transaction.transaction_id} with this content",
             )
         )
     sequence = owned.tip.sequence + 1

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from core import canonical, geography
 from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived
 from core.features import kernel
 from core.features.verdicts import AccountVerdicts
-from core.hashing import HashKey, hash_strings
+from core.hashing import HashKey, hash_rows, hash_strings
 
 IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
 """Channels in which the cardholder is present in the transaction's country; an unknown channel counts as one."""
@@ -48,6 +49,12 @@ class TransactionLike(Protocol):
     def channel(self) -> str: ...
     @property
     def device_id(self) -> str: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def card_id(self) -> str: ...
+    @property
+    def attributes(self) -> dict[str, float | str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class Columns:
     """n transactions as arrays of length n; see kernel.process for units."""
 
     ids: NDArray[np.uint64]
+    owners: NDArray[np.uint64]
+    contents: NDArray[np.uint64]
     times: NDArray[np.int64]
     received: NDArray[np.int64]
     amounts: NDArray[np.float64]
@@ -73,24 +82,39 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
     countries = canonical.countries([t.country for t in transactions])
     channels = canonical.texts([t.channel for t in transactions])
     names = [t.transaction_id for t in transactions]
+    names += [t.account_id for t in transactions]
     names += canonical.texts([t.merchant_id for t in transactions])
     names += canonical.texts([t.merchant_category for t in transactions])
     names += countries
     names += canonical.texts([t.device_id for t in transactions])
-    hashes = hash_strings(names, key)  # in one call: five cost more than the hashing of a small batch
+    names += channels
+    names += [t.currency for t in transactions]
+    names += [t.ip for t in transactions]
+    names += [t.card_id for t in transactions]
+    names += [_canonical(t.attributes) if t.attributes else "" for t in transactions]
+    hashes = hash_strings(names, key).reshape(11, n)  # in one call: eleven cost more than hashing a small batch
+    times = np.array([t.occurred_at for t in transactions], np.int64)
+    sent = np.array([t.amount for t in transactions], np.float64)
     return Columns(
-        ids=hashes[:n],
-        times=np.array([t.occurred_at for t in transactions], np.int64),
+        ids=hashes[0],
+        owners=hashes[1],
+        contents=hash_rows(np.concatenate([hashes, times.view(np.uint64)[None], sent.view(np.uint64)[None]]), key),
         received=np.array([t.received_at or t.occurred_at for t in transactions], np.int64),
-        amounts=np.array([t.amount * t.rate for t in transactions], np.float64),
-        merchants=hashes[n : 2 * n],
-        categories=hashes[2 * n : 3 * n],
-        countries=hashes[3 * n : 4 * n],
-        devices=hashes[4 * n :],
+        times=times,
+        amounts=sent * np.array([t.rate for t in transactions], np.float64),
+        merchants=hashes[2],
+        categories=hashes[3],
+        countries=hashes[4],
+        devices=hashes[5],
         places=np.array(
             [place(c, -1) if how in in_person else -1 for c, how in zip(countries, channels, strict=True)], np.int16
         ),
     )
+
+
+def _canonical(attributes: dict[str, float | str]) -> str:
+    """The attributes as text that does not depend on their order and holds no control character."""
+    return msgspec.json.encode(attributes, order="sorted").decode()
 
 
 class FeedbackRow(NamedTuple):

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from core.features import spec
+from core.features.remembered import DUPLICATE, HEADER_SIZE, KEY, recognise
 from core.features.spec import DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, WINDOWS
 from core.features.state import ACCOUNT
 from core.jit import njit
@@ -33,6 +34,8 @@ EVENT = np.dtype(
         ("time", np.int64),  # the source's, epoch ms; for VERDICTS, that of the latest fraud verdict
         ("received", np.int64),  # the receive time, epoch ms; transactions only
         ("amount", np.float64),
+        ("content", np.uint64),  # of everything that the source sent
+        ("owner", np.uint64),  # of the account's ID
         ("id", np.uint64),  # hashes by core.hashing.hash_strings; 0 = not given
         ("merchant", np.uint64),
         ("category", np.uint64),
@@ -98,18 +101,6 @@ _LINEAR_COUNT = np.array(
     ],
     dtype=np.float64,
 )  # fmt: skip
-
-
-@njit
-def _is_duplicate(account: Any, id_hash: np.uint64) -> bool:
-    """Whether the ID is among the account's last DUPLICATE_MEMORY accepted ones; remembers it if not."""
-    memory = account.recent_ids.shape[0]
-    for j in range(memory):
-        if account.recent_ids[j] == id_hash:
-            return True
-    account.recent_ids[account.ids_seen % memory] = id_hash
-    account.ids_seen += 1
-    return False
 
 
 @njit
@@ -352,16 +343,20 @@ _pointer: Any = intrinsic(_to_pointer)
 @njit
 def process(
     records: NDArray[np.void],
+    header: NDArray[np.int64],
+    ring: NDArray[np.void],
+    table: NDArray[np.int32],
     events: NDArray[np.void],
     centres: NDArray[np.float64],
     out: NDArray[np.float32],
-    duplicate: NDArray[np.bool_],
+    seen: NDArray[np.uint8],
 ) -> None:
     """Features of every transaction, then its update; feedback updates only.
 
-    records: of state.ACCOUNT. events: of EVENT, of one partition, in order. centres float64 (m, 3). A transaction's
-    features go to its row of `out` float32 (n, WIDTH); one that repeats an ID is marked in `duplicate` bool (n,),
-    updates nothing, and leaves `out` untouched. The reference columns are filled elsewhere (core.features.reference).
+    records: of state.ACCOUNT; header, ring, table: of Remembered. events: of EVENT, of one partition, in order. centres
+    float64 (m, 3). A transaction's features go to its row of `out` float32 (n, WIDTH), and what remembered.recognise
+    says of it to `seen` uint8 (n,); a duplicate updates nothing and leaves `out` untouched. The reference columns are
+    filled elsewhere (core.features.reference).
     """
     for i in range(events.shape[0]):
         event = events[i]
@@ -370,8 +365,8 @@ def process(
         if event.kind != TRANSACTION:
             _apply_feedback(account, event)
             continue
-        if _is_duplicate(account, event.id):
-            duplicate[event.row] = True
+        seen[event.row] = recognise(account, event, header, ring, table)
+        if seen[event.row] == DUPLICATE:
             continue
         row = out[event.row]
         amount = event.amount
@@ -403,21 +398,23 @@ def process(
 
 @njit
 def process_all(
-    addresses: NDArray[np.int64],
-    sizes: NDArray[np.int64],
+    states: NDArray[np.int64],
     ends: NDArray[np.int64],
     events: NDArray[np.void],
     centres: NDArray[np.float64],
     out: NDArray[np.float32],
-    duplicate: NDArray[np.bool_],
+    seen: NDArray[np.uint8],
 ) -> None:
     """`process` for several partitions in one call: for small batches a call each would cost more than the work.
 
-    addresses, sizes: the memory address of each partition's records, and how many there are; the caller must keep the
-    arrays alive. ends: where each partition's events end.
+    states: int64 (partitions, 6), `AccountState.addresses` of each; the caller must keep their arrays alive. ends:
+    where each partition's events end.
     """
     begin = 0
     for p in range(ends.shape[0]):
-        records = carray(_pointer(addresses[p]), (sizes[p],), ACCOUNT)
-        process(records, events[begin : ends[p]], centres, out, duplicate)
+        records = carray(_pointer(states[p, 0]), (states[p, 1],), ACCOUNT)
+        header = carray(_pointer(states[p, 2]), (HEADER_SIZE,), np.int64)
+        ring = carray(_pointer(states[p, 3]), (states[p, 5],), KEY)
+        table = carray(_pointer(states[p, 4]), (2 * states[p, 5],), np.int32)
+        process(records, header, ring, table, events[begin : ends[p]], centres, out, seen)
         begin = ends[p]

@@ -1,6 +1,7 @@
-"""Per-account state of one partition, in one numpy record array: about 4 kB per account, whatever its history.
+"""Per-account state of one partition, in one numpy record array: about 4.5 kB per account, whatever its history.
 
-Owns the record's layout, the account → slot index, the accounts' verdicts and the snapshot's bytes.
+Owns the record's layout, the account → slot index, the accounts' verdicts, the payments remembered beyond the records,
+and the snapshot's bytes.
 `core.features.kernel` is the only writer of the records. A slot's number depends on the order of first appearance in
 the log, so it is the same in every replay.
 """
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.errors import Corrupt
 from core.features import spec
+from core.features.remembered import Remembered
 from core.features.spec import BUCKETS_TOTAL
 from core.features.verdicts import AccountVerdicts
 from core.identity import LogIdentity
@@ -36,8 +38,15 @@ ACCOUNT = np.dtype(
         ("recent_categories", np.uint64, (spec.RECENT_CATEGORIES,)),
         ("recent_countries", np.uint64, (spec.RECENT_COUNTRIES,)),
         ("recent_devices", np.uint64, (spec.RECENT_DEVICES,)),
-        ("recent_ids", np.uint64, (spec.DUPLICATE_MEMORY,)),  # transaction id hashes, a ring
+        # The last payments, a ring (core.features.remembered): hashes of ID and content, receive time in epoch seconds.
+        ("recent_ids", np.uint64, (spec.DUPLICATE_MEMORY,)),
+        ("recent_contents", np.uint64, (spec.DUPLICATE_MEMORY,)),
+        ("recent_times", np.uint32, (spec.DUPLICATE_MEMORY,)),
         ("ids_seen", np.int64),
+        ("kept_until", np.int64),  # until when the partition remembers payments that left the ring, epoch ms
+        ("kept_today", np.int32),  # how many left the ring on kept_day (epoch day of receive time)
+        ("kept_day", np.int32),
+        ("owner", np.uint64),  # hash of the account's ID
         ("transactions", np.int64),
         ("first_time", np.int64),  # epoch ms; receive times, as last_time and high_time
         ("last_time", np.int64),
@@ -71,6 +80,7 @@ class _Header(msgspec.Struct, frozen=True):
     accounts: list[str]
     verdicts: int
     received_at: int
+    remembered: int
     digest: str
 
 
@@ -89,6 +99,12 @@ class AccountState:
         self.verdicts = AccountVerdicts()
         self.received_at = 0
         """The partition's clock: the newest receive time of a live transaction (`core.receipt`), epoch ms."""
+        self.remembered = Remembered()
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """For the kernel: the records' memory address and number, and `Remembered.addresses`."""
+        return self.address, len(self._records), *self.remembered.addresses
 
     def __len__(self) -> int:
         return len(self.index)
@@ -122,13 +138,16 @@ class AccountState:
         return slots  # type: ignore[return-value]
 
     def digest(self) -> str:
-        """SHA-256 over the accounts in slot order, their records and verdicts: equal states have equal digests."""
-        return _checksum(self.index, _used_bytes(self.records, len(self.index)) + self.verdicts.to_bytes())
+        """SHA-256 over everything in it, accounts in slot order: equal states have equal digests."""
+        return _checksum(self.index, b"".join(self._parts()))
+
+    def _parts(self) -> tuple[bytes, bytes, bytes]:
+        return _used_bytes(self.records, len(self.index)), self.verdicts.to_bytes(), self.remembered.to_bytes()
 
     def to_bytes(self) -> bytes:
         """A self-describing snapshot with a checksum."""
-        verdicts = self.verdicts.to_bytes()
-        body = _used_bytes(self.records, len(self.index)) + verdicts
+        records, verdicts, remembered = self._parts()
+        body = records + verdicts + remembered
         accounts = list(self.index)
         header = msgspec.json.encode(
             _Header(
@@ -138,6 +157,7 @@ class AccountState:
                 count=len(self.index),
                 accounts=accounts,
                 verdicts=len(verdicts),
+                remembered=len(remembered),
                 received_at=self.received_at,
                 digest=_checksum(accounts, body + b"%d" % self.received_at),
             )
@@ -162,7 +182,7 @@ class AccountState:
             raise Corrupt("the snapshot was written under another feature spec or layout")
         size = header.count * ACCOUNT.itemsize
         checksum = _checksum(header.accounts, body + b"%d" % header.received_at)
-        if len(body) != size + header.verdicts or checksum != header.digest:
+        if len(body) != size + header.verdicts + header.remembered or checksum != header.digest:
             raise Corrupt("the snapshot's accounts and records do not match their checksum")
         state = cls(identity)
         state.received_at = header.received_at
@@ -172,9 +192,10 @@ class AccountState:
         state.records = np.zeros(max(CAPACITY_MIN, header.count), dtype=ACCOUNT)
         state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT, count=header.count)
         try:
-            state.verdicts = AccountVerdicts.from_bytes(body[size:])
-        except msgspec.MsgspecError as error:
-            raise Corrupt(f"the snapshot's verdicts do not decode: {error}") from error
+            state.verdicts = AccountVerdicts.from_bytes(body[size : size + header.verdicts])
+            state.remembered = Remembered.from_bytes(body[size + header.verdicts :])
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Corrupt(f"the snapshot's verdicts or remembered payments do not decode: {error}") from error
         return state
 
 

@@ -66,7 +66,7 @@ def decide_in(
 ) -> tuple[list[pipeline.Decided], AccountState]:
     """Run the stream through `pipeline.decide`, cut at the given indices into calls of their own."""
     under = under or context(scorer=False)
-    state = state or AccountState(FIXED)
+    state = AccountState(FIXED) if state is None else state
     results = []
     edges = [0, *sorted(cuts), len(items)]
     for start, end in pairwise(edges):

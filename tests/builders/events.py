@@ -85,7 +85,9 @@ _CHANNELS = ("", "card_present", "atm", "online", "pos", "phone")
 
 @dataclass
 class Shape:
-    """What a random stream looks like. `late` is the share of events that come late, by up to `late_ms`."""
+    """What a random stream looks like. `late` is the share of events that come late, by up to `late_ms`; `duplicates`
+    that of transactions that repeat one, or that have the ID of another.
+    """
 
     accounts: int = 6
     late: float = 0.0
@@ -120,6 +122,9 @@ def stream(seed: int, size: int, shape: Shape | None = None) -> list[Item]:
         if not shape.exact:
             amount = round(rng.lognormvariate(3.5, 1.2), 2)
         again = rng.random() < shape.duplicates and number > 0
+        if again and rng.random() < 0.5:
+            items.append(rng.choice([item for item in items[-60:] if isinstance(item, Transaction)] or items[:1]))
+            continue
         items.append(
             Transaction(
                 transaction_id=f"t{number - rng.randrange(1, min(number, 40) + 1) if again else number}",

@@ -234,14 +234,39 @@ def counted(verdicts: list[FeedbackReceived]) -> list[FeedbackReceived]:
     return kept
 
 
+@dataclass
+class Sent:
+    """What the accounts of a partition have sent, without hashes or bounds: see core/features/remembered.py."""
+
+    clock: int = -(2**62)
+    last: dict[str, list[tuple[Transaction, int]]] = field(default_factory=lambda: defaultdict(list))
+    kept: list[tuple[int, Transaction]] = field(default_factory=list)
+
+    def kind(self, payment: Transaction) -> str:
+        """Whether the payment is new, a duplicate or a conflict. It is remembered unless it is a duplicate."""
+        self.clock = now = max(self.clock, payment.occurred_at)
+        own = self.last[payment.account_id]
+        known = [p for p, _ in own] + [p for until, p in self.kept if until > now]
+        if payment in known:
+            return "duplicate"
+        names = [(p.account_id, p.transaction_id) for p in known]
+        if len(own) == 32:
+            oldest, second = own.pop(0)
+            if second * 1000 + DAY + 1000 > now:
+                self.kept.append((now + DAY + 1000, oldest))
+        own.append((payment, now // 1000))
+        return "conflict" if (payment.account_id, payment.transaction_id) in names else "new"
+
+
 def vectors(items: Iterable[object]) -> list[dict[str, float]]:
-    """The oracle's vectors of a stream's transactions; the last 32 ids of an account refuse duplicates."""
+    """The oracle's vectors of a stream's transactions, without duplicates."""
     accounts: dict[str, Account] = defaultdict(Account)
+    sent = Sent()
     out = []
     for item in items:
         if isinstance(item, Transaction):
             account = accounts[item.account_id]
-            if item.transaction_id in [p.transaction_id for p in account.past[-32:]]:
+            if sent.kind(item) == "duplicate":
                 continue
             out.append(vector(account, item))
             account.past.append(item)

@@ -69,7 +69,7 @@ def hits(
 
 def test_every_rule_has_a_case() -> None:
     """The table above covers every rule but those without terms, which have their own tests."""
-    assert set(CASES) | set(LISTS) == set(CODES) and len(set(CODES)) == len(CODES)
+    assert set(CASES) | {*LISTS, "ID_CONFLICT"} == set(CODES) and len(set(CODES)) == len(CODES)
 
 
 @pytest.mark.parametrize("code", CASES)
@@ -110,7 +110,8 @@ def test_a_disabled_rule_is_silent(code: str) -> None:
     for values, _, _ in CASES.values():
         everything |= {k: max(v, everything.get(k, v)) for k, v in values.items()}
     everything["mean_10m"] = 0.0
-    lists = rules.LIST_BLOCK_BIT | rules.LIST_WATCH_BIT | rules.LIST_ALLOW_BIT | rules.UNKNOWN_CURRENCY_BIT
+    lists = rules.LIST_BLOCK_BIT | rules.LIST_WATCH_BIT | rules.LIST_ALLOW_BIT
+    lists |= rules.UNKNOWN_CURRENCY_BIT | rules.ID_CONFLICT_BIT
     assert hits(everything, lists=lists) == CODES
     assert hits(everything, disabled=(code,), lists=lists) == tuple(c for c in CODES if c != code)
 

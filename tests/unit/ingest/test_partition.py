@@ -124,15 +124,15 @@ def test_a_tombstone_without_a_key_is_kept() -> None:
 
 
 def test_duplicates_become_rejects_with_the_raw_message() -> None:
-    """A repeated id, in the same batch or a later one, is rejected with its own position and bytes, after the bad
+    """A repeated payment, in the same batch or a later one, is rejected with its own position and bytes, after the bad
     messages.
     """
     partition, log = owned(), MemoryLog()
-    put(partition, [transaction(1), transaction(1, amount=5.0), b"x", transaction(1, account_id="a2"), transaction(7)])
+    put(partition, [transaction(1), transaction(1), b"x", transaction(1, account_id="a2"), transaction(7)])
     pending, batch = settle(partition, log=log)
     assert [decode_reject(e.payload).reason for e in batch.rejects] == ["not_json", "duplicate_transaction"]
     again = decode_reject(batch.rejects[1].payload)
-    assert (again.position, again.value, again.key) == ("1-2", encode(transaction(1, amount=5.0)), b"a1")
+    assert (again.position, again.value, again.key) == ("1-2", encode(transaction(1)), b"a1")
     assert [e.id.offset for e in batch.transactions] == [1, 4, 5]
     assert reject_counts(pending) == Counter(not_json=1, duplicate_transaction=1)
     put(partition, [transaction(1), transaction(2)], (5, 0))

@@ -88,18 +88,18 @@ def test_agrees_on_cents_to_rounding() -> None:
 
 
 def test_agrees_with_duplicates_left_out() -> None:
-    """A repeated id among the account's last 32 is not counted anywhere."""
+    """A repeated payment is not counted anywhere; one with another's ID is."""
     items = stream(3, 500, Shape(duplicates=0.3, accounts=3))
     assert len(features_of(items)) < sum(isinstance(i, Transaction) for i in items)
     agree(items)
 
 
 @pytest.mark.parametrize(("others", "kept"), [(0, 1), (31, 32), (32, 34), (40, 42)])
-def test_an_id_is_remembered_for_32_transactions(others: int, kept: int) -> None:
-    """An id is refused while it is among the account's last 32 accepted ones; other accounts' ids don't count."""
-    mine = [transaction(i, occurred_at=T0 + i) for i in range(others + 1)]
+def test_a_payment_is_remembered_for_32_transactions(others: int, kept: int) -> None:
+    """However late, a payment is refused while it is among the account's last 32; other accounts' don't count."""
+    mine = [transaction(i, occurred_at=T0 + i * 2 * DAY_MS) for i in range(others + 1)]
     theirs = [transaction(i, occurred_at=T0 + i, account_id="a2") for i in range(40)]
-    again = [transaction(0, occurred_at=T0 + 100)]
+    again = [transaction(0, occurred_at=T0)]
     assert len(features_of([*mine, *theirs, *again])) == 40 + kept
     agree([*mine, *theirs, *again, *again])
 
