@@ -44,7 +44,7 @@ class LogIdentity(NamedTuple):
         return cls(event.log_id, HashKey.of(event.hash_key), event.partitioner, event.partitions, event.accounts_max)
 
 
-FIXED = LogIdentity("0" * 32, HashKey.of("000102030405060708090a0b0c0d0e0f"), "crc32", 4, 10 * ACCOUNTS_MAX)
+FIXED = LogIdentity("0" * 32, HashKey.of("000102030405060708090a0b0c0d0e0f"), "crc32", 1, 10 * ACCOUNTS_MAX)
 """The identity of logs in this process's memory, which no outsider feeds: with a fixed key, what is trained and
 measured on them is reproducible.
 """

@@ -1,17 +1,16 @@
 """Which partition a key belongs to: the partitioners that Kafka's clients use by default. Pure.
 
-murmur2 is Java's default and librdkafka's `murmur2`/`murmur2_random` (what `sentinel produce` sets); crc32 is
-librdkafka's own default (`consistent_random`). A log does not record which one its producers used, so `detect` infers
-it from a few keys whose partition is known.
+murmur2 is Java's default and librdkafka's `murmur2` and `murmur2_random`; crc32 is librdkafka's own default,
+`consistent_random`, and its `consistent`. A log's is chosen when it is created (`core.identity`), and a worker rejects
+a message in a partition that its key does not map to.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable
 
-Name = Literal["murmur2", "crc32"]
+from core.events import Partitioner
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
@@ -46,16 +45,4 @@ def partition_crc32(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-PARTITIONERS: dict[Name, Callable[[bytes, int], int]] = {"murmur2": partition_murmur2, "crc32": partition_crc32}
-
-
-def detect(samples: Iterable[tuple[bytes, int]], partitions: int) -> Name | None:
-    """The partitioner that is consistent with every (key, partition) pair, murmur2 first; None if neither is.
-
-    With no samples, or a single partition, any answer is right and murmur2 is returned.
-    """
-    known = list(samples)
-    for name, choose in PARTITIONERS.items():
-        if all(choose(key, partitions) == partition for key, partition in known):
-            return name
-    return None
+PARTITIONERS: dict[Partitioner, Callable[[bytes, int], int]] = {"murmur2": partition_murmur2, "crc32": partition_crc32}

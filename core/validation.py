@@ -51,6 +51,7 @@ REASONS: dict[str, str] = {
     "too_many_attributes": f"more than {ATTRIBUTES_MAX} attributes",
     "empty_key": "the message has no key",
     "key_mismatch": "the key is not the account_id",
+    "wrong_partition": "the message came in a partition that its key does not map to",
     "duplicate_transaction": "the account has sent this very payment before: one of its last 32, or within 24 hours",
 }
 

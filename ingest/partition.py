@@ -23,6 +23,7 @@ from core.events import AccountEvent, FeedbackReceived, Position, Transaction, T
 from core.features.state import AccountState
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import sealed
+from core.partitioner import PARTITIONERS
 from core.validation import decode_feedback, decode_transaction
 from ingest.intake import Intake, Message, Segment
 
@@ -147,15 +148,29 @@ class Owned:
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
         return pending
 
+    def _check_partition(self, account_id: str) -> None:
+        """Raise BadInput unless an account is this partition's. Those in the state are, so they need no check."""
+        identity = self.state.identity
+        right = PARTITIONERS[identity.partitioner](account_id.encode(), identity.partitions)
+        if right != self.partition:
+            raise BadInput(
+                f"by {identity.partitioner} the key maps to partition {right}, but the message came in"
+                f" {self.partition}: its producer has another partitioner, or chose the partition itself",
+                reason="wrong_partition",
+            )
+
     def _decode(self, segment: Segment, pending: Pending) -> None:
         """Add the segment's well-formed messages to `pending`; the others become rejects."""
         generation, feedback_generation = self.generations
+        known = self.state.index
         events: list[tuple[Message, AccountEvent]] = []
         for message in segment.feedback:
             position = Position(feedback_generation, message.offset + 1)
             pending.feedback_end = position
             try:
                 event = decode_feedback(message.value, message.key)
+                if event.account_id not in known:
+                    self._check_partition(event.account_id)
             except BadInput as error:
                 pending.malformed.append(Rejected("feedback", message, position, error.reason, str(error)))
                 continue
@@ -164,11 +179,14 @@ class Owned:
         accepted: list[Message] = []
         for message in segment.transactions:
             try:
-                transactions.append(decode_transaction(message.value, message.key))
+                transaction = decode_transaction(message.value, message.key)
+                if transaction.account_id not in known:
+                    self._check_partition(transaction.account_id)
             except BadInput as error:
                 position = Position(generation, message.offset + 1)
                 pending.malformed.append(Rejected("transactions", message, position, error.reason, str(error)))
                 continue
+            transactions.append(transaction)
             accepted.append(message)
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
@@ -199,7 +217,7 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int, control_di
                 pending.messages[row],
                 position,
                 "duplicate_transaction",
-                f"account {transaction.account_id} has already sent transaction {transaction.transaction_id} with this content",
+                f"account {transaction.account_id} has already sent {transaction.transaction_id} with this content",
             )
         )
     sequence = owned.tip.sequence + 1

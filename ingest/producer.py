@@ -1,6 +1,6 @@
 """Publishes records to Kafka: every message is known to have arrived, or the caller gets an error.
 
-Idempotent producer, acks=all, keyed by account. Both topics have the same partitioner (murmur2, Java's) and number of
+Idempotent producer, acks=all, keyed by account. Both topics have the same partitioner (the log's) and number of
 partitions, so an account's verdicts go to the partition of its transactions. This module owns pacing and the count of
 delivered messages. It does not look into records.
 
@@ -19,13 +19,14 @@ from typing import Literal
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import BadInput, Unavailable
+from core.events import Partitioner
 from core.settings import Settings
 from ingest import kafka_client
 from sources.record import Record, Topic
 
 Timestamps = Literal["event", "now"]
-Partitioner = Literal["murmur2_random", "consistent_random"]
-"""librdkafka's names; keyed messages: Java's murmur2, or crc32."""
+_CLIENT_NAMES: dict[Partitioner, str] = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
+"""librdkafka's names of the partitioners."""
 Progress = Callable[[int, int], None]
 
 FLUSH_SLICE_S = 0.5
@@ -77,13 +78,13 @@ def publish(
     on_progress: Progress | None = None,
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S,
     linger_ms: float = LINGER_MS,
-    partitioner: Partitioner = "murmur2_random",
+    partitioner: Partitioner | None = None,
 ) -> PublishReport:
     """Send the records in order and wait until every one is acknowledged.
 
     The topics are settings.transactions_topic and .feedback_topic; missing ones are created with settings.partitions.
     rate: transactions per second, open loop (a late message does not delay the plan); None is as fast as possible.
-    linger_ms: how long the client may wait to fill a batch. partitioner: that of an existing log. timestamps: "event"
+    linger_ms: how long the client may wait to fill a batch. partitioner: by default the settings'. timestamps: "event"
     gives a message its record's time, "now" the time it is sent. on_progress is called after every chunk with the
     numbers of transactions and verdicts queued so far.
     Ctrl-C stops sending, waits for messages in flight and returns a report that says so; a second Ctrl-C gives up
@@ -103,7 +104,7 @@ def publish(
     def failed(error: KafkaError, message: Message) -> None:
         count.lost(names[message.topic() or ""], error.str())
 
-    producer = _producer(settings, failed, delivery_timeout_s, linger_ms, partitioner)
+    producer = _producer(settings, failed, delivery_timeout_s, linger_ms, partitioner or settings.partitioner)
     started = time.monotonic()
     interrupted = False
     try:
@@ -158,7 +159,7 @@ def _producer(
             "acks": "all",
             "compression.type": "lz4",
             "linger.ms": linger_ms,
-            "partitioner": partitioner,
+            "partitioner": _CLIENT_NAMES[partitioner],
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 131_072,
             "delivery.timeout.ms": max(int(timeout_s * 1000), 10),

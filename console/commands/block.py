@@ -18,20 +18,20 @@ import typer
 
 from console import wiring
 from console.acts import Actor, act_of
-from console.commands.feedback import producer_partitioner
 from console.commands.lists import print_edits, read_lines
 from console.log_options import DIRECTORY, AsOf, LogOptions, opened_states
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, time_text
 from core.codec import encode
+from core.control_stream import identity_of
 from core.errors import BadInput, SentinelError, Unavailable
-from core.events import AccountBlocked, AccountUnblocked
+from core.events import AccountBlocked, AccountUnblocked, Partitioner
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.partitioner import PARTITIONERS
 from core.partitions import partitions_of
 from core.settings import Settings
-from ingest.producer import Partitioner, publish
+from ingest.producer import publish
 from ingest.submission import Rejected, Tally, submit_events
 from learners.governance.control_events import Act
 from projections.audit.lookup import known_accounts
@@ -123,7 +123,7 @@ def _send(s: Settings, what: str, accounts: Sequence[str], act: Act, as_json: bo
     """Send one event for each account and wait until every delivery is confirmed."""
     if not accounts:
         raise BadInput("no account given: name accounts, or a file of them with --file")
-    partitioner, unknown = _looked_up(s, accounts) if is_lookup else ("murmur2_random", [])
+    partitioner, unknown = _looked_up(s, accounts) if is_lookup else (None, [])
     kind = AccountBlocked if what == "blocked" else AccountUnblocked
     lines = []
     for number, account in enumerate(accounts, 1):
@@ -150,8 +150,8 @@ class _Interrupted(SentinelError):
     exit_code = 130
 
 
-def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner, list[str]]:
-    """The producers' partitioner, and the accounts without a transaction in the log."""
+def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner | None, list[str]]:
+    """The log's partitioner, and the accounts without a transaction in the log."""
     try:
         log: EventLog = ReadOnlyLog(wiring.open_log(s))
     except Unavailable as error:
@@ -161,10 +161,10 @@ def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner, list[
             partitions = partitions_of(log)
         except BadInput as error:
             raise BadInput(f"{error}; --no-lookup sends without reading the log") from error
-        name, client_name = producer_partitioner(log, partitions)
+        name = identity_of(log).partitioner
         own = {PARTITIONERS[name](account.encode("utf-8", "replace"), len(partitions)) for account in accounts}
         found = known_accounts(log, sorted(own), accounts)
-    return client_name, [account for account in accounts if account not in found]
+    return name, [account for account in accounts if account not in found]
 
 
 def _show(context: typer.Context, names: list[str], as_of: str | None, as_json: bool, *, is_history: bool) -> None:

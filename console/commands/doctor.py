@@ -20,6 +20,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
 from console import wiring
+from console.edge_report import identity_findings
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.control import NO_MODEL, ControlState
@@ -120,7 +121,8 @@ def _kafka(s: Settings) -> Iterator[Finding]:
             "co-partitioning",
             "fail",
             f"{a.name} has {a.partitions} partitions, {b.name} has {b.partitions}",
-            "create both with the same number; producers must use the same partitioner (murmur2) and key (account_id)",
+            f"create both with the same number; producers must use the same partitioner ({s.partitioner}) and key"
+            " (account_id)",
         )
 
 
@@ -274,7 +276,8 @@ def _acceptance(node: redis.Redis, name: str, s: Settings) -> Iterator[Finding]:
         )
 
 
-def _log(s: Settings) -> Iterator[Finding]:
+def log_findings(s: Settings) -> Iterator[Finding]:
+    """What the log says of itself, and whether it fits the settings and the topics."""
     with closing(wiring.open_log(s)) as log:
         state = control_stream.current(log)
         if not state.generations:
@@ -289,6 +292,7 @@ def _log(s: Settings) -> Iterator[Finding]:
         for check, ignored in bootstrap.ignored_settings(state, s).items():
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
+        yield from (Finding(*said) for said in identity_findings(s, log, state))
         opened = state.histories[-1] if state.histories else None
         if opened is not None and opened.ends is None:
             yield Finding(
@@ -425,4 +429,4 @@ def _snapshots(s: Settings) -> Iterator[Finding]:
         )
 
 
-CHECKS = (_kafka, log_server_findings, _log, _snapshots)
+CHECKS = (_kafka, log_server_findings, log_findings, _snapshots)

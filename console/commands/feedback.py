@@ -14,23 +14,22 @@ import typer
 
 from console import wiring
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
+from core.control_stream import identity_of
 from core.errors import BadInput, SentinelError, Unavailable
-from core.events import FeedbackSource, Verdict
+from core.events import FeedbackSource, Partitioner, Verdict
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
-from core.partitioner import PARTITIONERS, Name
+from core.partitioner import PARTITIONERS
 from core.partitions import partitions_of
 from core.settings import Settings
-from ingest.producer import Partitioner, publish
+from ingest.producer import publish
 from ingest.submission import CHOICES, Lookup, Rejected, Tally, submit, submit_events, wrong_choice
 from projections.audit.lookup import Payment, find_payments
-from projections.engine.states import partitioner_of
 from sources.feedback_files import Row, json_lines, read_rows
 from sources.record import Record
 
 SHOWN = 10
 """Number of rejected rows that are printed; the rejects file has all of them."""
-_CLIENT_NAMES: dict[Name, Partitioner] = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
 
 
 TransactionId = Annotated[str | None, typer.Argument(help="The transaction that the verdict is about.")]
@@ -169,10 +168,10 @@ def _submit(
 
 
 class _Found(NamedTuple):
-    """How to look up transactions, and the partitioner of the log's producers."""
+    """How to look up transactions, and the log's partitioner; None: the settings'."""
 
     lookup: Lookup | None
-    partitioner: Partitioner
+    partitioner: Partitioner | None
 
 
 class _Rejects:
@@ -211,14 +210,14 @@ def _open(s: Settings) -> EventLog:
 
 
 def _partitions(log: EventLog | None) -> _Found:
-    """Raises BadInput if the log is empty, or if its partitioner is not one that the client supports."""
+    """Raises BadInput if the log is empty."""
     if log is None:
-        return _Found(None, "murmur2_random")
+        return _Found(None, None)
     try:
         partitions = partitions_of(log)
     except BadInput as error:
         raise BadInput(f"{error}; --no-lookup sends verdicts without reading the log") from error
-    name, client_name = producer_partitioner(log, partitions)
+    name = identity_of(log).partitioner
 
     def lookup(wanted: Sequence[tuple[str, str]]) -> dict[str, list[Payment]]:
         accounts = {account for _, account in wanted}
@@ -229,15 +228,7 @@ def _partitions(log: EventLog | None) -> _Found:
             among = sorted(own)
         return find_payments(log, among, wanted)
 
-    return _Found(lookup, client_name)
-
-
-def producer_partitioner(log: EventLog, partitions: Sequence[int]) -> tuple[Name, Partitioner]:
-    """The partitioner of the log's producers, by our name and by the client's. Raises BadInput if it is unknown."""
-    name = partitioner_of(log, partitions)
-    if name is None:
-        raise BadInput("the log's partitioner is neither murmur2 nor crc32; feedback can't be sent to its partitions")
-    return name, _CLIENT_NAMES[name]
+    return _Found(lookup, name)
 
 
 def _event_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -247,7 +238,7 @@ def _event_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise BadInput(f"can't read {path}: {error.strerror}") from error
 
 
-def _send(chunks: Iterator[list[Record]], s: Settings, partitioner: Partitioner, check: bool) -> float:
+def _send(chunks: Iterator[list[Record]], s: Settings, partitioner: Partitioner | None, check: bool) -> float:
     """Publish the chunks, or only build them; returns the seconds taken. Raises Unavailable if a delivery failed."""
     started = time.monotonic()
     first = next(chunks, [])  # report errors in the file before contacting a broker

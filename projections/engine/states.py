@@ -11,31 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from core.codec import decode_transaction
+from core.control_stream import identity_of
+from core.events import Partitioner
 from core.log.base import EventLog
-from core.log.paging import read
-from core.partitioner import PARTITIONERS, Name, detect
+from core.partitioner import PARTITIONERS
 from core.partitions import partitions_of
 from projections.engine.as_of import Cut, resolve
 from projections.engine.base import CONTROL, DecidedTransaction, Fact, Place, Projection, S, fold
 from projections.engine.checkpoints import CheckpointStore, current, restore
 from projections.engine.columnar import fold_between
 from projections.engine.feed import Bound, account_facts, bound_at
-
-SAMPLES = 20
-"""Transactions sampled from each partition to detect the producers' partitioner."""
-
-
-def partitioner_of(log: EventLog, partitions: Sequence[int]) -> Name | None:
-    """How the log's producers choose an account's partition; None if no known partitioner matches."""
-    samples = [
-        (decode_transaction(entry.payload).account_id.encode(), p)
-        for p in partitions
-        for entry in read(log, p, "transactions", count=SAMPLES)
-    ]
-    return detect(samples, len(partitions))
 
 
 @dataclass(frozen=True)
@@ -91,9 +79,12 @@ class States:
         return [fold(p, (f for f in facts if not _is_before(f, after[place])), s) for p, place, s in started]
 
     def partitions_of_account(self, account: str) -> Sequence[int]:
-        """The partitions that may hold the account: one, or all if the producers' partitioner is unknown."""
-        name = partitioner_of(self.log, self.partitions)
-        return self.partitions if name is None else [PARTITIONERS[name](account.encode(), len(self.partitions))]
+        """The partition that the account's key maps to."""
+        return [PARTITIONERS[self._partitioner](account.encode(), len(self.partitions))]
+
+    @cached_property
+    def _partitioner(self) -> Partitioner:
+        return identity_of(self.log).partitioner
 
     def _current(self, projection: Projection[S]) -> Projection[S]:
         return current(self.store, projection.name, self.projections)

@@ -9,7 +9,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.stack import Broker
-from core.partitioner import PARTITIONERS, Name, detect, murmur2, partition_murmur2
+from core.events import Partitioner
+from core.partitioner import PARTITIONERS, murmur2
 
 KAFKA_VECTORS = {
     b"21": -973932308,
@@ -29,7 +30,7 @@ def test_murmur2_gives_kafkas_own_vectors() -> None:
 
 
 @pytest.mark.parametrize(("name", "setting"), [("murmur2", "murmur2"), ("crc32", "consistent")])
-def test_partitions_are_those_of_the_real_client(broker: Broker, name: Name, setting: str) -> None:
+def test_partitions_are_those_of_the_real_client(broker: Broker, name: Partitioner, setting: str) -> None:
     """The C client sends each key where the partitioner says."""
     topic, partitions = f"partitioner-{uuid.uuid4().hex[:8]}", 7
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
@@ -45,11 +46,3 @@ def test_partitions_are_those_of_the_real_client(broker: Broker, name: Name, set
     assert producer.flush(20) == 0
     assert went == {key: PARTITIONERS[name](key, partitions) for key in keys}
     assert len(set(went.values())) == partitions
-
-
-def test_the_partitioner_is_recognised_by_its_keys() -> None:
-    """A few placed keys tell murmur2 from crc32; keys that neither explains give none."""
-    keys = [b"a%d" % n for n in range(30)]
-    for name, choose in PARTITIONERS.items():
-        assert detect([(key, choose(key, 12)) for key in keys], 12) == name
-    assert detect([(key, (partition_murmur2(key, 12) + n) % 12) for n, key in enumerate(keys)], 12) is None

@@ -9,11 +9,12 @@ import pytest
 
 from core import pipeline
 from core.codec import decode_account_event, decode_reject, decode_score, decode_transaction, encode
-from core.events import Position, Transaction
+from core.events import AccountBlocked, Partitioner, Position, Transaction
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Batch, Head
 from core.log.memory import MemoryLog
+from core.partitioner import PARTITIONERS
 from ingest.admission import admit
 from ingest.intake import Message
 from ingest.partition import OFFSET_BEGINNING, Owned, Pending, finish, reject_counts
@@ -53,6 +54,26 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
     partition.head = (log or MemoryLog()).append(0, sealed.batch, sealed.expected)
     assert partition.head == sealed.head
     return pending, sealed.batch
+
+
+@pytest.mark.parametrize("partitioner", ["murmur2", "crc32"])
+def test_what_a_key_does_not_map_to_is_rejected(partitioner: Partitioner) -> None:
+    """Payments, verdicts and blocks of other partitions' accounts are rejects; the partition's own are taken."""
+    items: list[Item | bytes] = []
+    for n in range(60):
+        items.append(AccountBlocked(account_id=f"a{n}", occurred_at=T0, actor="ann"))
+        items += [transaction(n, account_id=f"a{n}"), verdict(f"a{n}")]
+    for number in range(3):
+        identity = FIXED._replace(partitioner=partitioner, partitions=3)
+        partition = Owned(number, Head(), AccountState(identity), (1, 1))
+        put(partition, items)
+        _, batch = settle(partition)
+        own = {f"a{n}" for n in range(60) if PARTITIONERS[partitioner](f"a{n}".encode(), 3) == number}
+        taken = [decode_transaction(e.payload).account_id for e in batch.transactions]
+        assert set(taken) == own and len(taken) == len(own) and len(batch.feedback) == 2 * len(own)
+        rejects = [decode_reject(e.payload) for e in batch.rejects]
+        assert {(r.reason, (r.key or b"").decode() in own) for r in rejects} == {("wrong_partition", False)}
+        assert len(rejects) == 3 * (60 - len(own)) and partitioner in rejects[0].detail
 
 
 def test_nothing_to_take() -> None:

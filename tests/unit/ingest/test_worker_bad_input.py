@@ -12,6 +12,7 @@ import pytest
 from console.stack import Broker, Valkey
 from core.codec import decode_reject
 from core.events import Position
+from core.partitioner import partition_murmur2
 from core.times import DAY_MS, HOUR_MS
 from core.validation import REASONS
 from tests import worker_harness as h
@@ -148,6 +149,9 @@ def test_every_kind_of_bad_message_is_kept_and_the_stream_goes_on(on: Stage) -> 
     for index, (reason, key) in enumerate(BAD_KEYS):
         bad.append((reason, Raw(transactions, key, transaction(transaction_id=f"k{index}"), NOW)))
         bad.append((reason, Raw(feedback, key, verdict(), NOW)))
+    elsewhere = (partition_murmur2(b"acct-1", on.settings.partitions) + 1) % on.settings.partitions
+    for topic, value in ((transactions, transaction(transaction_id="w", occurred_at=NOW)), (feedback, verdict())):
+        bad.append(("wrong_partition", Raw(topic, b"acct-1", value, NOW, partition=elsewhere)))
     numbers = iter(range(1_000_000))
     messages: list[Raw] = []
     for _, message in bad:

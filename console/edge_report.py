@@ -1,0 +1,60 @@
+"""What `sentinel doctor` says about a log's identity, and about messages in partitions that their keys don't map to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from core.codec import decode_reject
+from core.control import ControlState
+from core.errors import BadInput
+from core.events import Position
+from core.identity import required
+from core.log.base import EventLog
+from core.log.paging import read
+from core.settings import Settings, environment_name
+
+BATCHES = 10_000
+READ_MAX = 2_000
+"""How far back, and how many, rejects are read in each partition."""
+
+Said = tuple[str, Literal["ok", "warn", "fail"], str, str]
+"""A doctor's finding: check, status, message, remedy."""
+
+_OTHER_CLIENTS = {
+    "murmur2": "Java's default; in librdkafka clients (confluent-kafka, node-rdkafka, …) partitioner=murmur2_random",
+    "crc32": "the default of librdkafka clients; in Java a partitioner of that kind",
+}
+
+
+def identity_findings(s: Settings, log: EventLog, state: ControlState) -> Iterator[Said]:
+    """Whether the log has an identity that fits the settings, and whether producers follow its partitioner."""
+    try:
+        identity = required(state.identity)
+    except BadInput as error:
+        yield "log", "fail", str(error), "see docs/decisions/0015-log-identity.md"
+        return
+    if identity.partitioner != s.partitioner:
+        yield (
+            "partitioner",
+            "fail",
+            f"the log was created for {identity.partitioner}, but the setting is {s.partitioner}",
+            f"set {environment_name('partitioner')}={identity.partitioner}, or use a new log prefix",
+        )
+    for partition in range(identity.partitions):
+        misplaced = _misplaced(log, partition)
+        if misplaced:
+            yield (
+                f"partition {partition}",
+                "fail",
+                f"{misplaced:,} of its last rejects are wrong_partition: producers do not use {identity.partitioner}",
+                f"have all producers of both topics choose the partition by {identity.partitioner} of the account ID"
+                f" ({_OTHER_CLIENTS[identity.partitioner]})",
+            )
+
+
+def _misplaced(log: EventLog, partition: int) -> int:
+    """How many of the partition's last rejects came in a wrong partition."""
+    after = Position(max(log.head(partition).sequence - BATCHES, 0), 0)
+    page = read(log, partition, "rejects", after, READ_MAX)
+    return sum(decode_reject(entry.payload).reason == "wrong_partition" for entry in page)
