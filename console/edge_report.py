@@ -1,8 +1,10 @@
-"""What `sentinel doctor` says about a log's identity, and about messages in partitions that their keys don't map to."""
+"""What `sentinel doctor` says about a log's identity, its bounds, and messages in partitions that their keys don't
+map to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from core.codec import decode_reject
@@ -13,6 +15,7 @@ from core.identity import required
 from core.log.base import EventLog
 from core.log.paging import read
 from core.settings import Settings, environment_name
+from ingest.snapshots import SnapshotStore
 
 BATCHES = 10_000
 READ_MAX = 2_000
@@ -32,7 +35,7 @@ def identity_findings(s: Settings, log: EventLog, state: ControlState) -> Iterat
     try:
         identity = required(state.identity)
     except BadInput as error:
-        yield "log", "fail", str(error), "see docs/decisions/0015-log-identity.md"
+        yield "log", "fail", str(error), "see docs/decisions/0021-log-identity.md"
         return
     if identity.partitioner != s.partitioner:
         yield (
@@ -50,6 +53,29 @@ def identity_findings(s: Settings, log: EventLog, state: ControlState) -> Iterat
                 f"{misplaced:,} of its last rejects are wrong_partition: producers do not use {identity.partitioner}",
                 f"have all producers of both topics choose the partition by {identity.partitioner} of the account ID"
                 f" ({_OTHER_CLIENTS[identity.partitioner]})",
+            )
+
+
+def bound_findings(s: Settings, state: ControlState) -> Iterator[Said]:
+    """Whether partitions had to forget accounts or payments, as their snapshots say."""
+    if state.identity is None:
+        return
+    store = SnapshotStore(Path(s.snapshot_directory), s.log_prefix)
+    for partition, found in store.forgotten(state.identity.partitions).items():
+        if found.evicted:
+            protected = f", {found.evicted_protected:,} of them blocked or defrauded" if found.evicted_protected else ""
+            yield (
+                f"partition {partition}",
+                "warn",
+                f"is full ({found.accounts:,} accounts): {found.evicted:,} were evicted so far{protected}",
+                "they begin anew when they return; for more room, set SENTINEL_ACCOUNTS_MAX and use a new log prefix",
+            )
+        if found.payments:
+            yield (
+                f"partition {partition}",
+                "warn",
+                f"{found.payments:,} payments were forgotten within a day: repetitions of them would be decided again",
+                "spread busy accounts over more partitions (a new log), see docs/bad-input.md",
             )
 
 

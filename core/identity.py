@@ -14,7 +14,7 @@ from core.hashing import HashKey
 
 ACCOUNTS_MAX = 100_000
 """Accounts that a partition holds in memory by default."""
-ACCOUNTS_MAX_RANGE = (1_000, 50_000_000)
+ACCOUNTS_MAX_RANGE = (16, 50_000_000)
 
 
 class LogIdentity(NamedTuple):

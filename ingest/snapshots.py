@@ -8,6 +8,7 @@ has the same digest; anything else is ignored and the state is folded from the l
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,6 +24,15 @@ HEADER_MAX = 4096
 """Bytes of a snapshot's first line at most."""
 
 
+class Forgotten(NamedTuple):
+    """What a partition holds, and what its bounds have made it forget, when its snapshot was taken."""
+
+    accounts: int
+    evicted: int
+    evicted_protected: int
+    payments: int
+
+
 class _Header(msgspec.Struct, frozen=True):
     partition: int
     sequence: int
@@ -30,6 +40,10 @@ class _Header(msgspec.Struct, frozen=True):
     transactions: str
     feedback: str
     control: int
+    accounts: int = 0
+    evicted: int = 0
+    evicted_protected: int = 0
+    forgotten: int = 0
 
 
 class SnapshotStore:
@@ -45,7 +59,16 @@ class SnapshotStore:
     def save(self, partition: int, head: Head, state: AccountState) -> None:
         """Replace the partition's snapshot. Raises Unavailable if the directory can't be written."""
         header = _Header(
-            partition, head.sequence, head.digest, str(head.transactions), str(head.feedback), head.control
+            partition,
+            head.sequence,
+            head.digest,
+            str(head.transactions),
+            str(head.feedback),
+            head.control,
+            len(state),
+            state.evicted,
+            state.evicted_protected,
+            state.remembered.forgotten // 2,
         )
         path = self._path(partition)
         try:
@@ -53,10 +76,27 @@ class SnapshotStore:
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 
+    def forgotten(self, partitions: int) -> dict[int, Forgotten]:
+        """As the snapshots of these partitions say, unchecked; a file that can't be read is left out."""
+        return {
+            partition: Forgotten(header.accounts, header.evicted, header.evicted_protected, header.forgotten)
+            for partition, header in self._headers(partitions).items()
+        }
+
     def heads(self, partitions: int) -> dict[int, Head]:
         """What the snapshots of these partitions say, unchecked; a file that can't be read is left out."""
         found = {partition: self.head(partition) for partition in range(partitions)}
         return {partition: head for partition, head in found.items() if head is not None}
+
+    def _headers(self, partitions: int) -> dict[int, _Header]:
+        found: dict[int, _Header] = {}
+        for partition in range(partitions):
+            try:
+                with self._path(partition).open("rb") as file:
+                    found[partition] = msgspec.json.decode(file.readline(HEADER_MAX), type=_Header)
+            except (OSError, msgspec.MsgspecError):
+                continue
+        return found
 
     def load(
         self, partition: int, log: EventLog, until: Head, identity: LogIdentity

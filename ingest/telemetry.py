@@ -27,6 +27,11 @@ ALERTS = Counter("sentinel_alerts_total", "Alerts raised", ["severity"])
 FEEDBACK = Counter("sentinel_feedback_total", "Feedback events applied")
 DEGRADED = Counter("sentinel_degraded_total", "Decisions made without the model or a reference table")
 CONFLICTS = Counter("sentinel_append_conflicts_total", "Appends refused because another writer came first")
+ACCOUNTS = Gauge("sentinel_accounts_held", "Accounts in memory, of the partitions this worker owns")
+EVICTED = Counter("sentinel_accounts_evicted_total", "Accounts forgotten because their partition was full")
+FORGOTTEN = Counter(
+    "sentinel_payments_forgotten_total", "Payments whose repetition within a day is no longer recognised"
+)
 PARTITIONS = Gauge("sentinel_partitions_owned", "Partitions this worker owns")
 SKIPPED = Counter("sentinel_messages_skipped_total", "Messages in batches that could not be read and were passed")
 STALLED = Gauge("sentinel_partitions_stalled", "Owned partitions that have messages and do not get on")

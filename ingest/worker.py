@@ -46,6 +46,7 @@ from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.admission import admit
+from ingest.bounds import Bounds
 from ingest.clock import Clock
 from ingest.contexts import check_reach, decide, live_contexts
 from ingest.fetching import Fetcher
@@ -120,6 +121,7 @@ class Worker:
         self._resolved_at = 0.0
         self._snapshot_at = self._recorded_at = time.monotonic()
         self._publisher = Publisher(settings)
+        self._bounds = Bounds()
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
         self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)
         self._logger = telemetry.logger().bind(group=settings.consumer_group)
@@ -415,6 +417,7 @@ class Worker:
         now = time.monotonic()
         self._publisher.poll(self._log, self._ownership.partitions.values())
         self._stats.write(self._counts)
+        self._bounds.look(self._ownership.partitions.values(), now)
         partitions = self._control.state.generations["transactions"].partitions
         self._vigilance.look(self._ownership.partitions, len(self._parking.parked), partitions)
         if self._parking.parked:

@@ -20,7 +20,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
 from console import wiring
-from console.edge_report import identity_findings
+from console.edge_report import bound_findings, identity_findings
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.control import NO_MODEL, ControlState
@@ -293,6 +293,7 @@ def log_findings(s: Settings) -> Iterator[Finding]:
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
         yield from (Finding(*said) for said in identity_findings(s, log, state))
+        yield from (Finding(*said) for said in bound_findings(s, state))
         opened = state.histories[-1] if state.histories else None
         if opened is not None and opened.ends is None:
             yield Finding(

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from core.features import spec
+from core.features.recency import protect, touch
 from core.features.remembered import DUPLICATE, HEADER_SIZE, KEY, recognise
 from core.features.spec import DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, WINDOWS
 from core.features.state import ACCOUNT
@@ -346,6 +347,8 @@ def process(
     header: NDArray[np.int64],
     ring: NDArray[np.void],
     table: NDArray[np.int32],
+    links: NDArray[np.int32],
+    kinds: NDArray[np.uint8],
     events: NDArray[np.void],
     centres: NDArray[np.float64],
     out: NDArray[np.float32],
@@ -353,10 +356,10 @@ def process(
 ) -> None:
     """Features of every transaction, then its update; feedback updates only.
 
-    records: of state.ACCOUNT; header, ring, table: of Remembered. events: of EVENT, of one partition, in order. centres
-    float64 (m, 3). A transaction's features go to its row of `out` float32 (n, WIDTH), and what remembered.recognise
-    says of it to `seen` uint8 (n,); a duplicate updates nothing and leaves `out` untouched. The reference columns are
-    filled elsewhere (core.features.reference).
+    records: of state.ACCOUNT; header, ring, table: of Remembered; links, kinds: of Recency. events: of EVENT, of one
+    partition, in order. centres float64 (m, 3). A transaction's features go to its row of `out` float32 (n, WIDTH), and
+    what remembered.recognise says of it to `seen` uint8 (n,); a duplicate updates nothing and leaves `out` untouched.
+    The reference columns are filled elsewhere (core.features.reference).
     """
     for i in range(events.shape[0]):
         event = events[i]
@@ -364,10 +367,13 @@ def process(
         time = event.received
         if event.kind != TRANSACTION:
             _apply_feedback(account, event)
+            protect(account, kinds, event.slot)
+            touch(links, kinds, event.slot)
             continue
         seen[event.row] = recognise(account, event, header, ring, table)
         if seen[event.row] == DUPLICATE:
             continue
+        touch(links, kinds, event.slot)
         row = out[event.row]
         amount = event.amount
         hour = (event.time // HOUR_MS) % 24
@@ -407,7 +413,7 @@ def process_all(
 ) -> None:
     """`process` for several partitions in one call: for small batches a call each would cost more than the work.
 
-    states: int64 (partitions, 6), `AccountState.addresses` of each; the caller must keep their arrays alive. ends:
+    states: int64 (partitions, 8), `AccountState.addresses` of each; the caller must keep their arrays alive. ends:
     where each partition's events end.
     """
     begin = 0
@@ -416,5 +422,7 @@ def process_all(
         header = carray(_pointer(states[p, 2]), (HEADER_SIZE,), np.int64)
         ring = carray(_pointer(states[p, 3]), (states[p, 5],), KEY)
         table = carray(_pointer(states[p, 4]), (2 * states[p, 5],), np.int32)
-        process(records, header, ring, table, events[begin : ends[p]], centres, out, seen)
+        links = carray(_pointer(states[p, 6]), (states[p, 1] + 2, 2), np.int32)
+        kinds = carray(_pointer(states[p, 7]), (states[p, 1],), np.uint8)
+        process(records, header, ring, table, links, kinds, events[begin : ends[p]], centres, out, seen)
         begin = ends[p]

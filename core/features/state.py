@@ -2,14 +2,18 @@
 
 Owns the record's layout, the account → slot index, the accounts' verdicts, the payments remembered beyond the records,
 and the snapshot's bytes.
-`core.features.kernel` is the only writer of the records. A slot's number depends on the order of first appearance in
-the log, so it is the same in every replay.
+`core.features.kernel` is the only writer of the records. A slot's number depends on the order of events in the log
+alone, so it is the same in every replay.
+
+A partition holds at most `LogIdentity.accounts_max` accounts. When a new one finds it full, the least recently active
+are evicted (`core.features.recency`): nothing is kept of them, and their next event begins a new account. Protected
+accounts, which are blocked or have a fraud verdict that counts, go only where they are more than half of all.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 
 from core.errors import Corrupt
 from core.features import spec
+from core.features.recency import ORDINARY, PROTECTED, Recency
 from core.features.remembered import Remembered
 from core.features.spec import BUCKETS_TOTAL
 from core.features.verdicts import AccountVerdicts
@@ -69,6 +74,9 @@ ACCOUNT = np.dtype(
 CAPACITY_MIN = 65_536
 """Records that a partition reserves. Only those in use take memory; growing copies them, which takes milliseconds."""
 
+EVICTED_PART = 64
+"""When a partition is full, one in so many accounts is evicted."""
+
 _MAGIC = b"sentinel-accounts-3\n"
 
 
@@ -81,6 +89,7 @@ class _Header(msgspec.Struct, frozen=True):
     verdicts: int
     received_at: int
     remembered: int
+    free: int
     digest: str
 
 
@@ -95,16 +104,22 @@ class AccountState:
         self.index: dict[str, int] = {}
         self.address = 0
         """The records' memory address, for the kernel."""
-        self.records = np.zeros(CAPACITY_MIN, dtype=ACCOUNT)
+        self.records = np.zeros(min(CAPACITY_MIN, identity.accounts_max), dtype=ACCOUNT)
         self.verdicts = AccountVerdicts()
         self.received_at = 0
         """The partition's clock: the newest receive time of a live transaction (`core.receipt`), epoch ms."""
         self.remembered = Remembered()
+        self.recency = Recency(len(self.records))
+        self.evicted = 0
+        self.evicted_protected = 0
+        """Accounts evicted so far, and how many of them were protected."""
+        self._names: list[str] = []
+        self._free: list[int] = []
 
     @property
     def addresses(self) -> tuple[int, ...]:
-        """For the kernel: the records' memory address and number, and `Remembered.addresses`."""
-        return self.address, len(self._records), *self.remembered.addresses
+        """For the kernel: the records' memory address and number, `Remembered.addresses`, and `Recency.addresses`."""
+        return self.address, len(self._records), *self.remembered.addresses, *self.recency.addresses
 
     def __len__(self) -> int:
         return len(self.index)
@@ -122,44 +137,101 @@ class AccountState:
         self._records = records
         self.address = records.ctypes.data
 
+    @property
+    def room(self) -> int:
+        """How many new accounts fit without an eviction."""
+        return self.identity.accounts_max - len(self.index)
+
+    def fits(self, account_ids: Sequence[str]) -> int:
+        """How many of these accounts' events, in order, can be folded before one needs an eviction."""
+        room = self.room
+        fresh: set[str] = set()
+        for place, account_id in enumerate(account_ids):
+            if account_id not in self.index and account_id not in fresh:
+                if len(fresh) == room:
+                    return place
+                fresh.add(account_id)
+        return len(account_ids)
+
     def slots(self, account_ids: list[str]) -> list[int]:
-        """The slot of every account; new accounts get the next ones. Cost: a dict look-up each, 1 µs for a new one."""
+        """The slot of every account; new accounts, which must fit, get free ones. Cost: a dict look-up each, 1 µs for a
+        new one.
+        """
         index = self.index
         slots = list(map(index.get, account_ids))
         if None not in slots:
             return slots  # type: ignore[return-value]
-        known = len(index)
-        slots = [index.setdefault(account_id, len(index)) for account_id in account_ids]
-        if len(index) > len(self.records):
-            grown = np.zeros(max(len(index), 2 * len(self.records)), dtype=ACCOUNT)
-            grown[:known] = self.records[:known]
-            self.records = grown
-        _begin(self.records[known : len(index)])
+        fresh: list[int] = []
+        for place, account_id in enumerate(account_ids):
+            if slots[place] is None:
+                slot = index.get(account_id)
+                if slot is None:
+                    slot = index[account_id] = self._free.pop() if self._free else len(self._names)
+                    fresh.append(slot)
+                    self._names[slot : slot + 1] = [account_id]
+                slots[place] = slot
+        if len(self._names) > len(self.records):
+            self._grow()
+        _begin(self.records, np.array(fresh))
         return slots  # type: ignore[return-value]
+
+    def _grow(self) -> None:
+        size = max(len(self._names), min(2 * len(self.records), self.identity.accounts_max))
+        grown = np.zeros(size, dtype=ACCOUNT)
+        grown[: len(self.records)] = self.records
+        self.records = grown
+        self.recency.grow(size)
+
+    def evict(self) -> None:
+        """Forget the accounts that were active least recently: one in 64, so that this costs little per new account.
+
+        Protected accounts go only where they are more than half of all accounts, or where no others are left.
+        """
+        wanted = max(self.identity.accounts_max // EVICTED_PART, 1)
+        protected = int(np.count_nonzero(self.recency.kinds == PROTECTED))
+        excess = min(max(protected - self.identity.accounts_max // 2, 0), wanted)
+        ordinary = self.recency.oldest(ORDINARY, wanted - excess)
+        shielded = self.recency.oldest(PROTECTED, wanted - len(ordinary))
+        gone = np.concatenate([ordinary, shielded])
+        self.recency.remove(gone)
+        for slot in gone.tolist():
+            name = self._names[slot]
+            del self.index[name]
+            self.verdicts.forget(name)
+            self._names[slot] = ""
+        self._free += gone.tolist()[::-1]
+        self.evicted += len(gone)
+        self.evicted_protected += len(shielded)
 
     def digest(self) -> str:
         """SHA-256 over everything in it, accounts in slot order: equal states have equal digests."""
-        return _checksum(self.index, b"".join(self._parts()))
+        return _checksum(self._names, b"".join(self._parts()))
 
-    def _parts(self) -> tuple[bytes, bytes, bytes]:
-        return _used_bytes(self.records, len(self.index)), self.verdicts.to_bytes(), self.remembered.to_bytes()
+    def _parts(self) -> tuple[bytes, bytes, bytes, bytes]:
+        lists = [*self._free, self.evicted, self.evicted_protected]
+        return (
+            self.records[: len(self._names)].tobytes(),
+            self.verdicts.to_bytes(),
+            self.remembered.to_bytes(),
+            self.recency.to_bytes() + np.array(lists, dtype="<i8").tobytes(),
+        )
 
     def to_bytes(self) -> bytes:
         """A self-describing snapshot with a checksum."""
-        records, verdicts, remembered = self._parts()
-        body = records + verdicts + remembered
-        accounts = list(self.index)
+        records, verdicts, remembered, recent = self._parts()
+        body = records + verdicts + remembered + recent
         header = msgspec.json.encode(
             _Header(
                 log_id=self.identity.log_id,
                 spec=spec.SPEC_VERSION,
                 layout=_LAYOUT,
-                count=len(self.index),
-                accounts=accounts,
+                count=len(self._names),
+                accounts=self._names,
                 verdicts=len(verdicts),
                 remembered=len(remembered),
+                free=len(self._free),
                 received_at=self.received_at,
-                digest=_checksum(accounts, body + b"%d" % self.received_at),
+                digest=_checksum(self._names, body + b"%d" % self.received_at),
             )
         )
         return _MAGIC + b"%d\n" % len(header) + header + body
@@ -181,21 +253,25 @@ class AccountState:
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
             raise Corrupt("the snapshot was written under another feature spec or layout")
         size = header.count * ACCOUNT.itemsize
-        checksum = _checksum(header.accounts, body + b"%d" % header.received_at)
-        if len(body) != size + header.verdicts + header.remembered or checksum != header.digest:
+        if _checksum(header.accounts, body + b"%d" % header.received_at) != header.digest:
             raise Corrupt("the snapshot's accounts and records do not match their checksum")
         state = cls(identity)
         state.received_at = header.received_at
-        state.index = {account_id: slot for slot, account_id in enumerate(header.accounts)}
-        if len(state.index) != header.count:
+        state.index = {account_id: slot for slot, account_id in enumerate(header.accounts) if account_id}
+        state._names = header.accounts
+        if len(header.accounts) != header.count or len(state.index) != header.count - header.free:
             raise Corrupt("the snapshot's accounts do not match its records")
-        state.records = np.zeros(max(CAPACITY_MIN, header.count), dtype=ACCOUNT)
+        state.records = np.zeros(max(len(state.records), header.count), dtype=ACCOUNT)
         state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT, count=header.count)
+        ends = np.cumsum([size, header.verdicts, header.remembered]).tolist()
+        counts = len(body) - 8 * (header.free + 2)
         try:
-            state.verdicts = AccountVerdicts.from_bytes(body[size : size + header.verdicts])
-            state.remembered = Remembered.from_bytes(body[size + header.verdicts :])
+            state.verdicts = AccountVerdicts.from_bytes(body[ends[0] : ends[1]])
+            state.remembered = Remembered.from_bytes(body[ends[1] : ends[2]])
+            state.recency = Recency.from_bytes(body[ends[2] : counts], len(state.records))
         except (msgspec.MsgspecError, ValueError) as error:
-            raise Corrupt(f"the snapshot's verdicts or remembered payments do not decode: {error}") from error
+            raise Corrupt(f"the snapshot does not decode: {error}") from error
+        *state._free, state.evicted, state.evicted_protected = np.frombuffer(body[counts:], dtype="<i8").tolist()
         return state
 
 
@@ -205,11 +281,8 @@ def _checksum(accounts: Iterable[str], body: bytes) -> str:
     return h.hexdigest()
 
 
-def _used_bytes(records: NDArray[np.void], count: int) -> bytes:
-    return records[:count].tobytes()
-
-
-def _begin(records: NDArray[np.void]) -> None:
+def _begin(records: NDArray[np.void], slots: NDArray[np.int64]) -> None:
     """Make accounts without history. Only records in use are touched: the rest is memory not yet allocated."""
-    records["bucket_epoch"] = NEVER
-    records["last_place"] = -1
+    records[slots] = np.zeros((), dtype=ACCOUNT)
+    records["bucket_epoch"][slots] = NEVER
+    records["last_place"][slots] = -1

@@ -87,6 +87,11 @@ class AccountVerdicts:
             self._leave_out(event.account_id)
         return account.count
 
+    def forget(self, account_id: str) -> None:
+        """Drop an account that is evicted."""
+        self._accounts.pop(account_id, None)
+        self._without.pop(account_id, None)
+
     def without(self, quarantined: frozenset[RatedHour]) -> Mapping[str, Count]:
         """The count, without the verdicts of these hours, of each account that has kept a verdict from them.
 

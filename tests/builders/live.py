@@ -12,6 +12,7 @@ from core.codec import decode_reject, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.events import Control, SourceGenerationStarted, Transaction, TransactionReceived, TransactionScored
 from core.features import packing, spec
+from core.identity import FIXED
 from core.log.base import Head
 from core.log.memory import MemoryLog
 from core.replay import Timeline, Verification
@@ -51,9 +52,9 @@ class Live:
     def __init__(self, *events: Control) -> None:
         self.log = MemoryLog()
         self.log.put_blob(ARTIFACT)
-        control_stream.append(self.log, lambda known: [*_GENERATIONS, deployed(), *events])
+        control_stream.append(self.log, lambda known: [FIXED.event("worker"), *_GENERATIONS, deployed(), *events])
         self._offsets = [0, 0]
-        self.owned = Owned(0, Head(), replay.rebuild(self.log, 0, Head()), (1, 1))
+        self.owned = Owned(0, Head(), replay.rebuild(self.log, 0, Head(), FIXED), (1, 1))
 
     def change(self, *events: Control) -> None:
         """Append control events."""
@@ -82,7 +83,7 @@ class Live:
     def restart(self) -> None:
         """Load the partition from the log."""
         head = self.log.head(0)
-        self.owned = Owned(0, head, replay.rebuild(self.log, 0, head), (1, 1))
+        self.owned = Owned(0, head, replay.rebuild(self.log, 0, head, FIXED), (1, 1))
 
     @property
     def decided(self) -> list[Decided]:

@@ -13,6 +13,7 @@ from console.commands.doctor import Finding
 from console.stack import Broker, Valkey
 from core.events import Position
 from core.features.state import AccountState
+from core.identity import FIXED
 from core.log.base import Head
 from core.settings import Settings
 from ingest import kafka_client, telemetry, vigilance
@@ -34,7 +35,7 @@ def on(broker: Broker, valkey_server: Valkey, tmp_path: Path, monkeypatch: pytes
 
 
 def findings(on: Stage) -> list[Finding]:
-    return [f for f in doctor._guarded(doctor._log, on.settings) if f.check == "backlog"]
+    return [f for f in doctor._guarded(doctor.log_findings, on.settings) if f.check == "backlog"]
 
 
 def test_doctor_sees_a_backlog_without_workers(on: Stage) -> None:
@@ -132,7 +133,7 @@ def test_a_worker_that_owns_nothing_says_why(
 def test_a_partition_that_does_not_move_is_told(said: Said, later: Callable[[float], None]) -> None:
     """Not at the end of its topics and nothing decided for a minute: an error and a gauge, until it moves."""
     watching = Vigilance(Settings(), lambda: None)
-    owned = Owned(3, Head(), AccountState(), (1, 1))
+    owned = Owned(3, Head(), AccountState(FIXED), (1, 1))
 
     def look() -> None:
         later(6.0)

@@ -40,7 +40,7 @@ def refusal(on: Stage) -> str:
         bootstrap.ensure(log, on.settings)
     with pytest.raises(BadInput, match="new-log"), Threaded(on) as worker:
         worker.join()
-    assert [f.status for f in doctor._guarded(doctor._log, on.settings)] == ["fail"]
+    assert [f.status for f in doctor._guarded(doctor.log_findings, on.settings)] == ["fail"]
     return str(refused.value)
 
 

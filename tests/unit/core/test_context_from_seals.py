@@ -356,6 +356,7 @@ def test_a_timeline_serves_partitions_in_any_order(log: MemoryLog) -> None:
         DegradationStarted(**ANN, partitions=(1,), artifacts=(SHA,)),
         ThresholdsChanged(**ANN, review=0.2, decline=0.9),
         DegradationEnded(**ANN, partitions=(1,)),
+        FIXED.event("worker"),
     )
     append.put_blob(ARTIFACT)
     shared = tiny_timeline(append)

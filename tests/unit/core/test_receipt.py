@@ -12,6 +12,7 @@ from core import control_stream
 from core.errors import BadInput
 from core.events import HistoryEnded, HistoryStarted, Position, Transaction
 from core.features import spec
+from core.identity import FIXED
 from core.receipt import AHEAD_MS, BEHIND_MS, History, covering, covering_some
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from core.validation import TIME_MAX_MS, TIME_MIN_MS
@@ -98,7 +99,7 @@ def test_a_restart_keeps_the_clock_in_snapshots_too() -> None:
     live.send([pay(1)])
     state = live.owned.state
     assert state.received_at == NOW
-    again = type(state).from_bytes(state.to_bytes())
+    again = type(state).from_bytes(state.to_bytes(), FIXED)
     live.restart()
     assert again.received_at == live.owned.state.received_at == NOW
 
