@@ -217,7 +217,7 @@ def _refused(state: Registry, fact: Fact) -> None:
 
 
 def _governed(state: Registry, fact: Fact) -> None:
-    """Experiments and four eyes. The history of experiments is in `projections.views.experiments`."""
+    """Experiments, four eyes, histories. The acts on experiments are in `projections.views.experiments`."""
     state.governance.apply(fact.event)
 
 
@@ -377,6 +377,8 @@ REGISTRY = Projection(
         ExperimentRamped: _governed,
         ExperimentStopped: _governed,
         ExperimentConcluded: _governed,
+        HistoryStarted: _governed,
+        HistoryEnded: _governed,
         RetrainingStarted: _training_started,
         RetrainingFinished: _training_ended,
         RetrainingRejected: _training_ended,
