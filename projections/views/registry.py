@@ -377,8 +377,6 @@ REGISTRY = Projection(
         ExperimentRamped: _governed,
         ExperimentStopped: _governed,
         ExperimentConcluded: _governed,
-        HistoryStarted: _governed,
-        HistoryEnded: _governed,
         RetrainingStarted: _training_started,
         RetrainingFinished: _training_ended,
         RetrainingRejected: _training_ended,
