@@ -149,13 +149,19 @@ def check_history(occurred_at: int, history: History) -> None:
 
 
 def newest(transactions: Iterable[object]) -> int:
-    """The partition's clock after these logged transactions, epoch ms; 0 for none.
-
-    A live transaction is received no later than it is recorded, or at the clock of those before it. So history, which
-    may lie in the future, does not advance the clock beyond what was the time then.
-    """
+    """The partition's clock after these logged transactions, epoch ms; 0 for none."""
     logged = (t for t in transactions if isinstance(t, TransactionReceived))
     return max((min(receive_time(t), t.recorded_at) for t in logged), default=0)
+
+
+def advanced(clock: int, received: int, recorded_at: int) -> int:
+    """The partition's clock after a logged transaction, given the one before it (all epoch ms).
+
+    A live transaction is received no later than it is recorded, or at the clock of those before it. So history, which
+    may lie in the future, does not advance the clock beyond what was the time then. The worker, `newest` and
+    `irregularities` must agree on every clock: what one of them does not count, another takes for a time that is wrong.
+    """
+    return max(clock, min(received, recorded_at))
 
 
 def irregularities(
@@ -176,6 +182,7 @@ def irregularities(
         if history is not None:
             if received != at or not history.holds(at):
                 found.append((index, f"{received}, but it belongs to a history: its own time is {at}, of {history}"))
+            clock = advanced(clock, received, t.recorded_at)
             continue
         if received < clock:
             found.append((index, f"{received} is before {clock}, that of a transaction before it"))

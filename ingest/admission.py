@@ -8,8 +8,9 @@ One batch is decided under one control position, and its messages are admitted u
 So a message of a history that was opened a moment ago is not rejected by a worker that has not yet read of it: the
 event was appended before the message was sent.
 
-The partition's clock is its newest live receive time, `AccountState.received_at`. It is part of snapshots and is folded
-from the log (`core.replay.rebuild`), so the next owner continues from it. Cost: 0.2 µs per transaction, 1 with
+The partition's clock is its newest receive time, `AccountState.received_at`, but never after the time of recording. It
+is part of snapshots and is folded from the log (`core.replay.rebuild`), so the next owner continues from it. Duplicates
+are not in the log, so `ingest.partition.finish` takes them out of it. Cost: 0.2 µs per transaction, 1 with
 LogAppendTime.
 """
 
@@ -29,6 +30,7 @@ from core.receipt import (
     FEEDBACK,
     TRANSACTIONS,
     History,
+    advanced,
     check_history,
     check_live,
     covering,
@@ -99,6 +101,7 @@ def _admit_transactions(
         elif len(relevant) == 1 and relevant[0].holds_all(times) and _is_inside(relevant[0], partition, first, last):
             for t, time in zip(transactions, times, strict=True):
                 force_setattr(t, "received_at", time)
+            clock = advanced(clock, max(times), pending.recorded_at)
         else:
             messages, transactions, clock = _each(part, pending, relevant, clock)
         run.positions = [_position((generation, message.offset + 1)) for message in messages]
@@ -126,7 +129,7 @@ def _each(
             else:
                 received = _received(message, pending.recorded_at, clock)
                 check_live(t.occurred_at, received)
-                clock = received
+            clock = advanced(clock, received, pending.recorded_at)
         except BadInput as error:
             pending.rejects.append(Rejected("transactions", message, position, error.reason, str(error)))
             continue

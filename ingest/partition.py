@@ -24,6 +24,7 @@ from core.features.state import AccountState
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import sealed
 from core.partitioner import PARTITIONERS
+from core.receipt import advanced
 from core.validation import decode_feedback, decode_transaction
 from ingest.intake import Intake, Message, Segment
 
@@ -224,6 +225,8 @@ def finish(pending: Pending, decided: pipeline.Decided, control: int, control_di
     positions, transactions = pending.positions, pending.transactions
     if decided.duplicates:
         positions, transactions = [positions[i] for i in decided.kept], [transactions[i] for i in decided.kept]
+        newest = max((t.received_at for t in transactions), default=0)
+        owned.state.received_at = advanced(pending.clock, newest, recorded_at)  # the log holds no duplicates
     batch = Batch(
         control=control,
         recorded_at=recorded_at,

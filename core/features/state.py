@@ -107,7 +107,7 @@ class AccountState:
         self.records = np.zeros(min(CAPACITY_MIN, identity.accounts_max), dtype=ACCOUNT)
         self.verdicts = AccountVerdicts()
         self.received_at = 0
-        """The partition's clock: the newest receive time of a live transaction (`core.receipt`), epoch ms."""
+        """The partition's clock: the newest receive time, but never after its recording (`core.receipt`), epoch ms."""
         self.remembered = Remembered()
         self.recency = Recency(len(self.records))
         self.evicted = 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from core import control_stream
+from core import control_stream, replay
 from core.errors import BadInput
 from core.events import HistoryEnded, HistoryStarted, Position, Transaction
 from core.features import spec
@@ -102,6 +103,35 @@ def test_a_restart_keeps_the_clock_in_snapshots_too() -> None:
     again = type(state).from_bytes(state.to_bytes(), FIXED)
     live.restart()
     assert again.received_at == live.owned.state.received_at == NOW
+
+
+def clock_after_duplicates(live: Live) -> None:
+    """A payment, and an hour later only a repetition of it."""
+    live.send([pay(1, NOW - HOUR_MS)], NOW - HOUR_MS)
+    live.send([pay(1, NOW - HOUR_MS)], NOW)
+    assert live.reasons == ["duplicate_transaction"]
+
+
+def clock_after_history(live: Live) -> None:
+    """A history that is dated in the future, loaded now."""
+    live.change(history(latest=FAR))
+    live.send([pay(1, FAR - DAY_MS)], NOW)
+    live.change(HistoryEnded(occurred_at=NOW, actor="ann", ends={"transactions": (1,), "feedback": (0,)}))
+
+
+@pytest.mark.parametrize("before", [clock_after_duplicates, clock_after_history])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_clock_is_the_same_live_rebuilt_and_verified(before: Callable[[Live], None], restarts: bool) -> None:
+    """An owner whose clock is 20 s behind the one before it leaves a log that verifies: what the log does not hold
+    moves no clock, and what it holds moves that of every reader.
+    """
+    live = Live()
+    before(live)
+    assert live.owned.state.received_at == replay.rebuild(live.log, 0, live.log.head(0), FIXED).received_at
+    if restarts:
+        live.restart()
+    live.send([pay(2, NOW - MINUTE_MS)], NOW - 20_000)
+    assert live.verify().first_difference is None
 
 
 # --- what follows which time ---------------------------------------------------------------------------------------
