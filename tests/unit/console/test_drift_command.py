@@ -88,7 +88,7 @@ def test_a_look_shows_features_and_performance_and_writes_nothing(sentinel: Sent
     assert ended.code == 0
     assert "amount " in ended.out and "settling" in ended.out and "excluded" in ended.out
     assert "auc_roc" in ended.out and "expected without labels" in ended.out
-    assert log.control_head() == 4
+    assert log.control_head() == 5
 
 
 def test_json_holds_the_whole_look(sentinel: Sentinel) -> None:
