@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from core.control import Resolver
+from core.control import Generation, Resolver
 from core.errors import Corrupt
 from core.features.state import AccountState
 from core.identity import FIXED
@@ -87,7 +87,9 @@ def no_scorer(content: bytes, version: str, digest: str) -> Scorer:
 def worker() -> Any:
     """A worker that owns partition 0."""
     log = MemoryLog()
-    return Worker(SETTINGS, log, Resolver(log.get_blob, no_scorer))
+    made: Any = Worker(SETTINGS, log, Resolver(log.get_blob, no_scorer))
+    made._control.state.generations["transactions"] = Generation(1, "id", SETTINGS.transactions_topic, 1)
+    return made
 
 
 @pytest.mark.parametrize("held", [1, 1_000])
