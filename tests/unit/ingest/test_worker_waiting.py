@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from core.control import Generation, Resolver
+from core.control import Resolver
 from core.errors import Corrupt
 from core.features.state import AccountState
 from core.identity import FIXED
@@ -85,10 +85,10 @@ def no_scorer(content: bytes, version: str, digest: str) -> Scorer:
 
 @pytest.fixture
 def worker() -> Any:
-    """A worker that owns partition 0."""
+    """A worker without housekeeping."""
     log = MemoryLog()
     made: Any = Worker(SETTINGS, log, Resolver(log.get_blob, no_scorer))
-    made._control.state.generations["transactions"] = Generation(1, "id", SETTINGS.transactions_topic, 1)
+    made._housekeeping = lambda fetcher: None  # needs a consumer, and waits for nothing
     return made
 
 
