@@ -147,7 +147,9 @@ def loaded(proposal: Proposal, file: Path) -> tuple[Proposal, DatasetSource, Pro
     if footer:
         layout = replace(proposal.layout, file=replace(proposal.layout.file, footer=footer))
         proposal.layout = layout
-        proposal.unsure.append(f"the last {footer} line{'s are' if footer > 1 else ' is'} taken for a footer, not data")
+        proposal.unsure.append(
+            f"the last {f'{footer} lines are' if footer > 1 else 'line is'} taken for a footer, not data"
+        )
         source = DatasetSource(layout, file, bad_rows="reject")
     return proposal, source, profile_of(source)
 

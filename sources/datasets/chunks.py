@@ -82,9 +82,10 @@ def resolve(names: Sequence[str], wanted: Wanted | None, part: Part) -> dict[str
                 missing.append(column)
     if missing:
         shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        what = f"is not a {wanted.dataset} dataset" if wanted.dataset else "has other columns than the first file"
+        advice = "`sentinel map` finds out what a file is" if wanted.dataset else "move it elsewhere, or map it alone"
         raise BadInput(
-            f"{part.name} is not a {wanted.dataset} dataset: missing columns {', '.join(missing)}; it has {shown} "
-            "(`sentinel map` finds out what a file is)",
+            f"{part.name} {what}: missing columns {', '.join(missing)}; it has {shown} ({advice})",
             reason="missing_columns",
         )
     return found

@@ -76,7 +76,7 @@ def _objects(part: Part, rows: Iterable[tuple[int, Any]], wanted: Wanted | None)
         try:
             value = json.loads(row, parse_float=str, parse_int=str) if isinstance(row, str) else row
             if not isinstance(value, dict):
-                raise ValueError("the row is not a JSON object")
+                raise ValueError(f"it is of type {_KINDS.get(type(value), 'number')}")
             flat = dict(_flat(value, ""))
             "".join(flat.values()).encode()
             objects.append(flat)
@@ -91,6 +91,9 @@ def _objects(part: Part, rows: Iterable[tuple[int, Any]], wanted: Wanted | None)
     if objects or bad:
         yield chunk()
     resolve(list(seen), wanted, part)
+
+
+_KINDS = {list: "array", str: "string", bool: "boolean", type(None): "null"}
 
 
 def _flat(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -35,9 +35,9 @@ KINDS = {
     ".pq": "parquet",
 }
 READ = (
-    "Parquet (.parquet), CSV and other separated text (.csv, .tsv, .txt), JSON (.jsonl, .json) or Excel (.xlsx), as a "
+    "Parquet (.parquet), CSV and other separated text (.csv, .tsv, .txt), JSON (.jsonl, .json) or Excel (.xlsx); as a "
 )
-READ += "file, in a folder or a .zip, or compressed (.gz, .zst)"
+READ += "file, in a folder or a .zip, or compressed (.gz, .zst, .bz2)"
 _PICKLE = (".pkl", ".pickle", ".p", ".joblib")
 _PICKLE_MAGIC = b"\x80"
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
@@ -75,7 +75,7 @@ def parts(path: Path, kind: str | None = None) -> list[Part]:
         if not found:
             for child in inside:
                 _refuse_pickle(child)
-            raise BadInput(f"{path}: no file in this folder is {READ}")
+            raise BadInput(f"{path}: no file in this folder can be read; supported are {READ}")
         return found
     except (OSError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} can't be read: {error}") from error
@@ -152,7 +152,7 @@ def _of_zip(path: Path, kind: str | None) -> list[Part]:
         if inside is not None:
             found.append(Part(f"{path}/{name}", inside, lambda name=name: _member(path, name)))  # type: ignore[misc]
     if not found:
-        raise BadInput(f"{path}: no file in this archive is {READ}")
+        raise BadInput(f"{path}: no file in this archive can be read; supported are {READ}")
     return found
 
 

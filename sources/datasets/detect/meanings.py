@@ -91,7 +91,7 @@ def identifiers(
         if name == "transaction_id":
             if lost or ids.given < measures.rows or ids.distinct < 0.9 * ids.given:
                 why = "has lost digits" if lost else "is empty in some rows" if ids.given < measures.rows else "repeats"
-                unsure.append(f"{fields[name]} {why}, so it is no transaction ID; rows are numbered instead")
+                unsure.append(f"{fields[name]} {why}, so it is not a transaction ID; rows are numbered instead")
                 del fields[name]
                 continue
             if ids.distinct < ids.given:

@@ -92,6 +92,8 @@ def _form(found: list[Part], kind: str, answers: Answers) -> tuple[FileFormat, l
         with readable(part):
             forms.append(find_form(part, form, answers))
     first = forms[0]
+    if first.quote == "":
+        unsure.append("quotation marks are read as part of the values: some are never closed, or stand within values")
     if any(each.separator != first.separator for each in forms):
         first = replace(first, separator=None)
     if any(each.header != first.header for each in forms):
@@ -116,6 +118,8 @@ def _sheet_form(part: Part, form: FileFormat) -> FileFormat:
 def _sample(part: Part, form: FileFormat) -> Sample:
     frames: list[pl.DataFrame] = []
     for chunk in read(part, form):
+        if not chunk.columns.width and chunk.bad:
+            raise BadInput(f"{part.name}: {part.unit} {chunk.bad[0].line:,} is {chunk.bad[0].detail}")
         frames.append(chunk.columns)
         if sum(frame.height for frame in frames) >= SAMPLE_ROWS:
             break
@@ -233,8 +237,16 @@ def _check_columns(answers: Answers, names: list[str]) -> None:
                 raise BadInput(f"--column {field_}={said}: the file has no column {column.strip()!r}; it has {shown}")
 
 
-def _ask_for(field_: str, what: str, option: str, names: list[str]) -> Question:
+def _ask_for(field_: str, what: str, option: str, sample: Sample) -> Question:
+    names = sample.names
     asked = f"no column looks like the {what} among {', '.join(names[:30])}"
+    if field_ == "amount":
+        odd = [
+            (name, each[0]) for name in names if rank(name, NAMES["amount"]) == 0 and len(each := sample.given(name))
+        ]
+        asked += "".join(
+            f" ({name} has values such as {value!r}, which are not read as numbers)" for name, value in odd
+        )
     return Question(asked, "columns", option, tuple(names), field_)
 
 
@@ -245,13 +257,13 @@ def _from_names(sample: Sample, found: list[Part], form: FileFormat, answers: An
     joined = tuple(part.strip() for part in answers.columns.get("account_id", "").split(",") if part.strip())
     if "account_id" not in fields and len(joined) < 2 and "account_id" not in answers.constants:
         option = "--column account_id=NAME, or --constant account_id=all"
-        raise _ask_for("account_id", "account", option, sample.names)
+        raise _ask_for("account_id", "account", option, sample)
     if "amount" not in fields and "debit" not in fields:
-        raise _ask_for("amount", "amount", "--column amount=NAME", sample.names)
+        raise _ask_for("amount", "amount", "--column amount=NAME", sample)
     time, others = find_time(sample, answers, [*fields.values()])
     if not time and answers.time_format != "rows":
         option = "--column time=NAME (or --time-format rows: a second apart, in file order)"
-        raise _ask_for("time", "time", option, sample.names)
+        raise _ask_for("time", "time", option, sample)
     measures = _measured(found, form, fields, time, joined)
     unsure = [
         f"{fields[name]} is taken for the {name.removesuffix('_id')} by what it holds (--column {name}=NAME)"
@@ -302,7 +314,7 @@ def _measured(
 ) -> Measures:
     """Counts over all rows of all files."""
     measures = Measures(fields, time)
-    wanted = Wanted(tuple(dict.fromkeys([*fields.values(), *time, *more])), "dataset")
+    wanted = Wanted(tuple(dict.fromkeys([*fields.values(), *time, *more])), "")
     for part in found:
         for chunk in read(part, form, wanted):
             measures.add(chunk, form.strip)

@@ -84,6 +84,8 @@ _DATELIKE = (
     r"|\p{L}{3,10}\.?\s+\d{1,2},?\s+\d{4}|\d{4}年\d{1,2}月\d{1,2}日|(?:19|20)\d{6}(?:T?\d{4,6})?Z?$)(?:$|[T\s,:_].*)"
     r"|^\p{L}{3}\s\p{L}{3}\s+\d{1,2}\s\d{2}:\d{2}:\d{2}\s.*\d{4}$|^\d{1,2}:\d{2}\S*\s.*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}$"
 )
+_FRAUD_NAME = re.compile("(?:(?:is|tx|ist|es|est)_?)?(?:fraud|betrug|fraude|frode|chargeback)(?:_?(?:flag|label|ind))?")
+"""Names of labels whatever the values are; what those mean is then asked."""
 _IP = r"^(?:\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F:]*:[0-9a-fA-F:]+$"
 
 
@@ -154,7 +156,7 @@ class Sample:
             return bool(self.frame[name].dtype == pl.Datetime)
         return (
             self.share(name, r"[0-9][:.h][0-9]{2}") >= 0.2
-            and self.share(name, ":|h[0-9]|[0-9][.][0-9]{2}[.][0-9]{2}$") > 0.2
+            and self.share(name, r":|h[0-9]|[\sT,][0-9]{1,2}[.][0-9]{2}(?:[.][0-9]{2})?$") > 0.2
         ) or (self.share(name, r"^[0-9]{12,14}Z?$|^[0-9]{8}T[0-9]{4,6}") >= 0.9)
 
     def is_clock(self, name: str) -> bool:
@@ -175,10 +177,10 @@ class Sample:
         return self.share(name, r"^-?\d+(?:[.,]\d+)?$") >= 0.9
 
     def is_label(self, name: str) -> bool:
-        """Whether the values are few, and some are words for fraud or legitimate."""
+        """Whether the values are few, and some are words for fraud or legitimate, or the name says what they mean."""
         keys = {label_key(value) for value in self.given(name).unique().to_list()[:30]}
         known = {label_key(w) for w in (*FRAUD_WORDS, *LEGITIMATE_WORDS)} | {"f", "l", "g"}
-        return 0 < len(keys) <= 12 and bool(keys & known)
+        return 0 < len(keys) <= 12 and (bool(keys & known) or bool(_FRAUD_NAME.fullmatch(words_of(name))))
 
 
 def find_columns(sample: Sample, answers: Answers) -> dict[str, str]:
@@ -270,8 +272,8 @@ def find_time(sample: Sample, answers: Answers, taken: Sequence[str]) -> tuple[t
     full = sorted((name for name in dates if sample.has_clock(name)), key=order)
     if full:
         return (full[0],), full[1:]
-    days = sorted(dates, key=order)
-    clocks = sorted((name for name in free if sample.is_clock(name)), key=order)
+    days = sorted(dates, key=lambda name: (sample.is_clock(name), order(name)))
+    clocks = sorted((name for name in free if sample.is_clock(name) and _names_clock(name, sample, days)), key=order)
     if days and clocks:
         return (days[0], clocks[0]), days[1:]
     pieces = _date_pieces(sample, free)
@@ -282,6 +284,11 @@ def find_time(sample: Sample, answers: Answers, taken: Sequence[str]) -> tuple[t
         return (days[0],), days[1:]
     numbers.sort(key=order)
     return (tuple(numbers[:1]), numbers[1:])
+
+
+def _names_clock(name: str, sample: Sample, days: Sequence[str]) -> bool:
+    """Whether a column that looks like times of day is one: 20.03.26 is a date too, so there the name must say so."""
+    return not sample.is_date(name) or (name != days[0] and rank(name, _PIECES["time"]) is not None)
 
 
 def _date_pieces(sample: Sample, free: Sequence[str]) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def _tables(layout: Layout) -> list[str]:
 
 def _line(key: str, value: object, comment: str = "") -> list[str]:
     written = f"{_key(key)} = {_value(value)}"
-    return [written.ljust(_WIDTH) + f"# {comment}" if comment else written]
+    return [written.ljust(_WIDTH - 1) + f" # {comment}" if comment else written]
 
 
 def _key(key: str) -> str:

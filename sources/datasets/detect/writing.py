@@ -96,14 +96,17 @@ def find_form(part: Part, form: FileFormat, answers: Answers) -> FileFormat:
     best: tuple[float, int] = (-1.0, 0)
     chosen, rows = form, list[tuple[int, list[str]]]()
     for separator in separators:
+        share = -1.0
         for quote, escape in _DIALECTS:
             tried = replace(form, separator=separator, quote=quote, escape=escape)
             found = _rows(lines[start:], tried, start)
             if quote == "'" and not _quoted(found, lines):
                 continue
             score = _score(found)
-            if score > best:
+            # A later dialect must make more rows agree: wider rows alone are cells cut at a separator within quotes.
+            if score[0] > share and score > best:
                 best, chosen, rows = score, tried, found
+            share = max(share, score[0])
     if chosen.quote == '"' and _enclosed(rows):
         chosen = replace(chosen, strip="'")
     header = header_line(rows) if answers.header is None else answers.header

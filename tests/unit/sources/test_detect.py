@@ -159,6 +159,18 @@ HEAD = "account,amount,time,is_fraud\n"
             [1, 1],
         ),
         (
+            "account,amount,time,Betrug\na,1.5,2026-01-05,x\nb,2.5,2026-01-06,\n",
+            [Answers(fraud=("x",)), Answers(legitimate=("x",))],
+            "which values of Betrug mean fraud",
+            [1, 0],
+        ),
+        (
+            "account,amount,time\nx,١٢٫٥,2026-01-05\n",
+            [],
+            "amount has values such as '١٢٫٥'",
+            [],
+        ),
+        (
             "whose,amount,time\nx,1.5,2026-01-05\n",
             [Answers(columns={"account_id": "whose"}), Answers(constants={"account_id": "all"})],
             "--column account_id=NAME",
@@ -280,6 +292,23 @@ def test_patterns_of_dates(value: str, moment: str, tmp_path: Path) -> None:
             (2, 2, 4.0, 1, "2026-01-05"),
         ),
         (
+            "account;amount;Uhrzeit;Datum;Valuta;is_fraud\n"
+            "a;1,5;10:15;20.03.26;21.03.26;0\nb;2,5;11:30;19.03.26;20.03.26;1\n",
+            {"account_id": "account", "amount": "amount"},
+            (2, 2, 4.0, 1, "2026-03-19T11:30"),
+        ),
+        (
+            "account;amount;date;hour;is_fraud\na;1,5;20.03.26;10.15.30;0\nb;2,5;19.03.26;11.30.00;1\n",
+            {"account_id": "account", "amount": "amount"},
+            (2, 2, 4.0, 1, "2026-03-19T11:30"),
+        ),
+        (
+            "account|amount|merchant|time|is_fraud\n"
+            + "".join(f'"{n % 2}"|"1,000.50"|"A|B"|"2026-01-05"|{n % 2}\n' for n in range(40)),
+            {"account_id": "account", "amount": "amount", "merchant_id": "merchant"},
+            (40, 2, 40_020.0, 20, "2026-01-05"),
+        ),
+        (
             "account,amount,date,is_fraud\na,1.5,46027,0\nb,2.5,46028.5,1\n",
             {"account_id": "account", "amount": "amount"},
             (2, 2, 4.0, 1, "2026-01-05"),
@@ -302,6 +331,38 @@ def test_columns_by_name_and_content(
     assert proposal.layout.columns == columns and not source.rejects.total
     found = (profile.transactions, profile.accounts, profile.amount_total, profile.frauds, profile.first)
     assert found == (*wanted[:4], parse_iso(wanted[4]))
+
+
+def test_quotes_that_are_never_closed_are_said(tmp_path: Path) -> None:
+    """Quotation marks that enclose nothing become part of the values, and the mapping says so."""
+    proposal, _, profile = mapped(
+        put(tmp_path / "d.csv", f'{HEAD}a,1,2026-01-05,0\n"b,2,2026-01-06,1\nc,3,2026-01-07,0\n')
+    )
+    assert profile.transactions == 3 and any("quotation marks" in each for each in proposal.unsure)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.jsonl", "[1, 2]\n", "d.jsonl: line 1 is not a JSON object: it is of type array"),
+        ("d.json", '[null, "x"]', "d.json: row 1 is not a JSON object: it is of type null"),
+        ("d.csv", "account,amount,time\n", "d.csv contains no rows"),
+        ("d.csv", "", "the file is empty"),
+    ],
+)
+def test_files_without_rows_are_refused_in_words(name: str, content: str, message: str, tmp_path: Path) -> None:
+    """Nothing to map is an error that says what the file holds, not a question about columns."""
+    with pytest.raises(BadInput, match=message) as caught:
+        propose(put(tmp_path / name, content), Answers(), "x")
+    assert not isinstance(caught.value, Question)
+
+
+def test_a_file_unlike_the_others_of_a_folder_is_named(tmp_path: Path) -> None:
+    """Notes beside the data are not taken for data: the message names the file and what to do."""
+    put(tmp_path / "a.csv", f"{HEAD}a,1,2026-01-05,0\n")
+    put(tmp_path / "notes.txt", "ask Ann\nor Bob\n")
+    with pytest.raises(BadInput, match=r"notes.txt has other columns than the first file: .*move it elsewhere"):
+        propose(tmp_path, Answers(), "x")
 
 
 def test_typed_files_are_mapped_by_their_types(tmp_path: Path) -> None:
