@@ -197,7 +197,9 @@ def irregularities(
 def check_started(event: HistoryStarted) -> None:
     """Raise BadInput if the event is invalid in itself."""
     if not 0 <= event.earliest <= event.latest:
-        raise BadInput(f"a history's range must not end ({event.latest}) before it begins ({event.earliest})")
+        raise BadInput(
+            f"a history can't end ({minute_text(event.latest)}) before it begins ({minute_text(event.earliest)})"
+        )
     _check_offsets(event.begins)
 
 

@@ -38,7 +38,7 @@ def start(
 ) -> None:
     """From here on take every message as received when it was dated, and reject those outside the range.
 
-    It holds for messages that are sent after this command. Wait for it before you send them.
+    It applies to messages sent after this command has finished.
     """
     first, last = _moment("--from", earliest), _moment("--until", latest)
     with opened_log(context) as log:

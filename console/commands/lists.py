@@ -92,7 +92,7 @@ def remove(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Take values off a list; those that are not on it are told."""
+    """Remove values from a list, and say which were not on it."""
     found_kind, found_effect = _check(kind, effect)
     with opened_log(context) as log:
         done = business.change_list(log, found_kind, found_effect, act_of(actor, reason), remove=_values(values, file))
@@ -103,7 +103,7 @@ def remove(
 def history(
     context: typer.Context, kind: OneKind = None, effect: OneEffect = None, as_of: AsOf = None, as_json: Json = False
 ) -> None:
-    """Show every change, oldest first: who, when, why; and changes that were refused."""
+    """Show every change, oldest first: who made it, when and why. Refused changes too."""
     _check(kind, effect)
     with opened_states(context, as_of) as states:
         edits, moment = states.of_control(LISTS).history, states.as_of

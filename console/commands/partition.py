@@ -32,7 +32,10 @@ def show(
     log_prefix: LogPrefix = None,
     as_json: Json = False,
 ) -> None:
-    """Show parked partitions, messages that Kafka lost before they were decided, and messages that were skipped."""
+    """Show parked partitions and lost or skipped messages.
+
+    Lost: Kafka deleted them before they were decided. Skipped: recorded as passed.
+    """
     s = wiring.settings(
         config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -16,7 +17,7 @@ from console.commands.threshold import print_policy
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
-from core.currency import code
+from core.currency import ISO_4217, code
 from core.errors import BadInput
 from learners.governance import business
 from projections.views.registry import REGISTRY
@@ -28,7 +29,10 @@ app.callback()(options)
 
 @app.command()
 def show(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show the base currency and the rates in force: what one unit of each currency is worth in the base."""
+    """Show the base currency and the rates in force.
+
+    A rate is what one unit of a currency is worth in the base currency.
+    """
     with opened_states(context, as_of) as states:
         registry, moment = states.of_control(REGISTRY), states.as_of
     last = next((edit for edit in reversed(policy_history(registry, "rates")) if not edit.refused), None)
@@ -71,6 +75,9 @@ def set_rates(
     with opened_log(context) as log:
         done = business.set_rates(log, act_of(actor, reason), found.rates, base or found.base)
     rates = done.state.rates
+    for each in (rates.base, *rates.by_code):
+        if each not in ISO_4217:
+            print(f"warning: {each} is not a currency of ISO 4217; check the spelling", file=sys.stderr)
     if as_json:
         print_json({"position": done.position, "changed": done.changed, "base": rates.base, "rates": rates.by_code})
         return
@@ -79,7 +86,7 @@ def set_rates(
 
 @app.command()
 def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show every change, oldest first: who, when, why; and changes that were refused."""
+    """Show every change, oldest first: who made it, when and why. Refused changes too."""
     with opened_states(context, as_of) as states:
         edits, moment = policy_history(states.of_control(REGISTRY), "rates"), states.as_of
     if as_json:

@@ -121,7 +121,7 @@ def enable(context: typer.Context, codes: Codes, reason: Reason, actor: Actor = 
 
 @app.command()
 def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show every change, oldest first: who, when, why; and changes that were refused."""
+    """Show every change, oldest first: who made it, when and why. Refused changes too."""
     with opened_states(context, as_of) as states:
         edits, moment = policy_history(states.of_control(REGISTRY), "rules"), states.as_of
     if as_json:

@@ -70,7 +70,7 @@ def set_thresholds(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Set thresholds, from the workers' next batch on. A threshold that is not given stays.
+    """Set thresholds, from the workers' next batch on. Those not given stay as they are.
 
     An expected loss takes the place of that decision's probability; setting the probability ends that.
 
@@ -89,7 +89,7 @@ def set_thresholds(
 
 @app.command()
 def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show every change, oldest first: who, when, why; and changes that were refused."""
+    """Show every change, oldest first: who made it, when and why. Refused changes too."""
     with opened_states(context, as_of) as states:
         edits, moment = policy_history(states.of_control(REGISTRY), "thresholds"), states.as_of
     if as_json:
@@ -111,10 +111,11 @@ def costs(
     plot: Annotated[Path | None, typer.Option(help="Write a PNG plot of the curves to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare thresholds by what they cost: reviews, and frauds that are not reviewed, under today's champion.
+    """Compare what thresholds would have cost.
 
-    Both kinds of threshold are chosen on the earlier half of the labelled payments and measured on the later half.
-    --json has both curves. Reads only.
+    The cost is that of reviews plus that of frauds not reviewed, with scores by today's champion. Both kinds of
+    threshold are chosen on the earlier half of the labelled payments and measured on the later half. --json has both
+    curves. Reads only.
 
     sentinel threshold costs --review-cost 15
     """

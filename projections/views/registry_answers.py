@@ -82,10 +82,15 @@ def policy_history(registry: Registry, of: Literal["thresholds", "rules", "rates
 
 def _threshold_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name.replace('_', ' ')} {before[name]:g} → {after[name]:g}"
+        f"{name.replace('_', ' ')} {_level(name, before)} → {_level(name, after)}"
         for name in Thresholds._fields
         if before[name] != after[name]
     ]
+
+
+def _level(name: str, state: Mapping[str, Any]) -> str:
+    """A threshold; an expected loss of 0 means that the probability decides."""
+    return "none" if name.endswith("_loss") and not state[name] else f"{state[name]:g}"
 
 
 def _rate_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -116,7 +116,7 @@ def test_thresholds_may_be_expected_losses(run: Run) -> None:
     assert code == 0 and "review from an expected loss of 15, decline" in out
     assert asked(run, "threshold", "show")["review_loss"] == 15.0
     assert "review from an expected loss of 15" in run("threshold", "show")[1]
-    assert "review loss 0 → 15" in run("threshold", "history")[1]
+    assert "review loss none → 15" in run("threshold", "history")[1]
     assert "review 0.5, decline" in run("threshold", "set", "--review", "0.5", *WHY)[1]
     code, out = run("threshold", "set", "--review-loss", "15", "--decline-loss", "3", *WHY)
     assert code == 2 and "must not exceed" in out
