@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from core.features import spec
-from core.features.recency import protect, touch
+from core.features.recency import HEADS, protect, touch
 from core.features.remembered import DUPLICATE, HEADER_SIZE, KEY, recognise
 from core.features.spec import DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, WINDOWS
 from core.features.state import ACCOUNT
@@ -422,7 +422,7 @@ def process_all(
         header = carray(_pointer(states[p, 2]), (HEADER_SIZE,), np.int64)
         ring = carray(_pointer(states[p, 3]), (states[p, 5],), KEY)
         table = carray(_pointer(states[p, 4]), (2 * states[p, 5],), np.int32)
-        links = carray(_pointer(states[p, 6]), (states[p, 1] + 2, 2), np.int32)
+        links = carray(_pointer(states[p, 6]), (states[p, 1] + HEADS, 2), np.int32)
         kinds = carray(_pointer(states[p, 7]), (states[p, 1],), np.uint8)
         process(records, header, ring, table, links, kinds, events[begin : ends[p]], centres, out, seen)
         begin = ends[p]

@@ -1,9 +1,9 @@
-"""Which of a partition's accounts were active least recently: two lists of slots, of protected and of other accounts,
-in order of their last event. Part of the account state.
+"""Which of a partition's accounts were active least recently: three lists of slots in order of their last event, of
+blocked accounts, of those with a fraud verdict that counts, and of all others. Part of the account state.
 
-An account is protected while it is blocked or has a fraud verdict that counts. A list is doubly linked through an
-array, so an event costs the same whatever the number of accounts: about 0.01 µs. Duplicates are no events: the log does
-not hold them, so a replay never sees them.
+The first two are protected. They are apart so that no number of verdicts makes a partition forget a block. A list is
+doubly linked through an array, so an event costs the same whatever the number of accounts: about 0.01 µs. Duplicates
+are no events: the log does not hold them, so a replay never sees them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from core.jit import njit
 
-ORDINARY, PROTECTED = 0, 1
-"""The two lists. Their heads are nodes 0 and 1 of the links; slot s is node s + 2."""
+ORDINARY, DEFRAUDED, BLOCKED = KINDS = range(3)
+"""The lists. Their heads are nodes 0 to 2 of the links; slot s is node s + HEADS."""
+HEADS = len(KINDS)
 _UNLINKED = np.int32(-1)
 
 
 class Recency:
-    """links: int32 (slots + 2, 2), each node's more and less recent neighbour; kinds: uint8 (slots,)."""
+    """links: int32 (slots + HEADS, 2), each node's more and less recent neighbour; kinds: uint8 (slots,)."""
 
     def __init__(self, slots: int) -> None:
-        self.links = np.full((slots + 2, 2), _UNLINKED, dtype=np.int32)
-        self.links[ORDINARY] = ORDINARY
-        self.links[PROTECTED] = PROTECTED
+        self.links = np.full((slots + HEADS, 2), _UNLINKED, dtype=np.int32)
+        for kind in KINDS:
+            self.links[kind] = kind
         self.kinds = np.zeros(slots, dtype=np.uint8)
 
     @property
@@ -37,7 +38,7 @@ class Recency:
     def grow(self, slots: int) -> None:
         """Make room for so many slots."""
         links, kinds = self.links, self.kinds
-        self.links = np.full((slots + 2, 2), _UNLINKED, dtype=np.int32)
+        self.links = np.full((slots + HEADS, 2), _UNLINKED, dtype=np.int32)
         self.links[: len(links)] = links
         self.kinds = np.zeros(slots, dtype=np.uint8)
         self.kinds[: len(kinds)] = kinds
@@ -57,21 +58,21 @@ class Recency:
         _remove(self.links, self.kinds, slots)
 
     def to_bytes(self) -> bytes:
-        """Both lists: their lengths, then their slots."""
-        lists = [self.order(kind).astype("<i4") for kind in (ORDINARY, PROTECTED)]
+        """All lists: their lengths, then their slots."""
+        lists = [self.order(kind).astype("<i4") for kind in KINDS]
         return np.array([len(each) for each in lists], dtype="<i4").tobytes() + b"".join(e.tobytes() for e in lists)
 
     @classmethod
     def from_bytes(cls, content: bytes, slots: int) -> Recency:
         """Read what `to_bytes` wrote. Raises ValueError if it is not that."""
         values = np.frombuffer(content, dtype="<i4")
-        if len(values) < 2 or values[0] < 0 or len(values) != 2 + int(values[0]) + int(values[1]):
+        lengths, listed = values[:HEADS].astype(np.int64), values[HEADS:]
+        if len(lengths) < HEADS or lengths.min() < 0 or len(listed) != lengths.sum():
             raise ValueError("the lists of recent accounts do not have the lengths that they state")
-        listed = values[2:]
         if len(np.unique(listed)) != len(listed) or (len(listed) and not 0 <= listed.min() <= listed.max() < slots):
             raise ValueError("the lists of recent accounts do not name accounts")
         recency = cls(slots)
-        recency.kinds[listed[int(values[0]) :]] = PROTECTED
+        recency.kinds[listed] = np.repeat(np.array(KINDS, dtype=np.uint8), lengths)
         for slot in listed.tolist():
             touch(recency.links, recency.kinds, slot)
         return recency
@@ -80,7 +81,7 @@ class Recency:
 @njit
 def touch(links: NDArray[np.int32], kinds: NDArray[np.uint8], slot: int) -> None:
     """Make the slot the most recent of its kind."""
-    node = slot + 2
+    node = slot + HEADS
     if links[node, 0] >= 0:
         _unlink(links, node)
     head = np.int64(kinds[slot])
@@ -102,7 +103,10 @@ def _unlink(links: NDArray[np.int32], node: int) -> None:
 @njit
 def protect(account: Any, kinds: NDArray[np.uint8], slot: int) -> None:
     """Set the slot's kind as its account's state demands; `touch` moves it."""
-    kinds[slot] = PROTECTED if account.blocked != 0 or account.frauds > 0 else ORDINARY
+    if account.blocked != 0:
+        kinds[slot] = BLOCKED
+    else:
+        kinds[slot] = DEFRAUDED if account.frauds > 0 else ORDINARY
 
 
 @njit
@@ -110,7 +114,7 @@ def _walk(links: NDArray[np.int32], head: int, limit: int, out: NDArray[np.int32
     count = 0
     node = links[head, 0]
     while node != head and count < limit:
-        out[count] = node - 2
+        out[count] = node - HEADS
         count += 1
         node = links[node, 0]
     return count
@@ -119,5 +123,5 @@ def _walk(links: NDArray[np.int32], head: int, limit: int, out: NDArray[np.int32
 @njit
 def _remove(links: NDArray[np.int32], kinds: NDArray[np.uint8], slots: NDArray[np.int32]) -> None:
     for i in range(slots.shape[0]):
-        _unlink(links, slots[i] + 2)
+        _unlink(links, slots[i] + HEADS)
         kinds[slots[i]] = ORDINARY

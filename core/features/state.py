@@ -7,7 +7,8 @@ alone, so it is the same in every replay.
 
 A partition holds at most `LogIdentity.accounts_max` accounts. When a new one finds it full, the least recently active
 are evicted (`core.features.recency`): nothing is kept of them, and their next event begins a new account. Protected
-accounts, which are blocked or have a fraud verdict that counts, go only where they are more than half of all.
+accounts, which are blocked or have a fraud verdict that counts, go only where they are more than half of all, and
+blocked ones last.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from core.errors import Corrupt
 from core.features import spec
-from core.features.recency import ORDINARY, PROTECTED, Recency
+from core.features.recency import BLOCKED, DEFRAUDED, ORDINARY, Recency
 from core.features.remembered import Remembered
 from core.features.spec import BUCKETS_TOTAL
 from core.features.verdicts import AccountVerdicts
@@ -185,14 +186,16 @@ class AccountState:
     def evict(self) -> None:
         """Forget the accounts that were active least recently: one in 64, so that this costs little per new account.
 
-        Protected accounts go only where they are more than half of all accounts, or where no others are left.
+        Protected accounts go only where they are more than half of all accounts, or where no others are left; of these
+        the blocked ones go last.
         """
         wanted = max(self.identity.accounts_max // EVICTED_PART, 1)
-        protected = int(np.count_nonzero(self.recency.kinds == PROTECTED))
+        protected = int(np.count_nonzero(self.recency.kinds != ORDINARY))
         excess = min(max(protected - self.identity.accounts_max // 2, 0), wanted)
         ordinary = self.recency.oldest(ORDINARY, wanted - excess)
-        shielded = self.recency.oldest(PROTECTED, wanted - len(ordinary))
-        gone = np.concatenate([ordinary, shielded])
+        defrauded = self.recency.oldest(DEFRAUDED, wanted - len(ordinary))
+        blocked = self.recency.oldest(BLOCKED, wanted - len(ordinary) - len(defrauded))
+        gone = np.concatenate([ordinary, defrauded, blocked])
         self.recency.remove(gone)
         for slot in gone.tolist():
             name = self._names[slot]
@@ -201,7 +204,7 @@ class AccountState:
             self._names[slot] = ""
         self._free += gone.tolist()[::-1]
         self.evicted += len(gone)
-        self.evicted_protected += len(shielded)
+        self.evicted_protected += len(defrauded) + len(blocked)
 
     def digest(self) -> str:
         """SHA-256 over everything in it, accounts in slot order: equal states have equal digests."""

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from core import pipeline
-from core.events import AccountBlocked, AccountUnblocked, Transaction
+from core.events import AccountBlocked, AccountUnblocked, FeedbackReceived, Transaction
 from core.features import spec
+from core.features.recency import KINDS
 from core.features.state import EVICTED_PART, AccountState
 from core.identity import FIXED
 from tests.builders.decisions import context, counts, decide_in, runs
@@ -48,10 +49,13 @@ class Held:
             self.blocked.add(account)
         elif isinstance(item, AccountUnblocked):
             self.blocked.discard(account)
+        elif isinstance(item, FeedbackReceived):
+            self.frauds[account] = 1
 
     def evict(self) -> None:
         wanted = max(self.max // EVICTED_PART, 1)
         shielded = [a for a in self.order if self.protects(a)]
+        shielded.sort(key=lambda a: a in self.blocked)
         others = [a for a in self.order if not self.protects(a)]
         excess = min(max(len(shielded) - self.max // 2, 0), wanted)
         gone = others[: wanted - excess]
@@ -59,11 +63,13 @@ class Held:
         self.evicted += gone
         self.order = [a for a in self.order if a not in gone]
         self.blocked -= set(gone)
+        for account in gone:
+            self.frauds.pop(account, None)
 
 
 @pytest.mark.parametrize(("seed", "accounts_max"), [(1, 1), (2, 2), (3, 7), (4, 20), (5, 70), (6, 130)])
 def test_the_least_recently_active_are_evicted(seed: int, accounts_max: int) -> None:
-    """Random streams with blocks: exactly those accounts are held that plain lists say."""
+    """Random streams with blocks and frauds: exactly those accounts are held that plain lists say."""
     rng = random.Random(seed)
     items: list[Item] = []
     for number in range(1_500):
@@ -72,6 +78,8 @@ def test_the_least_recently_active_are_evicted(seed: int, accounts_max: int) -> 
         if kind < 0.08:
             act = AccountBlocked if kind < 0.06 else AccountUnblocked
             items.append(act(account_id=account, occurred_at=T0, actor="x"))
+        elif kind < 0.16:
+            items.append(verdict(account, "fraud", T0, transaction_id=f"t{number}"))
         else:
             items.append(paid(number, account))
     state, held = small(accounts_max), Held(accounts_max)
@@ -81,8 +89,8 @@ def test_the_least_recently_active_are_evicted(seed: int, accounts_max: int) -> 
     assert sorted(state.index) == sorted(held.order)
     assert state.evicted == len(held.evicted) > 0
     names = {slot: name for name, slot in state.index.items()}
-    kept = [names[slot] for kind in (0, 1) for slot in state.recency.order(kind).tolist()]
-    assert kept == [a for a in held.order if not held.protects(a)] + [a for a in held.order if held.protects(a)]
+    kept = [names[slot] for kind in KINDS for slot in state.recency.order(kind).tolist()]
+    assert kept == sorted(held.order, key=lambda a: 2 if a in held.blocked else int(held.protects(a)))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -164,6 +172,17 @@ def test_protected_accounts_are_bounded_too() -> None:
     decide_in(items, [], context(scorer=False), state)
     assert len(state) <= 640 and sum(name.startswith("a") for name in state.index) > 300
     assert state.evicted_protected > 2_000 and "b2999" in state.index
+
+
+def test_no_flood_of_verdicts_frees_a_blocked_account() -> None:
+    """Fraud verdicts on invented accounts, many times the partition's bound, push each other out, never a block."""
+    state = small(640)
+    items: list[Item] = [AccountBlocked(account_id="blocked", occurred_at=T0, actor="ann")]
+    items += [verdict(f"invented{n}", "fraud", T0) for n in range(5_000)]
+    items += [paid(n, f"new{n}") for n in range(2_000)]
+    decide_in(items, [], context(scorer=False), state)
+    assert state.evicted_protected > 3_000
+    assert decide_in([paid(1, "blocked")], [], context(scorer=False), state)[0][0].decisions.tolist() == [2]
 
 
 def test_verdicts_go_with_their_account() -> None:
