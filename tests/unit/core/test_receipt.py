@@ -252,7 +252,7 @@ def test_the_future_of_a_history_does_not_advance_the_live_clock() -> None:
     [
         ([history(), history()], "already open"),
         ([HistoryEnded(occurred_at=1, actor="a")], "no history is open"),
-        ([history(earliest=5, latest=4)], "must not end"),
+        ([history(earliest=5, latest=4)], "can.t end"),
         ([history(begins={"decisions": (1,)})], "by topic"),
         ([history(begins={"feedback": (-1,)})], "by topic"),
     ],
