@@ -10,7 +10,7 @@ NULL_WORDS = ("", *_NULL.split())
 _OPEN = "unknown unlabelled unlabeled pending open undecided unconfirmed tbd"
 UNLABELLED = (*NULL_WORDS, *_OPEN.split())
 _FRAUD = """1|true|yes|y|t|fraud|fraudulent|is_fraud|confirmed fraud|confirmed_fraud|chargeback|scam|illicit|laundering
-|bad|betrug|fraude|frode|ja|oui|si|sí|sim|是"""
+|bad|betrug|fraude|frode|ja|j|oui|si|sí|sim|是"""
 _LEGITIMATE = """0|false|no|n|legit|legitimate|genuine|normal|good|ok|valid|clean|honest|licit|non-fraud|non fraud
 |nonfraud|non_fraud|not fraud|not_fraud|notfraud|no fraud|no_fraud|kein betrug|legitim|nein|non|não|nao|否"""
 FRAUD_WORDS = tuple(_FRAUD.replace("\n", "").split("|"))

@@ -195,6 +195,10 @@ def settle(counts: DateCounts, answers: Answers, name: str) -> tuple[tuple[str, 
         wanted = [pattern for pattern in good if _order(pattern) in ("", orders)] or good
         if not set(formats) & set(wanted):
             formats.append(wanted[0])
+            first = wanted[0].startswith("%y")
+            other = [pattern for pattern in good if "%y" in pattern and pattern.startswith("%y") != first]
+            if other and "%y" in wanted[0]:
+                unsure.append(f"dates in {name} are read as {wanted[0]}, but all fit {other[0]} too (--time-format)")
     if not formats and counts.lengths:
         raise Question(
             f"the times in {name} are numbers from {counts.low:g} to {counts.high:g}, which could count anything",

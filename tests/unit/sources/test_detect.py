@@ -333,6 +333,15 @@ def test_columns_by_name_and_content(
     assert found == (*wanted[:4], parse_iso(wanted[4]))
 
 
+def test_two_digit_years_that_may_come_first_or_last_are_said(tmp_path: Path) -> None:
+    """26-03-05 is a day of 2026 or of 2005: which was taken is said, and a pattern settles it."""
+    path = put(tmp_path / "d.csv", "account;amount;date;Betrug\na;1,5;26-03-05;N\nb;2,5;26-03-14;J\n")
+    proposal, _, profile = mapped(path)
+    assert any("%y-%m-%d too (--time-format)" in each for each in proposal.unsure) and profile.frauds == 1
+    _, _, profile = mapped(path, Answers(time_format="%y-%m-%d"))
+    assert profile.first == parse_iso("2026-03-05")
+
+
 def test_quotes_that_are_never_closed_are_said(tmp_path: Path) -> None:
     """Quotation marks that enclose nothing become part of the values, and the mapping says so."""
     proposal, _, profile = mapped(
