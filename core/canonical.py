@@ -91,7 +91,8 @@ def canonical(kind: ListKind, value: str) -> str:
         case "ip":
             return _ip(value)
         case "card":
-            return text(value).translate(_CARD)
+            form = text(value).translate(_CARD)
+            return form if form.isascii() else text(form)  # what stood apart may now combine
         case "country":
             form = text(value)
             return form.upper() if form.isascii() else form

@@ -63,6 +63,11 @@ def test_different_values_stay_different(kind: Any, one: str, other: str) -> Non
     assert canonical(kind, one) != canonical(kind, other)
 
 
+def test_characters_that_combine_once_spaces_are_gone_are_combined() -> None:
+    """A spacing accent is a space and a combining one, which joins the letter when a card's spaces go."""
+    assert canonical("card", "C\u00b8") == canonical("card", "\u00e7") == "\u00e7"
+
+
 @given(st.sampled_from(list(FIELDS)), st.text(max_size=12))
 def test_a_canonical_form_is_its_own_form(kind: Any, value: str) -> None:
     """Applying it twice changes nothing, so an event that holds canonical values folds to the same list."""
