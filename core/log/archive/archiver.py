@@ -158,8 +158,8 @@ def _due(hot: EventLog, partition: int, end: Head, recorded_until: int) -> Itera
 def _last_recorded(hot: EventLog, partition: int, end: Head, recorded_until: int) -> int:
     """The last sequence after `end` whose batch was recorded by then; `end`'s if there is none. Reads all seals."""
     last = end.sequence
-    after = Position(end.sequence, seals.ID_PART_MAX)
-    while page := hot.read(partition, "seals", after, chain.PAGE):
+    after, until = (Position(head.sequence, seals.ID_PART_MAX) for head in (end, hot.head(partition)))
+    while page := hot.read(partition, "seals", after, chain.PAGE, until):
         for entry in page:
             try:
                 if decode_seal(entry.payload).recorded_at <= recorded_until:
