@@ -168,7 +168,8 @@ class _Production:
             view.produced = transactions
 
         try:
-            with loading(lambda: wiring.open_log(s), s, _until(self._stopping, source), "the demo's stream") as chunks:
+            chunks = _until(self._stopping, source)
+            with loading(lambda: wiring.open_log(s), s, chunks, "the demo's stream", source.last) as chunks:
                 report = publish(chunks, s, rate=rate, on_progress=progress)
             bad = _send_malformed(s) if malformed else 0
             self.delivered = report.sent["transactions"] + bad, report.sent["feedback"]

@@ -27,7 +27,7 @@ from sources.record import Record
 
 ACTOR = "sentinel produce"
 LATER_MS = 400 * DAY_MS
-"""How long after now, or after its first row, a loaded stream may still have rows and verdicts."""
+"""How long after now, or after its first row, a stream whose end is not known may still have rows."""
 NOTICE_S = 0.3
 """Longer than a worker takes to read a new control event."""
 
@@ -72,12 +72,18 @@ def offsets(settings: Settings) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def loading(
-    open_log: Callable[[], EventLog], settings: Settings, chunks: Iterable[list[Record]], reason: str
+    open_log: Callable[[], EventLog],
+    settings: Settings,
+    chunks: Iterable[list[Record]],
+    reason: str,
+    last: int | None = None,
 ) -> Iterator[Iterator[list[Record]]]:
     """The same chunks, to be sent within the context: as history if their first record is not dated now, else live.
 
-    Within an open history that holds the first record, that one is used and not ended. open_log is called only if the
-    log is needed. Raises BadInput if another history is open; while the chunks are read, if a record is dated outside.
+    last: no transaction is later, epoch ms. The history reaches no further, so no other message can be dated later; if
+    it is not known, LATER_MS is allowed. Within an open history that holds the first record, that one is used and not
+    ended. open_log is called only if the log is needed. Raises BadInput if another history is open; while the chunks
+    are read, if a transaction is dated outside.
     """
     source = iter(chunks)
     first = next((chunk for chunk in source if chunk), [])
@@ -87,7 +93,7 @@ def loading(
     if abs(earliest - now) <= AHEAD_MS:
         yield everything
         return
-    latest = max(now, earliest) + LATER_MS
+    latest = max(now, earliest) + LATER_MS if last is None else max(earliest, last)
     log = open_log()
     act = {"actor": ACTOR, "reason": reason}
     try:
@@ -113,7 +119,7 @@ def loading(
 def _within(chunks: Iterable[list[Record]], earliest: int, latest: int) -> Iterator[list[Record]]:
     for chunk in chunks:
         for record in chunk:
-            if not earliest <= record.timestamp <= latest:
+            if record.topic == TRANSACTIONS and not earliest <= record.timestamp <= latest:
                 raise BadInput(
                     f"a record is dated {date_text(record.timestamp)}, but the stream began with"
                     f" {date_text(earliest)} and may reach to {date_text(latest)}: sort it by time"

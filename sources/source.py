@@ -64,6 +64,11 @@ class Source(ABC):
         self.labels: VerdictsFor = labels
         self.flush_feedback = flush_feedback
 
+    @property
+    def last(self) -> int | None:
+        """No transaction is later than this, epoch ms; None if that is not known before reading."""
+        return None
+
     @abstractmethod
     def tables(self) -> Iterator[pl.DataFrame]:
         """The transactions in event-time order, from the beginning at every call. Columns: the module's docstring."""

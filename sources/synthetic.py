@@ -157,6 +157,11 @@ class SyntheticStream(Source):
         self.total: int = self.config.total
         self._end = self.config.start + self.config.span_ms
 
+    @property
+    def last(self) -> int:
+        """See Source."""
+        return self._end
+
     def tables(self) -> Iterator[pl.DataFrame]:
         """See Source. Each table has about a block of rows."""
         config = self.config

@@ -150,7 +150,7 @@ def produce(
         if resume:
             records = missing(records, s)
         try:
-            with _sent_as(list(records) if preload else records, s, history) as chunks:
+            with _sent_as(list(records) if preload else records, s, history, source.last) as chunks:
                 report = publish(
                     chunks,
                     s,
@@ -168,12 +168,12 @@ def produce(
 
 
 def _sent_as(
-    records: Iterable[list[Record]], s: Settings, history: bool
+    records: Iterable[list[Record]], s: Settings, history: bool, last: int | None
 ) -> AbstractContextManager[Iterable[list[Record]]]:
     if not history:
         return nullcontext(records)
     prepare_topics(s)
-    return loading(lambda: wiring.open_log(s), s, records, "a stream of the past")
+    return loading(lambda: wiring.open_log(s), s, records, "a stream of the past", last)
 
 
 def _report(report: PublishReport, as_json: bool) -> None:

@@ -86,6 +86,11 @@ class DatasetSource(Source):
         self._sorted_times = _spread(base, layout.time.step_ms) if layout.time.spread else base
         self.total = len(base) if limit is None else min(limit, len(base))
 
+    @property
+    def last(self) -> int:
+        """See Source."""
+        return int(self._sorted_times[self.total - 1])
+
     def tables(self) -> Iterator[pl.DataFrame]:
         """See Source."""
         done = 0

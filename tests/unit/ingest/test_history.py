@@ -18,6 +18,7 @@ from core.times import DAY_MS, HOUR_MS
 from ingest import history
 from ingest.producer import publish
 from sources.record import Record
+from sources.synthetic import SyntheticConfig, SyntheticStream
 from tests import worker_harness as h
 from tests.builders.events import transaction
 from tests.worker_harness import Stage, Threaded
@@ -121,6 +122,25 @@ def test_a_load_within_an_open_history_leaves_it_open(on: Stage) -> None:
         history.stop(log, on.settings, **ACT)
         kinds = [type(event) for _, event in control_stream.accepted(log)]
     assert kinds == [HistoryStarted, HistoryEnded]
+
+
+def test_a_history_reaches_no_further_than_its_stream(on: Stage) -> None:
+    """No other message can be dated later meanwhile: windows and tables would follow it. Verdicts may be later."""
+    old = int(time.time() * 1000) - 300 * DAY_MS
+    records = [record(1, old), record(2, old + DAY_MS), Record("feedback", "a1", old + 9 * DAY_MS, b"{}")]
+    opened = history.loading(lambda: wiring.open_log(on.settings), on.settings, [records], "test", old + DAY_MS)
+    with opened as chunks:
+        assert [each for chunk in chunks for each in chunk] == records
+        with on.log() as log:
+            held = history.open_history(control_stream.Known(control_stream.current(log), []))
+    assert held is not None and (held.earliest, held.latest) == (old, old + DAY_MS)
+    beyond = [[record(3, old), record(4, old + DAY_MS)]]
+    late = history.loading(lambda: wiring.open_log(on.settings), on.settings, beyond, "test", old)
+    with pytest.raises(BadInput, match="may reach to"), late as chunks:
+        list(chunks)
+    source = SyntheticStream(SyntheticConfig(transactions=500, days=3, accounts=50))
+    times = [record.timestamp for chunk in source.records() for record in chunk if record.topic == "transactions"]
+    assert source.last - DAY_MS < max(times) <= source.last
 
 
 def test_a_load_that_fails_ends_its_history(on: Stage) -> None:
