@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from core.codec import decode_reject
+from core.codec import decode_reject, decode_seal
 from core.control import ControlState
 from core.errors import BadInput
 from core.events import Position
@@ -20,6 +20,8 @@ from ingest.snapshots import SnapshotStore
 BATCHES = 10_000
 READ_MAX = 2_000
 """How far back, and how many, rejects are read in each partition."""
+MISPLACED_SHARE = 0.01
+"""Up to this share of the messages, anybody may have sent them; beyond it, the producers are configured differently."""
 
 Said = tuple[str, Literal["ok", "warn", "fail"], str, str]
 """A doctor's finding: check, status, message, remedy."""
@@ -45,12 +47,15 @@ def identity_findings(s: Settings, log: EventLog, state: ControlState) -> Iterat
             f"set {environment_name('partitioner')}={identity.partitioner}, or use a new log prefix",
         )
     for partition in range(identity.partitions):
-        misplaced = _misplaced(log, partition)
+        misplaced, messages = _misplaced(log, partition)
         if misplaced:
+            many = misplaced > MISPLACED_SHARE * messages
+            who = "producers do" if many else "some producer does"
             yield (
                 f"partition {partition}",
-                "fail",
-                f"{misplaced:,} of its last rejects are wrong_partition: producers do not use {identity.partitioner}",
+                "fail" if many else "warn",
+                f"{misplaced:,} of its last {messages:,} messages were rejected as wrong_partition: {who} not use"
+                f" {identity.partitioner}",
                 f"have all producers of both topics choose the partition by {identity.partitioner} of the account ID"
                 f" ({_OTHER_CLIENTS[identity.partitioner]})",
             )
@@ -79,8 +84,13 @@ def bound_findings(s: Settings, state: ControlState) -> Iterator[Said]:
             )
 
 
-def _misplaced(log: EventLog, partition: int) -> int:
-    """How many of the partition's last rejects came in a wrong partition."""
-    after = Position(max(log.head(partition).sequence - BATCHES, 0), 0)
-    page = read(log, partition, "rejects", after, READ_MAX)
-    return sum(decode_reject(entry.payload).reason == "wrong_partition" for entry in page)
+def _misplaced(log: EventLog, partition: int) -> tuple[int, int]:
+    """(how many of the partition's last messages came in a wrong partition, how many messages these were)."""
+    begin = max(log.head(partition).sequence - BATCHES, 0)
+    page = read(log, partition, "rejects", Position(begin, 0), READ_MAX)
+    misplaced = sum(decode_reject(entry.payload).reason == "wrong_partition" for entry in page)
+    decided = 0
+    if misplaced:
+        seals = read(log, partition, "seals", Position(begin, 0), BATCHES)
+        decided = sum(decode_seal(entry.payload).counts[0] for entry in seals)
+    return misplaced, decided + len(page)
