@@ -12,7 +12,7 @@ quadrature with d / 2 points is exact but for rounding. The products are carried
 as in Linear TreeSHAP (Yu, Xu, Zhou, Chen, Zhu 2022): a split costs a few operations per point. Where a feature is split
 on again, its factor is replaced, and what the leaves below add for the former one is taken off.
 
-Cost: 0.15 ms per row for the 128 trees of the shipped baseline; only alerts of the model need it. IEEE operations only,
+Cost: 0.1 ms per row for the 128 trees of the shipped baseline; only alerts of the model need it. IEEE operations only,
 in a fixed order.
 """
 
@@ -102,6 +102,7 @@ def _add_shares(
         nodes, weights = rules[points, 0], rules[points, 1]
         depth = 0
         at[0, 0], at[0, 1] = roots[tree], 0
+        below[0] = 0.0
         while depth >= 0:
             node = at[depth, 0]
             if left[node] and at[depth, 1] < 2:
@@ -112,6 +113,16 @@ def _add_shares(
                 o = hit[f] if taken[node] == child else 0.0
                 if z == 0.0 and o == 0.0:
                     continue  # no training row and not this one: nothing below counts
+                if not left[child]:  # its product without the feature's factor needs no division
+                    now = before = 0.0
+                    for q in range(points):
+                        without = values[child] * weights[q] * product[depth, q] * inverse[f, q]
+                        whole = without * (z + (o - z) * nodes[q])
+                        now += without
+                        before += whole * inverse[f, q]
+                        below[depth, q] += whole
+                    shares[f] += (o - z) * now - (hit[f] - share[f]) * before
+                    continue
                 depth += 1
                 at[depth, 0], at[depth, 1] = child, 0
                 hit_before[depth], share_before[depth] = hit[f], share[f]
@@ -123,9 +134,6 @@ def _add_shares(
                     below[depth, q] = 0.0
                 hit[f], share[f] = o, z
                 continue
-            if not left[node]:
-                for q in range(points):
-                    below[depth, q] = values[node] * product[depth, q] * weights[q]
             if depth:
                 f = feature[at[depth - 1, 0]]
                 now = before = 0.0
