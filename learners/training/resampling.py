@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.jit import njit
-from core.numeric import exp2
+from core.numeric import LOG2E, exp2
 
 Floats = NDArray[np.float64]
 
-_LOG2E = 1.4426950408889634
 _TERMS = 17
 """Terms of the series of log(1 + u), u in (0, 1]: its argument is at most 1/3, so each adds about one decimal digit."""
 
@@ -30,7 +29,7 @@ def log_losses(margins: Floats, labels: NDArray[np.bool_]) -> Floats:
     out = np.empty(len(margins), dtype=np.float64)
     for i in range(len(margins)):
         wrong = -margins[i] if labels[i] else margins[i]
-        u = exp2(-abs(wrong) * _LOG2E)
+        u = exp2(-abs(wrong) * LOG2E)
         s = u / (2.0 + u)
         square = s * s
         total = 0.0
@@ -54,7 +53,7 @@ def level_shift(margins: Floats, expected: float) -> float:
         shift = 0.5 * (low + high)
         total = 0.0
         for i in range(len(margins)):
-            total += 1.0 / (1.0 + exp2(-(margins[i] + shift) * _LOG2E))
+            total += 1.0 / (1.0 + exp2(-(margins[i] + shift) * LOG2E))
         if total < expected:
             low = shift
         else:

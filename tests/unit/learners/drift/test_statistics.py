@@ -55,7 +55,7 @@ def test_cramers_v_is_scipys() -> None:
             assert found == pytest.approx(v, rel=1e-9)
 
 
-def test_cohens_h_is_statsmodels_definition() -> None:
+def test_cohens_h_is_the_difference_of_arcsines() -> None:
     """The largest |2·asin√q − 2·asin√p| of any bin; from 1 % to 5 % it is above the floor, from 40 % to 42 % below."""
     found = statistics.cohens_h(np.array([99, 1]), np.array([95, 5]))
     assert found == pytest.approx(2 * np.arcsin(np.sqrt(0.05)) - 2 * np.arcsin(np.sqrt(0.01)))
