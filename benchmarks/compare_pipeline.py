@@ -3,10 +3,11 @@
     python -m benchmarks.compare_pipeline --against REV [--servers local|apache] [--rounds 2] [--short] [--latency-only]
 
 A round is: the floor, REV's worker, this checkout's worker. Only the worker differs: producer, floor and measurement
-are this checkout's. Every turn has fresh topics and a fresh log. The local stack is restarted for each turn (its broker
-slows down with every batch that it holds), Apache Kafka is started once. `apache` needs Java, Maven and redis-server
-(docs/development.md). Prints every turn as `sentinel bench pipeline` does, then medians over the rounds and their
-ratios; --json adds one object as the last line.
+are this checkout's. If REV has no history mode, both workers get payments of the last weeks as live ones; else a
+history, as in `sentinel bench pipeline`. Every turn has fresh topics and a fresh log. The local stack is restarted for
+each turn (its broker slows down with every batch that it holds), Apache Kafka is started once. `apache` needs Java,
+Maven and redis-server (docs/development.md). Prints every turn as `sentinel bench pipeline` does, then
+medians over the rounds and their ratios; --json adds one object as the last line.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SHOWN = (
     ("log_us_per_tx", "log server CPU at the latency rate, µs"),
     ("broker_us_per_tx", "broker CPU at the latency rate, µs"),
     ("transactions_per_seal", "transactions per partition and append"),
+    ("alert_share", "share of transactions that alert"),
     ("latency_p50_ms", "p50, ms"),
     ("latency_p99_ms", "p99, ms"),
     ("latency_p999_ms", "p99.9, ms"),
@@ -146,7 +148,7 @@ def table(figures: dict[str, list[dict[str, Any]]], floors: list[Phase]) -> str:
     for name, words in SHOWN:
         a, b = before[name], after[name]
         if a is not None and b is not None:
-            rows.append(f"{words:42} {a:>12,.2f} {b:>12,.2f} {b / a if a else math.nan:>8.2f}")
+            rows.append(f"{words:42} {a:>12,.3f} {b:>12,.3f} {b / a if a else math.nan:>8.2f}")
     p50 = statistics.median(f.latency_p50_ms for f in floors)
     p99 = statistics.median(f.latency_p99_ms for f in floors)
     return "\n".join([*rows, f"floor: p50 {p50:.1f} ms, p99 {p99:.1f} ms"])
@@ -169,6 +171,7 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-compare-")))
         other = directory / "other"
         names = (checkout(a.against, other), "this")
+        plan = replace(plan, is_live=not (other / "ingest" / "history.py").exists())
         servers = Servers(a.servers, directory, stack)
         medians_of = compare(servers, directory, other, names, plan, a.rounds)
     if a.json:

@@ -34,6 +34,7 @@ from console.service import ROOT, Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable
 from core.settings import Settings
+from core.times import DAY_MS
 from ingest import kafka_client
 from ingest.telemetry import EDGES_MS, STEPS_MS, Histogram
 
@@ -48,6 +49,8 @@ WARM_UP_S = 2.0
 LATENCY_LINGER_MS = 2.0
 THROUGHPUT_LINGER_MS = 50.0
 """The local broker's fetches slow down with every record batch it holds; throughput phases use few, large ones."""
+LIVE_DAYS = 29
+"""The age of the first live payment: no worker accepts one of 30 days, and the longest phase lasts less."""
 FOREIGN_CORES_MAX = 0.15
 """If other processes use more than this share of a core, latencies are not representative."""
 
@@ -58,6 +61,7 @@ class Phase:
 
     worker_cpu_share: share of one core. per_seal: transactions per appended batch of a partition, the largest influence
     on the worker's cost; None for the floor. foreign_cores: cores used by processes that are not the bench's.
+    alert_share: of the transactions, those that raised an alert; None for the floor.
     """
 
     offered: float
@@ -71,6 +75,7 @@ class Phase:
     broker_us: float | None
     per_seal: float | None
     foreign_cores: float | None
+    alert_share: float | None = None
 
     @property
     def sustained(self) -> bool:
@@ -84,7 +89,8 @@ class Phase:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure. seconds: length of a phase. Throughput phases start at first_rate and grow by `growth`
-    until a rate is not sustained, for at most `phases_max` phases; 0 measures latency only.
+    until a rate is not sustained, for at most `phases_max` phases; 0 measures latency only. is_live: payments of the
+    last weeks, sent without history mode, for a worker that has none.
     """
 
     latency_rate: float
@@ -92,6 +98,7 @@ class Plan:
     first_rate: float = 15_000.0
     growth: float = 1.25
     phases_max: int = 8
+    is_live: bool = False
 
 
 @dataclass(slots=True)
@@ -132,6 +139,7 @@ class Result:
             "log_us_per_tx": latency.log_us,
             "broker_us_per_tx": latency.broker_us,
             "transactions_per_seal": latency.per_seal,
+            "alert_share": latency.alert_share,
             "sustained_worker_us_per_tx": sustained.worker_us if sustained else None,
             "sustained_log_us_per_tx": sustained.log_us if sustained else None,
             "sustained_broker_us_per_tx": sustained.broker_us if sustained else None,
@@ -142,13 +150,17 @@ class Result:
             "floor_log_us_per_tx": floor.log_us if floor else None,
             "foreign_cores": max((p.foreign_cores for p in self._all() if p.foreign_cores is not None), default=None),
         }
-        rounded = {name: None if value is None else round(value, 3) for name, value in figures.items()}
+        rounded = {name: None if value is None else round(value, 4) for name, value in figures.items()}
         return {**rounded, "noisy": any(p.noisy for p in self._all()), "limited_by": limited_by(self)}
 
     def table(self) -> str:
         """The result as text: one row per phase, then the conclusions."""
         head = ("offered/s", "decided/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU", "worker µs", "log µs", "broker µs")
-        rows = [" ".join([f"{'':8}", *(f"{name:>10}" for name in head), f"{'per seal':>10}", f"{'kept up':>8}"])]
+        rows = [
+            " ".join(
+                [f"{'':8}", *(f"{name:>10}" for name in head), f"{'per seal':>10}", f"{'alerts':>8}", f"{'kept up':>8}"]
+            )
+        ]
         if self.floor:
             rows.append(_row("floor", self.floor))
         rows.append(_row("latency", self.latency))
@@ -173,6 +185,7 @@ def _row(name: str, p: Phase) -> str:
     latencies = [f"{ms:>10.2f}" for ms in (p.latency_p50_ms, p.latency_p99_ms, p.latency_p999_ms)]
     costs = [f"{'?' if us is None else format(us, '.1f'):>10}" for us in (p.worker_us, p.log_us, p.broker_us)]
     costs.append(f"{'' if p.per_seal is None else format(p.per_seal, '.1f'):>10}")
+    costs.append(f"{'' if p.alert_share is None else format(p.alert_share, '.1%'):>8}")
     cells = [f"{name:8}", *rates, *latencies, f"{p.worker_cpu_share:>10.0%}", *costs]
     return " ".join([*cells, f"{'yes' if p.sustained else 'no':>8}", *(["  noisy"] if p.noisy else [])])
 
@@ -278,7 +291,7 @@ def measure_worker(s: Settings, directory: Path, plan: Plan, *, root: Path = ROO
     """Latency and throughput of the worker from the checkout `root`; everything else runs this checkout's code."""
     stats_file = directory / f"{s.log_prefix}.json"
     worker = Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory, root=root)
-    with _Bench(s, directory, worker, stats_file) as bench:
+    with _Bench(s, directory, worker, stats_file, is_live=plan.is_live) as bench:
         bench.phase(2_000.0, 2.0)  # warm up: first accounts, page cache, adaptive CPU clocks
         result = Result(bench.phase(plan.latency_rate, plan.seconds))
         rate = plan.first_rate
@@ -313,11 +326,14 @@ class Sample:
 class _Bench:
     """A consumer (the worker or the floor) that runs for several phases. A context manager."""
 
-    def __init__(self, settings: Settings, directory: Path, consumer: Service, stats_file: Path) -> None:
+    def __init__(
+        self, settings: Settings, directory: Path, consumer: Service, stats_file: Path, *, is_live: bool = False
+    ) -> None:
         self._settings = settings
         self._directory = directory
         self._consumer = consumer
         self._stats_file = stats_file
+        self._is_live = is_live
         self._seed = 100
         self._running = ExitStack()
 
@@ -352,6 +368,9 @@ class _Bench:
         self._seed += 1
         load = ["--transactions", str(count), "--accounts", "20000", "--seed", str(self._seed)]
         pace = ["--rate", str(rate), "--now", "--preload", "--linger-ms", str(linger_ms)]
+        if self._is_live:
+            start = int(time.time() * 1000) - LIVE_DAYS * DAY_MS
+            pace += ["--no-history", "--start", str(start)]
         return Service(f"producer-{self._seed}", ["produce", *load, *pace], self._settings, self._directory)
 
     def _watch(self, producer: Service, count: int, seconds: float) -> list[Sample]:
@@ -424,4 +443,10 @@ def measured_phase(rate: float, count: int, warm_count: int, samples: list[Sampl
         broker_us=us(first.broker_s, last.broker_s),
         per_seal=decided / sealed if sealed else None,
         foreign_cores=None if machine is None or ours is None else (machine - ours) * decided / 1e6 / elapsed,
+        alert_share=(_alerts(after) - _alerts(before)) / count if "decisions" in after.stats else None,
     )
+
+
+def _alerts(sample: Sample) -> int:
+    decisions = sample.stats["decisions"]
+    return int(decisions.get("review", 0) + decisions.get("decline", 0))

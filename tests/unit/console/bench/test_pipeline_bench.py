@@ -75,6 +75,16 @@ def test_cost_is_taken_between_the_warm_up_and_the_last_count_under_load() -> No
     assert measured.decided_per_s == pytest.approx(25_000 / (105.9 - 100.5))
 
 
+def test_the_share_of_alerts_is_the_phases_own() -> None:
+    """Alerts of earlier phases don't count; the floor, which decides nothing, has none."""
+    before, after = sample(100.0, 10_000, 5.0, 1.0), sample(106.0, 14_000, 5.0, 2.0)
+    after.stats["bursts"] = [(100.5, 10_000)]
+    assert pipeline.measured_phase(5_000.0, 4_000, 11_000, [before, after]).alert_share is None
+    before.stats["decisions"] = {"approve": 9_000, "review": 600, "decline": 400}
+    after.stats["decisions"] = {"approve": 12_600, "review": 900, "decline": 500}
+    assert pipeline.measured_phase(5_000.0, 4_000, 11_000, [before, after]).alert_share == pytest.approx(0.1)
+
+
 def test_latencies_of_the_warm_up_do_not_count() -> None:
     """Before the producer is connected, its messages are stamped already."""
     slow, fast = sample(103.0, 10_000, 900.0, 2.0), sample(106.0, 10_000, 900.0, 4.0)
