@@ -1,0 +1,1 @@
+"""Decision programs: what decides, as a typed document in the log (ADR 24)."""
