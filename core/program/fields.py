@@ -1,4 +1,4 @@
-"""The standard fields that an expression can read: the payment's own values. Own fields come from a program's `[fields]`.
+"""The standard fields that an expression can read: the values of the payment itself. Own fields come from `[fields]`.
 
 A string field that the source left out is missing; numbers and times are always there.
 """

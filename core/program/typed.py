@@ -1,4 +1,4 @@
-"""Typed expressions: what the checker makes of a text, and what the engine, the planner and the digests read. Pure data.
+"""Typed expressions: what the checker makes of a text; engine, planner and digests read them. Pure data.
 
     text ──parsing──► syntax tree ──checking──► typed expression ──planning──► op codes and rings
 
