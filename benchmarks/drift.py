@@ -8,7 +8,7 @@ A run is a stream of the synthetic source (weekly and monthly rhythm, trips, bur
 the shipped model, with every feature as a worker would log it, and one look of the monitor a day. Without drift it is
 watched for eight weeks after the reference; with drift, which begins on day `TURN`, for two. What counts is what a
 person would see: events in the control stream. Each run is written as one line, and a run that the file already holds
-is not repeated, so the table can be filled bit by bit.
+is not repeated, so the table can be filled bit by bit. Streams are kept in `--cache` (`drift_streams`).
 
 The opponents are told which figure to watch, and get the threshold at which 5 % of the runs without drift of the same
 size would have raised an alarm: two-sided daily CUSUMs (Page 1954, allowance 0.5) on the mean of one figure,
@@ -19,19 +19,31 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from console.wiring import load_scorer
-from core.control import DEFAULT_REVIEW, Resolver
-from core.events import DriftDetected, ModelDeployed
+from benchmarks.drift_streams import (
+    DAYS_AFTER,
+    DAYS_CALM,
+    FIRST,
+    PARTITIONS,
+    REFERENCE,
+    SCENARIOS,
+    TURN,
+    ZERO_INFLATED,
+    Kept,
+    beginning,
+    stream,
+)
+from core.control import DEFAULT_REVIEW
+from core.events import DriftDetected
 from core.features import spec
 from core.log.memory import MemoryLog
 from core.times import DAY_MS
@@ -43,35 +55,17 @@ from learners.drift.monitor import DriftMonitor
 from learners.drift.policy import DriftConfig
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
-from models.shipped import BASELINE_DIRECTORY
 from projections.labelling.reader import LabelReader
-from projections.labelling.view import LabelView
-from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
+from projections.labelling.view import FRAUD, UNJUDGED
+from sources.synthetic import START_MS
 
-PARTITIONS = 2
 SIZES = (100, 600, 2000)
-REFERENCE = 38
-"""The first day of the reference: every feature that is compared has settled."""
-FIRST = REFERENCE + 14 + 1
-TURN = 60
-"""The day on which drift begins: the reference of reported frauds is over, too."""
-WATCHED = {"none": 56}
-DAYS_AFTER = 14
-SCENARIOS = {
-    "none": "nothing changes; eight weeks",
-    "behaviour": "honest payments × 1.35",
-    "devices": "a zero-inflated feature: 0.6 % → 8 % non-zero",
-    "amount": "fraud takes 45 % of what it took",
-    "hours": "fraud peaks at 21:00 instead of 8:00",
-    "mix": "takeovers × 2, friendly fraud × 3",
-    "all": "amount, hours, mix and behaviour at once",
-}
-ZERO_INFLATED = "device_accounts_30d"
 FALSE_ALARMS = 0.05
+CACHE = Path(tempfile.gettempdir()) / "sentinel-drift-streams"
 
 
 class ReadOnce(WindowReader):
-    """Reads the log once: a benchmark looks many times at a log that does not grow."""
+    """Reads a kept stream as if from the log."""
 
     def __init__(self, log: MemoryLog, rows: Rows) -> None:
         super().__init__(log, range(PARTITIONS))
@@ -87,62 +81,43 @@ class ReadOnce(WindowReader):
         return START_MS
 
 
-class LabelsOnce(LabelReader):
-    """Folds the log once; every view is of what was said by its moment."""
+class KeptLabels:
+    """The labels of a kept stream as a LabelReader and LabelView give them: every report is right, and by one source.
 
-    def __init__(self, log: MemoryLog) -> None:
-        super().__init__(log, range(PARTITIONS))
-        self._views: dict[int | None, LabelView] = {}
+    moment: only reports given by then, epoch ms.
+    """
 
-    def view(self, moment: int | None = None) -> LabelView:
-        if moment not in self._views:
-            self._views = {key: view for key, view in self._views.items() if key is None or len(self._views) < 4}
-            self._views[moment] = super().view(moment)
-        return self._views[moment]
+    def __init__(self, kept: Kept, moment: int | None = None) -> None:
+        self._kept = kept
+        order = np.argsort(kept.rows.transactions)
+        self._keys = kept.rows.transactions[order]
+        self._reported = np.where(kept.reported <= (2**62 if moment is None else moment), kept.reported, 0)[order]
 
+    def view(self, moment: int | None = None) -> KeptLabels:
+        return KeptLabels(self._kept, moment)
 
-def decided(accounts: int, seed: int, scenario: str, days: int) -> MemoryLog:
-    """A stream decided by the shipped model; what drifts does so from `TURN` on."""
-    log = MemoryLog()
-    card = json.loads((BASELINE_DIRECTORY / "card.json").read_text())
-    log.put_blob((BASELINE_DIRECTORY / "model.txt").read_bytes())
-    deployed = ModelDeployed(
-        occurred_at=0, actor="bench", name=card["name"], version=card["version"], digest=card["digest"]
-    )
-    resolver = Resolver(log.get_blob, load_scorer)
-    offline = OfflineIngest(log, resolver, partitions=PARTITIONS, start=[deployed])
-    is_source = scenario not in ("none", "devices")
-    changes: dict[str, Any] = {"drift_at": TURN / days, "drift": scenario} if is_source else {}
-    for chunk in SyntheticStream(SyntheticConfig(days=days, accounts=accounts, seed=seed, **changes)).records():
-        offline.feed(chunk)
-    offline.flush()
-    return log
+    def reported(self, accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return np.asarray(self._reported[np.searchsorted(self._keys, transactions)])
+
+    def of_rows(
+        self, accounts: NDArray[np.uint64], transactions: NDArray[np.uint64], given_until: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
+        at = self.reported(accounts, transactions)
+        return np.where((at > 0) & (at <= given_until), FRAUD, UNJUDGED).astype(np.int8)
 
 
-def inflated(rows: Rows, seed: int) -> Rows:
-    """The same rows with a feature that is 0 except on 0.6 % of account-days, from `TURN` on 8 %."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    key = rows.accounts ^ (rows.times // DAY_MS).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    _, group = np.unique(key, return_inverse=True)
-    drawn = rng.random(int(group.max()) + 1)[group]
-    share = np.where(rows.times < START_MS + TURN * DAY_MS, 0.006, 0.08)
-    columns = rows.columns.copy()
-    columns[spec.index(ZERO_INFLATED)] = np.where(drawn < share, 1.0 + np.floor(3 * rng.random(len(rows))), 0.0)
-    return replace(rows, columns=columns)
-
-
-def run(accounts: int, seed: int, scenario: str) -> dict[str, Any]:
-    """One run: the events by day, and the CUSUMs' paths."""
+def run(accounts: int, seed: int, scenario: str, cache: Path) -> dict[str, Any]:
+    """One run: the events by day, and the CUSUMs' paths. cache: the folder of kept streams."""
     begin = time.process_time()
-    last = FIRST - 1 + WATCHED["none"] if scenario == "none" else TURN + DAYS_AFTER
-    log = decided(accounts, seed, scenario, last)
-    rows = WindowReader(log, range(PARTITIONS)).read(START_MS + REFERENCE * DAY_MS, 2**60)
-    if scenario == "devices":
-        rows = inflated(rows, seed)
-    labels = LabelsOnce(log)
+    last = DAYS_CALM if scenario == "none" else TURN + DAYS_AFTER
+    kept = stream(accounts, seed, scenario, cache)
+    log, deployed, resolver = beginning()
+    OfflineIngest(log, resolver, partitions=PARTITIONS, start=[deployed])
+    rows = kept.rows.between(0, START_MS + last * DAY_MS)
     config = DriftConfig()
-    monitor = DriftMonitor(log, Looker(ReadOnce(log, rows), labels, config), config)
-    generated = time.process_time() - begin
+    looker = Looker(ReadOnce(log, rows), cast(LabelReader, KeptLabels(kept)), config)
+    monitor = DriftMonitor(log, looker, config)
+    read = time.process_time() - begin
     seen: list[tuple[int, str, str, int]] = []
     for day in range(FIRST, last + 1):
         as_of = START_MS + day * DAY_MS
@@ -150,7 +125,7 @@ def run(accounts: int, seed: int, scenario: str) -> dict[str, Any]:
             if isinstance(event, DriftDetected):
                 days = (event.window_end - event.window_start) // DAY_MS
                 seen.append((day, event.feature, event.severity, days))
-    reported = labels.view().reported(rows.accounts, rows.transactions)
+    reported = kept.reported[: len(rows)]
     return {
         "accounts": accounts,
         "seed": seed,
@@ -158,7 +133,7 @@ def run(accounts: int, seed: int, scenario: str) -> dict[str, Any]:
         "rows": len(rows),
         "seen": seen,
         "cusum": {name: path for name, path in cusums(rows, reported, last).items()},
-        "cpu_s": [round(generated, 2), round(time.process_time() - begin - generated, 2)],
+        "cpu_s": [round(read, 2), round(time.process_time() - begin - read, 2)],
     }
 
 
@@ -219,7 +194,7 @@ def table(runs: Iterable[dict[str, Any]]) -> str:
             some = of.get((size, scenario), [])
             if scenario == "none" and some:
                 alarmed = sum(bool(each["seen"]) for each in some)
-                looks = WATCHED["none"]
+                looks = DAYS_CALM - FIRST + 1
                 lines.append(f"| {size:,} | none | {len(some)} | **{alarmed} alarmed** in {looks} looks | | | | |")
             elif some:
                 lines.append(_line(size, scenario, some, limits))
@@ -315,6 +290,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=5001)
     parser.add_argument("--accounts", type=int, nargs="+", default=SIZES, help="sizes of the streams")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=list(SCENARIOS))
+    parser.add_argument("--cache", type=Path, default=CACHE, help="the folder in which decided streams are kept")
     parser.add_argument("--out", type=Path, help="append each run here as one line of JSON, unless it is there already")
     parser.add_argument("--table", type=Path, help="print the table of the runs in this file")
     arguments = parser.parse_args()
@@ -331,7 +307,7 @@ def main() -> None:
             for scenario in arguments.scenarios:
                 if (accounts, scenario, seed) in known:
                     continue
-                runs.append(run(accounts, seed, scenario))
+                runs.append(run(accounts, seed, scenario, arguments.cache))
                 print(json.dumps({key: value for key, value in runs[-1].items() if key != "cusum"})[:300], flush=True)
                 if arguments.out:
                     with arguments.out.open("a") as file:
