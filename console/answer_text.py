@@ -9,11 +9,13 @@ import msgspec
 
 from console.query_sources import maturity_rows, pair_rows, source_rows
 from console.tables import print_fields, print_table, span_text, time_text
+from core.policy import SEVERITIES
 from core.times import MINUTE_MS
 from core.verdicts import rater
 from learners.experiments.paired import PairedReport
 from learners.experiments.shadow import ShadowReport
-from projections.views.cases import CaseRow, CasesAnswer
+from projections.audit.reasons import Reasons, codes_and_values, in_short
+from projections.views.cases import Case, CaseRow, CasesAnswer
 from projections.views.drift import DriftAnswer
 from projections.views.labels_answers import LabelRow, LabelsAnswer, SourcesAnswer
 from projections.views.lists import ListsAnswer
@@ -39,7 +41,7 @@ def print_profile(answer: ProfileAnswer) -> None:
 
 def print_cases(answer: CasesAnswer) -> None:
     """One case per line."""
-    columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome")
+    columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome", "because")
     print_table(columns, [_case(row) for row in answer.cases])
     print_fields({"counts": answer.counts, "as_of": answer.as_of})
 
@@ -56,17 +58,39 @@ def _case(row: CaseRow) -> dict[str, Any]:
         "assignee": held.assignee,
         "alerts": len(held.alerts),
         "outcome": (held.outcome or "") + (" (contradicted)" if held.contradicted else ""),
+        "because": _because(held),
     }
 
 
-def print_case(row: CaseRow) -> None:
-    """One case with its alerts and verdicts."""
+def _because(held: Case) -> str:
+    """The reason of the case's gravest alert, the newest if there are several."""
+    if not held.alerts:
+        return ""
+    return in_short(max(reversed(held.alerts), key=lambda alert: SEVERITIES.index(alert.severity)))
+
+
+class ToldCase(CaseRow, frozen=True):
+    """A case with its alerts in words, by alert ID."""
+
+    reasons: dict[str, Reasons]
+
+
+def print_case(row: ToldCase) -> None:
+    """One case with its alerts, their reasons and verdicts."""
     held = msgspec.to_builtins(row.case)
     alerts, verdicts = held.pop("alerts"), held.pop("verdicts")
     for name in ("opened_at", "due_at", "assigned_at", "resolved_at", "resolved_recorded_at"):
         held[name] = time_text(held[name])
     print_fields({**held, "clock": row.clock, "partition": row.partition})
-    print_table(("alert_id", "transaction_id", "severity", "fraud_score", "amount", "currency", "reason_codes"), alerts)
+    columns = ("alert_id", "transaction_id", "severity", "fraud_score", "amount", "currency", "reason_codes")
+    coded = zip(alerts, row.case.alerts, strict=True)
+    print_table(columns, [{**alert, "reason_codes": codes_and_values(of)} for alert, of in coded])
+    said = [
+        {"alert_id": alert_id, "reason": sentence}
+        for alert_id, reasons in row.reasons.items()
+        for sentence in (*reasons.words, *([f"({reasons.missing})"] if reasons.missing else []))
+    ]
+    print_table(("alert_id", "reason"), said)
     print_table(("transaction_id", "source", "verdict", "actor"), verdicts)
 
 

@@ -118,7 +118,8 @@ def _features(story: Story) -> str:
 def _alert(story: Story) -> str:
     if story.alert is None:
         return '<h2>Alert</h2><p class="note">none</p>'
-    return f"<h2>Alert as raised</h2>{_pairs(words.listing(story.alert, but='transaction'))}"
+    said = f"<h2>Alert in words</h2>{_pairs(words.reason_lines(story))}"
+    return f"<h2>Alert as raised</h2>{_pairs(words.listing(story.alert, but='transaction'))}{said}"
 
 
 def _later(title: str, later: list[Later]) -> str:

@@ -124,6 +124,23 @@ def decision_lines(story: Story) -> list[tuple[str, str]]:
     return lines
 
 
+def reason_lines(story: Story) -> list[tuple[str, str]]:
+    """The alert in words, as (name, text)."""
+    if story.reasons is None:
+        return []
+    lines = [("reason", sentence) for sentence in story.reasons.words]
+    if story.reasons.missing:
+        lines.append(("reason missing", visible(story.reasons.missing)))
+    return lines + [("risk factor", f"{name}: {factor(value)}") for name, value in story.reasons.risk_factors.items()]
+
+
+def factor(value: float | bool | None) -> str:
+    """A risk factor's value as text."""
+    if value is None or isinstance(value, bool):
+        return {None: "unknown", True: "yes", False: "no"}[value]
+    return f"{value:,.10g}"
+
+
 def text(story: Story, features: int = 15) -> str:
     """The whole story; shows the `features` features with the largest SHAP values, and every unusual one."""
     out = [f"{story.place}  transaction {story.transaction_id}  account {story.account_id}", verdict(story)]
@@ -137,7 +154,7 @@ def text(story: Story, features: int = 15) -> str:
     out += ["", "in force", *_pairs([*model_lines(story), *policy_lines(story), *reference_lines(story)])]
     out += ["", *_features(story, features)]
     if story.alert is not None:
-        out += ["", "alert", *_pairs(listing(story.alert, but="transaction"))]
+        out += ["", "alert", *_pairs(listing(story.alert, but="transaction")), *_pairs(reason_lines(story))]
     for title, later in (
         ("labels after the decision", story.labels),
         ("actions and cases after the decision", story.actions),

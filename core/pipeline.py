@@ -30,7 +30,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from core import canonical, explain, policy, rules
+from core import alerts, canonical, policy, rules
 from core.codec import encode, encode_each
 from core.control import Context
 from core.events import (
@@ -227,8 +227,6 @@ def warm_up(context: Context, identity: LogIdentity) -> None:
     runs = [Run(START, [], [position], [card]), Run(position, [blocked], [Position(1, 2)], [card])]
     decide(context, [Work(0, AccountState(identity), runs)])
     decide(context, [Work(0, AccountState(identity), runs[:1])])
-    if context.scorer is not None:
-        context.scorer.contributions(np.zeros(spec.WIDTH, dtype=np.float32))
 
 
 def _fold(
@@ -378,20 +376,20 @@ def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routi
         if duplicate is not None and any(duplicate[start:stop]):
             kept = [i for i in kept if not duplicate[start + i]]
             duplicates = [i for i in range(stop - start) if duplicate[start + i]]
-        alerts = []
+        raised_here = []
         while raised < len(alerting) and alerting[raised] < stop:
             row = alerting[raised]
-            event = explain.alert(routing.of(row), work.partition, _judged(rows, row))
-            alerts.append(Entry(rows.positions[row], encode(event)))
+            event = alerts.alert(routing.of(row), work.partition, _judged(rows, row))
+            raised_here.append(Entry(rows.positions[row], encode(event)))
             raised += 1
         mine = slice(done, done + len(kept))
-        results.append(Decided(rows, start, stop, kept, duplicates, scored[mine], scores[mine], alerts))
+        results.append(Decided(rows, start, stop, kept, duplicates, scored[mine], scores[mine], raised_here))
         start, done = stop, mine.stop
     return results
 
 
-def _judged(rows: Rows, row: int) -> explain.Judged:
-    return explain.Judged(
+def _judged(rows: Rows, row: int) -> alerts.Judged:
+    return alerts.Judged(
         rows.positions[row],
         rows.transactions[row],
         rows.features[row],

@@ -75,10 +75,12 @@ def threshold_words(thresholds: Thresholds) -> str:
     return ", ".join(f"{n} from an expected loss of {loss:g}" if loss else f"{n} {p:g}" for n, p, loss in parts)
 
 
-@njit
 def asks(probability: float, amount: float, threshold: float, loss: float) -> bool:
     """Whether the model asks for the decision that has this threshold and loss. Never for a NaN probability."""
     return bool(probability * amount >= loss) if loss > 0.0 else bool(probability >= threshold)
+
+
+_asks = njit(asks)
 
 
 @njit
@@ -103,13 +105,13 @@ def decide(
     for i in range(n):
         p, h, amount = probabilities[i], hits[i], float(amounts[i])
         allowed = (h & _ALLOW) != 0 and (h & _CONFLICT) == 0
-        if (h & _DECLINE) != 0 or (asks(p, amount, decline, decline_loss) and not allowed):
+        if (h & _DECLINE) != 0 or (_asks(p, amount, decline, decline_loss) and not allowed):
             grave = p >= CRITICAL_PROBABILITY or amounts[i] >= amount_high or (h & _BLOCKED) != 0
             decisions[i] = 2
             severities[i] = 3 if grave else 2
-        elif ((h & _REVIEW) != 0 or asks(p, amount, review, review_loss)) and not allowed:
+        elif ((h & _REVIEW) != 0 or _asks(p, amount, review, review_loss)) and not allowed:
             reviews = h & _REVIEW
             several = (reviews & (reviews - np.uint32(1))) != 0
             decisions[i] = 1
-            severities[i] = 1 if asks(p, amount, middle, middle_loss) or several else 0
+            severities[i] = 1 if _asks(p, amount, middle, middle_loss) or several else 0
     return decisions, severities

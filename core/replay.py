@@ -56,18 +56,37 @@ class Chunk:
     spans: list[tuple[Span, int]]
 
 
+def states_at(entries: Sequence[ControlEntry]) -> Callable[[int], ControlState]:
+    """The fold of the stream up to a position, as a function of the position; the state it returns is changed by the
+    next call. Ascending positions are cheap; a smaller one folds from the start again.
+
+    entries: the stream from its beginning, including refused events (`core.control_stream.history`). The function
+    raises Corrupt if the stream ends before the position.
+    """
+    state, following = ControlState(), 0
+
+    def at(position: int) -> ControlState:
+        nonlocal state, following
+        if position < state.position:
+            state, following = ControlState(), 0
+        while following < len(entries) and entries[following].position <= position:
+            state.apply(entries[following].position, entries[following].event)
+            following += 1
+        if state.position != position:
+            raise Corrupt(f"a score names control position {position}, but the control stream ends at {state.position}")
+        return state
+
+    return at
+
+
 class Timeline:
     """Contexts by control position. Ascending positions are cheap; a smaller one folds from the start again."""
 
     def __init__(self, entries: Sequence[ControlEntry], resolver: Resolver) -> None:
-        """entries: the stream from its beginning, including refused events (`core.control_stream.history`).
-
-        Raises BadInput if they do not begin with the log's identity.
-        """
-        self._entries = entries
+        """entries: as of `states_at`. Raises BadInput if they do not begin with the log's identity."""
+        self._state_at = states_at(entries)
         self._resolver = resolver
-        self._state = ControlState()
-        self._next = 0
+        self._position = -1
         self._known: dict[tuple[str, ...], Context] = {}
         self.identity = required(fold(entries).identity)
         """The log's. Without it nothing can be decided again."""
@@ -76,25 +95,13 @@ class Timeline:
         """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
         before it, or if an artifact that it needs can't be loaded.
         """
-        if position != self._state.position or not self._known:
-            self._fold(position)
-        missing = self._state.missing.get(partition, ())
+        state = self._state_at(position)
+        if position != self._position:
+            self._position, self._known = position, {}
+        missing = state.missing.get(partition, ())
         if missing not in self._known:
-            self._known[missing] = self._resolver.context(self._state, missing)
+            self._known[missing] = self._resolver.context(state, missing)
         return self._known[missing]
-
-    def _fold(self, position: int) -> None:
-        self._known = {}
-        if position < self._state.position:
-            self._state, self._next = ControlState(), 0
-        while self._next < len(self._entries) and self._entries[self._next].position <= position:
-            entry = self._entries[self._next]
-            self._state.apply(entry.position, entry.event)
-            self._next += 1
-        if self._state.position != position:
-            raise Corrupt(
-                f"a score names control position {position}, but the control stream ends at {self._state.position}"
-            )
 
 
 class _Feedback:

@@ -1,4 +1,4 @@
-"""SHAP values of a forest: path-dependent TreeSHAP (Lundberg, Erion, Lee 2018), in the time that an alert has.
+"""SHAP values of a forest: path-dependent TreeSHAP (Lundberg, Erion, Lee 2018), for alerts that are read.
 
 A tree's value is a sum over leaves. For one leaf with value v, let each feature i on its path have o_i = 1 if the row
 satisfies all of the feature's splits there, else 0, and z_i, the share of training rows that do (the product of the
@@ -12,8 +12,8 @@ quadrature with d / 2 points is exact but for rounding. The products are carried
 as in Linear TreeSHAP (Yu, Xu, Zhou, Chen, Zhu 2022): a split costs a few operations per point. Where a feature is split
 on again, its factor is replaced, and what the leaves below add for the former one is taken off.
 
-Cost: 0.1 ms per row for the 128 trees of the shipped baseline; only alerts of the model need it. IEEE operations only,
-in a fixed order.
+Cost: 0.1 ms per row for the 128 trees of the shipped baseline; only readers of alerts need it. IEEE operations only, in
+a fixed order.
 """
 
 from __future__ import annotations

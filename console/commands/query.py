@@ -12,22 +12,23 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from console import answer_text
+from console import answer_text, wiring
 from console.experiment_report import print_report
 from console.log_options import AsOf, opened_states, options
 from console.options import Json
 from console.tables import print_json
 from core.errors import BadInput
-from core.events import Severity
+from core.events import Position, Severity
 from core.features.reference import FIRST_COLUMN, Kind
 from core.feedback_sources import SOURCES
 from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import report
+from projections.audit.reasons import AlertReader
 from projections.catalogue import QUESTIONS, Answer
 from projections.engine.states import States
 from projections.labelling.consensus import MATURITY_DAYS
 from projections.labelling.quality import PER_HOUR_MAX, Rules
-from projections.views.cases import case_answer, cases_answer
+from projections.views.cases import CaseRow, case_answer, cases_answer
 from projections.views.experiments_answers import experiment_answer
 from projections.views.labels_answers import Filters, labels_answer, sources_answer
 from projections.views.lists import lists_answer
@@ -89,13 +90,21 @@ def cases(
 
 @app.command()
 def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json = False) -> None:
-    """One case, by its ID or the ID of an alert in it. Exit code 1 if it is not in the log."""
+    """One case and its alerts in words, by its ID or that of an alert in it. Exit code 1 if it is not in the log."""
     with opened_states(context, as_of) as states:
         found = case_answer(states, case_id)
-    if found is None:
+        told = None if found is None else _told(states, found)
+    if told is None:
         print("null" if as_json else f"case {case_id} is not in the log; check the ID")
         raise typer.Exit(1)
-    _show(found, as_json, answer_text.print_case)
+    _show(told, as_json, answer_text.print_case)
+
+
+def _told(states: States, row: CaseRow) -> answer_text.ToldCase:
+    reader = AlertReader(states.log, wiring.load_scorer)
+    found = {a.alert_id: reader.reasons(row.partition, Position.parse(a.position)) for a in row.case.alerts}
+    reasons = {alert_id: each for alert_id, each in found.items() if each is not None}
+    return answer_text.ToldCase(row.case, row.partition, row.clock, row.due_in_ms, reasons)
 
 
 @app.command()

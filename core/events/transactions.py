@@ -90,7 +90,10 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
 
 
 class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=True):
-    """What an analyst sees. Everything in it is computed by the pure pipeline."""
+    """What a decision to alert is known by, without words: readers say what codes and values mean.
+
+    values: the features that the hit rules read, by name, as logged with the score; null: not known.
+    """
 
     alert_id: str
     timestamp: int
@@ -99,8 +102,7 @@ class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=
     decision: Decision
     severity: Severity
     reason_codes: tuple[str, ...]
-    reasons: tuple[str, ...]
-    risk_factors: dict[str, float | bool | None]
+    values: dict[str, float | None]
     recommended_actions: tuple[str, ...]
     transaction: dict[str, float | int | str | dict[str, float | str]]
     degraded: str | None = None

@@ -248,11 +248,12 @@ FEATURES: tuple[Feature, ...] = (
 
 NAMES: tuple[str, ...] = tuple(f.name for f in FEATURES)
 WIDTH = len(FEATURES)
+_INDEX = {name: column for column, name in enumerate(NAMES)}
 
 
 def index(name: str) -> int:
-    """Column of a feature. Raises ValueError for an unknown name."""
-    return NAMES.index(name)
+    """Column of a feature. Raises KeyError for an unknown name."""
+    return _INDEX[name]
 
 
 def markdown() -> str:

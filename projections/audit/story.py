@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import events, policy, rules
-from core.codec import decode_seal
+from core.codec import decode_alert, decode_seal
 from core.control import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
 from core.errors import BadInput
-from core.events import AccountEvent, Position
+from core.events import AccountEvent, Position, TransactionScored
 from core.features import packing, spec
 from core.log.base import EventLog
 from core.log.paging import entries
@@ -33,6 +33,7 @@ from projections.audit.in_force import (
     policy_in_force,
     references_in_force,
 )
+from projections.audit.reasons import Reasons, explain
 from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, account_events, recompute
 
 
@@ -95,7 +96,9 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """The whole story of one decision. t, f, c: its positions; raw: the transaction as logged."""
+    """The whole story of one decision. t, f, c: its positions; raw: the transaction as logged; reasons: the logged
+    alert's, in words of today.
+    """
 
     place: str
     transaction_id: str
@@ -106,6 +109,7 @@ class Story(msgspec.Struct, frozen=True):
     raw: msgspec.Raw
     score: msgspec.Raw
     alert: msgspec.Raw | None
+    reasons: Reasons | None
     arm: str
     decision: str
     severity: str | None
@@ -159,6 +163,7 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         raw=msgspec.Raw(log.get(partition, "transactions", position) or b"null"),
         score=msgspec.Raw(decision.logged_score),
         alert=_raw(now.logged_alert),
+        reasons=_reasons(now.logged_alert, score, under),
         arm=score.arm,
         decision=score.decision,
         severity=score.severity,
@@ -190,6 +195,13 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
 
 def _raw(payload: bytes | None) -> msgspec.Raw | None:
     return None if payload is None else msgspec.Raw(payload)
+
+
+def _reasons(alert: bytes | None, score: TransactionScored, under: Context) -> Reasons | None:
+    if alert is None:
+        return None
+    missing = "" if under.scorer is not None else "no model decided"
+    return explain(decode_alert(alert), score, under.parameters, under.scorer, missing)
 
 
 class _Shares(NamedTuple):

@@ -53,7 +53,9 @@ Clock = Literal["running", "overdue", "met", "missed", "none"]
 
 
 class CaseAlert(msgspec.Struct, frozen=True):
-    """An alert in a case. position: the transaction's position in the partition; paid_at: its event time, epoch ms."""
+    """An alert in a case. position: the transaction's position in the partition; paid_at: its event time, epoch ms.
+    values: what its rules read.
+    """
 
     alert_id: str
     position: str
@@ -65,6 +67,7 @@ class CaseAlert(msgspec.Struct, frozen=True):
     reason_codes: tuple[str, ...]
     recorded_at: int
     paid_at: int = 0
+    values: dict[str, float | None] = {}
 
 
 class CaseVerdict(msgspec.Struct, frozen=True):
@@ -152,6 +155,7 @@ def _alerted(state: Cases, fact: Fact) -> None:
             alert.reason_codes,
             fact.recorded_at,
             decided.transaction.occurred_at,
+            alert.values,
         )
     )
     if case.severity is None or SEVERITIES.index(alert.severity) > SEVERITIES.index(case.severity):
@@ -234,7 +238,7 @@ def _settle(case: Case, event: FeedbackReceived, recorded_at: int) -> None:
 CASES = Projection(
     name="cases",
     holds="cases with alerts, severity, SLA clock, assignment, outcome",
-    version=3,
+    version=4,
     state_type=Cases,
     handlers={
         DecidedTransaction: _alerted,

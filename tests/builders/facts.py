@@ -62,8 +62,7 @@ def decided(number: int, severity: Any = "high", recorded_at: int = T0, account:
         decision="decline",
         severity=severity,
         reason_codes=(),
-        reasons=(),
-        risk_factors={},
+        values={},
         recommended_actions=(),
         transaction={},
     )

@@ -73,11 +73,12 @@ class _Other(Timeline):
     """A timeline that answers with another context than the one at a position."""
 
     def __init__(self, log: MemoryLog, make: Callable[[Timeline, int, int], Context]) -> None:
-        super().__init__(control_stream.history(log), Resolver(log.get_blob, load_tiny))
-        self._make = make
+        given = control_stream.history(log), Resolver(log.get_blob, load_tiny)
+        super().__init__(*given)
+        self._true, self._make = Timeline(*given), make
 
     def at(self, position: int, partition: int) -> Context:
-        return self._make(Timeline(self._entries, self._resolver), position, partition)
+        return self._make(self._true, position, partition)
 
 
 def decided_under(

@@ -91,16 +91,14 @@ GOLDEN: list[tuple[Any, bytes]] = [
             decision="review",
             severity="low",
             reason_codes=("MODEL_SCORE",),
-            reasons=("amount 5",),
-            risk_factors={"is_high_amount": False, "amount_zscore": None, "speed_kmh": 1.5},
+            values={"amount": 5.1, "speed_kmh": None},
             recommended_actions=("queue_for_review",),
             transaction={"transaction_id": "t1", "amount": 20.5},
             degraded="no_model",
         ),
         b'{"type":"alert.v1","alert_id":"03:1-9","timestamp":1524000000000,"account_id":"a1","fraud_score":0.5,"de'
-        b'cision":"review","severity":"low","reason_codes":["MODEL_SCORE"],"reasons":["amount 5"],"risk_factors":{'
-        b'"is_high_amount":false,"amount_zscore":null,"speed_kmh":1.5},"recommended_actions":["queue_for_review"],'
-        b'"transaction":{"transaction_id":"t1","amount":20.5},"degraded":"no_model"}',
+        b'cision":"review","severity":"low","reason_codes":["MODEL_SCORE"],"values":{"amount":5.1,"speed_kmh":null}'
+        b',"recommended_actions":["queue_for_review"],"transaction":{"transaction_id":"t1","amount":20.5},"degraded":"no_model"}',
     ),
     (
         events.TransactionRejected(

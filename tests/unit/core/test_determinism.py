@@ -283,15 +283,13 @@ GOLDEN_SCORE = (
 GOLDEN_ALERT = (
     b'{"type":"alert.v1","alert_id":"00:1-3","timestamp":1524000200000,"account_id":"a1","fraud_score":1.0,"de'
     b'cision":"decline","severity":"critical","reason_codes":["MODEL_SCORE","AMOUNT_HIGH","AMOUNT_VS_AVERAGE",'
-    b'"IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"reasons":["amount 1,500.00"'
-    b',"126.3 times this account\'s 30-day average","130,696 km/h since the last in-person transaction","7,261 '
-    b'km from the last in-person transaction","merchant new to this account"],"risk_factors":{"is_high_amount"'
-    b':true,"is_unusual_hour":false,"amount_vs_avg_ratio":126.3158,"velocity_score":2.0,"amount_zscore":169.99'
-    b'86,"is_new_merchant":true,"is_new_device":true,"is_new_country":true,"speed_kmh":130696.0156,"merchant_r'
-    b'isk_7d":null},"recommended_actions":["decline_transaction","block_account","queue_for_review","notify_cu'
-    b'stomer","notify_fraud_team"],"transaction":{"transaction_id":"t3","amount":1500.0,"occurred_at":15240002'
-    b'00000,"currency":"EUR","merchant_id":"m3","merchant_category":"5411","country":"US","channel":"atm","dev'
-    b'ice_id":"d2"}}'
+    b'"IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_FRAUD"],"values":{"amount":1500.0,"a'
+    b'mount_to_mean_30d":126.31578826904297,"km_from_last":7260.8896484375,"speed_kmh":130696.015625,"merchant'
+    b'_is_new":1.0,"device_is_new":1.0,"country_is_new":1.0,"days_since_fraud":0.0011574074160307646,"fraud_ve'
+    b'rdicts":1.0},"recommended_actions":["decline_transaction","block_account","queue_for_review","notify_cus'
+    b'tomer","notify_fraud_team"],"transaction":{"transaction_id":"t3","amount":1500.0,"occurred_at":152400020'
+    b'0000,"currency":"EUR","merchant_id":"m3","merchant_category":"5411","country":"US","channel":"atm","devi'
+    b'ce_id":"d2"}}'
 )
 
 

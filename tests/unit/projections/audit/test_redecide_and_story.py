@@ -12,7 +12,7 @@ import pytest
 from console.audit_page import page
 from console.audit_text import text
 from console.wiring import load_scorer
-from core import control_stream, explain, rules
+from core import control_stream, rules
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import Incomplete
@@ -23,6 +23,7 @@ from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
 from models.shipped import shipped_baseline
 from projections.audit import redecide, whatif
+from projections.audit.reasons import phrase
 from projections.audit.redecide import DecisionPlace, Found
 from projections.audit.story import Story, tell
 from tests.builders.baseline_log import PARTITIONS, decided, follow_up, timeline
@@ -96,9 +97,12 @@ def test_a_changed_alert_or_history_is_found(log: MemoryLog) -> None:
     """The alert is compared too, and an earlier transaction of the account that was altered shows."""
     place = alerts(log)[-1]
     lower = replaced(
-        log, "alerts", place, lambda p: encode(msgspec.structs.replace(decode_alert(p), severity="low", reasons=()))
+        log,
+        "alerts",
+        place,
+        lambda p: encode(msgspec.structs.replace(decode_alert(p), severity="low", fraud_score=0.0)),
     )
-    assert any(line.startswith("alert reasons") for line in story(lower, place).recomputed.differences)
+    assert any(line.startswith("alert fraud_score") for line in story(lower, place).recomputed.differences)
     account = story(log, place).account_id
     earlier = next(
         e.id
@@ -151,8 +155,8 @@ def test_shares_are_shap_values_and_rank_the_alerts_reasons(log: MemoryLog) -> N
         alert = msgspec.json.decode(told.alert, type=AlertRaised)
         by_share = [spec.FEATURES[i] for i in np.argsort(-shares, kind="stable") if shares[i] > 0.0]
         if alert.reason_codes == (rules.MODEL_CODE,):
-            top = [explain.phrase(feature.name, float(row[0, spec.index(feature.name)])) for feature in by_share]
-            assert list(alert.reasons) == [words for words in top if words][:3]
+            top = [phrase(feature.name, float(row[0, spec.index(feature.name)])) for feature in by_share]
+            assert told.reasons is not None and list(told.reasons.words) == [words for words in top if words][:3]
             ranked += 1
     assert ranked
 

@@ -318,7 +318,13 @@ def test_what_is_not_known_has_exit_code_one_and_nonsense_two(sentinel: Sentinel
     row = json.loads(sentinel("query", "cases", "--json", "--limit", "1")[1])["cases"][0]
     code, out = sentinel("query", "case", row["case"]["case_id"], "--json")
     assert (code, json.loads(out)["case"]) == (0, row["case"])
-    assert sentinel("query", "case", row["case"]["case_id"])[0] == 0
+    reasons = json.loads(out)["reasons"]
+    assert list(reasons) == [alert["alert_id"] for alert in row["case"]["alerts"]]
+    assert all(each["risk_factors"] for each in reasons.values())
+    assert any("can't be loaded" in each["missing"] for each in reasons.values())  # the command knows no such model
+    code, out = sentinel("query", "case", row["case"]["case_id"])
+    said = [sentence for each in reasons.values() for sentence in (*each["words"], each["missing"])]
+    assert code == 0 and all(sentence in out for sentence in said)
     assert sentinel("query", "case", "nobody")[0] == 1
     assert sentinel("query", "case", "nobody", "--json") == (1, "null\n")
     assert sentinel("query", "profile", "nobody")[0] == 1

@@ -139,8 +139,7 @@ def decision(
         decision=chosen,
         severity=severity,
         reason_codes=(),
-        reasons=(),
-        risk_factors={},
+        values={},
         recommended_actions=(),
         transaction={},
     )

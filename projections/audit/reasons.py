@@ -1,0 +1,223 @@
+"""Alerts in words: reasons and risk factors, computed when somebody reads an alert, never when a payment is decided.
+
+An alert in the log holds codes and the values that its rules read (`core.alerts`). `in_short` says what these mean,
+without reading anything else. `AlertReader` tells the whole: it reads the score's feature vector and the parameters in
+force at the score's control position, loads the model that decided by its digest, and asks it for its shares.
+
+Nothing here is logged or compared, so words may change without changing a decision (ADR 23). A model that can't be
+loaded or can't explain leaves out its own reasons and says so.
+
+Cost: 0.2 ms per alert; a model is loaded once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core import rules
+from core.codec import decode_alert, decode_score
+from core.control import ControlState, LoadScorer
+from core.control_stream import history
+from core.errors import SentinelError
+from core.events import AlertRaised, Position, TransactionScored
+from core.features import packing, spec
+from core.log.base import EventLog
+from core.replay import states_at
+from core.scoring import Scorer
+
+REASONS_MAX = 5
+_MODEL_REASONS_MAX = 3
+_ORDER: tuple[rules.Effect, ...] = ("decline", "review", "allow", "flag")
+_RULES = {rule.code: rule for rule in rules.RULES}
+
+_i = spec.index
+
+
+class Reasons(msgspec.Struct, frozen=True):
+    """An alert explained. words: at most REASONS_MAX sentences, what the rules saw first. risk_factors: the numbers
+    that an analyst looks at first, None = not known. missing: why the model's reasons are missing; "" if they are not.
+    """
+
+    words: tuple[str, ...]
+    risk_factors: dict[str, float | bool | None]
+    missing: str = ""
+
+
+class Coded(Protocol):
+    """What an alert is known by: `AlertRaised`, or a case's note of it."""
+
+    @property
+    def reason_codes(self) -> tuple[str, ...]: ...
+    @property
+    def values(self) -> dict[str, float | None]: ...
+    @property
+    def fraud_score(self) -> float: ...
+
+
+def phrase(name: str, value: float) -> str:
+    """A feature's value in words; "" if there are none for it. 0/1 features that are 0 say so."""
+    feature = spec.FEATURES[_i(name)]
+    if not feature.phrase:
+        return ""
+    if value != value:
+        return f"{feature.meaning}: unknown"
+    if feature.unit == "0/1" and value == 0.0:
+        return f"not: {feature.phrase}"
+    return feature.phrase.format(value=value)
+
+
+def in_short(alert: Coded) -> str:
+    """The gravest rule's reason, from the alert alone; if only the model raised it, its probability."""
+    hit = [_RULES[code] for code in alert.reason_codes if code in _RULES]
+    if not hit:
+        return f"the model gives a probability of {alert.fraud_score:.3f}" if alert.reason_codes else ""
+    rule = min(hit, key=lambda each: _ORDER.index(each.effect))
+    return _of_rule(rule, alert.values)
+
+
+def _of_rule(rule: rules.Rule, values: Mapping[str, float | None]) -> str:
+    for name in rule.features:
+        value = values.get(name)
+        if words := phrase(name, np.nan if value is None else value):
+            return words
+    return rule.meaning
+
+
+def codes_and_values(alert: Coded) -> str:
+    """`"MODEL_SCORE, VELOCITY_10M (count_10m 9)"`: every code with the values that its rule compared."""
+    return ", ".join(_code_and_values(code, alert.values) for code in alert.reason_codes)
+
+
+def _code_and_values(code: str, values: Mapping[str, float | None]) -> str:
+    terms = _RULES[code].when if code in _RULES else ()
+    shown = [
+        f"{term.feature} {'unknown' if (value := values[term.feature]) is None else format(value, ',.6g')}"
+        for term in terms
+        if term.feature in values
+    ]
+    return f"{code} ({', '.join(shown)})" if shown else code
+
+
+def explain(
+    alert: AlertRaised,
+    score: TransactionScored,
+    parameters: NDArray[np.float64],
+    scorer: Scorer | None,
+    missing: str = "",
+) -> Reasons:
+    """An alert in words. parameters: those of the rules at the score's control position (`rules.parameter_vector`).
+    scorer: the model that decided, None if it can't be had: `missing` says why. Raises Corrupt if the feature vector is
+    not one.
+    """
+    row = packing.vector(score.spec, score.features)
+    if len(row) != spec.WIDTH or score.spec != spec.SPEC_VERSION:
+        return Reasons((), {}, f"decided under feature spec {score.spec}, whose columns are not known here")
+    moved: list[str] = []
+    if rules.MODEL_CODE not in alert.reason_codes:
+        missing = ""
+    elif scorer is not None:
+        moved, missing = _moved_most(scorer, row)
+    return Reasons(_words(alert.reason_codes, row, moved), _risk_factors(row, parameters), missing)
+
+
+def _words(codes: Sequence[str], row: NDArray[np.float32], moved: Sequence[str]) -> tuple[str, ...]:
+    """What the rules saw, then the features that moved the model most towards fraud."""
+    names: dict[str, None] = {}
+    words: list[str] = []
+    for rule in (rule for rule in rules.RULES if rule.code in codes):
+        if not rule.features:
+            words.append(rule.meaning)
+        names.update(dict.fromkeys(rule.features))
+    names.update(dict.fromkeys(moved))
+    words += [phrase(name, float(row[_i(name)])) for name in names]
+    return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
+
+
+def _moved_most(scorer: Scorer, row: NDArray[np.float32]) -> tuple[list[str], str]:
+    """The features with the largest shares towards fraud and words to say so; and why there are none, if the model
+    can't tell.
+    """
+    try:
+        _, shares = scorer.contributions(row)
+    except Exception as error:  # noqa: BLE001 - whatever a model does, the alert can be read
+        return [], f"the model {scorer.version} can't explain itself ({type(error).__name__}: {error})"
+    order = np.argsort(-shares, kind="stable")
+    named = [spec.NAMES[c] for c in order if shares[c] > 0.0 and spec.FEATURES[c].phrase]
+    return named[:_MODEL_REASONS_MAX], ""
+
+
+def _risk_factors(row: NDArray[np.float32], parameters: NDArray[np.float64]) -> dict[str, float | bool | None]:
+    """The handful of numbers an analyst looks at first. None = not known. Ratios and speeds to four decimals."""
+    count_30d = float(row[_i("count_30d")])
+    daily = count_30d / 30.0
+    share, total = float(row[_i("hour_share")]), float(row[_i("transactions_total")])
+    named = dict(zip(rules.PARAMETERS, parameters.tolist(), strict=True))
+    return {
+        "is_high_amount": bool(row[_i("amount")] >= named["amount_high"]),
+        "is_unusual_hour": bool(share <= named["hour_share"] and total >= named["hour_history"]),
+        "amount_vs_avg_ratio": _number(row[_i("amount_to_mean_30d")]),
+        "velocity_score": _number(float(row[_i("count_24h")]) / max(daily, 1.0)),
+        "amount_zscore": _number(row[_i("amount_zscore")]),
+        "is_new_merchant": _flag(row[_i("merchant_is_new")]),
+        "is_new_device": _flag(row[_i("device_is_new")]),
+        "is_new_country": _flag(row[_i("country_is_new")]),
+        "speed_kmh": _number(row[_i("speed_kmh")]),
+        "merchant_risk_7d": _number(row[_i("merchant_risk_7d")]),
+    }
+
+
+def _number(value: np.float32 | float) -> float | None:
+    number = float(value)
+    return round(number, 4) if math.isfinite(number) else None
+
+
+def _flag(value: np.float32) -> bool | None:
+    return None if value != value else bool(value)
+
+
+class AlertReader:
+    """Explains alerts of one log. Reads the control stream once and keeps the models that it has loaded."""
+
+    def __init__(self, log: EventLog, load_scorer: LoadScorer) -> None:
+        self._log = log
+        self._load_scorer = load_scorer
+        self._state_at: Callable[[int], ControlState] = states_at(history(log))
+        self._scorers: dict[str, tuple[Scorer | None, str]] = {}
+
+    def reasons(self, partition: int, position: Position) -> Reasons | None:
+        """The reasons of the alert on the transaction at a position; None if there is no alert. Raises Corrupt if the
+        entries can't be read.
+        """
+        raised = self._log.get(partition, "alerts", position)
+        scored = self._log.get(partition, "scores", position)
+        if raised is None or scored is None:
+            return None
+        alert, score = decode_alert(raised), decode_score(scored)
+        state = self._state_at(score.control_position)
+        scorer, missing = self._scorer(state, score)
+        return explain(alert, score, rules.parameter_vector(state.parameters), scorer, missing)
+
+    def _scorer(self, state: ControlState, score: TransactionScored) -> tuple[Scorer | None, str]:
+        """The model that decided; or None, and why in words."""
+        digest = next((digest for digest in _deciding(state) if score.digest and digest.startswith(score.digest)), "")
+        if not digest:
+            return None, f"the control stream does not name the model {score.model} at {score.control_position}"
+        if digest not in self._scorers:
+            try:
+                loaded = self._load_scorer(self._log.get_blob(digest), score.model, digest)
+                self._scorers[digest] = loaded, ""
+            except SentinelError as error:
+                self._scorers[digest] = None, f"the model {score.model} can't be loaded: {error}"
+        return self._scorers[digest]
+
+
+def _deciding(state: ControlState) -> list[str]:
+    """The digests of the models that can decide at the state's position."""
+    found = [state.champion.digest] if state.champion is not None else []
+    return found + [arm.digest for arm in state.experiment.arms] if state.experiment is not None else found
