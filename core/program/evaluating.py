@@ -12,10 +12,13 @@ float64 of the float32 0x7fc00001.
     ratio            is missing too unless the divisor is above 0
 
 A register of whose values none is missing shares one row of ones (`masks`), so that full columns cost nothing.
-Measured by benchmarks/engine.py.
+Registers are rows of one array, with unsigned indices: a slice of an array costs 10 ns, more than its loop over a small
+batch, and a signed index may count from the end. Measured by benchmarks/engine.py.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,7 @@ LINEAR_MAX = 8
 """Items of a list that are compared one by one; longer lists are searched by halves."""
 
 NAN = COMPUTED_NAN
+NOTHING = np.uint64(0)
 Numbers = NDArray[np.float64]
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
@@ -44,12 +48,14 @@ def evaluate(bound: Bound, values: Numbers, valid: Bytes) -> tuple[Numbers, Byte
     """Evaluate all expressions for n rows.
 
     values: float64 (leaves, n), one row for each of `code.leaves`; hashes of strings as bits. valid: uint8 (leaves, n),
-    1 where the value is there; what the value holds elsewhere does not matter. Returns values and validity of the
-    outputs: float64 (outputs, n) and uint8 (outputs, n). Raises ValueError if a leaf is missing.
+    1 where the value is there, else 0; what the value holds there does not matter. Both contiguous. Returns values and
+    validity of the outputs: float64 (outputs, n) and uint8 (outputs, n). Raises ValueError for arrays of another shape.
     """
     code = bound.code
     if values.shape != valid.shape or values.shape[0] != len(code.leaves):
         raise ValueError(f"{len(code.leaves)} leaves are needed, values {values.shape} and valid {valid.shape} given")
+    if not (values.flags.c_contiguous and valid.flags.c_contiguous):
+        raise ValueError("the columns of the leaves must be contiguous")
     out = np.empty((code.outputs, values.shape[1]))
     is_there = np.empty((code.outputs, values.shape[1]), dtype=np.uint8)
     _run(code.instructions, code.registers, bound.words, values, valid, out, is_there)
@@ -66,83 +72,105 @@ def _run(
     out: Numbers,
     is_there: Bytes,
 ) -> None:
-    rows = values.shape[1]
-    size = min(max(CACHE_BYTES // (9 * registers + 9), ROWS_MIN), ROWS_MAX, max(rows, 1))
+    rows = np.uint64(values.shape[1])
+    size = np.uint64(min(max(CACHE_BYTES // (9 * registers + 9), ROWS_MIN), ROWS_MAX, max(values.shape[1], 1)))
     bits = np.empty((registers, size), dtype=np.uint64)
     numbers = bits.view(np.float64)
     there = np.empty((registers + 1, size), dtype=np.uint8)
     there[registers] = 1
-    masks = np.empty(registers, dtype=np.int64)
-    value_bits, out_bits = values.view(np.uint64), out.view(np.uint64)
-    for first in range(0, rows, size):
+    full = np.uint64(registers)
+    masks = np.empty(registers, dtype=np.uint64)
+    value_bits, out_bits, word_numbers = values.view(np.uint64), out.view(np.uint64), words.view(np.float64)
+    for first in range(np.uint64(0), rows, size):
         n = min(size, rows - first)
         for k in range(instructions.shape[0]):
-            op, d, a = instructions[k, 0], instructions[k, 1], instructions[k, 2]
-            b, c, length = instructions[k, 3], instructions[k, 4], instructions[k, 5]
+            op, d, a = instructions[k, 0], np.uint64(instructions[k, 1]), np.uint64(instructions[k, 2])
+            b, c = np.uint64(instructions[k, 3]), np.uint64(instructions[k, 4])
             kind = KINDS[op]
             if kind == Kind.MOVE:
                 if op == Op.STORE:
-                    out_bits[d, first : first + n] = bits[a, :n]
-                    is_there[d, first : first + n] = there[masks[a], :n]
+                    _store(n, first, d, a, masks[a], bits, there, out_bits, is_there)
                 elif op == Op.CONSTANT:
-                    bits[d, :n] = words[a]
-                    masks[d] = registers
+                    word = words[a]
+                    for i in range(n):
+                        bits[d, i] = word
+                    masks[d] = full
                 else:
-                    is_full = _load(
-                        op, value_bits[a, first : first + n], valid[a, first : first + n], bits[d, :n], there[d, :n]
-                    )
-                    masks[d] = registers if is_full else d
+                    is_full = _load(op, n, first, d, a, value_bits, valid, bits, numbers, there)
+                    masks[d] = full if is_full else d
                 continue
+            is_full = masks[a] == full and masks[b] == full
             if kind == Kind.LOGIC:
-                is_full = _logic(
-                    op, bits[a, :n], bits[b, :n], bits[c, :n], numbers[a, :n], numbers[b, :n],
-                    there[masks[a], :n], there[masks[b], :n], there[masks[c], :n] if op == Op.CHOOSE else there[d, :n],
-                    bits[d, :n], there[d, :n],
-                    masks[a] == registers and masks[b] == registers,
-                )  # fmt: skip
-                masks[d] = registers if is_full else d
+                mask = masks[c] if op == Op.CHOOSE else full
+                is_full = _logic(op, n, d, a, b, c, masks[a], masks[b], mask, is_full, bits, numbers, there)
+                masks[d] = full if is_full else d
                 continue
-            if kind == Kind.ARITHMETIC:
-                _arithmetic(op, numbers[a, :n], numbers[b, :n], numbers[d, :n])
-            elif kind == Kind.COMPARISON:
-                _compare(op, numbers[a, :n], numbers[b, :n], numbers[d, :n])
-            elif kind == Kind.FUNCTION:
-                _function(op, numbers[a, :n], numbers[b, :n], numbers[d, :n])
+            if kind == Kind.COMPARISON:
+                _compare(op, n, d, a, b, numbers)
+            elif kind == Kind.ARITHMETIC:
+                _arithmetic(op, n, d, a, b, numbers)
             elif kind == Kind.IDENTITY:
-                _identity(op, bits[a, :n], bits[b, :n], numbers[d, :n])
+                _identity(op, n, d, a, b, bits, numbers)
             elif kind == Kind.LIST:
-                _member(op, words[c : c + length], bits[a, :n], numbers[a, :n], numbers[d, :n])
+                if op == Op.IN_STRINGS:
+                    _find(n, d, a, c, np.uint64(instructions[k, 5]), words, bits, numbers)
+                else:
+                    _member(op, n, d, a, c, np.uint64(instructions[k, 5]), word_numbers, numbers)
+            elif kind == Kind.FUNCTION:
+                _function(op, n, d, a, b, bits, numbers)
             else:
-                _time(op, numbers[a, :n], numbers[b, :n], numbers[d, :n])
-            if masks[a] == registers and masks[b] == registers:
-                masks[d] = registers
+                _time(op, n, d, a, b, numbers)
+            if is_full:
+                masks[d] = full
             else:
-                _blank(there[masks[a], :n], there[masks[b], :n], bits[d, :n], there[d, :n])
+                _blank(n, d, masks[a], masks[b], bits, there)
                 masks[d] = d
 
 
 @njit
-def _load(op: int, x: Words, valid: Bytes, out: Words, there: Bytes) -> bool:
-    is_full = np.uint8(1)
-    for i in range(out.shape[0]):
-        is_full &= valid[i]
-    for i in range(out.shape[0]):
-        there[i] = valid[i]
-        out[i] = x[i] if valid[i] else np.uint64(0)
-    if op == Op.LOAD_NUMBER:
-        numbers = out.view(np.float64)
-        for i in range(out.shape[0]):
-            numbers[i] = _settled(numbers[i])
-    return bool(is_full)
+def _store(n: int, first: int, d: int, a: int, mask: int, bits: Words, there: Bytes, out: Words, valid: Bytes) -> None:
+    for i in range(n):
+        out[d, first + i] = bits[a, i]
+    for i in range(n):
+        valid[d, first + i] = there[mask, i]
 
 
 @njit
-def _blank(x: Bytes, y: Bytes, out: Words, there: Bytes) -> None:
-    """Missing where an argument is: the mask of an ordinary operation, and 0 where it says so."""
-    for i in range(out.shape[0]):
-        there[i] = x[i] & y[i]
-    for i in range(out.shape[0]):
-        out[i] = out[i] if there[i] else np.uint64(0)
+def _load(
+    op: int,
+    n: int,
+    first: int,
+    d: int,
+    a: int,
+    values: Words,
+    valid: Bytes,
+    bits: Words,
+    numbers: Numbers,
+    there: Bytes,
+) -> bool:
+    missing = np.uint8(0)
+    for i in range(n):
+        there[d, i] = valid[a, first + i]
+        missing |= there[d, i] ^ np.uint8(1)
+    if missing:
+        for i in range(n):
+            bits[d, i] = values[a, first + i] if there[d, i] else NOTHING
+    else:
+        for i in range(n):
+            bits[d, i] = values[a, first + i]
+    if op == Op.LOAD_NUMBER:
+        for i in range(n):
+            numbers[d, i] = _settled(numbers[d, i])
+    return not missing
+
+
+@njit
+def _blank(n: int, d: int, a: int, b: int, bits: Words, there: Bytes) -> None:
+    """Missing where an argument is: the mask of an ordinary operation, and 0 where it says so. a, b: masks."""
+    for i in range(n):
+        there[d, i] = there[a, i] & there[b, i]
+    for i in range(n):
+        bits[d, i] = bits[d, i] if there[d, i] else NOTHING
 
 
 @njit
@@ -151,157 +179,154 @@ def _settled(x: float) -> float:
 
 
 @njit
-def _arithmetic(op: int, x: Numbers, y: Numbers, out: Numbers) -> None:
-    n = out.shape[0]
+def _arithmetic(op: int, n: int, d: int, a: int, b: int, v: Numbers) -> None:
     if op == Op.ADD:
         for i in range(n):
-            out[i] = _settled(x[i] + y[i])
+            v[d, i] = _settled(v[a, i] + v[b, i])
     elif op == Op.SUBTRACT:
         for i in range(n):
-            out[i] = _settled(x[i] - y[i])
+            v[d, i] = _settled(v[a, i] - v[b, i])
     elif op == Op.MULTIPLY:
         for i in range(n):
-            out[i] = _settled(x[i] * y[i])
+            v[d, i] = _settled(v[a, i] * v[b, i])
     elif op == Op.DIVIDE:
         for i in range(n):
-            out[i] = _settled(x[i] / y[i])
+            v[d, i] = _settled(v[a, i] / v[b, i])
     elif op == Op.NEGATE:
         for i in range(n):
-            out[i] = _settled(-x[i])
+            v[d, i] = _settled(-v[a, i])
     elif op == Op.ABS:
         for i in range(n):
-            out[i] = _settled(abs(x[i]))
+            v[d, i] = _settled(abs(v[a, i]))
     elif op == Op.MIN:  # the first of equal ones, so min(−0.0, 0.0) is −0.0
         for i in range(n):
-            smaller = y[i] if y[i] < x[i] else x[i]
-            out[i] = smaller if y[i] == y[i] and x[i] == x[i] else NAN
+            x, y = v[a, i], v[b, i]
+            v[d, i] = _settled(y if y < x else (x if y == y else y))
     else:
         for i in range(n):
-            larger = y[i] if y[i] > x[i] else x[i]
-            out[i] = larger if y[i] == y[i] and x[i] == x[i] else NAN
+            x, y = v[a, i], v[b, i]
+            v[d, i] = _settled(y if y > x else (x if y == y else y))
 
 
 @njit
-def _function(op: int, x: Numbers, y: Numbers, out: Numbers) -> None:
-    n = out.shape[0]
+def _function(op: int, n: int, d: int, a: int, b: int, bits: Words, v: Numbers) -> None:
     if op == Op.FLOOR:
         for i in range(n):
-            out[i] = _settled(np.floor(x[i]))
+            v[d, i] = _settled(np.floor(v[a, i]))
     elif op == Op.CEIL:
         for i in range(n):
-            out[i] = _settled(np.ceil(x[i]))
-    elif op == Op.ROUND:  # x − trunc(x) is exact
+            v[d, i] = _settled(np.ceil(v[a, i]))
+    elif op == Op.ROUND:
         for i in range(n):
-            whole = np.trunc(x[i])
-            away = whole + np.copysign(1.0, x[i])
-            out[i] = _settled(away if abs(x[i] - whole) >= 0.5 else whole)
+            x = v[a, i]
+            whole = np.trunc(x)  # x − whole is exact
+            v[d, i] = _settled(whole + np.copysign(1.0, x) if abs(x - whole) >= 0.5 else whole)
     elif op == Op.SQRT:
         for i in range(n):
-            out[i] = _settled(np.sqrt(x[i]))
+            v[d, i] = _settled(np.sqrt(v[a, i]))
     elif op == Op.SINGLE:
         for i in range(n):
-            out[i] = _settled(np.float64(np.float32(x[i])))
+            v[d, i] = _settled(np.float64(np.float32(v[a, i])))
     elif op == Op.LOG10:
         for i in range(n):
-            out[i] = _settled(log10_of(x[i]))
+            v[d, i] = _settled(log10_of(v[a, i]))
     elif op == Op.EXP:
         for i in range(n):
-            out[i] = _settled(exp_of(x[i]))
+            v[d, i] = _settled(exp_of(v[a, i]))
     else:
-        left, right, rest = x.view(np.uint64), y.view(np.uint64), out.view(np.uint64)
         for i in range(n):
-            rest[i] = remainder_of(left[i], right[i])
+            bits[d, i] = remainder_of(bits[a, i], bits[b, i])
         for i in range(n):
-            out[i] = _settled(out[i])
+            v[d, i] = _settled(v[d, i])
 
 
 @njit
-def _compare(op: int, x: Numbers, y: Numbers, out: Numbers) -> None:
-    n = out.shape[0]
+def _compare(op: int, n: int, d: int, a: int, b: int, v: Numbers) -> None:
     if op in (Op.LESS, Op.LESS_TIME):
         for i in range(n):
-            out[i] = 1.0 if x[i] < y[i] else 0.0
+            v[d, i] = 1.0 if v[a, i] < v[b, i] else 0.0
     elif op in (Op.LESS_EQUAL, Op.LESS_EQUAL_TIME):
         for i in range(n):
-            out[i] = 1.0 if x[i] <= y[i] else 0.0
+            v[d, i] = 1.0 if v[a, i] <= v[b, i] else 0.0
     elif op in (Op.EQUAL, Op.EQUAL_TIME, Op.EQUAL_BOOL):
         for i in range(n):
-            out[i] = 1.0 if x[i] == y[i] else 0.0
+            v[d, i] = 1.0 if v[a, i] == v[b, i] else 0.0
     elif op in (Op.UNEQUAL, Op.UNEQUAL_TIME, Op.UNEQUAL_BOOL):
         for i in range(n):
-            out[i] = 1.0 if x[i] != y[i] else 0.0
+            v[d, i] = 1.0 if v[a, i] != v[b, i] else 0.0
     elif op == Op.LESS_SINGLE:
         for i in range(n):
-            out[i] = 1.0 if np.float32(x[i]) < np.float32(y[i]) else 0.0
+            v[d, i] = 1.0 if np.float32(v[a, i]) < np.float32(v[b, i]) else 0.0
     elif op == Op.LESS_EQUAL_SINGLE:
         for i in range(n):
-            out[i] = 1.0 if np.float32(x[i]) <= np.float32(y[i]) else 0.0
+            v[d, i] = 1.0 if np.float32(v[a, i]) <= np.float32(v[b, i]) else 0.0
     elif op == Op.EQUAL_SINGLE:
         for i in range(n):
-            out[i] = 1.0 if np.float32(x[i]) == np.float32(y[i]) else 0.0
+            v[d, i] = 1.0 if np.float32(v[a, i]) == np.float32(v[b, i]) else 0.0
     else:
         for i in range(n):
-            out[i] = 1.0 if np.float32(x[i]) != np.float32(y[i]) else 0.0
+            v[d, i] = 1.0 if np.float32(v[a, i]) != np.float32(v[b, i]) else 0.0
 
 
 @njit
-def _identity(op: int, x: Words, y: Words, out: Numbers) -> None:
+def _identity(op: int, n: int, d: int, a: int, b: int, bits: Words, v: Numbers) -> None:
     if op == Op.EQUAL_STRING:
-        for i in range(out.shape[0]):
-            out[i] = 1.0 if x[i] == y[i] else 0.0
+        for i in range(n):
+            v[d, i] = 1.0 if bits[a, i] == bits[b, i] else 0.0
     else:
-        for i in range(out.shape[0]):
-            out[i] = 1.0 if x[i] != y[i] else 0.0
+        for i in range(n):
+            v[d, i] = 1.0 if bits[a, i] != bits[b, i] else 0.0
 
 
 @njit
-def _member(op: int, items: Words, x: Words, numbers: Numbers, out: Numbers) -> None:
-    """Whether a value is in a sorted list."""
-    if op == Op.IN_STRINGS:
-        _find(items, x, out)
+def _member(op: int, n: int, d: int, a: int, item: int, length: int, words: Numbers, v: Numbers) -> None:
+    if op == Op.IN_NUMBERS:
+        _find(n, d, a, item, length, words, v, v)
         return
-    if op == Op.IN_NUMBERS_SINGLE:
-        rounded = np.empty(numbers.shape[0], dtype=np.float64)
-        for i in range(numbers.shape[0]):
-            rounded[i] = np.float64(np.float32(numbers[i]))
-        numbers = rounded
-    _find(items.view(np.float64), numbers, out)
+    rounded = np.empty((1, n), dtype=np.float64)
+    nothing = np.uint64(0)
+    for i in range(n):
+        rounded[nothing, i] = np.float64(np.float32(v[a, i]))
+    _find(n, d, nothing, item, length, words, rounded, v)
 
 
 @njit
-def _find(items: NDArray[np.generic], x: NDArray[np.generic], out: Numbers) -> None:
-    if items.shape[0] <= LINEAR_MAX:
-        out[:] = 0.0
-        for k in range(items.shape[0]):
-            item = items[k]
-            for i in range(out.shape[0]):
-                out[i] = 1.0 if x[i] == item else out[i]
+def _find(n: int, d: int, a: int, first: int, length: int, words: NDArray[Any], x: NDArray[Any], v: Numbers) -> None:
+    """Whether each value is among `length` sorted words."""
+    if length <= LINEAR_MAX:
+        for i in range(n):
+            v[d, i] = 0.0
+        for k in range(first, first + length):
+            item = words[k]
+            for i in range(n):
+                v[d, i] = 1.0 if x[a, i] == item else v[d, i]
         return
-    for i in range(out.shape[0]):
-        low, high = 0, items.shape[0] - 1
+    one: Any = np.uint64(1)
+    for i in range(n):
+        value = x[a, i]
+        low, high = first, first + length - one
         while low < high:
-            middle = (low + high) // 2
-            if items[middle] < x[i]:
-                low = middle + 1
+            middle = (low + high) >> one
+            if words[middle] < value:
+                low = middle + one
             else:
                 high = middle
-        out[i] = 1.0 if items[low] == x[i] else 0.0
+        v[d, i] = 1.0 if words[low] == value else 0.0
 
 
 @njit
-def _time(op: int, x: Numbers, y: Numbers, out: Numbers) -> None:
-    n = out.shape[0]
+def _time(op: int, n: int, d: int, a: int, b: int, v: Numbers) -> None:
     if op == Op.ELAPSED:
         for i in range(n):
-            out[i] = _settled((x[i] - y[i]) / 1000.0)
+            v[d, i] = _settled((v[a, i] - v[b, i]) / 1000.0)
     elif op == Op.HOUR:
         for i in range(n):
-            hours = _whole(x[i] + y[i], HOUR_MS)
-            out[i] = _settled(hours - 24.0 * np.floor(hours / 24.0))
+            hours = _whole(v[a, i] + v[b, i], HOUR_MS)
+            v[d, i] = _settled(hours - 24.0 * np.floor(hours / 24.0))
     else:
         for i in range(n):
-            days = _whole(x[i] + y[i], DAY_MS) + 3.0  # 1970-01-01 was a Thursday
-            out[i] = _settled(days - 7.0 * np.floor(days / 7.0))
+            days = _whole(v[a, i] + v[b, i], DAY_MS) + 3.0  # 1970-01-01 was a Thursday
+            v[d, i] = _settled(days - 7.0 * np.floor(days / 7.0))
 
 
 @njit
@@ -315,57 +340,56 @@ def _whole(t: float, unit: float) -> float:
 
 @njit
 def _logic(
-    op: int,
-    a: Words, b: Words, c: Words, x: Numbers, y: Numbers,
-    has_a: Bytes, has_b: Bytes, has_c: Bytes,
-    out: Words, there: Bytes,
-    is_full: bool,
+    op: int, n: int, d: int, a: int, b: int, c: int, mask_a: int, mask_b: int, mask_c: int, is_full: bool,
+    bits: Words, v: Numbers, there: Bytes,
 ) -> bool:  # fmt: skip
     """What does not need all its arguments. is_full: nothing of a and b is missing. Returns whether nothing of the
-    result is.
+    result is. Bools are the bits of 0.0 and 1.0; what is missing holds 0.0.
     """
-    n = out.shape[0]
-    results = out.view(np.float64)
     if op == Op.AND:
-        if is_full:
-            for i in range(n):
-                out[i] = a[i] & b[i]
-            return True
-        for i in range(n):  # the bits of 0.0 and 1.0; what is missing holds 0.0
-            there[i] = (has_a[i] & has_b[i]) | (has_a[i] & (x[i] == 0.0)) | (has_b[i] & (y[i] == 0.0))
         for i in range(n):
-            out[i] = a[i] & b[i]
+            bits[d, i] = bits[a, i] & bits[b, i]
+        if is_full:
+            return True
+        for i in range(n):
+            x, y = there[mask_a, i], there[mask_b, i]
+            there[d, i] = (x & y) | (x & (bits[a, i] == NOTHING)) | (y & (bits[b, i] == NOTHING))
     elif op == Op.OR:
         for i in range(n):
-            out[i] = a[i] | b[i]
+            bits[d, i] = bits[a, i] | bits[b, i]
         if is_full:
             return True
         for i in range(n):
-            there[i] = (has_a[i] & has_b[i]) | (results[i] != 0.0)
+            there[d, i] = (there[mask_a, i] & there[mask_b, i]) | (bits[d, i] != NOTHING)
     elif op == Op.NOT:
         for i in range(n):
-            results[i] = (1.0 if x[i] == 0.0 else 0.0) if has_a[i] else 0.0
-            there[i] = has_a[i]
+            v[d, i] = 1.0 if bits[a, i] == NOTHING else 0.0
+        if is_full:
+            return True
+        for i in range(n):
+            there[d, i] = there[mask_a, i]
+            bits[d, i] = bits[d, i] if there[d, i] else NOTHING
+        return False
     elif op == Op.CHOOSE:
         for i in range(n):
-            there[i] = has_a[i] & (has_b[i] if x[i] != 0.0 else has_c[i])
+            there[d, i] = there[mask_a, i] & (there[mask_b, i] if bits[a, i] != NOTHING else there[mask_c, i])
         for i in range(n):
-            chosen = b[i] if x[i] != 0.0 else c[i]
-            out[i] = chosen if there[i] else np.uint64(0)
+            chosen = bits[b, i] if bits[a, i] != NOTHING else bits[c, i]
+            bits[d, i] = chosen if there[d, i] else NOTHING
     elif op == Op.HAS:
         for i in range(n):
-            results[i] = 1.0 if has_a[i] else 0.0
+            v[d, i] = 1.0 if there[mask_a, i] else 0.0
         return True
     elif op == Op.DEFAULT:
         for i in range(n):
-            out[i] = a[i] if has_a[i] else b[i]
-            there[i] = has_a[i] | has_b[i]
+            bits[d, i] = bits[a, i] if there[mask_a, i] else bits[b, i]
+            there[d, i] = there[mask_a, i] | there[mask_b, i]
     else:  # ratio
         for i in range(n):
-            there[i] = has_a[i] & has_b[i] & (y[i] > 0.0)
+            there[d, i] = there[mask_a, i] & there[mask_b, i] & (v[b, i] > 0.0)
         for i in range(n):
-            results[i] = _settled(x[i] / y[i]) if there[i] else 0.0
-    full = np.uint8(1)
+            v[d, i] = _settled(v[a, i] / v[b, i]) if there[d, i] else 0.0
+    missing = np.uint8(0)
     for i in range(n):
-        full &= there[i]
-    return bool(full)
+        missing |= there[d, i] ^ np.uint8(1)
+    return not missing
