@@ -92,7 +92,7 @@ _DELAY = spec.index("source_delay_s")
 
 # Linear counting (Whang, Vander-Zanden, Taylor 1990): −64·ln(zeros/64), one decimal, by the number of set bits; full:
 # 64·ln 64.
-_LINEAR_COUNT = np.array(
+LINEAR_COUNT = np.array(
     [
         0.0, 1.0, 2.0, 3.1, 4.1, 5.2, 6.3, 7.4, 8.5, 9.7, 10.9, 12.1, 13.3, 14.5, 15.8, 17.1,
         18.4, 19.8, 21.1, 22.5, 24.0, 25.5, 27.0, 28.5, 30.1, 31.7, 33.4, 35.1, 36.8, 38.6, 40.5, 42.4,
@@ -155,7 +155,7 @@ def _read_windows(account: Any, time: int, amount: float, out: NDArray[np.float3
         out[column + 1] = total
         out[column + 2] = mean
         out[column + 3] = largest if count else np.nan
-        out[column + 4] = _LINEAR_COUNT[_bits(merchants)]
+        out[column + 4] = LINEAR_COUNT[_bits(merchants)]
         if w == _MEAN_7D_WINDOW:
             mean_7d = mean
         elif w == _MEAN_30D_WINDOW:
