@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput, Corrupt
+from models.trees import FEATURES_MAX, LEAVES_MAX, Model, Tree, check_counts, check_size
 
-BYTES_MAX = 32 * 2**20
-TREES_MAX = 10_000
-LEAVES_MAX = 32_768
-LEAVES_TOTAL_MAX = 400_000
-FEATURES_MAX = 65_536
-"""The limits bound the time and memory that loading a model takes, whoever wrote it: a worker loads a new model between
-two batches.
-"""
-
-MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
+ZERO = 1e-35
+"""LightGBM's kZeroThreshold: its predict() reads anything this small, also denormals, as 0 (src/c_api.cpp, meta.h)."""
 
 _HEADER_REQUIRED = frozenset(
     {"version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"}
@@ -44,42 +36,9 @@ _INT = re.compile(r"-?[0-9]{1,10}")
 _FLOAT = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{0,400})?([eE][+-]?[0-9]{1,4})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """One tree with n leaves and n − 1 inner nodes; node 0 is the root, child c ≥ 0 is node c, c < 0 is leaf −1 − c.
-
-    feature, left, right: int64 (n−1,). threshold: float64 (n−1,), +inf where only missing values
-    go right; for a categorical node the index into `categories`.
-    categorical, default_left: bool (n−1,). missing: int64 (n−1,), MISSING_*.
-    leaf_value: float64 (n,), log-odds. leaf_count: float64 (n,), the training rows in it; 1 where unknown.
-    categories: per index a bitset of uint32 words; set members go left.
-    A child's number is above its parent's, and every node and leaf has exactly one parent.
-    """
-
-    feature: NDArray[np.int64]
-    threshold: NDArray[np.float64]
-    categorical: NDArray[np.bool_]
-    default_left: NDArray[np.bool_]
-    missing: NDArray[np.int64]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    leaf_value: NDArray[np.float64]
-    leaf_count: NDArray[np.float64]
-    categories: tuple[NDArray[np.uint32], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A parsed binary classifier: its margin (log-odds) is the sum of the trees' leaf values, in order."""
-
-    feature_names: tuple[str, ...]
-    trees: tuple[Tree, ...]
-
-
 def parse(content: bytes) -> Model:
     """A model file's bytes → Model. Raises Corrupt (not what LightGBM writes) or BadInput (not supported here)."""
-    if len(content) > BYTES_MAX:
-        raise BadInput(f"model text of {len(content)} bytes is above the limit of {BYTES_MAX}")
+    check_size(content, "model text")
     head, separator, body = content.partition(b"\n\n")
     if not separator or not head.startswith(b"tree\n"):
         raise Corrupt("model text: does not begin like LightGBM's text format, or is truncated within its header")
@@ -88,18 +47,16 @@ def parse(content: bytes) -> Model:
     sizes = _ints(header["tree_sizes"], None, "tree_sizes")
     if (sizes <= 0).any() or int(sizes.sum()) > len(body):
         raise Corrupt("model text: tree_sizes does not match the text; it is truncated")
-    if len(sizes) > TREES_MAX:
-        raise BadInput(f"model text: {len(sizes)} trees are above the limit of {TREES_MAX}")
+    check_counts(len(sizes), 0, "model text")
     trees: list[Tree] = []
     start = leaves = 0
     for index, size in enumerate(sizes.tolist()):
         trees.append(_tree(body[start : start + size], index, len(names)))
         start += size
         leaves += len(trees[-1].leaf_value)
-        if leaves > LEAVES_TOTAL_MAX:
-            raise BadInput(f"model text: it has more than {LEAVES_TOTAL_MAX} leaves in all")
+        check_counts(len(sizes), leaves, "model text")
     _check_tail(body[start:])
-    return Model(names, tuple(trees))
+    return Model(names, tuple(trees), len(names), zero=ZERO)
 
 
 def shrinkages(content: bytes) -> tuple[float, ...]:

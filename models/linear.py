@@ -154,7 +154,7 @@ class LinearScorer:
 
     def __init__(self, model: LinearModel, *, version: str, digest: str, spec: int) -> None:
         self._version, self._digest, self._spec = version, digest, spec
-        self._feature_names = model.features
+        self._names = model.features
         self._width = len(model.features)
         self._coefficients = coefficients(model)
         empty = np.zeros((1, self._width), dtype=np.float32)
@@ -165,7 +165,7 @@ class LinearScorer:
     def load(cls, content: bytes, *, version: str, spec: int, expected_digest: str | None = None) -> LinearScorer:
         """An artifact's bytes → scorer.
 
-        version: the label, `online-1.0.0`. spec: the feature spec it reads; the caller compares `feature_names`.
+        version: the label, `online-1.0.0`. spec: the feature spec it reads; the caller compares `names`.
         expected_digest: SHA-256 (hex) that the bytes must have. Raises Corrupt if they have another or are not intact,
         BadInput if they are too many.
         """
@@ -188,9 +188,14 @@ class LinearScorer:
         return self._spec
 
     @property
-    def feature_names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The columns that the model reads, in order."""
-        return self._feature_names
+        return self._names
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        return self._width
 
     def margins(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw scores (log-odds): float32 (n, F) → float64 (n,), finite. NaN is 'missing'.

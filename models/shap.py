@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.jit import njit
-from models.lightgbm_text import Tree
+from models.trees import Tree
 
 METHOD = "SHAP values, path-dependent TreeSHAP (Lundberg, Erion, Lee 2018)"
+UNWEIGHTED_METHOD = f"{METHOD}; the file has no row counts, so every split counts as sending half of the rows each way"
 
 
 def quadrature(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -84,7 +84,7 @@ class ForestLearner:
 
     def _take(self, content: bytes) -> None:
         scorer = ForestScorer.load(content, version=f"{self.name}-0.0.0", spec=0)
-        if scorer.feature_names != self._columns:
+        if scorer.names != self._columns:
             raise BadInput("incremental learner: the model's column names do not match the feature spec")
         self._content, self._scorer = content, scorer
 

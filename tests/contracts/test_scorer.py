@@ -1,48 +1,21 @@
-"""What the pipeline and audits rely on in every kind of model. A kind's name in ARTIFACTS tests it."""
+"""What the pipeline and audits rely on in every kind of model; tests/builders/artifacts.py has one of each."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
-import lightgbm
 import numpy as np
 import pytest
 
+from core.errors import BadInput
 from core.scoring import Scorer
 from models import artifacts
-from models.linear import LinearModel, render
-
-FEATURES = 12
-NAMES = tuple(f"f{j}" for j in range(FEATURES))
+from tests.builders.artifacts import ARTIFACTS, FEATURES, NAMES, SINGLE, rows
 
 
-def forest() -> bytes:
-    random = np.random.default_rng(4)
-    x = rows(2000, seed=4)
-    y = (np.nan_to_num(x[:, 0]) + np.isnan(x[:, 1]) + random.normal(size=len(x)) > 0.5).astype(float)
-    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1}
-    data = lightgbm.Dataset(x, y, feature_name=list(NAMES))
-    return lightgbm.train(parameters, data, 37).model_to_string().encode()
-
-
-def linear() -> bytes:
-    random = np.random.default_rng(5)
-    model = LinearModel(
-        features=NAMES,
-        counts=(1000,) * FEATURES,
-        means=tuple(random.normal(size=FEATURES).tolist()),
-        variances=(0.0, *random.lognormal(size=FEATURES - 1).tolist()),
-        weights=tuple(random.normal(size=FEATURES).tolist()),
-        intercept=-2.5,
-        offset=-0.7,
-        clip=4.0,
-        steps=1000,
-    )
-    return render(model)
-
-
-ARTIFACTS: dict[str, Callable[[], bytes]] = {"lightgbm": forest, "linear": linear}
+@pytest.fixture(scope="module")
+def tolerance(artifact: bytes) -> float:
+    return 1e-5 if artifacts.format_of(artifact) in SINGLE else 1e-9
 
 
 @pytest.fixture(scope="module", params=sorted(ARTIFACTS))
@@ -56,14 +29,6 @@ def scorer(artifact: bytes) -> Scorer:
     return artifacts.load_scorer(artifact, version="m-1.0.0", expected_digest=digest, spec=3, columns=NAMES)
 
 
-def rows(count: int, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(count, FEATURES)).astype(np.float32)
-    x[random.random(x.shape) < 0.15] = np.nan
-    x[random.random(x.shape) < 0.05] = 0.0
-    return x
-
-
 def test_it_names_itself(scorer: Scorer) -> None:
     """Version, digest and spec are what a score event records."""
     assert scorer.version == "m-1.0.0" and scorer.spec == 3
@@ -71,16 +36,31 @@ def test_it_names_itself(scorer: Scorer) -> None:
 
 
 def test_every_kind_is_tested_and_recognised() -> None:
-    """The artifacts here are of all kinds, and each is told by its first bytes."""
+    """The artifacts here are of all kinds, and each is told by its content."""
     assert set(ARTIFACTS) == {kind.name for kind in artifacts.KINDS}
     assert [artifacts.format_of(make()) for make in ARTIFACTS.values()] == list(ARTIFACTS)
 
 
-def test_a_score_can_be_explained(scorer: Scorer) -> None:
+def test_other_columns_are_refused(artifact: bytes) -> None:
+    """A model that names other columns, or has another number of them, is not loaded for a feature spec."""
+    digest = hashlib.sha256(artifact).hexdigest()
+    for columns in (NAMES[:-1], ("other", *NAMES[1:])):
+        with pytest.raises(BadInput, match="does not read feature spec"):
+            artifacts.load_scorer(artifact, version="m-1.0.0", expected_digest=digest, spec=3, columns=columns)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04.", b"{L\0", b"binf", b"CBM1"])
+def test_formats_that_are_not_read_are_named(content: bytes) -> None:
+    """A pickle, and the binary formats of libraries whose JSON is read: the message says what to do."""
+    with pytest.raises(BadInput, match=r"the model is .*; save "):
+        artifacts.format_of(content)
+
+
+def test_a_score_can_be_explained(scorer: Scorer, tolerance: float) -> None:
     """The contributions and their bias make the margin, and the method is named."""
     for row in rows(20):
         bias, shares = scorer.contributions(row)
-        assert bias + shares.sum() == pytest.approx(scorer.margins(row[None, :])[0], abs=1e-9)
+        assert bias + shares.sum() == pytest.approx(scorer.margins(row[None, :])[0], abs=tolerance)
         assert shares.shape == (FEATURES,) and scorer.method
 
 
@@ -139,8 +119,8 @@ def test_missing_and_infinite_values_give_finite_margins(scorer: Scorer) -> None
     assert len(set(scorer.margins(x[:20]).tolist())) == 1
 
 
-def test_contributions_add_up_to_the_margin(scorer: Scorer) -> None:
-    """The shares and the bias make the margin to 1e-9, the bias is the same for all rows, the shares are repeatable."""
+def test_contributions_add_up_to_the_margin(scorer: Scorer, tolerance: float) -> None:
+    """The shares and the bias make the margin, the bias is the same for all rows, the shares are repeatable."""
     x = rows(300)
     margins = scorer.margins(x)
     biases = set()
@@ -148,6 +128,6 @@ def test_contributions_add_up_to_the_margin(scorer: Scorer) -> None:
         bias, shares = scorer.contributions(row)
         biases.add(bias)
         assert shares.shape == (FEATURES,) and shares.dtype == np.float64
-        assert abs(bias + shares.sum() - margin) < 1e-9
+        assert abs(bias + shares.sum() - margin) < tolerance
         assert scorer.contributions(row)[1].tobytes() == shares.tobytes()
     assert len(biases) == 1

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInput, Corrupt
-from models import forest, lightgbm_text
-from models.forest import ForestScorer, threshold_key
+from models import layout, trees
+from models.forest import ForestScorer
+from models.layout import threshold_key
 from models.lightgbm_text import parse
 from tests.builders.forests import COMMON, FEATURES, data, load, render, train
 
@@ -238,7 +239,7 @@ def test_load_checks_the_digest() -> None:
     digest = hashlib.sha256(content).hexdigest()
     scorer = ForestScorer.load(content, version="a-1.2.3", spec=4, expected_digest=digest)
     assert (scorer.version, scorer.spec, scorer.digest) == ("a-1.2.3", 4, digest)
-    assert scorer.feature_names == tuple(f"Column_{i}" for i in range(FEATURES))
+    assert scorer.names == tuple(f"Column_{i}" for i in range(FEATURES))
     with pytest.raises(Corrupt, match="SHA-256"):
         ForestScorer.load(content + b"\n", version="a-1.2.3", spec=4, expected_digest=digest)
 
@@ -272,21 +273,21 @@ def chain(leaves: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("count", "leaves", "message"),
     [
-        (lightgbm_text.TREES_MAX + 1, 2, "trees are above the limit"),
-        (lightgbm_text.LEAVES_TOTAL_MAX // 3_000 + 1, 3_000, "leaves in all"),
-        (1, forest.DEPTH_MAX + 2, "splits deep"),
-        (forest.LANES * (forest.STEPS_MAX // 500 + 1), 501, "too deep together"),
+        (trees.TREES_MAX + 1, 2, "trees are above the limit"),
+        (trees.LEAVES_TOTAL_MAX // 3_000 + 1, 3_000, "leaves in all"),
+        (1, trees.DEPTH_MAX + 2, "splits deep"),
+        (layout.LANES * (layout.STEPS_MAX // 500 + 1), 501, "too deep together"),
     ],
 )
 def test_models_that_load_or_score_too_slowly_are_refused(count: int, leaves: int, message: str) -> None:
     """Trees, leaves, depth, and steps of a row are limited: a small file must not hold a worker for long."""
     text = render([chain(leaves)] * count)
-    assert len(text) < lightgbm_text.BYTES_MAX
+    assert len(text) < trees.BYTES_MAX
     with pytest.raises(BadInput, match=message):
         load(text)
 
 
 def test_models_at_the_limit_of_depth_are_scored() -> None:
     """The deepest tree that is allowed still has LightGBM's bits."""
-    text = render([chain(forest.DEPTH_MAX + 1)])
+    text = render([chain(trees.DEPTH_MAX + 1)])
     assert_same_bits(text, nasty_rows(text, 20))

@@ -209,7 +209,7 @@ def test_random_damage_never_crashes(text: str, seed: int) -> None:
         except SentinelError:
             continue
         survivors += 1
-        width = len(scorer.feature_names)
+        width = len(scorer.names)
         margins = scorer.margins(np.ascontiguousarray(np.resize(rows, (len(rows), width)), dtype=np.float32))
         assert margins.shape == (len(rows),) and not np.isnan(margins).any()
     assert 50 < survivors < 950  # many digits may change without harm; without survivors the test would prove little

@@ -168,9 +168,9 @@ def test_an_artifact_is_recognised_and_its_columns_compared() -> None:
         digest = hashlib.sha256(content).hexdigest()
         found = artifacts.load_scorer(content, version="m-1.0.0", expected_digest=digest, spec=5, columns=NAMES)
         assert type(found).__name__ == kind and (found.version, found.digest, found.spec) == ("m-1.0.0", digest, 5)
-        with pytest.raises(BadInput, match="columns"):
+        with pytest.raises(BadInput, match="its column 0 is"):
             artifacts.load_scorer(content, version="m", expected_digest=digest, spec=5, columns=NAMES[::-1])
-    for content in (b"", b"\x80\x04N.", b"{}", b"tree", b'{"format":"other"}'):
+    for content in (b"", b"{}", b"tree", b'{"format":"other"}'):
         digest = hashlib.sha256(content).hexdigest()
         with pytest.raises(Corrupt):
             artifacts.load_scorer(content, version="m", expected_digest=digest, spec=5, columns=NAMES)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import lightgbm_text, shap
+from models import lightgbm_text, shap, trees
 from models.forest import ForestScorer
 from tests.builders.forests import data, load, render, train
 
@@ -35,7 +35,7 @@ def test_contributions_are_those_of_lightgbm(variant: str) -> None:
     assert np.abs(found - wanted).max() < 1e-9
 
 
-def conditional(tree: lightgbm_text.Tree, known: set[int], taken: dict[int, int], node: int = 0) -> float:
+def conditional(tree: trees.Tree, known: set[int], taken: dict[int, int], node: int = 0) -> float:
     """The tree's value where only the features in `known` are: at other splits, the mean by training rows."""
     if node < 0:
         return float(tree.leaf_value[-1 - node])
@@ -49,7 +49,7 @@ def conditional(tree: lightgbm_text.Tree, known: set[int], taken: dict[int, int]
     return (rows[0] * left + rows[1] * right) / sum(rows)
 
 
-def shapley(tree: lightgbm_text.Tree, row: NDArray[np.float32]) -> NDArray[np.float64]:
+def shapley(tree: trees.Tree, row: NDArray[np.float32]) -> NDArray[np.float64]:
     """The Shapley values of the definition, over all subsets of features. For numeric splits without missing values."""
     taken = {
         node: int(tree.left[node] if row[tree.feature[node]] <= tree.threshold[node] else tree.right[node])

@@ -1,0 +1,61 @@
+"""A small artifact of every kind of model in `models.artifacts`, trained on the spot with its own library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import lightgbm
+import numpy as np
+import xgboost
+
+from models.linear import LinearModel, render
+
+FEATURES = 12
+NAMES = tuple(f"f{j}" for j in range(FEATURES))
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    """Float32 (count, FEATURES) with missing values and zeros."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(count, FEATURES)).astype(np.float32)
+    x[random.random(x.shape) < 0.15] = np.nan
+    x[random.random(x.shape) < 0.05] = 0.0
+    return x
+
+
+def _labels(x: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(len(x)).normal(size=len(x))
+    return (np.nan_to_num(x[:, 0]) + np.isnan(x[:, 1]) + noise > 0.5) * 1.0
+
+
+def lightgbm_text() -> bytes:
+    x = rows(2000, seed=4)
+    data = lightgbm.Dataset(x, _labels(x), feature_name=list(NAMES))
+    return lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 37).model_to_string().encode()
+
+
+def xgboost_json() -> bytes:
+    x = rows(2000, seed=4)
+    data = xgboost.DMatrix(x, _labels(x), feature_names=list(NAMES))
+    return bytes(xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 37).save_raw("json"))
+
+
+def linear() -> bytes:
+    random = np.random.default_rng(5)
+    model = LinearModel(
+        features=NAMES,
+        counts=(1000,) * FEATURES,
+        means=tuple(random.normal(size=FEATURES).tolist()),
+        variances=(0.0, *random.lognormal(size=FEATURES - 1).tolist()),
+        weights=tuple(random.normal(size=FEATURES).tolist()),
+        intercept=-2.5,
+        offset=-0.7,
+        clip=4.0,
+        steps=1000,
+    )
+    return render(model)
+
+
+ARTIFACTS: dict[str, Callable[[], bytes]] = {"lightgbm": lightgbm_text, "linear": linear, "xgboost": xgboost_json}
+SINGLE = ("xgboost",)
+"""The kinds whose library adds in float32: the contributions, in float64, make the margin to that precision only."""
