@@ -34,7 +34,8 @@ def number_text(value: float) -> str:
         return "-0" if str(value)[0] == "-" else "0"
     if abs(value) < EXACT_INTEGER_MAX and value == int(value):
         return str(int(value))
-    return repr(value).replace("e+", "e")
+    digits, mark, exponent = repr(value).partition("e")
+    return f"{digits}e{int(exponent)}" if mark else digits
 
 
 def string_text(value: str) -> str:
@@ -58,8 +59,7 @@ def _text(node: Node, tightness: int) -> str:
 def _plain(node: Node) -> tuple[int, str]:
     match node:
         case Number():
-            text = number_text(node.value)
-            return (_SIGN if text[0] == "-" else _VALUE), text
+            return _SIGN, number_text(node.value)  # not _VALUE: the point of 5.f() would be the number's
         case Text():
             return _VALUE, string_text(node.value)
         case Truth():

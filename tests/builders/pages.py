@@ -11,6 +11,7 @@ from pathlib import Path
 from core import feedback_sources, rules
 from core.events import page as events
 from core.features import spec
+from core.program import page as language
 from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
@@ -19,6 +20,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 WHOLE: dict[str, Callable[[], str]] = {
     "events.md": events.markdown,
     "features.md": spec.markdown,
+    "language.md": language.markdown,
     "rules.md": rules.markdown,
 }
 TABLES: dict[str, Callable[[], str]] = {
