@@ -31,6 +31,9 @@ SIZE_MAX = 64
 """n of is_new: how many values are remembered at most."""
 
 
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
+
 class Parameter(NamedTuple):
     """is_repeated: may come any number of times more."""
 
@@ -61,6 +64,10 @@ class Function(NamedTuple):
         if self.style == "method":
             return f"{shown[0]}.{self.name}({', '.join(shown[1:])})"
         return f"{self.name}({', '.join(shown)})"
+
+    def ordinal(self, index: int) -> str:
+        """`second`, of an argument's index; what stands before the point does not count."""
+        return _ORDINALS[max(index - (self.style == "method"), 0)] if index < len(_ORDINALS) else f"{index + 1}th"
 
     @property
     def required(self) -> int:

@@ -77,6 +77,12 @@ Rules read what is stored, so that every rule can be judged again later: what an
 `[features]` first. The columns of the library are all of [features](features.md), as functions without arguments:
 `speed_kmh()`."""
 
+_CEL = """## Beside CEL
+
+A test holds the parser against Google's implementation of CEL: what both accept has the same value. What is different:
+integer literals are numbers, so `5 / 2` is 2.5; comparisons don't chain; `has` and `default` take any expression; there
+are no maps, messages, macros, `null`, bytes, triple quotes and comments; strings have no order."""
+
 _SHORTEST = windows.shown(windows.WIDTHS[0] * windows.BUCKETS_MIN)
 _LONGEST = windows.shown(windows.WINDOW_MAX_MS)
 _WIDTHS = ", ".join(map(windows.shown, windows.WIDTHS))
@@ -117,6 +123,7 @@ def markdown() -> str:
             *(f"| `{name}` | {_TYPES[each.type]} | {each.meaning} |" for name, each in STANDARD.items()),
         ]),
         "Outcomes: " + "; ".join(map(_outcome, OUTCOMES)) + ".",
+        _CEL,
         _LIMITS,
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"

@@ -17,9 +17,6 @@ NUMBERS = st.one_of(
     st.sampled_from([0.0, -0.0, 0.1, 1e22, 1e-7, 2.0**53, 2.0**60, 5e-324, 1.7976931348623157e308]),
 )
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
-LEAVES: st.SearchStrategy[Node] = st.one_of(
-    NUMBERS.map(Number), TEXTS.map(Text), st.booleans().map(Truth), NAMES.map(Name)
-)
 OPERATORS = st.sampled_from(["==", "!=", "<", "<=", ">", ">=", "in", "+", "-", "*", "/", "%"])
 
 
@@ -28,21 +25,29 @@ def _negative(operand: Node) -> Node:
     return Number(-operand.value) if is_plain else Unary("-", operand)  # type: ignore[union-attr]
 
 
-def _above(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
-    several = st.lists(nodes, max_size=3).map(tuple)
-    return st.one_of(
-        st.builds(lambda operand: Unary("!", operand), nodes),
-        nodes.map(_negative),
-        st.builds(Binary, OPERATORS, nodes, nodes),
-        st.builds(
-            lambda operator, operands: joined(operator, operands, NOWHERE),
-            st.sampled_from(["&&", "||"]),
-            st.lists(nodes, min_size=2, max_size=4).map(tuple),
-        ),
-        st.builds(Choose, nodes, nodes, nodes),
-        st.builds(Call, NAMES, several, st.one_of(st.none(), nodes)),
-        st.builds(ListOf, several),
+def trees(names: st.SearchStrategy[str], functions: st.SearchStrategy[str]) -> st.SearchStrategy[Node]:
+    """Trees whose names and functions are these."""
+    leaves: st.SearchStrategy[Node] = st.one_of(
+        NUMBERS.map(Number), TEXTS.map(Text), st.booleans().map(Truth), names.map(Name)
     )
 
+    def above(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+        several = st.lists(nodes, max_size=4).map(tuple)
+        return st.one_of(
+            st.builds(lambda operand: Unary("!", operand), nodes),
+            nodes.map(_negative),
+            st.builds(Binary, OPERATORS, nodes, nodes),
+            st.builds(
+                lambda operator, operands: joined(operator, operands, NOWHERE),
+                st.sampled_from(["&&", "||"]),
+                st.lists(nodes, min_size=2, max_size=4).map(tuple),
+            ),
+            st.builds(Choose, nodes, nodes, nodes),
+            st.builds(Call, functions, several, st.one_of(st.none(), nodes)),
+            st.builds(ListOf, several),
+        )
 
-TREES = st.recursive(LEAVES, _above, max_leaves=20)
+    return st.recursive(leaves, above, max_leaves=20)
+
+
+TREES = trees(NAMES, NAMES)

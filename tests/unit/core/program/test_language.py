@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.features import spec
 from core.program import functions, page, typed
+from core.program.compiling import compile_expressions
 from core.program.errors import ProgramError
 from core.program.fields import STANDARD
+from core.program.formatting import formatted
 from core.program.language import (
     Cost,
     Reads,
@@ -24,11 +28,12 @@ from core.program.language import (
 )
 from core.program.parsing import parse
 from core.program.scope import Place
-from core.program.syntax import levels
+from core.program.syntax import Node, levels
 from core.program.tokens import KEYWORDS, RESERVED
 from core.program.typed import AGGREGATES, OPERATIONS, Aggregate, Apply, Column, Constant, Expression, Hit, Listed
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.builders.scopes import scope
+from tests.builders.syntax_trees import trees
 
 ANY = ("number", "bool", "string", "time")
 AMOUNT = Column("number", "field", "amount")
@@ -82,6 +87,8 @@ TYPED: list[tuple[Place, str, Expression]] = [
     ("rule", "mail.startsWith('a')", Apply("bool", "starts_with", (MAIL, text("a")))),
     ("rule", "mail.lowerAscii().contains('a')",
         Apply("bool", "contains", (Apply("string", "lower", (MAIL,)), text("a")))),
+    ("rule", "(is_guest ? mail : 'b').endsWith('a')",
+        Apply("bool", "ends_with", (Apply("string", "choose", (GUEST, MAIL, text("b"))), text("a")))),
     ("rule", "mail.matches('^a')", Apply("bool", "matches", (MAIL, text("^a")))),
     ("rule", "hour(occurred_at)", Apply("number", "hour", (AT, number(0)))),
     ("rule", "weekday(sent_at, '-02:30')",
@@ -128,6 +135,14 @@ def test_a_text_becomes_its_typed_expression(place: Place, source: str, expected
     found = check(source, scope(place), ANY)
     assert found.expression == expected
     assert found.text == source
+
+
+@pytest.mark.parametrize(("place", "source", "expected"), TYPED, ids=[source for _, source, _ in TYPED])
+def test_the_engine_compiles_what_is_accepted(place: Place, source: str, expected: Expression) -> None:
+    """Every typed expression, and what its aggregates read of earlier events, becomes code."""
+    inner = [each for _, node in walk(expected) if isinstance(node, Aggregate) for each in (node.value, node.condition)]
+    code = compile_expressions([expected, *(each for each in inner if each is not None)])
+    assert code.outputs == 1 + sum(each is not None for each in inner)
 
 
 def result_of(expression: Apply) -> None:
@@ -272,6 +287,31 @@ def test_an_editor_is_offered_what_may_stand_there() -> None:
 def test_the_canonical_text_needs_no_scope() -> None:
     """A document can be formatted before its names are known."""
     assert canonical_text("nobody>( 1 )") == "nobody > 1"
+
+
+MEANINGFUL = trees(
+    st.sampled_from(["amount", "mail", "is_guest", "occurred_at", "mean_30d", "device_is_new", "amount_high", "country",
+                     "account", "account_merchant", "device", "decision", "verdict", "probability", "hour", "nobody"]),
+    st.sampled_from(sorted(functions.BY_NAME)),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=500)
+@given(MEANINGFUL, st.sampled_from(["feature", "rule", "decision", "event"]))
+def test_every_tree_is_typed_or_refused_with_a_place(node: Node, place: Place) -> None:
+    """Whatever is put together, the checker gives an expression that the engine compiles, or an error at a place."""
+    source = formatted(node)
+    try:
+        found = check(source, scope(place), ANY)
+    except ProgramError as error:
+        assert error.line == 1 and 1 <= error.column <= len(source) + 1 and len(error.message) < 500
+        return
+    assert found.text == source
+    for _, each in walk(found.expression):
+        if isinstance(each, Apply):
+            result_of(each)
+    if not any(isinstance(each, Aggregate) for _, each in walk(found.expression)):
+        assert compile_expressions([found.expression]).outputs == 1
 
 
 def test_the_examples_of_the_reference_work() -> None:
