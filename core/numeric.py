@@ -33,7 +33,7 @@ _INVERSE_FACTORIALS = np.array(
 )
 _POWERS = np.array([2.0**k for k in range(-1022, 1024)])  # exact
 _LOG10_E = 0.4342944819032518
-_POWERS_OF_TEN = np.array([float(f"1e{k}") for k in range(-323, 309)])  # the nearest float64 of each
+_POWERS_OF_TEN = np.array([float(f"1e{k}") for k in range(-308, 309)])  # the nearest float64 of each
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 _SIGN, _INFINITY = np.uint64(0x8000000000000000), np.uint64(0x7FF0000000000000)
 _HIDDEN, _FRACTION, _FRACTION_BITS = np.uint64(1 << 52), np.uint64((1 << 52) - 1), np.uint64(52)
@@ -71,9 +71,25 @@ def sigmoid(margins: NDArray[np.float64], slope: float) -> NDArray[np.float64]:
 
 @njit
 def exp_of(x: float) -> float:
-    """e**x of one number, relative error below 1e-15·(1 + |x|): 0 below −708.4, inf from 709.5 on. NaN stays NaN."""
-    result: float = exp2(x * LOG2E)
-    return result
+    """e**x of one number, relative error below 1e-15; 0 below −745.2, inf above 709.78. NaN stays NaN.
+
+    x = k·ln 2 + y with |y| ≤ ½ ln 2, ln 2 in two parts so that y is exact (Cody and Waite 1980), and the Taylor series
+    to the 13th power. Its last bits are not those of `exp`, which rounds x / ln 2.
+    """
+    if x != x:
+        return x
+    if x > 709.782712893384:
+        return np.inf
+    if x < -745.2:
+        return 0.0
+    whole = int(np.floor(x * LOG2E + 0.5))
+    y = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
+    total: float = _INVERSE_FACTORIALS[13]
+    for k in range(12, -1, -1):
+        total = total * y + _INVERSE_FACTORIALS[k]
+    half = whole // 2  # in two steps: 2**1024 is no float64, and a subnormal result is rounded once
+    scaled: float = total * _POWERS[half + 1022] * _POWERS[whole - half + 1022]
+    return scaled
 
 
 @njit
@@ -81,7 +97,7 @@ def exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """e**x elementwise: float64 (n,) → float64 (n,), relative error below 1e-15·(1 + |x|). NaN stays NaN."""
     out = np.empty(x.shape[0], dtype=np.float64)
     for i in range(x.shape[0]):
-        out[i] = exp_of(x[i])
+        out[i] = exp2(x[i] * LOG2E)
     return out
 
 
@@ -131,13 +147,13 @@ def log(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @njit
 def log10_of(x: float) -> float:
-    """The decimal logarithm of one number, relative error below 2e-15; exact for every 10**k of a float64.
+    """The decimal logarithm of one number, relative error below 2e-15.
 
-    ln x / ln 10; where x is the float64 nearest to a power of ten, its exponent.
+    ln x / ln 10; where x is the float64 nearest to 10**k, −308 ≤ k ≤ 308, exactly k.
     """
     value: float = log_of(x) * _LOG10_E
     nearest: float = np.floor(value + 0.5)
-    if abs(value - nearest) < 1e-9 and nearest >= -323.0 and _POWERS_OF_TEN[int(nearest) + 323] == x:
+    if abs(value - nearest) < 1e-9 and nearest >= -308.0 and _POWERS_OF_TEN[int(nearest) + 308] == x:
         return nearest
     return value
 

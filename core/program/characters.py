@@ -130,8 +130,8 @@ def reader(expression: Expression, columns: tuple[Column, ...]) -> Reader:
         case Apply(_, "matches", (value, Constant(value=str(text)))):
             search, read = pattern(text).search, reader(value, columns)
             return _strict(lambda texts: search(texts[0]) is not None, [read])
-        case Apply(_, operation, arguments) if operation in _FUNCTIONS:
-            return _strict(_FUNCTIONS[operation], [reader(each, columns) for each in arguments])
+        case Apply(_, operation, arguments) if operation in FUNCTIONS:
+            return _strict(FUNCTIONS[operation], [reader(each, columns) for each in arguments])
         case _:
             raise TypeError(f"{expression} reads no characters")
 
@@ -144,7 +144,7 @@ def _strict(function: Callable[[list[Any]], Value], readers: list[Reader]) -> Re
     return read
 
 
-_FUNCTIONS: dict[str, Callable[[list[Any]], Value]] = {
+FUNCTIONS: dict[str, Callable[[list[Any]], Value]] = {
     "size": lambda texts: float(len(texts[0])),
     "starts_with": lambda texts: texts[0].startswith(texts[1]),
     "ends_with": lambda texts: texts[0].endswith(texts[1]),

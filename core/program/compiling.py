@@ -9,10 +9,10 @@ is therefore moved out of it: size(c ? a : b) is compiled as c ? size(a) : size(
 from __future__ import annotations
 
 import heapq
-import itertools
+import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +32,6 @@ from core.program.typed import (
     Form,
     Hit,
     Listed,
-    Type,
 )
 
 WIDTH = 6
@@ -171,43 +170,59 @@ def structure(expression: Expression) -> tuple[object, ...]:
 
 
 def _lifted(expression: Expression) -> Expression:
-    """The expression without `choose` below operations on characters."""
+    """The expression without `choose` below operations on characters. Raises BadInput if it would be too large."""
     if not isinstance(expression, Apply) or expression.operation not in CHARACTERS:
         return expression
-    budget = itertools.count(1)
-
-    def variants(of: Expression, then: Callable[[Expression], Expression]) -> Expression:
-        """What `then` makes of a text, once for every text that `of` chooses among."""
-        match of:
-            case Apply(_, "choose", (condition, first, second)):
-                return Apply(expression.type, "choose", (condition, variants(first, then), variants(second, then)))
-            case Apply(_, "default", (first, second)) if _chooses(of):
-                return Apply(expression.type, "default", (variants(first, then), variants(second, then)))
-            case Apply(type_, operation, arguments) if operation in CHARACTERS:
-                return combined(type_, operation, arguments, (), then)
-            case _:
-                if next(budget) > VARIANTS_MAX:
-                    raise BadInput(f"an operation on texts chooses among more than {VARIANTS_MAX} of them; split it")
-                return then(of)
-
-    def combined(
-        type_: Type,
-        operation: str,
-        left: tuple[Expression, ...],
-        done: tuple[Expression, ...],
-        then: Callable[[Expression], Expression],
-    ) -> Expression:
-        if not left:
-            return then(Apply(type_, operation, done))
-        return variants(left[0], lambda text: combined(type_, operation, left[1:], (*done, text), then))
-
-    return variants(expression, lambda text: text)
+    if _variants(expression) > VARIANTS_MAX:
+        raise BadInput(f"an operation on texts chooses among more than {VARIANTS_MAX} of them; split it")
+    return _split(expression)
 
 
-def _chooses(expression: Expression) -> bool:
-    return isinstance(expression, Apply) and (
-        expression.operation == "choose" or any(map(_chooses, expression.arguments))
-    )
+def _variants(text: Expression) -> int:
+    """How many texts without a choice the text would become."""
+    match text:
+        case Apply(_, "choose", (_, first, second)):
+            return _variants(first) + _variants(second)
+        case Apply(_, "default", (first, second)):
+            alone = _variants(first), _variants(second)
+            return 1 if alone == (1, 1) else sum(alone)
+        case Apply(_, operation, arguments) if operation in CHARACTERS:
+            return math.prod(map(_variants, arguments))
+        case _:
+            return 1
+
+
+def _split(whole: Expression) -> Expression:
+    """A choice among operations instead of an operation on a choice, one choice after the other.
+
+    `default` is moved out too where it holds a choice: f(default(x, y)) is default(f(x), f(y)), for f is missing
+    exactly if x or something else is, and then the other branch does not help.
+    """
+    choice = _first_choice(whole)
+    if choice is None:
+        return whole
+    condition, (first, second) = choice.arguments[:-2], choice.arguments[-2:]
+    branches = (_split(_replaced(whole, choice, first)), _split(_replaced(whole, choice, second)))
+    return Apply(whole.type, choice.operation, (*condition, *branches))
+
+
+def _first_choice(text: Expression) -> Apply | None:
+    match text:
+        case Apply(_, "choose" | "default") if _variants(text) > 1:
+            return text
+        case Apply(_, operation, arguments) if operation in CHARACTERS:
+            return next(filter(None, map(_first_choice, arguments)), None)
+        case _:
+            return None
+
+
+def _replaced(text: Expression, old: Apply, new: Expression) -> Expression:
+    """The text with `new` where it has `old`: that very object, so that an equal one elsewhere is its own choice."""
+    if text is old:
+        return new
+    if isinstance(text, Apply) and text.operation in CHARACTERS:
+        return replace(text, arguments=tuple(_replaced(each, old, new) for each in text.arguments))
+    return text
 
 
 class _Node(NamedTuple):

@@ -28,9 +28,9 @@ from core.numeric import exp_of, log10_of, remainder_of
 from core.program.codes import KINDS, Kind, Op
 from core.program.compiling import COMPUTED_NAN, Bound
 
-CACHE_BYTES = 131_072
+CACHE_BYTES = 262_144
 """Memory of all registers of a chunk."""
-ROWS_MIN, ROWS_MAX = 64, 1_024
+ROWS_MIN, ROWS_MAX = 64, 512
 """Rows of a chunk."""
 DAY_MS, HOUR_MS = 86_400_000.0, 3_600_000.0
 EXACT = 9_007_199_254_740_992.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.geography import CENTRES, PLACES
-from core.numeric import exp, exp2, log, sigmoid
+from core.numeric import exp, exp2, exp_of, log, log10_of, sigmoid
 from tests.builders.events import fuzz
 
 GOLDEN_LOG = "1555b5bbb16b02c01655b5bbb16b0240c3716d44854387c0"
@@ -128,3 +129,52 @@ def test_country_centres() -> None:
         return float(6371.0 * np.sqrt(((CENTRES[PLACES[a]] - CENTRES[PLACES[b]]) ** 2).sum()))
 
     assert abs(chord("DE", "FR") - 770) < 150 and abs(chord("ES", "NZ") - 12_742) < 100 and chord("US", "US") == 0.0
+
+
+@pytest.mark.parametrize("k", range(-308, 309))
+def test_log10_of_powers_of_ten_is_exact(k: int) -> None:
+    """The float64 nearest to 10**k has the decimal logarithm k, and its neighbours have nearly that."""
+    power = float(f"1e{k}")
+    assert log10_of(power) == float(k)
+    if k > -300 and k % 7:
+        below, above = math.nextafter(power, 0.0), math.nextafter(power, math.inf)
+        assert abs(log10_of(below) - k) < 1e-13 and abs(log10_of(above) - k) < 1e-13
+
+
+@fuzz(max_examples=2000)
+@given(st.floats(5e-324, 1.7e308))
+def test_log10_is_accurate(x: float) -> None:
+    """The relative error against the C library's is below 2e-15."""
+    assert log10_of(x) == pytest.approx(math.log10(x), rel=2e-15, abs=0)
+
+
+@fuzz(max_examples=2000)
+@given(st.floats(-708, 709.78))
+def test_exp_of_one_number_is_accurate(x: float) -> None:
+    """The relative error against the C library's is below 1e-15, for large and small powers alike."""
+    assert exp_of(x) == pytest.approx(math.exp(x), rel=1e-15, abs=0)
+
+
+def test_log10_and_exp_outside_their_ranges() -> None:
+    """−inf for 0, NaN below; e**x is 0 or infinite where its range ends; NaN stays NaN."""
+    assert [log10_of(x) for x in (0.0, -0.0, math.inf)] == [-math.inf, -math.inf, math.inf]
+    assert all(math.isnan(f(math.nan)) for f in (log10_of, exp_of)) and math.isnan(log10_of(-1.0))
+    assert [exp_of(x) for x in (-math.inf, -746.0, 709.79, math.inf, 0.0)] == [0.0, 0.0, math.inf, math.inf, 1.0]
+    assert exp_of(-745.0) == 5e-324 and exp_of(709.78) < math.inf
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "bits"),
+    [
+        (log10_of, 2.0, "0x1.34413509f79ffp-2"),
+        (log10_of, 0.3, "-0x1.0bb6c34d81502p-1"),
+        (log10_of, 123456.789, "0x1.45db61a282513p+2"),
+        (log10_of, 5e-324, "-0x1.434e6420f4373p+8"),
+        (exp_of, 1.0, "0x1.5bf0a8b14576ap+1"),
+        (exp_of, -12.5, "0x1.f42ed3f68e690p-19"),
+        (exp_of, 700.1, "0x1.058614179b2a5p+1010"),
+    ],
+)
+def test_log10_and_exp_golden_bits(function: Callable[[float], float], x: float, bits: str) -> None:
+    """The last bit is the same on every machine and in every version."""
+    assert function(x).hex() == bits
