@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from core.errors import BadInput, Corrupt
 from core.scoring import Scorer
-from models import linear, shap, xgboost_json
+from models import catboost_json, linear, shap, xgboost_json
 from models.forest import ForestScorer
 from models.json_text import top_level
 from models.linear import MAGIC, LinearScorer
@@ -87,6 +87,15 @@ KINDS: tuple[Kind, ...] = (
         partial(ForestScorer.load, parse=xgboost_json.parse),
         "versions 1 to 3, booster `gbtree`, `binary:logistic` or `binary:logitraw`, numeric splits",
         "`predict(output_margin=True)` on the CPU, bit for bit",
+        shap.METHOD,
+    ),
+    Kind(
+        "catboost",
+        "CatBoost's JSON",
+        _has("features_info", "scale_and_bias"),
+        partial(ForestScorer.load, parse=catboost_json.parse),
+        "`Logloss` or `CrossEntropy`, float features, trees of all grow policies",
+        "`RawFormulaVal` on the CPU, bit for bit",
         shap.METHOD,
     ),
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import catboost
 import lightgbm
 import numpy as np
 import xgboost
@@ -40,6 +43,15 @@ def xgboost_json() -> bytes:
     return bytes(xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 37).save_raw("json"))
 
 
+def catboost_json() -> bytes:
+    x = rows(2000, seed=4)
+    model = catboost.CatBoostClassifier(iterations=37, thread_count=1, verbose=0, allow_writing_files=False, depth=4)
+    model.fit(catboost.Pool(x, _labels(x), feature_names=list(NAMES)))
+    with TemporaryDirectory() as folder:
+        model.save_model(f"{folder}/model.json", format="json")
+        return Path(folder, "model.json").read_bytes()
+
+
 def linear() -> bytes:
     random = np.random.default_rng(5)
     model = LinearModel(
@@ -56,6 +68,11 @@ def linear() -> bytes:
     return render(model)
 
 
-ARTIFACTS: dict[str, Callable[[], bytes]] = {"lightgbm": lightgbm_text, "linear": linear, "xgboost": xgboost_json}
+ARTIFACTS: dict[str, Callable[[], bytes]] = {
+    "lightgbm": lightgbm_text,
+    "linear": linear,
+    "xgboost": xgboost_json,
+    "catboost": catboost_json,
+}
 SINGLE = ("xgboost",)
 """The kinds whose library adds in float32: the contributions, in float64, make the margin to that precision only."""
