@@ -101,9 +101,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "UNUSUAL_HOUR",
         "flag",
-        "at most `hour_share` of the account's transactions are at this hour, of at least `hour_history`",
-        when=(Term("hour_share", "<=", "hour_share"), Term("transactions_total", ">=", "hour_history")),
-        parameters={"hour_share": 0.02, "hour_history": 50.0},
+        "at most `hour_share_max` of the account's transactions are at this hour, of at least `hour_history`",
+        when=(Term("hour_share", "<=", "hour_share_max"), Term("transactions_total", ">=", "hour_history")),
+        parameters={"hour_share_max": 0.02, "hour_history": 50.0},
         features=("hour_share",),
     ),
     Rule(

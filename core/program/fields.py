@@ -44,10 +44,12 @@ OUTCOMES: dict[str, Type] = {
     "decision": "string",
     "severity": "string",
     "alerted": "bool",
+    "reviews": "number",
     "verdict": "string",
 }
-"""What was decided. `probability` only in `[decision]`; the others only in conditions of aggregates, about earlier
-payments (`verdict`: of verdicts on the account, alone in its condition); `decision` also for severity.
+"""What was decided. `probability`, and `reviews` (how many rules that hit ask for a review), only in `[decision]`; the
+others only in conditions of aggregates, about earlier payments (`verdict`: of verdicts on the account, alone in its
+condition); `decision` also for severity.
 """
 OUTCOME_VALUES: dict[str, tuple[str, ...]] = {
     "decision": ("approve", "review", "decline"),

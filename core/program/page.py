@@ -69,7 +69,7 @@ Comparisons don't chain: `1 < x && x < 3`. What can have one answer only is refu
 | fields, standard and own | ✓ | ✓ | ✓ | ✓, of the earlier payment |
 | features by name, parameters, `list(…)` | ✓ | ✓ | ✓ | |
 | aggregates, columns of the library | ✓ | | | |
-| `probability` | | | ✓ | |
+| `probability`, `reviews` | | | ✓ | |
 | `decision`, `hit(…)` | | | ✓ | ✓, of the earlier payment |
 | `severity`, `alerted`, `verdict` | | | | ✓ |
 

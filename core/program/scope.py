@@ -27,7 +27,7 @@ _OUTCOMES: dict[Place, tuple[str, ...]] = {
     "feature": (),
     "rule": (),
     "event": ("decision", "severity", "alerted", "verdict"),
-    "decision": ("probability", "decision"),
+    "decision": ("probability", "decision", "reviews"),
 }
 _NOTHING = ("none", "nil", "nan", "missing", "undefined")
 PLACE_WORDS: dict[Place, str] = {

@@ -34,7 +34,7 @@ CASES: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]] = {
     "VELOCITY_24H": ({"count_24h": P["velocity_24h"]}, ("count_24h",), ()),
     "CARD_TESTING": ({"count_10m": P["testing_count"], "mean_10m": P["testing_amount"]}, ("count_10m",), ("mean_10m",)),
     "UNUSUAL_HOUR": (
-        {"hour_share": P["hour_share"], "transactions_total": P["hour_history"]},
+        {"hour_share": P["hour_share_max"], "transactions_total": P["hour_history"]},
         ("transactions_total",), ("hour_share",),
     ),
     "IMPOSSIBLE_TRAVEL": (

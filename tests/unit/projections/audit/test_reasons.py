@@ -145,7 +145,7 @@ def test_unusual_hour_and_high_amount_follow_the_parameters() -> None:
     """The factors agree with the rules' parameters in force."""
     under = context(
         RulesChanged(
-            occurred_at=T0, actor="x", parameters={"amount_high": 10.0, "hour_share": 0.5, "hour_history": 2.0}
+            occurred_at=T0, actor="x", parameters={"amount_high": 10.0, "hour_share_max": 0.5, "hour_history": 2.0}
         )
     )
     high = row(amount=10, hour_share=0.5, transactions_total=2, count_30d=1, count_24h=1)

@@ -1,0 +1,60 @@
+"""A checked program: its expressions typed, its libraries merged. What `core.program.plan` starts from. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from core.program.typed import Expression, Form, Type
+
+Effect = Literal["flag", "review", "decline", "allow"]
+Mode = Literal["live", "shadow", "off"]
+
+
+class OwnField(NamedTuple):
+    """A field of `[fields]`: where it comes from (`attributes.X`), and its type. is_required: a message without it is
+    rejected.
+    """
+
+    attribute: str
+    type: Type
+    form: Form = ""
+    is_required: bool = False
+    default: float | bool | str | None = None
+
+
+class Definition(NamedTuple):
+    """A named feature: a number or a bool. is_logged: stored with every score."""
+
+    name: str
+    expression: Expression
+    is_logged: bool = True
+
+
+class CheckedRule(NamedTuple):
+    """A rule. rollout: the share of accounts, in percent, for which it is live; for the others it is a shadow rule."""
+
+    code: str
+    when: Expression
+    effect: Effect
+    mode: Mode = "live"
+    rollout: float = 100.0
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedProgram:
+    """digest: SHA-256 of the canonical form (64 hex digits). label: name and version. features: the program's own, in
+    the order of the document; those of `core.features.spec` are the kernel's. rules: those of the libraries first.
+    decline, review: what asks for the decision; None: the thresholds in force.
+    """
+
+    digest: str
+    label: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    fields: Mapping[str, OwnField] = field(default_factory=dict)
+    features: tuple[Definition, ...] = ()
+    rules: tuple[CheckedRule, ...] = ()
+    decline: Expression | None = None
+    review: Expression | None = None

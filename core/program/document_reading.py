@@ -1,0 +1,515 @@
+"""TOML → Program: the form of every table and key. All problems are collected, each with its place. Pure.
+
+This module knows the document, not the language: what an expression means is checked by `core.program.resolving`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, NoReturn, TypeVar, cast, get_args
+
+from core import policy
+from core.errors import BadInput
+from core.program import document
+from core.program.document import (
+    Decision,
+    Effect,
+    Example,
+    Feature,
+    Field,
+    FieldType,
+    Mode,
+    Payment,
+    Personal,
+    Program,
+    Rule,
+    Scalar,
+)
+from core.program.errors import meant
+from core.program.fields import STANDARD
+from core.program.names import LABEL, LIBRARY, VERSION, code_fault, name_fault
+from core.program.places import Places, places_of
+from core.program.problems import PROBLEMS_MAX, DocumentError, Path, Problem, shown
+from core.text import check_name
+
+TABLES = (
+    "program", "fields", "parameters", "entities", "features", "rules", "decision", "limits", "examples",
+)  # fmt: skip
+LIMITS = ("alerts_per_day", "account_bytes", "review_cost", "chargeback_fee")
+ACTIONS = tuple(dict.fromkeys(action for actions in policy.ACTIONS.values() for action in actions))
+EXPRESSION_CHARACTERS_MAX = 10_000
+TEXT_CHARACTERS_MAX = 500
+USES_MAX = 8
+ENTITY_FIELDS_MAX = 4
+PAYMENTS_MAX = 200
+ATTRIBUTE = "attributes."
+GIVEN = tuple(
+    name for name in STANDARD if name not in ("currency_known", "hour", "weekday", "received_at", "id_conflict")
+)
+"""The standard fields that a payment of an example may give."""
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)(:,?(?:\.[0-9])?[f%]?)?\}")
+_AFTER = re.compile(r"[1-9][0-9]{0,5}[smhd]")
+_T = TypeVar("_T")
+
+LibraryDigest = Callable[[str], str]
+"""`name@version` of a library → its SHA-256. Raises BadInput for an unknown one."""
+
+
+class _TooMany(Exception):
+    """PROBLEMS_MAX problems were found."""
+
+
+def read(content: bytes, library_digest: LibraryDigest) -> tuple[Program, Places]:
+    """The program of a TOML document, as its author wrote its expressions; and where its parts stand.
+
+    Raises DocumentError with every problem found.
+    """
+    reader = _Reader(*parsed(content))
+    try:
+        program = reader.program(library_digest)
+    except _TooMany:
+        program = None
+    if reader.problems or program is None:
+        raise DocumentError(sorted(reader.problems, key=lambda each: each.line))  # stable
+    return program, reader.places
+
+
+def checked_again(program: Program, given: dict[str, Any]) -> list[Problem]:
+    """What is wrong with the form of a decoded program. given: its tables (`core.program.document_writing.tables`)."""
+    reader = _Reader(given, Places(""))
+    try:
+        found = reader.program(lambda label: program.uses[label])
+    except _TooMany:
+        return reader.problems
+    if not reader.problems and found != program:
+        return [Problem("a name, number or text is not in canonical form")]
+    return reader.problems
+
+
+def parsed(content: bytes) -> tuple[dict[str, Any], Places]:
+    """A document as `tomllib` reads it, and where its parts stand. Raises DocumentError."""
+    if len(content) > document.BYTES_MAX:
+        _refuse(f"the document has {len(content):,} bytes, more than {document.BYTES_MAX:,}")
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        _refuse("the document is not UTF-8; save it as UTF-8", content.count(b"\n", 0, error.start) + 1)
+    try:
+        places = places_of(text)
+    except BadInput as error:
+        _refuse(str(error))
+    try:
+        return tomllib.loads(text), places
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+), column \d+", str(error))
+        _refuse(f"not valid TOML: {error}", int(found[1]) if found else text.count("\n") + 1)
+    except (RecursionError, ValueError) as error:  # an integer of thousands of digits, a date that does not exist
+        _refuse(f"not valid TOML: {error}")
+
+
+def _refuse(message: str, line: int = 0) -> NoReturn:
+    raise DocumentError([Problem(message, (), line)])
+
+
+@dataclass(slots=True)
+class _Reader:
+    top: dict[str, Any]
+    places: Places
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: Path, message: str) -> None:
+        self.problems.append(Problem(message, path, self.places.line_of(path)))
+        if len(self.problems) >= PROBLEMS_MAX:
+            raise _TooMany
+
+    # --- values --------------------------------------------------------------------------------------------------
+
+    def table(self, path: Path, value: object, keys: Iterable[str] | None = None) -> dict[str, Any]:
+        """The table, with unknown keys reported and left out; {} if it is none."""
+        if not isinstance(value, dict):
+            self.add(path, f"must be a table, not {_kind(value)}")
+            return {}
+        if keys is None:
+            return value
+        known = tuple(keys)
+        for key in value:
+            if key not in known:
+                near = meant(key, known) or f"; known: {', '.join(known)}"
+                self.add((*path, key), f"unknown key {shown(key)!r}{near}")
+        return {key: found for key, found in value.items() if key in known}
+
+    def named(self, name: str, count_max: int) -> dict[str, Any]:
+        """A table whose keys are names that the document gives, ascending."""
+        found = self.table((name,), self.top.get(name, {}))
+        if len(found) > count_max:
+            self.add((name,), f"{len(found):,} entries, more than {count_max:,}")
+            return {}
+        for key in found:
+            if fault := name_fault(key):
+                self.add((name, key), fault)
+        return dict(sorted(found.items()))
+
+    def text(self, path: Path, value: object, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
+        """A text of one line without invisible characters, white space collapsed."""
+        if not isinstance(value, str):
+            self.add(path, f"must be a text in quotes, not {_kind(value)}")
+            return ""
+        try:
+            check_name("it", " ".join(value.split()), characters_max)
+        except BadInput as error:
+            self.add(path, str(error))
+        return " ".join(value.split())
+
+    def expression(self, path: Path, value: object) -> str:
+        if isinstance(value, bool | int | float):
+            self.add(path, f'must be an expression in quotes: "{str(value).lower()}"')
+            return ""
+        if not isinstance(value, str) or not value.strip():
+            self.add(path, 'must be an expression in quotes, such as "amount > 500.0"')
+            return ""
+        if len(value) > EXPRESSION_CHARACTERS_MAX:
+            self.add(path, f"an expression has at most {EXPRESSION_CHARACTERS_MAX:,} characters, not {len(value):,}")
+        return value
+
+    def words(self, path: Path, value: object) -> str:
+        """Words for an alert, with placeholders."""
+        text = self.text(path, value)
+        if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
+            self.add(path, "a brace begins or ends a placeholder such as {amount}, {amount:,.2f} or {share:.0%}")
+        return text
+
+    def number(self, path: Path, value: object, low: float, high: float, what: str = "a number") -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.add(path, f"must be {what}, not {_kind(value)}")
+            return low
+        try:
+            number = float(value)
+        except OverflowError:
+            number = float("inf")
+        if not isfinite(number) or not low <= number <= high:
+            limits = f" from {low:g} to {high:g}" if isfinite(low) and isfinite(high) else ", finite"
+            self.add(path, f"must be {what}{limits}, not {shown(str(value))}")
+            return low
+        return number + 0.0  # -0.0 is 0.0
+
+    def flag(self, path: Path, value: object) -> bool:
+        if not isinstance(value, bool):
+            self.add(path, f"must be true or false, not {_kind(value)}")
+        return value is True
+
+    def choice(self, path: Path, value: object, known: Sequence[str]) -> str:
+        if not isinstance(value, str) or value not in known:
+            near = meant(value, known) if isinstance(value, str) else ""
+            given = shown(repr(value)) if isinstance(value, str) else _kind(value)
+            self.add(path, f"must be {_or(known)}, not {given}{near}")
+            return known[0]
+        return value
+
+    def array(self, path: Path, value: object, count_max: int, what: str) -> list[Any]:
+        if not isinstance(value, list):
+            self.add(path, f"must be a list of {what}, not {_kind(value)}")
+            return []
+        if len(value) > count_max:
+            self.add(path, f"{len(value):,} {what}, more than {count_max:,}")
+            return []
+        return value
+
+    def scalar(self, path: Path, value: object) -> Scalar:
+        if isinstance(value, bool | str):
+            return value
+        if isinstance(value, datetime.datetime):
+            return self.time(path, value)
+        return self.number(path, value, -1e300, 1e300, "a number, text, true or false")
+
+    # --- tables --------------------------------------------------------------------------------------------------
+
+    def program(self, library_digest: LibraryDigest) -> Program:
+        self.table((), self.top, TABLES)
+        head = self.table(("program",), self.top.get("program", {}), ("name", "version", "uses"))
+        for key in ("name", "version"):
+            if key not in head:
+                self.add(("program",), f'{key} is missing; write [program] name = "cards", version = "1.0.0"')
+        name, version = (self.text(("program", key), head.get(key, "x"), 64) for key in ("name", "version"))
+        if not LABEL.fullmatch(name):
+            self.add(("program", "name"), "a program's name has a–z, 0–9, - and _ and begins with a letter")
+        if "version" in head and not VERSION.fullmatch(version):
+            self.add(("program", "version"), f"must be a semantic version such as 1.0.0, not {shown(version)}")
+        found = Program(
+            name=name,
+            version=version,
+            uses=self.uses(head.get("uses", []), library_digest),
+            fields={k: self.field(("fields", k), v) for k, v in self.named("fields", document.FIELDS_MAX).items()},
+            parameters={
+                k: self.number(("parameters", k), v, -1e300, 1e300)
+                for k, v in self.named("parameters", document.PARAMETERS_MAX).items()
+            },
+            entities={
+                k: self.entity(("entities", k), v) for k, v in self.named("entities", document.ENTITIES_MAX).items()
+            },
+            features={
+                k: self.feature(("features", k), v) for k, v in self.named("features", document.FEATURES_MAX).items()
+            },
+            rules=tuple(self.rules()),
+            decision=self.decision(),
+            limits=dict(sorted(self.limits().items())),
+            examples=tuple(self.examples()),
+        )
+        self.unique(found)
+        return found
+
+    def uses(self, value: object, library_digest: LibraryDigest) -> dict[str, str]:
+        path: Path = ("program", "uses")
+        found: dict[str, str] = {}
+        for label in self.array(path, value, USES_MAX, "libraries"):
+            if not isinstance(label, str) or not LIBRARY.fullmatch(label):
+                self.add(path, f'a library is named such as "standard@1", not {shown(str(label))}')
+                continue
+            if any(label.partition("@")[0] == each.partition("@")[0] for each in found):
+                self.add(path, f"{label}: a library can be used once, in one version")
+            try:
+                found[label] = library_digest(label)
+            except BadInput as error:
+                self.add(path, str(error))
+        return dict(sorted(found.items()))
+
+    def field(self, path: Path, value: object) -> Field:
+        given = self.table(path, value, ("from", "type", "unit", "personal", "default", "required"))
+        source = self.text((*path, "from"), given["from"]) if "from" in given else ""
+        if "from" not in given:
+            self.add(path, f'from is missing, such as from = "attributes.{shown(str(path[-1]))}"')
+        elif source not in STANDARD and not (source.startswith(ATTRIBUTE) and len(source) > len(ATTRIBUTE)):
+            near = meant(source, STANDARD)
+            self.add((*path, "from"), f"must be attributes.X or a standard field, not {shown(source)!r}{near}")
+        standard = STANDARD[source].type if source in STANDARD else ""
+        if "type" not in given and not standard:
+            self.add(path, "type is missing: number, string, bool or time")
+        kind = self.choice((*path, "type"), given.get("type", standard or "number"), get_args(FieldType))
+        if standard and kind != standard:
+            self.add((*path, "type"), f"{source} is a {standard}, not a {kind}")
+        default = self.default((*path, "default"), given["default"], kind) if "default" in given else None
+        required = self.flag((*path, "required"), given.get("required", False))
+        if required and default is not None:
+            self.add((*path, "default"), "a required field is always there, so it has no default")
+        return Field(
+            source=source,
+            type=cast(FieldType, kind),
+            unit=self.text((*path, "unit"), given["unit"], 32) if "unit" in given else "",
+            personal=cast(
+                Personal, self.choice((*path, "personal"), given.get("personal", "none"), get_args(Personal))
+            ),
+            default=default,
+            required=required,
+        )
+
+    def default(self, path: Path, value: object, kind: str) -> Scalar:
+        found = self.scalar(path, value)
+        wanted: dict[str, type] = {"number": float, "string": str, "bool": bool, "time": str}
+        if not isinstance(found, wanted[kind]):
+            self.add(path, f"must be a {kind}, as the field is")
+        if kind == "time" and isinstance(found, str):
+            found = self.time(path, found)
+        return found
+
+    def time(self, path: Path, value: object) -> str:
+        """A time as ISO 8601 in UTC with milliseconds."""
+        try:
+            when = value if isinstance(value, datetime.datetime) else datetime.datetime.fromisoformat(str(value))
+            if when.tzinfo is None:
+                raise ValueError
+            return _iso(when)
+        except (ValueError, OverflowError):
+            self.add(path, f"must be a time with its offset, such as 2026-03-01T12:00:00Z, not {shown(str(value))}")
+            return ""
+
+    def entity(self, path: Path, value: object) -> tuple[str, ...]:
+        given = [value] if isinstance(value, str) else self.array(path, value, ENTITY_FIELDS_MAX, "fields")
+        own = self.top.get("fields", {})
+        found: list[str] = []
+        for name in given:
+            if not isinstance(name, str) or (name not in STANDARD and name not in own):
+                near = meant(name, [*STANDARD, *own]) if isinstance(name, str) else ""
+                self.add(path, f"must name fields; {shown(str(name))!r} is none{near}")
+            elif name in found:
+                self.add(path, f"{name} is named twice")
+            else:
+                found.append(name)
+        if not given:
+            self.add(path, "must name at least one field")
+        return tuple(found)
+
+    def feature(self, path: Path, value: object) -> Feature:
+        if not isinstance(value, dict):
+            return Feature(value=self.expression(path, value))
+        given = self.table(path, value, ("value", "log", "phrase", "unit"))
+        if "value" not in given:
+            self.add(path, "value is missing: the feature's expression")
+        phrase = self.words((*path, "phrase"), given["phrase"]) if "phrase" in given else ""
+        if any(name != "value" for name, _ in _PLACEHOLDER.findall(phrase)):
+            self.add((*path, "phrase"), "a phrase holds the feature's value as {value} and nothing else in braces")
+        return Feature(
+            value=self.expression((*path, "value"), given["value"]) if "value" in given else "",
+            log=self.flag((*path, "log"), given.get("log", True)),
+            phrase=phrase,
+            unit=self.text((*path, "unit"), given["unit"], 32) if "unit" in given else "",
+        )
+
+    def rules(self) -> Iterable[Rule]:
+        codes: dict[str, int] = {}
+        for i, value in enumerate(self.array(("rules",), self.top.get("rules", []), document.RULES_MAX, "rules")):
+            rule = self.rule(("rules", i), value)
+            if rule.code in codes:
+                self.add(("rules", i, "code"), f"{rule.code} is the code of rule {codes[rule.code] + 1} too")
+            codes.setdefault(rule.code, i)
+            yield rule
+
+    def rule(self, path: Path, value: object) -> Rule:
+        keys = ("code", "when", "effect", "mode", "rollout", "words", "owner", "expires")
+        given = self.table(path, value, keys)
+        code = self.text((*path, "code"), given["code"]) if "code" in given else ""
+        if fault := code_fault(code):
+            self.add((*path, "code") if "code" in given else path, fault if "code" in given else "code is missing")
+
+        def optional(key: str, read: Callable[[Path, object], _T]) -> _T | None:
+            return read((*path, key), given[key]) if key in given else None
+
+        effect = optional("effect", lambda at, each: self.choice(at, each, get_args(Effect)))
+        mode = optional("mode", lambda at, each: self.choice(at, each, get_args(Mode)))
+        rollout = optional("rollout", lambda at, each: self.number(at, each, 1.0, 100.0, "percent of accounts"))
+        own = "when" in given  # what a rule of its own leaves out has a default; a library's keeps what it has
+        return Rule(
+            code=code,
+            when=optional("when", self.expression) or "",
+            effect=None if own and effect == "flag" else cast(Effect | None, effect),
+            mode=None if own and mode == "live" else cast(Mode | None, mode),
+            rollout=None if own and rollout == 100.0 else rollout,
+            words=optional("words", self.words),
+            owner=optional("owner", lambda at, each: self.text(at, each, 64)) or "",
+            expires=optional("expires", self.date) or "",
+        )
+
+    def date(self, path: Path, value: object) -> str:
+        try:
+            if isinstance(value, datetime.datetime):
+                raise ValueError
+            return (value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))).isoformat()
+        except ValueError:
+            self.add(path, f"must be a date such as 2026-12-31, not {shown(str(value))}")
+            return ""
+
+    def decision(self) -> Decision:
+        path: Path = ("decision",)
+        given = self.table(path, self.top.get("decision", {}), ("decline", "review", "severity", "actions"))
+        grades = policy.SEVERITIES
+        severity = self.table((*path, "severity"), given.get("severity", {}), grades)
+        actions = self.table((*path, "actions"), given.get("actions", {}), grades)
+        found = Decision(
+            decline=self.expression((*path, "decline"), given["decline"]) if "decline" in given else "",
+            review=self.expression((*path, "review"), given["review"]) if "review" in given else "",
+            severity={g: self.expression((*path, "severity", g), severity[g]) for g in sorted(grades) if g in severity},
+            actions={g: self.actions((*path, "actions", g), actions[g]) for g in sorted(grades) if g in actions},
+        )
+        return document.NO_DECISION if found == document.NO_DECISION else found
+
+    def actions(self, path: Path, value: object) -> tuple[str, ...]:
+        given = self.array(path, value, len(ACTIONS), "actions")
+        return tuple(dict.fromkeys(self.choice(path, each, ACTIONS) for each in given))
+
+    def limits(self) -> dict[str, float]:
+        given = self.table(("limits",), self.top.get("limits", {}), LIMITS)
+        return {key: self.number(("limits", key), value, 0.0, 1e15) for key, value in given.items()}
+
+    # --- examples ------------------------------------------------------------------------------------------------
+
+    def examples(self) -> Iterable[Example]:
+        keys = ("name", "payments", "hits", "misses", "decision", "severity", "probability")
+        given = self.array(("examples",), self.top.get("examples", []), document.EXAMPLES_MAX, "examples")
+        for i, value in enumerate(given):
+            path: Path = ("examples", i)
+            one = self.table(path, value, keys)
+            for key in ("name", "payments"):
+                if key not in one:
+                    self.add(path, f"{key} is missing")
+            payments = self.array((*path, "payments"), one.get("payments", []), PAYMENTS_MAX, "payments")
+            if not payments and "payments" in one:
+                self.add((*path, "payments"), "an example has at least one payment")
+            if not {"hits", "misses", "decision", "severity"} & one.keys():
+                self.add(path, "an example says what must hold: hits, misses, decision or severity")
+            yield Example(
+                name=self.text((*path, "name"), one.get("name", "x"), 128),
+                payments=tuple(self.payment((*path, "payments", k), each) for k, each in enumerate(payments)),
+                hits=self.codes((*path, "hits"), one.get("hits", [])),
+                misses=self.codes((*path, "misses"), one.get("misses", [])),
+                decision=self.choice((*path, "decision"), one["decision"], policy.DECISIONS)
+                if "decision" in one
+                else "",
+                severity=self.choice((*path, "severity"), one["severity"], policy.SEVERITIES)
+                if "severity" in one
+                else "",
+                probability=self.number((*path, "probability"), one.get("probability", 0.0), 0.0, 1.0) or None,
+            )
+
+    def payment(self, path: Path, value: object) -> Payment:
+        own = self.top.get("fields", {})
+        names = (*GIVEN, *(own if isinstance(own, dict) else ()))
+        given = self.table(path, value, ("at", "after", "repeat", *names))
+        if "at" in given and "after" in given:
+            self.add(path, "at and after exclude each other")
+        after = given.get("after", "")
+        if not isinstance(after, str) or (after and not _AFTER.fullmatch(after)):
+            self.add((*path, "after"), f"must be a duration such as '30s', '10m' or '2h', not {shown(str(after))}")
+            after = ""
+        repeat = self.number((*path, "repeat"), given.get("repeat", 1), 1, 1_000, "a count")
+        values = {name: self.scalar((*path, name), given[name]) for name in sorted(names) if name in given}
+        return Payment(
+            values=values,
+            at=self.time((*path, "at"), given["at"]) if "at" in given else "",
+            after=after,
+            repeat=int(repeat),
+        )
+
+    def codes(self, path: Path, value: object) -> tuple[str, ...]:
+        found = self.array(path, value, document.RULES_MAX, "codes")
+        for code in found:
+            if not isinstance(code, str) or code_fault(code):
+                self.add(path, f"{shown(str(code))!r} is no code")
+        return tuple(str(code) for code in found)
+
+    def unique(self, program: Program) -> None:
+        """A name stands for one thing."""
+        kinds: Mapping[str, Mapping[str, object]] = {
+            "field": program.fields,
+            "parameter": program.parameters,
+            "entity": program.entities,
+            "feature": program.features,
+        }
+        tables = {"field": "fields", "parameter": "parameters", "entity": "entities", "feature": "features"}
+        taken: dict[str, str] = {}
+        for kind, names in kinds.items():
+            for name in names:
+                if name in taken:
+                    self.add((tables[kind], name), f"{name} is a {taken[name]} already; choose another name")
+                taken.setdefault(name, kind)
+
+
+def placeholders(words: str) -> list[str]:
+    """The names in braces."""
+    return [name for name, _ in _PLACEHOLDER.findall(words)]
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return kinds.get(type(value), "a date or time")
+
+
+def _or(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _iso(when: datetime.datetime) -> str:
+    return when.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
