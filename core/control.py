@@ -27,11 +27,16 @@ from core.features.reference import Kind, ReferenceTable
 from core.governance import Governance
 from core.identity import LogIdentity, required
 from core.policy import Thresholds
+from core.program.checked import CheckedProgram
+from core.program.loading import load
+from core.program.names import code_fault, name_fault
 from core.receipt import ENDED_MAX, History
 from core.scoring import Scorer
 from core.times import HOUR_MS
 from core.verdicts import RatedHour
 
+CHANGED_MAX = 2_000
+"""How many parameters, and how many codes, a change of rules names at most."""
 DEFAULT_REVIEW = 0.4
 DEFAULT_DECLINE = 0.8
 
@@ -41,16 +46,19 @@ NO_MODEL = "no_model"
 MODEL_UNAVAILABLE = "model_unavailable"
 MODEL_ERROR = "model_error"
 REFERENCE_UNAVAILABLE = "reference_unavailable"
+PROGRAM_UNAVAILABLE = "program_unavailable"
 EXPERIMENT_UNAVAILABLE = "experiment_unavailable"
 SHADOW_UNAVAILABLE = "shadow_unavailable"
 SHADOW_FAILED = "shadow_failed"
 """Why a decision was degraded (I9); a score's `degraded` joins them with "+". `_unavailable`: the control stream
-reports the artifact as such for the partition (I12). `_error`, `_failed`: the model has no number for this row. If one
-of an experiment's models is unavailable, the experiment does not apply: the champion decides for every account. A
-shadow model that is unavailable or fails gives no margin; the decision itself is complete.
+reports the artifact as such for the partition (I12). `_error`, `_failed`: the model has no number for this row. If the
+deployed program is unavailable, the log's default program decides. If one of an experiment's models is, the experiment
+does not apply: the champion decides for every account. A shadow model that is unavailable or fails gives no margin; the
+decision itself is complete.
 """
 
 _REASONS = (
+    PROGRAM_UNAVAILABLE,
     REFERENCE_UNAVAILABLE,
     NO_MODEL,
     MODEL_UNAVAILABLE,
@@ -111,6 +119,8 @@ class ControlState:
     parked: dict[int, str] = field(default_factory=dict)
     skipped: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     identity: LogIdentity | None = None
+    program: str = ""
+    """SHA-256 of the deployed program; "" for the log's default."""
     generations: dict[str, Generation] = field(default_factory=dict)
     champion: ModelVersion | None = None
     shadow: ModelVersion | None = None
@@ -136,7 +146,7 @@ class ControlState:
     def apply(self, sequence: int, event: events.Control) -> None:
         """Apply the event at `sequence`; an event already applied is ignored silently (I5).
 
-        An event that is invalid (an unknown rule, thresholds in the wrong order) or may not follow the events before
+        An event that is invalid (thresholds in the wrong order) or may not follow the events before
         it (`core.governance`) changes nothing and is recorded in `refused`. It must not stop every worker, and the
         log must always fold to the same state.
         """
@@ -172,6 +182,8 @@ class ControlState:
                 self._deploy(event.alias, ModelVersion(event.name, event.version, event.digest))
             case events.ModelWithdrawn() if event.alias == governance.SHADOW:
                 self.shadow = None
+            case events.ProgramDeployed() | events.ProgramRolledBack():
+                self.program = event.digest
             case events.ExperimentStarted():
                 self.experiment = event
             case events.ExperimentRamped() if self.experiment is not None:
@@ -215,8 +227,9 @@ class ControlState:
 
 
 def in_force(state: ControlState) -> list[str]:
-    """The artifacts (SHA-256) that decisions at the state's position need: tables, champion, arms, shadow."""
-    found = [digest for digest, _ in state.references.values()]
+    """The artifacts (SHA-256) that decisions at the state's position need: program, tables, champion, arms, shadow."""
+    found = [state.program] if state.program else []
+    found += [digest for digest, _ in state.references.values()]
     found += [model.digest for model in (state.champion, state.shadow) if model is not None]
     if state.experiment is not None:
         found += [arm.digest for arm in state.experiment.arms]
@@ -234,8 +247,7 @@ def check(event: events.Control, known: Governance | None = None) -> None:
         case events.ThresholdsChanged():
             policy.check_thresholds(event.review, event.decline, event.review_loss, event.decline_loss)
         case events.RulesChanged():
-            rules.parameter_vector(event.parameters)
-            rules.enabled_mask(event.disabled)
+            _check_rules(event)
         case events.RatesChanged():
             check_rates(event)
         case events.SourceQuarantined() if event.hour_start < 0 or event.hour_start % HOUR_MS:
@@ -244,6 +256,20 @@ def check(event: events.Control, known: Governance | None = None) -> None:
             _check_report(event)
         case _:
             pass
+
+
+def _check_rules(event: events.RulesChanged) -> None:
+    """Names that the program in force does not know have no effect, so only their form is checked here."""
+    if len(event.parameters) > CHANGED_MAX or len(event.disabled) > CHANGED_MAX:
+        raise BadInput(f"a change of rules names at most {CHANGED_MAX:,} parameters and codes")
+    for name, value in event.parameters.items():
+        if fault := name_fault(name):
+            raise BadInput(f"rule parameter {name[:80]!r}: {fault}")
+        if value != value:
+            raise BadInput(f"rule parameter {name} is not a number")
+    for code in event.disabled:
+        if fault := code_fault(code):
+            raise BadInput(f"rule {code[:80]!r}: {fault}")
 
 
 def _check_report(event: events.DegradationStarted | events.DegradationEnded) -> None:
@@ -265,6 +291,7 @@ class Context:
     """
 
     position: int
+    program: CheckedProgram
     scorer: Scorer | None
     model: str
     digest: str
@@ -306,6 +333,9 @@ SCORERS_HELD = 16
 """At least this many; more if the running experiment, the champion and the shadow need them."""
 
 
+PROGRAMS_HELD = 8
+
+
 class Resolver:
     """Turns a ControlState into a Context, loading each artifact once. Keeps the most recent few of each kind."""
 
@@ -314,6 +344,7 @@ class Resolver:
         self._load_scorer = load_scorer
         self._scorers: dict[str, Scorer] = {}
         self._tables: dict[str, ReferenceTable] = {}
+        self._programs: dict[str, CheckedProgram] = {}
         self._held = SCORERS_HELD
 
     def unavailable(self, state: ControlState) -> dict[str, str]:
@@ -326,7 +357,12 @@ class Resolver:
         for digest in in_force(state):
             try:
                 model = next((each for each in models if each is not None and each.digest == digest), None)
-                self._table(digest) if model is None else self._scorer(model)
+                if model is not None:
+                    self._scorer(model)
+                elif digest == state.program:
+                    self._program(digest)
+                else:
+                    self._table(digest)
             except SentinelError as error:
                 found[digest] = str(error)
         return found
@@ -350,6 +386,12 @@ class Resolver:
 
     def _resolved(self, state: ControlState, missing: frozenset[str]) -> Context:
         reasons: list[str] = []
+        program = state.program
+        if program in missing:
+            reasons.append(PROGRAM_UNAVAILABLE)
+            program = ""
+        if not program and state.identity is not None:
+            program = state.identity.program
         scorer: Scorer | None = None
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
         for kind, (digest, _) in state.references.items():
@@ -376,16 +418,18 @@ class Resolver:
             reasons.append(SHADOW_UNAVAILABLE)
         elif state.shadow is not None:
             shadow = self._scorer(state.shadow)
-        parameters = rules.parameter_vector(state.parameters)
+        known = {name: value for name, value in state.parameters.items() if name in rules.PARAMETERS}
+        parameters = rules.parameter_vector(known)
         context = Context(
             position=state.position,
+            program=self._program(program),
             scorer=scorer,
             model=state.champion.label if state.champion else "none",
             digest=state.champion.digest[:16] if state.champion else "",
             merchants=tables["merchant"],
             devices=tables["device"],
             parameters=parameters,
-            enabled=rules.enabled_mask(state.disabled),
+            enabled=rules.enabled_mask(tuple(code for code in state.disabled if code in rules.CODES)),
             amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),
             thresholds=policy.Thresholds(state.review, state.decline, state.review_loss, state.decline_loss),
             lists={key: Members.of(key[0], members) for key, members in state.lists.items() if members},
@@ -419,6 +463,13 @@ class Resolver:
             self._scorers[model.digest] = scorer
         return self._scorers[model.digest]
 
+    def _program(self, digest: str) -> CheckedProgram:
+        if digest not in self._programs:
+            program = load(digest, self._load_blob).checked
+            _bound(self._programs, PROGRAMS_HELD)
+            self._programs[digest] = program
+        return self._programs[digest]
+
     def _table(self, digest: str) -> ReferenceTable:
         if digest not in self._tables:
             table = ReferenceTable.from_bytes(self._load_blob(digest))
@@ -433,6 +484,6 @@ def _arm_models(state: ControlState) -> list[ModelVersion]:
     return [ModelVersion(arm.model, arm.version, arm.digest) for arm in arms]
 
 
-def _bound(cache: dict[str, object] | dict[str, Scorer] | dict[str, ReferenceTable], size: int) -> None:
+def _bound(cache: dict[str, Any], size: int) -> None:
     while len(cache) >= size:
         del cache[next(iter(cache))]

@@ -9,6 +9,7 @@
     it is ramped or ended       by its ID, while it is running
     a history begins or ends    if none is open, or one is
     the champion changes        by deployment or rollback; this ends a running experiment, whose control is gone
+    a program decides           see `core.program.governance`
 
 `core.control_stream.append` first checks events against the state at the expected position. The append is conditional
 on that position, so what was allowed is still allowed when it is written. The fold refuses everything else.
@@ -36,6 +37,7 @@ from core.events import (
     ModelRolledBack,
     ModelWithdrawn,
 )
+from core.program.governance import Programs
 
 CHAMPION = "champion"
 SHADOW = "shadow"
@@ -69,6 +71,7 @@ class Governance(msgspec.Struct):
     registered: dict[str, str] = {}
     history: bool = False
     created: bool = False
+    programs: Programs = msgspec.field(default_factory=Programs)
 
     def copy(self) -> Governance:
         """A copy on which events can be tried."""
@@ -82,10 +85,12 @@ class Governance(msgspec.Struct):
             dict(self.registered),
             self.history,
             self.created,
+            self.programs.copy(),
         )
 
     def check(self, event: Control) -> None:
         """Raise BadInput if the event may not follow the events before it."""
+        self.programs.check(event, self.four_eyes)
         match event:
             case LogCreated() if self.created:
                 raise BadInput("this log was created before, and its identity never changes")
@@ -134,6 +139,7 @@ class Governance(msgspec.Struct):
 
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
+        self.programs.apply(event)
         match event:
             case LogCreated():
                 self.created = True

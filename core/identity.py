@@ -11,6 +11,7 @@ from typing import NamedTuple
 from core.errors import BadInput
 from core.events import LogCreated, Partitioner
 from core.hashing import HashKey
+from core.program.shipped import DEFAULT_PROGRAM
 
 ACCOUNTS_MAX = 100_000
 """Accounts that a partition holds in memory by default."""
@@ -25,6 +26,7 @@ class LogIdentity(NamedTuple):
     partitioner: Partitioner
     partitions: int
     accounts_max: int
+    program: str
 
     def event(self, actor: str, occurred_at: int = 0) -> LogCreated:
         """The event that creates a log with this identity."""
@@ -36,15 +38,19 @@ class LogIdentity(NamedTuple):
             partitioner=self.partitioner,
             partitions=self.partitions,
             accounts_max=self.accounts_max,
+            program=self.program,
         )
 
     @classmethod
     def of(cls, event: LogCreated) -> LogIdentity:
         """The identity that a valid event gives."""
-        return cls(event.log_id, HashKey.of(event.hash_key), event.partitioner, event.partitions, event.accounts_max)
+        key = HashKey.of(event.hash_key)
+        return cls(event.log_id, key, event.partitioner, event.partitions, event.accounts_max, event.program)
 
 
-FIXED = LogIdentity("0" * 32, HashKey.of("000102030405060708090a0b0c0d0e0f"), "crc32", 1, 10 * ACCOUNTS_MAX)
+FIXED = LogIdentity(
+    "0" * 32, HashKey.of("000102030405060708090a0b0c0d0e0f"), "crc32", 1, 10 * ACCOUNTS_MAX, DEFAULT_PROGRAM
+)
 """The identity of logs in this process's memory, which no outsider feeds: with a fixed key, what is trained and
 measured on them is reproducible.
 """
@@ -60,6 +66,8 @@ def check(event: LogCreated) -> None:
         raise BadInput("a log can't be created without an ID")
     if event.partitions < 1:
         raise BadInput(f"a log has at least one partition, not {event.partitions}")
+    if not event.program:
+        raise BadInput("a log can't be created without a program")
     low, high = ACCOUNTS_MAX_RANGE
     if not low <= event.accounts_max <= high:
         raise BadInput(f"accounts_max must be between {low:,} and {high:,}, not {event.accounts_max:,}")

@@ -27,6 +27,8 @@ from core.events import (
 from core.hashing import KEY_DIGITS
 from core.identity import LogIdentity, required
 from core.log.base import EventLog
+from core.program.library import default_blobs
+from core.program.shipped import DEFAULT_PROGRAM
 from core.settings import Settings, environment_name
 from ingest import evidence
 from ingest.kafka_client import Topic, describe, log_starts
@@ -155,6 +157,8 @@ def _missing(
                 )
             )
     if state.identity is None and not state.generations:
+        for blob in default_blobs():
+            log.put_blob(blob)
         events.insert(0, _created(settings, topics["transactions"].partitions, now))
     else:
         _check_identity(required(state.identity), settings)
@@ -173,6 +177,7 @@ def _created(settings: Settings, partitions: int, now: int) -> LogCreated:
         partitioner=settings.partitioner,
         partitions=partitions,
         accounts_max=settings.accounts_max,
+        program=DEFAULT_PROGRAM,
     )
 
 

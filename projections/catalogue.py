@@ -18,12 +18,24 @@ from projections.views.labels import LABELS
 from projections.views.labels_answers import labels_answer, sources_answer
 from projections.views.lists import LISTS, lists_answer
 from projections.views.profiles.projection import PROFILES
+from projections.views.programs import PROGRAMS
 from projections.views.registry import REGISTRY
 from projections.views.registry_answers import registry_answer
 from projections.views.shadow import SHADOW
 from projections.views.throughput import THROUGHPUT, stats_answer
 
-ALL: tuple[Projection[Any], ...] = (PROFILES, CASES, LABELS, REGISTRY, LISTS, DRIFT, EXPERIMENTS, SHADOW, THROUGHPUT)
+ALL: tuple[Projection[Any], ...] = (
+    PROFILES,
+    CASES,
+    LABELS,
+    REGISTRY,
+    PROGRAMS,
+    LISTS,
+    DRIFT,
+    EXPERIMENTS,
+    SHADOW,
+    THROUGHPUT,
+)
 
 
 class Answer(Protocol):

@@ -31,7 +31,8 @@ class LogCreated(ControlEvent, tag="log_created.v1", tag_field="type", frozen=Tr
 
     log_id: random, 32 hexadecimal digits. hash_key: the 128-bit key of all hashes in features, reference tables and
     account state, likewise. partitioner: how the topics' producers choose a key's partition, of `partitions`.
-    accounts_max: how many accounts a partition holds before it evicts.
+    accounts_max: how many accounts a partition holds before it evicts. program: SHA-256 of the program that decides
+    until another is deployed (core.program.library).
     """
 
     log_id: str
@@ -39,6 +40,7 @@ class LogCreated(ControlEvent, tag="log_created.v1", tag_field="type", frozen=Tr
     partitioner: Partitioner
     partitions: int
     accounts_max: int
+    program: str
 
 
 class SourceGenerationStarted(
@@ -155,6 +157,47 @@ class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="
     version: str
     digest: str
     alias: str = "champion"
+
+
+class ProgramRegistered(ControlEvent, tag="program_registered.v1", tag_field="type", frozen=True, kw_only=True):
+    """A decision program was stored. `digest`: SHA-256 (hex) of its canonical form (core.program.document). `parent`:
+    that of the program it was made from, "" for none.
+    """
+
+    name: str
+    version: str
+    digest: str
+    parent: str = ""
+
+
+class ProgramProposed(ControlEvent, tag="program_proposed.v1", tag_field="type", frozen=True, kw_only=True):
+    """`actor` proposes that this program decide."""
+
+    proposal_id: str
+    digest: str
+
+
+class ProgramApproved(ControlEvent, tag="program_approved.v1", tag_field="type", frozen=True, kw_only=True):
+    """`actor`, who is not the proposer, approves the proposal. It decides nothing until it is deployed."""
+
+    proposal_id: str
+
+
+class ProgramDeployed(ControlEvent, tag="program_deployed.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on this program decides. `causation_id` is the proposal, which four eyes require. backfill: new state
+    holds what a fold of the whole log gives, not only what comes from here on.
+    """
+
+    digest: str
+    backfill: bool = True
+
+
+class ProgramRolledBack(ControlEvent, tag="program_rolled_back.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on this program, which was deployed before, decides again; "" is the log's default. Needs no second
+    person, even under four eyes.
+    """
+
+    digest: str
 
 
 class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", frozen=True, kw_only=True):
@@ -420,6 +463,11 @@ Control = (
     | ModelWithdrawn
     | GovernanceChanged
     | DeploymentProposed
+    | ProgramRegistered
+    | ProgramProposed
+    | ProgramApproved
+    | ProgramDeployed
+    | ProgramRolledBack
     | ThresholdsChanged
     | RulesChanged
     | ListChanged

@@ -31,6 +31,11 @@ from core.events import (
     ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
+    ProgramApproved,
+    ProgramDeployed,
+    ProgramProposed,
+    ProgramRegistered,
+    ProgramRolledBack,
     RatesChanged,
     ReferencePublished,
     RetrainingFinished,
@@ -217,7 +222,7 @@ def _refused(state: Registry, fact: Fact) -> None:
 
 
 def _governed(state: Registry, fact: Fact) -> None:
-    """Experiments, four eyes, histories. The acts on experiments are in `projections.views.experiments`."""
+    """Experiments, four eyes, histories, programs; their acts are in views of their own."""
     state.governance.apply(fact.event)
 
 
@@ -361,7 +366,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 REGISTRY = Projection(
     name="registry",
     holds="models, stages, lineage, deployments, thresholds, rules, rates, reference tables",
-    version=6,
+    version=7,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
@@ -373,6 +378,11 @@ REGISTRY = Projection(
         HistoryStarted: _governed,
         HistoryEnded: _governed,
         DeploymentProposed: _proposed,
+        ProgramApproved: _governed,
+        ProgramDeployed: _governed,
+        ProgramProposed: _governed,
+        ProgramRegistered: _governed,
+        ProgramRolledBack: _governed,
         ExperimentStarted: _governed,
         ExperimentRamped: _governed,
         ExperimentStopped: _governed,

@@ -192,11 +192,18 @@ GOLDEN: list[tuple[Any, bytes]] = [
     ),
     (
         events.LogCreated(
-            log_id="0f" * 16, hash_key="1e" * 16, partitioner="murmur2", partitions=12, accounts_max=100_000, **SYSTEM
+            log_id="0f" * 16,
+            hash_key="1e" * 16,
+            partitioner="murmur2",
+            partitions=12,
+            accounts_max=100_000,
+            program="a5" * 32,
+            **SYSTEM,
         ),
         b'{"type":"log_created.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
         b'log_id":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","hash_key":"1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e","partitioner":"'
-        b'murmur2","partitions":12,"accounts_max":100000}',
+        b'murmur2","partitions":12,"accounts_max":100000,"program":"'
+        b'a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"}',
     ),
     (
         events.SourceGenerationStarted(
@@ -294,6 +301,32 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'{"type":"deployment_proposed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation'
         b'_id":"c-1","proposal_id":"p1","name":"m","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0'
         b'f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","alias":"shadow"}',
+    ),
+    (
+        events.ProgramRegistered(name="p", version="1.0.0", digest=HEX, parent="a5" * 32, **SYSTEM),
+        b'{"type":"program_registered.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"name":"p","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",'
+        b'"parent":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"}',
+    ),
+    (
+        events.ProgramProposed(proposal_id="p1", digest=HEX, **SYSTEM),
+        b'{"type":"program_proposed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"proposal_id":"p1","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
+    ),
+    (
+        events.ProgramApproved(proposal_id="p1", **SYSTEM),
+        b'{"type":"program_approved.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"proposal_id":"p1"}',
+    ),
+    (
+        events.ProgramDeployed(digest=HEX, backfill=False, **SYSTEM),
+        b'{"type":"program_deployed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","backfill":false}',
+    ),
+    (
+        events.ProgramRolledBack(digest=HEX, **SYSTEM),
+        b'{"type":"program_rolled_back.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
     ),
     (
         events.ExperimentStarted(

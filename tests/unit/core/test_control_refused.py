@@ -11,9 +11,9 @@ from core.events import Control, RulesChanged, ThresholdsChanged
 NONSENSE: list[Control] = [
     ThresholdsChanged(occurred_at=0, actor="t", review=0.9, decline=0.1),
     ThresholdsChanged(occurred_at=0, actor="t", review=float("nan"), decline=0.1),
-    RulesChanged(occurred_at=0, actor="t", parameters={"no_such_parameter": 1.0}),
+    RulesChanged(occurred_at=0, actor="t", parameters={"no such parameter": 1.0}),
     RulesChanged(occurred_at=0, actor="t", parameters={"amount_high": float("nan")}),
-    RulesChanged(occurred_at=0, actor="t", disabled=("NO_SUCH_RULE",)),
+    RulesChanged(occurred_at=0, actor="t", disabled=("no such rule",)),
 ]
 
 

@@ -1,0 +1,118 @@
+"""Which acts on programs may come next. A part of `core.governance`, which every reader of the control stream folds.
+
+    a program is registered    a name and version stand for one document: a second SHA-256 is refused
+    it is proposed             if it is registered
+    it is approved             by somebody other than the proposer, while the proposal is open
+    it is deployed             if it is registered; under four eyes only on an open, approved proposal of it
+    it is rolled back          to a program that was deployed before, or the log's default; needs no second person
+
+The fold sees events, not documents: a document is checked before it is registered (`learners.governance.programs`) and
+again by every worker that loads it (`core.program.loading`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from core.errors import BadInput
+from core.events import Control, ProgramApproved, ProgramDeployed, ProgramProposed, ProgramRegistered, ProgramRolledBack
+
+PROPOSALS_OPEN_MAX = 100
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ProgramProposal(msgspec.Struct, frozen=True):
+    """An open proposal: who proposes which program (by SHA-256), and who has approved it, "" for nobody yet."""
+
+    actor: str
+    digest: str
+    approver: str = ""
+
+
+class Programs(msgspec.Struct):
+    """The fold. in_force: SHA-256 of the deployed program, "" for the log's default. labels: `name@version` by SHA-256
+    of what is registered. proposals: open ones, by ID. deployed: SHA-256 of all that ever were.
+    """
+
+    in_force: str = ""
+    labels: dict[str, str] = {}
+    proposals: dict[str, ProgramProposal] = {}
+    deployed: dict[str, None] = {}
+
+    def copy(self) -> Programs:
+        """A copy on which events can be tried."""
+        return Programs(self.in_force, dict(self.labels), dict(self.proposals), dict(self.deployed))
+
+    def check(self, event: Control, four_eyes: bool) -> None:
+        """Raise BadInput if the event may not follow the events before it."""
+        match event:
+            case ProgramRegistered():
+                self._check_registration(event)
+            case ProgramProposed():
+                if not event.proposal_id or event.proposal_id in self.proposals:
+                    raise BadInput(f"proposal ID {event.proposal_id!r} is already open, or empty")
+                if len(self.proposals) >= PROPOSALS_OPEN_MAX:
+                    raise BadInput(f"{PROPOSALS_OPEN_MAX} proposals of programs are open already")
+                self._check_known(event.digest)
+            case ProgramApproved():
+                proposal = self.proposals.get(event.proposal_id)
+                if proposal is None:
+                    raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
+                if proposal.actor == event.actor:
+                    raise BadInput(f"{event.actor} proposed this program, so somebody else must approve it")
+            case ProgramDeployed():
+                self._check_deployment(event, four_eyes)
+            case ProgramRolledBack() if event.digest and event.digest not in self.deployed:
+                raise BadInput(f"program {event.digest[:16]} was never deployed, so it can't be rolled back to")
+            case _:
+                pass
+
+    def _check_registration(self, event: ProgramRegistered) -> None:
+        if not _DIGEST.fullmatch(event.digest):
+            raise BadInput(f"a program is registered by its SHA-256 (64 hex digits), not {event.digest[:80]!r}")
+        label = f"{event.name}@{event.version}"
+        for digest, known in self.labels.items():
+            if known == label and digest != event.digest:
+                raise BadInput(f"{label} is already another program ({digest[:16]}): increase the version")
+        if self.labels.get(event.digest, label) != label:
+            raise BadInput(f"program {event.digest[:16]} is already registered as {self.labels[event.digest]}")
+        if event.parent:
+            self._check_known(event.parent)
+
+    def _check_known(self, digest: str) -> None:
+        if digest not in self.labels:
+            raise BadInput(f"program {digest[:16]} is not registered")
+
+    def _check_deployment(self, event: ProgramDeployed, four_eyes: bool) -> None:
+        self._check_known(event.digest)
+        proposal = self.proposals.get(event.causation_id)
+        if proposal is not None and proposal.digest != event.digest:
+            raise BadInput(f"proposal {event.causation_id} is about program {proposal.digest[:16]}")
+        if not four_eyes:
+            return
+        if proposal is None:
+            raise BadInput("four eyes: a program is deployed only on an open proposal of it")
+        if not proposal.approver:
+            raise BadInput(f"four eyes: somebody other than {proposal.actor} must approve {event.causation_id} first")
+
+    def apply(self, event: Control) -> None:
+        """Fold an event that passed `check`."""
+        match event:
+            case ProgramRegistered():
+                self.labels[event.digest] = f"{event.name}@{event.version}"
+            case ProgramProposed():
+                self.proposals[event.proposal_id] = ProgramProposal(event.actor, event.digest)
+            case ProgramApproved():
+                proposal = self.proposals[event.proposal_id]
+                self.proposals[event.proposal_id] = msgspec.structs.replace(proposal, approver=event.actor)
+            case ProgramDeployed():
+                self.in_force = event.digest
+                self.deployed[event.digest] = None
+                for key in [key for key, each in self.proposals.items() if each.digest == event.digest]:
+                    del self.proposals[key]
+            case ProgramRolledBack():
+                self.in_force = event.digest
+            case _:
+                pass

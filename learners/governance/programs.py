@@ -1,0 +1,182 @@
+"""Acts on programs: propose, approve, deploy, roll back; each one conditional append to the control stream.
+
+    propose    store the document as a blob, then ProgramRegistered and ProgramProposed    proposed
+    approve    another person's proposal                                                   approved
+    deploy     a proposed or registered program; four eyes require an approval             deployed
+    roll back  to a program that decided before, or the log's default; needs no approval   rolled back
+
+The fold of the control stream sees events, not documents. So a document is checked here, before anything is appended,
+and what is deployed is loaded from the log and checked again, as every worker will. An act that already has its result
+appends nothing, so each act can be repeated after an unknown outcome. Raises BadInput and ConcurrencyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from core import control_stream
+from core.control_stream import Appended, Known
+from core.errors import BadInput, Corrupt
+from core.events import Control, ProgramApproved, ProgramDeployed, ProgramProposed, ProgramRegistered, ProgramRolledBack
+from core.log.base import EventLog
+from core.program import document, library, loading
+from core.program.document import Program
+from learners.governance.control_events import Act
+from projections.views.programs import ProgramRegistry, Proposal, before, find, in_force, label_of, programs_of
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramAct:
+    """The result of an act on a program: the control position after it, what happened, and to which program."""
+
+    position: int
+    outcome: Literal["proposed", "approved", "deployed", "rolled back", "unchanged"]
+    program: str
+    digest: str
+    proposal_id: str = ""
+
+
+def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
+    """Store a checked document (`core.program.checking.check`) and propose that it decide. If the same program is
+    proposed already, nothing changes.
+    """
+    content, digest = document.canonical(program), document.digest(program)
+    for each in program.uses.values():
+        log.put_blob(library.content(each))  # so that the log holds all that its decisions follow from
+    if log.put_blob(content) != digest:
+        raise Corrupt("the log stored the program under another SHA-256 than that of its content")
+
+    def events(registry: ProgramRegistry, _: Known) -> list[Control]:
+        found: list[Control] = []
+        if digest not in registry.programs:
+            found.append(
+                ProgramRegistered(
+                    **act.fields, name=program.name, version=program.version, digest=digest, parent=in_force(registry)
+                )
+            )
+        if not _open(registry, digest):
+            proposal_id = _proposal_id(registry, program.label)
+            found.append(ProgramProposed(**act.fields, proposal_id=proposal_id, digest=digest))
+        return found
+
+    appended, registry = _append(log, events)
+    made = [event.proposal_id for event in appended.events if isinstance(event, ProgramProposed)]
+    proposal_id = made[0] if made else _open(registry, digest)
+    return ProgramAct(appended.position, "proposed" if made else "unchanged", program.label, digest, proposal_id)
+
+
+def approve(log: EventLog, proposal_id: str, act: Act) -> ProgramAct:
+    """Approve another person's proposal; `deploy` carries it out."""
+
+    def events(registry: ProgramRegistry, _: Known) -> list[Control]:
+        proposal = _proposal(registry, proposal_id)
+        if proposal.approved is not None and proposal.proposed.actor != act.actor:
+            return []
+        return [ProgramApproved(**act.fields, proposal_id=proposal_id)]
+
+    appended, registry = _append(log, events)
+    proposal = _proposal(registry, proposal_id)
+    outcome: Literal["approved", "unchanged"] = "approved" if appended.events else "unchanged"
+    return ProgramAct(appended.position, outcome, label_of(registry, proposal.digest), proposal.digest, proposal_id)
+
+
+def deploy(log: EventLog, name: str, act: Act, *, backfill: bool = True) -> ProgramAct:
+    """Let a program decide: by the ID of a proposal, `name@version`, or its SHA-256's first digits. An open proposal of
+    the program is its cause. backfill: see ProgramDeployed.
+    """
+
+    def events(registry: ProgramRegistry, known: Known) -> list[Control]:
+        digest = _named(registry, name)
+        if digest == in_force(registry):
+            return []
+        _check_stored(log, digest)
+        cause = name if name in registry.proposals else _open(registry, digest)
+        answer = Act(act.actor, act.reason, act.now_ms, cause or act.causation_id)
+        return [ProgramDeployed(**answer.fields, digest=digest, backfill=backfill)]
+
+    appended, registry = _append(log, events)
+    digest = _named(registry, name)
+    return ProgramAct(
+        appended.position, "deployed" if appended.events else "unchanged", label_of(registry, digest), digest
+    )
+
+
+def roll_back(log: EventLog, act: Act, to: str | None = None) -> ProgramAct:
+    """Return to the program that the one in force replaced, or to `to`: `name@version`, first digits, or "default"."""
+
+    def target(registry: ProgramRegistry) -> str:
+        return before(registry) if to is None else find(registry, to)
+
+    def events(registry: ProgramRegistry, _: Known) -> list[Control]:
+        digest = target(registry)
+        if digest == in_force(registry):
+            return []
+        if digest:
+            _check_stored(log, digest)
+        return [ProgramRolledBack(**act.fields, digest=digest)]
+
+    appended, registry = _append(log, events)
+    digest = target(registry)
+    outcome: Literal["rolled back", "unchanged"] = "rolled back" if appended.events else "unchanged"
+    return ProgramAct(appended.position, outcome, label_of(registry, digest), digest or registry.default)
+
+
+def stored(log: EventLog, digest: str) -> Program:
+    """The document of a registered program. Raises Corrupt if its blob is missing or not what was registered."""
+    return loading.read_blob(log.get_blob(digest), digest)
+
+
+def _check_stored(log: EventLog, digest: str) -> None:
+    """Raise BadInput unless workers will be able to load the program."""
+    try:
+        loading.load(digest, log.get_blob)
+    except (Corrupt, BadInput) as error:
+        raise BadInput(f"program {digest[:16]} can't be loaded, so it can't decide: {error}") from None
+
+
+def _named(registry: ProgramRegistry, name: str) -> str:
+    if name in registry.proposals:
+        return registry.proposals[name].digest
+    digest = find(registry, name)
+    if not digest:
+        raise BadInput(
+            "the log's default program is not deployed but rolled back to: sentinel program rollback default"
+        )
+    return digest
+
+
+def _proposal(registry: ProgramRegistry, proposal_id: str) -> Proposal:
+    proposal = registry.proposals.get(proposal_id)
+    if proposal is None:
+        known = ", ".join(sorted(registry.proposals)) or "none"
+        raise BadInput(f"no proposal {proposal_id!r} is open (open: {known})")
+    return proposal
+
+
+def _open(registry: ProgramRegistry, digest: str) -> str:
+    """The ID of an open proposal of the program, an approved one first; "" for none."""
+    found = [each for each in registry.proposals.values() if each.digest == digest]
+    found.sort(key=lambda each: each.approved is None)  # stable
+    return found[0].proposal_id if found else ""
+
+
+def _proposal_id(registry: ProgramRegistry, label: str) -> str:
+    proposal_id = f"{label}:{len(registry.services)}"
+    while proposal_id in registry.proposals:
+        proposal_id += "+"
+    return proposal_id
+
+
+def _append(
+    log: EventLog, decide: Callable[[ProgramRegistry, Known], Sequence[Control]]
+) -> tuple[Appended, ProgramRegistry]:
+    """Append what `decide` makes from the registry; returns what was appended, and that registry."""
+    seen: list[ProgramRegistry] = []
+
+    def of_registry(known: Known) -> Sequence[Control]:
+        seen.append(programs_of(known.entries))
+        return decide(seen[-1], known)
+
+    return control_stream.append(log, of_registry), seen[-1]
