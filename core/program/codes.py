@@ -106,6 +106,7 @@ def _kinds() -> NDArray[np.uint8]:
     ):
         kinds[first:] = kind
     kinds[Op.RATIO] = Kind.LOGIC
+    kinds[Op.NOT] = Kind.IDENTITY
     kinds[Op.REMAINDER] = Kind.FUNCTION
     return kinds
 

@@ -2,8 +2,8 @@
 
 Instructions are executed one after the other, each over a chunk of rows that fits the processor's cache. A register is
 a row of 8-byte words: float64 for numbers and times, 0.0 or 1.0 for bools, a keyed uint64 hash for strings. Beside
-it, a row of bytes says which values are there. What is missing holds 0.0. Every NaN that an operation gives is the
-float64 of the float32 0x7fc00001.
+it, a row of bytes says which values are there. What is missing holds anything, and 0.0 in the output. Every NaN that an
+operation gives is the float64 of the float32 0x7fc00001.
 
     missing          every operation needs all its arguments, but
     and, or          false && missing is false and true || missing is true, on either side
@@ -89,7 +89,7 @@ def _run(
             kind = KINDS[op]
             if kind == Kind.MOVE:
                 if op == Op.STORE:
-                    _store(n, first, d, a, masks[a], bits, there, out_bits, is_there)
+                    _store(n, first, d, a, masks[a], masks[a] == full, bits, there, out_bits, is_there)
                 elif op == Op.CONSTANT:
                     word = words[a]
                     for i in range(n):
@@ -123,16 +123,22 @@ def _run(
             if is_full:
                 masks[d] = full
             else:
-                _blank(n, d, masks[a], masks[b], bits, there)
+                _meet(n, d, masks[a], masks[b], there)
                 masks[d] = d
 
 
 @njit
-def _store(n: int, first: int, d: int, a: int, mask: int, bits: Words, there: Bytes, out: Words, valid: Bytes) -> None:
-    for i in range(n):
-        out[d, first + i] = bits[a, i]
+def _store(
+    n: int, first: int, d: int, a: int, mask: int, is_full: bool, bits: Words, there: Bytes, out: Words, valid: Bytes
+) -> None:
     for i in range(n):
         valid[d, first + i] = there[mask, i]
+    if is_full:
+        for i in range(n):
+            out[d, first + i] = bits[a, i]
+    else:
+        for i in range(n):
+            out[d, first + i] = bits[a, i] if there[mask, i] else NOTHING
 
 
 @njit
@@ -152,12 +158,8 @@ def _load(
     for i in range(n):
         there[d, i] = valid[a, first + i]
         missing |= there[d, i] ^ np.uint8(1)
-    if missing:
-        for i in range(n):
-            bits[d, i] = values[a, first + i] if there[d, i] else NOTHING
-    else:
-        for i in range(n):
-            bits[d, i] = values[a, first + i]
+    for i in range(n):
+        bits[d, i] = values[a, first + i]
     if op == Op.LOAD_NUMBER:
         for i in range(n):
             numbers[d, i] = _settled(numbers[d, i])
@@ -165,12 +167,10 @@ def _load(
 
 
 @njit
-def _blank(n: int, d: int, a: int, b: int, bits: Words, there: Bytes) -> None:
-    """Missing where an argument is: the mask of an ordinary operation, and 0 where it says so. a, b: masks."""
+def _meet(n: int, d: int, a: int, b: int, there: Bytes) -> None:
+    """The mask of an operation that needs all its arguments. a, b: their masks."""
     for i in range(n):
         there[d, i] = there[a, i] & there[b, i]
-    for i in range(n):
-        bits[d, i] = bits[d, i] if there[d, i] else NOTHING
 
 
 @njit
@@ -273,6 +273,9 @@ def _identity(op: int, n: int, d: int, a: int, b: int, bits: Words, v: Numbers) 
     if op == Op.EQUAL_STRING:
         for i in range(n):
             v[d, i] = 1.0 if bits[a, i] == bits[b, i] else 0.0
+    elif op == Op.NOT:
+        for i in range(n):
+            v[d, i] = 1.0 if bits[a, i] == NOTHING else 0.0
     else:
         for i in range(n):
             v[d, i] = 1.0 if bits[a, i] != bits[b, i] else 0.0
@@ -344,7 +347,7 @@ def _logic(
     bits: Words, v: Numbers, there: Bytes,
 ) -> bool:  # fmt: skip
     """What does not need all its arguments. is_full: nothing of a and b is missing. Returns whether nothing of the
-    result is. Bools are the bits of 0.0 and 1.0; what is missing holds 0.0.
+    result is. Bools are the bits of 0.0 and 1.0.
     """
     if op == Op.AND:
         for i in range(n):
@@ -355,27 +358,20 @@ def _logic(
             x, y = there[mask_a, i], there[mask_b, i]
             there[d, i] = (x & y) | (x & (bits[a, i] == NOTHING)) | (y & (bits[b, i] == NOTHING))
     elif op == Op.OR:
-        for i in range(n):
-            bits[d, i] = bits[a, i] | bits[b, i]
         if is_full:
+            for i in range(n):
+                bits[d, i] = bits[a, i] | bits[b, i]
             return True
+        for i in range(n):  # what is missing may hold other bits than those of 0.0 and 1.0
+            v[d, i] = 1.0 if bits[a, i] | bits[b, i] != NOTHING else 0.0
         for i in range(n):
-            there[d, i] = (there[mask_a, i] & there[mask_b, i]) | (bits[d, i] != NOTHING)
-    elif op == Op.NOT:
-        for i in range(n):
-            v[d, i] = 1.0 if bits[a, i] == NOTHING else 0.0
-        if is_full:
-            return True
-        for i in range(n):
-            there[d, i] = there[mask_a, i]
-            bits[d, i] = bits[d, i] if there[d, i] else NOTHING
-        return False
+            x, y = there[mask_a, i], there[mask_b, i]
+            there[d, i] = (x & y) | (x & (bits[a, i] != NOTHING)) | (y & (bits[b, i] != NOTHING))
     elif op == Op.CHOOSE:
         for i in range(n):
-            there[d, i] = there[mask_a, i] & (there[mask_b, i] if bits[a, i] != NOTHING else there[mask_c, i])
+            bits[d, i] = bits[b, i] if bits[a, i] != NOTHING else bits[c, i]
         for i in range(n):
-            chosen = bits[b, i] if bits[a, i] != NOTHING else bits[c, i]
-            bits[d, i] = chosen if there[d, i] else NOTHING
+            there[d, i] = there[mask_a, i] & (there[mask_b, i] if bits[a, i] != NOTHING else there[mask_c, i])
     elif op == Op.HAS:
         for i in range(n):
             v[d, i] = 1.0 if there[mask_a, i] else 0.0
@@ -386,9 +382,9 @@ def _logic(
             there[d, i] = there[mask_a, i] | there[mask_b, i]
     else:  # ratio
         for i in range(n):
-            there[d, i] = there[mask_a, i] & there[mask_b, i] & (v[b, i] > 0.0)
+            v[d, i] = _settled(v[a, i] / v[b, i])
         for i in range(n):
-            v[d, i] = _settled(v[a, i] / v[b, i]) if there[d, i] else 0.0
+            there[d, i] = there[mask_a, i] & there[mask_b, i] & (v[b, i] > 0.0)
     missing = np.uint8(0)
     for i in range(n):
         missing |= there[d, i] ^ np.uint8(1)

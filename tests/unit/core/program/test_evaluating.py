@@ -49,7 +49,11 @@ def apply(operation: str, *arguments: object) -> object:
             columns.append(Column(TYPES.get(kind, of_values), "field", f"x{k}", "raw" if of_values == "string" else ""))
             row.append(value)
     result = OPERATIONS[operation].result
-    return run(Apply(TYPES.get(result, of_values), operation, tuple(columns)), tuple(row))[0]
+    expression = Apply(TYPES.get(result, of_values), operation, tuple(columns))
+    nothing = (None,) * len(row)
+    alone, beside = run(expression, tuple(row))[0], run(expression, *[tuple(row)] * 20, nothing, tuple(row))
+    assert {*map(repr, [*beside[:20], beside[-1]])} == {repr(alone)}
+    return beside[-1]
 
 
 CASES = [
