@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from core.jit import njit
+from core.program.memory import Ints
 
 
 def _trailing_zeros(typing_context: Any, word: Any) -> Any:
@@ -39,7 +39,7 @@ def below(count: int) -> int:
 
 
 @njit
-def clear(words: NDArray[np.int64], start: int, low: int, high: int) -> None:
+def clear(words: Ints, start: int, low: int, high: int) -> None:
     """Clear the bits low ≤ b < high of the bit set that begins at words[start]."""
     for w in range(low >> 6, (high + 63) >> 6):
         first = max(low - 64 * w, 0)

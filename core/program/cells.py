@@ -1,17 +1,33 @@
-"""What reading and updating aggregates share: the current bucket of each clock, keys, and a record's local entities."""
+"""What reading and updating aggregates share: the current bucket of each clock, keys, and a record's local entities.
+
+Here and in `reading` and `updating`, a row of `Layout.table` is the place of its first number in the flat table.
+"""
 
 from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
 
 from core.jit import njit
 from core.program import tables as t
 from core.program.bits import mixed
+from core.program.memory import Given, Ints
 
 COUNT_BITS = 28
 COUNT_MAX = (1 << COUNT_BITS) - 1
 """A bucket's first word holds its epoch above its count; a count stops there. Count 0: empty."""
+
+
+@njit
+def tick(table: Ints, clock: Ints, time: int) -> None:
+    """Set the clocks, zeros at first, to the buckets of `time`. Divides only when a bucket ends."""
+    at = 0
+    for row in range(table[t.CLOCKS], table[t.GATES], t.COLUMNS):
+        width = table[row + t.CLOCK_WIDTH]
+        elapsed = time - clock[at]
+        if elapsed < 0 or elapsed >= width:
+            epoch = time // width
+            clock[at] = epoch * width
+            clock[at + 1] = epoch
+            clock[at + 2] = epoch % table[row + t.CLOCK_BUCKETS]
+        at += t.CLOCK_WORDS
 
 
 @njit
@@ -29,49 +45,31 @@ def key_of(word: int, form: int) -> int:
 
 
 @njit
-def tick(table: NDArray[np.int64], clock: NDArray[np.int64], time: int) -> None:
-    """clock: int64 (clocks, 3), the bucket of `time`: its begin, epoch and place in the ring. Divides only when a
-    bucket ends.
-    """
-    for c in range(clock.shape[0]):
-        row = table[0, t.CLOCKS] + c
-        width = table[row, t.CLOCK_WIDTH]
-        elapsed = time - clock[c, 0]
-        if elapsed < 0 or elapsed >= width:
-            epoch = time // width
-            clock[c, 0] = epoch * width
-            clock[c, 1] = epoch
-            clock[c, 2] = epoch % table[row, t.CLOCK_BUCKETS]
-
-
-@njit
-def find(
-    table: NDArray[np.int64],
-    g: int,
-    ints: NDArray[np.int64],
-    column: int,
-    inputs: NDArray[np.int64],
-    present: NDArray[np.uint8],
-    row: int,
-) -> tuple[int, int]:
-    """(key, entry) of the event's local entity; key 0: it has none; entry −1: it is not in the table."""
+def entity_key(table: Ints, g: int, column: int, given: Given, row: int) -> int:
+    """The key of the event's local entity; 0 if a field is missing. column: KEY_OWN or KEY_INPUT."""
     key = 0
-    for k in range(table[g, t.GROUP_KEYS], table[g, t.GROUP_KEYS_END]):
-        at = table[k, column]
-        if present[at, row] == 0:
-            return 0, -1
-        key = mixed(key ^ key_of(inputs[at, row], table[k, t.KEY_FORM]))
-    if key == 0:
-        key = 1
-    first = table[g, t.GROUP_BASE] + 1
-    for j in range(table[g, t.GROUP_ENTRIES]):
-        if ints[first + j] == key:
-            return key, j
-    return key, -1
+    for k in range(table[g + t.GROUP_KEYS], table[g + t.GROUP_KEYS_END], t.COLUMNS):
+        at = table[k + column] * given.n + row
+        if given.present[at] == 0:
+            return 0
+        key = mixed(key ^ key_of(given.ints[at], table[k + t.KEY_FORM]))
+    return key if key != 0 else 1
 
 
 @njit
-def entry_begin(table: NDArray[np.int64], g: int, entry: int) -> int:
-    """The word at which an entry of a local entity begins; 0 for the account itself."""
-    entries = table[g, t.GROUP_ENTRIES]
-    return table[g, t.GROUP_BASE] + 1 + 2 * entries + entry * table[g, t.GROUP_WORDS] if entries else 0
+def find(table: Ints, g: int, ints: Ints, record: int, key: int) -> int:
+    """The entry that a local entity has in the account's table, −1 if none. record: the word at which the account's
+    begins.
+    """
+    first = record + table[g + t.GROUP_BASE] + 1
+    for j in range(table[g + t.GROUP_ENTRIES]):
+        if ints[first + j] == key:
+            return j
+    return -1
+
+
+@njit
+def entry_begin(table: Ints, g: int, record: int, entry: int) -> int:
+    """The word at which an entry begins."""
+    first = record + table[g + t.GROUP_BASE] + 1 + 2 * table[g + t.GROUP_ENTRIES]
+    return int(first + entry * table[g + t.GROUP_WORDS])

@@ -25,8 +25,42 @@ from numpy.typing import NDArray
 
 from core.jit import njit
 from core.program import tables as t
-from core.program.reading import blank_words, read_event
+from core.program.memory import Given, Ints, Results, Words, byte_pointer, float_pointer, int_pointer
+from core.program.reading import read_event
 from core.program.updating import update_event
+
+
+@njit
+def _words(records: NDArray[np.uint64]) -> Words:
+    return Words(int_pointer(records.ctypes.data), float_pointer(records.ctypes.data))
+
+
+@njit
+def _given(inputs: NDArray[np.uint64], present: NDArray[np.uint8]) -> Given:
+    address = inputs.ctypes.data
+    return Given(int_pointer(address), float_pointer(address), byte_pointer(present.ctypes.data), inputs.shape[1])
+
+
+@njit
+def _results(out: NDArray[np.uint64], valid: NDArray[np.uint8]) -> Results:
+    address = out.ctypes.data
+    return Results(int_pointer(address), float_pointer(address), byte_pointer(valid.ctypes.data), out.shape[1])
+
+
+@njit
+def _scratch(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Zeros for all clocks, gates, counts and places: see `_part`."""
+    starts = table[0] // t.COLUMNS
+    clocks = t.CLOCK_WORDS * (starts[t.GATES] - starts[t.CLOCKS])
+    return np.zeros(clocks + starts[t.PARTS] - starts[t.GATES] + table[0, t.LONGEST], dtype=np.int64)
+
+
+@njit
+def _part(scratch: NDArray[np.int64], table: NDArray[np.int64], section: int) -> Ints:
+    """The clocks (CLOCKS), gates (GATES), counts (CELLS) or places (PARTS) in the scratch."""
+    starts = table[0] // t.COLUMNS
+    first = t.CLOCK_WORDS * (starts[t.GATES] - starts[t.CLOCKS]) + starts[section] - starts[t.GATES]
+    return int_pointer(scratch.ctypes.data + 8 * (first if section != t.CLOCKS else 0))
 
 
 @njit
@@ -46,18 +80,21 @@ def read(
     table: of the layout. records: of ProgramState, uint64 (slots, words). rows: int64 (m,), which of the n payments.
     slots int32 (n,), times int64 (n,): receive times, epoch ms. inputs uint64, present uint8 (layout.inputs, n): only
     the rows of layout.own are read. out: uint64 (aggregates, n), valid uint8 (aggregates, n); only the columns of
-    `rows` are written.
+    `rows` are written. All arrays must be contiguous (C).
     """
-    clock = np.zeros((table[0, t.GATES] - table[0, t.CLOCKS], 3), dtype=np.int64)
-    places = np.empty(table[0, t.LONGEST], dtype=np.int64)
-    counts = np.empty(table[0, t.PARTS] - table[0, t.CELLS], dtype=np.int64)
-    blank = blank_words(table)
-    held = records.view(np.int64)
-    own = inputs.view(np.int64)
-    results = out.view(np.float64)
+    scratch = _scratch(table)
+    clock, counts, places = (
+        _part(scratch, table, t.CLOCKS),
+        _part(scratch, table, t.CELLS),
+        _part(scratch, table, t.PARTS),
+    )
+    numbers, words = int_pointer(table.ctypes.data), _words(records)
+    given, results = _given(inputs, present), _results(out, valid)
     for i in range(rows.shape[0]):
         row = rows[i]
-        read_event(table, held[slots[row]], blank, times[row], clock, places, counts, own, present, row, results, valid)
+        record = slots[row] * records.shape[1]
+        read_event(numbers, words, record, times[row], clock, counts, places, given, row, results)
+    scratch[0] = 0  # keeps the memory until here: numba sees no use of it in the loop
 
 
 @njit
@@ -74,14 +111,15 @@ def update(
     """Fold some payments, in order; all of layout.inputs are read. Or verdicts: then the inputs are those of
     layout.verdict_inputs. Arguments as those of `read`.
     """
-    clock = np.zeros((table[0, t.GATES] - table[0, t.CLOCKS], 3), dtype=np.int64)
-    gates = np.zeros(table[0, t.KEYS] - table[0, t.GATES], dtype=np.uint8)
-    held = records.view(np.int64)
-    words = inputs.view(np.int64)
+    scratch = _scratch(table)
+    clock, gates = _part(scratch, table, t.CLOCKS), _part(scratch, table, t.GATES)
+    numbers, words, given = int_pointer(table.ctypes.data), _words(records), _given(inputs, present)
     of_verdicts = 1 if verdicts else 0
     for i in range(rows.shape[0]):
         row = rows[i]
-        update_event(table, held[slots[row]], times[row], clock, gates, words, present, row, of_verdicts)
+        record = slots[row] * records.shape[1]
+        update_event(numbers, words, record, times[row], clock, gates, given, row, of_verdicts)
+    scratch[0] = 0  # as in `read`
 
 
 @njit
@@ -106,24 +144,23 @@ def fold(
     of `read`; verdict_slots int32 (v,), verdict_times int64 (v,), when they came, epoch ms; verdict_inputs uint64 and
     verdict_present uint8 (layout.verdict_inputs, v).
     """
-    clock = np.zeros((table[0, t.GATES] - table[0, t.CLOCKS], 3), dtype=np.int64)
-    places = np.empty(table[0, t.LONGEST], dtype=np.int64)
-    counts = np.empty(table[0, t.PARTS] - table[0, t.CELLS], dtype=np.int64)
-    gates = np.zeros(table[0, t.KEYS] - table[0, t.GATES], dtype=np.uint8)
-    blank = blank_words(table)
-    held = records.view(np.int64)
-    words = inputs.view(np.int64)
-    verdict_words = verdict_inputs.view(np.int64)
-    results = out.view(np.float64)
+    scratch = _scratch(table)
+    clock, counts, places = (
+        _part(scratch, table, t.CLOCKS),
+        _part(scratch, table, t.CELLS),
+        _part(scratch, table, t.PARTS),
+    )
+    gates = _part(scratch, table, t.GATES)
+    numbers, words, results = int_pointer(table.ctypes.data), _words(records), _results(out, valid)
+    given, said = _given(inputs, present), _given(verdict_inputs, verdict_present)
     for i in range(rows.shape[0]):
         row = rows[i]
         if row < 0:
             row = -1 - row
-            time = verdict_times[row]
-            of = held[verdict_slots[row]]
-            update_event(table, of, time, clock, gates, verdict_words, verdict_present, row, 1)
+            record = verdict_slots[row] * records.shape[1]
+            update_event(numbers, words, record, verdict_times[row], clock, gates, said, row, 1)
             continue
-        of = held[slots[row]]
-        time = times[row]
-        read_event(table, of, blank, time, clock, places, counts, words, present, row, results, valid)
-        update_event(table, of, time, clock, gates, words, present, row, 0)
+        record = slots[row] * records.shape[1]
+        read_event(numbers, words, record, times[row], clock, counts, places, given, row, results)
+        update_event(numbers, words, record, times[row], clock, gates, given, row, 0)
+    scratch[0] = 0  # as in `read`

@@ -329,7 +329,7 @@ def _table(
             gate = (group.on_verdicts, inputs.place(cell.condition), inputs.place(cell.presence))
             numbers[id(cell)] = len(sections[t.CELLS])
             row_of_cell = [cell.kind, gates.setdefault(gate, len(gates)), cell.head, cell.body, cell.stride]
-            row_of_cell.append(clocks.index(cell.numbers) if cell.kind == t.RING else -1)
+            row_of_cell.append(t.CLOCK_WORDS * clocks.index(cell.numbers) if cell.kind == t.RING else -1)
             row_of_cell.append(cell.numbers[-1] if cell.numbers else 0)
             sections[t.CELLS].append(row_of_cell + _parts_and_reads(sections, cell, inputs, payment))
         row += [len(sections[t.SHARES]), len(sections[t.SHARES]) + len(group.shares)]
@@ -380,11 +380,12 @@ def _joined(sections: list[list[list[int]]]) -> NDArray[np.int64]:
     for section in sections:
         starts.append(starts[-1] + len(section))
     table = np.zeros((starts[-1], t.COLUMNS), dtype=np.int64)
-    table[0, : t.END + 1] = starts
+    table[0, : t.END + 1] = np.array(starts) * t.COLUMNS
     table[0, t.LONGEST] = max((row[1] for row in sections[t.CLOCKS]), default=1)
     for number, (begin, end) in enumerate(pairwise(starts)):
         for at, row in zip(range(begin, end), sections[number], strict=True):
             table[at, : len(row)] = row
     for owner, column, target in _REFERENCES:
-        table[starts[owner] : starts[owner + 1], column] += starts[target]
+        rows = table[starts[owner] : starts[owner + 1]]
+        rows[:, column] = (rows[:, column] + starts[target]) * t.COLUMNS
     return table

@@ -1,8 +1,9 @@
 """The numbers by which `core.program.layout` tells compiled code what to do: `Layout.table`, int64 (rows, COLUMNS).
 
 Row 0 says where each section begins, in the order below, where the last ends, and how many buckets the longest ring
-has. The columns of a section's rows follow. "END" is the row after the last; "INPUT" and the gates' columns are rows of
-the inputs, −1 for none; "OWN" is one of the payment that reads.
+has. Compiled code reads the table as one flat array: a row is named by the place of its first number. The columns of
+a section's rows follow. "END" is the row after the last; "INPUT" and the gates' columns are rows of the inputs, −1 for
+none; "OWN" is one of the payment that reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ OTHER, STRING, NUMBER = range(3)
 
 CLOCKS, GATES, KEYS, GROUPS, CELLS, PARTS, READS, SHARES, END, LONGEST = range(10)
 COLUMNS = 12
+CLOCK_WORDS = 3
+"""Of scratch for each clock: the current bucket's begin, epoch and place in the ring."""
 
 CLOCK_WIDTH, CLOCK_BUCKETS = range(2)
 GATE_CONDITION, GATE_PRESENCE, GATE_VERDICTS = range(3)  # inputs, or −1

@@ -5,33 +5,24 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.features import spec
 from core.jit import njit
 from core.numeric import exp2
 from core.program import tables as t
 from core.program.bits import clear
-from core.program.cells import COUNT_BITS, COUNT_MAX, entry_begin, find, key_of, tick
+from core.program.cells import COUNT_BITS, COUNT_MAX, entity_key, entry_begin, find, key_of, tick
+from core.program.memory import Floats, Given, Ints, Words
 
 
 @njit
 def _update_ring(
-    table: NDArray[np.int64],
-    c: int,
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    base: int,
-    epoch: int,
-    spot: int,
-    inputs: NDArray[np.int64],
-    numbers: NDArray[np.float64],
-    present: NDArray[np.uint8],
-    row: int,
-) -> None:
-    n = table[c, t.CELL_NUMBER]
-    head = base + table[c, t.CELL_HEAD]
-    at = base + table[c, t.CELL_BODY] + spot * table[c, t.CELL_STRIDE]
+    table: Ints, c: int, words: Words, base: int, epoch: int, spot: int, given: Given, row: int
+) -> None:  # fmt: skip
+    ints = words.ints
+    n = table[c + t.CELL_NUMBER]
+    head = base + table[c + t.CELL_HEAD]
+    at = base + table[c + t.CELL_BODY] + spot * table[c + t.CELL_STRIDE]
     held = ints[at] >> COUNT_BITS
     count = ints[at] & COUNT_MAX
     if count and held > epoch:
@@ -45,21 +36,21 @@ def _update_ring(
     if held < epoch:
         count = 0
     ints[at] = (epoch << COUNT_BITS) | min(count + 1, COUNT_MAX)
-    for p in range(table[c, t.CELL_PARTS], table[c, t.CELL_PARTS_END]):
-        kind = table[p, t.PART_KIND]
-        place = at + table[p, t.PART_OFFSET]
-        source = table[p, t.PART_INPUT]
+    for p in range(table[c + t.CELL_PARTS], table[c + t.CELL_PARTS_END], t.COLUMNS):
+        kind = table[p + t.PART_KIND]
+        place = at + table[p + t.PART_OFFSET]
+        source = table[p + t.PART_INPUT] * given.n + row
         if kind == t.DISTINCT:
             seen = ints[place] if count else 0
-            if present[source, row]:
-                seen |= 1 << ((key_of(inputs[source, row], table[p, t.PART_FORM]) >> 58) & 63)
+            if given.present[source]:
+                seen |= 1 << ((key_of(given.ints[source], table[p + t.PART_FORM]) >> 58) & 63)
             ints[place] = seen
         else:
-            _update_part(floats, place, kind, count, numbers[source, row])
+            _update_part(words.floats, place, kind, count, given.floats[source])
 
 
 @njit
-def _advance(ints: NDArray[np.int64], bits: int, n: int, steps: int, spot: int) -> None:
+def _advance(ints: Ints, bits: int, n: int, steps: int, spot: int) -> None:
     """Clear the bits of the buckets that leave the newest window: the last `steps` up to `spot`."""
     if steps >= n:
         clear(ints, bits, 0, n)
@@ -73,7 +64,7 @@ def _advance(ints: NDArray[np.int64], bits: int, n: int, steps: int, spot: int) 
 
 
 @njit
-def _update_part(floats: NDArray[np.float64], place: int, kind: int, count: int, value: float) -> None:
+def _update_part(floats: Floats, place: int, kind: int, count: int, value: float) -> None:
     """Add a value to a bucket's part; count: the bucket's events before."""
     if value != value:
         value = np.nan
@@ -93,51 +84,45 @@ def _update_part(floats: NDArray[np.float64], place: int, kind: int, count: int,
 
 
 @njit
-def _update_other(
-    table: NDArray[np.int64],
-    c: int,
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    base: int,
-    time: int,
-    inputs: NDArray[np.int64],
-    numbers: NDArray[np.float64],
-    row: int,
-) -> None:
-    kind = table[c, t.CELL_KIND]
-    head = base + table[c, t.CELL_HEAD]
-    first = table[c, t.CELL_PARTS]
-    if kind == t.LATEST or kind == t.EARLIEST:
-        held = ints[head] >> 1
-        if ints[head] == 0 or (time >= held if kind == t.LATEST else time < held):
-            ints[head] = time << 1 | 1
-            for p in range(first, table[c, t.CELL_PARTS_END]):
-                source = table[p, t.PART_INPUT]
-                if table[p, t.PART_FORM] == t.NUMBER and numbers[source, row] != numbers[source, row]:
-                    floats[head + table[p, t.PART_OFFSET]] = np.nan
-                else:
-                    ints[head + table[p, t.PART_OFFSET]] = inputs[source, row]
+def _update_other(table: Ints, c: int, words: Words, base: int, time: int, given: Given, row: int) -> None:
+    """Add an event to a cell that is no ring."""
+    kind = table[c + t.CELL_KIND]
+    head = base + table[c + t.CELL_HEAD]
+    first = table[c + t.CELL_PARTS]
+    if kind in (t.LATEST, t.EARLIEST):
+        held = words.ints[head] >> 1
+        if words.ints[head] == 0 or (time >= held if kind == t.LATEST else time < held):
+            words.ints[head] = time << 1 | 1
+            for p in range(first, table[c + t.CELL_PARTS_END], t.COLUMNS):
+                _keep(table, p, words, head, given, row)
         return
-    source = table[first, t.PART_INPUT]
+    source = table[first + t.PART_INPUT] * given.n + row
     if kind == t.RECENT:
-        _touch(ints, head, table[c, t.CELL_NUMBER], key_of(inputs[source, row], table[first, t.PART_FORM]))
+        key = key_of(given.ints[source], table[first + t.PART_FORM])
+        _touch(words.ints, head, table[c + t.CELL_NUMBER], key)
         return
-    value = numbers[source, row]
+    value = given.floats[source]
     if value - value != 0.0:
         return  # NaN or infinite
     if kind == t.DECAYED:
-        _update_decayed(ints, floats, head, time, table[c, t.CELL_NUMBER], value)
-        return
-    n = ints[head]
-    typical = floats[head + 1]
-    if n >= spec.TYPICAL_PLAIN:
-        value = min(value, spec.TYPICAL_CUT * typical + 1.0)
-    floats[head + 1] = typical + (value - typical) / min(n + 1, spec.TYPICAL_MEMORY)
-    ints[head] = n + 1
+        _update_decayed(words, head, time, table[c + t.CELL_NUMBER], value)
+    else:
+        _update_typical(words, head, value)
 
 
 @njit
-def _touch(ints: NDArray[np.int64], head: int, size: int, key: int) -> None:
+def _keep(table: Ints, p: int, words: Words, head: int, given: Given, row: int) -> None:
+    """Store a value as it is, but for the bits of NaN."""
+    source = table[p + t.PART_INPUT] * given.n + row
+    place = head + table[p + t.PART_OFFSET]
+    if table[p + t.PART_FORM] == t.NUMBER and given.floats[source] != given.floats[source]:
+        words.floats[place] = np.nan
+    else:
+        words.ints[place] = given.ints[source]
+
+
+@njit
+def _touch(ints: Ints, head: int, size: int, key: int) -> None:
     """Move a key to the front of a most-recently-used list, dropping the last if it is new."""
     at = head + size - 1
     for j in range(head, head + size):
@@ -150,87 +135,104 @@ def _touch(ints: NDArray[np.int64], head: int, size: int, key: int) -> None:
 
 
 @njit
-def _update_decayed(
-    ints: NDArray[np.int64], floats: NDArray[np.float64], head: int, time: int, half_life: int, value: float
-) -> None:
+def _update_decayed(words: Words, head: int, time: int, half_life: int, value: float) -> None:
     """West's weighted mean (1979); a late event enters with its decayed weight."""
     weight = 1.0
-    last = ints[head] >> 1
-    if ints[head] == 0:
-        ints[head] = time << 1 | 1
+    last = words.ints[head] >> 1
+    if words.ints[head] == 0:
+        words.ints[head] = time << 1 | 1
     elif time >= last:
-        floats[head + 1] *= exp2(-(time - last) / half_life)
-        ints[head] = time << 1 | 1
+        words.floats[head + 1] *= exp2(-(time - last) / half_life)
+        words.ints[head] = time << 1 | 1
     else:
         weight = exp2(-(last - time) / half_life)
-    floats[head + 1] += weight
-    if floats[head + 1] > 0.0:
-        floats[head + 2] += (value - floats[head + 2]) * (weight / floats[head + 1])
+    words.floats[head + 1] += weight
+    if words.floats[head + 1] > 0.0:
+        words.floats[head + 2] += (value - words.floats[head + 2]) * (weight / words.floats[head + 1])
 
 
 @njit
-def _enter(table: NDArray[np.int64], g: int, ints: NDArray[np.int64], key: int, entry: int) -> int:
-    """Make a local entity the most recently used, in the place of the least recently used if it is new. Returns its
-    entry.
+def _update_typical(words: Words, head: int, value: float) -> None:
+    """The running mean of `core.features.spec` that cuts outliers."""
+    n = words.ints[head]
+    typical = words.floats[head + 1]
+    if n >= spec.TYPICAL_PLAIN:
+        value = min(value, spec.TYPICAL_CUT * typical + 1.0)
+    words.floats[head + 1] = typical + (value - typical) / min(n + 1, spec.TYPICAL_MEMORY)
+    words.ints[head] = n + 1
+
+
+@njit
+def _enter(table: Ints, g: int, ints: Ints, record: int, key: int) -> int:
+    """Make a local entity the most recently used, in the place of the least recently used if it is new. Returns the
+    word at which its entry begins.
     """
-    entries = table[g, t.GROUP_ENTRIES]
-    counter = table[g, t.GROUP_BASE]
+    entries = table[g + t.GROUP_ENTRIES]
+    counter = record + table[g + t.GROUP_BASE]
     used = counter + 1 + entries
+    entry = find(table, g, ints, record, key)
     if entry < 0:
         entry = 0
         for j in range(1, entries):
             if ints[used + j] < ints[used + entry]:
                 entry = j
         ints[counter + 1 + entry] = key
-        begin = entry_begin(table, g, entry)
-        ints[begin : begin + table[g, t.GROUP_WORDS]] = 0
+        begin = entry_begin(table, g, record, entry)
+        for j in range(begin, begin + table[g + t.GROUP_WORDS]):
+            ints[j] = 0
     ints[counter] += 1
     ints[used + entry] = ints[counter]
-    return entry
+    return int(entry_begin(table, g, record, entry))
+
+
+@njit
+def _open(table: Ints, gates: Ints, given: Given, row: int, verdicts: int) -> None:
+    """Set each gate to whether its condition is true and its value there, for events of its kind."""
+    for q in range((table[t.KEYS] - table[t.GATES]) // t.COLUMNS):
+        gate = table[t.GATES] + q * t.COLUMNS
+        condition = table[gate + t.GATE_CONDITION]
+        presence = table[gate + t.GATE_PRESENCE]
+        passed = table[gate + t.GATE_VERDICTS] == verdicts
+        if passed and condition >= 0:
+            at = condition * given.n + row
+            passed = given.present[at] != 0 and given.ints[at] != 0
+        if passed and presence >= 0:
+            passed = given.present[presence * given.n + row] != 0
+        gates[q] = passed
 
 
 @njit
 def update_event(
-    table: NDArray[np.int64],
-    ints: NDArray[np.int64],
+    table: Ints,
+    words: Words,
+    record: int,
     time: int,
-    clock: NDArray[np.int64],
-    gates: NDArray[np.uint8],
-    inputs: NDArray[np.int64],
-    present: NDArray[np.uint8],
+    clock: Ints,
+    gates: Ints,
+    given: Given,
     row: int,
     verdicts: int,
 ) -> None:
-    """Fold one payment, or one verdict, into all its cells."""
+    """Fold one payment, or one verdict, into all its cells. record: the word at which the account's begins. Scratch:
+    clock (`tick`); gates, one each.
+    """
     tick(table, clock, time)
-    first = table[0, t.GATES]
-    for q in range(gates.shape[0]):
-        condition = table[first + q, t.GATE_CONDITION]
-        presence = table[first + q, t.GATE_PRESENCE]
-        gates[q] = (
-            table[first + q, t.GATE_VERDICTS] == verdicts
-            and (condition < 0 or (present[condition, row] != 0 and inputs[condition, row] != 0))
-            and (presence < 0 or present[presence, row] != 0)
-        )
-    floats = ints.view(np.float64)
-    numbers = inputs.view(np.float64)
-    for g in range(table[0, t.GROUPS], table[0, t.CELLS]):
-        if table[g, t.GROUP_VERDICTS] != verdicts:
+    _open(table, gates, given, row, verdicts)
+    for g in range(table[t.GROUPS], table[t.CELLS], t.COLUMNS):
+        if table[g + t.GROUP_VERDICTS] != verdicts:
             continue
-        base = 0
-        if table[g, t.GROUP_ENTRIES]:
-            key, entry = find(table, g, ints, t.KEY_INPUT if verdicts else t.KEY_OWN, inputs, present, row)
+        base = record
+        if table[g + t.GROUP_ENTRIES]:
+            key = entity_key(table, g, t.KEY_INPUT if verdicts else t.KEY_OWN, given, row)
             if key == 0:
                 continue
-            base = entry_begin(table, g, _enter(table, g, ints, key, entry))
-        ints[base + table[g, t.GROUP_EVENTS]] += 1
-        for c in range(table[g, t.GROUP_CELLS], table[g, t.GROUP_CELLS_END]):
-            if gates[table[c, t.CELL_GATE]] == 0:
+            base = _enter(table, g, words.ints, record, key)
+        words.ints[base + table[g + t.GROUP_EVENTS]] += 1
+        for c in range(table[g + t.GROUP_CELLS], table[g + t.GROUP_CELLS_END], t.COLUMNS):
+            if gates[table[c + t.CELL_GATE]] == 0:
                 continue
-            if table[c, t.CELL_KIND] == t.RING:
-                which = table[c, t.CELL_CLOCK]
-                _update_ring(
-                    table, c, ints, floats, base, clock[which, 1], clock[which, 2], inputs, numbers, present, row
-                )
+            if table[c + t.CELL_KIND] == t.RING:
+                at = table[c + t.CELL_CLOCK]
+                _update_ring(table, c, words, base, clock[at + 1], clock[at + 2], given, row)
             else:
-                _update_other(table, c, ints, floats, base, time, inputs, numbers, row)
+                _update_other(table, c, words, base, time, given, row)
