@@ -36,6 +36,7 @@ COMMANDS = {
     "list": "lists.app",
     "threshold": "threshold.app",
     "rule": "rule.app",
+    "program": "program.app",
     "rates": "rates.app",
     "produce": "produce.produce",
     "map": "map.map_file",

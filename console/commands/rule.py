@@ -11,9 +11,13 @@ from console.commands.threshold import print_policy
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table
-from core import rules
 from core.errors import BadInput
+from core.program import loading
+from core.program.checked import CheckedProgram, CheckedRule
+from core.program.errors import meant
+from core.program.language import names_read
 from learners.governance import business
+from projections.views.programs import PROGRAMS, in_force
 from projections.views.registry import REGISTRY, Registry
 from projections.views.registry_answers import policy_history
 
@@ -32,12 +36,14 @@ def show(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Show the rules in force, with their parameters; a parameter in brackets has its default value."""
-    if code is not None:
-        rules.enabled_mask((code,))
+    """Show the rules of the program in force, with their parameters; one in brackets has its default value."""
     with opened_states(context, as_of) as states:
-        registry, moment = states.of_control(REGISTRY), states.as_of
-    rows = [_row(rule, registry) for rule in rules.RULES if code in (None, rule.code)]
+        registry, programs, moment = states.of_control(REGISTRY), states.of_control(PROGRAMS), states.as_of
+        program = loading.load(in_force(programs) or programs.default, states.log.get_blob).checked
+    codes = [rule.code for rule in program.rules]
+    if code is not None and code not in codes:
+        raise BadInput(f"unknown rule {code!r}{meant(code, codes)}; known: {', '.join(codes)}")
+    rows = [_row(rule, program, registry) for rule in program.rules if code in (None, rule.code)]
     if as_json:
         print_json({"as_of": moment, "rules": rows})
         return
@@ -51,13 +57,16 @@ def show(
     print_fields({"as_of": moment})
 
 
-def _row(rule: rules.Rule, registry: Registry) -> dict[str, Any]:
+def _row(rule: CheckedRule, program: CheckedProgram, registry: Registry) -> dict[str, Any]:
+    state = "enabled" if rule.mode == "live" else rule.mode
     return {
         "code": rule.code,
         "effect": rule.effect,
-        "state": "disabled" if rule.code in registry.disabled else "enabled",
-        "parameters": {name: registry.parameters.get(name, default) for name, default in rule.parameters.items()},
-        "meaning": rule.meaning,
+        "state": "disabled" if rule.code in registry.disabled else state,
+        "parameters": {
+            name: registry.parameters.get(name, program.parameters[name]) for name in names_read(rule.when).parameters
+        },
+        "meaning": rule.words,
     }
 
 

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from core import control_stream, rules
+from core import control_stream
 from core.canonical import listed
 from core.control import ControlState
 from core.currency import check_code, check_rates, rates_of
@@ -25,8 +25,12 @@ from core.errors import BadInput
 from core.events import Control, ListChanged, ListEffect, ListKind, RatesChanged, RulesChanged, ThresholdsChanged
 from core.log.base import EventLog
 from core.policy import Thresholds
+from core.program import loading
+from core.program.errors import meant
 from learners.governance.control_events import Act
 
+THRESHOLDS = ("review_probability", "decline_probability", "review_loss", "decline_loss")
+"""Parameters of programs that ThresholdsChanged sets."""
 VALUES_MAX = 10_000
 """Values in one event; a longer change is several events, appended together."""
 
@@ -121,25 +125,41 @@ def change_rules(
     disable: Sequence[str] = (),
     enable: Sequence[str] = (),
 ) -> Done:
-    """Set parameters, reset others to their defaults, disable and enable rules; all others stay as they are."""
+    """Set parameters, reset others to their defaults, disable and enable rules; all others stay as they are. Names are
+    those of the program in force.
+    """
     parameters = parameters or {}
     for name, value in parameters.items():
         if not math.isfinite(value):
             raise BadInput(f"rule parameter {name} must be a finite number, not {value}")
-    rules.parameter_vector({**parameters, **dict.fromkeys(reset, 0.0)})
-    rules.enabled_mask((*disable, *enable))
     if both := set(disable) & set(enable):
         raise BadInput(f"{min(both)} can't be disabled and enabled by one act")
 
     def events(state: ControlState) -> list[Control]:
+        default = state.identity.program if state.identity is not None else ""
+        program = loading.load(state.program or default, log.get_blob).checked
+        codes = [rule.code for rule in program.rules]
+        for name in (*parameters, *reset):
+            _check_parameter(name, program.parameters)
+        for code in (*disable, *enable):
+            if code not in codes:
+                raise BadInput(f"unknown rule {code!r}{meant(code, codes)}; known: {', '.join(codes)}")
         kept = {name: value for name, value in {**state.parameters, **parameters}.items() if name not in reset}
         off = {*state.disabled, *disable} - {*enable}
-        disabled = tuple(code for code in rules.CODES if code in off)
+        disabled = tuple(code for code in dict.fromkeys([*codes, *state.disabled]) if code in off)
         if (kept, set(disabled)) == (state.parameters, set(state.disabled)):
             return []
         return [RulesChanged(**act.fields, parameters=kept, disabled=disabled)]
 
     return _append(log, events)
+
+
+def _check_parameter(name: str, known: Mapping[str, float]) -> None:
+    if name in THRESHOLDS:
+        raise BadInput(f"{name} is a threshold: set it with `sentinel threshold set`")
+    if name not in known:
+        others = ", ".join(each for each in known if each not in THRESHOLDS)
+        raise BadInput(f"unknown rule parameter {name!r}{meant(name, known)}; known: {others}")
 
 
 def set_rates(log: EventLog, act: Act, rates: Mapping[str, float], base: str = "") -> Done:

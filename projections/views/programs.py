@@ -124,7 +124,7 @@ def find(registry: ProgramRegistry, name: str) -> str:
 
     Raises BadInput, listing the registered ones, if there is none or more than one.
     """
-    if name == DEFAULT:
+    if name == DEFAULT or (len(name) >= DIGITS_MIN and registry.default.startswith(name.lower())):
         return ""
     found = [each for each in registry.programs.values() if each.label == name]
     if not found and len(name) >= DIGITS_MIN:

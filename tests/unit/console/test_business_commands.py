@@ -169,7 +169,7 @@ def test_rules_are_set_shown_and_told(run: Run, log: MemoryLog) -> None:
     assert "unchanged" in run("rule", "disable", "NEW_MERCHANT", "--reason", "x")[1]
     (row,) = asked(run, "rule", "show", "VELOCITY_10M")["rules"]
     assert (row["state"], row["parameters"]) == ("enabled", {"velocity_10m": 6.0})
-    append_unchecked(log, RulesChanged(occurred_at=9, actor="eve", disabled=("NO_SUCH",)))
+    append_unchecked(log, RulesChanged(occurred_at=9, actor="eve", disabled=("no such",)))
     history = asked(run, "rule", "history")["history"]
     assert [edit["change"] for edit in history if not edit["refused"]][-5:] == [
         "velocity_10m 4 → 6, amount_high 1000 → 2500",
@@ -178,7 +178,7 @@ def test_rules_are_set_shown_and_told(run: Run, log: MemoryLog) -> None:
         "NEW_MERCHANT disabled",
         "travel_km 900 → 1000 (default)",
     ]
-    assert "NO_SUCH" in next(edit for edit in history if edit["refused"])["refused"]
+    assert "no such" in next(edit for edit in history if edit["refused"])["refused"]
     code, out = run("rule", "show")
     assert code == 0 and "amount_high 2,500" in out.replace("2500", "2,500") and "disabled" in out
     assert run("rule", "history")[0] == 0

@@ -1,0 +1,355 @@
+"""`sentinel program`: the document that decides: checked, compared, proposed, approved, deployed, rolled back.
+
+A FILE is a TOML document (docs/programs.md); a PROGRAM is `name@version`, the first digits of its SHA-256, `default`,
+or a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from console.acts import Actor, Reason, act_of
+from console.log_options import AsOf, opened_log, opened_states, options
+from console.options import Json
+from console.tables import print_fields, print_json, print_table, time_text
+from core import control_stream
+from core.errors import BadInput
+from core.log.base import EventLog
+from core.program import document, library, loading
+from core.program.differences import differences
+from core.program.document import Program
+from core.program.document_writing import reformatted, tables, toml
+from core.program.loading import Loaded
+from core.program.problems import DocumentError, Problem
+from core.program.shipped import LIBRARIES
+from core.text import visible
+from learners.governance import programs as acts
+from learners.governance.programs import ProgramAct
+from projections.views.programs import (
+    PROGRAMS,
+    ProgramRegistry,
+    Said,
+    Service,
+    find,
+    in_force,
+    label_of,
+    programs_of,
+)
+
+INVALID = BadInput.exit_code
+
+app = typer.Typer(
+    help="Programs, which decide: check, test, show, diff, propose, approve, deploy, roll back, history.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.callback()(options)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A program as a TOML document.")]
+Which = Annotated[
+    str, typer.Argument(metavar="PROGRAM", help="A file, name@version, digits of the SHA-256, or default.")
+]
+
+
+# --- documents ----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def check(file: File, as_json: Json = False) -> None:
+    """Check a document: every fault with its line, and what is right to write. Needs no log."""
+    try:
+        loaded = loading.check(_bytes(file))
+    except DocumentError as error:
+        if as_json:
+            print_json({"valid": False, "problems": [_problem(each) for each in error.problems]})
+        else:
+            for each in error.problems:
+                print(visible(f"{file}: {each}"))
+        raise typer.Exit(INVALID) from None
+    if as_json:
+        print_json({"valid": True, "digest": loaded.digest, "program": loaded.program.label, **_counts(loaded)})
+        return
+    print_fields({"program": loaded.program.label, "digest": loaded.digest, **_counts(loaded)})
+
+
+def _problem(each: Problem) -> dict[str, Any]:
+    return {"line": each.line, "path": each.path, "at": each.at, "place": each.place, "message": each.message}
+
+
+def _counts(loaded: Loaded) -> dict[str, int]:
+    return {
+        "fields": len(loaded.program.fields),
+        "features": len(loaded.checked.features),
+        "rules": len(loaded.checked.rules),
+        "examples": len(loaded.program.examples),
+    }
+
+
+@app.command()
+def fmt(
+    file: File,
+    write: Annotated[bool, typer.Option("--write", help="Change the file; else print the document.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Format the expressions of a document. Comments, order and expressions of several lines stay. Needs no log."""
+    content = _bytes(file)
+    text = reformatted(content)
+    changed = text != content.decode("utf-8-sig").replace("\r\n", "\n")
+    if write and changed:
+        try:
+            file.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise BadInput(f"can't write {file}: {error.strerror}") from None
+    if as_json:
+        print_json({"changed": changed, "text": text})
+    elif write:
+        print(f"{file} {'formatted' if changed else 'unchanged'}")
+    else:
+        print(text, end="")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    which: Annotated[
+        str | None, typer.Argument(metavar="[PROGRAM]", help="As for diff, or a library. Default: what decides now.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a program as TOML, in canonical form: without comments and defaults."""
+    if which in LIBRARIES:
+        _print_program(library.library(LIBRARIES[which]).program, {"library": which}, as_json)
+        return
+    with opened_log(context) as log:
+        registry = _registry(log)
+        program = _program(log, registry, which) if which else _stored(log, registry, in_force(registry))
+    found = registry.programs.get(document.digest(program))
+    told = {"registered": _told(found.registered)} if found is not None else {}
+    deciding = in_force(registry) or registry.default
+    _print_program(program, {**told, "decides": document.digest(program) == deciding}, as_json)
+
+
+def _print_program(program: Program, told: dict[str, Any], as_json: bool) -> None:
+    digest = document.digest(program)
+    if as_json:
+        print_json({"digest": digest, **told, "document": tables(program)})
+        return
+    print(f"# {program.label}, SHA-256 {digest}")
+    print(visible(toml(program), lines=True), end="")
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    before: Which,
+    after: Annotated[
+        str | None, typer.Argument(metavar="[PROGRAM]", help="Compared with it. Default: what decides now.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell in words what changes from one program to another; given one, from what decides now to that one."""
+    names = (before, after)
+    if all(name is not None and Path(name).is_file() for name in names):
+        old, new = (loading.check(_bytes(Path(str(name)))).program for name in names)
+    else:
+        with opened_log(context) as log:
+            registry = _registry(log)
+            if after is None:
+                old, new = _stored(log, registry, in_force(registry)), _program(log, registry, before)
+            else:
+                old, new = _program(log, registry, before), _program(log, registry, after)
+    found = differences(old, new)
+    if as_json:
+        print_json({"from": document.digest(old), "to": document.digest(new), "differences": found})
+        return
+    for line in found or ["the same program"]:
+        print(visible(line))
+
+
+# --- acts ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def propose(context: typer.Context, file: File, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
+    """Store a checked document in the log and propose that it decide."""
+    loaded = _checked(file)
+    with opened_log(context) as log:
+        done = acts.propose(log, loaded.program, act_of(actor, reason))
+        four_eyes = control_stream.current(log).governance.four_eyes
+    if as_json:
+        print_json(done)
+        return
+    print(f"{done.program} {done.outcome} at c{done.position} as {done.proposal_id}")
+    if four_eyes:
+        print(
+            f"four eyes: a second person must run `sentinel program approve {done.proposal_id}` before it is deployed"
+        )
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    proposal: Annotated[str, typer.Argument(metavar="ID", help="The proposal, as `propose` named it.")],
+    reason: Annotated[str, typer.Option("--reason", help="What you checked.")],
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """Approve another person's proposal. The program decides once it is deployed."""
+    with opened_log(context) as log:
+        done = acts.approve(log, proposal, act_of(actor, reason))
+    _print_done(done, as_json)
+
+
+@app.command()
+def deploy(
+    context: typer.Context,
+    which: Annotated[
+        str, typer.Argument(metavar="ID|PROGRAM", help="A proposal, name@version, or digits of the SHA-256.")
+    ],
+    reason: Reason,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin new aggregates empty, instead of with the log's past.")
+    ] = False,
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """Let a program decide, from the workers' next batch on. With four eyes on, its proposal must be approved."""
+    with opened_log(context) as log:
+        done = acts.deploy(log, which, act_of(actor, reason), backfill=not fresh)
+    _print_done(done, as_json)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    reason: Reason,
+    to: Annotated[
+        str | None, typer.Argument(metavar="[PROGRAM]", help="An earlier one, or default. Default: the previous one.")
+    ] = None,
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """Let the previous program decide again, from the next batch on. Never needs a second person."""
+    with opened_log(context) as log:
+        done = acts.roll_back(log, act_of(actor, reason), to)
+    _print_done(done, as_json)
+
+
+def _print_done(done: ProgramAct, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+        return
+    outcome = "decides again (rolled back)" if done.outcome == "rolled back" else done.outcome
+    print(f"{done.program} {outcome} at c{done.position}")
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Show registrations, open proposals, deployments and rollbacks, oldest first. Refused acts too."""
+    with opened_states(context, as_of) as states:
+        registry, moment = states.of_control(PROGRAMS), states.as_of
+    if as_json:
+        print_json({"as_of": moment, **msgspec.to_builtins(registry)})
+        return
+    rows = [_row(each.registered, "registered", each.label) for each in registry.programs.values()]
+    for proposal in registry.proposals.values():
+        label = f"{label_of(registry, proposal.digest)} as {proposal.proposal_id}"
+        rows.append(_row(proposal.proposed, "proposed", label))
+        rows += [_row(proposal.approved, "approved", label)] if proposal.approved else []
+    for service in registry.services:
+        rows.append(_row(service.began, service.action, label_of(registry, service.digest)))
+    rows += [_row(each.said, "refused", f"{each.type}: {each.refused}") for each in registry.refused]
+    rows.sort(key=lambda row: int(row["at"][1:]))
+    print_table(("at", "when", "actor", "act", "program", "reason"), rows)
+    print_fields({"decides": label_of(registry, in_force(registry)), "as_of": moment})
+
+
+@app.command()
+def served(
+    context: typer.Context,
+    at: Annotated[str, typer.Option("--at", help="A time (2026-03-01T12:00Z), p07:1-533 or c12.")],
+    as_json: Json = False,
+) -> None:
+    """Tell which program decided at a time, and who proposed, approved and deployed it, and why."""
+    with opened_states(context, at) as states:
+        registry, moment = states.of_control(PROGRAMS), states.as_of
+    service = registry.services[-1] if registry.services else None
+    digest = service.digest if service is not None else ""
+    origin = _origin(registry, digest)
+    proposal = origin.proposal if origin is not None else None
+    found = {
+        "program": label_of(registry, digest),
+        "digest": digest or registry.default,
+        "since": service.began if service is not None else None,
+        "action": service.action if service is not None else "the log's default",
+        "proposed": proposal.proposed if proposal is not None else None,
+        "approved": proposal.approved if proposal is not None else None,
+        "deployed": origin.began if origin is not None else None,
+    }
+    if as_json:
+        print_json({"as_of": moment, **found})
+        return
+    print_fields({key: _told(value) if isinstance(value, Said) else value or "" for key, value in found.items()})
+    print_fields({"as_of": moment})
+
+
+def _origin(registry: ProgramRegistry, digest: str) -> Service | None:
+    """The newest deployment of the program, also if a rollback returned to it."""
+    return next((s for s in reversed(registry.services) if (s.digest, s.action) == (digest, "deploy")), None)
+
+
+def _row(said: Said, act: str, program: str) -> dict[str, Any]:
+    return {
+        "at": f"c{said.position}",
+        "when": time_text(said.occurred_at),
+        "actor": said.actor,
+        "act": act,
+        "program": program,
+        "reason": said.reason,
+    }
+
+
+def _told(said: Said) -> str:
+    return f"{time_text(said.occurred_at)} by {said.actor} at c{said.position}: {said.reason}"
+
+
+def _registry(log: EventLog) -> ProgramRegistry:
+    return programs_of(control_stream.history(log))
+
+
+def _program(log: EventLog, registry: ProgramRegistry, name: str) -> Program:
+    """The program of a file, or a registered one."""
+    if Path(name).is_file():
+        return _checked(Path(name)).program
+    if name.endswith(".toml"):
+        raise BadInput(f"can't read {name}: there is no such file")
+    return _stored(log, registry, find(registry, name))
+
+
+def _stored(log: EventLog, registry: ProgramRegistry, digest: str) -> Program:
+    """A registered program; "" is the log's default."""
+    if not digest:
+        return loading.load(registry.default, log.get_blob).program
+    return acts.stored(log, digest)
+
+
+def _checked(file: Path) -> Loaded:
+    try:
+        return loading.check(_bytes(file))
+    except DocumentError as error:
+        raise BadInput(f"{file}: {error}") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(document.BYTES_MAX + 1)
+    except OSError as error:
+        raise BadInput(f"can't read {path}: {error.strerror}") from None
