@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from unicodedata import ucd_3_2_0
 
@@ -107,26 +107,6 @@ def text(value: str) -> str:
 
 def texts(values: list[str]) -> list[str]:
     """`text` of every value, in one call: 0.1 µs each where all are plain ASCII."""
-    return _each(values, str.lower, text)
-
-
-def countries(values: list[str]) -> list[str]:
-    """The canonical form of every country, in one call."""
-    return _each(values, str.upper, lambda value: canonical("country", value))
-
-
-def forms(kind: ListKind, values: list[str]) -> list[str]:
-    """`canonical` of every value of one kind, in one call."""
-    match kind:
-        case "account" | "merchant" | "device":
-            return texts(values)
-        case "country":
-            return countries(values)
-        case _:
-            return [canonical(kind, value) for value in values]
-
-
-def _each(values: list[str], fold: Callable[[str], str], one: Callable[[str], str]) -> list[str]:
     joined = "|".join(values)
     is_plain = (
         joined.isascii()
@@ -137,9 +117,38 @@ def _each(values: list[str], fold: Callable[[str], str], one: Callable[[str], st
         and not any(odd in joined for odd in ("  ", " |", "| "))
     )
     if not is_plain:
-        return [one(value) for value in values]
-    folded = fold(joined)
+        return [text(value) for value in values]
+    folded = joined.lower()
     return values if folded == joined else folded.split("|")
+
+
+class Few(dict[str, str]):
+    """The canonical forms of one field that has few distinct values: 0.04 µs each. Remembers at most REMEMBERED."""
+
+    def __init__(self, kind: ListKind | None) -> None:
+        """kind: as of `canonical`; None as of `text`."""
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, value: str) -> str:
+        form = text(value) if self._kind is None else canonical(self._kind, value)
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[value] = form
+        return form
+
+    def each(self, values: Iterable[str]) -> list[str]:
+        """The form of every value."""
+        return list(map(self.__getitem__, values))
+
+
+def forms(kind: ListKind, values: list[str]) -> list[str]:
+    """`canonical` of every value of one kind, in one call."""
+    match kind:
+        case "account" | "merchant" | "device":
+            return texts(values)
+        case _:
+            return [canonical(kind, value) for value in values]
 
 
 @lru_cache(maxsize=REMEMBERED)

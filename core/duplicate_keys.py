@@ -7,7 +7,8 @@ chosen so that those of an event never share a bit (a test holds it against the 
 a table, and equal hashes are compared byte by byte. What is rare is left to the standard library's parser: two keys on
 one bit, keys with escapes (`"amo\\u0075nt"`), arrays, deeper nesting, more keys than the table holds.
 
-Cost: 0.25 µs per transaction of 260 bytes, 0.1 of it the call; 20 ns more per attribute.
+Cost: 0.25 µs per transaction of 260 bytes, 20 ns more per attribute; and 0.25 µs per call, so a caller with many
+documents joins them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def _parsed(value: bytes) -> str | None:
 
 @njit
 def scan(text: bytes) -> int:
-    """_NONE if no object of the document names a key twice, else _UNSURE. Stays within the text, whatever it is."""
+    """_NONE if no object of the document, or of several one after the other, names a key twice, else _UNSURE. Stays
+    within the text, whatever it is.
+    """
     last = len(text) - 1
     while last >= 0 and text[last] != 34:
         last -= 1  # the last quote: every scan for a quote ends there
@@ -105,6 +108,8 @@ def scan(text: bytes) -> int:
         elif c == 125:  # }
             depth -= 1
             is_key = False
+            if depth == 0:
+                bits = np.uint64(0)
         elif c == 91:  # [
             return _UNSURE
         i += 1

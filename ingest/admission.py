@@ -55,7 +55,7 @@ def admit(pending: Pending, histories: Sequence[History]) -> int:
     pending.rejects = list(pending.malformed)
     clock = pending.clock
     for part in pending.decoded:
-        events = _admit_feedback(part, pending, histories, clock)
+        events = _admit_feedback(part, pending, histories, clock) if part.feedback else []
         run = pipeline.Run(part.feedback_end, events)
         clock = _admit_transactions(part, pending, histories, clock, run)
         pending.work.runs.append(run)
@@ -89,7 +89,8 @@ def _admit_transactions(
     messages, transactions = part.messages, part.transactions
     if transactions:
         partition, generation = pending.partition.partition, pending.partition.generations[0]
-        first, last = (Position(generation, message.offset + 1) for message in (messages[0], messages[-1]))
+        positions = [_position((generation, message.offset + 1)) for message in messages]
+        first, last = positions[0], positions[-1]
         relevant = covering_some(histories, TRANSACTIONS, partition, first, last) if histories else []
         at = max(clock, pending.recorded_at)
         times = [t.occurred_at for t in transactions]
@@ -104,11 +105,11 @@ def _admit_transactions(
             clock = advanced(clock, max(times), pending.recorded_at)
         else:
             messages, transactions, clock = _each(part, pending, relevant, clock)
-        run.positions = [_position((generation, message.offset + 1)) for message in messages]
-        run.transactions = list(transactions)
+            positions = [_position((generation, message.offset + 1)) for message in messages]
+        run.positions, run.transactions = positions, list(transactions)
         pending.messages += messages
         pending.transactions += transactions
-        pending.positions += run.positions
+        pending.positions += positions
     return clock
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from confluent_kafka import (
@@ -34,6 +35,8 @@ from ingest.intake import Message, Side
 from ingest.parking import Trouble
 from ingest.partition import Owned
 from ingest.unreadable import CODES, BadBatch
+
+_message = partial(tuple.__new__, Message)
 
 HELD_MAX = 20_000
 """Messages that one side of a partition may hold before its fetching is paused."""
@@ -133,7 +136,8 @@ class Fetcher:
             side.at_end = False
             kind, timestamp = m.timestamp()
             appended_at = timestamp if kind == TIMESTAMP_LOG_APPEND_TIME else 0
-            side.records.append(Message(offset, side.place(timestamp, now), m.key(), m.value(), now, appended_at))
+            placed = side.place(timestamp, now)
+            side.records.append(_message((offset, placed, m.key(), m.value(), now, appended_at)))
 
     def _judge(
         self, error: KafkaError, topic: str, partition: int | None, offset: int | None, is_feedback: bool

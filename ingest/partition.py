@@ -18,6 +18,7 @@ from core import pipeline
 from core.codec import encode, encode_transactions
 from core.control import Context
 from core.currency import Rates, set_rates
+from core.duplicate_keys import scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
@@ -176,22 +177,36 @@ class Owned:
                 pending.malformed.append(Rejected("feedback", message, position, error.reason, str(error)))
                 continue
             events.append((message, replace(event, recorded_at=pending.recorded_at)))
-        transactions: list[Transaction] = []
-        accepted: list[Message] = []
-        for message in segment.transactions:
-            try:
-                transaction = decode_transaction(message.value, message.key)
-                if transaction.account_id not in known:
-                    self._check_partition(transaction.account_id)
-            except BadInput as error:
-                position = Position(generation, message.offset + 1)
-                pending.malformed.append(Rejected("transactions", message, position, error.reason, str(error)))
-                continue
-            transactions.append(transaction)
-            accepted.append(message)
+        accepted, transactions, malformed = self._payments(segment.transactions, is_scanned=True)
+        if scan(b"".join([message.value or b"" for message in accepted])):
+            accepted, transactions, malformed = self._payments(segment.transactions, is_scanned=False)
+        pending.malformed += malformed
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
         pending.decoded.append(Decoded(events, accepted, transactions, pending.feedback_end))
+
+    def _payments(
+        self, messages: list[Message], *, is_scanned: bool
+    ) -> tuple[list[Message], list[Transaction], list[Rejected]]:
+        """The well-formed messages, their transactions, and the rejects. is_scanned: as of `decode_transaction`: one
+        scan of all messages costs half of one each.
+        """
+        known = self.state.index
+        transactions: list[Transaction] = []
+        accepted: list[Message] = []
+        malformed: list[Rejected] = []
+        for message in messages:
+            try:
+                transaction = decode_transaction(message.value, message.key, is_scanned=is_scanned)
+                if transaction.account_id not in known:
+                    self._check_partition(transaction.account_id)
+            except BadInput as error:
+                position = Position(self.generations[0], message.offset + 1)
+                malformed.append(Rejected("transactions", message, position, error.reason, str(error)))
+                continue
+            transactions.append(transaction)
+            accepted.append(message)
+        return accepted, transactions, malformed
 
 
 def convert(pending: Pending, rates: Rates) -> None:

@@ -36,7 +36,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from core import pipeline, validation
+from core import partitioner, pipeline, validation
 from core.control import Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
@@ -143,6 +143,7 @@ class Worker:
             self._logger.warning("ingest.setting_ignored", message=ignored)
         pipeline.warm_up(self._contexts.usual(self._control), required(self._control.state.identity))
         validation.warm_up()
+        partitioner.warm_up()
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail
         )

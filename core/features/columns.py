@@ -6,18 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core import canonical, geography
-from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived
+from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived, Transaction
 from core.features import kernel
 from core.features.verdicts import AccountVerdicts
 from core.hashing import HashKey, hash_rows, hash_strings
 
+_countries, _channels, _categories = canonical.Few("country"), canonical.Few(None), canonical.Few(None)
+_NAMES = Transaction.__struct_fields__
 IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
 """Channels in which the cardholder is present in the transaction's country; an unknown channel counts as one."""
 
@@ -83,29 +85,33 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
     place = geography.PLACES.get
     in_person = IN_PERSON_CHANNELS
     n = len(transactions)
-    countries = canonical.countries([t.country for t in transactions])
-    channels = canonical.texts([t.channel for t in transactions])
-    names = [t.transaction_id for t in transactions]
-    names += [t.account_id for t in transactions]
-    names += canonical.texts([t.merchant_id for t in transactions])
-    names += canonical.texts([t.merchant_category for t in transactions])
-    names += countries
-    names += canonical.texts([t.device_id for t in transactions])
-    names += channels
-    names += [t.currency for t in transactions]
-    names += [t.ip for t in transactions]
-    names += [t.card_id for t in transactions]
-    names += [_canonical(t.attributes) if t.attributes else "" for t in transactions]
+    of = _fields(transactions)
+    countries, channels = _countries.each(of["country"]), _channels.each(of["channel"])
+    many = canonical.texts([*of["merchant_id"], *of["device_id"]])
+    names = [
+        *of["transaction_id"],
+        *of["account_id"],
+        *many[:n],
+        *_categories.each(of["merchant_category"]),
+        *countries,
+        *many[n:],
+        *channels,
+        *of["currency"],
+        *of["ip"],
+        *of["card_id"],
+        *[_canonical(attributes) if attributes else "" for attributes in of["attributes"]],
+    ]
     hashes = hash_strings(names, key).reshape(11, n)  # in one call: eleven cost more than hashing a small batch
-    times = np.array([t.occurred_at for t in transactions], np.int64)
-    sent = np.array([t.amount for t in transactions], np.float64)
+    times = np.array(of["occurred_at"], np.int64)
+    sent = np.array(of["amount"], np.float64)
+    received = np.array(of["received_at"], np.int64)
     return Columns(
         ids=hashes[0],
         owners=hashes[1],
         contents=hash_rows(np.concatenate([hashes, times.view(np.uint64)[None], sent.view(np.uint64)[None]]), key),
-        received=np.array([t.received_at or t.occurred_at for t in transactions], np.int64),
+        received=np.where(received == 0, times, received),
         times=times,
-        amounts=sent * np.array([t.rate for t in transactions], np.float64),
+        amounts=sent * np.array(of["rate"], np.float64),
         merchants=hashes[2],
         categories=hashes[3],
         countries=hashes[4],
@@ -114,6 +120,15 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
             [place(c, -1) if how in in_person else -1 for c, how in zip(countries, channels, strict=True)], np.int16
         ),
     )
+
+
+def _fields(transactions: Sequence[TransactionLike]) -> dict[str, Sequence[Any]]:
+    """Every field's values, by its name. Events of one kind are taken apart whole, at a fifth of the cost."""
+    kinds = set(map(type, transactions))
+    if len(kinds) == 1 and issubclass(kind := kinds.pop(), msgspec.Struct):
+        rows = map(msgspec.structs.astuple, transactions)  # type: ignore[arg-type]
+        return dict(zip(kind.__struct_fields__, zip(*rows, strict=True), strict=True))
+    return {name: [getattr(t, name) for t in transactions] for name in _NAMES}
 
 
 def _canonical(attributes: dict[str, float | str]) -> str:

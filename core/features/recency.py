@@ -29,11 +29,12 @@ class Recency:
         for kind in KINDS:
             self.links[kind] = kind
         self.kinds = np.zeros(slots, dtype=np.uint8)
+        self._locate()
 
-    @property
-    def addresses(self) -> tuple[int, int]:
+    def _locate(self) -> None:
+        """Look the addresses up, which takes a microsecond, once for every pair of arrays."""
+        self.addresses = self.links.ctypes.data, self.kinds.ctypes.data
         """Memory addresses of links and kinds, for the kernel."""
-        return self.links.ctypes.data, self.kinds.ctypes.data
 
     def grow(self, slots: int) -> None:
         """Make room for so many slots."""
@@ -42,6 +43,7 @@ class Recency:
         self.links[: len(links)] = links
         self.kinds = np.zeros(slots, dtype=np.uint8)
         self.kinds[: len(kinds)] = kinds
+        self._locate()
 
     def order(self, kind: int) -> NDArray[np.int32]:
         """The slots of a list, least recent first: int32 (n,)."""

@@ -57,6 +57,12 @@ class Remembered:
         self.header[_LIMIT] = limit
         self.ring = np.zeros(CAPACITY_MIN, dtype=KEY)
         self.table = np.full(2 * CAPACITY_MIN, _EMPTY, dtype=np.int32)
+        self._locate()
+
+    def _locate(self) -> None:
+        """Look the addresses up, which takes microseconds, once for every set of arrays."""
+        self.addresses = self.header.ctypes.data, self.ring.ctypes.data, self.table.ctypes.data, len(self.ring)
+        """Memory addresses of header, ring and table, and the ring's capacity, for the kernel."""
 
     def __len__(self) -> int:
         return int(self.header[_COUNT])
@@ -65,11 +71,6 @@ class Remembered:
     def forgotten(self) -> int:
         """How many keys were forgotten before their day was over: two for each payment."""
         return int(self.header[_FORGOTTEN])
-
-    @property
-    def addresses(self) -> tuple[int, int, int, int]:
-        """Memory addresses of header, ring and table, and the ring's capacity, for the kernel."""
-        return self.header.ctypes.data, self.ring.ctypes.data, self.table.ctypes.data, len(self.ring)
 
     def reserve(self, payments: int) -> None:
         """Make room for so many more payments, as far as the limit goes."""
@@ -83,6 +84,7 @@ class Remembered:
         held = self._in_order()
         ring[: len(held)] = held
         self.ring, self.table = ring, np.full(2 * capacity, _EMPTY, dtype=np.int32)
+        self._locate()
         self.header[_FIRST] = 0
         _index(ring, self.table, len(held))
 

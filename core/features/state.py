@@ -137,6 +137,7 @@ class AccountState:
     def records(self, records: NDArray[np.void]) -> None:
         self._records = records
         self.address = records.ctypes.data
+        self._epochs, self._places = records["bucket_epoch"], records["last_place"]
 
     @property
     def room(self) -> int:
@@ -162,19 +163,34 @@ class AccountState:
         slots = list(map(index.get, account_ids))
         if None not in slots:
             return slots  # type: ignore[return-value]
-        fresh: list[int] = []
+        names, free, known = self._names, self._free, len(self._names)
+        reused: list[int] = []
         for place, account_id in enumerate(account_ids):
             if slots[place] is None:
                 slot = index.get(account_id)
-                if slot is None:
-                    slot = index[account_id] = self._free.pop() if self._free else len(self._names)
-                    fresh.append(slot)
-                    self._names[slot : slot + 1] = [account_id]
+                if slot is None and free:
+                    slot = index[account_id] = free.pop()
+                    names[slot] = account_id
+                    reused.append(slot)
+                elif slot is None:
+                    slot = index[account_id] = len(names)
+                    names.append(account_id)
                 slots[place] = slot
-        if len(self._names) > len(self.records):
+        if len(names) > len(self.records):
             self._grow()
-        _begin(self.records, np.array(fresh))
+        self._begin(known, reused)
         return slots  # type: ignore[return-value]
+
+    def _begin(self, known: int, reused: list[int]) -> None:
+        """Make the accounts from slot `known` on, and those in slots that others had, accounts without history. Only
+        records in use are touched: the rest is memory not yet allocated, and zero.
+        """
+        self._epochs[known : len(self._names)] = NEVER
+        self._places[known : len(self._names)] = -1
+        if reused:
+            self._records[reused] = np.zeros((), dtype=ACCOUNT)
+            self._epochs[reused] = NEVER
+            self._places[reused] = -1
 
     def _grow(self) -> None:
         size = max(len(self._names), min(2 * len(self.records), self.identity.accounts_max))
@@ -282,10 +298,3 @@ def _checksum(accounts: Iterable[str], body: bytes) -> str:
     h = hashlib.sha256("\x1f".join(accounts).encode())
     h.update(body)
     return h.hexdigest()
-
-
-def _begin(records: NDArray[np.void], slots: NDArray[np.int64]) -> None:
-    """Make accounts without history. Only records in use are touched: the rest is memory not yet allocated."""
-    records[slots] = np.zeros((), dtype=ACCOUNT)
-    records["bucket_epoch"][slots] = NEVER
-    records["last_place"][slots] = -1

@@ -55,8 +55,12 @@ def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Positi
     ids = [entry[0] for entry in entries]
     if ids[0] <= after or ids[-1] > end or not all(map(lt, ids, ids[1:])):
         raise BadInput(f"{name} IDs must ascend strictly within ({after}, {end}]", reason="bad_batch")
-    offsets = [offset for _, offset in ids]
-    if ids[-1][0] > ID_PART_MAX or min(offsets) < 0 or max(offsets) > ID_PART_MAX:
+    if ids[0][0] == ids[-1][0]:
+        lowest, highest = ids[0][1], ids[-1][1]  # of one generation, so they ascend
+    else:
+        offsets = [offset for _, offset in ids]
+        lowest, highest = min(offsets), max(offsets)
+    if ids[-1][0] > ID_PART_MAX or lowest < 0 or highest > ID_PART_MAX:
         bad = next(each for each in ids if not (each[0] <= ID_PART_MAX and 0 <= each[1] <= ID_PART_MAX))
         raise BadInput(f"{bad} is not a valid entry ID: its parts are unsigned 64-bit integers", reason="bad_batch")
     return ids

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hiredis
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from console.stack import Valkey
 from core.errors import ConcurrencyError, Unavailable
+from core.events import Position
 from core.log import seals
-from core.log.base import STREAMS, Head
+from core.log.base import STREAMS, Entry, Head
 from core.log.redis_streams import RedisLog, connect
-from core.log.watched_append import ATTEMPTS_MAX
+from core.log.watched_append import ATTEMPTS_MAX, added
 from tests.builders.batches import batch_after, contents, filled, verify
 from tests.builders.proxy import through
 
@@ -29,6 +33,15 @@ def commands(admin: redis.Redis) -> dict[str, int]:
     """Calls of each command since the server's start."""
     stats = admin.info("commandstats")
     return {name.removeprefix("cmdstat_").partition("|")[0]: found["calls"] for name, found in stats.items()}
+
+
+@given(st.binary(max_size=9), st.lists(st.tuples(st.integers(0, 2**64), st.binary(max_size=300)), max_size=4))
+def test_entries_are_packed_as_hiredis_packs_them(key: bytes, entries: list[tuple[int, bytes]]) -> None:
+    """The same bytes, whatever a key or a payload holds."""
+    found = [Entry(Position(1, offset), payload) for offset, payload in entries]
+    ids = seals.id_texts(found)
+    packed = [hiredis.pack_command((b"XADD", key, i, b"e", e.payload)) for i, e in zip(ids, found, strict=True)]  # type: ignore[arg-type]
+    assert added(key, ids, found) == packed
 
 
 def test_a_proven_partition_is_appended_to_without_a_check(tmp_path: Path) -> None:

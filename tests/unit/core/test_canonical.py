@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.canonical import FIELDS, Members, canonical, countries, forms, listed, texts
+from core import canonical as module
+from core.canonical import FIELDS, Few, Members, canonical, forms, listed, texts
 from core.errors import BadInput
 from core.events import Transaction
 from core.identity import FIXED
@@ -135,9 +136,18 @@ def test_a_value_that_could_never_match_is_refused(kind: Any, value: str, said: 
 def test_many_at_once_are_what_each_is(values: list[str]) -> None:
     """The forms of a batch are those of its values one by one."""
     assert texts(values) == [canonical("merchant", value) for value in values]
-    assert countries(values) == [canonical("country", value) for value in values]
+    assert Few("country").each(values) == [canonical("country", value) for value in values]
     for kind in FIELDS:
         assert forms(kind, values) == [canonical(kind, value) for value in values]
+
+
+def test_remembered_forms_are_bounded_and_stay_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many values a field has, at most REMEMBERED are held, and every form is the value's."""
+    monkeypatch.setattr(module, "REMEMBERED", 8)
+    few = Few(None)
+    values = [f" Name-{i % 19}" for i in range(100)]
+    assert few.each(values) == [canonical("merchant", value) for value in values]
+    assert len(few) <= 8
 
 
 def spelled(rng: random.Random, value: str) -> str:

@@ -61,6 +61,13 @@ def test_found_exactly_where_the_standard_parser_finds_it(document: str) -> None
     assert (duplicate_key(document.encode()) is not None) == oracle(document)
 
 
+@fuzz(max_examples=500)
+@given(st.lists(documents(), min_size=1, max_size=4))
+def test_several_documents_are_scanned_as_each_alone(found: list[str]) -> None:
+    """One scan of documents one after the other is sure exactly where the scans of all of them are."""
+    assert scan("".join(found).encode()) == max(scan(document.encode()) for document in found)
+
+
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=700), st.booleans())
 def test_many_keys(names: list[str], is_inner: bool) -> None:
     """On wide objects, whatever their hashes."""

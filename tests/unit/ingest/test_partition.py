@@ -76,6 +76,21 @@ def test_what_a_key_does_not_map_to_is_rejected(partitioner: Partitioner) -> Non
         assert len(rejects) == 3 * (60 - len(own)) and partitioner in rejects[0].detail
 
 
+def test_one_message_with_a_key_twice_is_the_only_one_rejected() -> None:
+    """All messages are scanned at once; where a key stands twice, rejects are those of each alone, in order."""
+    good = [transaction(n, account_id="k") for n in range(6)]
+    twice = encode(good[3])[:-1] + b',"amount":1.0}'
+    partition = owned()
+    put(partition, [*good[:3], twice, b"{", *good[3:5], b"[]", good[5]])
+    pending, batch = settle(partition)
+    assert [decode_transaction(e.payload).transaction_id for e in batch.transactions] == [f"t{n}" for n in range(6)]
+    rejects = [decode_reject(e.payload) for e in batch.rejects]
+    assert [(r.reason, r.position) for r in rejects] == [
+        ("duplicate_key", "1-4"), ("not_json", "1-5"), ("wrong_type", "1-8"),
+    ]  # fmt: skip
+    assert len(pending.malformed) == 3
+
+
 def test_nothing_to_take() -> None:
     """Without records, or with a side that holds the other back, there is no batch."""
     partition = owned()
