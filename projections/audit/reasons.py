@@ -160,7 +160,7 @@ def _risk_factors(row: NDArray[np.float32], parameters: NDArray[np.float64]) -> 
     named = dict(zip(rules.PARAMETERS, parameters.tolist(), strict=True))
     return {
         "is_high_amount": bool(row[_i("amount")] >= named["amount_high"]),
-        "is_unusual_hour": bool(share <= named["hour_share"] and total >= named["hour_history"]),
+        "is_unusual_hour": bool(share <= named["hour_share_max"] and total >= named["hour_history"]),
         "amount_vs_avg_ratio": _number(row[_i("amount_to_mean_30d")]),
         "velocity_score": _number(float(row[_i("count_24h")]) / max(daily, 1.0)),
         "amount_zscore": _number(row[_i("amount_zscore")]),
