@@ -2,7 +2,7 @@
 
 The engine computes on numbers and hashes (`core.program.evaluating`). What reads characters is a leaf of the code,
 whose column is computed here from the canonical texts of a batch; what was computed is remembered across batches, in
-bounded memory. RE2 matches in time linear in the text, whatever the pattern (Thompson; Cox 2010).
+bounded memory.
 
 Cost: about 0.2 µs a row where the text is remembered, 1 to 5 µs where it is new.
 """
@@ -14,36 +14,20 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import re2
 from numpy.typing import NDArray
 
-from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
+from core.program import patterns
 from core.program.typed import CHARACTERS, Apply, Column, Constant, Expression
 
-REMEMBERED = 16_384
-"""Combinations of texts that are remembered for each leaf."""
-PATTERN_BYTES = 1 << 20
-"""Memory of one compiled pattern, its automaton with it."""
+REMEMBERED = 65_536
+"""Combinations of texts that are remembered, in equal parts by all leaves: about 15 MB."""
 
 Value = str | float | bool | None
 Reader = Callable[[Sequence[str]], Value]
 """From the texts of the columns that a leaf reads to its value; None if that is missing."""
 
 _CAPITALS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
-
-
-@lru_cache(maxsize=1024)
-def pattern(text: str) -> Any:
-    """The compiled RE2 pattern. Raises BadInput if it is none, or needs more memory than PATTERN_BYTES."""
-    options = re2.Options()
-    options.max_mem = PATTERN_BYTES
-    options.log_errors = False
-    try:
-        return re2.compile(text, options)
-    except re2.error as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error.args[0]
-        raise BadInput(f"{text!r} is not a regular expression of RE2: {reason}") from None
 
 
 class Characters:
@@ -59,8 +43,9 @@ class Characters:
         self.leaves = [each for each in leaves if isinstance(each, Apply) and each.operation in CHARACTERS]
         needed = [_columns(leaf) for leaf in self.leaves]
         self.columns = tuple(dict.fromkeys(column for columns in needed for column in columns))
+        each = REMEMBERED // max(len(needed), 1)
         self._readers = [
-            (columns, _remembering(leaf, columns, key)) for leaf, columns in zip(self.leaves, needed, strict=True)
+            (columns, _remembering(leaf, columns, key, each)) for leaf, columns in zip(self.leaves, needed, strict=True)
         ]
 
     def evaluate(
@@ -96,7 +81,9 @@ def _columns(leaf: Expression) -> tuple[Column, ...]:
             return ()
 
 
-def _remembering(leaf: Apply, columns: tuple[Column, ...], key: HashKey) -> Callable[[Any], int | None]:
+def _remembering(
+    leaf: Apply, columns: tuple[Column, ...], key: HashKey, remembered: int
+) -> Callable[[Any], int | None]:
     """The word of a leaf by its text, or by the tuple of its texts; None where it is missing."""
     read = reader(leaf, columns)
 
@@ -108,7 +95,7 @@ def _remembering(leaf: Apply, columns: tuple[Column, ...], key: HashKey) -> Call
             return int(hash_strings([value], key)[0])
         return int(np.float64(value).view(np.uint64))
 
-    return lru_cache(maxsize=REMEMBERED)(word)
+    return lru_cache(maxsize=remembered)(word)
 
 
 def reader(expression: Expression, columns: tuple[Column, ...]) -> Reader:
@@ -128,7 +115,7 @@ def reader(expression: Expression, columns: tuple[Column, ...]) -> Reader:
 
             return defaulted
         case Apply(_, "matches", (value, Constant(value=str(text)))):
-            search, read = pattern(text).search, reader(value, columns)
+            search, read = patterns.compiled(text).search, reader(value, columns)
             return _strict(lambda texts: search(texts[0]) is not None, [read])
         case Apply(_, operation, arguments) if operation in FUNCTIONS:
             return _strict(FUNCTIONS[operation], [reader(each, columns) for each in arguments])

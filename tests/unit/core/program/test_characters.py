@@ -7,7 +7,7 @@ import pytest
 from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
 from core.program import characters
-from core.program.characters import Characters, pattern
+from core.program.characters import Characters
 from core.program.typed import Apply, Column, Constant, Expression, Type
 
 KEY = HashKey(1, 2)
@@ -91,9 +91,8 @@ def test_a_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read) == 3 + 49 + 1 and values[0, -1] == 1.0
 
 
-def test_patterns_are_linear_and_bounded() -> None:
-    """A pattern that hangs a backtracking engine is answered at once; one that needs too much memory is refused."""
+def test_patterns_run_in_linear_time() -> None:
+    """A pattern that hangs a backtracking engine is answered at once; one that is none is refused."""
     assert evaluated(leaf("bool", "matches", NOTE, "^(a+)+$"), note=["a" * 5000 + "b", "aa"]) == [0.0, 1.0]
-    for bad, reason in (("(", "missing"), ("(?<=a)b", "invalid"), ("((a{30}){30}){30}", "repetition|large")):
-        with pytest.raises(BadInput, match=rf"not a regular expression of RE2: .*({reason})"):
-            pattern(bad)
+    with pytest.raises(BadInput, match="no regular expression of RE2"):
+        Characters([leaf("bool", "matches", NOTE, "(")], KEY)
