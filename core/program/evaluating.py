@@ -80,6 +80,7 @@ def _run(
     there[registers] = 1
     full = np.uint64(registers)
     masks = np.empty(registers, dtype=np.uint64)
+    gaps = np.empty(out.shape[0], dtype=np.uint8)
     value_bits, out_bits, word_numbers = values.view(np.uint64), out.view(np.uint64), words.view(np.float64)
     for first in range(np.uint64(0), rows, size):
         n = min(size, rows - first)
@@ -89,7 +90,8 @@ def _run(
             kind = KINDS[op]
             if kind == Kind.MOVE:
                 if op == Op.STORE:
-                    _store(n, first, d, a, masks[a], masks[a] == full, bits, there, out_bits, is_there)
+                    _store(n, first, d, a, masks[a], bits, there, out_bits, is_there)
+                    gaps[d] = masks[a] != full
                 elif op == Op.CONSTANT:
                     word = words[a]
                     for i in range(n):
@@ -125,20 +127,24 @@ def _run(
             else:
                 _meet(n, d, masks[a], masks[b], there)
                 masks[d] = d
+        for k in range(out.shape[0]):
+            if gaps[k]:
+                _blank(n, first, np.uint64(k), out_bits, is_there)
 
 
 @njit
-def _store(
-    n: int, first: int, d: int, a: int, mask: int, is_full: bool, bits: Words, there: Bytes, out: Words, valid: Bytes
-) -> None:
+def _store(n: int, first: int, d: int, a: int, mask: int, bits: Words, there: Bytes, out: Words, valid: Bytes) -> None:
+    for i in range(n):
+        out[d, first + i] = bits[a, i]
     for i in range(n):
         valid[d, first + i] = there[mask, i]
-    if is_full:
-        for i in range(n):
-            out[d, first + i] = bits[a, i]
-    else:
-        for i in range(n):
-            out[d, first + i] = bits[a, i] if there[mask, i] else NOTHING
+
+
+@njit
+def _blank(n: int, first: int, d: int, out: Words, valid: Bytes) -> None:
+    """0.0 where an output is missing. Not a part of _store, which this would slow down for outputs without gaps."""
+    for i in range(n):
+        out[d, first + i] = out[d, first + i] if valid[d, first + i] else NOTHING
 
 
 @njit
