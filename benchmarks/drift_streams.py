@@ -61,14 +61,13 @@ ZERO_INFLATED = "device_accounts_30d"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stream from `REFERENCE` on: its decisions, and of each the kind of fraud (a code, 0 none), the time at which
-    fraud is reported (epoch ms, 0 never) and its shop (a code).
+    """A stream from `REFERENCE` on: its decisions, and of each the kind of fraud (a code, 0 none) and the time at which
+    fraud is reported (epoch ms, 0 never).
     """
 
     rows: Rows
     kinds: NDArray[np.int64]
     reported: NDArray[np.int64]
-    shops: NDArray[np.int64]
 
 
 def stream(accounts: int, seed: int, scenario: str, folder: Path) -> Kept:
@@ -138,14 +137,13 @@ def _simulate(accounts: int, seed: int, scenarios: tuple[str, ...], folder: Path
 
 
 def _truth(of: SyntheticStream) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Of every payment its ID's hash, uint64 (n,), ascending; kind of fraud, time of the report, shop: int64 (3, n)."""
+    """Of every payment its ID's hash, uint64 (n,), ascending; kind of fraud and time of the report: int64 (2, n)."""
     truth = pl.concat(list(of.tables()))
     hashes = hash_strings(truth["transaction_id"].to_list(), FIXED.key)
     names = np.array(KINDS)
     kinds = np.argmax(truth["scenario"].to_numpy().astype(str)[:, None] == names, axis=1)
-    shops = truth["merchant_id"].str.slice(1).cast(pl.Int64).to_numpy()
     at = np.where(truth["is_fraud"].to_numpy(), truth["verdict_at"].to_numpy(), 0)
-    columns = np.stack([kinds, np.where(at <= of.last, at, 0), shops]).astype(np.int64)
+    columns = np.stack([kinds, np.where(at <= of.last, at, 0)]).astype(np.int64)
     order = np.argsort(hashes)
     return hashes[order], columns[:, order]
 
@@ -182,11 +180,12 @@ def _write(path: Path, kept: Kept) -> None:
         times=rows.times,
         accounts=rows.accounts,
         transactions=rows.transactions,
+        shops=rows.shops,
+        categories=rows.categories,
         models=rows.models,
         digests=np.array(rows.digests),
         kinds=kept.kinds,
         reported=kept.reported,
-        shops=kept.shops,
     )
     part.replace(path)
 
@@ -199,7 +198,9 @@ def _read(path: Path) -> Kept:
             held["times"],
             held["accounts"],
             held["transactions"],
+            held["shops"],
+            held["categories"],
             held["models"],
             tuple(held["digests"].tolist()),
         )
-        return Kept(rows, held["kinds"], held["reported"], held["shops"])
+        return Kept(rows, held["kinds"], held["reported"])

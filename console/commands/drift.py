@@ -43,7 +43,7 @@ def drift(
     ] = None,
     window_days: Annotated[
         list[int] | None,
-        typer.Option(help="Length of a current window in days; repeat it for several. Default: 1, 3 and 7.", min=1),
+        typer.Option(help="Length of a window of payments in days; repeat it for several. Default: 1, 3, 7.", min=1),
     ] = None,
     reference_days: Annotated[
         int, typer.Option(help="Length of the reference window in days: whole weeks.", min=7)

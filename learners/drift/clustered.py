@@ -8,8 +8,8 @@ windows is Δ = a·(q − p), with p, q the shares in the reference and the curr
     categorical  each value alone
 
 "Each bin alone" is what PSI is made of, so an effect and its test look at the same counts: a feature that is 0 nearly
-everywhere has one bin for 0 and one for the rest. A figure's p-values are combined as e-values (`sequential`), half of
-the weight on rank (cos and sin) and half on the bins.
+everywhere has one bin for 0 and one for the rest. A figure's contrasts share its error budget (`sequential`): half of
+it goes to rank (cos and sin) and half to the bins. Of alerts and frauds, which are too few for bins, rank gets 80 %.
 
 Rows are not independent. With n, m rows in the current and the reference window, μ the pooled mean and x_g the sum of a
 over the rows of cluster g, the variance of Δ is estimated in three parts:
@@ -19,17 +19,23 @@ over the rows of cluster g, the variance of Δ is estimated in three parts:
     shocks       max(0, D − b)·(1/n + 1/m)    D = Σ over days of the reference (x_d − m_d·μ)² / m
 
 Noise is what payments of one account on one day share. Persistence is what accounts carry from day to day; an account
-in both windows is one cluster, so its own peculiarities cancel as in a paired test (Binder 1983). Shocks are what whole
+in both windows is one cluster, so its own peculiarities cancel as in a paired test (Binder 1983). Alerts and frauds
+come from shops as well (a terminal that copies cards, a shop that accepts stolen ones), across accounts: for them a
+fourth part is what shops carry, computed as persistence is with shops in place of accounts. Shocks are what whole
 days have in common (a holiday, a newly published table, the weekly rhythm); they are measured in the reference alone,
 so that a change within the current window does not hide itself. The sum of the parts is that of two-way clustering
 (Cameron, Gelbach, Miller 2011), with excesses not below zero. Δ / √variance is referred to Student's t with
 Satterthwaite's degrees of freedom, where a part has as many as its clusters weigh, (Σs²)² / Σs⁴ − 1.
 
 That is right for contrasts to which many accounts contribute. A rare bin (in the reference, less than `RARE` of the
-accounts have a row in it within w days) is tested by its accounts instead: k of N active accounts now, against a of M
+accounts have a row in it within w days) is tested by its accounts instead, unless its rows depend across accounts (what
+is alerted or fraud, and how often that is: `figures`): k of N active accounts now, against a of M
 in the reference's blocks of w days. Without drift, k given k + a is binomial with share N / (N + M) (Przyborowski,
 Wilenski 1940), whose tail is an incomplete beta function. An account counts once, however many rows it has, a and M are
-divided by the design effect of the reference's accounts over its blocks, and all counts by that of shocks.
+divided by the design effect of the reference's accounts over its blocks, and all counts by that of shocks. What many
+accounts do at once (holidays, a common device) makes rare values more or less frequent for weeks, and a reference of
+two weeks cannot tell by how much: the binomial test is of a change by more than a factor of `TOLERANCE`, which is well
+below every effect that is reported.
 """
 
 from __future__ import annotations
@@ -44,12 +50,13 @@ from scipy.special import betainc, stdtr
 
 from core.times import DAY_MS
 from learners.drift import kernels, statistics
-from learners.drift.sequential import e_values
+from learners.drift.sequential import combined
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RARE = 0.3
+TOLERANCE = 1.25
 TINY = 1e-18
 """Variances below this are rounding errors of a contrast that does not vary."""
 
@@ -67,17 +74,25 @@ class Scale(NamedTuple):
         return len(self.contrasts)
 
 
-def scale(kind: str, values: NDArray[np.float32], categories: tuple[float, ...], bins: int) -> Scale:
-    """The scale of a figure with these values in the reference. kind: numeric, hour or categorical."""
+def scale(
+    kind: str,
+    values: NDArray[np.float32],
+    categories: tuple[float, ...],
+    bins: int,
+    weights: Floats | None = None,
+    smooth_share: float = 0.5,
+) -> Scale:
+    """The scale of a figure with these values in the reference. kind: numeric, hour or categorical. weights (m,): what
+    a row counts, 1 if None. smooth_share: how much of the error budget rank (cos and sin) get; bins get the rest.
+    """
     if kind == "numeric":
-        ascending = np.sort(values)
-        ascending = ascending[: len(values) - int(np.isnan(values).sum())]
-        edges = statistics.quantile_edges(ascending, bins)
+        order = np.argsort(values, kind="stable")[: len(values) - int(np.isnan(values).sum())]
+        edges = statistics.quantile_edges(values[order], bins, None if weights is None else weights[order])
     else:
         # Bin i is (values[i−1], values[i]]: a value that is not listed shares a bin instead of being dropped.
         edges = np.array(categories, dtype=np.float32)
     width = len(edges) + 2
-    counts = np.bincount(binned(values, edges), minlength=width).astype(np.float64)
+    counts = np.bincount(binned(values, edges), weights, minlength=width).astype(np.float64)
     smooth: list[Floats] = []
     names: list[str] = []
     if kind == "numeric":
@@ -90,9 +105,9 @@ def scale(kind: str, values: NDArray[np.float32], categories: tuple[float, ...],
     for each in smooth:
         each[-1] = each[:-1] @ counts[:-1] / counts[:-1].sum() if counts[:-1].sum() else 0.0
     contrasts = np.column_stack([*smooth, np.eye(width)])
-    half = 0.5 if smooth else 0.0
-    weights = np.concatenate([np.full(len(smooth), half / max(len(smooth), 1)), np.full(width, (1.0 - half) / width)])
-    return Scale(edges, contrasts, weights, (*names, *(f"bin {k}" for k in range(width - 1)), "missing"))
+    share = smooth_share if smooth else 0.0
+    budget = np.concatenate([np.full(len(smooth), share / max(len(smooth), 1)), np.full(width, (1.0 - share) / width)])
+    return Scale(edges, contrasts, budget, (*names, *(f"bin {k}" for k in range(width - 1)), "missing"))
 
 
 def binned(values: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -105,7 +120,8 @@ def binned(values: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[n
 @dataclass(frozen=True, slots=True)
 class Frame:
     """The rows of the reference by account and day: accounts uint64 (A,) ascending; of each row (m,) its account and
-    its account-day; of each account-day its account and its day; the number of days.
+    its account-day; of each account-day its account and its day; the number of days. shops uint64 (S,) ascending, and
+    of each row its shop (m,): None unless rows depend by shop.
     """
 
     accounts: NDArray[np.uint64]
@@ -114,43 +130,65 @@ class Frame:
     account_of_group: Ints
     day_of_group: Ints
     days: int
+    shops: NDArray[np.uint64] | None = None
+    shop: Ints | None = None
 
 
-def frame(accounts: NDArray[np.uint64], times: Ints) -> Frame:
-    """The frame of these rows."""
+def frame(accounts: NDArray[np.uint64], times: Ints, shops: NDArray[np.uint64] | None = None) -> Frame:
+    """The frame of these rows. shops (m,): None unless rows depend by shop."""
     names, account = np.unique(accounts, return_inverse=True)
     day_names, day = np.unique(times // DAY_MS, return_inverse=True)
     days = max(len(day_names), 1)
     groups, group = np.unique(account.astype(np.int64) * days + day, return_inverse=True)
-    return Frame(names, account.astype(np.int64), group.astype(np.int64), groups // days, groups % days, days)
+    shop_names, shop = (None, None) if shops is None else np.unique(shops, return_inverse=True)
+    return Frame(
+        names, account.astype(np.int64), group.astype(np.int64), groups // days, groups % days, days, shop_names, shop
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """The rows of the current windows: of each row its account (the frame's accounts first, then new ones) and the
-    shortest window that holds it; the number of accounts; the windows' lengths, ms, ascending.
+    shortest window that holds it; the number of accounts; the windows' lengths, ms, ascending; shops as accounts.
     """
 
     account: Ints
     window: Ints
     accounts: int
     windows: tuple[int, ...]
+    shop: Ints | None = None
+    shops: int = 0
 
 
-def placed(known: Frame, accounts: NDArray[np.uint64], times: Ints, end: int, windows: tuple[int, ...]) -> Placed:
-    """These rows, at `times` in [end − windows[-1], end), beside the reference."""
-    at = np.searchsorted(known.accounts, accounts)
-    safe = np.minimum(at, max(len(known.accounts) - 1, 0))
-    old = known.accounts[safe] == accounts if len(known.accounts) else np.zeros(len(accounts), dtype=np.bool_)
-    new, place = np.unique(accounts[~old], return_inverse=True)
-    account = np.where(old, at, 0).astype(np.int64)
-    account[~old] = len(known.accounts) + place
+def placed(
+    known: Frame,
+    accounts: NDArray[np.uint64],
+    times: Ints,
+    end: int,
+    windows: tuple[int, ...],
+    shops: NDArray[np.uint64] | None = None,
+) -> Placed:
+    """These rows, at `times` in [end − windows[-1], end), beside the reference. shops: if the frame has them."""
+    account, total = _numbered(known.accounts, accounts)
     window = np.searchsorted(np.array(windows), end - times, side="left").astype(np.int64)
-    return Placed(account, window, len(known.accounts) + len(new), windows)
+    if known.shops is None or shops is None:
+        return Placed(account, window, total, windows)
+    return Placed(account, window, total, windows, *_numbered(known.shops, shops))
+
+
+def _numbered(known: NDArray[np.uint64], names: NDArray[np.uint64]) -> tuple[Ints, int]:
+    """The number of each name: its place in `known` (ascending), or else one after them; and how many there are."""
+    at = np.searchsorted(known, names)
+    safe = np.minimum(at, max(len(known) - 1, 0))
+    old = known[safe] == names if len(known) else np.zeros(len(names), dtype=np.bool_)
+    new, place = np.unique(names[~old], return_inverse=True)
+    number = np.where(old, at, 0).astype(np.int64)
+    number[~old] = len(known) + place
+    return number, len(known) + len(new)
 
 
 class Seen(NamedTuple):
-    """One figure in one window. p_values (M,), by contrast; e_value: combined; design_effect: of the best contrast."""
+    """One figure in one window. p_values, differences, design_effects (M,), by contrast; p_value: combined."""
 
     rows: float
     accounts: int
@@ -158,7 +196,7 @@ class Seen(NamedTuple):
     p_values: Floats
     differences: Floats
     design_effects: Floats
-    e_value: float
+    p_value: float
 
     def best(self, of: Scale) -> int:
         """The contrast with the most evidence."""
@@ -168,20 +206,33 @@ class Seen(NamedTuple):
 class Yardstick:
     """A figure in the reference, ready to be compared with any number of windows."""
 
-    def __init__(self, of: Scale, known: Frame, values: NDArray[np.float32], weights: Floats | None = None) -> None:
-        """Values (m,): of the frame's rows. weights (m,): what a row counts, 1 if None."""
+    def __init__(
+        self,
+        of: Scale,
+        known: Frame,
+        values: NDArray[np.float32],
+        weights: Floats | None = None,
+        by_accounts: bool = True,
+    ) -> None:
+        """Values (m,): of the frame's rows. weights (m,): what a row counts, 1 if None. by_accounts: whether rare bins
+        are tested by their accounts.
+        """
         self.scale, self.frame, self.values = of, known, values
         width = of.bins
         groups = len(known.account_of_group)
-        codes = known.group * width + binned(values, of.edges)
-        by_group = np.bincount(codes, weights, minlength=groups * width).reshape(groups, width).astype(np.float64)
+        codes = binned(values, of.edges)
+        by_group = _counted(known.group, groups, codes, width, weights)
         rows = by_group.sum(axis=1)
         x = by_group @ of.contrasts
         accounts = len(known.accounts)
         self.counts = by_group.sum(axis=0)
         self.rows = float(rows.sum())
         self.by_account = _summed(x, known.account_of_group, accounts)
-        self.rows_by_account = np.bincount(known.account_of_group, rows, minlength=accounts)
+        self.rows_by_account = np.bincount(known.account_of_group, rows, minlength=accounts).astype(np.float64)
+        self.by_shop, self.rows_by_shop = np.empty((0, x.shape[1])), np.empty(0)
+        if known.shops is not None and known.shop is not None:
+            of_shops = _counted(known.shop, len(known.shops), codes, width, weights)
+            self.by_shop, self.rows_by_shop = of_shops @ of.contrasts, of_shops.sum(axis=1)
         m = max(self.rows, 1.0)
         mean = self.counts @ of.contrasts / m
         off = x - rows[:, None] * mean
@@ -192,6 +243,7 @@ class Yardstick:
         excess = (by_day * by_day).sum(axis=0) * (known.days / max(known.days - 1, 1)) / m - self.noise
         self.shock = np.maximum(excess, 0.0)
 
+        self._by_accounts = by_accounts
         self._by_group = by_group > 0
         self._blocks: dict[int, tuple[Floats, Floats]] = {}
 
@@ -229,13 +281,20 @@ class Yardstick:
     def windows(self, rows: Placed, values: NDArray[np.float32], weights: Floats | None = None) -> list[Seen]:
         """The figure in each of the windows, shortest first. values (n,): of the rows."""
         width, lengths = self.scale.bins, len(rows.windows)
-        key = (rows.window * rows.accounts + rows.account) * width + binned(values, self.scale.edges)
-        flat = np.bincount(key, weights, minlength=lengths * rows.accounts * width)
-        parts = flat.reshape(lengths, rows.accounts, width).astype(np.float64)
-        return [self._seen(part, at) for part, at in zip(np.cumsum(parts, axis=0), rows.windows, strict=True)]
+        codes = binned(values, self.scale.edges)
 
-    def _seen(self, by_account: Floats, length: int) -> Seen:
-        """The comparison with one window of `length` ms. by_account (accounts, K): what accounts have in each bin."""
+        def parts(cluster: Ints, clusters: int) -> Floats:
+            flat = _counted(rows.window * clusters + cluster, lengths * clusters, codes, width, weights)
+            return np.cumsum(flat.reshape(lengths, clusters, width), axis=0)
+
+        by_account = parts(rows.account, rows.accounts)
+        by_shop = [None] * lengths if rows.shop is None else parts(rows.shop, rows.shops)
+        return [self._seen(*each) for each in zip(by_account, by_shop, rows.windows, strict=True)]
+
+    def _seen(self, by_account: Floats, by_shop: Floats | None, length: int) -> Seen:
+        """The comparison with one window of `length` ms. by_account (accounts, K): what accounts have in each bin;
+        by_shop (shops, K): what shops have, if rows depend by shop.
+        """
         contrasts = self.scale.contrasts
         counts = by_account.sum(axis=0)
         n, m = float(counts.sum()), self.rows
@@ -245,43 +304,78 @@ class Yardstick:
             nothing = np.full(contrasts.shape[1], np.nan)
             return Seen(n, active, counts, nothing, nothing, nothing, 0.0)
         mean = (counts + self.counts) @ contrasts / (n + m)
-        s = (by_account @ contrasts - each[:, None] * mean) / n
-        old = len(self.by_account)
-        s[:old] -= (self.by_account - self.rows_by_account[:, None] * mean) / m
-        difference = s.sum(axis=0)
-        groups = max(int((each > 0).sum() + (self.rows_by_account[each[:old] == 0] > 0).sum()), 2)
-        squares = s * s
-        by_accounts = np.maximum(squares.sum(axis=0) - difference**2 / groups, 0.0) * groups / (groups - 1)
+        difference, of_accounts, squares = _carried(
+            by_account @ contrasts, each, self.by_account, self.rows_by_account, mean
+        )
         both = 1.0 / n + 1.0 / m
         noise, shock = self.noise * both, self.shock * both
-        persistence = np.maximum(by_accounts - noise, 0.0)
+        persistence = np.maximum(of_accounts - noise, 0.0)
         variance = noise + persistence + shock
+        unsure = np.zeros(len(variance))
+        if by_shop is not None:
+            _, of_shops, shop_squares = _carried(
+                by_shop @ contrasts, by_shop.sum(axis=1), self.by_shop, self.rows_by_shop, mean
+            )
+            carried = np.maximum(of_shops - noise, 0.0)
+            variance = variance + carried
+            unsure = carried**2 / np.maximum(_participation(shop_squares) - 1, 0.5)
         with np.errstate(divide="ignore", invalid="ignore"):
             freedom = variance**2 / (
                 noise**2 / np.maximum(self.noise_freedom - 1, 0.5)
                 + persistence**2 / np.maximum(_participation(squares) - 1, 0.5)
                 + shock**2 / max(self.frame.days - 1, 0.5)
+                + unsure
             )
             z = difference / np.sqrt(variance)
             independent = both * _spread(contrasts, (counts + self.counts) / (n + m))
             effects = np.where(independent > TINY, np.maximum(variance / independent, 1.0), 1.0)
         varies = variance > TINY
         p = np.where(varies, 2.0 * stdtr(np.where(varies, freedom, 1.0), -np.abs(np.where(varies, z, 0.0))), 1.0)
-        p[-len(counts) :] = self._rare(by_account, active, length, p[-len(counts) :])
-        return Seen(n, active, counts, p, difference, effects, float(self.scale.weights @ e_values(p)))
+        if self._by_accounts:
+            p[-len(counts) :] = self._rare(by_account, active, length, p[-len(counts) :])
+        return Seen(n, active, counts, p, difference, effects, combined(p, self.scale.weights))
 
     def _rare(self, by_account: Floats, active: int, length: int, p: Floats) -> Floats:
         """The p-values of the bins (K,), those of rare bins replaced by the test of their accounts."""
         a, m = self.blocks(max(round(length / DAY_MS), 1))
+        rare = a < RARE * m
+        if not rare.any():
+            return p
         k = (by_account > 0).sum(axis=0).astype(np.float64)
         bins = slice(-len(k), None)
         noise, shock = self.noise[bins], self.shock[bins]
         spread = 1.0 + np.divide(shock, noise, out=np.zeros(len(k)), where=noise > TINY)
         share = active / (active + m)
-        more = betainc(np.maximum(k / spread, 1e-9), a / spread + 1.0, share)
-        less = betainc(np.maximum(a / spread, 1e-9), k / spread + 1.0, 1.0 - share)
+        high = share * TOLERANCE / (1.0 - share + share * TOLERANCE)
+        low = share / (share + TOLERANCE * (1.0 - share))
+        more = betainc(np.maximum(k / spread, 1e-9), a / spread + 1.0, high)
+        less = betainc(np.maximum(a / spread, 1e-9), k / spread + 1.0, 1.0 - low)
         exact = np.minimum(2.0 * np.minimum(more, less), 1.0)
-        return np.where((a < RARE * m) & (k + a > 0), exact, p)
+        return np.where(rare & (k + a > 0), exact, p)
+
+
+def _counted(place: Ints, size: int, codes: NDArray[np.uint8], width: int, weights: Floats | None) -> Floats:
+    """Rows (or their weights) by place and bin: float64 (size, width)."""
+    flat = np.bincount(place * width + codes, weights, minlength=size * width)
+    return flat.reshape(size, width).astype(np.float64)
+
+
+def _carried(
+    x: Floats, rows: Floats, before: Floats, rows_before: Floats, mean: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """(Δ, the variance A of it by clusters, each cluster's share s²) of contrasts whose pooled means are `mean` (M,).
+
+    x (G, M), rows (G,): the clusters' sums and rows now; before, rows_before: the same in the reference, of the first
+    clusters.
+    """
+    n, m, old = float(rows.sum()), float(rows_before.sum()), len(before)
+    s = (x - rows[:, None] * mean) / n
+    s[:old] -= (before - rows_before[:, None] * mean) / m
+    difference = s.sum(axis=0)
+    groups = max(int((rows > 0).sum() + (rows_before[rows[:old] == 0] > 0).sum()), 2)
+    squares = s * s
+    variance = np.maximum(squares.sum(axis=0) - difference**2 / groups, 0.0) * groups / (groups - 1)
+    return difference, variance, squares
 
 
 def _summed(x: Floats, place: Ints, size: int) -> Floats:

@@ -1,11 +1,11 @@
-"""Compares windows of 1, 3 and 7 days with a reference, figure by figure: effect sizes, evidence, and a verdict.
+"""Compares windows of 1 to 14 days with a reference, figure by figure: effect sizes, evidence, and a verdict.
 
 A figure has drifted if an effect size reaches its floor **and** the evidence suffices. With much data every difference
 is significant, so the effect size decides; with little data noise is large, so the evidence decides.
 
     figures      what is compared, of which payments
     clustered    a figure's difference between two windows, tested with rows clustered by account and by day
-    sequential   the windows' p-values as one e-detector, whose false alarms are bounded however often one looks
+    sequential   the windows' p-values as one test, whose false alarms are bounded however often one looks
 
 The effect sizes are those of the window with the most evidence, and are functions of the same counts as the test.
 
@@ -19,16 +19,19 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from core.events import Severity
 from core.times import DAY_MS
 from learners.drift import clustered, statistics
-from learners.drift.clustered import Frame, Seen, Yardstick
-from learners.drift.figures import Figure, Sample, episode_weights, figures
+from learners.drift.clustered import Frame, Placed, Seen, Yardstick
+from learners.drift.figures import Figure, Sample, episode_weights, figures, usual
 from learners.drift.policy import ALERTS, FRAUD, RECALL, SEVERITIES, DriftConfig, level
 from learners.drift.rows import Rows
-from learners.drift.sequential import adjusted, detector
+from learners.drift.sequential import adjusted, combined
 
+FEW_SMOOTH = 0.8
+"""How much of a figure's error budget rank (cos and sin) get where there are too few rows for bins."""
 State = Literal["tested", "excluded", "settling", "too_few_rows", "model_changed", "no_labels"]
 
 
@@ -81,7 +84,7 @@ class Baseline:
         """
         self.samples, self.ends, self.config = samples, ends, config
         self._settled_ms = settled_ms
-        self.figures = figures(config, review)
+        self.figures = figures(config, review, usual(samples["payments"]))
         self._frames: dict[str, Frame] = {}
         self._yardsticks: dict[str, Yardstick] = {}
 
@@ -89,7 +92,7 @@ class Baseline:
         """The clusters of a group."""
         if group not in self._frames:
             sample = self.samples[group]
-            self._frames[group] = clustered.frame(sample.accounts, sample.times)
+            self._frames[group] = clustered.frame(sample.accounts, sample.times, shops_of(group, sample))
         return self._frames[group]
 
     def yardstick(self, figure: Figure) -> Yardstick:
@@ -97,9 +100,10 @@ class Baseline:
         if figure.name not in self._yardsticks:
             sample, known = self.samples[figure.group], self.frame(figure.group)
             values = figure.values(sample)
-            of = clustered.scale(figure.kind, values, figure.categories, self.config.bins)
-            weights = episode_weights(known.account, sample.times) if sample.episodes else None
-            self._yardsticks[figure.name] = Yardstick(of, known, values, weights)
+            weights = episode_weights(sample) if sample.episodes else None
+            smooth = FEW_SMOOTH if sample.episodes else 0.5
+            of = clustered.scale(figure.kind, values, figure.categories, self.config.bins, weights, smooth)
+            self._yardsticks[figure.name] = Yardstick(of, known, values, weights, figure.group == "payments")
         return self._yardsticks[figure.name]
 
     def state(self, figure: Figure) -> State:
@@ -119,29 +123,33 @@ class Baseline:
         return "too_few_rows" if few else "tested"
 
 
+def shops_of(group: str, sample: Sample) -> NDArray[np.uint64] | None:
+    """The shops of the rows if they depend by shop: those of alerts and frauds, and of their rates."""
+    return None if group == "payments" else sample.rows.shops[sample.index]
+
+
 def compare(before: Baseline, now: dict[str, Sample], end: int) -> list[FeatureDrift]:
     """All figures in the windows that end at `end` (epoch ms). now: the samples that hold the longest window."""
-    config = before.config
-    lengths = config.windows_ms
-    held = {group: sample.between(end - lengths[-1], end) for group, sample in now.items()}
-    where = {}
+    scored = len(now["scored"].between(end - before.config.window_ms, end))
+    where: dict[tuple[str, tuple[int, ...]], tuple[Sample, Placed, NDArray[np.float64] | None]] = {}
     found = []
     for figure in before.figures:
         state = before.state(figure)
-        if state in ("tested", "model_changed") and figure.group != "payments" and not len(held["scored"]):
+        if state in ("tested", "model_changed") and figure.group != "payments" and not scored:
             state = "too_few_rows"
-        elif state == "tested" and figure.group not in held:
+        elif state == "tested" and figure.group not in now:
             state = "no_labels"
         if state != "tested":
             found.append(FeatureDrift(feature=figure.name, kind=_kind(figure), state=state))
             continue
-        group = figure.group
-        sample = held[group]
-        if group not in where:
-            placed = clustered.placed(before.frame(group), sample.accounts, sample.times, end, lengths)
-            weights = episode_weights(placed.account, sample.times) if sample.episodes else None
-            where[group] = placed, weights
-        placed, weights = where[group]
+        group, lengths = figure.group, figure.windows
+        if (group, lengths) not in where:
+            sample = now[group].between(end - lengths[-1], end)
+            shops = shops_of(group, sample)
+            placed = clustered.placed(before.frame(group), sample.accounts, sample.times, end, lengths, shops)
+            weights = episode_weights(sample) if sample.episodes else None
+            where[group, lengths] = sample, placed, weights
+        sample, placed, weights = where[group, lengths]
         values = figure.values(sample)
         seen = before.yardstick(figure).windows(placed, values, weights)
         found.append(_found(before, figure, sample, values, seen, end))
@@ -162,20 +170,17 @@ def _found(
     """The finding on one figure. values (n,): of the sample's rows."""
     config, yardstick = before.config, before.yardstick(figure)
     few = (0, config.window_frauds_min) if sample.episodes else (config.rows_min, config.accounts_min)
-    lengths = config.windows_ms
-    reaches = [
-        end - length >= before.ends[figure.group] and not (figure.is_slow and length < lengths[-1])
-        for length in lengths
-    ]
+    lengths = figure.windows
     is_tested = [
-        apart and each.rows >= few[0] and each.accounts >= few[1] for apart, each in zip(reaches, seen, strict=True)
+        end - length >= before.ends[figure.group] and each.rows >= few[0] and each.accounts >= few[1]
+        for length, each in zip(lengths, seen, strict=True)
     ]
     if figure.name == RECALL:
         seen = [_only_a_fall(each, yardstick) for each in seen]
     if not any(is_tested):
         return FeatureDrift(feature=figure.name, kind=_kind(figure), state="too_few_rows")
-    e = np.array([each.e_value if tested else np.nan for each, tested in zip(seen, is_tested, strict=True)])
-    best = int(np.nanargmax(e))
+    p = np.array([each.p_value if tested else np.nan for each, tested in zip(seen, is_tested, strict=True)])
+    best, p_value = int(np.nanargmin(p)), combined(p, np.full(len(p), 1.0 / len(p)))
     window, length = seen[best], lengths[best]
     test = window.best(yardstick.scale)
     low = int(np.searchsorted(sample.times, end - length))
@@ -187,7 +192,6 @@ def _found(
     effects = statistics.effects(
         kind, statistics.Sample(yardstick.ascending, current[: len(current) - missing], counts)
     )
-    weighted = [each.p_values / yardstick.scale.weights for each, tested in zip(seen, is_tested, strict=True) if tested]
     return judged(
         FeatureDrift(
             feature=figure.name,
@@ -195,8 +199,8 @@ def _found(
             state="tested",
             effects=effects,
             test=yardstick.scale.names[test],
-            p_value=min(1.0, len(seen) * float(np.min(weighted))),
-            p_value_adjusted=adjusted(detector(e), figure.share, config.looks),
+            p_value=p_value,
+            p_value_adjusted=adjusted(p_value, figure.share, config.looks),
             missing=(float(shares[0]), float(shares[1])),
             design_effect=float(window.design_effects[test]),
             window_ms=length,
@@ -212,7 +216,7 @@ def _only_a_fall(seen: Seen, yardstick: Yardstick) -> Seen:
     hit = yardstick.scale.names.index("bin 1")
     if not seen.differences[hit] < 0:
         nothing = np.ones(len(seen.p_values))
-        return seen._replace(p_values=nothing, e_value=0.0)
+        return seen._replace(p_values=nothing, p_value=1.0)
     return seen
 
 

@@ -18,7 +18,10 @@ of tables that change once a day. They are compared in the longest window only,
 and reported from "medium" on: four busy days at the end of a month are no drift, and what changes them changes a faster
 figure sooner.
 
-An account's alerts or frauds on one day are one episode: they weigh one together, however many payments it has.
+An account's alerts or frauds on one day are one episode: they weigh one together, however many payments it has. So do
+those of all accounts that are defrauded at one shop on one day (a terminal that copies cards). They are few, so they
+are compared in longer windows. What fraud takes is compared as `relative_amount`: what the account usually pays, and
+what is usual in the shop's category (`Usual`), vary more than any change of fraud, and would hide it.
 """
 
 from __future__ import annotations
@@ -50,16 +53,19 @@ from projections.labelling.view import LabelView
 Ints = NDArray[np.int64]
 Column = NDArray[np.float32]
 
-FRAUD_FEATURES = (
-    "amount",
-    "hour_of_day",
-    "count_1h",
-    "amount_zscore",
-    "device_is_new",
-    "country_is_new",
-    "merchant_is_new",
-)
-"""The features of alerts and reported frauds that are compared: amounts, hours, bursts, and what is new."""
+RELATIVE_AMOUNT = "relative_amount"
+FRAUD_WEIGHTS = {
+    RELATIVE_AMOUNT: 8,
+    "hour_of_day": 6,
+    "amount": 1,
+    "count_1h": 1,
+    "device_is_new": 1,
+    "country_is_new": 1,
+    "merchant_is_new": 1,
+}
+"""What is compared of alerts and of reported frauds (amounts, hours, bursts, and what is new), and its weight in the
+group's share of the error budget."""
+CATEGORY_ROWS_MIN = 20
 FLAG = (0.0, 1.0)
 _VOLUMES = ("count_", "sum_", "mean_", "max_", "merchants_", "merchant_count_")
 _MEMORIES = (
@@ -77,7 +83,7 @@ REPORTS = ("reports", "reported")
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Payments of one group in order of `times` (event or report time, epoch ms), n of them. index (n,): rows of the
-    window that was read; episodes: an account's rows on one day weigh one together. marked float32 (n,): 1 for reports
+    window that was read; episodes: rows are weighted by `episode_weights`. marked float32 (n,): 1 for reports
     among payments (`fraud:rate`), None elsewhere.
     """
 
@@ -107,8 +113,8 @@ class Sample:
 
 class Figure(NamedTuple):
     """A figure: its name, kind (numeric, hour, categorical), categories, group of payments, share of the error budget,
-    values, days of log before the reference that it needs, and whether it follows the calendar or remembers a month
-    (`is_slow`).
+    values, windows (lengths, ms, ascending), days of log before the reference that it needs, and whether it follows the
+    calendar or remembers a month (`is_slow`).
     """
 
     name: str
@@ -117,6 +123,7 @@ class Figure(NamedTuple):
     group: str
     share: float
     values: Callable[[Sample], Column]
+    windows: tuple[int, ...]
     settle_days: int = 0
     is_slow: bool = False
 
@@ -132,9 +139,51 @@ def kind_of(name: str, config: DriftConfig) -> str:
     return "hour" if name == "hour_of_day" else config.policies[name].kind
 
 
-def figures(config: DriftConfig, review: float) -> list[Figure]:
+class Usual(NamedTuple):
+    """What is usual in a shop's category: the median of ln(amount / what the account usually pays) of payments there.
+    categories uint64 (C,) ascending, medians (C,); `other`: of all payments, for categories with few.
+    """
+
+    categories: NDArray[np.uint64]
+    medians: NDArray[np.float64]
+    other: float
+
+    def relative_amount(self, sample: Sample) -> Column:
+        """ln(amount / what the account usually pays), less the category's median: float32 (n,), NaN where an account
+        has no usual amount yet.
+        """
+        categories = sample.rows.categories[sample.index]
+        medians = np.full(len(categories), self.other)
+        if len(self.categories):
+            at = np.minimum(np.searchsorted(self.categories, categories), len(self.categories) - 1)
+            known = self.categories[at] == categories
+            medians[known] = self.medians[at[known]]
+        return np.asarray(_log_to_typical(sample) - medians, dtype=np.float32)
+
+
+def usual(sample: Sample) -> Usual:
+    """What is usual in these payments."""
+    values = _log_to_typical(sample)
+    held = values == values
+    values, categories = values[held], sample.rows.categories[sample.index][held]
+    order = np.lexsort((values, categories))
+    names, first, size = np.unique(categories[order], return_index=True, return_counts=True)
+    medians = np.array([np.median(values[order[f : f + s]]) for f, s in zip(first, size, strict=True)])
+    enough = size >= CATEGORY_ROWS_MIN
+    return Usual(names[enough], medians[enough], float(np.median(values)) if len(values) else 0.0)
+
+
+def _log_to_typical(sample: Sample) -> NDArray[np.float64]:
+    ratio = sample.feature("amount_to_typical").astype(np.float64)
+    return np.log(np.where(ratio > 0, ratio, np.nan))
+
+
+NOTHING_USUAL = Usual(np.empty(0, dtype=np.uint64), np.empty(0), 0.0)
+
+
+def figures(config: DriftConfig, review: float, known: Usual = NOTHING_USUAL) -> list[Figure]:
     """All figures: the features in the order of the spec, the score, the alert rate, then alerts and reports. review:
-    the threshold's margin.
+    the threshold's margin; known: what is usual in the reference.
     """
     inputs = [name for name in spec.NAMES if config.policies[name].kind != "excluded" and name not in HEADLINE]
     share_of = dict.fromkeys(HEADLINE, SHARES["headline"] / len(HEADLINE))
@@ -144,26 +193,44 @@ def figures(config: DriftConfig, review: float) -> list[Figure]:
     ):
         share_of |= dict.fromkeys(members, SHARES[group] / max(len(members), 1))
 
-    def of_feature(name: str, group: str, prefix: str, share: float) -> Figure:
-        policy = config.policies[name]
-        values = _feature(name)
+    longest, of_fraud = config.windows_ms[-1:], config.fraud_windows_ms
+
+    def of_feature(name: str) -> Figure:
+        policy, share, slow = config.policies[name], share_of.get(name, 0.0), is_slow(name)
+        windows = longest if slow else config.windows_ms
         kind = kind_of(name, config)
-        return Figure(prefix + name, kind, policy.categories, group, share, values, policy.settle_days, is_slow(name))
+        values = _feature(name)
+        return Figure(name, kind, policy.categories, "payments", share, values, windows, policy.settle_days, slow)
+
+    def of_group(group: str, prefix: str, whole: float) -> list[Figure]:
+        every = sum(FRAUD_WEIGHTS.values())
+        found = []
+        for name, weight in FRAUD_WEIGHTS.items():
+            share = whole * weight / every
+            if name == RELATIVE_AMOUNT:
+                found.append(Figure(prefix + name, "numeric", (), group, share, known.relative_amount, of_fraud))
+                continue
+            policy, kind = config.policies[name], kind_of(name, config)
+            found.append(
+                Figure(
+                    prefix + name, kind, policy.categories, group, share, _feature(name), of_fraud, policy.settle_days
+                )
+            )
+        return found
 
     def alerted(sample: Sample) -> Column:
         return (sample.rows.margins[sample.index] >= review).astype(np.float32)
 
-    alerts = SHARES["alerts"] / len(FRAUD_FEATURES)
-    frauds = SHARES["frauds"] / (len(FRAUD_FEATURES) + 2)
+    fraud = SHARES["frauds"]
     return [
-        *(of_feature(name, "payments", "", share_of.get(name, 0.0)) for name in spec.NAMES),
-        Figure(SCORE, "numeric", (), "scored", share_of[SCORE], _margin, is_slow=True),
-        Figure(ALERT_RATE, "categorical", FLAG, "scored", share_of[ALERT_RATE], alerted),
-        *(of_feature(name, "alerts", ALERTS, alerts) for name in FRAUD_FEATURES),
-        *(of_feature(name, "reports", FRAUD, frauds) for name in FRAUD_FEATURES),
-        Figure(FRAUD + SCORE, "numeric", (), "reports", frauds, _margin),
-        Figure(FRAUD_RATE, "categorical", FLAG, "reported", frauds, _marked),
-        Figure(RECALL, "categorical", FLAG, "reports", SHARES["performance"] / 4, alerted),
+        *(of_feature(name) for name in spec.NAMES),
+        Figure(SCORE, "numeric", (), "scored", share_of[SCORE], _margin, longest, is_slow=True),
+        Figure(ALERT_RATE, "categorical", FLAG, "scored", share_of[ALERT_RATE], alerted, config.windows_ms),
+        *of_group("alerts", ALERTS, SHARES["alerts"]),
+        *of_group("reports", FRAUD, 0.8 * fraud),
+        Figure(FRAUD + SCORE, "numeric", (), "reports", 0.1 * fraud, _margin, of_fraud),
+        Figure(FRAUD_RATE, "categorical", FLAG, "reported", 0.1 * fraud, _marked, of_fraud),
+        Figure(RECALL, "categorical", FLAG, "reports", SHARES["performance"] / 4, alerted, of_fraud),
     ]
 
 
@@ -204,10 +271,18 @@ def samples(rows: Rows, model: str | None, review: float, labels: LabelView | No
     return out
 
 
-def episode_weights(accounts: Ints, times: Ints) -> NDArray[np.float64]:
-    """1 / the number of rows of the same account and day, float64 (n,)."""
-    _, place, size = np.unique(accounts * 2**20 + times // DAY_MS, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / size[place])
+def episode_weights(sample: Sample) -> NDArray[np.float64]:
+    """1 / (rows of the same account and day · accounts of the same shop and day), float64 (n,)."""
+    day = sample.times // DAY_MS
+    account, shop = (
+        np.unique(names, return_inverse=True)[1] * 2**20 + day
+        for names in (sample.accounts, sample.rows.shops[sample.index])
+    )
+    _, episode, rows = np.unique(account, return_inverse=True, return_counts=True)
+    shop_days, visit = np.unique(shop, return_inverse=True)
+    visits = np.unique(visit * (len(rows) + 1) + episode) // (len(rows) + 1)
+    accounts = np.bincount(visits, minlength=len(shop_days))
+    return np.asarray(1.0 / (rows[episode] * accounts[visit]))
 
 
 def is_performance(name: str) -> bool:

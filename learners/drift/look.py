@@ -3,7 +3,8 @@ look.
 
 The reference window is frozen: it begins at the champion's first decision (the first under the control position that
 deployed it), but not before the log is `settle_ms` old, and lasts `reference_ms`. It moves when another champion is
-deployed. The current windows are the last 1, 3 and 7 days before `as_of`; one that overlaps the reference is left out.
+deployed. The current windows are the last 1, 3 and 7 days before `as_of` (of alerts and frauds 3, 7 and 14); one that
+overlaps the reference is left out.
 
     figures of          reference                   current windows end at
     payments, alerts    [start, end)                as_of
@@ -41,6 +42,7 @@ from learners.drift.performance import (
 from learners.drift.policy import FRAUD, RECALL, DriftConfig
 from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
+from learners.platt import Platt
 from projections.labelling.reader import LabelReader
 
 
@@ -59,8 +61,8 @@ class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """The windows compared and the findings: times in epoch ms, features in the order of the spec, then the score,
-    alerts and reported frauds. current: the longest window. delay_ms: how much later the reference of reports is, and
-    how much sooner the windows of performance end.
+    alerts and reported frauds. current: the longest window of payments. delay_ms: how much later the reference of
+    reports is, and how much sooner the windows of performance end.
     """
 
     reference: Window
@@ -112,7 +114,7 @@ def check_lengths(config: DriftConfig) -> None:
     """Raise BadInput unless the windows can be compared in spite of the daily and weekly rhythm of payments."""
     if config.reference_ms % WEEK_MS:
         raise BadInput("the reference window must last whole weeks (7, 14, 21, … days) because of the weekly rhythm")
-    if any(each % DAY_MS for each in config.windows_ms):
+    if any(each % DAY_MS for each in (*config.windows_ms, *config.fraud_windows_ms)):
         raise BadInput("the current windows must last whole days because of the daily rhythm")
 
 
@@ -151,7 +153,7 @@ class Looker:
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
         self._baseline: tuple[tuple[Window, str | None, float, bool], Baseline] | None = None
-        self._before: tuple[tuple[Window, str], LabelledRows, dict[str, Measured]] | None = None
+        self._before: tuple[tuple[Window, str], LabelledRows, dict[str, Measured], Platt] | None = None
 
     def newest(self) -> int:
         """The newest event time in the log, rounded down to a whole step, epoch ms."""
@@ -181,14 +183,16 @@ class Looker:
         return reference_window(self._config, oldest, self._deployed[1], as_of)
 
     def rows(self, serving: Serving, as_of: int) -> tuple[Window, Rows, Window, Rows]:
-        """(reference window, its rows, the longest current window, its rows). Rows go on for, or begin, one maturity
-        more than the windows, for the reports of fraud (`figures`).
+        """(reference window, its rows, the longest current window of payments, its rows). Rows go on for one maturity
+        more than the reference, and begin with the longest window of frauds and one maturity before, for the reports of
+        fraud (`figures`).
         """
         reference, delay = self.reference(serving, as_of), self._config.maturity_ms
         if self._kept is None or self._kept[0] != reference:
             self._kept = (reference, self._reader.read(reference.start, reference.end + delay))
         current = Window(as_of - self._config.window_ms, as_of)
-        return reference, self._kept[1], current, self._reader.read(current.start - delay, current.end)
+        start = as_of - self._config.longest_ms - delay
+        return reference, self._kept[1], current, self._reader.read(start, current.end)
 
     def look(self, serving: Serving, as_of: int) -> Look:
         """Compare the windows that end at `as_of` (epoch ms) with the reference."""
@@ -239,8 +243,8 @@ class Looker:
         if self._before is None or self._before[0] != key:
             labels = self._of_labels.view(reference.end + delay)
             known = labelled(before.between(reference.start, reference.end), model, labels, delay)
-            self._before = (key, known, measure(known))
-        _, known, measured = self._before
+            self._before = (key, known, measure(known), platt.fit(known.margins, known.labels))
+        _, known, measured, calibration = self._before
         rows = self._reader.read(starts[-1], end, with_features=False)
         labels = self._of_labels.view(as_of)
         currents: list[LabelledRows | None] = []
@@ -257,7 +261,7 @@ class Looker:
             before=summary(known, measured),
             now=summary(first, found[0]),
             features=tuple(compare_performance(known, currents, measured, found, self._config)),
-            estimate=estimate(scored.margins, platt.fit(known.margins, known.labels), expit(scored.margins) >= review),
+            estimate=estimate(scored.margins, calibration, expit(scored.margins) >= review),
         )
 
 

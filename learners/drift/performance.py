@@ -13,7 +13,7 @@ before now. One lasts a week and one up to four: a week of a small stream has to
 
 Drops are tested one-sided (an improvement raises no alarm), calibration two-sided, by Student's t. The degrees of
 freedom are the accounts with fraud minus one: frauds come in episodes, and ten episodes are ten observations. The
-windows' p-values are combined over all looks by the e-detector (`sequential`).
+windows' p-values are combined over all looks (`sequential`).
 
 Sooner than these, `performance:recall` falls: the share of reported frauds that were alerted (`figures`).
 """
@@ -32,7 +32,7 @@ from learners import metrics
 from learners.drift.compare import FeatureDrift, judged
 from learners.drift.policy import PERFORMANCE, SHARES, DriftConfig
 from learners.drift.rows import Rows
-from learners.drift.sequential import adjusted, detector, e_values
+from learners.drift.sequential import adjusted, combined
 from projections.labelling.view import FRAUD, REVIEW, LabelView
 
 Floats = NDArray[np.float64]
@@ -218,7 +218,7 @@ def _metric(
     best = int(np.nanargmin(p_values))
     current = currents[best]
     assert current is not None
-    evidence = detector(np.where(np.isnan(p_values), np.nan, e_values(np.nan_to_num(p_values, nan=1.0))))
+    p_value = combined(p_values, np.full(len(currents), 1.0 / len(currents)))
     return judged(
         FeatureDrift(
             feature=PERFORMANCE + name,
@@ -226,8 +226,8 @@ def _metric(
             state="tested",
             effects={name: float(changes[best])},
             test={AUC: "delong", AVERAGE_PRECISION: "linearised", CALIBRATION: "observed_to_expected"}[name],
-            p_value=min(1.0, len(currents) * float(p_values[best])),
-            p_value_adjusted=adjusted(evidence, SHARES["performance"] / 4, config.looks),
+            p_value=p_value,
+            p_value_adjusted=adjusted(p_value, SHARES["performance"] / 4, config.looks),
             window_ms=config.performance_windows_ms[best],
             rows=(len(current.labels), len(reference.labels)),
         ),

@@ -36,10 +36,10 @@ LEVELS: dict[str, tuple[float, ...]] = {
     **{each.name: each.levels for each in EFFECTS},
     **{name: levels for name, (_, levels) in PERFORMANCE_LEVELS.items()},
 }
-SHARES = {"headline": 0.4, "inputs": 0.3, "slow": 0.05, "alerts": 0.1, "frauds": 0.05, "performance": 0.1}
-"""How the error budget is divided among groups of figures, and equally among the figures of a group. A few headline
-figures move whenever much moves; features that remember a month are never the first to tell. Frauds come in episodes
-that share a shop as well as an account (a terminal that copies cards), which clusters do not know: they get less."""
+SHARES = {"headline": 0.35, "inputs": 0.25, "slow": 0.03, "alerts": 0.07, "frauds": 0.2, "performance": 0.1}
+"""How the error budget is divided among groups of figures, and equally among the figures of a group (of alerts and of
+frauds, by `FRAUD_WEIGHTS`). A few headline figures move whenever much moves; features that remember a month are never
+the first to tell."""
 HEADLINE = ("amount", "amount_to_typical", "hour_of_day", ALERT_RATE)
 POLICIES: dict[str, Comparison] = {feature.name: feature.drift for feature in spec.FEATURES}
 
@@ -52,7 +52,8 @@ class DriftConfig:
     alpha: the error budget, the probability of any false alarm in `horizon_ms` of looks, shared by `SHARES`; an open
     drift stays open up to `alpha_clear`. windows_ms: lengths of the current windows, ascending.
     rows_min, accounts_min: minimum in each window for a test; frauds_min, fraud_accounts_min: the same for alerts and
-    frauds in the reference, of which a window needs `window_frauds_min` accounts. bins: of PSI.
+    frauds in the reference, of which a window (one of `fraud_windows_ms`) needs `window_frauds_min` accounts.
+    bins: of PSI.
     clear_share: an open drift clears when every effect is below this share of its floor, or not significant.
     cool_down_ms: for how long (event time) after a drift of a feature was reported or cleared it is not reported again.
     """
@@ -71,6 +72,7 @@ class DriftConfig:
     cool_down_ms: int = 3 * DAY_MS
     reference_ms: int = 14 * DAY_MS
     windows_ms: tuple[int, ...] = (DAY_MS, 3 * DAY_MS, 7 * DAY_MS)
+    fraud_windows_ms: tuple[int, ...] = (3 * DAY_MS, 7 * DAY_MS, 14 * DAY_MS)
     performance_windows_ms: tuple[int, ...] = (7 * DAY_MS, 28 * DAY_MS)
     settle_ms: int = 38 * DAY_MS
     step_ms: int = DAY_MS
@@ -87,7 +89,7 @@ class DriftConfig:
         for name in ("rows_min", "accounts_min", "frauds_min", "fraud_accounts_min", "reference_ms", "step_ms"):
             if getattr(self, name) < 1:
                 raise BadInput(f"drift: {name} must be at least 1, not {getattr(self, name)}")
-        for name in ("windows_ms", "performance_windows_ms"):
+        for name in ("windows_ms", "fraud_windows_ms", "performance_windows_ms"):
             lengths = getattr(self, name)
             if not lengths or any(a >= b for a, b in zip((0, *lengths), lengths, strict=False)):
                 raise BadInput(f"drift: {name} must be one or more lengths above 0, ascending, not {lengths}")
@@ -101,8 +103,13 @@ class DriftConfig:
 
     @property
     def window_ms(self) -> int:
-        """The longest of the current windows."""
+        """The longest of the current windows of payments."""
         return self.windows_ms[-1]
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest of all current windows but those of performance."""
+        return max(self.windows_ms[-1], self.fraud_windows_ms[-1])
 
 
 def level(effect: float, levels: tuple[float, ...]) -> int:

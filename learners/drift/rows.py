@@ -16,8 +16,9 @@ class Rows:
     """n decisions in order of event time.
 
     columns: float32 (WIDTH, n), C-contiguous, one feature per row, or (0, n) if read without them; margins: float64
-    (n,), log-odds; times: int64 (n,), epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; models: int64
-    (n,), indices into `digests`, −1 where the decision was degraded or made without a model.
+    (n,), log-odds; times: int64 (n,), epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; shops: uint64
+    (n,), of the merchant, or of the transaction if it names none; categories: uint64 (n,), of the merchant's category;
+    models: int64 (n,), indices into `digests`, −1 where the decision was degraded or made without a model.
     """
 
     columns: NDArray[np.float32]
@@ -25,6 +26,8 @@ class Rows:
     times: NDArray[np.int64]
     accounts: NDArray[np.uint64]
     transactions: NDArray[np.uint64]
+    shops: NDArray[np.uint64]
+    categories: NDArray[np.uint64]
     models: NDArray[np.int64]
     digests: tuple[str, ...] = ()
 
@@ -39,6 +42,8 @@ class Rows:
             self.times[index],
             self.accounts[index],
             self.transactions[index],
+            self.shops[index],
+            self.categories[index],
             self.models[index],
             self.digests,
         )
@@ -52,6 +57,8 @@ class Rows:
             self.times[low:high],
             self.accounts[low:high],
             self.transactions[low:high],
+            self.shops[low:high],
+            self.categories[low:high],
             self.models[low:high],
             self.digests,
         )
@@ -59,12 +66,15 @@ class Rows:
 
 def empty() -> Rows:
     """Zero rows."""
+    nothing = np.empty(0, dtype=np.uint64)
     return Rows(
         np.empty((spec.WIDTH, 0), dtype=np.float32),
         np.empty(0),
         np.empty(0, dtype=np.int64),
-        np.empty(0, dtype=np.uint64),
-        np.empty(0, dtype=np.uint64),
+        nothing,
+        nothing,
+        nothing,
+        nothing,
         np.empty(0, dtype=np.int64),
     )
 
@@ -88,6 +98,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
         times[order],
         np.concatenate([part.accounts for part in parts])[order],
         np.concatenate([part.transactions for part in parts])[order],
+        np.concatenate([part.shops for part in parts])[order],
+        np.concatenate([part.categories for part in parts])[order],
         np.concatenate(models)[order],
         tuple(digests),
     )

@@ -23,15 +23,22 @@ SMOOTHING = 0.5
 size and not on an arbitrary epsilon."""
 
 
-def quantile_edges(ascending: NDArray[np.float32] | Floats, bins: int) -> NDArray[np.float32]:
-    """Inner edges, float32 (≤ bins − 1,) strictly ascending, of bins with about equal numbers of reference values.
+def quantile_edges(
+    ascending: NDArray[np.float32] | Floats, bins: int, weights: Floats | None = None
+) -> NDArray[np.float32]:
+    """Inner edges, float32 (≤ bins − 1,) strictly ascending, of bins with about equal numbers of reference values, or
+    of their weights.
 
     A value belongs to bin i if edges[i−1] < value ≤ edges[i]. Equal quantiles (ties) share one edge, so a very frequent
     value has a bin of its own; a constant reference has two bins: up to the constant, and above it.
     """
     if not len(ascending):
         return np.empty(0, dtype=np.float32)
-    place = np.ceil(np.arange(1, bins) / bins * len(ascending)).astype(np.int64) - 1
+    if weights is None:
+        place = np.ceil(np.arange(1, bins) / bins * len(ascending)).astype(np.int64) - 1
+    else:
+        whole = np.cumsum(weights)
+        place = np.minimum(np.searchsorted(whole, np.arange(1, bins) / bins * whole[-1]), len(ascending) - 1)
     edges = np.unique(np.asarray(ascending[np.maximum(place, 0)], dtype=np.float32))
     return edges
 

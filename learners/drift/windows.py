@@ -36,6 +36,8 @@ VECTOR_BYTES = 4 * spec.WIDTH
 _COLUMNS = (
     "transaction_id",
     "account_id",
+    "merchant_id",
+    "merchant_category",
     "received_at",
     "margin",
     "model_digest",
@@ -145,13 +147,19 @@ class WindowReader:
         models = [
             digests.setdefault(names[i], len(digests)) if names[i] and not degraded[i] else -1 for i in index.tolist()
         ]
-        ids = table["transaction_id"].take(pa.array(index)).to_pylist()
+        ids, shops, categories = (
+            table[name].take(pa.array(index)).to_pylist()
+            for name in ("transaction_id", "merchant_id", "merchant_category")
+        )
+        transactions = hash_strings(ids, self._key)
         return Rows(
             columns,
             table["margin"].to_numpy(zero_copy_only=False)[index],
             times[index],
             accounts[index],
-            hash_strings(ids, self._key),
+            transactions,
+            np.where([bool(shop) for shop in shops], hash_strings([s or "" for s in shops], self._key), transactions),
+            hash_strings([category or "" for category in categories], self._key),
             np.array(models, dtype=np.int64),
             tuple(digests),
         )
@@ -186,6 +194,8 @@ def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table
     columns = {
         "transaction_id": [t.transaction_id for t in transactions],
         "account_id": [t.account_id for t in transactions],
+        "merchant_id": pa.array([t.merchant_id for t in transactions], pa.string()),
+        "merchant_category": pa.array([t.merchant_category for t in transactions], pa.string()),
         "received_at": pa.array([receive_time(t) for t in transactions], pa.int64()),
         "margin": pa.array([s.margin for s in scores], pa.float64()),
         "model_digest": [s.digest for s in scores],

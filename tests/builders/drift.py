@@ -20,19 +20,26 @@ CONFIG = DriftConfig()
 
 
 def rows(size: int, seed: int, *, start: int = MONDAY, days: int = 14, accounts: int = 400, shift: float = 0.0) -> Rows:
-    """Independent decisions: log-normal columns (log-mean `shift`), uniform hours, flags with 10 %, one model."""
+    """Independent decisions: log-normal columns (log-mean `shift`), uniform hours, flags with 10 %, one model, a shop
+    for each payment.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     columns = np.exp(rng.normal(shift, 1.0, (spec.WIDTH, size))).astype(np.float32)
     columns[spec.index("hour_of_day")] = rng.integers(0, 24, size)
     for place, each in enumerate(spec.FEATURES):
         if each.unit == "0/1":
             columns[place] = rng.random(size) < 0.1
+    margins, times = rng.normal(shift, 1.0, size), np.sort(start + rng.integers(0, days * DAY_MS, size))
+    of = rng.integers(0, accounts, size).astype(np.uint64)
+    transactions = rng.integers(0, 2**63, size).astype(np.uint64)
     return Rows(
         columns=columns,
-        margins=rng.normal(shift, 1.0, size),
-        times=np.sort(start + rng.integers(0, days * DAY_MS, size)),
-        accounts=rng.integers(0, accounts, size).astype(np.uint64),
-        transactions=rng.integers(0, 2**63, size).astype(np.uint64),
+        margins=margins,
+        times=times,
+        accounts=of,
+        transactions=transactions,
+        shops=transactions,
+        categories=np.zeros(size, dtype=np.uint64),
         models=np.zeros(size, dtype=np.int64),
         digests=("m1",),
     )
