@@ -3,10 +3,11 @@
     python -m benchmarks.compare_pipeline --against REV [--servers local|apache] [--rounds 2] [--short] [--latency-only]
 
 A round is: the floor, REV's worker, this checkout's worker. Only the worker differs: producer, floor and measurement
-are this checkout's. If REV has no history mode, both workers get payments of the last weeks as live ones; else a
-history, as in `sentinel bench pipeline`. Every turn has fresh topics and a fresh log. The local stack is restarted for
-each turn (its broker slows down with every batch that it holds), Apache Kafka is started once. `apache` needs Java,
-Maven and redis-server (docs/development.md). Prints every turn as `sentinel bench pipeline` does, then
+are this checkout's. Both get the same messages, and their windows follow the same times: a worker that has history mode
+gets them as a history, one that has not takes every payment at its own time. `alert_share` shows whether they decided
+alike. Every turn has fresh topics and a fresh log. The local stack is restarted for each turn (its broker slows down
+with every batch that it holds), Apache Kafka is started once. `apache` needs Java, Maven and redis-server
+(docs/development.md). Prints every turn as `sentinel bench pipeline` does, then
 medians over the rounds and their ratios; --json adds one object as the last line.
 """
 
@@ -171,7 +172,6 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-compare-")))
         other = directory / "other"
         names = (checkout(a.against, other), "this")
-        plan = replace(plan, is_live=not (other / "ingest" / "history.py").exists())
         servers = Servers(a.servers, directory, stack)
         medians_of = compare(servers, directory, other, names, plan, a.rounds)
     if a.json:

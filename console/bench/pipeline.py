@@ -34,7 +34,6 @@ from console.service import ROOT, Service, read_stats, wait_for_partitions
 from console.stack import LocalStack
 from core.errors import Unavailable
 from core.settings import Settings
-from core.times import DAY_MS
 from ingest import kafka_client
 from ingest.telemetry import EDGES_MS, STEPS_MS, Histogram
 
@@ -49,8 +48,6 @@ WARM_UP_S = 2.0
 LATENCY_LINGER_MS = 2.0
 THROUGHPUT_LINGER_MS = 50.0
 """The local broker's fetches slow down with every record batch it holds; throughput phases use few, large ones."""
-LIVE_DAYS = 29
-"""The age of the first live payment: no worker accepts one of 30 days, and the longest phase lasts less."""
 FOREIGN_CORES_MAX = 0.15
 """If other processes use more than this share of a core, latencies are not representative."""
 
@@ -89,8 +86,7 @@ class Phase:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure. seconds: length of a phase. Throughput phases start at first_rate and grow by `growth`
-    until a rate is not sustained, for at most `phases_max` phases; 0 measures latency only. is_live: payments of the
-    last weeks, sent without history mode, for a worker that has none.
+    until a rate is not sustained, for at most `phases_max` phases; 0 measures latency only.
     """
 
     latency_rate: float
@@ -98,7 +94,6 @@ class Plan:
     first_rate: float = 15_000.0
     growth: float = 1.25
     phases_max: int = 8
-    is_live: bool = False
 
 
 @dataclass(slots=True)
@@ -291,7 +286,8 @@ def measure_worker(s: Settings, directory: Path, plan: Plan, *, root: Path = ROO
     """Latency and throughput of the worker from the checkout `root`; everything else runs this checkout's code."""
     stats_file = directory / f"{s.log_prefix}.json"
     worker = Service("worker", ["ingest", "--stats-file", str(stats_file)], s, directory, root=root)
-    with _Bench(s, directory, worker, stats_file, is_live=plan.is_live) as bench:
+    has_history = (root / "ingest" / "history.py").exists()
+    with _Bench(s, directory, worker, stats_file, has_history=has_history) as bench:
         bench.phase(2_000.0, 2.0)  # warm up: first accounts, page cache, adaptive CPU clocks
         result = Result(bench.phase(plan.latency_rate, plan.seconds))
         rate = plan.first_rate
@@ -327,13 +323,13 @@ class _Bench:
     """A consumer (the worker or the floor) that runs for several phases. A context manager."""
 
     def __init__(
-        self, settings: Settings, directory: Path, consumer: Service, stats_file: Path, *, is_live: bool = False
+        self, settings: Settings, directory: Path, consumer: Service, stats_file: Path, *, has_history: bool = True
     ) -> None:
         self._settings = settings
         self._directory = directory
         self._consumer = consumer
         self._stats_file = stats_file
-        self._is_live = is_live
+        self._has_history = has_history
         self._seed = 100
         self._running = ExitStack()
 
@@ -368,9 +364,8 @@ class _Bench:
         self._seed += 1
         load = ["--transactions", str(count), "--accounts", "20000", "--seed", str(self._seed)]
         pace = ["--rate", str(rate), "--now", "--preload", "--linger-ms", str(linger_ms)]
-        if self._is_live:
-            start = int(time.time() * 1000) - LIVE_DAYS * DAY_MS
-            pace += ["--no-history", "--start", str(start)]
+        if not self._has_history:
+            pace.append("--no-history")
         return Service(f"producer-{self._seed}", ["produce", *load, *pace], self._settings, self._directory)
 
     def _watch(self, producer: Service, count: int, seconds: float) -> list[Sample]:
