@@ -17,7 +17,7 @@ from rich.text import Text
 from core.events import AlertRaised
 from core.text import visible
 from core.times import minute_text
-from projections.audit.reasons import codes_and_values, in_short
+from projections.audit.reasons import in_short
 
 ALERTS_SHOWN = 8
 _COLOURS = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold red"}
@@ -87,13 +87,11 @@ class View:
         table.add_column("amount", justify="right", no_wrap=True)
         table.add_column("score", justify="right", no_wrap=True)
         table.add_column("severity", no_wrap=True)
-        table.add_column(
-            "reason codes, their values and the gravest reason", ratio=1, overflow="ellipsis", no_wrap=True
-        )
+        table.add_column("reason codes and the gravest reason", ratio=1, overflow="ellipsis", no_wrap=True)
         for alert in reversed(self.alerts):
             when = minute_text(alert.timestamp)[5:]
             amount = alert.transaction.get("amount", 0.0)
-            words = visible(f"{codes_and_values(alert)}: {in_short(alert)}")
+            words = visible(f"{', '.join(alert.reason_codes)}: {in_short(alert)}")
             table.add_row(
                 when,
                 Text(visible(alert.account_id)),
