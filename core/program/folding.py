@@ -48,6 +48,37 @@ def _results(out: NDArray[np.uint64], valid: NDArray[np.uint8]) -> Results:
 
 
 @njit
+def _check(
+    records: NDArray[np.uint64],
+    rows: NDArray[np.int64],
+    slots: NDArray[np.int32],
+    times: NDArray[np.int64],
+    inputs: NDArray[np.uint64],
+    present: NDArray[np.uint8],
+    needed: int,
+) -> None:
+    """Raise ValueError where a pointer would leave its array."""
+    n = slots.shape[0]
+    if inputs.shape[0] != needed or inputs.shape[1] != n or present.shape != inputs.shape or times.shape[0] != n:
+        raise ValueError("the inputs do not have a row for each input of the layout and a column for each event")
+    if not (records.flags.c_contiguous and inputs.flags.c_contiguous and present.flags.c_contiguous):
+        raise ValueError("the arrays are not contiguous")
+    for i in range(rows.shape[0]):
+        if not 0 <= rows[i] < n or not 0 <= slots[rows[i]] < records.shape[0]:
+            raise ValueError("a row is not among the events, or a slot was not begun")
+
+
+@njit
+def _check_outputs(
+    table: NDArray[np.int64], n: int, out: NDArray[np.uint64], valid: NDArray[np.uint8]
+) -> None:  # fmt: skip
+    if out.shape[0] != table[0, t.OUTPUTS] or out.shape[1] != n or valid.shape != out.shape:
+        raise ValueError("the outputs do not have a row for each aggregate and a column for each payment")
+    if not (out.flags.c_contiguous and valid.flags.c_contiguous):
+        raise ValueError("the outputs are not contiguous")
+
+
+@njit
 def _scratch(table: NDArray[np.int64]) -> NDArray[np.int64]:
     """Zeros for all clocks, gates, counts and places: see `_part`."""
     starts = table[0] // t.COLUMNS
@@ -80,14 +111,13 @@ def read(
     table: of the layout. records: of ProgramState, uint64 (slots, words). rows: int64 (m,), which of the n payments.
     slots int32 (n,), times int64 (n,): receive times, epoch ms. inputs uint64, present uint8 (layout.inputs, n): only
     the rows of layout.own are read. out: uint64 (aggregates, n), valid uint8 (aggregates, n); only the columns of
-    `rows` are written. All arrays must be contiguous (C).
+    `rows` are written. All arrays must be contiguous (C). Raises ValueError for arrays that do not fit each other.
     """
+    _check(records, rows, slots, times, inputs, present, table[0, t.INPUTS])
+    _check_outputs(table, slots.shape[0], out, valid)
     scratch = _scratch(table)
-    clock, counts, places = (
-        _part(scratch, table, t.CLOCKS),
-        _part(scratch, table, t.CELLS),
-        _part(scratch, table, t.PARTS),
-    )
+    clock, counts = _part(scratch, table, t.CLOCKS), _part(scratch, table, t.CELLS)
+    places = _part(scratch, table, t.PARTS)
     numbers, words = int_pointer(table.ctypes.data), _words(records)
     given, results = _given(inputs, present), _results(out, valid)
     for i in range(rows.shape[0]):
@@ -109,8 +139,9 @@ def update(
     verdicts: bool,
 ) -> None:
     """Fold some payments, in order; all of layout.inputs are read. Or verdicts: then the inputs are those of
-    layout.verdict_inputs. Arguments as those of `read`.
+    layout.verdict_inputs. Arguments and errors as those of `read`.
     """
+    _check(records, rows, slots, times, inputs, present, table[0, t.VERDICT_INPUTS if verdicts else t.INPUTS])
     scratch = _scratch(table)
     clock, gates = _part(scratch, table, t.CLOCKS), _part(scratch, table, t.GATES)
     numbers, words, given = int_pointer(table.ctypes.data), _words(records), _given(inputs, present)
@@ -140,16 +171,17 @@ def fold(
 ) -> None:
     """Read and fold event by event: what `read` and `update` give one event at a time.
 
-    rows: int64 (m,), the events in order: a payment as its number, the k-th verdict as −1 − k. Other arguments as those
-    of `read`; verdict_slots int32 (v,), verdict_times int64 (v,), when they came, epoch ms; verdict_inputs uint64 and
-    verdict_present uint8 (layout.verdict_inputs, v).
+    rows: int64 (m,), the events in order: a payment as its number, the k-th verdict as −1 − k. verdict_slots int32
+    (v,), verdict_times int64 (v,), when they came, epoch ms; verdict_inputs uint64 and verdict_present uint8
+    (layout.verdict_inputs, v). Other arguments, and errors, as those of `read`.
     """
+    _check(records, rows[rows >= 0], slots, times, inputs, present, table[0, t.INPUTS])
+    verdicts, needed = -1 - rows[rows < 0], table[0, t.VERDICT_INPUTS]
+    _check(records, verdicts, verdict_slots, verdict_times, verdict_inputs, verdict_present, needed)
+    _check_outputs(table, slots.shape[0], out, valid)
     scratch = _scratch(table)
-    clock, counts, places = (
-        _part(scratch, table, t.CLOCKS),
-        _part(scratch, table, t.CELLS),
-        _part(scratch, table, t.PARTS),
-    )
+    clock, counts = _part(scratch, table, t.CLOCKS), _part(scratch, table, t.CELLS)
+    places = _part(scratch, table, t.PARTS)
     gates = _part(scratch, table, t.GATES)
     numbers, words, results = int_pointer(table.ctypes.data), _words(records), _results(out, valid)
     given, said = _given(inputs, present), _given(verdict_inputs, verdict_present)

@@ -265,7 +265,7 @@ class Layout:
             verdict_inputs=verdict.expressions,
             words=words,
             description=description,
-            table=_table(ordered, columns, payment, verdict),
+            table=_table(ordered, columns, payment, verdict, len(aggregates)),
             digest=hashlib.sha256("\n".join(description).encode()).hexdigest(),
         )
 
@@ -309,7 +309,7 @@ def _needed(groups: Sequence[_Group], fields: Mapping[str, Column], *, on_verdic
 
 
 def _table(
-    groups: Sequence[_Group], fields: Mapping[str, Column], payment: _Inputs, verdict: _Inputs
+    groups: Sequence[_Group], fields: Mapping[str, Column], payment: _Inputs, verdict: _Inputs, outputs: int
 ) -> NDArray[np.int64]:
     """The layout as numbers, in the form of `core.program.tables`."""
     sections: list[list[list[int]]] = [[] for _ in range(t.END)]
@@ -336,7 +336,10 @@ def _table(
         sections[t.SHARES] += [[numbers[id(part)], numbers[id(whole)], place] for part, whole, place in group.shares]
         sections[t.GROUPS].append(row)
     sections[t.GATES] = [[condition, presence, int(on_verdicts)] for on_verdicts, condition, presence in gates]
-    return _joined(sections)
+    table = _joined(sections)
+    table[0, t.INPUTS], table[0, t.VERDICT_INPUTS] = len(payment.expressions), len(verdict.expressions)
+    table[0, t.OUTPUTS] = outputs
+    return table
 
 
 def _parts_and_reads(sections: list[list[list[int]]], cell: _Cell, inputs: _Inputs, payment: _Inputs) -> list[int]:

@@ -1,9 +1,9 @@
 """The numbers by which `core.program.layout` tells compiled code what to do: `Layout.table`, int64 (rows, COLUMNS).
 
-Row 0 says where each section begins, in the order below, where the last ends, and how many buckets the longest ring
-has. Compiled code reads the table as one flat array: a row is named by the place of its first number. The columns of
-a section's rows follow. "END" is the row after the last; "INPUT" and the gates' columns are rows of the inputs, −1 for
-none; "OWN" is one of the payment that reads.
+Row 0 says where each section begins, in the order below, where the last ends, how many buckets the longest ring has,
+and how many inputs, inputs of verdicts and outputs there are. Compiled code reads the table as one flat array: a row is
+named by the place of its first number. The columns of a section's rows follow. "END" is the row after the last; "INPUT"
+and the gates' columns are rows of the inputs, −1 for none; "OWN" is one of the payment that reads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ READ_SINCE, READ_VALUE, READ_DECAYED, READ_TYPICAL, READ_NEW = range(7, 12)
 OTHER, STRING, NUMBER = range(3)
 """Forms of words: the bits of a float64, a hash, or anything else."""
 
-CLOCKS, GATES, KEYS, GROUPS, CELLS, PARTS, READS, SHARES, END, LONGEST = range(10)
-COLUMNS = 12
+CLOCKS, GATES, KEYS, GROUPS, CELLS, PARTS, READS, SHARES, END, LONGEST, INPUTS, VERDICT_INPUTS, OUTPUTS = range(13)
+COLUMNS = 13
 CLOCK_WORDS = 3
 """Of scratch for each clock: the current bucket's begin, epoch and place in the ring."""
 

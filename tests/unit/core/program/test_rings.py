@@ -253,6 +253,29 @@ def test_equals_the_kernel_on_the_synthetic_stream() -> None:
     assert_equals_kernel([decode_transaction(record.value, record.key.encode()) for record in records])
 
 
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    """A slot that was not begun, a row that is no event, inputs or outputs of another shape: an error, not a crash."""
+    layout = Layout.of([Aggregate("number", "sum", window_ms=DAY_MS, value=AMOUNT)])
+    columns = Columns.of(layout, [payment(streams.T0), payment(streams.T0, slot=1)])
+    state = ProgramState(layout)
+    state.begin([0])
+    with pytest.raises(ValueError, match="not begun"):
+        columns.fold(state, columns.rows, *columns.outputs())
+    state.begin([1])
+    for rows in ([2], [-1]):
+        with pytest.raises(ValueError, match="not among the events"):
+            columns.fold(state, np.array(rows), *columns.outputs())
+    with pytest.raises(ValueError, match="not among the events"):
+        columns.read(state, np.array([-1]), *columns.outputs())
+    with pytest.raises(ValueError, match="each aggregate"):
+        columns.read(state, columns.rows, *(a[:0] for a in columns.outputs()))
+    with pytest.raises(ValueError, match="contiguous"):
+        columns.read(state, columns.rows, *(np.asfortranarray(np.repeat(a, 2, 0))[:1] for a in columns.outputs()))
+    columns.inputs[0] = columns.inputs[0][:, :1]
+    with pytest.raises(ValueError, match="each input"):
+        columns.update(state, columns.rows, verdicts=False)
+
+
 def test_nothing_to_aggregate_needs_no_state() -> None:
     """A program without aggregates has records of no words, and folding does nothing."""
     layout = Layout.of([])
