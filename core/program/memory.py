@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 Ints = Any
@@ -57,6 +59,19 @@ def _pointer_to(element: Any) -> Any:
     return make
 
 
+def _prefetch(typing_context: Any, address: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, number = cgutils.voidptr_t, cgutils.int32_t
+        declared = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], declared)
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), code
+
+
+prefetch: Any = intrinsic(_prefetch)
+"""Ask for the cache line at an address, to be written; changes nothing."""
 int_pointer: Any = intrinsic(_pointer_to(types.int64))
 """A pointer to int64 from an address, such as `array.ctypes.data`."""
 float_pointer: Any = intrinsic(_pointer_to(types.float64))
