@@ -9,8 +9,8 @@ is significant, so the effect size decides; with little data noise is large, so 
 
 The effect sizes are those of the window with the most evidence, and are functions of the same counts as the test.
 
-Cost (one shared core, benchmarks/drift.py --speed): 0.9 s for a look at 100,000 rows of the longest window, 62 figures
-in three windows; 4 s to prepare a reference of as many, once.
+Cost (one shared core, benchmarks/drift.py --speed): 0.4 s for a look at 100,000 rows of the longest window, 62 figures
+in three windows; 2.7 s to prepare a reference of as many, once.
 """
 
 from __future__ import annotations
