@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from core.errors import BadInput, Corrupt
 from core.scoring import Scorer
-from models import catboost_json, linear, shap, xgboost_json
+from models import catboost_json, linear, onnx_trees, shap, xgboost_json
 from models.forest import ForestScorer
 from models.json_text import top_level
 from models.linear import MAGIC, LinearScorer
@@ -97,6 +97,17 @@ KINDS: tuple[Kind, ...] = (
         "`Logloss` or `CrossEntropy`, float features, trees of all grow policies",
         "`RawFormulaVal` on the CPU, bit for bit",
         shap.METHOD,
+    ),
+    Kind(
+        "onnx",
+        "an ONNX tree ensemble",
+        _begins(b"\x08"),  # the field ir_version, always the first
+        partial(ForestScorer.load, parse=onnx_trees.parse),
+        "one `TreeEnsembleClassifier` of two classes or `TreeEnsembleRegressor` of log-odds (ai.onnx.ml 1 to 3,"
+        " float32), as scikit-learn, LightGBM, XGBoost and CatBoost are converted",
+        "onnxruntime's score before the post-transform with one thread, bit for bit; where it is a probability, the"
+        " margin is its log-odds",
+        shap.UNWEIGHTED_METHOD,
     ),
 )
 

@@ -9,7 +9,9 @@ from tempfile import TemporaryDirectory
 import catboost
 import lightgbm
 import numpy as np
+import onnxmltools
 import xgboost
+from onnxmltools.convert.common.data_types import FloatTensorType
 
 from models.linear import LinearModel, render
 
@@ -52,6 +54,14 @@ def catboost_json() -> bytes:
         return Path(folder, "model.json").read_bytes()
 
 
+def onnx_trees() -> bytes:
+    x = rows(2000, seed=4)
+    model = xgboost.XGBClassifier(n_estimators=37, n_jobs=1).fit(x, _labels(x))
+    converted = onnxmltools.convert_xgboost(model, initial_types=[("X", FloatTensorType([None, FEATURES]))])
+    content: bytes = converted.SerializeToString()
+    return content
+
+
 def linear() -> bytes:
     random = np.random.default_rng(5)
     model = LinearModel(
@@ -73,6 +83,7 @@ ARTIFACTS: dict[str, Callable[[], bytes]] = {
     "linear": linear,
     "xgboost": xgboost_json,
     "catboost": catboost_json,
+    "onnx": onnx_trees,
 }
-SINGLE = ("xgboost",)
+SINGLE = ("onnx", "xgboost")
 """The kinds whose library adds in float32: the contributions, in float64, make the margin to that precision only."""
