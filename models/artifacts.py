@@ -13,10 +13,11 @@ from typing import NamedTuple, Protocol
 
 from core.errors import BadInput, Corrupt
 from core.scoring import Scorer
-from models import catboost_json, linear, onnx_trees, shap, xgboost_json
+from models import catboost_json, linear, onnx_trees, rules_only, shap, xgboost_json
 from models.forest import ForestScorer
 from models.json_text import top_level
 from models.linear import MAGIC, LinearScorer
+from models.rules_only import RulesOnlyScorer
 
 
 class ArtifactScorer(Scorer, Protocol):
@@ -27,8 +28,8 @@ class ArtifactScorer(Scorer, Protocol):
         """The columns in order, as the artifact names them; () if it names none: then they are the spec's, in order."""
 
     @property
-    def width(self) -> int:
-        """The number of columns."""
+    def width(self) -> int | None:
+        """The number of columns; None if rows of any width are scored."""
 
 
 class Loader(Protocol):
@@ -109,6 +110,15 @@ KINDS: tuple[Kind, ...] = (
         " margin is its log-odds",
         shap.UNWEIGHTED_METHOD,
     ),
+    Kind(
+        "rules_only",
+        "the choice of rules alone",
+        _begins(rules_only.CONTENT),
+        RulesOnlyScorer.load,
+        "what `sentinel model register --rules-only` writes",
+        "probability 0",
+        rules_only.METHOD,
+    ),
 )
 
 REFUSED: tuple[tuple[bytes, str], ...] = (
@@ -150,7 +160,7 @@ def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int
     if digest != expected_digest:
         raise Corrupt(f"model {version}: SHA-256 is {digest}, not {expected_digest}")
     scorer = _kind_of(content).load(content, version=version, spec=spec, expected_digest=expected_digest)
-    if scorer.width != len(columns):
+    if scorer.width not in (None, len(columns)):
         raise BadInput(
             f"model {version} does not read feature spec {spec}: it has {scorer.width} columns, not {len(columns)}"
         )

@@ -309,7 +309,12 @@ def degraded_findings(log: EventLog, state: ControlState) -> Iterator[Finding]:
     """What decisions lack: here, and as the workers reported."""
     absent = wiring.open_resolver(log).unavailable(state)
     if state.champion is None:
-        absent[""] = NO_MODEL
+        yield Finding(
+            "log",
+            "fail",
+            f"decisions would be degraded: {NO_MODEL}",
+            "promote a model; to let rules alone decide, run `sentinel model register --rules-only` and promote that",
+        )
     for why in absent.values():
         yield Finding("log", "fail", f"decisions would be degraded: {why}", "deploy a model that can be loaded")
     for partition, artifacts in sorted(state.missing.items()):

@@ -33,6 +33,7 @@ from core.text import csv_cell
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
 from learners.governance.models import ALIASES, Alias, ModelAct
+from models import rules_only
 from models.shipped import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
@@ -137,12 +138,23 @@ def register(
             " beside the artifact."
         ),
     ] = None,
+    without_model: Annotated[
+        bool, typer.Option("--rules-only", help="Instead of a model, the choice that rules alone decide.")
+    ] = False,
     actor: Actor = "",
     reason: Reason = "registered by hand",
     as_json: Json = False,
 ) -> None:
-    """Store an artifact in the log under its SHA-256 and register it. It decides nothing until it is promoted."""
-    if file is None:
+    """Store an artifact in the log under its SHA-256 and register it. It decides nothing until it is promoted.
+
+    LightGBM's text, XGBoost's and CatBoost's JSON, ONNX tree ensembles and linear models are told apart by content.
+    """
+    found: dict[str, Any]
+    if without_model:
+        if file is not None or card is not None:
+            raise BadInput("--rules-only takes neither a model's file nor a card")
+        content, found = rules_only.CONTENT, {"name": rules_only.NAME, "version": rules_only.VERSION}
+    elif file is None:
         content, found = shipped_baseline()
     else:
         content, found = _read(file), _card(file, card)

@@ -13,6 +13,7 @@ import onnxmltools
 import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
+from models import rules_only
 from models.linear import LinearModel, render
 
 FEATURES = 12
@@ -84,6 +85,7 @@ ARTIFACTS: dict[str, Callable[[], bytes]] = {
     "xgboost": xgboost_json,
     "catboost": catboost_json,
     "onnx": onnx_trees,
+    "rules_only": lambda: rules_only.CONTENT,
 }
 SINGLE = ("onnx", "xgboost")
 """The kinds whose library adds in float32: the contributions, in float64, make the margin to that precision only."""

@@ -44,6 +44,8 @@ def test_every_kind_is_tested_and_recognised() -> None:
 def test_other_columns_are_refused(artifact: bytes) -> None:
     """A model that has another number of columns, or names others, is not loaded for a feature spec."""
     kind, digest = artifacts.format_of(artifact), hashlib.sha256(artifact).hexdigest()
+    if kind == "rules_only":
+        pytest.skip("it reads no columns")
     is_named = kind != "onnx"
     for columns in (NAMES[:-1], *([("other", *NAMES[1:])] if is_named else [])):
         with pytest.raises(BadInput, match="does not read feature spec"):
@@ -70,7 +72,7 @@ def test_margins_do_not_depend_on_the_batch(scorer: Scorer, artifact: bytes) -> 
     x = rows(500)
     whole = scorer.margins(x)
     assert whole.dtype == np.float64 and whole.shape == (500,)
-    assert len(set(whole.tolist())) > 50
+    assert len(set(whole.tolist())) > (0 if artifacts.format_of(artifact) == "rules_only" else 50)
     assert b"".join(scorer.margins(x[i : i + 1]).tobytes() for i in range(500)) == whole.tobytes()
     for size in (3, 7, 8, 64):
         parts = [scorer.margins(x[i : i + size]) for i in range(0, 500, size)]
