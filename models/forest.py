@@ -39,7 +39,7 @@ def _fill_slots(
     numeric: NDArray[np.int32],
     categorical: NDArray[np.int32],
     words: NDArray[np.uint32],
-    zero: np.int32,
+    zero: int,
     slots: NDArray[np.int32],
 ) -> None:
     """One row's float32 bits (F,) → its keys (S,): numeric slots first, then categorical ones."""
@@ -48,7 +48,7 @@ def _fill_slots(
         bits = row[numeric[0, k]]
         magnitude = bits & _MAGNITUDE
         key = bits ^ ((bits >> _SIGN_SHIFT) & _MAGNITUDE)
-        key = numeric[2, k] if magnitude <= zero else key
+        key = numeric[2, k] if magnitude <= np.int32(zero) else key
         slots[k] = numeric[1, k] if magnitude > _INFINITY_BITS else key
     floats = row.view(np.float32)
     for k in range(categorical.shape[1]):
@@ -81,7 +81,7 @@ def _margins(
     numeric: NDArray[np.int32],
     categorical: NDArray[np.int32],
     words: NDArray[np.uint32],
-    zero: np.int32,
+    zero: int,
 ) -> NDArray[np.float64]:
     """Float32 bits of rows (n, F) → begin plus the leaf values (n,), added in the type that these have."""
     out = np.empty(rows.shape[0], dtype=np.float64)
@@ -109,7 +109,7 @@ def _taken(
     numeric: NDArray[np.int32],
     categorical: NDArray[np.int32],
     words: NDArray[np.uint32],
-    zero: np.int32,
+    zero: int,
 ) -> NDArray[np.uint32]:
     """The child to which a row would go at each node (N,); a leaf's is the leaf itself."""
     slots = np.empty(numeric.shape[1] + categorical.shape[1] + 1, dtype=np.int32)  # a leaf reads slot 0
@@ -131,11 +131,12 @@ class ForestScorer:
         self._version, self._digest, self._spec = version, digest, spec
         self._names, self._width, self._sum = model.feature_names, model.width, model.sum
         self._method = shap.METHOD if model.is_weighted else shap.UNWEIGHTED_METHOD
+        self._is_plain = model.sum.is_plain
         layout = lay_out(model)
-        zero = np.float32(model.zero).view(np.int32)
+        zero = int(np.float32(model.zero).view(np.int32))
         values = layout.values.astype(model.sum.dtype)
         self._tables = (layout.numeric, layout.categorical, layout.words, zero)
-        begin = model.sum.dtype(model.sum.start)
+        begin = np.float32(model.sum.start) if model.sum.single else model.sum.start
         self._arguments = (layout.nodes, values, begin, layout.roots, layout.steps, *self._tables)
         self._explainer = shap.Explainer(
             model.trees,
@@ -199,7 +200,8 @@ class ForestScorer:
         NaN is 'missing'. A read-only or strided array is copied first. Raises BadInput on another dtype or width.
         """
         check_rows(features, self._width, self._version)
-        return self._sum.margins(_margins(_bits(features), *self._arguments))
+        totals: NDArray[np.float64] = _margins(_bits(features), *self._arguments)
+        return totals if self._is_plain else self._sum.margins(totals)
 
     @property
     def method(self) -> str:
