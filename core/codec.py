@@ -15,8 +15,11 @@ from core.events import (
     AccountEvent,
     AlertRaised,
     Control,
+    Decision,
     Event,
+    Outcome,
     Seal,
+    Severity,
     Transaction,
     TransactionReceived,
     TransactionRejected,
@@ -31,7 +34,17 @@ class ScoreKey(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=Tru
 
     feedback_position: str = msgspec.field(name="f")
     control_position: int = msgspec.field(name="c")
+    engine: int
+    program: str
+    decision: Decision
+    severity: Severity | None = None
+    rules: tuple[str, ...] = ()
     degraded: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What was decided."""
+        return Outcome(self.decision, self.severity, self.rules)
 
 
 _encoder = msgspec.json.Encoder()

@@ -7,29 +7,30 @@ the control stream before it decides without it (`ingest.contexts`), and a repla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from core import events, governance, policy, rules
+from core import events, governance, policy
 from core.assignment import Allocation
 from core.canonical import Members, canonical
 from core.currency import Rates, check_rates, rates_of
-from core.errors import BadInput, Corrupt, SentinelError, Unavailable
+from core.errors import BadInput, Corrupt, NotDecidable, SentinelError, Unavailable
 from core.events import CHAMPION_ARM, ListEffect, ListKind
 from core.features import spec
 from core.features.reference import Kind, ReferenceTable
 from core.governance import Governance
 from core.identity import LogIdentity, required
 from core.policy import Thresholds
-from core.program.checked import CheckedProgram
+from core.program.deciding import Program
+from core.program.library import kernel
 from core.program.loading import load
 from core.program.names import code_fault, name_fault
+from core.program.plan import Plan, plan
+from core.program.rings import RingStep
 from core.receipt import ENDED_MAX, History
 from core.scoring import Scorer
 from core.times import HOUR_MS
@@ -39,6 +40,9 @@ CHANGED_MAX = 2_000
 """How many parameters, and how many codes, a change of rules names at most."""
 DEFAULT_REVIEW = 0.4
 DEFAULT_DECLINE = 0.8
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 NO_RATES = Rates()
 
@@ -291,15 +295,12 @@ class Context:
     """
 
     position: int
-    program: CheckedProgram
+    program: Program
     scorer: Scorer | None
     model: str
     digest: str
     merchants: ReferenceTable | None
     devices: ReferenceTable | None
-    parameters: NDArray[np.float64]
-    enabled: int
-    amount_high: float
     thresholds: Thresholds
     lists: dict[ListKey, Members]
     degraded: str | None
@@ -333,7 +334,7 @@ SCORERS_HELD = 16
 """At least this many; more if the running experiment, the champion and the shadow need them."""
 
 
-PROGRAMS_HELD = 8
+PROGRAMS_HELD = 32
 
 
 class Resolver:
@@ -344,7 +345,8 @@ class Resolver:
         self._load_scorer = load_scorer
         self._scorers: dict[str, Scorer] = {}
         self._tables: dict[str, ReferenceTable] = {}
-        self._programs: dict[str, CheckedProgram] = {}
+        self._plans: dict[str, Plan] = {}
+        self._programs: dict[tuple[object, ...], Program] = {}
         self._held = SCORERS_HELD
 
     def unavailable(self, state: ControlState) -> dict[str, str]:
@@ -360,7 +362,7 @@ class Resolver:
                 if model is not None:
                     self._scorer(model)
                 elif digest == state.program:
-                    self._program(digest)
+                    self._usual(digest, required(state.identity))
                 else:
                     self._table(digest)
             except SentinelError as error:
@@ -371,12 +373,13 @@ class Resolver:
         """The context at `state.position` of a partition for which the artifacts `missing` are reported as unavailable:
         `state.missing`, or those that aren't in force any more.
 
-        Raises Corrupt if another artifact in force can't be loaded, Unavailable if the server does not answer.
+        Raises NotDecidable if the program in force can't be loaded, Corrupt if another artifact can't, Unavailable if
+        the server does not answer.
         """
         self._hold(state)
         try:
             return self._resolved(state, frozenset(missing))
-        except Unavailable:
+        except (Unavailable, NotDecidable):
             raise
         except SentinelError as error:
             raise Corrupt(
@@ -386,12 +389,12 @@ class Resolver:
 
     def _resolved(self, state: ControlState, missing: frozenset[str]) -> Context:
         reasons: list[str] = []
-        program = state.program
-        if program in missing:
+        identity = required(state.identity)
+        deployed = state.program
+        if deployed in missing:
             reasons.append(PROGRAM_UNAVAILABLE)
-            program = ""
-        if not program and state.identity is not None:
-            program = state.identity.program
+            deployed = ""
+        thresholds = Thresholds(state.review, state.decline, state.review_loss, state.decline_loss)
         scorer: Scorer | None = None
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
         for kind, (digest, _) in state.references.items():
@@ -418,20 +421,15 @@ class Resolver:
             reasons.append(SHADOW_UNAVAILABLE)
         elif state.shadow is not None:
             shadow = self._scorer(state.shadow)
-        known = {name: value for name, value in state.parameters.items() if name in rules.PARAMETERS}
-        parameters = rules.parameter_vector(known)
         context = Context(
             position=state.position,
-            program=self._program(program),
+            program=self._program(deployed, identity, thresholds, state.parameters, state.disabled),
             scorer=scorer,
             model=state.champion.label if state.champion else "none",
             digest=state.champion.digest[:16] if state.champion else "",
             merchants=tables["merchant"],
             devices=tables["device"],
-            parameters=parameters,
-            enabled=rules.enabled_mask(tuple(code for code in state.disabled if code in rules.CODES)),
-            amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),
-            thresholds=policy.Thresholds(state.review, state.decline, state.review_loss, state.decline_loss),
+            thresholds=thresholds,
             lists={key: Members.of(key[0], members) for key, members in state.lists.items() if members},
             degraded=join_reasons(reasons),
             quarantined=frozenset(state.quarantined),
@@ -444,7 +442,7 @@ class Resolver:
             return context
         return replace(
             context,
-            allocation=Allocation.of(state.experiment, required(state.identity).key),
+            allocation=Allocation.of(state.experiment, identity.key),
             arms=tuple(
                 replace(context, scorer=arm_scorer, model=model.label, digest=model.digest[:16], arm=name)
                 for name, model, arm_scorer in arms
@@ -463,12 +461,62 @@ class Resolver:
             self._scorers[model.digest] = scorer
         return self._scorers[model.digest]
 
-    def _program(self, digest: str) -> CheckedProgram:
-        if digest not in self._programs:
-            program = load(digest, self._load_blob).checked
+    def steps(self, state: ControlState, when: Literal["now", "soon", "kept", "ever"]) -> list[RingStep]:
+        """What account states hold for programs: for the one that decides now; soon: those that are proposed too; kept:
+        also the one that decided before; ever: all that ever decided. A program that can't be loaded is left out:
+        nothing is decided by it.
+        """
+        identity = required(state.identity)
+        known = state.governance.programs
+        digests = [state.program]
+        if when in ("soon", "kept"):
+            digests += known.proposed
+        if when == "kept":
+            digests.append(known.before)
+        elif when == "ever":
+            digests += ["", *known.deployed]
+        found: dict[str, RingStep] = {}
+        for digest in dict.fromkeys(digests):
+            try:
+                step = self._usual(digest, identity).rings
+            except SentinelError:
+                continue
+            if step is not None:
+                found[step.digest] = step
+        return list(found.values())
+
+    def step_of(self, digest: str, identity: LogIdentity) -> RingStep | None:
+        """What account states must hold for a program; None if it has no aggregates of its own. Raises SentinelError if
+        it can't be loaded.
+        """
+        return self._usual(digest, identity).rings
+
+    def _usual(self, digest: str, identity: LogIdentity) -> Program:
+        return self._program(digest, identity, Thresholds(DEFAULT_REVIEW, DEFAULT_DECLINE), {}, ())
+
+    def _program(
+        self,
+        digest: str,
+        identity: LogIdentity,
+        thresholds: Thresholds,
+        parameters: Mapping[str, float],
+        disabled: tuple[str, ...],
+    ) -> Program:
+        """The program, "" for the log's default, with these parameters in force."""
+        digest = digest or identity.program
+        key = (digest, identity.key, thresholds, tuple(sorted(parameters.items())), disabled)
+        if key not in self._programs:
+            if digest not in self._plans:
+                try:
+                    checked = load(digest, self._load_blob).checked
+                except (BadInput, Corrupt) as error:
+                    raise NotDecidable(f"program {digest[:16]} is not to be had: {error}") from error
+                _bound(self._plans, PROGRAMS_HELD)
+                self._plans[digest] = plan(checked, kernel())
             _bound(self._programs, PROGRAMS_HELD)
-            self._programs[digest] = program
-        return self._programs[digest]
+            values = {**parameters, **policy.threshold_parameters(thresholds)}
+            self._programs[key] = Program(self._plans[digest], identity.key, values, disabled)
+        return self._programs[key]
 
     def _table(self, digest: str) -> ReferenceTable:
         if digest not in self._tables:
@@ -484,6 +532,6 @@ def _arm_models(state: ControlState) -> list[ModelVersion]:
     return [ModelVersion(arm.model, arm.version, arm.digest) for arm in arms]
 
 
-def _bound(cache: dict[str, Any], size: int) -> None:
+def _bound(cache: dict[K, V], size: int) -> None:
     while len(cache) >= size:
         del cache[next(iter(cache))]

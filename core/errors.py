@@ -35,6 +35,14 @@ class Incomplete(Corrupt):
     """The log, as it can be read here, lacks entries that its seals cover: reading on would give wrong states."""
 
 
+class NotDecidable(SentinelError):
+    """A past decision can't be made again here: this release lacks the engine or the program that made it. It says
+    nothing about whether the log is intact.
+    """
+
+    exit_code = 3
+
+
 class Unavailable(SentinelError):
     """A server or a file can't be reached now; the same call may succeed later."""
 

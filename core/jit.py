@@ -1,45 +1,81 @@
-"""`njit` for the whole project: compiled code is cached on disk, keyed by the sources it came from.
+"""`njit` for the whole project: compiled code is cached on disk, keyed by the sources that it can depend on.
 
 numba's own cache watches only the file that defines the function. A changed constant or callee in another module would
-leave stale machine code behind and silently change decisions. Here the cache folder's name is a digest of every source
-file of `core` and `models` and of numba's version. No fastmath, no parallel: they change bits (I3).
+leave stale machine code behind and silently change decisions. Here the cache folder's name is a digest of numba's
+version, of the function's module and of every module of `core` and `models` that it imports, directly or not. No
+fastmath, no parallel: they change bits (I3).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 
+_ROOT = Path(__file__).resolve().parent.parent
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+((?:core|models)[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)"
+                     r"|import[ \t]+((?:core|models)[\w.]*))", re.MULTILINE)  # fmt: skip
 
-def _sources_digest() -> str:
-    root = Path(__file__).resolve().parent.parent
+
+@cache
+def _imported(path: Path) -> frozenset[Path]:
+    """The modules of `core` and `models` that a source file imports by itself."""
+    found: set[Path] = set()
+    for module, names, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        name = module or plain
+        found.add(_file(name))
+        found |= {_file(f"{name}.{each}") for each in re.findall(r"\w+", names)}
+        parts = name.split(".")
+        found |= {_file(".".join(parts[:k])) for k in range(1, len(parts))}
+    return frozenset(each for each in found if each.is_file())
+
+
+def _file(module: str) -> Path:
+    path = _ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _sources_digest(path: Path) -> str:
+    """The digest of all that machine code of this source file can depend on."""
+    known, waiting = {path}, [path]
+    while waiting:
+        fresh = _imported(waiting.pop()) - known
+        known |= fresh
+        waiting += fresh
     digest = hashlib.sha256(numba.__version__.encode())
-    for package in ("core", "models"):
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode())
-            digest.update(path.read_bytes())
+    for each in sorted(known):
+        digest.update(os.path.relpath(each, _ROOT).encode())
+        digest.update(_content_digest(each))
     return digest.hexdigest()[:16]
 
 
-def _cache_directory() -> str:
+@cache
+def _content_digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+@cache
+def _base_directory() -> Path:
+    """A folder that can be written to; a temporary one if the user's cache can't be."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    wanted = Path(base) / "stream-sentinel" / "jit" / _sources_digest()
+    wanted = Path(base) / "stream-sentinel" / "jit"
     try:
         wanted.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=wanted):
-            return str(wanted)
+            return wanted
     except OSError:
-        return tempfile.mkdtemp(prefix="stream-sentinel-jit-")
-
-
-numba.config.CACHE_DIR = _cache_directory()  # type: ignore[attr-defined]
+        return Path(tempfile.mkdtemp(prefix="stream-sentinel-jit-"))
 
 
 def njit(function: Any) -> Any:
     """`numba.njit(cache=True)` with the cache folder above; nothing in the project needs any other option."""
+    path = Path(function.__code__.co_filename).resolve()
+    numba.config.CACHE_DIR = str(_base_directory() / _sources_digest(path))  # type: ignore[attr-defined]
     return numba.njit(cache=True, error_model="numpy")(function)

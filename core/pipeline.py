@@ -24,20 +24,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core import alerts, canonical, policy, rules
+from core import alerts, policy
 from core.codec import encode, encode_each
-from core.control import Context
+from core.control import NO_RATES, Context
 from core.events import (
     START,
     AccountBlocked,
     AccountEvent,
-    ListKind,
+    FeedbackReceived,
+    Outcome,
     Position,
     TransactionReceived,
     TransactionScored,
@@ -47,27 +47,33 @@ from core.features.columns import Columns, FeedbackRow, TransactionLike, columns
 from core.features.state import AccountState
 from core.features.verdicts import Count, leave_out
 from core.geography import CENTRES
-from core.hashing import HashKey
 from core.identity import LogIdentity
 from core.log.base import Entry
 from core.numeric import sigmoid
+from core.program import rings
+from core.program.batch import Batch, Words
+from core.program.codes import ENGINE
+from core.program.deciding import effects_of
 from core.routing import Routing
 from core.times import DAY_MS
 from core.verdicts import RatedHour
 
-_AMOUNT = spec.index("amount")
 _N = TypeVar("_N", bound=np.generic)
 _entry = partial(tuple.__new__, Entry)
 
 
 @dataclass(slots=True)
 class Run:
-    """Feedback, then the transactions decided after it. `feedback_position` is f for all of them."""
+    """Feedback, then the transactions decided after it. `feedback_position` is f for all of them.
+
+    outcomes: what was decided on each of the transactions, if that is known; else empty.
+    """
 
     feedback_position: Position
     feedback: list[AccountEvent] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     transactions: list[TransactionLike] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -100,6 +106,7 @@ class Work:
                     run.feedback[max(start, 0) : max(stop, 0)],
                     run.positions[payments],
                     run.transactions[payments],
+                    run.outcomes[payments],
                 )
             )
             start, stop = start - said - paid, stop - said - paid
@@ -110,9 +117,11 @@ class Work:
 class Rows:
     """n transactions of one or more partitions and their decisions: item i of every column belongs to transaction i.
 
-    features float32 (n, WIDTH), duplicate bool (n,), margins and probabilities float64 (n,), hits uint32 (n,) by
-    rules.RULES, decisions uint8 (n,) into policy.DECISIONS, severities int8 (n,) into policy.SEVERITIES or −1.
-    For a duplicate only the first three columns are meaningful.
+    features float32 (n, W), the first `program.plan.stored` columns of which scores store; duplicate bool (n,); margins
+    and probabilities float64 (n,); hits and shadow_hits uint8 (n, R) by the program's rules; counts int64 (n, 4), the
+    hits by effect; asked bool (n,), whether the program's `[decision]` asks for more than to approve; decisions uint8
+    (n,) into policy.DECISIONS; severities int8 (n,) into policy.SEVERITIES or −1. For a duplicate only the first three
+    columns are meaningful.
     """
 
     transactions: list[TransactionLike]
@@ -121,7 +130,10 @@ class Rows:
     features: NDArray[np.float32]
     margins: NDArray[np.float64]
     probabilities: NDArray[np.float64]
-    hits: NDArray[np.uint32]
+    hits: NDArray[np.uint8]
+    shadow_hits: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+    asked: NDArray[np.bool_]
     decisions: NDArray[np.uint8]
     severities: NDArray[np.int8]
 
@@ -174,41 +186,88 @@ class Decided:
 
 
 def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
-    """Decide every transaction of `works` under `context`, updating their states."""
+    """Decide every transaction of `works` under `context`, updating their states.
+
+    Raises Corrupt if a state does not hold what the program's aggregates need (`AccountState.rings`).
+    """
+    program = context.program
     transactions = [t for work in works for run in work.runs for t in run.transactions]
-    cols = columns(transactions, _key(works))
-    features, seen = _fold(works, cols, context.quarantined)
-    duplicate = seen == remembered.DUPLICATE
-    reference.join(context.merchants, "merchant", cols.merchants, features)
-    reference.join(context.devices, "device", cols.devices, features)
-    if duplicate.any():
-        features[duplicate] = 0.0
-    accounts = [t.account_id for t in transactions] if context.allocation is not None else []
-    routing = Routing(context, accounts, features)
-    probabilities = _probabilities(context, routing)
-    hits = _list_bits(context, transactions)
-    hits[seen == remembered.CONFLICT] |= rules.ID_CONFLICT_BIT
-    if unknown := context.rates.unknown([t.currency for t in transactions]):
-        hits[[t.currency in unknown for t in transactions]] |= rules.UNKNOWN_CURRENCY_BIT
-    rules.evaluate(features, context.parameters, context.enabled, hits)
-    decisions, severities = policy.decide(
-        probabilities, hits, features[:, _AMOUNT], context.thresholds, context.amount_high
-    )
-    positions = list(chain.from_iterable(run.positions for work in works for run in work.runs))
+    n = len(transactions)
+    cols = columns(transactions, program.key)
+    seen = np.zeros(n, dtype=np.uint8)
     rows = Rows(
-        transactions, positions, duplicate, features, routing.margins, probabilities, hits, decisions, severities
+        transactions,
+        list(chain.from_iterable(run.positions for work in works for run in work.runs)),
+        np.zeros(n, dtype=np.bool_),
+        np.empty((n, program.width), dtype=np.float32),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros((n, len(program.rules)), dtype=np.uint8),
+        np.zeros((n, len(program.rules)), dtype=np.uint8),
+        np.zeros((n, len(policy.EFFECTS)), dtype=np.int64),
+        np.zeros(n, dtype=np.bool_),
+        np.zeros(n, dtype=np.uint8),
+        np.full(n, -1, dtype=np.int8),
     )
+    own = program.plan.program.fields
+    batch = Batch(transactions, cols, rows.features, seen, context.lists, context.rates, program.key, own)
+    accounts = [t.account_id for t in transactions] if context.allocation is not None else []
+    routing = Routing(context, accounts, n)
+    for fold in _folds(works, cols, context.quarantined, rows.features, seen):
+        part = slice(fold.start, fold.stop)
+        np.equal(seen[part], remembered.DUPLICATE, out=rows.duplicate[part])
+        features = rows.features[part]
+        reference.join(context.merchants, "merchant", cols.merchants[part], features)
+        reference.join(context.devices, "device", cols.devices[part], features)
+        if rows.duplicate[part].any():
+            features[rows.duplicate[part]] = 0.0
+        for wave, aggregates in rings.waves(program, batch, fold, rows):
+            _decide_rows(context, batch, routing, rows, wave, aggregates)
     return _results(context, works, rows, routing)
 
 
+def _decide_rows(
+    context: Context,
+    batch: Batch,
+    routing: Routing,
+    rows: Rows,
+    wave: NDArray[np.int64],
+    aggregates: Words | None,
+) -> None:
+    """Decide some rows whose kernel features and aggregates are known, into the columns of `rows`."""
+    program = context.program
+    program.features(batch, wave, aggregates)
+    whole = len(wave) == len(rows.transactions)
+    features = rows.features if whole else rows.features[wave]
+    routing.score(wave, features if program.width == spec.WIDTH else np.ascontiguousarray(features[:, : spec.WIDTH]))
+    margins = routing.margins if whole else routing.margins[wave]
+    probabilities = sigmoid(margins, 1.0)
+    probabilities[routing.failed if whole else routing.failed[wave]] = 0.0
+    if context.scorer is None:
+        probabilities[:] = 0.0
+    hits = program.hits(batch, wave)
+    asked = program.asked(batch, wave, probabilities, hits)
+    decisions = policy.decide(asked.decline, asked.review, hits.counts)
+    severities = program.severities(batch, wave, probabilities, hits, decisions)
+    at = slice(None) if whole else wave
+    rows.margins[at], rows.probabilities[at] = margins, probabilities
+    rows.hits[at], rows.shadow_hits[at], rows.counts[at] = hits
+    rows.asked[at] = asked.decline | asked.review
+    rows.decisions[at], rows.severities[at] = decisions, severities
+
+
 def apply(work: Work) -> None:
-    """Update only the partition's state, to rebuild it from a log whose decisions are known."""
-    _fold([work], columns([t for run in work.runs for t in run.transactions], work.state.identity.key), frozenset())
-
-
-def _key(works: Sequence[Work]) -> HashKey:
-    """The log's key; without work nothing is hashed."""
-    return works[0].state.identity.key if works else HashKey(0, 0)
+    """Update only the partition's state, to rebuild it from a log whose decisions are known: with `outcomes` in
+    its runs, if the state holds aggregates of decisions.
+    """
+    transactions = [t for run in work.runs for t in run.transactions]
+    cols = columns(transactions, work.state.identity.key)
+    n = len(transactions)
+    features, seen = np.empty((n, spec.WIDTH), dtype=np.float32), np.zeros(n, dtype=np.uint8)
+    batch = Batch(transactions, cols, features, seen, {}, NO_RATES, work.state.identity.key, {})
+    outcomes = [outcome for run in work.runs for outcome in run.outcomes]
+    for fold in _folds([work], cols, frozenset(), features, seen):
+        rings.apply(batch, fold, outcomes)
 
 
 def warm_up(context: Context, identity: LogIdentity) -> None:
@@ -225,26 +284,42 @@ def warm_up(context: Context, identity: LogIdentity) -> None:
     blocked = AccountBlocked(account_id="warm-up", occurred_at=DAY_MS, actor="warm-up")
     position = Position(1, 1)
     runs = [Run(START, [], [position], [card]), Run(position, [blocked], [Position(1, 2)], [card])]
-    decide(context, [Work(0, AccountState(identity), runs)])
-    decide(context, [Work(0, AccountState(identity), runs[:1])])
+    steps = [context.program.rings] if context.program.rings is not None else []
+    decide(context, [Work(0, AccountState(identity).hold(steps), runs)])
+    decide(context, [Work(0, AccountState(identity).hold(steps), runs[:1])])
 
 
-def _fold(
-    works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Run the kernel over all events. Returns (features (n, WIDTH), what each of the n transactions is (n,), a constant
-    of `core.features.remembered`).
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Works whose kernel features are computed: transactions `start` … `stop` of the batch.
+
+    events: kernel.EVENT (m,), in order; ends: where each work's events end. verdicts: those among the events, by place.
+    """
+
+    works: Sequence[Work]
+    start: int
+    stop: int
+    events: NDArray[np.void]
+    ends: list[int]
+    verdicts: list[tuple[int, FeedbackReceived]]
+
+
+def _folds(
+    works: Sequence[Work],
+    cols: Columns,
+    quarantined: frozenset[RatedHour],
+    features: NDArray[np.float32],
+    seen: NDArray[np.uint8],
+) -> Iterator[Fold]:
+    """Run the kernel over all events: nearly always at once, else up to where accounts must be evicted. Fills features
+    (n, W) and what each of the n transactions is (n,), a constant of `core.features.remembered`.
 
     Verdicts of the hours in `quarantined` are left out of features; the state keeps them.
     """
-    n = len(cols.times)
-    features = np.empty((n, spec.WIDTH), dtype=np.float32)
-    seen = np.zeros(n, dtype=np.uint8)
-    held: list[tuple[int, Count]] = []
     first = 0
     for part in _parts(works):
         stop = first + sum(len(run.transactions) for work in part for run in work.runs)
-        events, ends, of_part = _events(part, cols.rows(first, stop), quarantined)
+        events, ends, held, verdicts = _events(part, cols.rows(first, stop), quarantined)
         for work in part:
             work.state.remembered.reserve(sum(len(run.transactions) for run in work.runs))
         kernel.process_all(
@@ -255,10 +330,9 @@ def _fold(
             features[first:stop],
             seen[first:stop],
         )
-        held += [(first + place, count) for place, count in of_part]
+        leave_out(features[first:stop], cols.received[first:stop], held)
+        yield Fold(part, first, stop, events, ends, verdicts)
         first = stop
-    leave_out(features, cols.received, held)
-    return features, seen
 
 
 def _parts(works: Sequence[Work]) -> Iterator[Sequence[Work]]:
@@ -281,19 +355,22 @@ def _parts(works: Sequence[Work]) -> Iterator[Sequence[Work]]:
 
 def _events(
     works: Sequence[Work], cols: Columns, quarantined: frozenset[RatedHour]
-) -> tuple[NDArray[np.void], list[int], list[tuple[int, Count]]]:
-    """All events in order as kernel.EVENT (m,); where each work's events end; and the rows whose account has verdicts
-    that are left out, each with the count of the remaining ones.
+) -> tuple[NDArray[np.void], list[int], list[tuple[int, Count]], list[tuple[int, FeedbackReceived]]]:
+    """All events in order as kernel.EVENT (m,); where each work's events end; the rows whose account has verdicts that
+    are left out, each with the count of the remaining ones; and the verdicts, each with its place among the events.
     """
     slots: list[int] = []
     ends: list[int] = []
     feedback: list[tuple[int, FeedbackRow]] = []  # with their places among the events
     held: list[tuple[int, Count]] = []
+    verdicts: list[tuple[int, FeedbackReceived]] = []
     row = 0
     for work in works:
         accounts: list[str] = []
         for run in work.runs:
             for event in run.feedback:
+                if isinstance(event, FeedbackReceived):
+                    verdicts.append((len(slots) + len(accounts), event))
                 feedback.append((len(slots) + len(accounts), feedback_row(work.state.verdicts, event)))
                 accounts.append(event.account_id)
             if quarantined:
@@ -308,7 +385,7 @@ def _events(
     events["slot"] = slots
     if not feedback:
         _fill(events, cols, slice(None))
-        return events, ends, held
+        return events, ends, held, verdicts
     is_transaction = np.ones(len(slots), dtype=np.bool_)
     is_transaction[[place for place, _ in feedback]] = False
     _fill(events, cols, np.flatnonzero(is_transaction))
@@ -316,7 +393,7 @@ def _events(
         event_row = events[place]
         event_row["kind"], event_row["time"] = given.kind, given.time
         event_row["frauds"], event_row["legitimates"] = given.frauds, given.legitimates
-    return events, ends, held
+    return events, ends, held, verdicts
 
 
 def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice) -> None:
@@ -335,34 +412,11 @@ def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice
     events["place"][at] = cols.places
 
 
-def _list_bits(context: Context, transactions: Sequence[TransactionLike]) -> NDArray[np.uint32]:
-    """The bits of the lists that each transaction is on: uint32 (n,)."""
-    bits = np.zeros(len(transactions), dtype=np.uint32)
-    effect_bits = {"block": rules.LIST_BLOCK_BIT, "watch": rules.LIST_WATCH_BIT, "allow": rules.LIST_ALLOW_BIT}
-    forms: dict[ListKind, list[str]] = {}
-    for (kind, effect), members in context.lists.items():
-        if kind not in forms:
-            field = attrgetter(canonical.FIELDS[kind])
-            forms[kind] = canonical.forms(kind, [field(t) for t in transactions])
-        listed = [form in members if not members.prefixes else members.has(form) for form in forms[kind]]
-        if True in listed:
-            bits[listed] |= effect_bits[effect]
-    return bits
-
-
-def _probabilities(context: Context, routing: Routing) -> NDArray[np.float64]:
-    probabilities: NDArray[np.float64] = sigmoid(routing.margins, 1.0)
-    if context.scorer is None:
-        probabilities[:] = 0.0
-    elif not routing.is_uniform:
-        probabilities[routing.failed] = 0.0
-    return probabilities
-
-
 def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routing) -> list[Decided]:
     """Scores and alerts of all rows, encoded together and split by partition."""
     duplicate = rows.duplicate.tolist() if rows.duplicate.any() else None
-    scored = _scored(context, works, rows, routing, duplicate)
+    codes = context.program.names(rows.hits)
+    scored = _scored(context, works, rows, routing, codes, duplicate)
     kept_rows = range(len(rows.positions)) if duplicate is None else [i for i, d in enumerate(duplicate) if not d]
     positions = rows.positions if duplicate is None else [rows.positions[i] for i in kept_rows]
     scores = list(map(_entry, zip(positions, encode_each(scored), strict=True)))
@@ -379,7 +433,7 @@ def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routi
         raised_here = []
         while raised < len(alerting) and alerting[raised] < stop:
             row = alerting[raised]
-            event = alerts.alert(routing.of(row), work.partition, _judged(rows, row))
+            event = alerts.alert(routing.of(row), work.partition, _judged(rows, row, codes[row]))
             raised_here.append(Entry(rows.positions[row], encode(event)))
             raised += 1
         mine = slice(done, done + len(kept))
@@ -388,12 +442,14 @@ def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routi
     return results
 
 
-def _judged(rows: Rows, row: int) -> alerts.Judged:
+def _judged(rows: Rows, row: int, codes: tuple[str, ...]) -> alerts.Judged:
     return alerts.Judged(
         rows.positions[row],
         rows.transactions[row],
         rows.features[row],
-        int(rows.hits[row]),
+        rows.hits[row],
+        codes,
+        bool(rows.asked[row]),
         float(rows.probabilities[row]),
         int(rows.decisions[row]),
         int(rows.severities[row]),
@@ -401,30 +457,38 @@ def _judged(rows: Rows, row: int) -> alerts.Judged:
 
 
 def _scored(
-    context: Context, works: Sequence[Work], rows: Rows, routing: Routing, duplicate: list[bool] | None
+    context: Context,
+    works: Sequence[Work],
+    rows: Rows,
+    routing: Routing,
+    codes: list[tuple[str, ...]],
+    duplicate: list[bool] | None,
 ) -> list[TransactionScored]:
     """The score of every row that is not a duplicate."""
     seen = [f for work in works for run in work.runs for f in (str(run.feedback_position),) * len(run.positions)]
     shadows = routing.shadows.tolist() if routing.shadows is not None else None
-    control = context.position
+    control, program = context.position, context.program
+    is_uniform = routing.is_uniform
     names, levels = policy.DECISIONS, policy.SEVERITIES
     under = context
     scored = []
-    for i, (f, margin, probability, hits, decision, severity, features) in enumerate(
+    for i, (f, margin, probability, hit, quiet, counts, decision, severity, features) in enumerate(
         zip(
             seen,
             rows.margins.tolist(),
             rows.probabilities.tolist(),
-            rows.hits.tolist(),
+            codes,
+            program.names(rows.shadow_hits),
+            rows.counts.tolist(),
             rows.decisions.tolist(),
             rows.severities.tolist(),
-            packing.pack(rows.features),
+            packing.pack(rows.features[:, : program.plan.stored]),
             strict=True,
         )
     ):
         if duplicate is not None and duplicate[i]:
             continue
-        if not routing.is_uniform:
+        if not is_uniform:
             under = routing.of(i)
         scored.append(
             TransactionScored(
@@ -433,11 +497,15 @@ def _scored(
                 model=under.model,
                 digest=under.digest,
                 spec=spec.SPEC_VERSION,
+                engine=ENGINE,
+                program=program.digest,
                 margin=margin,
                 probability=probability,
                 decision=names[decision],
                 features=features,
-                rules=rules.codes_of(hits) if hits else (),
+                rules=hit,
+                shadow_rules=quiet,
+                effects=effects_of(counts) if hit else 0,
                 severity=levels[severity] if severity >= 0 else None,
                 arm=under.arm,
                 degraded=under.degraded,

@@ -1,16 +1,9 @@
-"""Policy: probability and rule hits give the decision, severity and recommended actions. Pure; vectorised.
+"""Policy: what rules and a program's `[decision]` ask for gives the decision; severity gives recommended actions. Pure.
 
-decision   decline if a decline rule hits or the model asks for it; else review if a review rule hits or the model asks
-           for it; else approve. An allow-list hit approves, unless a decline rule or ID_CONFLICT hits: the list
-           trusts the payment that was sent first.
-model      asks for a decision from a probability on or, where a loss is set for the decision, from an expected loss on:
-           probability × amount in the base currency
-alert      for every decision but approve.
-severity   critical: declined, and probability ≥ 0.95, or amount ≥ `amount_high`, or the account is blocked
-           high:     declined otherwise
-           medium:   reviewed, and two or more review rules, or the model's value ≥ the middle of review and decline:
-                     of their losses if both have one, else of their probabilities
-           low:      reviewed otherwise
+decision   decline if a decline rule hits or the program asks for it; else review if a review rule hits or the program
+           asks for it; else approve. An allow rule approves, unless a decline rule hits
+alert      for every decision but approve
+severity   by the program's conditions (`core.program.deciding`)
 """
 
 from __future__ import annotations
@@ -20,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core import rules
 from core.errors import BadInput
 from core.events import Decision, Severity
 from core.jit import njit
 
 DECISIONS: tuple[Decision, ...] = ("approve", "review", "decline")
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+EFFECTS = ("flag", "review", "decline", "allow")
+"""What a rule can ask for; `decide` counts the hits of each."""
 CRITICAL_PROBABILITY = 0.95
 
 ACTIONS: dict[Severity, tuple[str, ...]] = {
@@ -36,12 +30,6 @@ ACTIONS: dict[Severity, tuple[str, ...]] = {
     "critical": ("decline_transaction", "block_account", "queue_for_review", "notify_customer", "notify_fraud_team"),
 }
 """Recommended actions by severity; responders carry them out."""
-
-_REVIEW = np.uint32(rules.effect_mask("review"))
-_DECLINE = np.uint32(rules.effect_mask("decline"))
-_ALLOW = np.uint32(rules.effect_mask("allow"))
-_CONFLICT = np.uint32(rules.ID_CONFLICT_BIT)
-_BLOCKED = np.uint32(1 << rules.CODES.index("ACCOUNT_BLOCKED"))
 
 
 class Thresholds(NamedTuple):
@@ -83,35 +71,25 @@ def asks(probability: float, amount: float, threshold: float, loss: float) -> bo
 _asks = njit(asks)
 
 
-@njit
-def decide(
-    probabilities: NDArray[np.float64],
-    hits: NDArray[np.uint32],
-    amounts: NDArray[np.float32],
-    thresholds: Thresholds,
-    amount_high: float,
-) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """(index into DECISIONS, index into SEVERITIES or −1) of n transactions. A NaN probability is below every
-    threshold.
+def threshold_parameters(thresholds: Thresholds) -> dict[str, float]:
+    """The thresholds as parameters of a program: `standard@1` asks for decisions by them."""
+    names = ("review_probability", "decline_probability", "review_loss", "decline_loss")
+    return dict(zip(names, thresholds, strict=True))
 
-    `amounts` is the feature vector's column, so severity and the AMOUNT_HIGH rule agree.
+
+@njit
+def decide(declines: NDArray[np.bool_], reviews: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Decisions on n transactions: uint8 (n,) into DECISIONS.
+
+    declines, reviews: whether the program asks for it, bool (n,). counts: rules that hit by effect (EFFECTS), int64
+    (n, 4).
     """
-    n = hits.shape[0]
+    n = counts.shape[0]
     decisions = np.zeros(n, dtype=np.uint8)
-    severities = np.full(n, -1, dtype=np.int8)
-    review, decline, review_loss, decline_loss = thresholds
-    middle = (review + decline) / 2
-    middle_loss = (review_loss + decline_loss) / 2 if review_loss > 0.0 and decline_loss > 0.0 else 0.0
     for i in range(n):
-        p, h, amount = probabilities[i], hits[i], float(amounts[i])
-        allowed = (h & _ALLOW) != 0 and (h & _CONFLICT) == 0
-        if (h & _DECLINE) != 0 or (_asks(p, amount, decline, decline_loss) and not allowed):
-            grave = p >= CRITICAL_PROBABILITY or amounts[i] >= amount_high or (h & _BLOCKED) != 0
+        allowed = counts[i, 3] > 0
+        if counts[i, 2] > 0 or (declines[i] and not allowed):
             decisions[i] = 2
-            severities[i] = 3 if grave else 2
-        elif ((h & _REVIEW) != 0 or _asks(p, amount, review, review_loss)) and not allowed:
-            reviews = h & _REVIEW
-            several = (reviews & (reviews - np.uint32(1))) != 0
+        elif (counts[i, 1] > 0 or reviews[i]) and not allowed:
             decisions[i] = 1
-            severities[i] = 1 if _asks(p, amount, middle, middle_loss) or several else 0
-    return decisions, severities
+    return decisions

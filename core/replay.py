@@ -28,8 +28,8 @@ from core.codec import (
 from core.control import Context, ControlState, Resolver, lacks_something
 from core.control_stream import ControlEntry, fold
 from core.currency import wrong_rates
-from core.errors import Corrupt, Incomplete
-from core.events import START, AccountEvent, AlertRaised, Position
+from core.errors import Corrupt, Incomplete, NotDecidable
+from core.events import START, AccountEvent, AlertRaised, LogCreated, Position
 from core.features import packing, spec
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
@@ -38,6 +38,8 @@ from core.lateness import Pace
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.covering import Span, Spans, feedback_seen
 from core.log.paging import decision_pages, entries, read
+from core.program.codes import ENGINE
+from core.program.rings import RingStep
 from core.receipt import irregularities, newest
 
 CHUNK = 2000
@@ -90,6 +92,13 @@ class Timeline:
         self._known: dict[tuple[str, ...], Context] = {}
         self.identity = required(fold(entries).identity)
         """The log's. Without it nothing can be decided again."""
+        self.first = next(each.position for each in entries if isinstance(each.event, LogCreated))
+        """The first control position under which anything can be decided."""
+        self._steps = resolver.steps(fold(entries), "ever")
+
+    def new_state(self) -> AccountState:
+        """A partition's state before its first event, with the aggregates of all programs that ever decide."""
+        return AccountState(self.identity).hold(self._steps)
 
     def at(self, position: int, partition: int) -> Context:
         """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
@@ -151,6 +160,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
         start = 0
         for position_text, group in groupby([key.feedback_position for key in keys]):
             mine = transactions[start : start + len(list(group))]
+            outcomes = [key.outcome for key in keys[start : start + len(mine)]]
             start += len(mine)
             position = feedback_seen(position_text)
             if not seen <= position <= until.feedback:
@@ -165,6 +175,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
                     feedback=feedback.take(position, ahead),
                     positions=[entry.id for entry in mine],
                     transactions=[decode_transaction(entry.payload) for entry in mine],
+                    outcomes=outcomes,
                 )
             )
         decided += len(scores)
@@ -213,9 +224,13 @@ def rebuild(
     identity: LogIdentity,
     state: AccountState | None = None,
     after: Head | None = None,
+    steps: Sequence[RingStep] = (),
 ) -> AccountState:
-    """The partition's account state at head `until`, folded from scratch or from a `state` known at head `after`."""
-    state = AccountState(identity) if state is None else state
+    """The partition's account state at head `until`, folded from scratch or from a `state` known at head `after`.
+
+    steps: the aggregates of programs that a state from scratch holds.
+    """
+    state = AccountState(identity).hold(steps) if state is None else state
     for chunk in chunks(log, partition, after or Head(), until):
         pipeline.apply(pipeline.Work(partition, state, chunk.runs))
         state.received_at = max(state.received_at, newest(t for run in chunk.runs for t in run.transactions))
@@ -240,6 +255,7 @@ class Difference:
 class Verification:
     """The result of verifying one partition. `identical` equals `decisions` if nothing differs. degraded: decisions
     that lacked something that decides (`core.control.lacks_something`); pace: its batches, for `core.lateness`.
+    undecidable: how many can't be made again here, by reason; they are neither identical nor different.
     """
 
     partition: int
@@ -248,6 +264,7 @@ class Verification:
     alerts: int = 0
     degraded: int = 0
     pace: Pace = field(default_factory=Pace)
+    undecidable: dict[str, int] = field(default_factory=dict)
     first_difference: Difference | None = None
     state_digest: str = ""
 
@@ -256,7 +273,7 @@ def verify(
     log: EventLog, partition: int, until: Head, timeline: Timeline, progress: Callable[[int], None] = lambda n: None
 ) -> Verification:
     """Decide the partition's transactions up to `until` again and compare scores and alerts byte for byte."""
-    state = AccountState(timeline.identity)
+    state = timeline.new_state()
     result = Verification(partition)
     after = Head()
     last = START
@@ -264,6 +281,9 @@ def verify(
         end = chunk.scores[-1].id if chunk.scores else last
         logged_alerts = {a.id: a.payload for a in entries(log, partition, "alerts", last, end)} if chunk.scores else {}
         for context, runs, logged in segments(chunk, timeline):
+            if isinstance(context, NotDecidable):
+                _pass_over(result, str(context), pipeline.Work(partition, state, runs), logged, logged_alerts)
+                continue
             decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
             wrong = wrong_rates(context.rates, transactions)
@@ -284,6 +304,22 @@ def verify(
     return result
 
 
+def _pass_over(
+    result: Verification,
+    why: str,
+    work: pipeline.Work,
+    logged: list[Entry],
+    logged_alerts: dict[Position, bytes],
+) -> None:
+    """Take decisions that can't be made again here as the log has them."""
+    pipeline.apply(work)
+    work.state.received_at = max(work.state.received_at, newest(t for run in work.runs for t in run.transactions))
+    result.decisions += len(logged)
+    result.undecidable[why] = result.undecidable.get(why, 0) + len(logged)
+    for score in logged:
+        logged_alerts.pop(score.id, None)
+
+
 _ORPHANS: dict[Stream, str] = {
     "scores": "orphan score: it has no transaction",
     "alerts": "orphan alert: no decision raises it",
@@ -302,11 +338,15 @@ def _orphans(log: EventLog, partition: int, stream: Stream, last: Position, unti
     ]
 
 
-def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[pipeline.Run], list[Entry]]]:
-    """Split a chunk where the context changes, keeping runs (and their feedback) in order."""
-    keys = [key.control_position for key in chunk.keys]
+def segments(
+    chunk: Chunk, timeline: Timeline
+) -> Iterator[tuple[Context | NotDecidable, list[pipeline.Run], list[Entry]]]:
+    """Split a chunk where the context changes, keeping runs (and their feedback) in order. A segment that can't be
+    decided here has the reason for its context.
+    """
+    keys = [(key.control_position, key.engine) for key in chunk.keys]
     runs: list[pipeline.Run] = []
-    under: int | None = None
+    under: tuple[int, int] | None = None
     begin = at = 0
     for run in chunk.runs:
         if not run.transactions:
@@ -316,7 +356,7 @@ def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[p
         for key, group in groupby(keys[at : at + len(run.transactions)]):
             size = len(list(group))
             if under is not None and key != under:
-                yield timeline.at(under, chunk.partition), runs, chunk.scores[begin:at]
+                yield _context(timeline, under, chunk.partition), runs, chunk.scores[begin:at]
                 runs, begin = [], at
             under = key
             whole = size == len(run.transactions)
@@ -324,7 +364,17 @@ def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context, list[p
             start += size
             at += size
     if runs:
-        yield timeline.at(under or 0, chunk.partition), runs, chunk.scores[begin:at]
+        yield _context(timeline, under or (timeline.first, ENGINE), chunk.partition), runs, chunk.scores[begin:at]
+
+
+def _context(timeline: Timeline, under: tuple[int, int], partition: int) -> Context | NotDecidable:
+    position, engine = under
+    if engine != ENGINE:
+        return NotDecidable(f"decided by engine {engine}; this release runs engine {ENGINE}")
+    try:
+        return timeline.at(position, partition)
+    except NotDecidable as error:
+        return error
 
 
 def _part(run: pipeline.Run, start: int, size: int) -> pipeline.Run:
@@ -334,6 +384,7 @@ def _part(run: pipeline.Run, start: int, size: int) -> pipeline.Run:
         run.feedback if start == 0 else [],
         run.positions[start : start + size],
         run.transactions[start : start + size],
+        run.outcomes[start : start + size],
     )
 
 
@@ -410,7 +461,7 @@ def explain_difference(logged: bytes, recomputed: bytes) -> list[str]:
 
 def _feature_difference(was: bytes, now: bytes) -> list[str]:
     try:
-        a, b = (packing.vector(spec.SPEC_VERSION, content).view(np.uint32) for content in (was, now))
+        a, b = (packing.vector(content).view(np.uint32) for content in (was, now))
     except Corrupt as error:
         return [f"features: {error}"]
     if len(a) != len(b):

@@ -28,25 +28,46 @@ class Routing:
     """The margins of n rows and the context of each.
 
     margins float64 (n,), failed bool (n,): of the deciding models. shadows: float64 (n,), None without a shadow model.
+    Rows are scored by `score`, all at once or in waves.
     """
 
-    __slots__ = ("_arms", "_context", "_known", "failed", "is_uniform", "margins", "shadow_failed", "shadows")
+    __slots__ = ("_arms", "_context", "_is_uniform", "_known", "failed", "margins", "shadow_failed", "shadows")
 
-    def __init__(self, context: Context, accounts: list[str], features: NDArray[np.float32]) -> None:
+    def __init__(self, context: Context, accounts: list[str], n: int) -> None:
+        """accounts: those of the n rows, or none if no experiment runs."""
         self._context = context
         self._arms = context.allocation.arms_of(accounts) if context.allocation is not None else None
-        self.margins, self.failed = _score(context, self._arms, features)
-        self.shadows: NDArray[np.float64] | None = None
-        self.shadow_failed: NDArray[np.bool_] | None = None
-        if context.shadow is not None:
-            self.shadows, self.shadow_failed = _margins(context.shadow, features)
+        self.margins, self.failed = np.zeros(n), np.zeros(n, dtype=np.bool_)
+        has_shadow = context.shadow is not None
+        self.shadows = np.zeros(n) if has_shadow else None
+        self.shadow_failed = np.zeros(n, dtype=np.bool_) if has_shadow else None
         self._known: dict[tuple[int, bool, bool], Context] = {}
-        self.is_uniform = (
-            self._arms is None
-            and not self.failed.any()
-            and (self.shadow_failed is None or not self.shadow_failed.any())
-        )
+        self._is_uniform: bool | None = None
+
+    def score(self, rows: NDArray[np.int64], features: NDArray[np.float32]) -> None:
+        """Compute the margins of some rows, whose features are float32 (len(rows), W)."""
+        if self._arms is None and len(rows) == len(self.margins):  # usually: all rows at once
+            self.margins, self.failed = _margins(self._context.scorer, features)
+            if self.shadows is not None:
+                self.shadows, self.shadow_failed = _margins(self._context.shadow, features)
+            self._is_uniform = None
+            return
+        arms = None if self._arms is None else self._arms[rows]
+        self.margins[rows], self.failed[rows] = _score(self._context, arms, features)
+        self._is_uniform = None
+        if self.shadows is not None and self.shadow_failed is not None:
+            self.shadows[rows], self.shadow_failed[rows] = _margins(self._context.shadow, features)
+
+    @property
+    def is_uniform(self) -> bool:
         """Whether every row has the batch's own context."""
+        if self._is_uniform is None:
+            self._is_uniform = (
+                self._arms is None
+                and not self.failed.any()
+                and (self.shadow_failed is None or not self.shadow_failed.any())
+            )
+        return self._is_uniform
 
     def of(self, row: int) -> Context:
         """The row's context: its arm's, without what failed for the row."""

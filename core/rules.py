@@ -9,16 +9,10 @@ never change their meaning. docs/rules.md is generated from this module and a te
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from core.errors import BadInput
-from core.features import spec
-from core.jit import njit
 
 Effect = Literal["flag", "review", "decline", "allow"]
 
@@ -169,90 +163,17 @@ PARAMETERS: dict[str, float] = {name: value for rule in RULES for name, value in
 transaction.
 """
 
-_PARAMETER = {name: i for i, name in enumerate(PARAMETERS)}
-LIST_BLOCK_BIT, LIST_WATCH_BIT, LIST_ALLOW_BIT, UNKNOWN_CURRENCY_BIT, ID_CONFLICT_BIT = (
-    1 << CODES.index(c) for c in ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY", "ID_CONFLICT")
-)
 
-# The table as arrays. The terms of rule k are _FIRST[k] … _FIRST[k + 1] − 1; _BOUND: the parameter's place, or −1.
-_TERMS = [term for rule in RULES for term in rule.when]
-_FIRST = np.cumsum([0, *(len(rule.when) for rule in RULES)], dtype=np.int64)
-_COLUMN = np.array([spec.index(term.feature) for term in _TERMS], dtype=np.int64)
-_COMPARISON = np.array([(">=", "<=", ">").index(term.comparison) for term in _TERMS], dtype=np.int64)
-_BOUND = np.array([_PARAMETER[t.bound] if isinstance(t.bound, str) else -1 for t in _TERMS], dtype=np.int64)
-_NUMBER = np.array([0.0 if isinstance(t.bound, str) else t.bound for t in _TERMS], dtype=np.float64)
-_RULE_COUNT = len(RULES)
-
-
-def parameter_vector(changes: Mapping[str, float]) -> NDArray[np.float64]:
-    """The parameters in the kernel's order, defaults overridden by `changes`. Raises BadInput for an unknown name or
-    NaN.
-
-    Rounded to float32 like the features, so an amount of 99.99 is "at or above 99.99".
-    """
-    out = np.array(list(PARAMETERS.values()), dtype=np.float64)
-    for name, value in changes.items():
-        if name not in _PARAMETER:
+def check(parameters: Mapping[str, float], disabled: tuple[str, ...] = ()) -> None:
+    """Raise BadInput for an unknown name, an unknown code, or NaN."""
+    for name, value in parameters.items():
+        if name not in PARAMETERS:
             raise BadInput(f"unknown rule parameter {name!r}; known: {', '.join(PARAMETERS)}")
         if value != value:
             raise BadInput(f"rule parameter {name} is not a number")
-        out[_PARAMETER[name]] = value
-    with np.errstate(over="ignore"):
-        return out.astype(np.float32).astype(np.float64)
-
-
-def enabled_mask(disabled: tuple[str, ...]) -> int:
-    """Bits of the enabled rules. Raises BadInput for an unknown code."""
-    mask = (1 << len(CODES)) - 1
     for code in disabled:
         if code not in CODES:
             raise BadInput(f"unknown rule {code!r}; known: {', '.join(CODES)}")
-        mask &= ~(1 << CODES.index(code))
-    return mask
-
-
-@njit
-def _holds(value: float, comparison: int, bound: float) -> bool:
-    if comparison == 0:
-        return value >= bound
-    if comparison == 1:
-        return value <= bound
-    return value > bound
-
-
-@njit
-def evaluate(features: NDArray[np.float32], p: NDArray[np.float64], enabled: int, hits: NDArray[np.uint32]) -> None:
-    """OR every rule's bit into `hits` (n,), whose list bits are already set. Comparisons with NaN are false.
-
-    features float32 (n, WIDTH), p by `parameter_vector`; bit k is RULES[k].
-    """
-    bounds = _NUMBER.copy()
-    for t in range(bounds.shape[0]):
-        if _BOUND[t] >= 0:
-            bounds[t] = p[_BOUND[t]]
-    for i in range(features.shape[0]):
-        x = features[i]
-        h = 0
-        for k in range(_RULE_COUNT):
-            hit = _FIRST[k] < _FIRST[k + 1]
-            for t in range(_FIRST[k], _FIRST[k + 1]):
-                if not _holds(x[_COLUMN[t]], _COMPARISON[t], bounds[t]):
-                    hit = False
-                    break
-            if hit:
-                h |= 1 << k
-        hits[i] = (np.uint32(h) | hits[i]) & np.uint32(enabled)
-
-
-def effect_mask(effect: Effect) -> int:
-    """Bits of all rules with this effect."""
-    return sum(1 << k for k, rule in enumerate(RULES) if rule.effect == effect)
-
-
-@lru_cache(maxsize=4096)
-def codes_of(bits: int) -> tuple[str, ...]:
-    """Reason codes of a hit word, in the table's order."""
-    return tuple(code for k, code in enumerate(CODES) if bits >> k & 1)
 
 
 def markdown() -> str:

@@ -20,6 +20,7 @@ from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.identity import FIXED, LogIdentity
 from core.log.base import EventLog, Head
+from core.replay import rebuild
 from core.validation import TIME_MAX_MS, TIME_MIN_MS
 from ingest.admission import admit
 from ingest.contexts import Contexts, decide
@@ -110,6 +111,9 @@ class OfflineIngest:
     def flush(self) -> None:
         """Decide and append everything held. Records are in order of time, so nothing earlier can follow."""
         self._held = 0
+        self._contexts.refresh(self._control, range(self._partitions))
+        for owned in self._owned:
+            self._hold(owned)
         pendings: list[Pending] = []
         for owned in self._owned:
             owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
@@ -117,7 +121,6 @@ class OfflineIngest:
             if pending is not None:
                 admit(pending, self._control.state.histories)
                 pendings.append(pending)
-        self._contexts.refresh(self._control, range(self._partitions))
         decide(pendings, self._contexts)
         appends = []
         for pending in pendings:
@@ -128,6 +131,14 @@ class OfflineIngest:
             if isinstance(outcome, Exception):
                 raise outcome
             pending.partition.head = outcome
+
+    def _hold(self, owned: Owned) -> None:
+        """Fold the partition again if the program that decides has aggregates that its state lacks."""
+        context = self._contexts.of(owned.partition)
+        step = context.program.rings if context is not None else None
+        if step is not None and step.digest not in owned.state.rings:
+            steps = [*owned.state.ring_steps.values(), step]
+            owned.state = rebuild(self._log, owned.partition, owned.head, owned.state.identity, steps=steps)
 
     def _count(self, pending: Pending) -> None:
         if self._builder is None or pending.decided is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core import replay
-from core.control import ControlState
+from core.control import ControlState, Resolver
 from core.errors import Incomplete, SentinelError, Unavailable
 from core.features.state import AccountState
 from core.identity import FIXED, required
@@ -32,8 +32,10 @@ from ingest.snapshots import SnapshotStore
 class Ownership:
     """The owned partitions by number, in the order of their assignment."""
 
-    def __init__(self, settings: Settings, log: EventLog) -> None:
+    def __init__(self, settings: Settings, log: EventLog, resolver: Resolver) -> None:
+        """resolver: for the programs whose aggregates states must hold."""
         self._log = log
+        self._resolver = resolver
         self._snapshots = SnapshotStore(Path(settings.snapshot_directory), settings.log_prefix)
         self._kept: dict[int, Owned] = {}
         self._logger = telemetry.logger()
@@ -101,6 +103,9 @@ class Ownership:
         except SentinelError as error:
             self._logger.warning("ingest.snapshot_failed", partition=owned.partition, error=str(error))
 
+    def _holds(self, owned: Owned, control: ControlState) -> bool:
+        return all(step.digest in owned.state.rings for step in self._resolver.steps(control, "now"))
+
     def _load(self, partition: int, control: ControlState) -> Owned:
         """Load a partition: as we left it if nobody has written since, else from snapshot and log."""
         sources = sources_of(control, partition)
@@ -111,13 +116,14 @@ class Ownership:
                 f" ends at {control.position}: it lost its tail. Restore the log from a backup"
             )
         kept = self._kept.get(partition)
-        if kept is not None and kept.head == head and kept.settled:
+        if kept is not None and kept.head == head and kept.settled and self._holds(kept, control):
             return sources.owned(partition, head, kept.state, kept.snapshot_sequence)
         started = time.monotonic()
         identity = required(control.identity)
-        known = self._snapshots.load(partition, self._log, head, identity)
+        steps, needed = self._resolver.steps(control, "kept"), self._resolver.steps(control, "now")
+        known = self._snapshots.load(partition, self._log, head, identity, steps, needed)
         after, base = known if known else (Head(), None)
-        state = replay.rebuild(self._log, partition, head, identity, base, after)
+        state = replay.rebuild(self._log, partition, head, identity, base, after, steps)
         self._logger.debug(
             "ingest.partition_loaded",
             partition=partition,

@@ -7,6 +7,7 @@ has the same digest; anything else is ignored and the state is folded from the l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from core.files import write_atomic
 from core.identity import LogIdentity
 from core.log.base import EventLog, Head
 from core.log.seals import head_from_entry
+from core.program.rings import RingStep
 
 HEADER_MAX = 4096
 """Bytes of a snapshot's first line at most."""
@@ -99,9 +101,17 @@ class SnapshotStore:
         return found
 
     def load(
-        self, partition: int, log: EventLog, until: Head, identity: LogIdentity
+        self,
+        partition: int,
+        log: EventLog,
+        until: Head,
+        identity: LogIdentity,
+        steps: Sequence[RingStep] = (),
+        required: Sequence[RingStep] = (),
     ) -> tuple[Head, AccountState] | None:
-        """The partition's snapshot, if it can be trusted and is not beyond `until`; else None."""
+        """The partition's snapshot, if it can be trusted, is not beyond `until` and holds the aggregates of `required`;
+        else None. steps: the aggregates that the state should hold if the snapshot does.
+        """
         try:
             content = self._path(partition).read_bytes()
         except OSError:
@@ -111,7 +121,8 @@ class SnapshotStore:
         try:
             if head is None or head.sequence > until.sequence or not _in_log(log, partition, head):
                 return None
-            return head, AccountState.from_bytes(body, identity)
+            state = AccountState.from_bytes(body, identity, steps)
+            return (head, state) if all(step.digest in state.rings for step in required) else None
         except (ValueError, Corrupt):
             return None
 

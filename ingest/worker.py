@@ -55,6 +55,7 @@ from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
 from ingest.partition import Owned, Pending
 from ingest.patience import RETRY_S
+from ingest.preparing import Preparing
 from ingest.publisher import Publisher
 from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
@@ -105,7 +106,9 @@ class Worker:
         self._new_log = new_log
         self._stats = stats or Stats(None)
         self._clock = Clock(log)
-        self._ownership = Ownership(settings, log)
+        self._ownership = Ownership(settings, log, resolver)
+        self._resolver = resolver
+        self._preparing = Preparing(log, self._ownership.partitions)
         self._parking = Parking(log, lambda: self._control)
         self._alone_until = 0.0
         self._turn = 0
@@ -134,6 +137,11 @@ class Worker:
     def partitions(self) -> list[int]:
         """The partitions owned now."""
         return sorted(self._ownership.partitions)
+
+    @property
+    def control_position(self) -> int:
+        """Up to where it has read the control stream."""
+        return self._control.position
 
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
@@ -220,6 +228,7 @@ class Worker:
         """Bring the partitions' contexts to the end of the control stream, or of this one from now on."""
         self._control = control or self._control
         self._contexts.refresh(self._control, self._ownership.partitions)
+        self._preparing.follow(self._control.state, self._resolver)
         self._resolved_at = time.monotonic()
 
     # 3. decide
@@ -232,7 +241,7 @@ class Worker:
             owned
             for owned in self._ownership.partitions.values()
             if (owned.intake.transactions.records or owned.intake.feedback.records)
-            and self._contexts.of(owned.partition) is not None
+            and self._is_ready(owned)
             and owned.tip.control <= self._contexts.position
         ]
         if waiting and time.monotonic() < self._alone_until:
@@ -257,6 +266,13 @@ class Worker:
             self._isolate(pendings, error)
             return []
         return pendings
+
+    def _is_ready(self, owned: Owned) -> bool:
+        """Whether the partition may be decided: its context is known, and its state holds what the program needs."""
+        context = self._contexts.of(owned.partition)
+        if context is None or owned.partition == self._preparing.held_back:
+            return False
+        return context.program.rings is None or context.program.rings.digest in owned.state.rings
 
     def _isolate(self, pendings: list[Pending], error: Exception) -> None:
         """Deciding failed and left these partitions' states half changed: park the partition if it was alone, else
@@ -419,6 +435,7 @@ class Worker:
         self._publisher.poll(self._log, self._ownership.partitions.values())
         self._stats.write(self._counts)
         self._bounds.look(self._ownership.partitions.values(), now)
+        self._preparing.work(self._control, self._clock.now_ms)
         partitions = self._control.state.generations["transactions"].partitions
         self._vigilance.look(self._ownership.partitions, len(self._parking.parked), partitions)
         if self._parking.parked:

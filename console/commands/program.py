@@ -6,6 +6,8 @@ or a file.
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +19,7 @@ from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.log.base import EventLog
 from core.program import document, library, loading
 from core.program.differences import differences
@@ -28,6 +30,7 @@ from core.program.problems import DocumentError, Problem
 from core.program.shipped import LIBRARIES
 from core.text import visible
 from learners.governance import programs as acts
+from learners.governance.control_events import Act
 from learners.governance.programs import ProgramAct
 from projections.views.programs import (
     PROGRAMS,
@@ -41,6 +44,8 @@ from projections.views.programs import (
 )
 
 INVALID = BadInput.exit_code
+POLL_S = 0.5
+"""Between looks whether workers are prepared for a program."""
 
 app = typer.Typer(
     help="Programs, which decide: check, test, show, diff, propose, approve, deploy, roll back, history.",
@@ -211,16 +216,41 @@ def deploy(
         str, typer.Argument(metavar="ID|PROGRAM", help="A proposal, name@version, or digits of the SHA-256.")
     ],
     reason: Reason,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin new aggregates empty, instead of with the log's past.")
+    wait: Annotated[
+        float, typer.Option("--wait", min=0.0, help="Seconds to wait for workers to fold its aggregates.")
+    ] = 600.0,
+    now: Annotated[
+        bool, typer.Option("--now", help="Don't wait: partitions that are not prepared pause until they are.")
     ] = False,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Let a program decide, from the workers' next batch on. With four eyes on, its proposal must be approved."""
+    """Let a program decide, from the workers' next batch on. With four eyes on, its proposal must be approved.
+
+    If it has aggregates of its own, workers first fold them from the log, beside their work; then it takes over without
+    a pause.
+    """
     with opened_log(context) as log:
-        done = acts.deploy(log, which, act_of(actor, reason), backfill=not fresh)
+        if not now:
+            _await_prepared(log, which, act_of(actor, reason), wait)
+        done = acts.deploy(log, which, act_of(actor, reason))
     _print_done(done, as_json)
+
+
+def _await_prepared(log: EventLog, which: str, act: Act, wait_s: float) -> None:
+    """Wait until workers are prepared. Raises Unavailable if they are not by then; nothing is deployed."""
+    until = time.monotonic() + wait_s
+    digest, lacking = acts.to_deploy(log, which, act)
+    if lacking:
+        print(f"waiting for {len(lacking)} partitions to fold the aggregates of {digest[:16]}", file=sys.stderr)
+    while lacking:
+        if time.monotonic() >= until:
+            raise Unavailable(
+                f"not deployed: partitions {', '.join(map(str, lacking))} are not prepared after {wait_s:g} s. Is a"
+                " worker running (sentinel ingest)? Deploy again to go on waiting, or with --now to let them pause"
+            )
+        time.sleep(POLL_S)
+        _, lacking = acts.to_deploy(log, which, act)
 
 
 @app.command()

@@ -55,12 +55,17 @@ def replay(
     identical = sum(v.identical for v in found)
     differences = [v.first_difference for v in found if v.first_difference is not None]
     degraded, late_ones = sum(v.degraded for v in found), late([v.pace for v in found])
+    undecidable: dict[str, int] = {}
+    for v in found:
+        for why, count in v.undecidable.items():
+            undecidable[why] = undecidable.get(why, 0) + count
     beyond = exceeded(decisions, degraded, late_ones, max_degraded, max_late) if verify else []
     if as_json:
         summary = {
             "verified": verify,
             "decisions": decisions,
             "identical": identical,
+            "undecidable": undecidable,
             "alerts": sum(v.alerts for v in found),
             "degraded": degraded,
             "late": late_ones,
@@ -71,7 +76,8 @@ def replay(
         }
         print(msgspec.json.encode(summary).decode())
     elif verify:
-        for line in [*differences, *beyond]:
+        unknown = [f"{count:,} decisions not re-decidable here: {why}" for why, count in undecidable.items()]
+        for line in [*differences, *unknown, *beyond]:
             print(line, file=sys.stderr)
         rate = decisions / seconds if seconds else 0.0
         print(

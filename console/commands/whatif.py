@@ -17,7 +17,7 @@ import typer
 from console import pool, whatif_report, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.plots.whatif import write_plot
-from core import control_stream, rules
+from core import control_stream
 from core.control import Resolver
 from core.errors import BadInput, Corrupt
 from core.events import ModelRegistered, Position
@@ -28,7 +28,7 @@ from core.policy import check_thresholds
 from core.replay import Timeline
 from core.settings import Settings
 from core.times import parse_iso
-from projections.audit.whatif import Changes, Outcome, Scope, run
+from projections.audit.whatif import Changes, Outcome, Scope, programs, run
 from projections.labelling.consensus import Label
 from projections.labelling.reader import LabelReader
 
@@ -113,7 +113,7 @@ def whatif(
                 disabled=tuple(disable or ()),
             ),
         )
-        check(wanted)
+        check(log, wanted)
         heads = {p: log.head(p) for p in partitions_of(log, partition)}
         total = sum(log.length(p, "scores") for p in heads)
         labels = LabelReader(log, partitions_of(log)).view()
@@ -125,20 +125,27 @@ def whatif(
     print(msgspec.json.encode(result).decode() if as_json else whatif_report.text(result))
 
 
-def check(wanted: Wanted) -> None:
-    """Raise BadInput for changes that are invalid in any context, before a partition is read."""
+def check(log: EventLog, wanted: Wanted) -> None:
+    """Raise BadInput for changes that are invalid in any context, before a partition is read; also if no program that
+    ever decided has the parameters and rules that they name.
+    """
     changes = wanted.loaded()
-    rules.parameter_vector(changes.parameters)
-    rules.enabled_mask(changes.disabled)
-    if changes.rule_set is not None:
-        rules.parameter_vector(changes.rule_set[0])
-        rules.enabled_mask(changes.rule_set[1])
     for name, value in (("--review", changes.review), ("--decline", changes.decline)):
         if value is not None and not 0.0 < value <= 1.0:
             raise BadInput(f"{name} must be above 0 and at most 1, not {value}")
     if changes.review is not None and changes.decline is not None:
         check_thresholds(changes.review, changes.decline)
     check_thresholds(0.5, 0.5, changes.review_loss or 0.0, changes.decline_loss or 0.0)
+    refused: list[BadInput] = []
+    for program in programs(log, control_stream.current(log)):
+        try:
+            changes.check(program)
+        except BadInput as error:
+            refused.append(error)
+        else:
+            return
+    if refused:
+        raise refused[0]
 
 
 def _one(

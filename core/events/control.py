@@ -183,13 +183,21 @@ class ProgramApproved(ControlEvent, tag="program_approved.v1", tag_field="type",
     proposal_id: str
 
 
-class ProgramDeployed(ControlEvent, tag="program_deployed.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on this program decides. `causation_id` is the proposal, which four eyes require. backfill: new state
-    holds what a fold of the whole log gives, not only what comes from here on.
+class ProgramPrepared(ControlEvent, tag="program_prepared.v1", tag_field="type", frozen=True, kw_only=True):
+    """A worker's states of these partitions hold what a proposed program needs: once it is deployed, it decides there
+    without a pause.
     """
 
     digest: str
-    backfill: bool = True
+    partitions: tuple[int, ...]
+
+
+class ProgramDeployed(ControlEvent, tag="program_deployed.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on this program decides. `causation_id` is the proposal, which four eyes require. The state
+    of its aggregates holds what a fold of the whole log gives.
+    """
+
+    digest: str
 
 
 class ProgramRolledBack(ControlEvent, tag="program_rolled_back.v1", tag_field="type", frozen=True, kw_only=True):
@@ -466,6 +474,7 @@ Control = (
     | ProgramRegistered
     | ProgramProposed
     | ProgramApproved
+    | ProgramPrepared
     | ProgramDeployed
     | ProgramRolledBack
     | ThresholdsChanged

@@ -4,7 +4,7 @@ and its alert, or a reject.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,14 @@ from core.events.base import Decision, Event, Severity
 
 CHAMPION_ARM = "champion"
 """The arm of a decision outside any experiment. The encoder omits this very object, compared by identity."""
+
+
+class Outcome(NamedTuple):
+    """What was decided on a payment; severity is None without an alert. hits: codes of the rules that hit."""
+
+    decision: Decision
+    severity: Severity | None
+    hits: tuple[str, ...]
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -66,7 +74,11 @@ class TransactionReceived(Event, tag="transaction.v1", tag_field="type", frozen=
 class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
     """One decision, and everything that determines it (I2): the entry's ID is t; `f` and `c` are recorded here.
 
-    features: float32 vector in the order of feature spec `spec`, packed (core.features.packing; base64 in JSON).
+    program: the first 16 hex digits of the SHA-256 of the program that decided; engine: the version of the engine that
+    ran it (`core.program.codes`). features: the program's stored features, float32, packed (core.features.packing;
+    base64 in JSON): first those of feature spec `spec`, then the program's own.
+    rules: codes of the rules that hit; shadow_rules: of those that hit without effect. effects: what the hits of
+    `rules` ask for, as bits: 1 review, 2 decline, 4 allow.
     margin: the model's raw score (log-odds); probability: its logistic, in [0, 1]. Both float64, exact in JSON.
     model and digest name what decided; arm is `"champion"`, or `"<experiment>/<arm>"` for an account in an experiment.
     shadow: the shadow model's margin, which has no influence on the decision; None if no shadow ran.
@@ -77,11 +89,15 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
     model: str
     digest: str
     spec: int
+    engine: int
+    program: str
     margin: float
     probability: float
     decision: Decision
     features: bytes
     rules: tuple[str, ...] = ()
+    shadow_rules: tuple[str, ...] = ()
+    effects: int = 0
     severity: Severity | None = None
     arm: str = CHAMPION_ARM
     degraded: str | None = None

@@ -24,6 +24,13 @@ IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
 """Channels in which the cardholder is present in the transaction's country; an unknown channel counts as one."""
 
 
+HASHED = (
+    "transaction_id", "account_id", "merchant_id", "merchant_category", "country", "device_id", "channel", "currency",
+    "ip", "card_id", "attributes",
+)  # fmt: skip
+"""The rows of `Columns.hashes`. Merchant, category, country, device and channel are hashed in canonical form."""
+
+
 class TransactionLike(Protocol):
     """`Transaction` at the edge, `TransactionReceived` from the log: the same fields."""
 
@@ -61,7 +68,7 @@ class TransactionLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """n transactions as arrays of length n; see kernel.process for units."""
+    """n transactions as arrays of length n; see kernel.process for units. hashes: uint64 (len(HASHED), n)."""
 
     ids: NDArray[np.uint64]
     owners: NDArray[np.uint64]
@@ -74,10 +81,13 @@ class Columns:
     countries: NDArray[np.uint64]
     devices: NDArray[np.uint64]
     places: NDArray[np.int16]
+    hashes: NDArray[np.uint64]
 
     def rows(self, start: int, stop: int) -> Columns:
         """Some of the transactions."""
-        return Columns(**{name: getattr(self, name)[start:stop] for name in self.__slots__})
+        if (start, stop) == (0, len(self.times)):
+            return self
+        return Columns(**{name: getattr(self, name)[..., start:stop] for name in self.__slots__})
 
 
 def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
@@ -116,6 +126,7 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
         categories=hashes[3],
         countries=hashes[4],
         devices=hashes[5],
+        hashes=hashes,
         places=np.array(
             [place(c, -1) if how in in_person else -1 for c, how in zip(countries, channels, strict=True)], np.int16
         ),

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from core.features import spec
 from core.features.recency import HEADS, protect, touch
+from core.features.record import ACCOUNT
 from core.features.remembered import DUPLICATE, HEADER_SIZE, KEY, recognise
 from core.features.spec import DECAY_HALF_LIFE_MS, HIGH_HALF_LIFE_MS, WINDOWS
-from core.features.state import ACCOUNT
 from core.jit import njit
 from core.numeric import exp2
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -337,7 +337,7 @@ def _to_pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(address), code
 
 
-_pointer: Any = intrinsic(_to_pointer)
+pointer: Any = intrinsic(_to_pointer)
 """A memory address as a pointer."""
 
 
@@ -418,11 +418,11 @@ def process_all(
     """
     begin = 0
     for p in range(ends.shape[0]):
-        records = carray(_pointer(states[p, 0]), (states[p, 1],), ACCOUNT)
-        header = carray(_pointer(states[p, 2]), (HEADER_SIZE,), np.int64)
-        ring = carray(_pointer(states[p, 3]), (states[p, 5],), KEY)
-        table = carray(_pointer(states[p, 4]), (2 * states[p, 5],), np.int32)
-        links = carray(_pointer(states[p, 6]), (states[p, 1] + HEADS, 2), np.int32)
-        kinds = carray(_pointer(states[p, 7]), (states[p, 1],), np.uint8)
+        records = carray(pointer(states[p, 0]), (states[p, 1],), ACCOUNT)
+        header = carray(pointer(states[p, 2]), (HEADER_SIZE,), np.int64)
+        ring = carray(pointer(states[p, 3]), (states[p, 5],), KEY)
+        table = carray(pointer(states[p, 4]), (2 * states[p, 5],), np.int32)
+        links = carray(pointer(states[p, 6]), (states[p, 1] + HEADS, 2), np.int32)
+        kinds = carray(pointer(states[p, 7]), (states[p, 1],), np.uint8)
         process(records, header, ring, table, links, kinds, events[begin : ends[p]], centres, out, seen)
         begin = ends[p]

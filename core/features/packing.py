@@ -1,9 +1,9 @@
 """Feature vectors as scores carry them: every bit of every float32, in half the bytes.
 
 Most columns of a decision are zero, unknown, or a small count. A packed vector classifies each column in two bits and
-spends bytes only on the rest (feature spec 2 and later; scores of spec 1 hold the plain vector):
+spends bytes only on the rest:
 
-    1 byte            WIDTH, the number of columns
+    2 bytes           WIDTH, the number of columns, little-endian
     ⌈WIDTH / 4⌉       two bits per column, the first column in the lowest: 0 = +0.0, 1 = the quiet NaN 0x7fc00000,
                       2 = a whole number 1 … 255, 3 = anything else; unused bits are 0
     then by column    nothing, nothing, 1 byte, 4 bytes little-endian
@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from core.errors import Corrupt
 from core.jit import njit
 
-PLAIN_SPEC = 1
-"""Scores up to this feature spec hold plain vectors, float32 little-endian."""
-WIDTH_MAX = 255
+WIDTH_MAX = 65_535
+_HEAD = 2
 _ZERO, _UNKNOWN, _COUNT, _OTHER = 0, 1, 2, 3
 
 
@@ -42,18 +41,19 @@ def _code(bits: np.uint32, value: np.float32) -> int:
 @njit
 def _pack(rows: NDArray[np.float32], out: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
     width = rows.shape[1]
-    head = 1 + (width + 3) // 4
+    head = _HEAD + (width + 3) // 4
     at = 0
     for i in range(rows.shape[0]):
         bits = rows[i].view(np.uint32)
         start = at
-        out[start] = width
-        for k in range(1, head):
+        out[start] = np.uint8(width & 0xFF)
+        out[start + 1] = np.uint8(width >> 8)
+        for k in range(_HEAD, head):
             out[start + k] = 0
         at = start + head
         for c in range(width):
             code = _code(bits[c], rows[i, c])
-            out[start + 1 + c // 4] |= np.uint8(code << (2 * (c % 4)))
+            out[start + _HEAD + c // 4] |= np.uint8(code << (2 * (c % 4)))
             if code == 2:
                 out[at] = np.uint8(np.int64(rows[i, c]))
                 at += 1
@@ -68,17 +68,17 @@ def _pack(rows: NDArray[np.float32], out: NDArray[np.uint8], ends: NDArray[np.in
 def _unpack(packed: NDArray[np.uint8], starts: NDArray[np.int64], out: NDArray[np.float32]) -> int:
     """Fills `out`. Returns the first row that is not a valid packing of its width, or -1."""
     width = out.shape[1]
-    head = 1 + (width + 3) // 4
+    head = _HEAD + (width + 3) // 4
     for i in range(out.shape[0]):
         start, end = starts[i], starts[i + 1]
-        if end - start < head or packed[start] != width:
+        if end - start < head or np.int64(packed[start]) + 256 * np.int64(packed[start + 1]) != width:
             return i
         at = start + head
         if width % 4 and packed[at - 1] >> np.uint8(2 * (width % 4)):
             return i
         bits = out[i].view(np.uint32)
         for c in range(width):
-            code = (packed[start + 1 + c // 4] >> np.uint8(2 * (c % 4))) & np.uint8(3)
+            code = (packed[start + _HEAD + c // 4] >> np.uint8(2 * (c % 4))) & np.uint8(3)
             if code == 0:
                 bits[c] = np.uint32(0)
             elif code == 1:
@@ -102,11 +102,11 @@ def _unpack(packed: NDArray[np.uint8], starts: NDArray[np.int64], out: NDArray[n
 
 
 def pack(rows: NDArray[np.float32]) -> list[bytes]:
-    """Float32 (n, WIDTH ≤ 255) → n packed vectors."""
+    """Float32 (n, WIDTH ≤ WIDTH_MAX) → n packed vectors."""
     n, width = rows.shape
     if not n:
         return []
-    out = np.empty(n * (1 + (width + 3) // 4 + 4 * width), dtype=np.uint8)
+    out = np.empty(n * (_HEAD + (width + 3) // 4 + 4 * width), dtype=np.uint8)
     ends = np.empty(n, dtype=np.int64)
     _pack(np.ascontiguousarray(rows, dtype=np.float32), out, ends)
     content = out[: ends[-1]].tobytes()
@@ -128,45 +128,48 @@ def unpack(packed: Sequence[bytes], width: int) -> NDArray[np.float32]:
     return out
 
 
-def plain(spec: int, features: bytes) -> bytes:
-    """A score's features as float32 little-endian bytes, whatever its feature spec. Raises Corrupt."""
-    if spec <= PLAIN_SPEC or not features:
-        return features
-    return unpack([features], features[0]).astype("<f4", copy=False).tobytes()
+def width_of(features: bytes) -> int:
+    """The number of columns of a packed vector; 0 if there is none."""
+    return int.from_bytes(features[:_HEAD], "little")
 
 
-def plain_rows(specs: Sequence[int], features: Sequence[bytes]) -> list[bytes | None]:
+def plain(features: bytes) -> bytes:
+    """A score's features as float32 little-endian bytes; b"" if it has none. Raises Corrupt."""
+    return unpack([features], width_of(features)).astype("<f4", copy=False).tobytes() if features else features
+
+
+def plain_rows(features: Sequence[bytes]) -> list[bytes | None]:
     """`plain` of many scores; None for one without a valid vector."""
     out: list[bytes | None] = list(features)
     by_width: dict[int, list[int]] = {}
     for i, content in enumerate(features):
-        if specs[i] > PLAIN_SPEC and content:
-            by_width.setdefault(content[0], []).append(i)
+        if content:
+            by_width.setdefault(width_of(content), []).append(i)
     for width, rows in by_width.items():
         try:
             content = unpack([features[i] for i in rows], width).astype("<f4", copy=False).tobytes()
         except Corrupt:
             for i in rows:
-                out[i] = _or_none(specs[i], features[i])
+                out[i] = _or_none(features[i])
             continue
         for k, i in enumerate(rows):
             out[i] = content[4 * width * k : 4 * width * (k + 1)]
     return out
 
 
-def _or_none(spec: int, features: bytes) -> bytes | None:
+def _or_none(features: bytes) -> bytes | None:
     try:
-        return plain(spec, features)
+        return plain(features)
     except Corrupt:
         return None
 
 
-def wire_rows(specs: Sequence[int], vectors: Sequence[bytes | None]) -> list[bytes | None]:
-    """The inverse of `plain_rows`: vectors as scores of their feature spec carry them."""
+def wire_rows(vectors: Sequence[bytes | None]) -> list[bytes | None]:
+    """The inverse of `plain_rows`: vectors as scores carry them."""
     out = list(vectors)
     by_length: dict[int, list[int]] = {}
     for i, content in enumerate(vectors):
-        if content and specs[i] > PLAIN_SPEC and len(content) % 4 == 0 and len(content) <= 4 * WIDTH_MAX:
+        if content and len(content) % 4 == 0 and len(content) <= 4 * WIDTH_MAX:
             by_length.setdefault(len(content), []).append(i)
     for length, rows in by_length.items():
         joined = b"".join(vectors[i] or b"" for i in rows)
@@ -176,9 +179,6 @@ def wire_rows(specs: Sequence[int], vectors: Sequence[bytes | None]) -> list[byt
     return out
 
 
-def vector(spec: int, features: bytes) -> NDArray[np.float32]:
-    """A score's features, float32 (WIDTH of its spec,). Raises Corrupt."""
-    content = plain(spec, features)
-    if len(content) % 4:
-        raise Corrupt(f"a score's features are {len(content)} bytes, not a multiple of 4 (float32)")
-    return np.frombuffer(content, dtype="<f4").astype(np.float32)
+def vector(features: bytes) -> NDArray[np.float32]:
+    """A score's features, float32 (WIDTH,). Raises Corrupt."""
+    return np.frombuffer(plain(features), dtype="<f4").astype(np.float32)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 import numpy as np
@@ -24,53 +24,14 @@ from numpy.typing import NDArray
 from core.errors import Corrupt
 from core.features import spec
 from core.features.recency import BLOCKED, DEFRAUDED, ORDINARY, Recency
+from core.features.record import ACCOUNT, NEVER
 from core.features.remembered import Remembered
-from core.features.spec import BUCKETS_TOTAL
 from core.features.verdicts import AccountVerdicts
 from core.identity import LogIdentity
+from core.program.state import ProgramState
 
-NEVER = -(2**31)
-
-ACCOUNT = np.dtype(
-    [
-        # One ring of buckets per window, one after the other in the order of spec.WINDOWS.
-        ("bucket_epoch", np.int32, (BUCKETS_TOTAL,)),  # receive time // width of the bucket; NEVER = empty
-        ("bucket_count", np.int32, (BUCKETS_TOTAL,)),
-        ("bucket_sum", np.float64, (BUCKETS_TOTAL,)),
-        ("bucket_max", np.float64, (BUCKETS_TOTAL,)),
-        ("bucket_merchants", np.uint64, (BUCKETS_TOTAL,)),  # 64-bit linear-counting sketch
-        ("hour_count", np.uint16, (24,)),
-        ("recent_merchants", np.uint64, (spec.RECENT_MERCHANTS,)),  # most recent first; 0 = empty
-        ("recent_categories", np.uint64, (spec.RECENT_CATEGORIES,)),
-        ("recent_countries", np.uint64, (spec.RECENT_COUNTRIES,)),
-        ("recent_devices", np.uint64, (spec.RECENT_DEVICES,)),
-        # The last payments, a ring (core.features.remembered): hashes of ID and content, receive time in epoch seconds.
-        ("recent_ids", np.uint64, (spec.DUPLICATE_MEMORY,)),
-        ("recent_contents", np.uint64, (spec.DUPLICATE_MEMORY,)),
-        ("recent_times", np.uint32, (spec.DUPLICATE_MEMORY,)),
-        ("ids_seen", np.int64),
-        ("kept_until", np.int64),  # until when the partition remembers payments that left the ring, epoch ms
-        ("kept_today", np.int32),  # how many left the ring on kept_day (epoch day of receive time)
-        ("kept_day", np.int32),
-        ("owner", np.uint64),  # hash of the account's ID
-        ("transactions", np.int64),
-        ("first_time", np.int64),  # epoch ms; receive times, as last_time and high_time
-        ("last_time", np.int64),
-        ("decayed_weight", np.float64),
-        ("decayed_mean", np.float64),
-        ("decayed_squares", np.float64),
-        ("typical_amount", np.float64),
-        ("high_amounts", np.float64),  # decayed to high_time
-        ("high_time", np.int64),  # of the latest high amount; meaningless while high_amounts is 0
-        ("last_place", np.int64),  # index into core.geography; -1 = none
-        ("last_place_time", np.int64),  # the source's time
-        ("frauds", np.int64),
-        ("legitimates", np.int64),
-        ("last_fraud_time", np.int64),
-        ("blocked", np.int64),
-    ],
-    align=True,
-)
+if TYPE_CHECKING:
+    from core.program.rings import RingStep
 
 CAPACITY_MIN = 65_536
 """Records that a partition reserves. Only those in use take memory; growing copies them, which takes milliseconds."""
@@ -78,7 +39,7 @@ CAPACITY_MIN = 65_536
 EVICTED_PART = 64
 """When a partition is full, one in so many accounts is evicted."""
 
-_MAGIC = b"sentinel-accounts-3\n"
+_MAGIC = b"sentinel-accounts-4\n"
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -91,6 +52,7 @@ class _Header(msgspec.Struct, frozen=True):
     received_at: int
     remembered: int
     free: int
+    rings: dict[str, int]
     digest: str
 
 
@@ -114,6 +76,9 @@ class AccountState:
         self.evicted = 0
         self.evicted_protected = 0
         """Accounts evicted so far, and how many of them were protected."""
+        self.rings: dict[str, ProgramState] = {}
+        self.ring_steps: dict[str, RingStep] = {}
+        """What programs' aggregates need, and how it is updated, by the digest of the step."""
         self._names: list[str] = []
         self._free: list[int] = []
 
@@ -138,6 +103,15 @@ class AccountState:
         self._records = records
         self.address = records.ctypes.data
         self._epochs, self._places = records["bucket_epoch"], records["last_place"]
+
+    def hold(self, steps: Iterable[RingStep]) -> AccountState:
+        """Hold the aggregates of these steps too, from the first event on: the state must be new. Returns itself."""
+        if self._names:
+            raise Corrupt("aggregates can't be added to accounts that have events already: fold the log again")
+        for step in steps:
+            if step.digest not in self.rings:
+                self.rings[step.digest], self.ring_steps[step.digest] = ProgramState(step.layout), step
+        return self
 
     @property
     def room(self) -> int:
@@ -191,6 +165,8 @@ class AccountState:
             self._records[reused] = np.zeros((), dtype=ACCOUNT)
             self._epochs[reused] = NEVER
             self._places[reused] = -1
+        for held in self.rings.values():
+            held.begin([*range(known, len(self._names)), *reused])
 
     def _grow(self) -> None:
         size = max(len(self._names), min(2 * len(self.records), self.identity.accounts_max))
@@ -224,7 +200,10 @@ class AccountState:
 
     def digest(self) -> str:
         """SHA-256 over everything in it, accounts in slot order: equal states have equal digests."""
-        return _checksum(self._names, b"".join(self._parts()))
+        return _checksum(self._names, b"".join((*self._parts(), *self._ring_parts().values())))
+
+    def _ring_parts(self) -> dict[str, bytes]:
+        return {digest: self.rings[digest].to_bytes() for digest in sorted(self.rings)}
 
     def _parts(self) -> tuple[bytes, bytes, bytes, bytes]:
         lists = [*self._free, self.evicted, self.evicted_protected]
@@ -238,7 +217,8 @@ class AccountState:
     def to_bytes(self) -> bytes:
         """A self-describing snapshot with a checksum."""
         records, verdicts, remembered, recent = self._parts()
-        body = records + verdicts + remembered + recent
+        rings = self._ring_parts()
+        body = b"".join((records, verdicts, remembered, recent, *rings.values()))
         header = msgspec.json.encode(
             _Header(
                 log_id=self.identity.log_id,
@@ -250,14 +230,18 @@ class AccountState:
                 remembered=len(remembered),
                 free=len(self._free),
                 received_at=self.received_at,
+                rings={digest: len(part) for digest, part in rings.items()},
                 digest=_checksum(self._names, body + b"%d" % self.received_at),
             )
         )
         return _MAGIC + b"%d\n" % len(header) + header + body
 
     @classmethod
-    def from_bytes(cls, content: bytes, identity: LogIdentity) -> AccountState:
-        """Read a snapshot of this log. Raises Corrupt if it is not intact, or is of another log, spec or layout."""
+    def from_bytes(cls, content: bytes, identity: LogIdentity, steps: Iterable[RingStep] = ()) -> AccountState:
+        """Read a snapshot of this log. steps: the aggregates to hold, if it has them; others in it are dropped.
+
+        Raises Corrupt if it is not intact, or is of another log, spec or layout.
+        """
         try:
             if not content.startswith(_MAGIC):
                 raise Corrupt("not a snapshot of account state")
@@ -283,14 +267,22 @@ class AccountState:
         state.records = np.zeros(max(len(state.records), header.count), dtype=ACCOUNT)
         state.records[: header.count] = np.frombuffer(body, dtype=ACCOUNT, count=header.count)
         ends = np.cumsum([size, header.verdicts, header.remembered]).tolist()
-        counts = len(body) - 8 * (header.free + 2)
+        whole = len(body) - sum(header.rings.values())
+        counts = whole - 8 * (header.free + 2)
         try:
             state.verdicts = AccountVerdicts.from_bytes(body[ends[0] : ends[1]])
             state.remembered = Remembered.from_bytes(body[ends[1] : ends[2]])
             state.recency = Recency.from_bytes(body[ends[2] : counts], len(state.records))
         except (msgspec.MsgspecError, ValueError) as error:
             raise Corrupt(f"the snapshot does not decode: {error}") from error
-        *state._free, state.evicted, state.evicted_protected = np.frombuffer(body[counts:], dtype="<i8").tolist()
+        *state._free, state.evicted, state.evicted_protected = np.frombuffer(body[counts:whole], dtype="<i8").tolist()
+        held: dict[str, bytes] = {}
+        for digest, length in header.rings.items():
+            held[digest], whole = body[whole : whole + length], whole + length
+        for step in steps:
+            if step.digest in held:
+                state.rings[step.digest] = ProgramState.from_bytes(held[step.digest], step.layout)
+                state.ring_steps[step.digest] = step
         return state
 
 

@@ -102,6 +102,9 @@ def _field(given: Node, scope: Scope, what: str, function: Function) -> Column:
             f"{what} is a field of the payment, as in {function.example}, and {quoted(formatted(given))} is none{near}",
             *start(given),
         )
+    inner = scope.of_events()
+    if isinstance(given, Name) and inner.column(given.name) is None:
+        raise inner.unknown(given)
     return column
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from core.events import Severity
 from core.program.typed import Expression, Form, Type
 
 Effect = Literal["flag", "review", "decline", "allow"]
@@ -47,7 +48,8 @@ class CheckedRule(NamedTuple):
 class CheckedProgram:
     """digest: SHA-256 of the canonical form (64 hex digits). label: name and version. features: the program's own, in
     the order of the document; those of `core.features.spec` are the kernel's. rules: those of the libraries first.
-    decline, review: what asks for the decision; None: the thresholds in force.
+    decline, review: what asks for the decision; None: nothing but rules. severity: conditions, the gravest first; where
+    none holds, a review is low and a decline is high.
     """
 
     digest: str
@@ -58,3 +60,4 @@ class CheckedProgram:
     rules: tuple[CheckedRule, ...] = ()
     decline: Expression | None = None
     review: Expression | None = None
+    severity: tuple[tuple[Severity, Expression], ...] = ()

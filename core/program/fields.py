@@ -23,8 +23,10 @@ STANDARD: dict[str, StandardField] = {
     "account_id": StandardField("string", "the account", "text"),
     "amount": StandardField("number", "the amount in the base currency"),
     "amount_sent": StandardField("number", "the amount as the source sent it, in `currency`"),
-    "currency": StandardField("string", "ISO 4217 code", "raw"),
-    "currency_known": StandardField("bool", "whether the currency is the base currency or has a rate"),
+    "currency": StandardField("string", "ISO 4217 code", "country"),
+    "currency_known": StandardField(
+        "bool", "whether the currency is the base currency or has a rate; not in aggregates"
+    ),
     "merchant_id": StandardField("string", "the merchant", "text"),
     "merchant_category": StandardField("string", "the merchant's category", "text"),
     "country": StandardField("string", "ISO 3166-1 alpha-2 code", "country"),

@@ -17,7 +17,15 @@ import re
 import msgspec
 
 from core.errors import BadInput
-from core.events import Control, ProgramApproved, ProgramDeployed, ProgramProposed, ProgramRegistered, ProgramRolledBack
+from core.events import (
+    Control,
+    ProgramApproved,
+    ProgramDeployed,
+    ProgramPrepared,
+    ProgramProposed,
+    ProgramRegistered,
+    ProgramRolledBack,
+)
 
 PROPOSALS_OPEN_MAX = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -32,18 +40,33 @@ class ProgramProposal(msgspec.Struct, frozen=True):
 
 
 class Programs(msgspec.Struct):
-    """The fold. in_force: SHA-256 of the deployed program, "" for the log's default. labels: `name@version` by SHA-256
-    of what is registered. proposals: open ones, by ID. deployed: SHA-256 of all that ever were.
+    """The fold. in_force: SHA-256 of the deployed program, "" for the log's default; before: that of the one that it
+    replaced. labels: `name@version` by SHA-256 of what is registered. proposals: open ones, by ID. deployed: SHA-256 of
+    all that ever were. prepared: the partitions whose states hold what a proposed program needs, by its SHA-256.
     """
 
     in_force: str = ""
+    before: str = ""
     labels: dict[str, str] = {}
     proposals: dict[str, ProgramProposal] = {}
     deployed: dict[str, None] = {}
+    prepared: dict[str, dict[int, None]] = {}
+
+    @property
+    def proposed(self) -> list[str]:
+        """The programs (SHA-256) of open proposals."""
+        return [proposal.digest for proposal in self.proposals.values()]
 
     def copy(self) -> Programs:
         """A copy on which events can be tried."""
-        return Programs(self.in_force, dict(self.labels), dict(self.proposals), dict(self.deployed))
+        return Programs(
+            self.in_force,
+            self.before,
+            dict(self.labels),
+            dict(self.proposals),
+            dict(self.deployed),
+            _copied(self.prepared),
+        )
 
     def check(self, event: Control, four_eyes: bool) -> None:
         """Raise BadInput if the event may not follow the events before it."""
@@ -62,6 +85,8 @@ class Programs(msgspec.Struct):
                     raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
                 if proposal.actor == event.actor:
                     raise BadInput(f"{event.actor} proposed this program, so somebody else must approve it")
+            case ProgramPrepared():
+                self._check_known(event.digest)
             case ProgramDeployed():
                 self._check_deployment(event, four_eyes)
             case ProgramRolledBack() if event.digest and event.digest not in self.deployed:
@@ -107,12 +132,23 @@ class Programs(msgspec.Struct):
             case ProgramApproved():
                 proposal = self.proposals[event.proposal_id]
                 self.proposals[event.proposal_id] = msgspec.structs.replace(proposal, approver=event.actor)
+            case ProgramPrepared():
+                self.prepared.setdefault(event.digest, {}).update(dict.fromkeys(event.partitions))
             case ProgramDeployed():
-                self.in_force = event.digest
+                self.prepared.pop(event.digest, None)
+                self._replace(event.digest)
                 self.deployed[event.digest] = None
                 for key in [key for key, each in self.proposals.items() if each.digest == event.digest]:
                     del self.proposals[key]
             case ProgramRolledBack():
-                self.in_force = event.digest
+                self._replace(event.digest)
             case _:
                 pass
+
+    def _replace(self, digest: str) -> None:
+        if digest != self.in_force:
+            self.before, self.in_force = self.in_force, digest
+
+
+def _copied(prepared: dict[str, dict[int, None]]) -> dict[str, dict[int, None]]:
+    return {digest: dict(partitions) for digest, partitions in prepared.items()}

@@ -73,7 +73,17 @@ def default_program() -> Program:
 def _library(digest: str) -> Library:
     found = _shipped(digest)
     label = next(label for label, known in LIBRARIES.items() if known == digest)
-    return Library(label, digest, found.program, found.types, found.checked.rules, found.expressions)
+    return Library(
+        label,
+        digest,
+        found.program,
+        found.types,
+        found.checked.rules,
+        found.expressions,
+        found.checked.decline,
+        found.checked.review,
+        found.checked.severity,
+    )
 
 
 @cache

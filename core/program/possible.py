@@ -96,6 +96,9 @@ def _check_text(node: Node, found: Expression, written: Node) -> None:
     reason = ""
     if not (canonical.text(value) if found.form not in ("", "raw") else value):
         reason = f"{name} is never empty: it is missing, or has text; ask !has({found.name})"
+    elif found.name == "currency":
+        if not _CURRENCY.fullmatch(value):
+            reason = f"{name} is never {quoted(value)}; write three capital letters (ISO 4217), such as EUR"
     elif found.form == "country":
         try:
             canonical.listed("country", value)
@@ -103,7 +106,5 @@ def _check_text(node: Node, found: Expression, written: Node) -> None:
             reason = str(error)
     elif found.form == "ip" and "/" in value and canonical.network(value) is not None:
         reason = f"{name} is never a network; put {quoted(value)} on a list and ask ip in list('watch')"
-    elif found.name == "currency" and not _CURRENCY.fullmatch(value):
-        reason = f"{name} is never {quoted(value)}; write three capital letters (ISO 4217), such as EUR"
     if reason:
         raise ProgramError(reason, *written.at)

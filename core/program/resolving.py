@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from core.events import Severity
 from core.features import spec
+from core.policy import SEVERITIES
 from core.program import document
 from core.program.checked import CheckedProgram, CheckedRule, Definition, OwnField
 from core.program.checking import checked
@@ -53,6 +55,9 @@ class Library:
     features: Mapping[str, Type]
     rules: tuple[CheckedRule, ...]
     expressions: Mapping[str, Expression]
+    decline: Expression | None = None
+    review: Expression | None = None
+    severity: tuple[tuple[Severity, Expression], ...] = ()
 
     @property
     def names(self) -> Iterator[str]:
@@ -302,8 +307,13 @@ def resolve(program: Program, libraries: Sequence[Library], report: Report, *, i
     rule_scope, decision_scope = replace(scope, place="rule"), replace(scope, place="decision")
     rules = found.rules(rule_scope)
     asked = {key: found.typed(("decision", key), decision_scope, ("bool",)) for key in ("decline", "review")}
-    for grade in program.decision.severity:
-        found.typed(("decision", "severity", grade), decision_scope, ("bool",))
+    grades = {
+        grade: found.typed(("decision", "severity", grade), decision_scope, ("bool",))
+        for grade in program.decision.severity
+    }
+    for library in libraries:
+        asked = {key: expression or getattr(library, key) for key, expression in asked.items()}
+        grades = {**dict(library.severity), **grades}
     found.words(rule_scope)
     found.examples(scope.codes)
     parameters = {name: value for library in libraries for name, value in library.program.parameters.items()}
@@ -317,6 +327,7 @@ def resolve(program: Program, libraries: Sequence[Library], report: Report, *, i
         rules=tuple(rules),
         decline=asked["decline"],
         review=asked["review"],
+        severity=tuple((grade, of) for grade in reversed(SEVERITIES) if (of := grades.get(grade)) is not None),
     )
     return Resolved(canonical, meant, {name: each.type for name, each in features.items()}, features)
 

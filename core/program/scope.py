@@ -29,6 +29,8 @@ _OUTCOMES: dict[Place, tuple[str, ...]] = {
     "event": ("decision", "severity", "alerted", "verdict"),
     "decision": ("probability", "decision", "reviews"),
 }
+_OF_THIS_PAYMENT = ("currency_known",)
+"""Fields that depend on the control stream, by which states are not folded: aggregates can't read them."""
 _NOTHING = ("none", "nil", "nan", "missing", "undefined")
 PLACE_WORDS: dict[Place, str] = {
     "feature": "a feature",
@@ -80,6 +82,8 @@ class Scope:
 
     def column(self, name: str) -> Column | None:
         """What the name means here; None if nothing."""
+        if self.place == "event" and name in _OF_THIS_PAYMENT:
+            return None
         if (found := self.field(name)) is not None:
             return found
         if name in _OUTCOMES[self.place]:
@@ -92,7 +96,7 @@ class Scope:
 
     def names(self) -> Iterator[str]:
         """Every name that means a value here."""
-        yield from STANDARD
+        yield from (name for name in STANDARD if self.place != "event" or name not in _OF_THIS_PAYMENT)
         yield from self.fields
         yield from _OUTCOMES[self.place]
         if self.place != "event":
@@ -117,6 +121,10 @@ class Scope:
         shown = quoted(name)
         if self.is_entity(name):
             return f"{shown} is an entity, not a value; it stands first in an aggregate, as in count({name}, '24h')"
+        if self.place == "event" and name in _OF_THIS_PAYMENT:
+            return (
+                f"{shown} can't be read in {PLACE_WORDS['event']}; it depends on the rates that hold for this payment"
+            )
         if self.place == "event" and (name in self.features or name in self.parameters):
             what = "a feature" if name in self.features else "a parameter"
             return (

@@ -23,8 +23,8 @@ from typing import Literal, NamedTuple
 Type = Literal["number", "bool", "string", "time", "numbers", "strings"]
 
 Form = Literal["", "raw", "text", "card", "ip", "country"]
-"""How a string is brought into canonical form before it is compared (`core.canonical`); "raw": as the source sent it;
-"" for what is no string.
+"""How a string is brought into canonical form before it is compared (`core.canonical`). raw: as the source sent it.
+country: in capitals, for currencies too. "": no string.
 """
 
 Source = Literal["field", "feature", "parameter", "library", "outcome"]
@@ -190,10 +190,12 @@ event at all, or the payment's own value is missing), and the others are missing
 
 
 def is_single(expression: Expression) -> bool:
-    """Whether the number has float32 precision: a feature, or what is chosen among features and constants."""
+    """Whether the number has float32 precision: a feature, a kernel's column, or what is chosen among these and
+    constants.
+    """
     match expression:
         case Column():
-            return expression.source == "feature"
+            return expression.source in ("feature", "library")
         case Apply("number", "single"):
             return True
         case Apply("number", "negate" | "abs" | "min" | "max" | "default", arguments):

@@ -33,6 +33,7 @@ from learners.drift.rows import Rows, joined
 
 DISORDER_MS = DAY_MS
 VECTOR_BYTES = 4 * spec.WIDTH
+"""Of the spec's features; those of the program that decided follow in a score's vector."""
 _COLUMNS = (
     "transaction_id",
     "account_id",
@@ -184,8 +185,8 @@ class WindowReader:
 
 def _columns(table: pa.Table, index: np.ndarray) -> np.ndarray:
     """The features of these rows, float32 (WIDTH, n). Raises Corrupt if one lacks them."""
-    vectors = table["features"].take(pa.array(index)).to_pylist()
-    if any(vector is None or len(vector) != VECTOR_BYTES for vector in vectors):
+    vectors = [(vector or b"")[:VECTOR_BYTES] for vector in table["features"].take(pa.array(index)).to_pylist()]
+    if any(len(vector) != VECTOR_BYTES for vector in vectors):
         raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} lacks a vector of {spec.WIDTH} features")
     return np.ascontiguousarray(np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, spec.WIDTH).T)
 
@@ -201,6 +202,6 @@ def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table
         "model_digest": [s.digest for s in scores],
         "spec": pa.array([s.spec for s in scores], pa.int64()),
         "degraded": pa.array([s.degraded for s in scores], pa.string()),
-        "features": pa.array(packing.plain_rows([s.spec for s in scores], [s.features for s in scores]), pa.binary()),
+        "features": pa.array(packing.plain_rows([s.features for s in scores]), pa.binary()),
     }
     return pa.table(columns)

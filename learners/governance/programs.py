@@ -20,9 +20,11 @@ from core import control_stream
 from core.control_stream import Appended, Known
 from core.errors import BadInput, Corrupt
 from core.events import Control, ProgramApproved, ProgramDeployed, ProgramProposed, ProgramRegistered, ProgramRolledBack
+from core.identity import required
 from core.log.base import EventLog
 from core.program import document, library, loading
 from core.program.document import Program
+from core.program.plan import plan
 from learners.governance.control_events import Act
 from projections.views.programs import ProgramRegistry, Proposal, before, find, in_force, label_of, programs_of
 
@@ -82,9 +84,9 @@ def approve(log: EventLog, proposal_id: str, act: Act) -> ProgramAct:
     return ProgramAct(appended.position, outcome, label_of(registry, proposal.digest), proposal.digest, proposal_id)
 
 
-def deploy(log: EventLog, name: str, act: Act, *, backfill: bool = True) -> ProgramAct:
+def deploy(log: EventLog, name: str, act: Act) -> ProgramAct:
     """Let a program decide: by the ID of a proposal, `name@version`, or its SHA-256's first digits. An open proposal of
-    the program is its cause. backfill: see ProgramDeployed.
+    the program is its cause.
     """
 
     def events(registry: ProgramRegistry, known: Known) -> list[Control]:
@@ -94,13 +96,33 @@ def deploy(log: EventLog, name: str, act: Act, *, backfill: bool = True) -> Prog
         _check_stored(log, digest)
         cause = name if name in registry.proposals else _open(registry, digest)
         answer = Act(act.actor, act.reason, act.now_ms, cause or act.causation_id)
-        return [ProgramDeployed(**answer.fields, digest=digest, backfill=backfill)]
+        return [ProgramDeployed(**answer.fields, digest=digest)]
 
     appended, registry = _append(log, events)
     digest = _named(registry, name)
     return ProgramAct(
         appended.position, "deployed" if appended.events else "unchanged", label_of(registry, digest), digest
     )
+
+
+def to_deploy(log: EventLog, name: str, act: Act) -> tuple[str, list[int]]:
+    """The program (SHA-256) that a name means, and the partitions that are not yet prepared for it; none if it has no
+    aggregates of its own, or decides already. It is proposed if it is not: workers prepare for what is proposed.
+    """
+    state = control_stream.current(log)
+    registry = programs_of(control_stream.history(log))
+    digest = _named(registry, name)
+    identity = required(state.identity)
+    loaded = loading.load(digest, log.get_blob)
+    if digest == in_force(registry) or not plan(loaded.checked, library.kernel()).layout.aggregates:
+        return digest, []
+    cause = name if name in registry.proposals else _open(registry, digest)
+    deployed = ProgramDeployed(**Act(act.actor, act.reason, act.now_ms, cause).fields, digest=digest)
+    state.governance.programs.check(deployed, state.governance.four_eyes)  # before anybody waits
+    if not cause:
+        propose(log, loaded.program, act)
+    prepared = state.governance.programs.prepared.get(digest, {})
+    return digest, [p for p in range(identity.partitions) if p not in prepared and log.head(p).sequence > 0]
 
 
 def roll_back(log: EventLog, act: Act, to: str | None = None) -> ProgramAct:

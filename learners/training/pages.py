@@ -38,6 +38,10 @@ _TRANSACTION_COLUMNS = (
 _SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
 
 
+_VECTOR_BYTES = 4 * spec.WIDTH
+"""Of the spec's features; those of the program that decided follow in a score's vector."""
+
+
 class TransactionPage(NamedTuple):
     """k transactions as columns; `times` are receive times; `keys` identify account and transaction together."""
 
@@ -132,9 +136,9 @@ def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[Scor
     for entries in pages(log, partition, "scores", at, until):
         decoded = [decode_score(entry.payload) for entry in entries]
         readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
-        plain = packing.plain_rows([s.spec for s in decoded], [s.features for s in decoded])
+        plain = packing.plain_rows([s.features for s in decoded])
         vectors = b"".join(
-            (v or b"") if s.spec == spec.SPEC_VERSION else bytes(4 * spec.WIDTH)
+            (v or b"")[:_VECTOR_BYTES] if s.spec == spec.SPEC_VERSION else bytes(_VECTOR_BYTES)
             for s, v in zip(decoded, plain, strict=True)
         )
         yield ScorePage(
@@ -150,18 +154,8 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> Scor
     if any(table[name].null_count for name in ("spec", "model", "arm")):
         raise Corrupt(f"partition {partition}: an archived score cannot be decoded")
     generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
-    column = table["features"]
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    present = array.is_valid().to_numpy(zero_copy_only=False)
+    features, present = _spec_vectors(table["features"])
     readable = _numpy(table["spec"]) == spec.SPEC_VERSION
-    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == 4 * spec.WIDTH:
-        start = array.offset * array.type.byte_width
-        count = len(array) * spec.WIDTH
-        features = np.frombuffer(array.buffers()[1], dtype="<f4", offset=start, count=count).reshape(-1, spec.WIDTH)
-    else:
-        features = np.empty((len(array), spec.WIDTH), dtype=np.float32)
-        present = np.zeros(len(array), dtype=np.bool_)
-    # A vector whose width differs from most of its segment is not in the column, only in the payload.
     missing = np.flatnonzero(readable & ~present).tolist()
     if missing:
         features = features.copy()
@@ -170,8 +164,24 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> Scor
         if payload is None:
             raise Corrupt(f"partition {partition}: the archive has no payload for the score of row {row}")
         score = decode_score(payload)
-        features[row] = _vectors(partition, packing.plain(score.spec, score.features), 1)[0]
+        features[row] = _vectors(partition, packing.plain(score.features)[:_VECTOR_BYTES], 1)[0]
     return ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
+
+
+def _spec_vectors(column: pa.ChunkedArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The spec's features, float32 (k, WIDTH), and where there are any, bool (k,)."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    width = array.type.byte_width // 4 if pa.types.is_fixed_size_binary(array.type) else 0
+    if width >= spec.WIDTH:
+        values = np.frombuffer(array.buffers()[1], "<f4", len(array) * width, array.offset * array.type.byte_width)
+        return values.reshape(-1, width)[:, : spec.WIDTH], present
+    vectors = [vector or b"" for vector in array.to_pylist()]
+    present = np.array([len(vector) >= _VECTOR_BYTES for vector in vectors], dtype=np.bool_)
+    features = np.empty((len(vectors), spec.WIDTH), dtype=np.float32)
+    content = b"".join(vector[:_VECTOR_BYTES] for vector in vectors if len(vector) >= _VECTOR_BYTES)
+    features[present] = np.frombuffer(content, "<f4").reshape(-1, spec.WIDTH)
+    return features, present
 
 
 def _vectors(partition: int, content: bytes, count: int) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput
 from core.numeric import sigmoid
-from core.policy import Thresholds, check_thresholds, decide
+from core.policy import EFFECTS, Thresholds, check_thresholds, decide
 from learners.metrics import Interval, Labels, equal_bins
 from learners.training.resampling import Ranked, level_shift, log_losses, resamples, sums_of
 
@@ -92,11 +92,14 @@ class PairedScores:
 
 
 def decisions_of(probabilities: Floats, amounts: Floats, thresholds: Thresholds) -> NDArray[np.uint8]:
-    """What a model alone asks for, without rules: indices into `core.policy.DECISIONS`, (n,). amounts: in the base
-    currency.
+    """What a model alone asks for by the thresholds, without rules: indices into `core.policy.DECISIONS`, (n,).
+    amounts: in the base currency.
     """
-    no_rules = np.zeros(len(probabilities), dtype=np.uint32)
-    made, _ = decide(probabilities, no_rules, amounts.astype(np.float32), thresholds, np.inf)
+    losses = probabilities * amounts.astype(np.float32).astype(np.float64)
+    review, decline, review_loss, decline_loss = thresholds
+    reviews = losses >= review_loss if review_loss > 0.0 else probabilities >= review
+    declines = losses >= decline_loss if decline_loss > 0.0 else probabilities >= decline
+    made = decide(declines, reviews, np.zeros((len(probabilities), len(EFFECTS)), dtype=np.int64))
     return np.asarray(made, dtype=np.uint8)
 
 

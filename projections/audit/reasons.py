@@ -2,7 +2,8 @@
 
 An alert in the log holds codes and the values that its rules read (`core.alerts`). `in_short` says what these mean,
 without reading anything else. `AlertReader` tells the whole: it reads the score's feature vector and the parameters in
-force at the score's control position, loads the model that decided by its digest, and asks it for its shares.
+force at the score's control position, loads the program and the model that decided by their digests, takes the words of
+the program's own rules (`projections.audit.wording`), and asks the model for its shares.
 
 Nothing here is logged or compared, so words may change without changing a decision (ADR 23). A model that can't be
 loaded or can't explain leaves out its own reasons and says so.
@@ -14,22 +15,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import rules
-from core.codec import decode_alert, decode_score
+from core import policy, rules
+from core.codec import decode_alert, decode_score, decode_transaction
 from core.control import ControlState, LoadScorer
 from core.control_stream import history
 from core.errors import SentinelError
-from core.events import AlertRaised, Position, TransactionScored
+from core.events import AlertRaised, Position, TransactionReceived, TransactionScored
 from core.features import packing, spec
 from core.log.base import EventLog
+from core.policy import Thresholds
+from core.program.library import kernel
+from core.program.loading import load
+from core.program.plan import plan
+from core.program.shipped import DEFAULT_PROGRAM
 from core.replay import states_at
 from core.scoring import Scorer
+from projections.audit.wording import Value, Wording, values_of
 
 REASONS_MAX = 5
 _MODEL_REASONS_MAX = 3
@@ -41,7 +48,8 @@ _i = spec.index
 
 class Reasons(msgspec.Struct, frozen=True):
     """An alert explained. words: at most REASONS_MAX sentences, what the rules saw first. risk_factors: the numbers
-    that an analyst looks at first, None = not known. missing: why the model's reasons are missing; "" if they are not.
+    that an analyst looks at first, None = not known. missing: why the words of the program's own rules or the model's
+    reasons are missing; "" if they are not.
     """
 
     words: tuple[str, ...]
@@ -73,12 +81,17 @@ def phrase(name: str, value: float) -> str:
 
 
 def in_short(alert: Coded) -> str:
-    """The gravest rule's reason, from the alert alone; if only the model raised it, its probability."""
+    """The gravest rule's reason, from the alert alone; if only the model raised it, its probability. An own rule of a
+    program is named; it goes before standard rules that only flag.
+    """
     hit = [_RULES[code] for code in alert.reason_codes if code in _RULES]
-    if not hit:
-        return f"the model gives a probability of {alert.fraud_score:.3f}" if alert.reason_codes else ""
-    rule = min(hit, key=lambda each: _ORDER.index(each.effect))
-    return _of_rule(rule, alert.values)
+    own = [code for code in alert.reason_codes if code not in _RULES and code != rules.MODEL_CODE]
+    rule = min(hit, key=lambda each: _ORDER.index(each.effect)) if hit else None
+    if own and (rule is None or rule.effect == "flag"):
+        return f"rule {own[0]}"
+    if rule is not None:
+        return _of_rule(rule, alert.values)
+    return f"the model gives a probability of {alert.fraud_score:.3f}" if alert.reason_codes else ""
 
 
 def _of_rule(rule: rules.Rule, values: Mapping[str, float | None]) -> str:
@@ -104,36 +117,58 @@ def _code_and_values(code: str, values: Mapping[str, float | None]) -> str:
     return f"{code} ({', '.join(shown)})" if shown else code
 
 
-def explain(
-    alert: AlertRaised,
-    score: TransactionScored,
-    parameters: NDArray[np.float64],
-    scorer: Scorer | None,
-    missing: str = "",
-) -> Reasons:
-    """An alert in words. parameters: those of the rules at the score's control position (`rules.parameter_vector`).
-    scorer: the model that decided, None if it can't be had: `missing` says why. Raises Corrupt if the feature vector is
-    not one.
+class Deciding(NamedTuple):
+    """What decided. parameters: those that are set at the score's control position, over the program's defaults.
+    scorer: the model, None if it can't be had. missing_…: why the model, or the program's wording, can't be had.
     """
-    row = packing.vector(score.spec, score.features)
-    if len(row) != spec.WIDTH or score.spec != spec.SPEC_VERSION:
+
+    wording: Wording
+    parameters: Mapping[str, float]
+    scorer: Scorer | None
+    missing_model: str = ""
+    missing_program: str = ""
+
+
+def explain(
+    alert: AlertRaised, score: TransactionScored, transaction: TransactionReceived | None, by: Deciding
+) -> Reasons:
+    """An alert in words. Raises Corrupt if the feature vector is not one."""
+    row = packing.vector(score.features)
+    if len(row) < spec.WIDTH or score.spec != spec.SPEC_VERSION:
         return Reasons((), {}, f"decided under feature spec {score.spec}, whose columns are not known here")
     moved: list[str] = []
+    missing = by.missing_model
     if rules.MODEL_CODE not in alert.reason_codes:
         missing = ""
-    elif scorer is not None:
-        moved, missing = _moved_most(scorer, row)
-    return Reasons(_words(alert.reason_codes, row, moved), _risk_factors(row, parameters), missing)
+    elif by.scorer is not None:
+        moved, missing = _moved_most(by.scorer, row)
+    parameters = {**by.wording.parameters, **by.parameters}
+    values = values_of(by.wording, row, alert, transaction, parameters)
+    words = _words(alert.reason_codes, by.wording, row, values, moved)
+    own = by.missing_program if any(map(by.wording.has_own_words, _of_rules(alert.reason_codes))) else ""
+    return Reasons(words, _risk_factors(row, parameters), "; ".join(filter(None, (own, missing))))
 
 
-def _words(codes: Sequence[str], row: NDArray[np.float32], moved: Sequence[str]) -> tuple[str, ...]:
+def _of_rules(codes: Sequence[str]) -> list[str]:
+    return [code for code in codes if code != rules.MODEL_CODE]
+
+
+def _words(
+    codes: Sequence[str],
+    wording: Wording,
+    row: NDArray[np.float32],
+    values: Mapping[str, Value],
+    moved: Sequence[str],
+) -> tuple[str, ...]:
     """What the rules saw, then the features that moved the model most towards fraud."""
     names: dict[str, None] = {}
     words: list[str] = []
-    for rule in (rule for rule in rules.RULES if rule.code in codes):
-        if not rule.features:
-            words.append(rule.meaning)
-        names.update(dict.fromkeys(rule.features))
+    for code in _of_rules(codes):
+        rule = _RULES.get(code)
+        if rule is None or not rule.features or wording.has_own_words(code):
+            words.append(wording.meaning(code, values))
+        else:
+            names.update(dict.fromkeys(rule.features))
     names.update(dict.fromkeys(moved))
     words += [phrase(name, float(row[_i(name)])) for name in names]
     return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
@@ -144,7 +179,7 @@ def _moved_most(scorer: Scorer, row: NDArray[np.float32]) -> tuple[list[str], st
     can't tell.
     """
     try:
-        _, shares = scorer.contributions(row)
+        _, shares = scorer.contributions(row[: spec.WIDTH])
     except Exception as error:  # noqa: BLE001 - whatever a model does, the alert can be read
         return [], f"the model {scorer.version} can't explain itself ({type(error).__name__}: {error})"
     order = np.argsort(-shares, kind="stable")
@@ -152,12 +187,12 @@ def _moved_most(scorer: Scorer, row: NDArray[np.float32]) -> tuple[list[str], st
     return named[:_MODEL_REASONS_MAX], ""
 
 
-def _risk_factors(row: NDArray[np.float32], parameters: NDArray[np.float64]) -> dict[str, float | bool | None]:
+def _risk_factors(row: NDArray[np.float32], parameters: Mapping[str, float]) -> dict[str, float | bool | None]:
     """The handful of numbers an analyst looks at first. None = not known. Ratios and speeds to four decimals."""
     count_30d = float(row[_i("count_30d")])
     daily = count_30d / 30.0
     share, total = float(row[_i("hour_share")]), float(row[_i("transactions_total")])
-    named = dict(zip(rules.PARAMETERS, parameters.tolist(), strict=True))
+    named = {**rules.PARAMETERS, **parameters}
     return {
         "is_high_amount": bool(row[_i("amount")] >= named["amount_high"]),
         "is_unusual_hour": bool(share <= named["hour_share_max"] and total >= named["hour_history"]),
@@ -182,13 +217,16 @@ def _flag(value: np.float32) -> bool | None:
 
 
 class AlertReader:
-    """Explains alerts of one log. Reads the control stream once and keeps the models that it has loaded."""
+    """Explains alerts of one log. Reads the control stream once and keeps the models and programs that it has
+    loaded.
+    """
 
     def __init__(self, log: EventLog, load_scorer: LoadScorer) -> None:
         self._log = log
         self._load_scorer = load_scorer
         self._state_at: Callable[[int], ControlState] = states_at(history(log))
         self._scorers: dict[str, tuple[Scorer | None, str]] = {}
+        self._wordings: dict[str, tuple[Wording, str]] = {}
 
     def reasons(self, partition: int, position: Position) -> Reasons | None:
         """The reasons of the alert on the transaction at a position; None if there is no alert. Raises Corrupt if the
@@ -198,10 +236,27 @@ class AlertReader:
         scored = self._log.get(partition, "scores", position)
         if raised is None or scored is None:
             return None
+        received = self._log.get(partition, "transactions", position)
         alert, score = decode_alert(raised), decode_score(scored)
         state = self._state_at(score.control_position)
+        wording, unknown = self._wording(state, score)
         scorer, missing = self._scorer(state, score)
-        return explain(alert, score, rules.parameter_vector(state.parameters), scorer, missing)
+        by = Deciding(wording, _parameters(state), scorer, missing, unknown)
+        return explain(alert, score, None if received is None else decode_transaction(received), by)
+
+    def _wording(self, state: ControlState, score: TransactionScored) -> tuple[Wording, str]:
+        """What the program that decided says; and why in words if it can't be had."""
+        known = [state.program, state.identity.program if state.identity is not None else "", DEFAULT_PROGRAM]
+        digest = next((digest for digest in known if score.program and digest.startswith(score.program)), "")
+        if not digest:
+            return Wording(), f"the control stream does not name the program {score.program} at {state.position}"
+        if digest not in self._wordings:
+            try:
+                checked = load(digest, self._log.get_blob).checked
+                self._wordings[digest] = Wording.of(plan(checked, kernel())), ""
+            except SentinelError as error:
+                self._wordings[digest] = Wording(), f"the program {score.program} can't be loaded: {error}"
+        return self._wordings[digest]
 
     def _scorer(self, state: ControlState, score: TransactionScored) -> tuple[Scorer | None, str]:
         """The model that decided; or None, and why in words."""
@@ -221,3 +276,9 @@ def _deciding(state: ControlState) -> list[str]:
     """The digests of the models that can decide at the state's position."""
     found = [state.champion.digest] if state.champion is not None else []
     return found + [arm.digest for arm in state.experiment.arms] if state.experiment is not None else found
+
+
+def _parameters(state: ControlState) -> dict[str, float]:
+    """Those that are set at the state's position, over a program's defaults; the thresholds are always set."""
+    thresholds = Thresholds(state.review, state.decline, state.review_loss, state.decline_loss)
+    return {**state.parameters, **policy.threshold_parameters(thresholds)}

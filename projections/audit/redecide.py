@@ -19,8 +19,7 @@ from core.codec import decode_account_event, decode_score, decode_transaction, e
 from core.control import Context
 from core.currency import wrong_rates
 from core.errors import Corrupt
-from core.events import AccountEvent, Position, TransactionReceived, TransactionScored
-from core.features.state import AccountState
+from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored
 from core.log.base import EventLog, Head
 from core.log.covering import Spans, feedback_seen
 from core.log.paging import entries, pages, read
@@ -195,7 +194,7 @@ def recompute(
     if _evicts(log, partition, timeline.identity.accounts_max):
         yield from _recompute_among_all(log, partition, targets, accounts, timeline, passed)
         return
-    state = AccountState(timeline.identity)
+    state = timeline.new_state()
     pending: list[pipeline.Run] = []
     taken = 0
     for decision in decisions(log, partition, accounts, max(targets)):
@@ -204,7 +203,8 @@ def recompute(
         while taken < len(events) and events[taken][0] <= f:
             feedback.append(events[taken][1])
             taken += 1
-        run = pipeline.Run(f, feedback, [decision.position], [decision.transaction])
+        outcome = Outcome(decision.score.decision, decision.score.severity, decision.score.rules)
+        run = pipeline.Run(f, feedback, [decision.position], [decision.transaction], [outcome])
         if wrong := sealed.covering(decision.position).fault(decision.position, f, decision.score.control_position):
             raise Corrupt(f"partition {partition}: {wrong}")
         passed(decision)
@@ -242,15 +242,16 @@ def _recompute_among_all(
     passed: Callable[[LoggedDecision], None],
 ) -> Iterator[Recomputed]:
     """`recompute`, folding all accounts of the partition, about 4 µs per transaction."""
-    state = AccountState(timeline.identity)
+    state = timeline.new_state()
     last = max(targets)
     for chunk in chunks(log, partition, Head(), log.head(partition)):
-        scores = iter(chunk.scores)
+        scores = iter(zip(chunk.scores, chunk.keys, strict=True))
         pending: list[pipeline.Run] = []
         for run in chunk.runs:
             rest = pipeline.Run(run.feedback_position, run.feedback)
             for position, transaction in zip(run.positions, run.transactions, strict=True):
-                payload = next(scores).payload
+                entry, key = next(scores)
+                payload = entry.payload
                 if transaction.account_id in accounts:
                     assert isinstance(transaction, TransactionReceived)
                     decision = LoggedDecision(position, transaction, decode_score(payload), payload)
@@ -258,6 +259,7 @@ def _recompute_among_all(
                 if position not in targets:
                     rest.positions.append(position)
                     rest.transactions.append(transaction)
+                    rest.outcomes.append(key.outcome)
                     continue
                 pipeline.apply(pipeline.Work(partition, state, [*pending, rest]))
                 pending, rest = [], pipeline.Run(run.feedback_position)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import events, policy, rules
+from core import events, policy
 from core.codec import decode_alert, decode_seal
 from core.control import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
@@ -24,6 +24,7 @@ from core.events import AccountEvent, Position, TransactionScored
 from core.features import packing, spec
 from core.log.base import EventLog
 from core.log.paging import entries
+from core.program.loading import load
 from core.replay import Timeline
 from projections.audit.in_force import (
     ModelStory,
@@ -33,11 +34,14 @@ from projections.audit.in_force import (
     policy_in_force,
     references_in_force,
 )
-from projections.audit.reasons import Reasons, explain
+from projections.audit.reasons import Deciding, Reasons, explain
 from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, account_events, recompute
+from projections.audit.wording import Wording, values_of
 
 
 class RuleHit(msgspec.Struct, frozen=True):
+    """A rule that hit. effect: "shadow" if it had none: a shadow rule, or a roll-out that leaves out the account."""
+
     code: str
     effect: str
     meaning: str
@@ -45,9 +49,9 @@ class RuleHit(msgspec.Struct, frozen=True):
 
 class FeatureLine(msgspec.Struct, frozen=True):
     """A feature as logged, with the distribution of its values in the account's earlier decisions (`known` of them had
-    a value; None: missing).
+    a value; None: missing): for one of the program's own, in those by the same program.
 
-    share: its contribution to the margin, log-odds; None if no model decided.
+    share: its contribution to the margin, log-odds; None if no model decided, or for one of the program's own.
     """
 
     name: str
@@ -148,8 +152,9 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
     decision, score = now.decision, now.decision.score
     until = [entry for entry in control if entry.position <= score.control_position]
     seen = effective(until)
-    row = packing.vector(score.spec, score.features)
+    row = packing.vector(score.features)
     under = deciding(now.context, score.arm)
+    wording = Wording.of(under.program.plan)
     shares = _shares(under, row)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
     since = _since(after, decision, found.place)
@@ -163,7 +168,7 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         raw=msgspec.Raw(log.get(partition, "transactions", position) or b"null"),
         score=msgspec.Raw(decision.logged_score),
         alert=_raw(now.logged_alert),
-        reasons=_reasons(now.logged_alert, score, under),
+        reasons=_reasons(now.logged_alert, decision, under, wording),
         arm=score.arm,
         decision=score.decision,
         severity=score.severity,
@@ -173,8 +178,8 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         model=model_in_force(seen, score),
         references=references_in_force(seen),
         policy=policy_in_force(seen, fold(until), decision.transaction),
-        rule_hits=[RuleHit(r.code, r.effect, r.meaning) for r in rules.RULES if r.code in score.rules],
-        features=_features(row, history[:-1], shares),
+        rule_hits=_rule_hits(decision, under, wording, row),
+        features=[*_features(row, history[:-1], shares), *_own_features(log, under, row, score, history[:-1])],
         earlier_decisions=len(history) - 1,
         bias=shares.bias,
         method=shares.method,
@@ -197,11 +202,20 @@ def _raw(payload: bytes | None) -> msgspec.Raw | None:
     return None if payload is None else msgspec.Raw(payload)
 
 
-def _reasons(alert: bytes | None, score: TransactionScored, under: Context) -> Reasons | None:
+def _reasons(alert: bytes | None, decision: LoggedDecision, under: Context, wording: Wording) -> Reasons | None:
     if alert is None:
         return None
     missing = "" if under.scorer is not None else "no model decided"
-    return explain(decode_alert(alert), score, under.parameters, under.scorer, missing)
+    by = Deciding(wording, under.program.parameters, under.scorer, missing)
+    return explain(decode_alert(alert), decision.score, decision.transaction, by)
+
+
+def _rule_hits(decision: LoggedDecision, under: Context, wording: Wording, row: NDArray[np.float32]) -> list[RuleHit]:
+    """The rules that hit, in the program's order, then those that hit without effect."""
+    score = decision.score
+    values = values_of(wording, row, None, decision.transaction, under.program.parameters)
+    found = [RuleHit(code, wording.effect(code), wording.meaning(code, values)) for code in score.rules]
+    return found + [RuleHit(code, "shadow", wording.meaning(code, values)) for code in score.shadow_rules]
 
 
 class _Shares(NamedTuple):
@@ -215,35 +229,65 @@ class _Shares(NamedTuple):
 
 
 def _shares(under: Context, row: NDArray[np.float32]) -> _Shares:
-    if under.scorer is None or len(row) != spec.WIDTH:
+    if under.scorer is None or len(row) < spec.WIDTH:
         return _Shares()
-    return _Shares(*under.scorer.contributions(row), under.scorer.method)
+    return _Shares(*under.scorer.contributions(row[: spec.WIDTH]), under.scorer.method)
 
 
 def _features(row: NDArray[np.float32], earlier: Sequence[LoggedDecision], shares: _Shares) -> list[FeatureLine]:
-    size = 4 * len(row)
-    plain = packing.plain_rows([d.score.spec for d in earlier], [d.score.features for d in earlier])
-    vectors = [v for v in plain if v is not None and len(v) == size]
-    before = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), len(row))
-    lines = []
-    for i, feature in enumerate(spec.FEATURES[: len(row)]):
-        column = before[:, i][np.isfinite(before[:, i])].astype(np.float64)
-        low, middle, high = np.percentile(column, [5, 50, 95]).tolist() if len(column) else (None, None, None)
-        value = float(row[i])
-        lines.append(
-            FeatureLine(
-                name=feature.name,
-                meaning=feature.meaning,
-                unit=feature.unit,
-                value=value if np.isfinite(value) else None,
-                known=len(column),
-                median=middle,
-                p05=low,
-                p95=high,
-                share=None if shares.shares is None else float(shares.shares[i]),
-            )
+    """The features of the spec."""
+    known = spec.FEATURES[: len(row)]
+    before = _earlier([d for d in earlier if d.score.spec == spec.SPEC_VERSION], len(known))
+    return [
+        _line(
+            (feature.name, feature.meaning, feature.unit),
+            float(row[i]),
+            before[:, i],
+            None if shares.shares is None else float(shares.shares[i]),
         )
-    return lines
+        for i, feature in enumerate(known)
+    ]
+
+
+def _own_features(
+    log: EventLog, under: Context, row: NDArray[np.float32], score: TransactionScored, earlier: Sequence[LoggedDecision]
+) -> list[FeatureLine]:
+    """The features that the program computes beside those of the spec."""
+    made, names = under.program.plan, under.program.plan.names[spec.WIDTH : under.program.plan.stored]
+    if not names or len(row) != made.stored:
+        return []
+    documented = load(made.program.digest, log.get_blob).program.features
+    before = _earlier([d for d in earlier if d.score.program == score.program], len(row))
+    return [
+        _line((name, documented[name].value, documented[name].unit), float(row[i]), before[:, i], None)
+        for i, name in enumerate(names, spec.WIDTH)
+    ]
+
+
+def _earlier(decisions: Sequence[LoggedDecision], width: int) -> NDArray[np.float32]:
+    """The first columns of the decisions' vectors, float32 (n, width); without those that are shorter."""
+    size = 4 * width
+    vectors = [v[:size] for v in packing.plain_rows([d.score.features for d in decisions]) if v is not None]
+    vectors = [v for v in vectors if len(v) == size]
+    return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), width)
+
+
+def _line(named: tuple[str, str, str], value: float, before: NDArray[np.float32], share: float | None) -> FeatureLine:
+    """One feature: its name, meaning and unit, its value, and the earlier ones, float32 (n,)."""
+    name, meaning, unit = named
+    column = before[np.isfinite(before)].astype(np.float64)
+    low, middle, high = np.percentile(column, [5, 50, 95]).tolist() if len(column) else (None, None, None)
+    return FeatureLine(
+        name=name,
+        meaning=meaning,
+        unit=unit,
+        value=value if np.isfinite(value) else None,
+        known=len(column),
+        median=middle,
+        p05=low,
+        p95=high,
+        share=share,
+    )
 
 
 class _Since(NamedTuple):

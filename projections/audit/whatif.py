@@ -2,29 +2,35 @@
 
 Works on one partition at a time, into arrays; nothing is written. Every transaction of the partition is folded, so that
 features are what they were (I4); those in the range are decided again under their own context at `c` with the changes
-applied. Feedback is taken as it was: verdicts that another decision would have prevented or caused are not simulated.
+applied. Only aggregates of a program that count its own decisions or hits follow the changed ones, from the range's
+beginning on. Feedback is taken as it was: verdicts that another decision would have prevented or caused are not
+simulated.
 Labels are as known now (`projections.labelling`); a transaction without one, or in review, counts as legitimate.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import pipeline, policy, rules
+from core import pipeline, policy
 from core.codec import decode_score
-from core.control import MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
+from core.control import MODEL_UNAVAILABLE, NO_MODEL, Context, ControlState, with_changes
 from core.currency import base_amount
-from core.errors import BadInput
+from core.errors import BadInput, NotDecidable, SentinelError
 from core.events import Decision, Position
 from core.features.columns import TransactionLike
-from core.features.state import AccountState
+from core.identity import required
 from core.log.base import Entry, EventLog, Head
+from core.program.deciding import Program
+from core.program.library import kernel
+from core.program.loading import load
+from core.program.plan import plan
 from core.replay import Timeline, chunks, segments
 from core.scoring import Scorer
 from projections.labelling.consensus import Label
@@ -64,21 +70,8 @@ class Changes:
         """The context with the changes applied. Raises BadInput for values that could not be in force."""
         thresholds = self._thresholds(context.thresholds)
         policy.check_thresholds(*thresholds)
-        parameters, enabled = context.parameters, context.enabled
-        if self.rule_set is not None:
-            parameters, enabled = rules.parameter_vector(self.rule_set[0]), rules.enabled_mask(self.rule_set[1])
-        changed = rules.parameter_vector(self.parameters)
-        parameters = parameters.copy()
-        for i, name in enumerate(rules.PARAMETERS):
-            if name in self.parameters:
-                parameters[i] = changed[i]
-        context = with_changes(
-            context,
-            thresholds=thresholds,
-            parameters=parameters,
-            enabled=enabled & rules.enabled_mask(self.disabled),
-            amount_high=float(parameters[list(rules.PARAMETERS).index("amount_high")]),
-        )
+        program = self._program(context.program, policy.threshold_parameters(thresholds))
+        context = with_changes(context, thresholds=thresholds, program=program)
         if self.model is None:
             return context
         reasons = [r for r in (context.degraded or "").split("+") if r and r not in _MODEL_REASONS]
@@ -91,6 +84,43 @@ class Changes:
             allocation=None,
             arms=(),
         )
+
+    def check(self, program: Program) -> None:
+        """Raise BadInput for a parameter or a rule that the program does not have, and for a threshold among the
+        parameters.
+        """
+        parameters, disabled = self.rule_set or ({}, ())
+        parameters, disabled = {**parameters, **self.parameters}, (*disabled, *self.disabled)
+        for name in policy.threshold_parameters(policy.Thresholds(0.0, 0.0)):
+            if name in parameters:
+                raise BadInput(f"{name} is a threshold, which --review, --decline and their losses change")
+        try:
+            program.check(parameters, disabled)
+        except BadInput as error:
+            raise BadInput(f"program {program.plan.program.label}: {error}") from None
+
+    def _program(self, program: Program, thresholds: Mapping[str, float]) -> Program:
+        self.check(program)
+        parameters: Mapping[str, float] = program.parameters
+        disabled = program.disabled
+        if self.rule_set is not None:
+            parameters, disabled = {**program.plan.program.parameters, **self.rule_set[0]}, self.rule_set[1]
+        values = {**parameters, **self.parameters, **thresholds}
+        return program.under(values, tuple(dict.fromkeys((*disabled, *self.disabled))))
+
+
+def programs(log: EventLog, state: ControlState) -> Iterator[Program]:
+    """The program in force at the state's position, then the others that ever decided, with their defaults; without
+    those that can't be loaded. Raises BadInput if the log has no identity.
+    """
+    identity = required(state.identity)
+    for digest in dict.fromkeys(
+        (state.program or identity.program, *state.governance.programs.deployed, identity.program)
+    ):
+        try:
+            yield Program(plan(load(digest, log.get_blob).checked, kernel()), identity.key, {})
+        except SentinelError:
+            continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,19 +257,24 @@ def run(
     labels: by account and transaction (`LabelView.of_partition`). progress: called with the number of decisions read in
     each chunk. Raises BadInput if the changes are invalid, Incomplete if the log lacks the partition's first batches.
     """
-    state = AccountState(timeline.identity)
+    state = timeline.new_state()
     rows = _Rows(partition, labels, top)
+    known: tuple[Context, Context] | None = None
     for chunk in chunks(log, partition, Head(), until):
         if scope.last is not None and chunk.scores and chunk.scores[0].id > scope.last:
             break
         for context, runs, logged in segments(chunk, timeline):
+            if isinstance(context, NotDecidable):
+                raise context
             transactions = [t for r in runs for t in r.transactions]
             wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
             work = pipeline.Work(partition, state, runs)
             if not wanted:
                 pipeline.apply(work)
                 continue
-            decided = pipeline.decide(changes.of(context), [work])[0]
+            if known is None or known[0] is not context:
+                known = context, changes.of(context)
+            decided = pipeline.decide(known[1], [work])[0]
             now = dict(zip(decided.kept, decided.scores, strict=True))
             for i in wanted:
                 if i in now:

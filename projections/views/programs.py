@@ -66,7 +66,6 @@ class Service(msgspec.Struct, frozen=True):
     digest: str
     action: Literal["deploy", "rollback"]
     began: Said
-    backfill: bool = True
     proposal: Proposal | None = None
 
 
@@ -167,7 +166,7 @@ def _approved(state: ProgramRegistry, fact: Fact) -> None:
 def _deployed(state: ProgramRegistry, fact: Fact) -> None:
     event: ProgramDeployed = fact.event
     proposal = state.proposals.get(event.causation_id)
-    state.services.append(Service(event.digest, "deploy", _said(fact), event.backfill, proposal))
+    state.services.append(Service(event.digest, "deploy", _said(fact), proposal))
     for key in [key for key, each in state.proposals.items() if each.digest == event.digest]:
         del state.proposals[key]
 

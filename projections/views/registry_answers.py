@@ -105,11 +105,12 @@ def _rule_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     was, now = before["parameters"], after["parameters"]
     words = []
     for name in dict.fromkeys([*was, *now]):
-        default = rules.PARAMETERS.get(name, float("nan"))
+        default = rules.PARAMETERS.get(name)  # of a program's own parameter, only its document knows
+        shown = "default" if default is None else f"{default:g}"
         if name not in now:
-            words.append(f"{name} {was[name]:g} → {default:g} (default)")
+            words.append(f"{name} {was[name]:g} → {shown}{'' if default is None else ' (default)'}")
         elif was.get(name, default) != now[name]:
-            words.append(f"{name} {was.get(name, default):g} → {now[name]:g}")
+            words.append(f"{name} {f'{was[name]:g}' if name in was else shown} → {now[name]:g}")
     words += [f"{code} disabled" for code in after["disabled"] if code not in before["disabled"]]
     return words + [f"{code} enabled" for code in before["disabled"] if code not in after["disabled"]]
 

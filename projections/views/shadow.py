@@ -32,7 +32,6 @@ from core.events import Seal, ThresholdsChanged
 from core.numeric import sigmoid
 from core.policy import DECISIONS, Thresholds
 from core.receipt import receive_time
-from core.rules import RULES
 from core.times import DAY_MS
 from projections.engine.base import DecidedTransaction, Fact, Projection
 from projections.engine.states import States
@@ -47,7 +46,7 @@ _SLACK = 10_000
 
 PARTS = 1_000
 _EFFECTS = {"review": 1, "decline": 2, "allow": 4}
-_EFFECT_OF = {rule.code: _EFFECTS.get(rule.effect, 0) for rule in RULES}
+"""Bits of a score's `effects`."""
 
 TRIAL_DAYS = 31
 ACCOUNTS_MAX = 200_000
@@ -143,9 +142,7 @@ def _decided(state: Shadows, fact: Fact) -> None:
                 older.accounts = {}
         pair = state.pairs[name] = Pair(score.model, score.shadow_model, fact.recorded_at)
     pair.last_at = fact.recorded_at
-    effects = 0
-    for code in score.rules:
-        effects |= _EFFECT_OF.get(code, 0)
+    effects = score.effects & 7
     probability = float(sigmoid(np.array([score.shadow]), 1.0)[0])
     key = _key(DECISIONS.index(score.decision), effects, int(probability * PARTS))
     pair.counts[key] = pair.counts.get(key, 0) + 1

@@ -38,7 +38,7 @@ def batch_after(
         return [Entry(position, f'{{"{stream}":"{tag} {position}"}}'.encode() + NASTY) for position in positions]
 
     def score(position: Position) -> bytes:
-        under = f'"f":"{head.feedback}","c":{head.control}'
+        under = f'"f":"{head.feedback}","c":{head.control},"engine":1,"program":"","decision":"approve"'
         return f'{{"type":"score.v1",{under},"scores":"{tag} {position}"}}'.encode()
 
     taken, said = ids(head.transactions, transactions), ids(head.feedback, feedback)

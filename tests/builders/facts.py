@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from core.events import AlertRaised, Position, TransactionReceived, TransactionScored
+from core.program.codes import ENGINE
+from core.program.shipped import DEFAULT_PROGRAM
 from core.times import DAY_MS
 from projections.engine.base import DecidedTransaction, Fact
 from tests.builders.events import T0, verdict
@@ -21,6 +23,8 @@ def paid(transaction: str = "t1", at: int = T0, account: str = "a1", number: int
         model="m",
         digest="",
         spec=1,
+        engine=ENGINE,
+        program=DEFAULT_PROGRAM[:16],
         margin=0.0,
         probability=0.1,
         decision="approve",
@@ -48,6 +52,8 @@ def decided(number: int, severity: Any = "high", recorded_at: int = T0, account:
         model="m",
         digest="",
         spec=1,
+        engine=ENGINE,
+        program=DEFAULT_PROGRAM[:16],
         margin=0.0,
         probability=0.5,
         decision="decline",

@@ -42,7 +42,7 @@ class Decided(NamedTuple):
     score: TransactionScored
 
     def feature(self, name: str) -> float:
-        vector = packing.vector(self.score.spec, self.score.features)
+        vector = packing.vector(self.score.features)
         return float(vector[spec.index(name)])
 
 

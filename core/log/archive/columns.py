@@ -57,10 +57,14 @@ SCORE = {
     "model": Column(pa.string()),
     "model_digest": Column(pa.string()),
     "spec": Column(pa.int64(), "DELTA_BINARY_PACKED"),
+    "engine": Column(pa.int64(), "DELTA_BINARY_PACKED"),
+    "program": Column(pa.string()),
     "margin": Column(pa.float64(), "BYTE_STREAM_SPLIT"),
     "probability": Column(pa.float64(), "BYTE_STREAM_SPLIT"),
     "decision": Column(pa.string()),
     "rules": Column(pa.string()),
+    "shadow_rules": Column(pa.string()),
+    "effects": Column(pa.int64(), "DELTA_BINARY_PACKED"),
     "severity": Column(pa.string()),
     "arm": Column(pa.string()),
     "degraded": Column(pa.string()),
@@ -74,7 +78,8 @@ COLUMNS_OF: dict[Stream, list[str]] = {
 }
 COLUMNS = (*ID, *TRANSACTION, *SCORE, "features")
 """The columns that `segment.Segment.table` can return. attributes is JSON, rules are joined by ",", features are
-float32 little-endian. received_at is the receive time even where the entry states none.
+float32 little-endian, of one width unless programs that store different features decided. received_at is the receive
+time even where the entry states none.
 """
 
 # The encoder omits a default only if it is the very same object, not merely equal.
@@ -95,10 +100,9 @@ def decisions_table(
     received = [_decoded(decode_transaction, entry.payload) for entry in transactions]
     scored = [_decoded(decode_score, entry.payload) for entry in scores]
     intact = [score for score in scored if score is not None]
-    vectors = iter(packing.plain_rows([score.spec for score in intact], [score.features for score in intact]))
-    plain = [None if score is None else next(vectors) for score in scored]
-    widths = [len(vector) for vector in plain if vector is not None]
-    width = max(dict.fromkeys(widths), key=widths.count) if widths else 0
+    vectors = iter(packing.plain_rows([score.features for score in intact]))
+    features = [None if score is None else next(vectors) for score in scored]
+    widths = {len(vector) for vector in features if vector is not None}
     columns: dict[str, list[Any]] = {
         "generation": [entry.id.generation for entry in transactions],
         "offset": [entry.id.offset for entry in transactions],
@@ -107,7 +111,6 @@ def decisions_table(
     columns |= dict(zip(TRANSACTION, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
     rows = [_score_row(event) for event in scored]
     columns |= dict(zip(SCORE, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
-    features = [vector if vector is not None and len(vector) == width else None for vector in plain]
     columns["raw_transaction"] = [
         entry.payload
         if row is None or not row.received_at or entry.id in raw_transactions or encode_event(row) != entry.payload
@@ -124,7 +127,8 @@ def decisions_table(
         name: pa.array(columns.get(name, []), pa.int64() if column.type == _TIME else column.type).cast(column.type)
         for name, column in (ID | TRANSACTION | SCORE | RAW).items()
     }
-    arrays["features"] = pa.array(features, pa.binary(width) if width else pa.binary())
+    is_uniform = len(widths) == 1 and widths != {0}
+    arrays["features"] = pa.array(features, pa.binary(*widths) if is_uniform else pa.binary())
     return pa.table(arrays)
 
 
@@ -137,7 +141,8 @@ def _decoded(decode: Callable[[bytes], Any], payload: bytes) -> Any:
     if isinstance(event, TransactionReceived):
         times = event.recorded_at, event.occurred_at, event.received_at
         return event if all(time in _INT64 for time in times) else None
-    return event if event.control_position in _INT64 and event.spec in _INT64 else None
+    numbers = event.control_position, event.spec, event.engine, event.effects
+    return event if all(number in _INT64 for number in numbers) else None
 
 
 def _transaction_row(event: TransactionReceived | None) -> tuple[Any, ...]:
@@ -165,10 +170,14 @@ def _score_row(event: TransactionScored | None) -> tuple[Any, ...]:
         event.model,
         event.digest,
         event.spec,
+        event.engine,
+        event.program,
         event.margin,
         event.probability,
         event.decision,
         ",".join(event.rules),
+        ",".join(event.shadow_rules),
+        event.effects,
         event.severity,
         event.arm,
         event.degraded,
@@ -245,7 +254,7 @@ def scores_of(table: pa.Table) -> list[bytes]:
     """The payloads of a table with `COLUMNS_OF["scores"]`."""
     out: list[bytes] = []
     raws = table["raw_score"].to_pylist() if table["raw_score"].null_count < len(table) else None
-    features = packing.wire_rows(_lists(table, ["spec"])[0], _vectors(table["features"]))
+    features = packing.wire_rows(_vectors(table["features"]))
     for i, row in enumerate(zip(*_lists(table, list(SCORE)), strict=True)):
         if raws is not None and raws[i] is not None:
             out.append(raws[i])
@@ -257,10 +266,14 @@ def scores_of(table: pa.Table) -> list[bytes]:
             model,
             digest,
             spec,
+            engine,
+            program,
             margin,
             probability,
             decision,
             rules,
+            shadow_rules,
+            effects,
             severity,
             arm,
             degraded,
@@ -273,11 +286,15 @@ def scores_of(table: pa.Table) -> list[bytes]:
             model=model,
             digest=digest,
             spec=spec,
+            engine=engine,
+            program=program,
             margin=margin,
             probability=probability,
             decision=decision,
             features=features[i] or b"",
             rules=tuple(rules.split(",")) if rules else (),
+            shadow_rules=tuple(shadow_rules.split(",")) if shadow_rules else (),
+            effects=effects or 0,
             severity=severity,
             arm=_CHAMPION if arm == _CHAMPION else arm,
             degraded=degraded,

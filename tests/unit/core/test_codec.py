@@ -51,17 +51,21 @@ GOLDEN: list[tuple[Any, bytes]] = [
             model="tiny-1.0.0",
             digest="0f0f",
             spec=1,
+            engine=1,
+            program="a5a5",
             margin=-2.25,
             probability=0.1,
             decision="review",
             features=b"\0\1\2\3",
             rules=("VELOCITY_10M",),
+            shadow_rules=("MY_RULE",),
+            effects=1,
             severity="low",
             degraded="model_error",
         ),
-        b'{"type":"score.v1","f":"1-7","c":3,"model":"tiny-1.0.0","digest":"0f0f","spec":1,"margin":-2.25,"probabi'
-        b'lity":0.1,"decision":"review","features":"AAECAw==","rules":["VELOCITY_10M"],"severity":"low","degraded"'
-        b':"model_error"}',
+        b'{"type":"score.v1","f":"1-7","c":3,"model":"tiny-1.0.0","digest":"0f0f","spec":1,"engine":1,"program":"a5a5",'
+        b'"margin":-2.25,"probability":0.1,"decision":"review","features":"AAECAw==","rules":["VELOCITY_10M"],'
+        b'"shadow_rules":["MY_RULE"],"effects":1,"severity":"low","degraded":"model_error"}',
     ),
     (
         events.TransactionScored(
@@ -70,6 +74,8 @@ GOLDEN: list[tuple[Any, bytes]] = [
             model="tiny-1.1.0",
             digest="0f0f",
             spec=1,
+            engine=1,
+            program="a5a5",
             margin=-2.25,
             probability=0.1,
             decision="approve",
@@ -78,9 +84,9 @@ GOLDEN: list[tuple[Any, bytes]] = [
             shadow_model="tiny-1.2.0",
             shadow=0.0,
         ),
-        b'{"type":"score.v1","f":"1-7","c":3,"model":"tiny-1.1.0","digest":"0f0f","spec":1,"margin":-2.25,"pro'
-        b'bability":0.1,"decision":"approve","features":"","arm":"e1/new","shadow_model":"tiny-1.2.0","shadow"'
-        b":0.0}",
+        b'{"type":"score.v1","f":"1-7","c":3,"model":"tiny-1.1.0","digest":"0f0f","spec":1,"engine":1,"program":"a5a5",'
+        b'"margin":-2.25,"probability":0.1,"decision":"approve","features":"","arm":"e1/new",'
+        b'"shadow_model":"tiny-1.2.0","shadow":0.0}',
     ),
     (
         events.AlertRaised(
@@ -319,9 +325,14 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'"proposal_id":"p1"}',
     ),
     (
-        events.ProgramDeployed(digest=HEX, backfill=False, **SYSTEM),
+        events.ProgramPrepared(digest=HEX, partitions=(0, 3), **SYSTEM),
+        b'{"type":"program_prepared.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","partitions":[0,3]}',
+    ),
+    (
+        events.ProgramDeployed(digest=HEX, **SYSTEM),
         b'{"type":"program_deployed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
-        b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","backfill":false}',
+        b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
     ),
     (
         events.ProgramRolledBack(digest=HEX, **SYSTEM),
@@ -534,6 +545,21 @@ def test_damaged_entries_are_corrupt(event: Any, golden: bytes, damage: str) -> 
     }[damage]
     with pytest.raises(Corrupt):
         decoder_of(event)(broken)
+
+
+SCORES = [event for event, _ in GOLDEN if isinstance(event, events.TransactionScored)]
+
+
+@pytest.mark.parametrize("severity", [None, "low", "critical"])
+@pytest.mark.parametrize("rules", [(), ("VELOCITY_10M",), ("ACCOUNT_BLOCKED", "MY_RULE")])
+@pytest.mark.parametrize("score", SCORES, ids=lambda score: score.model)
+def test_a_score_read_in_part_is_the_whole_ones(score: events.TransactionScored, severity: Any, rules: Any) -> None:
+    """The key of a score has its positions, engine, program and outcome, whatever else the score holds."""
+    whole = msgspec.structs.replace(score, severity=severity, rules=rules)
+    key = codec.decode_score_key(encode(whole))
+    assert key.outcome == events.Outcome(whole.decision, severity, rules)
+    for name in ("feedback_position", "control_position", "engine", "program", "degraded"):
+        assert getattr(key, name) == getattr(whole, name)
 
 
 def test_old_entries_read_with_todays_defaults() -> None:

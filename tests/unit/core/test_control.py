@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import control, control_stream, rules
+from core import control, control_stream
 from core.control import ControlState, Resolver
 from core.errors import Corrupt
 from core.events import (
@@ -31,6 +31,7 @@ from core.events import (
 from core.features import spec
 from core.features.reference import COLUMNS, ReferenceTable
 from core.identity import FIXED
+from core.program import loading
 from tests.builders.decisions import control_entries
 from tests.builders.events import T0
 from tests.builders.models import ARTIFACT, TinyScorer, deployed, load_tiny, no_blob
@@ -62,7 +63,9 @@ def resolver(*blobs: bytes, load: Any = load_tiny) -> tuple[Resolver, list[str]]
 
 
 def state(*events: Any) -> ControlState:
-    return control_stream.fold(control_entries(*events))
+    found = control_stream.fold(control_entries(*events))
+    found.identity = found.identity or FIXED
+    return found
 
 
 def test_fold() -> None:
@@ -107,13 +110,11 @@ def test_a_context_is_not_changed_by_later_events() -> None:
 
 def test_defaults_without_any_event() -> None:
     """An empty control stream decides by rules alone, at the default thresholds."""
-    under = resolver()[0].context(ControlState())
+    under = resolver()[0].context(ControlState(identity=FIXED))
     assert (under.scorer, under.model, under.digest, under.degraded) == (None, "none", "", control.NO_MODEL)
-    assert (under.thresholds.review, under.thresholds.decline, under.amount_high) == (
-        control.DEFAULT_REVIEW,
-        control.DEFAULT_DECLINE,
-        rules.PARAMETERS["amount_high"],
-    )
+    assert (under.thresholds.review, under.thresholds.decline) == (control.DEFAULT_REVIEW, control.DEFAULT_DECLINE)
+    assert under.program.digest == FIXED.program[:16] and under.program.disabled == ()
+    assert under.program.parameters == loading.default().checked.parameters
 
 
 @pytest.mark.parametrize(

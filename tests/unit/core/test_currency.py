@@ -31,7 +31,7 @@ def decided(*items: Transaction, set_to: RatesChanged | None = RATES) -> list[di
     found = []
     for chunk in decide_in(list(items), [], under)[0]:
         for score in map(decode_score, [entry.payload for entry in chunk.scores]):
-            amount = float(packing.vector(score.spec, score.features)[spec.index("amount")])
+            amount = float(packing.vector(score.features)[spec.index("amount")])
             found.append({"decision": score.decision, "rules": score.rules, "amount": amount})
     return found
 

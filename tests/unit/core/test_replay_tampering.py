@@ -42,7 +42,7 @@ def _score(**changes: Any) -> Callable[[bytes], bytes]:
 def _flip_feature(name: str) -> Callable[[bytes], bytes]:
     def change(payload: bytes) -> bytes:
         score = decode_score(payload)
-        row, column = packing.vector(score.spec, score.features), spec.index(name)
+        row, column = packing.vector(score.features), spec.index(name)
         row[column : column + 1].view(np.uint32)[0] ^= 1
         return encode(msgspec.structs.replace(score, features=packing.pack(row[None, :])[0]))
 
@@ -73,6 +73,9 @@ def _nudge(field: str) -> Callable[[bytes], bytes]:
         (_nudge("probability"), "probability: "),
         (_other_severity, "severity: "),
         (_score(rules=("LIST_ALLOW",)), "rules: "),
+        (_score(shadow_rules=("LIST_ALLOW",)), "shadow_rules: "),
+        (_score(effects=8), "effects: "),
+        (_score(program="ff"), "program: "),
         (_score(model="other-9"), "model: "),
         (_score(digest="ff"), "digest: "),
         (_score(arm="challenger"), "arm: "),
@@ -87,6 +90,14 @@ def test_a_tampered_score_is_found(log: MemoryLog, change: Callable[[bytes], byt
     found = verified(other)[0].first_difference
     assert found is not None and found.position == entry.id
     assert word in str(found) and str(entry.id) in str(found)
+
+
+@pytest.mark.parametrize("row", [0, 77, -1])
+def test_a_score_that_names_another_engine_is_not_identical(log: MemoryLog, row: int) -> None:
+    """What this release can't make again is counted with its reason, neither identical nor different."""
+    found = verified(tampered(log, "scores", row, _score(engine=99))[0])[0]
+    assert found.first_difference is None and list(found.undecidable.values()) == [1]
+    assert "engine 99" in next(iter(found.undecidable)) and found.identical == found.decisions - 1
 
 
 def test_a_tampered_decision_names_both_values(log: MemoryLog) -> None:

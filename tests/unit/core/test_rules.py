@@ -1,8 +1,9 @@
-"""Rules and policy: every rule on either side of its boundary and with NaN; the policy's truth table."""
+"""Rules and policy as shipped: every rule on either side of its boundary and with NaN; the policy's truth table."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import pipeline, policy, rules
-from core.codec import decode_alert
+from core import pipeline, policy
+from core.canonical import Members
+from core.codec import decode_alert, decode_score
 from core.errors import BadInput
-from core.events import ListChanged, RulesChanged
+from core.events import ListChanged, ListEffect, ListKind, RulesChanged
 from core.features import spec
-from core.rules import CODES, PARAMETERS, RULES
+from core.program.loading import default
 from tests.builders.decisions import context, decide_in
 from tests.builders.events import T0, fuzz, transaction
+from tests.builders.standard import batch, hits_of, standard
 
-P = PARAMETERS
-ALL = (1 << len(RULES)) - 1
+RULES = default().checked.rules
+CODES = tuple(rule.code for rule in RULES)
+P = default().checked.parameters
+PARAMETERS = sorted(P.keys() - policy.threshold_parameters(policy.Thresholds(0.4, 0.8)).keys())
 UP = np.float32(np.inf)
 
 CASES: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]] = {
@@ -51,30 +56,46 @@ CASES: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]] = {
     ),
     "CLOCK_SKEW": ({"source_delay_s": P["source_delay"]}, ("source_delay_s",), ()),
 }  # fmt: skip
-LISTS = ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY")
-"""Rules that the pipeline finds, without terms on features."""
+WITHOUT_FEATURES = ("LIST_BLOCK", "LIST_WATCH", "LIST_ALLOW", "UNKNOWN_CURRENCY", "ID_CONFLICT")
+"""Rules that read fields, lists and what is known of the ID alone."""
+EVERY_LIST: dict[tuple[ListKind, ListEffect], Members] = {
+    ("account", effect): Members.of("account", {"a1": None}) for effect in ("block", "watch", "allow")
+}
 
 
 def hits(
-    values: dict[str, float], parameters: dict[str, float] | None = None, disabled: tuple[str, ...] = (), lists: int = 0
+    values: dict[str, float],
+    parameters: dict[str, float] | None = None,
+    disabled: tuple[str, ...] = (),
+    *,
+    marked: bool = False,
+    conflict: bool = False,
 ) -> tuple[str, ...]:
-    """Codes that hit a row that is NaN but for `values`."""
+    """Codes that hit a payment whose features are NaN but for `values`. marked: its account is on every list, and its
+    currency is unknown. conflict: its ID is known with other content.
+    """
     row = np.full((1, spec.WIDTH), np.nan, dtype=np.float32)
     for name, value in values.items():
         row[0, spec.index(name)] = value
-    out = np.array([lists], dtype=np.uint32)
-    rules.evaluate(row, rules.parameter_vector(parameters or {}), rules.enabled_mask(disabled), out)
-    return rules.codes_of(int(out[0]))
+    item = transaction(amount=values.get("amount", np.nan), currency="BTC" if marked else "EUR")
+    program = standard(parameters, disabled)
+    payments = batch([item], row, [conflict], EVERY_LIST if marked else {})
+    found = program.hits(payments, payments.all_rows)
+    assert not found.shadow.any()
+    (codes,) = program.names(found.live)
+    effects = [next(rule.effect for rule in RULES if rule.code == code) for code in codes]
+    assert found.counts.tolist() == [[effects.count(effect) for effect in policy.EFFECTS]]
+    return codes
 
 
 def test_every_rule_has_a_case() -> None:
-    """The table above covers every rule but those without terms, which have their own tests."""
-    assert set(CASES) | {*LISTS, "ID_CONFLICT"} == set(CODES) and len(set(CODES)) == len(CODES)
+    """The table above covers every rule but those without features, which have their own tests."""
+    assert {*CASES, *WITHOUT_FEATURES} == set(CODES) and len(set(CODES)) == len(CODES)
 
 
 @pytest.mark.parametrize("code", CASES)
 def test_rule_hits_on_its_boundary(code: str) -> None:
-    """Values on the boundary hit the rule, under its own code: the table's order is the order of the bits."""
+    """Values on the boundary hit the rule, under its own code."""
     assert code in hits(CASES[code][0])
 
 
@@ -105,22 +126,23 @@ def test_a_row_of_nan_hits_nothing() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_a_disabled_rule_is_silent(code: str) -> None:
-    """A disabled code disappears, list hits included, and only that one."""
+    """A disabled code disappears, list hits included, and only that one. An ID with other content is never allowed."""
     everything: dict[str, float] = {}
     for values, _, _ in CASES.values():
         everything |= {k: max(v, everything.get(k, v)) for k, v in values.items()}
     everything["mean_10m"] = 0.0
-    lists = rules.LIST_BLOCK_BIT | rules.LIST_WATCH_BIT | rules.LIST_ALLOW_BIT
-    lists |= rules.UNKNOWN_CURRENCY_BIT | rules.ID_CONFLICT_BIT
-    assert hits(everything, lists=lists) == CODES
-    assert hits(everything, disabled=(code,), lists=lists) == tuple(c for c in CODES if c != code)
+    for conflict, never in ((False, "ID_CONFLICT"), (True, "LIST_ALLOW")):
+        possible = tuple(c for c in CODES if c != never)
+        assert hits(everything, marked=True, conflict=conflict) == possible
+        rest = hits(everything, disabled=(code,), marked=True, conflict=conflict)
+        assert rest == tuple(c for c in possible if c != code)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_each_parameter_moves_a_rule(name: str) -> None:
     """Every parameter changes the outcome of at least one rule at its boundary."""
     values = [case[0] for case in CASES.values()]
-    assert any(hits(each) != hits(each, {name: PARAMETERS[name] * by}) for each in values for by in (0.5, 2.0))
+    assert any(hits(each) != hits(each, {name: P[name] * by}) for each in values for by in (0.5, 2.0))
 
 
 @pytest.mark.parametrize("amount", [0.1, 0.7, 99.99, 1234.56, 999999.99])
@@ -136,12 +158,14 @@ def test_an_amount_on_the_threshold_is_high_everywhere(amount: float) -> None:
 
 def test_unknown_names_are_refused() -> None:
     """Unknown parameters and codes, and NaN, are the caller's fault."""
+    program = standard()
     with pytest.raises(BadInput, match="speed"):
-        rules.parameter_vector({"speed": 1.0})
+        program.check({"speed": 1.0}, ())
     with pytest.raises(BadInput, match="amount_high"):
-        rules.parameter_vector({"amount_high": float("nan")})
+        program.check({"amount_high": float("nan")}, ())
     with pytest.raises(BadInput, match="NOPE"):
-        rules.enabled_mask(("NOPE",))
+        program.check({}, ("NOPE",))
+    program.check({"amount_high": 5.0}, ("AMOUNT_HIGH",))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +186,15 @@ def test_list_hits(kind: Any, value: str, effect: Any, code: str, decision: int)
         assert len(decided.alerts) == (found and decision > 0)
 
 
+def test_a_list_does_not_allow_an_id_that_came_with_other_content() -> None:
+    """A payment of an allowed account is allowed, and reviewed if it has the ID of another one."""
+    changed = ListChanged(occurred_at=T0, actor="x", kind="account", effect="allow", add=("a1",))
+    items = [transaction(), transaction(amount=21.0)]
+    decided = decide_in(items, [], context(changed, scorer=False))[0][0]
+    scores = [decode_score(entry.payload) for entry in decided.scores]
+    assert [(s.rules, s.decision) for s in scores] == [(("LIST_ALLOW",), "approve"), (("ID_CONFLICT",), "review")]
+
+
 def test_removed_list_members_are_forgotten() -> None:
     """Remove takes a member off; adding and removing in one event removes."""
 
@@ -176,20 +209,39 @@ def test_rules_change_replaces_the_earlier_one() -> None:
     """A RulesChanged event states the whole: parameters and switches of an earlier one are gone."""
     one = RulesChanged(occurred_at=T0, actor="x", parameters={"amount_high": 1.0}, disabled=("VELOCITY_10M",))
     two = RulesChanged(occurred_at=T0, actor="x", parameters={"travel_km": 5.0})
-    under = context(one, two, scorer=False)
-    assert under.amount_high == PARAMETERS["amount_high"] and under.enabled == ALL
-    assert context(one, scorer=False).amount_high == 1.0
+    under = context(one, two, scorer=False).program
+    assert under.parameters == {**P, "travel_km": 5.0} and under.disabled == ()
+    before = context(one, scorer=False).program
+    assert before.parameters["amount_high"] == 1.0 and before.disabled == ("VELOCITY_10M",)
 
 
 # --- policy --------------------------------------------------------------------------------------------------------
 
-BIT = {code: 1 << k for k, code in enumerate(CODES)}
+Judged = tuple[float, frozenset[str], float]
+"""Probability, codes that hit, amount."""
+
+
+def decided_on(
+    rows: Sequence[Judged], thresholds: policy.Thresholds, amount_high: float = 1000.0
+) -> list[tuple[str, str | None]]:
+    """Decision and severity of each row by the shipped program."""
+    program = standard({**policy.threshold_parameters(thresholds), "amount_high": amount_high})
+    features = np.full((len(rows), spec.WIDTH), np.nan, dtype=np.float32)
+    payments = batch([transaction(amount=amount) for _, _, amount in rows], features)
+    probabilities, found = np.array([row[0] for row in rows]), hits_of(program, [row[1] for row in rows])
+    asked = program.asked(payments, payments.all_rows, probabilities, found)
+    decisions = policy.decide(asked.decline, asked.review, found.counts)
+    severities = program.severities(payments, payments.all_rows, probabilities, found, decisions)
+    return [
+        (policy.DECISIONS[d], policy.SEVERITIES[s] if s >= 0 else None)
+        for d, s in zip(decisions.tolist(), severities.tolist(), strict=True)
+    ]
 
 
 def _expected(
-    probability: float, hit: set[str], amount: float, review: float, decline: float
+    probability: float, hit: frozenset[str], amount: float, review: float, decline: float
 ) -> tuple[str, str | None]:
-    """The policy in words (core/policy.py's head), one transaction at a time."""
+    """The policy in words (core/policy.py's head, and standard.toml), one transaction at a time."""
     effects = [r.effect for r in RULES if r.code in hit]
     if "decline" in effects or (probability >= decline and "allow" not in effects):
         grave = probability >= 0.95 or amount >= 1000.0 or "ACCOUNT_BLOCKED" in hit
@@ -221,7 +273,7 @@ def test_policy_truth_table(review: float, decline: float) -> None:
         1.0,
     ]
     sets = [
-        set(c)
+        frozenset(c)
         for n in range(4)
         for c in itertools.combinations(
             (
@@ -237,12 +289,7 @@ def test_policy_truth_table(review: float, decline: float) -> None:
         )
     ]
     rows = list(itertools.product(probabilities, sets, (999.99, 1000.0)))
-    decisions, severities = policy.decide(
-        np.array([r[0] for r in rows]), np.array([sum(BIT[c] for c in r[1]) for r in rows], dtype=np.uint32),
-        np.array([r[2] for r in rows], dtype=np.float32), policy.Thresholds(review, decline), 1000.0,
-    )  # fmt: skip
-    for row, d, s in zip(rows, decisions.tolist(), severities.tolist(), strict=True):
-        got = policy.DECISIONS[d], policy.SEVERITIES[s] if s >= 0 else None
+    for row, got in zip(rows, decided_on(rows, policy.Thresholds(review, decline)), strict=True):
         assert got == _expected(*row, review, decline), row
 
 
@@ -259,9 +306,8 @@ def test_an_expected_loss_takes_the_place_of_its_probability(
     """Each decision is by probability × amount where it has a loss, else by probability; so is the severity."""
     thresholds = policy.Thresholds(0.3, 0.7, review_loss, decline_loss)
     loss = probability * amount
-    decisions, severities = policy.decide(
-        np.array([probability]), np.zeros(1, np.uint32), np.array([amount], np.float32), thresholds, 1e9
-    )
+    (got,) = decided_on([(probability, frozenset(), amount)], thresholds, amount_high=1e9)
+    wanted: tuple[str, str | None]
     if loss >= decline_loss if decline_loss else probability >= 0.7:
         wanted = ("decline", "critical" if probability >= 0.95 else "high")
     elif loss >= review_loss if review_loss else probability >= 0.3:
@@ -270,21 +316,14 @@ def test_an_expected_loss_takes_the_place_of_its_probability(
         wanted = ("review", "medium" if is_medium else "low")
     else:
         wanted = ("approve", None)
-    severity = policy.SEVERITIES[severities[0]] if severities[0] >= 0 else None
-    assert (policy.DECISIONS[decisions[0]], severity) == wanted
+    assert got == wanted
 
 
 def test_an_unknown_probability_asks_for_nothing() -> None:
     """NaN is below every threshold and every loss."""
     for losses in ((0.0, 0.0), (1.0, 2.0)):
-        found, _ = policy.decide(
-            np.array([np.nan]),
-            np.zeros(1, np.uint32),
-            np.ones(1, np.float32),
-            policy.Thresholds(0.1, 0.2, *losses),
-            1.0,
-        )
-        assert policy.DECISIONS[found[0]] == "approve"
+        thresholds = policy.Thresholds(0.1, 0.2, *losses)
+        assert decided_on([(np.nan, frozenset(), 1.0)], thresholds, 1.0) == [("approve", None)]
 
 
 @pytest.mark.parametrize("losses", [(-1.0, 0.0), (0.0, -1.0), (2.0, 1.0), (float("nan"), 0.0), (0.0, float("inf"))])

@@ -86,7 +86,7 @@ def log_of(*events: Any) -> Log:
     log = Log()
     log.put_blob(ARTIFACT)
     log.put_blob(ARTIFACT + b" ")
-    append_unchecked(log, deployed(), *events)
+    append_unchecked(log, FIXED.event("worker"), deployed(), *events)
     return log
 
 
@@ -304,8 +304,8 @@ def test_a_partition_decided_beyond_the_end_of_the_control_stream_is_a_conflict(
     """A control stream that lost its end: no score may name positions that other events will take."""
     control = ControlStream()
     control.advance(log_of())
-    owned = Owned(3, Head(control=1), AccountState(FIXED), (1, 1))
+    owned = Owned(3, Head(control=2), AccountState(FIXED), (1, 1))
     check_reach(control, [owned])
-    owned.head = Head(control=2)
-    with pytest.raises(Conflict, match="partition 3 was decided under control event 2"):
+    owned.head = Head(control=3)
+    with pytest.raises(Conflict, match="partition 3 was decided under control event 3"):
         check_reach(control, [owned])

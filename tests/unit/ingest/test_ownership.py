@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from core import control_stream
+from core.control import Resolver
 from core.settings import Settings
 from core.times import DAY_MS
 from ingest.ownership import Ownership
 from tests.builders.events import transaction
 from tests.builders.live import Live
+from tests.builders.models import load_tiny
 
 
 @pytest.mark.parametrize("ahead_days", [0, 3650])
@@ -23,7 +25,7 @@ def test_a_partition_received_in_the_future_is_told(
     live = Live()
     at = int(time.time() * 1000) + ahead_days * DAY_MS
     live.send([transaction(1, occurred_at=at)], at)
-    ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), live.log)
+    ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), live.log, Resolver(live.log.get_blob, load_tiny))
     owned = ownership.take([0], control_stream.current(live.log))
     assert owned[0].state.received_at == at
     printed = capsys.readouterr()

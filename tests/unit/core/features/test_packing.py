@@ -33,7 +33,7 @@ def test_every_bit_comes_back(bits: list[list[int]]) -> None:
     again = packing.unpack(packed, rows.shape[1])
     assert again.view(np.uint32).tolist() == rows.view(np.uint32).tolist()
     for row, one in zip(rows, packed, strict=True):
-        assert packing.vector(2, one).view(np.uint32).tolist() == row.view(np.uint32).tolist()
+        assert packing.vector(one).view(np.uint32).tolist() == row.view(np.uint32).tolist()
         assert packing.pack(row[None, :]) == [one]
 
 
@@ -57,7 +57,7 @@ def test_the_layout_never_changes() -> None:
     """These bytes stand in logs for ever."""
     row = np.array([0.0, np.nan, 7.0, 256.0, 0.5], dtype=np.float32)
     row[1:2].view(np.uint32)[0] = 0x7FC00000
-    assert packing.pack(row[None, :])[0].hex() == "05" + "e403" + "07" + "00008043" + "0000003f"
+    assert packing.pack(row[None, :])[0].hex() == "0500" + "e403" + "07" + "00008043" + "0000003f"
 
 
 def test_logged_vectors_are_half_as_long() -> None:
@@ -66,24 +66,39 @@ def test_logged_vectors_are_half_as_long() -> None:
     assert sum(map(len, packing.pack(features))) < 0.6 * features.nbytes and features.shape[1] == spec.WIDTH
 
 
+def test_missing_and_computed_nan_stay_apart() -> None:
+    """A missing value takes two bits and a NaN that was computed four bytes more; both come back as they were."""
+    row = np.array([0x7FC00000, 0x7FC00001, 0x7FC00000, 0x7FC00001], dtype=np.uint32).view(np.float32)
+    one = packing.pack(row[None, :])[0]
+    assert one.hex() == "0400" + "dd" + 2 * "0100c07f"
+    assert packing.vector(one).view(np.uint32).tolist() == row.view(np.uint32).tolist()
+    assert np.frombuffer(packing.plain(one), "<u4").tolist() == row.view(np.uint32).tolist()
+    assert packing.wire_rows(packing.plain_rows([one])) == [one]
+
+
 def test_many_at_once_are_each_alone() -> None:
-    """Scores of several specs and widths, and damaged ones, in one call; and back."""
+    """Scores of several widths, and damaged ones, in one call; and back."""
     rows = features_of(stream(6, 20))
     packed = packing.pack(rows)
     n = len(packed)
-    specs = [2] * n + [1, 2, 2, 2]
-    features = [*packed, b"plai", b"", packed[0][:-1], packing.pack(rows[:1, :5])[0]]
-    plain = packing.plain_rows(specs, features)
-    assert plain[:n] == [row.tobytes() for row in rows] and plain[n : n + 3] == [b"plai", b"", None]
+    wide = packing.pack(np.tile(rows[:2], (1, 9)))
+    features = [*packed, b"plai", b"", packed[0][:-1], packing.pack(rows[:1, :5])[0], *wide]
+    plain = packing.plain_rows(features)
+    assert plain[:n] == [row.tobytes() for row in rows] and plain[n : n + 3] == [None, b"", None]
     assert plain[n + 3] == rows[0, :5].tobytes()
-    assert packing.wire_rows(specs, plain) == [*features[: n + 2], None, features[n + 3]]
+    assert plain[n + 4 :] == [np.tile(row, 9).tobytes() for row in rows[:2]]
+    assert packing.wire_rows(plain) == [*packed, None, b"", None, *features[n + 3 :]]
 
 
-def test_plain_vectors_of_the_first_spec() -> None:
-    """Scores of spec 1 hold the vector itself; nothing is nothing."""
-    assert packing.plain(1, b"\0\0\0\0") == b"\0\0\0\0" and packing.plain(2, b"") == b""
-    assert packing.vector(1, b"\0\0\x80\x3f").tolist() == [1.0] and packing.pack(np.empty((0, 3), np.float32)) == []
+def test_widths_of_more_than_a_byte() -> None:
+    """The width stands before the vector, up to 65,535 columns; what is not a packing of its width is Corrupt."""
+    for width in (255, 256, 257, packing.WIDTH_MAX):
+        row = np.arange(width, dtype=np.float32)[None, :]
+        (one,) = packing.pack(row)
+        assert packing.width_of(one) == width and packing.vector(one).tolist() == row[0].tolist()
+    assert packing.plain(b"") == b"" and packing.width_of(b"") == 0
+    assert packing.vector(b"").tolist() == [] and packing.pack(np.empty((0, 3), np.float32)) == []
     with pytest.raises(Corrupt):
-        packing.vector(1, b"\0")
+        packing.vector(b"\0")
     with pytest.raises(Corrupt):
         packing.unpack([b""], 3)

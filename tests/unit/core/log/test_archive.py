@@ -9,6 +9,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,7 +93,7 @@ def test_columns_are_typed_sorted_compressed_and_have_statistics(decided: Memory
     scores = [codec.decode_score(e.payload) for e in decided.read(0, "scores", count=10**6)]
     table = held.table(["margin", "features"])
     assert table["margin"].to_pylist() == [s.margin for s in scores]
-    assert table["features"].to_pylist() == [packing.plain(s.spec, s.features) for s in scores]
+    assert table["features"].to_pylist() == [packing.plain(s.features) for s in scores]
     assert pq.ParquetFile(io.BytesIO(files[segment.EVENTS])).schema_arrow.names[0] == "stream"
 
 
@@ -109,6 +110,10 @@ _transactions = st.builds(
     ip=_text,
     attributes=st.dictionaries(_text, _number | _text, max_size=3),
 )
+_codes = st.lists(st.sampled_from(["A", "B", "C,D", ""]), max_size=3).map(tuple)
+_vectors = st.lists(st.integers(0, 2**32 - 1), min_size=3, max_size=4).map(
+    lambda bits: packing.pack(np.array([bits], dtype=np.uint32).view(np.float32))[0]
+)
 _scores = st.builds(
     TransactionScored,
     feedback_position=st.builds("{}-{}".format, st.integers(0, 2**65), st.integers(0, 2**64)) | _text,
@@ -116,11 +121,15 @@ _scores = st.builds(
     model=_text,
     digest=_text,
     spec=st.integers(0, 9),
+    engine=st.integers(0, 2**63 - 1),
+    program=_text,
     margin=_number,
     probability=_number,
     decision=st.sampled_from(["approve", "review", "decline"]),
-    features=st.binary(min_size=8, max_size=8) | st.binary(max_size=9),
-    rules=st.lists(st.sampled_from(["A", "B", "C,D", ""]), max_size=3).map(tuple),
+    features=_vectors | st.binary(max_size=9),
+    rules=_codes,
+    shadow_rules=_codes,
+    effects=st.integers(0, 7),
     severity=st.none() | st.just("low"),
     arm=st.sampled_from(["champion", "shadow", ""]),
     degraded=st.none() | _text,
@@ -152,23 +161,27 @@ def test_any_entries_come_back_byte_for_byte(
 
 
 def test_other_forms_of_the_same_json_are_kept_as_they_are() -> None:
-    """An unknown field, spaces, a number written otherwise, or a NaN with a payload: the raw bytes are kept."""
+    """An unknown field, spaces, a number written otherwise, or features that are not packed: the raw bytes are
+    kept. A NaN with a payload is held by the columns.
+    """
     plain = codec.encode(
         TransactionReceived(recorded_at=1, transaction_id="t", account_id="a", amount=2.0, occurred_at=3, received_at=3)
     )
+    row = np.array([[0x7FC00001, 0x80000000]], "<u4").view(np.float32)
     score = TransactionScored(
-        feedback_position="0-0", control_position=1, model="m", digest="d", spec=1, margin=0.0, probability=0.5,
-        decision="approve", features=np.array([0x7FC00001, 0x80000000], "<u4").tobytes(),
+        feedback_position="0-0", control_position=1, model="m", digest="d", spec=1, engine=1, program="p",
+        margin=0.0, probability=0.5, decision="approve", features=packing.pack(row)[0],
     )  # fmt: skip
+    unpacked = codec.encode(msgspec.structs.replace(score, features=row.tobytes()))
     variants = [plain, plain.replace(b"2.0", b"2"), plain[:-1] + b',"later":1}', plain.replace(b":", b": "), b"\xff"]
     ids = [Position(1, n + 1) for n in range(len(variants))]
     streams: dict[Stream, list[Entry]] = {stream: [] for stream in STREAMS}
     streams["transactions"] = list(map(Entry, ids, variants))
-    streams["scores"] = [Entry(i, codec.encode(score)) for i in ids]
+    streams["scores"] = [Entry(i, codec.encode(score)) for i in ids[:-1]] + [Entry(ids[-1], unpacked)]
     _, file = round_trip(streams)
     table = file.read(["raw_transaction", "raw_score", "amount"])
     assert [raw is None for raw in table["raw_transaction"].to_pylist()] == [True, False, False, False, False]
-    assert table["raw_score"].null_count == len(variants)
+    assert [raw is None for raw in table["raw_score"].to_pylist()] == [True, True, True, True, False]
     assert table["amount"].to_pylist() == [2.0, 2.0, 2.0, 2.0, None]
 
 

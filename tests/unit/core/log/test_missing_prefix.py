@@ -65,7 +65,7 @@ def no_labels() -> Any:
 
 def load(log: EventLog, directory: str = "/nowhere") -> None:
     settings = Settings(snapshot_directory=directory)
-    Ownership(settings, log).take([P], control_stream.current(log))
+    Ownership(settings, log, Resolver(log.get_blob, load_tiny)).take([P], control_stream.current(log))
 
 
 READERS: dict[str, Callable[[EventLog], Any]] = {
@@ -166,12 +166,13 @@ def test_a_snapshot_replaces_what_came_before_it(whole: MemoryLog, tmp_path: Pat
     store.save(P, at, state)
     other = whole.clone()
     other.trim(P, at)
-    control = control_stream.current(other)
-    owned = Ownership(Settings(snapshot_directory=str(tmp_path)), other).take([P], control)[0]
+    control, resolver = control_stream.current(other), Resolver(other.get_blob, load_tiny)
+    settings = Settings(snapshot_directory=str(tmp_path))
+    owned = Ownership(settings, other, resolver).take([P], control)[0]
     assert owned.state.digest() == replay.rebuild(whole, P, whole.head(P), FIXED).digest()
     other.trim(P, logs.heads(whole, P)[at.sequence + 1])
     with pytest.raises(Incomplete, match="archive"):
-        Ownership(Settings(snapshot_directory=str(tmp_path)), other).take([P], control)
+        Ownership(settings, other, resolver).take([P], control)
 
 
 @pytest.mark.parametrize("stream", ["transactions", "feedback"])

@@ -156,6 +156,8 @@ MEANING: list[tuple[Place, str, int, int, str, str]] = [
     ("feature", "sum(account, '7d', amount_high)", 1, 20, "'amount_high' is a parameter", "outcome only"),
     ("feature", "sum(account, '7d', count(account, '1h'))", 1, 20, "inside an aggregate", "outcome only"),
     ("feature", "count(account, '7d', merchant_id in list('watch'))", 1, 37, "about this payment", "aggregate"),
+    ("feature", "count(account, '7d', !currency_known)", 1, 23, "for this payment", "rates"),
+    ("feature", "last(account, currency_known)", 1, 15, "for this payment", "rates"),
     ("feature", "count(account, '7d', decision == 'denied')", 1, 34, "'denied'", "'decline'"),
     ("feature", "count(account, '7d', verdict == 'fraudulent')", 1, 33, "'fraudulent'", "'fraud'"),
     ("feature", "count(account, '7d', verdict == 'fraud' && amount > 5)", 1, 22, "stands alone", "no amount"),

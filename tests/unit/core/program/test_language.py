@@ -71,6 +71,8 @@ TYPED: list[tuple[Place, str, Expression]] = [
     ("rule", "amount in [1, -2]", Apply("bool", "in_numbers", (AMOUNT, Constant("numbers", (1.0, -2.0))))),
     ("rule", "mail in ['a']", Apply("bool", "in_strings", (MAIL, Constant("strings", ("a",))))),
     ("rule", "amount > amount_high", Apply("bool", "less", (Column("number", "parameter", "amount_high"), AMOUNT))),
+    ("rule", "currency == 'EUR'",
+        Apply("bool", "equal_string", (Column("string", "field", "currency", "country"), text("EUR")))),
     ("rule", "merchant_id == 'Shop'", Apply("bool", "equal_string", (MERCHANT, text("Shop")))),
     ("rule", "is_guest != device_is_new", Apply("bool", "unequal_bool", (GUEST, NEW))),
     ("rule", "occurred_at >= sent_at", Apply("bool", "less_equal_time", (Column("time", "field", "sent_at"), AT))),

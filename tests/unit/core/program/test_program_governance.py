@@ -10,7 +10,7 @@ import pytest
 
 from core import control_stream
 from core.control import ControlState, Resolver, in_force
-from core.errors import BadInput, Corrupt
+from core.errors import BadInput, Corrupt, NotDecidable
 from core.events import (
     Control,
     GovernanceChanged,
@@ -199,10 +199,11 @@ def test_the_deployed_program_decides() -> None:
     program = loading.check(b'[program]\nname = "p"\nversion = "1.0.0"\n[[rules]]\ncode = "A"\nwhen = "amount > 1"\n')
     log, state = deployed_log(document.canonical(program.program))
     resolver = Resolver(log.get_blob, load_tiny)
-    assert resolver.context(folded(FIXED.event("t"))).program.digest == DEFAULT_PROGRAM
+    assert resolver.context(folded(FIXED.event("t"))).program.plan.program.digest == DEFAULT_PROGRAM
     assert not resolver.unavailable(state)
     under = resolver.context(state)
-    assert under.program == program.checked and [rule.code for rule in under.program.rules] == ["A"]
+    assert under.program.plan.program == program.checked and under.program.codes == ("A",)
+    assert under.program.digest == program.digest[:16]
     assert under.degraded == "no_model"
 
 
@@ -224,8 +225,8 @@ def test_an_unavailable_program_degrades(content: bytes, digest: str) -> None:
     missing = resolver.unavailable(state)
     assert list(missing) == [state.program]
     under = resolver.context(state, missing)
-    assert (under.program.digest, under.degraded) == (DEFAULT_PROGRAM, "program_unavailable+no_model")
-    with pytest.raises(Corrupt, match="does not report it as unavailable"):
+    assert (under.program.plan.program.digest, under.degraded) == (DEFAULT_PROGRAM, "program_unavailable+no_model")
+    with pytest.raises(NotDecidable, match=f"program {state.program[:16]} is not to be had"):
         resolver.context(state)
 
 
@@ -242,5 +243,7 @@ def test_a_change_of_rules_may_name_any_programs_parameters() -> None:
     """The fold can't know a program's names: those that it does not have are without effect, malformed ones refused."""
     known = folded(FIXED.event("t"), RulesChanged(**ANN, parameters={"own_bound": 3.0}, disabled=("OWN_RULE",)))
     assert not known.refused and known.parameters == {"own_bound": 3.0}
-    assert Resolver(MemoryLog().get_blob, load_tiny).context(known).enabled > 0
+    resolver = Resolver(MemoryLog().get_blob, load_tiny)
+    under, usual = resolver.context(known).program, resolver.context(folded(FIXED.event("t"))).program
+    assert under.parameters == usual.parameters and under.codes == usual.codes and len(under.codes) > 10
     assert folded(RulesChanged(**ANN, parameters={"amount": 3.0})).refused

@@ -142,7 +142,7 @@ def test_features_are_the_logged_bytes_and_what_replay_computes(log: MemoryLog) 
     for row, (partition, position) in enumerate(positions(data)):
         score = codec.decode_score(log.get(partition, "scores", position) or b"")
         paid = codec.decode_transaction(log.get(partition, "transactions", position) or b"")
-        assert data.features[row].tobytes() == packing.plain(score.spec, score.features)
+        assert data.features[row].tobytes() == packing.plain(score.features)
         assert (data.times[row], data.amounts[row]) == (paid.occurred_at, paid.amount)
     assert (np.diff(data.times) >= 0).all()
 

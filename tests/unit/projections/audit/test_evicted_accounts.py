@@ -36,7 +36,7 @@ def test_decisions_on_evicted_accounts_are_recomputed_identically() -> None:
     state = rebuild(log, 0, log.head(0), timeline.identity)
     assert state.evicted > 200 and state.digest() == verify(log, 0, log.head(0), timeline).state_digest
     lives = [decode_score(e.payload) for e in entries(log, 0, "scores")]
-    totals = [packing.vector(s.spec, s.features)[spec.index("transactions_total")] for s in lives]
+    totals = [packing.vector(s.features)[spec.index("transactions_total")] for s in lives]
     assert totals.count(0.0) > 200
     for row in range(0, 600, 23):  # alone: checked together, they would nearly be all accounts
         found = redecide.check(log, 0, [row], timeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -18,11 +19,14 @@ from core.errors import Corrupt, SentinelError
 from core.events import AlertRaised, Position, RulesChanged, ThresholdsChanged, TransactionScored
 from core.features import packing, spec
 from core.log.memory import MemoryLog
+from core.program.codes import ENGINE
+from core.program.shipped import DEFAULT_PROGRAM
 from core.scoring import Scorer
 from projections.audit import reasons, redecide
 from projections.audit.reasons import AlertReader, Reasons
 from projections.audit.redecide import DecisionPlace
 from projections.audit.story import tell
+from projections.audit.wording import Wording
 from tests.builders.baseline_log import PARTITIONS, decided, timeline
 from tests.builders.decisions import context
 from tests.builders.events import T0, fuzz, transaction
@@ -30,7 +34,7 @@ from tests.builders.logs import entries
 from tests.builders.models import TinyScorer
 
 UNDER = context(ThresholdsChanged(occurred_at=T0, actor="x", review=0.5, decline=0.9))
-BIT = {code: 1 << k for k, code in enumerate(rules.CODES)}
+CODES = UNDER.program.codes
 
 
 def row(**values: float) -> Any:
@@ -40,10 +44,16 @@ def row(**values: float) -> Any:
     return out
 
 
-def raised(features: Any, hits: int = 0, probability: float = 0.0, severity: int = 0) -> AlertRaised:
-    return alerts.alert(
-        UNDER, 3, alerts.Judged(Position(1, 9), transaction(), features, hits, probability, 1, severity)
+def raised(
+    features: Any, codes: Collection[str] = (), probability: float = 0.0, severity: int = 0, under: Any = UNDER
+) -> AlertRaised:
+    hits = np.array([code in codes for code in under.program.codes], dtype=np.uint8)
+    (named,) = under.program.names(hits[None, :])
+    asked = probability >= under.thresholds.review
+    judged = alerts.Judged(
+        Position(1, 9), transaction(), features, hits, named, asked, probability, decision=1, severity=severity
     )
+    return alerts.alert(under, 3, judged)
 
 
 def scored(features: Any, probability: float = 0.0) -> TransactionScored:
@@ -53,6 +63,8 @@ def scored(features: Any, probability: float = 0.0) -> TransactionScored:
         model="tiny-1.0.0",
         digest="",
         spec=spec.SPEC_VERSION,
+        engine=ENGINE,
+        program=DEFAULT_PROGRAM[:16],
         margin=0.0,
         probability=probability,
         decision="review",
@@ -61,12 +73,15 @@ def scored(features: Any, probability: float = 0.0) -> TransactionScored:
 
 
 def explained(
-    features: Any, hits: int = 0, probability: float = 0.0, scorer: Scorer | None = UNDER.scorer, under: Any = UNDER
+    features: Any,
+    codes: Collection[str] = (),
+    probability: float = 0.0,
+    scorer: Scorer | None = UNDER.scorer,
+    under: Any = UNDER,
 ) -> Reasons:
     """An alert's reasons, as they are after its score and alert were logged."""
-    return reasons.explain(
-        raised(features, hits, probability), scored(features, probability), under.parameters, scorer, "gone"
-    )
+    by = reasons.Deciding(Wording.of(under.program.plan), under.program.parameters, scorer, "gone")
+    return reasons.explain(raised(features, codes, probability, under=under), scored(features, probability), None, by)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +114,10 @@ def test_rules_speak_first_and_five_reasons_at_most() -> None:
         merchant_is_new=1,
         account_blocked=1,
     )
-    words = explained(features, sum(BIT.values()), 0.99).words
+    words = explained(features, CODES, 0.99).words
     assert words[0].endswith("on a block list") and len(words) == reasons.REASONS_MAX == len(set(words))
-    assert explained(features, 0, 0.1) == Reasons((), explained(features).risk_factors)
-    assert explained(features, BIT["AMOUNT_HIGH"], 0.1).words == ("amount 5,000.00",)
+    assert explained(features, (), 0.1) == Reasons((), explained(features).risk_factors)
+    assert explained(features, ("AMOUNT_HIGH",), 0.1).words == ("amount 5,000.00",)
 
 
 def test_the_models_reasons_are_its_largest_shares_towards_fraud() -> None:
@@ -128,7 +143,7 @@ class Strange(TinyScorer):
 @pytest.mark.parametrize("shares", [None, np.nan, np.inf, -np.inf])
 def test_a_model_that_can_not_explain_leaves_the_rules_reasons(shares: Any) -> None:
     """An explanation that raises is named; one that is not a number gives no reason of the model."""
-    found = explained(row(amount=5000), BIT["AMOUNT_HIGH"], 0.9, Strange(shares))
+    found = explained(row(amount=5000), ("AMOUNT_HIGH",), 0.9, Strange(shares))
     assert found.words[0] == "amount 5,000.00"
     assert (len(found.words) == 1) == (shares is None or not shares > 0)
     wanted = "the model tiny-1.0.0 can't explain itself (ValueError: no shares)" if shares is None else ""
@@ -137,8 +152,8 @@ def test_a_model_that_can_not_explain_leaves_the_rules_reasons(shares: Any) -> N
 
 def test_a_missing_model_is_said_only_where_its_reasons_are() -> None:
     """Without the model, an alert of the model says why its reasons are missing; one of rules alone lacks nothing."""
-    assert explained(row(amount=5000), BIT["AMOUNT_HIGH"], 0.9, None).missing == "gone"
-    assert explained(row(amount=5000), BIT["AMOUNT_HIGH"], 0.1, None).missing == ""
+    assert explained(row(amount=5000), ("AMOUNT_HIGH",), 0.9, None).missing == "gone"
+    assert explained(row(amount=5000), ("AMOUNT_HIGH",), 0.1, None).missing == ""
 
 
 def test_unusual_hour_and_high_amount_follow_the_parameters() -> None:
@@ -168,32 +183,37 @@ def test_factors_are_rounded_and_unknown_ones_are_null() -> None:
 def test_in_short_the_gravest_rule_speaks() -> None:
     """Decline before review before flag, the table's order among equals; the model only if no rule hit."""
     features = row(amount=5000, count_10m=9, account_blocked=1)
-    blocked = raised(features, BIT["AMOUNT_HIGH"] | BIT["VELOCITY_10M"] | BIT["ACCOUNT_BLOCKED"], 0.9)
+    blocked = raised(features, ("AMOUNT_HIGH", "VELOCITY_10M", "ACCOUNT_BLOCKED"), 0.9)
     assert reasons.in_short(blocked) == "the account is blocked"
-    review = raised(features, BIT["AMOUNT_HIGH"] | BIT["VELOCITY_10M"])
+    review = raised(features, ("AMOUNT_HIGH", "VELOCITY_10M"))
     assert reasons.in_short(review) == "9 transactions of this account in the last 10m before this one"
     assert reasons.codes_and_values(review) == "AMOUNT_HIGH (amount 5,000), VELOCITY_10M (count_10m 9)"
-    assert reasons.in_short(raised(features, BIT["LIST_WATCH"])).endswith("on a watch list")
+    assert reasons.in_short(raised(features, ("LIST_WATCH",))).endswith("on a watch list")
     assert reasons.in_short(raised(features, probability=0.9)) == "the model gives a probability of 0.900"
     assert reasons.in_short(raised(features)) == ""
-    unknown = raised(row(), BIT["RECENT_FRAUD"])
+    unknown = raised(row(), ("RECENT_FRAUD",))
     assert reasons.in_short(unknown) == "since the account's latest fraud verdict: unknown"
     assert reasons.codes_and_values(unknown) == "RECENT_FRAUD (days_since_fraud unknown)"
     newer = msgspec.structs.replace(unknown, reason_codes=("NEWER",))
     assert reasons.codes_and_values(newer) == "NEWER"
+    assert reasons.in_short(newer) == "rule NEWER"
+    flagged = msgspec.structs.replace(unknown, reason_codes=("RECENT_FRAUD", "NEWER"))
+    assert reasons.in_short(flagged) == "rule NEWER"
+    graver = msgspec.structs.replace(blocked, reason_codes=("ACCOUNT_BLOCKED", "NEWER"))
+    assert reasons.in_short(graver) == "the account is blocked"
 
 
 @fuzz(max_examples=200)
 @given(
     hnp.arrays(np.float32, spec.WIDTH, elements=st.floats(width=32, allow_nan=True, allow_infinity=True)),
-    st.integers(0, 2 ** len(rules.CODES) - 1), st.floats(0, 1),
+    st.sets(st.sampled_from(CODES)), st.floats(0, 1),
 )  # fmt: skip
-def test_any_row_can_be_explained(features: Any, hits: int, probability: float) -> None:
+def test_any_row_can_be_explained(features: Any, codes: set[str], probability: float) -> None:
     """NaN, infinities and extremes anywhere in the row give reasons that JSON can hold."""
-    found = explained(features, hits, probability)
+    found = explained(features, codes, probability)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Reasons) == found
-    reasons.in_short(raised(features, hits, probability))
-    reasons.codes_and_values(raised(features, hits, probability))
+    reasons.in_short(raised(features, codes, probability))
+    reasons.codes_and_values(raised(features, codes, probability))
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_a_changed_score_is_found_and_named(log: MemoryLog) -> None:
 
     def change(payload: bytes) -> bytes:
         score = decode_score(payload)
-        row = packing.vector(score.spec, score.features)
+        row = packing.vector(score.features)
         amount = spec.index("amount")
         row[amount : amount + 1].view(np.uint32)[0] ^= 1
         return encode(msgspec.structs.replace(score, features=packing.pack(row[None, :])[0], probability=0.5))
@@ -170,7 +170,7 @@ def test_normal_is_the_accounts_earlier_decisions(log: MemoryLog) -> None:
     for t, s in zip(entries(log, p, "transactions"), entries(log, p, "scores"), strict=True):
         if t.id < place.position and decode_transaction(t.payload).account_id == told.account_id:
             score = decode_score(s.payload)
-            values.append(packing.vector(score.spec, score.features)[spec.index("amount")])
+            values.append(packing.vector(score.features)[spec.index("amount")])
     line = told.features[spec.index("amount")]
     assert told.earlier_decisions == line.known == len(values) > 20
     assert [line.p05, line.median, line.p95] == pytest.approx(np.percentile(np.array(values, float), [5, 50, 95]))

@@ -10,7 +10,6 @@ import pytest
 
 from console import whatif_report
 from console.plots.whatif import write_plot
-from core import rules
 from core.codec import decode_score, decode_transaction
 from core.errors import BadInput
 from core.events import Position
@@ -123,7 +122,7 @@ def test_another_model_decides_instead(log: MemoryLog) -> None:
     scorer = TinyScorer()
     for change in found.changed[:50]:
         logged = by_place[change.partition, change.position]
-        row = packing.vector(logged.spec, logged.features)[None, :]  # type: ignore[attr-defined]
+        row = packing.vector(logged.features)[None, :]  # type: ignore[attr-defined]
         margin = float(scorer.margins(row)[0])
         assert change.probability_now == pytest.approx(1 / (1 + np.exp(-margin)), rel=1e-9)
     context = dataclasses.replace(timeline(log).at(5, 0), scorer=None, degraded="model_unavailable")
@@ -210,11 +209,40 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
 
 
 def test_empty_changes_leave_a_context_as_it_was(log: MemoryLog) -> None:
-    """Field by field; a changed `amount_high` reaches both the rule and the severity."""
+    """Field by field, and the program's parameters and rules; a changed `amount_high` is in force in the program."""
     context = timeline(log).at(6, 0)
     same = Changes().of(context)
-    for name in (f.name for f in dataclasses.fields(context)):
+    assert same.program.parameters == context.program.parameters
+    assert same.program.disabled == context.program.disabled and same.program.digest == context.program.digest
+    for name in (f.name for f in dataclasses.fields(context) if f.name != "program"):
         was, now = getattr(context, name), getattr(same, name)
         assert np.array_equal(was, now) if isinstance(was, np.ndarray) else was == now
     high = Changes(parameters={"amount_high": 5.0}).of(context)
-    assert high.amount_high == high.parameters[list(rules.PARAMETERS).index("amount_high")] == 5.0
+    assert high.program.parameters == {**context.program.parameters, "amount_high": 5.0}
+    lower = Changes(decline=0.55).of(context).program.parameters
+    assert lower == {**context.program.parameters, "decline_probability": 0.55}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (Changes(parameters={"speed": 1.0}), "program default@1.0.0: unknown rule parameter 'speed'"),
+        (Changes(rule_set=({"speed": 1.0}, ())), "unknown rule parameter 'speed'"),
+        (Changes(rule_set=({}, ("NO_SUCH_RULE",))), "unknown rule 'NO_SUCH_RULE'"),
+        (Changes(parameters={"amount_high": float("nan")}), "amount_high is not a number"),
+        (Changes(parameters={"review_probability": 0.2}), "review_probability is a threshold"),
+    ],
+)
+def test_what_the_program_does_not_have_can_not_be_changed(log: MemoryLog, changes: Changes, message: str) -> None:
+    """Names and codes are those of the program that decides; thresholds have their own options."""
+    with pytest.raises(BadInput, match=message):
+        changes.of(timeline(log).at(6, 0))
+
+
+def test_a_rule_set_replaces_what_was_set(log: MemoryLog) -> None:
+    """Parameters that it leaves out have the program's defaults again, whatever was in force."""
+    context = timeline(log).at(6, 0)
+    changed = Changes(parameters={"amount_high": 5.0}, disabled=("CLOCK_SKEW",)).of(context)
+    under = Changes(rule_set=({"velocity_10m": 2.0}, ("NEW_MERCHANT",)), disabled=("CARD_TESTING",)).of(changed).program
+    assert (under.parameters["amount_high"], under.parameters["velocity_10m"]) == (1000.0, 2.0)
+    assert under.disabled == ("NEW_MERCHANT", "CARD_TESTING")

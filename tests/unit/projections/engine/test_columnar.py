@@ -27,6 +27,8 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry
 from core.log.memory import MemoryLog
+from core.program.codes import ENGINE
+from core.program.shipped import DEFAULT_PROGRAM
 from projections.catalogue import ALL
 from projections.engine.base import NOWHERE, ColumnarBatch, Place, fold
 from projections.engine.checkpoints import CheckpointStore
@@ -123,6 +125,8 @@ def decision(
         model="m",
         digest="d",
         spec=1,
+        engine=ENGINE,
+        program=DEFAULT_PROGRAM[:16],
         margin=rng.random(),
         probability=rng.random(),
         decision=chosen,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from core.control_stream import history
 from core.events import ListChanged, ModelDeployed, ModelWithdrawn, ThresholdsChanged
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
+from core.policy import Thresholds
 from core.scoring import Float32, Float64
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import VerdictRecord
@@ -22,16 +24,17 @@ from learners.loop.evidence import ShadowTrials
 from learners.loop.settings import LearnSettings
 from learners.metrics import average_precision, roc_auc
 from projections.catalogue import ALL
-from projections.engine.base import CONTROL, fold
+from projections.engine.base import CONTROL, DecidedTransaction, Fact, fold
 from projections.engine.feed import batches
 from projections.engine.states import open_states
 from projections.labelling.consensus import MATURITY_DAYS, consensus
 from projections.labelling.reader import LabelReader
 from projections.views.experiments_answers import VALUE_CAP
-from projections.views.shadow import ROW, SHADOW, shadow_answer
+from projections.views.shadow import ROW, SHADOW, agreement, shadow_answer
 from projections.views.shadow_trial import FinalDifferences, observe
 from tests.builders.events import T0
 from tests.builders.experiments import ANN, TWO, experimented
+from tests.builders.facts import paid
 from tests.builders.logs import PARTITIONS, SECOND
 from tests.builders.models import ARTIFACT, TinyScorer, load_tiny
 from tests.builders.views import plain, truncated
@@ -74,17 +77,27 @@ def rows_of(log: MemoryLog) -> list[tuple[int, dict[str, Any]]]:
     ]
 
 
+def decided(scores: list[dict[str, Any]], amounts: list[float], thresholds: Thresholds) -> np.ndarray:
+    """The policy on the shadow's probabilities and the same rules: (n,) into policy.DECISIONS."""
+    effects = {rule.code: policy.EFFECTS.index(rule.effect) for rule in rules.RULES}
+    counts = np.array(
+        [[sum(effects[code] == k for code in score.get("rules", ())) for k in range(4)] for score in scores]
+    )
+    review, decline, review_loss, decline_loss = thresholds
+    pairs = list(
+        zip(sigmoid(np.array([s["shadow"] for s in scores]), 1.0).tolist(), map(np.float32, amounts), strict=True)
+    )
+    declines = np.array([policy.asks(p, float(amount), decline, decline_loss) for p, amount in pairs])
+    reviews = np.array([policy.asks(p, float(amount), review, review_loss) for p, amount in pairs])
+    return policy.decide(declines, reviews, counts)
+
+
 def test_agreement_is_what_the_policy_says() -> None:
     """Alert rates, changed, gained and lost decisions equal the policy run on the shadow's probabilities."""
     log = log_with_a_shadow()
     (found,) = shadow_mode.report(shadow_answer(open_states(log, ALL, now_ms=0)))
     rows = [e for _, e in rows_of(log)]
-    hits = np.array(
-        [sum(1 << rules.CODES.index(code) for code in e["score"].get("rules", ())) for e in rows], dtype=np.uint32
-    )
-    margins = np.array([e["score"]["shadow"] for e in rows])
-    amounts = np.array([e["transaction"]["amount"] for e in rows], dtype=np.float32)
-    would, _ = policy.decide(sigmoid(margins, 1.0), hits, amounts, policy.Thresholds(0.35, 0.625), 1e9)
+    would = decided([e["score"] for e in rows], [e["transaction"]["amount"] for e in rows], Thresholds(0.35, 0.625))
     made = np.array([policy.DECISIONS.index(e["score"]["decision"]) for e in rows])
     assert found.decisions == len(rows) > 800
     assert (found.model, found.shadow) == ("tiny-1.0.0", "tiny-1.1.0")
@@ -144,8 +157,8 @@ def log_with_new_thresholds() -> MemoryLog:
 
 def differences(log: MemoryLog) -> list[tuple[int, int, str, dict[str, float]]]:
     """(mature_at, partition, account, difference by metric) of every mature account, from the log's JSON alone."""
-    thresholds = [(0, policy.Thresholds(0.4, 0.8))] + [
-        (entry.position, policy.Thresholds(entry.event.review, entry.event.decline, entry.event.review_loss))
+    thresholds = [(0, Thresholds(0.4, 0.8))] + [
+        (entry.position, Thresholds(entry.event.review, entry.event.decline, entry.event.review_loss))
         for entry in history(log)
         if isinstance(entry.event, ThresholdsChanged)
     ]
@@ -174,9 +187,7 @@ def differences(log: MemoryLog) -> list[tuple[int, int, str, dict[str, float]]]:
                 if t["occurred_at"] >= until or at > mature_at:
                     continue
                 _, in_force = [each for each in thresholds if each[0] <= score["c"]][-1]
-                hits = np.array([sum(1 << rules.CODES.index(code) for code in score.get("rules", ()))], dtype=np.uint32)
-                p_shadow = sigmoid(np.array([score["shadow"]]), 1.0)
-                would, _ = policy.decide(p_shadow, hits, np.array([t["amount"]], dtype=np.float32), in_force, 1e9)
+                would = decided([score], [t["amount"]], in_force)
                 made = score["decision"] != "approve"
                 if made == (would[0] > 0):
                     continue
@@ -269,3 +280,17 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_shadow_there_is_nothing_to_report() -> None:
     """No pair, no row."""
     assert shadow_mode.report(shadow_answer(open_states(experimented(1, 60, {}), ALL, now_ms=0))) == []
+
+
+@pytest.mark.parametrize(("effects", "alerts"), [(0, 0), (1, 1), (2, 1), (4, 0), (5, 0), (6, 1)])
+def test_what_rules_ask_for_is_what_the_score_says(effects: int, alerts: int) -> None:
+    """Codes of an own program mean what its program says: review, decline, and allow, which only a decline overrules;
+    the shadow itself asks for nothing.
+    """
+    fact = paid()
+    score = msgspec.structs.replace(
+        fact.event.score, rules=("MADE_UP",), effects=effects, shadow_model="s-1", shadow=-9.0
+    )
+    decided_now = DecidedTransaction(fact.event.transaction, score, None)
+    state = fold(SHADOW, [Fact(0, fact.id, fact.recorded_at, decided_now)])
+    assert agreement(list(state.pairs.values()), 0.4, 0.8).shadow_alerts == alerts

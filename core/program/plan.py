@@ -1,0 +1,174 @@
+"""From a checked program to what runs: columns, state, and one piece of code per step. Pure; done once per program.
+
+    event code     of a payment: what the state of aggregates is updated with; verdict code: of a verdict
+    feature code   from fields and aggregates to the own features; each is rounded to float32, and stored
+    rule code      from fields and stored features to the rules' conditions
+    decision code  what asks for a decline and for a review, and how grave an alert is
+
+The stored vector holds the kernel's columns (`core.features.spec`), then the own features that are logged, then those
+that are not, which are computed but not stored. A feature that the kernel computes already, whatever its name, reads
+the kernel's column: equal definitions are the same feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from core.features import spec
+from core.program.checked import CheckedProgram
+from core.program.compiling import Code, compile_expressions, structure
+from core.program.language import identity
+from core.program.layout import Layout
+from core.program.typed import Aggregate, Apply, Column, Expression, Hit, Listed, is_single
+
+_SINGLE = {
+    "less": "less_single",
+    "less_equal": "less_equal_single",
+    "equal": "equal_single",
+    "unequal": "unequal_single",
+    "in_numbers": "in_numbers_single",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """See the module's docstring. names: the columns of the matrix that features are computed in; the first `stored`
+    of them are stored. conditions: of the rules that are evaluated, by columns. reads_outcomes: whether the state of an
+    aggregate depends on the program's own decisions.
+    """
+
+    program: CheckedProgram
+    names: tuple[str, ...]
+    stored: int
+    layout: Layout
+    event_code: Code
+    verdict_code: Code
+    feature_code: Code
+    rule_code: Code
+    decision_code: Code
+    severity_code: Code
+    conditions: tuple[Expression, ...]
+    reads_outcomes: bool
+
+    @property
+    def width(self) -> int:
+        """Columns of the matrix."""
+        return len(self.names)
+
+
+def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
+    """The plan of a program. kernel: the kernel's columns by the identity of their definition."""
+    definitions = sorted(program.features, key=lambda each: not each.is_logged)  # stable
+    found = _Features({each.name: each.expression for each in definitions}, kernel)
+    own = [each for each in definitions if each.name not in found.aliases]
+    expressions = [found.of(each.name) for each in own]
+    conditions = [_aliased(rule.when, found.aliases) for rule in program.rules if rule.mode != "off"]
+    asks = [_aliased(each, found.aliases) for each in (program.decline, program.review) if each is not None]
+    levels = [_aliased(each, found.aliases) for _, each in program.severity]
+    layout = Layout.of(_aggregates(expressions))
+    return Plan(
+        program=program,
+        names=(*spec.NAMES, *(each.name for each in own)),
+        stored=len(spec.NAMES) + sum(each.is_logged for each in own),
+        layout=layout,
+        event_code=compile_expressions(layout.inputs),
+        verdict_code=compile_expressions(layout.verdict_inputs),
+        feature_code=compile_expressions(expressions),
+        rule_code=compile_expressions(conditions),
+        conditions=tuple(conditions),
+        decision_code=compile_expressions(asks),
+        severity_code=compile_expressions(levels),
+        reads_outcomes=any(_reads_outcome(each) for each in layout.inputs),
+    )
+
+
+class _Features:
+    """Own features with the ones that they name put in their place, each rounded as it is stored. aliases: own names of
+    kernel columns.
+    """
+
+    def __init__(self, definitions: Mapping[str, Expression], kernel: Mapping[str, str]) -> None:
+        self._definitions = definitions
+        self._done: dict[str, Expression] = {}
+        self.aliases: dict[str, str] = {}
+        for name, expression in definitions.items():
+            if column := kernel.get(identity(expression)):
+                self.aliases[name] = column
+
+    def of(self, name: str) -> Expression:
+        """The feature by fields, aggregates and kernel columns. The checker has refused circles."""
+        if name not in self._done:
+            inlined = rewritten(self._definitions[name], self._inline)
+            self._done[name] = inlined if inlined.type == "bool" else Apply("number", "single", (inlined,))
+        return self._done[name]
+
+    def _inline(self, expression: Expression) -> Expression:
+        if not isinstance(expression, Column) or expression.source != "feature":
+            return expression
+        column = self.aliases.get(expression.name, expression.name)
+        if column in spec.NAMES:
+            return Column("number", "library", column)
+        return self.of(expression.name)
+
+
+def _aliased(expression: Expression, aliases: Mapping[str, str]) -> Expression:
+    """The expression with kernel columns for the features that they are."""
+
+    def known(each: Expression) -> Expression:
+        if not isinstance(each, Column) or each.source != "feature":
+            return each
+        column = aliases.get(each.name, each.name)
+        return Column("number", "library", column) if column in spec.NAMES else each
+
+    return rewritten(expression, known)
+
+
+def rewritten(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """The expression with every part replaced by `change(part)`, from the leaves up; not inside aggregates. Comparisons
+    follow the precision of what they compare.
+    """
+    if isinstance(expression, Apply):
+        arguments = tuple(rewritten(each, change) for each in expression.arguments)
+        operation = expression.operation
+        if operation in _SINGLE and any(map(is_single, arguments[:2])):
+            operation = _SINGLE[operation]
+        expression = replace(expression, operation=operation, arguments=arguments)
+    return change(expression)
+
+
+def parts(expression: Expression) -> Iterator[Expression]:
+    """Every part of the expression, those inside aggregates too, arguments before what they are arguments of."""
+    match expression:
+        case Apply():
+            for argument in expression.arguments:
+                yield from parts(argument)
+        case Aggregate():
+            for inner in (expression.value, expression.condition):
+                if inner is not None:
+                    yield from parts(inner)
+        case Listed():
+            yield expression.value
+        case _:
+            pass
+    yield expression
+
+
+def fields_of(expressions: Iterable[Expression]) -> Iterator[Column]:
+    """The fields that the expressions read."""
+    for expression in expressions:
+        yield from (each for each in parts(expression) if isinstance(each, Column) and each.source == "field")
+
+
+def _aggregates(expressions: Iterable[Expression]) -> tuple[Aggregate, ...]:
+    """The distinct aggregates, in the order in which they stand."""
+    found = (each for expression in expressions for each in parts(expression) if isinstance(each, Aggregate))
+    return tuple({structure(each): each for each in found}.values())
+
+
+def _reads_outcome(expression: Expression) -> bool:
+    """Whether a condition of an aggregate depends on what the program itself decided."""
+    return any(
+        isinstance(each, Hit) or (isinstance(each, Column) and each.source == "outcome" and each.name != "verdict")
+        for each in parts(expression)
+    )

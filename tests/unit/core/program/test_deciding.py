@@ -1,0 +1,237 @@
+"""Programs that decide: own features and rules, own decisions as features, roll-outs, shadow rules, and switches in
+mid-stream; the same bytes in any batches, and again on replay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from core import replay
+from core.codec import decode_score, decode_transaction
+from core.control import Resolver
+from core.control_stream import history
+from core.errors import Corrupt
+from core.events import (
+    START,
+    ProgramRegistered,
+    ProgramRolledBack,
+    ThresholdsChanged,
+    TransactionReceived,
+    TransactionScored,
+)
+from core.features import packing, spec
+from core.features.state import AccountState
+from core.log.memory import MemoryLog
+from core.program.codes import ENGINE
+from core.replay import Timeline
+from core.times import DAY_MS, HOUR_MS
+from ingest import offline
+from ingest.offline import OfflineIngest
+from models.artifacts import load_scorer
+from sources.record import Record
+from sources.synthetic import SyntheticConfig, SyntheticStream
+from tests.builders.programs import deployed, stored
+
+PARTITIONS = 3
+Rows = list[tuple[TransactionReceived, TransactionScored]]
+
+
+def stream(transactions: int = 1500) -> list[Record]:
+    config = SyntheticConfig(
+        transactions=transactions, days=20.0, accounts=40, fraud_rate=0.05, label_delay_days=1.0, seed=5
+    )
+    return [r for chunk in SyntheticStream(config, flush_feedback=True, labels="all").records() for r in chunk]
+
+
+def decided(
+    monkeypatch: pytest.MonkeyPatch, records: list[Record], batch: int, switches: Mapping[float, str]
+) -> MemoryLog:
+    """The stream's log. switches: what happens to the program at a share of the stream: "deploy" or "rollback"."""
+    monkeypatch.setattr(offline, "BATCH", batch)
+    log = MemoryLog()
+    loaded = stored(log)
+    thresholds = ThresholdsChanged(occurred_at=5, actor="ann", review=0.3, decline=0.7)
+    ingest = OfflineIngest(log, Resolver(log.get_blob, load_scorer), partitions=PARTITIONS, start=[thresholds])
+    places = {int(share * len(records)): act for share, act in switches.items()}
+    for number, record in enumerate(records):
+        if number in places:
+            ingest.flush()
+            if places[number] == "deploy":
+                ingest.change(
+                    deployed(loaded) if not any("Registered" in name for name in kinds(log)) else deployed(loaded)[1:]
+                )
+            else:
+                ingest.change([ProgramRolledBack(occurred_at=7, actor="ann", digest="")])
+        ingest.feed([record])
+    ingest.flush()
+    return log
+
+
+def kinds(log: MemoryLog) -> list[str]:
+    return [type(entry.event).__name__ for entry in history(log) if "Program" in type(entry.event).__name__]
+
+
+def payloads(log: MemoryLog, stream: str = "scores") -> list[list[bytes]]:
+    return [[entry.payload for entry in log.read(p, stream, START, 10**6)] for p in range(PARTITIONS)]  # type: ignore[arg-type]
+
+
+def rows_of(log: MemoryLog, partition: int) -> Rows:
+    transactions = log.read(partition, "transactions", START, 10**6)
+    scores = log.read(partition, "scores", START, 10**6)
+    return [(decode_transaction(t.payload), decode_score(s.payload)) for t, s in zip(transactions, scores, strict=True)]
+
+
+def verified(log: MemoryLog) -> tuple[int, int]:
+    timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
+    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    assert [v.first_difference for v in found] == [None] * PARTITIONS
+    return sum(v.decisions for v in found), sum(v.identical for v in found)
+
+
+def test_a_program_decides_the_same_in_any_batches_and_on_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deployed, rolled back and deployed again in mid-stream, with aggregates of its own decisions: batches of 7, 300
+    and 2,000 give the same bytes, and a replay gives them again.
+    """
+    records = stream()
+    switches = {0.3: "deploy", 0.6: "rollback", 0.75: "deploy"}
+    logs = [decided(monkeypatch, records, batch, switches) for batch in (7, 300, 2000)]
+    assert payloads(logs[0]) == payloads(logs[1]) == payloads(logs[2])
+    assert payloads(logs[0], "alerts") == payloads(logs[1], "alerts") == payloads(logs[2], "alerts")
+    decisions, identical = verified(logs[1])
+    assert decisions == identical == sum(map(len, payloads(logs[1])))
+    scores = [score for p in range(PARTITIONS) for _, score in rows_of(logs[0], p)]
+    programs = Counter(score.program for score in scores)
+    assert len(programs) == 2 and min(programs.values()) > 300
+    assert {score.engine for score in scores} == {ENGINE}
+    hits = Counter(code for score in scores for code in score.rules)
+    quiet = Counter(code for score in scores for code in score.shadow_rules)
+    assert hits["AGAIN"] > 10 and hits["PARTLY"] > 5, hits
+    assert quiet["QUIET"] > 3 and quiet["PARTLY"] > hits["PARTLY"] and "QUIET" not in hits, quiet
+
+
+def test_state_folded_at_a_late_deployment_is_that_of_an_early_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aggregates that read no decision have the same values from a deployment on, whenever that was."""
+    records = stream(900)
+    early = decided(monkeypatch, records, 100, {0.0: "deploy"})
+    late = decided(monkeypatch, records, 100, {0.5: "deploy"})
+    same = 0
+    for p in range(PARTITIONS):
+        for (_, first), (_, second) in zip(rows_of(early, p), rows_of(late, p), strict=True):
+            if first.program == second.program:
+                a, b = packing.vector(first.features), packing.vector(second.features)
+                for name in ("big_30d", "country_changed", "spread", "frauds_30d", "at_merchant"):
+                    column = column_of(name)
+                    assert a[column : column + 1].tobytes() == b[column : column + 1].tobytes(), name
+                same += 1
+    assert same > 300
+
+
+OWN = ("again_30d", "alerts_7d", "at_merchant", "big_30d", "big_share", "country_changed", "frauds_30d", "reviews_1d",
+       "spread")  # fmt: skip
+
+
+def column_of(name: str) -> int:
+    return spec.WIDTH + OWN.index(name)
+
+
+def test_own_decisions_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts of reviews, alerts and hits before each payment equal a plain count over the account's earlier scores."""
+    log = decided(monkeypatch, stream(), 500, {0.0: "deploy"})
+    checked = 0
+    for p in range(PARTITIONS):
+        earlier: dict[str, list[tuple[int, TransactionScored]]] = {}
+        for transaction, score in rows_of(log, p):
+            now, before = transaction.received_at, earlier.setdefault(transaction.account_id, [])
+            vector = packing.vector(score.features)
+            expected = {
+                "reviews_1d": sum(
+                    s.decision == "review" and 0 <= now // HOUR_MS - t // HOUR_MS < 24 for t, s in before
+                ),
+                "alerts_7d": sum(
+                    s.severity is not None and 0 <= now // (6 * HOUR_MS) - t // (6 * HOUR_MS) < 28 for t, s in before
+                ),
+                "again_30d": sum("AGAIN" in s.rules and 0 <= now // DAY_MS - t // DAY_MS < 30 for t, s in before),
+            }
+            for name, count in expected.items():
+                assert vector[column_of(name)] == count, (name, transaction.transaction_id)
+                checked += count > 0
+            before.append((now, score))
+    assert checked > 100
+
+
+def test_a_derived_feature_reads_stored_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ratio(big_30d, sum_30d)` follows from the two stored float32 values alone; missing where the sum is 0."""
+    log = decided(monkeypatch, stream(400), 100, {0.0: "deploy"})
+    seen = 0
+    for p in range(PARTITIONS):
+        for _, score in rows_of(log, p):
+            vector = packing.vector(score.features)
+            big, total = float(vector[column_of("big_30d")]), float(vector[spec.index("sum_30d")])
+            share = vector[column_of("big_share")]
+            if total > 0.0:
+                assert share == np.float32(big / total)
+                seen += 1
+            else:
+                assert vector[column_of("big_share") :][:1].view(np.uint32)[0] == 0x7FC00000
+    assert seen > 100
+
+
+def test_a_rollout_takes_a_fixed_share_of_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule with a roll-out of 20 % is live for the same accounts throughout, and a shadow rule for the others."""
+    log = decided(monkeypatch, stream(), 300, {0.0: "deploy"})
+    live: set[str] = set()
+    quiet: set[str] = set()
+    for p in range(PARTITIONS):
+        for transaction, score in rows_of(log, p):
+            live |= {transaction.account_id} if "PARTLY" in score.rules else set()
+            quiet |= {transaction.account_id} if "PARTLY" in score.shadow_rules else set()
+    assert live and quiet and not live & quiet
+    assert 0.02 < len(live) / len(live | quiet) < 0.45
+
+
+def test_a_snapshot_keeps_the_aggregates_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that is saved and loaded decides on as one that was not; one saved without the aggregates lacks them."""
+    log = decided(monkeypatch, stream(400), 100, {0.0: "deploy"})
+    timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
+    steps = list(timeline.new_state().ring_steps.values())
+    assert len(steps) == 1
+    state = replay.rebuild(log, 0, log.head(0), timeline.identity, steps=steps)
+    content = state.to_bytes()
+    again = AccountState.from_bytes(content, timeline.identity, steps)
+    assert again.digest() == state.digest() and again.to_bytes() == content
+    assert steps[0].digest in again.rings
+    bare = replay.rebuild(log, 0, log.head(0), timeline.identity)
+    assert not AccountState.from_bytes(bare.to_bytes(), timeline.identity, steps).rings
+
+
+def test_another_engine_is_not_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions of an engine that this release does not run are neither identical nor different, and are counted."""
+    log = decided(monkeypatch, stream(200), 100, {})
+    monkeypatch.setattr(replay, "ENGINE", ENGINE + 1)
+    timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
+    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    assert sum(v.decisions for v in found) == sum(map(len, payloads(log))) > 0
+    assert sum(v.identical for v in found) == 0 and not any(v.first_difference for v in found)
+    assert sum(sum(v.undecidable.values()) for v in found) == sum(v.decisions for v in found)
+
+
+def test_a_lost_program_is_not_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the blob of a program is lost, its decisions can't be made again; those of others can, before and after."""
+    log = decided(monkeypatch, stream(600), 100, {0.3: "deploy", 0.6: "rollback"})
+    digest = next(entry.event.digest for entry in history(log) if isinstance(entry.event, ProgramRegistered))
+
+    def load_blob(wanted: str) -> bytes:
+        if wanted == digest:
+            raise Corrupt("no blob")
+        return log.get_blob(wanted)
+
+    timeline = Timeline(history(log), Resolver(load_blob, load_scorer))
+    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    by_program = Counter(score.program == digest[:16] for p in range(PARTITIONS) for _, score in rows_of(log, p))
+    assert not any(v.first_difference for v in found)
+    assert sum(sum(v.undecidable.values()) for v in found) == by_program[True] > 100
+    assert sum(v.identical for v in found) == by_program[False] > 100
