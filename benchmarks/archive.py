@@ -109,7 +109,7 @@ def sizes(archive: Archive, directory: Path, partitions: int) -> dict[str, float
                     metadata.row_group(g).column(i).total_compressed_size
                     for g in range(metadata.num_row_groups)
                     for i in range(metadata.num_columns)
-                    if metadata.row_group(g).column(i).path_in_schema == "features"
+                    if metadata.row_group(g).column(i).path_in_schema.startswith("feature_")
                 )
                 features += vector
                 columns += file.bytes - vector

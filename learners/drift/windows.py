@@ -22,9 +22,11 @@ from core.codec import decode_score, decode_transaction
 from core.control_stream import identity_of
 from core.errors import BadInput, Corrupt
 from core.events import START, Position, TransactionScored
-from core.features import packing, spec
+from core.features import spec
 from core.hashing import HashKey, hash_strings
 from core.log.archive.archived import ArchivedLog
+from core.log.archive.columns import feature_columns, feature_rows, feature_table
+from core.log.archive.segment import with_columns
 from core.log.base import EventLog, Stream
 from core.log.paging import PAGE, decision_pages, pages, read
 from core.receipt import receive_time
@@ -32,8 +34,6 @@ from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
 
 DISORDER_MS = DAY_MS
-VECTOR_BYTES = 4 * spec.WIDTH
-"""Of the spec's features; those of the program that decided follow in a score's vector."""
 _COLUMNS = (
     "transaction_id",
     "account_id",
@@ -44,7 +44,8 @@ _COLUMNS = (
     "model_digest",
     "spec",
     "degraded",
-    "features",
+    "width",
+    *feature_columns(spec.WIDTH),
 )
 
 
@@ -185,10 +186,10 @@ class WindowReader:
 
 def _columns(table: pa.Table, index: np.ndarray) -> np.ndarray:
     """The features of these rows, float32 (WIDTH, n). Raises Corrupt if one lacks them."""
-    vectors = [(vector or b"")[:VECTOR_BYTES] for vector in table["features"].take(pa.array(index)).to_pylist()]
-    if any(len(vector) != VECTOR_BYTES for vector in vectors):
+    values, present = feature_rows(table, spec.WIDTH)
+    if not present[index].all():
         raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} lacks a vector of {spec.WIDTH} features")
-    return np.ascontiguousarray(np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, spec.WIDTH).T)
+    return values[:, index]
 
 
 def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table:
@@ -202,6 +203,5 @@ def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table
         "model_digest": [s.digest for s in scores],
         "spec": pa.array([s.spec for s in scores], pa.int64()),
         "degraded": pa.array([s.degraded for s in scores], pa.string()),
-        "features": pa.array(packing.plain_rows([s.features for s in scores]), pa.binary()),
     }
-    return pa.table(columns)
+    return with_columns(pa.table(columns | feature_table(scores)), _COLUMNS)

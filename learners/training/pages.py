@@ -20,6 +20,7 @@ from core.events import START, Position
 from core.features import packing, spec
 from core.hashing import HashKey, hash_strings
 from core.log.archive.archived import ArchivedLog
+from core.log.archive.columns import feature_columns, feature_rows
 from core.log.base import EventLog
 from core.log.paging import pages
 from core.receipt import receive_time
@@ -35,7 +36,7 @@ _TRANSACTION_COLUMNS = (
     "received_at",
     "recorded_at",
 )
-_SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "features")
+_SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "width", *feature_columns(spec.WIDTH))
 
 
 _VECTOR_BYTES = 4 * spec.WIDTH
@@ -154,11 +155,10 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> Scor
     if any(table[name].null_count for name in ("spec", "model", "arm")):
         raise Corrupt(f"partition {partition}: an archived score cannot be decoded")
     generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
-    features, present = _spec_vectors(table["features"])
+    values, present = feature_rows(table, spec.WIDTH)
+    features = np.ascontiguousarray(values.T)
     readable = _numpy(table["spec"]) == spec.SPEC_VERSION
     missing = np.flatnonzero(readable & ~present).tolist()
-    if missing:
-        features = features.copy()
     for row in missing:
         payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))
         if payload is None:
@@ -166,22 +166,6 @@ def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> Scor
         score = decode_score(payload)
         features[row] = _vectors(partition, packing.plain(score.features)[:_VECTOR_BYTES], 1)[0]
     return ScorePage(generations, offsets, features, readable, *_codes(table["model"]), *_codes(table["arm"]))
-
-
-def _spec_vectors(column: pa.ChunkedArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The spec's features, float32 (k, WIDTH), and where there are any, bool (k,)."""
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    present = array.is_valid().to_numpy(zero_copy_only=False)
-    width = array.type.byte_width // 4 if pa.types.is_fixed_size_binary(array.type) else 0
-    if width >= spec.WIDTH:
-        values = np.frombuffer(array.buffers()[1], "<f4", len(array) * width, array.offset * array.type.byte_width)
-        return values.reshape(-1, width)[:, : spec.WIDTH], present
-    vectors = [vector or b"" for vector in array.to_pylist()]
-    present = np.array([len(vector) >= _VECTOR_BYTES for vector in vectors], dtype=np.bool_)
-    features = np.empty((len(vectors), spec.WIDTH), dtype=np.float32)
-    content = b"".join(vector[:_VECTOR_BYTES] for vector in vectors if len(vector) >= _VECTOR_BYTES)
-    features[present] = np.frombuffer(content, "<f4").reshape(-1, spec.WIDTH)
-    return features, present
 
 
 def _vectors(partition: int, content: bytes, count: int) -> NDArray[np.float32]:

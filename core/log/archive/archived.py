@@ -21,6 +21,7 @@ from core.log import seals
 from core.log.archive.archive import Archive
 from core.log.archive.chain import check_joined
 from core.log.archive.columns import decisions_table
+from core.log.archive.segment import with_columns
 from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Stream
 from core.log.paging import decision_pages, entries
 
@@ -128,7 +129,7 @@ class ArchivedLog:
         if after < seam:
             yield from self.archive.tables(partition, columns, after, min(last, seam))
         for transactions, scores in decision_pages(self, partition, max(after, seam), last):
-            yield decisions_table(transactions, scores).select(list(columns))
+            yield with_columns(decisions_table(transactions, scores), columns)
 
     def control_head(self) -> int:
         return self.hot.control_head()

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from core.codec import decode_score, decode_transaction
 from core.codec import encode as encode_event
@@ -70,21 +72,67 @@ SCORE = {
     "degraded": Column(pa.string()),
     "shadow_model": Column(pa.string()),
     "shadow": Column(pa.float64(), "BYTE_STREAM_SPLIT"),
+    "width": Column(pa.int64(), "DELTA_BINARY_PACKED"),
 }
+FEATURE = Column(pa.float32(), "PLAIN")
+"""A stored feature. Never dictionary-encoded, because that takes all NaNs for one."""
+FEATURES_MAX = 2048
+"""Features of a score that get columns; a score with more keeps its payload."""
 RAW = {"raw_transaction": Column(pa.binary(), "PLAIN"), "raw_score": Column(pa.binary(), "PLAIN")}
 COLUMNS_OF: dict[Stream, list[str]] = {
     "transactions": [*TRANSACTION, "raw_transaction"],
-    "scores": [*SCORE, "features", "raw_score"],
+    "scores": [*SCORE, "raw_score"],
 }
-COLUMNS = (*ID, *TRANSACTION, *SCORE, "features")
-"""The columns that `segment.Segment.table` can return. attributes is JSON, rules are joined by ",", features are
-float32 little-endian, of one width unless programs that store different features decided. received_at is the receive
-time even where the entry states none.
+COLUMNS = (*ID, *TRANSACTION, *SCORE)
+"""The columns that `segment.Segment.table` can return, besides `feature_columns`. attributes is JSON, rules are joined
+by ",". width: how many features the score stores. received_at is the receive time even where the entry states none.
 """
 
 # The encoder omits a default only if it is the very same object, not merely equal.
 _CHAMPION: str = next(field.default for field in msgspec.structs.fields(TransactionScored) if field.name == "arm")
 _attributes = msgspec.json.Decoder(dict[str, float | str])
+
+
+def feature_column(place: int) -> str:
+    """The column of the feature that scores store at this place (from 0), float32. What it is follows from the score's
+    program (`core.program.plan.Plan.names`). Null from the score's width on; a missing value is the NaN 0x7fc00000.
+    """
+    return f"feature_{place:03d}"
+
+
+def feature_columns(count: int) -> list[str]:
+    """The columns of the first `count` features."""
+    return [feature_column(place) for place in range(count)]
+
+
+def feature_rows(table: pa.Table, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The first `count` features of every row, float32 (count, n), and which rows store them all, bool (n,); the others
+    hold anything. The table has `feature_columns(count)` and "width".
+    """
+    values = np.empty((count, len(table)), dtype=np.float32)
+    for place in range(count):
+        values[place] = table[feature_column(place)].to_numpy()
+    return values, table["width"].fill_null(0).to_numpy() >= count
+
+
+def feature_table(scores: Sequence[TransactionScored | None]) -> dict[str, pa.Array]:
+    """The feature columns of n scores, and their width, null for one whose vector is not valid or too wide."""
+    known = [score is not None and packing.width_of(score.features) <= FEATURES_MAX for score in scores]
+    kept = [score.features for score, is_known in zip(scores, known, strict=True) if score is not None and is_known]
+    vectors = iter(packing.plain_rows(kept))
+    plain = [next(vectors) if is_known else None for is_known in known]
+    widths = np.array([len(vector or b"") // 4 for vector in plain], dtype=np.int64)
+    values = np.zeros((int(widths.max(initial=0)), len(scores)), dtype=np.float32)
+    for width in np.unique(widths[widths > 0]).tolist():
+        rows = np.flatnonzero(widths == width)
+        content = b"".join([plain[row] or b"" for row in rows.tolist()])
+        values[:width, rows] = np.frombuffer(content, "<f4").reshape(-1, width).T
+    is_none = np.array([vector is None for vector in plain], dtype=np.bool_)
+    arrays = {"width": pa.array(widths, pa.int64(), mask=is_none)}
+    is_uniform = len(widths) > 0 and widths.min() == widths.max()
+    for place, column in enumerate(values):
+        arrays[feature_column(place)] = pa.array(column, pa.float32(), mask=None if is_uniform else widths <= place)
+    return arrays
 
 
 def decisions_table(
@@ -99,10 +147,8 @@ def decisions_table(
     """
     received = [_decoded(decode_transaction, entry.payload) for entry in transactions]
     scored = [_decoded(decode_score, entry.payload) for entry in scores]
-    intact = [score for score in scored if score is not None]
-    vectors = iter(packing.plain_rows([score.features for score in intact]))
-    features = [None if score is None else next(vectors) for score in scored]
-    widths = {len(vector) for vector in features if vector is not None}
+    features = feature_table(scored)
+    has_features = features["width"].is_valid().to_pylist()
     columns: dict[str, list[Any]] = {
         "generation": [entry.id.generation for entry in transactions],
         "offset": [entry.id.offset for entry in transactions],
@@ -110,7 +156,7 @@ def decisions_table(
     rows = [_transaction_row(event) for event in received]
     columns |= dict(zip(TRANSACTION, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
     rows = [_score_row(event) for event in scored]
-    columns |= dict(zip(SCORE, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    columns |= dict(zip(list(SCORE)[:-1], map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
     columns["raw_transaction"] = [
         entry.payload
         if row is None or not row.received_at or entry.id in raw_transactions or encode_event(row) != entry.payload
@@ -119,17 +165,15 @@ def decisions_table(
     ]
     columns["raw_score"] = [
         entry.payload
-        if row is None or f is None or entry.id in raw_scores or encode_event(row) != entry.payload
+        if row is None or not known or entry.id in raw_scores or encode_event(row) != entry.payload
         else None
-        for entry, row, f in zip(scores, scored, features, strict=True)
+        for entry, row, known in zip(scores, scored, has_features, strict=True)
     ]
     arrays = {
         name: pa.array(columns.get(name, []), pa.int64() if column.type == _TIME else column.type).cast(column.type)
         for name, column in (ID | TRANSACTION | SCORE | RAW).items()
     }
-    is_uniform = len(widths) == 1 and widths != {0}
-    arrays["features"] = pa.array(features, pa.binary(*widths) if is_uniform else pa.binary())
-    return pa.table(arrays)
+    return pa.table(arrays | features)
 
 
 def _decoded(decode: Callable[[bytes], Any], payload: bytes) -> Any:
@@ -157,7 +201,7 @@ def _transaction_row(event: TransactionReceived | None) -> tuple[Any, ...]:
 
 def _score_row(event: TransactionScored | None) -> tuple[Any, ...]:
     if event is None:
-        return (None,) * len(SCORE)
+        return (None,) * (len(SCORE) - 1)
     try:
         f = Position.parse(event.feedback_position)
         f = f if min(f) >= 0 and max(f) < 2**64 else START
@@ -254,8 +298,8 @@ def scores_of(table: pa.Table) -> list[bytes]:
     """The payloads of a table with `COLUMNS_OF["scores"]`."""
     out: list[bytes] = []
     raws = table["raw_score"].to_pylist() if table["raw_score"].null_count < len(table) else None
-    features = packing.wire_rows(_vectors(table["features"]))
-    for i, row in enumerate(zip(*_lists(table, list(SCORE)), strict=True)):
+    features = _packed(table)
+    for i, row in enumerate(zip(*_lists(table, list(SCORE)[:-1]), strict=True)):
         if raws is not None and raws[i] is not None:
             out.append(raws[i])
             continue
@@ -291,7 +335,7 @@ def scores_of(table: pa.Table) -> list[bytes]:
             margin=margin,
             probability=probability,
             decision=decision,
-            features=features[i] or b"",
+            features=features[i],
             rules=tuple(rules.split(",")) if rules else (),
             shadow_rules=tuple(shadow_rules.split(",")) if shadow_rules else (),
             effects=effects or 0,
@@ -305,11 +349,13 @@ def scores_of(table: pa.Table) -> list[bytes]:
     return out
 
 
-def _vectors(column: pa.ChunkedArray) -> list[Any]:
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if not pa.types.is_fixed_size_binary(array.type) or array.null_count:
-        values: list[Any] = array.to_pylist()
-        return values
-    width = array.type.byte_width
-    content = array.buffers()[1].to_pybytes()
-    return [content[i * width : (i + 1) * width] for i in range(array.offset, array.offset + len(array))]
+def _packed(table: pa.Table) -> list[bytes]:
+    """The rows' features as scores carry them."""
+    widths = table["width"].fill_null(0).to_numpy()
+    out = [b""] * len(widths)
+    for width in np.unique(widths[widths > 0]).tolist():
+        rows = np.flatnonzero(widths == width)
+        values, _ = feature_rows(table if len(rows) == len(widths) else table.take(pa.array(rows)), width)
+        for row, content in zip(rows.tolist(), packing.pack(values.T), strict=True):
+            out[row] = content
+    return out

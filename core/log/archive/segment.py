@@ -1,7 +1,7 @@
 """A segment: the entries of a run of consecutive seals of one partition as two Parquet files, and back, byte for byte.
 
-    decisions.parquet   one row per transaction with its score: typed columns, in order of ID; feature vectors as
-                        fixed-size binary with byte-stream-split (measured: half the size of float columns)
+    decisions.parquet   one row per transaction with its score: typed columns, in order of ID, each stored feature a
+                        float32 column of its own, so that a question about a few of them reads only these
     events.parquet      alerts, feedback, rejects and seals as (stream, ID, JSON)
 
 An entry's JSON is regenerated from the typed columns by the log's encoder. Where that does not give the logged bytes
@@ -28,6 +28,7 @@ from core.errors import Corrupt
 from core.events import START, Position
 from core.log.archive.columns import (
     COLUMNS_OF,
+    FEATURE,
     ID,
     RAW,
     SCORE,
@@ -40,9 +41,9 @@ from core.log.archive.columns import (
 from core.log.archive.manifest import DECISIONS, EVENTS
 from core.log.base import Entry, Stream
 
-ROW_GROUP = 16_384
+ROW_GROUP = 32_768
 COMPRESSION_LEVEL = 9
-GROUPS_HELD = 4
+GROUPS_HELD = 2
 
 OTHERS: tuple[Stream, ...] = ("alerts", "feedback", "rejects", "seals")
 
@@ -97,9 +98,7 @@ def _events_table(streams: Mapping[Stream, Sequence[Entry]]) -> pa.Table:
 
 def _write(table: pa.Table, columns: Mapping[str, Column]) -> bytes:
     encodings = {name: column.encoding for name, column in columns.items() if column.encoding}
-    if "features" in table.column_names:
-        fixed = pa.types.is_fixed_size_binary(table.schema.field("features").type)
-        encodings["features"] = "BYTE_STREAM_SPLIT" if fixed else "PLAIN"
+    encodings |= {name: FEATURE.encoding for name in table.column_names if name.startswith("feature_")}
     by_id = [pq.SortingColumn(table.column_names.index(name)) for name in ID]
     sink = io.BytesIO()
     pq.write_table(
@@ -128,6 +127,8 @@ class Segment:
         try:
             self._file = pq.ParquetFile(pa.BufferReader(decisions))
             ids = self._file.read(list(ID), use_threads=False)
+            self._names = frozenset(self._file.schema_arrow.names)
+            self._features = [name for name in self._file.schema_arrow.names if name.startswith("feature_")]
             others = pq.ParquetFile(pa.BufferReader(events)).read(use_threads=False)
             names = others["stream"].to_pylist()
             payloads: list[bytes] = others["payload"].to_pylist()
@@ -175,7 +176,8 @@ class Segment:
         until: Position | None = None,
         dictionaries: Sequence[str] = (),
     ) -> pa.Table:
-        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`), for folds that do not need the JSON.
+        """The decisions with after < ID ≤ until as columns (`columns.COLUMNS`, `columns.feature_columns`), for folds
+        that do not need the JSON. A feature that no row of the segment stores is a column of nulls.
 
         dictionaries: string columns to return dictionary-encoded, as they are stored.
         """
@@ -186,7 +188,9 @@ class Segment:
             if dictionaries:
                 source = pa.BufferReader(self._decisions)
                 file = pq.ParquetFile(source, metadata=file.metadata, read_dictionary=list(dictionaries))
-            return file.read(list(columns), use_threads=False).slice(begin, max(end - begin, 0))
+            held = [name for name in columns if name in self._names or not name.startswith("feature_")]
+            table = file.read(held, use_threads=False).slice(begin, max(end - begin, 0))
+        return table if len(held) == len(columns) else with_columns(table, columns)
 
     def _slice(self, stream: Stream, begin: int, end: int) -> list[bytes]:
         if stream in self._payloads:
@@ -204,11 +208,18 @@ class Segment:
         with self._lock:
             table = self._groups.get((stream, group))
             if table is None:
-                table = self._file.read_row_group(group, columns=COLUMNS_OF[stream], use_threads=False)
+                columns = COLUMNS_OF[stream] + (self._features if stream == "scores" else [])
+                table = self._file.read_row_group(group, columns=columns, use_threads=False)
                 table = self._groups[stream, group] = table.combine_chunks()
                 if len(self._groups) > GROUPS_HELD:
                     self._groups.popitem(last=False)
             return table
+
+
+def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The table's columns in this order; those of features that it lacks are null."""
+    nothing = pa.nulls(len(table), FEATURE.type)
+    return pa.table({name: table[name] if name in table.column_names else nothing for name in columns})
 
 
 class _Ids(NamedTuple):

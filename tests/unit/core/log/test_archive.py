@@ -26,6 +26,7 @@ from core.features import packing, spec
 from core.log.archive import archiver, segment
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
+from core.log.archive.columns import feature_column, feature_columns, feature_rows
 from core.log.archive.store import Store, open_store
 from core.log.archive.verifying import check_partition
 from core.log.base import STREAMS, Entry, EventLog, Head, Stream
@@ -76,14 +77,16 @@ def test_decisions_need_no_raw_payload(decided: MemoryLog) -> None:
 
 
 def test_columns_are_typed_sorted_compressed_and_have_statistics(decided: MemoryLog) -> None:
-    """Numbers are numbers, times are times, row groups say their range and order, features are of fixed size."""
+    """Numbers are numbers, times are times, row groups say their range and order, each feature is a column."""
     files = segment.encode(contents(decided, 0))
     held = segment.Segment(files[segment.DECISIONS], files[segment.EVENTS])
     file = pq.ParquetFile(io.BytesIO(files[segment.DECISIONS]))
     schema = {field.name: str(field.type) for field in file.schema_arrow}
     assert schema["amount"] == schema["margin"] == "double"
     assert schema["occurred_at"] == "timestamp[ms, tz=UTC]"
-    assert schema["features"] == f"fixed_size_binary[{4 * spec.WIDTH}]"
+    names = feature_columns(spec.WIDTH)
+    assert [name for name in schema if name.startswith("feature_")] == names
+    assert {schema[name] for name in names} == {"float"}
     group = file.metadata.row_group(0)
     assert [column.column_index for column in group.sorting_columns] == [0, 1]
     for i in range(group.num_columns):
@@ -91,9 +94,11 @@ def test_columns_are_typed_sorted_compressed_and_have_statistics(decided: Memory
     by_name = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     assert by_name["occurred_at"].statistics.has_min_max
     scores = [codec.decode_score(e.payload) for e in decided.read(0, "scores", count=10**6)]
-    table = held.table(["margin", "features"])
+    table = held.table(["margin", "width", *names, feature_column(spec.WIDTH)])
     assert table["margin"].to_pylist() == [s.margin for s in scores]
-    assert table["features"].to_pylist() == [packing.plain(s.features) for s in scores]
+    values, present = feature_rows(table, spec.WIDTH)
+    assert [row.tobytes() for row in values.T] == [packing.plain(s.features) for s in scores]
+    assert present.all() and table[feature_column(spec.WIDTH)].null_count == len(scores)
     assert pq.ParquetFile(io.BytesIO(files[segment.EVENTS])).schema_arrow.names[0] == "stream"
 
 
