@@ -9,7 +9,7 @@ fields that the kernel does not hash cost 0.1 µs per payment more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -177,14 +177,14 @@ class Batch:
         words = np.empty((leaves.count, len(rows)), dtype=np.float64)
         valid = np.empty((leaves.count, len(rows)), dtype=np.uint8)
         if len(leaves.places):
-            gather(self.matrix, rows, leaves.columns, leaves.places, words, valid)
+            self._gather(leaves, rows, words, valid)
         for place, index in leaves.computed:
             assert aggregates is not None
             words[place], valid[place] = aggregates.words[index], aggregates.valid[index]
         if leaves.listed:
             self._fill_lists(leaves, rows, words, valid)
         if leaves.conflict >= 0:
-            words[leaves.conflict], valid[leaves.conflict] = self.seen[rows] == CONFLICT, 1
+            words[leaves.conflict], valid[leaves.conflict] = self._conflicts()[rows], 1
         if leaves.characters.leaves and id(leaves.characters.leaves[0]) not in self._known:
             self._read_characters(leaves.characters)
         is_all = len(rows) == len(self.transactions)
@@ -197,6 +197,15 @@ class Batch:
                 column = self._known[id(leaf)] = self._made(leaf)
             words[place], valid[place] = column if is_all else (column.words[rows], column.valid[rows])
         return Words(words, valid)
+
+    def _gather(
+        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+    ) -> None:
+        gather(self.matrix, rows, leaves.columns, leaves.places, words, valid)
+
+    def _conflicts(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = self.seen == CONFLICT
+        return found
 
     def _made(self, leaf: Expression) -> Words:
         match leaf:
@@ -284,11 +293,14 @@ class Batch:
         if field.type == "string":
             return self._hashed(hash_strings(self.texts(name), self._key))
         read: Callable[[float | str | None], float | None] = _truth if field.type == "bool" else _number
-        found = [read(t.attributes.get(field.attribute, field.default)) for t in self.transactions]
+        found = [read(value) for value in self._attribute(field)]
         default = read(field.default) if field.default is not None else None
         values = [default if value is None else value for value in found]
         valid = np.array([value is not None for value in values], dtype=np.uint8)
         return Words(np.array([0.0 if value is None else value for value in values], dtype=np.float64), valid)
+
+    def _attribute(self, field: OwnField) -> Iterable[float | str | bool | None]:
+        return (t.attributes.get(field.attribute, field.default) for t in self.transactions)
 
     def _fill_lists(
         self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]

@@ -40,7 +40,7 @@ from core.text import check_name
 TABLES = (
     "program", "fields", "parameters", "entities", "features", "rules", "decision", "limits", "examples",
 )  # fmt: skip
-LIMITS = ("alerts_per_day", "account_bytes", "review_cost", "chargeback_fee")
+LIMITS = ("alerts_per_day", "account_bytes", "review_cost", "review_minutes", "chargeback_fee")
 ACTIONS = tuple(dict.fromkeys(action for actions in policy.ACTIONS.values() for action in actions))
 EXPRESSION_CHARACTERS_MAX = 10_000
 TEXT_CHARACTERS_MAX = 500

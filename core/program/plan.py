@@ -34,8 +34,9 @@ _SINGLE = {
 @dataclass(frozen=True, slots=True)
 class Plan:
     """See the module's docstring. names: the columns of the matrix that features are computed in; the first `stored`
-    of them are stored. conditions: of the rules that are evaluated, by columns. reads_outcomes: whether the state of an
-    aggregate depends on the program's own decisions.
+    of them are stored. features: what the own ones are computed from, by fields, aggregates and kernel columns, in the
+    order of their columns. conditions: of the rules that are evaluated, by columns. reads_outcomes: whether the state
+    of an aggregate depends on the program's own decisions.
     """
 
     program: CheckedProgram
@@ -49,6 +50,7 @@ class Plan:
     decision_code: Code
     severity_code: Code
     conditions: tuple[Expression, ...]
+    features: tuple[Expression, ...]
     reads_outcomes: bool
 
     @property
@@ -77,6 +79,7 @@ def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
         feature_code=compile_expressions(expressions),
         rule_code=compile_expressions(conditions),
         conditions=tuple(conditions),
+        features=tuple(expressions),
         decision_code=compile_expressions(asks),
         severity_code=compile_expressions(levels),
         reads_outcomes=any(_reads_outcome(each) for each in layout.inputs),

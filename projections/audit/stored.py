@@ -1,0 +1,333 @@
+"""Decides again from what scores store: the same compiled code as live, over columns of the archive. Pure.
+
+A program whose rules, `[decision]` and severity read only features that the logged scores store needs no fold: the
+stored float32 values are what its rules would have read. A feature of another name with the same definition is the
+same feature. Aggregates of the program's own decisions are taken as logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core import canonical, policy
+from core.canonical import Members
+from core.currency import Rates
+from core.errors import BadInput
+from core.events import ListEffect, ListKind
+from core.features import spec
+from core.hashing import HashKey, hash_strings
+from core.jit import njit
+from core.log.archive.columns import feature_column
+from core.program.batch import Batch, Leaves, Words
+from core.program.checked import OwnField
+from core.program.deciding import Hits, Program
+from core.program.fields import STANDARD
+from core.program.language import identity
+from core.program.plan import Plan, fields_of, parts
+from core.program.typed import Aggregate, Column, Expression, Listed
+from core.times import DAY_MS, HOUR_MS
+
+_COLUMNS_OF = {
+    "amount": ("amount", "rate"),
+    "amount_sent": ("amount",),
+    "hour": ("occurred_at",),
+    "weekday": ("occurred_at",),
+    "currency_known": ("currency",),
+    "id_conflict": ("rules", "shadow_rules"),
+}
+"""Columns of the archive that a field is made from, where it is not one of the same name."""
+_attributes = msgspec.json.Decoder(dict[str, float | str])
+
+
+class NotStored(BadInput):
+    """What a program reads is not stored with the scores: it must be decided again by a fold of the log."""
+
+
+class Reads(NamedTuple):
+    """What a program's rules, decision and severity read. features: columns of its matrix; fields: names."""
+
+    features: tuple[int, ...]
+    fields: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Reads:
+        """Raises NotStored if it reads an aggregate outside of features."""
+        places = {name: place for place, name in enumerate(plan.names)}
+        features: dict[int, None] = {}
+        fields: dict[str, None] = {}
+        for leaf in _leaves(plan):
+            for each in parts(leaf):
+                match each:
+                    case Aggregate():
+                        raise NotStored("a condition reads an aggregate that is no stored feature")
+                    case Column(_, "library" | "feature", name):
+                        features[places[name]] = None
+                    case Column(_, "field", name):
+                        fields[name] = None
+                    case _:
+                        pass
+        return cls(tuple(features), tuple(fields))
+
+
+def _leaves(plan: Plan) -> Iterator[Expression]:
+    return chain(plan.rule_code.leaves, plan.decision_code.leaves, plan.severity_code.leaves)
+
+
+def columns_read(plan: Plan, reads: Reads) -> list[str]:
+    """The archive's columns that its fields are made from, without features."""
+    own = plan.program.fields
+    named = [("attributes",) if name in own else _COLUMNS_OF.get(name, (name,)) for name in reads.fields]
+    rollouts = (
+        [("account_id",)] if any(rule.mode == "live" and rule.rollout < 100.0 for rule in plan.program.rules) else []
+    )
+    return list(dict.fromkeys(chain.from_iterable([*named, *rollouts])))
+
+
+def stored_places(plan: Plan, reads: Reads, logged: Plan) -> dict[int, int]:
+    """Where the scores of the program `logged` store the features that a program reads, by column of its matrix.
+
+    Raises NotStored that names those which they don't.
+    """
+    known = {
+        (identity(expression), *_sources(logged, expression)): spec.WIDTH + k
+        for k, expression in enumerate(logged.features)
+        if spec.WIDTH + k < logged.stored
+    }
+    found: dict[int, int] = {}
+    missing: list[str] = []
+    for column in reads.features:
+        if column < spec.WIDTH:
+            found[column] = column
+            continue
+        expression = plan.features[column - spec.WIDTH]
+        place = known.get((identity(expression), *_sources(plan, expression)))
+        if place is None:
+            missing.append(plan.names[column])
+        else:
+            found[column] = place
+    if missing:
+        raise NotStored(
+            f"the scores of {logged.program.label} don't store {', '.join(missing)} of {plan.program.label}"
+        )
+    return found
+
+
+def _sources(plan: Plan, expression: Expression) -> list[OwnField]:
+    """The program's own fields that the expression reads: another source under the same name is another feature."""
+    own = plan.program.fields
+    return [own[name] for name in sorted({each.name for each in fields_of([expression])}) if name in own]
+
+
+def conflict_codes(logged: Plan) -> tuple[str, ...]:
+    """Rules of the program that hit exactly where a transaction ID was sent before with other content."""
+    return tuple(
+        rule.code
+        for rule, condition in zip(
+            (rule for rule in logged.program.rules if rule.mode != "off"), logged.conditions, strict=True
+        )
+        if condition == Column("bool", "field", "id_conflict")
+    )
+
+
+class Made(NamedTuple):
+    """Decisions made from columns: hits; decisions uint8 (n,) into policy.DECISIONS; severities int8 (n,) or −1."""
+
+    hits: Hits
+    decisions: NDArray[np.uint8]
+    severities: NDArray[np.int8]
+
+
+def decide(program: Program, batch: StoredBatch, probabilities: NDArray[np.float64]) -> Made:
+    """What the program decides on the rows of a batch, given the logged probabilities, float64 (n,)."""
+    rows = batch.all_rows
+    hits = program.hits(batch, rows)
+    asked = program.asked(batch, rows, probabilities, hits)
+    decisions = policy.decide(asked.decline, asked.review, hits.counts)
+    return Made(hits, decisions, program.severities(batch, rows, probabilities, hits, decisions))
+
+
+class StoredBatch(Batch):
+    """n logged payments as columns. places: where their scores store the features that the program reads; conflicts:
+    codes of the rule that says which IDs were in conflict.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        places: Mapping[int, int],
+        lists: Mapping[tuple[ListKind, ListEffect], Members],
+        rates: Rates,
+        key: HashKey,
+        own: Mapping[str, OwnField],
+        conflicts: Sequence[str] = (),
+    ) -> None:
+        n = len(table)
+        self.transactions = range(n)  # type: ignore[assignment]  # only counted
+        self._table = table
+        self._places = places
+        self._conflict = conflicts
+        self._own = own
+        self._lists = lists
+        self._rates = rates
+        self._key = key
+        self._known = {}
+        self._texts = {}
+        self._forms = {}
+        self._coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
+        self._parsed: list[dict[str, float | str]] | None = None
+        self._every = np.ones(n, dtype=np.uint8)
+        self.all_rows = np.arange(n, dtype=np.int64)
+        has_owners = "account_id" in table.column_names
+        self.owners = (
+            self._by_value("account_id", lambda v: hash_strings(v, key)) if has_owners else np.zeros(n, np.uint64)
+        )
+
+    def _gather(
+        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+    ) -> None:
+        whole = len(rows) == len(self.all_rows)
+        for place, column in zip(leaves.places.tolist(), leaves.columns.tolist(), strict=True):
+            values = self._numpy(feature_column(self._places[column]))
+            load(values if whole else values[rows], words[place], valid[place])
+
+    def _conflicts(self) -> NDArray[np.bool_]:
+        if not self._conflict:
+            raise NotStored("a rule reads id_conflict, which the scores of this range don't tell")
+        found = np.zeros(len(self.all_rows), dtype=np.bool_)
+        for name in ("rules", "shadow_rules"):
+            codes, values = self.codes(name)
+            hit = np.array(
+                [any(code in value.split(",") for code in self._conflict) for value in values], dtype=np.bool_
+            )
+            found |= hit[codes]
+        return found
+
+    def _field(self, name: str) -> Words:
+        match name:
+            case "amount":
+                return Words(self._numpy("amount") * self._numpy("rate"), self._every)
+            case "amount_sent":
+                return Words(self._numpy("amount"), self._every)
+            case "occurred_at" | "received_at":
+                return Words(self._times(name).astype(np.float64), self._every)
+            case "hour":
+                return Words(((self._times("occurred_at") // HOUR_MS) % 24).astype(np.float64), self._every)
+            case "weekday":
+                return Words(((self._times("occurred_at") // DAY_MS + 3) % 7).astype(np.float64), self._every)
+            case "currency_known":
+                codes, values = self.codes("currency")
+                unknown = self._rates.unknown(values)
+                known = np.array([value not in unknown for value in values], dtype=np.float64)
+                return Words(known[codes], self._every)
+            case _:
+                return self._hashed(self._by_value(name, lambda v: hash_strings(_forms(name, v), self._key)))
+
+    def _standard_texts(self, name: str) -> list[str]:
+        codes, values = self.codes(name)
+        forms = _forms(name, values)
+        return [forms[code] for code in codes.tolist()]
+
+    def _own_texts(self, name: str) -> list[str]:
+        field = self._own[name]
+        default = field.default if isinstance(field.default, str) else ""
+        found = (each.get(field.attribute, "") for each in self._all_attributes())
+        return [(value if isinstance(value, str) else "") or default for value in found]
+
+    def _attribute(self, field: OwnField) -> Iterable[float | str | bool | None]:
+        return (each.get(field.attribute, field.default) for each in self._all_attributes())
+
+    def _all_attributes(self) -> list[dict[str, float | str]]:
+        if self._parsed is None:
+            codes, values = self.codes("attributes")
+            parsed = [_attributes.decode(value) if value else {} for value in values]
+            self._parsed = [parsed[code] for code in codes.tolist()]
+        return self._parsed
+
+    def _fill_lists(
+        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+    ) -> None:
+        for place, leaf in leaves.listed:
+            found = self._known.get(id(leaf))
+            if found is None:
+                found = self._known[id(leaf)] = self._listed(leaf)
+            words[place], valid[place] = found.words[rows], found.valid[rows]
+
+    def _listed(self, leaf: Listed) -> Words:
+        name = leaf.value.name
+        codes, values = self.codes(name)
+        kind = list_kind(leaf)
+        present = _present(name, values)
+        members = self._lists.get((kind, leaf.effect))  # type: ignore[arg-type]
+        if not members:
+            return Words(np.zeros(len(codes)), present[codes])
+        on = np.array([members.has(form) for form in canonical.forms(kind, values)], dtype=np.float64)
+        return Words(on[codes], present[codes])
+
+    def _by_value(self, name: str, hashed: Any) -> NDArray[np.uint64]:
+        codes, values = self.codes(name)
+        found: NDArray[np.uint64] = hashed(values)
+        return found[codes]
+
+    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
+        """A string column as indices (n,) into its distinct values; null is ""."""
+        if name not in self._coded:
+            column = self._table[name]
+            if column.null_count:
+                column = column.fill_null("")
+            if not pa.types.is_dictionary(column.type):
+                column = column.dictionary_encode()
+            array = column.unify_dictionaries().combine_chunks()
+            array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+            codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            self._coded[name] = codes, array.dictionary.to_pylist()
+        return self._coded[name]
+
+    def _numpy(self, name: str) -> NDArray[Any]:
+        values: NDArray[Any] = self._table[name].to_numpy()
+        return values
+
+    def _times(self, name: str) -> NDArray[np.int64]:
+        return self._table[name].cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
+
+
+def list_kind(leaf: Listed) -> ListKind:
+    """What kind of values the list holds."""
+    return next(kind for kind, field in canonical.FIELDS.items() if field == leaf.value.name)
+
+
+def _forms(name: str, values: list[str]) -> list[str]:
+    """Canonical forms of a standard field, as `core.program.batch`."""
+    match STANDARD[name].form:
+        case "text":
+            return canonical.texts(values)
+        case "country":
+            return canonical.forms("country", values)
+        case "ip":
+            return canonical.forms("ip", values)
+        case "card":
+            return canonical.forms("card", values)
+        case _:
+            return values
+
+
+def _present(name: str, values: list[str]) -> NDArray[np.uint8]:
+    """Where a listed field counts as sent, as `core.features.columns` hashes it."""
+    kept = values if name in ("account_id", "ip", "card_id") else _forms(name, values)
+    return np.array([value != "" for value in kept], dtype=np.uint8)
+
+
+@njit
+def load(values: NDArray[np.float32], words: NDArray[np.float64], valid: NDArray[np.uint8]) -> None:
+    """A stored feature as a column of a leaf."""
+    bits = values.view(np.uint32)
+    for i in range(values.shape[0]):
+        missing = bits[i] == np.uint32(0x7FC00000)
+        valid[i] = np.uint8(0) if missing else np.uint8(1)
+        words[i] = 0.0 if missing else np.float64(values[i])

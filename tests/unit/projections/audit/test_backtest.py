@@ -1,0 +1,183 @@
+"""Backtests: what was decided comes out again from stored columns and by a fold, and changes show where they must."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from console.wiring import load_scorer
+from core.codec import decode_score, decode_seal, decode_transaction
+from core.control import Resolver
+from core.control_stream import history
+from core.log.archive import archiver
+from core.log.archive.archive import open_archive
+from core.log.archive.archived import ArchivedLog
+from core.log.base import EventLog
+from core.log.memory import MemoryLog
+from core.program import loading
+from core.program.library import kernel
+from core.program.plan import Plan, plan
+from core.replay import Timeline
+from projections.audit.backtest import Backtest
+from projections.audit.stored import NotStored
+from projections.audit.tally import Tally
+from projections.audit.whatif import Scope
+from projections.labelling.reader import LabelReader
+from tests.builders.baseline_log import PARTITIONS, decided
+from tests.builders.logs import entries
+from tests.builders.programs import CARDS
+from tests.unit.core.program import test_deciding
+
+EVERYTHING = Scope()
+
+
+@pytest.fixture(scope="module")
+def log() -> MemoryLog:
+    return decided()
+
+
+def archived(hot: MemoryLog, directory: Path) -> ArchivedLog:
+    """The log with nearly all of it in an archive, and the rest hot."""
+    found = ArchivedLog(hot, open_archive(str(directory)))
+    for p in range(PARTITIONS):
+        seals = entries(hot, p, "seals")
+        until = decode_seal(seals[len(seals) * 4 // 5].payload).recorded_at
+        archiver.archive_partition(found.hot, found.archive, p, recorded_until=until, segment_transactions=400)
+    assert 0 < found.archive.count(0, "scores") <= hot.length(0, "scores")
+    return found
+
+
+def backtest(log: EventLog, program: Plan) -> Backtest:
+    return Backtest(log, history(log), program, LabelReader(log, range(PARTITIONS)).view())
+
+
+def stored(log: EventLog, program: Plan, scope: Scope = EVERYTHING) -> Tally:
+    test = backtest(log, program)
+    parts = [test.run(p, log.head(p), scope) for p in range(PARTITIONS)]
+    return sum(parts[1:], parts[0])
+
+
+def folded(log: EventLog, program: Plan, scope: Scope = EVERYTHING) -> Tally:
+    test = backtest(log, program)
+    timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
+    parts = [test.run_fold(p, log.head(p), scope, timeline) for p in range(PARTITIONS)]
+    return sum(parts[1:], parts[0])
+
+
+def default() -> Plan:
+    return plan(loading.default().checked, kernel())
+
+
+def of(text: str) -> Plan:
+    return plan(loading.check(text.encode()).checked, kernel())
+
+
+CHANGED = """
+[program]
+name = "changed"
+version = "1.0.0"
+uses = ["standard@1"]
+
+[parameters]
+big = 150
+
+[[rules]]
+code = "BIG"
+when = "amount >= big && count_24h >= 1"
+effect = "review"
+
+[[rules]]
+code = "QUIET"
+when = "country in list('watch') || merchant_is_new"
+effect = "decline"
+mode = "shadow"
+
+[[rules]]
+code = "PARTLY"
+when = "amount > 50"
+effect = "decline"
+rollout = 30
+"""
+
+
+def total(by: Mapping[int, NDArray[np.float64]], codes: int = 0) -> NDArray[np.float64]:
+    """Counts of all days; zeros for so many rules if there are none."""
+    found: NDArray[np.float64] = np.sum([each[0] for each in by.values()] or [np.zeros((codes, 4))], axis=0)
+    return found
+
+
+def check_nothing_changes(log: EventLog, found: Tally) -> None:
+    """Every decision, severity and hit is that of the log."""
+    cube = total(found.days).sum(axis=2)
+    scores = [decode_score(e.payload) for p in range(PARTITIONS) for e in entries(log, p, "scores")]
+    assert cube.sum() == np.trace(cube) == len(scores) > 1000
+    assert [int(cube[k, k]) for k in range(3)] == [
+        sum(score.decision == name for score in scores) for name in ("approve", "review", "decline")
+    ]
+    assert found.regraded == 0 and found.stricter == found.milder == []
+    live = total(found.hits, len(found.codes)).sum(axis=1)
+    quiet = total(found.quiet, len(found.codes)).sum(axis=1)
+    for k, code in enumerate(found.codes):
+        assert live[k] == sum(code in score.rules for score in scores), code
+        assert quiet[k] == sum(code in score.shadow_rules for score in scores), code
+        assert live[k] == sum(found.before.get(code, np.zeros(4))), code
+
+
+def test_the_program_in_force_reproduces_every_decision(log: MemoryLog, tmp_path: Path) -> None:
+    """Parameters, lists, switched-off rules and thresholds changed on the way: decisions, severities and hits from the
+    columns of hot log and archive, and by a fold, are those that were logged.
+    """
+    check_nothing_changes(log, stored(log, default()))
+    check_nothing_changes(log, folded(log, default()))
+    check_nothing_changes(log, stored(archived(log, tmp_path), default()))
+
+
+def test_a_changed_program_is_judged_from_columns_as_by_the_live_path(log: MemoryLog) -> None:
+    """New rules with lists, shadow mode and a roll-out: stored columns and a fold count exactly the same."""
+    columns, fold = stored(log, of(CHANGED)), folded(log, of(CHANGED))
+    assert same(columns, fold)
+    assert len(columns.stricter) == 10 and total(columns.quiet).sum() > 20
+    place = columns.codes.index("BIG")
+    expected = sum(
+        decode_transaction(e.payload).amount >= 150 for p in range(PARTITIONS) for e in entries(log, p, "transactions")
+    )
+    assert 0 < total(columns.hits)[place].sum() < expected
+
+
+def same(one: Tally, other: Tally) -> bool:
+    def equal(a: dict, b: dict) -> bool:  # type: ignore[type-arg]
+        return a.keys() == b.keys() and all(np.allclose(a[key], b[key], rtol=1e-12) for key in a)
+
+    counted = equal(one.days, other.days) and equal(one.hits, other.hits) and equal(one.quiet, other.quiet)
+    lists = (one.stricter, one.milder, one.regraded) == (other.stricter, other.milder, other.regraded)
+    return counted and lists and equal(one.before, other.before) and bool((one.overlap == other.overlap).all())
+
+
+def test_own_features_are_read_where_the_logged_program_stores_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program with aggregates of its own decisions: its logged decisions come out again from the columns, and a
+    renamed feature of the same definition is the same feature.
+    """
+    log = test_deciding.decided(monkeypatch, test_deciding.stream(1200), 300, {0.0: "deploy"})
+    check_nothing_changes(log, stored(log, of(CARDS.decode())))
+    renamed = CARDS.decode().replace("spread", "variation").replace('name = "cards"', 'name = "other"')
+    check_nothing_changes(log, stored(log, of(renamed)))
+
+
+def test_a_feature_that_no_score_stores_is_named(log: MemoryLog) -> None:
+    """Columns can't tell what was never stored; the error names the feature, and a fold judges the program."""
+    with pytest.raises(NotStored, match="spread"):
+        stored(log, of(CARDS.decode()))
+    found = folded(log, of(CARDS.decode()))
+    assert total(found.hits)[found.codes.index("PARTLY")].sum() > 5
+
+
+def test_a_range_is_a_part_of_the_whole(log: MemoryLog) -> None:
+    """Ranges of time that meet add up to the whole."""
+    middle = 10 * 86_400_000 + min(stored(log, default()).days) * 86_400_000
+    halves = stored(log, of(CHANGED), Scope(end_ms=middle)), stored(log, of(CHANGED), Scope(start_ms=middle))
+    assert all(half.days for half in halves)
+    assert same(halves[0] + halves[1], stored(log, of(CHANGED)))
