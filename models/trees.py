@@ -162,7 +162,8 @@ def tree_of(nodes: Nodes, root: int, width: int, where: str) -> Tree:
 
 def just_below(thresholds: NDArray[np.float32]) -> NDArray[np.float64]:
     """The float32 before each threshold t, so that for float32 x: x < t iff x ≤ it. t must be above −inf."""
-    return np.nextafter(thresholds, np.float32(-np.inf)).astype(np.float64)
+    with np.errstate(over="ignore"):  # before the smallest finite one is -inf, as it should be
+        return np.nextafter(thresholds, np.float32(-np.inf)).astype(np.float64)
 
 
 def check_size(content: bytes, what: str) -> None:
