@@ -15,8 +15,10 @@ import msgspec
 import typer
 
 from console.acts import Actor, Reason, act_of
+from console.commands.program_backtest import backtest
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
+from console.program_names import Which, checked_file, file_bytes, program_named, registry_of, stored_program
 from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
 from core.errors import BadInput, Unavailable
@@ -37,10 +39,8 @@ from projections.views.programs import (
     ProgramRegistry,
     Said,
     Service,
-    find,
     in_force,
     label_of,
-    programs_of,
 )
 
 INVALID = BadInput.exit_code
@@ -48,16 +48,13 @@ POLL_S = 0.5
 """Between looks whether workers are prepared for a program."""
 
 app = typer.Typer(
-    help="Programs, which decide: check, test, show, diff, propose, approve, deploy, roll back, history.",
+    help="Programs, which decide: check, test, show, diff, backtest, propose, approve, deploy, roll back, history.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.callback()(options)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A program as a TOML document.")]
-Which = Annotated[
-    str, typer.Argument(metavar="PROGRAM", help="A file, name@version, digits of the SHA-256, or default.")
-]
 
 
 # --- documents ----------------------------------------------------------------------------------------------------
@@ -67,7 +64,7 @@ Which = Annotated[
 def check(file: File, as_json: Json = False) -> None:
     """Check a document: every fault with its line, and what is right to write. Needs no log."""
     try:
-        loaded = loading.check(_bytes(file))
+        loaded = loading.check(file_bytes(file))
     except DocumentError as error:
         if as_json:
             print_json({"valid": False, "problems": [_problem(each) for each in error.problems]})
@@ -101,7 +98,7 @@ def fmt(
     as_json: Json = False,
 ) -> None:
     """Format the expressions of a document. Comments, order and expressions of several lines stay. Needs no log."""
-    content = _bytes(file)
+    content = file_bytes(file)
     text = reformatted(content)
     changed = text != content.decode("utf-8-sig").replace("\r\n", "\n")
     if write and changed:
@@ -130,8 +127,8 @@ def show(
         _print_program(library.library(LIBRARIES[which]).program, {"library": which}, as_json)
         return
     with opened_log(context) as log:
-        registry = _registry(log)
-        program = _program(log, registry, which) if which else _stored(log, registry, in_force(registry))
+        registry = registry_of(log)
+        program = program_named(log, registry, which) if which else stored_program(log, registry, in_force(registry))
     found = registry.programs.get(document.digest(program))
     told = {"registered": _told(found.registered)} if found is not None else {}
     deciding = in_force(registry) or registry.default
@@ -159,14 +156,14 @@ def diff(
     """Tell in words what changes from one program to another; given one, from what decides now to that one."""
     names = (before, after)
     if all(name is not None and Path(name).is_file() for name in names):
-        old, new = (loading.check(_bytes(Path(str(name)))).program for name in names)
+        old, new = (loading.check(file_bytes(Path(str(name)))).program for name in names)
     else:
         with opened_log(context) as log:
-            registry = _registry(log)
+            registry = registry_of(log)
             if after is None:
-                old, new = _stored(log, registry, in_force(registry)), _program(log, registry, before)
+                old, new = stored_program(log, registry, in_force(registry)), program_named(log, registry, before)
             else:
-                old, new = _program(log, registry, before), _program(log, registry, after)
+                old, new = program_named(log, registry, before), program_named(log, registry, after)
     found = differences(old, new)
     if as_json:
         print_json({"from": document.digest(old), "to": document.digest(new), "differences": found})
@@ -181,7 +178,7 @@ def diff(
 @app.command()
 def propose(context: typer.Context, file: File, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
     """Store a checked document in the log and propose that it decide."""
-    loaded = _checked(file)
+    loaded = checked_file(file)
     with opened_log(context) as log:
         done = acts.propose(log, loaded.program, act_of(actor, reason))
         four_eyes = control_stream.current(log).governance.four_eyes
@@ -350,36 +347,4 @@ def _told(said: Said) -> str:
     return f"{time_text(said.occurred_at)} by {said.actor} at c{said.position}: {said.reason}"
 
 
-def _registry(log: EventLog) -> ProgramRegistry:
-    return programs_of(control_stream.history(log))
-
-
-def _program(log: EventLog, registry: ProgramRegistry, name: str) -> Program:
-    """The program of a file, or a registered one."""
-    if Path(name).is_file():
-        return _checked(Path(name)).program
-    if name.endswith(".toml"):
-        raise BadInput(f"can't read {name}: there is no such file")
-    return _stored(log, registry, find(registry, name))
-
-
-def _stored(log: EventLog, registry: ProgramRegistry, digest: str) -> Program:
-    """A registered program; "" is the log's default."""
-    if not digest:
-        return loading.load(registry.default, log.get_blob).program
-    return acts.stored(log, digest)
-
-
-def _checked(file: Path) -> Loaded:
-    try:
-        return loading.check(_bytes(file))
-    except DocumentError as error:
-        raise BadInput(f"{file}: {error}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(document.BYTES_MAX + 1)
-    except OSError as error:
-        raise BadInput(f"can't read {path}: {error.strerror}") from None
+app.command()(backtest)

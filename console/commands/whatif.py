@@ -97,7 +97,7 @@ def whatif(
     Reads only: never writes a key of the log, whatever the options.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
-    scope = _scope(start, end)
+    scope = scope_of(start, end)
     if plot is not None and not plot.parent.is_dir():
         raise BadInput(f"--plot {plot}: the directory {plot.parent} does not exist")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
@@ -206,7 +206,8 @@ def _parameters(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _scope(start: str | None, end: str | None) -> Scope:
+def scope_of(start: str | None, end: str | None) -> Scope:
+    """The range of --from and --to. Raises BadInput."""
     first = _bound("--from", start) if start is not None else None
     last = _bound("--to", end) if end is not None else None
     return Scope(

@@ -1,0 +1,137 @@
+"""A backtest's report for people: as text for a terminal, or the same as a page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+
+from console.backtest_report import Changed, Measures, Report, RuleLine
+from console.tables import time_text
+from core.policy import DECISIONS
+
+DAYS_SHOWN = 31
+OTHERS_SHOWN = 3
+_BAR = 40
+
+
+def text(r: Report, rule: str = "") -> str:
+    """The report for a terminal. rule: the only one told about."""
+    days = len(r.days)
+    out = [
+        f"{r.program} ({r.digest[:16]}) over {r.first_day} … {r.last_day}, {days} day{'s' * (days != 1)} with payments",
+        f"{r.decisions:,} decisions; {r.labelled:,} labelled, {r.frauds:,} of them fraud"
+        + (f"; {r.unreadable:,} can't be judged: they don't decode" if r.unreadable else ""),
+        _way(r),
+        "",
+        *_measures(r),
+        "",
+        *_matrix(r),
+        "",
+        *_rules(r.rules),
+    ]
+    if rule:
+        out += ["", *_timeline(r.rules[0])]
+    else:
+        out += ["", *_days(r)]
+    for title, changes in (("stricter", r.stricter), ("milder", r.milder)):
+        if changes:
+            out += ["", f"most telling changes to a {title} decision (labelled fraud first, then by amount):"]
+            out += [_change(each) for each in changes]
+    return "\n".join(out)
+
+
+def page(r: Report, rule: str = "") -> str:
+    """The report as one HTML page, without scripts or links to other files."""
+    title = html.escape(f"Backtest of {r.program}")
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font:14px/1.4 monospace;margin:2em;color:#222;background:#fff}pre{white-space:pre}</style>"
+        f"<h1>{title}</h1><pre>{html.escape(text(r, rule))}</pre></html>\n"
+    )
+
+
+def _way(r: Report) -> str:
+    took = f"{r.decisions / r.seconds:,.0f} decisions/s" if r.seconds > 0 else ""
+    if r.way == "stored":
+        return f"judged from stored columns ({took}): nothing that it reads had to be computed again"
+    return f"decided again by a fold of the log ({took}): {r.why}"
+
+
+def _measures(r: Report) -> list[str]:
+    rows: list[tuple[str, Callable[[Measures], str]]] = [
+        ("alerts a day", lambda m: f"{m.alerts_per_day:,.1f}"),
+        ("alerts", lambda m: f"{m.alerts:,}"),
+        ("  of these labelled", lambda m: f"{m.labelled:,}"),
+        ("  of these fraud", lambda m: f"{m.frauds:,}"),
+        ("declines", lambda m: f"{m.declines:,}"),
+        ("precision", lambda m: _share(m.precision)),
+        ("FP:TP", lambda m: "–" if m.false_positive_ratio is None else f"{m.false_positive_ratio:.2f}"),
+        ("frauds alerted", lambda m: _share(m.recall)),
+        ("value detected", lambda m: f"{m.value_detected:,.2f}"),
+        ("value detection rate", lambda m: _share(m.value_detection_rate)),
+    ]
+    if r.after.hours is not None:
+        rows.append(("analyst hours", lambda m: f"{m.hours or 0.0:,.1f}"))
+    if r.after.net is not None:
+        rows.append(("net of [limits]", lambda m: f"{m.net or 0.0:,.2f}"))
+    out = [f"  {'':<22}{'before':>16}{'after':>16}"]
+    out += [f"  {name:<22}{of(r.before):>16}{of(r.after):>16}" for name, of in rows]
+    if r.budget is not None:
+        over = r.after.alerts_per_day - r.budget
+        out.append(f"  budget of {r.budget:,.0f} alerts a day: {abs(over):,.1f} {'above' if over > 0 else 'below'} it")
+    out.append("  (a payment without a label counts as legitimate)")
+    return out
+
+
+def _matrix(r: Report) -> list[str]:
+    out = [f"  {'decision before ↓ after →':<26}" + "".join(f"{name:>14}" for name in DECISIONS)]
+    for was in DECISIONS:
+        out.append(f"  {was:<26}" + "".join(f"{r.decisions_changed[was][now]:>14,}" for now in DECISIONS))
+    if r.regraded:
+        out.append(f"  {r.regraded:,} alerts keep their decision and change their severity")
+    return out
+
+
+def _rules(rules: Sequence[RuleLine]) -> list[str]:
+    out = [
+        f"  {'rule':<24}{'effect':<9}{'mode':<8}{'before':>10}{'after':>10}{'shadow':>10}{'alone':>10}{'frauds':>8}"
+        f"{'precision':>11}  often with"
+    ]
+    for each in sorted(rules, key=lambda rule: -(rule.after + rule.shadow)):
+        others = ", ".join(f"{code} {n:,}" for code, n in list(each.with_others.items())[:OTHERS_SHOWN])
+        out.append(
+            f"  {each.code:<24}{each.effect:<9}{each.mode:<8}{each.before:>10,}{each.after:>10,}{each.shadow:>10,}"
+            f"{each.alone:>10,}{each.frauds:>8,}{_share(each.precision):>11}  {others}"
+        )
+    return out
+
+
+def _timeline(rule: RuleLine) -> list[str]:
+    if not rule.days:
+        return [f"{rule.code} would never have hit"]
+    most = max(rule.days.values())
+    out = [f"{rule.code} would have hit, by day:"]
+    return out + [f"  {day}{n:>9,}  {'█' * max(1, round(_BAR * n / most))}" for day, n in rule.days.items()]
+
+
+def _days(r: Report) -> list[str]:
+    out = [f"  {'day':<12}{'decisions':>11}{'frauds':>8}{'alerts':>18}{'frauds alerted':>18}"]
+    for d in r.days[-DAYS_SHOWN:]:
+        alerts = f"{d.alerts_before:,} → {d.alerts_after:,}"
+        caught = f"{d.frauds_before:,} → {d.frauds_after:,}"
+        out.append(f"  {d.day:<12}{d.decisions:>11,}{d.frauds:>8,}{alerts:>18}{caught:>18}")
+    if len(r.days) > DAYS_SHOWN:
+        out.append(f"  (the last {DAYS_SHOWN} of {len(r.days)} days; --json has all)")
+    return out
+
+
+def _change(c: Changed) -> str:
+    rules = f"{'+'.join(c.rules_was) or '–'} → {'+'.join(c.rules_now) or '–'}"
+    return (
+        f"  {c.amount:>12,.2f}  {c.label or 'no label':<10}  {c.was:>7} → {c.now:<7}  {time_text(c.occurred_at)}"
+        f"  {c.position}  {c.transaction_id}  account {c.account_id}  {rules}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"

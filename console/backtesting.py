@@ -1,0 +1,128 @@
+"""Runs a backtest of a program on a log's partitions: by stored columns, or where these don't do by a fold."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import NamedTuple
+
+from console import backtest_report, pool, wiring
+from console.backtest_report import Report
+from console.commands.whatif import scope_of
+from console.program_names import program_named, registry_of
+from core import control_stream
+from core.codec import decode_transaction
+from core.control import Resolver
+from core.errors import BadInput, Corrupt
+from core.events import Position
+from core.log.base import EventLog, Head
+from core.partitions import partitions_of
+from core.program import loading
+from core.program.document import Program
+from core.program.library import kernel
+from core.program.plan import plan
+from core.replay import Timeline
+from core.settings import Settings
+from projections.audit.backtest import Backtest
+from projections.audit.stored import NotStored
+from projections.audit.tally import Change, Tally
+from projections.audit.whatif import Scope
+from projections.labelling.reader import LabelReader
+from projections.labelling.view import LabelView
+
+
+class Wanted(NamedTuple):
+    """What was asked for. which: the program; start, end: as given; rule: the one to tell about, "" for all.
+    known_until: only verdicts given by then, epoch ms. jobs: processes that fold.
+    """
+
+    which: str
+    start: str | None
+    end: str | None
+    rule: str
+    known_until: int | None
+    jobs: int
+
+
+def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
+    """The report. Raises BadInput for a program, rule or range that there is not."""
+    scope = scope_of(wanted.start, wanted.end)
+    program = program_named(log, registry_of(log), wanted.which)
+    checked = loading.of_program(program).checked
+    rules = [each for each in checked.rules if each.mode != "off"]
+    if wanted.rule not in ("", *(each.code for each in rules)):
+        known = ", ".join(each.code for each in rules)
+        raise BadInput(f"--rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
+    heads = {p: log.head(p) for p in partitions_of(log)}
+    labels = LabelReader(log, partitions_of(log)).view(wanted.known_until)
+    began = time.perf_counter()
+    tally, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
+    seconds = time.perf_counter() - began
+    if not tally.days:
+        raise BadInput(
+            f"no decision is in this range ({tally.unreadable:,} can't be judged): leave out --from and --to, or see"
+            " `sentinel query stats` for the times that the log holds"
+        )
+    return backtest_report.report(
+        tally,
+        rules,
+        program.limits,
+        {each: _names(log, each) for each in (*tally.stricter, *tally.milder)},
+        program=program.label,
+        digest=checked.digest,
+        way="fold" if why else "stored",
+        why=why,
+        seconds=seconds,
+        only=wanted.rule,
+    )
+
+
+def _run(
+    log: EventLog,
+    s: Settings,
+    program: Program,
+    heads: dict[int, Head],
+    scope: Scope,
+    labels: LabelView,
+    jobs: int,
+    quiet: bool,
+) -> tuple[Tally, str]:
+    """The tally of all partitions, and why a fold was needed; "" if it was not."""
+    total = sum(log.length(p, "scores") for p in heads)
+    try:
+        test = _test(log, program, labels)
+        calls = [(test, p, head, scope) for p, head in heads.items()]
+        parts = pool.each(_stored, calls, jobs=1, title="judging", total=total, quiet=quiet)
+        return sum(parts[1:], parts[0]), ""
+    except NotStored as error:
+        folds = [(s, program, p, head, scope, _of_partition(labels, p)) for p, head in heads.items()]
+        parts = pool.each(_fold, folds, jobs=jobs, title="deciding", total=total, quiet=quiet)
+        return sum(parts[1:], parts[0]), str(error)
+
+
+def _test(log: EventLog, program: Program, labels: LabelView) -> Backtest:
+    return Backtest(log, control_stream.history(log), plan(loading.of_program(program).checked, kernel()), labels)
+
+
+def _stored(test: Backtest, partition: int, head: Head, scope: Scope) -> Tally:
+    return test.run(partition, head, scope, pool.report)
+
+
+def _fold(s: Settings, program: Program, partition: int, head: Head, scope: Scope, labels: LabelView) -> Tally:
+    with closing(wiring.open_log(s)) as log:
+        timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
+        return _test(log, program, labels).run_fold(partition, head, scope, timeline, pool.report)
+
+
+def _of_partition(labels: LabelView, partition: int) -> LabelView:
+    mine = [each for each in labels.transactions if each.judged.partition == partition]
+    return LabelView(mine, labels.learning, labels.key)
+
+
+def _names(log: EventLog, change: Change) -> tuple[str, str]:
+    """Transaction and account of a change."""
+    payload = log.get(change.partition, "transactions", Position(change.generation, change.offset))
+    if payload is None:
+        raise Corrupt(f"partition {change.partition}: {change.generation}-{change.offset} is gone while it was read")
+    transaction = decode_transaction(payload)
+    return transaction.transaction_id, transaction.account_id

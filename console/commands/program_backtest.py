@@ -1,0 +1,54 @@
+"""`sentinel program backtest`: what a program would have decided on logged payments, before it decides anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.log_options import opened_log, settings_of
+from console.options import Json, moment
+from console.program_names import Which
+from console.tables import print_json
+from core.errors import BadInput
+from core.text import visible
+
+
+def backtest(
+    context: typer.Context,
+    which: Which,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First event time (2026-01-31[T12:00], UTC) or position (1-533).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="End of the range: an event time (exclusive) or the last position.")
+    ] = None,
+    rule: Annotated[str, typer.Option("--rule", metavar="CODE", help="Tell about this rule only.")] = "",
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Only verdicts given by this time.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that fold, if a fold is needed.", min=1)] = min(
+        2, os.cpu_count() or 1
+    ),
+    page: Annotated[Path | None, typer.Option("--html", help="Write the report as a page to this file too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a program would have decided: decisions before and after, hits by rule, value, precision, changes.
+
+    A program that reads only what logged scores store is judged from their columns, in seconds; one with new features
+    is decided again by a fold of the log. Reads only.
+    """
+    from console import backtest_text, backtesting  # with the decision path
+
+    known_until = moment("--as-of", as_of)
+    if page is not None and not page.resolve().parent.is_dir():
+        raise BadInput(f"--html {page}: the directory {page.parent} does not exist")
+    with opened_log(context) as log:
+        wanted = backtesting.Wanted(which, start, end, rule, known_until, jobs)
+        found = backtesting.run(log, settings_of(context), wanted, quiet=as_json)
+    if page is not None:
+        page.write_text(backtest_text.page(found, rule), encoding="utf-8")
+    if as_json:
+        print_json(found)
+    else:
+        print(visible(backtest_text.text(found, rule), lines=True))
