@@ -12,6 +12,7 @@ from core.log.memory import MemoryLog
 from core.settings import Settings
 from ingest.worker import Worker
 from models.forest import ForestScorer
+from tests.builders.decisions import created
 
 FIRST, SECOND, OTHER = (
     encode(ThresholdsChanged(occurred_at=0, actor="t", review=review, decline=0.7)) for review in (0.3, 0.5, 0.6)
@@ -19,8 +20,9 @@ FIRST, SECOND, OTHER = (
 
 
 def log_of(*payloads: bytes) -> MemoryLog:
-    log = MemoryLog()
-    log.append_control(payloads, expected=0)
+    """A log whose control stream holds its identity, then these events."""
+    log = created()
+    log.append_control(payloads, expected=1)
     return log
 
 
@@ -35,14 +37,14 @@ def worker_on(log: MemoryLog) -> Worker:
     return worker
 
 
-@pytest.mark.parametrize("now", [log_of(FIRST), log_of(FIRST, OTHER), log_of()])
+@pytest.mark.parametrize("now", [log_of(FIRST), log_of(FIRST, OTHER), log_of(), MemoryLog()])
 def test_a_worker_stops_when_an_event_it_has_seen_is_gone(now: MemoryLog) -> None:
-    """Seen to position 2, where the stream now ends before or holds another event: Conflict, before a decision could
-    record position 2.
+    """Seen to position 3, where the stream now ends before or holds another event: Conflict, before a decision could
+    record position 3.
     """
     worker = worker_on(log_of(FIRST, SECOND))
     worker._log = now
-    with pytest.raises(Conflict, match="event 2"):
+    with pytest.raises(Conflict, match="event 3"):
         worker._read_control()
 
 
@@ -51,8 +53,8 @@ def test_a_worker_goes_on_when_the_stream_stands_or_grows() -> None:
     log = log_of(FIRST)
     worker = worker_on(log)
     worker._read_control()
-    assert worker._control.position == 1
-    log.append_control([SECOND], expected=1)
+    assert worker._control.position == 2
+    log.append_control([SECOND], expected=2)
     worker._control_read_at = 0.0
     worker._read_control()
-    assert (worker._control.position, worker._control.state.review) == (2, 0.5)
+    assert (worker._control.position, worker._control.state.review) == (3, 0.5)

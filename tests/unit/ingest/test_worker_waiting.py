@@ -13,13 +13,13 @@ from core.errors import Corrupt
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Head
-from core.log.memory import MemoryLog
 from core.scoring import Scorer
 from core.settings import Settings
 from ingest.fetching import GATHER_S, Fetcher
 from ingest.intake import Message
 from ingest.partition import Owned
 from ingest.worker import BLOCKED_S, Worker
+from tests.builders.decisions import created
 
 SETTINGS = Settings(dead_letter_topic="", batch_size=10, linger_ms=40)
 
@@ -86,9 +86,10 @@ def no_scorer(content: bytes, version: str, digest: str) -> Scorer:
 @pytest.fixture
 def worker() -> Any:
     """A worker without housekeeping."""
-    log = MemoryLog()
+    log = created()
     made: Any = Worker(SETTINGS, log, Resolver(log.get_blob, no_scorer))
     made._housekeeping = lambda fetcher: None  # needs a consumer, and waits for nothing
+    made._read_control()
     return made
 
 
