@@ -6,8 +6,8 @@ firing, rolled back; then every decision is replayed.
 
 N transactions are decided before the deployment (default 100,000); then `rate` a second go on throughout. Prints each
 command's time, how long the workers took to fold the rule's state, the longest gap between two batches of a partition
-before and around the switch, and what `sentinel replay --verify` says. Exits 1 unless the rule fired exactly where it should
-and every decision is identical.
+before and around the switch, and what `sentinel replay --verify` says. Exits 1 unless the rule fired exactly where it
+should and every decision is identical.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ def _story(directory: Path, stack: LocalStack, transactions: int, rate: int) -> 
         command(environment, "produce", "--transactions", str(transactions), "--accounts", "5000", "--days", days)
         with closing(wiring.open_log(settings)) as log:
             wait_for(lambda: bool(control_stream.current(log).identity), "the worker to begin")
-            count = lambda: sum(log.length(p, "scores") for p in range(log_partitions(log)))  # noqa: E731
-            wait_for(lambda: count() >= transactions, "the first part of the stream", 900.0)
+            wait_for(lambda: decided(log) >= transactions, "the first part of the stream", 900.0)
             return _steps(environment, settings, log, document, traffic)
     finally:
         traffic.stop()
@@ -181,6 +180,10 @@ def log_partitions(log: EventLog) -> int:
     return control_stream.identity_of(log).partitions
 
 
+def decided(log: EventLog) -> int:
+    return sum(log.length(p, "scores") for p in range(log_partitions(log)))
+
+
 def hits(log: EventLog) -> int:
     return sum(CODE in score.rules for score in scores(log))
 
@@ -207,8 +210,7 @@ def gaps(log: EventLog, since: int, until: int) -> list[int]:
 
 def _steps(environment: dict[str, str], settings: Settings, log: EventLog, document: Path, traffic: Traffic) -> int:
     reason = ("--reason", "card testing, then electronics")
-    decided = lambda: sum(log.length(p, "scores") for p in range(log_partitions(log)))  # noqa: E731
-    print(f"{decided():,} decisions in the log; live traffic begins")
+    print(f"{decided(log):,} decisions in the log; live traffic begins")
     traffic.start()
     command(environment, "list", "add", "merchant", "block", "shop-bad", "--actor", "ann", "--reason", "a mule shop")
     command(environment, "model", "four-eyes", "on", "--actor", "cho", "--reason", "policy")
@@ -238,9 +240,9 @@ def _steps(environment: dict[str, str], settings: Settings, log: EventLog, docum
     time.sleep(5.0)
     ended = int(time.time() * 1000)
     traffic.stop()
-    wait_for(lambda: decided() >= traffic.sent, "the rest of the stream")
+    wait_for(lambda: decided(log) >= traffic.sent, "the rest of the stream")
     time.sleep(2.0)
-    print(f"propose to deployed: {ready:.1f} s, of it folding {decided():,} decisions' worth of state")
+    print(f"propose to deployed: {ready:.1f} s, with the state of {decided(log):,} decisions folded")
     print(f"longest gap between batches of a partition: {max(gaps(log, began - 10_000, began))} ms in the 10 s before,")
     print(f"  {max(gaps(log, began, ended))} ms from the proposal to the end")
     by_program = Counter(score.program for score in scores(log))
