@@ -52,7 +52,7 @@ def alert(context: Context, partition: int, judged: Judged) -> AlertRaised:
         severity=severity,
         reason_codes=codes,
         values=context.program.values(judged.hits, judged.features),
-        recommended_actions=policy.ACTIONS[severity],
+        recommended_actions=context.program.plan.program.actions.get(severity, ()),
         transaction=_details(transaction),
         degraded=context.degraded,
     )

@@ -16,14 +16,17 @@ LogAppendTime.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from msgspec.structs import force_setattr
 
 from core import pipeline
 from core.errors import BadInput
 from core.events import AccountEvent, Position, Transaction
+from core.program.batch import lacking
+from core.program.checked import OwnField
 from core.receipt import (
     AHEAD_MS,
     BEHIND_MS,
@@ -41,13 +44,15 @@ from ingest.intake import Message
 from ingest.partition import Decoded, Pending, Rejected
 
 _position = partial(tuple.__new__, Position)
+NOTHING: Mapping[str, OwnField] = MappingProxyType({})
 
 
-def admit(pending: Pending, histories: Sequence[History]) -> int:
+def admit(pending: Pending, histories: Sequence[History], required: Mapping[str, OwnField] = NOTHING) -> int:
     """Set the work's runs, and the batch's transactions and feedback: the decoded messages without those that may not
     be received, which become rejects. Returns how many these are. Admitting again starts anew.
 
-    histories: of the control position under which the batch will be decided.
+    histories: of the control position under which the batch will be decided. required: the own fields that its program
+    requires.
     """
     owned = pending.partition
     pending.work.runs = []
@@ -55,12 +60,29 @@ def admit(pending: Pending, histories: Sequence[History]) -> int:
     pending.rejects = list(pending.malformed)
     clock = pending.clock
     for part in pending.decoded:
+        if required:
+            part = _complete(part, pending, required)  # noqa: PLW2901
         events = _admit_feedback(part, pending, histories, clock) if part.feedback else []
         run = pipeline.Run(part.feedback_end, events)
         clock = _admit_transactions(part, pending, histories, clock, run)
         pending.work.runs.append(run)
     owned.state.received_at = clock
     return len(pending.rejects) - len(pending.malformed)
+
+
+def _complete(part: Decoded, pending: Pending, required: Mapping[str, OwnField]) -> Decoded:
+    """The part without payments that lack a required field, which become rejects."""
+    generation = pending.partition.generations[0]
+    kept: list[tuple[Message, Transaction]] = []
+    for message, t in zip(part.messages, part.transactions, strict=True):
+        if name := lacking(required, t):
+            field = required[name]
+            words = f"the program in force requires attributes.{field.attribute}, a {field.type}, as its field {name}"
+            position = Position(generation, message.offset + 1)
+            pending.rejects.append(Rejected("transactions", message, position, "missing_field", words))
+        else:
+            kept.append((message, t))
+    return Decoded(part.feedback, [m for m, _ in kept], [t for _, t in kept], part.feedback_end)
 
 
 def _admit_feedback(part: Decoded, pending: Pending, histories: Sequence[History], clock: int) -> list[AccountEvent]:

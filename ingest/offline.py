@@ -119,7 +119,9 @@ class OfflineIngest:
             owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
             pending = owned.take(10**9, self._newest)
             if pending is not None:
-                admit(pending, self._control.state.histories)
+                context = self._contexts.of(owned.partition)
+                required = context.program.required if context is not None else {}
+                admit(pending, self._control.state.histories, required)
                 pendings.append(pending)
         decide(pendings, self._contexts)
         appends = []

@@ -289,12 +289,17 @@ class Worker:
 
     def _admit(self, pendings: list[Pending]) -> None:
         """Admit the batches under the context in which they will be decided: the newest, if it matters."""
-        histories = self._control.state.histories
-        if sum([admit(pending, histories) for pending in pendings]):
+        position = self._contexts.position
+        if sum([self._admit_one(pending) for pending in pendings]):
             self._read_control(now_due=True)  # a history may have been opened or ended just now
-            if self._control.state.histories != histories:
+            if self._contexts.position != position:
                 for pending in pendings:
-                    admit(pending, self._control.state.histories)
+                    self._admit_one(pending)
+
+    def _admit_one(self, pending: Pending) -> int:
+        context = self._contexts.of(pending.partition.partition)
+        required = context.program.required if context is not None else {}
+        return admit(pending, self._control.state.histories, required)
 
     # 4. settle
 

@@ -319,6 +319,22 @@ class Batch:
                 words[place] = np.array(found, dtype=np.float64)[rows]
 
 
+def lacking(required: Mapping[str, OwnField], t: TransactionLike) -> str:
+    """The first of the fields that the payment lacks, or has with another type; "" for none."""
+    for name, field in required.items():
+        value = t.attributes.get(field.attribute)
+        match field.type:
+            case "string":
+                is_there = isinstance(value, str) and bool(value)
+            case "bool":
+                is_there = _truth(value) is not None
+            case _:
+                is_there = _number(value) is not None
+        if not is_there:
+            return name
+    return ""
+
+
 def _number(value: float | str | bool | None) -> float | None:
     return None if value is None or isinstance(value, str | bool) else float(value)
 

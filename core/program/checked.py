@@ -49,7 +49,7 @@ class CheckedProgram:
     """digest: SHA-256 of the canonical form (64 hex digits). label: name and version. features: the program's own, in
     the order of the document; those of `core.features.spec` are the kernel's. rules: those of the libraries first.
     decline, review: what asks for the decision; None: nothing but rules. severity: conditions, the gravest first; where
-    none holds, a review is low and a decline is high.
+    none holds, a review is low and a decline is high. actions: what is recommended, by severity.
     """
 
     digest: str
@@ -61,3 +61,4 @@ class CheckedProgram:
     decline: Expression | None = None
     review: Expression | None = None
     severity: tuple[tuple[Severity, Expression], ...] = ()
+    actions: Mapping[Severity, tuple[str, ...]] = field(default_factory=dict)

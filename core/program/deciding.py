@@ -75,6 +75,8 @@ class Program:
         self.disabled = tuple(disabled)
         self._places = {name: place for place, name in enumerate(plan.names)}
         self._aggregates = {structure(aggregate): place for place, aggregate in enumerate(plan.layout.aggregates)}
+        self.required = {name: field for name, field in plan.program.fields.items() if field.is_required}
+        """The own fields without which a message is rejected."""
         self.rings = self._ring_step() if plan.layout.aggregates else None
         self._features = self._step(plan.feature_code)
         self._rules = self._step(plan.rule_code)

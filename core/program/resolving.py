@@ -314,6 +314,9 @@ def resolve(program: Program, libraries: Sequence[Library], report: Report, *, i
     for library in libraries:
         asked = {key: expression or getattr(library, key) for key, expression in asked.items()}
         grades = {**dict(library.severity), **grades}
+    actions: dict[Severity, tuple[str, ...]] = {}
+    for each in (*(library.program for library in libraries), program):
+        actions |= each.decision.actions
     found.words(rule_scope)
     found.examples(scope.codes)
     parameters = {name: value for library in libraries for name, value in library.program.parameters.items()}
@@ -328,6 +331,7 @@ def resolve(program: Program, libraries: Sequence[Library], report: Report, *, i
         decline=asked["decline"],
         review=asked["review"],
         severity=tuple((grade, of) for grade in reversed(SEVERITIES) if (of := grades.get(grade)) is not None),
+        actions=actions,
     )
     return Resolved(canonical, meant, {name: each.type for name, each in features.items()}, features)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core import replay
-from core.codec import decode_score, decode_transaction
+from core.codec import decode_alert, decode_reject, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.control_stream import history
 from core.errors import Corrupt
@@ -20,6 +20,7 @@ from core.events import (
     ProgramRegistered,
     ProgramRolledBack,
     ThresholdsChanged,
+    Transaction,
     TransactionReceived,
     TransactionScored,
 )
@@ -33,7 +34,7 @@ from ingest import offline
 from ingest.offline import OfflineIngest
 from models.artifacts import load_scorer
 from sources.record import Record
-from sources.synthetic import SyntheticConfig, SyntheticStream
+from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from tests.builders.programs import deployed, stored
 
 PARTITIONS = 3
@@ -235,3 +236,67 @@ def test_a_lost_program_is_not_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
     assert not any(v.first_difference for v in found)
     assert sum(sum(v.undecidable.values()) for v in found) == by_program[True] > 100
     assert sum(v.identical for v in found) == by_program[False] > 100
+
+
+FIELDS = b"""
+[program]
+name = "fields"
+version = "1.0.0"
+uses = ["standard@1"]
+
+[fields]
+distance = { from = "attributes.dist1", type = "number", required = true }
+domain = { from = "attributes.domain", type = "string", default = "none" }
+
+[features]
+far_30d = "count(account, '30d', distance > 100)"
+same_domain = "count(mail, '30d')"
+
+[entities]
+mail = ["account_id", "domain"]
+
+[[rules]]
+code = "FAR"
+when = "distance > 100 && domain.endsWith('.test')"
+effect = "review"
+words = "{distance:.0f} km away, from {domain}"
+
+[decision.actions]
+low = ["notify_customer"]
+"""
+
+
+def test_own_fields_are_read_counted_and_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attributes become fields: in rules, in aggregates and as keys of entities; a payment without a required one is
+    rejected; the program's own actions are recommended.
+    """
+    monkeypatch.setattr(offline, "BATCH", 5)
+    log = MemoryLog()
+    loaded = stored(log, FIELDS)
+    ingest = OfflineIngest(
+        log, Resolver(log.get_blob, load_scorer), partitions=1, reference=False, start=deployed(loaded)
+    )
+    given: list[dict[str, float | str]] = [
+        {"dist1": 500.0, "domain": "shop.test"},
+        {"dist1": 20.0},
+        {"domain": "shop.test"},
+        {"dist1": "far", "domain": "shop.test"},
+        {"dist1": 101.0, "domain": "shop.test"},
+        {"dist1": 101.0, "domain": "shop.example"},
+    ]
+    for number, attributes in enumerate(given):
+        time = START_MS + number * HOUR_MS
+        payment = Transaction(
+            transaction_id=f"t{number}", account_id="a", amount=5.0, occurred_at=time, attributes=attributes
+        )
+        ingest.feed([Record("transactions", "a", time, encode(payment))])
+    ingest.flush()
+    rejected = [decode_reject(entry.payload) for entry in log.read(0, "rejects", START, 100)]
+    assert [r.reason for r in rejected] == ["missing_field"] * 2
+    assert all("attributes.dist1" in r.detail for r in rejected)
+    found = [(s.rules, *packing.vector(s.features)[spec.WIDTH :].tolist()) for _, s in rows_of(log, 0)]
+    assert found == [(("FAR",), 0.0, 0.0), ((), 1.0, 0.0), (("FAR",), 1.0, 1.0), ((), 2.0, 0.0)]
+    alerts = [decode_alert(entry.payload) for entry in log.read(0, "alerts", START, 100)]
+    assert [alert.recommended_actions for alert in alerts] == [("notify_customer",)] * 2
+    timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
+    assert replay.verify(log, 0, log.head(0), timeline).identical == 4
