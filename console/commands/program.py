@@ -23,7 +23,7 @@ from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
 from core.errors import BadInput, Unavailable
 from core.log.base import EventLog
-from core.program import document, library, loading
+from core.program import document, examples, library, loading
 from core.program.differences import differences
 from core.program.document import Program
 from core.program.document_writing import reformatted, tables, toml
@@ -44,6 +44,7 @@ from projections.views.programs import (
 )
 
 INVALID = BadInput.exit_code
+FAILED = 1
 POLL_S = 0.5
 """Between looks whether workers are prepared for a program."""
 
@@ -89,6 +90,31 @@ def _counts(loaded: Loaded) -> dict[str, int]:
         "rules": len(loaded.checked.rules),
         "examples": len(loaded.program.examples),
     }
+
+
+@app.command("test")
+def run_examples(file: File, as_json: Json = False) -> None:
+    """Decide the examples of a document as a worker would, and say what does not hold. Needs no log."""
+    loaded = checked_file(file)
+    if not loaded.program.examples:
+        raise BadInput(f"{file} has no [[examples]] (docs/programs.md)")
+    outcomes = examples.run(loaded.program)
+    failed = [each for each in outcomes if each.faults]
+    if as_json:
+        print_json({"examples": [each._asdict() for each in outcomes], "failed": len(failed)})
+    else:
+        for each in outcomes:
+            print(visible(f"{'FAILED' if each.faults else 'ok':<7}{each.name}"))
+            told = (
+                (*each.faults, f"decided: {each.decision}; hits: {' '.join(each.hits) or 'none'}")
+                if each.faults
+                else ()
+            )
+            for line in told:
+                print(visible(f"       {line}"))
+        print(f"{len(outcomes)} examples, {len(failed)} failed")
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
