@@ -20,6 +20,7 @@ from core.jit import njit
 
 KEY_DIGITS = 32
 """Hexadecimal digits of a key: 128 bits."""
+SEPARATOR = "\x1f"
 
 
 class HashKey(NamedTuple):
@@ -114,12 +115,15 @@ def _hash_fields(buffer: NDArray[np.uint8], k0: np.uint64, k1: np.uint64, out: N
 def hash_strings(strings: list[str], key: HashKey) -> NDArray[np.uint64]:
     """64-bit SipHash-2-4 of each string's UTF-8: n strings → uint64 (n,). "" and only "" hashes to 0.
 
-    The strings must not contain U+001F, which core.validation refuses. The values are part of logged state: for a
-    given key they must never change.
+    U+001F separates the strings for the compiled loop, so within a string it is hashed as U+FFFD. The values are part
+    of logged state: for a given key they must never change.
     """
     out = np.empty(len(strings), dtype=np.uint64)
     if strings:
-        buffer = np.frombuffer("\x1f".join(strings).encode(), dtype=np.uint8)
+        joined = SEPARATOR.join(strings)
+        if joined.count(SEPARATOR) >= len(strings):  # else the loop would write beyond `out`
+            joined = SEPARATOR.join(each.replace(SEPARATOR, "\ufffd") for each in strings)
+        buffer = np.frombuffer(joined.encode(), dtype=np.uint8)
         _hash_fields(buffer, np.uint64(key.first), np.uint64(key.last), out)
     return out
 

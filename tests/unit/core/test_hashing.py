@@ -74,3 +74,11 @@ def test_keys_are_128_bits_of_hexadecimal() -> None:
             HashKey.of(wrong)
     keys = [FIXED.key, FIXED.key.derived("a"), FIXED.key.derived("b"), HashKey.of(text).derived("a")]
     assert len(set(keys)) == 4 and FIXED.key.derived("a") == FIXED.key.derived("a")
+
+
+def test_a_separator_within_a_string_stays_within_it() -> None:
+    """Outsiders choose strings: one of many U+001F neither moves nor overwrites what follows it."""
+    hostile = ["a", "\x1f" * 1000, "b\x1fc", "d"]
+    expected = [string_hash(text.replace("\x1f", "\ufffd")) for text in hostile]
+    assert hash_strings(hostile, FIXED.key).tolist() == expected
+    assert hash_strings(["\x1f"], FIXED.key).tolist() == [string_hash("\ufffd")]
