@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def registry_of(log: EventLog) -> ProgramRegistry:
 
 def program_named(log: EventLog, registry: ProgramRegistry, name: str) -> Program:
     """The program of a file, or a registered one."""
-    if Path(name).is_file():
+    if isfile(name):  # unlike Path.is_file, also for a name that is too long for a file
         return checked_file(Path(name)).program
     if name.endswith(".toml"):
         raise BadInput(f"can't read {name}: there is no such file")

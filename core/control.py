@@ -504,15 +504,16 @@ class Resolver:
     ) -> Program:
         """The program, "" for the log's default, with these parameters in force."""
         digest = digest or identity.program
+        parameters = {name: value + 0.0 for name, value in parameters.items()}  # −0.0 has the key of 0.0
         key = (digest, identity.key, thresholds, tuple(sorted(parameters.items())), disabled)
         if key not in self._programs:
             if digest not in self._plans:
                 try:
-                    checked = load(digest, self._load_blob).checked
+                    made = plan(load(digest, self._load_blob).checked, kernel())
                 except (BadInput, Corrupt) as error:
                     raise NotDecidable(f"program {digest[:16]} is not to be had: {error}") from error
                 _bound(self._plans, PROGRAMS_HELD)
-                self._plans[digest] = plan(checked, kernel())
+                self._plans[digest] = made
             _bound(self._programs, PROGRAMS_HELD)
             values = {**parameters, **policy.threshold_parameters(thresholds)}
             self._programs[key] = Program(self._plans[digest], identity.key, values, disabled)

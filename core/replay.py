@@ -466,8 +466,9 @@ def _feature_difference(was: bytes, now: bytes) -> list[str]:
         return [f"features: {error}"]
     if len(a) != len(b):
         return [f"features: logged {len(a)} columns, recomputed {len(b)}"]
+    names = [*spec.NAMES, *(f"column {i}" for i in range(spec.WIDTH, len(a)))]  # of own features
     return [
-        f"feature {spec.NAMES[i]}: logged {a[i : i + 1].view('<f4')[0]!s} (0x{a[i]:08x}),"
+        f"feature {names[i]}: logged {a[i : i + 1].view('<f4')[0]!s} (0x{a[i]:08x}),"
         f" recomputed {b[i : i + 1].view('<f4')[0]!s} (0x{b[i]:08x})"
         for i in np.flatnonzero(a != b)
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -181,7 +182,7 @@ def diff(
 ) -> None:
     """Tell in words what changes from one program to another; given one, from what decides now to that one."""
     names = (before, after)
-    if all(name is not None and Path(name).is_file() for name in names):
+    if all(name is not None and isfile(name) for name in names):
         old, new = (loading.check(file_bytes(Path(str(name)))).program for name in names)
     else:
         with opened_log(context) as log:

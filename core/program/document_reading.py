@@ -278,6 +278,11 @@ class _Reader:
                 self.add(path, str(error))
         return dict(sorted(found.items()))
 
+    def _own_fields(self) -> dict[str, Any]:
+        """`[fields]` as it is given; {} if it is no table, which is reported elsewhere."""
+        own = self.top.get("fields")
+        return own if isinstance(own, dict) else {}
+
     def field(self, path: Path, value: object) -> Field:
         given = self.table(path, value, ("from", "type", "unit", "personal", "default", "required"))
         source = self.text((*path, "from"), given["from"]) if "from" in given else ""
@@ -286,6 +291,8 @@ class _Reader:
         elif source not in STANDARD and not (source.startswith(ATTRIBUTE) and len(source) > len(ATTRIBUTE)):
             near = meant(source, STANDARD)
             self.add((*path, "from"), f"must be attributes.X or a standard field, not {shown(source)!r}{near}")
+        if source == "currency_known":
+            self.add((*path, "from"), "currency_known has no other name: aggregates must not read it")
         standard = STANDARD[source].type if source in STANDARD else ""
         if "type" not in given and not standard:
             self.add(path, "type is missing: number, string, bool or time")
@@ -329,12 +336,14 @@ class _Reader:
 
     def entity(self, path: Path, value: object) -> tuple[str, ...]:
         given = [value] if isinstance(value, str) else self.array(path, value, ENTITY_FIELDS_MAX, "fields")
-        own = self.top.get("fields", {})
+        own = self._own_fields()
         found: list[str] = []
         for name in given:
             if not isinstance(name, str) or (name not in STANDARD and name not in own):
                 near = meant(name, [*STANDARD, *own]) if isinstance(name, str) else ""
                 self.add(path, f"must name fields; {shown(str(name))!r} is none{near}")
+            elif name == "currency_known":
+                self.add(path, "currency_known follows the rates in force, so no entity can name it; name currency")
             elif name in found:
                 self.add(path, f"{name} is named twice")
             else:
@@ -455,8 +464,7 @@ class _Reader:
             )
 
     def payment(self, path: Path, value: object) -> Payment:
-        own = self.top.get("fields", {})
-        names = (*GIVEN, *(own if isinstance(own, dict) else ()))
+        names = (*GIVEN, *self._own_fields())
         given = self.table(path, value, ("at", "after", "repeat", *names))
         if "at" in given and "after" in given:
             self.add(path, "at and after exclude each other")

@@ -17,7 +17,8 @@ from core.program.checked import CheckedProgram
 from core.program.document import Program
 from core.program.document_reading import checked_again, read
 from core.program.document_writing import tables
-from core.program.library import default_program, digest_of, libraries_of
+from core.program.library import default_program, digest_of, kernel, libraries_of
+from core.program.plan import layout
 from core.program.problems import PROBLEMS_MAX, DocumentError, Path, Problem
 from core.program.resolving import resolve
 from core.program.shipped import DEFAULT_PROGRAM
@@ -33,6 +34,10 @@ class Loaded(NamedTuple):
     def digest(self) -> str:
         """Its identity."""
         return self.checked.digest
+
+
+ACCOUNT_BYTES_MAX = 65_536
+"""Of the state of a program's aggregates for each account; the kernel's is 4.5 kB. Part of what loads."""
 
 
 class _TooMany(Exception):
@@ -52,6 +57,8 @@ def check(content: bytes) -> Loaded:
 
     try:
         found = resolve(given, libraries_of(given), report)
+        if not problems and (fault := _too_large(found.checked)):
+            report(("features", fault.feature), fault.words, (0, 0))
     except _TooMany:
         found = None
     if problems or found is None:
@@ -100,6 +107,29 @@ def of_program(program: Program) -> Loaded:
     found = resolve(program, libraries, report)
     if problems:
         raise Corrupt(f"{program.label} is not valid: {problems[0]}")
+    if fault := _too_large(found.checked):
+        raise Corrupt(f"{program.label} is not valid: {fault.words}")
     if found.program != program:
         raise Corrupt(f"{program.label} is not in canonical form: an expression is written differently")
     return Loaded(found.program, found.checked)
+
+
+class _TooLarge(NamedTuple):
+    feature: str
+    words: str
+
+
+def _too_large(program: CheckedProgram) -> _TooLarge | None:
+    """Whether a program needs too much state: the feature that alone needs most, and what is wrong."""
+    needed = layout(program, kernel()).bytes_account
+    if needed <= ACCOUNT_BYTES_MAX:
+        return None
+    alone = {each.name: layout(program, kernel(), each.name).bytes_account for each in program.features}
+    most = max(alone, key=lambda name: alone[name])
+    return _TooLarge(
+        most,
+        f"the aggregates of all features need {needed:,} bytes for each account; {ACCOUNT_BYTES_MAX:,} are allowed."
+        f" {most} alone needs {alone[most]:,}. Leave features out, let several use the same window and condition,"
+        " choose windows of fewer buckets (docs/language.md), or aggregate over account: any other entity needs 16"
+        " times as much",
+    )

@@ -61,45 +61,57 @@ class Plan:
 
 def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
     """The plan of a program. kernel: the kernel's columns by the identity of their definition."""
-    definitions = sorted(program.features, key=lambda each: not each.is_logged)  # stable
-    found = _Features({each.name: each.expression for each in definitions}, kernel)
-    own = [each for each in definitions if each.name not in found.aliases]
-    expressions = [found.of(each.name) for each in own]
+    found = _Features(program, kernel)
+    own = found.own
+    expressions = [found.inlined(each.name) for each in own]
     conditions = [_aliased(rule.when, found.aliases) for rule in program.rules if rule.mode != "off"]
     asks = [_aliased(each, found.aliases) for each in (program.decline, program.review) if each is not None]
     levels = [_aliased(each, found.aliases) for _, each in program.severity]
-    layout = Layout.of(_aggregates(expressions))
+    state = _layout(program, expressions)
     return Plan(
         program=program,
         names=(*spec.NAMES, *(each.name for each in own)),
         stored=len(spec.NAMES) + sum(each.is_logged for each in own),
-        layout=layout,
-        event_code=compile_expressions(layout.inputs),
-        verdict_code=compile_expressions(layout.verdict_inputs),
+        layout=state,
+        event_code=compile_expressions(state.inputs),
+        verdict_code=compile_expressions(state.verdict_inputs),
         feature_code=compile_expressions(expressions),
         rule_code=compile_expressions(conditions),
         conditions=tuple(conditions),
         features=tuple(expressions),
         decision_code=compile_expressions(asks),
         severity_code=compile_expressions(levels),
-        reads_outcomes=any(_reads_outcome(each) for each in layout.inputs),
+        reads_outcomes=any(_reads_outcome(each) for each in state.inputs),
     )
+
+
+def layout(program: CheckedProgram, kernel: Mapping[str, str], only: str = "") -> Layout:
+    """What a program's aggregates need for each account, or those of one feature only. kernel: as for `plan`."""
+    found = _Features(program, kernel)
+    return _layout(program, [found.inlined(each.name) for each in found.own if only in ("", each.name)])
+
+
+def _layout(program: CheckedProgram, expressions: Iterable[Expression]) -> Layout:
+    own = {name: Column(each.type, "field", name, each.form) for name, each in program.fields.items()}
+    return Layout.of(_aggregates(expressions), own)
 
 
 class _Features:
     """Own features with the ones that they name put in their place, each rounded as it is stored. aliases: own names of
-    kernel columns.
+    kernel columns; own: the features that are none, those that are logged first.
     """
 
-    def __init__(self, definitions: Mapping[str, Expression], kernel: Mapping[str, str]) -> None:
-        self._definitions = definitions
+    def __init__(self, program: CheckedProgram, kernel: Mapping[str, str]) -> None:
+        definitions = sorted(program.features, key=lambda each: not each.is_logged)  # stable
+        self._definitions = {each.name: each.expression for each in definitions}
         self._done: dict[str, Expression] = {}
         self.aliases: dict[str, str] = {}
-        for name, expression in definitions.items():
-            if column := kernel.get(identity(expression)):
-                self.aliases[name] = column
+        for each in definitions:
+            if column := kernel.get(identity(each.expression)):
+                self.aliases[each.name] = column
+        self.own = [each for each in definitions if each.name not in self.aliases]
 
-    def of(self, name: str) -> Expression:
+    def inlined(self, name: str) -> Expression:
         """The feature by fields, aggregates and kernel columns. The checker has refused circles."""
         if name not in self._done:
             inlined = rewritten(self._definitions[name], self._inline)
@@ -112,7 +124,7 @@ class _Features:
         column = self.aliases.get(expression.name, expression.name)
         if column in spec.NAMES:
             return Column("number", "library", column)
-        return self.of(expression.name)
+        return self.inlined(expression.name)
 
 
 def _aliased(expression: Expression, aliases: Mapping[str, str]) -> Expression:

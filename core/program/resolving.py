@@ -213,15 +213,15 @@ class _Resolver:
     def _unaliased(self, expression: Expression) -> Expression:
         """The expression with standard fields for own names of them."""
         match expression:
-            case Column(source="field") if expression.name in self.program.fields:
-                source = self.program.fields[expression.name].source
-                return replace(expression, name=source) if source in STANDARD else expression
+            case Column(source="field"):
+                return replace(expression, name=self._source(expression.name))
             case Apply():
                 return replace(expression, arguments=tuple(map(self._unaliased, expression.arguments)))
             case Aggregate():
                 value, condition = expression.value, expression.condition
                 return replace(
                     expression,
+                    entity=tuple(map(self._source, expression.entity)),
                     value=self._unaliased(value) if value is not None else None,
                     condition=self._unaliased(condition) if condition is not None else None,
                 )
@@ -231,6 +231,11 @@ class _Resolver:
                 return replace(expression, value=value_of)
             case _:
                 return expression
+
+    def _source(self, name: str) -> str:
+        """The standard field for an own name of it; any other field's own name."""
+        given = self.program.fields.get(name)
+        return given.source if given is not None and given.source in STANDARD else name
 
     def features(self, scope: Scope, ordered: Sequence[str]) -> dict[str, Expression]:
         found: dict[str, Expression] = {}

@@ -215,6 +215,13 @@ def test_programs_are_shown_and_compared(run: Run, tmp_path: Path) -> None:
         assert code == 2 and words in out
 
 
+def test_a_name_too_long_for_a_file_is_only_unknown(run: Run) -> None:
+    """Whatever is given for a program, the answer is one line."""
+    for arguments in (["diff", "x" * 300], ["diff", "x" * 300, "x" * 5000], ["show", "x" * 300]):
+        code, said = run(*arguments)
+        assert code == 2 and "no program" in said
+
+
 def test_a_label_stands_for_one_program(run: Run, tmp_path: Path) -> None:
     """Another document under the same name and version is refused: raise the version."""
     run("propose", "one.toml", *ANN)

@@ -4,9 +4,11 @@ mid-stream; the same bytes in any batches, and again on replay.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from core.events import (
     START,
     ProgramRegistered,
     ProgramRolledBack,
+    RulesChanged,
     ThresholdsChanged,
     Transaction,
     TransactionReceived,
@@ -33,6 +36,7 @@ from core.times import DAY_MS, HOUR_MS
 from ingest import offline
 from ingest.offline import OfflineIngest
 from models.artifacts import load_scorer
+from projections.audit import redecide
 from sources.record import Record
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
 from tests.builders.programs import deployed, stored
@@ -300,3 +304,98 @@ def test_own_fields_are_read_counted_and_required(monkeypatch: pytest.MonkeyPatc
     assert [alert.recommended_actions for alert in alerts] == [("notify_customer",)] * 2
     timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
     assert replay.verify(log, 0, log.head(0), timeline).identical == 4
+
+
+HOSTILE = b"""
+[program]
+name = "hostile"
+version = "1.0.0"
+uses = ["standard@1"]
+
+[fields]
+shop = { from = "merchant_id" }
+note = { from = "attributes.note", type = "string" }
+level = { from = "attributes.level", type = "number" }
+
+[parameters]
+bound = 1
+
+[entities]
+at_shop = ["account_id", "shop"]
+at_merchant = ["account_id", "merchant_id"]
+of_level = ["account_id", "level"]
+
+[features]
+own_name = "count(at_shop, '30d')"
+standard_name = "count(at_merchant, '30d') + 0"
+noted = "distinct(account, '30d', note)"
+same_level = "count(of_level, '30d')"
+
+[[rules]]
+code = "POSITIVE"
+when = "amount / bound > 0"
+"""
+
+
+def _noted(records: list[Record]) -> list[Record]:
+    """The records with own fields as a hostile customer could send them: separators of our own hashing, both zeros."""
+    found = []
+    for number, record in enumerate(records):
+        if record.topic == "transactions":
+            content = json.loads(record.value)
+            note = "\x1f" * (1 + number % 3000) + "n"
+            content["attributes"] = {"note": note, "level": -0.0 if number % 2 else 0.0}
+            found.append(record._replace(value=json.dumps(content).encode()))
+        else:
+            found.append(record)
+    return found
+
+
+def test_hostile_own_fields_and_names_decide_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separators in texts stay in them, an entity may name a standard field by an own name, and both zeros are one."""
+    monkeypatch.setattr(offline, "BATCH", 100)
+    log = MemoryLog()
+    loaded = stored(log, HOSTILE)
+    ingest = OfflineIngest(log, Resolver(log.get_blob, load_scorer), partitions=PARTITIONS, start=deployed(loaded))
+    ingest.feed(_noted(stream(300)))
+    ingest.flush()
+    decisions, identical = verified(log)
+    assert decisions == identical > 250
+    names = ("noted", "own_name", "same_level", "standard_name")
+    earlier: Counter[str] = Counter()
+    for p in range(PARTITIONS):
+        for transaction, score in rows_of(log, p):
+            vector = dict(zip(names, packing.vector(score.features)[spec.WIDTH :].tolist(), strict=True))
+            assert vector["own_name"] == vector["standard_name"]
+            assert vector["same_level"] == earlier[transaction.account_id]
+            earlier[transaction.account_id] += 1
+
+
+def test_a_parameter_of_either_zero_is_one_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`amount / bound` under −0.0 is what it is under 0.0: whichever was in force first, an audit of one decision alone
+    finds the same.
+    """
+    log = MemoryLog()
+    loaded = stored(log, HOSTILE)
+    ingest = OfflineIngest(log, Resolver(log.get_blob, load_scorer), partitions=PARTITIONS, start=deployed(loaded))
+    records = stream(60)
+    for part, bound in ((records[:30], 0.0), (records[30:], -0.0)):
+        ingest.change([RulesChanged(occurred_at=7, actor="ann", parameters={"bound": bound}, disabled=())])
+        ingest.feed(part)
+        ingest.flush()
+    for p in range(PARTITIONS):
+        rows = rows_of(log, p)
+        assert all("POSITIVE" in score.rules for _, score in rows)
+        alone = Timeline(history(log), Resolver(log.get_blob, load_scorer))
+        assert redecide.check(log, p, [len(rows) - 1], alone).differences == []
+
+
+def test_a_difference_of_an_own_feature_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An own feature that differs is named, not a failure of the comparison."""
+    log = decided(monkeypatch, stream(60), 100, {0.0: "deploy"})
+    (_, score), *_ = rows_of(log, 0)
+    vector = packing.vector(score.features).copy()
+    vector[spec.WIDTH] += 1.0
+    changed = msgspec.structs.replace(score, features=packing.pack(vector.reshape(1, -1))[0])
+    (line,) = replay.explain_difference(encode(score), encode(changed))
+    assert line.startswith(f"feature column {spec.WIDTH}: logged ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -337,3 +338,34 @@ def test_reading_needs_no_library() -> None:
     """The form of a document is read whatever digests its libraries have."""
     program, _ = read(CARDS.encode(), lambda label: "0" * 64)
     assert program.uses == {"standard@1": "0" * 64}
+
+
+@pytest.mark.parametrize("fields", ["5", "[[]]", "true", "'account_id'"])
+def test_fields_that_are_no_table_are_told_once(fields: str) -> None:
+    """Entities and examples that name fields don't stumble over a `fields` that is none."""
+    text = f"fields = {fields}\n{HEAD}[entities]\npair = ['account_id', 'x']\n[[examples]]\nname='e'\npayments=[{{}}]\n"
+    found = problems(text)
+    assert any(each.path == ("fields",) and "must be a table" in each.message for each in found)
+
+
+def test_aggregates_never_follow_the_rates() -> None:
+    """States are folded without the rates in force, so `currency_known` is in no entity, under no name."""
+    assert "currency" in problems(f"{HEAD}[entities]\npair = ['account_id', 'currency_known']\n")[0].message
+    own = problems(f"{HEAD}[fields]\nknown = {{ from = 'currency_known' }}\n")
+    assert [each.path for each in own] == [("fields", "known", "from")]
+
+
+def test_state_of_an_account_is_bounded() -> None:
+    """Too many long windows are refused with the figure, the costliest feature and what to do; also in a blob."""
+    head = f"{HEAD}[entities]\npair = ['account_id', 'merchant_id']\n[features]\nmost = \"sum(pair, '7d', amount)\"\n"
+
+    def windows(count: int) -> str:
+        return "".join(f"f{i} = \"count(account, '90d', amount > {i})\"\n" for i in range(count))
+
+    (found,) = problems(head + windows(150))
+    assert "bytes for each account; 65,536 are allowed. most alone needs" in found.message
+    assert found.path == ("features", "most")
+    fewer = loading.check((head + windows(5)).encode()).program
+    more = {f"g{i}": document.Feature(value=f"count(account, '90d', amount > {i}.0)") for i in range(150)}
+    with pytest.raises(Corrupt, match="bytes for each account"):
+        loading.of_program(msgspec.structs.replace(fewer, features={**fewer.features, **more}))
