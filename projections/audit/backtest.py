@@ -14,7 +14,10 @@ the changed decisions from the range's beginning on in the second. Labels: `proj
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -46,24 +49,23 @@ from core.program.plan import Plan, plan
 from core.program.typed import Listed
 from core.replay import Timeline, chunks, segments, states_at
 from projections.audit.stored import (
+    Judge,
     NotStored,
     Reads,
     StoredBatch,
+    coded,
     columns_read,
     conflict_codes,
-    decide,
     list_kind,
     stored_places,
 )
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
-from projections.labelling.view import LabelView
+from projections.labelling.view import UNJUDGED, LabelView
 
 _ROW_COLUMNS = (
     "generation",
     "offset",
-    "transaction_id",
-    "account_id",
     "amount",
     "rate",
     "occurred_at",
@@ -73,8 +75,13 @@ _ROW_COLUMNS = (
     "decision",
     "severity",
     "rules",
+    "shadow_rules",
     "width",
 )
+
+
+THREADS = 2
+_BITS = 22
 
 
 class Situation(NamedTuple):
@@ -122,16 +129,56 @@ class Situations:
         return found
 
 
+@dataclass(frozen=True)
+class Times:
+    """The times of labelled payments, as a filter: which rows may have a label. bits: bool (2 ** BITS,)."""
+
+    bits: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, labels: LabelView) -> Times | None:
+        """None if nothing is labelled."""
+        found = [each.judged.payment_at for each in labels.transactions if each.consensus is not None]
+        if not found:
+            return None
+        if 0 in found:  # a payment of unknown time
+            return cls(np.ones(1 << _BITS, dtype=np.bool_))
+        bits = np.zeros(1 << _BITS, dtype=np.bool_)
+        bits[_slots(np.array(found, dtype=np.int64))] = True
+        return cls(bits)
+
+    def may_hold(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """times: event times, epoch ms (n,)."""
+        found: NDArray[np.bool_] = self.bits[_slots(times)]
+        return found
+
+
+def _slots(times: NDArray[np.int64]) -> NDArray[np.uint64]:
+    seconds = times // 1000  # the labels' read model remembers seconds
+    return (seconds.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BITS)
+
+
 class Backtest:
     """A program to judge over a log. Raises NotStored, when made, if it reads what no score stores."""
 
-    def __init__(self, log: EventLog, entries: Sequence[ControlEntry], candidate: Plan, labels: LabelView) -> None:
-        """entries: the control stream (`core.control_stream.history`). Raises BadInput if the log has no identity."""
+    def __init__(
+        self,
+        log: EventLog,
+        entries: Sequence[ControlEntry],
+        candidate: Plan,
+        labels: LabelView,
+        threads: int = THREADS,
+    ) -> None:
+        """entries: the control stream (`core.control_stream.history`). threads: for reading. Raises BadInput if the log
+        has no identity.
+        """
         state = fold(entries)
         self._log = log
         self._identity = required(state.identity)
         self._plan = candidate
         self._labels = labels
+        self._threads = threads
+        self._times = Times.of(labels)
         self._reads = Reads.of(candidate)
         self.program = candidate.program
         codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code)
@@ -140,6 +187,7 @@ class Backtest:
         self._logged = {digest[:16]: digest for digest in map(self._digest, deployed)}
         self._plans: dict[str, Plan] = {}
         self._programs: dict[int, Program] = {}
+        self._judges: dict[tuple[int, str], Judge] = {}
         self._usual = Program(candidate, self._identity.key, {})
         self._codes = self._usual.codes
 
@@ -157,10 +205,11 @@ class Backtest:
         own = columns_read(self._plan, self._reads)
         places = self._all_places()
         features = sorted({place for found in places.values() for place in found.values()})
-        columns = list(dict.fromkeys([*_ROW_COLUMNS, *own, *map(feature_column, features)]))
+        labelled = ("account_id", "transaction_id") if self._times is not None else ()
+        columns = list(dict.fromkeys([*_ROW_COLUMNS, *labelled, *own, *map(feature_column, features)]))
         after = START if scope.first is None else Position(scope.first.generation, max(scope.first.offset - 1, 0))
         end = until.transactions if scope.last is None else min(scope.last, until.transactions)
-        for table in tables(self._log, partition, columns, after, end):
+        for table in tables(self._log, partition, columns, after, end, self._threads):
             wanted = _in_range(table, scope)
             readable = _readable(wanted)
             tally.unreadable += len(wanted) - len(readable)
@@ -168,6 +217,22 @@ class Backtest:
                 tally.add(self._judge(partition, *part))
             progress(len(table))
         return tally
+
+    def _labels_of(self, table: pa.Table, batch: StoredBatch) -> NDArray[np.int8]:
+        """The rows' labels. Only rows at the time of a labelled payment are looked up."""
+        out = np.full(len(table), UNJUDGED, dtype=np.int8)
+        if self._times is None:
+            return out
+        at = np.flatnonzero(self._times.may_hold(table["occurred_at"].cast(pa.int64()).to_numpy()))
+        if len(at):
+            key = self._identity.key
+            codes, names = batch.codes("account_id")
+            accounts = codes[at]
+            used = np.unique(accounts)
+            owners = hash_strings([names[code] for code in used.tolist()], key)[np.searchsorted(used, accounts)]
+            ids = table["transaction_id"].take(pa.array(at)).to_pylist()
+            out[at] = self._labels.of_rows(owners, hash_strings(ids, key))
+        return out
 
     def run_fold(
         self,
@@ -239,8 +304,7 @@ class Backtest:
             rows.decisions[at],
             np.array([grades.get(each.severity or "none", -1) for each in mine], dtype=np.int8),
             rows.severities[at],
-            rows.hits[at],
-            rows.shadow_hits[at],
+            *_patterns(rows.hits[at], rows.shadow_hits[at]),
             np.array([numbers[name] for name in joined], dtype=np.int64),
             names,
         )
@@ -270,9 +334,7 @@ class Backtest:
         distinct, inverse = np.unique(positions, return_inverse=True)
         situations = {s.number: s for s in (self._situations.at(int(c)) for c in distinct.tolist())}
         numbers = np.array([self._situations.at(int(c)).number for c in distinct.tolist()], dtype=np.int64)[inverse]
-        shorts = table["program"].combine_chunks().dictionary_encode()
-        codes = shorts.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        names = shorts.dictionary.to_pylist()
+        codes, names = coded(table["program"])
         keys = numbers * len(names) + codes
         found = np.unique(keys)
         for key in found.tolist():
@@ -285,31 +347,36 @@ class Backtest:
             self._programs[situation.number] = Program(self._plan, self._identity.key, values, situation.disabled)
         return self._programs[situation.number]
 
+    def _judge_of(self, situation: Situation, logged: Plan, places: dict[int, int]) -> Judge:
+        key = (situation.number, logged.program.digest)
+        if key not in self._judges:
+            values = {**situation.parameters, **policy.threshold_parameters(situation.thresholds)}
+            other = Program(logged, self._identity.key, values, situation.disabled)
+            self._judges[key] = Judge(self._program(situation), places, other)
+        return self._judges[key]
+
     def _judge(self, partition: int, situation: Situation, logged: Plan, table: pa.Table) -> Judged:
         places = stored_places(self._plan, self._reads, logged)
         key = self._identity.key
         batch = StoredBatch(
             table, places, situation.lists, situation.rates, key, self._plan.program.fields, conflict_codes(logged)
         )
-        made = decide(self._program(situation), batch, table["probability"].to_numpy())
+        made = self._judge_of(situation, logged, places).decide(batch, table["probability"].to_numpy())
         rule_codes, rule_names = batch.codes("rules")
-        accounts, names = batch.codes("account_id")
-        labels = self._labels.of_rows(
-            hash_strings(names, key)[accounts], hash_strings(table["transaction_id"].to_pylist(), key)
-        )
         return Judged(
             partition,
             table["generation"].to_numpy(),
             table["offset"].to_numpy(),
             table["occurred_at"].cast(pa.int64()).to_numpy(),
             table["amount"].to_numpy() * table["rate"].to_numpy(),
-            labels,
+            self._labels_of(table, batch),
             _index(batch.codes("decision"), policy.DECISIONS).astype(np.uint8),
             made.decisions,
             _index(batch.codes("severity"), policy.SEVERITIES).astype(np.int8),
             made.severities,
-            made.hits.live,
-            made.hits.shadow,
+            made.pattern,
+            made.live,
+            made.shadow,
             rule_codes,
             rule_names,
         )
@@ -320,6 +387,14 @@ def _lists_of(code: Code) -> Iterator[tuple[str, str]]:
     for leaf in code.leaves:
         if isinstance(leaf, Listed):
             yield list_kind(leaf), leaf.effect
+
+
+def _patterns(
+    live: NDArray[np.uint8], shadow: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Combinations of hits: index (n,), and live and shadow (K, R)."""
+    found, inverse = np.unique(np.concatenate([live, shadow], axis=1), axis=0, return_inverse=True)
+    return inverse.ravel().astype(np.int64), found[:, : live.shape[1]], found[:, live.shape[1] :]
 
 
 def _index(coded: tuple[NDArray[np.int64], Sequence[Any]], names: Sequence[str]) -> NDArray[np.int64]:
@@ -349,11 +424,22 @@ def _readable(table: pa.Table) -> pa.Table:
 
 
 def tables(
-    log: EventLog, partition: int, columns: Sequence[str], after: Position, until: Position
+    log: EventLog, partition: int, columns: Sequence[str], after: Position, until: Position, threads: int
 ) -> Iterator[pa.Table]:
-    """The decisions with after < ID ≤ until as columns, from archive and hot log."""
+    """The decisions with after < ID ≤ until as columns, from archive and hot log. Segments are read ahead in threads:
+    decoding holds no lock.
+    """
+    seam = START
     if isinstance(log, ArchivedLog):
-        yield from log.tables(partition, columns, after, until)
+        seam = log.archive.end(partition).transactions
+        parts = log.archive.column_parts(partition, columns, after, min(seam, until))
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = deque(pool.submit(part) for part in islice(parts, threads + 1))
+            while waiting:
+                found = waiting.popleft().result()
+                waiting.extend(pool.submit(part) for part in islice(parts, 1))
+                yield found
+    if seam >= until:
         return
-    for transactions, scores in decision_pages(log, partition, after, until):
+    for transactions, scores in decision_pages(log, partition, max(after, seam), until):
         yield with_columns(decisions_table(transactions, scores), columns)

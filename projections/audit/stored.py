@@ -8,6 +8,7 @@ same feature. Aggregates of the program's own decisions are taken as logged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -27,11 +28,12 @@ from core.jit import njit
 from core.log.archive.columns import feature_column
 from core.program.batch import Batch, Leaves, Words
 from core.program.checked import OwnField
+from core.program.compiling import compile_expressions
 from core.program.deciding import Hits, Program
 from core.program.fields import STANDARD
 from core.program.language import identity
 from core.program.plan import Plan, fields_of, parts
-from core.program.typed import Aggregate, Column, Expression, Listed
+from core.program.typed import Aggregate, Column, Expression, Hit, Listed
 from core.times import DAY_MS, HOUR_MS
 
 _COLUMNS_OF = {
@@ -137,20 +139,141 @@ def conflict_codes(logged: Plan) -> tuple[str, ...]:
 
 
 class Made(NamedTuple):
-    """Decisions made from columns: hits; decisions uint8 (n,) into policy.DECISIONS; severities int8 (n,) or −1."""
+    """Decisions made from columns. pattern: int64 (n,), which combination of hits each row has; live, shadow: uint8 (K,
+    R), the combinations. decisions uint8 (n,) into policy.DECISIONS; severities int8 (n,) or −1.
+    """
 
-    hits: Hits
+    pattern: NDArray[np.int64]
+    live: NDArray[np.uint8]
+    shadow: NDArray[np.uint8]
     decisions: NDArray[np.uint8]
     severities: NDArray[np.int8]
 
 
-def decide(program: Program, batch: StoredBatch, probabilities: NDArray[np.float64]) -> Made:
-    """What the program decides on the rows of a batch, given the logged probabilities, float64 (n,)."""
-    rows = batch.all_rows
-    hits = program.hits(batch, rows)
-    asked = program.asked(batch, rows, probabilities, hits)
-    decisions = policy.decide(asked.decline, asked.review, hits.counts)
-    return Made(hits, decisions, program.severities(batch, rows, probabilities, hits, decisions))
+def unchanged(program: Program, places: Mapping[int, int], logged: Program) -> list[bool]:
+    """Which of a program's rules hit exactly where a rule of this code hit in the logged scores: of equal condition,
+    effect, mode and roll-out, over the same columns, fields and values of parameters.
+    """
+    known = {rule.code: (rule, condition) for rule, condition in zip(logged.rules, logged.plan.conditions, strict=True)}
+    out = []
+    for rule, condition in zip(program.rules, program.plan.conditions, strict=True):
+        other = known.get(rule.code)
+        same = (
+            other is not None
+            and (rule.effect, rule.mode, rule.rollout) == (other[0].effect, other[0].mode, other[0].rollout)
+            and condition == other[1]
+            and (rule.code in program.disabled) == (rule.code in logged.disabled)
+        )
+        out.append(same and all(_is_same(each, program, places, logged) for each in parts(condition)))
+    return out
+
+
+def _is_same(part: Expression, program: Program, places: Mapping[int, int], logged: Program) -> bool:
+    match part:
+        case Column(_, "parameter", name):
+            return program.parameters[name] == logged.parameters[name]
+        case Column(_, "field", name):
+            return program.plan.program.fields.get(name) == logged.plan.program.fields.get(name)
+        case Column(_, "library" | "feature", name):
+            return places[program.plan.names.index(name)] == logged.plan.names.index(name)
+        case _:
+            return True
+
+
+class Judge:
+    """A program that judges rows whose scores another program wrote, both with the parameters in force. Rules that
+    are `unchanged` are not evaluated: the scores say where they hit.
+    """
+
+    def __init__(self, program: Program, places: Mapping[int, int], logged: Program) -> None:
+        self._program = program
+        kept = unchanged(program, places, logged)
+        self._kept = [(k, rule.code) for k, (rule, same) in enumerate(zip(program.rules, kept, strict=True)) if same]
+        self._changed = [k for k, same in enumerate(kept) if not same]
+        self._part = _only(program, self._changed) if len(self._changed) < len(kept) else program
+        effects = [policy.EFFECTS.index(rule.effect) for rule in program.rules]
+        self._effects = np.zeros((len(effects), len(policy.EFFECTS)), dtype=np.int64)
+        self._effects[np.arange(len(effects)), effects] = 1
+        self._asks_by_hits = any(
+            isinstance(each, Hit) or (isinstance(each, Column) and (each.source, each.name) == ("outcome", "reviews"))
+            for each in program.plan.decision_code.leaves
+        )
+
+    def decide(self, batch: StoredBatch, probabilities: NDArray[np.float64]) -> Made:
+        """What the program decides on the rows of a batch, given the logged probabilities, float64 (n,)."""
+        program, rows = self._program, batch.all_rows
+        pattern, live, shadow = self._patterns(batch)
+        counts = live.astype(np.int64) @ self._effects
+        whole = self._hits(live, shadow, counts, pattern) if self._asks_by_hits else _no_hits(len(rows))
+        asked = program.asked(batch, rows, probabilities, whole)
+        by_pattern = np.stack(
+            [policy.decide(np.full(len(live), bool(k & 2)), np.full(len(live), bool(k & 1)), counts) for k in range(4)],
+            axis=1,
+        )
+        decisions = by_pattern.ravel()[pattern * 4 + asked.decline * 2 + asked.review]
+        severities = np.full(len(rows), -1, dtype=np.int8)
+        alerts = np.flatnonzero(decisions)
+        severities[alerts] = program.severities(
+            batch, alerts, probabilities[alerts], self._hits(live, shadow, counts, pattern[alerts]), decisions[alerts]
+        )
+        return Made(pattern, live, shadow, decisions, severities)
+
+    @staticmethod
+    def _hits(
+        live: NDArray[np.uint8], shadow: NDArray[np.uint8], counts: NDArray[np.int64], pattern: NDArray[np.int64]
+    ) -> Hits:
+        return Hits(live[pattern], shadow[pattern], counts[pattern])
+
+    def _patterns(self, batch: StoredBatch) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+        """The combinations of hits: index (n,), live and shadow (K, R)."""
+        count = len(self._program.rules)
+        pattern, names = np.zeros(len(batch.all_rows), dtype=np.int64), [("", "")]
+        if self._kept:
+            codes, values = batch.codes("rules")
+            quiet_codes, quiet_values = batch.codes("shadow_rules")
+            pattern = codes * len(quiet_values) + quiet_codes
+            names = [(value, quiet) for value in values for quiet in quiet_values]
+        live, shadow = np.zeros((len(names), count), np.uint8), np.zeros((len(names), count), np.uint8)
+        for hit, which in ((live, 0), (shadow, 1)):
+            split = [set(name[which].split(",")) for name in names]
+            for k, code in self._kept:
+                hit[:, k] = [code in codes_of for codes_of in split]
+        if self._changed:
+            found = self._part.hits(batch, batch.all_rows)
+            for i, k in enumerate(self._changed):
+                pattern, live, shadow = _extended(pattern, live, shadow, k, found.live[:, i], found.shadow[:, i])
+        return pattern, live, shadow
+
+
+def _extended(
+    pattern: NDArray[np.int64],
+    live: NDArray[np.uint8],
+    shadow: NDArray[np.uint8],
+    k: int,
+    is_live: NDArray[np.uint8],
+    is_shadow: NDArray[np.uint8],
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """The combinations with what rule k does too; those that no row has are left out."""
+    pattern = pattern * 3 + is_live + 2 * is_shadow
+    used = np.flatnonzero(np.bincount(pattern, minlength=3 * len(live)))
+    live, shadow = live[used // 3], shadow[used // 3]
+    live[:, k], shadow[:, k] = used % 3 == 1, used % 3 == 2
+    place = np.zeros(int(used[-1]) + 1 if len(used) else 1, dtype=np.int64)
+    place[used] = np.arange(len(used))
+    return place[pattern], live, shadow
+
+
+def _only(program: Program, rules: Sequence[int]) -> Program:
+    """The program with only these of its rules."""
+    whole = program.plan
+    conditions = tuple(whole.conditions[k] for k in rules)
+    part = replace(whole.program, rules=tuple(program.rules[k] for k in rules))
+    less = replace(whole, program=part, conditions=conditions, rule_code=compile_expressions(conditions))
+    return Program(less, program.key, program.parameters, program.disabled)
+
+
+def _no_hits(rows: int) -> Hits:
+    return Hits(np.zeros((rows, 0), np.uint8), np.zeros((rows, 0), np.uint8), np.zeros((rows, 0), np.int64))
 
 
 class StoredBatch(Batch):
@@ -278,15 +401,7 @@ class StoredBatch(Batch):
     def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
         """A string column as indices (n,) into its distinct values; null is ""."""
         if name not in self._coded:
-            column = self._table[name]
-            if column.null_count:
-                column = column.fill_null("")
-            if not pa.types.is_dictionary(column.type):
-                column = column.dictionary_encode()
-            array = column.unify_dictionaries().combine_chunks()
-            array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-            codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-            self._coded[name] = codes, array.dictionary.to_pylist()
+            self._coded[name] = coded(self._table[name])
         return self._coded[name]
 
     def _numpy(self, name: str) -> NDArray[Any]:
@@ -295,6 +410,19 @@ class StoredBatch(Batch):
 
     def _times(self, name: str) -> NDArray[np.int64]:
         return self._table[name].cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
+
+
+def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """A string column as indices (n,) into its distinct values; null is ""."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    array = column.unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    indices, values = array.indices, array.dictionary.to_pylist()
+    if indices.null_count:
+        indices, values = indices.fill_null(len(values)), [*values, ""]
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64), values
 
 
 def list_kind(leaf: Listed) -> ListKind:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.jit import njit
 from core.policy import DECISIONS
 from core.times import DAY_MS
 from projections.labelling.view import FRAUD, LEGITIMATE
@@ -19,6 +20,8 @@ from projections.labelling.view import FRAUD, LEGITIMATE
 LABELS = 4
 """Codes of `projections.labelling.view`."""
 TOP = 10
+DAYS_MAX = 400
+"""Days that are counted at once."""
 _KINDS = len(DECISIONS)
 
 
@@ -27,8 +30,8 @@ class Judged(NamedTuple):
 
     generations, offsets: uint64 (n,), the positions; times: epoch ms; amounts: in the base currency; labels: int8,
     codes of `projections.labelling.view`; was, now: uint8 into policy.DECISIONS; severity_was, severity_now: int8 into
-    policy.SEVERITIES or −1; live, shadow: uint8 (n, R), hits after. rules_was: the codes that hit before, as an index
-    (n,) into distinct ones joined by ",".
+    policy.SEVERITIES or −1. pattern: (n,), which combination of hits each has afterwards; live, shadow: uint8 (K, R),
+    the combinations. rules_was: the codes that hit before, as an index (n,) into distinct ones joined by ",".
     """
 
     partition: int
@@ -41,6 +44,7 @@ class Judged(NamedTuple):
     now: NDArray[np.uint8]
     severity_was: NDArray[np.int8]
     severity_now: NDArray[np.int8]
+    pattern: NDArray[np.int64]
     live: NDArray[np.uint8]
     shadow: NDArray[np.uint8]
     rules_was: NDArray[np.int64]
@@ -93,48 +97,46 @@ class Tally:
         """Count some decisions."""
         if not len(rows.times):
             return
-        day = rows.times // DAY_MS
-        first = int(day.min())
-        span = int(day.max()) - first + 1
-        place = (day - first) * (_KINDS * _KINDS * LABELS)
-        place += (rows.was.astype(np.int64) * _KINDS + rows.now) * LABELS + rows.labels
-        self._take(self.days, first, span, (_KINDS, _KINDS, LABELS), place, rows.amounts)
-        self._count_rules(rows, day, first, span)
+        first, last = int(rows.times.min()) // DAY_MS, int(rows.times.max()) // DAY_MS
+        if last - first >= DAYS_MAX:
+            day = rows.times // DAY_MS
+            for each in np.unique(day).tolist():
+                self._count(rows, each, 1, day == each)
+        else:
+            self._count(rows, first, last - first + 1, None)
         self._count_before(rows)
-        self.regraded += int(((rows.was == rows.now) & (rows.severity_was != rows.severity_now)).sum())
+        self.regraded += int(np.count_nonzero((rows.was == rows.now) & (rows.severity_was != rows.severity_now)))
         self.stricter = _most(self.stricter, self._changes(rows, np.flatnonzero(rows.now > rows.was)))
         self.milder = _most(self.milder, self._changes(rows, np.flatnonzero(rows.now < rows.was)))
 
-    @staticmethod
-    def _take(
-        into: dict[int, NDArray[np.float64]],
-        first: int,
-        span: int,
-        shape: tuple[int, ...],
-        place: NDArray[np.int64],
-        amounts: NDArray[np.float64],
-    ) -> None:
-        size = int(np.prod(shape))
-        counts = np.bincount(place, minlength=span * size).reshape(span, *shape)
-        sums = np.bincount(place, amounts, minlength=span * size).reshape(span, *shape)
+    def _count(self, rows: Judged, first: int, span: int, only: NDArray[np.bool_] | None) -> None:
+        """Count the rows of some days, all of them or those that `only` says."""
+        of = (rows.times, rows.amounts, rows.labels, rows.was, rows.now, rows.pattern)
+        times, amounts, labels, was, now, pattern = of if only is None else [column[only] for column in of]
+        cells = np.zeros((span, len(rows.live), _KINDS * _KINDS, LABELS, 2))
+        count_cells(times, first * DAY_MS, amounts, labels, was, now, pattern, cells)
+        cells = np.moveaxis(cells, -1, 0)
+        used = np.flatnonzero(cells[0].sum(axis=(0, 2, 3)))
+        live, quiet = rows.live[used].astype(np.float64), rows.shadow[used].astype(np.float64)
+        by_pattern = cells[:, :, used].sum(axis=3)  # (2, days, patterns, labels)
         for k in range(span):
-            if counts[k].any():
-                found = np.stack([counts[k].astype(np.float64), sums[k]])
-                into[first + k] = into[first + k] + found if first + k in into else found
-
-    def _count_rules(self, rows: Judged, day: NDArray[np.int64], first: int, span: int) -> None:
-        count = len(self.codes)
-        for hits, into in ((rows.live, self.hits), (rows.shadow, self.quiet)):
-            at, rule = np.nonzero(hits)
-            place = ((day[at] - first) * count + rule) * LABELS + rows.labels[at]
-            self._take(into, first, span, (count, LABELS), place, rows.amounts[at])
-        some = rows.live[rows.live.any(axis=1)].astype(np.float64)
-        self.alone += some[some.sum(axis=1) == 1.0].sum(axis=0).astype(np.int64)
-        self.overlap += (some.T @ some).astype(np.int64)
+            if not cells[0, k].any():
+                continue
+            _add(self.days, first + k, cells[:, k].sum(axis=1).reshape(2, _KINDS, _KINDS, LABELS))
+            for hits, into in ((live, self.hits), (quiet, self.quiet)):
+                found = hits.T @ by_pattern[:, k]
+                if found[0].any():
+                    _add(into, first + k, found)
+        counts = by_pattern[0].sum(axis=(0, 2))
+        self.alone += (
+            (live[live.sum(axis=1) == 1.0] * counts[live.sum(axis=1) == 1.0, None]).sum(axis=0).astype(np.int64)
+        )
+        self.overlap += (live.T @ (live * counts[:, None])).astype(np.int64)
 
     def _count_before(self, rows: Judged) -> None:
         names = rows.rule_names
-        counts = np.bincount(rows.rules_was * LABELS + rows.labels, minlength=len(names) * LABELS).reshape(-1, LABELS)
+        counts = np.zeros((len(names), LABELS), dtype=np.int64)
+        count_pairs(rows.rules_was, rows.labels, counts)
         for name, found in zip(names, counts, strict=True):
             for code in name.split(",") if name else ():
                 self.before[code] = self.before[code] + found if code in self.before else found.copy()
@@ -142,6 +144,8 @@ class Tally:
     def _changes(self, rows: Judged, at: NDArray[np.int64]) -> list[Change]:
         labels, amounts = rows.labels[at], rows.amounts[at]
         weights = np.where(labels == FRAUD, 2, np.where(labels == LEGITIMATE, 1, 0))
+        if not len(at):
+            return []
         best = at[np.lexsort((amounts, weights))[::-1][:TOP]]
         return [
             Change(
@@ -155,7 +159,7 @@ class Tally:
                 int(rows.was[i]),
                 int(rows.now[i]),
                 rows.rule_names[int(rows.rules_was[i])],
-                ",".join(code for code, hit in zip(self.codes, rows.live[i], strict=True) if hit),
+                ",".join(code for code, hit in zip(self.codes, rows.live[rows.pattern[i]], strict=True) if hit),
             )
             for i in best.tolist()
         ]
@@ -174,6 +178,35 @@ class Tally:
             self.regraded + other.regraded,
             self.unreadable + other.unreadable,
         )
+
+
+@njit
+def count_cells(
+    times: NDArray[np.int64],
+    begin: int,
+    amounts: NDArray[np.float64],
+    labels: NDArray[np.int8],
+    was: NDArray[np.uint8],
+    now: NDArray[np.uint8],
+    pattern: NDArray[np.int64],
+    cells: NDArray[np.float64],
+) -> None:
+    """Count rows and their amounts into cells: float64 (days, K, 9, 4, 2), from the day that begins at `begin` on."""
+    for i in range(times.shape[0]):
+        day = (times[i] - begin) // 86_400_000
+        kind = np.int64(was[i]) * 3 + np.int64(now[i])
+        cells[day, pattern[i], kind, labels[i], 0] += 1.0
+        cells[day, pattern[i], kind, labels[i], 1] += amounts[i]
+
+
+@njit
+def count_pairs(rows: NDArray[np.int64], columns: NDArray[np.int8], counts: NDArray[np.int64]) -> None:
+    for i in range(rows.shape[0]):
+        counts[rows[i], columns[i]] += 1
+
+
+def _add(into: dict[int, NDArray[np.float64]], key: int, found: NDArray[np.float64]) -> None:
+    into[key] = into[key] + found if key in into else found
 
 
 def _sum(one: dict, other: dict) -> dict:  # type: ignore[type-arg]

@@ -17,7 +17,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,12 @@ from core.log.base import Entry, Stream
 ROW_GROUP = 32_768
 COMPRESSION_LEVEL = 9
 GROUPS_HELD = 2
+
+_REPEATED = [
+    name
+    for name, column in (TRANSACTION | SCORE).items()
+    if pa.types.is_string(column.type) and name not in ("transaction_id", "attributes")
+]
 
 OTHERS: tuple[Stream, ...] = ("alerts", "feedback", "rejects", "seals")
 
@@ -214,6 +220,27 @@ class Segment:
                 if len(self._groups) > GROUPS_HELD:
                     self._groups.popitem(last=False)
             return table
+
+
+def read_columns(source: Any, columns: Sequence[str], after: Position | None, until: Position | None) -> pa.Table:
+    """Columns of a segment's file of decisions, as `Segment.table`, without reading the rest of the file: each page's
+    checksum is verified, not the file's. None: no bound. Strings that repeat are dictionary-encoded, as stored. Raises
+    Corrupt.
+    """
+    try:
+        file = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=_REPEATED)
+        names = frozenset(file.schema_arrow.names)
+        held = [name for name in columns if name in names or not name.startswith("feature_")]
+        bounded = after is not None or until is not None
+        table = file.read(list(dict.fromkeys([*held, *ID])) if bounded else held, use_threads=False)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise Corrupt(f"not a segment: {' '.join(str(error).split())}") from None
+    if bounded:
+        ids = _ids(table)
+        begin = 0 if after is None else ids.place(after)
+        end = len(table) if until is None else ids.place(until)
+        table = table.slice(begin, max(end - begin, 0))
+    return with_columns(table, columns)
 
 
 def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:

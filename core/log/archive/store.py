@@ -50,6 +50,15 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise self._failed("can't read", name, error) from None
 
+    def open(self, name: str) -> Any:
+        """The file for reading parts of it, as pyarrow takes it; None if it does not exist."""
+        try:
+            return pa.memory_map(self._path(name)) if self.local else self._fs.open_input_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed("can't read", name, error) from None
+
     def write(self, name: str, content: bytes) -> None:
         """Create or replace the file, atomically and durably."""
         try:
