@@ -23,8 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
-from typing import TypeVar
+from itertools import chain, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from core import alerts, policy
 from core.codec import encode, encode_each
 from core.control import NO_RATES, Context
 from core.events import (
+    CHAMPION_ARM,
     START,
     AccountBlocked,
     AccountEvent,
@@ -245,8 +246,7 @@ def _decide_rows(
     probabilities[routing.failed if whole else routing.failed[wave]] = 0.0
     if context.scorer is None:
         probabilities[:] = 0.0
-    hits = program.hits(batch, wave)
-    asked = program.asked(batch, wave, probabilities, hits)
+    hits, asked = program.judged(batch, wave, probabilities)
     decisions = policy.decide(asked.decline, asked.review, hits.counts)
     severities = program.severities(batch, wave, probabilities, hits, decisions)
     at = slice(None) if whole else wave
@@ -472,14 +472,13 @@ def _scored(
     names, levels = policy.DECISIONS, policy.SEVERITIES
     under = context
     scored = []
-    for i, (f, margin, probability, hit, quiet, counts, decision, severity, features) in enumerate(
+    for i, (f, margin, probability, hit, quiet, decision, severity, features) in enumerate(
         zip(
             seen,
             rows.margins.tolist(),
             rows.probabilities.tolist(),
             codes,
-            program.names(rows.shadow_hits),
-            rows.counts.tolist(),
+            program.names(rows.shadow_hits) if program.has_shadows else repeat((), len(seen)),
             rows.decisions.tolist(),
             rows.severities.tolist(),
             packing.pack(rows.features[:, : program.plan.stored]),
@@ -490,6 +489,19 @@ def _scored(
             continue
         if not is_uniform:
             under = routing.of(i)
+        more: dict[str, Any] = {}  # what is not the default: with 16 keywords and more, a call takes five times as long
+        if hit:
+            more["rules"], more["effects"] = hit, effects_of(rows.counts[i].tolist())
+        if quiet:
+            more["shadow_rules"] = quiet
+        if severity >= 0:
+            more["severity"] = levels[severity]
+        if under.arm is not CHAMPION_ARM:
+            more["arm"] = under.arm
+        if under.degraded is not None:
+            more["degraded"] = under.degraded
+        if shadows is not None and under.shadow is not None:
+            more["shadow_model"], more["shadow"] = under.shadow_model, shadows[i]
         scored.append(
             TransactionScored(
                 feedback_position=f,
@@ -503,14 +515,7 @@ def _scored(
                 probability=probability,
                 decision=names[decision],
                 features=features,
-                rules=hit,
-                shadow_rules=quiet,
-                effects=effects_of(counts) if hit else 0,
-                severity=levels[severity] if severity >= 0 else None,
-                arm=under.arm,
-                degraded=under.degraded,
-                shadow_model=under.shadow_model,
-                shadow=shadows[i] if shadows is not None and under.shadow is not None else None,
+                **more,
             )
         )
     return scored

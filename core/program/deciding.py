@@ -33,6 +33,7 @@ from core.program.rings import RingStep, digest_of
 from core.program.typed import Column, Expression, Hit
 
 _WHOLE = 1 << 32
+_PROBABILITY = Column("number", "outcome", "probability")
 _ORDINARY = np.array([-1, SEVERITIES.index("low"), SEVERITIES.index("high")], dtype=np.int8)
 """The severity of each decision where no condition of the program holds."""
 
@@ -82,9 +83,12 @@ class Program:
         self._rules = self._step(plan.rule_code)
         self._decision = self._step(plan.decision_code)
         self._severity = self._step(plan.severity_code)
+        self._judging = self._step(plan.judging_code) if plan.judging_code is not None else None
         self._levels = [SEVERITIES.index(level) for level, _ in plan.program.severity]
         self._effects = np.array([EFFECTS.index(rule.effect) for rule in self.rules], dtype=np.int64)
         self._shares = np.array([self._share(rule) for rule in self.rules], dtype=np.uint64)
+        self.has_shadows = any(rule.mode == "shadow" or rule.rollout < 100.0 for rule in self.rules)
+        """Whether any rule may hit without effect."""
         self._salts = hash_strings(list(self.codes), key.derived("rollout"))
         self._decisions = hash_strings(list(DECISIONS), key)
         self._off = np.array([code in self.disabled for code in self.codes], dtype=np.bool_)
@@ -147,11 +151,26 @@ class Program:
 
     def hits(self, batch: Batch, rows: NDArray[np.int64]) -> Hits:
         """Which rules hit some rows, whose features are in the matrix."""
+        return self._settled(batch, rows, *self._rules.run(batch, rows))
+
+    def judged(self, batch: Batch, rows: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Hits, Asked]:
+        """`hits` and `asked` of some rows, in one evaluation if the decision reads no hits."""
+        if self._judging is None:
+            hits = self.hits(batch, rows)
+            return hits, self.asked(batch, rows, probabilities, hits)
+        every = np.ones(len(rows), dtype=np.uint8)
+        words, valid = self._judging.run(batch, rows, None, {_PROBABILITY: Words(probabilities, every)})
+        count = len(self.rules)
+        hits = self._settled(batch, rows, words[:count], valid[:count])
+        return hits, self._asked((words[count:] != 0.0) & (valid[count:] != 0), len(rows))
+
+    def _settled(
+        self, batch: Batch, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+    ) -> Hits:
         n, count = len(rows), len(self.rules)
         live, shadow = np.zeros((n, count), dtype=np.uint8), np.zeros((n, count), dtype=np.uint8)
         counts = np.zeros((n, len(EFFECTS)), dtype=np.int64)
         if count:
-            words, valid = self._rules.run(batch, rows)
             if self.disabled:
                 valid[self._off] = 0
             settle(words, valid, self._effects, self._shares, self._salts, batch.owners[rows], live, shadow, counts)
@@ -159,13 +178,13 @@ class Program:
 
     def asked(self, batch: Batch, rows: NDArray[np.int64], probabilities: NDArray[np.float64], hits: Hits) -> Asked:
         """What the program's `[decision]` asks for. probabilities: float64 (len(rows),)."""
-        program, nothing = self.plan.program, np.zeros(len(rows), dtype=np.bool_)
-        if program.decline is None and program.review is None:
-            return Asked(nothing, nothing)
         words, valid = self._decision.run(batch, rows, None, self._outcomes(self._decision, probabilities, hits))
-        columns = iter((words != 0.0) & (valid != 0))
-        decline = next(columns) if program.decline is not None else nothing
-        return Asked(decline, next(columns) if program.review is not None else nothing)
+        return self._asked((words != 0.0) & (valid != 0), len(rows))
+
+    def _asked(self, columns: NDArray[np.bool_], n: int) -> Asked:
+        program, nothing, each = self.plan.program, np.zeros(n, dtype=np.bool_), iter(columns)
+        decline = next(each) if program.decline is not None else nothing
+        return Asked(decline, next(each) if program.review is not None else nothing)
 
     def severities(
         self,

@@ -35,8 +35,9 @@ _SINGLE = {
 class Plan:
     """See the module's docstring. names: the columns of the matrix that features are computed in; the first `stored`
     of them are stored. features: what the own ones are computed from, by fields, aggregates and kernel columns, in the
-    order of their columns. conditions: of the rules that are evaluated, by columns. reads_outcomes: whether the state
-    of an aggregate depends on the program's own decisions.
+    order of their columns. judging_code: rules and decision in one, if the decision reads no hits. conditions: of the
+    rules that are evaluated, by columns. reads_outcomes: whether the state of an aggregate depends on the program's own
+    decisions.
     """
 
     program: CheckedProgram
@@ -48,6 +49,7 @@ class Plan:
     feature_code: Code
     rule_code: Code
     decision_code: Code
+    judging_code: Code | None
     severity_code: Code
     conditions: tuple[Expression, ...]
     features: tuple[Expression, ...]
@@ -80,6 +82,7 @@ def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
         conditions=tuple(conditions),
         features=tuple(expressions),
         decision_code=compile_expressions(asks),
+        judging_code=None if any(map(_reads_hit, asks)) else compile_expressions([*conditions, *asks]),
         severity_code=compile_expressions(levels),
         reads_outcomes=any(_reads_outcome(each) for each in state.inputs),
     )
@@ -179,6 +182,14 @@ def _aggregates(expressions: Iterable[Expression]) -> tuple[Aggregate, ...]:
     """The distinct aggregates, in the order in which they stand."""
     found = (each for expression in expressions for each in parts(expression) if isinstance(each, Aggregate))
     return tuple({structure(each): each for each in found}.values())
+
+
+def _reads_hit(expression: Expression) -> bool:
+    """Whether it can be evaluated only once the rules are."""
+    return any(
+        isinstance(each, Hit) or (isinstance(each, Column) and each.source == "outcome" and each.name == "reviews")
+        for each in parts(expression)
+    )
 
 
 def _reads_outcome(expression: Expression) -> bool:

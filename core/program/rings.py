@@ -175,7 +175,10 @@ def _held(works: Iterable[StateOfPartition]) -> list[RingStep]:
 
 
 def _kept(batch: Batch, folded: FoldedEvents) -> NDArray[np.int64]:
-    return folded.start + np.flatnonzero(batch.seen[folded.start : folded.stop] != DUPLICATE)
+    is_kept = batch.seen[folded.start : folded.stop] != DUPLICATE
+    if is_kept.all():
+        return batch.all_rows[folded.start : folded.stop]
+    return folded.start + np.flatnonzero(is_kept)
 
 
 def _order(batch: Batch, folded: FoldedEvents, kept: NDArray[np.int64]) -> _Order:
