@@ -303,6 +303,13 @@ class _Reader:
         required = self.flag((*path, "required"), given.get("required", False))
         if required and default is not None:
             self.add((*path, "default"), "a required field is always there, so it has no default")
+        for key in ("default", "required"):
+            if source in STANDARD and key in given:
+                self.add(
+                    (*path, key),
+                    f"only a field from attributes.X has this; for {source} write default({source}, …) or"
+                    f" has({source}) where it is read",
+                )
         return Field(
             source=source,
             type=cast(FieldType, kind),

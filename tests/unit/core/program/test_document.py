@@ -369,3 +369,10 @@ def test_state_of_an_account_is_bounded() -> None:
     more = {f"g{i}": document.Feature(value=f"count(account, '90d', amount > {i}.0)") for i in range(150)}
     with pytest.raises(Corrupt, match="bytes for each account"):
         loading.of_program(msgspec.structs.replace(fewer, features={**fewer.features, **more}))
+
+
+@pytest.mark.parametrize("key", ["default = 'none'", "required = true"])
+def test_a_standard_field_has_no_default_of_its_own(key: str) -> None:
+    """Another name for a standard field is that field, so what would have no effect is refused."""
+    (found,) = problems(f"{HEAD}[fields]\nshop = {{ from = 'merchant_id', {key} }}\n")
+    assert found.path == ("fields", "shop", key.split(maxsplit=1)[0]) and "default(merchant_id, …)" in found.message
