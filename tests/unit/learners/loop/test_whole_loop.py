@@ -1,5 +1,5 @@
-"""The whole loop on one stream: drift → retrain → shadow → A/B test → promote; a poisoned model → rolled back; and
-everything rebuilt from the log.
+"""The whole loop on one stream: drift → retrain → refused by the gate; loss of performance → retrain → shadow → A/B
+test → promote; a poisoned model → rolled back; and everything rebuilt from the log.
 
 Log time is event time, so a month passes in seconds. The worker is the offline one: the same path, without Kafka.
 """
@@ -57,7 +57,7 @@ CONFIG = SyntheticConfig(
 SETTINGS = LearnSettings(
     labels_min=10**9,  # only drift may start a training here
     drift_severity="low",
-    interval_days=30.0,
+    interval_days=3.0,
     train_days=7.0,
     holdout_days=3.0,
     maturity_days=1.0,
@@ -194,8 +194,12 @@ def world() -> World:
 
 
 def test_the_story(world: World) -> None:
-    """Drift leads to a training, which dies and is done again, a shadow, a test, a promotion; poison is rolled back."""
+    """Drift is told before any row to train on has it, so the gate refuses; the loss that follows leads to a training,
+    which dies and is done again, a shadow, a test, a promotion; poison is rolled back.
+    """
     assert [(action, names) for _, action, names in world.done] == [
+        ("retrain", ["RetrainingStarted"]),
+        ("train", ["RetrainingRejected"]),
         ("retrain", ["RetrainingStarted"]),
         ("died", []),
         ("train", ["ModelRegistered", "RetrainingFinished", "ModelDeployed"]),
@@ -205,8 +209,11 @@ def test_the_story(world: World) -> None:
     ]
     state = loop_state(world.log)
     assert state.champion == "card-1.1.0" and state.phase == "idle" and not state.registry.refused
-    drifted_on = CONFIG.drift_at or 0.0
-    assert world.done[0][0] > drifted_on * CONFIG.span_ms / DAY_MS
+    drifted_on = (CONFIG.drift_at or 0.0) * CONFIG.span_ms / DAY_MS
+    told_on = world.done[0][0]
+    assert told_on > drifted_on > told_on - 2 * SETTINGS.maturity_days - SETTINGS.holdout_days  # where training ends
+    causes = [why for why in world.why if ": retrain:" in why]
+    assert "performance:" not in causes[0] and "performance:" in causes[1]
 
 
 def test_a_training_that_died_is_done_again_to_the_same_bytes(world: World) -> None:
