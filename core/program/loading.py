@@ -18,7 +18,7 @@ from core.program.document import Program
 from core.program.document_reading import checked_again, read
 from core.program.document_writing import tables
 from core.program.library import default_program, digest_of, kernel, libraries_of
-from core.program.plan import layout
+from core.program.plan import layout, layouts
 from core.program.problems import PROBLEMS_MAX, DocumentError, Path, Problem
 from core.program.resolving import resolve
 from core.program.shipped import DEFAULT_PROGRAM
@@ -124,7 +124,7 @@ def _too_large(program: CheckedProgram) -> _TooLarge | None:
     needed = layout(program, kernel()).bytes_account
     if needed <= ACCOUNT_BYTES_MAX:
         return None
-    alone = {each.name: layout(program, kernel(), each.name).bytes_account for each in program.features}
+    alone = {name: each.bytes_account for name, each in layouts(program, kernel()).items()}
     most = max(alone, key=lambda name: alone[name])
     return _TooLarge(
         most,

@@ -88,10 +88,16 @@ def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
     )
 
 
-def layout(program: CheckedProgram, kernel: Mapping[str, str], only: str = "") -> Layout:
-    """What a program's aggregates need for each account, or those of one feature only. kernel: as for `plan`."""
+def layout(program: CheckedProgram, kernel: Mapping[str, str]) -> Layout:
+    """What a program's aggregates need for each account. kernel: as for `plan`."""
     found = _Features(program, kernel)
-    return _layout(program, [found.inlined(each.name) for each in found.own if only in ("", each.name)])
+    return _layout(program, [found.inlined(each.name) for each in found.own])
+
+
+def layouts(program: CheckedProgram, kernel: Mapping[str, str]) -> dict[str, Layout]:
+    """What each own feature's aggregates would need for each account if it were alone."""
+    found = _Features(program, kernel)
+    return {each.name: _layout(program, [found.inlined(each.name)]) for each in found.own}
 
 
 def _layout(program: CheckedProgram, expressions: Iterable[Expression]) -> Layout:

@@ -286,6 +286,9 @@ HOSTILE = {
     "long expressions": HEAD.encode()
     + b"[features]\n"
     + b"".join(b'f%d = "%s"\n' % (i, b"1+" * 2_000) for i in range(200)),
+    "too much state": USING.encode()
+    + b"[features]\n"
+    + b"".join(b"f%d = \"count(account, '90d', amount > %d)\"\n" % (i, i) for i in range(600)),
     "many faults": HEAD.encode() + b"[features]\n" + b"".join(b'f%d = "amont > %d"\n' % (i, i) for i in range(1_000)),
     "one name": HEAD.encode() + b"[features]\n" + b"x" * 900_000 + b' = "1"\n',
     "payments": HEAD.encode() + b"[[examples]]\nname='x'\npayments = [" + b"{}," * 200_000 + b"]",
