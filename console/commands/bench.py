@@ -71,7 +71,7 @@ def backtest(
     """Measure a backtest of one changed rule over an archive, with and without labels.
 
     Decides 100,000 payments, repeats their columns into an archive in a temporary directory,
-    and judges it five times. Takes a few minutes and, for ten million decisions, about 1.2 GB of disk.
+    and judges it five times each. Takes about a minute.
     """
     from console.bench import backtest as backtest_bench  # with the decision path
 

@@ -330,13 +330,12 @@ class Backtest:
         """The rows by what was in force and which program decided."""
         if not len(table):
             return
-        positions = table["control_position"].to_numpy()
-        distinct, inverse = np.unique(positions, return_inverse=True)
+        distinct, inverse = _distinct(table["control_position"].to_numpy())
         situations = {s.number: s for s in (self._situations.at(int(c)) for c in distinct.tolist())}
         numbers = np.array([self._situations.at(int(c)).number for c in distinct.tolist()], dtype=np.int64)[inverse]
         codes, names = coded(table["program"])
         keys = numbers * len(names) + codes
-        found = np.unique(keys)
+        found, _ = _distinct(keys)
         for key in found.tolist():
             part = table if len(found) == 1 else table.filter(pa.array(keys == key))
             yield situations[key // len(names)], self._plan_of(names[key % len(names)]), part
@@ -387,6 +386,14 @@ def _lists_of(code: Code) -> Iterator[tuple[str, str]]:
     for leaf in code.leaves:
         if isinstance(leaf, Listed):
             yield list_kind(leaf), leaf.effect
+
+
+def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct values, ascending, and each value's place among them: nearly always there is one."""
+    if (values == values[0]).all():
+        return values[:1], np.zeros(len(values), dtype=np.int64)
+    distinct, inverse = np.unique(values, return_inverse=True)
+    return distinct, inverse
 
 
 def _patterns(

@@ -232,7 +232,11 @@ def read_columns(source: Any, columns: Sequence[str], after: Position | None, un
         names = frozenset(file.schema_arrow.names)
         held = [name for name in columns if name in names or not name.startswith("feature_")]
         bounded = after is not None or until is not None
-        table = file.read(list(dict.fromkeys([*held, *ID])) if bounded else held, use_threads=False)
+        constant = {} if bounded else _constants(file.metadata, held)
+        wanted = list(dict.fromkeys([*held, *ID])) if bounded else [name for name in held if name not in constant]
+        table = file.read(wanted, use_threads=False)
+        for name, value in constant.items():
+            table = table.append_column(name, _repeated(value, file.schema_arrow.field(name).type, len(table)))
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Corrupt(f"not a segment: {' '.join(str(error).split())}") from None
     if bounded:
@@ -241,6 +245,31 @@ def read_columns(source: Any, columns: Sequence[str], after: Position | None, un
         end = len(table) if until is None else ids.place(until)
         table = table.slice(begin, max(end - begin, 0))
     return with_columns(table, columns)
+
+
+def _constants(metadata: Any, columns: Sequence[str]) -> dict[str, Any]:
+    """The columns that hold one value in all rows, by the statistics of their row groups; text and whole numbers only,
+    whose statistics are exact. At least one other column is left to be read.
+    """
+    places = {metadata.schema.column(i).name: i for i in range(metadata.num_columns)}
+    found: dict[str, Any] = {}
+    for name in columns[:-1]:
+        kind = metadata.schema.column(places[name]).physical_type
+        logical = str(metadata.schema.column(places[name]).logical_type)
+        if not ((kind == "INT64" and "Timestamp" not in logical) or logical == "String"):
+            continue
+        each = [metadata.row_group(g).column(places[name]).statistics for g in range(metadata.num_row_groups)]
+        if all(of is not None and of.has_min_max and of.null_count == 0 for of in each):
+            values = {bound for of in each for bound in (of.min, of.max)}
+            if len(values) == 1:
+                found[name] = values.pop()
+    return found
+
+
+def _repeated(value: Any, kind: Any, count: int) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int32), pa.array([value], kind.value_type))
+    return pa.repeat(pa.scalar(value, kind), count)
 
 
 def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
