@@ -34,8 +34,9 @@ from console import wiring
 from console.stack import LocalStack
 from core import control_stream
 from core.codec import decode_score, decode_seal, encode
-from core.events import START, ProgramPrepared, Transaction, TransactionScored
+from core.events import ProgramPrepared, Transaction, TransactionScored
 from core.log.base import EventLog
+from core.log.paging import entries
 from core.program import loading
 from core.settings import Settings, load
 from ingest.producer import publish
@@ -173,7 +174,7 @@ def command(environment: dict[str, str], *arguments: str) -> str:
 
 
 def scores(log: EventLog) -> list[TransactionScored]:
-    return [decode_score(e.payload) for p in range(log_partitions(log)) for e in log.read(p, "scores", START, 10**9)]
+    return [decode_score(e.payload) for p in range(log_partitions(log)) for e in entries(log, p, "scores")]
 
 
 def log_partitions(log: EventLog) -> int:
@@ -202,7 +203,7 @@ def gaps(log: EventLog, since: int, until: int) -> list[int]:
     """The longest time between two seals of each partition, between two moments of log time; ms."""
     found = []
     for p in range(log_partitions(log)):
-        times = [decode_seal(entry.payload).recorded_at for entry in log.read(p, "seals", START, 10**9)]
+        times = [decode_seal(entry.payload).recorded_at for entry in entries(log, p, "seals")]
         inside = [t for t in times if since <= t <= until]
         found.append(max((b - a for a, b in pairwise(inside)), default=0))
     return found
