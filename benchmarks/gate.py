@@ -1,6 +1,6 @@
 """The gate on rare events: does it accept an equal model, and refuse the champion shifted by 0.7 log-odds?
 
-    python -m benchmarks.gate [--seeds 20] [--models 6] [--json PATH]
+    python -m benchmarks.gate [--seeds 20] [--first-seed 0] [--models 6] [--json PATH]
 
 Champions are LightGBM forests, calibrated as always, trained on 30 days of the synthetic stream (2,000 accounts, 1 %
 fraud; docs/synthetic.md); an equal model is one trained on the same rows with another seed. Both are judged with the
@@ -80,13 +80,13 @@ def former(paired: PairedScores, seed: int) -> bool:
     )
 
 
-def row(held: TrainingSet, models: list[np.ndarray], size: int, seeds: int) -> dict[str, Any]:
+def row(held: TrainingSet, models: list[np.ndarray], size: int, seeds: range) -> dict[str, Any]:
     """Accepted runs of each kind, by the gate and by the former one, and the reasons of refusals."""
     accepted: Counter[str] = Counter()
     before: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     names, frauds = np.unique(held.accounts), []
-    for seed in range(seeds):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         use = np.isin(held.accounts, rng.choice(names, min(size, len(names)), replace=False))
         one, two = rng.permutation(len(models))[:2].tolist()
@@ -109,7 +109,8 @@ def row(held: TrainingSet, models: list[np.ndarray], size: int, seeds: int) -> d
     kinds = ("equal", *(f"{shift:+.1f}" for shift in SHIFTS))
     return {
         "accounts": size,
-        "seeds": seeds,
+        "seeds": len(seeds),
+        "first_seed": seeds.start,
         "frauds": int(np.median(frauds)),
         "accepted": {kind: accepted[kind] for kind in kinds},
         "accepted_before": {kind: before[kind] for kind in kinds},
@@ -120,15 +121,17 @@ def row(held: TrainingSet, models: list[np.ndarray], size: int, seeds: int) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="runs of each size")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--models", type=int, default=6, help="models trained on the same rows")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
     arguments = parser.parse_args()
     held, models = fitted(stream(), arguments.models)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     print(f"accepted of {arguments.seeds} (the gate of 0.2.0 in brackets)")
     print(f"{'accounts':>9}{'frauds':>8}{'equal':>14}{'+0.7':>14}{'-0.7':>14}")
     rows = []
     for size in SIZES:
-        rows.append(row(held, models, size, arguments.seeds))
+        rows.append(row(held, models, size, seeds))
         now, was = rows[-1]["accepted"], rows[-1]["accepted_before"]
         cells = "".join(f"{f'{now[kind]} ({was[kind]})':>14}" for kind in now)
         print(f"{size:>9,}{rows[-1]['frauds']:>8,}{cells}", flush=True)
