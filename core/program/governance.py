@@ -28,6 +28,8 @@ from core.events import (
 )
 
 PROPOSALS_OPEN_MAX = 100
+PREPARED_MAX = 3
+"""Workers hold the aggregates of this many proposed programs."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,8 +56,8 @@ class Programs(msgspec.Struct):
 
     @property
     def proposed(self) -> list[str]:
-        """The programs (SHA-256) of open proposals."""
-        return [proposal.digest for proposal in self.proposals.values()]
+        """The programs (SHA-256) of the newest open proposals: those that workers prepare, which takes their memory."""
+        return list(dict.fromkeys(proposal.digest for proposal in self.proposals.values()))[-PREPARED_MAX:]
 
     def copy(self) -> Programs:
         """A copy on which events can be tried."""

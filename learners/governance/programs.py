@@ -24,6 +24,7 @@ from core.identity import required
 from core.log.base import EventLog
 from core.program import document, library, loading
 from core.program.document import Program
+from core.program.governance import PREPARED_MAX
 from core.program.plan import plan
 from learners.governance.control_events import Act
 from projections.views.programs import ProgramRegistry, Proposal, before, find, in_force, label_of, programs_of
@@ -121,6 +122,11 @@ def to_deploy(log: EventLog, name: str, act: Act) -> tuple[str, list[int]]:
     state.governance.programs.check(deployed, state.governance.four_eyes)  # before anybody waits
     if not cause:
         propose(log, loaded.program, act)
+    elif digest not in state.governance.programs.proposed:
+        raise BadInput(
+            f"workers prepare only the {PREPARED_MAX} newest proposals, and newer ones than {cause} are open: deploy"
+            " those first, or deploy this one with --now, so that partitions pause while they fold its aggregates"
+        )
     prepared = state.governance.programs.prepared.get(digest, {})
     return digest, [p for p in range(identity.partitions) if p not in prepared and log.head(p).sequence > 0]
 

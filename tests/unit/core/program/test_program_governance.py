@@ -24,6 +24,7 @@ from core.events import (
 from core.identity import FIXED
 from core.log.memory import MemoryLog
 from core.program import document, loading
+from core.program.governance import Programs
 from core.program.shipped import DEFAULT_PROGRAM
 from tests.builders.decisions import control_entries
 from tests.builders.events import T0
@@ -247,3 +248,17 @@ def test_a_change_of_rules_may_name_any_programs_parameters() -> None:
     under, usual = resolver.context(known).program, resolver.context(folded(FIXED.event("t"))).program
     assert under.parameters == usual.parameters and under.codes == usual.codes and len(under.codes) > 10
     assert folded(RulesChanged(**ANN, parameters={"amount": 3.0})).refused
+
+
+def test_only_the_newest_proposals_are_prepared() -> None:
+    """However many proposals are open, workers hold the aggregates of the newest three programs only."""
+    state = Programs()
+    for k in range(5):
+        digest = f"{k:064x}"
+        for event in (
+            ProgramRegistered(occurred_at=1, actor="ann", name="cards", version=f"1.0.{k}", digest=digest),
+            ProgramProposed(occurred_at=1, actor="ann", proposal_id=f"p{k}", digest=digest),
+        ):
+            state.check(event, False)
+            state.apply(event)
+    assert state.proposed == [f"{k:064x}" for k in (2, 3, 4)]
