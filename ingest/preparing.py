@@ -6,7 +6,8 @@
 
 A second state is folded from the log's beginning, kernel included, exactly as a replay would: so the state that takes
 over is a replay's state. It costs the memory of one more partition, as one partition is prepared at a time, and about
-5 µs per logged transaction. A worker that is killed begins again; states in snapshots stay prepared.
+5 µs per logged transaction. A worker that is killed begins again; states in snapshots stay prepared. If the log can't
+be read, or the control stream not written, what is folded is dropped and begun anew after REST_S: the work goes on.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ SLICE_S = 0.02
 """How long a slice may take beside the work."""
 NEAR = 64
 """Batches that are folded at once before a state takes over."""
+REST_S = 5.0
+"""After an error, how long until the next try."""
 ACTOR = "sentinel ingest"
 
 
@@ -56,6 +59,7 @@ class Preparing:
         self._steps: dict[str, RingStep] = {}
         self._proposed: dict[str, str] = {}
         self._folding: _Folding | None = None
+        self._rests_until = 0.0
 
     def follow(self, state: ControlState, resolver: Resolver) -> None:
         """Prepare from now on for the program that decides and for those that are proposed."""
@@ -69,15 +73,17 @@ class Preparing:
             self._proposed[digest] = "" if step is None else step.digest
 
     def work(self, control: ControlStream, now_ms: Callable[[], int]) -> None:
-        """Fold for a slice, let a state take over, and report. Costs nothing if there is nothing to prepare.
-
-        Raises SentinelError if the log can't be read.
-        """
-        if self.is_busy:
-            self.take_over()
-            self.advance()
-        if self._proposed:
-            self.report(control, now_ms)
+        """Fold for a slice, let a state take over, and report. Costs nothing if there is nothing to prepare."""
+        if not (self.is_busy or self._proposed) or time.monotonic() < self._rests_until:
+            return
+        try:
+            self._take_over()
+            self._advance()
+            self._report(control, now_ms)
+        except SentinelError as error:
+            self._folding = None
+            self._rests_until = time.monotonic() + REST_S
+            telemetry.logger().warning("ingest.preparing_failed", error=str(error), retry_s=REST_S)
 
     def lacking(self, owned: Owned) -> bool:
         """Whether the partition's state lacks a wanted step."""
@@ -88,9 +94,9 @@ class Preparing:
         """Whether there is anything to fold."""
         return self._folding is not None or any(map(self.lacking, self._partitions.values()))
 
-    def advance(self, budget_s: float = SLICE_S) -> None:
-        """Fold for about this long. Raises SentinelError if the log can't be read."""
-        until = time.monotonic() + budget_s
+    def _advance(self) -> None:
+        """Fold for a slice."""
+        until = time.monotonic() + SLICE_S
         while time.monotonic() < until:
             folding = self._current()
             if folding is None or next(folding.slices, "end") == "end":
@@ -104,7 +110,7 @@ class Preparing:
             return -1
         return folding.owned.partition
 
-    def take_over(self) -> None:
+    def _take_over(self) -> None:
         """Swap in the state that has caught up, or nearly so; nothing of its partition may be in flight."""
         folding = self._folding
         if folding is None or self.held_back < 0 or not folding.owned.settled:
@@ -120,7 +126,7 @@ class Preparing:
             seconds=round(time.monotonic() - folding.began, 3),
         )
 
-    def report(self, control: ControlStream, now_ms: Callable[[], int]) -> None:
+    def _report(self, control: ControlStream, now_ms: Callable[[], int]) -> None:
         """Say in the control stream which proposed programs all owned partitions are prepared for."""
         owned = self._partitions
         ready = [
