@@ -356,7 +356,7 @@ def segments(
         for key, group in groupby(keys[at : at + len(run.transactions)]):
             size = len(list(group))
             if under is not None and key != under:
-                yield _context(timeline, under, chunk.partition), runs, chunk.scores[begin:at]
+                yield context_of(timeline, *under, chunk.partition), runs, chunk.scores[begin:at]
                 runs, begin = [], at
             under = key
             whole = size == len(run.transactions)
@@ -364,11 +364,13 @@ def segments(
             start += size
             at += size
     if runs:
-        yield _context(timeline, under or (timeline.first, ENGINE), chunk.partition), runs, chunk.scores[begin:at]
+        yield context_of(timeline, *(under or (timeline.first, ENGINE)), chunk.partition), runs, chunk.scores[begin:at]
 
 
-def _context(timeline: Timeline, under: tuple[int, int], partition: int) -> Context | NotDecidable:
-    position, engine = under
+def context_of(timeline: Timeline, position: int, engine: int, partition: int) -> Context | NotDecidable:
+    """The context in which a decision can be made again; or why it can't be here. position, engine: as its score names
+    them.
+    """
     if engine != ENGINE:
         return NotDecidable(f"decided by engine {engine}; this release runs engine {ENGINE}")
     try:

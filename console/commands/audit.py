@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections import Counter
 from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +17,7 @@ import typer
 from console import pool, wiring
 from console.audit_page import page
 from console.audit_text import text
+from console.commands.replay import undecidable_lines
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.control import Resolver
@@ -123,13 +125,17 @@ def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> Non
     results = pool.each(_check, calls, jobs=jobs, title="auditing", total=total, quiet=as_json)
     audited = sum(r.audited for r in results)
     identical = sum(r.identical for r in results)
+    undecidable = sum((Counter(r.undecidable) for r in results), Counter[str]())
     differences = [d for r in results for d in r.differences]
     if as_json:
         shown = [{"place": str(p), "transaction_id": t, "differences": lines} for p, t, lines in differences]
-        print(msgspec.json.encode({"audited": audited, "identical": identical, "different": shown}).decode())
+        summary = {"audited": audited, "identical": identical, "undecidable": undecidable, "different": shown}
+        print(msgspec.json.encode(summary).decode())
     else:
         for place, transaction_id, lines in differences:
             print("\n  ".join([f"{place}, transaction {transaction_id}:", *lines]), file=sys.stderr)
+        for line in undecidable_lines(undecidable):
+            print(line, file=sys.stderr)
         print(f"{audited:,} audited, {identical:,} identical")
     if identical != audited or audited != total:
         raise typer.Exit(1)

@@ -22,6 +22,7 @@ from console.options import Json
 from console.program_names import Which, checked_file, file_bytes, program_named, registry_of, stored_program
 from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
+from core.control_stream import ControlStream
 from core.errors import BadInput, Unavailable
 from core.log.base import EventLog
 from core.program import document, examples, library, loading
@@ -265,6 +266,7 @@ def _await_prepared(log: EventLog, which: str, act: Act, wait_s: float) -> None:
     """Wait until workers are prepared. Raises Unavailable if they are not by then; nothing is deployed."""
     until = time.monotonic() + wait_s
     digest, lacking = acts.to_deploy(log, which, act)
+    stream = ControlStream()
     if lacking:
         print(f"waiting for {len(lacking)} partitions to fold the aggregates of {digest[:16]}", file=sys.stderr)
     while lacking:
@@ -274,7 +276,7 @@ def _await_prepared(log: EventLog, which: str, act: Act, wait_s: float) -> None:
                 " worker running (sentinel ingest)? Deploy again to go on waiting, or with --now to let them pause"
             )
         time.sleep(POLL_S)
-        _, lacking = acts.to_deploy(log, which, act)
+        lacking = acts.unprepared(log, digest, stream)
 
 
 @app.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -55,10 +57,7 @@ def replay(
     identical = sum(v.identical for v in found)
     differences = [v.first_difference for v in found if v.first_difference is not None]
     degraded, late_ones = sum(v.degraded for v in found), late([v.pace for v in found])
-    undecidable: dict[str, int] = {}
-    for v in found:
-        for why, count in v.undecidable.items():
-            undecidable[why] = undecidable.get(why, 0) + count
+    undecidable = sum((Counter(v.undecidable) for v in found), Counter[str]())
     beyond = exceeded(decisions, degraded, late_ones, max_degraded, max_late) if verify else []
     if as_json:
         summary = {
@@ -76,8 +75,7 @@ def replay(
         }
         print(msgspec.json.encode(summary).decode())
     elif verify:
-        unknown = [f"{count:,} decisions not re-decidable here: {why}" for why, count in undecidable.items()]
-        for line in [*differences, *unknown, *beyond]:
+        for line in [*differences, *undecidable_lines(undecidable), *beyond]:
             print(line, file=sys.stderr)
         rate = decisions / seconds if seconds else 0.0
         print(
@@ -90,6 +88,11 @@ def replay(
         print(f"{decisions:,} transactions folded ({seconds:.1f} s)")
     if verify and (identical != decisions or differences or beyond):
         raise typer.Exit(1)
+
+
+def undecidable_lines(undecidable: Mapping[str, int]) -> list[str]:
+    """How many decisions can't be made again here, by reason."""
+    return [f"{count:,} decisions can't be made again here: {why}" for why, count in undecidable.items()]
 
 
 def run(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core import control_stream
-from core.control_stream import Appended, Known
+from core.control_stream import Appended, ControlStream, Known
 from core.errors import BadInput, Corrupt
 from core.events import Control, ProgramApproved, ProgramDeployed, ProgramProposed, ProgramRegistered, ProgramRolledBack
 from core.identity import required
@@ -110,10 +110,9 @@ def to_deploy(log: EventLog, name: str, act: Act) -> tuple[str, list[int]]:
     """The program (SHA-256) that a name means, and the partitions that are not yet prepared for it; none if it has no
     aggregates of its own, or decides already. It is proposed if it is not: workers prepare for what is proposed.
     """
-    state = control_stream.current(log)
-    registry = programs_of(control_stream.history(log))
+    entries = control_stream.history(log)
+    state, registry = control_stream.fold(entries), programs_of(entries)
     digest = _named(registry, name)
-    identity = required(state.identity)
     loaded = loading.load(digest, log.get_blob)
     if digest == in_force(registry) or not plan(loaded.checked, library.kernel()).layout.aggregates:
         return digest, []
@@ -127,8 +126,18 @@ def to_deploy(log: EventLog, name: str, act: Act) -> tuple[str, list[int]]:
             f"workers prepare only the {PREPARED_MAX} newest proposals, and newer ones than {cause} are open: deploy"
             " those first, or deploy this one with --now, so that partitions pause while they fold its aggregates"
         )
-    prepared = state.governance.programs.prepared.get(digest, {})
-    return digest, [p for p in range(identity.partitions) if p not in prepared and log.head(p).sequence > 0]
+    return digest, unprepared(log, digest)
+
+
+def unprepared(log: EventLog, digest: str, stream: ControlStream | None = None) -> list[int]:
+    """The partitions with decisions that no worker has prepared for a program (SHA-256). stream: one that is followed,
+    so that only what is new is read.
+    """
+    stream = stream or ControlStream()
+    stream.advance(log)
+    prepared = stream.state.governance.programs.prepared.get(digest, {})
+    partitions = required(stream.state.identity).partitions
+    return [p for p in range(partitions) if p not in prepared and log.head(p).sequence > 0]
 
 
 def roll_back(log: EventLog, act: Act, to: str | None = None) -> ProgramAct:

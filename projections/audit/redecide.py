@@ -18,12 +18,12 @@ from core import pipeline
 from core.codec import decode_account_event, decode_score, decode_transaction, encode
 from core.control import Context
 from core.currency import wrong_rates
-from core.errors import Corrupt
+from core.errors import Corrupt, NotDecidable
 from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored
 from core.log.base import EventLog, Head
 from core.log.covering import Spans, feedback_seen
 from core.log.paging import entries, pages, read
-from core.replay import Timeline, chunks, explain_alert_difference, explain_difference
+from core.replay import Timeline, chunks, context_of, explain_alert_difference, explain_difference
 
 SINGLE_READS_MAX = 20
 """Up to this many scores of a page are read one by one; beyond that, reading the whole page is cheaper."""
@@ -122,10 +122,12 @@ class LoggedDecision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """A logged decision and its recomputation. differences: empty if score and alert are equal byte for byte."""
+    """A logged decision and its recomputation. differences: empty if score and alert are equal byte for byte. context:
+    what it was made in; or why it can't be made again here, and then nothing is recomputed.
+    """
 
     decision: LoggedDecision
-    context: Context
+    context: Context | NotDecidable
     score: bytes | None
     logged_alert: bytes | None
     alert: bytes | None
@@ -133,7 +135,12 @@ class Recomputed:
 
     @property
     def identical(self) -> bool:
-        return not self.differences
+        return not self.differences and not self.undecidable
+
+    @property
+    def undecidable(self) -> str:
+        """Why it can't be made again here; "" if it can."""
+        return str(self.context) if isinstance(self.context, NotDecidable) else ""
 
 
 def account_events(log: EventLog, partition: int, accounts: Collection[str]) -> list[tuple[Position, AccountEvent]]:
@@ -211,12 +218,16 @@ def recompute(
         if decision.position not in targets:
             pending.append(run)
             continue
+        logged_alert = log.get(partition, "alerts", decision.position)
+        context = context_of(timeline, decision.score.control_position, decision.score.engine, partition)
+        if isinstance(context, NotDecidable):
+            pending.append(run)
+            yield Recomputed(decision, context, None, logged_alert, None, [])
+            continue
         if pending:
             pipeline.apply(pipeline.Work(partition, state, pending))
             pending = []
-        context = timeline.at(decision.score.control_position, partition)
         decided = pipeline.decide(context, [pipeline.Work(partition, state, [run])])[0]
-        logged_alert = log.get(partition, "alerts", decision.position)
         yield _compared(decision, context, decided, logged_alert)
 
 
@@ -256,14 +267,21 @@ def _recompute_among_all(
                     assert isinstance(transaction, TransactionReceived)
                     decision = LoggedDecision(position, transaction, decode_score(payload), payload)
                     passed(decision)
-                if position not in targets:
+                context: Context | NotDecidable | None = None
+                if position in targets:
+                    context = context_of(timeline, key.control_position, key.engine, partition)
+                if not isinstance(context, Context):  # taken as the log has it
                     rest.positions.append(position)
                     rest.transactions.append(transaction)
                     rest.outcomes.append(key.outcome)
+                    if context is not None:
+                        logged_alert = log.get(partition, "alerts", position)
+                        yield Recomputed(decision, context, None, logged_alert, None, [])
+                    if position == last:
+                        return
                     continue
                 pipeline.apply(pipeline.Work(partition, state, [*pending, rest]))
                 pending, rest = [], pipeline.Run(run.feedback_position)
-                context = timeline.at(decision.score.control_position, partition)
                 alone = pipeline.Run(run.feedback_position, [], [position], [transaction])
                 decided = pipeline.decide(context, [pipeline.Work(partition, state, [alone])])[0]
                 yield _compared(decision, context, decided, log.get(partition, "alerts", position))
@@ -287,10 +305,13 @@ def _compared(
 
 
 class SampleCheck(NamedTuple):
-    """The result of checking a sample: decisions recomputed, identical ones, and the differences by place."""
+    """The result of checking a sample: decisions looked at, identical ones, those that can't be made again here (how
+    many, by reason), and the differences by place.
+    """
 
     audited: int
     identical: int
+    undecidable: dict[str, int]
     differences: list[tuple[DecisionPlace, str, list[str]]]
 
 
@@ -298,15 +319,18 @@ def check(log: EventLog, partition: int, rows: Sequence[int], timeline: Timeline
     """Recompute the decisions at these row numbers of a partition, in one pass over the accounts concerned."""
     found = at_rows(log, partition, sorted(rows))
     if not found:
-        return SampleCheck(0, 0, [])
+        return SampleCheck(0, 0, {}, [])
     accounts = frozenset(f.account_id for f in found)
     targets = frozenset(f.place.position for f in found)
     audited = identical = 0
+    undecidable: dict[str, int] = {}
     differences: list[tuple[DecisionPlace, str, list[str]]] = []
     for each in recompute(log, partition, targets, accounts, timeline, account_events(log, partition, accounts)):
         audited += 1
         identical += each.identical
-        if not each.identical:
+        if why := each.undecidable:
+            undecidable[why] = undecidable.get(why, 0) + 1
+        elif not each.identical:
             place = DecisionPlace(partition, each.decision.position)
             differences.append((place, each.decision.transaction.transaction_id, each.differences))
-    return SampleCheck(audited, identical, differences)
+    return SampleCheck(audited, identical, undecidable, differences)

@@ -19,7 +19,7 @@ from core import events, policy
 from core.codec import decode_alert, decode_seal
 from core.control import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
-from core.errors import BadInput
+from core.errors import BadInput, NotDecidable
 from core.events import AccountEvent, Position, TransactionScored
 from core.features import packing, spec
 from core.log.base import EventLog
@@ -149,6 +149,8 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
     if not recomputed:
         raise BadInput(f"there is no transaction at {found.place}")
     now = recomputed[0]
+    if isinstance(now.context, NotDecidable):
+        raise now.context
     decision, score = now.decision, now.decision.score
     until = [entry for entry in control if entry.position <= score.control_position]
     seen = effective(until)

@@ -32,7 +32,7 @@ def test_a_program_takes_over_in_mid_stream(valkey_server: Valkey, broker: Broke
         proposed = acts.propose(log, loaded.program, ANN)
         on.produce(records[third : 2 * third])
         partitions = [p for p in range(on.settings.partitions) if log.head(p).sequence]
-        h.wait_for(lambda: not acts.to_deploy(log, loaded.digest, BOB)[1], "prepared partitions")
+        h.wait_for(lambda: not acts.unprepared(log, loaded.digest), "prepared partitions")
         prepared = control_stream.current(log).governance.programs.prepared[loaded.digest]
         assert set(partitions) <= set(prepared)
         h.wait_for_decisions(on, log, h.count(records[: 2 * third], "transactions"), worker.check)

@@ -105,7 +105,7 @@ def test_audits_of_arms_and_shadows_are_identical(log: MemoryLog) -> None:
     assert {("e1/line", "line-2.0.0", "line-2.0.0"), ("e1/control", "baseline-1.0.0", "line-2.0.0")} <= arms
     assert ("champion", "baseline-1.0.0", "") in arms and len(arms) == 5 - 1
     count = log.length(0, "scores")
-    assert redecide.check(log, 0, range(count), timeline(log)) == (count, count, [])
+    assert redecide.check(log, 0, range(count), timeline(log)) == (count, count, {}, [])
 
 
 def test_the_story_of_a_linear_models_decision(log: MemoryLog) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core import control_stream
+from core import control_stream, replay
 from core.codec import decode_alert, decode_score
 from core.control import Resolver
-from core.errors import BadInput, Corrupt
+from core.errors import BadInput, Corrupt, NotDecidable
 from core.events import Position
 from core.features import packing, spec
 from core.log.memory import MemoryLog
@@ -218,8 +218,34 @@ def test_decisions_that_depend_on_earlier_ones_are_audited_alone() -> None:
     for partition in range(PARTITIONS):
         count = log.length(partition, "scores")
         when = tiny_timeline(log)
-        assert redecide.check(log, partition, range(count), when) == (count, count, [])
+        assert redecide.check(log, partition, range(count), when) == (count, count, {}, [])
         found = run(log, partition, log.head(partition), tiny_timeline(log), Changes(), Scope(), {})
         assert found.changed == [] and len(found.times) == count
         own += sum("ALERTED_BEFORE" in decode_score(e.payload).rules for e in entries(log, partition, "scores"))
     assert own > 20
+
+
+@pytest.mark.parametrize("among_all", [False, True])
+def test_a_decision_that_can_not_be_made_again_is_no_difference(
+    live: Live, monkeypatch: pytest.MonkeyPatch, among_all: bool
+) -> None:
+    """Of a sample, those of an engine or a program that is not to be had are counted by reason, and the others compared.
+    A single one's story says why it can't be told.
+    """
+    monkeypatch.setattr(redecide, "_evicts", lambda *_: among_all)
+    digest = next(each.score.program for each in live.decided[::-1])
+
+    def load_blob(wanted: str) -> bytes:
+        if wanted.startswith(digest):
+            raise Corrupt("no blob")
+        return live.log.get_blob(wanted)
+
+    lost = Timeline(control_stream.history(live.log), Resolver(load_blob, load_tiny))
+    found = redecide.check(live.log, 0, range(len(live.decided)), lost)
+    assert (found.audited, found.identical, found.differences) == (27, 8, [])
+    assert list(found.undecidable.values()) == [19]
+    monkeypatch.setattr(replay, "ENGINE", replay.ENGINE + 1)
+    found = redecide.check(live.log, 0, range(len(live.decided)), timeline(live))
+    assert (found.identical, found.differences, sum(found.undecidable.values())) == (0, [], 27)
+    with pytest.raises(NotDecidable, match="engine"):
+        story(live, "t91")

@@ -58,7 +58,7 @@ def test_every_decision_comes_out_identical_from_its_account_alone(log: MemoryLo
     for partition in range(PARTITIONS):
         count = log.length(partition, "scores")
         found = redecide.check(log, partition, range(count), timeline(log))
-        assert found == (count, count, [])
+        assert found == (count, count, {}, [])
     degraded = [decode_score(e.payload).degraded for p in range(PARTITIONS) for e in entries(log, p, "scores")]
     assert {None, "reference_unavailable"} == set(degraded)
 
