@@ -229,7 +229,7 @@ def test_decisions_that_depend_on_earlier_ones_are_audited_alone() -> None:
 def test_a_decision_that_can_not_be_made_again_is_no_difference(
     live: Live, monkeypatch: pytest.MonkeyPatch, among_all: bool
 ) -> None:
-    """Of a sample, those of an engine or a program that is not to be had are counted by reason, and the others compared.
+    """Of a sample, those of an engine or a program that is not to be had are counted by reason, the others compared.
     A single one's story says why it can't be told.
     """
     monkeypatch.setattr(redecide, "_evicts", lambda *_: among_all)
