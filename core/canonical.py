@@ -28,12 +28,18 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Literal
 from unicodedata import ucd_3_2_0
 
 from core.errors import BadInput
 from core.events.control import ListKind
 
 REMEMBERED = 65_536
+
+Form = Literal["", "raw", "text", "card", "ip", "country"]
+"""How a string is brought into canonical form before it is compared. raw: as the source sent it. text: as a name or an
+ID. country: in capitals, for currencies too. "": no string.
+"""
 
 # Case folding of Unicode 3.2 (status C) of characters without a decomposition: (first, last, step, distance).
 _CASE = (
@@ -149,6 +155,17 @@ def forms(kind: ListKind, values: list[str]) -> list[str]:
             return texts(values)
         case _:
             return [canonical(kind, value) for value in values]
+
+
+def in_form(form: Form, values: list[str]) -> list[str]:
+    """Every value in its form, in one call."""
+    match form:
+        case "" | "raw":
+            return values
+        case "text":
+            return texts(values)
+        case kind:
+            return forms(kind, values)
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from core.errors import BadInput
 from core.features import spec
-from core.program import aggregate_calls, checking, patterns
+from core.program import aggregate_calls, checking, patterns, spelling
 from core.program.errors import ProgramError, listed, meant, quoted
 from core.program.formatting import formatted
 from core.program.functions import BY_NAME, Function, Parameter
@@ -170,6 +170,7 @@ def _operation(node: Call, function: Function, arguments: list[tuple[Parameter, 
         for (parameter, given), value in zip(arguments, values, strict=True):
             if parameter.kind != "pattern":
                 refuse_unread(given, value)
+        _check_spelling(function.operation, arguments, values)
     if function.name == "default" and values[0].type != values[1].type:
         raise ProgramError(
             f"both arguments of default must be of one type, and {formatted(arguments[0][1])} is "
@@ -179,6 +180,18 @@ def _operation(node: Call, function: Function, arguments: list[tuple[Parameter, 
         )
     result: Type = values[0].type if function.result == "any" else function.result
     return Apply(result, function.operation, tuple(values))
+
+
+def _check_spelling(operation: str, arguments: list[tuple[Parameter, Node]], values: list[Expression]) -> None:
+    match values:
+        case [subject, Constant(value=str(text))]:
+            (_, node), (_, written) = arguments
+            if operation == "matches":
+                spelling.check_pattern(node, subject, written, text)
+            else:
+                spelling.check_part(operation, node, subject, written, text)
+        case _:
+            pass
 
 
 def refuse_unread(node: Node, value: Expression) -> None:

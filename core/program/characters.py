@@ -30,6 +30,11 @@ Reader = Callable[[Sequence[str]], Value]
 _CAPITALS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
+def lower_ascii(text: str) -> str:
+    """The text with the letters A to Z in lower case, whatever Unicode a Python knows."""
+    return text.translate(_CAPITALS)
+
+
 class Characters:
     """The leaves of code that read characters, in their order among its leaves.
 
@@ -136,6 +141,6 @@ FUNCTIONS: dict[str, Callable[[list[Any]], Value]] = {
     "starts_with": lambda texts: texts[0].startswith(texts[1]),
     "ends_with": lambda texts: texts[0].endswith(texts[1]),
     "contains": lambda texts: texts[1] in texts[0],
-    "lower": lambda texts: texts[0].translate(_CAPITALS),
+    "lower": lambda texts: lower_ascii(texts[0]),
     "concat": lambda texts: texts[0] + texts[1],
 }

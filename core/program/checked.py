@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from core.canonical import Form
 from core.events import Severity
-from core.program.typed import Expression, Form, Type
+from core.program.typed import Expression, Type
 
 Effect = Literal["flag", "review", "decline", "allow"]
 Mode = Literal["live", "shadow", "off"]

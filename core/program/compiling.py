@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import canonical
+from core.canonical import Form
 from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
 from core.program.codes import CODES, MOVING, Op
@@ -29,7 +30,6 @@ from core.program.typed import (
     Column,
     Constant,
     Expression,
-    Form,
     Hit,
     Listed,
 )
@@ -43,15 +43,6 @@ CONSTANT: the word. IN_…: the third is the first word of the list, of `length`
 VARIANTS_MAX = 256
 """Texts that one operation on characters may choose among."""
 COMPUTED_NAN = float(np.array(0x7FC00001, dtype=np.uint32).view(np.float32))
-
-_CANONICAL: dict[Form, Callable[[str], str]] = {
-    "": lambda text: text,
-    "raw": lambda text: text,
-    "text": canonical.text,
-    "card": lambda text: canonical.canonical("card", text),
-    "ip": lambda text: canonical.canonical("ip", text),
-    "country": lambda text: canonical.canonical("country", text),
-}
 
 
 class Text(NamedTuple):
@@ -309,7 +300,7 @@ class _Graph:
     def _constant(self, constant: Constant, form: Form) -> int:
         value = constant.value
         if isinstance(value, str):
-            text = _hashable(_CANONICAL[form](value))
+            text = _hashable(*canonical.in_form(form, [value]))
             return self._node(Op.CONSTANT, (), ("text", text), lambda: self._texts([text]))
         if isinstance(value, tuple):
             raise TypeError("a list stands only on the right of `in`")
@@ -320,7 +311,7 @@ class _Graph:
         if not isinstance(items.value, tuple):
             raise TypeError("`in` takes a list")
         if operation == "in_strings":
-            texts = sorted({_hashable(_CANONICAL[form](str(each))) for each in items.value})
+            texts = sorted(set(map(_hashable, canonical.in_form(form, list(map(str, items.value))))))
             return self._node(Op.IN_STRINGS, (value,), tuple(texts), lambda: self._texts(texts, is_list=True))
         single = operation == "in_numbers_single"
         numbers = np.array([float(each) for each in items.value])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.program.typed import Form, Type
+from core.canonical import Form
+from core.program.typed import Type
 
 
 class StandardField(NamedTuple):

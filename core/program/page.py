@@ -37,7 +37,8 @@ too. `&&` and `||` absorb it where the other side decides: `false && missing` is
 condition that ends up missing does not hold. `has(x)` asks, `default(x, y)` replaces.
 
 **Text** of standard fields is compared in canonical form, so `merchant_id == 'SHOP-66'` also finds `shop-66 ` (ADR 14);
-own fields are compared as the source sent them. Functions that read characters see the canonical form.
+own fields are compared as the source sent them. Functions that read characters see the canonical form, so their
+constants must be written in it: `merchant_id.startsWith('shop')`. Another spelling could never match and is refused.
 
 **A named feature** is stored with the score as a 32-bit number. Whoever reads it by its name reads the stored value,
 and a comparison that it takes part in rounds both sides to 32 bits, so `mean_30d >= 99.99` holds for a mean of 99.99.

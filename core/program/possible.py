@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from core import canonical
 from core.errors import BadInput
+from core.program import spelling
 from core.program.errors import ProgramError, listed, meant, quoted
 from core.program.fields import OUTCOME_VALUES
 from core.program.formatting import formatted, number_text
@@ -47,6 +48,7 @@ def check_comparison(node: Binary, left: Expression, right: Expression) -> None:
             _check_outcome(there, written)
         elif isinstance(constant, Constant) and constant.type == "string":
             _check_text(here, there, written)
+            spelling.check_whole(here, there, written, str(constant.value))
         elif isinstance(constant, Constant) and (domain := _domain(there)) is not None:
             values, words = domain
             bound = float(constant.value)  # type: ignore[arg-type]
@@ -66,6 +68,7 @@ def check_member(node: Node, left: Expression, item: Number | Text) -> None:
         _check_outcome(left, item)
     else:
         _check_text(node, left, item)
+        spelling.check_whole(node, left, item, item.value)
 
 
 def _domain(expression: Expression) -> tuple[tuple[float, ...], str] | None:

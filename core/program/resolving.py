@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from core.canonical import Form
 from core.events import Severity
 from core.features import spec
 from core.policy import SEVERITIES
@@ -31,7 +32,7 @@ from core.program.parsing import parse
 from core.program.problems import Path
 from core.program.scope import Scope
 from core.program.syntax import Name, Node, levels
-from core.program.typed import Aggregate, Apply, Column, Constant, Expression, Form, Listed, Type
+from core.program.typed import Aggregate, Apply, Column, Constant, Expression, Listed, Type
 from core.times import DAY_MS
 
 CHARACTERS_MAX = 200_000

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from core.canonical import Form
 from core.features import spec
 from core.program.errors import ProgramError, meant, quoted
 from core.program.fields import OUTCOMES, STANDARD
 from core.program.functions import BY_NAME
 from core.program.syntax import Name
-from core.program.typed import Column, Form, Type
+from core.program.typed import Column, Type
 
 Place = Literal["feature", "rule", "event", "decision"]
 """event: the condition or value of an aggregate, about an earlier payment or verdict."""

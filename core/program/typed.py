@@ -20,12 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Type = Literal["number", "bool", "string", "time", "numbers", "strings"]
+from core.canonical import Form
 
-Form = Literal["", "raw", "text", "card", "ip", "country"]
-"""How a string is brought into canonical form before it is compared (`core.canonical`). raw: as the source sent it.
-country: in capitals, for currencies too. "": no string.
-"""
+Type = Literal["number", "bool", "string", "time", "numbers", "strings"]
 
 Source = Literal["field", "feature", "parameter", "library", "outcome"]
 """Where a column comes from. field: the payment itself. feature: the float32 value stored under its name. parameter: a
