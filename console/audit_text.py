@@ -8,7 +8,7 @@ from core.policy import Thresholds, threshold_words
 from core.text import visible
 from core.times import SECOND_MS, utc
 from projections.audit.in_force import ControlChange
-from projections.audit.story import FeatureLine, Later, Story, recommended
+from projections.audit.story import FeatureLine, Later, Story
 
 LATER_SHOWN = 20
 """Maximum number of later events of each kind in the text; the page and the JSON have all of them."""
@@ -119,8 +119,8 @@ def decision_lines(story: Story) -> list[tuple[str, str]]:
     ]
     if story.degraded:
         lines.append(("degraded", story.degraded))
-    if recommended(story):
-        lines.append(("recommended", ", ".join(recommended(story))))
+    if story.recommended:
+        lines.append(("recommended", ", ".join(story.recommended)))
     return lines
 
 

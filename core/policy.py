@@ -1,9 +1,9 @@
-"""Policy: what rules and a program's `[decision]` ask for gives the decision; severity gives recommended actions. Pure.
+"""Policy: what rules and a program's `[decision]` ask for gives the decision. Pure.
 
 decision   decline if a decline rule hits or the program asks for it; else review if a review rule hits or the program
            asks for it; else approve. An allow rule approves, unless a decline rule hits
 alert      for every decision but approve
-severity   by the program's conditions (`core.program.deciding`)
+severity   by the program's conditions (`core.program.deciding`), and from it the actions that the program recommends
 """
 
 from __future__ import annotations
@@ -21,15 +21,6 @@ DECISIONS: tuple[Decision, ...] = ("approve", "review", "decline")
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 EFFECTS = ("flag", "review", "decline", "allow")
 """What a rule can ask for; `decide` counts the hits of each."""
-CRITICAL_PROBABILITY = 0.95
-
-ACTIONS: dict[Severity, tuple[str, ...]] = {
-    "low": ("queue_for_review",),
-    "medium": ("queue_for_review", "request_step_up_authentication"),
-    "high": ("decline_transaction", "queue_for_review", "notify_customer"),
-    "critical": ("decline_transaction", "block_account", "queue_for_review", "notify_customer", "notify_fraud_team"),
-}
-"""Recommended actions by severity; responders carry them out."""
 
 
 class Thresholds(NamedTuple):
@@ -61,14 +52,6 @@ def threshold_words(thresholds: Thresholds) -> str:
     review, decline, review_loss, decline_loss = thresholds
     parts = (("review", review, review_loss), ("decline", decline, decline_loss))
     return ", ".join(f"{n} from an expected loss of {loss:g}" if loss else f"{n} {p:g}" for n, p, loss in parts)
-
-
-def asks(probability: float, amount: float, threshold: float, loss: float) -> bool:
-    """Whether the model asks for the decision that has this threshold and loss. Never for a NaN probability."""
-    return bool(probability * amount >= loss) if loss > 0.0 else bool(probability >= threshold)
-
-
-_asks = njit(asks)
 
 
 def threshold_parameters(thresholds: Thresholds) -> dict[str, float]:

@@ -222,7 +222,7 @@ class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="ty
 
 
 class RulesChanged(ControlEvent, tag="rules_changed.v1", tag_field="type", frozen=True, kw_only=True):
-    """Rule parameters by name (`core.rules.PARAMETERS`) and the codes of disabled rules."""
+    """Parameters of the program in force by name, and the codes of disabled rules."""
 
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()

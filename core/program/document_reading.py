@@ -41,7 +41,11 @@ TABLES = (
     "program", "fields", "parameters", "entities", "features", "rules", "decision", "limits", "examples",
 )  # fmt: skip
 LIMITS = ("alerts_per_day", "account_bytes", "review_cost", "review_minutes", "chargeback_fee")
-ACTIONS = tuple(dict.fromkeys(action for actions in policy.ACTIONS.values() for action in actions))
+ACTIONS = (
+    "queue_for_review", "request_step_up_authentication", "decline_transaction", "notify_customer", "block_account",
+    "notify_fraud_team",
+)  # fmt: skip
+"""What `[decision.actions]` can recommend."""
 EXPRESSION_CHARACTERS_MAX = 10_000
 TEXT_CHARACTERS_MAX = 500
 USES_MAX = 8

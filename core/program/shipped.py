@@ -4,9 +4,9 @@ name it. `tests/unit/core/program/test_library.py` compares them with the docume
 
 from __future__ import annotations
 
-STANDARD_1 = "07a856081c35972bd9b0d29631f4049c6e24a2448ed76269e3caf3a57461777e"
+STANDARD_1 = "85b74dc57cf727737e87037f168692820b6ceb597e81a13aaabc0aa80c55fe97"
 LIBRARIES: dict[str, str] = {"standard@1": STANDARD_1}
 """SHA-256 by `name@version`; the documents are beside this module."""
 
-DEFAULT_PROGRAM = "171680632b952223f95dfd6f6944fd29a0513345541ca5e1a101b2e3b9fb6628"
+DEFAULT_PROGRAM = "b1c8ab1fc75c34978f28eab137d8eadc985a38c312ec987def466fede7dce091"
 """The program of a log without any deployment: it uses standard@1 and adds nothing."""

@@ -3,7 +3,7 @@
 An alert in the log holds codes and the values that its rules read (`core.alerts`). `in_short` says what these mean,
 without reading anything else. `AlertReader` tells the whole: it reads the score's feature vector and the parameters in
 force at the score's control position, loads the program and the model that decided by their digests, takes the words of
-the program's own rules (`projections.audit.wording`), and asks the model for its shares.
+the program's rules (`projections.audit.wording`), and asks the model for its shares.
 
 Nothing here is logged or compared, so words may change without changing a decision (ADR 23). A model that can't be
 loaded or can't explain leaves out its own reasons and says so.
@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import policy, rules
+from core import policy
+from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction
 from core.control import ControlState, LoadScorer
 from core.control_stream import history
@@ -30,26 +32,28 @@ from core.events import AlertRaised, Position, TransactionReceived, TransactionS
 from core.features import packing, spec
 from core.log.base import EventLog
 from core.policy import Thresholds
+from core.program.checked import CheckedRule, Effect
+from core.program.language import walk
 from core.program.library import kernel
-from core.program.loading import load
+from core.program.loading import default, load
 from core.program.plan import plan
 from core.program.shipped import DEFAULT_PROGRAM
+from core.program.typed import Column
 from core.replay import states_at
 from core.scoring import Scorer
-from projections.audit.wording import Value, Wording, values_of
+from projections.audit.wording import Value, Wording, filled, values_of
 
 REASONS_MAX = 5
 _MODEL_REASONS_MAX = 3
-_ORDER: tuple[rules.Effect, ...] = ("decline", "review", "allow", "flag")
-_RULES = {rule.code: rule for rule in rules.RULES}
+_ORDER: tuple[Effect, ...] = ("decline", "review", "allow", "flag")
 
 _i = spec.index
 
 
 class Reasons(msgspec.Struct, frozen=True):
     """An alert explained. words: at most REASONS_MAX sentences, what the rules saw first. risk_factors: the numbers
-    that an analyst looks at first, None = not known. missing: why the words of the program's own rules or the model's
-    reasons are missing; "" if they are not.
+    that an analyst looks at first, None = not known. missing: why the words of the rules or the model's reasons are
+    missing; "" if they are not.
     """
 
     words: tuple[str, ...]
@@ -81,39 +85,47 @@ def phrase(name: str, value: float) -> str:
 
 
 def in_short(alert: Coded) -> str:
-    """The gravest rule's reason, from the alert alone; if only the model raised it, its probability. An own rule of a
-    program is named; it goes before standard rules that only flag.
+    """What the gravest rule says, from the alert alone; if only the model raised it, its probability.
+
+    Rules of the shipped library speak in its words, in which a parameter is named, since the alert doesn't hold it.
+    Other rules are named, with all values of the alert; they go before shipped ones that only flag.
     """
-    hit = [_RULES[code] for code in alert.reason_codes if code in _RULES]
-    own = [code for code in alert.reason_codes if code not in _RULES and code != rules.MODEL_CODE]
+    shipped = _shipped()
+    hit = [shipped[code] for code in alert.reason_codes if code in shipped]
+    own = [code for code in alert.reason_codes if code not in shipped and code != MODEL_CODE]
     rule = min(hit, key=lambda each: _ORDER.index(each.effect)) if hit else None
     if own and (rule is None or rule.effect == "flag"):
-        return f"rule {own[0]}"
+        return f"rule {_with_values(own[0], alert.values)}"
     if rule is not None:
-        return _of_rule(rule, alert.values)
+        return filled(rule.words, {**{name: name for name in default().checked.parameters}, **alert.values})
     return f"the model gives a probability of {alert.fraud_score:.3f}" if alert.reason_codes else ""
 
 
-def _of_rule(rule: rules.Rule, values: Mapping[str, float | None]) -> str:
-    for name in rule.features:
-        value = values.get(name)
-        if words := phrase(name, np.nan if value is None else value):
-            return words
-    return rule.meaning
-
-
 def codes_and_values(alert: Coded) -> str:
-    """`"MODEL_SCORE, VELOCITY_10M (count_10m 9)"`: every code with the values that its rule compared."""
-    return ", ".join(_code_and_values(code, alert.values) for code in alert.reason_codes)
+    """`"MODEL_SCORE, VELOCITY_10M (count_10m 9)"`: every code of the shipped library with the values that its rule
+    compared, and after the last of the other codes all values of the alert.
+    """
+    shipped, said = _shipped(), []
+    last_own = next((code for code in reversed(alert.reason_codes) if code not in shipped and code != MODEL_CODE), "")
+    for code in alert.reason_codes:
+        read = _compared(shipped[code]) if code in shipped else tuple(alert.values) if code == last_own else ()
+        said.append(_with_values(code, {name: alert.values[name] for name in read if name in alert.values}))
+    return ", ".join(said)
 
 
-def _code_and_values(code: str, values: Mapping[str, float | None]) -> str:
-    terms = _RULES[code].when if code in _RULES else ()
-    shown = [
-        f"{term.feature} {'unknown' if (value := values[term.feature]) is None else format(value, ',.6g')}"
-        for term in terms
-        if term.feature in values
-    ]
+@cache
+def _shipped() -> Mapping[str, CheckedRule]:
+    return {rule.code: rule for rule in default().checked.rules}
+
+
+def _compared(rule: CheckedRule) -> tuple[str, ...]:
+    """The fields and features of a rule's condition, in the order of its text."""
+    parts = (part for _, part in walk(rule.when))
+    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Column) and part.source != "parameter"))
+
+
+def _with_values(code: str, values: Mapping[str, float | None]) -> str:
+    shown = [f"{name} {'unknown' if value is None else format(value, ',.6g')}" for name, value in values.items()]
     return f"{code} ({', '.join(shown)})" if shown else code
 
 
@@ -138,19 +150,16 @@ def explain(
         return Reasons((), {}, f"decided under feature spec {score.spec}, whose columns are not known here")
     moved: list[str] = []
     missing = by.missing_model
-    if rules.MODEL_CODE not in alert.reason_codes:
+    if MODEL_CODE not in alert.reason_codes:
         missing = ""
     elif by.scorer is not None:
         moved, missing = _moved_most(by.scorer, row)
     parameters = {**by.wording.parameters, **by.parameters}
     values = values_of(by.wording, row, alert, transaction, parameters)
-    words = _words(alert.reason_codes, by.wording, row, values, moved)
-    own = by.missing_program if any(map(by.wording.has_own_words, _of_rules(alert.reason_codes))) else ""
-    return Reasons(words, _risk_factors(row, parameters), "; ".join(filter(None, (own, missing))))
-
-
-def _of_rules(codes: Sequence[str]) -> list[str]:
-    return [code for code in codes if code != rules.MODEL_CODE]
+    codes = [code for code in alert.reason_codes if code != MODEL_CODE]
+    words = _words(codes, by.wording, row, values, moved)
+    unnamed = by.missing_program if codes else ""
+    return Reasons(words, _risk_factors(row, parameters), "; ".join(filter(None, (unnamed, missing))))
 
 
 def _words(
@@ -160,17 +169,10 @@ def _words(
     values: Mapping[str, Value],
     moved: Sequence[str],
 ) -> tuple[str, ...]:
-    """What the rules saw, then the features that moved the model most towards fraud."""
-    names: dict[str, None] = {}
-    words: list[str] = []
-    for code in _of_rules(codes):
-        rule = _RULES.get(code)
-        if rule is None or not rule.features or wording.has_own_words(code):
-            words.append(wording.meaning(code, values))
-        else:
-            names.update(dict.fromkeys(rule.features))
-    names.update(dict.fromkeys(moved))
-    words += [phrase(name, float(row[_i(name)])) for name in names]
+    """What the rules say, then the features that moved the model most towards fraud, unless a rule told them."""
+    told = frozenset[str]().union(*map(wording.speaks_of, codes))
+    words = [wording.meaning(code, values) for code in codes]
+    words += [phrase(name, float(row[_i(name)])) for name in moved if name not in told]
     return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
 
 
@@ -192,7 +194,7 @@ def _risk_factors(row: NDArray[np.float32], parameters: Mapping[str, float]) -> 
     count_30d = float(row[_i("count_30d")])
     daily = count_30d / 30.0
     share, total = float(row[_i("hour_share")]), float(row[_i("transactions_total")])
-    named = {**rules.PARAMETERS, **parameters}
+    named = {**default().checked.parameters, **parameters}
     return {
         "is_high_amount": bool(row[_i("amount")] >= named["amount_high"]),
         "is_unusual_hour": bool(share <= named["hour_share_max"] and total >= named["hour_history"]),

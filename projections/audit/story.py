@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import events, policy
+from core import events
 from core.codec import decode_alert, decode_seal
 from core.control import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
@@ -101,7 +101,7 @@ class Proof(msgspec.Struct, frozen=True):
 
 class Story(msgspec.Struct, frozen=True):
     """The whole story of one decision. t, f, c: its positions; raw: the transaction as logged; reasons: the logged
-    alert's, in words of today.
+    alert's, in words of today; recommended: actions, by the program that decided.
     """
 
     place: str
@@ -117,6 +117,7 @@ class Story(msgspec.Struct, frozen=True):
     arm: str
     decision: str
     severity: str | None
+    recommended: tuple[str, ...]
     degraded: str | None
     probability: float
     margin: float
@@ -174,6 +175,7 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         arm=score.arm,
         decision=score.decision,
         severity=score.severity,
+        recommended=under.program.plan.program.actions.get(score.severity, ()) if score.severity else (),
         degraded=score.degraded,
         probability=score.probability,
         margin=score.margin,
@@ -331,8 +333,3 @@ def _seal(log: EventLog, place: DecisionPlace) -> SealStory | None:
         if Position.parse(seal.transactions) >= place.position:
             return SealStory(entry.id.generation, seal.digest, seal.recorded_at)
     return None
-
-
-def recommended(story: Story) -> tuple[str, ...]:
-    """The actions that the policy recommends for the decision's severity."""
-    return next((actions for severity, actions in policy.ACTIONS.items() if severity == story.severity), ())

@@ -1,4 +1,4 @@
-"""What a decision program's own rules say of a payment: their `words` with the values put in. Pure.
+"""What the rules of a decision program say of a payment: their `words` with the values put in. Pure.
 
 A placeholder such as `{amount:,.2f}` or `{declines:.0f}` names a feature, a parameter, or a field of the payment, as in
 the rule's condition. What is missing, no finite number, or not logged, reads "unknown".
@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from core import rules
 from core.events import AlertRaised, TransactionReceived
 from core.features import spec
 from core.program.checked import CheckedProgram, CheckedRule, OwnField
+from core.program.document_reading import placeholders
 from core.program.fields import STANDARD
-from core.program.language import identity
+from core.program.language import identity, names_read
 from core.program.library import kernel
-from core.program.loading import default
 from core.program.plan import Plan
 from core.receipt import receive_time
 from core.times import minute_text
@@ -29,15 +28,15 @@ from core.times import minute_text
 Value = float | str | bool | None
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)(?::([^{}]*))?\}")
-_RULES = {rule.code: rule for rule in rules.RULES}
 _COMPUTED = {"amount": "amount", "hour": "hour_of_day", "weekday": "day_of_week"}
 """Standard fields that the vector holds."""
+_FLAGS = frozenset(feature.name for feature in spec.FEATURES if feature.unit == "0/1")
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
     """A program's rules, for readers. rules: by code. columns: of the stored vector, by the feature's name. parameters:
-    defaults. Without a program, all but the standard rules have only a code.
+    defaults. Without a program, rules have only a code.
     """
 
     rules: Mapping[str, CheckedRule] = field(default_factory=dict)
@@ -54,30 +53,23 @@ class Wording:
         found = {rule.code: rule for rule in program.rules}
         return cls(found, columns, program.fields, program.parameters)
 
-    def has_own_words(self, code: str) -> bool:
-        """Whether the rule is not a standard one, or says something else than that one."""
-        known = _standard().get(code)
-        rule = self.rules.get(code)
-        if known is None or rule is None:
-            return known is None
-        return rule.words != known.words
-
     def effect(self, code: str) -> str:
         """What the rule asks for; "" if nobody knows."""
-        if code in self.rules:
-            return self.rules[code].effect
-        return _RULES[code].effect if code in _RULES else ""
+        return self.rules[code].effect if code in self.rules else ""
 
     def meaning(self, code: str, values: Mapping[str, Value]) -> str:
-        """What the rule says: an own rule's words with the values put in, a standard rule's meaning."""
-        if not self.has_own_words(code):
-            return _RULES[code].meaning
+        """What the rule says: its words with the values put in, or if it has none, its code."""
         words = self.rules[code].words if code in self.rules else ""
         return filled(words, values) if words else f"rule {code}"
 
-
-def _standard() -> Mapping[str, CheckedRule]:
-    return {rule.code: rule for rule in default().checked.rules}
+    def speaks_of(self, code: str) -> frozenset[str]:
+        """The features that the rule's words tell: those that they name, and 0/1 features that its condition reads."""
+        rule = self.rules.get(code)
+        if rule is None or not rule.words:
+            return frozenset()
+        read = names_read(rule.when)
+        flags = (name for name in (*read.library, *read.features) if name in _FLAGS)
+        return frozenset((*placeholders(rule.words), *flags))
 
 
 def _aliases(program: CheckedProgram) -> dict[str, str]:

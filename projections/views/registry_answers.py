@@ -8,7 +8,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from core import rules
 from core.canonical import texts
 from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.control_stream import identity_of
@@ -16,6 +15,7 @@ from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN, Kind, ReferenceTable
 from core.hashing import hash_strings
 from core.policy import Thresholds
+from core.program.loading import default
 from projections.engine.states import States
 from projections.views.registry import REGISTRY, Model, Reference, Registry, lineage, stage
 
@@ -103,13 +103,14 @@ def _rate_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 
 def _rule_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     was, now = before["parameters"], after["parameters"]
+    shipped = default().checked.parameters
     words = []
     for name in dict.fromkeys([*was, *now]):
-        default = rules.PARAMETERS.get(name)  # of a program's own parameter, only its document knows
-        shown = "default" if default is None else f"{default:g}"
+        usual = shipped.get(name)  # of a program's own parameter, only its document knows
+        shown = "default" if usual is None else f"{usual:g}"
         if name not in now:
-            words.append(f"{name} {was[name]:g} → {shown}{'' if default is None else ' (default)'}")
-        elif was.get(name, default) != now[name]:
+            words.append(f"{name} {was[name]:g} → {shown}{'' if usual is None else ' (default)'}")
+        elif was.get(name, usual) != now[name]:
             words.append(f"{name} {f'{was[name]:g}' if name in was else shown} → {now[name]:g}")
     words += [f"{code} disabled" for code in after["disabled"] if code not in before["disabled"]]
     return words + [f"{code} enabled" for code in before["disabled"] if code not in after["disabled"]]

@@ -49,6 +49,9 @@ words = "shelf {shelf}"
 [[rules]]
 code = "AMOUNT_HIGH"
 words = "house limit: {amount:,.0f}, {distance_km:.1f} km"
+
+[decision.actions]
+low = ["notify_customer"]
 """
 
 

@@ -5,23 +5,72 @@ A whole page, or a table in a page whose other words are written by hand. Such a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from core import feedback_sources, rules
+from core import feedback_sources
 from core.events import page as events
 from core.features import spec
 from core.program import page as language
+from core.program.language import names_read
+from core.program.library import library
+from core.program.resolving import Library
+from core.program.shipped import LIBRARIES
 from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+_RULES_HEAD = """# Rules
+
+The rules of `standard@1`, the library that every log decides by until a program of its own is deployed, in the order in
+which alerts name them. `core/program/standard.toml` is their definition: the engine evaluates it, alerts and audits
+speak in its words, and this page is generated from it. `sentinel program show standard@1` prints it.
+
+Effects: `flag` only explains, `review` and `decline` set the mildest decision possible, `allow` overrides everything
+except blocks and conflicting IDs. A program that uses the library can change a rule's effect, mode, roll-out and words,
+or add rules of its own ([programs](programs.md)); the conditions are in [the language of programs](language.md).
+Features are explained in [features](features.md). Names in braces are replaced by their values when somebody reads an
+alert.
+"""
+
+
+def rules_page() -> str:
+    """The page docs/rules.md, from the shipped document."""
+    found = library(LIBRARIES["standard@1"])
+    rows = [_RULES_HEAD, "| code | effect | hits on | in words |", "|---|---|---|---|"]
+    for rule, checked in zip(found.program.rules, found.rules, strict=True):
+        condition = rule.when.replace("|", "\\|")
+        rows.append(f"| `{rule.code}` | {checked.effect} | `{condition}` | {checked.words} |")
+    rows += [
+        "",
+        "Parameters: amounts in the base currency, travel in km and km/h, shares and probabilities from 0 to 1,",
+    ]
+    rows += ["delays in seconds, counts before the payment. `sentinel rule` and `sentinel threshold` set them."]
+    rows += ["", "| parameter | default | read by |", "|---|---|---|"]
+    rows += [f"| `{name}` | {value:g} | {_readers(name, found)} |" for name, value in _parameters().items()]
+    return "\n".join(rows) + "\n"
+
+
+def _parameters() -> Mapping[str, float]:
+    """Defaults of the shipped library's parameters: the rules' in their order, then those of the decision alone."""
+    found = library(LIBRARIES["standard@1"])
+    read = [name for rule in found.rules for name in names_read(rule.when).parameters]
+    return {name: found.program.parameters[name] for name in dict.fromkeys([*read, *found.program.parameters])}
+
+
+def _readers(name: str, of: Library) -> str:
+    readers = [(f"`{rule.code}`", rule.when) for rule in of.rules]
+    readers += [("the decision", each) for each in (of.decline, of.review) if each is not None]
+    readers += [("the severity", each) for _, each in of.severity]
+    return ", ".join(dict.fromkeys(reader for reader, each in readers if name in names_read(each).parameters))
+
+
 WHOLE: dict[str, Callable[[], str]] = {
     "events.md": events.markdown,
     "features.md": spec.markdown,
     "language.md": language.markdown,
-    "rules.md": rules.markdown,
+    "rules.md": rules_page,
 }
 TABLES: dict[str, Callable[[], str]] = {
     "drift.md": drift.markdown,

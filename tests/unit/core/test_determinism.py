@@ -275,7 +275,7 @@ GOLDEN_FEATURES = (
 GOLDEN_MARGINS = [-2.918, -3.6418780500888825, 60.0, -2.9482388523370027]
 GOLDEN_SCORE = (
     b'{"type":"score.v1","f":"1-1","c":1,"model":"tiny-1.0.0","digest":"98a73d045a4a7d81","spec":3,"engine":1,'
-    b'"program":"171680632b952223","margin":60.0,"probability":1.0,"decision":"decline","features":"SACrv/7666'
+    b'"program":"b1c8ab1fc75c3497","margin":60.0,"probability":1.0,"decision":"decline","features":"SACrv/7666'
     b"+////huqLvUFVVVRUAgLtEFQECAAC+QQAAPkEAAKRBAgIAAL5BAAA+QQAApEECAgAAvkEAAD5BAACkQQICAAC+QQAAPkEAAKRBAgIAAL"
     b'5BAAA+QQAApEECr6H8Qq+h/EJqV5JCk/89QQAACkGl/ylDAAA+Qa+h/EJuJrQXOwICAAC+QQEBAQEe5+JFAkT/RwEmtJc6","rules":'
     b'["AMOUNT_HIGH","AMOUNT_VS_AVERAGE","IMPOSSIBLE_TRAVEL","NEW_MERCHANT","NEW_DEVICE_AND_COUNTRY","RECENT_F'

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from core import control, policy, rules
+from core import control, policy
 from core.features import spec
 from core.program import document, library, loading
-from core.program.language import walk
+from core.program.document_reading import ACTIONS, placeholders
+from core.program.language import names_read, walk
 from core.program.shipped import DEFAULT_PROGRAM, LIBRARIES
 from core.program.typed import Aggregate, Column
 
@@ -16,7 +17,7 @@ def test_what_is_shipped_never_changes() -> None:
     """The documents beside the module have the identities that programs in logs name."""
     assert {label: document.digest(library.parsed("standard.toml").program) for label in LIBRARIES} == LIBRARIES
     assert document.digest(library.default_program()) == DEFAULT_PROGRAM
-    assert LIBRARIES == {"standard@1": "07a856081c35972bd9b0d29631f4049c6e24a2448ed76269e3caf3a57461777e"}
+    assert LIBRARIES == {"standard@1": "85b74dc57cf727737e87037f168692820b6ceb597e81a13aaabc0aa80c55fe97"}
     assert loading.default().digest == DEFAULT_PROGRAM
 
 
@@ -57,14 +58,27 @@ def test_phrases_and_units_are_the_specs() -> None:
             assert (defined.unit, defined.phrase) == (feature.unit, feature.phrase), feature.name
 
 
-def test_rules_and_parameters_are_those_of_the_table() -> None:
-    """Codes in order, effects, and every default."""
-    assert [(rule.code, rule.effect) for rule in STANDARD.rules] == [(rule.code, rule.effect) for rule in rules.RULES]
-    thresholds = {
-        "review_probability": control.DEFAULT_REVIEW,
-        "decline_probability": control.DEFAULT_DECLINE,
-        "review_loss": 0.0,
-        "decline_loss": 0.0,
-    }
-    assert STANDARD.program.parameters == rules.PARAMETERS | thresholds
-    assert STANDARD.program.decision.actions == policy.ACTIONS
+def test_every_parameter_is_read_and_thresholds_have_the_logs_defaults() -> None:
+    """A rule, the decision or the severity reads each; the control stream's thresholds start where the text does."""
+    conditions = [rule.when for rule in STANDARD.rules]
+    conditions += [each for each in (STANDARD.decline, STANDARD.review) if each is not None]
+    conditions += [each for _, each in STANDARD.severity]
+    assert {name for each in conditions for name in names_read(each).parameters} == set(STANDARD.program.parameters)
+    thresholds = policy.threshold_parameters(policy.Thresholds(control.DEFAULT_REVIEW, control.DEFAULT_DECLINE))
+    assert thresholds.items() <= STANDARD.program.parameters.items()
+
+
+def test_actions_are_recommended_for_every_severity() -> None:
+    """Each of those that a document may name is recommended for at least one."""
+    actions = STANDARD.program.decision.actions
+    assert actions.keys() == set(policy.SEVERITIES)
+    assert {each for of_severity in actions.values() for each in of_severity} == set(ACTIONS)
+
+
+def test_every_rule_has_words_about_what_it_reads() -> None:
+    """Readers have nothing else: the words name features and parameters, and at least one that the condition reads."""
+    for rule in STANDARD.rules:
+        read, named = names_read(rule.when), placeholders(rule.words)
+        assert rule.words, rule.code
+        assert set(named) <= {*spec.NAMES, *STANDARD.program.parameters}, rule.code
+        assert not named or {*read.fields, *read.features, *read.library} & {*named}, rule.code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from console.audit_text import decision_lines
 from core import control_stream, replay
 from core.codec import decode_alert, decode_score
 from core.control import Resolver
@@ -100,7 +101,7 @@ def test_a_reader_says_what_the_story_says(live: Live) -> None:
 
 
 def test_a_program_that_can_not_be_loaded_is_said(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Own rules are then named by code, and the reason says why; alerts of standard rules lack nothing."""
+    """Its rules are then named by code, whatever library they are from, and the reason says why."""
     known = live.log.get_blob
 
     def lost(digest: str) -> bytes:
@@ -110,7 +111,7 @@ def test_a_program_that_can_not_be_loaded_is_said(live: Live, monkeypatch: pytes
 
     monkeypatch.setattr(live.log, "get_blob", lost)
     reasons = AlertReader(live.log, load_tiny).reasons(*place_of(live, "t91"))
-    assert reasons is not None and "rule FAR" in reasons.words and "amount 1,500.00" in reasons.words
+    assert reasons is not None and reasons.words[:2] == ("rule AMOUNT_HIGH", "rule FAR")
     assert reasons.missing.startswith(f"the program {house().digest[:16]} can't be loaded: the blob is damaged")
 
 
@@ -135,12 +136,26 @@ def test_the_story_names_own_rules_and_features(live: Live) -> None:
 
 
 def test_an_alert_alone_names_the_own_rule(live: Live) -> None:
-    """Without the log the code stands for the rule, before standard rules that only flag."""
+    """Without the log the code with the alert's values stands for the rule, before shipped rules that only flag."""
     payload = live.log.get(0, "alerts", place_of(live, "t91").position)
     assert payload is not None
     alert = decode_alert(payload)
-    assert in_short(alert) == "rule FAR"
-    assert "FAR" in codes_and_values(alert) and alert.values["far"] == pytest.approx(77.7)
+    assert in_short(alert) == "rule FAR (amount 1,500, far 77.7, kept_out 778)"
+    wanted = "MODEL_SCORE, AMOUNT_HIGH (amount 1,500), FAR (amount 1,500, far 77.7, kept_out 778)"
+    assert codes_and_values(alert) == wanted
+
+
+def test_the_story_recommends_what_the_program_that_decided_does(live: Live) -> None:
+    """The actions are those of the alert, which the program's own `[decision.actions]` changed; none if approved."""
+    found: dict[tuple[str, ...], str] = {}
+    for each in live.decided:
+        told = story(live, each.transaction.transaction_id)
+        alert = live.log.get(0, "alerts", place_of(live, each.transaction.transaction_id).position)
+        wanted = () if alert is None else decode_alert(alert).recommended_actions
+        shown = [value for name, value in decision_lines(told) if name == "recommended"]
+        assert shown == ([", ".join(wanted)] if wanted else []), each.transaction.transaction_id
+        found[wanted] = told.decision
+    assert found[("notify_customer",)] == "review" and found[()] == "approve"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from console.wiring import load_scorer
-from core import alerts, control_stream, rules
+from core import alerts, control_stream
 from core.codec import decode_alert, decode_score
 from core.errors import Corrupt, SentinelError
 from core.events import AlertRaised, Position, RulesChanged, ThresholdsChanged, TransactionScored
@@ -102,9 +102,7 @@ def test_phrases(name: str, value: float, words: str) -> None:
 
 
 def test_rules_speak_first_and_five_reasons_at_most() -> None:
-    """A list's meaning comes first, then the hit rules' features, then the model's; never more than five, never
-    twice.
-    """
+    """The rules' words in the program's order, then the model's features; never more than five, never twice."""
     features = row(
         amount=5000,
         amount_to_mean_30d=9,
@@ -115,9 +113,71 @@ def test_rules_speak_first_and_five_reasons_at_most() -> None:
         account_blocked=1,
     )
     words = explained(features, CODES, 0.99).words
-    assert words[0].endswith("on a block list") and len(words) == reasons.REASONS_MAX == len(set(words))
+    assert words[0] == "the account is blocked" and words[1].endswith("on a block list")
+    assert len(words) == reasons.REASONS_MAX == len(set(words))
     assert explained(features, (), 0.1) == Reasons((), explained(features).risk_factors)
-    assert explained(features, ("AMOUNT_HIGH",), 0.1).words == ("amount 5,000.00",)
+    assert explained(features, ("AMOUNT_HIGH",), 0.1).words == (HIGH,)
+
+
+WORDS = {
+    "ACCOUNT_BLOCKED": "the account is blocked",
+    "LIST_BLOCK": "account, card, merchant, device, IP or country is on a block list",
+    "LIST_WATCH": "account, card, merchant, device, IP or country is on a watch list",
+    "LIST_ALLOW": "account, card, merchant, device, IP or country is on an allow list",
+    "AMOUNT_HIGH": "amount 5,000.00, at or above 1,000.00",
+    "AMOUNT_VS_AVERAGE": "9.3 times this account's 30-day average",
+    "VELOCITY_10M": "9 payments in the 10 minutes before this one",
+    "VELOCITY_24H": "31 payments in the 24 hours before this one",
+    "CARD_TESTING": "9 payments in 10 minutes, 2.50 on average (merchants: about 3)",
+    "UNUSUAL_HOUR": "1.2% of this account's payments are at this time of day",
+    "IMPOSSIBLE_TRAVEL": "1,234 km from the last payment in person, at 5,678 km/h",
+    "NEW_MERCHANT": "new merchant, and 9.3 times this account's 30-day average",
+    "NEW_DEVICE_AND_COUNTRY": "device and country are both new to this account",
+    "RECENT_FRAUD": "fraud verdicts on this account: 2, the latest 0.5 days ago",
+    "MERCHANT_RISK": "33% of this merchant's payments in 7 days were fraud (reports: 4)",
+    "UNKNOWN_CURRENCY": "the currency is neither the base currency nor has a rate, so limits on amounts mean nothing",
+    "CLOCK_SKEW": "received 4,000 s after its own time",
+    "ID_CONFLICT": "the account has sent this transaction ID before, with other content",
+}
+HIGH = WORDS["AMOUNT_HIGH"]
+
+
+def seen() -> Any:
+    """A row that gives every shipped rule its values."""
+    return row(
+        amount=5000, amount_to_mean_30d=9.3, count_10m=9, mean_10m=2.5, merchants_10m=3, count_24h=31, hour_share=0.012,
+        km_from_last=1234, speed_kmh=5678, merchant_is_new=1, device_is_new=1, country_is_new=1, days_since_fraud=0.5,
+        fraud_verdicts=2, merchant_risk_7d=0.333, merchant_reports_7d=4, source_delay_s=4000, account_blocked=1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_shipped_rule_speaks_in_its_words(code: str) -> None:
+    """With its values, from the score's vector and from the alert alone, which lacks parameters; what is missing or
+    infinite is unknown.
+    """
+    assert explained(seen(), (code,)).words == (WORDS[code],)
+    assert reasons.in_short(raised(seen(), (code,))) == WORDS[code].replace("above 1,000.00", "above amount_high")
+    (rule,) = (rule for rule in UNDER.program.rules if rule.code == code)
+    for values in (row(), np.full(spec.WIDTH, np.inf, dtype=np.float32)):
+        (said,) = explained(values, (code,)).words
+        assert ("unknown" in said) == ("{" in rule.words)
+        assert "nan" not in said and "inf" not in said and "{" not in said
+
+
+def test_the_model_does_not_repeat_what_a_rule_told() -> None:
+    """A feature that moved the model is left out if a hit rule's words told its value, or that it is new."""
+    features = row(amount=5000, amount_to_mean_30d=10, hour_share=0.5, count_10m=1)
+    assert explained(features, ("AMOUNT_HIGH",), 0.9).words == (
+        HIGH,
+        "10.0 times this account's 30-day average",
+        "1 transactions of this account in the last 10m before this one",
+    )
+    assert [words.split()[0] for words in explained(features, (), 0.9).words] == ["amount", "10.0", "1"]
+    wording = Wording.of(UNDER.program.plan)
+    assert wording.speaks_of("NEW_MERCHANT") == {"merchant_is_new", "amount_to_mean_30d"}
+    assert wording.speaks_of("MERCHANT_RISK") == {"merchant_risk_7d", "merchant_reports_7d"}
+    assert wording.speaks_of("NOBODY_KNOWS") == frozenset()
 
 
 def test_the_models_reasons_are_its_largest_shares_towards_fraud() -> None:
@@ -144,7 +204,7 @@ class Strange(TinyScorer):
 def test_a_model_that_can_not_explain_leaves_the_rules_reasons(shares: Any) -> None:
     """An explanation that raises is named; one that is not a number gives no reason of the model."""
     found = explained(row(amount=5000), ("AMOUNT_HIGH",), 0.9, Strange(shares))
-    assert found.words[0] == "amount 5,000.00"
+    assert found.words[0] == HIGH
     assert (len(found.words) == 1) == (shares is None or not shares > 0)
     wanted = "the model tiny-1.0.0 can't explain itself (ValueError: no shares)" if shares is None else ""
     assert found.missing == wanted
@@ -186,19 +246,23 @@ def test_in_short_the_gravest_rule_speaks() -> None:
     blocked = raised(features, ("AMOUNT_HIGH", "VELOCITY_10M", "ACCOUNT_BLOCKED"), 0.9)
     assert reasons.in_short(blocked) == "the account is blocked"
     review = raised(features, ("AMOUNT_HIGH", "VELOCITY_10M"))
-    assert reasons.in_short(review) == "9 transactions of this account in the last 10m before this one"
+    assert reasons.in_short(review) == WORDS["VELOCITY_10M"]
     assert reasons.codes_and_values(review) == "AMOUNT_HIGH (amount 5,000), VELOCITY_10M (count_10m 9)"
     assert reasons.in_short(raised(features, ("LIST_WATCH",))).endswith("on a watch list")
     assert reasons.in_short(raised(features, probability=0.9)) == "the model gives a probability of 0.900"
     assert reasons.in_short(raised(features)) == ""
     unknown = raised(row(), ("RECENT_FRAUD",))
-    assert reasons.in_short(unknown) == "since the account's latest fraud verdict: unknown"
+    assert reasons.in_short(unknown) == "fraud verdicts on this account: unknown, the latest unknown days ago"
     assert reasons.codes_and_values(unknown) == "RECENT_FRAUD (days_since_fraud unknown)"
     newer = msgspec.structs.replace(unknown, reason_codes=("NEWER",))
-    assert reasons.codes_and_values(newer) == "NEWER"
-    assert reasons.in_short(newer) == "rule NEWER"
+    everything = "days_since_fraud unknown, fraud_verdicts unknown"
+    assert reasons.codes_and_values(newer) == f"NEWER ({everything})"
+    assert reasons.in_short(newer) == f"rule NEWER ({everything})"
     flagged = msgspec.structs.replace(unknown, reason_codes=("RECENT_FRAUD", "NEWER"))
-    assert reasons.in_short(flagged) == "rule NEWER"
+    assert reasons.in_short(flagged) == f"rule NEWER ({everything})"
+    both = msgspec.structs.replace(unknown, reason_codes=("MODEL_SCORE", "RECENT_FRAUD", "NEWER", "OTHER"))
+    wanted = f"MODEL_SCORE, RECENT_FRAUD (days_since_fraud unknown), NEWER, OTHER ({everything})"
+    assert reasons.codes_and_values(both) == wanted
     graver = msgspec.structs.replace(blocked, reason_codes=("ACCOUNT_BLOCKED", "NEWER"))
     assert reasons.in_short(graver) == "the account is blocked"
 
@@ -266,7 +330,7 @@ def test_a_model_that_can_not_be_loaded_is_said_in_words(log: MemoryLog) -> None
         assert told is not None and poorer is not None
         assert poorer.risk_factors == told.risk_factors and set(poorer.words) <= set(told.words)
         alert = decode_alert(log.get(place.partition, "alerts", place.position) or b"")
-        if rules.MODEL_CODE in alert.reason_codes:
+        if alerts.MODEL_CODE in alert.reason_codes:
             score = decode_score(log.get(place.partition, "scores", place.position) or b"")
             assert poorer.missing == f"the model {score.model} can't be loaded: its SHA-256 differs"
             of_the_model += 1

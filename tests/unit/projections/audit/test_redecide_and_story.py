@@ -12,7 +12,8 @@ import pytest
 from console.audit_page import page
 from console.audit_text import text
 from console.wiring import load_scorer
-from core import control_stream, rules
+from core import control_stream
+from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction, encode
 from core.control import Resolver
 from core.errors import Incomplete
@@ -154,7 +155,7 @@ def test_shares_are_shap_values_and_rank_the_alerts_reasons(log: MemoryLog) -> N
         assert told.alert is not None
         alert = msgspec.json.decode(told.alert, type=AlertRaised)
         by_share = [spec.FEATURES[i] for i in np.argsort(-shares, kind="stable") if shares[i] > 0.0]
-        if alert.reason_codes == (rules.MODEL_CODE,):
+        if alert.reason_codes == (MODEL_CODE,):
             top = [phrase(feature.name, float(row[0, spec.index(feature.name)])) for feature in by_share]
             assert told.reasons is not None and list(told.reasons.words) == [words for words in top if words][:3]
             ranked += 1

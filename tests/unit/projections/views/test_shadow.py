@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from core import policy, rules
+from core import policy
 from core.control_stream import history
 from core.events import ListChanged, ModelDeployed, ModelWithdrawn, ThresholdsChanged
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from core.policy import Thresholds
+from core.program.loading import default
 from core.scoring import Float32, Float64
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import VerdictRecord
@@ -79,7 +80,11 @@ def rows_of(log: MemoryLog) -> list[tuple[int, dict[str, Any]]]:
 
 def decided(scores: list[dict[str, Any]], amounts: list[float], thresholds: Thresholds) -> np.ndarray:
     """The policy on the shadow's probabilities and the same rules: (n,) into policy.DECISIONS."""
-    effects = {rule.code: policy.EFFECTS.index(rule.effect) for rule in rules.RULES}
+    effects = {rule.code: policy.EFFECTS.index(rule.effect) for rule in default().checked.rules}
+
+    def asks(probability: float, amount: float, threshold: float, loss: float) -> bool:
+        return probability * amount >= loss if loss > 0.0 else probability >= threshold
+
     counts = np.array(
         [[sum(effects[code] == k for code in score.get("rules", ())) for k in range(4)] for score in scores]
     )
@@ -87,8 +92,8 @@ def decided(scores: list[dict[str, Any]], amounts: list[float], thresholds: Thre
     pairs = list(
         zip(sigmoid(np.array([s["shadow"] for s in scores]), 1.0).tolist(), map(np.float32, amounts), strict=True)
     )
-    declines = np.array([policy.asks(p, float(amount), decline, decline_loss) for p, amount in pairs])
-    reviews = np.array([policy.asks(p, float(amount), review, review_loss) for p, amount in pairs])
+    declines = np.array([asks(p, float(amount), decline, decline_loss) for p, amount in pairs])
+    reviews = np.array([asks(p, float(amount), review, review_loss) for p, amount in pairs])
     return policy.decide(declines, reviews, counts)
 
 
