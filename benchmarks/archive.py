@@ -29,7 +29,7 @@ from benchmarks.arguments import chosen_source, source_parser
 from console import wiring
 from console.gc_tuning import tune_for_reading
 from console.stack import Valkey
-from core.control import Resolver
+from core.context import Resolver
 from core.events import ModelDeployed
 from core.identity import FIXED
 from core.log.archive import archiver, verifying

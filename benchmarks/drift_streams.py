@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from console.wiring import load_scorer
-from core.control import Resolver
+from core.context import Resolver
 from core.events import ModelDeployed
 from core.features import spec
 from core.hashing import hash_strings

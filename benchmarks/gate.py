@@ -21,7 +21,7 @@ import lightgbm as lgb
 import numpy as np
 
 from console.wiring import load_scorer
-from core.control import Resolver
+from core.context import Resolver
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from core.policy import Thresholds

@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from console import wiring
 from console.bench import handbook
 from console.plots.figure import BLUE, GREY, RED, new_figure
-from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW, Resolver
+from core.context import Resolver
+from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.errors import BadInput
 from core.log.memory import MemoryLog
 from core.policy import Thresholds

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from benchmarks.arguments import chosen_source, source_parser
 from console import wiring
-from core.control import Resolver
+from core.context import Resolver
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog

@@ -12,7 +12,7 @@ from console.commands.whatif import scope_of
 from console.program_names import program_named, registry_of
 from core import control_stream
 from core.codec import decode_transaction
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, Corrupt
 from core.events import Position
 from core.log.base import EventLog, Head

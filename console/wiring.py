@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.features import spec
 from core.log.archive.archive import open_archive

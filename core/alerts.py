@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import policy
-from core.control import Context
+from core.context import Context
 from core.events import AlertRaised, Position
 from core.features.columns import TransactionLike
 

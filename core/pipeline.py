@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from core import alerts, policy
 from core.codec import encode, encode_each
-from core.control import NO_RATES, Context
+from core.context import NO_RATES, Context
 from core.events import (
     CHAMPION_ARM,
     START,

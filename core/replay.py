@@ -25,7 +25,8 @@ from core.codec import (
     decode_score_key,
     decode_transaction,
 )
-from core.control import Context, ControlState, Resolver, lacks_something
+from core.context import Context, Resolver, lacks_something
+from core.control import ControlState
 from core.control_stream import ControlEntry, fold
 from core.currency import wrong_rates
 from core.errors import Corrupt, Incomplete, NotDecidable
@@ -254,7 +255,7 @@ class Difference:
 @dataclass(slots=True)
 class Verification:
     """The result of verifying one partition. `identical` equals `decisions` if nothing differs. degraded: decisions
-    that lacked something that decides (`core.control.lacks_something`); pace: its batches, for `core.lateness`.
+    that lacked something that decides (`core.context.lacks_something`); pace: its batches, for `core.lateness`.
     undecidable: how many can't be made again here, by reason; they are neither identical nor different.
     """
 

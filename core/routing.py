@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.assignment import NOT_ENROLLED
-from core.control import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
+from core.context import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
 from core.scoring import Scorer
 
 

@@ -29,7 +29,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from core import pipeline
-from core.control import Context, ControlState, Resolver, in_force
+from core.context import Context, Resolver, in_force
+from core.control import ControlState
 from core.control_stream import ControlStream, append
 from core.errors import ConcurrencyError, Conflict, SentinelError, Unavailable
 from core.events import Control, DegradationEnded, DegradationStarted

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import ControlStream, append
 from core.events import Control, FeedbackReceived, HistoryStarted, SourceGenerationStarted
 from core.features.reference import FIRST_COLUMN

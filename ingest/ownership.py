@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core import replay
-from core.control import ControlState, Resolver
+from core.context import Resolver
+from core.control import ControlState
 from core.errors import Incomplete, SentinelError, Unavailable
 from core.features.state import AccountState
 from core.identity import FIXED, required

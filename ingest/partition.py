@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from core import pipeline
 from core.codec import encode, encode_transactions
-from core.control import Context
+from core.context import Context
 from core.currency import Rates, set_rates
 from core.duplicate_keys import scan
 from core.errors import BadInput

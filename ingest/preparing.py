@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from core import pipeline
-from core.control import ControlState, Resolver
+from core.context import Resolver
+from core.control import ControlState
 from core.control_stream import ControlStream, append
 from core.errors import SentinelError
 from core.events import Control, ProgramPrepared

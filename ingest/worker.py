@@ -37,7 +37,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from core import partitioner, pipeline, validation
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
 from core.events import SourceGenerationStarted

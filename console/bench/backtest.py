@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from console import wiring
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import history
 from core.events import ModelDeployed, Position
 from core.log.archive import manifest

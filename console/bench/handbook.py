@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from console import wiring
 from console.bench import handbook_ceiling as ceiling
 from core.codec import decode_score
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, Corrupt
 from core.events import Control, ModelDeployed, ModelRegistered, Position
 from core.features import spec

@@ -20,7 +20,7 @@ from console.audit_text import text
 from console.commands.replay import undecidable_lines
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog

@@ -23,7 +23,8 @@ from console import wiring
 from console.edge_report import bound_findings, identity_findings
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from core import control_stream
-from core.control import NO_MODEL, ControlState
+from core.context import NO_MODEL
+from core.control import ControlState
 from core.errors import Corrupt, SentinelError
 from core.log import paging
 from core.log.base import STREAMS, EventLog

@@ -21,7 +21,7 @@ from console.plots.training import write_plots
 from console.tables import print_json
 from console.terminal import console
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.log.memory import MemoryLog

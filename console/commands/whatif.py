@@ -18,7 +18,7 @@ from console import pool, whatif_report, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.plots.whatif import write_plot
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, Corrupt
 from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head

@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 
 from core import pipeline
-from core.control import Context, ControlState, Resolver
+from core.context import Context, Resolver
+from core.control import ControlState
 from core.errors import BadInput
 from core.events import (
     START,

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from core import pipeline, policy
 from core.canonical import Members
 from core.codec import ScoreKey
-from core.control import Context, ControlState, with_changes
+from core.context import Context, with_changes
+from core.control import ControlState
 from core.control_stream import ControlEntry, fold
 from core.currency import Rates, base_amount
 from core.errors import NotDecidable, SentinelError

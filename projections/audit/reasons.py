@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from core import policy
 from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction
-from core.control import ControlState, LoadScorer
+from core.context import LoadScorer
+from core.control import ControlState
 from core.control_stream import history
 from core.errors import SentinelError
 from core.events import AlertRaised, Position, TransactionReceived, TransactionScored

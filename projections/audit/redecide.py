@@ -16,7 +16,7 @@ import msgspec
 
 from core import pipeline
 from core.codec import decode_account_event, decode_score, decode_transaction, encode
-from core.control import Context
+from core.context import Context
 from core.currency import wrong_rates
 from core.errors import Corrupt, NotDecidable
 from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core import events
 from core.codec import decode_alert, decode_seal
-from core.control import Context, deciding
+from core.context import Context, deciding
 from core.control_stream import ControlEntry, effective, fold
 from core.errors import BadInput, NotDecidable
 from core.events import AccountEvent, Position, TransactionScored

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from core import pipeline, policy
 from core.codec import decode_score
-from core.control import MODEL_UNAVAILABLE, NO_MODEL, Context, ControlState, with_changes
+from core.context import MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
+from core.control import ControlState
 from core.currency import base_amount
 from core.errors import BadInput, NotDecidable, SentinelError
 from core.events import Decision, Position

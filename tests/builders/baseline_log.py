@@ -7,7 +7,7 @@ from typing import Any
 
 from console.wiring import load_scorer
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.events import (
     ActionSucceeded,

@@ -11,7 +11,8 @@ import numpy as np
 
 from core import control_stream, pipeline
 from core.codec import encode
-from core.control import Context, ControlState, Resolver
+from core.context import Context, Resolver
+from core.control import ControlState
 from core.control_stream import ControlEntry
 from core.events import (
     Control,

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.events import Arm, ExperimentStarted
 from core.log.memory import MemoryLog
 from core.times import DAY_MS

@@ -10,7 +10,7 @@ import msgspec
 
 from core import control_stream
 from core.codec import decode_seal, encode
-from core.control import Context, Resolver
+from core.context import Context, Resolver
 from core.events import Position, Seal
 from core.log import seals
 from core.log.base import GENESIS_DIGEST, Batch, Entry

@@ -9,7 +9,7 @@ import msgspec
 
 from core import control_stream, pipeline, replay
 from core.codec import decode_reject, decode_score, decode_transaction, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.events import Control, SourceGenerationStarted, Transaction, TransactionReceived, TransactionScored
 from core.features import packing, spec
 from core.identity import FIXED

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from core import control_stream
 from core.codec import decode_score, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.events import Transaction
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from core.canonical import Members
-from core.control import NO_RATES
+from core.context import NO_RATES
 from core.events import ListEffect, ListKind
 from core.features import remembered
 from core.features.columns import TransactionLike, columns

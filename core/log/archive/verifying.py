@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.codec import decode_score_key
-from core.control import lacks_something
+from core.context import lacks_something
 from core.errors import BadInput, Corrupt
 from core.events import Position
 from core.lateness import Pace
@@ -35,7 +35,7 @@ TRIES = 5
 class Checked:
     """What was checked of one partition; `fault` describes the first fault, "" if the partition is intact.
 
-    degraded: decisions that lacked something that decides (`core.control.lacks_something`); pace: its batches, for
+    degraded: decisions that lacked something that decides (`core.context.lacks_something`); pace: its batches, for
     `core.lateness`; named: the control positions that its seals name.
     """
 

@@ -16,7 +16,7 @@ from console.commands import project
 from console.commands.archive import checkpointed
 from console.stack import Valkey
 from console.wiring import load_scorer
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.log.redis_streams import RedisLog, connect
 from ingest.offline import OfflineIngest

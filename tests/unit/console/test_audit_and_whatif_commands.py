@@ -161,6 +161,7 @@ def test_a_sample_is_identical_in_any_number_of_processes(sentinel: Sentinel) ->
     assert sentinel("audit", "--sample", "50", "--jobs", "1", "--json").json == {
         "audited": 50,
         "identical": 50,
+        "undecidable": {},
         "different": [],
     }
 

@@ -11,7 +11,7 @@ import pytest
 from console.commands import whatif
 from core import control_stream
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import ControlStream
 from core.events import (
     ExperimentStarted,

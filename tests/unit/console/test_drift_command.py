@@ -12,7 +12,7 @@ import pytest
 
 from console import cli, wiring
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.events import DriftDetected
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest

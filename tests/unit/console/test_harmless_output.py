@@ -17,7 +17,7 @@ from rich.console import Console
 from console import cli, wiring
 from console.live_view import View
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.events import (
     AccountBlocked,
     AlertRaised,

@@ -116,7 +116,7 @@ def test_nothing_done_to_a_model_loads_the_libraries_of_training(tmp_path: Path)
     code = """
 import contextlib, io, json, sys
 from console import cli, wiring
-from core.control import Resolver
+from core.context import Resolver
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from console import cli, wiring
-from core.control import Resolver
+from core.context import Resolver
 from core.events import ModelDeployed, ModelRegistered
 from core.features import spec
 from core.log.memory import MemoryLog

@@ -9,7 +9,7 @@ import pytest
 from console import cli, wiring
 from core import control_stream
 from core.codec import decode_score
-from core.control import Resolver
+from core.context import Resolver
 from core.events import Control, ModelDeployed, ModelRegistered, TransactionScored
 from core.features import spec
 from core.log.memory import MemoryLog

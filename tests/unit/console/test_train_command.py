@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from console import wiring
 from console.cli import application
 from core.codec import decode_control
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.events import ModelRegistered
 from core.log.memory import MemoryLog

@@ -14,7 +14,7 @@ import pytest
 from console.commands.verify import run as verify_log
 from core import control_stream
 from core.codec import decode_score, decode_seal, decode_transaction, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import Corrupt, SentinelError
 from core.events import DegradationEnded, DegradationStarted, ListChanged, Position, Seal, ThresholdsChanged
 from core.identity import FIXED

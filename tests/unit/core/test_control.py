@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import control, control_stream
-from core.control import ControlState, Resolver
+from core import context, control, control_stream
+from core.context import Resolver
+from core.control import ControlState
 from core.errors import Corrupt
 from core.events import (
     Arm,
@@ -111,7 +112,7 @@ def test_a_context_is_not_changed_by_later_events() -> None:
 def test_defaults_without_any_event() -> None:
     """An empty control stream decides by rules alone, at the default thresholds."""
     under = resolver()[0].context(ControlState(identity=FIXED))
-    assert (under.scorer, under.model, under.digest, under.degraded) == (None, "none", "", control.NO_MODEL)
+    assert (under.scorer, under.model, under.digest, under.degraded) == (None, "none", "", context.NO_MODEL)
     assert (under.thresholds.review, under.thresholds.decline) == (control.DEFAULT_REVIEW, control.DEFAULT_DECLINE)
     assert under.program.digest == FIXED.program[:16] and under.program.disabled == ()
     assert under.program.parameters == loading.default().checked.parameters
@@ -193,7 +194,7 @@ def test_damaged_artifacts_degrade() -> None:
 
 def test_artifacts_are_loaded_once_and_the_cache_is_bounded() -> None:
     """The same digest is fetched once; after many others it is fetched again."""
-    versions = [ARTIFACT + b" " * n for n in range(control.SCORERS_HELD + 2)]
+    versions = [ARTIFACT + b" " * n for n in range(context.SCORERS_HELD + 2)]
     r, asked = resolver(*versions)
     for _ in range(3):
         r.context(state(deployed()))

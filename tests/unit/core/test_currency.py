@@ -7,7 +7,7 @@ import pytest
 
 from core import control_stream, currency
 from core.codec import decode_score, decode_transaction, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.currency import Rates, base_amount, set_rates
 from core.errors import BadInput
 from core.events import ListChanged, RatesChanged, Transaction

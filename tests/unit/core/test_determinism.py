@@ -19,7 +19,7 @@ from msgspec import structs
 
 from core import pipeline
 from core.codec import decode_score
-from core.control import Context
+from core.context import Context
 from core.errors import Corrupt
 from core.events import ListChanged, ReferencePublished, ThresholdsChanged, Transaction
 from core.features import spec

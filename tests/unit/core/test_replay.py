@@ -13,7 +13,7 @@ import pytest
 
 from core import control_stream
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.events import DegradationStarted, ListChanged, ModelRolledBack, RulesChanged, ThresholdsChanged
 from core.features import spec

@@ -11,7 +11,7 @@ import pytest
 
 from core import control_stream
 from core.codec import decode_alert, decode_score, decode_transaction, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import Corrupt
 from core.features import packing, spec
 from core.log.base import Entry, Stream

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core import validation
 from core.codec import decode_account_event, decode_transaction, encode, encode_transactions
-from core.control import Context
+from core.context import Context
 from core.errors import BadInput
 from core.events import FeedbackReceived, Transaction
 from core.features.state import AccountState

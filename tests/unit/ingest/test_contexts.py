@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core import control_stream
-from core.control import Resolver, in_force
+from core.context import Resolver, in_force
 from core.control_stream import ControlStream
 from core.errors import BadInput, Conflict, Corrupt, Unavailable
 from core.events import DegradationEnded, DegradationStarted, ModelDeployed, ThresholdsChanged

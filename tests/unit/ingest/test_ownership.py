@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.settings import Settings
 from core.times import DAY_MS
 from ingest.ownership import Ownership

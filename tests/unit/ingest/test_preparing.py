@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core import replay
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import ControlStream, current
 from core.errors import Unavailable
 from core.events import ProgramProposed, ProgramRegistered

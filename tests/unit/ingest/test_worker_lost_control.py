@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import Conflict
 from core.events import ThresholdsChanged
 from core.log.memory import MemoryLog

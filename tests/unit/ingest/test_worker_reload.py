@@ -6,7 +6,8 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from core.control import Generation, Resolver
+from core.context import Resolver
+from core.control import Generation
 from core.errors import ConcurrencyError, Corrupt
 from core.features.state import AccountState
 from core.identity import FIXED

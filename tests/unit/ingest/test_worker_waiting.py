@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import Corrupt
 from core.features.state import AccountState
 from core.identity import FIXED

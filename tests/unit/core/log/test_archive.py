@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from core import codec, control_stream, replay
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError
 from core.events import START, Position, TransactionReceived, TransactionScored
 from core.features import packing, spec

@@ -11,7 +11,7 @@ import pytest
 
 import core.log
 from core import control_stream, replay
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import Incomplete
 from core.events import Position
 from core.identity import FIXED

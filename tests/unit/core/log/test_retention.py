@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, Corrupt
 from core.log.archive import archiver, manifest, retention
 from core.log.archive.archive import Archive, open_archive

@@ -13,7 +13,7 @@ import pytest
 
 from core import pipeline
 from core.codec import decode_score
-from core.control import Context
+from core.context import Context
 from core.errors import Corrupt
 from core.events import Outcome
 from core.features.state import AccountState

@@ -14,7 +14,7 @@ import pytest
 
 from core import replay
 from core.codec import decode_alert, decode_reject, decode_score, decode_transaction, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import history
 from core.errors import Corrupt
 from core.events import (

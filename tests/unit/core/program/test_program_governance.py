@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from core import control_stream
-from core.control import ControlState, Resolver, in_force
+from core.context import Resolver, in_force
+from core.control import ControlState
 from core.errors import BadInput, Corrupt, NotDecidable
 from core.events import (
     Control,

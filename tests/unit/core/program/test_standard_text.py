@@ -12,7 +12,7 @@ import pytest
 
 from core import pipeline
 from core.codec import decode_account_event, decode_transaction
-from core.control import Context
+from core.context import Context
 from core.events import START, Position
 from core.features import spec
 from core.features.state import AccountState

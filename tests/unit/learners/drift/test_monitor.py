@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core import control_stream
 from core.codec import decode_control, encode, encode_control
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, ConcurrencyError
 from core.events import DriftCleared, DriftDetected, ModelDeployed, ThresholdsChanged
 from core.log.archive.archive import open_archive

@@ -15,7 +15,7 @@ import pytest
 from console import wiring
 from core import control_stream, events
 from core.codec import decode_control
-from core.control import Resolver
+from core.context import Resolver
 from core.features import spec
 from core.log.base import EventLog
 from core.log.memory import MemoryLog

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import codec
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.events import FeedbackReceived, FeedbackSource, Position, Transaction
 from core.features import packing, spec

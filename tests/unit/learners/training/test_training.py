@@ -12,7 +12,7 @@ import pytest
 
 from console.plots.training import write_plots
 from console.wiring import load_scorer
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput
 from core.features import spec
 from core.features.reference import COLUMNS, FIRST_COLUMN

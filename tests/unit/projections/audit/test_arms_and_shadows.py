@@ -16,7 +16,7 @@ from console.audit_text import text
 from console.wiring import load_scorer
 from core import control_stream
 from core.codec import decode_score
-from core.control import Resolver
+from core.context import Resolver
 from core.events import Arm, ExperimentStarted, ModelDeployed, TransactionScored
 from core.features import spec
 from core.log.archive import archiver

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from console.wiring import load_scorer
 from core.codec import decode_score, decode_seal, decode_transaction
-from core.control import Resolver
+from core.context import Resolver
 from core.control_stream import history
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive

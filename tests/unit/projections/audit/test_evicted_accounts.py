@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core import control_stream
 from core.codec import decode_score, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.features import packing, spec
 from core.identity import FIXED
 from core.log.memory import MemoryLog

@@ -8,7 +8,7 @@ import pytest
 from console.audit_text import decision_lines
 from core import control_stream, replay
 from core.codec import decode_alert, decode_score
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import BadInput, Corrupt, NotDecidable
 from core.events import Position
 from core.features import packing, spec

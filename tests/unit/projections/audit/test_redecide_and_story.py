@@ -15,7 +15,7 @@ from console.wiring import load_scorer
 from core import control_stream
 from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction, encode
-from core.control import Resolver
+from core.context import Resolver
 from core.errors import Incomplete
 from core.events import AlertRaised, FeedbackReceived, Position
 from core.features import packing, spec

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.events import ModelDeployed
 from core.features import spec
 from core.log.memory import MemoryLog

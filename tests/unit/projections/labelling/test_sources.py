@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from console import cli, wiring
 from core.codec import encode
-from core.control import Resolver
+from core.context import Resolver
 from core.events import FeedbackReceived, Position
 from core.log.memory import MemoryLog
 from core.times import DAY_MS

@@ -7,7 +7,7 @@ import pytest
 
 from console.wiring import load_scorer
 from core import control_stream
-from core.control import Resolver
+from core.context import Resolver
 from core.features.reference import ReferenceTable
 from core.log.memory import MemoryLog
 from core.times import HOUR_MS
