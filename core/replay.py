@@ -42,6 +42,7 @@ from core.log.paging import decision_pages, entries, read
 from core.program.codes import ENGINE
 from core.program.rings import RingStep
 from core.receipt import irregularities, newest
+from core.work import Decided, Run, Work
 
 CHUNK = 2000
 
@@ -53,7 +54,7 @@ class Chunk:
     """
 
     partition: int
-    runs: list[pipeline.Run]
+    runs: list[Run]
     scores: list[Entry]
     keys: list[ScoreKey]
     spans: list[tuple[Span, int]]
@@ -171,7 +172,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
                 )
             seen = position
             runs.append(
-                pipeline.Run(
+                Run(
                     feedback_position=position,
                     feedback=feedback.take(position, ahead),
                     positions=[entry.id for entry in mine],
@@ -184,7 +185,7 @@ def chunks(log: EventLog, partition: int, after: Head, until: Head) -> Iterator[
     rest = feedback.take(until.feedback)
     _require_counted(partition, after, until, {"transactions": decided, "feedback": feedback.taken}, sealed)
     if rest:
-        yield Chunk(partition, [pipeline.Run(until.feedback, rest)], [], [], [])
+        yield Chunk(partition, [Run(until.feedback, rest)], [], [], [])
 
 
 def _require_counted(partition: int, after: Head, until: Head, found: dict[str, int], sealed: Spans) -> None:
@@ -233,7 +234,7 @@ def rebuild(
     """
     state = AccountState(identity).hold(steps) if state is None else state
     for chunk in chunks(log, partition, after or Head(), until):
-        pipeline.apply(pipeline.Work(partition, state, chunk.runs))
+        pipeline.apply(Work(partition, state, chunk.runs))
         state.received_at = max(state.received_at, newest(t for run in chunk.runs for t in run.transactions))
     return state
 
@@ -283,9 +284,9 @@ def verify(
         logged_alerts = {a.id: a.payload for a in entries(log, partition, "alerts", last, end)} if chunk.scores else {}
         for context, runs, logged in segments(chunk, timeline):
             if isinstance(context, NotDecidable):
-                _pass_over(result, str(context), pipeline.Work(partition, state, runs), logged, logged_alerts)
+                _pass_over(result, str(context), Work(partition, state, runs), logged, logged_alerts)
                 continue
-            decided = pipeline.decide(context, [pipeline.Work(partition, state, runs)])[0]
+            decided = pipeline.decide(context, [Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
             wrong = wrong_rates(context.rates, transactions)
             positions = [p for run in runs for p in run.positions]
@@ -308,7 +309,7 @@ def verify(
 def _pass_over(
     result: Verification,
     why: str,
-    work: pipeline.Work,
+    work: Work,
     logged: list[Entry],
     logged_alerts: dict[Position, bytes],
 ) -> None:
@@ -339,14 +340,12 @@ def _orphans(log: EventLog, partition: int, stream: Stream, last: Position, unti
     ]
 
 
-def segments(
-    chunk: Chunk, timeline: Timeline
-) -> Iterator[tuple[Context | NotDecidable, list[pipeline.Run], list[Entry]]]:
+def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context | NotDecidable, list[Run], list[Entry]]]:
     """Split a chunk where the context changes, keeping runs (and their feedback) in order. A segment that can't be
     decided here has the reason for its context.
     """
     keys = [(key.control_position, key.engine) for key in chunk.keys]
-    runs: list[pipeline.Run] = []
+    runs: list[Run] = []
     under: tuple[int, int] | None = None
     begin = at = 0
     for run in chunk.runs:
@@ -380,9 +379,9 @@ def context_of(timeline: Timeline, position: int, engine: int, partition: int) -
         return error
 
 
-def _part(run: pipeline.Run, start: int, size: int) -> pipeline.Run:
+def _part(run: Run, start: int, size: int) -> Run:
     """Some of a run's transactions; its feedback goes with the first."""
-    return pipeline.Run(
+    return Run(
         run.feedback_position,
         run.feedback if start == 0 else [],
         run.positions[start : start + size],
@@ -394,7 +393,7 @@ def _part(run: pipeline.Run, start: int, size: int) -> pipeline.Run:
 def _compare(
     result: Verification,
     logged: list[Entry],
-    decided: pipeline.Decided,
+    decided: Decided,
     transactions: list[TransactionLike],
     logged_alerts: dict[Position, bytes],
     wrong: Mapping[int, str],

@@ -22,7 +22,6 @@ from types import MappingProxyType
 
 from msgspec.structs import force_setattr
 
-from core import pipeline
 from core.errors import BadInput
 from core.events import AccountEvent, Position, Transaction
 from core.program.batch import lacking
@@ -40,6 +39,7 @@ from core.receipt import (
     covering_some,
 )
 from core.validation import check_feedback_time
+from core.work import Run
 from ingest.intake import Message
 from ingest.partition import Decoded, Pending, Rejected
 
@@ -63,7 +63,7 @@ def admit(pending: Pending, histories: Sequence[History], required: Mapping[str,
         if required:
             part = _complete(part, pending, required)  # noqa: PLW2901
         events = _admit_feedback(part, pending, histories, clock) if part.feedback else []
-        run = pipeline.Run(part.feedback_end, events)
+        run = Run(part.feedback_end, events)
         clock = _admit_transactions(part, pending, histories, clock, run)
         pending.work.runs.append(run)
     owned.state.received_at = clock
@@ -104,9 +104,7 @@ def _admit_feedback(part: Decoded, pending: Pending, histories: Sequence[History
     return events
 
 
-def _admit_transactions(
-    part: Decoded, pending: Pending, histories: Sequence[History], clock: int, run: pipeline.Run
-) -> int:
+def _admit_transactions(part: Decoded, pending: Pending, histories: Sequence[History], clock: int, run: Run) -> int:
     """Add the admitted transactions to the batch and to `run`. Returns the partition's clock after them."""
     messages, transactions = part.messages, part.transactions
     if transactions:

@@ -14,7 +14,6 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from core import pipeline
 from core.codec import encode, encode_transactions
 from core.context import Context
 from core.currency import Rates, set_rates
@@ -27,6 +26,7 @@ from core.log.seals import sealed
 from core.partitioner import PARTITIONERS
 from core.receipt import advanced
 from core.validation import decode_feedback, decode_transaction
+from core.work import Decided, Work
 from ingest.intake import Intake, Message, Segment
 
 _entry = partial(tuple.__new__, Entry)
@@ -71,7 +71,7 @@ class Pending:
     """
 
     partition: Owned
-    work: pipeline.Work
+    work: Work
     transactions_end: Position
     feedback_end: Position
     recorded_at: int
@@ -84,7 +84,7 @@ class Pending:
     feedback: list[tuple[Position, AccountEvent]] = field(default_factory=list)
     rejects: list[Rejected] = field(default_factory=list)
     context: Context | None = None
-    decided: pipeline.Decided | None = None
+    decided: Decided | None = None
     sealed: Sealed | None = None
 
 
@@ -142,7 +142,7 @@ class Owned:
         segments = self.intake.take(limit)
         if not segments:
             return None
-        work = pipeline.Work(self.partition, self.state, [])
+        work = Work(self.partition, self.state, [])
         ends = self.transactions_end, self.feedback_end
         pending = Pending(self, work, *ends, recorded_at, self.state.received_at)
         for segment in segments:
@@ -216,7 +216,7 @@ def convert(pending: Pending, rates: Rates) -> None:
     set_rates(rates, [event for _, event in pending.feedback if isinstance(event, FeedbackReceived)])
 
 
-def finish(pending: Pending, decided: pipeline.Decided, control: int, control_digest: str) -> Sealed:
+def finish(pending: Pending, decided: Decided, control: int, control_digest: str) -> Sealed:
     """The batch to append after everything the partition has sealed: decisions, and duplicates turned into rejects.
 
     control: the position that it was decided under; control_digest: the control stream's up to there.

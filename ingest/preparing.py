@@ -28,6 +28,7 @@ from core.log.base import EventLog, Head
 from core.program.rings import RingStep
 from core.receipt import newest
 from core.replay import chunks
+from core.work import Work
 from ingest import telemetry
 from ingest.partition import Owned
 
@@ -162,7 +163,7 @@ class Preparing:
         while folding.at.sequence != folding.owned.head.sequence:
             until = folding.owned.head
             for chunk in chunks(self._log, partition, folding.at, until):
-                pipeline.apply(pipeline.Work(partition, folding.state, chunk.runs))
+                pipeline.apply(Work(partition, folding.state, chunk.runs))
                 folding.state.received_at = max(
                     folding.state.received_at, newest(t for run in chunk.runs for t in run.transactions)
                 )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core import policy
 from core.errors import Unavailable
 from core.files import write_atomic
-from core.pipeline import Decided
+from core.work import Decided
 from ingest import telemetry
 from ingest.intake import Message
 from ingest.partition import Pending, reject_counts

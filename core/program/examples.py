@@ -33,7 +33,6 @@ from core.features import spec
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.numeric import sigmoid
-from core.pipeline import Run, Work
 from core.program import document, library
 from core.program.document import Example, Payment, Program, Scalar
 from core.program.document_reading import ATTRIBUTE
@@ -41,6 +40,7 @@ from core.program.fields import STANDARD
 from core.program.windows import milliseconds
 from core.scoring import Float32, Float64, Scorer
 from core.times import MINUTE_MS
+from core.work import Run, Work
 
 ACCOUNT = "example"
 BEGIN_MS = 1_767_614_400_000

@@ -28,7 +28,6 @@ from core.errors import Corrupt
 from core.events import FeedbackReceived, Outcome
 from core.features import kernel
 from core.features.remembered import DUPLICATE
-from core.features.state import AccountState
 from core.hashing import HashKey, hash_strings
 from core.policy import DECISIONS, SEVERITIES
 from core.program.batch import Batch, Step, Words
@@ -37,6 +36,7 @@ from core.program.folding import read, update
 from core.program.layout import Layout
 from core.program.loops import fold_all
 from core.program.typed import Column, Expression, Hit
+from core.work import Fold, Rows, Work
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,45 +60,10 @@ def digest_of(layout: Layout, fields: Mapping[str, OwnField], engine: int) -> st
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
-class FoldedEvents(Protocol):
-    """`core.pipeline.Fold`."""
-
-    @property
-    def works(self) -> Sequence[StateOfPartition]: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def stop(self) -> int: ...
-    @property
-    def events(self) -> NDArray[np.void]: ...
-    @property
-    def ends(self) -> list[int]: ...
-    @property
-    def verdicts(self) -> list[tuple[int, FeedbackReceived]]: ...
-
-
-class StateOfPartition(Protocol):
-    """`core.pipeline.Work`."""
-
-    @property
-    def partition(self) -> int: ...
-    @property
-    def state(self) -> AccountState: ...
-
-
-class Decisions(Protocol):
-    """What is decided so far: `core.pipeline.Rows`. hits uint8 (n, R), decisions uint8 (n,), severities int8 (n,)."""
-
-    @property
-    def hits(self) -> NDArray[np.uint8]: ...
-    @property
-    def decisions(self) -> NDArray[np.uint8]: ...
-    @property
-    def severities(self) -> NDArray[np.int8]: ...
-
-
 class Deciding(Protocol):
-    """What of a program is needed here. rings: None if it has no aggregates of its own. codes: those of `hits`."""
+    """`core.program.deciding.Program`, as far as it is needed here. rings: None if it has no aggregates of its own.
+    codes: of the hits.
+    """
 
     @property
     def rings(self) -> RingStep | None: ...
@@ -122,7 +87,7 @@ class _Order:
 
 
 def waves(
-    program: Deciding, batch: Batch, folded: FoldedEvents, rows: Decisions
+    program: Deciding, batch: Batch, folded: Fold, rows: Rows
 ) -> Iterator[tuple[NDArray[np.int64], Words | None]]:
     """The fold's payments that are no duplicates, in waves, with their aggregates: words (A, len(wave)). Each wave must
     be decided into `rows` before the next is asked for.
@@ -151,7 +116,7 @@ def waves(
             _fold(step, batch, folded, order, given)
 
 
-def apply(batch: Batch, folded: FoldedEvents, outcomes: Sequence[Outcome]) -> None:
+def apply(batch: Batch, folded: Fold, outcomes: Sequence[Outcome]) -> None:
     """Update all aggregates that the states hold. outcomes: of all payments of the batch, or none, if no condition
     reads them. Raises Corrupt if one does and there are none.
     """
@@ -168,20 +133,20 @@ def apply(batch: Batch, folded: FoldedEvents, outcomes: Sequence[Outcome]) -> No
         _fold(step, batch, folded, order, given)
 
 
-def _held(works: Iterable[StateOfPartition]) -> list[RingStep]:
+def _held(works: Iterable[Work]) -> list[RingStep]:
     """All steps whose aggregates some state holds, by digest."""
     found = {digest: step for work in works for digest, step in work.state.ring_steps.items()}
     return [found[digest] for digest in sorted(found)]
 
 
-def _kept(batch: Batch, folded: FoldedEvents) -> NDArray[np.int64]:
+def _kept(batch: Batch, folded: Fold) -> NDArray[np.int64]:
     is_kept = batch.seen[folded.start : folded.stop] != DUPLICATE
     if is_kept.all():
         return batch.all_rows[folded.start : folded.stop]
     return folded.start + np.flatnonzero(is_kept)
 
 
-def _order(batch: Batch, folded: FoldedEvents, kept: NDArray[np.int64]) -> _Order:
+def _order(batch: Batch, folded: Fold, kept: NDArray[np.int64]) -> _Order:
     events = folded.events
     n = len(batch.transactions)
     is_payment = events["kind"] == kernel.TRANSACTION
@@ -210,7 +175,7 @@ def _order(batch: Batch, folded: FoldedEvents, kept: NDArray[np.int64]) -> _Orde
     )
 
 
-def _addresses(step: RingStep, works: Sequence[StateOfPartition]) -> NDArray[np.int64]:
+def _addresses(step: RingStep, works: Sequence[Work]) -> NDArray[np.int64]:
     states = [work.state.rings.get(step.digest) for work in works]
     return np.array(
         [(0, 0) if state is None else (state.records.ctypes.data, len(state.records)) for state in states],
@@ -218,9 +183,7 @@ def _addresses(step: RingStep, works: Sequence[StateOfPartition]) -> NDArray[np.
     ).reshape(-1, 2)
 
 
-def _fold(
-    step: RingStep, batch: Batch, folded: FoldedEvents, order: _Order, given: Mapping[Expression, Words]
-) -> Words:
+def _fold(step: RingStep, batch: Batch, folded: Fold, order: _Order, given: Mapping[Expression, Words]) -> Words:
     """Read and update all; the aggregates of all payments of the batch: words (A, n)."""
     n = len(batch.transactions)
     inputs = step.payment.run(batch.under(step.fields), batch.all_rows, None, given)
@@ -248,7 +211,7 @@ def _fold(
 
 
 def _in_waves(
-    step: RingStep, codes: tuple[str, ...], batch: Batch, folded: FoldedEvents, order: _Order, rows: Decisions
+    step: RingStep, codes: tuple[str, ...], batch: Batch, folded: Fold, order: _Order, rows: Rows
 ) -> Iterator[tuple[NDArray[np.int64], Words]]:
     """See `waves`. The events of a wave are those of all works, and a record belongs to one work only."""
     of_works = [order.events[a:b] for a, b in zip([0, *order.ends[:-1].tolist()], order.ends.tolist(), strict=True)]
@@ -335,7 +298,7 @@ def _verdict_inputs(step: RingStep, verdicts: Sequence[FeedbackReceived]) -> Wor
     return step.verdict.evaluate(Words(words, valid))
 
 
-def _decided(step: RingStep, rows: Decisions, codes: tuple[str, ...]) -> dict[Expression, Words]:
+def _decided(step: RingStep, rows: Rows, codes: tuple[str, ...]) -> dict[Expression, Words]:
     """What was decided so far as columns; of rows that are not decided yet, whatever `rows` holds."""
     places = {code: k for k, code in enumerate(codes)}
     n = len(rows.decisions)

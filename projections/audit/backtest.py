@@ -49,6 +49,7 @@ from core.program.loading import load
 from core.program.plan import Plan, plan
 from core.program.typed import Listed
 from core.replay import Timeline, chunks, segments, states_at
+from core.work import Decided, Work
 from projections.audit.stored import (
     Judge,
     NotStored,
@@ -262,7 +263,7 @@ class Backtest:
                 keys = list(islice(scores, len(logged)))
                 transactions = [t for r in runs for t in r.transactions]
                 wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
-                work = pipeline.Work(partition, state, runs)
+                work = Work(partition, state, runs)
                 if not wanted:
                     pipeline.apply(work)
                     continue
@@ -279,9 +280,7 @@ class Backtest:
         state = self._situations.at(context.position)
         return self._program(state)
 
-    def _decided(
-        self, partition: int, decided: pipeline.Decided, keys: Sequence[ScoreKey], wanted: Sequence[int]
-    ) -> Judged:
+    def _decided(self, partition: int, decided: Decided, keys: Sequence[ScoreKey], wanted: Sequence[int]) -> Judged:
         rows, at = decided.rows, np.array(wanted, dtype=np.int64) + decided.start
         transactions = [rows.transactions[i] for i in at.tolist()]
         mine = [keys[i] for i in wanted]

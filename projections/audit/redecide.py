@@ -24,6 +24,7 @@ from core.log.base import EventLog, Head
 from core.log.covering import Spans, feedback_seen
 from core.log.paging import entries, pages, read
 from core.replay import Timeline, chunks, context_of, explain_alert_difference, explain_difference
+from core.work import Decided, Run, Work
 
 SINGLE_READS_MAX = 20
 """Up to this many scores of a page are read one by one; beyond that, reading the whole page is cheaper."""
@@ -202,7 +203,7 @@ def recompute(
         yield from _recompute_among_all(log, partition, targets, accounts, timeline, passed)
         return
     state = timeline.new_state()
-    pending: list[pipeline.Run] = []
+    pending: list[Run] = []
     taken = 0
     for decision in decisions(log, partition, accounts, max(targets)):
         f = feedback_seen(decision.score.feedback_position)
@@ -211,7 +212,7 @@ def recompute(
             feedback.append(events[taken][1])
             taken += 1
         outcome = Outcome(decision.score.decision, decision.score.severity, decision.score.rules)
-        run = pipeline.Run(f, feedback, [decision.position], [decision.transaction], [outcome])
+        run = Run(f, feedback, [decision.position], [decision.transaction], [outcome])
         if wrong := sealed.covering(decision.position).fault(decision.position, f, decision.score.control_position):
             raise Corrupt(f"partition {partition}: {wrong}")
         passed(decision)
@@ -225,9 +226,9 @@ def recompute(
             yield Recomputed(decision, context, None, logged_alert, None, [])
             continue
         if pending:
-            pipeline.apply(pipeline.Work(partition, state, pending))
+            pipeline.apply(Work(partition, state, pending))
             pending = []
-        decided = pipeline.decide(context, [pipeline.Work(partition, state, [run])])[0]
+        decided = pipeline.decide(context, [Work(partition, state, [run])])[0]
         yield _compared(decision, context, decided, logged_alert)
 
 
@@ -257,9 +258,9 @@ def _recompute_among_all(
     last = max(targets)
     for chunk in chunks(log, partition, Head(), log.head(partition)):
         scores = iter(zip(chunk.scores, chunk.keys, strict=True))
-        pending: list[pipeline.Run] = []
+        pending: list[Run] = []
         for run in chunk.runs:
-            rest = pipeline.Run(run.feedback_position, run.feedback)
+            rest = Run(run.feedback_position, run.feedback)
             for position, transaction in zip(run.positions, run.transactions, strict=True):
                 entry, key = next(scores)
                 payload = entry.payload
@@ -280,20 +281,18 @@ def _recompute_among_all(
                     if position == last:
                         return
                     continue
-                pipeline.apply(pipeline.Work(partition, state, [*pending, rest]))
-                pending, rest = [], pipeline.Run(run.feedback_position)
-                alone = pipeline.Run(run.feedback_position, [], [position], [transaction])
-                decided = pipeline.decide(context, [pipeline.Work(partition, state, [alone])])[0]
+                pipeline.apply(Work(partition, state, [*pending, rest]))
+                pending, rest = [], Run(run.feedback_position)
+                alone = Run(run.feedback_position, [], [position], [transaction])
+                decided = pipeline.decide(context, [Work(partition, state, [alone])])[0]
                 yield _compared(decision, context, decided, log.get(partition, "alerts", position))
                 if position == last:
                     return
             pending.append(rest)
-        pipeline.apply(pipeline.Work(partition, state, pending))
+        pipeline.apply(Work(partition, state, pending))
 
 
-def _compared(
-    decision: LoggedDecision, context: Context, decided: pipeline.Decided, logged_alert: bytes | None
-) -> Recomputed:
+def _compared(decision: LoggedDecision, context: Context, decided: Decided, logged_alert: bytes | None) -> Recomputed:
     if decided.duplicates:
         lines = ["the transaction is now a duplicate"]
         return Recomputed(decision, context, None, logged_alert, None, lines)

@@ -34,6 +34,7 @@ from core.program.loading import load
 from core.program.plan import plan
 from core.replay import Timeline, chunks, segments
 from core.scoring import Scorer
+from core.work import Work
 from projections.labelling.consensus import Label
 
 _MODEL_REASONS = (NO_MODEL, MODEL_UNAVAILABLE)
@@ -269,7 +270,7 @@ def run(
                 raise context
             transactions = [t for r in runs for t in r.transactions]
             wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
-            work = pipeline.Work(partition, state, runs)
+            work = Work(partition, state, runs)
             if not wanted:
                 pipeline.apply(work)
                 continue

@@ -24,6 +24,7 @@ from core.identity import FIXED
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.scoring import Float32
+from core.work import Decided, Run, Work
 from tests.builders.events import Item
 from tests.builders.models import ARTIFACT, deployed, load_tiny, no_blob
 
@@ -38,10 +39,10 @@ def context(*events: Any, scorer: bool = True, blobs: Sequence[bytes] = (ARTIFAC
     return resolver.context(state, resolver.unavailable(state))
 
 
-def runs(items: Sequence[Item], first: tuple[int, int] = (0, 0)) -> list[pipeline.Run]:
+def runs(items: Sequence[Item], first: tuple[int, int] = (0, 0)) -> list[Run]:
     """Items as runs. `first` = (transactions, feedback) offsets consumed before."""
     offset, feedback = first
-    out = [pipeline.Run(Position(1, feedback) if feedback else Position(0, 0))]
+    out = [Run(Position(1, feedback) if feedback else Position(0, 0))]
     for item in items:
         if isinstance(item, Transaction):
             offset += 1
@@ -50,7 +51,7 @@ def runs(items: Sequence[Item], first: tuple[int, int] = (0, 0)) -> list[pipelin
         else:
             feedback += 1
             if out[-1].transactions:
-                out.append(pipeline.Run(Position(1, feedback)))
+                out.append(Run(Position(1, feedback)))
             out[-1].feedback.append(item)
             out[-1].feedback_position = Position(1, feedback)
     return out
@@ -64,14 +65,14 @@ def counts(items: Sequence[Item]) -> tuple[int, int]:
 
 def decide_in(
     items: Sequence[Item], cuts: Sequence[int], under: Context | None = None, state: AccountState | None = None
-) -> tuple[list[pipeline.Decided], AccountState]:
+) -> tuple[list[Decided], AccountState]:
     """Run the stream through `pipeline.decide`, cut at the given indices into calls of their own."""
     under = under or context(scorer=False)
     state = AccountState(FIXED) if state is None else state
     results = []
     edges = [0, *sorted(cuts), len(items)]
     for start, end in pairwise(edges):
-        work = pipeline.Work(0, state, runs(items[start:end], counts(items[:start])))
+        work = Work(0, state, runs(items[start:end], counts(items[:start])))
         results += pipeline.decide(under, [work])
     return results, state
 

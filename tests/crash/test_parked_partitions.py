@@ -15,6 +15,7 @@ from core.errors import Incomplete, Unavailable
 from core.events import PartitionParked, PartitionResumed, Position
 from core.log.base import EventLog, Head
 from core.log.redis_streams import connect
+from core.work import Work
 from ingest import parking, telemetry
 from sources.record import Record
 from tests import worker_harness as h
@@ -99,7 +100,7 @@ def test_a_partition_that_cannot_be_decided_is_found_and_parked(on: Stage, monke
     """Deciding a batch of many partitions fails because of one: this one is parked, and nothing is decided twice."""
     decide, sick = pipeline.decide, [True]
 
-    def failing(context: Any, works: list[pipeline.Work]) -> Any:
+    def failing(context: Any, works: list[Work]) -> Any:
         if sick and any(work.partition == SICK for work in works):
             raise ZeroDivisionError("a bug")
         return decide(context, works)

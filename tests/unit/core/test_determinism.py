@@ -29,6 +29,7 @@ from core.hashing import hash_strings
 from core.identity import FIXED
 from core.log.base import Entry
 from core.times import HOUR_MS
+from core.work import Decided, Work
 from tests.builders.decisions import context, counts, decide_in, features_of, runs
 from tests.builders.events import T0, Item, Shape, fuzz, stream, transaction, verdict
 from tests.builders.models import ARTIFACT, TinyScorer
@@ -55,7 +56,7 @@ def under() -> Context:
     )
 
 
-def _bytes(results: Sequence[pipeline.Decided]) -> tuple[list[Entry], list[Entry]]:
+def _bytes(results: Sequence[Decided]) -> tuple[list[Entry], list[Entry]]:
     return [e for d in results for e in d.scores], [e for d in results for e in d.alerts]
 
 
@@ -86,7 +87,7 @@ def test_batch_size_leaves_no_trace(items: list[Item], under: Context, size: int
 def test_partitions_in_one_call_are_independent(items: list[Item], under: Context) -> None:
     """Three partitions decided in one call get the bytes that each gets alone."""
     streams = [stream(seed, 300, Shape(duplicates=0.05)) for seed in (1, 2, 3)]
-    together = pipeline.decide(under, [pipeline.Work(0, AccountState(FIXED), runs(s)) for s in streams])
+    together = pipeline.decide(under, [Work(0, AccountState(FIXED), runs(s)) for s in streams])
     alone = [decide_in(s, [], under)[0][0] for s in streams]
     assert [_bytes([d]) for d in together] == [_bytes([d]) for d in alone]
     assert [d.duplicates for d in together] == [d.duplicates for d in alone]
@@ -119,19 +120,19 @@ def test_any_partitions_in_any_cuts_are_each_alone(
         )
     edges = [sorted({0, len(s), *(min(cut[p], len(s)) for cut in rounds)}) for p, s in enumerate(streams)]
     states = [AccountState(FIXED) for _ in streams]
-    parts: list[list[pipeline.Decided]] = [[] for _ in streams]
+    parts: list[list[Decided]] = [[] for _ in streams]
     for n in range(max(map(len, edges))):
         if n == 1:
             states = [AccountState.from_bytes(state.to_bytes(), FIXED) for state in states]
         works = []
         for p, items in enumerate(streams):
             begin, end = [*edges[p], *[len(items)] * 9][n : n + 2]
-            works.append(pipeline.Work(p, states[p], runs(items[begin:end], counts(items[:begin]))))
+            works.append(Work(p, states[p], runs(items[begin:end], counts(items[:begin]))))
         for p, decided in enumerate(pipeline.decide(under, works)):
             parts[p].append(decided)
     for p, items in enumerate(streams):
         alone = AccountState(FIXED)
-        whole = pipeline.decide(under, [pipeline.Work(p, alone, runs(items))])
+        whole = pipeline.decide(under, [Work(p, alone, runs(items))])
         assert _bytes(parts[p]) == _bytes(whole)
         assert [len(d.duplicates) for d in whole] == [sum(len(d.duplicates) for d in parts[p])]
         for column in ("features", "margins", "probabilities", "decisions", "severities"):
@@ -147,14 +148,14 @@ def test_growth_of_the_records_leaves_no_trace(size: int, monkeypatch: pytest.Mo
     monkeypatch.setattr("core.features.state.CAPACITY_MIN", 64)
     items = [transaction(n, account_id=f"a{n}") for n in range(size)]
     at_once, one_by_one = AccountState(FIXED), AccountState(FIXED)
-    pipeline.apply(pipeline.Work(0, at_once, runs(items)))
+    pipeline.apply(Work(0, at_once, runs(items)))
     for n, item in enumerate(items):
-        pipeline.apply(pipeline.Work(0, one_by_one, runs([item], (n, 0))))
+        pipeline.apply(Work(0, one_by_one, runs([item], (n, 0))))
     restored = AccountState.from_bytes(at_once.to_bytes(), FIXED)
     assert len(one_by_one.records) == 64 * 2 ** max(0, (size - 1) // 64).bit_length()
     assert at_once.digest() == one_by_one.digest() == restored.digest()
     for state in (at_once, one_by_one, restored):
-        pipeline.apply(pipeline.Work(0, state, runs([transaction(size, account_id="new")], (size, 0))))
+        pipeline.apply(Work(0, state, runs([transaction(size, account_id="new")], (size, 0))))
     assert at_once.to_bytes() == one_by_one.to_bytes() == restored.to_bytes()
 
 
@@ -168,8 +169,8 @@ def test_a_state_is_not_copied_behind_its_back() -> None:
 def test_an_empty_partition_and_an_empty_call_are_fine(under: Context) -> None:
     """Work without events, and no work at all, decide nothing."""
     assert pipeline.decide(under, []) == []
-    only_feedback = pipeline.Work(1, AccountState(FIXED), runs([verdict()]))
-    nothing = pipeline.Work(0, AccountState(FIXED), [])
+    only_feedback = Work(1, AccountState(FIXED), runs([verdict()]))
+    nothing = Work(0, AccountState(FIXED), [])
     assert [len(d.scores) for d in pipeline.decide(under, [nothing, only_feedback])] == [0, 0]
     assert len(only_feedback.state) == 1
 
@@ -177,7 +178,7 @@ def test_an_empty_partition_and_an_empty_call_are_fine(under: Context) -> None:
 def test_apply_gives_the_state_that_decide_gives(items: list[Item], under: Context) -> None:
     """Rebuilding without scoring leaves the same state (duplicates included)."""
     state = AccountState(FIXED)
-    pipeline.apply(pipeline.Work(0, state, runs(items)))
+    pipeline.apply(Work(0, state, runs(items)))
     assert state.digest() == decide_in(items, [], under)[1].digest()
 
 
@@ -192,7 +193,7 @@ def test_a_snapshot_leaves_no_trace(cut: int) -> None:
     restored = AccountState.from_bytes(before.to_bytes(), FIXED)
     assert restored.digest() == before.digest()
     assert restored.to_bytes() == before.to_bytes()
-    work = pipeline.Work(0, restored, runs(items[cut:], counts(items[:cut])))
+    work = Work(0, restored, runs(items[cut:], counts(items[:cut])))
     rest = pipeline.decide(under, [work])
     assert _bytes([*first, *rest]) == _bytes(whole)
     assert restored.digest() == state.digest()

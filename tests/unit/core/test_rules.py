@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import pipeline, policy
+from core import policy
 from core.canonical import Members
 from core.codec import decode_alert, decode_score
 from core.errors import BadInput
 from core.events import ListChanged, ListEffect, ListKind, RulesChanged
 from core.features import spec
 from core.program.loading import default
+from core.work import Decided
 from tests.builders.decisions import context, decide_in
 from tests.builders.events import T0, fuzz, transaction
 from tests.builders.standard import batch, hits_of, standard
@@ -180,7 +181,7 @@ def test_list_hits(kind: Any, value: str, effect: Any, code: str, decision: int)
     item = transaction(card_id="c1", ip="10.0.0.1")
     for member, found in ((value, True), (value + "x", False), (f" {value.swapcase()} ", True)):
         changed = ListChanged(occurred_at=T0, actor="x", kind=kind, effect=effect, add=(member, "other"))
-        decided: pipeline.Decided = decide_in([item], [], context(changed, scorer=False))[0][0]
+        decided: Decided = decide_in([item], [], context(changed, scorer=False))[0][0]
         assert (code.encode() in decided.scores[0].payload) == found
         assert decided.decisions.tolist() == [decision if found else 0]
         assert len(decided.alerts) == (found and decision > 0)

@@ -15,6 +15,7 @@ from core.features import spec
 from core.features.recency import KINDS
 from core.features.state import EVICTED_PART, AccountState
 from core.identity import FIXED
+from core.work import Work
 from tests.builders.decisions import context, counts, decide_in, runs
 from tests.builders.events import T0, Item, Shape, stream, transaction, verdict
 
@@ -104,7 +105,7 @@ def test_evictions_do_not_depend_on_batches_or_snapshots(seed: int) -> None:
     edges = [0, *sorted(rng.sample(range(1, len(items)), 25)), len(items)]
     scores, alerts = [], []
     for start, end in pairwise(edges):
-        work = pipeline.Work(0, pieces, runs(items[start:end], counts(items[:start])))
+        work = Work(0, pieces, runs(items[start:end], counts(items[:start])))
         decided = pipeline.decide(under, [work])[0]
         scores += decided.scores
         alerts += decided.alerts
@@ -112,7 +113,7 @@ def test_evictions_do_not_depend_on_batches_or_snapshots(seed: int) -> None:
     assert (scores, alerts) == (expected.scores, expected.alerts)
     assert pieces.digest() == whole.digest() and whole.evicted > 20
     together = [small(12), small(1_000)]
-    pipeline.decide(under, [pipeline.Work(p, state, runs(items)) for p, state in enumerate(together)])
+    pipeline.decide(under, [Work(p, state, runs(items)) for p, state in enumerate(together)])
     assert together[0].digest() == whole.digest() and not together[1].evicted
 
 
@@ -125,7 +126,7 @@ def test_a_state_rebuilt_from_the_log_evicts_the_same(seed: int) -> None:
     found = iter(i in d.duplicates for d in decided for i in range(d.stop - d.start))
     logged = [item for item in items if not isinstance(item, Transaction) or not next(found)]
     assert len(logged) < len(items) - 20
-    pipeline.apply(pipeline.Work(0, rebuilt, runs(logged)))
+    pipeline.apply(Work(0, rebuilt, runs(logged)))
     assert rebuilt.digest() == live.digest() and live.evicted > 20
 
 
@@ -145,7 +146,7 @@ def test_blocked_and_defrauded_accounts_survive_a_flood() -> None:
     size = 0
     for start in range(0, 200_000, 4_000):
         flood: list[Item] = [paid(n, f"new{n}") for n in range(start, start + 4_000)]
-        pipeline.apply(pipeline.Work(0, state, runs(flood)))
+        pipeline.apply(Work(0, state, runs(flood)))
         if start == 40_000:
             size = _resident()
     assert len(state) <= 1_000 == len(state.records) and state.evicted > 198_000 and not state.evicted_protected

@@ -17,6 +17,7 @@ from core.features.remembered import Remembered
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
+from core.work import Work
 from tests.builders.decisions import context, counts, decide_in, runs
 from tests.builders.events import T0, Shape, stream, transaction
 from tests.builders.feature_oracle import Sent
@@ -124,7 +125,7 @@ def test_agrees_with_the_oracle(seed: int) -> None:
     found: list[str] = []
     edges = [0, *sorted(rng.sample(range(1, len(items)), 30)), len(items)]
     for start, end in pairwise(edges):
-        work = pipeline.Work(0, pieces, runs(items[start:end], counts(items[:start])))
+        work = Work(0, pieces, runs(items[start:end], counts(items[:start])))
         decided = pipeline.decide(context(scorer=False), [work])[0]
         found += ["duplicate" if i in decided.duplicates else "scored" for i in range(decided.stop - decided.start)]
         pieces = AccountState.from_bytes(pieces.to_bytes(), FIXED)

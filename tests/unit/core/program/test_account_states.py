@@ -23,6 +23,7 @@ from core.program.library import kernel
 from core.program.loading import check
 from core.program.plan import plan
 from core.program.rings import RingStep
+from core.work import Decided, Work
 from tests.builders.decisions import context, counts, decide_in, runs
 from tests.builders.events import Item, Shape, stream
 
@@ -64,7 +65,7 @@ def items(seed: int, size: int = 300) -> list[Item]:
     return stream(seed, size, Shape(accounts=5, feedback=0.15, duplicates=0.1))
 
 
-def payloads(decided: list[pipeline.Decided], which: str) -> list[bytes]:
+def payloads(decided: list[Decided], which: str) -> list[bytes]:
     return [entry.payload for each in decided for entry in getattr(each, which)]
 
 
@@ -78,11 +79,11 @@ def test_a_snapshot_between_changes_nothing(text: str, seed: int) -> None:
     every, rng = items(seed), random.Random(seed)
     whole, last = decide_in(every, [], under(text), AccountState(FIXED).hold([step_of(text)]))
     state = AccountState(FIXED).hold([step_of(text)])
-    parts: list[pipeline.Decided] = []
+    parts: list[Decided] = []
     cuts = [0, *sorted(rng.sample(range(1, len(every)), 4)), len(every)]
     for start, stop in pairwise(cuts):
         state = AccountState.from_bytes(state.to_bytes(), FIXED, [step_of(text)])
-        work = pipeline.Work(0, state, runs(every[start:stop], counts(every[:start])))
+        work = Work(0, state, runs(every[start:stop], counts(every[:start])))
         parts += pipeline.decide(under(text), [work])
     assert payloads(parts, "scores") == payloads(whole, "scores")
     assert payloads(parts, "alerts") == payloads(whole, "alerts")
@@ -102,12 +103,12 @@ def test_a_rebuilt_state_is_the_one_that_decided() -> None:
         logged = [scores.get(position) for position in run.positions]
         run.outcomes = [none if s is None else Outcome(s.decision, s.severity, s.rules) for s in logged]
     rebuilt = AccountState(FIXED).hold([step_of(BOTH)])
-    pipeline.apply(pipeline.Work(0, rebuilt, again))
+    pipeline.apply(Work(0, rebuilt, again))
     assert rebuilt.rings[step_of(BOTH).digest].digest() == state.rings[step_of(BOTH).digest].digest()
     for run in again:
         run.outcomes = []
     with pytest.raises(Corrupt, match="what was decided"):
-        pipeline.apply(pipeline.Work(0, AccountState(FIXED).hold([step_of(BOTH)]), again))
+        pipeline.apply(Work(0, AccountState(FIXED).hold([step_of(BOTH)]), again))
 
 
 def test_a_snapshot_gives_the_aggregates_that_are_asked_for() -> None:

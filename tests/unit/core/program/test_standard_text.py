@@ -24,6 +24,7 @@ from core.program.language import names_read
 from core.program.plan import plan
 from core.program.shipped import LIBRARIES
 from core.program.typed import Column
+from core.work import Run, Work
 from tests.builders.decisions import context
 from tests.builders.logs import PARTITIONS, filled
 
@@ -66,13 +67,13 @@ def test_the_text_has_the_bits_of_the_kernel(seed: int) -> None:
         cuts = [0, *sorted({len(transactions) // 3, 2 * len(transactions) // 3}), len(transactions)]
         for number, (a, b) in enumerate(pairwise(cuts)):
             said = feedback[number::3]
-            run = pipeline.Run(
+            run = Run(
                 Position(1, b),
                 [decode_account_event(entry.payload) for entry in said],
                 [entry.id for entry in transactions[a:b]],
                 [decode_transaction(entry.payload) for entry in transactions[a:b]],
             )
-            rows = pipeline.decide(under, [pipeline.Work(partition, state, [run])])[0].rows
+            rows = pipeline.decide(under, [Work(partition, state, [run])])[0].rows
             kept = ~rows.duplicate
             for name in names:
                 kernel = rows.features[kept, spec.index(name)].view(np.uint32)
