@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from core.events.base import (
     START,
+    ControlEvent,
     Decision,
     Event,
     Position,
@@ -22,7 +23,6 @@ from core.events.base import (
 from core.events.control import (
     Arm,
     Control,
-    ControlEvent,
     DegradationDetected,
     DegradationEnded,
     DegradationStarted,
@@ -49,12 +49,6 @@ from core.events.control import (
     Partitioner,
     PartitionParked,
     PartitionResumed,
-    ProgramApproved,
-    ProgramDeployed,
-    ProgramPrepared,
-    ProgramProposed,
-    ProgramRegistered,
-    ProgramRolledBack,
     RatesChanged,
     ReferencePublished,
     RetrainingFinished,
@@ -80,6 +74,14 @@ from core.events.feedback import (
     FeedbackReceived,
     FeedbackSource,
     Verdict,
+)
+from core.events.programs import (
+    ProgramApproved,
+    ProgramDeployed,
+    ProgramPrepared,
+    ProgramProposed,
+    ProgramRegistered,
+    ProgramRolledBack,
 )
 from core.events.seals import Seal
 from core.events.transactions import (

@@ -34,3 +34,12 @@ START = Position(0, 0)
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Base of all log events."""
+
+
+class ControlEvent(Event, frozen=True, kw_only=True):
+    """Base of control events. `occurred_at` is when the actor acted."""
+
+    occurred_at: int
+    actor: str
+    reason: str = ""
+    causation_id: str = ""

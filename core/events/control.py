@@ -6,22 +6,19 @@ from typing import Literal
 
 import msgspec
 
-from core.events.base import Event, Severity
+from core.events.base import ControlEvent, Severity
 from core.events.feedback import FeedbackSource
+from core.events.programs import (
+    ProgramApproved,
+    ProgramDeployed,
+    ProgramPrepared,
+    ProgramProposed,
+    ProgramRegistered,
+    ProgramRolledBack,
+)
 
 ListKind = Literal["account", "card", "merchant", "device", "ip", "country"]
 ListEffect = Literal["block", "watch", "allow"]
-
-
-class ControlEvent(Event, frozen=True, kw_only=True):
-    """Base of control events. `occurred_at` is when the actor acted."""
-
-    occurred_at: int
-    actor: str
-    reason: str = ""
-    causation_id: str = ""
-
-
 Partitioner = Literal["murmur2", "crc32"]
 """How producers choose a key's partition (core.partitioner): Java's default, or librdkafka's."""
 
@@ -157,55 +154,6 @@ class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="
     version: str
     digest: str
     alias: str = "champion"
-
-
-class ProgramRegistered(ControlEvent, tag="program_registered.v1", tag_field="type", frozen=True, kw_only=True):
-    """A decision program was stored. `digest`: SHA-256 (hex) of its canonical form (core.program.document). `parent`:
-    that of the program it was made from, "" for none.
-    """
-
-    name: str
-    version: str
-    digest: str
-    parent: str = ""
-
-
-class ProgramProposed(ControlEvent, tag="program_proposed.v1", tag_field="type", frozen=True, kw_only=True):
-    """`actor` proposes that this program decide."""
-
-    proposal_id: str
-    digest: str
-
-
-class ProgramApproved(ControlEvent, tag="program_approved.v1", tag_field="type", frozen=True, kw_only=True):
-    """`actor`, who is not the proposer, approves the proposal. It decides nothing until it is deployed."""
-
-    proposal_id: str
-
-
-class ProgramPrepared(ControlEvent, tag="program_prepared.v1", tag_field="type", frozen=True, kw_only=True):
-    """A worker's states of these partitions hold what a proposed program needs: once it is deployed, it decides there
-    without a pause.
-    """
-
-    digest: str
-    partitions: tuple[int, ...]
-
-
-class ProgramDeployed(ControlEvent, tag="program_deployed.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on this program decides. `causation_id` is the proposal, which four eyes require. The state
-    of its aggregates holds what a fold of the whole log gives.
-    """
-
-    digest: str
-
-
-class ProgramRolledBack(ControlEvent, tag="program_rolled_back.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on this program, which was deployed before, decides again; "" is the log's default. Needs no second
-    person, even under four eyes.
-    """
-
-    digest: str
 
 
 class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", frozen=True, kw_only=True):

@@ -18,12 +18,13 @@ from core import pipeline
 from core.codec import decode_account_event, decode_score, decode_transaction, encode
 from core.context import Context
 from core.currency import wrong_rates
+from core.differences import explain_alert_difference, explain_difference
 from core.errors import Corrupt, NotDecidable
 from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored
 from core.log.base import EventLog, Head
 from core.log.covering import Spans, feedback_seen
 from core.log.paging import entries, pages, read
-from core.replay import Timeline, chunks, context_of, explain_alert_difference, explain_difference
+from core.replay import Timeline, chunks, context_of
 from core.work import Decided, Run, Work
 
 SINGLE_READS_MAX = 20
