@@ -85,6 +85,14 @@ class Ownership:
         self.partitions[owned.partition] = fresh
         return fresh
 
+    def begin_again(self, owned: Owned, control: ControlState) -> Owned:
+        """The partition with the state that it has, and nothing taken beyond its head; nothing may be in flight."""
+        fresh = sources_of(control, owned.partition).owned(
+            owned.partition, owned.head, owned.state, owned.snapshot_sequence
+        )
+        self.partitions[owned.partition] = fresh
+        return fresh
+
     def owns(self, owned: Owned) -> bool:
         """Whether this very state is still the partition's."""
         return self.partitions.get(owned.partition) is owned

@@ -260,6 +260,10 @@ class Worker:
         if not pendings:
             return []
         self._admit(pendings)
+        ready = [pending for pending in pendings if self._is_ready(pending.partition)]
+        if len(ready) < len(pendings):  # a program was found to be in force just now
+            self._give_back([pending for pending in pendings if pending not in ready])
+        pendings = [pending for pending in ready if self._ownership.owns(pending.partition)]
         try:
             decide(pendings, self._contexts)
         except Exception as error:  # noqa: BLE001 - a bulkhead
@@ -273,6 +277,17 @@ class Worker:
         if context is None or owned.partition == self._preparing.held_back:
             return False
         return context.program.rings is None or context.program.rings.digest in owned.state.rings
+
+    def _give_back(self, pendings: list[Pending]) -> None:
+        """Nothing of these batches is decided yet: fetch them again once their partitions are prepared."""
+        self._settle()
+        assert self._fetcher is not None
+        for pending in pendings:
+            if self._ownership.owns(pending.partition):
+                pending.partition.state.received_at = pending.clock
+                self._fetcher.restart(
+                    pending.partition, self._ownership.begin_again(pending.partition, self._control.state)
+                )
 
     def _isolate(self, pendings: list[Pending], error: Exception) -> None:
         """Deciding failed and left these partitions' states half changed: park the partition if it was alone, else

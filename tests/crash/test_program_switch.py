@@ -4,13 +4,18 @@ does not wait for the fold, nothing is lost, and a replay from the beginning giv
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from console.stack import Broker, Valkey
 from core import control_stream
 from core.codec import decode_score
-from core.events import START
+from core.events import START, ProgramRegistered
+from ingest.partition import Pending
+from ingest.worker import Worker
 from learners.governance import programs as acts
 from learners.governance.control_events import Act
 from tests import worker_harness as h
@@ -75,3 +80,45 @@ def test_a_deployment_without_preparation_waits_for_the_fold(
         found = Counter(score.program for score in scores)
         assert found[loaded.digest[:16]] == h.count(records[half:], "transactions")
     h.assert_sound(on)
+
+
+def test_a_deployment_between_taking_and_deciding_parks_nothing(
+    valkey_server: Valkey, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages are taken, then a program is found to be in force for which the state is not prepared: they are fetched
+    again once it is, and no partition is parked.
+    """
+    on = h.stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, batch_size=50)
+    on.create_topics()
+    records = h.synthetic(2_000)
+    half = len(records) // 2
+    on.produce(records[:half])
+    with h.Threaded(on) as worker, on.log() as log:
+        h.wait_for_decisions(on, log, h.count(records[:half], "transactions"), worker.check)
+        loaded = stored(log)
+        admitted, deployments = Worker._admit, [lambda: acts.deploy(log, loaded.digest, ANN)]
+
+        def admit(self: Worker, pendings: list[Pending]) -> None:
+            if deployments and len(pendings) == 1:
+                deployments.pop()()
+                self._read_control(now_due=True)
+            admitted(self, pendings)
+
+        monkeypatch.setattr(Worker, "_admit", admit)
+        h.append_control(
+            log, ProgramRegistered(occurred_at=1, actor="ann", name="cards", version="1.0.0", digest=loaded.digest)
+        )
+        for record in records[half:]:
+            if not deployments:
+                break
+            on.produce([record])
+            time.sleep(0.05)
+        assert not deployments
+        sent = records.index(record)
+        on.produce(records[sent:])
+        h.wait_for_decisions(on, log, h.count(records, "transactions"), worker.check)
+        kinds = {type(entry.event).__name__ for entry in control_stream.history(log)}
+        assert "ProgramDeployed" in kinds and "PartitionParked" not in kinds
+    on.drain()
+    h.assert_sound(on)
+    h.assert_everything_once(on, records)
