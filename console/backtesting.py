@@ -24,7 +24,7 @@ from core.program.plan import plan
 from core.replay import Timeline
 from core.settings import Settings
 from projections.audit.backtest import Backtest
-from projections.audit.stored import NotStored
+from projections.audit.stored_batch import NotStored
 from projections.audit.tally import Change, Tally
 from projections.audit.whatif import Scope
 from projections.labelling.reader import LabelReader

@@ -49,9 +49,10 @@ from core.identity import LogIdentity
 from core.log.base import Entry
 from core.numeric import sigmoid
 from core.program import rings
-from core.program.batch import Batch, Words
+from core.program.batch import Batch
 from core.program.codes import ENGINE
 from core.program.deciding import effects_of
+from core.program.leaves import Words
 from core.routing import Routing
 from core.times import DAY_MS
 from core.verdicts import RatedHour

@@ -22,11 +22,12 @@ from core.errors import BadInput
 from core.features import spec
 from core.hashing import HashKey, hash_strings
 from core.policy import DECISIONS, EFFECTS, SEVERITIES
-from core.program.batch import Batch, Step, Words, leaves_of
+from core.program.batch import Batch
 from core.program.checked import CheckedRule
 from core.program.codes import ENGINE
 from core.program.compiling import Code, structure
 from core.program.document_reading import placeholders
+from core.program.leaves import LeafColumns, Step, Words, leaves_of
 from core.program.loops import settle, store
 from core.program.plan import Plan, fields_of, parts
 from core.program.rings import RingStep, digest_of
@@ -149,11 +150,13 @@ class Program:
         if self.width > spec.WIDTH:
             store(*self._features.run(batch, rows, aggregates), rows, spec.WIDTH, batch.matrix)
 
-    def hits(self, batch: Batch, rows: NDArray[np.int64]) -> Hits:
+    def hits(self, batch: LeafColumns, rows: NDArray[np.int64]) -> Hits:
         """Which rules hit some rows, whose features are in the matrix."""
         return self._settled(batch, rows, *self._rules.run(batch, rows))
 
-    def judged(self, batch: Batch, rows: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Hits, Asked]:
+    def judged(
+        self, batch: LeafColumns, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
+    ) -> tuple[Hits, Asked]:
         """`hits` and `asked` of some rows, in one evaluation if the decision reads no hits."""
         if self._judging is None:
             hits = self.hits(batch, rows)
@@ -165,7 +168,7 @@ class Program:
         return hits, self._asked((words[count:] != 0.0) & (valid[count:] != 0), len(rows))
 
     def _settled(
-        self, batch: Batch, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+        self, batch: LeafColumns, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
     ) -> Hits:
         n, count = len(rows), len(self.rules)
         live, shadow = np.zeros((n, count), dtype=np.uint8), np.zeros((n, count), dtype=np.uint8)
@@ -176,7 +179,9 @@ class Program:
             settle(words, valid, self._effects, self._shares, self._salts, batch.owners[rows], live, shadow, counts)
         return Hits(live, shadow, counts)
 
-    def asked(self, batch: Batch, rows: NDArray[np.int64], probabilities: NDArray[np.float64], hits: Hits) -> Asked:
+    def asked(
+        self, batch: LeafColumns, rows: NDArray[np.int64], probabilities: NDArray[np.float64], hits: Hits
+    ) -> Asked:
         """What the program's `[decision]` asks for. probabilities: float64 (len(rows),)."""
         words, valid = self._decision.run(batch, rows, None, self._outcomes(self._decision, probabilities, hits))
         return self._asked((words != 0.0) & (valid != 0), len(rows))
@@ -188,7 +193,7 @@ class Program:
 
     def severities(
         self,
-        batch: Batch,
+        batch: LeafColumns,
         rows: NDArray[np.int64],
         probabilities: NDArray[np.float64],
         hits: Hits,

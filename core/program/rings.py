@@ -30,10 +30,11 @@ from core.features import kernel
 from core.features.remembered import DUPLICATE
 from core.hashing import HashKey, hash_strings
 from core.policy import DECISIONS, SEVERITIES
-from core.program.batch import Batch, Step, Words
+from core.program.batch import Batch
 from core.program.checked import OwnField
 from core.program.folding import read, update
 from core.program.layout import Layout
+from core.program.leaves import Step, Words
 from core.program.loops import fold_all
 from core.program.typed import Column, Expression, Hit
 from core.work import Fold, Rows, Work

@@ -44,6 +44,7 @@ from core.log.paging import decision_pages
 from core.policy import Thresholds
 from core.program.compiling import Code
 from core.program.deciding import Program
+from core.program.leaves import KINDS
 from core.program.library import kernel
 from core.program.loading import load
 from core.program.plan import Plan, plan
@@ -52,15 +53,12 @@ from core.replay import Timeline, chunks, segments, states_at
 from core.work import Decided, Work
 from projections.audit.stored import (
     Judge,
-    NotStored,
     Reads,
-    StoredBatch,
-    coded,
     columns_read,
     conflict_codes,
-    list_kind,
     stored_places,
 )
+from projections.audit.stored_batch import NotStored, StoredBatch, coded
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
 from projections.labelling.view import UNJUDGED, LabelView
@@ -385,7 +383,7 @@ def _lists_of(code: Code) -> Iterator[tuple[str, str]]:
     """The lists that a code reads: kind and effect."""
     for leaf in code.leaves:
         if isinstance(leaf, Listed):
-            yield list_kind(leaf), leaf.effect
+            yield KINDS[leaf.value.name], leaf.effect
 
 
 def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

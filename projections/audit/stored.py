@@ -7,34 +7,23 @@ same feature. Aggregates of the program's own decisions are taken as logged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from core import canonical, policy
-from core.canonical import Members
-from core.currency import Rates
-from core.errors import BadInput
-from core.events import ListEffect, ListKind
+from core import policy
 from core.features import spec
-from core.hashing import HashKey, hash_strings
-from core.jit import njit
-from core.log.archive.columns import feature_column
-from core.program.batch import Batch, Leaves, Words
 from core.program.checked import OwnField
 from core.program.compiling import compile_expressions
 from core.program.deciding import Hits, Program
-from core.program.fields import STANDARD
 from core.program.language import identity
 from core.program.plan import Plan, fields_of, parts
-from core.program.typed import Aggregate, Column, Expression, Hit, Listed
-from core.times import DAY_MS, HOUR_MS
+from core.program.typed import Aggregate, Column, Expression, Hit
+from projections.audit.stored_batch import NotStored, StoredBatch
 
 _COLUMNS_OF = {
     "amount": ("amount", "rate"),
@@ -45,11 +34,6 @@ _COLUMNS_OF = {
     "id_conflict": ("rules", "shadow_rules"),
 }
 """Columns of the archive that a field is made from, where it is not one of the same name."""
-_attributes = msgspec.json.Decoder(dict[str, float | str])
-
-
-class NotStored(BadInput):
-    """What a program reads is not stored with the scores: it must be decided again by a fold of the log."""
 
 
 class Reads(NamedTuple):
@@ -274,188 +258,3 @@ def _only(program: Program, rules: Sequence[int]) -> Program:
 
 def _no_hits(rows: int) -> Hits:
     return Hits(np.zeros((rows, 0), np.uint8), np.zeros((rows, 0), np.uint8), np.zeros((rows, 0), np.int64))
-
-
-class StoredBatch(Batch):
-    """n logged payments as columns. places: where their scores store the features that the program reads; conflicts:
-    codes of the rule that says which IDs were in conflict.
-    """
-
-    def __init__(
-        self,
-        table: pa.Table,
-        places: Mapping[int, int],
-        lists: Mapping[tuple[ListKind, ListEffect], Members],
-        rates: Rates,
-        key: HashKey,
-        own: Mapping[str, OwnField],
-        conflicts: Sequence[str] = (),
-    ) -> None:
-        n = len(table)
-        self.transactions = range(n)  # type: ignore[assignment]  # only counted
-        self._table = table
-        self._places = places
-        self._conflict = conflicts
-        self._own = own
-        self._lists = lists
-        self._rates = rates
-        self._key = key
-        self._known = {}
-        self._texts = {}
-        self._forms = {}
-        self._coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
-        self._parsed: list[dict[str, float | str]] | None = None
-        self._every = np.ones(n, dtype=np.uint8)
-        self.all_rows = np.arange(n, dtype=np.int64)
-        has_owners = "account_id" in table.column_names
-        self.owners = (
-            self._by_value("account_id", lambda v: hash_strings(v, key)) if has_owners else np.zeros(n, np.uint64)
-        )
-
-    def _gather(
-        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
-    ) -> None:
-        whole = len(rows) == len(self.all_rows)
-        for place, column in zip(leaves.places.tolist(), leaves.columns.tolist(), strict=True):
-            values = self._numpy(feature_column(self._places[column]))
-            load(values if whole else values[rows], words[place], valid[place])
-
-    def _conflicts(self) -> NDArray[np.bool_]:
-        if not self._conflict:
-            raise NotStored("a rule reads id_conflict, which the scores of this range don't tell")
-        found = np.zeros(len(self.all_rows), dtype=np.bool_)
-        for name in ("rules", "shadow_rules"):
-            codes, values = self.codes(name)
-            hit = np.array(
-                [any(code in value.split(",") for code in self._conflict) for value in values], dtype=np.bool_
-            )
-            found |= hit[codes]
-        return found
-
-    def _field(self, name: str) -> Words:
-        match name:
-            case "amount":
-                return Words(self._numpy("amount") * self._numpy("rate"), self._every)
-            case "amount_sent":
-                return Words(self._numpy("amount"), self._every)
-            case "occurred_at" | "received_at":
-                return Words(self._times(name).astype(np.float64), self._every)
-            case "hour":
-                return Words(((self._times("occurred_at") // HOUR_MS) % 24).astype(np.float64), self._every)
-            case "weekday":
-                return Words(((self._times("occurred_at") // DAY_MS + 3) % 7).astype(np.float64), self._every)
-            case "currency_known":
-                codes, values = self.codes("currency")
-                unknown = self._rates.unknown(values)
-                known = np.array([value not in unknown for value in values], dtype=np.float64)
-                return Words(known[codes], self._every)
-            case _:
-                return self._hashed(self._by_value(name, lambda v: hash_strings(_forms(name, v), self._key)))
-
-    def _standard_texts(self, name: str) -> list[str]:
-        codes, values = self.codes(name)
-        forms = _forms(name, values)
-        return [forms[code] for code in codes.tolist()]
-
-    def _own_texts(self, name: str) -> list[str]:
-        field = self._own[name]
-        default = field.default if isinstance(field.default, str) else ""
-        found = (each.get(field.attribute, "") for each in self._all_attributes())
-        return [(value if isinstance(value, str) else "") or default for value in found]
-
-    def _attribute(self, field: OwnField) -> Iterable[float | str | bool | None]:
-        return (each.get(field.attribute, field.default) for each in self._all_attributes())
-
-    def _all_attributes(self) -> list[dict[str, float | str]]:
-        if self._parsed is None:
-            codes, values = self.codes("attributes")
-            parsed = [_attributes.decode(value) if value else {} for value in values]
-            self._parsed = [parsed[code] for code in codes.tolist()]
-        return self._parsed
-
-    def _fill_lists(
-        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
-    ) -> None:
-        for place, leaf in leaves.listed:
-            found = self._known.get(id(leaf))
-            if found is None:
-                found = self._known[id(leaf)] = self._listed(leaf)
-            words[place], valid[place] = found.words[rows], found.valid[rows]
-
-    def _listed(self, leaf: Listed) -> Words:
-        name = leaf.value.name
-        codes, values = self.codes(name)
-        kind = list_kind(leaf)
-        present = _present(name, values)
-        members = self._lists.get((kind, leaf.effect))  # type: ignore[arg-type]
-        if not members:
-            return Words(np.zeros(len(codes)), present[codes])
-        on = np.array([members.has(form) for form in canonical.forms(kind, values)], dtype=np.float64)
-        return Words(on[codes], present[codes])
-
-    def _by_value(self, name: str, hashed: Any) -> NDArray[np.uint64]:
-        codes, values = self.codes(name)
-        found: NDArray[np.uint64] = hashed(values)
-        return found[codes]
-
-    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
-        """A string column as indices (n,) into its distinct values; null is ""."""
-        if name not in self._coded:
-            self._coded[name] = coded(self._table[name])
-        return self._coded[name]
-
-    def _numpy(self, name: str) -> NDArray[Any]:
-        values: NDArray[Any] = self._table[name].to_numpy()
-        return values
-
-    def _times(self, name: str) -> NDArray[np.int64]:
-        return self._table[name].cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
-
-
-def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """A string column as indices (n,) into its distinct values; null is ""."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    array = column.unify_dictionaries().combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0)
-    indices, values = array.indices, array.dictionary.to_pylist()
-    if indices.null_count:
-        indices, values = indices.fill_null(len(values)), [*values, ""]
-    return indices.to_numpy(zero_copy_only=False).astype(np.int64), values
-
-
-def list_kind(leaf: Listed) -> ListKind:
-    """What kind of values the list holds."""
-    return next(kind for kind, field in canonical.FIELDS.items() if field == leaf.value.name)
-
-
-def _forms(name: str, values: list[str]) -> list[str]:
-    """Canonical forms of a standard field, as `core.program.batch`."""
-    match STANDARD[name].form:
-        case "text":
-            return canonical.texts(values)
-        case "country":
-            return canonical.forms("country", values)
-        case "ip":
-            return canonical.forms("ip", values)
-        case "card":
-            return canonical.forms("card", values)
-        case _:
-            return values
-
-
-def _present(name: str, values: list[str]) -> NDArray[np.uint8]:
-    """Where a listed field counts as sent, as `core.features.columns` hashes it."""
-    kept = values if name in ("account_id", "ip", "card_id") else _forms(name, values)
-    return np.array([value != "" for value in kept], dtype=np.uint8)
-
-
-@njit
-def load(values: NDArray[np.float32], words: NDArray[np.float64], valid: NDArray[np.uint8]) -> None:
-    """A stored feature as a column of a leaf."""
-    bits = values.view(np.uint32)
-    for i in range(values.shape[0]):
-        missing = bits[i] == np.uint32(0x7FC00000)
-        valid[i] = np.uint8(0) if missing else np.uint8(1)
-        words[i] = 0.0 if missing else np.float64(values[i])

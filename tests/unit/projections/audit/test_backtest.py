@@ -23,7 +23,7 @@ from core.program.library import kernel
 from core.program.plan import Plan, plan
 from core.replay import Timeline
 from projections.audit.backtest import Backtest
-from projections.audit.stored import NotStored
+from projections.audit.stored_batch import NotStored
 from projections.audit.tally import Tally
 from projections.audit.whatif import Scope
 from projections.labelling.reader import LabelReader

@@ -1,0 +1,147 @@
+"""Logged payments as the columns that a program's code reads: columns of the archive. Pure.
+
+A string column is held as indices into its distinct values, and every function of a value is computed once for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.canonical import Members
+from core.currency import Rates
+from core.errors import BadInput
+from core.hashing import HashKey, hash_strings
+from core.jit import njit
+from core.log.archive.columns import feature_column
+from core.program.checked import OwnField
+from core.program.leaves import Attributes, LeafColumns, Leaves, Lists, forms_of
+
+_AS_SENT = ("account_id", "ip", "card_id")
+"""Fields that count as sent whatever their canonical form is, as `core.features.columns` hashes them."""
+_attributes = msgspec.json.Decoder(dict[str, float | str])
+
+
+class NotStored(BadInput):
+    """What a program reads is not stored with the scores: it must be decided again by a fold of the log."""
+
+
+class StoredBatch(LeafColumns):
+    """n logged payments. places: where their scores store the features that the program reads; conflicts: codes of the
+    rule that says which IDs were in conflict.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        places: Mapping[int, int],
+        lists: Lists,
+        rates: Rates,
+        key: HashKey,
+        own: Mapping[str, OwnField],
+        conflicts: Sequence[str] = (),
+    ) -> None:
+        self._table = table
+        self._places = places
+        self._conflict = conflicts
+        self._coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
+        self._parsed: list[Attributes] | None = None
+        owners = np.zeros(len(table), dtype=np.uint64)
+        if "account_id" in table.column_names:
+            owners = self._by_value("account_id", lambda values: hash_strings(values, key))
+        super().__init__(len(table), owners, lists, rates, key, own)
+
+    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
+        """A string column as indices (n,) into its distinct values; null is ""."""
+        if name not in self._coded:
+            self._coded[name] = coded(self._table[name])
+        return self._coded[name]
+
+    def _by_value(self, name: str, function: Callable[[list[str]], NDArray[Any]]) -> NDArray[Any]:
+        codes, values = self.codes(name)
+        return function(values)[codes]
+
+    def _gather(
+        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+    ) -> None:
+        whole = len(rows) == len(self.all_rows)
+        for place, column in zip(leaves.places.tolist(), leaves.columns.tolist(), strict=True):
+            values = self._table[feature_column(self._places[column])].to_numpy()
+            load(values if whole else values[rows], words[place], valid[place])
+
+    def _conflicts(self) -> NDArray[np.bool_]:
+        if not self._conflict:
+            raise NotStored("a rule reads id_conflict, which the scores of this range don't tell")
+        return self._by_value("rules", self._hit_on) | self._by_value("shadow_rules", self._hit_on)  # type: ignore[no-any-return]
+
+    def _hit_on(self, rules: list[str]) -> NDArray[np.bool_]:
+        return np.array([any(code in value.split(",") for code in self._conflict) for value in rules], dtype=np.bool_)
+
+    def _numbers(self, name: str) -> NDArray[np.float64]:
+        amounts: NDArray[np.float64] = self._table["amount"].to_numpy()
+        return amounts * self._table["rate"].to_numpy() if name == "amount" else amounts
+
+    def _times(self, name: str) -> NDArray[np.int64]:
+        return self._table[name].cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
+
+    def _hashes(self, name: str) -> NDArray[np.uint64]:
+        return self._by_value(name, lambda values: hash_strings(forms_of(name, values), self._key))
+
+    def _standard_texts(self, name: str) -> list[str]:
+        codes, values = self.codes(name)
+        forms = forms_of(name, values)
+        return [forms[code] for code in codes.tolist()]
+
+    def _attributes(self) -> Sequence[Attributes]:
+        if self._parsed is None:
+            codes, values = self.codes("attributes")
+            parsed = [_attributes.decode(value) if value else {} for value in values]
+            self._parsed = [parsed[code] for code in codes.tolist()]
+        return self._parsed
+
+    def _fill_presence(
+        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
+    ) -> None:
+        for place, leaf in leaves.listed:
+            name = leaf.value.name
+            words[place], valid[place] = 0.0, self._by_value(name, partial(_present, name))[rows]
+
+    def _listed(self, name: str, members: Members) -> NDArray[np.float64]:
+        def listed(values: list[str]) -> NDArray[np.float64]:
+            return np.array(list(map(members.has, forms_of(name, values))), dtype=np.float64)
+
+        return self._by_value(name, listed)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """A string column as indices (n,) into its distinct values; null is ""."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    array = column.unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    indices, values = array.indices, array.dictionary.to_pylist()
+    if indices.null_count:
+        indices, values = indices.fill_null(len(values)), [*values, ""]
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64), values
+
+
+def _present(name: str, values: list[str]) -> NDArray[np.uint8]:
+    kept = values if name in _AS_SENT else forms_of(name, values)
+    return np.array([value != "" for value in kept], dtype=np.uint8)
+
+
+@njit
+def load(values: NDArray[np.float32], words: NDArray[np.float64], valid: NDArray[np.uint8]) -> None:
+    """A stored feature as a column of a leaf."""
+    bits = values.view(np.uint32)
+    for i in range(values.shape[0]):
+        missing = bits[i] == np.uint32(0x7FC00000)
+        valid[i] = np.uint8(0) if missing else np.uint8(1)
+        words[i] = 0.0 if missing else np.float64(values[i])
