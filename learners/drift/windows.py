@@ -189,7 +189,7 @@ def _columns(table: pa.Table, index: np.ndarray) -> np.ndarray:
     values, present = feature_rows(table, spec.WIDTH)
     if not present[index].all():
         raise Corrupt(f"a score of feature spec {spec.SPEC_VERSION} lacks a vector of {spec.WIDTH} features")
-    return values[:, index]
+    return np.take(values, index, axis=1)  # in C order, which values[:, index] is not
 
 
 def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table:

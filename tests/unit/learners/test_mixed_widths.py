@@ -42,11 +42,12 @@ def archived(live: Live, folder: Path, segment: int) -> ArchivedLog:
 
 
 def assert_read(log: EventLog, live: Live) -> None:
-    """Both readers give the spec's features, bit for bit."""
+    """Both readers give the spec's features, bit for bit, and the window's columns are contiguous."""
     wanted = expected(live)
     data = reading.read(log, [0])
     assert data.features.shape == wanted.shape and data.features.tobytes() == wanted.tobytes()
     rows = WindowReader(log, [0]).read(NOW - DAY_MS, NOW + DAY_MS)
+    assert rows.columns.flags.c_contiguous
     assert np.ascontiguousarray(rows.columns.T).tobytes() == wanted.tobytes()
 
 
