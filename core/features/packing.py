@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from core.errors import Corrupt
 from core.jit import njit
+from core.nans import MISSING
 
 WIDTH_MAX = 65_535
 _HEAD = 2
@@ -31,7 +32,7 @@ _ZERO, _UNKNOWN, _COUNT, _OTHER = 0, 1, 2, 3
 def _code(bits: np.uint32, value: np.float32) -> int:
     if bits == np.uint32(0):
         return 0
-    if bits == np.uint32(0x7FC00000):
+    if bits == MISSING:
         return 1
     if value >= np.float32(1.0) and value <= np.float32(255.0) and value == np.float32(np.int64(value)):
         return 2
@@ -82,7 +83,7 @@ def _unpack(packed: NDArray[np.uint8], starts: NDArray[np.int64], out: NDArray[n
             if code == 0:
                 bits[c] = np.uint32(0)
             elif code == 1:
-                bits[c] = np.uint32(0x7FC00000)
+                bits[c] = MISSING
             elif code == 2:
                 if at + 1 > end:
                     return i

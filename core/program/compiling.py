@@ -22,6 +22,7 @@ from core import canonical
 from core.canonical import Form
 from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
+from core.nans import COMPUTED
 from core.program.codes import CODES, MOVING, Op
 from core.program.typed import (
     CHARACTERS,
@@ -42,7 +43,7 @@ CONSTANT: the word. IN_…: the third is the first word of the list, of `length`
 """
 VARIANTS_MAX = 256
 """Texts that one operation on characters may choose among."""
-COMPUTED_NAN = float(np.array(0x7FC00001, dtype=np.uint32).view(np.float32))
+COMPUTED_NAN = float(COMPUTED.view(np.float32))
 
 
 class Text(NamedTuple):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from core.features.kernel import pointer
 from core.jit import njit
+from core.nans import COMPUTED, MISSING
 from core.program.folding import fold
 
 
@@ -24,7 +25,7 @@ def gather(
     for k in range(columns.shape[0]):
         column, place = columns[k], places[k]
         for i in range(rows.shape[0]):
-            missing = bits[rows[i], column] == np.uint32(0x7FC00000)
+            missing = bits[rows[i], column] == MISSING
             valid[place, i] = np.uint8(0) if missing else np.uint8(1)
             words[place, i] = 0.0 if missing else np.float64(matrix[rows[i], column])
 
@@ -58,9 +59,9 @@ def store(
         for i in range(words.shape[1]):
             value = words[k, i]
             if valid[k, i] == 0:
-                bits[rows[i], first + k] = np.uint32(0x7FC00000)
+                bits[rows[i], first + k] = MISSING
             elif value != value:
-                bits[rows[i], first + k] = np.uint32(0x7FC00001)
+                bits[rows[i], first + k] = COMPUTED
             else:
                 matrix[rows[i], first + k] = np.float32(value)
 

@@ -20,6 +20,7 @@ from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
 from core.jit import njit
 from core.log.archive.columns import feature_column
+from core.nans import MISSING
 from core.program.checked import OwnField
 from core.program.leaves import Attributes, LeafColumns, Leaves, Lists, forms_of
 
@@ -142,6 +143,6 @@ def load(values: NDArray[np.float32], words: NDArray[np.float64], valid: NDArray
     """A stored feature as a column of a leaf."""
     bits = values.view(np.uint32)
     for i in range(values.shape[0]):
-        missing = bits[i] == np.uint32(0x7FC00000)
+        missing = bits[i] == MISSING
         valid[i] = np.uint8(0) if missing else np.uint8(1)
         words[i] = 0.0 if missing else np.float64(values[i])
