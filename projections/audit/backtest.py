@@ -14,34 +14,25 @@ the changed decisions from the range's beginning on in the second. Labels: `proj
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from core import pipeline, policy
-from core.canonical import Members
 from core.codec import ScoreKey
 from core.context import Context, with_changes
-from core.control import ControlState
 from core.control_stream import ControlEntry, fold
-from core.currency import Rates, base_amount
+from core.currency import base_amount
 from core.errors import NotDecidable, SentinelError
-from core.events import START, ListEffect, ListKind, Position
+from core.events import START, Position
 from core.hashing import hash_strings
 from core.identity import required
-from core.log.archive.archived import ArchivedLog
-from core.log.archive.columns import decisions_table, feature_column
-from core.log.archive.segment import with_columns
+from core.log.archive.columns import feature_column
 from core.log.base import EventLog, Head
-from core.log.paging import decision_pages
-from core.policy import Thresholds
 from core.program.compiling import Code
 from core.program.deciding import Program
 from core.program.leaves import KINDS
@@ -49,8 +40,9 @@ from core.program.library import kernel
 from core.program.loading import load
 from core.program.plan import Plan, plan
 from core.program.typed import Listed
-from core.replay import Timeline, chunks, segments, states_at
+from core.replay import Timeline, chunks, segments
 from core.work import Decided, Work
+from projections.audit.situations import Situation, Situations
 from projections.audit.stored import (
     Judge,
     Reads,
@@ -59,6 +51,7 @@ from projections.audit.stored import (
     stored_places,
 )
 from projections.audit.stored_batch import NotStored, StoredBatch, coded
+from projections.audit.stored_tables import Times, in_range, readable, tables
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
 from projections.labelling.view import UNJUDGED, LabelView
@@ -81,81 +74,6 @@ _ROW_COLUMNS = (
 
 
 THREADS = 2
-_BITS = 22
-
-
-class Situation(NamedTuple):
-    """What is in force at some control position besides program and model."""
-
-    number: int
-    thresholds: Thresholds
-    parameters: dict[str, float]
-    disabled: tuple[str, ...]
-    lists: dict[tuple[ListKind, ListEffect], Members]
-    rates: Rates
-
-
-class Situations:
-    """Situations by control position; equal ones are one."""
-
-    def __init__(self, entries: Sequence[ControlEntry], lists: frozenset[tuple[str, str]]) -> None:
-        """lists: kinds and effects of the lists that are read."""
-        self._state_at = states_at(entries)
-        self._wanted = lists
-        self._known: dict[int, Situation] = {}
-        self._last: Situation | None = None
-
-    def at(self, position: int) -> Situation:
-        """Raises Corrupt if the control stream ends before it."""
-        if position not in self._known:
-            self._known[position] = self._of(self._state_at(position))
-        return self._known[position]
-
-    def _of(self, state: ControlState) -> Situation:
-        last = self._last
-        wanted = {key: members for key, members in state.lists.items() if members and key in self._wanted}
-        found = Situation(
-            0 if last is None else last.number + 1,
-            Thresholds(state.review, state.decline, state.review_loss, state.decline_loss),
-            dict(state.parameters),
-            state.disabled,
-            {},
-            state.rates,
-        )
-        if last is not None and (last[1:4], last.rates, last.lists) == (found[1:4], found.rates, wanted):
-            return last
-        found.lists.update({key: Members.of(key[0], members) for key, members in wanted.items()})
-        self._last = found
-        return found
-
-
-@dataclass(frozen=True)
-class Times:
-    """The times of labelled payments, as a filter: which rows may have a label. bits: bool (2 ** BITS,)."""
-
-    bits: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, labels: LabelView) -> Times | None:
-        """None if nothing is labelled."""
-        found = [each.judged.payment_at for each in labels.transactions if each.consensus is not None]
-        if not found:
-            return None
-        if 0 in found:  # a payment of unknown time
-            return cls(np.ones(1 << _BITS, dtype=np.bool_))
-        bits = np.zeros(1 << _BITS, dtype=np.bool_)
-        bits[_slots(np.array(found, dtype=np.int64))] = True
-        return cls(bits)
-
-    def may_hold(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """times: event times, epoch ms (n,)."""
-        found: NDArray[np.bool_] = self.bits[_slots(times)]
-        return found
-
-
-def _slots(times: NDArray[np.int64]) -> NDArray[np.uint64]:
-    seconds = times // 1000  # the labels' read model remembers seconds
-    return (seconds.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BITS)
 
 
 class Backtest:
@@ -210,10 +128,10 @@ class Backtest:
         after = START if scope.first is None else Position(scope.first.generation, max(scope.first.offset - 1, 0))
         end = until.transactions if scope.last is None else min(scope.last, until.transactions)
         for table in tables(self._log, partition, columns, after, end, self._threads):
-            wanted = _in_range(table, scope)
-            readable = _readable(wanted)
-            tally.unreadable += len(wanted) - len(readable)
-            for part in self._groups(readable):
+            wanted = in_range(table, scope)
+            kept = readable(wanted)
+            tally.unreadable += len(wanted) - len(kept)
+            for part in self._groups(kept):
                 tally.add(self._judge(partition, *part))
             progress(len(table))
         return tally
@@ -406,45 +324,3 @@ def _index(coded: tuple[NDArray[np.int64], Sequence[Any]], names: Sequence[str])
     """Codes into other names; −1 for what is none of them."""
     codes, values = coded
     return np.array([names.index(value) if value in names else -1 for value in values], dtype=np.int64)[codes]
-
-
-def _in_range(table: pa.Table, scope: Scope) -> pa.Table:
-    if scope.start_ms is None and scope.end_ms is None:
-        return table
-    times = table["occurred_at"].cast(pa.int64()).fill_null(0).to_numpy()
-    wanted = np.ones(len(table), dtype=np.bool_)
-    if scope.start_ms is not None:
-        wanted &= times >= scope.start_ms
-    if scope.end_ms is not None:
-        wanted &= times < scope.end_ms
-    return table if wanted.all() else table.filter(pa.array(wanted))
-
-
-def _readable(table: pa.Table) -> pa.Table:
-    """Without the rows that the archive holds only as they were logged, because they can't be decoded."""
-    nulls = [name for name in ("width", "decision", "occurred_at") if table[name].null_count]
-    for name in nulls:
-        table = table.filter(table[name].is_valid())
-    return table
-
-
-def tables(
-    log: EventLog, partition: int, columns: Sequence[str], after: Position, until: Position, threads: int
-) -> Iterator[pa.Table]:
-    """The decisions with after < ID ≤ until as columns, from archive and hot log. Segments are read ahead in threads:
-    decoding holds no lock.
-    """
-    seam = START
-    if isinstance(log, ArchivedLog):
-        seam = log.archive.end(partition).transactions
-        parts = log.archive.column_parts(partition, columns, after, min(seam, until))
-        with ThreadPoolExecutor(threads) as pool:
-            waiting = deque(pool.submit(part) for part in islice(parts, threads + 1))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(pool.submit(part) for part in islice(parts, 1))
-                yield found
-    if seam >= until:
-        return
-    for transactions, scores in decision_pages(log, partition, max(after, seam), until):
-        yield with_columns(decisions_table(transactions, scores), columns)
