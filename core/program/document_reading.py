@@ -5,12 +5,9 @@ This module knows the document, not the language: what an expression means is ch
 
 from __future__ import annotations
 
-import datetime
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar, cast, get_args
 
 from core import policy
@@ -30,12 +27,12 @@ from core.program.document import (
     Rule,
     Scalar,
 )
+from core.program.document_values import PLACEHOLDER, TooMany, Values
 from core.program.errors import meant
 from core.program.fields import STANDARD
-from core.program.names import LABEL, LIBRARY, VERSION, code_fault, name_fault
+from core.program.names import LABEL, LIBRARY, VERSION, code_fault
 from core.program.places import Places, places_of
-from core.program.problems import PROBLEMS_MAX, DocumentError, Path, Problem, shown
-from core.text import check_name
+from core.program.problems import DocumentError, Path, Problem, shown
 
 TABLES = (
     "program", "fields", "parameters", "entities", "features", "rules", "decision", "limits", "examples",
@@ -46,8 +43,6 @@ ACTIONS = (
     "notify_fraud_team",
 )  # fmt: skip
 """What `[decision.actions]` can recommend."""
-EXPRESSION_CHARACTERS_MAX = 10_000
-TEXT_CHARACTERS_MAX = 500
 USES_MAX = 8
 ENTITY_FIELDS_MAX = 4
 PAYMENTS_MAX = 200
@@ -57,16 +52,11 @@ GIVEN = tuple(
 )
 """The standard fields that a payment of an example may give."""
 
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)(:,?(?:\.[0-9])?[f%]?)?\}")
 _AFTER = re.compile(r"[1-9][0-9]{0,5}[smhd]")
 _T = TypeVar("_T")
 
 LibraryDigest = Callable[[str], str]
 """`name@version` of a library → its SHA-256. Raises BadInput for an unknown one."""
-
-
-class _TooMany(Exception):
-    """PROBLEMS_MAX problems were found."""
 
 
 def read(content: bytes, library_digest: LibraryDigest) -> tuple[Program, Places]:
@@ -77,7 +67,7 @@ def read(content: bytes, library_digest: LibraryDigest) -> tuple[Program, Places
     reader = _Reader(*parsed(content))
     try:
         program = reader.program(library_digest)
-    except _TooMany:
+    except TooMany:
         program = None
     if reader.problems or program is None:
         raise DocumentError(sorted(reader.problems, key=lambda each: each.line))  # stable
@@ -89,7 +79,7 @@ def checked_again(program: Program, given: dict[str, Any]) -> list[Problem]:
     reader = _Reader(given, Places(""))
     try:
         found = reader.program(lambda label: program.uses[label])
-    except _TooMany:
+    except TooMany:
         return reader.problems
     if not reader.problems and found != program:
         return [Problem("a name, number or text is not in canonical form")]
@@ -121,117 +111,8 @@ def _refuse(message: str, line: int = 0) -> NoReturn:
     raise DocumentError([Problem(message, (), line)])
 
 
-@dataclass(slots=True)
-class _Reader:
-    top: dict[str, Any]
-    places: Places
-    problems: list[Problem] = field(default_factory=list)
-
-    def add(self, path: Path, message: str) -> None:
-        self.problems.append(Problem(message, path, self.places.line_of(path)))
-        if len(self.problems) >= PROBLEMS_MAX:
-            raise _TooMany
-
-    # --- values --------------------------------------------------------------------------------------------------
-
-    def table(self, path: Path, value: object, keys: Iterable[str] | None = None) -> dict[str, Any]:
-        """The table, with unknown keys reported and left out; {} if it is none."""
-        if not isinstance(value, dict):
-            self.add(path, f"must be a table, not {_kind(value)}")
-            return {}
-        if keys is None:
-            return value
-        known = tuple(keys)
-        for key in value:
-            if key not in known:
-                near = meant(key, known) or f"; known: {', '.join(known)}"
-                self.add((*path, key), f"unknown key {shown(key)!r}{near}")
-        return {key: found for key, found in value.items() if key in known}
-
-    def named(self, name: str, count_max: int) -> dict[str, Any]:
-        """A table whose keys are names that the document gives, ascending."""
-        found = self.table((name,), self.top.get(name, {}))
-        if len(found) > count_max:
-            self.add((name,), f"{len(found):,} entries, more than {count_max:,}")
-            return {}
-        for key in found:
-            if fault := name_fault(key):
-                self.add((name, key), fault)
-        return dict(sorted(found.items()))
-
-    def text(self, path: Path, value: object, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
-        """A text of one line without invisible characters, white space collapsed."""
-        if not isinstance(value, str):
-            self.add(path, f"must be a text in quotes, not {_kind(value)}")
-            return ""
-        try:
-            check_name("it", " ".join(value.split()), characters_max)
-        except BadInput as error:
-            self.add(path, str(error))
-        return " ".join(value.split())
-
-    def expression(self, path: Path, value: object) -> str:
-        if isinstance(value, bool | int | float):
-            self.add(path, f'must be an expression in quotes: "{str(value).lower()}"')
-            return ""
-        if not isinstance(value, str) or not value.strip():
-            self.add(path, 'must be an expression in quotes, such as "amount > 500.0"')
-            return ""
-        if len(value) > EXPRESSION_CHARACTERS_MAX:
-            self.add(path, f"an expression has at most {EXPRESSION_CHARACTERS_MAX:,} characters, not {len(value):,}")
-        return value
-
-    def words(self, path: Path, value: object) -> str:
-        """Words for an alert, with placeholders."""
-        text = self.text(path, value)
-        if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
-            self.add(path, "a brace begins or ends a placeholder such as {amount}, {amount:,.2f} or {share:.0%}")
-        return text
-
-    def number(self, path: Path, value: object, low: float, high: float, what: str = "a number") -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.add(path, f"must be {what}, not {_kind(value)}")
-            return low
-        try:
-            number = float(value)
-        except OverflowError:
-            number = float("inf")
-        if not isfinite(number) or not low <= number <= high:
-            limits = f" from {low:g} to {high:g}" if isfinite(low) and isfinite(high) else ", finite"
-            self.add(path, f"must be {what}{limits}, not {shown(str(value))}")
-            return low
-        return number + 0.0  # -0.0 is 0.0
-
-    def flag(self, path: Path, value: object) -> bool:
-        if not isinstance(value, bool):
-            self.add(path, f"must be true or false, not {_kind(value)}")
-        return value is True
-
-    def choice(self, path: Path, value: object, known: Sequence[str]) -> str:
-        if not isinstance(value, str) or value not in known:
-            near = meant(value, known) if isinstance(value, str) else ""
-            given = shown(repr(value)) if isinstance(value, str) else _kind(value)
-            self.add(path, f"must be {_or(known)}, not {given}{near}")
-            return known[0]
-        return value
-
-    def array(self, path: Path, value: object, count_max: int, what: str) -> list[Any]:
-        if not isinstance(value, list):
-            self.add(path, f"must be a list of {what}, not {_kind(value)}")
-            return []
-        if len(value) > count_max:
-            self.add(path, f"{len(value):,} {what}, more than {count_max:,}")
-            return []
-        return value
-
-    def scalar(self, path: Path, value: object) -> Scalar:
-        if isinstance(value, bool | str):
-            return value
-        if isinstance(value, datetime.datetime):
-            return self.time(path, value)
-        return self.number(path, value, -1e300, 1e300, "a number, text, true or false")
-
-    # --- tables --------------------------------------------------------------------------------------------------
+class _Reader(Values):
+    """The program that the tables mean."""
 
     def program(self, library_digest: LibraryDigest) -> Program:
         self.table((), self.top, TABLES)
@@ -334,17 +215,6 @@ class _Reader:
             found = self.time(path, found)
         return found
 
-    def time(self, path: Path, value: object) -> str:
-        """A time as ISO 8601 in UTC with milliseconds."""
-        try:
-            when = value if isinstance(value, datetime.datetime) else datetime.datetime.fromisoformat(str(value))
-            if when.tzinfo is None:
-                raise ValueError
-            return _iso(when)
-        except (ValueError, OverflowError):
-            self.add(path, f"must be a time with its offset, such as 2026-03-01T12:00:00Z, not {shown(str(value))}")
-            return ""
-
     def entity(self, path: Path, value: object) -> tuple[str, ...]:
         given = [value] if isinstance(value, str) else self.array(path, value, ENTITY_FIELDS_MAX, "fields")
         own = self._own_fields()
@@ -370,7 +240,7 @@ class _Reader:
         if "value" not in given:
             self.add(path, "value is missing: the feature's expression")
         phrase = self.words((*path, "phrase"), given["phrase"]) if "phrase" in given else ""
-        if any(name != "value" for name, _ in _PLACEHOLDER.findall(phrase)):
+        if any(name != "value" for name, _ in PLACEHOLDER.findall(phrase)):
             self.add((*path, "phrase"), "a phrase holds the feature's value as {value} and nothing else in braces")
         return Feature(
             value=self.expression((*path, "value"), given["value"]) if "value" in given else "",
@@ -413,15 +283,6 @@ class _Reader:
             expires=optional("expires", self.date) or "",
         )
 
-    def date(self, path: Path, value: object) -> str:
-        try:
-            if isinstance(value, datetime.datetime):
-                raise ValueError
-            return (value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))).isoformat()
-        except ValueError:
-            self.add(path, f"must be a date such as 2026-12-31, not {shown(str(value))}")
-            return ""
-
     def decision(self) -> Decision:
         path: Path = ("decision",)
         given = self.table(path, self.top.get("decision", {}), ("decline", "review", "severity", "actions"))
@@ -443,8 +304,6 @@ class _Reader:
     def limits(self) -> dict[str, float]:
         given = self.table(("limits",), self.top.get("limits", {}), LIMITS)
         return {key: self.number(("limits", key), value, 0.0, 1e15) for key, value in given.items()}
-
-    # --- examples ------------------------------------------------------------------------------------------------
 
     def examples(self) -> Iterable[Example]:
         keys = ("name", "payments", "hits", "misses", "decision", "severity", "probability")
@@ -518,17 +377,4 @@ class _Reader:
 
 def placeholders(words: str) -> list[str]:
     """The names in braces."""
-    return [name for name, _ in _PLACEHOLDER.findall(words)]
-
-
-def _kind(value: object) -> str:
-    kinds = {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
-    return kinds.get(type(value), "a date or time")
-
-
-def _or(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _iso(when: datetime.datetime) -> str:
-    return when.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return [name for name, _ in PLACEHOLDER.findall(words)]
