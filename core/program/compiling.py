@@ -1,18 +1,16 @@
 """From typed expressions to instructions over registers. Pure and deterministic: equal expressions, equal code.
 
-A subexpression that occurs twice is computed once; constants are loaded where they are used. A register is used again
-after its last reader. The destination of an instruction is never one of its arguments, so that its loop has no aliases.
-What reads characters is no instruction: it is a leaf, which `core.program.characters` computes. `choose` between texts
-is therefore moved out of it: size(c ? a : b) is compiled as c ? size(a) : size(b).
+    expression ──lifting──► choices outside of leaves ──here──► graph of distinct values ──registers──► instructions
+
+A subexpression that occurs twice is computed once. What reads characters is no instruction: it is a leaf, which
+`core.program.characters` computes.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +21,9 @@ from core.canonical import Form
 from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
 from core.nans import COMPUTED
-from core.program.codes import CODES, MOVING, Op
+from core.program.codes import CODES, Op
+from core.program.lifting import lifted
+from core.program.registers import WIDTH, Node, allocated
 from core.program.typed import (
     CHARACTERS,
     Aggregate,
@@ -35,14 +35,6 @@ from core.program.typed import (
     Listed,
 )
 
-WIDTH = 6
-"""Numbers of an instruction: op code, destination, first to third argument, length.
-
-Arguments are registers; an operation of one argument has it twice. LOAD: the leaf. STORE: destination is the output.
-CONSTANT: the word. IN_…: the third is the first word of the list, of `length` words, sorted.
-"""
-VARIANTS_MAX = 256
-"""Texts that one operation on characters may choose among."""
 COMPUTED_NAN = float(COMPUTED.view(np.float32))
 
 
@@ -104,7 +96,22 @@ def compile_expressions(expressions: Sequence[Expression]) -> Code:
     """
     graph = _Graph()
     roots = [graph.number(each, _form(each)) for each in expressions]
-    return _Emitter(graph).emit(roots)
+    found = allocated(graph.nodes, roots)
+    instructions = np.array(found.instructions, dtype=np.int32).reshape(-1, WIDTH)
+    instructions.flags.writeable = False
+    words = np.array(graph.words, dtype=np.uint64)
+    words.flags.writeable = False
+    return Code(
+        leaves=tuple(graph.leaves),
+        instructions=instructions,
+        words=words,
+        texts=tuple(graph.texts),
+        parameters=tuple(graph.parameters),
+        lists=tuple(graph.lists),
+        registers=found.registers,
+        outputs=len(roots),
+        operations=found.operations,
+    )
 
 
 def _number(value: float) -> float:
@@ -161,75 +168,11 @@ def structure(expression: Expression) -> tuple[object, ...]:
             return ("column", expression.type, expression.source, expression.name, expression.form)
 
 
-def _lifted(expression: Expression) -> Expression:
-    """The expression without `choose` below operations on characters. Raises BadInput if it would be too large."""
-    if not isinstance(expression, Apply) or expression.operation not in CHARACTERS:
-        return expression
-    if _variants(expression) > VARIANTS_MAX:
-        raise BadInput(f"an operation on texts chooses among more than {VARIANTS_MAX} of them; split it")
-    return _split(expression)
-
-
-def _variants(text: Expression) -> int:
-    """How many texts without a choice the text would become."""
-    match text:
-        case Apply(_, "choose", (_, first, second)):
-            return _variants(first) + _variants(second)
-        case Apply(_, "default", (first, second)):
-            alone = _variants(first), _variants(second)
-            return 1 if alone == (1, 1) else sum(alone)
-        case Apply(_, operation, arguments) if operation in CHARACTERS:
-            return math.prod(map(_variants, arguments))
-        case _:
-            return 1
-
-
-def _split(whole: Expression) -> Expression:
-    """A choice among operations instead of an operation on a choice, one choice after the other.
-
-    `default` is moved out too where it holds a choice: f(default(x, y)) is default(f(x), f(y)), for f is missing
-    exactly if x or something else is, and then the other branch does not help.
-    """
-    choice = _first_choice(whole)
-    if choice is None:
-        return whole
-    condition, (first, second) = choice.arguments[:-2], choice.arguments[-2:]
-    branches = (_split(_replaced(whole, choice, first)), _split(_replaced(whole, choice, second)))
-    return Apply(whole.type, choice.operation, (*condition, *branches))
-
-
-def _first_choice(text: Expression) -> Apply | None:
-    match text:
-        case Apply(_, "choose" | "default") if _variants(text) > 1:
-            return text
-        case Apply(_, operation, arguments) if operation in CHARACTERS:
-            return next(filter(None, map(_first_choice, arguments)), None)
-        case _:
-            return None
-
-
-def _replaced(text: Expression, old: Apply, new: Expression) -> Expression:
-    """The text with `new` where it has `old`: that very object, so that an equal one elsewhere is its own choice."""
-    if text is old:
-        return new
-    if isinstance(text, Apply) and text.operation in CHARACTERS:
-        return replace(text, arguments=tuple(_replaced(each, old, new) for each in text.arguments))
-    return text
-
-
-class _Node(NamedTuple):
-    """A value that code computes. arguments: nodes. extra: the leaf, or (first word, length) of constants."""
-
-    op: Op
-    arguments: tuple[int, ...]
-    extra: tuple[int, ...] = ()
-
-
 @dataclass(slots=True)
 class _Graph:
     """Numbers of distinct values: nodes, each after its arguments."""
 
-    nodes: list[_Node] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
     leaves: list[Expression] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
@@ -239,7 +182,7 @@ class _Graph:
 
     def number(self, expression: Expression, form: Form = "") -> int:
         """The node of the expression. form: that of string constants in it which are beside no column."""
-        expression = _lifted(expression)
+        expression = lifted(expression)
         match expression:
             case Constant():
                 return self._constant(expression, form)
@@ -269,7 +212,7 @@ class _Graph:
         whole = (op, arguments, *key)
         if (known := self.numbers.get(whole)) is None:
             known = self.numbers[whole] = len(self.nodes)
-            self.nodes.append(_Node(op, arguments, extra()))
+            self.nodes.append(Node(op, arguments, extra()))
         return known
 
     def _leaf(self, leaf: Expression) -> int:
@@ -352,106 +295,3 @@ def _hashable(text: str) -> str:
     if "\x1f" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise BadInput(f"{text!r} holds a character that no payment can have: U+001F or half of a surrogate pair")
     return text
-
-
-class _Emitter:
-    """Instructions in the order in which outputs need them, and the registers that they use."""
-
-    def __init__(self, graph: _Graph) -> None:
-        self.graph = graph
-        self.instructions: list[tuple[int, ...]] = []
-        self.readers = [0] * len(graph.nodes)
-        self.register: dict[int, int] = {}
-        self.free: list[int] = []
-        self.registers = 0
-
-    def emit(self, roots: list[int]) -> Code:
-        graph = self.graph
-        self._count_readers(roots)
-        for output, root in enumerate(roots):
-            for node in self._missing(root):
-                self._compute(node)
-            register = self._value(root)
-            self._add(Op.STORE, output, register)
-            self._release(root, register)
-        instructions = np.array(self.instructions, dtype=np.int32).reshape(-1, WIDTH)
-        instructions.flags.writeable = False
-        words = np.array(graph.words, dtype=np.uint64)
-        words.flags.writeable = False
-        return Code(
-            leaves=tuple(graph.leaves),
-            instructions=instructions,
-            words=words,
-            texts=tuple(graph.texts),
-            parameters=tuple(graph.parameters),
-            lists=tuple(graph.lists),
-            registers=self.registers,
-            outputs=len(roots),
-            operations=sum(row[0] not in MOVING for row in self.instructions),
-        )
-
-    def _count_readers(self, roots: list[int]) -> None:
-        reached = set()
-        stack = list(roots)
-        for root in roots:
-            self.readers[root] += 1
-        while stack:
-            node = stack.pop()
-            if node in reached:
-                continue
-            reached.add(node)
-            for argument in self.graph.nodes[node].arguments:
-                self.readers[argument] += 1
-                stack.append(argument)
-
-    def _missing(self, root: int) -> Iterator[int]:
-        """The nodes that have no register yet, each after its arguments; constants are left to their readers."""
-        stack: list[tuple[int, bool]] = [(root, False)]
-        while stack:
-            node, entered = stack.pop()
-            if node in self.register or self.graph.nodes[node].op == Op.CONSTANT:
-                continue
-            if entered:
-                yield node
-            else:
-                stack.append((node, True))
-                stack += [(argument, False) for argument in reversed(self.graph.nodes[node].arguments)]
-
-    def _compute(self, node: int) -> None:
-        op, arguments, extra = self.graph.nodes[node]
-        registers = [self._value(argument) for argument in arguments]
-        destination = self._taken()
-        if op in (Op.LOAD, Op.LOAD_NUMBER):
-            self._add(op, destination, extra[0])
-        elif extra:
-            self._add(op, destination, registers[0], registers[0], *extra)
-        else:
-            self._add(op, destination, *(registers if len(registers) > 1 else registers * 2))
-        self.register[node] = destination
-        for argument, register in zip(arguments, registers, strict=True):
-            self._release(argument, register)
-
-    def _value(self, node: int) -> int:
-        """The register that holds the node's value now. A constant is loaded anew."""
-        if self.graph.nodes[node].op == Op.CONSTANT:
-            register = self._taken()
-            self._add(Op.CONSTANT, register, self.graph.nodes[node].extra[0])
-            return register
-        return self.register[node]
-
-    def _release(self, node: int, register: int) -> None:
-        if self.graph.nodes[node].op != Op.CONSTANT:
-            self.readers[node] -= 1
-            if self.readers[node]:
-                return
-            del self.register[node]
-        heapq.heappush(self.free, register)
-
-    def _taken(self) -> int:
-        if self.free:
-            return heapq.heappop(self.free)
-        self.registers += 1
-        return self.registers - 1
-
-    def _add(self, *numbers: int) -> None:
-        self.instructions.append(numbers + (0,) * (WIDTH - len(numbers)))

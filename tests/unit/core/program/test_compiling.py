@@ -11,8 +11,9 @@ import pytest
 from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
 from core.program.codes import MOVING, Op
-from core.program.compiling import VARIANTS_MAX, compile_expressions
+from core.program.compiling import compile_expressions
 from core.program.evaluating import evaluate
+from core.program.lifting import VARIANTS_MAX
 from core.program.typed import Aggregate, Apply, Column, Constant, Expression, Hit, Listed
 from tests.builders.expressions import PARAMETERS, Generator
 
