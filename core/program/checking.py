@@ -25,6 +25,7 @@ from core.program.syntax import (
     Text,
     Truth,
     Unary,
+    levels,
     start,
 )
 from core.program.typed import Apply, Column, Constant, Expression, Listed, Type, is_single
@@ -46,6 +47,9 @@ _LISTS: dict[str, str] = {kind_field: kind for kind, kind_field in FIELDS.items(
 def checked(node: Node, scope: Scope, expected: Sequence[Type]) -> Expression:
     """The typed expression. Raises ProgramError, also if its type is none of the expected ones."""
     found = check(node, scope)
+    for _, each in levels(node):
+        if isinstance(each, Text) and "\x1f" in each.value:
+            raise ProgramError("no payment has the character U+001F", *each.at)
     refuse_bare_outcome(node, found)
     if found.type in expected:
         return found
