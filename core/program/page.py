@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from core.features import spec
+from core.features.kernel import LINEAR_COUNT
 from core.program import patterns, tokens, windows
 from core.program.fields import OUTCOME_VALUES, OUTCOMES, STANDARD
 from core.program.functions import FUNCTIONS, Function
+from core.program.layout import ENTRIES
 from core.program.typed import CHARACTERS, Type
 
 _TYPES: dict[Type, str] = {
@@ -29,23 +32,23 @@ merchant_id in list('watch') ? 1 : 0
 | number | `500`, `0.5`, `1e3`, `0x1F` | 64-bit IEEE 754; `5 / 2` is 2.5; x / 0 is an infinity or NaN |
 | bool | `true`, `false` | |
 | text | `'DE'`, `"DE"`, `'it\\'s'`, `r'\\d'` | CEL's escapes; `r'…'` has none |
-| time | | a field; `t1 - t2` is the seconds between |
-| list | `['DE', 'AT']`, `[1, 2]` | constants, to the right of `in` only |
+| time | | only as a field; `t1 - t2` is the difference in seconds |
+| list | `['DE', 'AT']`, `[1, 2]` | constants; only to the right of `in` |
 
-**A missing value** (a field that the source left out, an aggregate over nothing) makes what is computed from it missing
-too. `&&` and `||` absorb it where the other side decides: `false && missing` is false, `true || missing` is true. A
-condition that ends up missing does not hold. `has(x)` asks, `default(x, y)` replaces.
+**A missing value** (a field that the source left out, an aggregate over nothing) makes whatever is computed from it
+missing too. `&&` and `||` absorb it where the other side decides: `false && missing` is false and `true || missing` is
+true. A condition that is missing does not hold. `has(x)` tests for a value, `default(x, y)` replaces a missing one.
 
 **Text** of standard fields is compared in canonical form, so `merchant_id == 'SHOP-66'` also finds `shop-66 ` (ADR 14);
 own fields are compared as the source sent them. Functions that read characters see the canonical form, so their
 constants must be written in it: `merchant_id.startsWith('shop')`. Another spelling could never match and is refused.
 
-**A named feature** is stored with the score as a 32-bit number. Whoever reads it by its name reads the stored value,
-and a comparison that it takes part in rounds both sides to 32 bits, so `mean_30d >= 99.99` holds for a mean of 99.99.
+**A named feature** is stored with the score as a 32-bit number. An expression that names it reads the stored value, and
+a comparison with it rounds both sides to 32 bits, so `mean_30d >= 99.99` holds for a mean of 99.99.
 
 ## Operators
 
-From loose to tight. Parentheses group.
+From the loosest to the tightest. Parentheses group.
 
 | operators | operands | result |
 |---|---|---|
@@ -60,10 +63,10 @@ From loose to tight. Parentheses group.
 | `!` `-` | bool; number | the same |
 | `x.f(y)`, `f(x, y)` | functions | |
 
-Comparisons don't chain: `1 < x && x < 3`. What can have one answer only is refused: `hour == 24`,
-`decision == 'declined'`, `country == 'GER'`, `x / 0`.
+Comparisons don't chain: write `1 < x && x < 3`. A comparison that could have only one answer is refused, such as
+`hour == 24`, `decision == 'declined'` or `country == 'GER'`; so is `x / 0`.
 
-## Where what can be read
+## What can be read where
 
 | | features | rules | `[decision]` | inside an aggregate |
 |---|---|---|---|---|
@@ -74,36 +77,62 @@ Comparisons don't chain: `1 < x && x < 3`. What can have one answer only is refu
 | `decision`, `hit(…)` | | | ✓ | ✓, of the earlier payment |
 | `severity`, `alerted`, `verdict` | | | | ✓ |
 
-Rules read what is stored, so that every rule can be judged again later: what an aggregate computes gets a name in
-`[features]` first. The columns of the library are all of [features](features.md), as functions without arguments:
-`speed_kmh()`."""
+Rules read only what is stored with the score, so that every rule can be evaluated again later. To use an aggregate in a
+rule, give it a name in `[features]`. The columns of the library are those of [features](features.md), written as
+functions without arguments: `speed_kmh()`."""
 
-_CEL = """## Beside CEL
+_CEL = """## Differences from CEL
 
-A test holds the parser against Google's implementation of CEL: what both accept has the same value. What is different:
-integer literals are numbers, so `5 / 2` is 2.5; comparisons don't chain; `has` and `default` take any expression; there
-are no maps, messages, macros, `null`, bytes, triple quotes and comments; strings have no order."""
+A test compares the parser with Google's implementation of CEL: whatever both accept has the same value. The
+differences: integer literals are numbers, so `5 / 2` is 2.5; comparisons don't chain; `has` and `default` take any
+expression; there are no maps, messages, macros, `null`, bytes, triple quotes or comments; texts have no order."""
+
+_MEMORY = spec.TYPICAL_MEMORY
+
+
+def _linear(bits: int) -> str:
+    return f"{LINEAR_COUNT[bits]:.1f}"
+
 
 _SHORTEST = windows.shown(windows.WIDTHS[0] * windows.BUCKETS_MIN)
 _LONGEST = windows.shown(windows.WINDOW_MAX_MS)
 _WIDTHS = ", ".join(map(windows.shown, windows.WIDTHS))
 _AGGREGATES = f"""## Aggregates
 
-Figures over the earlier payments of an entity, always before this one. `E` is `account`, or a declared entity that
-contains `account_id`, such as `account_merchant = ["account_id", "merchant_id"]`: this account's payments at this
-payment's merchant. `x` and the condition are about the earlier payment: its fields, its `decision`, `severity`,
-`alerted` and `hit('CODE')`. A payment whose condition or `x` is missing does not count.
+An aggregate is computed over the earlier payments of an entity; the payment that is being decided never counts. `E` is
+`account`, or a declared entity that contains `account_id`, such as `account_merchant = ["account_id", "merchant_id"]`:
+this account's payments at this payment's merchant. `x` and the condition read the earlier payment: its fields, its
+`decision`, `severity`, `alerted` and `hit('CODE')`. A payment whose condition or `x` is missing does not count.
 
 `W` is a window of {_SHORTEST} to {_LONGEST}, written `'10m'`, `'24h'`, `'30d'`; it follows the receive time.
-It is divided into {windows.BUCKETS_MIN} to {windows.BUCKETS_MAX} equal buckets, as wide as they can be among
+It is divided into {windows.BUCKETS_MIN} to {windows.BUCKETS_MAX} equal buckets of the widest of these widths that fits:
 {_WIDTHS}. A window of n buckets of width w covers between (n − 1)·w and n·w.
 
-A condition on `verdict` makes `count`, `share` and `since` read the verdicts on the account instead, at the time at
-which they came; it reads nothing else."""
+With a condition on `verdict`, `count`, `share` and `since` read the verdicts on the account instead of payments, each
+at the time at which it came. Such a condition can read nothing else."""
+_EXACTLY = f"""### What they compute exactly
+
+- **No payments.** Over no payment, `count`, `sum` and `distinct` are 0 and the others are missing. `is_new` is true if
+  none of the entity's payments has the field; it is missing if the entity has no payment at all, or this payment lacks
+  the field.
+- **NaN and infinity.** A NaN counts: while it is in the window, `sum`, `mean`, `min`, `max` and `std` are NaN. An
+  infinity is treated as IEEE 754 says. `decayed` and `typical` leave both out, since they would never recover.
+- **`std`** is the standard deviation of the population (÷ n), so it is 0 for one payment.
+- **`distinct`** is estimated from 64 bits by linear counting (Whang et al. 1990): 3 values read as {_linear(3)}, 10 as
+  {_linear(10)}, and no number of values as more than {_linear(64)}. Values may share a bit, and then it is smaller. Compare it with
+  `>` or `>=`, never with `==`.
+- **`first`, `last` and `since`** follow the receive time. Of payments received at the same time, `first` reads the one
+  that arrived first and `last` the one that arrived last. For a payment that arrives late, `since`
+  is 0, never negative.
+- **`decayed`** weights a payment by 2^(−age / half-life). **`typical`** moves by (x − typical) / min(k, {_MEMORY}) with the
+  k-th payment; after the first {spec.TYPICAL_PLAIN} payments, x is limited to {spec.TYPICAL_CUT:g} · typical + 1.
+- **Late payments** count in the bucket of their own receive time, unless the window has already moved past it.
+- **Entities.** Of each declared entity, an account remembers the {ENTRIES} used most recently. One that was forgotten
+  reads as if it had no payments."""
 
 _LIMITS = f"""## Limits
 
-A text has at most {tokens.CHARACTERS_MAX:,} characters, {tokens.TOKENS_MAX:,} names, values and signs,
+An expression has at most {tokens.CHARACTERS_MAX:,} characters, {tokens.TOKENS_MAX:,} names, values and signs,
 and {tokens.LEVELS_MAX} levels; a chain of `&&` or `||` is one level. A pattern has at most
 {patterns.CHARACTERS_MAX} characters. Whole numbers are exact up to 2^53."""
 
@@ -118,6 +147,7 @@ def markdown() -> str:
         _table(operations),
         _AGGREGATES,
         _table(aggregates),
+        _EXACTLY,
         "## Fields",
         "\n".join([
             "| name | type | meaning |", "|---|---|---|",
