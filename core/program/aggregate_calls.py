@@ -54,8 +54,8 @@ def _entity(node: Call, given: Node, scope: Scope) -> tuple[str, ...]:
     if not isinstance(given, Name) or not scope.is_entity(given.name):
         near = meant(given.name, names) if isinstance(given, Name) else ""
         raise ProgramError(
-            f"{node.name} begins with whose payments it reads, as in {BY_NAME[node.name][-1].example}; "
-            f"{quoted(formatted(given))} is no entity{near}",
+            f"{node.name} first names the entity whose payments it reads, as in {BY_NAME[node.name][-1].example}; "
+            f"{quoted(formatted(given))} is not an entity{near}",
             *start(given),
         )
     if given.name == ACCOUNT:
@@ -63,8 +63,8 @@ def _entity(node: Call, given: Node, scope: Scope) -> tuple[str, ...]:
     fields = scope.entities[given.name]
     if ENTITY_FIELD not in fields:
         raise ProgramError(
-            f"the entity {quoted(given.name)} does not contain account_id, so its payments lie in several partitions; "
-            "such live entities come later. For now add the account: "
+            f"the entity {quoted(given.name)} does not contain account_id, so its payments are in several partitions, "
+            "and aggregates don't reach across them. Add the account: "
             f"{given.name} = {_toml_list((ENTITY_FIELD, *fields))}",
             *given.at,
         )
@@ -99,7 +99,8 @@ def _field(given: Node, scope: Scope, what: str, function: Function) -> Column:
     if column is None:
         near = meant(given.name, [*STANDARD, *scope.fields]) if isinstance(given, Name) else ""
         raise ProgramError(
-            f"{what} is a field of the payment, as in {function.example}, and {quoted(formatted(given))} is none{near}",
+            f"{what} must be a field of the payment, as in {function.example}, "
+            f"and {quoted(formatted(given))} is not one{near}",
             *start(given),
         )
     inner = scope.of_events()
@@ -111,7 +112,7 @@ def _field(given: Node, scope: Scope, what: str, function: Function) -> Column:
 def _size(given: Node, what: str) -> int:
     if not isinstance(given, Number) or given.value != int(given.value) or not 1 <= given.value <= SIZE_MAX:
         raise ProgramError(
-            f"{what} is a whole number from 1 to {SIZE_MAX}, and {quoted(formatted(given))} is none", *start(given)
+            f"{what} must be a whole number from 1 to {SIZE_MAX}, not {quoted(formatted(given))}", *start(given)
         )
     return int(given.value)
 
@@ -144,7 +145,7 @@ def _check_verdict(
         )
     if found["entity"]:
         raise ProgramError(
-            f"verdicts are on the account, so the entity must be account: {node.name}(account, …)",
+            f"verdicts are about the account, so the entity must be account: {node.name}(account, …)",
             *start(arguments[0][1]),
         )
     given = next(each for parameter, each in arguments if parameter.kind == "condition")

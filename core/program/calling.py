@@ -37,7 +37,7 @@ def call(node: Call, scope: Scope) -> Expression:
         case "hit":
             return _hit(node, arguments[0][1], scope)
         case "listed":
-            raise ProgramError(f"list follows 'in' only, as in {function.example}", *node.at)
+            raise ProgramError(f"list can stand only after 'in', as in {function.example}", *node.at)
         case "library":
             _refuse_unstored(node, scope)
             return Column("number", "library", function.operation)
@@ -63,10 +63,10 @@ def _function(node: Call, scope: Scope) -> Function:
     if function.style == "method" and node.receiver is None:
         inside = formatted(node.arguments[0]) if node.arguments else "merchant_id"
         rest = ", ".join(map(formatted, node.arguments[1:])) or ("" if function.name == "lowerAscii" else "'…'")
-        raise ProgramError(f"{node.name} stands behind its text: write {inside}.{node.name}({rest})", *node.at)
+        raise ProgramError(f"{node.name} is written after its text: write {inside}.{node.name}({rest})", *node.at)
     if function.style == "function" and node.receiver is not None:
         inside = ", ".join(map(formatted, (node.receiver, *node.arguments)))
-        raise ProgramError(f"{node.name} stands before its arguments: write {node.name}({inside})", *node.at)
+        raise ProgramError(f"{node.name} is written before its arguments: write {node.name}({inside})", *node.at)
     return function
 
 
@@ -206,7 +206,7 @@ def refuse_unread(node: Node, value: Expression) -> None:
                 refuse_unread(node, each)
         case _:
             raise ProgramError(
-                f"the characters of {quoted(formatted(node))} can't be read; only those of fields can, as in "
+                f"the characters of {quoted(formatted(node))} can't be read, only those of fields, as in "
                 "merchant_id.startsWith('shop')",
                 *start(node),
             )
@@ -231,14 +231,14 @@ def _offset(node: Node) -> int:
         length = int(found[2]) * HOUR_MS + int(found[3]) * MINUTE_MS
         if length <= _ZONE_MAX_MS and int(found[3]) < 60:
             return -length if found[1] == "-" else length
-        raise ProgramError(f"{quoted(text)} is no offset from UTC: those are -14:00 to +14:00", *node.at)
+        raise ProgramError(f"{quoted(text)} is not an offset from UTC: those are -14:00 to +14:00", *node.at)
     if re.search("[A-Za-z]", text):
         raise ProgramError(
             f"{quoted(text)} is the name of a zone: its rules change with the time zone database, and past decisions "
             "would change with them; write an offset, as in hour(occurred_at, '+02:00')",
             *node.at,
         )
-    raise ProgramError(f"{quoted(text)} is no offset from UTC; write it as '+02:00' or 'UTC'", *node.at)
+    raise ProgramError(f"{quoted(text)} is not an offset from UTC; write it as '+02:00' or 'UTC'", *node.at)
 
 
 def _pattern(node: Node) -> str:
@@ -253,8 +253,8 @@ def _pattern(node: Node) -> str:
 def _hit(node: Call, given: Node, scope: Scope) -> Expression:
     if not scope.has_hits:
         raise ProgramError(
-            f"hit is not known in {PLACE_WORDS[scope.place]}; it is about earlier payments, as in "
-            "count(account, '7d', hit('AMOUNT_HIGH')), and in [decision] about this one",
+            f"hit can't stand in {PLACE_WORDS[scope.place]}; it reads earlier payments, as in "
+            "count(account, '7d', hit('AMOUNT_HIGH')), and in [decision] this one",
             *node.at,
         )
     code = _text(given, "a rule's code", "hit('AMOUNT_HIGH')")
@@ -267,7 +267,7 @@ def list_effect(node: Call) -> str:
     """The effect that `list('watch')` names."""
     function = BY_NAME["list"][0]
     if node.receiver is not None:
-        raise ProgramError(f"list stands before its argument, as in {function.example}", *node.at)
+        raise ProgramError(f"list is written before its argument, as in {function.example}", *node.at)
     ((_, given),) = _arguments(node, function)
     effect = _text(given, "the list", function.example)
     if effect not in _EFFECTS:
@@ -281,14 +281,14 @@ def _refuse_unstored(node: Call, scope: Scope) -> None:
         return
     if scope.place == "event":
         raise ProgramError(
-            f"{node.name} can't stand inside an aggregate, which reads the earlier payment's fields and outcome only",
+            f"{node.name} can't stand inside an aggregate, which reads only the earlier payment's fields and outcome",
             *node.at,
         )
     text = formatted(node)
     shown = quoted(text)[1:-1].replace('"', "'")
     name = node.name if node.name in spec.NAMES else "my_feature"
     raise ProgramError(
-        f"{node.name} stands in [features] only, so that its value is stored with the score: give it a name there, "
+        f"{node.name} can stand only in [features], so that its value is stored with the score: give it a name there, "
         f'{name} = "{shown}", and write {name} here',
         *node.at,
     )

@@ -75,7 +75,7 @@ def check(node: Node, scope: Scope) -> Expression:
         case Call():
             return calling.call(node, scope)
         case ListOf():
-            raise ProgramError("a list follows 'in' only, as in country in ['DE', 'AT']", *node.at)
+            raise ProgramError("a list can stand only after 'in', as in country in ['DE', 'AT']", *node.at)
         case Unary():
             return _unary(node, scope)
         case Logical():
@@ -115,7 +115,7 @@ def refuse_bare_outcome(node: Node, found: Expression) -> None:
     """Refuse an outcome's text where it is not compared with one of its values."""
     if isinstance(found, Column) and found.source == "outcome" and found.type == "string":
         example = possible.OUTCOME_EXAMPLES[found.name]
-        raise ProgramError(f"{quoted(found.name)} is compared with its values only, as in {example}", *start(node))
+        raise ProgramError(f"{quoted(found.name)} can be compared only with its values, as in {example}", *start(node))
 
 
 def _unary(node: Unary, scope: Scope) -> Expression:
@@ -173,7 +173,7 @@ def _no_arithmetic(operator: str, node: Node, found: Expression) -> str:
     if found.type == "time":
         advice = "; two times can be subtracted, which gives seconds, as in received_at - occurred_at > 60"
     elif found.type == "string" and operator == "+":
-        advice = "; text is joined with text only" + advice.replace("; ", ", and ", 1)
+        advice = "; text can be joined only with text" + advice.replace("; ", ", and ", 1)
     return f"{operator} needs numbers, and {_is(node, found)}{advice}"
 
 
@@ -237,21 +237,22 @@ def _member(node: Binary, scope: Scope) -> Expression:
     left = check(node.left, scope)
     if not isinstance(node.right, ListOf):
         found = check(node.right, scope)
-        hint = "; a part of a text is asked for by contains, as in merchant_id.contains('shop')"
+        hint = "; to look for a part of a text, write merchant_id.contains('shop')"
         raise ProgramError(
             f"a list is expected after 'in', as in country in ['DE', 'AT'], and {_is(node.right, found)}"
             + (hint if found.type == "string" else ""),
             *start(node.right),
         )
     if left.type not in ("number", "string"):
-        raise ProgramError(f"'in' asks about a number or a text, and {_is(node.left, left)}", *start(node.left))
+        raise ProgramError(f"a number or text is expected before 'in', and {_is(node.left, left)}", *start(node.left))
     if not node.right.items:
         raise ProgramError("the list is empty, so nothing is in it", *node.right.at)
     values: list[float | str] = []
     for item in node.right.items:
         if not isinstance(item, Number | Text):
             raise ProgramError(
-                f"a list holds constants only, as in ['DE', 'AT'], and {quoted(formatted(item))} is none", *start(item)
+                f"a list holds only constants, as in ['DE', 'AT'], and {quoted(formatted(item))} is not one",
+                *start(item),
             )
         if isinstance(item, Number) != (left.type == "number"):
             found = check(item, scope)
@@ -270,7 +271,8 @@ def _listed(node: Binary, call: Call, scope: Scope) -> Expression:
         raise ProgramError(f"lists can't be read in {PLACE_WORDS['event']}; they are about this payment", *call.at)
     if not isinstance(node.left, Name) or node.left.name not in _LISTS:
         raise ProgramError(
-            f"{quoted(formatted(node.left))} has no lists; {listed(_LISTS)} have, as in merchant_id in list('watch')",
+            f"there are no lists for {quoted(formatted(node.left))}, only for {listed(_LISTS)}, "
+            "as in merchant_id in list('watch')",
             *start(node.left),
         )
     column = scope.field(node.left.name)
@@ -295,7 +297,7 @@ def _advice(node: Node, found: Type, wanted: Sequence[Type]) -> str:
     if "bool" in wanted and found == "string":
         return "; compare it, as in country == 'DE'"
     if "number" in wanted and found == "bool":
-        return "; a number is made by a choice, as in amount > 500 ? 1 : 0"
+        return "; turn it into a number, as in amount > 500 ? 1 : 0"
     if "number" in wanted and found == "string":
         return "; numbers stand without quotes" if isinstance(node, Text) else "; its length is size(merchant_id)"
     if "number" in wanted and found == "time":

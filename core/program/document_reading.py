@@ -177,7 +177,7 @@ class _Reader(Values):
             near = meant(source, STANDARD)
             self.add((*path, "from"), f"must be attributes.X or a standard field, not {shown(source)!r}{near}")
         if source == "currency_known":
-            self.add((*path, "from"), "currency_known has no other name: aggregates must not read it")
+            self.add((*path, "from"), "currency_known can't have another name: aggregates must not read it")
         standard = STANDARD[source].type if source in STANDARD else ""
         if "type" not in given and not standard:
             self.add(path, "type is missing: number, string, bool or time")
@@ -222,7 +222,7 @@ class _Reader(Values):
         for name in given:
             if not isinstance(name, str) or (name not in STANDARD and name not in own):
                 near = meant(name, [*STANDARD, *own]) if isinstance(name, str) else ""
-                self.add(path, f"must name fields; {shown(str(name))!r} is none{near}")
+                self.add(path, f"must name fields; {shown(str(name))!r} is not one{near}")
             elif name == "currency_known":
                 self.add(path, "currency_known follows the rates in force, so no entity can name it; name currency")
             elif name in found:
@@ -337,7 +337,7 @@ class _Reader(Values):
         names = (*GIVEN, *self._own_fields())
         given = self.table(path, value, ("at", "after", "repeat", *names))
         if "at" in given and "after" in given:
-            self.add(path, "at and after exclude each other")
+            self.add(path, "a payment has at or after, not both")
         after = given.get("after", "")
         if not isinstance(after, str) or (after and not _AFTER.fullmatch(after)):
             self.add((*path, "after"), f"must be a duration such as '30s', '10m' or '2h', not {shown(str(after))}")
@@ -355,7 +355,7 @@ class _Reader(Values):
         found = self.array(path, value, document.RULES_MAX, "codes")
         for code in found:
             if not isinstance(code, str) or code_fault(code):
-                self.add(path, f"{shown(str(code))!r} is no code")
+                self.add(path, f"{shown(str(code))!r} is not a code")
         return tuple(str(code) for code in found)
 
     def unique(self, program: Program) -> None:

@@ -70,7 +70,7 @@ class Values:
     def text(self, path: Path, value: object, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
         """A text of one line without invisible characters, white space collapsed."""
         if not isinstance(value, str):
-            self.add(path, f"must be a text in quotes, not {_kind(value)}")
+            self.add(path, f"must be text in quotes, not {_kind(value)}")
             return ""
         try:
             check_name("it", " ".join(value.split()), characters_max)

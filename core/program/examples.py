@@ -131,7 +131,7 @@ def _decided(context: Context, state: AccountState, some: list[TransactionReceiv
     positions = [Position(1, first + k + 1) for k in range(len(some))]
     (found,) = pipeline.decide(context, [Work(0, state, [Run(START, [], positions, list(some))])])
     if not found.scored or found.kept[-1] != len(some) - 1:
-        raise BadInput("the payment repeats one of before: give it another transaction_id, or leave it out")
+        raise BadInput("the payment repeats an earlier one: give it another transaction_id, or leave it out")
     return found.scored[-1]
 
 

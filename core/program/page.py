@@ -119,13 +119,13 @@ _EXACTLY = f"""### What they compute exactly
   infinity is treated as IEEE 754 says. `decayed` and `typical` leave both out, since they would never recover.
 - **`std`** is the standard deviation of the population (÷ n), so it is 0 for one payment.
 - **`distinct`** is estimated from 64 bits by linear counting (Whang et al. 1990): 3 values read as {_linear(3)}, 10 as
-  {_linear(10)}, and no number of values as more than {_linear(64)}. Values may share a bit, and then it is smaller. Compare it with
-  `>` or `>=`, never with `==`.
+  {_linear(10)}, and no number of values as more than {_linear(64)}. Values may share a bit, and then it is smaller.
+  Compare it with `>` or `>=`, never with `==`.
 - **`first`, `last` and `since`** follow the receive time. Of payments received at the same time, `first` reads the one
-  that arrived first and `last` the one that arrived last. For a payment that arrives late, `since`
-  is 0, never negative.
-- **`decayed`** weights a payment by 2^(−age / half-life). **`typical`** moves by (x − typical) / min(k, {_MEMORY}) with the
-  k-th payment; after the first {spec.TYPICAL_PLAIN} payments, x is limited to {spec.TYPICAL_CUT:g} · typical + 1.
+  that arrived first and `last` the one that arrived last. For a payment that arrives late,
+  `since` is 0, never negative.
+- **`decayed`** weights a payment by 2^(−age / half-life). **`typical`** moves by (x − typical) / min(k, {_MEMORY})
+  with the k-th payment; after the first {spec.TYPICAL_PLAIN}, x is limited to {spec.TYPICAL_CUT:g} · typical + 1.
 - **Late payments** count in the bucket of their own receive time, unless the window has already moved past it.
 - **Entities.** Of each declared entity, an account remembers the {ENTRIES} used most recently. One that was forgotten
   reads as if it had no payments."""

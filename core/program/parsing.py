@@ -183,7 +183,7 @@ def parse(text: str) -> Node:
 _WORDS = {
     "and": "'and' is written &&, as in amount > 500 && country == 'DE'",
     "or": "'or' is written ||, as in amount > 500 || country == 'DE'",
-    "is": "'is' is written ==, as in country == 'DE'; for a missing value ask !has(country)",
+    "is": "'is' is written ==, as in country == 'DE'; for a missing value write !has(country)",
     "equals": "'equals' is written ==, as in country == 'DE'",
     "eq": "'eq' is written ==, as in country == 'DE'",
     "like": "'like' is written with a function, as in merchant_id.startsWith('shop')",

@@ -29,4 +29,4 @@ def compiled(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error.args[0])
-        raise BadInput(f"the pattern is no regular expression of RE2: {reason}") from None
+        raise BadInput(f"the pattern is not a valid RE2 regular expression: {reason}") from None

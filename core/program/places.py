@@ -111,7 +111,7 @@ class _Scanner:
                 continue
             tokens += 1
             if tokens > TOKENS_MAX:
-                raise BadInput(f"the document has more than {TOKENS_MAX:,} tokens: that is no program")
+                raise BadInput(f"the document has more than {TOKENS_MAX:,} tokens, too many for a program")
             if kind == "newline":
                 if mode == "header":
                     self._table(tuple(parts), start, brackets)

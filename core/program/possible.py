@@ -42,7 +42,7 @@ def check_comparison(node: Binary, left: Expression, right: Expression) -> None:
         if isinstance(there, Column) and there.source == "outcome" and there.type == "string":
             if not isinstance(constant, Constant):
                 raise ProgramError(
-                    f"{quoted(there.name)} is compared with its values only, as in {OUTCOME_EXAMPLES[there.name]}",
+                    f"{quoted(there.name)} can be compared only with its values, as in {OUTCOME_EXAMPLES[there.name]}",
                     *start(written),
                 )
             _check_outcome(there, written)
@@ -98,7 +98,7 @@ def _check_text(node: Node, found: Expression, written: Node) -> None:
     value, name = written.value, quoted(found.name)
     reason = ""
     if not (canonical.text(value) if found.form not in ("", "raw") else value):
-        reason = f"{name} is never empty: it is missing, or has text; ask !has({found.name})"
+        reason = f"{name} is never empty: it is missing or has text; write !has({found.name})"
     elif found.name == "currency":
         if not _CURRENCY.fullmatch(value):
             reason = f"{name} is never {quoted(value)}; write three capital letters (ISO 4217), such as EUR"
@@ -108,6 +108,6 @@ def _check_text(node: Node, found: Expression, written: Node) -> None:
         except BadInput as error:
             reason = str(error)
     elif found.form == "ip" and "/" in value and canonical.network(value) is not None:
-        reason = f"{name} is never a network; put {quoted(value)} on a list and ask ip in list('watch')"
+        reason = f"{name} is never a network; put {quoted(value)} on a list and write ip in list('watch')"
     if reason:
         raise ProgramError(reason, *written.at)

@@ -129,7 +129,7 @@ class Scope:
         if self.place == "event" and (name in self.features or name in self.parameters):
             what = "a feature" if name in self.features else "a parameter"
             return (
-                f"{shown} is {what}, and {PLACE_WORDS['event']} reads the earlier payment's fields and outcome only, "
+                f"{shown} is {what}, and {PLACE_WORDS['event']} reads only the earlier payment's fields and outcome, "
                 "as in count(account, '24h', amount > 100)"
             )
         if name in OUTCOMES:
@@ -138,13 +138,13 @@ class Scope:
         if name.lower() in ("true", "false"):
             return f"{shown} is written {name.lower()}"
         if name.lower() in _NOTHING:
-            return f"{shown} is no value; a missing value is asked for by has, as in !has(merchant_id)"
+            return f"{shown} is not a value; to test for a missing one, write !has(merchant_id)"
         if name in spec.NAMES:
             if self.has_aggregates:
                 return f"{shown} is a column of the library; write {name}()"
             return (
-                f"{shown} is no feature of this program; use the library that defines it, or define it in [features]: "
-                f"{name} = '{name}()'"
+                f"{shown} is not a feature of this program; use the library that defines it, or define it in "
+                f"[features]: {name} = '{name}()'"
             )
         if name in BY_NAME:
             return f"{shown} is a function; write it with its arguments, as in {BY_NAME[name][0].example}"

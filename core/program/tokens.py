@@ -178,13 +178,13 @@ def _unescaped(reading: Reading, text: str, offset: int) -> str:
             return _PLAIN.get(found["plain"], found["plain"])
         if found["bad"] is not None:
             raise reading.error(
-                f"{quoted(found[0])} is no escape; a backslash is written \\\\, or the text as r'…'",
+                f"{quoted(found[0])} is not an escape sequence; a backslash is written \\\\, or the text as r'…'",
                 offset + 1 + found.start(),
             )
         digits = found["x"] or found["u"] or found["U"]
         code = int(digits, 16) if digits else int(found["octal"], 8)
         if 0xD800 <= code < 0xE000 or code > 0x10FFFF:
-            raise reading.error(f"{quoted(found[0])} is no character of Unicode", offset + 1 + found.start())
+            raise reading.error(f"{quoted(found[0])} is not a Unicode character", offset + 1 + found.start())
         return chr(code)
 
     return _ESCAPE.sub(replaced, text[1:-1]) if "\\" in text else text[1:-1]

@@ -37,7 +37,7 @@ def milliseconds(text: str) -> int:
         raise BadInput(f"'{text}' is not a duration; write " + (f"'{meant}'" if meant else "'10m', '24h' or '30d'"))
     length = int(found[1]) * UNITS[found[2]]
     if length == 0:
-        raise BadInput(f"'{text}' is no time at all; the shortest duration is '1s'")
+        raise BadInput(f"'{text}' has no length; the shortest duration is '1s'")
     if length > WINDOW_MAX_MS:
         raise BadInput(f"'{text}' is too long; the longest is '{shown(WINDOW_MAX_MS)}'")
     return length

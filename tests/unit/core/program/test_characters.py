@@ -94,5 +94,5 @@ def test_a_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_patterns_run_in_linear_time() -> None:
     """A pattern that hangs a backtracking engine is answered at once; one that is none is refused."""
     assert evaluated(leaf("bool", "matches", NOTE, "^(a+)+$"), note=["a" * 5000 + "b", "aa"]) == [0.0, 1.0]
-    with pytest.raises(BadInput, match="no regular expression of RE2"):
+    with pytest.raises(BadInput, match="not a valid RE2 regular expression"):
         Characters([leaf("bool", "matches", NOTE, "(")], KEY)

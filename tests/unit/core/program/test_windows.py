@@ -72,7 +72,7 @@ def test_what_cannot_be_divided_names_the_nearest(length: int, nearest: str) -> 
         ("", "'10m', '24h' or '30d'"),
         ("-5m", "'10m', '24h' or '30d'"),
         ("\u0661m", "'10m', '24h' or '30d'"),
-        ("0s", "no time at all"),
+        ("0s", "has no length"),
         ("91d", "the longest is '90d'"),
         ("999999999d", "the longest is '90d'"),
         ("9" * 4000 + "d", "'10m', '24h' or '30d'"),
