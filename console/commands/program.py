@@ -51,7 +51,7 @@ POLL_S = 0.5
 """Between looks whether workers are prepared for a program."""
 
 app = typer.Typer(
-    help="Programs, which decide: check, test, show, diff, backtest, propose, approve, deploy, roll back, history.",
+    help="Decision programs: check, test, show, diff, backtest, propose, approve, deploy, roll back, history.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -65,7 +65,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A program as a TOML 
 
 @app.command()
 def check(file: File, as_json: Json = False) -> None:
-    """Check a document: every fault with its line, and what is right to write. Needs no log."""
+    """Check a document and report every fault with its line and what to write instead. Needs no log."""
     try:
         loaded = loading.check(file_bytes(file))
     except DocumentError as error:
@@ -96,7 +96,7 @@ def _counts(loaded: Loaded) -> dict[str, int]:
 
 @app.command("test")
 def run_examples(file: File, as_json: Json = False) -> None:
-    """Decide the examples of a document as a worker would, and say what does not hold. Needs no log."""
+    """Decide a document's examples as a worker would, and report what does not hold. Needs no log."""
     loaded = checked_file(file)
     if not loaded.program.examples:
         raise BadInput(f"{file} has no [[examples]] (docs/programs.md)")
@@ -122,10 +122,10 @@ def run_examples(file: File, as_json: Json = False) -> None:
 @app.command()
 def fmt(
     file: File,
-    write: Annotated[bool, typer.Option("--write", help="Change the file; else print the document.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Change the file instead of printing the document.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Format the expressions of a document. Comments, order and expressions of several lines stay. Needs no log."""
+    """Format a document's expressions; comments, order and expressions of several lines stay. Needs no log."""
     content = file_bytes(file)
     text = reformatted(content)
     changed = text != content.decode("utf-8-sig").replace("\r\n", "\n")
@@ -181,7 +181,7 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell in words what changes from one program to another; given one, from what decides now to that one."""
+    """Describe what changes from one program to another, or from the one that decides now."""
     names = (before, after)
     if all(name is not None and isfile(name) for name in names):
         old, new = (loading.check(file_bytes(Path(str(name)))).program for name in names)
@@ -205,7 +205,7 @@ def diff(
 
 @app.command()
 def propose(context: typer.Context, file: File, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
-    """Store a checked document in the log and propose that it decide."""
+    """Check a document, store it in the log and propose it for deployment."""
     loaded = checked_file(file)
     with opened_log(context) as log:
         done = acts.propose(log, loaded.program, act_of(actor, reason))
@@ -308,7 +308,7 @@ def _print_done(done: ProgramAct, as_json: bool) -> None:
 
 @app.command()
 def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show registrations, open proposals, deployments and rollbacks, oldest first. Refused acts too."""
+    """Show registrations, open proposals, deployments and rollbacks, oldest first, with refused acts."""
     with opened_states(context, as_of) as states:
         registry, moment = states.of_control(PROGRAMS), states.as_of
     if as_json:

@@ -25,12 +25,12 @@ def backtest(
     end: Annotated[
         str | None, typer.Option("--to", help="End of the range: an event time (exclusive) or the last position.")
     ] = None,
-    rule: Annotated[str, typer.Option("--rule", metavar="CODE", help="Tell about this rule only.")] = "",
+    rule: Annotated[str, typer.Option("--rule", metavar="CODE", help="Report on this rule only.")] = "",
     as_of: Annotated[str | None, typer.Option("--as-of", help="Only verdicts given by this time.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes that fold, if a fold is needed.", min=1)] = min(
         2, os.cpu_count() or 1
     ),
-    page: Annotated[Path | None, typer.Option("--html", help="Write the report as a page to this file too.")] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Also write the report to this file, as a page.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what a program would have decided: decisions before and after, hits by rule, value, precision, changes.
