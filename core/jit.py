@@ -2,21 +2,30 @@
 
 numba's own cache watches only the file that defines the function. A changed constant or callee in another module would
 leave stale machine code behind and silently change decisions. Here the cache folder's name is a digest of numba's
-version, of the function's module and of every module of `core` and `models` that it imports, directly or not. No
-fastmath, no parallel: they change bits (I3).
+version, of the function's module and of every module of `core` and `models` that it imports, directly or not. The path
+of the checkout is not part of the key: equal sources share machine code. No fastmath, no parallel: they change bits
+(I3).
+
+numba numbers a function's data files by what the index lists, without a lock: two processes that compile it for two
+signatures at once could each write the same number, and one signature would then run the other's code. Here saving
+takes a lock.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 
 _ROOT = Path(__file__).resolve().parent.parent
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+((?:core|models)[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)"
@@ -74,8 +83,41 @@ def _base_directory() -> Path:
         return Path(tempfile.mkdtemp(prefix="stream-sentinel-jit-"))
 
 
+class _Locator(UserProvidedCacheLocator):
+    """Names the folder by the module's place in the project, not by its path on this machine."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        return os.path.relpath(os.path.dirname(os.path.realpath(py_file)), _ROOT).replace(os.sep, ".")
+
+
+class _Implementation(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012
+
+
+class _Cache(FunctionCache):
+    """numba's cache of one function, safe where several processes save at once."""
+
+    _impl_class = _Implementation
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with _locked(Path(self.cache_path)):
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; without one if the file system has no locks."""
+    with (folder / "lock").open("a") as handle:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def njit(function: Any) -> Any:
-    """`numba.njit(cache=True)` with the cache folder above; nothing in the project needs any other option."""
+    """`numba.njit` with the cache above; nothing in the project needs any other option."""
     path = Path(function.__code__.co_filename).resolve()
     numba.config.CACHE_DIR = str(_base_directory() / _sources_digest(path))  # type: ignore[attr-defined]
-    return numba.njit(cache=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(error_model="numpy")(function)
+    dispatcher._cache = _Cache(function)  # type: ignore[no-untyped-call]
+    return dispatcher
