@@ -5,6 +5,7 @@
     a model is registered       a name and version stand for one artifact: a second SHA-256 is refused
     a champion is deployed      under four eyes: only on another person's open proposal of that very model
     a champion is rolled back   only to a former champion; needs no second person
+    a proposal is withdrawn     by anybody, while it is open
     an experiment starts        if none is running, its ID is unused and its control arm is the champion
     it is ramped or ended       by its ID, while it is running
     a history begins or ends    if none is open, or one is
@@ -24,6 +25,7 @@ from core.errors import BadInput
 from core.events import (
     Control,
     DeploymentProposed,
+    DeploymentWithdrawn,
     ExperimentConcluded,
     ExperimentRamped,
     ExperimentStarted,
@@ -110,6 +112,8 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"proposal ID {event.proposal_id!r} is already open, or empty")
                 if len(self.proposals) >= PROPOSALS_OPEN_MAX:
                     raise BadInput(f"{PROPOSALS_OPEN_MAX} proposals are open already")
+            case DeploymentWithdrawn() if event.proposal_id not in self.proposals:
+                raise BadInput(f"no proposal {event.proposal_id!r} of a model is open")
             case ExperimentStarted():
                 if self.experiment:
                     raise BadInput(f"experiment {self.experiment} is running; stop or conclude it first")
@@ -158,6 +162,8 @@ class Governance(msgspec.Struct):
                 self.history = isinstance(event, HistoryStarted)
             case DeploymentProposed():
                 self.proposals[event.proposal_id] = Proposal(event.actor, event.digest, event.alias)
+            case DeploymentWithdrawn():
+                del self.proposals[event.proposal_id]
             case ExperimentStarted():
                 self.experiment = event.experiment_id
             case ExperimentStopped() | ExperimentConcluded():

@@ -59,13 +59,19 @@ class Preparing:
         self._log = log
         self._partitions = partitions
         self._steps: dict[str, RingStep] = {}
+        self._kept: frozenset[str] = frozenset()
         self._proposed: dict[str, str] = {}
         self._folding: _Folding | None = None
         self._rests_until = 0.0
 
     def follow(self, state: ControlState, resolver: Resolver) -> None:
-        """Prepare from now on for the program that decides and for those that are proposed."""
+        """Prepare from now on for the programs that decide and for those that are proposed. What neither these nor the
+        program before need is dropped.
+        """
         self._steps = {step.digest: step for step in resolver.steps(state, "soon")}
+        self._kept = frozenset(step.digest for step in resolver.steps(state, "kept"))
+        for owned in self._partitions.values():
+            owned.state.keep(self._kept)
         self._proposed = {}
         for digest in state.governance.programs.proposed:
             try:
@@ -119,6 +125,7 @@ class Preparing:
             return
         for _ in folding.slices:
             pass
+        folding.state.keep(self._kept)
         folding.owned.state = folding.state
         self._folding = None
         telemetry.logger().info(

@@ -284,14 +284,20 @@ def rollback(
 @app.command()
 def withdraw(
     context: typer.Context,
-    alias: Annotated[str, typer.Argument(help="shadow.")],
+    what: Annotated[str, typer.Argument(metavar="shadow|ID", help="The shadow model, or an open proposal.")],
     reason: Reason,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Remove the shadow model."""
+    """Remove the shadow model, or take back an open proposal: it can't be approved any more."""
     with opened_log(context) as log:
-        done = acts.withdraw(log, _alias(alias), act_of(actor, reason))
+        if ":" in what:
+            done = acts.withdraw_proposal(log, what, act_of(actor, reason))
+        else:
+            done = acts.withdraw(log, _alias(what), act_of(actor, reason))
+    if done.proposal_id and not as_json:
+        print(f"proposal {done.proposal_id} of {done.model} withdrawn at c{done.position}")
+        return
     _print_done(done, as_json)
 
 

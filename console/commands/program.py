@@ -51,7 +51,7 @@ POLL_S = 0.5
 """Between looks whether workers are prepared for a program."""
 
 app = typer.Typer(
-    help="Decision programs: check, test, show, diff, backtest, propose, approve, deploy, roll back, history.",
+    help="Decision programs: check, test, show, diff, backtest, propose, approve, withdraw, deploy, history.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -235,6 +235,23 @@ def approve(
 
 
 @app.command()
+def withdraw(
+    context: typer.Context,
+    proposal: Annotated[str, typer.Argument(metavar="ID", help="The proposal, as `propose` named it.")],
+    reason: Reason,
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """Take back a proposal, yours or another's: it can't be approved or deployed, and workers stop preparing it."""
+    with opened_log(context) as log:
+        done = acts.withdraw(log, proposal, act_of(actor, reason))
+    if as_json:
+        print_json(done)
+        return
+    print(f"proposal {done.proposal_id} of {done.program} {done.outcome} at c{done.position}")
+
+
+@app.command()
 def deploy(
     context: typer.Context,
     which: Annotated[
@@ -308,17 +325,20 @@ def _print_done(done: ProgramAct, as_json: bool) -> None:
 
 @app.command()
 def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show registrations, open proposals, deployments and rollbacks, oldest first, with refused acts."""
+    """Show registrations, proposals that are open or withdrawn, deployments and rollbacks, with refused acts."""
     with opened_states(context, as_of) as states:
         registry, moment = states.of_control(PROGRAMS), states.as_of
     if as_json:
         print_json({"as_of": moment, **msgspec.to_builtins(registry)})
         return
     rows = [_row(each.registered, "registered", each.label) for each in registry.programs.values()]
-    for proposal in registry.proposals.values():
+    for proposal in (*registry.proposals.values(), *(each.proposal for each in registry.withdrawn)):
         label = f"{label_of(registry, proposal.digest)} as {proposal.proposal_id}"
         rows.append(_row(proposal.proposed, "proposed", label))
         rows += [_row(proposal.approved, "approved", label)] if proposal.approved else []
+    for each in registry.withdrawn:
+        label = f"{label_of(registry, each.proposal.digest)} as {each.proposal.proposal_id}"
+        rows.append(_row(each.withdrawn, "withdrawn", label))
     for service in registry.services:
         rows.append(_row(service.began, service.action, label_of(registry, service.digest)))
     rows += [_row(each.said, "refused", f"{each.type}: {each.refused}") for each in registry.refused]

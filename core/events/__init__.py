@@ -27,6 +27,7 @@ from core.events.control import (
     DegradationEnded,
     DegradationStarted,
     DeploymentProposed,
+    DeploymentWithdrawn,
     DriftCleared,
     DriftDetected,
     ExperimentConcluded,
@@ -82,6 +83,7 @@ from core.events.programs import (
     ProgramProposed,
     ProgramRegistered,
     ProgramRolledBack,
+    ProgramWithdrawn,
 )
 from core.events.seals import Seal
 from core.events.transactions import (
@@ -114,6 +116,7 @@ __all__ = [
     "DegradationEnded",
     "DegradationStarted",
     "DeploymentProposed",
+    "DeploymentWithdrawn",
     "DriftCleared",
     "DriftDetected",
     "Event",
@@ -147,6 +150,7 @@ __all__ = [
     "ProgramProposed",
     "ProgramRegistered",
     "ProgramRolledBack",
+    "ProgramWithdrawn",
     "RatesChanged",
     "ReferencePublished",
     "RetrainingFinished",

@@ -15,6 +15,7 @@ from core.events.programs import (
     ProgramProposed,
     ProgramRegistered,
     ProgramRolledBack,
+    ProgramWithdrawn,
 )
 
 ListKind = Literal["account", "card", "merchant", "device", "ip", "country"]
@@ -154,6 +155,12 @@ class DeploymentProposed(ControlEvent, tag="deployment_proposed.v1", tag_field="
     version: str
     digest: str
     alias: str = "champion"
+
+
+class DeploymentWithdrawn(ControlEvent, tag="deployment_withdrawn.v1", tag_field="type", frozen=True, kw_only=True):
+    """`actor` withdraws the proposal of a model: it can't be carried out any more."""
+
+    proposal_id: str
 
 
 class ThresholdsChanged(ControlEvent, tag="thresholds_changed.v1", tag_field="type", frozen=True, kw_only=True):
@@ -419,9 +426,11 @@ Control = (
     | ModelWithdrawn
     | GovernanceChanged
     | DeploymentProposed
+    | DeploymentWithdrawn
     | ProgramRegistered
     | ProgramProposed
     | ProgramApproved
+    | ProgramWithdrawn
     | ProgramPrepared
     | ProgramDeployed
     | ProgramRolledBack

@@ -29,6 +29,12 @@ class ProgramApproved(ControlEvent, tag="program_approved.v1", tag_field="type",
     proposal_id: str
 
 
+class ProgramWithdrawn(ControlEvent, tag="program_withdrawn.v1", tag_field="type", frozen=True, kw_only=True):
+    """`actor` withdraws the proposal: it can't be approved or deployed any more, and workers stop preparing for it."""
+
+    proposal_id: str
+
+
 class ProgramPrepared(ControlEvent, tag="program_prepared.v1", tag_field="type", frozen=True, kw_only=True):
     """A worker's states of these partitions hold what a proposed program needs: once it is deployed, it decides there
     without a pause.

@@ -14,7 +14,7 @@ blocked ones last.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -112,6 +112,11 @@ class AccountState:
             if step.digest not in self.rings:
                 self.rings[step.digest], self.ring_steps[step.digest] = ProgramState(step.layout), step
         return self
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Drop the aggregates of all other steps: their memory, and what updating them costs."""
+        for digest in [each for each in self.rings if each not in digests]:
+            del self.rings[digest], self.ring_steps[digest]
 
     @property
     def room(self) -> int:

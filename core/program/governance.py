@@ -3,6 +3,7 @@
     a program is registered    a name and version stand for one document: a second SHA-256 is refused
     it is proposed             if it is registered
     it is approved             by somebody other than the proposer, while the proposal is open
+    it is withdrawn            the proposal, by anybody, while it is open
     it is deployed             if it is registered; under four eyes only on an open, approved proposal of it
     it is rolled back          to a program that was deployed before, or the log's default; needs no second person
 
@@ -25,6 +26,7 @@ from core.events import (
     ProgramProposed,
     ProgramRegistered,
     ProgramRolledBack,
+    ProgramWithdrawn,
 )
 
 PROPOSALS_OPEN_MAX = 100
@@ -44,7 +46,8 @@ class ProgramProposal(msgspec.Struct, frozen=True):
 class Programs(msgspec.Struct):
     """The fold. in_force: SHA-256 of the deployed program, "" for the log's default; before: that of the one that it
     replaced. labels: `name@version` by SHA-256 of what is registered. proposals: open ones, by ID. deployed: SHA-256 of
-    all that ever were. prepared: the partitions whose states hold what a proposed program needs, by its SHA-256.
+    all that ever were. prepared: the partitions whose states hold what a program needs, by its SHA-256, while it is
+    `proposed`.
     """
 
     in_force: str = ""
@@ -87,6 +90,8 @@ class Programs(msgspec.Struct):
                     raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
                 if proposal.actor == event.actor:
                     raise BadInput(f"{event.actor} proposed this program, so somebody else must approve it")
+            case ProgramWithdrawn() if event.proposal_id not in self.proposals:
+                raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
             case ProgramPrepared():
                 self._check_known(event.digest)
             case ProgramDeployed():
@@ -134,10 +139,11 @@ class Programs(msgspec.Struct):
             case ProgramApproved():
                 proposal = self.proposals[event.proposal_id]
                 self.proposals[event.proposal_id] = msgspec.structs.replace(proposal, approver=event.actor)
-            case ProgramPrepared():
+            case ProgramWithdrawn():
+                del self.proposals[event.proposal_id]
+            case ProgramPrepared() if event.digest in self.proposed:
                 self.prepared.setdefault(event.digest, {}).update(dict.fromkeys(event.partitions))
             case ProgramDeployed():
-                self.prepared.pop(event.digest, None)
                 self._replace(event.digest)
                 self.deployed[event.digest] = None
                 for key in [key for key, each in self.proposals.items() if each.digest == event.digest]:
@@ -145,7 +151,9 @@ class Programs(msgspec.Struct):
             case ProgramRolledBack():
                 self._replace(event.digest)
             case _:
-                pass
+                return
+        if self.prepared and not self.prepared.keys() <= (wanted := set(self.proposed)):
+            self.prepared = {digest: each for digest, each in self.prepared.items() if digest in wanted}
 
     def _replace(self, digest: str) -> None:
         if digest != self.in_force:

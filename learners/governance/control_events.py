@@ -31,6 +31,7 @@ from core.events import (
     Arm,
     Control,
     DeploymentProposed,
+    DeploymentWithdrawn,
     ExperimentConcluded,
     ExperimentRamped,
     ExperimentStarted,
@@ -46,7 +47,7 @@ from core.text import REASON_CHARACTERS_MAX, check_name
 from learners.experiments.design import USUAL, Design
 from learners.experiments.report import Report
 from learners.experiments.verdict import criteria_of
-from projections.views.registry import Model, Registry, champions
+from projections.views.registry import Model, OpenProposal, Registry, champions
 
 Conclusion = Literal["promote", "keep", "rollback"]
 
@@ -172,12 +173,23 @@ def open_proposal(registry: Registry, model: Model, alias: str) -> str:
 
 def approval(registry: Registry, proposal_id: str, act: Act) -> list[Control]:
     """Carry out a proposal, which is recorded as the deployment's cause."""
+    proposal = _open_proposal(registry, proposal_id)
+    answer = Act(act.actor, act.reason, act.now_ms, proposal_id)
+    return _deployed(registry, find(registry, proposal.model), proposal.alias, answer)
+
+
+def proposal_withdrawal(registry: Registry, proposal_id: str, act: Act) -> list[Control]:
+    """Take back an open proposal, one's own or another's."""
+    _open_proposal(registry, proposal_id)
+    return [DeploymentWithdrawn(**act.fields, proposal_id=proposal_id)]
+
+
+def _open_proposal(registry: Registry, proposal_id: str) -> OpenProposal:
     proposal = registry.proposals.get(proposal_id)
     if proposal is None:
         known = ", ".join(sorted(registry.proposals)) or "none"
         raise BadInput(f"no proposal {proposal_id!r} is open (open: {known})")
-    answer = Act(act.actor, act.reason, act.now_ms, proposal_id)
-    return _deployed(registry, find(registry, proposal.model), proposal.alias, answer)
+    return proposal
 
 
 def rollback(registry: Registry, to: str, act: Act) -> list[Control]:

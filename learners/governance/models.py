@@ -4,7 +4,7 @@
     deploy     give a registered model an alias                                    deployed | proposed (four eyes)
     approve    carry out another person's proposal                                 deployed
     roll back  make a former champion champion again; needs no approval            rolled back
-    withdraw   remove the shadow                                                   withdrawn
+    withdraw   remove the shadow, or take back an open proposal                    withdrawn
 
 An act that already has its result appends nothing, so each act can be repeated after an unknown outcome. Models are
 named `name-version`. Raises BadInput for an invalid request, and ConcurrencyError. Events are built by
@@ -102,6 +102,12 @@ def withdraw(log: EventLog, alias: Alias, act: Act) -> ModelAct:
     """Remove the alias from its model."""
     appended, registry = append(log, lambda registry: control_events.withdrawal(registry, alias, act))
     return ModelAct(appended.position, "withdrawn" if appended.events else "unchanged", registry.aliases.get(alias, ""))
+
+
+def withdraw_proposal(log: EventLog, proposal_id: str, act: Act) -> ModelAct:
+    """Take back an open proposal. Raises BadInput if it is not open."""
+    appended, registry = append(log, lambda registry: control_events.proposal_withdrawal(registry, proposal_id, act))
+    return ModelAct(appended.position, "withdrawn", registry.proposals[proposal_id].model, proposal_id)
 
 
 def set_four_eyes(log: EventLog, on: bool, act: Act) -> ModelAct:

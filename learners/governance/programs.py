@@ -1,7 +1,8 @@
-"""Acts on programs: propose, approve, deploy, roll back; each one conditional append to the control stream.
+"""Acts on programs: propose, approve, withdraw, deploy, roll back; each one conditional append to the control stream.
 
     propose    store the document as a blob, then ProgramRegistered and ProgramProposed    proposed
     approve    another person's proposal                                                   approved
+    withdraw   an open proposal, one's own or another's                                    withdrawn
     deploy     a proposed or registered program; four eyes require an approval             deployed
     roll back  to a program that decided before, or the log's default; needs no approval   rolled back
 
@@ -19,7 +20,15 @@ from typing import Literal
 from core import control_stream
 from core.control_stream import Appended, ControlStream, Known
 from core.errors import BadInput, Corrupt
-from core.events import Control, ProgramApproved, ProgramDeployed, ProgramProposed, ProgramRegistered, ProgramRolledBack
+from core.events import (
+    Control,
+    ProgramApproved,
+    ProgramDeployed,
+    ProgramProposed,
+    ProgramRegistered,
+    ProgramRolledBack,
+    ProgramWithdrawn,
+)
 from core.identity import required
 from core.log.base import EventLog
 from core.program import document, library, loading
@@ -35,7 +44,7 @@ class ProgramAct:
     """The result of an act on a program: the control position after it, what happened, and to which program."""
 
     position: int
-    outcome: Literal["proposed", "approved", "deployed", "rolled back", "unchanged"]
+    outcome: Literal["proposed", "approved", "withdrawn", "deployed", "rolled back", "unchanged"]
     program: str
     digest: str
     proposal_id: str = ""
@@ -83,6 +92,29 @@ def approve(log: EventLog, proposal_id: str, act: Act) -> ProgramAct:
     proposal = _proposal(registry, proposal_id)
     outcome: Literal["approved", "unchanged"] = "approved" if appended.events else "unchanged"
     return ProgramAct(appended.position, outcome, label_of(registry, proposal.digest), proposal.digest, proposal_id)
+
+
+def withdraw(log: EventLog, proposal_id: str, act: Act) -> ProgramAct:
+    """Take back an open proposal, one's own or another's: it can't be approved or deployed, and workers no longer
+    prepare for it. Withdrawn already, nothing changes.
+    """
+
+    def events(registry: ProgramRegistry, _: Known) -> list[Control]:
+        if proposal_id not in registry.proposals and _was_withdrawn(registry, proposal_id) is not None:
+            return []
+        _proposal(registry, proposal_id)
+        return [ProgramWithdrawn(**act.fields, proposal_id=proposal_id)]
+
+    appended, registry = _append(log, events)
+    proposal = registry.proposals.get(proposal_id) or _was_withdrawn(registry, proposal_id)
+    assert proposal is not None
+    outcome: Literal["withdrawn", "unchanged"] = "withdrawn" if appended.events else "unchanged"
+    return ProgramAct(appended.position, outcome, label_of(registry, proposal.digest), proposal.digest, proposal_id)
+
+
+def _was_withdrawn(registry: ProgramRegistry, proposal_id: str) -> Proposal | None:
+    found = (each.proposal for each in reversed(registry.withdrawn) if each.proposal.proposal_id == proposal_id)
+    return next(found, None)
 
 
 def deploy(log: EventLog, name: str, act: Act) -> ProgramAct:
@@ -201,7 +233,8 @@ def _open(registry: ProgramRegistry, digest: str) -> str:
 
 def _proposal_id(registry: ProgramRegistry, label: str) -> str:
     proposal_id = f"{label}:{len(registry.services)}"
-    while proposal_id in registry.proposals:
+    used = {*registry.proposals, *(each.proposal.proposal_id for each in registry.withdrawn)}
+    while proposal_id in used:
         proposal_id += "+"
     return proposal_id
 

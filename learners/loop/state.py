@@ -5,11 +5,11 @@
     training    a retraining has begun and not ended                  RetrainingFinished, RetrainingRejected
     shadowing   a finished candidate is the shadow                    start of its test, promotion, withdrawal
     testing     an experiment runs, whoever started it                its end
-    waiting     a candidate's deployment is proposed (four eyes)      ModelDeployed by somebody else
+    waiting     a candidate's deployment is proposed (four eyes)      ModelDeployed by somebody else, a withdrawal
 
-A candidate is dropped when a test that it was in ends without its winning, when it is withdrawn as shadow, and when
-another model becomes champion while it is proposed, because its evidence was against the old champion. An experiment
-without the candidate does not affect it.
+A candidate is dropped when a test that it was in ends without its winning, when it is withdrawn as shadow or its
+proposal is, and when another model becomes champion while it is proposed, because its evidence was against the old
+champion. An experiment without the candidate does not affect it.
 
 Times are the events' own, epoch ms.
 """
@@ -102,7 +102,7 @@ class LoopState:
         if entry.position <= self.position:
             return
         self.position = entry.position
-        before = self.registry.governance.champion
+        before, waited = self.registry.governance.champion, self.proposed_at is not None
         REGISTRY.apply(self.registry, control_fact(entry))
         if entry.refused:
             return
@@ -118,6 +118,8 @@ class LoopState:
                 self.candidate = ""
             case events.DeploymentProposed() if event.causation_id in self.won:
                 self.won[event.proposal_id] = None
+            case events.DeploymentWithdrawn() if waited and self.proposed_at is None:
+                self.candidate = ""  # a person declined it
             case events.DriftDetected():
                 self.drifting[event.feature] = (event.severity, event.occurred_at)
             case events.DriftCleared():

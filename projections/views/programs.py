@@ -20,6 +20,7 @@ from core.events import (
     ProgramProposed,
     ProgramRegistered,
     ProgramRolledBack,
+    ProgramWithdrawn,
 )
 from projections.engine.base import Fact, Projection, control_fact, fold
 
@@ -60,6 +61,13 @@ class Proposal(msgspec.Struct, frozen=True):
     approved: Said | None = None
 
 
+class WithdrawnProposal(msgspec.Struct, frozen=True):
+    """A proposal that was taken back, and by whom."""
+
+    proposal: Proposal
+    withdrawn: Said
+
+
 class Service(msgspec.Struct, frozen=True):
     """From `began` on the program decided. digest: "" for the log's default. proposal: what it was deployed on."""
 
@@ -78,13 +86,14 @@ class RefusedAct(msgspec.Struct, frozen=True):
 
 
 class ProgramRegistry(msgspec.Struct):
-    """default: SHA-256 of the log's default program. programs: by SHA-256. proposals: open ones, by ID. services: all,
-    oldest first.
+    """default: SHA-256 of the log's default program. programs: by SHA-256. proposals: open ones, by ID. withdrawn and
+    services: all, oldest first.
     """
 
     default: str = ""
     programs: dict[str, RegisteredProgram] = {}
     proposals: dict[str, Proposal] = {}
+    withdrawn: list[WithdrawnProposal] = []
     services: list[Service] = []
     refused: list[RefusedAct] = []
 
@@ -163,6 +172,11 @@ def _approved(state: ProgramRegistry, fact: Fact) -> None:
     state.proposals[event.proposal_id] = msgspec.structs.replace(proposal, approved=_said(fact))
 
 
+def _withdrawn(state: ProgramRegistry, fact: Fact) -> None:
+    event: ProgramWithdrawn = fact.event
+    state.withdrawn.append(WithdrawnProposal(state.proposals.pop(event.proposal_id), _said(fact)))
+
+
 def _deployed(state: ProgramRegistry, fact: Fact) -> None:
     event: ProgramDeployed = fact.event
     proposal = state.proposals.get(event.causation_id)
@@ -176,7 +190,7 @@ def _rolled_back(state: ProgramRegistry, fact: Fact) -> None:
     state.services.append(Service(event.digest, "rollback", _said(fact)))
 
 
-_ACTS = (ProgramRegistered, ProgramProposed, ProgramApproved, ProgramDeployed, ProgramRolledBack)
+_ACTS = (ProgramRegistered, ProgramProposed, ProgramApproved, ProgramWithdrawn, ProgramDeployed, ProgramRolledBack)
 
 
 def _refused(state: ProgramRegistry, fact: Fact) -> None:
@@ -186,14 +200,15 @@ def _refused(state: ProgramRegistry, fact: Fact) -> None:
 
 PROGRAMS = Projection(
     name="programs",
-    holds="programs: registered, proposed, approved, deployed, rolled back",
-    version=1,
+    holds="programs: registered, proposed, approved, withdrawn, deployed, rolled back",
+    version=2,
     state_type=ProgramRegistry,
     handlers={
         LogCreated: _created,
         ProgramRegistered: _registered,
         ProgramProposed: _proposed,
         ProgramApproved: _approved,
+        ProgramWithdrawn: _withdrawn,
         ProgramDeployed: _deployed,
         ProgramRolledBack: _rolled_back,
     },

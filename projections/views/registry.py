@@ -19,6 +19,7 @@ from core.currency import rates_of
 from core.events import (
     DegradationDetected,
     DeploymentProposed,
+    DeploymentWithdrawn,
     ExperimentConcluded,
     ExperimentRamped,
     ExperimentStarted,
@@ -36,6 +37,7 @@ from core.events import (
     ProgramProposed,
     ProgramRegistered,
     ProgramRolledBack,
+    ProgramWithdrawn,
     RatesChanged,
     ReferencePublished,
     RetrainingFinished,
@@ -287,6 +289,12 @@ def _proposed(state: Registry, fact: Fact) -> None:
     )
 
 
+def _proposal_withdrawn(state: Registry, fact: Fact) -> None:
+    event: DeploymentWithdrawn = fact.event
+    state.governance.apply(event)
+    state.proposals.pop(event.proposal_id, None)
+
+
 def _training_started(state: Registry, fact: Fact) -> None:
     event: RetrainingStarted = fact.event
     state.trainings[event.run_id] = Training(
@@ -366,7 +374,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 REGISTRY = Projection(
     name="registry",
     holds="models, stages, lineage, deployments, thresholds, rules, rates, reference tables",
-    version=7,
+    version=8,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
@@ -378,11 +386,13 @@ REGISTRY = Projection(
         HistoryStarted: _governed,
         HistoryEnded: _governed,
         DeploymentProposed: _proposed,
+        DeploymentWithdrawn: _proposal_withdrawn,
         ProgramApproved: _governed,
         ProgramDeployed: _governed,
         ProgramProposed: _governed,
         ProgramRegistered: _governed,
         ProgramRolledBack: _governed,
+        ProgramWithdrawn: _governed,
         ExperimentStarted: _governed,
         ExperimentRamped: _governed,
         ExperimentStopped: _governed,

@@ -11,6 +11,7 @@ from core.events import (
     Arm,
     Control,
     DeploymentProposed,
+    DeploymentWithdrawn,
     ExperimentConcluded,
     ExperimentRamped,
     ExperimentStarted,
@@ -46,6 +47,7 @@ def anything(rng: random.Random, state: ControlState, serial: str) -> Control:
         ModelWithdrawn(**by, alias=rng.choice(["champion", "shadow"])),
         GovernanceChanged(**by, four_eyes=rng.random() < 0.3),
         DeploymentProposed(**by, **model, proposal_id=rng.choice([*proposals, serial])),
+        DeploymentWithdrawn(**by, proposal_id=rng.choice(proposals)),
         ExperimentStarted(
             **by,
             experiment_id=rng.choice([f"e{serial}", *known.ended]),

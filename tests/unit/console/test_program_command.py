@@ -165,6 +165,24 @@ def test_four_eyes(run: Run, log: MemoryLog) -> None:
     assert not control_stream.current(log).refused
 
 
+def test_a_proposal_is_withdrawn(run: Run, log: MemoryLog, c: int) -> None:
+    """It can't be approved or deployed any more; the history says who withdrew it and why; a new one has another ID."""
+    append_unchecked(log, GovernanceChanged(occurred_at=T0, actor="cho", four_eyes=True))
+    run("propose", "one.toml", *ANN)
+    assert run("withdraw", "cards@1.0.0:0", *BOB)[1].startswith("proposal cards@1.0.0:0 of cards@1.0.0 withdrawn at c")
+    assert "unchanged" in run("withdraw", "cards@1.0.0:0", *BOB)[1]
+    code, said = run("approve", "cards@1.0.0:0", *BOB)
+    assert code == BadInput.exit_code and "no proposal 'cards@1.0.0:0' is open (open: none)" in said
+    code, said = run("deploy", "cards@1.0.0", "--now", *ANN)
+    assert code == BadInput.exit_code and "only on an open proposal" in said
+    code, said = run("withdraw", "cards@9.0.0:0", *BOB)
+    assert code == BadInput.exit_code and "no proposal 'cards@9.0.0:0' is open" in said
+    told = json.loads(run("history", "--json")[1])["withdrawn"]
+    assert [(each["proposal"]["proposed"]["actor"], each["withdrawn"]["actor"]) for each in told] == [("ann", "bob")]
+    assert "withdrawn" in run("history")[1]
+    assert "as cards@1.0.0:0+" in run("propose", "one.toml", *ANN)[1]
+
+
 def test_the_past_is_told(run: Run, log: MemoryLog, c: int) -> None:
     """Which program served when, who brought it there and why; refused acts are told too."""
     run("propose", "one.toml", *ANN)

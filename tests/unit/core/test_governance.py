@@ -14,6 +14,7 @@ from core.errors import BadInput
 from core.events import (
     Arm,
     DeploymentProposed,
+    DeploymentWithdrawn,
     ExperimentConcluded,
     ExperimentRamped,
     ExperimentStarted,
@@ -47,6 +48,15 @@ def folded(*events: Any) -> ControlState:
 
 def refused(*events: Any) -> list[int]:
     return sorted(folded(*events).refused)
+
+
+def test_a_withdrawn_proposal_is_not_carried_out() -> None:
+    """Under four eyes nothing can be deployed on it; its ID may be used again, and it is withdrawn only once."""
+    on, withdrawn = GovernanceChanged(**ANN, four_eyes=True), DeploymentWithdrawn(**BOB, proposal_id="p1")
+    carried_out = ModelDeployed(**BOB, **SECOND, causation_id="p1")
+    assert refused(deployed(), on, PROPOSED, carried_out) == []
+    assert refused(deployed(), on, PROPOSED, withdrawn, carried_out) == [5]
+    assert refused(deployed(), on, withdrawn, PROPOSED, withdrawn, withdrawn, PROPOSED) == [3, 6]
 
 
 def test_an_experiment_runs_until_it_is_ended() -> None:

@@ -10,7 +10,7 @@ from core import replay
 from core.context import Resolver
 from core.control_stream import ControlStream, current
 from core.errors import Unavailable
-from core.events import ProgramProposed, ProgramRegistered
+from core.events import ProgramProposed, ProgramRegistered, ProgramWithdrawn
 from core.features.state import AccountState
 from core.identity import required
 from core.log.memory import MemoryLog
@@ -77,3 +77,35 @@ def test_a_fold_that_fails_never_takes_over(monkeypatch: pytest.MonkeyPatch, aft
     for p, each in owned.items():
         expected: AccountState = replay.rebuild(log, p, log.head(p), identity, steps=[step])
         assert each.state.digest() == expected.digest()
+
+
+def test_what_is_withdrawn_is_held_no_longer() -> None:
+    """Prepared, then withdrawn: the aggregates leave the states, and the stream no longer says that they are there. A
+    new proposal is prepared again.
+    """
+    log = filled(seed=4, size=300)
+    loaded = stored(log)
+    at: dict[str, Any] = {"occurred_at": 9, "actor": "ann"}
+    append_unchecked(
+        log,
+        ProgramRegistered(**at, name="cards", version="1.0.0", digest=loaded.digest),
+        ProgramProposed(**at, proposal_id="p", digest=loaded.digest),
+    )
+    identity = required(current(log).identity)
+    owned = {p: Owned(p, log.head(p), replay.rebuild(log, p, log.head(p), identity), (1, 1)) for p in range(PARTITIONS)}
+    resolver, control = Resolver(log.get_blob, load_scorer), ControlStream()
+    work = Preparing(log, owned)
+
+    def follow() -> list[int]:
+        control.advance(log)
+        work.follow(control.state, resolver)
+        for _ in range(50):
+            work.work(control, lambda: 10)
+        return sorted(current(log).governance.programs.prepared.get(loaded.digest, {}))
+
+    everywhere = list(range(PARTITIONS))
+    assert follow() == everywhere and all(len(each.state.rings) == 1 for each in owned.values())
+    append_unchecked(log, ProgramWithdrawn(**at, proposal_id="p"))
+    assert follow() == [] and not any(each.state.rings or each.state.ring_steps for each in owned.values())
+    append_unchecked(log, ProgramProposed(**at, proposal_id="q", digest=loaded.digest))
+    assert follow() == everywhere and all(len(each.state.rings) == 1 for each in owned.values())

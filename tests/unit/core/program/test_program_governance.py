@@ -17,9 +17,11 @@ from core.events import (
     GovernanceChanged,
     ProgramApproved,
     ProgramDeployed,
+    ProgramPrepared,
     ProgramProposed,
     ProgramRegistered,
     ProgramRolledBack,
+    ProgramWithdrawn,
     RulesChanged,
 )
 from core.identity import FIXED
@@ -40,6 +42,7 @@ REGISTERED = (
 )
 PROPOSED = ProgramProposed(**ANN, proposal_id="p", digest=ONE)
 APPROVED = ProgramApproved(**BOB, proposal_id="p")
+WITHDRAWN = ProgramWithdrawn(**BOB, proposal_id="p")
 DEPLOYED = ProgramDeployed(**ANN, digest=ONE, causation_id="p")
 ON = GovernanceChanged(**ANN, four_eyes=True)
 
@@ -85,6 +88,11 @@ def test_a_registered_program_is_deployed_and_rolled_back() -> None:
         ([ON, PROPOSED, msgspec.structs.replace(DEPLOYED, actor="bob")], 3, "must approve p first"),
         ([ON, PROPOSED, APPROVED, DEPLOYED, ProgramDeployed(**BOB, digest=TWO)], 5, "only on an open proposal"),
         ([PROPOSED, APPROVED, DEPLOYED, APPROVED], 4, "no proposal"),
+        ([WITHDRAWN], 1, "no proposal"),
+        ([PROPOSED, WITHDRAWN, WITHDRAWN], 3, "no proposal"),
+        ([PROPOSED, WITHDRAWN, APPROVED], 3, "no proposal"),
+        ([ON, PROPOSED, APPROVED, WITHDRAWN, DEPLOYED], 5, "only on an open proposal"),
+        ([PROPOSED, APPROVED, DEPLOYED, WITHDRAWN], 4, "no proposal"),
     ],
 )
 def test_what_may_not_follow_is_refused(events: list[Control], at: int, why: str) -> None:
@@ -102,6 +110,23 @@ def test_four_eyes_on_a_program() -> None:
         assert not refused(ON, PROPOSED, APPROVED, deployed)
     assert not refused(PROPOSED, APPROVED, ON, DEPLOYED, ProgramRolledBack(**ANN, digest=""))
     assert not refused(ON, PROPOSED, APPROVED, DEPLOYED, PROPOSED)  # closed, so its ID is free again
+
+
+def test_a_withdrawn_proposal_is_not_prepared() -> None:
+    """It leaves its place among those that workers prepare, and what they reported of it is forgotten, unless the same
+    program is proposed a second time.
+    """
+    many = [ProgramRegistered(**ANN, name="cards", version=f"{n}.0.0", digest=f"{n}" * 64) for n in (3, 4, 5)]
+    proposals = [ProgramProposed(**ANN, proposal_id=f"p{n}", digest=f"{n}" * 64) for n in (3, 4, 5)]
+    prepared = ProgramPrepared(**ANN, digest="5" * 64, partitions=(0, 1))
+    before = folded(*REGISTERED, *many, PROPOSED, *proposals, prepared).governance.programs
+    assert before.proposed == ["3" * 64, "4" * 64, "5" * 64] and before.prepared == {"5" * 64: {0: None, 1: None}}
+    taken_back = ProgramWithdrawn(**BOB, proposal_id="p5")
+    after = folded(*REGISTERED, *many, PROPOSED, *proposals, prepared, taken_back).governance.programs
+    assert after.proposed == [ONE, "3" * 64, "4" * 64] and after.prepared == {}
+    again = ProgramProposed(**BOB, proposal_id="again", digest="5" * 64)
+    twice = folded(*REGISTERED, *many, *proposals, again, prepared, taken_back).governance.programs
+    assert twice.proposed == ["3" * 64, "4" * 64, "5" * 64] and twice.prepared == {"5" * 64: {0: None, 1: None}}
 
 
 class _Model:
@@ -125,6 +150,8 @@ class _Model:
                 found[each.proposal_id] = each.actor, each.digest, False
             elif isinstance(each, ProgramApproved):
                 found[each.proposal_id] = *found[each.proposal_id][:2], True
+            elif isinstance(each, ProgramWithdrawn):
+                del found[each.proposal_id]
             elif isinstance(each, ProgramDeployed):
                 found = {key: value for key, value in found.items() if value[1] != each.digest}
         return found
@@ -142,6 +169,8 @@ class _Model:
                 return event.proposal_id not in proposals and event.digest in known
             case ProgramApproved():
                 return event.proposal_id in proposals and proposals[event.proposal_id][0] != event.actor
+            case ProgramWithdrawn():
+                return event.proposal_id in proposals
             case ProgramDeployed():
                 proposal = proposals.get(event.causation_id)
                 if event.digest not in known or (proposal is not None and proposal[1] != event.digest):
@@ -163,6 +192,7 @@ def _random_event(r: random.Random) -> Control:
             ProgramRegistered(**base, name="cards", version=version, digest=digest, parent=r.choice(["", "1" * 64])),
             ProgramProposed(**base, proposal_id=proposal, digest=digest),
             ProgramApproved(**base, proposal_id=proposal),
+            ProgramWithdrawn(**base, proposal_id=proposal),
             ProgramDeployed(**base, digest=digest, causation_id=r.choice(["", proposal])),
             ProgramRolledBack(**base, digest=r.choice(["", digest])),
             GovernanceChanged(**base, four_eyes=r.random() < 0.7),

@@ -90,6 +90,17 @@ def next_step(control: tuple[Any, ...], later_ms: int = 0, settings: LearnSettin
             "waiting",
             "m-1.1.0",
         ),
+        (
+            (
+                *TESTED,
+                events.GovernanceChanged(**by(), four_eyes=True),
+                PROMOTE,
+                events.DeploymentProposed(**by(), proposal_id="p", name="m", version="1.1.0", digest="1.1.0" * 4),
+                events.DeploymentWithdrawn(**by(), proposal_id="p"),
+            ),
+            "idle",
+            "",
+        ),
     ],
 )
 def test_phases_follow_from_the_control_stream(control: tuple[Any, ...], phase: str, candidate: str) -> None:
