@@ -44,7 +44,8 @@ EXPERIMENT_UNAVAILABLE = "experiment_unavailable"
 SHADOW_UNAVAILABLE = "shadow_unavailable"
 SHADOW_FAILED = "shadow_failed"
 """Why a decision was degraded (I9); a score's `degraded` joins them with "+". `_unavailable`: the control stream
-reports the artifact as such for the partition (I12). `_error`, `_failed`: the model has no number for this row. If the
+reports the artifact as such for the partition (I12), or it is a model that reads what only the deployed program
+defines, and that is reported. `_error`, `_failed`: the model has no number for this row. If the
 deployed program is unavailable, the log's default program decides. If one of an experiment's models is, the experiment
 does not apply: the champion decides for every account. A shadow model that is unavailable or fails gives no margin; the
 decision itself is complete.
@@ -162,7 +163,9 @@ class Resolver:
             try:
                 model = next((each for each in models if each is not None and each.digest == digest), None)
                 if model is not None:
-                    self._scorer(model)
+                    scorer = self._scorer(model)
+                    if state.program not in found:  # else it goes with the program
+                        self._usual(state.program, required(state.identity)).serve(scorer)
                 elif digest == state.program:
                     self._usual(digest, required(state.identity))
                 else:
@@ -197,35 +200,38 @@ class Resolver:
             reasons.append(PROGRAM_UNAVAILABLE)
             deployed = ""
         thresholds = Thresholds(state.review, state.decline, state.review_loss, state.decline_loss)
-        scorer: Scorer | None = None
+        program = self._program(deployed, identity, thresholds, state.parameters, state.disabled)
         tables: dict[Kind, ReferenceTable | None] = {"merchant": None, "device": None}
         for kind, (digest, _) in state.references.items():
             if digest in missing:
                 reasons.append(REFERENCE_UNAVAILABLE)
             else:
                 tables[kind] = self._table(digest)
+        models = [state.champion, state.shadow, *_arm_models(state)]
+        served = {
+            model.digest: self._served(model, program, deployed == state.program)
+            for model in models
+            if model is not None and model.digest not in missing
+        }
+        scorer = served.get(state.champion.digest) if state.champion is not None else None
         if state.champion is None:
             reasons.append(NO_MODEL)
-        elif state.champion.digest in missing:
+        elif scorer is None:
             reasons.append(MODEL_UNAVAILABLE)
-        else:
-            scorer = self._scorer(state.champion)
         arms: list[tuple[str, ModelVersion, Scorer]] = []
         if state.experiment is not None and scorer is not None:
-            if any(model.digest in missing for model in _arm_models(state)):
+            for arm, model in zip(state.experiment.arms, _arm_models(state), strict=True):
+                if (of_arm := served.get(model.digest)) is not None:
+                    arms.append((f"{state.experiment.experiment_id}/{arm.name}", model, of_arm))
+            if len(arms) < len(state.experiment.arms):
                 reasons.append(EXPERIMENT_UNAVAILABLE)
-            else:
-                names = [f"{state.experiment.experiment_id}/{arm.name}" for arm in state.experiment.arms]
-                models = _arm_models(state)
-                arms = [(name, model, self._scorer(model)) for name, model in zip(names, models, strict=True)]
-        shadow: Scorer | None = None
-        if state.shadow is not None and state.shadow.digest in missing:
+                arms = []
+        shadow = served.get(state.shadow.digest) if state.shadow is not None else None
+        if state.shadow is not None and shadow is None:
             reasons.append(SHADOW_UNAVAILABLE)
-        elif state.shadow is not None:
-            shadow = self._scorer(state.shadow)
         context = Context(
             position=state.position,
-            program=self._program(deployed, identity, thresholds, state.parameters, state.disabled),
+            program=program,
             scorer=scorer,
             model=state.champion.label if state.champion else "none",
             digest=state.champion.digest[:16] if state.champion else "",
@@ -262,6 +268,19 @@ class Resolver:
             _bound(self._scorers, self._held)
             self._scorers[model.digest] = scorer
         return self._scorers[model.digest]
+
+    def _served(self, model: ModelVersion, program: Program, is_deployed: bool) -> Scorer | None:
+        """The model, bound to the program that decides; None if that is only the one that stands in for the deployed
+        one, and lacks what the model reads. Raises BadInput if the deployed one lacks it.
+        """
+        scorer = self._scorer(model)
+        try:
+            program.serve(scorer)
+        except BadInput:
+            if is_deployed:
+                raise
+            return None
+        return scorer
 
     def steps(self, state: ControlState, when: Literal["now", "soon", "kept", "ever"]) -> list[RingStep]:
         """What account states hold for programs: for the one that decides now; soon: those that are proposed too; kept:

@@ -11,6 +11,9 @@
     a history begins or ends    if none is open, or one is
     the champion changes        by deployment or rollback; this ends a running experiment, whose control is gone
     a program decides           see `core.program.governance`
+    a model serves, a program   if the program in force offers what champion, shadow and arms read (`ModelRegistered`,
+      decides                   `ProgramRegistered`); what they say is only what the fold can know: a worker binds the
+                                artifact itself, and reports one that it can't (`core.context`)
 
 `core.control_stream.append` first checks events against the state at the expected position. The append is conditional
 on that position, so what was allowed is still allowed when it is written. The fold refuses everything else.
@@ -38,8 +41,11 @@ from core.events import (
     ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
+    ProgramDeployed,
+    ProgramRolledBack,
 )
 from core.program.governance import Programs
+from core.text import listed
 
 CHAMPION = "champion"
 SHADOW = "shadow"
@@ -62,6 +68,8 @@ class Governance(msgspec.Struct):
     """The fold. champion: its SHA-256; experiment: the running one's ID; "" for none. proposals: open ones, by ID.
     ended: IDs of ended experiments; champions: SHA-256 of the present and former ones (newest last; bounded).
     registered: SHA-256 by name-version. history: whether one is open. created: whether the log has its identity.
+    shadow, arms: SHA-256 of the models that score beside the champion. reads: what a registered model reads that not
+    every program offers, by its SHA-256.
     """
 
     champion: str = ""
@@ -74,6 +82,9 @@ class Governance(msgspec.Struct):
     history: bool = False
     created: bool = False
     programs: Programs = msgspec.field(default_factory=Programs)
+    shadow: str = ""
+    arms: tuple[str, ...] = ()
+    reads: dict[str, dict[str, str]] = {}
 
     def copy(self) -> Governance:
         """A copy on which events can be tried."""
@@ -88,6 +99,9 @@ class Governance(msgspec.Struct):
             self.history,
             self.created,
             self.programs.copy(),
+            self.shadow,
+            self.arms,
+            dict(self.reads),
         )
 
     def check(self, event: Control) -> None:
@@ -103,8 +117,14 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"{label} is already another artifact ({known[:16]}): raise the version")
             case ModelDeployed():
                 self._check_deployment(event)
-            case ModelRolledBack() if event.alias == CHAMPION and event.digest not in self.champions:
-                raise BadInput(f"{event.name}-{event.version} was never champion, so it can't be rolled back to")
+                self._check_served(event.digest, self.programs.in_force)
+            case ModelRolledBack():
+                if event.alias == CHAMPION and event.digest not in self.champions:
+                    raise BadInput(f"{event.name}-{event.version} was never champion, so it can't be rolled back to")
+                self._check_served(event.digest, self.programs.in_force)
+            case ProgramDeployed() | ProgramRolledBack():
+                for digest in (self.champion, self.shadow, *self.arms):
+                    self._check_served(digest, event.digest)
             case ModelWithdrawn() if event.alias == CHAMPION:
                 raise BadInput("a champion can't be withdrawn: deploy another model or roll back")
             case DeploymentProposed():
@@ -121,6 +141,8 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"experiment ID {event.experiment_id} was used before: choose another name")
                 if not self.champion or event.arms[0].digest != self.champion:
                     raise BadInput(f"the first arm, {event.arms[0].name}, is the control and must be the champion")
+                for arm in event.arms:
+                    self._check_served(arm.digest, self.programs.in_force)
             case HistoryStarted() if self.history:
                 raise BadInput("a history is already open: end it first (sentinel history stop)")
             case HistoryEnded() if not self.history:
@@ -131,6 +153,17 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"experiment {event.experiment_id} is not running ({running})")
             case _:
                 pass
+
+    def _check_served(self, model: str, program: str) -> None:
+        """Raise BadInput unless a program (SHA-256) offers what a model (SHA-256) reads."""
+        offered = self.programs.offers.get(program, {})
+        if missing := [name for key, name in self.reads.get(model, {}).items() if key not in offered]:
+            label = next((label for label, digest in self.registered.items() if digest == model), model[:16])
+            named = self.programs.labels.get(program, "the log's default program")
+            raise BadInput(
+                f"model {label} reads {listed(missing)}, which {named} does not define: deploy a program with the same"
+                " definitions (names don't matter), or first deploy or withdraw so that another model serves"
+            )
 
     def _check_deployment(self, event: ModelDeployed) -> None:
         if not self.four_eyes or event.alias != CHAMPION:
@@ -149,13 +182,19 @@ class Governance(msgspec.Struct):
                 self.created = True
             case ModelRegistered():
                 self.registered[f"{event.name}-{event.version}"] = event.digest
+                if event.reads:
+                    self.reads[event.digest] = event.reads
             case ModelDeployed() | ModelRolledBack():
                 self.proposals.pop(event.causation_id, None)
+                if event.alias == SHADOW:
+                    self.shadow = event.digest
                 if event.alias == CHAMPION:
                     if event.digest != self.champion:
                         self._end()
                     self.champion = event.digest
                     _remember(self.champions, event.digest)
+            case ModelWithdrawn() if event.alias == SHADOW:
+                self.shadow = ""
             case GovernanceChanged():
                 self.four_eyes = event.four_eyes
             case HistoryStarted() | HistoryEnded():
@@ -166,6 +205,7 @@ class Governance(msgspec.Struct):
                 del self.proposals[event.proposal_id]
             case ExperimentStarted():
                 self.experiment = event.experiment_id
+                self.arms = tuple(arm.digest for arm in event.arms)
             case ExperimentStopped() | ExperimentConcluded():
                 self._end()
             case _:
@@ -175,6 +215,7 @@ class Governance(msgspec.Struct):
         if self.experiment:
             _remember(self.ended, self.experiment)
         self.experiment = ""
+        self.arms = ()
 
 
 def _remember(names: dict[str, None], name: str) -> None:

@@ -114,8 +114,7 @@ def _decide_rows(
     program = context.program
     program.features(batch, wave, aggregates)
     whole = len(wave) == len(rows.transactions)
-    features = rows.features if whole else rows.features[wave]
-    routing.score(wave, features if program.width == spec.WIDTH else np.ascontiguousarray(features[:, : spec.WIDTH]))
+    routing.score(wave, lambda scorer, chosen: program.columns(scorer, batch, chosen))
     margins = routing.margins if whole else routing.margins[wave]
     probabilities = sigmoid(margins, 1.0)
     probabilities[routing.failed if whole else routing.failed[wave]] = 0.0

@@ -14,6 +14,7 @@ a model that raises costs one call per row (about 10 µs).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,9 @@ from numpy.typing import NDArray
 from core.assignment import NOT_ENROLLED
 from core.context import MODEL_ERROR, SHADOW_FAILED, Context, join_reasons
 from core.scoring import Scorer
+
+Read = Callable[[Scorer, NDArray[np.int64]], NDArray[np.float32]]
+"""What a model reads of some rows of the batch, int64 (k,) → float32 (k, F)."""
 
 
 class Routing:
@@ -44,19 +48,19 @@ class Routing:
         self._known: dict[tuple[int, bool, bool], Context] = {}
         self._is_uniform: bool | None = None
 
-    def score(self, rows: NDArray[np.int64], features: NDArray[np.float32]) -> None:
-        """Compute the margins of some rows, whose features are float32 (len(rows), W)."""
+    def score(self, rows: NDArray[np.int64], read: Read) -> None:
+        """Compute the margins of some rows, ascending, whose features are known."""
         if self._arms is None and len(rows) == len(self.margins):  # usually: all rows at once
-            self.margins, self.failed = _margins(self._context.scorer, features)
+            self.margins, self.failed = _margins(self._context.scorer, rows, read)
             if self.shadows is not None:
-                self.shadows, self.shadow_failed = _margins(self._context.shadow, features)
+                self.shadows, self.shadow_failed = _margins(self._context.shadow, rows, read)
             self._is_uniform = None
             return
         arms = None if self._arms is None else self._arms[rows]
-        self.margins[rows], self.failed[rows] = _score(self._context, arms, features)
+        self.margins[rows], self.failed[rows] = _score(self._context, arms, rows, read)
         self._is_uniform = None
         if self.shadows is not None and self.shadow_failed is not None:
-            self.shadows[rows], self.shadow_failed[rows] = _margins(self._context.shadow, features)
+            self.shadows[rows], self.shadow_failed[rows] = _margins(self._context.shadow, rows, read)
 
     @property
     def is_uniform(self) -> bool:
@@ -94,15 +98,18 @@ class Routing:
         return under
 
 
-def _margins(scorer: Scorer | None, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _margins(
+    scorer: Scorer | None, rows: NDArray[np.int64], read: Read
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Margins (n,), and on which rows the model failed (n,); without a model, zeros and none."""
-    n = len(features)
+    n = len(rows)
     if scorer is None:
         return np.zeros(n), np.zeros(n, dtype=np.bool_)
+    features = read(scorer, rows)
     margins = _called(scorer, features)
     if margins is None:
-        rows = (_called(scorer, features[i : i + 1]) for i in range(n))
-        margins = np.array([np.nan if row is None else row[0] for row in rows], dtype=np.float64)
+        alone = (_called(scorer, features[i : i + 1]) for i in range(n))
+        margins = np.array([np.nan if row is None else row[0] for row in alone], dtype=np.float64)
     bad = ~np.isfinite(margins)
     return np.where(bad, 0.0, margins), bad
 
@@ -119,17 +126,17 @@ def _called(scorer: Scorer, features: NDArray[np.float32]) -> NDArray[np.float64
 
 
 def _score(
-    context: Context, arms: NDArray[np.int8] | None, features: NDArray[np.float32]
+    context: Context, arms: NDArray[np.int8] | None, rows: NDArray[np.int64], read: Read
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """As `_margins`, each row by its arm's model; one call per model."""
     if arms is None:
-        return _margins(context.scorer, features)
-    rows_of: dict[str, tuple[Scorer | None, NDArray[np.bool_]]] = {}
+        return _margins(context.scorer, rows, read)
+    mine_of: dict[str, tuple[Scorer | None, NDArray[np.bool_]]] = {}
     for arm, under in enumerate((context, *context.arms), NOT_ENROLLED):
-        scorer, rows = rows_of.get(under.digest, (under.scorer, np.zeros(len(arms), dtype=np.bool_)))
-        rows_of[under.digest] = (scorer, rows | (arms == arm))
+        scorer, mine = mine_of.get(under.digest, (under.scorer, np.zeros(len(arms), dtype=np.bool_)))
+        mine_of[under.digest] = (scorer, mine | (arms == arm))
     margins, failed = np.zeros(len(arms)), np.zeros(len(arms), dtype=np.bool_)
-    for scorer, rows in rows_of.values():
-        if rows.any():
-            margins[rows], failed[rows] = _margins(scorer, features[rows])
+    for scorer, mine in mine_of.values():
+        if mine.any():
+            margins[mine], failed[mine] = _margins(scorer, rows[mine], read)
     return margins, failed

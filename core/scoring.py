@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+
+InputKind = Literal["number", "category"]
+
+
+class Input(NamedTuple):
+    """A column that a model reads. identity: of its definition (`core.program.inputs`), 64 hex digits; its name is for
+    people. levels: of a category, canonical strings: level k is the number k, any other string the number of levels.
+    """
+
+    identity: str
+    name: str
+    kind: InputKind = "number"
+    levels: tuple[str, ...] = ()
 
 
 class Scorer(Protocol):
@@ -25,6 +38,10 @@ class Scorer(Protocol):
     @property
     def spec(self) -> int:
         """The feature spec version whose columns the model reads."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...] | None:
+        """The columns that it reads, in order; None: the F columns of the feature spec."""
 
     def margins(self, features: Float32) -> Float64:
         """Raw scores (log-odds) of rows: float32 (n, F), C-contiguous → float64 (n,). NaN is 'missing'."""

@@ -9,6 +9,7 @@ that the command line prints passes `core.files.Visible`, and rich consoles (`co
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import TypeVar
 
@@ -25,7 +26,15 @@ _UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
+LISTED_MAX = 10
+
 V = TypeVar("V")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: the first ten, and how many more there are."""
+    more = len(names) - LISTED_MAX
+    return ", ".join(names[:LISTED_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def visible(text: str, *, lines: bool = False) -> str:

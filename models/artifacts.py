@@ -15,6 +15,7 @@ from core.errors import BadInput, Corrupt
 from core.scoring import Scorer
 from models import catboost_json, linear, onnx_trees, rules_only, shap, xgboost_json
 from models.forest import ForestScorer
+from models.inputs import InputScorer, parts
 from models.json_text import top_level
 from models.linear import MAGIC, LinearScorer
 from models.rules_only import RulesOnlyScorer
@@ -134,7 +135,7 @@ def format_of(content: bytes) -> str:
     """The kind's name; the rest of the content is not checked. Raises Corrupt if no kind matches, BadInput for a format
     that is known and not read.
     """
-    return _kind_of(content).name
+    return _kind_of(parts(content).model).name
 
 
 def _kind_of(content: bytes) -> Kind:
@@ -152,25 +153,34 @@ def load_scorer(content: bytes, *, version: str, expected_digest: str, spec: int
     """An artifact of any known format → its scorer, compiled and ready.
 
     version: the label, `baseline-1.0.0`. expected_digest: SHA-256 (hex) of the bytes. columns: the names of the feature
-    spec `spec`, in order, that the model must read; an artifact that names no columns must have as many. Raises Corrupt
-    if the digest differs or the bytes are not intact, BadInput if the model reads other columns or is of a kind that is
-    not supported.
+    spec `spec`, in order, which a model reads that lists no inputs; one that names no columns must have as many. Raises
+    Corrupt if the digest differs or the bytes are not intact, BadInput if the model reads other columns or is of a kind
+    that is not supported.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected_digest:
         raise Corrupt(f"model {version}: SHA-256 is {digest}, not {expected_digest}")
-    scorer = _kind_of(content).load(content, version=version, spec=spec, expected_digest=expected_digest)
+    inputs, model = parts(content)
+    of_model = digest if inputs is None else None
+    scorer = _kind_of(model).load(model, version=version, spec=spec, expected_digest=of_model)
+    if inputs is None:
+        _check_columns(scorer, columns, f"model {version} does not read feature spec {spec}")
+        return scorer
+    _check_columns(scorer, tuple(each.name for each in inputs), f"model {version} does not read the inputs it lists")
+    return InputScorer(scorer, inputs, digest)
+
+
+def columns_of(content: bytes) -> tuple[str, ...]:
+    """The columns that a model's file names, in order; () if it names none. Raises Corrupt or BadInput."""
+    return _kind_of(content).load(content, version="file", spec=0).names
+
+
+def _check_columns(scorer: ArtifactScorer, columns: tuple[str, ...], fault: str) -> None:
     if scorer.width not in (None, len(columns)):
-        raise BadInput(
-            f"model {version} does not read feature spec {spec}: it has {scorer.width} columns, not {len(columns)}"
-        )
+        raise BadInput(f"{fault}: it has {scorer.width} columns, not {len(columns)}")
     if scorer.names not in ((), columns):
         wrong = next(i for i, pair in enumerate(zip(scorer.names, columns, strict=True)) if pair[0] != pair[1])
-        raise BadInput(
-            f"model {version} does not read feature spec {spec}: its column {wrong} is {scorer.names[wrong][:60]!r},"
-            f" not {columns[wrong]!r}"
-        )
-    return scorer
+        raise BadInput(f"{fault}: its column {wrong} is {scorer.names[wrong][:60]!r}, not {columns[wrong]!r}")
 
 
 def markdown() -> str:

@@ -185,6 +185,10 @@ class ForestScorer:
         return self._spec
 
     @property
+    def inputs(self) -> None:
+        """The file itself says nothing of definitions (`models.inputs`)."""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns that the model was trained on, in order, as its file names them; () if it names none."""
         return self._names

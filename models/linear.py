@@ -188,6 +188,10 @@ class LinearScorer:
         return self._spec
 
     @property
+    def inputs(self) -> None:
+        """The file itself says nothing of definitions (`models.inputs`)."""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns that the model reads, in order."""
         return self._names

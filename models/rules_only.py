@@ -48,6 +48,10 @@ class RulesOnlyScorer:
         return self._spec
 
     @property
+    def inputs(self) -> None:
+        """The file itself says nothing of definitions (`models.inputs`)."""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """No columns."""
         return ()

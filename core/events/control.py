@@ -106,7 +106,8 @@ class HistoryEnded(ControlEvent, tag="history_ended.v1", tag_field="type", froze
 
 class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type", frozen=True, kw_only=True):
     """An artifact was stored. `digest` is its SHA-256 (hex), `spec` the feature spec it reads. `parent` is the model
-    it was derived from, name-version, "" for none (the loop of release 0.1 wrote only the version).
+    it was derived from, name-version, "" for none. `reads`: what it reads that not every program has (features and
+    own fields): their names by the first 16 digits of their identities (core.program.inputs).
     """
 
     name: str
@@ -115,6 +116,7 @@ class ModelRegistered(ControlEvent, tag="model_registered.v1", tag_field="type",
     spec: int
     metrics: dict[str, float] = {}
     parent: str = ""
+    reads: dict[str, str] = {}
 
 
 class ModelDeployed(ControlEvent, tag="model_deployed.v1", tag_field="type", frozen=True, kw_only=True):

@@ -7,13 +7,15 @@ from core.events.base import ControlEvent
 
 class ProgramRegistered(ControlEvent, tag="program_registered.v1", tag_field="type", frozen=True, kw_only=True):
     """A decision program was stored. `digest`: SHA-256 (hex) of its canonical form (core.program.document). `parent`:
-    that of the program it was made from, "" for none.
+    that of the program it was made from, "" for none. `offers`: the features and fields of its own that models may
+    read: their names by the first 16 digits of their identities (core.program.inputs).
     """
 
     name: str
     version: str
     digest: str
     parent: str = ""
+    offers: dict[str, str] = {}
 
 
 class ProgramProposed(ControlEvent, tag="program_proposed.v1", tag_field="type", frozen=True, kw_only=True):

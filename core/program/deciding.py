@@ -27,13 +27,17 @@ from core.program.checked import CheckedRule
 from core.program.codes import ENGINE
 from core.program.compiling import Code, structure
 from core.program.document_reading import placeholders
+from core.program.inputs import ModelColumns
 from core.program.leaves import LeafColumns, Step, Words, leaves_of
 from core.program.loops import settle, store
 from core.program.plan import Plan, fields_of, parts
 from core.program.rings import RingStep, digest_of
 from core.program.typed import Column, Expression, Hit
+from core.scoring import Scorer
 
 _WHOLE = 1 << 32
+MODELS_HELD = 128
+"""Bound models: more than an experiment's arms, the champion and the shadow."""
 _PROBABILITY = Column("number", "outcome", "probability")
 _ORDINARY = np.array([-1, SEVERITIES.index("low"), SEVERITIES.index("high")], dtype=np.int8)
 """The severity of each decision where no condition of the program holds."""
@@ -94,6 +98,7 @@ class Program:
         self._decisions = hash_strings(list(DECISIONS), key)
         self._off = np.array([code in self.disabled for code in self.codes], dtype=np.bool_)
         self._known: dict[bytes, tuple[str, ...]] = {}
+        self._models: dict[str, ModelColumns] = {}
         read = zip(self.rules, plan.conditions, strict=True)
         self._reads = [tuple(self._columns_read(rule, condition)) for rule, condition in read]
 
@@ -149,6 +154,21 @@ class Program:
         """Compute the own features of some rows into the batch's matrix."""
         if self.width > spec.WIDTH:
             store(*self._features.run(batch, rows, aggregates), rows, spec.WIDTH, batch.matrix)
+
+    def serve(self, scorer: Scorer) -> None:
+        """Bind what a model reads. Raises BadInput if the program lacks any of it."""
+        if scorer.inputs is not None and scorer.digest not in self._models:
+            if len(self._models) >= MODELS_HELD:
+                del self._models[next(iter(self._models))]
+            self._models[scorer.digest] = ModelColumns(self.plan, self.key, scorer.inputs, scorer.version)
+
+    def columns(self, scorer: Scorer, batch: Batch, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What a model reads of some rows whose features are in the batch's matrix: float32 (len(rows), F)."""
+        if scorer.inputs is not None:
+            self.serve(scorer)
+            return self._models[scorer.digest].of(batch, rows)
+        features = batch.matrix if len(rows) == len(batch.matrix) else batch.matrix[rows]
+        return features if self.width == spec.WIDTH else np.ascontiguousarray(features[:, : spec.WIDTH])
 
     def hits(self, batch: LeafColumns, rows: NDArray[np.int64]) -> Hits:
         """Which rules hit some rows, whose features are in the matrix."""

@@ -153,6 +153,7 @@ class _Says:
     version = "example-1.0.0"
     digest = "0" * 64
     spec = spec.SPEC_VERSION
+    inputs = None
     method = "said by the example"
 
     def __init__(self, probability: float) -> None:

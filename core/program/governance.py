@@ -48,6 +48,7 @@ class Programs(msgspec.Struct):
     replaced. labels: `name@version` by SHA-256 of what is registered. proposals: open ones, by ID. deployed: SHA-256 of
     all that ever were. prepared: the partitions whose states hold what a program needs, by its SHA-256, while it is
     `proposed`.
+    offers: what models can read of a registered program beyond every other (`ProgramRegistered`).
     """
 
     in_force: str = ""
@@ -56,6 +57,7 @@ class Programs(msgspec.Struct):
     proposals: dict[str, ProgramProposal] = {}
     deployed: dict[str, None] = {}
     prepared: dict[str, dict[int, None]] = {}
+    offers: dict[str, dict[str, str]] = {}
 
     @property
     def proposed(self) -> list[str]:
@@ -71,6 +73,7 @@ class Programs(msgspec.Struct):
             dict(self.proposals),
             dict(self.deployed),
             _copied(self.prepared),
+            dict(self.offers),
         )
 
     def check(self, event: Control, four_eyes: bool) -> None:
@@ -134,6 +137,8 @@ class Programs(msgspec.Struct):
         match event:
             case ProgramRegistered():
                 self.labels[event.digest] = f"{event.name}@{event.version}"
+                if event.offers:
+                    self.offers[event.digest] = event.offers
             case ProgramProposed():
                 self.proposals[event.proposal_id] = ProgramProposal(event.actor, event.digest)
             case ProgramApproved():

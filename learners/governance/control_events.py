@@ -43,10 +43,12 @@ from core.events import (
     ModelWithdrawn,
 )
 from core.governance import CHAMPION, SHADOW
+from core.program.inputs import own_reads
 from core.text import REASON_CHARACTERS_MAX, check_name
 from learners.experiments.design import USUAL, Design
 from learners.experiments.report import Report
 from learners.experiments.verdict import criteria_of
+from models.inputs import parts
 from projections.views.registry import Model, OpenProposal, Registry, champions
 
 Conclusion = Literal["promote", "keep", "rollback"]
@@ -147,6 +149,7 @@ def registration(registry: Registry, artifact: Artifact, digest: str, act: Act) 
             spec=artifact.spec,
             metrics=finite(artifact.metrics),
             parent=artifact.parent,
+            reads=own_reads(parts(artifact.content).inputs),
         )
     ]
 

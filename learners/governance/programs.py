@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from core import control_stream
 from core.control_stream import Appended, ControlStream, Known
@@ -34,6 +34,7 @@ from core.log.base import EventLog
 from core.program import document, library, loading
 from core.program.document import Program
 from core.program.governance import PREPARED_MAX
+from core.program.inputs import own_offers
 from core.program.plan import plan
 from learners.governance.control_events import Act
 from projections.views.programs import ProgramRegistry, Proposal, before, find, in_force, label_of, programs_of
@@ -55,6 +56,7 @@ def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
     proposed already, nothing changes.
     """
     content, digest = document.canonical(program), document.digest(program)
+    offered = own_offers(plan(loading.of_program(program).checked, library.kernel()))
     for each in program.uses.values():
         log.put_blob(library.content(each))  # so that the log holds all that its decisions follow from
     if log.put_blob(content) != digest:
@@ -63,11 +65,8 @@ def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
     def events(registry: ProgramRegistry, _: Known) -> list[Control]:
         found: list[Control] = []
         if digest not in registry.programs:
-            found.append(
-                ProgramRegistered(
-                    **act.fields, name=program.name, version=program.version, digest=digest, parent=in_force(registry)
-                )
-            )
+            named: dict[str, Any] = {"name": program.name, "version": program.version, "digest": digest}
+            found.append(ProgramRegistered(**act.fields, **named, parent=in_force(registry), offers=offered))
         if not _open(registry, digest):
             proposal_id = _proposal_id(registry, program.label)
             found.append(ProgramProposed(**act.fields, proposal_id=proposal_id, digest=digest))

@@ -24,7 +24,7 @@ class TinyScorer:
     0.
     """
 
-    version, spec = "tiny-1.0.0", spec.SPEC_VERSION
+    version, spec, inputs = "tiny-1.0.0", spec.SPEC_VERSION, None
     WEIGHTS: ClassVar[dict[str, float]] = {
         "amount": 0.004,
         "amount_to_mean_30d": 0.6,

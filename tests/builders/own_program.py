@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.events import Control, ProgramDeployed, ProgramRegistered, Transaction
-from core.program import document, loading
+from core.program import document, library, loading
+from core.program.inputs import own_offers
 from core.program.loading import Loaded
+from core.program.plan import plan
 from tests.builders.events import T0, transaction
 from tests.builders.live import NOW, Live
 
@@ -63,8 +65,11 @@ def house() -> Loaded:
 def deployment(loaded: Loaded) -> list[Control]:
     """The events that make a program decide whose document is in the log."""
     name, version = loaded.program.name, loaded.program.version
+    offered = own_offers(plan(loaded.checked, library.kernel()))
     return [
-        ProgramRegistered(occurred_at=T0, actor="ann", name=name, version=version, digest=loaded.digest),
+        ProgramRegistered(
+            occurred_at=T0, actor="ann", name=name, version=version, digest=loaded.digest, offers=offered
+        ),
         ProgramDeployed(occurred_at=T0, actor="ann", digest=loaded.digest),
     ]
 

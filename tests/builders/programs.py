@@ -5,7 +5,9 @@ from __future__ import annotations
 from core.events import Control, ProgramDeployed, ProgramRegistered
 from core.log.base import EventLog
 from core.program import document, library
+from core.program.inputs import own_offers
 from core.program.loading import Loaded, check
+from core.program.plan import plan
 
 CARDS = b"""
 [program]
@@ -61,7 +63,10 @@ def stored(log: EventLog, content: bytes = CARDS) -> Loaded:
 def deployed(loaded: Loaded, occurred_at: int = 6) -> list[Control]:
     """The events that register the program and let it decide."""
     name, version = loaded.program.name, loaded.program.version
+    offered = own_offers(plan(loaded.checked, library.kernel()))
     return [
-        ProgramRegistered(occurred_at=occurred_at, actor="ann", name=name, version=version, digest=loaded.digest),
+        ProgramRegistered(
+            occurred_at=occurred_at, actor="ann", name=name, version=version, digest=loaded.digest, offers=offered
+        ),
         ProgramDeployed(occurred_at=occurred_at, actor="ann", digest=loaded.digest),
     ]
