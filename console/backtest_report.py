@@ -96,7 +96,8 @@ class Changed(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """way: "stored" or "fold" (`projections.audit.backtest`), why: the reason for the second. decisions_changed:
     decisions by decision before, then after. budget: alerts_per_day of `[limits]`. stricter, milder: the most telling
-    changes. regraded: decisions whose severity alone changes. unreadable: decisions that nobody can judge.
+    changes. regraded: decisions whose severity alone changes. unreadable: decisions that don't decode.
+    undecidable: those that can't be made again here, by reason.
     """
 
     program: str
@@ -109,6 +110,7 @@ class Report(msgspec.Struct, frozen=True):
     frauds: int
     labelled: int
     unreadable: int
+    undecidable: dict[str, int]
     regraded: int
     budget: float | None
     before: Measures
@@ -152,6 +154,7 @@ def report(
         frauds=int(total[0, :, :, FRAUD].sum()),
         labelled=int(total[0, :, :, FRAUD].sum() + total[0, :, :, LEGITIMATE].sum()),
         unreadable=tally.unreadable,
+        undecidable=tally.undecidable,
         regraded=tally.regraded,
         budget=limits.get("alerts_per_day"),
         before=_measures(total.sum(axis=2), count, limits),

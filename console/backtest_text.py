@@ -21,6 +21,7 @@ def text(r: Report, rule: str = "") -> str:
         f"{r.program} ({r.digest[:16]}) over {r.first_day} … {r.last_day}, {days} day{'s' * (days != 1)} with payments",
         f"{r.decisions:,} decisions; {r.labelled:,} labelled, {r.frauds:,} of them fraud"
         + (f"; {r.unreadable:,} can't be judged: they don't decode" if r.unreadable else ""),
+        *(f"{count:,} more can't be made again here: {why}" for why, count in r.undecidable.items()),
         _way(r),
         "",
         *_measures(r),

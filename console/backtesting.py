@@ -13,7 +13,7 @@ from console.program_names import program_named, registry_of
 from core import control_stream
 from core.codec import decode_transaction
 from core.context import Resolver
-from core.errors import BadInput, Corrupt
+from core.errors import BadInput, Corrupt, NotDecidable
 from core.events import Position
 from core.log.base import EventLog, Head
 from core.partitions import partitions_of
@@ -48,7 +48,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
     """The report. Raises BadInput for a program, rule or range that there is not."""
     scope = scope_of(wanted.start, wanted.end)
     program = program_named(log, registry_of(log), wanted.which)
-    checked = loading.of_program(program).checked
+    checked = loading.of_program(program, log.get_blob).checked
     rules = [each for each in checked.rules if each.mode != "off"]
     if wanted.rule not in ("", *(each.code for each in rules)):
         known = ", ".join(each.code for each in rules)
@@ -58,6 +58,8 @@ def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
     began = time.perf_counter()
     tally, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
     seconds = time.perf_counter() - began
+    if not tally.days and tally.undecidable:
+        raise NotDecidable(f"no decision in this range can be made again here: {next(iter(tally.undecidable))}")
     if not tally.days:
         raise BadInput(
             f"no decision is in this range ({tally.unreadable:,} can't be judged): leave out --from and --to, or see"
@@ -101,7 +103,9 @@ def _run(
 
 
 def _test(log: EventLog, program: Program, labels: LabelView) -> Backtest:
-    return Backtest(log, control_stream.history(log), plan(loading.of_program(program).checked, kernel()), labels)
+    return Backtest(
+        log, control_stream.history(log), plan(loading.of_program(program, log.get_blob).checked, kernel()), labels
+    )
 
 
 def _stored(test: Backtest, partition: int, head: Head, scope: Scope) -> Tally:

@@ -1,7 +1,8 @@
 """`sentinel`: the command line. An error that the user can fix is one line on stderr and an exit code, no traceback.
 
 Exit codes: 0 success · 1 a check failed or nothing was found · 2 bad input or configuration · 3 stored data is corrupt
-· 4 a server is unreachable · 5 another process wrote first · 130 interrupted.
+· 4 a server is unreachable · 5 another process wrote first · 6 a past decision can't be made again here · 130
+interrupted.
 
 A command's module is loaded only when that command runs, and libraries that few calls need (Optuna, River, matplotlib)
 on first use: a rollback must not wait for training libraries. Only the program's own --help loads every module.

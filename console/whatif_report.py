@@ -58,12 +58,15 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """changes: descriptions of the changes. table: changed decisions, largest amounts first."""
+    """changes: descriptions of the changes. table: changed decisions, largest amounts first. undecidable: how many in
+    range can't be made again here, by reason; no figure counts them.
+    """
 
     changes: list[str]
     total: Line
     days: list[Line]
     table: list[Changed]
+    undecidable: dict[str, int]
 
 
 def report(outcome: Outcome, changes: list[str]) -> Report:
@@ -71,7 +74,7 @@ def report(outcome: Outcome, changes: list[str]) -> Report:
     days = outcome.times // DAY_MS
     lines = [_line(date_text(day * DAY_MS), outcome, days == day) for day in np.unique(days).tolist()]
     total = _line("total", outcome, np.ones(len(days), dtype=np.bool_))
-    return Report(changes, total, lines, outcome.changed)
+    return Report(changes, total, lines, outcome.changed, outcome.undecidable)
 
 
 def _line(name: str, o: Outcome, rows: NDArray[np.bool_]) -> Line:
@@ -111,6 +114,7 @@ def text(r: Report) -> str:
     out.append(
         f"{t.decisions:,} decisions, {t.frauds:,} frauds ({t.labelled:,} labelled), {t.changed:,} changed decisions"
     )
+    out += [f"{count:,} more can't be made again here: {why}" for why, count in r.undecidable.items()]
     rows = [("", "logged", "what if")]
     for name, words in (
         ("alert_rate", "alert rate"),

@@ -178,8 +178,8 @@ class Resolver:
         """The context at `state.position` of a partition for which the artifacts `missing` are reported as unavailable:
         `state.missing`, or those that aren't in force any more.
 
-        Raises NotDecidable if the program in force can't be loaded, Corrupt if another artifact can't, Unavailable if
-        the server does not answer.
+        Raises NotDecidable if what is in force can't be loaded and is not reported as unavailable, Unavailable if the
+        server does not answer.
         """
         self._hold(state)
         try:
@@ -187,7 +187,7 @@ class Resolver:
         except (Unavailable, NotDecidable):
             raise
         except SentinelError as error:
-            raise Corrupt(
+            raise NotDecidable(
                 f"an artifact in force at control position {state.position} can't be loaded, but the control stream"
                 f" does not report it as unavailable: {error}"
             ) from error

@@ -36,11 +36,11 @@ class Incomplete(Corrupt):
 
 
 class NotDecidable(SentinelError):
-    """A past decision can't be made again here: this release lacks the engine or the program that made it. It says
-    nothing about whether the log is intact.
+    """A past decision can't be made again here: this release lacks the engine that made it, or the log the blob of a
+    program, library, model or table. It says nothing about whether the decision was right.
     """
 
-    exit_code = 3
+    exit_code = 6
 
 
 class Unavailable(SentinelError):

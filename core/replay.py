@@ -99,7 +99,7 @@ class Timeline:
 
     def at(self, position: int, partition: int) -> Context:
         """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
-        before it, or if an artifact that it needs can't be loaded.
+        before it, NotDecidable if an artifact that it needs can't be loaded.
         """
         state = self._state_at(position)
         if position != self._position:
@@ -367,11 +367,16 @@ def context_of(timeline: Timeline, position: int, engine: int, partition: int) -
     them.
     """
     if engine != ENGINE:
-        return NotDecidable(f"decided by engine {engine}; this release runs engine {ENGINE}")
+        return other_engine(engine)
     try:
         return timeline.at(position, partition)
     except NotDecidable as error:
         return error
+
+
+def other_engine(engine: int) -> NotDecidable:
+    """Why decisions of another engine can't be made again here."""
+    return NotDecidable(f"decided by engine {engine}; this release runs engine {ENGINE}")
 
 
 def _part(run: Run, start: int, size: int) -> Run:

@@ -20,6 +20,7 @@ from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
 from core.identity import FIXED, LogIdentity
 from core.log.base import EventLog, Head
+from core.program.library import default_blobs
 from core.replay import rebuild
 from core.validation import TIME_MAX_MS, TIME_MIN_MS
 from ingest.admission import admit
@@ -88,6 +89,8 @@ class OfflineIngest:
             )
             for role in ("transactions", "feedback")
         ]
+        for blob in default_blobs():
+            log.put_blob(blob)
         history = HistoryStarted(occurred_at=0, actor=ACTOR, earliest=TIME_MIN_MS, latest=TIME_MAX_MS - 1)
         self.change([identity.event(ACTOR), *generations, history, *(start or [])])
 

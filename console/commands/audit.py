@@ -17,7 +17,7 @@ import typer
 from console import pool, wiring
 from console.audit_page import page
 from console.audit_text import text
-from console.commands.replay import undecidable_lines
+from console.commands.replay import exit_code, undecidable_lines
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.context import Resolver
@@ -51,7 +51,8 @@ def audit(
 ) -> None:
     """Show what was known, which model decided, why, and what happened next; recompute the decision and compare it.
 
-    Exit code 0 if the recomputed decision is identical, 1 if it differs (the difference is shown). Reads only.
+    Exit code 0 if the recomputed decision is identical, 1 if it differs (the difference is shown), 6 if it can't be
+    made again here. Reads only.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if sample is not None:
@@ -137,8 +138,8 @@ def _sample(s: Settings, count: int, seed: int, jobs: int, as_json: bool) -> Non
         for line in undecidable_lines(undecidable):
             print(line, file=sys.stderr)
         print(f"{audited:,} audited, {identical:,} identical")
-    if identical != audited or audited != total:
-        raise typer.Exit(1)
+    if code := exit_code(audited, identical, undecidable, audited != total):
+        raise typer.Exit(code)
 
 
 def _check(s: Settings, partition: int, rows: list[int]) -> SampleCheck:

@@ -19,6 +19,7 @@ from console.limits import MAX_DEGRADED, MAX_LATE, MaxDegraded, MaxLate, exceede
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core import replay as core_replay
+from core.errors import NotDecidable
 from core.lateness import late
 from core.log.base import Head
 from core.partitions import partitions_of
@@ -45,7 +46,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Replay the log. Exit code 0 if every decision is identical, 1 if one differs (the first difference is shown) or
-    if too many were degraded or late, 3 if the log is corrupt.
+    if too many were degraded or late, 3 if the log is corrupt, 6 if none differs, but some can't be made again here.
 
     Reads only; safe beside running workers. Each partition is replayed up to its head at the start of the command.
     """
@@ -78,16 +79,25 @@ def replay(
         for line in [*differences, *undecidable_lines(undecidable), *beyond]:
             print(line, file=sys.stderr)
         rate = decisions / seconds if seconds else 0.0
+        passed = f" {sum(undecidable.values()):,} not decidable here," if undecidable else ""
         print(
-            f"{decisions:,} decisions, {identical:,} identical, {degraded:,} degraded, {late_ones:,} late"
+            f"{decisions:,} decisions, {identical:,} identical,{passed} {degraded:,} degraded, {late_ones:,} late"
             f" ({seconds:.1f} s, {rate:,.0f}/s)"
         )
     else:
         for v in found:
             print(f"partition {v.partition:>3}  {v.decisions:>10,} transactions  state {v.state_digest[:16]}")
         print(f"{decisions:,} transactions folded ({seconds:.1f} s)")
-    if verify and (identical != decisions or differences or beyond):
-        raise typer.Exit(1)
+    if verify and (code := exit_code(decisions, identical, undecidable, bool(differences or beyond))):
+        raise typer.Exit(code)
+
+
+def exit_code(decisions: int, identical: int, undecidable: Mapping[str, int], is_wrong: bool = False) -> int:
+    """1 if a decision differs, or anything else is wrong; else NotDecidable's if some can't be made again here."""
+    passed = sum(undecidable.values())
+    if is_wrong or identical + passed != decisions:
+        return 1
+    return NotDecidable.exit_code if passed else 0
 
 
 def undecidable_lines(undecidable: Mapping[str, int]) -> list[str]:

@@ -1,7 +1,7 @@
 """Op codes of the engine: which number stands for which operation. Pure data.
 
-Numbers never change meaning and are never used again; new ones go last. A change of what an operation computes is a new
-ENGINE, the version of the semantics that every score names.
+Numbers never change meaning and are never used again; new ones go last. A change of what an operation, or anything else
+that no text in the log defines, computes is a new ENGINE, the version of the semantics that every score names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from core.program.typed import CHARACTERS, OPERATIONS
 
 ENGINE = 1
-"""The version of the semantics of all operations."""
+"""The version of all that decides and is no text in the log: the operations, the state of aggregates, the kernel's
+columns and named functions (`core.features`), canonical forms, and the layout of a score's vector. Logged vectors of
+another engine are not comparable, and its decisions can't be made again here. See docs/development.md.
+"""
 
 
 class Op(IntEnum):

@@ -4,24 +4,30 @@
 
 A library's text is its definition. Where the fused kernel computes a feature, the planner reads the kernel's column
 instead of adding state (`kernel`).
+
+The shipped text is for people who write programs now. A program of a log uses the text that the log stores, by SHA-256
+(`libraries_of`), so a release whose standard@1 reads otherwise decides an old log's programs by the old text. What no
+text can carry, the kernel's columns and named functions, belongs to the engine: `core.program.codes.ENGINE`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 
 from core.errors import BadInput, Corrupt
 from core.features import spec
 from core.program import document
 from core.program.document import Program
-from core.program.document_reading import read
+from core.program.document_reading import checked_again, read
+from core.program.document_writing import tables
 from core.program.errors import meant
 from core.program.language import identity
 from core.program.problems import Problem
 from core.program.resolving import Library, Resolved, resolve
-from core.program.shipped import LIBRARIES
+from core.program.shipped import KERNEL_COLUMNS, LIBRARIES
 from core.program.typed import Column
 
 _FILES = {"standard@1": "standard.toml"}
@@ -45,22 +51,47 @@ def library(digest: str) -> Library:
     return _library(digest)
 
 
-def libraries_of(program: Program) -> list[Library]:
-    """The libraries that a program uses. Raises BadInput if this release lacks one."""
-    return [library(digest) for digest in program.uses.values()]
+def libraries_of(program: Program, load_blob: Callable[[str], bytes] | None = None) -> list[Library]:
+    """The libraries that a program uses, read from the log's blobs by SHA-256. A text of this release stands in for the
+    blob of the same SHA-256. Raises BadInput if one can't be had, Corrupt if it is no library that this engine knows.
+    """
+    return [_used(label, digest, load_blob) for label, digest in program.uses.items()]
+
+
+def _used(label: str, digest: str, load_blob: Callable[[str], bytes] | None) -> Library:
+    if digest in LIBRARIES.values():
+        return library(digest)
+    if load_blob is None:
+        raise BadInput(f"library {label} ({digest[:16]}) is not part of this release")
+    content = load_blob(digest)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Corrupt(f"the stored library {label} is not the one that the program names as {digest[:16]}")
+    return _stored(label, digest, content)
+
+
+@lru_cache(maxsize=8)
+def _stored(label: str, digest: str, content: bytes) -> Library:
+    """A library of a log's blob. Raises Corrupt unless it is one whose features this engine computes."""
+    given = document.decode(content)
+    if label != f"{given.name}@{given.version.partition('.')[0]}":
+        raise Corrupt(f"the stored library {digest[:16]} is {given.label}, not {label}")
+    faults = list(map(str, checked_again(given, tables(given))))
+    if not faults:
+        found = resolve(given, [], lambda path, message, at: faults.append(message), is_library=True)
+    if faults:
+        raise Corrupt(f"the stored library {label} ({digest[:16]}) is not valid here: {faults[0]}")
+    if found.program != given:
+        raise Corrupt(f"the stored library {label} ({digest[:16]}) is not in canonical form")
+    for name, expression in found.expressions.items():
+        if kernel().get(identity(expression)) != name:
+            raise Corrupt(f"the stored library {label} ({digest[:16]}) defines {name} otherwise than this engine")
+    return _as_library(label, digest, found)
 
 
 @cache
 def kernel() -> Mapping[str, str]:
-    """The kernel's columns by the identity of their definition."""
-    found = {identity(Column("number", "field", "amount")): "amount"}
-    for digest in LIBRARIES.values():
-        for name, expression in library(digest).expressions.items():
-            if name in spec.NAMES:
-                found[identity(expression)] = name
-    for name in spec.NAMES:
-        found[identity(Column("number", "library", name))] = name
-    return found
+    """The kernel's columns by the identity of their definition: the engine's, whatever a library's text says."""
+    return KERNEL_COLUMNS | {identity(Column("number", "library", name)): name for name in spec.NAMES}
 
 
 @cache
@@ -71,8 +102,11 @@ def default_program() -> Program:
 
 @cache
 def _library(digest: str) -> Library:
-    found = _shipped(digest)
-    label = next(label for label, known in LIBRARIES.items() if known == digest)
+    label = next((label for label, known in LIBRARIES.items() if known == digest), "")
+    return _as_library(label, digest, _shipped(digest))
+
+
+def _as_library(label: str, digest: str, found: Resolved) -> Library:
     return Library(
         label,
         digest,
@@ -109,9 +143,14 @@ def parsed(name: str) -> Resolved:
     return found
 
 
-def default_blobs() -> list[bytes]:
-    """The canonical forms of the default program and of what it uses: a log stores them when it is created, so that it
-    holds all that its decisions follow from.
+def blobs_of(program: Program) -> list[bytes]:
+    """The canonical forms of a program and of the shipped libraries that it uses: a log stores them, so that it holds
+    all that its decisions follow from. A library that is not shipped is the log's already.
     """
-    program = default_program()
-    return [*map(content, program.uses.values()), document.canonical(program)]
+    used = [content(digest) for digest in program.uses.values() if digest in LIBRARIES.values()]
+    return [*used, document.canonical(program)]
+
+
+def default_blobs() -> list[bytes]:
+    """Those of the default program, which a log stores when it is created."""
+    return blobs_of(default_program())

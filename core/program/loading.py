@@ -67,12 +67,12 @@ def check(content: bytes) -> Loaded:
 
 
 def load(digest: str, load_blob: Callable[[str], bytes]) -> Loaded:
-    """The program of this identity; "" is the shipped default. Raises BadInput or Corrupt if the blob is missing, is
-    not the canonical form of a valid program, or uses a library that this release lacks.
+    """The program of this identity, with the libraries that the log stores; "" is the shipped default. Raises BadInput
+    or Corrupt if a blob is missing, is not the canonical form of a valid program or library, or needs another engine.
     """
     if digest in ("", DEFAULT_PROGRAM):
         return default()
-    found = of_program(read_blob(load_blob(digest), digest))
+    found = of_program(read_blob(load_blob(digest), digest), load_blob)
     if found.digest != digest:
         raise Corrupt(f"{found.program.label} is not in canonical form: its identity is {found.digest[:16]}")
     return found
@@ -91,13 +91,15 @@ def default() -> Loaded:
     return of_program(default_program())
 
 
-def of_program(program: Program) -> Loaded:
-    """A decoded document, checked again. Raises Corrupt if it is invalid or its expressions are written differently."""
+def of_program(program: Program, load_blob: Callable[[str], bytes] | None = None) -> Loaded:
+    """A decoded document, checked again. load_blob: of the log whose libraries it uses; without it, only shipped ones.
+    Raises Corrupt if it is invalid, its expressions are written differently, or a library is not to be had.
+    """
     problems = checked_again(program, tables(program))
     if problems:
         raise Corrupt(f"{program.label} is not valid: {problems[0]}")
     try:
-        libraries = libraries_of(program)
+        libraries = libraries_of(program, load_blob)
     except BadInput as error:
         raise Corrupt(f"{program.label}: {error}") from None
 

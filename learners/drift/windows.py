@@ -29,6 +29,7 @@ from core.log.archive.columns import feature_columns, feature_rows, feature_tabl
 from core.log.archive.segment import with_columns
 from core.log.base import EventLog, Stream
 from core.log.paging import PAGE, decision_pages, pages, read
+from core.program.codes import ENGINE
 from core.receipt import receive_time
 from core.times import DAY_MS
 from learners.drift.rows import Rows, joined
@@ -43,6 +44,7 @@ _COLUMNS = (
     "margin",
     "model_digest",
     "spec",
+    "engine",
     "degraded",
     "width",
     *feature_columns(spec.WIDTH),
@@ -137,7 +139,8 @@ class WindowReader:
             yield _table([decode_transaction(e.payload) for e in page], [decode_score(e.payload) for e in scores])
 
     def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray, with_features: bool) -> Rows:
-        wanted &= table["spec"].to_numpy(zero_copy_only=False) == spec.SPEC_VERSION
+        for name, known in (("spec", spec.SPEC_VERSION), ("engine", ENGINE)):
+            wanted &= table[name].to_numpy(zero_copy_only=False) == known
         accounts = hash_strings(table["account_id"].to_pylist(), self._key)
         if self._keep is not None:
             wanted &= accounts < self._keep
@@ -202,6 +205,7 @@ def _table(transactions: list[Any], scores: list[TransactionScored]) -> pa.Table
         "margin": pa.array([s.margin for s in scores], pa.float64()),
         "model_digest": [s.digest for s in scores],
         "spec": pa.array([s.spec for s in scores], pa.int64()),
+        "engine": pa.array([s.engine for s in scores], pa.int64()),
         "degraded": pa.array([s.degraded for s in scores], pa.string()),
     }
     return with_columns(pa.table(columns | feature_table(scores)), _COLUMNS)

@@ -55,11 +55,9 @@ def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
     """Store a checked document (`core.program.checking.check`) and propose that it decide. If the same program is
     proposed already, nothing changes.
     """
-    content, digest = document.canonical(program), document.digest(program)
-    offered = own_offers(plan(loading.of_program(program).checked, library.kernel()))
-    for each in program.uses.values():
-        log.put_blob(library.content(each))  # so that the log holds all that its decisions follow from
-    if log.put_blob(content) != digest:
+    digest = document.digest(program)
+    offered = own_offers(plan(loading.of_program(program, log.get_blob).checked, library.kernel()))
+    if [log.put_blob(each) for each in library.blobs_of(program)][-1] != digest:
         raise Corrupt("the log stored the program under another SHA-256 than that of its content")
 
     def events(registry: ProgramRegistry, _: Known) -> list[Control]:

@@ -23,6 +23,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.archive.columns import feature_columns, feature_rows
 from core.log.base import EventLog
 from core.log.paging import pages
+from core.program.codes import ENGINE
 from core.receipt import receive_time
 from projections.labelling.verdicts import payment_keys
 
@@ -36,7 +37,7 @@ _TRANSACTION_COLUMNS = (
     "received_at",
     "recorded_at",
 )
-_SCORE_COLUMNS = ("generation", "offset", "spec", "model", "arm", "width", *feature_columns(spec.WIDTH))
+_SCORE_COLUMNS = ("generation", "offset", "spec", "engine", "model", "arm", "width", *feature_columns(spec.WIDTH))
 
 
 _VECTOR_BYTES = 4 * spec.WIDTH
@@ -136,11 +137,11 @@ def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[Scor
         at = seam
     for entries in pages(log, partition, "scores", at, until):
         decoded = [decode_score(entry.payload) for entry in entries]
-        readable = np.array([score.spec == spec.SPEC_VERSION for score in decoded])
+        readable = np.array([score.spec == spec.SPEC_VERSION and score.engine == ENGINE for score in decoded])
         plain = packing.plain_rows([s.features for s in decoded])
         vectors = b"".join(
-            (v or b"")[:_VECTOR_BYTES] if s.spec == spec.SPEC_VERSION else bytes(_VECTOR_BYTES)
-            for s, v in zip(decoded, plain, strict=True)
+            (v or b"")[:_VECTOR_BYTES] if known else bytes(_VECTOR_BYTES)
+            for known, v in zip(readable.tolist(), plain, strict=True)
         )
         yield ScorePage(
             *_ids([entry.id for entry in entries]),
@@ -152,12 +153,12 @@ def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[Scor
 
 
 def _score_page_of_table(log: EventLog, partition: int, table: pa.Table) -> ScorePage:
-    if any(table[name].null_count for name in ("spec", "model", "arm")):
+    if any(table[name].null_count for name in ("spec", "engine", "model", "arm")):
         raise Corrupt(f"partition {partition}: an archived score cannot be decoded")
     generations, offsets = _numpy(table["generation"]), _numpy(table["offset"])
     values, present = feature_rows(table, spec.WIDTH)
     features = np.ascontiguousarray(values.T)
-    readable = _numpy(table["spec"]) == spec.SPEC_VERSION
+    readable = (_numpy(table["spec"]) == spec.SPEC_VERSION) & (_numpy(table["engine"]) == ENGINE)
     missing = np.flatnonzero(readable & ~present).tolist()
     for row in missing:
         payload = log.get(partition, "scores", Position(int(generations[row]), int(offsets[row])))

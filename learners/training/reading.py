@@ -5,7 +5,7 @@ Two passes write each feature vector once, directly to its place in order of eve
 1. transactions   time, amount, account and ID of every row in the window, which give its place
 2. scores         the feature vector as logged, written to that place; model and arm
 
-Both passes end at the partition's head as of the start. Decisions under another feature spec are left out.
+Both passes end at the partition's head as of the start. Decisions of another feature spec or engine are left out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from core.features import spec
 from core.hashing import HashKey, hash_strings
 from core.log.base import EventLog, Head
 from core.log.paging import entries
+from core.program.codes import ENGINE
 from core.times import DAY_MS, minute_text
 from core.verdicts import verdict_record
 from learners.training.dataset import Clock, LabelledAsOf, Origin, TrainingSet, Verdicts, as_known
@@ -104,7 +105,9 @@ def read(
     if not scores.readable.all():
         data = data.rows(scores.readable)
     if not len(data):
-        raise BadInput(f"no decision in the window was made under the current feature spec, {spec.SPEC_VERSION}")
+        raise BadInput(
+            f"no decision in the window was made by this engine, {ENGINE}, under this feature spec, {spec.SPEC_VERSION}"
+        )
     return _labelled(data, known_until, maturity_ms, clock)
 
 
@@ -164,8 +167,8 @@ def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
 
 @dataclass(slots=True)
 class _Scores:
-    """The set's rows in order of event time, filled page by page. readable: bool (n,), decided under this feature
-    spec.
+    """The set's rows in order of event time, filled page by page. readable: bool (n,), decided by this engine
+    under this feature spec.
     """
 
     features: NDArray[np.float32]

@@ -27,12 +27,13 @@ from core.codec import ScoreKey
 from core.context import Context, with_changes
 from core.control_stream import ControlEntry, fold
 from core.currency import base_amount
-from core.errors import NotDecidable, SentinelError
+from core.errors import NotDecidable, SentinelError, Unavailable
 from core.events import START, Position
 from core.hashing import hash_strings
 from core.identity import required
 from core.log.archive.columns import feature_column
 from core.log.base import EventLog, Head
+from core.program.codes import ENGINE
 from core.program.compiling import Code
 from core.program.deciding import Program
 from core.program.leaves import KINDS
@@ -40,7 +41,7 @@ from core.program.library import kernel
 from core.program.loading import load
 from core.program.plan import Plan, plan
 from core.program.typed import Listed
-from core.replay import Timeline, chunks, segments
+from core.replay import Timeline, chunks, other_engine, segments
 from core.work import Decided, Work
 from projections.audit.situations import Situation, Situations
 from projections.audit.stored import (
@@ -63,6 +64,7 @@ _ROW_COLUMNS = (
     "rate",
     "occurred_at",
     "control_position",
+    "engine",
     "program",
     "probability",
     "decision",
@@ -131,7 +133,7 @@ class Backtest:
             wanted = in_range(table, scope)
             kept = readable(wanted)
             tally.unreadable += len(wanted) - len(kept)
-            for part in self._groups(kept):
+            for part in self._groups(self._decidable(kept, tally), tally):
                 tally.add(self._judge(partition, *part))
             progress(len(table))
         return tally
@@ -160,8 +162,8 @@ class Backtest:
         timeline: Timeline,
         progress: Callable[[int], None] = lambda n: None,
     ) -> Tally:
-        """Decide a partition's transactions in range again by the live path. Raises NotDecidable for a decision that
-        this release can't make again, Incomplete if the log lacks the partition's first batches.
+        """Decide a partition's transactions in range again by the live path; those that can't be made again here are
+        counted. Raises Incomplete if the log lacks the partition's first batches.
         """
         tally = Tally(self._codes)
         state = timeline.new_state()
@@ -174,14 +176,13 @@ class Backtest:
                 break
             scores = iter(chunk.keys)
             for context, runs, logged in segments(chunk, timeline):
-                if isinstance(context, NotDecidable):
-                    raise context
                 keys = list(islice(scores, len(logged)))
                 transactions = [t for r in runs for t in r.transactions]
                 wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
                 work = Work(partition, state, runs)
-                if not wanted:
+                if not wanted or isinstance(context, NotDecidable):
                     pipeline.apply(work)
+                    tally.pass_over(str(context) if wanted else "", len(wanted))
                     continue
                 if known is None or known[0] is not context:
                     known = context, with_changes(context, thresholds=context.thresholds, program=self._of(context))
@@ -242,8 +243,18 @@ class Backtest:
             self._plans[short] = plan(load(digest, self._log.get_blob).checked, kernel())
         return self._plans[short]
 
-    def _groups(self, table: pa.Table) -> Iterator[tuple[Situation, Plan, pa.Table]]:
-        """The rows by what was in force and which program decided."""
+    def _decidable(self, table: pa.Table, tally: Tally) -> pa.Table:
+        """Without the rows whose columns mean what another engine meant by them."""
+        engines = table["engine"].to_numpy()
+        if not len(table) or (engines == ENGINE).all():
+            return table
+        for engine in _distinct(engines)[0].tolist():
+            if engine != ENGINE:
+                tally.pass_over(str(other_engine(engine)), int((engines == engine).sum()))
+        return table.filter(pa.array(engines == ENGINE))
+
+    def _groups(self, table: pa.Table, tally: Tally) -> Iterator[tuple[Situation, Plan, pa.Table]]:
+        """The rows by what was in force and which program decided. A program that is not to be had decides none."""
         if not len(table):
             return
         distinct, inverse = _distinct(table["control_position"].to_numpy())
@@ -254,7 +265,15 @@ class Backtest:
         found, _ = _distinct(keys)
         for key in found.tolist():
             part = table if len(found) == 1 else table.filter(pa.array(keys == key))
-            yield situations[key // len(names)], self._plan_of(names[key % len(names)]), part
+            short = names[key % len(names)]
+            try:
+                logged = self._plan_of(short)
+            except (NotStored, Unavailable):
+                raise
+            except SentinelError as error:
+                tally.pass_over(f"program {short} is not to be had: {error}", len(part))
+                continue
+            yield situations[key // len(names)], logged, part
 
     def _program(self, situation: Situation) -> Program:
         if situation.number not in self._programs:

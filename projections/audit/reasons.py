@@ -34,6 +34,7 @@ from core.features import packing, spec
 from core.log.base import EventLog
 from core.policy import Thresholds
 from core.program.checked import CheckedRule, Effect
+from core.program.codes import ENGINE
 from core.program.language import walk
 from core.program.library import kernel
 from core.program.loading import default, load
@@ -147,8 +148,10 @@ def explain(
 ) -> Reasons:
     """An alert in words. Raises Corrupt if the feature vector is not one."""
     row = packing.vector(score.features)
-    if len(row) < spec.WIDTH or score.spec != spec.SPEC_VERSION:
-        return Reasons((), {}, f"decided under feature spec {score.spec}, whose columns are not known here")
+    if len(row) < spec.WIDTH or score.spec != spec.SPEC_VERSION or score.engine != ENGINE:
+        return Reasons(
+            (), {}, f"decided by engine {score.engine} under feature spec {score.spec}: its columns are not known here"
+        )
     moved: list[str] = []
     missing = by.missing_model
     if MODEL_CODE not in alert.reason_codes:

@@ -5,6 +5,7 @@ Bounded memory: rows are counted in chunks and not kept. Tallies of partitions a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -72,7 +73,8 @@ class Tally:
     """codes: the rules' codes. days: by day (of event time, since 1970) counts and amounts, float64 (2, 3, 3, 4) by
     decision before, after, and label. hits, quiet: by day, counts and amounts of live and shadow hits, (2, R, 4) by
     rule and label. before: hits before by code and label. alone: hits of a rule where no other hit; overlap: (R, R).
-    stricter, milder: the most telling changes. regraded: decisions whose severity alone changes.
+    stricter, milder: the most telling changes. regraded: decisions whose severity alone changes. unreadable: those that
+    don't decode; undecidable: those that can't be made again here, by reason.
     """
 
     codes: tuple[str, ...]
@@ -86,6 +88,7 @@ class Tally:
     milder: list[Change] = field(default_factory=list)
     regraded: int = 0
     unreadable: int = 0
+    undecidable: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.codes)
@@ -108,6 +111,11 @@ class Tally:
         self.regraded += int(np.count_nonzero((rows.was == rows.now) & (rows.severity_was != rows.severity_now)))
         self.stricter = _most(self.stricter, self._changes(rows, np.flatnonzero(rows.now > rows.was)))
         self.milder = _most(self.milder, self._changes(rows, np.flatnonzero(rows.now < rows.was)))
+
+    def pass_over(self, why: str, count: int) -> None:
+        """Count decisions that can't be made again here."""
+        if count:
+            self.undecidable[why] = self.undecidable.get(why, 0) + count
 
     def _count(self, rows: Judged, first: int, span: int, only: NDArray[np.bool_] | None) -> None:
         """Count the rows of some days, all of them or those that `only` says."""
@@ -177,6 +185,7 @@ class Tally:
             _most(self.milder, other.milder),
             self.regraded + other.regraded,
             self.unreadable + other.unreadable,
+            dict(Counter(self.undecidable) + Counter(other.undecidable)),
         )
 
 

@@ -11,6 +11,7 @@ Labels are as known now (`projections.labelling`); a transaction without one, or
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -166,6 +167,7 @@ class Outcome:
     """A partition's decisions in range, as arrays of equal length, and the `top` changed ones by amount.
 
     times: epoch ms; was, now: indices into policy.DECISIONS; labelled: whether it has a label by now.
+    undecidable: those in range that can't be made again here, by reason; they are in none of the arrays.
     """
 
     times: NDArray[np.int64]
@@ -175,11 +177,17 @@ class Outcome:
     was: NDArray[np.uint8]
     now: NDArray[np.uint8]
     changed: list[Changed]
+    undecidable: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome], top: int) -> Outcome:
-        """The outcomes of several partitions as one. Raises BadInput if there are no decisions in range."""
+        """The outcomes of several partitions as one. Raises BadInput if there are no decisions in range, NotDecidable
+        if none of them can be made again here.
+        """
+        undecidable = sum((Counter(part.undecidable) for part in parts), Counter[str]())
         if not sum(len(part.times) for part in parts):
+            if undecidable:
+                raise NotDecidable(f"no decision in this range can be made again here: {next(iter(undecidable))}")
             raise BadInput("the log holds no decisions in this range")
         return cls(
             times=np.concatenate([p.times for p in parts]),
@@ -189,6 +197,7 @@ class Outcome:
             was=np.concatenate([p.was for p in parts]),
             now=np.concatenate([p.now for p in parts]),
             changed=heapq.nlargest(top, [c for p in parts for c in p.changed]),
+            undecidable=undecidable,
         )
 
 
@@ -199,6 +208,10 @@ class _Rows:
         self._partition, self._labels, self._top = partition, labels, top
         self._columns: list[tuple[int, float, bool, bool, int, int]] = []
         self._changed: list[Changed] = []
+        self._undecidable: Counter[str] = Counter()
+
+    def pass_over(self, why: str, count: int) -> None:
+        self._undecidable[why] += count
 
     def add(self, t: TransactionLike, logged: Entry, now: Entry) -> None:
         was, will = decode_score(logged.payload), decode_score(now.payload)
@@ -239,6 +252,7 @@ class _Rows:
             was=np.array(columns[4], dtype=np.uint8),
             now=np.array(columns[5], dtype=np.uint8),
             changed=self._changed,
+            undecidable=self._undecidable,
         )
 
 
@@ -266,12 +280,12 @@ def run(
         if scope.last is not None and chunk.scores and chunk.scores[0].id > scope.last:
             break
         for context, runs, logged in segments(chunk, timeline):
-            if isinstance(context, NotDecidable):
-                raise context
             transactions = [t for r in runs for t in r.transactions]
             wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
             work = Work(partition, state, runs)
-            if not wanted:
+            if isinstance(context, NotDecidable) and wanted:
+                rows.pass_over(str(context), len(wanted))
+            if isinstance(context, NotDecidable) or not wanted:
                 pipeline.apply(work)
                 continue
             if known is None or known[0] is not context:

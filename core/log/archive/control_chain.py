@@ -17,16 +17,19 @@ from core.codec import decode_control
 from core.errors import BadInput, Corrupt
 from core.events import (
     Control,
+    LogCreated,
     LogTrimmed,
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
+    ProgramRegistered,
     ReferencePublished,
     SealsRecorded,
     SegmentArchived,
 )
 from core.log.base import GENESIS_DIGEST, EventLog
 from core.log.seals import control_digest
+from core.program import document
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -79,10 +82,11 @@ def check_control(log: EventLog, signed: Point | None = None) -> ControlChain:
     """The control stream, checked: order, form, blobs, and against the signed head."""
     found = ControlChain()
     blobs: dict[str, int] = {}
+    programs: dict[str, int] = {}
     while not found.fault and (page := log.read_control(found.end.sequence)):
         for number, payload in page:
             if not found.fault:
-                found.fault = _take(found, number, payload, blobs, signed)
+                found.fault = _take(found, number, payload, blobs, programs, signed)
     if found.fault:
         return found
     if signed is not None and found.end.sequence < signed.sequence:
@@ -93,11 +97,32 @@ def check_control(log: EventLog, signed: Point | None = None) -> ControlChain:
             log.get_blob(blob)
         except (Corrupt, BadInput) as error:
             found.fault = f"control event {number}: {error}"
+            return found
+    for program, number in programs.items():
+        if fault := _program_fault(log, program):
+            found.fault = f"control event {number}: {fault}"
             break
     return found
 
 
-def _take(found: ControlChain, number: int, payload: bytes, blobs: dict[str, int], signed: Point | None) -> str:
+def _program_fault(log: EventLog, program: str) -> str:
+    """What the log lacks of a program and the libraries that it uses; or ""."""
+    try:
+        for library in document.decode(log.get_blob(program)).uses.values():
+            log.get_blob(library)
+    except (Corrupt, BadInput) as error:
+        return str(error)
+    return ""
+
+
+def _take(
+    found: ControlChain,
+    number: int,
+    payload: bytes,
+    blobs: dict[str, int],
+    programs: dict[str, int],
+    signed: Point | None,
+) -> str:
     """Add one event; what is wrong with it, or ""."""
     if number != found.end.sequence + 1:
         return f"control event {found.end.sequence + 1} is missing: {number} comes next"
@@ -108,6 +133,10 @@ def _take(found: ControlChain, number: int, payload: bytes, blobs: dict[str, int
         return f"control event {number}: {error}"
     if isinstance(event, ModelRegistered | ModelDeployed | ModelRolledBack | ReferencePublished):
         blobs.setdefault(event.digest, number)
+    elif isinstance(event, ProgramRegistered):
+        programs.setdefault(event.digest, number)
+    elif isinstance(event, LogCreated):
+        programs.setdefault(event.program, number)
     for partition, kind, evidence in _evidence(number, event):
         known = found.evidence.setdefault((partition, kind), evidence)
         if evidence.sequence > known.sequence:

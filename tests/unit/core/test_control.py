@@ -13,7 +13,7 @@ import pytest
 from core import context, control, control_stream
 from core.context import Resolver
 from core.control import ControlState
-from core.errors import Corrupt
+from core.errors import Corrupt, NotDecidable
 from core.events import (
     Arm,
     DegradationEnded,
@@ -140,7 +140,7 @@ def test_what_can_not_be_loaded_degrades(blobs: tuple[bytes, ...], degraded: str
         assert under.degraded == degraded
         assert (under.scorer is None, under.merchants is None) == (ARTIFACT not in blobs, TABLE not in blobs)
     if missing:
-        with pytest.raises(Corrupt, match="does not report it as unavailable"):
+        with pytest.raises(NotDecidable, match="does not report it as unavailable"):
             r.context(s)
 
 

@@ -24,6 +24,7 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import Batch, Entry, EventLog
 from core.log.memory import MemoryLog
+from core.program.codes import ENGINE
 from core.times import DAY_MS, HOUR_MS
 from ingest.offline import OfflineIngest
 from learners.training import dataset, reading
@@ -257,15 +258,18 @@ def test_model_and_arm_are_the_scores(tmp_path: Path) -> None:
         assert who == (score.model, score.arm)
 
 
-def test_decisions_under_another_feature_spec_are_left_out(log: MemoryLog, tmp_path: Path) -> None:
-    """Rows of an older spec, of another width, are not in the set, hot or archived; the others are whole."""
+@pytest.mark.parametrize("other", [{"spec": 0}, {"engine": ENGINE + 1}])
+def test_decisions_under_another_feature_spec_or_engine_are_left_out(
+    log: MemoryLog, tmp_path: Path, other: dict[str, int]
+) -> None:
+    """Rows of an older spec or engine, of another width, are not in the set, hot or archived; the others are whole."""
     mixed = created()
     kept: set[Row] = set()
     for p in range(PARTITIONS):
         for number, batch in enumerate(_batches(log, p)):
             if number % 3 == 0:
                 scores = [codec.decode_score(e.payload) for e in batch.scores]
-                older = [msgspec.structs.replace(s, spec=0, features=s.features[:8]) for s in scores]
+                older = [msgspec.structs.replace(s, **other, features=s.features[:8]) for s in scores]
                 batch.scores[:] = [Entry(e.id, codec.encode(s)) for e, s in zip(batch.scores, older, strict=True)]
             else:
                 kept |= {(p, e.id) for e in batch.scores}

@@ -181,3 +181,34 @@ def test_a_range_is_a_part_of_the_whole(log: MemoryLog) -> None:
     halves = stored(log, of(CHANGED), Scope(end_ms=middle)), stored(log, of(CHANGED), Scope(start_ms=middle))
     assert all(half.days for half in halves)
     assert same(halves[0] + halves[1], stored(log, of(CHANGED)))
+
+
+def test_what_can_not_be_decided_here_is_counted_and_the_rest_judged() -> None:
+    """Decisions of another engine are no changes, from columns or by a fold; they are counted by reason."""
+    log = decided()
+    forged = 0
+    for p in range(PARTITIONS):
+        for entry in entries(log, p, "scores")[10:60]:
+            log.tamper(p, "scores", entry.id, entry.payload.replace(b'"engine":1', b'"engine":2'))
+            forged += 1
+    whole = sum(log.length(p, "scores") for p in range(PARTITIONS))
+    for found in (stored(log, default()), folded(log, default())):
+        assert found.undecidable == {"decided by engine 2; this release runs engine 1": forged}
+        cube = total(found.days).sum(axis=2)
+        assert cube.sum() == np.trace(cube) == whole - forged
+
+
+def test_a_lost_program_is_counted_and_the_rest_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the program that decided is lost, stored columns can't be read; a backtest judges the other decisions."""
+    log = test_deciding.decided(monkeypatch, test_deciding.stream(600), 100, {0.3: "deploy", 0.6: "rollback"})
+    digest = loading.check(CARDS).digest
+    lost = sum(
+        decode_score(e.payload).program == digest[:16]
+        for p in range(test_deciding.PARTITIONS)
+        for e in entries(log, p, "scores")
+    )
+    log.tamper_blob(digest, None)
+    for found in (stored(log, default()), folded(log, default())):
+        assert sum(found.undecidable.values()) == lost > 100
+        assert all(digest[:16] in why for why in found.undecidable)
+        assert total(found.days).sum() == sum(log.length(p, "scores") for p in range(PARTITIONS)) - lost

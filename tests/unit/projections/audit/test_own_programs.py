@@ -20,7 +20,7 @@ from projections.audit import redecide
 from projections.audit.reasons import AlertReader, codes_and_values, in_short
 from projections.audit.redecide import DecisionPlace
 from projections.audit.story import Story, tell
-from projections.audit.whatif import Changes, Scope, programs, run
+from projections.audit.whatif import Changes, Outcome, Scope, programs, run
 from projections.audit.wording import filled
 from tests.builders.events import transaction
 from tests.builders.live import NOW, Live
@@ -259,7 +259,13 @@ def test_a_decision_that_can_not_be_made_again_is_no_difference(
     found = redecide.check(live.log, 0, range(len(live.decided)), lost)
     assert (found.audited, found.identical, found.differences) == (27, 8, [])
     assert list(found.undecidable.values()) == [19]
+    outcome = run(live.log, 0, live.log.head(0), lost, Changes(), Scope(), {})
+    assert (len(outcome.times), outcome.changed, list(outcome.undecidable.values())) == (8, [], [19])
+    assert dict(Outcome.joined([outcome, outcome], 5).undecidable) == {next(iter(outcome.undecidable)): 38}
     monkeypatch.setattr(replay, "ENGINE", replay.ENGINE + 1)
+    nothing = run(live.log, 0, live.log.head(0), timeline(live), Changes(), Scope(), {})
+    with pytest.raises(NotDecidable, match=r"no decision in this range .* engine"):
+        Outcome.joined([nothing], 5)
     found = redecide.check(live.log, 0, range(len(live.decided)), timeline(live))
     assert (found.identical, found.differences, sum(found.undecidable.values())) == (0, [], 27)
     with pytest.raises(NotDecidable, match="engine"):
