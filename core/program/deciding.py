@@ -162,6 +162,10 @@ class Program:
                 del self._models[next(iter(self._models))]
             self._models[scorer.digest] = ModelColumns(self.plan, self.key, scorer.inputs, scorer.version)
 
+    def reach(self, scorer: Scorer) -> int:
+        """How many of the matrix's first columns hold all that a model that is served reads of it."""
+        return spec.WIDTH if scorer.inputs is None else self._models[scorer.digest].reach
+
     def columns(self, scorer: Scorer, batch: Batch, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What a model reads of some rows whose features are in the batch's matrix: float32 (len(rows), F)."""
         if scorer.inputs is not None:

@@ -147,7 +147,9 @@ def own_reads(inputs: Sequence[Input] | None) -> dict[str, str]:
 
 
 class ModelColumns:
-    """The columns that a model reads of a program, in order. Immutable."""
+    """The columns that a model reads of a program, in order. Immutable. reach: how many of the first columns of the
+    program's matrix hold all that it reads of it.
+    """
 
     def __init__(self, plan: Plan, key: HashKey, inputs: Sequence[Input], label: str = "the model") -> None:
         """key: the log's. Raises BadInput if the program lacks an input, or has it as another kind."""
@@ -164,6 +166,7 @@ class ModelColumns:
         self.width = len(inputs)
         of = [known[each.identity] for each in inputs]
         gathered = [(k, offer.column) for k, offer in enumerate(of) if offer.column >= 0]
+        self.reach = max((column + 1 for _, column in gathered), default=0)
         self._gathered = np.array(gathered, dtype=np.int64).reshape(-1, 2).T.copy()
         fields = [k for k, offer in enumerate(of) if offer.column < 0]
         self._fields = np.array(fields, dtype=np.int64)

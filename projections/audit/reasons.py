@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -25,16 +26,19 @@ from numpy.typing import NDArray
 from core import policy
 from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction
-from core.context import LoadScorer
+from core.context import NO_RATES, LoadScorer
 from core.control import ControlState
 from core.control_stream import history
+from core.currency import Rates
 from core.errors import SentinelError
 from core.events import AlertRaised, Position, TransactionReceived, TransactionScored
 from core.features import packing, spec
+from core.identity import required
 from core.log.base import EventLog
 from core.policy import Thresholds
 from core.program.checked import CheckedRule, Effect
 from core.program.codes import ENGINE
+from core.program.deciding import Program
 from core.program.language import walk
 from core.program.library import kernel
 from core.program.loading import default, load
@@ -43,6 +47,7 @@ from core.program.shipped import DEFAULT_PROGRAM
 from core.program.typed import Column
 from core.replay import states_at
 from core.scoring import Scorer
+from projections.audit.model_rows import ModelInput, model_inputs, model_row
 from projections.audit.wording import Value, Wording, filled, values_of
 
 REASONS_MAX = 5
@@ -134,6 +139,7 @@ def _with_values(code: str, values: Mapping[str, float | None]) -> str:
 class Deciding(NamedTuple):
     """What decided. parameters: those that are set at the score's control position, over the program's defaults.
     scorer: the model, None if it can't be had. missing_…: why the model, or the program's wording, can't be had.
+    program, rates: what a model reads that lists its inputs.
     """
 
     wording: Wording
@@ -141,6 +147,8 @@ class Deciding(NamedTuple):
     scorer: Scorer | None
     missing_model: str = ""
     missing_program: str = ""
+    program: Program | None = None
+    rates: Rates = NO_RATES
 
 
 def explain(
@@ -152,16 +160,16 @@ def explain(
         return Reasons(
             (), {}, f"decided by engine {score.engine} under feature spec {score.spec}: its columns are not known here"
         )
-    moved: list[str] = []
+    moved: list[tuple[str, str]] = []
     missing = by.missing_model
     if MODEL_CODE not in alert.reason_codes:
         missing = ""
     elif by.scorer is not None:
-        moved, missing = _moved_most(by.scorer, row)
+        moved, missing = _moved_most(by, row, transaction)
     parameters = {**by.wording.parameters, **by.parameters}
     values = values_of(by.wording, row, alert, transaction, parameters)
     codes = [code for code in alert.reason_codes if code != MODEL_CODE]
-    words = _words(codes, by.wording, row, values, moved)
+    words = _words(codes, by.wording, values, moved)
     unnamed = by.missing_program if codes else ""
     return Reasons(words, _risk_factors(row, parameters), "; ".join(filter(None, (unnamed, missing))))
 
@@ -169,28 +177,48 @@ def explain(
 def _words(
     codes: Sequence[str],
     wording: Wording,
-    row: NDArray[np.float32],
     values: Mapping[str, Value],
-    moved: Sequence[str],
+    moved: Sequence[tuple[str, str]],
 ) -> tuple[str, ...]:
     """What the rules say, then the features that moved the model most towards fraud, unless a rule told them."""
     told = frozenset[str]().union(*map(wording.speaks_of, codes))
     words = [wording.meaning(code, values) for code in codes]
-    words += [phrase(name, float(row[_i(name)])) for name in moved if name not in told]
+    words += [words_of for name, words_of in moved if name not in told]
     return tuple(dict.fromkeys(word for word in words if word))[:REASONS_MAX]
 
 
-def _moved_most(scorer: Scorer, row: NDArray[np.float32]) -> tuple[list[str], str]:
-    """The features with the largest shares towards fraud and words to say so; and why there are none, if the model
-    can't tell.
+def _moved_most(
+    by: Deciding, row: NDArray[np.float32], transaction: TransactionReceived | None
+) -> tuple[list[tuple[str, str]], str]:
+    """The inputs with the largest shares towards fraud that there are words for, and the words; and why there are none,
+    if the model can't tell.
     """
+    scorer = by.scorer
+    assert scorer is not None
     try:
-        _, shares = scorer.contributions(row[: spec.WIDTH])
+        if scorer.inputs is None:
+            values = row[: spec.WIDTH]
+            inputs = [ModelInput(name, k, float(row[k]), "") for k, name in enumerate(spec.NAMES)]
+        elif by.program is None:
+            return [], by.missing_program
+        else:
+            values = model_row(by.program, scorer, row, transaction, by.rates)
+            inputs = model_inputs(by.program, scorer, values)
+        _, shares = scorer.contributions(values)
     except Exception as error:  # noqa: BLE001 - whatever a model does, the alert can be read
         return [], f"the model {scorer.version} can't explain itself ({type(error).__name__}: {error})"
     order = np.argsort(-shares, kind="stable")
-    named = [spec.NAMES[c] for c in order if shares[c] > 0.0 and spec.FEATURES[c].phrase]
-    return named[:_MODEL_REASONS_MAX], ""
+    said = ((inputs[c].name, _of_input(inputs[c])) for c in order if shares[c] > 0.0)
+    return list(islice((each for each in said if each[1]), _MODEL_REASONS_MAX)), ""
+
+
+def _of_input(each: ModelInput) -> str:
+    """An input's value in words; "" if there are none for it."""
+    if 0 <= each.column < spec.WIDTH:
+        return phrase(spec.NAMES[each.column], each.value)
+    if each.value != each.value:
+        return f"{each.name}: unknown"
+    return f"{each.name}: {each.shown or format(each.value, ',.6g')}"
 
 
 def _risk_factors(row: NDArray[np.float32], parameters: Mapping[str, float]) -> dict[str, float | bool | None]:
@@ -233,6 +261,7 @@ class AlertReader:
         self._state_at: Callable[[int], ControlState] = states_at(history(log))
         self._scorers: dict[str, tuple[Scorer | None, str]] = {}
         self._wordings: dict[str, tuple[Wording, str]] = {}
+        self._programs: dict[str, Program] = {}
 
     def reasons(self, partition: int, position: Position) -> Reasons | None:
         """The reasons of the alert on the transaction at a position; None if there is no alert. Raises Corrupt if the
@@ -247,7 +276,8 @@ class AlertReader:
         state = self._state_at(score.control_position)
         wording, unknown = self._wording(state, score)
         scorer, missing = self._scorer(state, score)
-        by = Deciding(wording, _parameters(state), scorer, missing, unknown)
+        program = self._programs.get(score.program)
+        by = Deciding(wording, _parameters(state), scorer, missing, unknown, program, state.rates)
         return explain(alert, score, None if received is None else decode_transaction(received), by)
 
     def _wording(self, state: ControlState, score: TransactionScored) -> tuple[Wording, str]:
@@ -258,8 +288,9 @@ class AlertReader:
             return Wording(), f"the control stream does not name the program {score.program} at {state.position}"
         if digest not in self._wordings:
             try:
-                checked = load(digest, self._log.get_blob).checked
-                self._wordings[digest] = Wording.of(plan(checked, kernel())), ""
+                made = plan(load(digest, self._log.get_blob).checked, kernel())
+                self._wordings[digest] = Wording.of(made), ""
+                self._programs[score.program] = Program(made, required(state.identity).key, {})
             except SentinelError as error:
                 self._wordings[digest] = Wording(), f"the program {score.program} can't be loaded: {error}"
         return self._wordings[digest]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core import pipeline
 from core.codec import decode_account_event, decode_score, decode_transaction, encode
@@ -125,7 +127,8 @@ class LoggedDecision(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Recomputed:
     """A logged decision and its recomputation. differences: empty if score and alert are equal byte for byte. context:
-    what it was made in; or why it can't be made again here, and then nothing is recomputed.
+    what it was made in; or why it can't be made again here, and then nothing is recomputed. features: of the program
+    that decided, also those that are not stored, float32 (W,).
     """
 
     decision: LoggedDecision
@@ -134,6 +137,7 @@ class Recomputed:
     logged_alert: bytes | None
     alert: bytes | None
     differences: list[str]
+    features: NDArray[np.float32] | None = None
 
     @property
     def identical(self) -> bool:
@@ -301,7 +305,7 @@ def _compared(decision: LoggedDecision, context: Context, decided: Decided, logg
     alert = decided.alerts[0].payload if decided.alerts else None
     lines = [*wrong_rates(context.rates, [decision.transaction]).values()]
     lines += explain_difference(decision.logged_score, score) + explain_alert_difference(logged_alert, alert)
-    return Recomputed(decision, context, score, logged_alert, alert, lines)
+    return Recomputed(decision, context, score, logged_alert, alert, lines, decided.features[0])
 
 
 class SampleCheck(NamedTuple):

@@ -8,7 +8,7 @@ later, and `recomputed`, which is computed now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -34,8 +34,9 @@ from projections.audit.in_force import (
     policy_in_force,
     references_in_force,
 )
+from projections.audit.model_rows import model_inputs, model_row, shares_by_column
 from projections.audit.reasons import Deciding, Reasons, explain
-from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, account_events, recompute
+from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, Recomputed, account_events, recompute
 from projections.audit.wording import Wording, values_of
 
 
@@ -51,7 +52,7 @@ class FeatureLine(msgspec.Struct, frozen=True):
     """A feature as logged, with the distribution of its values in the account's earlier decisions (`known` of them had
     a value; None: missing): for one of the program's own, in those by the same program.
 
-    share: its contribution to the margin, log-odds; None if no model decided, or for one of the program's own.
+    share: its contribution to the margin, log-odds; None if no model decided, or the model does not read it.
     """
 
     name: str
@@ -158,7 +159,7 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
     row = packing.vector(score.features)
     under = deciding(now.context, score.arm)
     wording = Wording.of(under.program.plan)
-    shares = _shares(under, row)
+    shares = _shares(under, row, now)
     after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
     since = _since(after, decision, found.place)
     return Story(
@@ -183,7 +184,11 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
         references=references_in_force(seen),
         policy=policy_in_force(seen, fold(until), decision.transaction),
         rule_hits=_rule_hits(decision, under, wording, row),
-        features=[*_features(row, history[:-1], shares), *_own_features(log, under, row, score, history[:-1])],
+        features=[
+            *_features(row, history[:-1], shares),
+            *_own_features(log, under, row, score, history[:-1], shares),
+            *shares.others,
+        ],
         earlier_decisions=len(history) - 1,
         bias=shares.bias,
         method=shares.method,
@@ -210,7 +215,7 @@ def _reasons(alert: bytes | None, decision: LoggedDecision, under: Context, word
     if alert is None:
         return None
     missing = "" if under.scorer is not None else "no model decided"
-    by = Deciding(wording, under.program.parameters, under.scorer, missing)
+    by = Deciding(wording, under.program.parameters, under.scorer, missing, "", under.program, under.rates)
     return explain(decode_alert(alert), decision.score, decision.transaction, by)
 
 
@@ -223,19 +228,35 @@ def _rule_hits(decision: LoggedDecision, under: Context, wording: Wording, row: 
 
 
 class _Shares(NamedTuple):
-    """The bias and each feature's contribution to the margin, (F,), log-odds; None if no model decided. method: how
-    they were computed, in words.
+    """The bias, and the contributions to the margin of stored columns, log-odds; None and none if no model decided.
+    others: what else the model reads. method: how they were computed, in words.
     """
 
     bias: float | None = None
-    shares: NDArray[np.float64] | None = None
+    by_column: Mapping[int, float] = {}
+    others: Sequence[FeatureLine] = ()
     method: str = ""
 
 
-def _shares(under: Context, row: NDArray[np.float32]) -> _Shares:
-    if under.scorer is None or len(row) < spec.WIDTH:
+def _shares(under: Context, row: NDArray[np.float32], now: Recomputed) -> _Shares:
+    scorer, program = under.scorer, under.program
+    if scorer is None or len(row) < spec.WIDTH:
         return _Shares()
-    return _Shares(*under.scorer.contributions(row[: spec.WIDTH]), under.scorer.method)
+    vector = row
+    if now.features is not None and len(row) == program.plan.stored:
+        vector = np.concatenate([row, now.features[program.plan.stored :]])
+    try:
+        values = model_row(program, scorer, vector, now.decision.transaction, under.rates)
+    except BadInput as error:
+        return _Shares(method=f"not known: {error}")
+    bias, shares = scorer.contributions(values)
+    inputs = model_inputs(program, scorer, values)
+    others = [
+        _line((each.name, each.shown or "read by the model", ""), each.value, np.empty(0, np.float32), float(share))
+        for each, share in zip(inputs, shares, strict=True)
+        if not 0 <= each.column < program.plan.stored
+    ]
+    return _Shares(bias, shares_by_column(inputs, shares, program.plan.stored), others, scorer.method)
 
 
 def _features(row: NDArray[np.float32], earlier: Sequence[LoggedDecision], shares: _Shares) -> list[FeatureLine]:
@@ -243,18 +264,18 @@ def _features(row: NDArray[np.float32], earlier: Sequence[LoggedDecision], share
     known = spec.FEATURES[: len(row)]
     before = _earlier([d for d in earlier if d.score.spec == spec.SPEC_VERSION], len(known))
     return [
-        _line(
-            (feature.name, feature.meaning, feature.unit),
-            float(row[i]),
-            before[:, i],
-            None if shares.shares is None else float(shares.shares[i]),
-        )
+        _line((feature.name, feature.meaning, feature.unit), float(row[i]), before[:, i], shares.by_column.get(i))
         for i, feature in enumerate(known)
     ]
 
 
 def _own_features(
-    log: EventLog, under: Context, row: NDArray[np.float32], score: TransactionScored, earlier: Sequence[LoggedDecision]
+    log: EventLog,
+    under: Context,
+    row: NDArray[np.float32],
+    score: TransactionScored,
+    earlier: Sequence[LoggedDecision],
+    shares: _Shares,
 ) -> list[FeatureLine]:
     """The features that the program computes beside those of the spec."""
     made, names = under.program.plan, under.program.plan.names[spec.WIDTH : under.program.plan.stored]
@@ -263,7 +284,9 @@ def _own_features(
     documented = load(made.program.digest, log.get_blob).program.features
     before = _earlier([d for d in earlier if d.score.program == score.program], len(row))
     return [
-        _line((name, documented[name].value, documented[name].unit), float(row[i]), before[:, i], None)
+        _line(
+            (name, documented[name].value, documented[name].unit), float(row[i]), before[:, i], shares.by_column.get(i)
+        )
         for i, name in enumerate(names, spec.WIDTH)
     ]
 
