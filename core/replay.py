@@ -9,7 +9,8 @@ again. Replay writes nothing and has no side effects (I5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -26,7 +27,17 @@ from core.control_stream import ControlEntry, fold
 from core.currency import wrong_rates
 from core.differences import explain_alert_difference, explain_difference
 from core.errors import Corrupt, Incomplete, NotDecidable
-from core.events import START, AccountEvent, LogCreated, Position
+from core.events import (
+    START,
+    AccountEvent,
+    ExperimentConcluded,
+    ExperimentStarted,
+    ExperimentStopped,
+    LogCreated,
+    Position,
+    ProgramDeployed,
+    ProgramRolledBack,
+)
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.identity import LogIdentity, required
@@ -37,6 +48,7 @@ from core.log.paging import decision_pages, entries, read
 from core.program.codes import ENGINE
 from core.program.rings import RingStep
 from core.receipt import irregularities, newest
+from core.refolding import STEPS_HELD, Refolding
 from core.work import Decided, Run, Work
 
 CHUNK = 2000
@@ -78,6 +90,17 @@ def states_at(entries: Sequence[ControlEntry]) -> Callable[[int], ControlState]:
     return at
 
 
+_DECIDED_BY = (
+    LogCreated,
+    ProgramDeployed,
+    ProgramRolledBack,
+    ExperimentStarted,
+    ExperimentStopped,
+    ExperimentConcluded,
+)
+"""Events that change which programs decide."""
+
+
 class Timeline:
     """Contexts by control position. Ascending positions are cheap; a smaller one folds from the start again."""
 
@@ -91,11 +114,37 @@ class Timeline:
         """The log's. Without it nothing can be decided again."""
         self.first = next(each.position for each in entries if isinstance(each.event, LogCreated))
         """The first control position under which anything can be decided."""
-        self._steps = resolver.steps(fold(entries), "ever")
+        self._needs = self._all_needs(entries)
 
-    def new_state(self) -> AccountState:
-        """A partition's state before its first event, with the aggregates of all programs that ever decide."""
-        return AccountState(self.identity).hold(self._steps)
+    def _all_needs(self, entries: Sequence[ControlEntry]) -> list[tuple[int, dict[str, RingStep]]]:
+        """What account states must hold, by digest, from which control position on."""
+        found: list[tuple[int, dict[str, RingStep]]] = []
+        state = ControlState()
+        for entry in entries:
+            state.apply(entry.position, entry.event)
+            if entry.position < self.first or not isinstance(entry.event, _DECIDED_BY):
+                continue
+            steps = {step.digest: step for step in self._resolver.steps(state, "now")}
+            if not found or found[-1][1].keys() != steps.keys():
+                found.append((entry.position, steps))
+        return found
+
+    def steps(self, positions: Collection[int]) -> list[RingStep]:
+        """What account states must hold for decisions at these control positions."""
+        starts = [start for start, _ in self._needs]
+        places = {max(bisect_right(starts, position) - 1, 0) for position in positions}
+        return list({k: step for place in sorted(places) for k, step in self._needs[place][1].items()}.values())
+
+    def new_state(self, after: int = 0, until: int | None = None, held: int = STEPS_HELD) -> AccountState:
+        """A partition's state before its first event, with the aggregates that decisions from control position `after`
+        to `until` need: of the first `held` of them, and of all that decide together at `after`.
+        """
+        starts = [start for start, _ in self._needs]
+        begin = max(bisect_right(starts, after) - 1, 0)
+        end = len(starts) if until is None else bisect_right(starts, until)
+        steps = {k: step for _, each in self._needs[begin : max(end, begin + 1)] for k, step in each.items()}
+        together = len(self._needs[begin][1])
+        return AccountState(self.identity).hold(list(steps.values())[: max(held, together)])
 
     def at(self, position: int, partition: int) -> Context:
         """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
@@ -270,17 +319,17 @@ def verify(
     log: EventLog, partition: int, until: Head, timeline: Timeline, progress: Callable[[int], None] = lambda n: None
 ) -> Verification:
     """Decide the partition's transactions up to `until` again and compare scores and alerts byte for byte."""
-    state = timeline.new_state()
+    refolding = Refolding(partition, timeline, until.control, lambda: chunks(log, partition, Head(), until))
     result = Verification(partition)
-    after = Head()
     last = START
-    for chunk in chunks(log, partition, after, until):
+    for chunk in chunks(log, partition, Head(), until):
         end = chunk.scores[-1].id if chunk.scores else last
         logged_alerts = {a.id: a.payload for a in entries(log, partition, "alerts", last, end)} if chunk.scores else {}
         for context, runs, logged in segments(chunk, timeline):
             if isinstance(context, NotDecidable):
-                _pass_over(result, str(context), Work(partition, state, runs), logged, logged_alerts)
+                _pass_over(result, str(context), Work(partition, refolding.state, runs), logged, logged_alerts)
                 continue
+            state = refolding.under(context, logged[0].id) if logged else refolding.state
             decided = pipeline.decide(context, [Work(partition, state, runs)])[0]
             transactions = [t for run in runs for t in run.transactions]
             wrong = wrong_rates(context.rates, transactions)
@@ -297,7 +346,7 @@ def verify(
     for stream, words in _ORPHANS.items():
         for position in _orphans(log, partition, stream, last, until):
             _differ(result, position, "", [words])
-    result.state_digest = state.digest()
+    result.state_digest = refolding.state.digest()
     return result
 
 

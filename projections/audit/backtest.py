@@ -29,6 +29,7 @@ from core.control_stream import ControlEntry, fold
 from core.currency import base_amount
 from core.errors import NotDecidable, SentinelError, Unavailable
 from core.events import START, Position
+from core.features.state import AccountState
 from core.hashing import hash_strings
 from core.identity import required
 from core.log.archive.columns import feature_column
@@ -166,10 +167,8 @@ class Backtest:
         counted. Raises Incomplete if the log lacks the partition's first batches.
         """
         tally = Tally(self._codes)
-        state = timeline.new_state()
         rings = self._usual.rings
-        if rings is not None:
-            state.hold([rings])
+        state = AccountState(self._identity).hold([] if rings is None else [rings])
         known: tuple[Context, Context] | None = None
         for chunk in chunks(self._log, partition, Head(), until):
             if scope.last is not None and chunk.scores and chunk.scores[0].id > scope.last:

@@ -17,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import pipeline
-from core.codec import decode_account_event, decode_score, decode_transaction, encode
+from core.codec import decode_account_event, decode_score, decode_score_key, decode_transaction, encode
 from core.context import Context
 from core.currency import wrong_rates
 from core.differences import explain_alert_difference, explain_difference
 from core.errors import Corrupt, NotDecidable
 from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored
+from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from core.log.covering import Spans, feedback_seen
 from core.log.paging import entries, pages, read
-from core.replay import Timeline, chunks, context_of
+from core.refolding import Refolding
+from core.replay import Chunk, Timeline, chunks, context_of
 from core.work import Decided, Run, Work
 
 SINGLE_READS_MAX = 20
@@ -204,10 +206,11 @@ def recompute(
     context than its seal.
     """
     sealed = Spans(log, partition, Head())
+    positions = _control_positions(log, partition, targets)
     if _evicts(log, partition, timeline.identity.accounts_max):
-        yield from _recompute_among_all(log, partition, targets, accounts, timeline, passed)
+        yield from _recompute_among_all(log, partition, targets, accounts, timeline, positions, passed)
         return
-    state = timeline.new_state()
+    state = AccountState(timeline.identity).hold(timeline.steps(positions))
     pending: list[Run] = []
     taken = 0
     for decision in decisions(log, partition, accounts, max(targets)):
@@ -256,12 +259,19 @@ def _recompute_among_all(
     targets: Collection[Position],
     accounts: Collection[str],
     timeline: Timeline,
+    positions: Collection[int],
     passed: Callable[[LoggedDecision], None],
 ) -> Iterator[Recomputed]:
-    """`recompute`, folding all accounts of the partition, about 4 µs per transaction."""
-    state = timeline.new_state()
-    last = max(targets)
-    for chunk in chunks(log, partition, Head(), log.head(partition)):
+    """`recompute`, folding all accounts of the partition, about 4 µs per transaction. positions: under which the
+    targets were decided.
+    """
+    last, head = max(targets), log.head(partition)
+
+    def again() -> Iterator[Chunk]:
+        return chunks(log, partition, Head(), head)
+
+    refolding = Refolding(partition, timeline, max(positions), again, min(positions))
+    for chunk in again():
         scores = iter(zip(chunk.scores, chunk.keys, strict=True))
         pending: list[Run] = []
         for run in chunk.runs:
@@ -286,15 +296,22 @@ def _recompute_among_all(
                     if position == last:
                         return
                     continue
-                pipeline.apply(Work(partition, state, [*pending, rest]))
+                pipeline.apply(Work(partition, refolding.state, [*pending, rest]))
                 pending, rest = [], Run(run.feedback_position)
+                state = refolding.under(context, position, has_feedback=True)
                 alone = Run(run.feedback_position, [], [position], [transaction])
                 decided = pipeline.decide(context, [Work(partition, state, [alone])])[0]
                 yield _compared(decision, context, decided, log.get(partition, "alerts", position))
                 if position == last:
                     return
             pending.append(rest)
-        pipeline.apply(Work(partition, state, pending))
+        pipeline.apply(Work(partition, refolding.state, pending))
+
+
+def _control_positions(log: EventLog, partition: int, targets: Collection[Position]) -> set[int]:
+    """Under which the targets' scores say that they were decided: at least one."""
+    scores = (log.get(partition, "scores", target) for target in targets)
+    return {decode_score_key(score).control_position for score in scores if score is not None} or {0}
 
 
 def _compared(decision: LoggedDecision, context: Context, decided: Decided, logged_alert: bytes | None) -> Recomputed:

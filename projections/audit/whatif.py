@@ -33,6 +33,7 @@ from core.program.deciding import Program
 from core.program.library import kernel
 from core.program.loading import load
 from core.program.plan import plan
+from core.refolding import Refolding
 from core.replay import Timeline, chunks, segments
 from core.scoring import Scorer
 from core.work import Work
@@ -273,7 +274,7 @@ def run(
     labels: by account and transaction (`LabelView.of_partition`). progress: called with the number of decisions read in
     each chunk. Raises BadInput if the changes are invalid, Incomplete if the log lacks the partition's first batches.
     """
-    state = timeline.new_state()
+    refolding = Refolding(partition, timeline, until.control, lambda: chunks(log, partition, Head(), until))
     rows = _Rows(partition, labels, top)
     known: tuple[Context, Context] | None = None
     for chunk in chunks(log, partition, Head(), until):
@@ -282,15 +283,15 @@ def run(
         for context, runs, logged in segments(chunk, timeline):
             transactions = [t for r in runs for t in r.transactions]
             wanted = [i for i, t in enumerate(transactions) if scope.holds(logged[i].id, t.occurred_at)]
-            work = Work(partition, state, runs)
             if isinstance(context, NotDecidable) and wanted:
                 rows.pass_over(str(context), len(wanted))
             if isinstance(context, NotDecidable) or not wanted:
-                pipeline.apply(work)
+                pipeline.apply(Work(partition, refolding.state, runs))
                 continue
             if known is None or known[0] is not context:
                 known = context, changes.of(context)
-            decided = pipeline.decide(known[1], [work])[0]
+            state = refolding.under(context, logged[0].id)
+            decided = pipeline.decide(known[1], [Work(partition, state, runs)])[0]
             now = dict(zip(decided.kept, decided.scores, strict=True))
             for i in wanted:
                 if i in now:
