@@ -115,9 +115,22 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def njit(function: Any) -> Any:
-    """`numba.njit` with the cache above; nothing in the project needs any other option."""
+    """`numba.njit` with the cache above. It holds the interpreter's lock: a worker that let go of it in each kernel
+    would wait for other threads several times a batch.
+    """
+    return _compiled(function, nogil=False)
+
+
+def njit_unlocked(function: Any) -> Any:
+    """`njit` that lets other threads run meanwhile: for passes over many rows in several threads. The bits are the
+    same.
+    """
+    return _compiled(function, nogil=True)
+
+
+def _compiled(function: Any, *, nogil: bool) -> Any:
     path = Path(function.__code__.co_filename).resolve()
     numba.config.CACHE_DIR = str(_base_directory() / _sources_digest(path))  # type: ignore[attr-defined]
-    dispatcher: Any = numba.njit(error_model="numpy")(function)
+    dispatcher: Any = numba.njit(error_model="numpy", nogil=nogil)(function)
     dispatcher._cache = _Cache(function)  # type: ignore[no-untyped-call]
     return dispatcher

@@ -17,18 +17,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from console import wiring
 from core.context import Resolver
 from core.control_stream import history
 from core.events import ModelDeployed, Position
-from core.log.archive import manifest
+from core.log.archive import manifest, segment
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.columns import decisions_table
 from core.log.archive.manifest import DECISIONS, File, Row
-from core.log.archive.segment import ROW_GROUP
 from core.log.base import STREAMS, Head
 from core.log.memory import MemoryLog
 from core.program import loading
@@ -140,14 +138,7 @@ def _repeated(hot: MemoryLog, directory: Path, copies: int) -> tuple[Archive, in
             continue
         part = _later(table, copy)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            part,
-            path,
-            row_group_size=ROW_GROUP,
-            compression="zstd",
-            use_dictionary=[field.name for field in part.schema if pa.types.is_string(field.type)],
-            write_page_checksum=True,
-        )
+        path.write_bytes(segment.decisions_file(part))
         size += path.stat().st_size
         rows.append(_row(copy, end, name, path))
     archive = open_archive(str(directory))

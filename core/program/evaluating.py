@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.jit import njit
+from core.jit import njit, njit_unlocked
 from core.numeric import exp_of, log10_of, remainder_of
 from core.program.codes import KINDS, Kind, Op
 from core.program.compiling import COMPUTED_NAN, Bound
@@ -44,8 +44,8 @@ Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 
 
-def evaluate(bound: Bound, values: Numbers, valid: Bytes) -> tuple[Numbers, Bytes]:
-    """Evaluate all expressions for n rows.
+def evaluate(bound: Bound, values: Numbers, valid: Bytes, *, unlocked: bool = False) -> tuple[Numbers, Bytes]:
+    """Evaluate all expressions for n rows. unlocked: let other threads run meanwhile.
 
     values: float64 (leaves, n), one row for each of `code.leaves`; hashes of strings as bits. valid: uint8 (leaves, n),
     1 where the value is there, else 0; what the value holds there does not matter. Both contiguous. Returns values and
@@ -58,7 +58,8 @@ def evaluate(bound: Bound, values: Numbers, valid: Bytes) -> tuple[Numbers, Byte
         raise ValueError("the columns of the leaves must be contiguous")
     out = np.empty((code.outputs, values.shape[1]))
     is_there = np.empty((code.outputs, values.shape[1]), dtype=np.uint8)
-    _run(code.instructions, code.registers, bound.words, values, valid, out, is_there)
+    run = _run_unlocked if unlocked else _run
+    run(code.instructions, code.registers, bound.words, values, valid, out, is_there)
     return out, is_there
 
 
@@ -130,6 +131,19 @@ def _run(
         for k in range(out.shape[0]):
             if gaps[k]:
                 _blank(n, first, np.uint64(k), out_bits, is_there)
+
+
+@njit_unlocked
+def _run_unlocked(
+    instructions: NDArray[np.int32],
+    registers: int,
+    words: Words,
+    values: Numbers,
+    valid: Bytes,
+    out: Numbers,
+    is_there: Bytes,
+) -> None:
+    _run(instructions, registers, words, values, valid, out, is_there)
 
 
 @njit

@@ -116,18 +116,20 @@ class Step:
         given: Mapping[Expression, Words] | None = None,
     ) -> Words:
         """Words (outputs, len(rows)) for some rows of a batch."""
-        return self.evaluate(batch.fill(self.leaves, rows, aggregates, given))
+        return self.evaluate(batch.fill(self.leaves, rows, aggregates, given), unlocked=batch.unlocked)
 
-    def evaluate(self, leaves: Words) -> Words:
+    def evaluate(self, leaves: Words, *, unlocked: bool = False) -> Words:
         """Words (outputs, n) for the columns of its leaves."""
-        return Words(*evaluate(self.bound, *leaves))
+        return Words(*evaluate(self.bound, *leaves, unlocked=unlocked))
 
 
 class LeafColumns(ABC):
     """n payments. What differs is how their fields are held: see the abstract methods.
 
-    owners: uint64 (n,), the accounts' hashes. own: the program's fields.
+    owners: uint64 (n,), the accounts' hashes. own: the program's fields. unlocked: evaluate while other threads run.
     """
+
+    unlocked = False
 
     def __init__(
         self,

@@ -14,9 +14,11 @@ the changed decisions from the range's beginning on in the second. Labels: `proj
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +34,6 @@ from core.events import START, Position
 from core.features.state import AccountState
 from core.hashing import hash_strings
 from core.identity import required
-from core.log.archive.columns import feature_column
 from core.log.base import EventLog, Head
 from core.program.codes import ENGINE
 from core.program.compiling import Code
@@ -45,15 +46,9 @@ from core.program.typed import Listed
 from core.replay import Timeline, chunks, other_engine, segments
 from core.work import Decided, Work
 from projections.audit.situations import Situation, Situations
-from projections.audit.stored import (
-    Judge,
-    Reads,
-    columns_read,
-    conflict_codes,
-    stored_places,
-)
-from projections.audit.stored_batch import NotStored, StoredBatch, coded
-from projections.audit.stored_tables import Times, in_range, readable, tables
+from projections.audit.stored import Judge, Reads, conflict_codes, has_rollouts, stored_places
+from projections.audit.stored_batch import NotStored, StoredBatch, coded, mapped
+from projections.audit.stored_tables import Part, Rows, Times, in_order, parts, rows_in_range
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
 from projections.labelling.view import UNJUDGED, LabelView
@@ -67,7 +62,6 @@ _ROW_COLUMNS = (
     "control_position",
     "engine",
     "program",
-    "probability",
     "decision",
     "severity",
     "rules",
@@ -76,7 +70,7 @@ _ROW_COLUMNS = (
 )
 
 
-THREADS = 2
+THREADS = os.cpu_count() or 1
 
 
 class Backtest:
@@ -101,6 +95,9 @@ class Backtest:
         self._threads = threads
         self._times = Times.of(labels)
         self._reads = Reads.of(candidate)
+        self._has_rollouts = has_rollouts(candidate)
+        self._learned = {"account_id": None} if self._has_rollouts else {}
+        self._lock = threading.Lock()
         self.program = candidate.program
         codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code)
         self._situations = Situations(entries, frozenset(chain.from_iterable(map(_lists_of, codes))))
@@ -123,36 +120,34 @@ class Backtest:
     def run(self, partition: int, until: Head, scope: Scope, progress: Callable[[int], None] = lambda n: None) -> Tally:
         """Judge a partition's decisions in range by their stored columns. Raises NotStored."""
         tally = Tally(self._codes)
-        own = columns_read(self._plan, self._reads)
-        places = self._all_places()
-        features = sorted({place for found in places.values() for place in found.values()})
-        labelled = ("account_id", "transaction_id") if self._times is not None else ()
-        columns = list(dict.fromkeys([*_ROW_COLUMNS, *labelled, *own, *map(feature_column, features)]))
         after = START if scope.first is None else Position(scope.first.generation, max(scope.first.offset - 1, 0))
         end = until.transactions if scope.last is None else min(scope.last, until.transactions)
-        for table in tables(self._log, partition, columns, after, end, self._threads):
-            wanted = in_range(table, scope)
-            kept = readable(wanted)
-            tally.unreadable += len(wanted) - len(kept)
-            for part in self._groups(self._decidable(kept, tally), tally):
-                tally.add(self._judge(partition, *part))
-            progress(len(table))
+        calls = (partial(self._part, partition, part, scope) for part in parts(self._log, partition, after, end, scope))
+        for found, count in in_order(calls, self._threads):
+            tally = tally + found
+            progress(count)
         return tally
 
-    def _labels_of(self, table: pa.Table, batch: StoredBatch) -> NDArray[np.int8]:
+    def _part(self, partition: int, part: Part, scope: Scope) -> tuple[Tally, int]:
+        """The tally of a part of the log, and its rows. Runs in several threads."""
+        tally = Tally(self._codes)
+        rows = Rows.of(part, _ROW_COLUMNS, self._learned)
+        kept, tally.unreadable = rows_in_range(rows, scope)
+        readable = rows if kept is None else rows.only(kept)
+        for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
+            tally.add(self._judge(partition, situation, logged, chosen))
+        return tally, len(rows)
+
+    def _labels_of(self, rows: Rows, times: NDArray[np.int64]) -> NDArray[np.int8]:
         """The rows' labels. Only rows at the time of a labelled payment are looked up."""
-        out = np.full(len(table), UNJUDGED, dtype=np.int8)
-        if self._times is None:
-            return out
-        at = np.flatnonzero(self._times.may_hold(table["occurred_at"].cast(pa.int64()).to_numpy()))
+        out = np.full(len(rows), UNJUDGED, dtype=np.int8)
+        at = self._times.may_hold(times) if self._times is not None else ()
         if len(at):
-            key = self._identity.key
-            codes, names = batch.codes("account_id")
-            accounts = codes[at]
-            used = np.unique(accounts)
-            owners = hash_strings([names[code] for code in used.tolist()], key)[np.searchsorted(used, accounts)]
-            ids = table["transaction_id"].take(pa.array(at)).to_pylist()
-            out[at] = self._labels.of_rows(owners, hash_strings(ids, key))
+            rows.read(("account_id", "transaction_id"))
+            chosen, key = pa.array(at), self._identity.key
+            accounts, names = coded(rows.column("account_id").take(chosen))
+            ids = rows.column("transaction_id").take(chosen).to_pylist()
+            out[at] = self._labels.of_rows(hash_strings(names, key)[accounts], hash_strings(ids, key))
         return out
 
     def run_fold(
@@ -225,15 +220,6 @@ class Backtest:
             names,
         )
 
-    def _all_places(self) -> dict[str, dict[int, int]]:
-        found: dict[str, dict[int, int]] = {}
-        for short in self._logged:
-            try:
-                found[short] = stored_places(self._plan, self._reads, self._plan_of(short))
-            except SentinelError:
-                continue  # refused where one of its scores is met
-        return found
-
     def _plan_of(self, short: str) -> Plan:
         if short not in self._plans:
             digest = self._logged.get(short)
@@ -242,37 +228,44 @@ class Backtest:
             self._plans[short] = plan(load(digest, self._log.get_blob).checked, kernel())
         return self._plans[short]
 
-    def _decidable(self, table: pa.Table, tally: Tally) -> pa.Table:
+    def _decidable(self, rows: Rows, tally: Tally) -> Rows:
         """Without the rows whose columns mean what another engine meant by them."""
-        engines = table["engine"].to_numpy()
-        if not len(table) or (engines == ENGINE).all():
-            return table
-        for engine in _distinct(engines)[0].tolist():
-            if engine != ENGINE:
-                tally.pass_over(str(other_engine(engine)), int((engines == engine).sum()))
-        return table.filter(pa.array(engines == ENGINE))
+        engines = rows.column("engine").to_numpy()
+        same = engines == ENGINE
+        if same.all():
+            return rows
+        for engine in np.unique(engines[~same]).tolist():
+            tally.pass_over(str(other_engine(engine)), int(np.count_nonzero(engines == engine)))
+        return rows.only(np.flatnonzero(same))
 
-    def _groups(self, table: pa.Table, tally: Tally) -> Iterator[tuple[Situation, Plan, pa.Table]]:
+    def _groups(self, rows: Rows, tally: Tally) -> Iterator[tuple[Situation, Plan, Rows]]:
         """The rows by what was in force and which program decided. A program that is not to be had decides none."""
-        if not len(table):
+        if not len(rows):
             return
-        distinct, inverse = _distinct(table["control_position"].to_numpy())
-        situations = {s.number: s for s in (self._situations.at(int(c)) for c in distinct.tolist())}
-        numbers = np.array([self._situations.at(int(c)).number for c in distinct.tolist()], dtype=np.int64)[inverse]
-        codes, names = coded(table["program"])
-        keys = numbers * len(names) + codes
-        found, _ = _distinct(keys)
-        for key in found.tolist():
-            part = table if len(found) == 1 else table.filter(pa.array(keys == key))
+        positions = rows.column("control_position").to_numpy()
+        begins = np.flatnonzero(np.concatenate([[True], positions[1:] != positions[:-1]]))
+        with self._lock:
+            found = [self._situations.at(int(c)) for c in positions[begins].tolist()]
+        situations = {each.number: each for each in found}
+        codes, names = coded(rows.column("program"))
+        is_one = len(situations) == len(names) == 1
+        keys = codes
+        if not is_one:
+            keys = (
+                np.repeat([each.number for each in found], np.diff(np.append(begins, len(rows)))) * len(names) + codes
+            )
+        for key in [found[0].number] if is_one else np.unique(keys).tolist():
+            chosen = rows if is_one else rows.only(np.flatnonzero(keys == key))
             short = names[key % len(names)]
             try:
-                logged = self._plan_of(short)
+                with self._lock:
+                    logged = self._plan_of(short)
             except (NotStored, Unavailable):
                 raise
             except SentinelError as error:
-                tally.pass_over(f"program {short} is not to be had: {error}", len(part))
+                tally.pass_over(f"program {short} is not to be had: {error}", len(chosen))
                 continue
-            yield situations[key // len(names)], logged, part
+            yield situations[key // len(names)], logged, chosen
 
     def _program(self, situation: Situation) -> Program:
         if situation.number not in self._programs:
@@ -288,24 +281,35 @@ class Backtest:
             self._judges[key] = Judge(self._program(situation), places, other)
         return self._judges[key]
 
-    def _judge(self, partition: int, situation: Situation, logged: Plan, table: pa.Table) -> Judged:
-        places = stored_places(self._plan, self._reads, logged)
-        key = self._identity.key
+    def _judge(self, partition: int, situation: Situation, logged: Plan, rows: Rows) -> Judged:
+        with self._lock:
+            places = stored_places(self._plan, self._reads, logged)
+            judge = self._judge_of(situation, logged, places)
         batch = StoredBatch(
-            table, places, situation.lists, situation.rates, key, self._plan.program.fields, conflict_codes(logged)
+            rows,
+            places,
+            situation.lists,
+            situation.rates,
+            self._identity.key,
+            self._plan.program.fields,
+            conflict_codes(logged),
+            self._has_rollouts,
         )
-        made = self._judge_of(situation, logged, places).decide(batch, table["probability"].to_numpy())
+        was = mapped(rows.column("decision"), policy.DECISIONS, np.uint8)
+        severity_was = mapped(rows.column("severity"), policy.SEVERITIES, np.int8)
+        made = judge.decide(batch, was, severity_was)
+        times = rows.column("occurred_at").cast(pa.int64()).to_numpy()
         rule_codes, rule_names = batch.codes("rules")
         return Judged(
             partition,
-            table["generation"].to_numpy(),
-            table["offset"].to_numpy(),
-            table["occurred_at"].cast(pa.int64()).to_numpy(),
-            table["amount"].to_numpy() * table["rate"].to_numpy(),
-            self._labels_of(table, batch),
-            _index(batch.codes("decision"), policy.DECISIONS).astype(np.uint8),
+            rows.column("generation").to_numpy(),
+            rows.column("offset").to_numpy(),
+            times,
+            batch.amounts,
+            self._labels_of(rows, times),
+            was,
             made.decisions,
-            _index(batch.codes("severity"), policy.SEVERITIES).astype(np.int8),
+            severity_was,
             made.severities,
             made.pattern,
             made.live,
@@ -322,23 +326,9 @@ def _lists_of(code: Code) -> Iterator[tuple[str, str]]:
             yield KINDS[leaf.value.name], leaf.effect
 
 
-def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct values, ascending, and each value's place among them: nearly always there is one."""
-    if (values == values[0]).all():
-        return values[:1], np.zeros(len(values), dtype=np.int64)
-    distinct, inverse = np.unique(values, return_inverse=True)
-    return distinct, inverse
-
-
 def _patterns(
     live: NDArray[np.uint8], shadow: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
     """Combinations of hits: index (n,), and live and shadow (K, R)."""
     found, inverse = np.unique(np.concatenate([live, shadow], axis=1), axis=0, return_inverse=True)
     return inverse.ravel().astype(np.int64), found[:, : live.shape[1]], found[:, live.shape[1] :]
-
-
-def _index(coded: tuple[NDArray[np.int64], Sequence[Any]], names: Sequence[str]) -> NDArray[np.int64]:
-    """Codes into other names; −1 for what is none of them."""
-    codes, values = coded
-    return np.array([names.index(value) if value in names else -1 for value in values], dtype=np.int64)[codes]

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from core import policy
 from core.features import spec
+from core.jit import njit_unlocked
+from core.log.archive.columns import feature_column
 from core.program.checked import OwnField
-from core.program.compiling import compile_expressions
+from core.program.compiling import Code, compile_expressions
 from core.program.deciding import Hits, Program
 from core.program.language import identity
 from core.program.plan import Plan, fields_of, parts
@@ -66,14 +68,14 @@ def _leaves(plan: Plan) -> Iterator[Expression]:
     return chain(plan.rule_code.leaves, plan.decision_code.leaves, plan.severity_code.leaves)
 
 
-def columns_read(plan: Plan, reads: Reads) -> list[str]:
-    """The archive's columns that its fields are made from, without features."""
-    own = plan.program.fields
-    named = [("attributes",) if name in own else _COLUMNS_OF.get(name, (name,)) for name in reads.fields]
-    rollouts = (
-        [("account_id",)] if any(rule.mode == "live" and rule.rollout < 100.0 for rule in plan.program.rules) else []
-    )
-    return list(dict.fromkeys(chain.from_iterable([*named, *rollouts])))
+def columns_of_field(plan: Plan, name: str) -> tuple[str, ...]:
+    """The archive's columns that a field is made from."""
+    return ("attributes",) if name in plan.program.fields else _COLUMNS_OF.get(name, (name,))
+
+
+def has_rollouts(plan: Plan) -> bool:
+    """Whether any rule is live for a part of the accounts."""
+    return any(rule.mode == "live" and rule.rollout < 100.0 for rule in plan.program.rules)
 
 
 def stored_places(plan: Plan, reads: Reads, logged: Plan) -> dict[int, int]:
@@ -166,7 +168,8 @@ def _is_same(part: Expression, program: Program, places: Mapping[int, int], logg
 
 class Judge:
     """A program that judges rows whose scores another program wrote, both with the parameters in force. Rules that
-    are `unchanged` are not evaluated: the scores say where they hit.
+    are `unchanged` are not evaluated: the scores say where they hit. Nor are decisions where nothing that they depend
+    on differs.
     """
 
     def __init__(self, program: Program, places: Mapping[int, int], logged: Program) -> None:
@@ -178,15 +181,54 @@ class Judge:
         effects = [policy.EFFECTS.index(rule.effect) for rule in program.rules]
         self._effects = np.zeros((len(effects), len(policy.EFFECTS)), dtype=np.int64)
         self._effects[np.arange(len(effects)), effects] = 1
+        self._logged_effects = {rule.code: policy.EFFECTS.index(rule.effect) for rule in logged.rules}
+        self._is_alike = decides_alike(program, places, logged)
+        self._alike: dict[tuple[str, bytes], bool] = {}
+        self._kept_by: dict[str, NDArray[np.uint8]] = {}
+        plan = program.plan
+        self._asked_hits = {
+            leaf.code
+            for code in (plan.decision_code, plan.severity_code)
+            for leaf in code.leaves
+            if isinstance(leaf, Hit)
+        }
         self._asks_by_hits = any(
             isinstance(each, Hit) or (isinstance(each, Column) and (each.source, each.name) == ("outcome", "reviews"))
-            for each in program.plan.decision_code.leaves
+            for each in plan.decision_code.leaves
         )
+        self._condition_columns = _columns_of(self._part.plan.rule_code, plan, places)
+        self._decision_columns = [
+            "probability",
+            *_columns_of(plan.decision_code, plan, places),
+            *_columns_of(plan.severity_code, plan, places),
+        ]
 
-    def decide(self, batch: StoredBatch, probabilities: NDArray[np.float64]) -> Made:
-        """What the program decides on the rows of a batch, given the logged probabilities, float64 (n,)."""
-        program, rows = self._program, batch.all_rows
-        pattern, live, shadow = self._patterns(batch)
+    def decide(self, batch: StoredBatch, decided: NDArray[np.uint8], graded: NDArray[np.int8]) -> Made:
+        """What the program decides on the rows of a batch. decided, graded: the logged decisions, uint8 (n,), and
+        severities, int8 (n,) or −1.
+        """
+        pattern, live, shadow, alike = self._patterns(batch)
+        if alike.all():
+            return Made(pattern, live, shadow, decided, graded)
+        rows = np.flatnonzero(~alike[pattern]) if alike.any() else batch.all_rows
+        if not len(rows):
+            return Made(pattern, live, shadow, decided, graded)
+        batch.need(self._decision_columns)
+        decisions, severities = decided.copy(), graded.copy()
+        decisions[rows], severities[rows] = self._judged(batch, rows, pattern[rows], live, shadow)
+        return Made(pattern, live, shadow, decisions, severities)
+
+    def _judged(
+        self,
+        batch: StoredBatch,
+        rows: NDArray[np.int64],
+        pattern: NDArray[np.int64],
+        live: NDArray[np.uint8],
+        shadow: NDArray[np.uint8],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """Decisions and severities of some rows, by the logged probabilities."""
+        program = self._program
+        probabilities: NDArray[np.float64] = batch.column("probability").to_numpy()[rows]
         counts = live.astype(np.int64) @ self._effects
         whole = self._hits(live, shadow, counts, pattern) if self._asks_by_hits else _no_hits(len(rows))
         asked = program.asked(batch, rows, probabilities, whole)
@@ -197,10 +239,9 @@ class Judge:
         decisions = by_pattern.ravel()[pattern * 4 + asked.decline * 2 + asked.review]
         severities = np.full(len(rows), -1, dtype=np.int8)
         alerts = np.flatnonzero(decisions)
-        severities[alerts] = program.severities(
-            batch, alerts, probabilities[alerts], self._hits(live, shadow, counts, pattern[alerts]), decisions[alerts]
-        )
-        return Made(pattern, live, shadow, decisions, severities)
+        hits = self._hits(live, shadow, counts, pattern[alerts])
+        severities[alerts] = program.severities(batch, rows[alerts], probabilities[alerts], hits, decisions[alerts])
+        return decisions, severities
 
     @staticmethod
     def _hits(
@@ -208,43 +249,120 @@ class Judge:
     ) -> Hits:
         return Hits(live[pattern], shadow[pattern], counts[pattern])
 
-    def _patterns(self, batch: StoredBatch) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-        """The combinations of hits: index (n,), live and shadow (K, R)."""
+    def _patterns(
+        self, batch: StoredBatch
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+        """The combinations of hits: index (n,), live and shadow (K, R), and whether each asks for what the logged hits
+        asked for, bool (K,).
+        """
         count = len(self._program.rules)
         pattern, names = np.zeros(len(batch.all_rows), dtype=np.int64), [("", "")]
-        if self._kept:
+        if self._kept or self._is_alike:
             codes, values = batch.codes("rules")
             quiet_codes, quiet_values = batch.codes("shadow_rules")
-            pattern = codes * len(quiet_values) + quiet_codes
+            pattern = codes if len(quiet_values) == 1 else codes * len(quiet_values) + quiet_codes
             names = [(value, quiet) for value in values for quiet in quiet_values]
-        live, shadow = np.zeros((len(names), count), np.uint8), np.zeros((len(names), count), np.uint8)
-        for hit, which in ((live, 0), (shadow, 1)):
-            split = [set(name[which].split(",")) for name in names]
-            for k, code in self._kept:
-                hit[:, k] = [code in codes_of for codes_of in split]
+        live = np.array([self._kept_of(value) for value, _ in names], dtype=np.uint8).reshape(-1, count)
+        shadow = np.array([self._kept_of(quiet) for _, quiet in names], dtype=np.uint8).reshape(-1, count)
+        origin = np.arange(len(names))
         if self._changed:
+            batch.need(self._condition_columns)
             found = self._part.hits(batch, batch.all_rows)
             for i, k in enumerate(self._changed):
-                pattern, live, shadow = _extended(pattern, live, shadow, k, found.live[:, i], found.shadow[:, i])
-        return pattern, live, shadow
+                pattern, used = extended(pattern, len(live), found.live, found.shadow, i)
+                live, shadow, origin = live[used // 3], shadow[used // 3], origin[used // 3]
+                live[:, k], shadow[:, k] = used % 3 == 1, used % 3 == 2
+        alike = [self._asks_alike(names[k][0], now) for k, now in zip(origin.tolist(), live, strict=True)]
+        return pattern, live, shadow, np.array(alike, dtype=np.bool_)
+
+    def _kept_of(self, logged: str) -> NDArray[np.uint8]:
+        """Which rules that are not evaluated hit by the logged codes: uint8 (R,)."""
+        if logged not in self._kept_by:
+            hits = np.zeros(len(self._program.rules), dtype=np.uint8)
+            codes = set(logged.split(","))
+            for k, code in self._kept:
+                hits[k] = code in codes
+            self._kept_by[logged] = hits
+        return self._kept_by[logged]
+
+    def _asks_alike(self, logged: str, now: NDArray[np.uint8]) -> bool:
+        """Whether decision and severity follow from the live hits as from the logged codes."""
+        if not self._is_alike:
+            return False
+        key = logged, now.tobytes()
+        if key not in self._alike:
+            self._alike[key] = self._compared(set(logged.split(",")) - {""}, now)
+        return self._alike[key]
+
+    def _compared(self, before: set[str], now: NDArray[np.uint8]) -> bool:
+        counts = np.zeros(len(policy.EFFECTS), dtype=np.int64)
+        for code in before:
+            if code not in self._logged_effects:
+                return False
+            counts[self._logged_effects[code]] += 1
+        hits = {code for code, hit in zip(self._program.codes, now, strict=True) if hit}
+        return bool((now @ self._effects == counts).all()) and hits & self._asked_hits == before & self._asked_hits
 
 
-def _extended(
-    pattern: NDArray[np.int64],
-    live: NDArray[np.uint8],
-    shadow: NDArray[np.uint8],
-    k: int,
-    is_live: NDArray[np.uint8],
-    is_shadow: NDArray[np.uint8],
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-    """The combinations with what rule k does too; those that no row has are left out."""
-    pattern = pattern * 3 + is_live + 2 * is_shadow
-    used = np.flatnonzero(np.bincount(pattern, minlength=3 * len(live)))
-    live, shadow = live[used // 3], shadow[used // 3]
-    live[:, k], shadow[:, k] = used % 3 == 1, used % 3 == 2
-    place = np.zeros(int(used[-1]) + 1 if len(used) else 1, dtype=np.int64)
-    place[used] = np.arange(len(used))
-    return place[pattern], live, shadow
+def decides_alike(program: Program, places: Mapping[int, int], logged: Program) -> bool:
+    """Whether a program's `[decision]` and severity follow from hits, probability, features and fields as those of the
+    program that decided.
+    """
+
+    def shape(of: Program) -> tuple[object, ...]:
+        checked = of.plan.program
+        return checked.decline is None, checked.review is None, [level for level, _ in checked.severity]
+
+    mine, other = program.plan, logged.plan
+    pairs = ((mine.decision_code, other.decision_code), (mine.severity_code, other.severity_code))
+    return shape(program) == shape(logged) and all(
+        _is_same_code(one, two)
+        and all(program.parameters[name] == logged.parameters[name] for _, name in one.parameters)
+        and all(_is_same(part, program, places, logged) for leaf in one.leaves for part in parts(leaf))
+        for one, two in pairs
+    )
+
+
+def _is_same_code(one: Code, two: Code) -> bool:
+    same = (one.leaves, one.texts, one.parameters, one.lists) == (two.leaves, two.texts, two.parameters, two.lists)
+    return same and np.array_equal(one.words, two.words) and np.array_equal(one.instructions, two.instructions)
+
+
+def _columns_of(code: Code, plan: Plan, places: Mapping[int, int]) -> list[str]:
+    """The archive's columns that a code reads."""
+    names: list[str] = []
+    for each in chain.from_iterable(map(parts, code.leaves)):
+        match each:
+            case Column(_, "library" | "feature", name):
+                names.append(feature_column(places[plan.names.index(name)]))
+            case Column(_, "field", name):
+                names += columns_of_field(plan, name)
+            case _:
+                pass
+    return list(dict.fromkeys(names))
+
+
+@njit_unlocked
+def extended(
+    pattern: NDArray[np.int64], count: int, live: NDArray[np.uint8], shadow: NDArray[np.uint8], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The combinations with what one more rule does: index (n,), and by combination 3 × the one of `count` that it
+    extends + 0, 1 or 2 for no hit, a live and a shadow hit. Combinations that no row has are left out.
+
+    live, shadow: (n, R), of which column k is the rule's.
+    """
+    out = np.empty_like(pattern)
+    places = np.full(3 * count, -1, dtype=np.int64)
+    for i in range(pattern.shape[0]):
+        each = pattern[i] * 3 + live[i, k] + 2 * shadow[i, k]
+        out[i] = each
+        places[each] = 0
+    used = np.flatnonzero(places == 0)
+    for j in range(used.shape[0]):
+        places[used[j]] = j
+    for i in range(pattern.shape[0]):
+        out[i] = places[out[i]]
+    return out, used
 
 
 def _only(program: Program, rules: Sequence[int]) -> Program:

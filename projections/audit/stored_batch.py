@@ -5,8 +5,8 @@ A string column is held as indices into its distinct values, and every function 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -18,11 +18,12 @@ from core.canonical import Members
 from core.currency import Rates
 from core.errors import BadInput
 from core.hashing import HashKey, hash_strings
-from core.jit import njit
+from core.jit import njit_unlocked
 from core.log.archive.columns import feature_column
 from core.nans import MISSING
 from core.program.checked import OwnField
 from core.program.leaves import Attributes, LeafColumns, Leaves, Lists, forms_of
+from projections.audit.stored_tables import Rows
 
 _AS_SENT = ("account_id", "ip", "card_id")
 """Fields that count as sent whatever their canonical form is, as `core.features.columns` hashes them."""
@@ -35,33 +36,37 @@ class NotStored(BadInput):
 
 class StoredBatch(LeafColumns):
     """n logged payments. places: where their scores store the features that the program reads; conflicts: codes of the
-    rule that says which IDs were in conflict.
+    rule that says which IDs were in conflict. has_owners: whether a rule's roll-out needs the accounts.
     """
+
+    unlocked = True
 
     def __init__(
         self,
-        table: pa.Table,
+        table: Rows,
         places: Mapping[int, int],
         lists: Lists,
         rates: Rates,
         key: HashKey,
         own: Mapping[str, OwnField],
         conflicts: Sequence[str] = (),
+        has_owners: bool = False,
     ) -> None:
-        self._table = table
+        self.column = table.column
+        self.need = table.need
         self._places = places
         self._conflict = conflicts
         self._coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
         self._parsed: list[Attributes] | None = None
         owners = np.zeros(len(table), dtype=np.uint64)
-        if "account_id" in table.column_names:
+        if has_owners:
             owners = self._by_value("account_id", lambda values: hash_strings(values, key))
         super().__init__(len(table), owners, lists, rates, key, own)
 
     def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
         """A string column as indices (n,) into its distinct values; null is ""."""
         if name not in self._coded:
-            self._coded[name] = coded(self._table[name])
+            self._coded[name] = coded(self.column(name))
         return self._coded[name]
 
     def _by_value(self, name: str, function: Callable[[list[str]], NDArray[Any]]) -> NDArray[Any]:
@@ -73,7 +78,7 @@ class StoredBatch(LeafColumns):
     ) -> None:
         whole = len(rows) == len(self.all_rows)
         for place, column in zip(leaves.places.tolist(), leaves.columns.tolist(), strict=True):
-            values = self._table[feature_column(self._places[column])].to_numpy()
+            values = self.column(feature_column(self._places[column])).to_numpy()
             load(values if whole else values[rows], words[place], valid[place])
 
     def _conflicts(self) -> NDArray[np.bool_]:
@@ -85,11 +90,15 @@ class StoredBatch(LeafColumns):
         return np.array([any(code in value.split(",") for code in self._conflict) for value in rules], dtype=np.bool_)
 
     def _numbers(self, name: str) -> NDArray[np.float64]:
-        amounts: NDArray[np.float64] = self._table["amount"].to_numpy()
-        return amounts * self._table["rate"].to_numpy() if name == "amount" else amounts
+        return self.amounts if name == "amount" else self.column("amount").to_numpy()
+
+    @cached_property
+    def amounts(self) -> NDArray[np.float64]:
+        """(n,), in the base currency."""
+        return self.column("amount").to_numpy() * self.column("rate").to_numpy()  # type: ignore[no-any-return]
 
     def _times(self, name: str) -> NDArray[np.int64]:
-        return self._table[name].cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
+        return self.column(name).cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
 
     def _hashes(self, name: str) -> NDArray[np.uint64]:
         return self._by_value(name, lambda values: hash_strings(forms_of(name, values), self._key))
@@ -122,15 +131,35 @@ class StoredBatch(LeafColumns):
 
 def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """A string column as indices (n,) into its distinct values; null is ""."""
+    known: dict[str, int] = {}
+    out = np.empty(len(column), dtype=np.int64)
+    for begin, indices, values in _chunks(column):
+        table = np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
+        spread(table, indices, out[begin : begin + len(indices)])
+    return out, list(known)
+
+
+def mapped(column: pa.ChunkedArray, names: Sequence[str], kind: Any) -> NDArray[Any]:
+    """A string column as places among names, of the type `kind`; −1 for what is none of them, such as null."""
+    out = np.empty(len(column), dtype=kind)
+    for begin, indices, values in _chunks(column):
+        table = np.array([names.index(value) if value in names else -1 for value in values], dtype=np.int64)
+        spread(table.astype(kind), indices, out[begin : begin + len(indices)])
+    return out
+
+
+def _chunks(column: pa.ChunkedArray) -> Iterator[tuple[int, NDArray[np.int32], list[str]]]:
+    """The parts of a string column: first row, indices (n,) and the values that they stand for, which may repeat."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    array = column.unify_dictionaries().combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0)
-    indices, values = array.indices, array.dictionary.to_pylist()
-    if indices.null_count:
-        indices, values = indices.fill_null(len(values)), [*values, ""]
-    return indices.to_numpy(zero_copy_only=False).astype(np.int64), values
+    begin = 0
+    for chunk in column.chunks:
+        indices, values = chunk.indices, [value or "" for value in chunk.dictionary.to_pylist()]
+        if indices.null_count:
+            indices, values = indices.fill_null(len(values)), [*values, ""]
+        if len(indices):
+            yield begin, indices.to_numpy(zero_copy_only=False), values
+        begin += len(indices)
 
 
 def _present(name: str, values: list[str]) -> NDArray[np.uint8]:
@@ -138,7 +167,14 @@ def _present(name: str, values: list[str]) -> NDArray[np.uint8]:
     return np.array([value != "" for value in kept], dtype=np.uint8)
 
 
-@njit
+@njit_unlocked
+def spread(table: NDArray[Any], indices: NDArray[np.int32], out: NDArray[Any]) -> None:
+    """out[i] = table[indices[i]]"""
+    for i in range(indices.shape[0]):
+        out[i] = table[np.uint32(indices[i])]
+
+
+@njit_unlocked
 def load(values: NDArray[np.float32], words: NDArray[np.float64], valid: NDArray[np.uint8]) -> None:
     """A stored feature as a column of a leaf."""
     bits = values.view(np.uint32)

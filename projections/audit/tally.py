@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.jit import njit
+from core.jit import njit_unlocked
 from core.policy import DECISIONS
 from core.times import DAY_MS
 from projections.labelling.view import FRAUD, LEGITIMATE
@@ -146,7 +146,7 @@ class Tally:
         counts = np.zeros((len(names), LABELS), dtype=np.int64)
         count_pairs(rows.rules_was, rows.labels, counts)
         for name, found in zip(names, counts, strict=True):
-            for code in name.split(",") if name else ():
+            for code in name.split(",") if name and found.any() else ():
                 self.before[code] = self.before[code] + found if code in self.before else found.copy()
 
     def _changes(self, rows: Judged, at: NDArray[np.int64]) -> list[Change]:
@@ -189,7 +189,7 @@ class Tally:
         )
 
 
-@njit
+@njit_unlocked
 def count_cells(
     times: NDArray[np.int64],
     begin: int,
@@ -208,7 +208,7 @@ def count_cells(
         cells[day, pattern[i], kind, labels[i], 1] += amounts[i]
 
 
-@njit
+@njit_unlocked
 def count_pairs(rows: NDArray[np.int64], columns: NDArray[np.int8], counts: NDArray[np.int64]) -> None:
     for i in range(rows.shape[0]):
         counts[rows[i], columns[i]] += 1

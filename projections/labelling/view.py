@@ -85,6 +85,12 @@ class LabelView:
         order = np.argsort(keys, kind="stable")
         return keys[order], [found[i] for i in order.tolist()]
 
+    @cached_property
+    def _agreed(self) -> NDArray[np.int8]:
+        """The labels of the payments of `_keys`, as codes: int8 (m,)."""
+        agreed = (each.consensus for each in self._keys[1])
+        return np.array([UNJUDGED if each is None else _CODES[each.label] for each in agreed], dtype=np.int8)
+
     def of_rows(
         self,
         accounts: NDArray[np.uint64],
@@ -101,12 +107,14 @@ class LabelView:
             return out
         wanted = payment_keys(accounts, transactions)
         at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        for row in np.flatnonzero(keys[at] == wanted).tolist():
+        known = np.flatnonzero(keys[at] == wanted)
+        if given_until is None:
+            out[known] = self._agreed[at[known]]
+            return out
+        for row in known.tolist():
             payment = payments[int(at[row])]
-            agreed = payment.consensus
-            if given_until is not None:
-                words = [word for word in payment.accepted if word.occurred_at <= given_until[row]]
-                agreed = consensus(words, self.learning.raters) if words else None
+            words = [word for word in payment.accepted if word.occurred_at <= given_until[row]]
+            agreed = consensus(words, self.learning.raters) if words else None
             if agreed is not None:
                 out[row] = _CODES[agreed.label]
         return out

@@ -19,8 +19,9 @@ from core.errors import Corrupt
 from core.events import START, Position
 from core.log import seals
 from core.log.archive import manifest
+from core.log.archive.column_reading import Range, read_columns
 from core.log.archive.manifest import DECISIONS, EVENTS, Row
-from core.log.archive.segment import Segment, read_columns
+from core.log.archive.segment import Segment
 from core.log.archive.store import Store, Version, open_store
 from core.log.base import Entry, Head, Stream
 
@@ -101,20 +102,26 @@ class Archive:
                 return
 
     def column_parts(
-        self, partition: int, columns: Sequence[str], after: Position, until: Position
-    ) -> Iterator[Callable[[], pa.Table]]:
-        """As `tables`, but each part is read when it is called, in any thread, and only the columns are read: pages are
-        checked by their checksums, files not by the manifest's SHA-256 (`sentinel verify` does).
+        self,
+        partition: int,
+        after: Position,
+        until: Position,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> Iterator[Callable[[Sequence[str]], pa.Table]]:
+        """As `tables`, but each part is read when it is called with the columns wanted, in any thread, and only these
+        are read: pages are checked by their checksums, files not by the manifest's SHA-256 (`sentinel verify` does).
+        Row groups without any event time in start_ms … end_ms (epoch ms) are left out; equal calls give equal rows.
         """
         begin = START
         for row in self.rows(partition):
             end = row.end.transactions
             if end > after and begin < until and row.count("transactions"):
                 low, high = after if after > begin else None, until if until < end else None
-                yield partial(self._columns, row, columns, low, high)
+                yield partial(self._columns, row, Range(low, high, start_ms, end_ms))
             begin = end
 
-    def _columns(self, row: Row, columns: Sequence[str], after: Position | None, until: Position | None) -> pa.Table:
+    def _columns(self, row: Row, wanted: Range, columns: Sequence[str]) -> pa.Table:
         name = next(file.name for file in row.files if file.name.endswith(DECISIONS))
         source = self.store.open(name)
         if source is None and self.cold is not None:
@@ -123,7 +130,7 @@ class Archive:
             raise Corrupt(f"{name} is missing")
         with source:
             try:
-                return read_columns(source, columns, after, until)
+                return read_columns(source, columns, wanted)
             except Corrupt as error:
                 raise Corrupt(f"{name}: {error}") from None
 

@@ -17,7 +17,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -45,12 +45,6 @@ ROW_GROUP = 32_768
 COMPRESSION_LEVEL = 9
 GROUPS_HELD = 2
 
-_REPEATED = [
-    name
-    for name, column in (TRANSACTION | SCORE).items()
-    if pa.types.is_string(column.type) and name not in ("transaction_id", "attributes")
-]
-
 OTHERS: tuple[Stream, ...] = ("alerts", "feedback", "rejects", "seals")
 
 
@@ -63,17 +57,21 @@ def encode(streams: Mapping[Stream, Sequence[Entry]]) -> dict[str, bytes]:
     Raises Corrupt if the files can't be read back byte for byte, which would be a bug.
     """
     transactions, scores = streams["transactions"], streams["scores"]
-    decisions = _write(decisions_table(transactions, scores), ID | TRANSACTION | SCORE | RAW)
+    decisions = decisions_file(decisions_table(transactions, scores))
     events = _write(_events_table(streams), {**ID, "stream": Column(pa.string()), "payload": Column(None, "PLAIN")})
     segment = Segment(decisions, events)
     raw_transactions = _differing(segment, "transactions", transactions)
     raw_scores = _differing(segment, "scores", scores)
     if raw_transactions or raw_scores:
-        table = decisions_table(transactions, scores, raw_transactions, raw_scores)
-        decisions = _write(table, ID | TRANSACTION | SCORE | RAW)
+        decisions = decisions_file(decisions_table(transactions, scores, raw_transactions, raw_scores))
         segment = Segment(decisions, events)
     compare(segment, streams)
     return {DECISIONS: decisions, EVENTS: events}
+
+
+def decisions_file(table: pa.Table) -> bytes:
+    """A table of `columns.decisions_table` as the file of a segment."""
+    return _write(table, ID | TRANSACTION | SCORE | RAW)
 
 
 def _differing(segment: Segment, stream: Stream, entries: Sequence[Entry]) -> set[Position]:
@@ -140,13 +138,13 @@ class Segment:
             payloads: list[bytes] = others["payload"].to_pylist()
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise Corrupt(f"not a segment: {' '.join(str(error).split())}") from None
-        own = _ids(ids)
-        self._ids: dict[Stream, _Ids] = {"transactions": own, "scores": own}
+        own = ids_of(ids)
+        self._ids: dict[Stream, Ids] = {"transactions": own, "scores": own}
         self._payloads: dict[Stream, list[bytes]] = {}
-        everything = _ids(others)
+        everything = ids_of(others)
         for stream in OTHERS:
             rows = [i for i, name in enumerate(names) if name == stream]
-            self._ids[stream] = _Ids(everything.generations[rows], everything.offsets[rows])
+            self._ids[stream] = Ids(everything.generations[rows], everything.offsets[rows])
             self._payloads[stream] = [payloads[i] for i in rows]
         self._lock = threading.Lock()
         self._groups: OrderedDict[tuple[Stream, int], pa.Table] = OrderedDict()
@@ -222,63 +220,13 @@ class Segment:
             return table
 
 
-def read_columns(source: Any, columns: Sequence[str], after: Position | None, until: Position | None) -> pa.Table:
-    """Columns of a segment's file of decisions, as `Segment.table`, without reading the rest of the file: each page's
-    checksum is verified, not the file's. None: no bound. Strings that repeat are dictionary-encoded, as stored. Raises
-    Corrupt.
-    """
-    try:
-        file = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=_REPEATED)
-        names = frozenset(file.schema_arrow.names)
-        held = [name for name in columns if name in names or not name.startswith("feature_")]
-        bounded = after is not None or until is not None
-        constant = {} if bounded else _constants(file.metadata, held)
-        wanted = list(dict.fromkeys([*held, *ID])) if bounded else [name for name in held if name not in constant]
-        table = file.read(wanted, use_threads=False)
-        for name, value in constant.items():
-            table = table.append_column(name, _repeated(value, file.schema_arrow.field(name).type, len(table)))
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise Corrupt(f"not a segment: {' '.join(str(error).split())}") from None
-    if bounded:
-        ids = _ids(table)
-        begin = 0 if after is None else ids.place(after)
-        end = len(table) if until is None else ids.place(until)
-        table = table.slice(begin, max(end - begin, 0))
-    return with_columns(table, columns)
-
-
-def _constants(metadata: Any, columns: Sequence[str]) -> dict[str, Any]:
-    """The columns that hold one value in all rows, by the statistics of their row groups; text and whole numbers only,
-    whose statistics are exact. At least one other column is left to be read.
-    """
-    places = {metadata.schema.column(i).name: i for i in range(metadata.num_columns)}
-    found: dict[str, Any] = {}
-    for name in columns[:-1]:
-        kind = metadata.schema.column(places[name]).physical_type
-        logical = str(metadata.schema.column(places[name]).logical_type)
-        if not ((kind == "INT64" and "Timestamp" not in logical) or logical == "String"):
-            continue
-        each = [metadata.row_group(g).column(places[name]).statistics for g in range(metadata.num_row_groups)]
-        if all(of is not None and of.has_min_max and of.null_count == 0 for of in each):
-            values = {bound for of in each for bound in (of.min, of.max)}
-            if len(values) == 1:
-                found[name] = values.pop()
-    return found
-
-
-def _repeated(value: Any, kind: Any, count: int) -> pa.Array:
-    if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int32), pa.array([value], kind.value_type))
-    return pa.repeat(pa.scalar(value, kind), count)
-
-
 def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """The table's columns in this order; those of features that it lacks are null."""
     nothing = pa.nulls(len(table), FEATURE.type)
     return pa.table({name: table[name] if name in table.column_names else nothing for name in columns})
 
 
-class _Ids(NamedTuple):
+class Ids(NamedTuple):
     """IDs in ascending order: uint64 (n,) each."""
 
     generations: NDArray[np.uint64]
@@ -292,5 +240,5 @@ class _Ids(NamedTuple):
         return low + int(np.searchsorted(self.offsets[low:high], offset, "right"))
 
 
-def _ids(table: pa.Table) -> _Ids:
-    return _Ids(table["generation"].to_numpy(), table["offset"].to_numpy())
+def ids_of(table: pa.Table) -> Ids:
+    return Ids(table["generation"].to_numpy(), table["offset"].to_numpy())

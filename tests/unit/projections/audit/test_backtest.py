@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from console.wiring import load_scorer
 from core.codec import decode_score, decode_seal, decode_transaction
 from core.context import Resolver
 from core.control_stream import history
-from core.log.archive import archiver
+from core.log.archive import archiver, column_reading
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
@@ -173,6 +174,87 @@ def test_a_feature_that_no_score_stores_is_named(log: MemoryLog) -> None:
         stored(log, of(CARDS.decode()))
     found = folded(log, of(CARDS.decode()))
     assert total(found.hits)[found.codes.index("PARTLY")].sum() > 5
+
+
+CONDITIONS = (
+    "amount >= {a}",
+    "count_10m >= {k} || country in list('watch')",
+    "merchant_is_new && amount_to_mean_30d >= 1.5",
+    "hour < 6 && !device_is_new",
+    "channel == 'online' && count_24h > {k}",
+    "currency == 'EUR' && merchant_id in list('block')",
+    "id_conflict || amount_sent > {a} + 100",
+)
+OVERRIDES = ("VELOCITY_10M", "VELOCITY_24H", "NEW_MERCHANT", "UNUSUAL_HOUR", "AMOUNT_VS_AVERAGE", "RECENT_FRAUD")
+DECISIONS = (
+    "",
+    "[decision]\nreview = 'probability >= 0.35'",
+    "[decision]\nreview = \"hit('NEW_0') && probability >= 0.2\"\ndecline = 'reviews >= 2'",
+    "[decision.severity]\ncritical = \"hit('VELOCITY_24H') && amount >= 80\"",
+    "[decision.severity]\nhigh = 'reviews >= 1 && count_24h >= 2'\nmedium = \"probability >= 0.1\"",
+)
+
+
+def random_program(seed: int) -> Plan:
+    """standard@1 with other parameters, changed and removed rules, new ones, and another decision or severity."""
+    random = Random(seed)
+    text = f"[program]\nname = 'random-{seed}'\nversion = '1.0.0'\nuses = ['standard@1']\n"
+    if random.random() < 0.5:
+        text += f"[parameters]\nvelocity_24h = {random.randint(2, 12)}\nratio_high = {random.randint(2, 9)}\n"
+    for code in random.sample(OVERRIDES, random.randint(0, 3)):
+        change = random.choice(
+            (
+                "effect = 'review'",
+                "effect = 'allow'",
+                "mode = 'shadow'",
+                "mode = 'off'",
+                "rollout = 40",
+                "mode = 'live'",
+            )
+        )
+        text += f"[[rules]]\ncode = '{code}'\n{change}\n"
+    for k in range(random.randint(0, 3)):
+        when = random.choice(CONDITIONS).format(a=random.randint(20, 200), k=random.randint(1, 4))
+        effect, mode = random.choice(("flag", "review", "decline", "allow")), random.choice(("live", "live", "shadow"))
+        text += f'[[rules]]\ncode = "NEW_{k}"\nwhen = "{when}"\neffect = "{effect}"\nmode = "{mode}"\n'
+        if mode == "live" and random.random() < 0.3:
+            text += "rollout = 55\n"
+    decision = random.choice(DECISIONS)
+    return of(text + (decision if "NEW_0" in text or "NEW_0" not in decision else ""))
+
+
+def test_random_programs_are_judged_from_columns_as_by_the_live_path(
+    log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten random changes: columns of the archive in several threads, every decision judged again, and a fold give
+    the same counts and the same changes.
+    """
+    partly = archived(log, tmp_path)
+    different = 0
+    for seed in range(10):
+        program = random_program(seed)
+        quick, fold = stored(partly, program), folded(log, program)
+        with monkeypatch.context() as patch:
+            patch.setattr("projections.audit.stored.decides_alike", lambda *_: False)
+            slow = stored(partly, program)
+        assert same(quick, fold) and same(quick, slow), seed
+        different += len(quick.stricter) + len(quick.milder) + quick.regraded > 0
+    assert different >= 5
+
+
+def test_row_groups_of_other_times_are_not_read(
+    log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range of time reads the row groups that may hold it, and counts what the whole archive counts in it."""
+    partly = archived(log, tmp_path)
+    first = min(stored(log, default()).days) * 86_400_000
+    scope = Scope(start_ms=first + 3 * 86_400_000, end_ms=first + 4 * 86_400_000)
+    read: list[int] = []
+    actual = column_reading.may_hold
+    monkeypatch.setattr(column_reading, "may_hold", lambda *of: read.append(actual(*of)) or read[-1])
+    found = stored(partly, of(CHANGED), scope)
+    assert 0 < sum(read) < len(read) / 2
+    assert same(found, stored(log, of(CHANGED), scope)) and len(found.days) == 1
 
 
 def test_a_range_is_a_part_of_the_whole(log: MemoryLog) -> None:
