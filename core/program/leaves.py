@@ -320,5 +320,9 @@ def _truth(value: float | str | bool | None) -> float | None:
             return None
 
 
-READERS: dict[str, Callable[[float | str | bool | None], float | None]] = {"number": _number, "bool": _truth}
-"""An own field's value as its type has it, by the types that aren't text; None if it is none."""
+READERS: dict[str, Callable[[float | str | bool | None], float | None]] = {
+    "number": _number,
+    "time": _number,
+    "bool": _truth,
+}
+"""An own field's value as its type has it, by the types that aren't text; None if it is none. Times are epoch ms."""

@@ -9,6 +9,7 @@ import pytest
 
 from core.features import spec
 from core.identity import FIXED
+from core.program.batch import lacking
 from core.program.deciding import Program
 from core.program.library import kernel
 from core.program.loading import check
@@ -54,3 +55,17 @@ def test_fields_are_read_in_canonical_form(condition: str, changes: dict[str, An
         given = batch(payments, np.full((len(payments), spec.WIDTH), np.nan, dtype=np.float32))
         assert bool(program.hits(given, given.all_rows).live[place, 0]) == hits
         assert bool(program.hits(given, np.array([place])).live[0, 0]) == hits
+
+
+@pytest.mark.parametrize(
+    ("value", "hits"), [(float(T0 - 60_000), True), (float(T0 - 59_999), False), ("yesterday", False), (None, False)]
+)
+def test_an_own_time_is_epoch_ms(value: float | str | None, hits: bool) -> None:
+    """A field of type time is compared as one; what is no number is missing; a required one must be there."""
+    text = '[fields]\nopened = { from = "attributes.opened", type = "time", required = true }\n'
+    loaded = check((HEAD + text + RULE.format("occurred_at - opened >= 60.0")).encode())
+    program = Program(plan(loaded.checked, kernel()), FIXED.key, {}, ())
+    mine = transaction(attributes={} if value is None else {"opened": value})
+    given = batch([mine], np.full((1, spec.WIDTH), np.nan, dtype=np.float32)).under(loaded.checked.fields)
+    assert bool(program.hits(given, given.all_rows).live[0, 0]) == hits
+    assert lacking(program.required, mine) == ("" if isinstance(value, float) else "opened")
