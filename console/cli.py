@@ -57,6 +57,8 @@ COMMANDS = {
     "project": "project.project",
     "partition": "partition.app",
     "query": "query.app",
+    "serve": "serve.serve",
+    "user": "user.app",
     "doctor": "doctor.doctor",
     "bench": "bench.app",
 }

@@ -25,16 +25,17 @@ STALE_S = 600.0
 """A temporary file older than the current one by this much was left behind by a crash, on whatever machine."""
 
 
-def write_atomic(path: Path, *parts: bytes, durable: bool = True) -> None:
+def write_atomic(path: Path, *parts: bytes, durable: bool = True, mode: int = 0o666) -> None:
     """Create or replace the file with the parts, concatenated. Any number of processes may write at once; the last
     rename wins. Raises OSError.
 
-    durable: False skips the fsyncs, for files that are worthless after a machine crash.
+    durable: False skips the fsyncs, for files that are worthless after a machine crash. mode: the file's permissions,
+    less the umask; it never has more, not even for a moment.
     """
     made = _make_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.writelines(parts)
             file.flush()
             if durable:

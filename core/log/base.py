@@ -20,7 +20,7 @@ Outcomes of an append for its caller:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -117,6 +117,16 @@ class EventLog(Protocol):
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
     ) -> list[Entry]:
         """Up to `count` entries with after < ID ≤ until, ascending."""
+
+    def follow(
+        self, after: Mapping[tuple[int, Stream], Position], wait_ms: int, count: int = 1000
+    ) -> dict[tuple[int, Stream], list[Entry]]:
+        """For each (partition, stream) of `after` that has any, up to `count` entries with greater IDs, ascending.
+
+        Waits up to wait_ms (below 5,000) for the first; {} if none came. One batch's entries are seen together. Only
+        for what may miss nothing but entries that were trimmed before they were read: a fold reads pages
+        (`core.log.paging`).
+        """
 
     def begin(self, partition: int, stream: Stream) -> Position:
         """The last ID before the first entry that the log holds of the stream; START if it holds all from the first

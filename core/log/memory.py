@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError
@@ -34,7 +34,7 @@ class MemoryLog:
     """EventLog in this process's memory. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())
         self._heads: dict[int, Head] = {}
         self._streams: dict[tuple[int, Stream], list[Entry]] = {}
         self._trimmed: dict[tuple[int, Stream], Position] = {}
@@ -73,6 +73,7 @@ class MemoryLog:
             for stream, entries in additions.items():
                 self._streams.setdefault((partition, stream), []).extend(entries)
             self._heads[partition] = head
+            self._lock.notify_all()
         return head
 
     def start_append(self, appends: Sequence[tuple[int, Sealed]]) -> PendingAppend:
@@ -102,6 +103,21 @@ class MemoryLog:
             begin = bisect_right(held, after, key=_entry_id)
             end = len(held) if until is None else bisect_right(held, until, key=_entry_id)
             return held[begin : min(end, begin + max(count, 0))]
+
+    def follow(
+        self, after: Mapping[tuple[int, Stream], Position], wait_ms: int, count: int = 1000
+    ) -> dict[tuple[int, Stream], list[Entry]]:
+        def found() -> dict[tuple[int, Stream], list[Entry]]:
+            pages = {}
+            for key, position in after.items():
+                held = self._streams.get(key, [])
+                begin = bisect_right(held, position, key=_entry_id)
+                pages[key] = held[begin : begin + count]
+            return {key: page for key, page in pages.items() if page}
+
+        with self._lock:
+            self._lock.wait_for(found, wait_ms / 1000)
+            return found()
 
     def begin(self, partition: int, stream: Stream) -> Position:
         return seals.beginning(self.read, partition, stream)

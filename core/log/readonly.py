@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from core.errors import BadInput
@@ -32,6 +32,11 @@ class ReadOnlyLog:
         self, partition: int, stream: Stream, after: Position = START, count: int = 1000, until: Position | None = None
     ) -> list[Entry]:
         return self._log.read(partition, stream, after, count, until)
+
+    def follow(
+        self, after: Mapping[tuple[int, Stream], Position], wait_ms: int, count: int = 1000
+    ) -> dict[tuple[int, Stream], list[Entry]]:
+        return self._log.follow(after, wait_ms, count)
 
     def begin(self, partition: int, stream: Stream) -> Position:
         return self._log.begin(partition, stream)

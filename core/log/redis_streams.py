@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,8 @@ from core.log.redis_transport import Lost, NotCompiled, NotPermitted, Transport,
 from core.log.scripted_append import ALWAYS, APPEND, Call, Scripted, ScriptedAppends, with_script
 from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
 
+POLL_S = 0.002
+"""Between looks at a cluster's streams for new entries."""
 BLOB_BYTES_MAX = 256 * 1024 * 1024
 """Redis refuses strings of 512 MiB by closing the connection."""
 
@@ -138,6 +141,37 @@ class RedisLog:
     ) -> list[Entry]:
         """See EventLog. Raises Corrupt if an entry does not have the log's format."""
         return self._range(self.key(partition, stream), after, count, until)
+
+    def follow(
+        self, after: Mapping[tuple[int, Stream], Position], wait_ms: int, count: int = 1000
+    ) -> dict[tuple[int, Stream], list[Entry]]:
+        """See EventLog. One blocking XREAD on a single server; on a cluster, which can't wait for keys of several
+        nodes at once, one XREAD a partition every POLL_S.
+        """
+        if not after:
+            return {}
+        if self._transport.pool is not None:
+            return self._xread(after, count, wait_ms)
+        deadline = time.monotonic() + wait_ms / 1000
+        parts = [{key: after[key] for key in after if key[0] == p} for p in {partition for partition, _ in after}]
+        while True:
+            found: dict[tuple[int, Stream], list[Entry]] = {}
+            for part in parts:
+                found |= self._xread(part, count, 0)
+            if found or time.monotonic() >= deadline:
+                return found
+            time.sleep(POLL_S)
+
+    def _xread(
+        self, after: Mapping[tuple[int, Stream], Position], count: int, wait_ms: int
+    ) -> dict[tuple[int, Stream], list[Entry]]:
+        keys = {self.key(*key): key for key in after}
+        block: tuple[bytes | int, ...] = (b"BLOCK", wait_ms) if wait_ms > 0 else ()
+        last = [str(position) for position in after.values()]
+        command = request(next(iter(keys)), b"XREAD", b"COUNT", count, *block, b"STREAMS", *keys, *last)
+        reply = self._transport.read(command) or []
+        pages = reply.items() if isinstance(reply, dict) else reply  # a map in RESP3
+        return {keys[name]: _entries(page) for name, page in pages}
 
     def begin(self, partition: int, stream: Stream) -> Position:
         return seals.beginning(self.read, partition, stream)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from console.api import access
 from core import feedback_sources
 from core.events import page as events
 from core.features import spec
@@ -73,6 +74,7 @@ WHOLE: dict[str, Callable[[], str]] = {
     "rules.md": rules_page,
 }
 TABLES: dict[str, Callable[[], str]] = {
+    "api.md": access.matrix,
     "drift.md": drift.markdown,
     "feedback.md": feedback_sources.markdown,
     "queries.md": catalogue.markdown,

@@ -111,6 +111,38 @@ def test_get_finds_one_entry(event_log: EventLog) -> None:
 # --- I1: all or nothing, and only if nobody else wrote ------------------------------------------------------------
 
 
+def test_followers_get_what_is_new_in_each_stream(event_log: EventLog) -> None:
+    """What comes after the given positions, of the given streams only; nothing for a stream at its end."""
+    first = event_log.append(0, batch_after(Head(), transactions=5, alerts=2), Head())
+    event_log.append(1, batch_after(Head(), transactions=3), Head())
+    after: dict[tuple[int, Stream], Position] = {(0, "scores"): START, (0, "alerts"): START, (1, "scores"): START}
+    found = event_log.follow(after, 0)
+    assert {key: len(page) for key, page in found.items()} == {(0, "scores"): 5, (0, "alerts"): 2, (1, "scores"): 3}
+    assert found[0, "scores"] == event_log.read(0, "scores")
+    assert [entry.id for entry in event_log.follow({(0, "scores"): START}, 0, 2)[0, "scores"]] == [
+        entry.id for entry in event_log.read(0, "scores", count=2)
+    ]
+    assert event_log.follow({(0, "scores"): first.transactions, (2, "scores"): START}, 10) == {}
+    assert event_log.follow({}, 10) == {}
+
+
+def test_a_follower_waits_for_the_next_batch(event_log: EventLog) -> None:
+    """A follower at the end returns with a batch that is appended while it waits, all its streams together."""
+    head = event_log.append(0, batch_after(Head(), transactions=2, alerts=1), Head())
+    after: dict[tuple[int, Stream], Position] = {
+        (0, "transactions"): head.transactions,
+        (0, "scores"): head.transactions,
+        (0, "alerts"): head.transactions,
+        (1, "scores"): START,
+    }
+    batch = batch_after(head, transactions=4, alerts=2)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(event_log.follow, after, 4_000)
+        event_log.append(0, batch, head)
+        found = waiting.result(10)
+    assert found == {(0, "transactions"): batch.transactions, (0, "scores"): batch.scores, (0, "alerts"): batch.alerts}
+
+
 def test_a_stale_head_is_refused_whole(event_log: EventLog) -> None:
     """An append that expects an older, a newer or no head raises ConcurrencyError and changes nothing."""
     first = filled(event_log, batches=1)

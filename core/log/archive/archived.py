@@ -9,7 +9,7 @@ Appends, the control stream and blobs go to the hot log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
@@ -65,6 +65,12 @@ class ArchivedLog:
             return old + self.hot.read(partition, stream, max(after, seam), count - len(old), until)
 
         return self._consistent(partition, attempt)
+
+    def follow(
+        self, after: Mapping[tuple[int, Stream], Position], wait_ms: int, count: int = 1000
+    ) -> dict[tuple[int, Stream], list[Entry]]:
+        """See EventLog. Follows the hot log, which holds what is new."""
+        return self.hot.follow(after, wait_ms, count)
 
     def begin(self, partition: int, stream: Stream) -> Position:
         """See EventLog. An archive begins with the first seal (its manifest is checked), so the log is whole if both

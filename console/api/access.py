@@ -1,0 +1,79 @@
+"""Who may do what: one declared table of routes and roles, checked for every request before its handler runs.
+
+`ROUTES` names every route of the application; a route that is not in it does not start (`check_table`). The printed
+matrix (`matrix`) is what the tests try, each route with each role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from console.api.users import ROLES, Role
+
+PUBLIC: frozenset[Role] = frozenset()
+"""Needs no login."""
+ANYBODY = frozenset(ROLES)
+_READERS: frozenset[Role] = frozenset(["viewer", "analyst", "rule_author", "publisher", "auditor", "admin"])
+_PROOF: frozenset[Role] = frozenset(["analyst", "publisher", "auditor", "admin"])
+_JUDGES: frozenset[Role] = frozenset(["analyst"])
+_AUTHORS: frozenset[Role] = frozenset(["rule_author", "publisher"])
+_PUBLISHERS: frozenset[Role] = frozenset(["publisher"])
+_TRAIL: frozenset[Role] = frozenset(["auditor", "publisher", "admin"])
+_ADMINS: frozenset[Role] = frozenset(["admin"])
+
+ROUTES: dict[str, frozenset[Role]] = {
+    "GET /healthz": PUBLIC,
+    "GET /readyz": PUBLIC,
+    "GET /metrics": ANYBODY,
+    "POST /v1/login": PUBLIC,
+    "POST /v1/logout": ANYBODY,
+    "GET /v1/me": ANYBODY,
+    # decisions
+    "GET /v1/decisions": _READERS,
+    "GET /v1/decisions/{id}": _READERS | {"submitter"},
+    "GET /v1/decisions/{id}/replay": _PROOF,
+    "GET /v1/decisions/{id}/audit": _PROOF,
+    # read models
+    "GET /v1/accounts/{id}": _READERS,
+    "GET /v1/cases": _READERS,
+    "GET /v1/cases/{id}": _READERS,
+    "GET /v1/labels": _READERS,
+    "GET /v1/sources": _READERS,
+    "GET /v1/stats": _READERS,
+    "GET /v1/drift": _READERS,
+    "GET /v1/shadow": _READERS,
+    "GET /v1/experiments": _READERS,
+    "GET /v1/experiments/{id}": _READERS,
+    "GET /v1/reference/{kind}/{id}": _READERS,
+    "GET /v1/lists": _READERS,
+    "GET /v1/thresholds": _READERS,
+    "GET /v1/rules": _READERS,
+    "GET /v1/models": _READERS,
+    "GET /v1/models/{id}": _READERS,
+    "GET /v1/programs": _READERS,
+    "GET /v1/programs/{id}": _READERS,
+    "GET /v1/programs/{id}/diff": _READERS,
+    "GET /v1/control": _TRAIL,
+}
+"""Method and path, as in the description, → the roles that may; PUBLIC: everybody, without a login."""
+
+
+def permitted(roles: Iterable[Role], route: str) -> bool:
+    """Whether somebody with these roles may call the route."""
+    return not ROUTES[route].isdisjoint(roles)
+
+
+def check_table(routes: Iterable[str]) -> None:
+    """Raise ValueError unless the table names exactly these routes."""
+    found = set(routes)
+    if found != set(ROUTES):
+        raise ValueError(f"console.api.access.ROUTES differs from the routes: {sorted(found ^ set(ROUTES))}")
+
+
+def matrix() -> str:
+    """The table as Markdown, for docs/api.md."""
+    rows = [f"| route | {' | '.join(role.replace('_', ' ') for role in ROLES)} |", f"|---|{'---|' * len(ROLES)}"]
+    for route, allowed in ROUTES.items():
+        marks = ["public" if allowed is PUBLIC else "✔" if role in allowed else "" for role in ROLES]
+        rows.append(f"| `{route}` | {' | '.join(marks)} |")
+    return "\n".join(rows) + "\n"

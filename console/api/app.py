@@ -1,0 +1,91 @@
+"""Builds the application: routes, authentication, errors, limits, the description of the API. Starts nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import BeforeMessageSendHookHandler, Message, Scope
+
+from console.api import access, auth, metrics, problems
+from console.api.desk import Desk
+from console.api.routes import decisions, programs, reading, system
+from console.api.users import UserFile
+
+BODY_BYTES_MAX = 2 * 2**20
+HANDLERS = [*system.HANDLERS, *decisions.HANDLERS, *reading.HANDLERS, *programs.HANDLERS]
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+
+def build(desk: Desk, users: UserFile) -> Litestar:
+    """The application on a desk, which it starts and closes. Raises ValueError if a route has no roles."""
+    counted = metrics.Metrics()
+    gate = auth.Gate(users)
+
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        desk.start()
+        try:
+            yield
+        finally:
+            desk.close()
+
+    app = Litestar(
+        HANDLERS,
+        middleware=[metrics.middleware(counted), auth.middleware(gate)],
+        exception_handlers={Exception: problems.on_error},
+        request_max_body_size=BODY_BYTES_MAX,
+        lifespan=[running],
+        state=State({"desk": desk, "gate": gate, "metrics": counted}),
+        before_send=[_with_headers()],
+        openapi_config=_description(),
+        logging_config=None,
+    )
+    access.check_table(routes_of(app))
+    return app
+
+
+def routes_of(app: Litestar) -> list[str]:
+    """The application's own routes, as the table of roles names them."""
+    return [
+        f"{method} {route.path_format}"
+        for route in app.routes
+        if not route.path.startswith("/schema")
+        for method in sorted(getattr(route, "methods", ()))
+        if method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    ]
+
+
+def _with_headers() -> BeforeMessageSendHookHandler:
+    async def add(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message["headers"])
+            headers += _HEADERS
+            if not any(name == b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
+            message["headers"] = headers
+
+    return add
+
+
+def _description() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Stream-Sentinel",
+        version=version("stream-sentinel"),
+        description="Payments decided by way of Kafka and the log; all that the log knows, now or as of any moment.",
+        components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"token": []}],
+        render_plugins=[JsonRenderPlugin()],
+        use_handler_docstrings=True,
+    )

@@ -1,0 +1,246 @@
+"""Authentication of requests: bearer tokens, and sessions of people who logged in with a password.
+
+    Authorization: Bearer ss_…      a token; its Argon2id hash is verified once, then a keyed digest of it is compared
+    Authorization: Bearer sess_…    a session, from POST /v1/login
+    Cookie: ss_session=sess_…       the same in a browser; a request that changes something must come from our own page
+
+Sessions and verified tokens are held in memory only, as keyed BLAKE2b digests under a key of this process, and compared
+in constant time. The user is looked up at each request, so a change of roles counts at once. Failed attempts are
+limited per address and, for passwords, per name. No secret is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from console.api.access import PUBLIC, ROUTES, permitted
+from console.api.problems import ProblemError
+from console.api.users import NO_PASSWORD, Role, User, UserFile, token_parts, verify
+
+SESSION_S = 12 * 3600.0
+COOKIE = "ss_session"
+FAILURES_MAX = 10
+FAILURE_WINDOW_S = 60.0
+REMEMBERED_MAX = 10_000
+VERIFIERS = 2
+"""Passwords verified at once; each takes 64 MB for 60 ms."""
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking. name: the actor of what they do. via: "token" or "session"."""
+
+    name: str
+    roles: tuple[Role, ...]
+    via: str
+
+
+@dataclass(slots=True)
+class _Session:
+    name: str
+    until: float
+
+
+@dataclass
+class Limiter:
+    """Counts failures per key in a sliding window; bounded, oldest forgotten first."""
+
+    failures: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
+
+    def wait_s(self, key: str, now: float) -> float:
+        """How long to wait before the next attempt; 0.0 if it is allowed."""
+        recent = [at for at in self.failures.get(key, ()) if now - at < FAILURE_WINDOW_S]
+        if len(recent) < FAILURES_MAX:
+            return 0.0
+        return FAILURE_WINDOW_S - (now - recent[-FAILURES_MAX])
+
+    def failed(self, key: str, now: float) -> None:
+        """Count a failure."""
+        recent = [at for at in self.failures.pop(key, []) if now - at < FAILURE_WINDOW_S]
+        self.failures[key] = [*recent, now][-FAILURES_MAX:]
+        while len(self.failures) > REMEMBERED_MAX:
+            self.failures.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        """Forget the key's failures, after a success."""
+        self.failures.pop(key, None)
+
+
+class Gate:
+    """Authenticates against one file of users. For one event loop."""
+
+    def __init__(self, users: UserFile) -> None:
+        self.users = users
+        self._key = secrets.token_bytes(32)
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._verified: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._limiter = Limiter()
+        self._verifying = asyncio.Semaphore(VERIFIERS)
+
+    async def login(self, name: str, password: str, address: str) -> tuple[str, Principal]:
+        """A new session's token, and whose it is. Raises ProblemError (401, 429)."""
+        keys = (f"address {address}", f"name {name}")
+        self._check_limit(*keys)
+        user = self.users.load().users.get(name)
+        hashed = user.password if user is not None and user.password and not user.disabled else NO_PASSWORD
+        async with self._verifying:
+            is_right = await asyncio.to_thread(verify, hashed, password)
+        if not is_right or hashed is NO_PASSWORD or user is None:
+            self._failed(*keys)
+            raise ProblemError(401, "the name or the password is wrong", reason="not_authenticated")
+        self._limiter.forget(keys[1])
+        token = f"sess_{secrets.token_urlsafe(32)}"
+        self._sessions[self._digest(token)] = _Session(user.name, time.monotonic() + SESSION_S)
+        while len(self._sessions) > REMEMBERED_MAX:
+            self._sessions.popitem(last=False)
+        return token, Principal(user.name, user.roles, "session")
+
+    def logout(self, token: str) -> None:
+        """End a session."""
+        self._sessions.pop(self._digest(token), None)
+
+    async def principal(self, token: str, address: str) -> Principal:
+        """Whose token or session this is. Raises ProblemError (401, 429)."""
+        if token.startswith("sess_"):
+            session = self._sessions.get(self._digest(token))
+            if session is not None and time.monotonic() < session.until:
+                return self._allowed(session.name, "session")
+            raise _unauthenticated("the session has ended: log in again")
+        parts = token_parts(token)
+        name = None if parts is None else await self._owner(*parts, address)
+        if name is None:
+            self._failed(f"address {address}")
+            raise _unauthenticated("the token is not valid: ask an administrator for one (`sentinel user token`)")
+        return self._allowed(name, "token")
+
+    async def _owner(self, token_id: str, secret: str, address: str) -> str | None:
+        """The owner of a valid token."""
+        for user in self.users.load().users.values():
+            for token in user.tokens:
+                if token.token_id != token_id:
+                    continue
+                if 0 < token.expires_at <= time.time() * 1000:
+                    raise _unauthenticated("the token has expired")
+                return user.name if await self._is_secret(token_id, token.hash, secret, address) else None
+        self._check_limit(f"address {address}")
+        return None
+
+    async def _is_secret(self, token_id: str, hashed: str, secret: str, address: str) -> bool:
+        digest = self._digest(secret)
+        known = self._verified.get(token_id)
+        if known is not None and known[0] == hashed and hmac.compare_digest(known[1], digest):
+            return True
+        self._check_limit(f"address {address}")
+        async with self._verifying:
+            if not await asyncio.to_thread(verify, hashed, secret):
+                return False
+        self._verified[token_id] = (hashed, digest)
+        while len(self._verified) > REMEMBERED_MAX:
+            self._verified.popitem(last=False)
+        return True
+
+    def _allowed(self, name: str, via: str) -> Principal:
+        user: User | None = self.users.load().users.get(name)
+        if user is None or user.disabled:
+            raise _unauthenticated(f"{name} is disabled")
+        return Principal(user.name, user.roles, via)
+
+    def _check_limit(self, *keys: str) -> None:
+        wait = max(self._limiter.wait_s(key, time.monotonic()) for key in keys)
+        if wait > 0.0:
+            raise ProblemError(
+                429,
+                f"too many failed attempts: wait {wait:.0f} s",
+                reason="too_many_attempts",
+                headers={"retry-after": str(int(wait) + 1)},
+            )
+
+    def _failed(self, *keys: str) -> None:
+        for key in keys:
+            self._limiter.failed(key, time.monotonic())
+
+    def _digest(self, secret: str) -> bytes:
+        return hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._key, digest_size=32).digest()
+
+
+def _unauthenticated(detail: str) -> ProblemError:
+    return ProblemError(401, detail, reason="not_authenticated", headers={"www-authenticate": "Bearer"})
+
+
+def token_of(request: Request[Any, Any, Any]) -> tuple[str, bool]:
+    """(token, whether it came as a cookie); "" if the request has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        return (token.strip() if scheme.lower() == "bearer" else ""), False
+    return request.cookies.get(COOKIE, ""), True
+
+
+def check_origin(request: Request[Any, Any, Any]) -> None:
+    """Raise ProblemError if a browser sends this for another site's page."""
+    site, origin = request.headers.get("sec-fetch-site", ""), request.headers.get("origin", "")
+    is_ours = not origin or origin.partition("://")[2] == request.headers.get("host", "")
+    if site not in ("", "same-origin", "none") or not is_ours:
+        raise ProblemError(403, "a session's requests must come from the console's own pages", reason="cross_site")
+
+
+def middleware(gate: Gate) -> type:
+    """The middleware that lets a request through to its handler: `scope["user"]` is then a Principal, or None."""
+
+    class Authentication:
+        def __init__(self, app: ASGIApp) -> None:
+            self._app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == ScopeType.HTTP:
+                scope["user"] = await _admitted(gate, Request(scope))
+                scope["auth"] = None
+            await self._app(scope, receive, send)
+
+    return Authentication
+
+
+async def _admitted(gate: Gate, request: Request[Any, Any, Any]) -> Principal | None:
+    route = route_of(request)
+    if route is None or ROUTES[route] is PUBLIC:
+        return None
+    token, is_cookie = token_of(request)
+    if not token:
+        raise _unauthenticated("no token: send `Authorization: Bearer …`, or log in")
+    if is_cookie and request.method not in _SAFE:
+        check_origin(request)
+    who = await gate.principal(token, address_of(request))
+    if not permitted(who.roles, route):
+        needed = ", ".join(sorted(ROUTES[route]))
+        raise ProblemError(
+            403,
+            f"{who.name} ({', '.join(who.roles)}) may not {route}",
+            reason="not_permitted",
+            remedy=f"it takes one of the roles {needed}",
+        )
+    return who
+
+
+def address_of(request: Request[Any, Any, Any]) -> str:
+    """The client's address, for limits."""
+    return request.client.host if request.client is not None else "?"
+
+
+def route_of(request: Request[Any, Any, Any]) -> str | None:
+    """The row of the table of roles; None for the description of the API, which is public."""
+    template = request.scope["path_template"]
+    if template == "/schema" or template.startswith("/schema/"):
+        return None
+    method = "GET" if request.method == "HEAD" else request.method
+    return f"{method} {template}"

@@ -1,0 +1,259 @@
+"""What the route handlers ask: the log, the read models and the searches behind one object, called in threads.
+
+The event loop never waits for a server: every call that does runs in a pool of READERS threads (`Desk.run`); at most
+HEAVY_MAX of those that fold or decide again (audits, replays) run at once, and a further HEAVY_WAITING_MAX wait. One
+thread of its own keeps the read models up to date.
+
+If the log server is gone, readers get Unavailable (503), `/readyz` says so, and the following thread tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+import structlog
+
+from console import wiring
+from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, detail_of, row_of
+from console.api.cursors import DecisionCursor, decode, encode
+from console.api.index import Hit, Query
+from console.api.problems import ProblemError, not_found
+from console.api.views import Views
+from core import control_stream
+from core.codec import decode_alert, decode_score, decode_transaction
+from core.context import Resolver
+from core.errors import Corrupt, SentinelError, Unavailable
+from core.events import Position
+from core.log.base import EventLog
+from core.replay import Timeline
+from core.settings import Settings
+from projections.audit.reasons import AlertReader
+from projections.audit.redecide import DecisionPlace, Found, account_events, recompute
+from projections.audit.story import Story, tell
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.states import States
+from projections.views.cases import case_answer
+
+READERS = 8
+HEAVY_MAX = 2
+HEAVY_WAITING_MAX = 8
+POLL_S = 0.2
+RETRY_S = 1.0
+CHECKPOINT_S = 60.0
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Desk:
+    """See the module's docstring. A context: `start`, then `close`."""
+
+    def __init__(self, settings: Settings, checkpoints: Path, log: EventLog | None = None) -> None:
+        """log: by default, that of the settings. Raises Unavailable, and BadInput if no worker has ever run on it."""
+        self.settings = settings
+        self.log: EventLog = wiring.open_log(settings) if log is None else log
+        self.views = Views(self.log, CheckpointStore(checkpoints, settings.log_prefix))
+        self.partitions = self.views.partitions
+        self.trouble = ""
+        self._resolver = Resolver(self.log.get_blob, wiring.load_scorer)
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._heavy = asyncio.Semaphore(HEAVY_MAX)
+        self._heavy_waiting = 0
+        self._stopping = threading.Event()
+        self._following = threading.Thread(target=self._follow, name="views", daemon=True)
+        self._explaining = threading.Lock()
+        self._reader: tuple[int, AlertReader] | None = None
+        self._logger = structlog.get_logger()
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._following.start()
+
+    def close(self) -> None:
+        """Stop following, and release connections."""
+        self._stopping.set()
+        self._following.join(30.0)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.log.close()
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The call's result, made in a reader's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
+
+    async def run_heavy(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` for what folds or decides again. Raises ProblemError (503) if too many wait already."""
+        if self._heavy_waiting >= HEAVY_WAITING_MAX:
+            raise ProblemError(
+                503,
+                f"{self._heavy_waiting} long questions wait already",
+                reason="busy",
+                remedy="try again later",
+                headers={"retry-after": "5"},
+            )
+        self._heavy_waiting += 1
+        try:
+            async with self._heavy:
+                return await self.run(call, *args, **kwargs)
+        finally:
+            self._heavy_waiting -= 1
+
+    def _follow(self) -> None:
+        saved, has_news = time.monotonic(), False
+        while not self._stopping.is_set():
+            try:
+                is_news = self.views.follow()
+                self.trouble = ""
+                has_news |= is_news
+                if has_news and time.monotonic() - saved > CHECKPOINT_S:
+                    self.views.checkpoint()
+                    saved, has_news = time.monotonic(), False
+                if not is_news:
+                    self._stopping.wait(POLL_S)
+            except (Unavailable, Corrupt) as error:
+                if not self.trouble:
+                    self._logger.error("api.follow_failed", error=str(error))
+                self.trouble = str(error)
+                self._stopping.wait(RETRY_S)
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def search(self, query: Query, limit: int, cursor: str, as_of: str | None) -> DecisionPage:
+        """A page of the decisions that match."""
+        before = None
+        if cursor:
+            after = decode(cursor, DecisionCursor)
+            before = Hit(after.at, after.partition, Position(after.generation, after.offset))
+            as_of = after.as_of
+        hits, moment = self.views.search(query, limit + 1, before, as_of)
+        rows = [row for hit in hits[:limit] if (row := self._row(hit, query)) is not None]
+        more = ""
+        if len(hits) > limit:
+            last = hits[limit - 1]
+            more = encode(DecisionCursor(last.at, last.partition, *last.position, moment))
+        return DecisionPage(moment, rows, more)
+
+    def _row(self, hit: Hit, query: Query) -> DecisionRow | None:
+        """The hit's row; None if its entry shows that only a hash was equal."""
+        t = self.log.get(hit.partition, "transactions", hit.position)
+        s = self.log.get(hit.partition, "scores", hit.position)
+        if t is None or s is None:
+            raise Corrupt(f"partition {hit.partition}: {hit.position} was indexed, but the log does not hold it")
+        row = row_of(str(DecisionPlace(hit.partition, hit.position)), decode_transaction(t), decode_score(s))
+        is_hit = (
+            query.account in (None, row.account_id)
+            and query.transaction_id in (None, row.transaction_id)
+            and (query.rule is None or query.rule in row.rules)
+        )
+        return row if is_hit else None
+
+    def find(self, name: str) -> Found:
+        """A decision by its transaction's ID, its place (p07:1-533) or its alert's ID. Raises ProblemError if there is
+        none, or more than one with this ID.
+        """
+        place = _place(name)
+        if place is not None and place.partition in self.partitions:
+            t = self.log.get(place.partition, "transactions", place.position)
+            if t is not None:
+                found = decode_transaction(t)
+                return Found(place, found.transaction_id, found.account_id)
+        query = Query(transaction_id=name)
+        hits, _ = self.views.search(query, 20, None, None)
+        rows = [row for hit in hits if (row := self._row(hit, query)) is not None]
+        if not rows:
+            raise not_found(f"decision {name}", "check the ID; it may also be a place such as p07:1-533")
+        if len(rows) > 1:
+            places = ", ".join(f"{row.place} (account {row.account_id})" for row in rows)
+            raise ProblemError(
+                409, f"{len(rows)} payments have the ID {name}: {places}", reason="ambiguous", remedy="ask by place"
+            )
+        return Found(DecisionPlace.parse(rows[0].place), rows[0].transaction_id, rows[0].account_id)
+
+    def detail(self, name: str) -> DecisionDetail:
+        """One decision with its alert in words."""
+        place, _, _ = self.find(name)
+        t = self.log.get(place.partition, "transactions", place.position)
+        s = self.log.get(place.partition, "scores", place.position)
+        a = self.log.get(place.partition, "alerts", place.position)
+        if t is None or s is None:
+            raise not_found(f"decision {name}")
+        reasons = None
+        if a is not None:
+            with self._explaining:
+                reasons = self._alert_reader().reasons(place.partition, place.position)
+        alert = None if a is None else decode_alert(a)
+        return detail_of(str(place), decode_transaction(t), decode_score(s), alert, reasons)
+
+    def case(self, name: str, as_of: str | None) -> bytes:
+        """One case, with its alerts in words. Raises ProblemError if there is none."""
+
+        def question(states: States) -> dict[str, Any]:
+            row = case_answer(states, name)
+            if row is None:
+                raise not_found(f"case {name}")
+            return {"as_of": states.as_of, **msgspec.structs.asdict(row)}
+
+        answer = msgspec.json.decode(self.views.answer(f"case {name}", question, as_of))
+        with self._explaining:
+            reader = self._alert_reader()
+            answer["reasons"] = {
+                a["alert_id"]: reader.reasons(answer["partition"], Position.parse(a["position"]))
+                for a in answer["case"]["alerts"]
+            }
+        return msgspec.json.encode(answer)
+
+    def _alert_reader(self) -> AlertReader:
+        """One that knows the control stream up to now; keeps its models while the stream stands still."""
+        head = self.log.control_head()
+        if self._reader is None or self._reader[0] != head:
+            self._reader = (head, AlertReader(self.log, wiring.load_scorer))
+        return self._reader[1]
+
+    def replay(self, name: str) -> ReplayResult:
+        """The decision made again, by folding its account."""
+        found = self.find(name)
+        partition, position = found.place
+        events = account_events(self.log, partition, [found.account_id])
+        timeline = Timeline(control_stream.history(self.log), self._resolver)
+        now = next(recompute(self.log, partition, [position], [found.account_id], timeline, events))
+        return ReplayResult(
+            place=str(found.place),
+            transaction_id=found.transaction_id,
+            outcome="not_decidable" if now.undecidable else "identical" if now.identical else "different",
+            differences=now.differences,
+            why=now.undecidable,
+            logged_digest=hashlib.sha256(now.decision.logged_score).hexdigest(),
+            recomputed_digest=hashlib.sha256(now.score).hexdigest() if now.score is not None else "",
+        )
+
+    def story(self, name: str) -> Story:
+        """The audit of one decision (docs/audit.md)."""
+        found = self.find(name)
+        control = control_stream.history(self.log)
+        return tell(self.log, found, control, Timeline(control, self._resolver))
+
+    # --- health ---------------------------------------------------------------------------------------------------
+
+    def checks(self) -> dict[str, str]:
+        """Each part that a request needs: "ok", or what is wrong with it."""
+        try:
+            self.log.control_head()
+            log = "ok"
+        except SentinelError as error:
+            log = str(error)
+        views = self.trouble or ("ok" if self.views.is_caught_up else "still reading the log")
+        return {"log": log, "read models": views}
+
+
+def _place(name: str) -> DecisionPlace | None:
+    """The place that a name is; None if it is none."""
+    try:
+        return DecisionPlace.parse(name)
+    except ValueError:
+        return None

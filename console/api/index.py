@@ -1,0 +1,239 @@
+"""An index of the log's decisions in memory, for searches: 54 bytes a decision, 108 MB for two million; while it grows,
+up to twice that.
+
+One row per decision and partition, appended in log order and never changed, so "as of" is a prefix: the rows up to a
+position. Strings are kept as 64-bit hashes (of this process); a hit is confirmed by the log's entry when it is read.
+Search: a mask over each partition's columns, newest first, a page at a time; two million rows take about 50 ms.
+
+Built from the log at start (3 µs a decision) and followed from there. Holds nothing that the log does not.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInput
+from core.events import START, Decision, Position
+from core.log.base import Entry, EventLog
+from core.log.paging import decision_pages
+
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+RULES_MAX = 64
+"""Codes that have a bit of their own; further ones share the last, and are confirmed from the entry."""
+_FIRST_ROWS = 1024
+
+
+class _Transaction(msgspec.Struct):
+    transaction_id: str
+    account_id: str
+    amount: float
+    occurred_at: int
+    recorded_at: int
+    rate: float = 1.0
+    received_at: int = 0
+
+
+class _Score(msgspec.Struct):
+    decision: Decision
+    probability: float
+    rules: tuple[str, ...] = ()
+    severity: str | None = None
+
+
+_transaction = msgspec.json.Decoder(_Transaction)
+_score = msgspec.json.Decoder(_Score)
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A search. Times in epoch ms of receipt, start ≤ t < end; amounts in the base currency, low ≤ amount ≤ high."""
+
+    account: str | None = None
+    transaction_id: str | None = None
+    decision: Decision | None = None
+    rule: str | None = None
+    alerts: bool = False
+    start: int | None = None
+    end: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Hit(NamedTuple):
+    """A decision's place, in the order of answers: newest first, then by partition and position, descending."""
+
+    at: int
+    partition: int
+    position: Position
+
+
+_COLUMNS: dict[str, type] = {
+    "generation": np.int32,
+    "offset": np.int64,
+    "at": np.int64,
+    "amount": np.float64,
+    "account": np.int64,
+    "transaction": np.int64,
+    "rules": np.uint64,
+    "decision": np.int8,
+    "alert": np.bool_,
+}
+
+
+@dataclass
+class _Rows:
+    """One partition's columns; the first `count` rows are valid."""
+
+    count: int = 0
+    last: Position = START
+    columns: dict[str, NDArray[Any]] = field(
+        default_factory=lambda: {name: np.zeros(_FIRST_ROWS, kind) for name, kind in _COLUMNS.items()}
+    )
+
+    def add(self, rows: Mapping[str, list[Any]], last: Position) -> None:
+        size = len(rows["at"])
+        capacity = len(self.columns["at"])
+        if self.count + size > capacity:
+            wanted = max(capacity * 2, self.count + size)
+            self.columns = {
+                n: np.concatenate([c, np.zeros(wanted - capacity, c.dtype)]) for n, c in self.columns.items()
+            }
+        for name, values in rows.items():
+            self.columns[name][self.count : self.count + size] = values
+        self.count += size
+        self.last = last
+
+
+class DecisionIndex:
+    """See the module's docstring. Not thread-safe: one writer, and readers that hold the desk's lock."""
+
+    def __init__(self, partitions: Iterable[int]) -> None:
+        self._rows = {partition: _Rows() for partition in partitions}
+        self._rules: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(rows.count for rows in self._rows.values())
+
+    def last(self, partition: int) -> Position:
+        """The position of the partition's newest indexed decision."""
+        return self._rows[partition].last
+
+    def follow(self, log: EventLog, until: Mapping[int, Position], rows_max: int = 20_000) -> int:
+        """Index up to about rows_max decisions of each partition, up to the positions; returns how many."""
+        done = 0
+        for partition, rows in self._rows.items():
+            start = done
+            for transactions, scores in decision_pages(log, partition, rows.last, until.get(partition, START)):
+                self._add(rows, transactions, scores)
+                done += len(scores)
+                if done - start >= rows_max:
+                    break
+        return done
+
+    def _add(self, rows: _Rows, transactions: list[Entry], scores: list[Entry]) -> None:
+        read = [_transaction.decode(entry.payload) for entry in transactions]
+        decided = [_score.decode(entry.payload) for entry in scores]
+        rows.add(
+            {
+                "generation": [entry.id.generation for entry in scores],
+                "offset": [entry.id.offset for entry in scores],
+                "at": [t.received_at or t.occurred_at for t in read],
+                "amount": [t.amount * t.rate for t in read],
+                "account": [hash(t.account_id) for t in read],
+                "transaction": [hash(t.transaction_id) for t in read],
+                "rules": [self._bits(s.rules) for s in decided],
+                "decision": [DECISIONS.index(s.decision) for s in decided],
+                "alert": [s.severity is not None for s in decided],
+            },
+            scores[-1].id,
+        )
+
+    def _bits(self, codes: tuple[str, ...]) -> int:
+        found = 0
+        for code in codes:
+            bit = self._rules.setdefault(code, min(len(self._rules), RULES_MAX - 1))
+            found |= 1 << bit
+        return found
+
+    def search(
+        self,
+        query: Query,
+        count: int,
+        *,
+        before: Hit | None = None,
+        until: Mapping[int, Position] | None = None,
+        partitions: Iterable[int] | None = None,
+    ) -> list[Hit]:
+        """Up to `count` decisions, newest first, that come after `before` in this order. until: the cut; without it,
+        all that is indexed. partitions: only these.
+        """
+        chosen = self._rows if partitions is None else {p: self._rows[p] for p in partitions}
+        found = [self._of_partition(p, rows, query, count, before, until) for p, rows in chosen.items()]
+        return heapq.nlargest(count, (hit for each in found for hit in each))
+
+    def _of_partition(
+        self,
+        partition: int,
+        rows: _Rows,
+        query: Query,
+        count: int,
+        before: Hit | None,
+        until: Mapping[int, Position] | None,
+    ) -> list[Hit]:
+        c = {name: column[: rows.count] for name, column in rows.columns.items()}
+        mask = np.ones(rows.count, np.bool_)
+        if until is not None and until[partition] < rows.last:
+            generation, offset = until[partition]
+            mask &= (c["generation"] < generation) | ((c["generation"] == generation) & (c["offset"] <= offset))
+        if query.account is not None:
+            mask &= c["account"] == hash(query.account)
+        if query.transaction_id is not None:
+            mask &= c["transaction"] == hash(query.transaction_id)
+        if query.decision is not None:
+            mask &= c["decision"] == DECISIONS.index(query.decision)
+        if query.alerts:
+            mask &= c["alert"]
+        if query.rule is not None:
+            bit = self._rules.get(query.rule)
+            mask &= np.bool_(False) if bit is None else (c["rules"] >> np.uint64(bit)) & np.uint64(1) == 1
+        for limit, is_low, name in (
+            (query.start, True, "at"),
+            (None if query.end is None else query.end - 1, False, "at"),
+            (query.low, True, "amount"),
+            (query.high, False, "amount"),
+            (None if before is None else before.at, False, "at"),
+        ):
+            if limit is not None:
+                mask &= c[name] >= limit if is_low else c[name] <= limit
+        places = np.flatnonzero(mask)
+        hits = self._newest(partition, c, places, count, before)
+        return hits
+
+    @staticmethod
+    def _newest(
+        partition: int, c: Mapping[str, NDArray[Any]], places: NDArray[np.intp], count: int, before: Hit | None
+    ) -> list[Hit]:
+        """The newest hits among these rows; those that tie with `before` are told apart by partition and position."""
+        times = c["at"][places]
+        spare = count if before is None else count + int(np.count_nonzero(times == before.at))
+        if len(places) > spare:
+            edge = np.partition(times, len(times) - spare)[len(times) - spare]
+            places = places[times >= edge]
+        hits = [Hit(int(c["at"][i]), partition, Position(int(c["generation"][i]), int(c["offset"][i]))) for i in places]
+        if before is not None:
+            hits = [hit for hit in hits if hit < before]
+        return heapq.nlargest(count, hits)
+
+
+def check_query(query: Query) -> None:
+    """Raise BadInput if no decision could ever match."""
+    if query.start is not None and query.end is not None and query.start >= query.end:
+        raise BadInput("start must be before end")
+    if query.low is not None and query.high is not None and query.low > query.high:
+        raise BadInput("amount_min must not be above amount_max")

@@ -1,0 +1,86 @@
+"""Decisions: search, one in words, made again, audited."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Response, get
+from litestar.params import FromQuery, QueryParameter
+
+from console.api.answers import DecisionDetail, DecisionPage, ReplayResult
+from console.api.index import Query, check_query
+from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, desk, json, unchanging
+from core.errors import BadInput
+from core.events import Decision
+from projections.engine.as_of import parse_time
+
+Amount = Annotated[float | None, QueryParameter(ge=0, description="In the base currency, inclusive.")]
+Time = Annotated[str | None, QueryParameter(max_length=64, description="Of receipt: 2026-03-01T12:00Z or epoch ms.")]
+
+
+@get("/v1/decisions", tags=["decisions"], summary="Search decisions, newest first")
+async def search(
+    request: Asked,
+    account: Text = None,
+    transaction_id: Text = None,
+    decision: FromQuery[Decision | None] = None,
+    rule: Text = None,
+    alerts: Annotated[bool, QueryParameter(description="Only those that raised an alert.")] = False,
+    start: Time = None,
+    end: Time = None,
+    amount_min: Amount = None,
+    amount_max: Amount = None,
+    limit: Limit = 50,
+    cursor: Cursor = "",
+    as_of: AsOf = None,
+) -> Response[DecisionPage]:
+    """All conditions must hold. `start` is inclusive, `end` exclusive. Pages have the cut of the first page, so that
+    new decisions neither repeat nor shift rows.
+    """
+    query = Query(
+        account=account,
+        transaction_id=transaction_id,
+        decision=decision,
+        rule=rule,
+        alerts=alerts,
+        start=_time("start", start),
+        end=_time("end", end),
+        low=amount_min,
+        high=amount_max,
+    )
+    check_query(query)
+    return json(await desk(request).run(desk(request).search, query, limit, cursor, as_of))
+
+
+@get("/v1/decisions/{id:str}", tags=["decisions"], summary="One decision, with its alert in words")
+async def show(request: Asked, id: Name) -> Response[DecisionDetail]:
+    """By the transaction's ID, its place (`p07:1-533`) or its alert's ID. An ID with a slash: search by
+    `transaction_id`, then ask by place.
+    """
+    return unchanging(request, await desk(request).run(desk(request).detail, id))
+
+
+@get("/v1/decisions/{id:str}/replay", tags=["decisions"], summary="Make a decision again and compare it")
+async def replay(request: Asked, id: Name) -> Response[ReplayResult]:
+    """By today's live path, from the log, under the context of its seal: `identical`, `different` (with differences),
+    or `not_decidable` here (with the reason).
+    """
+    return json(await desk(request).run_heavy(desk(request).replay, id))
+
+
+@get("/v1/decisions/{id:str}/audit", tags=["decisions"], summary="The whole story of a decision")
+async def audit(request: Asked, id: Name) -> Response[dict[str, Any]]:
+    """What was known, which model and whose rules decided, and what came later (docs/audit.md)."""
+    return json(await desk(request).run_heavy(desk(request).story, id))
+
+
+def _time(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    found = parse_time(text)
+    if found is None:
+        raise BadInput(f"{name} {text!r} is not a time; write 2026-03-01, 2026-03-01T12:00Z or epoch ms")
+    return found
+
+
+HANDLERS = [search, show, replay, audit]

@@ -1,0 +1,255 @@
+"""Read models: accounts, cases, labels, sources, statistics, drift, experiments, lists, thresholds, rules, models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, get
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from console.api.problems import not_found
+from console.api.requests import Asked, AsOf, Limit, Name, Text, asked, desk, json
+from core.events import Severity
+from core.features.reference import Kind
+from core.program import loading
+from core.program.checked import CheckedProgram, CheckedRule
+from core.program.language import names_read
+from learners.experiments import shadow as shadow_mode
+from learners.experiments.report import Report, report
+from projections.engine.states import States
+from projections.labelling.consensus import MATURITY_DAYS
+from projections.views.cases import CasesAnswer, cases_answer
+from projections.views.drift import drift_answer
+from projections.views.experiments import EXPERIMENTS
+from projections.views.experiments_answers import experiment_answer
+from projections.views.labels_answers import Filters, LabelsAnswer, labels_answer, sources_answer
+from projections.views.lists import lists_answer
+from projections.views.profiles.answers import ProfileAnswer, profile_answer
+from projections.views.programs import PROGRAMS, in_force
+from projections.views.registry import REGISTRY, Registry
+from projections.views.registry_answers import (
+    PolicyEdit,
+    ReferenceAnswer,
+    policy_history,
+    reference_answer,
+    registry_answer,
+)
+from projections.views.shadow import shadow_answer
+from projections.views.throughput import StatsAnswer, stats_answer
+
+Stages = Literal["unresolved", "resolved", "all"]
+_STAGES: dict[Stages, tuple[str, ...]] = {
+    "unresolved": ("open", "assigned"),
+    "resolved": ("resolved",),
+    "all": ("open", "assigned", "resolved"),
+}
+LabelStatus = Literal["fraud", "legitimate", "review", "pending", "presumed_legitimate"]
+
+
+class RuleRow(msgspec.Struct, frozen=True):
+    """A rule of the program in force. changed: parameters that differ from the program's own values."""
+
+    code: str
+    effect: str
+    state: str
+    parameters: dict[str, float]
+    changed: list[str]
+    meaning: str
+    owner: str
+
+
+class RulesAnswer(msgspec.Struct, frozen=True):
+    """The rules of the program in force, and every change of their parameters, oldest first."""
+
+    as_of: str
+    program: str
+    rules: list[RuleRow]
+    history: list[PolicyEdit]
+
+
+class ThresholdsAnswer(msgspec.Struct, frozen=True):
+    """The thresholds in force, and every change, oldest first. A loss of 0: the probability decides."""
+
+    as_of: str
+    review: float
+    decline: float
+    review_loss: float
+    decline_loss: float
+    history: list[PolicyEdit]
+
+
+@get("/v1/accounts/{id:str}", tags=["accounts"], summary="One account: activity, decisions, verdicts, blocks")
+async def account(request: Asked, id: Name, as_of: AsOf = None) -> Response[ProfileAnswer]:
+    """`profile` is null if the log has nothing of the account, as of the moment."""
+    return await asked(request, f"account {id}", lambda states: profile_answer(states, id), as_of)
+
+
+@get("/v1/cases", tags=["cases"], summary="The case queue, earliest deadline first")
+async def cases(
+    request: Asked,
+    account: Text = None,
+    stage: FromQuery[Stages] = "unresolved",
+    assignee: Text = None,
+    severity: FromQuery[Severity | None] = None,
+    limit: Limit = 50,
+    as_of: AsOf = None,
+) -> Response[CasesAnswer]:
+    """`assignee` "" asks for unassigned cases."""
+
+    def question(states: States) -> CasesAnswer:
+        return cases_answer(
+            states, account=account, stages=_STAGES[stage], assignee=assignee, severity=severity, limit=limit
+        )
+
+    return await asked(request, f"cases {(account, stage, assignee, severity, limit)}", question, as_of)
+
+
+@get("/v1/cases/{id:str}", tags=["cases"], summary="One case and its alerts in words")
+async def case(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """By its ID, or that of an alert in it."""
+    return json(await desk(request).run(desk(request).case, id, as_of))
+
+
+@get("/v1/labels", tags=["feedback"], summary="What transactions turned out to be")
+async def labels(
+    request: Asked,
+    account: Text = None,
+    transaction: Text = None,
+    status: FromQuery[LabelStatus | None] = None,
+    suspect: FromQuery[bool] = False,
+    fixed: FromQuery[bool] = False,
+    maturity_days: Annotated[int, QueryParameter(ge=0, le=3650)] = MATURITY_DAYS,
+    limit: Limit = 50,
+    as_of: AsOf = None,
+) -> Response[LabelsAnswer]:
+    """The consensus of all verdicts that count (docs/queries.md); `suspect`: only those with a quarantined verdict."""
+    filters = Filters(account, transaction, status, suspect, limit)
+
+    def question(states: States) -> LabelsAnswer:
+        return labels_answer(states, filters, maturity_days=maturity_days, is_fixed=fixed)
+
+    return await asked(request, f"labels {filters} {maturity_days} {fixed}", question, as_of, is_long=account is None)
+
+
+@get("/v1/sources", tags=["feedback"], summary="Who gives verdicts, and how reliable they are")
+async def sources(request: Asked, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """Sources and analysts: verdicts, agreement, sensitivity, specificity, delays (docs/queries.md)."""
+    return await asked(request, "sources", sources_answer, as_of, is_long=True)
+
+
+@get("/v1/stats", tags=["system"], summary="Throughput, decisions, rejects, age of payments")
+async def stats(request: Asked, as_of: AsOf = None) -> Response[StatsAnswer]:
+    """Totals and hours of log time."""
+    return await asked(request, "stats", stats_answer, as_of)
+
+
+@get("/v1/drift", tags=["models"], summary="Drift detections")
+async def drift(request: Asked, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """Detections, and when they were cleared."""
+    return await asked(request, "drift", drift_answer, as_of)
+
+
+@get("/v1/shadow", tags=["models"], summary="What shadow models would have decided")
+async def shadow(request: Asked, as_of: AsOf = None) -> Response[list[dict[str, Any]]]:
+    """Each pair of deciding and shadow model, against labels."""
+    return await asked(request, "shadow", lambda states: shadow_mode.report(shadow_answer(states)), as_of, is_long=True)
+
+
+@get("/v1/experiments", tags=["models"], summary="Experiments")
+async def experiments(request: Asked, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """All experiments as they were started, ramped and ended."""
+
+    def question(states: States) -> dict[str, Any]:
+        return {"as_of": states.as_of, "experiments": states.of_control(EXPERIMENTS).experiments}
+
+    return await asked(request, "experiments", question, as_of)
+
+
+@get("/v1/experiments/{id:str}", tags=["models"], summary="One experiment's result so far")
+async def experiment(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """Exposure, sample ratio, gains with confidence sequences, the verdict so far."""
+
+    def question(states: States) -> Report:
+        answer = experiment_answer(states, id)
+        return report(answer.experiment, answer.seen, answer.as_of)
+
+    return await asked(request, f"experiment {id}", question, as_of, is_long=True)
+
+
+@get("/v1/reference/{kind:str}/{id:str}", tags=["accounts"], summary="What decisions know about a merchant or device")
+async def reference(request: Asked, kind: FromPath[Kind], id: Name, as_of: AsOf = None) -> Response[ReferenceAnswer]:
+    """`values` is null if the table in force has no row for it."""
+    return await asked(request, f"reference {kind} {id}", lambda states: reference_answer(states, kind, id), as_of)
+
+
+@get("/v1/lists", tags=["policy"], summary="Block, watch and allow lists, and blocked accounts")
+async def lists(request: Asked, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """Entries: since when, by whom, why; and every change."""
+    return await asked(request, "lists", lists_answer, as_of)
+
+
+@get("/v1/thresholds", tags=["policy"], summary="Thresholds in force, and who set them")
+async def thresholds(request: Asked, as_of: AsOf = None) -> Response[ThresholdsAnswer]:
+    """With every change and its reason."""
+
+    def question(states: States) -> ThresholdsAnswer:
+        r = states.of_control(REGISTRY)
+        edits = policy_history(r, "thresholds")
+        return ThresholdsAnswer(states.as_of, r.review, r.decline, r.review_loss, r.decline_loss, edits)
+
+    return await asked(request, "thresholds", question, as_of)
+
+
+@get("/v1/rules", tags=["policy"], summary="Rules of the program in force, with their parameters")
+async def rules(request: Asked, as_of: AsOf = None) -> Response[RulesAnswer]:
+    """With every change of parameters and its reason."""
+
+    def question(states: States) -> RulesAnswer:
+        registry, programs = states.of_control(REGISTRY), states.of_control(PROGRAMS)
+        loaded = loading.load(in_force(programs) or programs.default, states.log.get_blob)
+        rows = [_rule(rule, loaded.checked, registry) for rule in loaded.checked.rules]
+        return RulesAnswer(states.as_of, loaded.program.label, rows, policy_history(registry, "rules"))
+
+    return await asked(request, "rules", question, as_of)
+
+
+def _rule(rule: CheckedRule, program: CheckedProgram, registry: Registry) -> RuleRow:
+    named = names_read(rule.when).parameters
+    state = "enabled" if rule.mode == "live" else rule.mode
+    return RuleRow(
+        rule.code,
+        rule.effect,
+        "disabled" if rule.code in registry.disabled else state,
+        {name: registry.parameters.get(name, program.parameters[name]) for name in named},
+        [name for name in named if name in registry.parameters],
+        rule.words,
+        getattr(rule, "owner", ""),
+    )
+
+
+@get("/v1/models", tags=["models"], summary="Models, stages, lineage, deployments")
+async def models(request: Asked, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """Who deployed what, when and why; thresholds and reference tables (docs/queries.md)."""
+    return await asked(request, "models", registry_answer, as_of)
+
+
+@get("/v1/models/{id:str}", tags=["models"], summary="One model's card")
+async def model(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """Its artifact, metrics, stage, lineage, and every deployment of it, by `name-version`."""
+
+    def question(states: States) -> dict[str, Any]:
+        answer = registry_answer(states)
+        row = next((row for row in answer.models if row.model.label == id), None)
+        if row is None:
+            raise not_found(f"model {id}", "see /v1/models for the registered ones")
+        served = [each for each in answer.registry.deployments if each.model == id]
+        return {"as_of": states.as_of, **msgspec.structs.asdict(row), "deployments": served}
+
+    return await asked(request, f"model {id}", question, as_of)
+
+
+HANDLERS = [
+    *(account, cases, case, labels, sources, stats, drift, shadow, experiments, experiment, reference, lists),
+    *(thresholds, rules, models, model),
+]

@@ -1,0 +1,137 @@
+"""Health, metrics, logging in and out, and the control stream as an audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.datastructures import Cookie
+from litestar.params import JSONBody
+
+from console.api.access import PUBLIC, ROUTES, permitted
+from console.api.answers import Me, Readiness
+from console.api.auth import COOKIE, SESSION_S, Gate, address_of, check_origin, token_of
+from console.api.cursors import SequenceCursor, decode, encode
+from console.api.metrics import CONTENT_TYPE
+from console.api.requests import Asked, Cursor, Limit, desk, json
+from core.codec import decode_control
+from core.control_stream import current
+from core.log.base import EventLog
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A name and a password."""
+
+    name: str
+    password: str
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session. token: for `Authorization: Bearer`; browsers have it as a cookie."""
+
+    token: str
+    name: str
+    roles: tuple[str, ...]
+    seconds: int
+
+
+class ControlEntryRow(msgspec.Struct, frozen=True):
+    """An event of the control stream: who did what, when and why. refused: why it had no effect."""
+
+    position: int
+    type: str
+    actor: str
+    occurred_at: int
+    reason: str
+    refused: str
+    event: dict[str, Any]
+
+
+class ControlPage(msgspec.Struct, frozen=True):
+    """Control events, oldest first. next: the cursor of the next page, "" at the end."""
+
+    events: list[ControlEntryRow]
+    next: str
+
+
+@get("/healthz", tags=["system"], summary="Whether this process answers")
+async def healthz() -> dict[str, str]:
+    """Says nothing about the servers behind it; see /readyz."""
+    return {"status": "ok"}
+
+
+@get("/readyz", tags=["system"], summary="Whether requests can be answered")
+async def readyz(request: Asked) -> Response[Readiness]:
+    """503 with what is missing, until the log answers and the read models have caught up."""
+    found = await desk(request).run(desk(request).checks)
+    is_ready = all(each == "ok" for each in found.values())
+    return json(Readiness(is_ready, found), 200 if is_ready else 503)
+
+
+@get("/metrics", tags=["system"], summary="Prometheus metrics", media_type="text/plain")
+async def metrics(request: Asked) -> Response[str]:
+    """Requests by route, method and status, and their seconds; see docs/api.md."""
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE)
+
+
+@post("/v1/login", tags=["system"], summary="Log in with a password", status_code=200)
+async def login(request: Asked, data: JSONBody[Login]) -> Response[Session]:
+    """Starts a session of 12 hours. The token is also set as a cookie that scripts can't read."""
+    gate: Gate = request.app.state.gate
+    check_origin(request)
+    token, who = await gate.login(data.name, data.password, address_of(request))
+    answer = json(Session(token, who.name, who.roles, int(SESSION_S)))
+    answer.set_cookie(Cookie(COOKIE, value=token, httponly=True, samesite="strict", path="/", max_age=int(SESSION_S)))
+    return answer
+
+
+@post("/v1/logout", tags=["system"], summary="End the session", status_code=204)
+async def logout(request: Asked) -> Response[None]:
+    """A token stays valid; `sentinel user revoke` ends it."""
+    gate: Gate = request.app.state.gate
+    gate.logout(token_of(request)[0])
+    answer: Response[Any] = Response(b"", status_code=204)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+@get("/v1/me", tags=["system"], summary="Who I am, and what I may do")
+async def me(request: Asked) -> Response[Me]:
+    """Name, roles, and the routes that they permit."""
+    who = request.user
+    routes = [route for route, roles in ROUTES.items() if roles is PUBLIC or permitted(who.roles, route)]
+    return json(Me(who.name, who.roles, who.via, routes))
+
+
+@get("/v1/control", tags=["system"], summary="Every act on what decides, with its actor and reason")
+async def control(request: Asked, limit: Limit = 100, cursor: Cursor = "") -> Response[ControlPage]:
+    """The control stream from its beginning: models, programs, rules, thresholds, lists, rates, experiments."""
+    after = decode(cursor, SequenceCursor).after if cursor else 0
+    return json(await desk(request).run(_control_page, desk(request).log, after, limit))
+
+
+def _control_page(log: EventLog, after: int, limit: int) -> ControlPage:
+    entries = log.read_control(max(after, 0), limit + 1)
+    refused = current(log).refused
+    rows = []
+    for position, payload in entries[:limit]:
+        event = decode_control(payload)
+        fields = msgspec.to_builtins(event)
+        fields.pop("hash_key", None)  # who knows it can choose names that collide
+        rows.append(
+            ControlEntryRow(
+                position,
+                fields.pop("type"),
+                fields.pop("actor"),
+                fields.pop("occurred_at"),
+                fields.pop("reason", ""),
+                refused.get(position, ""),
+                fields,
+            )
+        )
+    more = encode(SequenceCursor(rows[-1].position)) if len(entries) > limit else ""
+    return ControlPage(rows, more)
+
+
+HANDLERS = [healthz, readyz, metrics, login, logout, me, control]

@@ -1,0 +1,65 @@
+"""Runs the application in this process: uvicorn on uvloop and httptools (ADR 26), until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from console.api.app import build
+from console.api.desk import Desk
+from console.api.users import UserFile
+from console.gc_tuning import tune_for_reading
+from core.errors import Unavailable
+from core.settings import Settings
+from ingest.telemetry import configure_logging
+
+SWITCH_S = 0.0005
+"""How long a thread that folds or decodes may keep the interpreter from the event loop; Python's default is 5 ms."""
+CONNECTIONS_MAX = 1_000
+KEEP_ALIVE_S = 30
+STOP_S = 10
+
+
+def run(settings: Settings, users: UserFile, checkpoints: Path, host: str, port: int) -> None:
+    """Serve until stopped. Raises SentinelError if the log can't be opened or the address is taken."""
+    sys.setswitchinterval(SWITCH_S)
+    tune_for_reading()
+    configure_logging(settings)
+    users.load()  # a file that is not valid is reported before anything is opened
+    server = Server(
+        uvicorn.Config(
+            build(Desk(settings, checkpoints), users),
+            host=host,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+    server.run()
+    if not server.was_started:
+        raise Unavailable(f"can't listen on {host}:{port}: is another server using it? choose another --port")
+
+
+class Server(uvicorn.Server):
+    """Prints its address once it listens."""
+
+    was_started = False
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            self.was_started = True
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            print(f"listening on http://{host}:{port}", flush=True)

@@ -1,0 +1,52 @@
+"""`sentinel serve`: the HTTP API (docs/api.md) in this process, until it is stopped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console import wiring
+from console.log_options import DIRECTORY, Checkpoints
+from console.options import Config, KafkaServers, LogPrefix, RedisHost, RedisPort
+
+UserFileOption = Annotated[Path, typer.Option("--users", help="File of users (`sentinel user`); of mode 0600.")]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    config: Config = None,
+    kafka_servers: KafkaServers = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. Beyond loopback, put a TLS proxy before it.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65_535)] = 8700,
+    users: UserFileOption = Path(".sentinel/users.json"),
+    checkpoint_directory: Checkpoints = DIRECTORY,
+) -> None:
+    """Serve the HTTP API. The first start creates the user `admin` and prints a token of theirs, once.
+
+    sentinel serve --port 8700
+    """
+    s = wiring.settings(
+        config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
+    )
+    from console.api import server
+    from console.api import users as known
+
+    file = known.UserFile(users)
+    token = known.first_admin(file, int(time.time() * 1000))
+    if token:
+        print(f"created the user admin in {users}; its token, shown this once:\n{token}", flush=True)
+    if host not in LOOPBACK:
+        print(
+            f"warning: listening on {host} without TLS: tokens can be read on the network; put a TLS proxy before it",
+            file=sys.stderr,
+        )
+    server.run(s, file, checkpoint_directory, host, port)

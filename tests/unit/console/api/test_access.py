@@ -1,0 +1,154 @@
+"""Who may do what: each route tried with each role, and how requests are authenticated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console.api import access, auth, users
+from console.api.access import PUBLIC, ROUTES
+from console.api.users import ROLES
+from core.log.memory import MemoryLog
+from tests.builders.api import PASSWORD, Served, served
+
+
+@pytest.fixture
+def fresh(decided: MemoryLog, tmp_path: Path) -> Iterator[Served]:
+    """An application of this test's own: it may log in wrongly and disable users."""
+    with served(decided, tmp_path) as found:
+        yield found
+
+
+def path_of(route: str) -> tuple[str, str]:
+    method, path = route.split(" ")
+    return method, path.replace("{kind}", "merchant").replace("{effect}", "block").replace("{id}", "none")
+
+
+def test_each_route_answers_each_role_as_the_table_says(api: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    """401 without a token, 403 for a role that the table does not name, and something else for one that it does. A
+    forbidden request never reaches its handler: its body is not even looked at.
+    """
+    wrong = []
+    for route, allowed in ROUTES.items():
+        method, path = path_of(route)
+        if route == "GET /v1/events":
+            path += "?once=true"
+        nobody = api.client.request(method, path).status_code
+        if (nobody == 401) is (allowed is PUBLIC):
+            wrong.append(f"{route} without a token: {nobody}")
+        if allowed is PUBLIC:
+            continue
+        for role in ROLES:
+            got = api.client.request(method, path, headers=api.bearer(role)).status_code
+            if (got == 403) is (role in allowed) or got == 401:
+                wrong.append(f"{route} as {role}: {got}")
+    with capsys.disabled():
+        print("\n" + access.matrix())
+    assert wrong == []
+
+
+def test_a_route_without_roles_does_not_start() -> None:
+    """The table and the application's routes must be the same."""
+    access.check_table(ROUTES)
+    with pytest.raises(ValueError, match="GET /v1/new"):
+        access.check_table([*ROUTES, "GET /v1/new"])
+    with pytest.raises(ValueError, match="GET /v1/me"):
+        access.check_table(set(ROUTES) - {"GET /v1/me"})
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Bearer", "Bearer x", "Basic YTpi", "Bearer ss_000000000000_" + "A" * 43, "Bearer sess_" + "A" * 43, "nonsense"],
+)
+def test_no_other_header_is_accepted(fresh: Served, header: str) -> None:
+    """Malformed, unknown and ended credentials are 401 with a problem that says what to do."""
+    got = fresh.client.get("/v1/me", headers={"authorization": header})
+    assert got.status_code == 401
+    assert got.headers["content-type"].startswith("application/problem+json")
+    assert got.json()["reason"] == "not_authenticated"
+
+
+def test_a_wrong_secret_under_a_known_id_is_refused(fresh: Served) -> None:
+    """Also after the right one was verified and is remembered."""
+    token = fresh.tokens["viewer"]
+    assert fresh.get("/v1/me", "viewer").status_code == 200
+    forged = token[:-1] + ("A" if token[-1] != "A" else "B")
+    assert fresh.client.get("/v1/me", headers={"authorization": f"Bearer {forged}"}).status_code == 401
+
+
+def test_a_disabled_user_and_a_revoked_token_are_refused_at_once(fresh: Served) -> None:
+    """The running application notices the change of the file at the next request; so it does for other roles."""
+    assert fresh.get("/v1/me", "viewer").json()["roles"] == ["viewer"]
+    users.add(fresh.users, "viewer", ["auditor"], 0)
+    assert fresh.get("/v1/me", "viewer").json()["roles"] == ["auditor"]
+    users.disable(fresh.users, "viewer")
+    assert fresh.get("/v1/me", "viewer").status_code == 401
+    users.revoke(fresh.users, "analyst", fresh.tokens["analyst"].split("_")[1])
+    assert fresh.get("/v1/me", "analyst").status_code == 401
+
+
+def test_an_expired_token_is_refused(fresh: Served) -> None:
+    """A token counts until its time, and not after."""
+    now = int(time.time() * 1000)
+    for days, status in ((1.0, 200), (0.1, 401)):
+        token = users.new_token(fresh.users, "viewer", now - 86_400_000 // 2, days=days)
+        assert fresh.client.get("/v1/me", headers={"authorization": f"Bearer {token}"}).status_code == status
+
+
+def test_a_session_begins_with_a_password_and_ends_with_logout(fresh: Served) -> None:
+    """The token works as a header and as a cookie that scripts can't read; after logout neither does."""
+    got = fresh.client.post("/v1/login", json={"name": "alice", "password": PASSWORD})
+    assert got.status_code == 200, got.text
+    assert "HttpOnly" in got.headers["set-cookie"] and "samesite=strict" in got.headers["set-cookie"].lower()
+    bearer = {"authorization": f"Bearer {got.json()['token']}"}
+    assert fresh.client.get("/v1/me").json()["via"] == "session"
+    assert fresh.client.get("/v1/me", headers=bearer).json()["name"] == "alice"
+    assert fresh.client.post("/v1/logout").status_code == 204
+    assert fresh.client.get("/v1/me", headers=bearer).status_code == 401
+
+
+@pytest.mark.parametrize("header", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
+def test_another_sites_page_cannot_use_a_session(fresh: Served, header: dict[str, str]) -> None:
+    """A request that changes something, sent with the cookie by a page of another site, is refused."""
+    fresh.client.post("/v1/login", json={"name": "alice", "password": PASSWORD})
+    got = fresh.client.post("/v1/logout", headers=header)
+    assert (got.status_code, got.json()["reason"]) == (403, "cross_site")
+    assert fresh.client.get("/v1/me").status_code == 200
+
+
+def test_failed_logins_are_limited(fresh: Served) -> None:
+    """After ten failures within a minute even the right password is refused, with the time to wait."""
+    for name in ("alice", "nobody"):
+        got = fresh.client.post("/v1/login", json={"name": name, "password": "wrong"})
+        assert (got.status_code, got.json()["detail"]) == (401, "the name or the password is wrong")
+    for _ in range(auth.FAILURES_MAX - 2):
+        fresh.client.post("/v1/login", json={"name": "alice", "password": "wrong"})
+    got = fresh.client.post("/v1/login", json={"name": "alice", "password": PASSWORD})
+    assert got.status_code == 429 and 0 < int(got.headers["retry-after"]) <= 61
+
+
+def test_the_limit_is_a_sliding_window_of_bounded_size() -> None:
+    """Old failures are forgotten, others' don't count, and an attacker can't make it grow."""
+    limiter = auth.Limiter()
+    for second in range(auth.FAILURES_MAX):
+        assert limiter.wait_s("a", float(second)) == 0.0
+        limiter.failed("a", float(second))
+    assert limiter.wait_s("a", 9.0) == pytest.approx(auth.FAILURE_WINDOW_S - 9.0)
+    assert limiter.wait_s("b", 9.0) == 0.0
+    assert limiter.wait_s("a", auth.FAILURE_WINDOW_S) == 0.0
+    for number in range(auth.REMEMBERED_MAX + 5):
+        limiter.failed(f"x{number}", 9.0)
+    assert len(limiter.failures) == auth.REMEMBERED_MAX
+
+
+def test_what_fails_inside_is_told_without_its_details(fresh: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unexpected error is a problem without a traceback, and no log line holds a variable's value."""
+    fresh.client.app.state.gate.login = None
+    got = fresh.client.post("/v1/login", json={"name": "alice", "password": PASSWORD})
+    assert (got.status_code, got.json()["reason"]) == (500, "internal")
+    assert "Traceback" not in got.text
+    captured = capsys.readouterr()
+    assert "api.failed" in captured.out + captured.err and PASSWORD not in captured.out + captured.err
