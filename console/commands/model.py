@@ -29,6 +29,7 @@ from core.features import spec
 from core.governance import CHAMPION
 from core.log.base import EventLog
 from core.partitions import partitions_of
+from core.replay import Timeline
 from core.text import csv_cell
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
@@ -230,7 +231,16 @@ def _warn_of_gate(context: typer.Context, log: EventLog, label: str) -> None:
     model = find(registry, label)
     settings = learn_settings(settings_of(context).learn)
     try:
-        found = examine(log, partitions_of(log), registry, model, settings, wiring.load_scorer, seconds_of)
+        found = examine(
+            log,
+            partitions_of(log),
+            registry,
+            model,
+            settings,
+            wiring.load_scorer,
+            seconds_of,
+            lambda: Timeline(history(log), wiring.open_resolver(log)),
+        )
     except BadInput as error:
         if registry.aliases.get(CHAMPION):
             print(f"warning: the gate can't judge {label}: {error}", file=sys.stderr)

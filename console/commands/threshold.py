@@ -21,10 +21,13 @@ from core.errors import BadInput
 from core.numeric import sigmoid
 from core.partitions import partitions_of
 from core.policy import Thresholds, threshold_words
+from core.replay import Timeline
 from core.times import DAY_MS
 from learners.governance import business
+from learners.training.columns import deployed_plan, selection_of
 from learners.training.costs import CostCurve, Payments, compare
 from learners.training.dataset import labelled
+from learners.training.levels import columns_for
 from learners.training.reading import ALWAYS, read
 from projections.views.registry import REGISTRY, Registry
 from projections.views.registry_answers import PolicyEdit, policy_history
@@ -134,10 +137,13 @@ def costs(
                 maturity_ms=int(maturity_days * DAY_MS),
                 start=moment("--from", start) or 0,
                 end=moment("--to", end) or ALWAYS,
+                selection=selection_of(deployed_plan(log)[1], champion.inputs),
+                timeline=lambda: Timeline(control_stream.history(log), resolver),
             )
         )
+    margins = champion.margins(columns_for(data, champion.inputs))
     found = compare(
-        Payments(data.labels, sigmoid(champion.margins(data.features), 1.0), data.amounts, data.accounts),
+        Payments(data.labels, sigmoid(margins, 1.0), data.amounts, data.accounts),
         review_cost,
         ("expected_loss", state.review_loss) if state.review_loss else ("probability", state.review),
     )

@@ -26,7 +26,9 @@ from core.errors import BadInput
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from core.partitions import partitions_of
+from core.replay import Timeline
 from core.settings import Settings
+from core.text import listed
 from core.times import DAY_MS, minute_text
 from ingest.offline import OfflineIngest
 from learners.governance import models
@@ -34,6 +36,7 @@ from learners.governance.control_events import Artifact
 from learners.training import reading, training
 from learners.training.boosting import MISSING_TABLES_SHARE, ReportProgress
 from learners.training.card import model_card
+from learners.training.columns import OWN, STANDARD, Selection, deployed_plan, select
 from learners.training.dataset import Clock, TrainingSet
 from learners.training.splits import Split, last_split
 from learners.training.training import Naming, Recipe
@@ -92,6 +95,14 @@ ClassWeight = Annotated[
 Calibrate = Annotated[bool, typer.Option(help="Calibrate the probabilities.")]
 MissingTables = Annotated[float, typer.Option(help="Share of rows to repeat without reference tables.", min=0, max=1)]
 Plots = Annotated[bool, typer.Option(help="Draw the model card's plots.")]
+Features = Annotated[
+    str,
+    typer.Option(
+        help="What the model reads, with commas: standard (the features of standard@1), own (the deployed program's"
+        " stored features, and its fields that are no personal data), or single features and fields by name."
+    ),
+]
+Without = Annotated[str, typer.Option(help="Features and fields to leave out, with commas.")]
 Register = Annotated[bool, typer.Option("--register", help="Store the model in the log and register it.")]
 Parent = Annotated[str | None, typer.Option(help="Label of the model it succeeds. Default: the champion in the log.")]
 Actor = Annotated[str | None, typer.Option(help="With --register: who is acting. Default: your login name.")]
@@ -144,6 +155,8 @@ def train(
     class_weight: ClassWeight = "1",
     calibrate: Calibrate = True,
     missing_tables: MissingTables = MISSING_TABLES_SHARE,
+    features: Features = f"{STANDARD},{OWN}",
+    without: Without = "",
     plots: Plots = True,
     register: Register = False,
     parent: Parent = None,
@@ -183,8 +196,9 @@ def train(
         source = _log(wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix))
     naming = Naming(name, version, _champion(source.log) if parent is None else parent, source.words)
     tune_for_reading()
+    selection = _selection(source.log, features, without)
     with _progress(as_json) as report:
-        data = _read(source, window, clock, report)
+        data = _read(source, window, clock, selection, report)
         trained = training.train(data, _split(data, window), seed=seed, naming=naming, recipe=recipe, report=report)
     _write(trained, output, plots)
     position = None
@@ -222,8 +236,26 @@ def _log(s: Settings) -> Data:
     return Data(log, partitions_of(log), f"the decisions of log {s.log_prefix!r}")
 
 
-def _read(source: Data, window: Window, clock: Clock | None, report: ReportProgress) -> TrainingSet:
-    total = 2 * sum(source.log.length(p, "scores") for p in source.partitions)
+def _selection(log: EventLog, features: str, without: str) -> Selection:
+    """The columns that the options name, of the program that decides now; says on stderr what is set aside."""
+    found = select(*deployed_plan(log), _names(features), _names(without))
+    if found.set_aside:
+        print(
+            f"left out, because the program calls them personal data: {listed(found.set_aside)}; to use them, name them"
+            " in --features",
+            file=sys.stderr,
+        )
+    return found
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (each.strip() for each in text.split(",")) if name]
+
+
+def _read(
+    source: Data, window: Window, clock: Clock | None, selection: Selection, report: ReportProgress
+) -> TrainingSet:
+    total = (2 if selection.is_standard else 3) * sum(source.log.length(p, "scores") for p in source.partitions)
     done = 0
 
     def rows(count: int) -> None:
@@ -240,6 +272,8 @@ def _read(source: Data, window: Window, clock: Clock | None, report: ReportProgr
         start=0 if window.start is None else window.start,
         end=reading.ALWAYS if window.until is None else window.until,
         report=rows,
+        selection=selection,
+        timeline=lambda: Timeline(control_stream.history(source.log), wiring.open_resolver(source.log)),
     )
 
 

@@ -125,6 +125,11 @@ def _common() -> Mapping[str, Offer]:
     return {each.identity: each for each in found}
 
 
+def kernel_identities() -> tuple[str, ...]:
+    """The identities of the kernel's columns, in order."""
+    return tuple(identity for identity, each in _common().items() if each.column >= 0)
+
+
 def _field(name: str, kind: Type, form: Form, own: Mapping[str, OwnField]) -> Offer:
     value: Expression = Column(kind, "field", name, form)
     if kind == "number":
@@ -132,8 +137,10 @@ def _field(name: str, kind: Type, form: Form, own: Mapping[str, OwnField]) -> Of
     return Offer(identity_of(value, own), name, "category" if kind == "string" else "number", -1, value, False, True)
 
 
-_NOT_OFFERED = ("amount", "transaction_id", "account_id", "id_conflict")
-"""`amount` is a column of the kernel; a transaction and an account are no categories. Times are no float32."""
+_NOT_OFFERED = ("amount", "transaction_id", "account_id", "id_conflict", "currency_known")
+"""`amount` is a column of the kernel; a transaction and an account are no categories; the last two follow from more
+than the payment. Times are no float32.
+"""
 
 
 def own_offers(plan: Plan) -> dict[str, str]:

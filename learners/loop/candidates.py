@@ -18,25 +18,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.context import LoadScorer, Resolver
+from core.control_stream import history
 from core.errors import BadInput
 from core.features import spec
 from core.log.base import EventLog
 from core.policy import Thresholds
+from core.replay import Timeline
 from core.scoring import Scorer
 from core.times import DAY_MS
 from learners.loop.settings import CandidateKind, LearnSettings
 from learners.training import incremental, reading, training
 from learners.training.base import Learner
+from learners.training.columns import deployed_plan, selection_of
 from learners.training.dataset import TrainingSet, as_known, labelled
 from learners.training.gate import GateResult, judge, unseen
 from learners.training.incremental import ForestLearner, IncrementalSettings
+from learners.training.levels import columns_for
 from learners.training.paired import PairedScores
 from learners.training.splits import Split
 from learners.training.training import Naming, Recipe
 from learners.training.versions import ModelChange, next_version
 from models.artifacts import format_of
 
-LoadScorer = Callable[[bytes, str, str], Scorer]
 Timer = Callable[[Callable[[], object]], float]
 """Calls a function and returns the seconds it took."""
 
@@ -99,10 +103,17 @@ def make(
     split = window(settings, known_until)
     maturity = int(settings.maturity_days * DAY_MS)
     data = reading.read(
-        log, partitions, known_until, maturity_ms=maturity, start=split.start, end=max(split.end, split.start + 1)
+        log,
+        partitions,
+        known_until,
+        maturity_ms=maturity,
+        start=split.start,
+        end=max(split.end, split.start + 1),
+        selection=selection_of(deployed_plan(log)[1], incumbent.scorer.inputs),
+        timeline=lambda: Timeline(history(log), Resolver(log.get_blob, load_scorer)),
     )
     held = labelled(data.rows(unseen(data.times, split.test_start - 1, known_until, maturity)))
-    logged_champion = incumbent.scorer.margins(held.features)
+    logged_champion = incumbent.scorer.margins(columns_for(held, incumbent.scorer.inputs))
     known = as_known(data.between(split.start, split.train_end), split.test_start)
     rows = labelled(known)
     made: list[Candidate] = []
@@ -114,9 +125,10 @@ def make(
         except BadInput as error:
             made.append(Candidate(kind, version, b"", GateResult(False, (str(error),), {})))
             continue
-        scorer.margins(held.features[:16])  # warm up: compiled code is loaded before timing
-        margins = scorer.margins(held.features)
-        seconds = timer(lambda scorer=scorer: scorer.margins(held.features))  # type: ignore[misc]
+        columns = columns_for(held, scorer.inputs)
+        scorer.margins(columns[:16])  # warm up: compiled code is loaded before timing
+        margins = scorer.margins(columns)
+        seconds = timer(lambda scorer=scorer, columns=columns: scorer.margins(columns))  # type: ignore[misc]
         paired = PairedScores(
             logged_champion,
             margins,
@@ -150,6 +162,8 @@ def _content(
         return training.train(
             data, split, seed=settings.seed, naming=naming, recipe=Recipe(trials=settings.trials)
         ).content
+    if incumbent.scorer.inputs is not None:
+        raise BadInput(f"the champion reads columns of its own, so it cannot be {kind}: retrain it")
     learner = _learner(kind, incumbent, settings)
     features, labels, weights = _batch(kind, rows, split, settings)
     if not labels.any():

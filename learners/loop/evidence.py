@@ -13,7 +13,7 @@ ROWS_MAX, 4 µs each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -33,11 +33,14 @@ from learners.experiments import paired
 from learners.experiments import report as experiment_report
 from learners.experiments.paired import PairedReport
 from learners.loop.settings import LearnSettings
+from learners.training.dataset import TrainingSet
 from learners.training.gate import average_precision_gain
+from learners.training.levels import columns_for
 from learners.training.paired import decisions_of
 from projections.engine.base import CONTROL, place_name
 from projections.engine.runner import Runner
 from projections.labelling.reader import LabelReader
+from projections.labelling.verdicts import payment_keys
 from projections.labelling.view import FRAUD, REVIEW, LabelView
 from projections.views import shadow_trial
 from projections.views.experiments import EXPERIMENTS, Experiments
@@ -219,9 +222,15 @@ class Seen(NamedTuple):
     other: NDArray[np.float64]
 
 
-def decided_by(reader: WindowReader, position: int, digest: str, other: Scorer) -> Seen | None:
+ReadFor = Callable[[Scorer, int, int], TrainingSet]
+"""The decisions in a range of receive time (epoch ms), with what a model reads."""
+
+
+def decided_by(
+    reader: WindowReader, position: int, digest: str, other: Scorer, read_for: ReadFor | None = None
+) -> Seen | None:
     """The decisions of the model with this SHA-256 since control `position`, among about the newest `ROWS_MAX`; None if
-    there are none yet. Degraded decisions are left out.
+    there are none yet. Degraded decisions are left out. read_for: for another model that lists its inputs.
     """
     start = reader.decided_since(position)
     if start is None:
@@ -230,4 +239,10 @@ def decided_by(reader: WindowReader, position: int, digest: str, other: Scorer) 
     if digest[:16] not in rows.digests:
         return None
     rows = rows.take(rows.models == rows.digests.index(digest[:16]))
-    return Seen(rows, rows.margins, other.margins(np.ascontiguousarray(rows.columns.T)))
+    if other.inputs is None or read_for is None:
+        return Seen(rows, rows.margins, other.margins(np.ascontiguousarray(rows.columns.T)))
+    data = read_for(other, int(rows.times[0]), int(rows.times[-1]) + 1)
+    assert data.origin is not None
+    order = np.argsort(data.origin.keys, kind="stable")
+    places = order[np.searchsorted(data.origin.keys, payment_keys(rows.accounts, rows.transactions), sorter=order)]
+    return Seen(rows, rows.margins, other.margins(columns_for(data, other.inputs)[places]))

@@ -12,13 +12,16 @@ from collections.abc import Callable, Sequence
 from core.errors import BadInput, Corrupt
 from core.governance import CHAMPION
 from core.log.base import EventLog
+from core.replay import Timeline
 from core.scoring import Scorer
 from core.times import DAY_MS
 from learners.drift.windows import WindowReader
 from learners.loop.settings import LearnSettings
 from learners.training import reading
+from learners.training.columns import deployed_plan, selection_of
 from learners.training.dataset import labelled
 from learners.training.gate import GateResult, judge
+from learners.training.levels import columns_for
 from learners.training.paired import PairedScores
 from projections.views.registry import Model, Registry
 
@@ -31,10 +34,12 @@ def examine(
     settings: LearnSettings,
     load_scorer: Callable[[bytes, str, str], Scorer],
     timer: Callable[[Callable[[], object]], float],
+    timeline: Callable[[], Timeline] | None = None,
 ) -> GateResult | None:
     """The gate's verdict on `model` against the champion; None if there is no champion, or it is the model itself.
 
-    Raises BadInput if it can't be judged: a model can't be loaded, or the log has no decisions with mature labels.
+    timeline: for features that were not logged (`learners.training.columns`). Raises BadInput if it can't be judged: a
+    model can't be loaded or reads what the program lacks, or the log has no decisions with mature labels.
     """
     champion = registry.aliases.get(CHAMPION, "")
     if not champion or registry.governance.champion == model.digest:
@@ -42,8 +47,6 @@ def examine(
     maturity = int(settings.maturity_days * DAY_MS)
     newest = WindowReader(log, partitions).newest()
     start, end = settings.holdout(newest)
-    data = reading.read(log, partitions, newest, maturity_ms=maturity, start=start, end=end)
-    held = labelled(data)
 
     def scorer_of(label: str, digest: str) -> Scorer:
         try:
@@ -51,10 +54,17 @@ def examine(
         except (BadInput, Corrupt) as error:
             raise BadInput(f"model {label} can't be loaded: {error}") from error
 
-    before = scorer_of(champion, registry.governance.champion).margins(held.features)
+    incumbent = scorer_of(champion, registry.governance.champion)
     scorer = scorer_of(model.label, model.digest)
-    after = scorer.margins(held.features)
-    seconds = timer(lambda: scorer.margins(held.features))
+    selection = selection_of(deployed_plan(log)[1], incumbent.inputs, scorer.inputs)
+    data = reading.read(
+        log, partitions, newest, maturity_ms=maturity, start=start, end=end, selection=selection, timeline=timeline
+    )
+    held = labelled(data)
+    before = incumbent.margins(columns_for(held, incumbent.inputs))
+    rows = columns_for(held, scorer.inputs)
+    after = scorer.margins(rows)
+    seconds = timer(lambda: scorer.margins(rows))
     latency_us = 1e6 * seconds / max(len(held), 1)
     paired = PairedScores(before, after, held.labels, held.accounts, held.amounts, registry.thresholds, latency_us)
     return judge(paired, settings.gate_settings(), settings.seed)

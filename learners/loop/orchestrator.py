@@ -24,11 +24,13 @@ from typing import TypeVar
 import msgspec
 
 from core.assignment import WHOLE
-from core.control_stream import Known, append
+from core.context import LoadScorer, Resolver
+from core.control_stream import Known, append, history
 from core.errors import BadInput, ConcurrencyError, Corrupt
 from core.events import Control
 from core.governance import CHAMPION, SHADOW
 from core.log.base import EventLog
+from core.replay import Timeline
 from core.scoring import Scorer
 from learners.drift.look import Looker
 from learners.drift.monitor import DriftMonitor
@@ -39,7 +41,7 @@ from learners.experiments.paired import PairedReport
 from learners.governance import control_events
 from learners.governance.control_events import Act, ArmPlan, Plan
 from learners.loop import announce, candidates
-from learners.loop.candidates import LoadScorer, Timer
+from learners.loop.candidates import Timer
 from learners.loop.evidence import (
     ExperimentReports,
     ModelComparison,
@@ -52,6 +54,9 @@ from learners.loop.evidence import (
 from learners.loop.policy import Evidence, Step, decide, guarded
 from learners.loop.settings import LearnSettings
 from learners.loop.state import LoopState, folded, loop_state
+from learners.training.columns import deployed_plan, selection_of
+from learners.training.dataset import TrainingSet
+from learners.training.reading import read
 from projections.labelling.reader import LabelReader
 from projections.views.registry import Model
 
@@ -186,7 +191,7 @@ class Orchestrator:
     def _guard(self, state: LoopState, way_back: str) -> ModelComparison | None:
         champion = state.champion_model
         predecessor = self._scorer(control_events.former_champion(state.registry, way_back))
-        seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor)
+        seen = decided_by(self._reader, state.champion_at[1], champion.digest, predecessor, self._read_for)
         if seen is None:
             return None
         return compare(
@@ -195,11 +200,25 @@ class Orchestrator:
 
     def _shadow(self, state: LoopState) -> ModelComparison | None:
         champion, shadow = state.champion_model, state.registry.models[state.candidate]
-        seen = decided_by(self._reader, state.shadow_at[1], champion.digest, self._scorer(shadow))
+        other = self._scorer(shadow)
+        seen = decided_by(self._reader, state.shadow_at[1], champion.digest, other, self._read_for)
         if seen is None:
             return None
         return compare(
             seen.rows, seen.other, seen.logged, self._labels.view(), state.registry.thresholds, self._settings
+        )
+
+    def _read_for(self, scorer: Scorer, start: int, end: int) -> TrainingSet:
+        """The decisions in a range of receive time, with the columns of a model that lists its inputs."""
+        selection = selection_of(deployed_plan(self._log)[1], scorer.inputs)
+        resolver = Resolver(self._log.get_blob, self._tools.load_scorer)
+        return read(
+            self._log,
+            self._partitions,
+            start=start,
+            end=end,
+            selection=selection,
+            timeline=lambda: Timeline(history(self._log), resolver),
         )
 
     def _trial(self, state: LoopState, now_ms: int) -> PairedReport | None:

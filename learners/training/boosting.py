@@ -58,7 +58,8 @@ def dataset(
     copies, chosen = _copies(data, seed, missing_tables_share)
     labels = np.concatenate([data.labels, data.labels[chosen]]).astype(np.float64)
     rows = [data.features, copies] if len(chosen) else data.features
-    return lgb.Dataset(rows, labels, reference, feature_name=list(spec.NAMES))
+    categories = [k for k, each in enumerate(data.inputs or ()) if each.kind == "category"]
+    return lgb.Dataset(rows, labels, reference, feature_name=list(data.names), categorical_feature=categories)
 
 
 def fit(
@@ -110,6 +111,7 @@ def without_tables(data: TrainingSet, seed: int, share: float = MISSING_TABLES_S
         times=np.concatenate([data.times, data.times[chosen]]),
         amounts=np.concatenate([data.amounts, data.amounts[chosen]]),
         accounts=np.concatenate([data.accounts, data.accounts[chosen]]),
+        inputs=data.inputs,
     )
 
 
@@ -120,5 +122,7 @@ def _copies(data: TrainingSet, seed: int, share: float) -> tuple[NDArray[np.floa
     copies = data.features[chosen]
     for kind, first in FIRST_COLUMN.items():
         column = spec.index(first)
-        copies[:, column : column + COLUMNS[kind]] = np.nan
+        for name in spec.NAMES[column : column + COLUMNS[kind]]:
+            if name in data.names:
+                copies[:, data.names.index(name)] = np.nan
     return copies, chosen

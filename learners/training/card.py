@@ -58,6 +58,7 @@ def _data(card: dict[str, Any]) -> list[str]:
         _period_row("test", split),
         "",
         "Features are as logged by the worker at decision time.",
+        *_columns(card.get("columns")),
     ]
     if known := card.get("known"):
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in known["statuses"].items())
@@ -79,6 +80,18 @@ def _data(card: dict[str, Any]) -> list[str]:
             " the model can score while tables are missing."
         )
     return [*lines, ""]
+
+
+def _columns(columns: dict[str, Any] | None) -> list[str]:
+    """What the model reads beside the features of the spec, if anything."""
+    if columns is None:
+        return []
+    levels = [f"{name} ({count:,} levels)" for name, count in columns["categories"].items()]
+    lines = [f"It reads {columns['read']:,} columns; beside those of standard@1: {', '.join(columns['own'] + levels)}."]
+    if columns["folded"]:
+        rows = ", ".join(f"{name} ({count:,})" for name, count in columns["folded"].items())
+        lines.append(f"Computed again from the log for rows whose scores do not store them: {rows}.")
+    return lines
 
 
 def _measured(card: dict[str, Any]) -> list[str]:

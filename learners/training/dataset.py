@@ -22,8 +22,8 @@ Cost: 4 × WIDTH bytes a row for the features and about 70 for the rest; labelli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import msgspec
@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from core.features import spec
+from core.scoring import Input
 from core.verdicts import VerdictRecord
 from projections.labelling.consensus import Status
 from projections.labelling.verdicts import Claims
@@ -47,7 +49,8 @@ FRAUD, LEGITIMATE, REVIEW, PENDING, PRESUMED = range(5)
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where n rows come from. partitions int32, generations and offsets uint64 (n,): their positions in the log;
-    recorded_at int64 (n,): log time, epoch ms; models, arms int16 (n,): indices into `model_names` and `arm_names`.
+    recorded_at int64 (n,): log time, epoch ms; models, arms int16 (n,): indices into `model_names` and `arm_names`;
+    keys uint64 (n,): of account and transaction together.
     """
 
     partitions: NDArray[np.int32]
@@ -58,6 +61,7 @@ class Origin:
     arms: NDArray[np.int16]
     model_names: tuple[str, ...]
     arm_names: tuple[str, ...]
+    keys: NDArray[np.uint64]
 
     def rows(self, chosen: Mask | slice) -> Origin:
         """The origin of the chosen rows."""
@@ -70,6 +74,7 @@ class Origin:
             self.arms[chosen],
             self.model_names,
             self.arm_names,
+            self.keys[chosen],
         )
 
 
@@ -123,7 +128,8 @@ class TrainingSet:
     currency, accounts int64 (n,) the hash of the account's ID.
 
     statuses int8 (n,): see the module's head; a label is True where the status is fraud. Sets built by hand may lack
-    the fields after `accounts`: every row then counts as labelled, and the set can't be relabelled.
+    the fields after `accounts`: every row then counts as labelled, and the set can't be relabelled. inputs: what the
+    columns are, None for the kernel's WIDTH; folded: rows whose value was not logged then, by the name of the column.
     """
 
     features: NDArray[np.float32]
@@ -135,6 +141,8 @@ class TrainingSet:
     origin: Origin | None = None
     verdicts: Verdicts | None = None
     known: LabelledAsOf | None = None
+    inputs: tuple[Input, ...] | None = None
+    folded: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -154,7 +162,14 @@ class TrainingSet:
             None if self.origin is None else self.origin.rows(chosen),
             None if self.verdicts is None else self.verdicts.of(mask),
             self.known,
+            self.inputs,
+            self.folded,
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return spec.NAMES if self.inputs is None else tuple(each.name for each in self.inputs)
 
     def between(self, start: int, end: int) -> TrainingSet:
         """The rows with start ≤ event time < end (epoch ms), without copying their features."""

@@ -10,7 +10,7 @@ Both passes end at the partition's head as of the start. Decisions of another fe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,11 @@ from core.hashing import HashKey, hash_strings
 from core.log.base import EventLog, Head
 from core.log.paging import entries
 from core.program.codes import ENGINE
+from core.replay import Timeline
+from core.scoring import Input
 from core.times import DAY_MS, minute_text
 from core.verdicts import verdict_record
+from learners.training.columns import OwnColumns, Selection, read_columns
 from learners.training.dataset import Clock, LabelledAsOf, Origin, TrainingSet, Verdicts, as_known
 from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys
@@ -50,6 +53,8 @@ def read(
     start: int = 0,
     end: int = ALWAYS,
     report: ReportRows | None = None,
+    selection: Selection | None = None,
+    timeline: Callable[[], Timeline] | None = None,
 ) -> TrainingSet:
     """Every decision on a payment with start ≤ event time < end (epoch ms), features as logged, labels as known at
     `known_until`.
@@ -57,7 +62,9 @@ def read(
     known_until: epoch ms; by default everything in the log is known. maturity_ms: the age from which a payment without
     a verdict is presumed legitimate; 0 leaves this to the gap of a split. clock: see learners.training.dataset; by
     default "event" if the log was loaded in bulk (see BACKFILL_MS), else "log". Rows in review or pending are
-    included; `labelled` leaves them out. Raises BadInput if there is no decision, Corrupt if the log can't be read.
+    included; `labelled` leaves them out. selection: the columns, by default the kernel's; timeline: for features that
+    were not logged then (`learners.training.columns`). Raises BadInput if there is no decision, Corrupt if the log
+    can't be read.
     """
     report = report or (lambda count: None)
     heads = {partition: log.head(partition) for partition in partitions}
@@ -81,10 +88,17 @@ def read(
     for part in parts:
         _read_scores(log, part, heads[part.partition], place[begin : begin + len(part.times)], scores, report)
         begin += len(part.times)
+    features, inputs = scores.features, None
+    folded: Mapping[str, int] = {}
+    if selection is not None and not selection.is_standard:
+        begins = np.cumsum([0, *(len(part.times) for part in parts)])
+        places = {part.partition: place[a:b] for part, a, b in zip(parts, begins, begins[1:], strict=False)}
+        own = read_columns(log, selection, heads, places, len(order), timeline, report)
+        features, inputs, folded = _joined(selection, scores.features, own)
     verdicts = _read_verdicts(log, heads, parts, place, key)
     recorded = np.concatenate([part.recorded_at for part in parts])[order]
     data = TrainingSet(
-        features=scores.features,
+        features=features,
         labels=np.zeros(len(order), dtype=np.bool_),
         times=times[order],
         amounts=np.concatenate([part.amounts for part in parts])[order],
@@ -99,8 +113,11 @@ def read(
             scores.arms,
             tuple(scores.model_codes),
             tuple(scores.arm_codes),
+            np.concatenate([part.keys for part in parts])[order],
         ),
         verdicts=verdicts,
+        inputs=inputs,
+        folded=folded,
     )
     if not scores.readable.all():
         data = data.rows(scores.readable)
@@ -122,8 +139,20 @@ def _labelled(data: TrainingSet, until: int | None, maturity_ms: int, clock: Clo
 
 
 def _fields(data: TrainingSet) -> dict[str, Any]:
-    names = ("features", "labels", "times", "amounts", "accounts", "statuses", "origin", "verdicts")
+    names = ("features", "labels", "times", "amounts", "accounts", "statuses", "origin", "verdicts", "inputs", "folded")
     return {name: getattr(data, name) for name in names}
+
+
+def _joined(
+    selection: Selection, kernel: NDArray[np.float32], own: OwnColumns
+) -> tuple[NDArray[np.float32], tuple[Input, ...], Mapping[str, int]]:
+    """The selection's columns, what they are, and the rows that were folded. kernel: float32 (n, WIDTH)."""
+    inputs = []
+    for k, each in enumerate(selection.offers):
+        if 0 <= each.column < spec.WIDTH:
+            own.features[:, k] = kernel[:, each.column]
+        inputs.append(Input(each.identity, each.name, each.kind, own.values.get(k, ())))
+    return own.features, tuple(inputs), own.folded
 
 
 # --- pass 1: transactions ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ and seed give the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,15 +27,18 @@ import numpy as np
 
 from core.errors import BadInput
 from core.features import spec
+from core.program.inputs import kernel_identities
+from core.scoring import Input
 from core.times import DAY_MS
 from learners.platt import IDENTITY, Platt, probabilities
-from learners.training import boosting, calibration
+from learners.training import boosting, calibration, levels
 from learners.training.boosting import MISSING_TABLES_SHARE, ReportProgress, without_tables
 from learners.training.dataset import TrainingSet, as_known, labelled
 from learners.training.evaluation import HeldOut, evaluate
 from learners.training.reading import read
 from learners.training.search import Search, search
 from learners.training.splits import Split, known_compromised, split_by_time
+from models.inputs import joined
 
 __all__ = [
     "Naming",
@@ -117,6 +120,8 @@ def train(
     report = report or (lambda stage, done, total: None)
     training, test = parts(data, split, exclude_known=recipe.exclude_known)
     _enough(training, test)
+    inputs = levels.chosen(training)
+    training, test = levels.under(training, inputs), levels.under(test, inputs)
     params, searched = _parameters(training, split, seed, recipe, report)
     model = _fit(training, split, params, recipe, report)
     report("measuring", 0, 1)
@@ -134,12 +139,14 @@ def train(
         "rows": model.calibration_rows,
         **measured["calibration"],
     }
+    content = model.content if inputs is None else joined(inputs, model.content)
     card: dict[str, object] = {
         "name": naming.name,
         "version": naming.version,
         "parent": naming.parent,
         "spec": spec.SPEC_VERSION,
-        "digest": hashlib.sha256(model.content).hexdigest(),
+        "digest": hashlib.sha256(content).hexdigest(),
+        **({} if training.inputs is None else {"columns": _columns(training.inputs, training.folded)}),
         "trees": model.rounds,
         "seed": seed,
         "parameters": params,
@@ -151,7 +158,19 @@ def train(
         "search": None if searched is None else msgspec.to_builtins(searched),
     }
     report("measuring", 1, 1)
-    return Trained(model.content, str(card["digest"]), card, held)
+    return Trained(content, str(card["digest"]), card, held)
+
+
+def _columns(inputs: Sequence[Input], folded: Mapping[str, int]) -> dict[str, Any]:
+    """What the model reads: how many columns, and those beside the kernel's."""
+    known = kernel_identities()
+    own = [each for each in inputs if each.identity not in known]
+    return {
+        "read": len(inputs),
+        "own": [each.name for each in own if each.kind == "number"],
+        "categories": {each.name: len(each.levels) for each in own if each.kind == "category"},
+        "folded": dict(folded),
+    }
 
 
 def _parameters(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.currency import Rates
+from core.context import NO_RATES
 from core.errors import BadInput
 from core.events import TransactionReceived
 from core.features import spec
@@ -31,10 +31,10 @@ class ModelInput(NamedTuple):
 
 
 def model_row(
-    program: Program, scorer: Scorer, vector: NDArray[np.float32], transaction: TransactionReceived | None, rates: Rates
+    program: Program, scorer: Scorer, vector: NDArray[np.float32], transaction: TransactionReceived | None
 ) -> NDArray[np.float32]:
-    """The model's columns, float32 (F,). vector: the first columns of the program's matrix, float32 (W,); rates: in
-    force then. Raises BadInput if that does not hold what the model reads.
+    """The model's columns, float32 (F,). vector: the first columns of the program's matrix, float32 (W,). Raises
+    BadInput if that does not hold what the model reads.
     """
     if scorer.inputs is None:
         return vector[: spec.WIDTH]
@@ -47,7 +47,7 @@ def model_row(
     matrix[0, : len(vector)] = vector[: program.width]
     own = program.plan.program.fields
     seen = np.zeros(1, dtype=np.uint8)
-    batch = Batch([transaction], columns([transaction], program.key), matrix, seen, {}, rates, program.key, own)
+    batch = Batch([transaction], columns([transaction], program.key), matrix, seen, {}, NO_RATES, program.key, own)
     row: NDArray[np.float32] = program.columns(scorer, batch, batch.all_rows)[0]
     return row
 

@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from core import policy
 from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction
-from core.context import NO_RATES, LoadScorer
+from core.context import LoadScorer
 from core.control import ControlState
 from core.control_stream import history
-from core.currency import Rates
 from core.errors import SentinelError
 from core.events import AlertRaised, Position, TransactionReceived, TransactionScored
 from core.features import packing, spec
@@ -139,7 +138,7 @@ def _with_values(code: str, values: Mapping[str, float | None]) -> str:
 class Deciding(NamedTuple):
     """What decided. parameters: those that are set at the score's control position, over the program's defaults.
     scorer: the model, None if it can't be had. missing_…: why the model, or the program's wording, can't be had.
-    program, rates: what a model reads that lists its inputs.
+    program: what decided, for a model that lists its inputs.
     """
 
     wording: Wording
@@ -148,7 +147,6 @@ class Deciding(NamedTuple):
     missing_model: str = ""
     missing_program: str = ""
     program: Program | None = None
-    rates: Rates = NO_RATES
 
 
 def explain(
@@ -202,7 +200,7 @@ def _moved_most(
         elif by.program is None:
             return [], by.missing_program
         else:
-            values = model_row(by.program, scorer, row, transaction, by.rates)
+            values = model_row(by.program, scorer, row, transaction)
             inputs = model_inputs(by.program, scorer, values)
         _, shares = scorer.contributions(values)
     except Exception as error:  # noqa: BLE001 - whatever a model does, the alert can be read
@@ -277,7 +275,7 @@ class AlertReader:
         wording, unknown = self._wording(state, score)
         scorer, missing = self._scorer(state, score)
         program = self._programs.get(score.program)
-        by = Deciding(wording, _parameters(state), scorer, missing, unknown, program, state.rates)
+        by = Deciding(wording, _parameters(state), scorer, missing, unknown, program)
         return explain(alert, score, None if received is None else decode_transaction(received), by)
 
     def _wording(self, state: ControlState, score: TransactionScored) -> tuple[Wording, str]:

@@ -215,7 +215,7 @@ def _reasons(alert: bytes | None, decision: LoggedDecision, under: Context, word
     if alert is None:
         return None
     missing = "" if under.scorer is not None else "no model decided"
-    by = Deciding(wording, under.program.parameters, under.scorer, missing, "", under.program, under.rates)
+    by = Deciding(wording, under.program.parameters, under.scorer, missing, "", under.program)
     return explain(decode_alert(alert), decision.score, decision.transaction, by)
 
 
@@ -246,7 +246,7 @@ def _shares(under: Context, row: NDArray[np.float32], now: Recomputed) -> _Share
     if now.features is not None and len(row) == program.plan.stored:
         vector = np.concatenate([row, now.features[program.plan.stored :]])
     try:
-        values = model_row(program, scorer, vector, now.decision.transaction, under.rates)
+        values = model_row(program, scorer, vector, now.decision.transaction)
     except BadInput as error:
         return _Shares(method=f"not known: {error}")
     bias, shares = scorer.contributions(values)
