@@ -7,6 +7,7 @@ beside.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from projections.audit.tally import Change, Tally
 from projections.labelling.view import FRAUD, LEGITIMATE
 
 Cube = NDArray[np.float64]
+Way = Literal["stored", "computed", "fold"]
 _LABEL_WORDS = {FRAUD: "fraud", LEGITIMATE: "legitimate"}
 
 
@@ -94,7 +96,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """way: "stored" or "fold" (`projections.audit.backtest`), why: the reason for the second. decisions_changed:
+    """way: see `projections.audit.backtest`; why: the reason if it is not the first. decisions_changed:
     decisions by decision before, then after. budget: alerts_per_day of `[limits]`. stricter, milder: the most telling
     changes. regraded: decisions whose severity alone changes. unreadable: decisions that don't decode.
     undecidable: those that can't be made again here, by reason.
@@ -102,7 +104,7 @@ class Report(msgspec.Struct, frozen=True):
 
     program: str
     digest: str
-    way: str
+    way: Way
     why: str
     first_day: str
     last_day: str
@@ -131,7 +133,7 @@ def report(
     *,
     program: str,
     digest: str,
-    way: str,
+    way: Way,
     why: str,
     seconds: float,
     only: str = "",

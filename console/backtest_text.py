@@ -55,6 +55,8 @@ def _way(r: Report) -> str:
     took = f"{r.decisions / r.seconds:,.0f} decisions/s" if r.seconds > 0 else ""
     if r.way == "stored":
         return f"judged from stored columns ({took}): nothing that it reads had to be computed again"
+    if r.way == "computed":
+        return f"new features computed from the log's columns ({took}): {r.why}"
     return f"decided again by a fold of the log ({took}): {r.why}"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import NamedTuple
 
 from console import backtest_report, pool, wiring
-from console.backtest_report import Report
+from console.backtest_report import Report, Way
 from console.commands.whatif import scope_of
 from console.program_names import program_named, registry_of
 from core import control_stream
@@ -56,7 +57,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
     heads = {p: log.head(p) for p in partitions_of(log)}
     labels = LabelReader(log, partitions_of(log)).view(wanted.known_until)
     began = time.perf_counter()
-    tally, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
+    tally, way, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
     seconds = time.perf_counter() - began
     if not tally.days and tally.undecidable:
         raise NotDecidable(f"no decision in this range can be made again here: {next(iter(tally.undecidable))}")
@@ -72,7 +73,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
         {each: _names(log, each) for each in (*tally.stricter, *tally.milder)},
         program=program.label,
         digest=checked.digest,
-        way="fold" if why else "stored",
+        way=way,
         why=why,
         seconds=seconds,
         only=wanted.rule,
@@ -88,18 +89,21 @@ def _run(
     labels: LabelView,
     jobs: int,
     quiet: bool,
-) -> tuple[Tally, str]:
-    """The tally of all partitions, and why a fold was needed; "" if it was not."""
+) -> tuple[Tally, Way, str]:
+    """The tally of all partitions, how it was made, and why not from what is stored; "" if it was."""
     total = sum(log.length(p, "scores") for p in heads)
-    try:
-        test = _test(log, program, labels)
-        calls = [(test, p, head, scope) for p, head in heads.items()]
-        parts = pool.each(_stored, calls, jobs=1, title="judging", total=total, quiet=quiet)
-        return sum(parts[1:], parts[0]), ""
-    except NotStored as error:
-        folds = [(s, program, p, head, scope, _of_partition(labels, p)) for p, head in heads.items()]
-        parts = pool.each(_fold, folds, jobs=jobs, title="deciding", total=total, quiet=quiet)
-        return sum(parts[1:], parts[0]), str(error)
+    test = _test(log, program, labels)
+    why = ""
+    for way in (test.run, test.run_columns):
+        try:
+            calls = [(way, p, head, scope) for p, head in heads.items()]
+            parts = pool.each(_by_columns, calls, jobs=1, title="judging", total=total, quiet=quiet)
+            return sum(parts[1:], parts[0]), "computed" if why else "stored", why
+        except NotStored as error:
+            why = f"{why}; {error}" if why else str(error)
+    folds = [(s, program, p, head, scope, _of_partition(labels, p)) for p, head in heads.items()]
+    parts = pool.each(_fold, folds, jobs=jobs, title="deciding", total=total, quiet=quiet)
+    return sum(parts[1:], parts[0]), "fold", why
 
 
 def _test(log: EventLog, program: Program, labels: LabelView) -> Backtest:
@@ -108,8 +112,8 @@ def _test(log: EventLog, program: Program, labels: LabelView) -> Backtest:
     )
 
 
-def _stored(test: Backtest, partition: int, head: Head, scope: Scope) -> Tally:
-    return test.run(partition, head, scope, pool.report)
+def _by_columns(way: Callable[..., Tally], partition: int, head: Head, scope: Scope) -> Tally:
+    return way(partition, head, scope, pool.report)
 
 
 def _fold(s: Settings, program: Program, partition: int, head: Head, scope: Scope, labels: LabelView) -> Tally:

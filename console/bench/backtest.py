@@ -1,4 +1,4 @@
-"""`sentinel bench backtest`: one changed rule over an archive of millions of decisions.
+"""`sentinel bench backtest`: one changed rule, and a program with new features, over millions of archived decisions.
 
 The archive is made once, cheaply: a part is decided by the shipped model through the live path, and its columns are
 repeated with later IDs and times; after ten files, these are listed again. Only this partition's segments exist; their
@@ -58,6 +58,40 @@ velocity_10m = 4
 """
 
 
+NEW_DECISIONS = 2_000_000
+"""Decisions over which the program with new features is judged."""
+NEW = (
+    RULE
+    + b"""
+[features]
+declines_10m = "count(account, '10m', decision == 'decline')"
+electronics_30d = "sum(account, '30d', amount, merchant_category == 'electronics')"
+
+[[rules]]
+code = "DECLINES_THEN_ELECTRONICS"
+when = "declines_10m > 3 && merchant_category == 'electronics' && amount > 500 && device_is_new"
+effect = "review"
+
+[[rules]]
+code = "MUCH_ELECTRONICS"
+when = "electronics_30d > 2000 && merchant_category == 'electronics'"
+effect = "review"
+"""
+)
+"""Aggregates of its own decisions and of fields, which no score stores."""
+
+
+class NewFeatures(msgspec.Struct, frozen=True):
+    """A program with new features, which are computed from columns: one backtest, without labels."""
+
+    decisions: int
+    seconds: float
+    cpu_s: float
+    decisions_per_s: float
+    alerts_before: int
+    alerts_after: int
+
+
 class Result(msgspec.Struct, frozen=True):
     """seconds: the median of RUNS backtests without labels; cpu_s: the CPU time of all their threads. seconds_labelled:
     with labels, for which account and transaction of every row are read too. bytes_per_decision: of the archive.
@@ -74,6 +108,7 @@ class Result(msgspec.Struct, frozen=True):
     bytes_per_decision: float
     built_s: float
     threads: int
+    new_features: NewFeatures
 
 
 def run(decisions: int, threads: int, report: Callable[[str], None]) -> Result:
@@ -90,6 +125,8 @@ def run(decisions: int, threads: int, report: Callable[[str], None]) -> Result:
         report(f"judging, {RUNS} times with and without labels")
         bare, cpu, tally = _timed(log, LabelView([], labels.learning, labels.key), threads)
         labelled, _, judged = _timed(log, labels, threads)
+        report("judging a program with new features")
+        new = _new_features(log, LabelView([], labels.learning, labels.key), threads)
     total = np.sum([day[0] for day in tally.days.values()], axis=0)
     count = int(total.sum())
     known = sum(int(day[0, :, :, 1:3].sum()) for day in judged.days.values())
@@ -105,6 +142,7 @@ def run(decisions: int, threads: int, report: Callable[[str], None]) -> Result:
         bytes_per_decision=size / count,
         built_s=built,
         threads=threads,
+        new_features=new,
     )
 
 
@@ -175,6 +213,27 @@ def _later(table: pa.Table, copy: int) -> pa.Table:
         table = table.set_column(table.column_names.index(name), name, pa.array(shifted).cast(table[name].type))
     offsets = table["offset"].to_numpy() + np.uint64(copy * 2 * PART)
     return table.set_column(table.column_names.index("offset"), "offset", pa.array(offsets))
+
+
+def _new_features(log: ArchivedLog, labels: LabelView, threads: int) -> NewFeatures:
+    program = plan(loading.check(NEW).checked, kernel())
+    entries, until = history(log), log.archive.end(0)
+    rows = log.archive.rows(0)
+    short, last = (Scope(last=rows[min(n // PART, len(rows)) - 1].end.transactions) for n in (PART, NEW_DECISIONS))
+    Backtest(log, entries, program, labels, threads).run_columns(0, until, short)  # compiles
+    began, used = time.perf_counter(), time.process_time()
+    tally = Backtest(log, entries, program, labels, threads).run_columns(0, until, last)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    total = np.sum([day[0] for day in tally.days.values()], axis=0)
+    count = int(total.sum())
+    return NewFeatures(
+        decisions=count,
+        seconds=seconds,
+        cpu_s=cpu,
+        decisions_per_s=count / seconds,
+        alerts_before=int(total[1:].sum()),
+        alerts_after=int(total[:, 1:].sum()),
+    )
 
 
 def _timed(log: ArchivedLog, labels: LabelView, threads: int) -> tuple[float, float, Tally]:

@@ -69,7 +69,7 @@ def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
     conditions = [_aliased(rule.when, found.aliases) for rule in program.rules if rule.mode != "off"]
     asks = [_aliased(each, found.aliases) for each in (program.decline, program.review) if each is not None]
     levels = [_aliased(each, found.aliases) for _, each in program.severity]
-    state = _layout(program, expressions)
+    state = layout_of(program, expressions)
     return Plan(
         program=program,
         names=(*spec.NAMES, *(each.name for each in own)),
@@ -84,23 +84,24 @@ def plan(program: CheckedProgram, kernel: Mapping[str, str]) -> Plan:
         decision_code=compile_expressions(asks),
         judging_code=None if any(map(_reads_hit, asks)) else compile_expressions([*conditions, *asks]),
         severity_code=compile_expressions(levels),
-        reads_outcomes=any(_reads_outcome(each) for each in state.inputs),
+        reads_outcomes=any(reads_outcome(each) for each in state.inputs),
     )
 
 
 def layout(program: CheckedProgram, kernel: Mapping[str, str]) -> Layout:
     """What a program's aggregates need for each account. kernel: as for `plan`."""
     found = _Features(program, kernel)
-    return _layout(program, [found.inlined(each.name) for each in found.own])
+    return layout_of(program, [found.inlined(each.name) for each in found.own])
 
 
 def layouts(program: CheckedProgram, kernel: Mapping[str, str]) -> dict[str, Layout]:
     """What each own feature's aggregates would need for each account if it were alone."""
     found = _Features(program, kernel)
-    return {each.name: _layout(program, [found.inlined(each.name)]) for each in found.own}
+    return {each.name: layout_of(program, [found.inlined(each.name)]) for each in found.own}
 
 
-def _layout(program: CheckedProgram, expressions: Iterable[Expression]) -> Layout:
+def layout_of(program: CheckedProgram, expressions: Iterable[Expression]) -> Layout:
+    """What the aggregates of some features need. expressions: as `Plan.features`."""
     own = {name: Column(each.type, "field", name, each.form) for name, each in program.fields.items()}
     return Layout.of(_aggregates(expressions), own)
 
@@ -198,7 +199,7 @@ def _reads_hit(expression: Expression) -> bool:
     )
 
 
-def _reads_outcome(expression: Expression) -> bool:
+def reads_outcome(expression: Expression) -> bool:
     """Whether a condition of an aggregate depends on what the program itself decided."""
     return any(
         isinstance(each, Hit) or (isinstance(each, Column) and each.source == "outcome" and each.name != "verdict")

@@ -164,16 +164,21 @@ def _order(batch: Batch, folded: Fold, kept: NDArray[np.int64]) -> _Order:
     counted = numbers != np.iinfo(np.int64).min
     before = np.concatenate([[0], np.cumsum(counted)])
     verdicts = [verdict for _, verdict in folded.verdicts]
-    came = [min(v.occurred_at, v.recorded_at) if v.recorded_at else v.occurred_at for v in verdicts]
     return _Order(
         numbers[counted],
         before[np.array(folded.ends, dtype=np.int64)],
         slots,
         times,
         events["slot"][places].astype(np.int32),
-        np.array(came, dtype=np.int64),
+        came_at(verdicts),
         verdicts,
     )
+
+
+def came_at(verdicts: Sequence[FeedbackReceived]) -> NDArray[np.int64]:
+    """When verdicts came: epoch ms, int64 (v,)."""
+    came = [min(v.occurred_at, v.recorded_at) if v.recorded_at else v.occurred_at for v in verdicts]
+    return np.array(came, dtype=np.int64)
 
 
 def _addresses(step: RingStep, works: Sequence[Work]) -> NDArray[np.int64]:
@@ -188,7 +193,7 @@ def _fold(step: RingStep, batch: Batch, folded: Fold, order: _Order, given: Mapp
     """Read and update all; the aggregates of all payments of the batch: words (A, n)."""
     n = len(batch.transactions)
     inputs = step.payment.run(batch.under(step.fields), batch.all_rows, None, given)
-    verdict_inputs = _verdict_inputs(step, order.verdicts)
+    said = verdict_inputs(step.verdict, step.key, order.verdicts)
     out = np.zeros((len(step.layout.aggregates), n), dtype=np.uint64)
     valid = np.zeros((len(step.layout.aggregates), n), dtype=np.uint8)
     fold_all(
@@ -203,8 +208,8 @@ def _fold(step: RingStep, batch: Batch, folded: Fold, order: _Order, given: Mapp
         inputs.valid,
         order.verdict_slots,
         order.verdict_times,
-        verdict_inputs.words.view(np.uint64),
-        verdict_inputs.valid,
+        said.words.view(np.uint64),
+        said.valid,
         out,
         valid,
     )
@@ -220,7 +225,7 @@ def _in_waves(
     n, count = len(batch.transactions), len(step.layout.aggregates)
     out, valid = np.zeros((count, n), dtype=np.uint64), np.zeros((count, n), dtype=np.uint8)
     under = batch.under(step.fields)
-    verdict_inputs = _verdict_inputs(step, order.verdicts)
+    said = verdict_inputs(step.verdict, step.key, order.verdicts)
     # What reading needs never depends on a decision, so it may be evaluated for all rows before any is decided.
     own = step.payment.run(under, batch.all_rows, None, _decided(step, rows, codes))
     for wave in planned:
@@ -230,7 +235,7 @@ def _in_waves(
             if len(mine.verdicts):
                 update(
                     table, records, mine.verdicts, order.verdict_slots, order.verdict_times,
-                    verdict_inputs.words.view(np.uint64), verdict_inputs.valid, True,
+                    said.words.view(np.uint64), said.valid, True,
                 )  # fmt: skip
             if len(mine.payments):
                 read(
@@ -286,17 +291,19 @@ def _planned(of_works: list[NDArray[np.int64]], order: _Order) -> list[list[_Wav
     ]
 
 
-def _verdict_inputs(step: RingStep, verdicts: Sequence[FeedbackReceived]) -> Words:
-    """The inputs of verdicts: words (inputs, v). A verdict has its word, and names a merchant and a device."""
-    leaves = step.verdict.bound.code.leaves
+def verdict_inputs(step: Step, key: HashKey, verdicts: Sequence[FeedbackReceived]) -> Words:
+    """The inputs of verdicts: words (inputs, v). A verdict has its word, and names a merchant and a device. key: the
+    log's.
+    """
+    leaves = step.bound.code.leaves
     words = np.zeros((len(leaves), len(verdicts)), dtype=np.float64)
     valid = np.zeros((len(leaves), len(verdicts)), dtype=np.uint8)
     if verdicts:
         for k, leaf in enumerate(leaves):
             if isinstance(leaf, Column) and leaf.name in ("verdict", "merchant_id", "device_id", "account_id"):
-                hashes = hash_strings(canonical.texts([getattr(v, leaf.name) for v in verdicts]), step.key)
+                hashes = hash_strings(canonical.texts([getattr(v, leaf.name) for v in verdicts]), key)
                 words[k], valid[k] = hashes.view(np.float64), hashes != 0
-    return step.verdict.evaluate(Words(words, valid))
+    return step.evaluate(Words(words, valid))
 
 
 def _decided(step: RingStep, rows: Rows, codes: tuple[str, ...]) -> dict[Expression, Words]:
@@ -304,8 +311,9 @@ def _decided(step: RingStep, rows: Rows, codes: tuple[str, ...]) -> dict[Express
     places = {code: k for k, code in enumerate(codes)}
     n = len(rows.decisions)
     none = np.zeros(n, dtype=np.uint8)
-    return _outcome_columns(
-        step,
+    return outcome_columns(
+        step.payment,
+        step.key,
         rows.decisions,
         rows.severities,
         lambda code: rows.hits[:, places[code]] if code in places else none,
@@ -319,31 +327,35 @@ def _logged(step: RingStep, outcomes: Sequence[Outcome]) -> dict[Expression, Wor
         [-1 if each.severity is None else SEVERITIES.index(each.severity) for each in outcomes],
         dtype=np.int8,
     )
-    return _outcome_columns(
-        step,
+    return outcome_columns(
+        step.payment,
+        step.key,
         decisions,
         severities,
         lambda code: np.array([code in each.hits for each in outcomes], dtype=np.uint8),
     )
 
 
-def _outcome_columns(
-    step: RingStep,
+def outcome_columns(
+    step: Step,
+    key: HashKey,
     decisions: NDArray[np.uint8],
     severities: NDArray[np.int8],
     hits: Callable[[str], NDArray[np.uint8]],
 ) -> dict[Expression, Words]:
-    """The columns of outcomes that the step's code reads."""
+    """The columns of outcomes that a step's code reads. decisions: uint8 (n,) into policy.DECISIONS; severities: int8
+    (n,) into policy.SEVERITIES or −1; hits: uint8 (n,), where a rule had effect, by its code. key: the log's.
+    """
     every = np.ones(len(decisions), dtype=np.uint8)
     alerted = severities >= 0
     found: dict[Expression, Words] = {}
-    for leaf in step.payment.bound.code.leaves:
+    for leaf in step.bound.code.leaves:
         match leaf:
             case Column(_, "outcome", "decision"):
-                words = hash_strings(list(DECISIONS), step.key)[decisions]
+                words = hash_strings(list(DECISIONS), key)[decisions]
                 found[leaf] = Words(words.view(np.float64), every)
             case Column(_, "outcome", "severity"):
-                words = hash_strings(list(SEVERITIES), step.key)[np.maximum(severities, 0)]
+                words = hash_strings(list(SEVERITIES), key)[np.maximum(severities, 0)]
                 found[leaf] = Words(words.view(np.float64), alerted.astype(np.uint8))
             case Column(_, "outcome", "alerted"):
                 found[leaf] = Words(alerted.astype(np.float64), every)

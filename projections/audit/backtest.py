@@ -1,15 +1,17 @@
 """What a program would have decided on logged payments, against what was decided. Reads only.
 
-Two ways, with the same result wherever both are possible:
+Three ways, with the same result wherever several are possible:
 
-    stored   its rules, `[decision]` and severity read only what the logged scores store: columns are judged, without a
-             fold (`projections.audit.stored`)
-    fold     it has features that were not stored: the partition is folded through the live path from its beginning, and
-             decided again in range (`pipeline.decide`)
+    stored    its rules, `[decision]` and severity read only what the logged scores store: columns are judged, without a
+              fold (`projections.audit.stored`)
+    computed  it has features that were not stored: these are folded from columns of the partition's payments, from its
+              beginning, and the rest is as above (`projections.audit.column_fold`)
+    fold      what columns don't tell: the partition is folded through the live path, and decided again in range
+              (`pipeline.decide`)
 
 Parameters, lists, rates and switched-off rules are those in force at each decision; margins are the logged ones, or in
 a fold those of the model in force. Aggregates of a program's own decisions are as logged in the first way, and follow
-the changed decisions from the range's beginning on in the second. Labels: `projections.labelling`.
+the changed decisions from the range's beginning on in the others. Labels: `projections.labelling`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 
 import numpy as np
@@ -25,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core import pipeline, policy
-from core.codec import ScoreKey
+from core.codec import ScoreKey, decode_account_event
 from core.context import Context, with_changes
 from core.control_stream import ControlEntry, fold
 from core.currency import base_amount
@@ -35,6 +37,7 @@ from core.features.state import AccountState
 from core.hashing import hash_strings
 from core.identity import required
 from core.log.base import EventLog, Head
+from core.log.paging import entries
 from core.program.codes import ENGINE
 from core.program.compiling import Code
 from core.program.deciding import Program
@@ -45,10 +48,11 @@ from core.program.plan import Plan, plan
 from core.program.typed import Listed
 from core.replay import Timeline, chunks, other_engine, segments
 from core.work import Decided, Work
+from projections.audit.column_fold import ColumnFold, Outcomes
 from projections.audit.situations import Situation, Situations
-from projections.audit.stored import Judge, Reads, conflict_codes, has_rollouts, stored_places
+from projections.audit.stored import Judge, Reads, conflict_codes, has_rollouts, not_stored, stored_places
 from projections.audit.stored_batch import NotStored, StoredBatch, coded, mapped
-from projections.audit.stored_tables import Part, Rows, Times, in_order, parts, rows_in_range
+from projections.audit.stored_tables import Part, Rows, Times, in_order, in_positions, parts, rows_in_range
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
 from projections.labelling.view import UNJUDGED, LabelView
@@ -79,15 +83,15 @@ class Backtest:
     def __init__(
         self,
         log: EventLog,
-        entries: Sequence[ControlEntry],
+        control: Sequence[ControlEntry],
         candidate: Plan,
         labels: LabelView,
         threads: int = THREADS,
     ) -> None:
-        """entries: the control stream (`core.control_stream.history`). threads: for reading. Raises BadInput if the log
+        """control: the control stream (`core.control_stream.history`). threads: for reading. Raises BadInput if the log
         has no identity.
         """
-        state = fold(entries)
+        state = fold(control)
         self._log = log
         self._identity = required(state.identity)
         self._plan = candidate
@@ -99,8 +103,8 @@ class Backtest:
         self._learned = {"account_id": None} if self._has_rollouts else {}
         self._lock = threading.Lock()
         self.program = candidate.program
-        codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code)
-        self._situations = Situations(entries, frozenset(chain.from_iterable(map(_lists_of, codes))))
+        codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code, candidate.event_code)
+        self._situations = Situations(control, frozenset(chain.from_iterable(map(_lists_of, codes))))
         deployed = dict.fromkeys(("", *state.governance.programs.deployed))
         self._logged = {digest[:16]: digest for digest in map(self._digest, deployed)}
         self._plans: dict[str, Plan] = {}
@@ -127,6 +131,85 @@ class Backtest:
             tally = tally + found
             progress(count)
         return tally
+
+    def run_columns(
+        self, partition: int, until: Head, scope: Scope, progress: Callable[[int], None] = lambda n: None
+    ) -> Tally:
+        """Judge a partition's decisions in range; features that some program's scores don't store are computed from
+        columns, from the partition's beginning on. Raises NotByColumns for what only `run_fold` can do.
+        """
+        tally = Tally(self._codes)
+        feedback = entries(self._log, partition, "feedback", START, until.feedback)
+        said = ((each.id, decode_account_event(each.payload)) for each in feedback)
+        evicts_from = self._identity.accounts_max - self._log.length(partition, "feedback")
+        fold = ColumnFold(self._usual, self.missing, said, evicts_from)
+        end = until.transactions if scope.last is None else min(scope.last, until.transactions)
+        columns = list(dict.fromkeys([*_ROW_COLUMNS, *fold.columns]))
+        everything = parts(self._log, partition, START, end, Scope())
+        for rows in in_order((partial(Rows.of, part, columns, self._learned) for part in everything), self._threads):
+            tally = tally + self._folded(partition, rows, fold, scope)
+            progress(len(rows))
+        return tally
+
+    def _folded(self, partition: int, rows: Rows, fold: ColumnFold, scope: Scope) -> Tally:
+        """The tally of the next part."""
+        wanted = in_positions(rows, scope)
+        kept, unreadable = rows_in_range(rows, scope)
+        if wanted is not None:
+            kept = wanted if kept is None else np.intersect1d(kept, wanted, assume_unique=True)
+        features, outcomes = fold.part(rows, list(self._in_force(rows))), Outcomes(rows)
+        is_new = True
+        while is_new:
+            features(outcomes)
+            tally, is_new = Tally(self._codes), False
+            tally.unreadable = unreadable
+            readable = rows if kept is None else rows.only(kept)
+            for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
+                judged = self._judge(partition, situation, logged, chosen, self.missing)
+                tally.add(judged)
+                if fold.reads_outcomes:
+                    is_new |= self._replaced(outcomes, judged, chosen, fold.hits)
+        return tally
+
+    def _replaced(self, outcomes: Outcomes, judged: Judged, chosen: Rows, codes: Sequence[str]) -> bool:
+        """Let later payments see what was decided now; whether that differs from what they have seen."""
+        at = np.arange(len(chosen)) if chosen.at is None else chosen.at
+
+        def hits(code: str) -> NDArray[np.uint8]:
+            if code not in self._codes:
+                return np.zeros(len(at), dtype=np.uint8)
+            found: NDArray[np.uint8] = judged.live[judged.pattern, self._codes.index(code)]
+            return found
+
+        return outcomes.replace(at, judged.now, judged.severity_now, hits, codes)
+
+    def _in_force(self, rows: Rows) -> Iterator[tuple[Situation, int, int]]:
+        """What was in force, in order: from which row to which."""
+        positions = rows.column("control_position").fill_null(0).to_numpy()
+        begins = np.flatnonzero(np.concatenate([[True], positions[1:] != positions[:-1]])).tolist() if len(rows) else []
+        last: tuple[Situation, int, int] | None = None
+        for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+            with self._lock:
+                found = self._situations.at(int(positions[begin]))
+            if last is not None and last[0].number != found.number:
+                yield last
+            last = (found, begin if last is None or last[0].number != found.number else last[1], end)
+        if last is not None:
+            yield last
+
+    @cached_property
+    def missing(self) -> list[int]:
+        """The features that the candidate reads and the scores of some program don't store."""
+        found: dict[int, None] = {}
+        for short in self._logged:
+            try:
+                logged = self._plan_of(short)
+            except Unavailable:
+                raise
+            except SentinelError:
+                continue  # passed over where one of its scores is met
+            found.update(dict.fromkeys(not_stored(self._plan, self._reads, logged)))
+        return sorted(found)
 
     def _part(self, partition: int, part: Part, scope: Scope) -> tuple[Tally, int]:
         """The tally of a part of the log, and its rows. Runs in several threads."""
@@ -281,9 +364,11 @@ class Backtest:
             self._judges[key] = Judge(self._program(situation), places, other)
         return self._judges[key]
 
-    def _judge(self, partition: int, situation: Situation, logged: Plan, rows: Rows) -> Judged:
+    def _judge(
+        self, partition: int, situation: Situation, logged: Plan, rows: Rows, computed: Sequence[int] = ()
+    ) -> Judged:
         with self._lock:
-            places = stored_places(self._plan, self._reads, logged)
+            places = stored_places(self._plan, self._reads, logged, computed)
             judge = self._judge_of(situation, logged, places)
         batch = StoredBatch(
             rows,

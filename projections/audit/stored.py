@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from core import policy
 from core.features import spec
 from core.jit import njit_unlocked
-from core.log.archive.columns import feature_column
 from core.program.checked import OwnField
 from core.program.compiling import Code, compile_expressions
 from core.program.deciding import Hits, Program
 from core.program.language import identity
 from core.program.plan import Plan, fields_of, parts
 from core.program.typed import Aggregate, Column, Expression, Hit
-from projections.audit.stored_batch import NotStored, StoredBatch
+from projections.audit.stored_batch import NotStored, StoredBatch, column_of
 
 _COLUMNS_OF = {
     "amount": ("amount", "rate"),
@@ -78,18 +77,31 @@ def has_rollouts(plan: Plan) -> bool:
     return any(rule.mode == "live" and rule.rollout < 100.0 for rule in plan.program.rules)
 
 
-def stored_places(plan: Plan, reads: Reads, logged: Plan) -> dict[int, int]:
-    """Where the scores of the program `logged` store the features that a program reads, by column of its matrix.
-
-    Raises NotStored that names those which they don't.
+def stored_places(plan: Plan, reads: Reads, logged: Plan, computed: Sequence[int] = ()) -> dict[int, int]:
+    """Where the scores of the program `logged` store the features that a program reads, by column of its matrix;
+    −1 − k for computed[k], whether it is stored or not. Raises NotStored that names those which they don't.
     """
+    found, missing = _places(plan, reads, logged)
+    found |= {column: -1 - k for k, column in enumerate(computed)}
+    if missing := [column for column in missing if column not in computed]:
+        names = ", ".join(plan.names[column] for column in missing)
+        raise NotStored(f"the scores of {logged.program.label} don't store {names} of {plan.program.label}")
+    return found
+
+
+def not_stored(plan: Plan, reads: Reads, logged: Plan) -> list[int]:
+    """The features that a program reads and the scores of `logged` don't store, as columns of its matrix."""
+    return _places(plan, reads, logged)[1]
+
+
+def _places(plan: Plan, reads: Reads, logged: Plan) -> tuple[dict[int, int], list[int]]:
     known = {
         (identity(expression), *_sources(logged, expression)): spec.WIDTH + k
         for k, expression in enumerate(logged.features)
         if spec.WIDTH + k < logged.stored
     }
     found: dict[int, int] = {}
-    missing: list[str] = []
+    missing: list[int] = []
     for column in reads.features:
         if column < spec.WIDTH:
             found[column] = column
@@ -97,14 +109,10 @@ def stored_places(plan: Plan, reads: Reads, logged: Plan) -> dict[int, int]:
         expression = plan.features[column - spec.WIDTH]
         place = known.get((identity(expression), *_sources(plan, expression)))
         if place is None:
-            missing.append(plan.names[column])
+            missing.append(column)
         else:
             found[column] = place
-    if missing:
-        raise NotStored(
-            f"the scores of {logged.program.label} don't store {', '.join(missing)} of {plan.program.label}"
-        )
-    return found
+    return found, missing
 
 
 def _sources(plan: Plan, expression: Expression) -> list[OwnField]:
@@ -334,7 +342,7 @@ def _columns_of(code: Code, plan: Plan, places: Mapping[int, int]) -> list[str]:
     for each in chain.from_iterable(map(parts, code.leaves)):
         match each:
             case Column(_, "library" | "feature", name):
-                names.append(feature_column(places[plan.names.index(name)]))
+                names.append(column_of(places[plan.names.index(name)]))
             case Column(_, "field", name):
                 names += columns_of_field(plan, name)
             case _:

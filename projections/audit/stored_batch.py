@@ -34,6 +34,11 @@ class NotStored(BadInput):
     """What a program reads is not stored with the scores: it must be decided again by a fold of the log."""
 
 
+def column_of(place: int) -> str:
+    """The column of a stored feature; below 0, of one that was computed (`projections.audit.column_fold`)."""
+    return feature_column(place) if place >= 0 else f"computed_{-1 - place:03d}"
+
+
 class StoredBatch(LeafColumns):
     """n logged payments. places: where their scores store the features that the program reads; conflicts: codes of the
     rule that says which IDs were in conflict. has_owners: whether a rule's roll-out needs the accounts.
@@ -78,7 +83,7 @@ class StoredBatch(LeafColumns):
     ) -> None:
         whole = len(rows) == len(self.all_rows)
         for place, column in zip(leaves.places.tolist(), leaves.columns.tolist(), strict=True):
-            values = self.column(feature_column(self._places[column])).to_numpy()
+            values = self.column(column_of(self._places[column])).to_numpy()
             load(values if whole else values[rows], words[place], valid[place])
 
     def _conflicts(self) -> NDArray[np.bool_]:

@@ -54,6 +54,8 @@ class Rows:
 
     def __init__(self, part: Part, count: int, held: dict[str, pa.ChunkedArray], learned: dict[str, None]) -> None:
         self._part, self._count, self._held, self._learned = part, count, held, learned
+        self.at: NDArray[np.int64] | None = None
+        """Which rows of the part these are; None for all."""
 
     @classmethod
     def of(cls, part: Part, columns: Sequence[str], learned: dict[str, None]) -> Rows:
@@ -66,7 +68,7 @@ class Rows:
 
     def need(self, names: Sequence[str]) -> None:
         """Read these columns."""
-        self._learned.update(dict.fromkeys(names))
+        self._learned.update(dict.fromkeys(name for name in names if name not in self._held))
         self.read(names)
 
     def read(self, names: Sequence[str]) -> None:
@@ -89,7 +91,13 @@ class Rows:
             self.need(names)
             return pa.table({name: self._held[name].take(chosen) for name in names})
 
-        return Rows(part, len(rows), {}, {})
+        found = Rows(part, len(rows), {}, {})
+        found.at = rows if self.at is None else self.at[rows]
+        return found
+
+    def hold(self, name: str, values: NDArray[np.float32]) -> None:
+        """Add a column, or replace it."""
+        self._held[name] = pa.chunked_array([pa.array(values)])
 
 
 def in_order(calls: Iterable[Callable[[], T]], threads: int) -> Iterator[T]:
@@ -101,6 +109,21 @@ def in_order(calls: Iterable[Callable[[], T]], threads: int) -> Iterator[T]:
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(call) for call in islice(remaining, 1))
+
+
+def in_positions(rows: Rows, scope: Scope) -> NDArray[np.int64] | None:
+    """The rows whose positions are in scope, ascending; None for all."""
+    if scope.first is None and scope.last is None:
+        return None
+    generations, offsets = rows.column("generation").to_numpy(), rows.column("offset").to_numpy()
+    wanted = np.ones(len(rows), dtype=np.bool_)
+    if scope.first is not None:
+        generation, offset = map(np.uint64, scope.first)
+        wanted &= (generations > generation) | ((generations == generation) & (offsets >= offset))
+    if scope.last is not None:
+        generation, offset = map(np.uint64, scope.last)
+        wanted &= (generations < generation) | ((generations == generation) & (offsets <= offset))
+    return np.flatnonzero(wanted)
 
 
 def rows_in_range(table: Rows, scope: Scope) -> tuple[NDArray[np.int64] | None, int]:
