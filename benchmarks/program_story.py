@@ -1,6 +1,6 @@
 """A rule from a file to production and back, each step one command, while the stream runs: a worker decides synthetic
-traffic; a rule with aggregates of its own decisions is checked, proposed, approved by a second person, deployed, seen
-firing, rolled back; then every decision is replayed.
+traffic; a rule with aggregates of its own decisions is checked, tested, judged on all that was decided so far,
+proposed, approved by a second person, deployed, seen firing, rolled back; then every decision is replayed.
 
     python -m benchmarks.program_story [--transactions N] [--rate N]
 
@@ -58,6 +58,14 @@ when = "declines_10m > 3 && merchant_category == 'electronics' && amount > 500.0
 effect = "review"
 words = "{declines_10m:.0f} declines in 10 minutes, then {amount:,.2f} at an electronics merchant on a new device"
 owner = "payments-risk"
+
+[[examples]]
+name = "a large one on the known phone"
+payments = [
+  { amount = 20, merchant_id = "shop-1", merchant_category = "groceries", device_id = "phone" },
+  { amount = 640, after = "60s", merchant_id = "shop-2", merchant_category = "electronics", device_id = "phone" },
+]
+misses = ["DECLINES_THEN_ELECTRONICS"]
 """
 CODE = "DECLINES_THEN_ELECTRONICS"
 
@@ -167,10 +175,11 @@ def command(environment: dict[str, str], *arguments: str) -> str:
         [sys.executable, "-m", "console.cli", *arguments], env=environment, capture_output=True, text=True, check=False
     )
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    print(f"$ sentinel {shlex.join(arguments)}   ({time.monotonic() - started:.1f} s)\n  {lines[-1] if lines else ''}")
+    last = lines[-1] if lines else ""
+    print(f"$ sentinel {shlex.join(arguments)}   ({time.monotonic() - started:.1f} s)\n  {last[:160]}")
     if done.returncode:
         sys.exit(f"exit {done.returncode}: {done.stderr}")
-    return lines[-1] if lines else ""
+    return last
 
 
 def scores(log: EventLog) -> list[TransactionScored]:
@@ -219,6 +228,15 @@ def _steps(environment: dict[str, str], settings: Settings, log: EventLog, docum
     time.sleep(10.0)
     began = int(time.time() * 1000)
     command(environment, "program", "check", str(document))
+    command(environment, "program", "test", str(document))
+    told = command(environment, "program", "backtest", str(document), "--json")
+    judged = msgspec.json.decode(told.splitlines()[-1])
+    rule = next(each for each in judged["rules"] if each["code"] == CODE)
+    expected = rule["after"]
+    print(
+        f"  {judged['decisions']:,} decisions judged by columns ({judged['way']}) in {judged['seconds']:.2f} s,"
+        f" {judged['decisions'] / judged['seconds']:,.0f} a second; the rule would have hit {expected} payment"
+    )
     command(environment, "program", "propose", str(document), "--actor", "ann", *reason)
     proposed = time.monotonic()
     digest = loading.check(document.read_bytes()).digest
@@ -251,7 +269,7 @@ def _steps(environment: dict[str, str], settings: Settings, log: EventLog, docum
     replayed = command(environment, "replay", "--verify", "--json")
     summary = msgspec.json.decode(replayed)
     print(f"{summary['decisions']:,} decisions, {summary['identical']:,} identical")
-    return 0 if hits(log) == 1 and summary["identical"] == summary["decisions"] else 1
+    return 0 if hits(log) == expected == 1 and summary["identical"] == summary["decisions"] else 1
 
 
 if __name__ == "__main__":

@@ -126,10 +126,10 @@ def test_text_tells_what_people_ask(run: Run, tmp_path: Path) -> None:
     assert page.startswith("<!doctype html>") and "alerts a day" in page
 
 
-def test_a_new_feature_is_folded_and_the_report_says_why(run: Run) -> None:
-    """What no score stores is decided again by the live path, also in a part of the log's time."""
+def test_a_new_feature_is_computed_and_the_report_says_why(run: Run) -> None:
+    """What no score stores is computed from the log's columns, also in a part of the log's time."""
     found = asked(run, "new.toml", "--jobs", "1")
-    assert found["way"] == "fold" and "old_30d" in found["why"]
+    assert found["way"] == "computed" and "old_30d" in found["why"]
     whole = asked(run, "big.toml")
     assert found["decisions"] == whole["decisions"]
     big, new = (next(r for r in each["rules"] if r["code"] == "BIG")["after"] for each in (whole, found))
