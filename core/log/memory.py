@@ -186,6 +186,19 @@ class MemoryLog:
     def close(self) -> None:
         """Nothing to release."""
 
+    @classmethod
+    def restored(
+        cls, streams: Mapping[tuple[int, Stream], Sequence[Entry]], control: Sequence[bytes], blobs: Mapping[str, bytes]
+    ) -> MemoryLog:
+        """A log with this content, as it was read from another one; nothing is checked."""
+        log = cls()
+        log._streams = {place: list(entries) for place, entries in streams.items()}
+        log._control, log._blobs = list(control), dict(blobs)
+        for (partition, stream), entries in streams.items():
+            if stream == "seals" and entries:
+                log._heads[partition] = seals.head_from_entry(entries[-1])
+        return log
+
     def clone(self) -> MemoryLog:
         """An independent log with the same content."""
         other = MemoryLog()
