@@ -31,6 +31,10 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
             from learners.loop.settings import learn_settings
 
             learn_settings(found.learn)
+        if found.responders:
+            from responders.settings import respond_settings
+
+            respond_settings(found.responders)
     except BadInput as error:
         raise BadInput(f"{config or DEFAULT_FILE}: {error}") from None
     return found

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from core import events, governance, policy
+from core import events, governance, policy, responses
 from core.canonical import canonical
 from core.currency import Rates, check_rates, rates_of
 from core.errors import BadInput
@@ -21,6 +21,7 @@ from core.governance import Governance
 from core.identity import LogIdentity
 from core.program.names import code_fault, name_fault
 from core.receipt import ENDED_MAX, History
+from core.responses import Switch
 from core.times import HOUR_MS
 from core.verdicts import RatedHour
 
@@ -88,6 +89,8 @@ class ControlState:
     recorded: dict[int, int] = field(default_factory=dict)
     """By partition, the newest seal that the stream records."""
     histories: tuple[History, ...] = ()
+    responses: dict[str, Switch] = field(default_factory=dict)
+    """By action, whether responders carry it out (`core.responses`); not an input to decisions."""
     refused: dict[int, str] = field(default_factory=dict)
 
     def apply(self, sequence: int, event: events.Control) -> None:
@@ -154,6 +157,8 @@ class ControlState:
                 self.references[event.kind] = (event.digest, event.as_of)
             case events.SourceQuarantined():
                 self.quarantined[f"{event.source}:{event.name}", event.hour_start // HOUR_MS] = None
+            case events.ResponsesChanged():
+                self.responses = responses.changed(self.responses, event)
             case events.DegradationStarted():
                 self.missing |= dict.fromkeys(event.partitions, event.artifacts)
             case events.DegradationEnded():
@@ -191,6 +196,8 @@ def check(event: events.Control, known: Governance | None = None) -> None:
             raise BadInput(f"a quarantine must begin on the hour (epoch ms), got {event.hour_start}")
         case events.DegradationStarted() | events.DegradationEnded():
             _check_report(event)
+        case events.ResponsesChanged():
+            responses.check(event)
         case _:
             pass
 

@@ -91,13 +91,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learn: dict[str, Any] = {}
     """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
 
+    responders: dict[str, Any] = {}
+    """Channels, actions and limits of responders, a table (responders/settings.py); only from the file."""
+
     def is_given(self, name: str) -> bool:
         """Whether somebody set it: in the file, the environment or by a flag, even to its default."""
         return name in self.__dict__.get("given", ()) or getattr(self, name) != getattr(Settings(), name)
 
 
 DEFAULT_FILE = Path("sentinel.toml")
-_TABLES = ("kafka", "learn")
+_TABLES = ("kafka", "learn", "responders")
 """Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),
@@ -112,7 +115,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "archive_hot_hours": (0.0, 1e6),
     "archive_keep_days": (0.0, 1e5),
 }
-_SECRET = ("redis_password", "kafka")
+_SECRET = ("redis_password", "kafka", "responders")
 """Never shown in a message: `kafka` may contain sasl.password."""
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import msgspec
@@ -22,6 +23,11 @@ from core.times import DAY_MS, MINUTE_MS
 
 VALUE_BYTES_MAX = 64 * 1024
 ID_CHARACTERS_MAX = 128
+TEXT_CHARACTERS_MAX = {"note": 2_000, "error": 500, "reason": 500}
+"""How long a text for people may be in an event that is no verdict."""
+NAMES_MAX = 32
+"""How many names a list in such an event may have."""
+_NO_TEXT: Mapping[str, int] = {}
 ATTRIBUTES_MAX = 512
 AMOUNT_MAX = 1e12
 TIME_MIN_MS = 946_684_800_000  # 2000-01-01
@@ -138,7 +144,7 @@ def decode_feedback(value: bytes | None, key: bytes | None, received_at: int = 0
         if not 0.0 <= event.amount <= AMOUNT_MAX:
             _refuse_number(event.amount, event.occurred_at)
     else:
-        _check_strings(event)
+        _check_strings(event, TEXT_CHARACTERS_MAX)
     if received_at > 0:
         check_feedback_time(event, received_at)
     return event
@@ -206,18 +212,29 @@ def _refuse_number(amount: float, occurred_at: int) -> NoReturn:
     raise BadInput(f"occurred_at {occurred_at} lies outside 2000 … 2100", reason="absurd_time")
 
 
-def _check_strings(event: msgspec.Struct) -> None:
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if not isinstance(value, str):
-            continue
-        if len(value) > ID_CHARACTERS_MAX:
-            raise BadInput(f"{name} has {len(value)} characters, more than {ID_CHARACTERS_MAX}", reason="bad_id")
+def _check_strings(event: msgspec.Struct, longer: Mapping[str, int] = _NO_TEXT) -> None:
+    """longer: by field, how many characters a text that is no identifier may have."""
+    for name, value in _texts(event):
+        most = longer.get(name, ID_CHARACTERS_MAX)
+        if len(value) > most:
+            raise BadInput(f"{name} has {len(value)} characters, more than {most}", reason="bad_id")
         if not value.isprintable() and (bad := next((i for i, c in enumerate(value) if not _is_allowed(c)), -1)) >= 0:
             shown = f"U+{ord(value[bad]):04X}"
             raise BadInput(
                 f"{name} holds the control or invisible character {shown} at place {bad + 1}", reason="bad_id"
             )
+
+
+def _texts(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
+    """The event's strings, and those in its tuples, by field."""
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, tuple):
+            if len(value) > NAMES_MAX:
+                raise BadInput(f"{name} has {len(value)} entries, more than {NAMES_MAX}", reason="bad_id")
+            yield from ((name, each) for each in value if isinstance(each, str))
 
 
 def _is_allowed(c: str) -> bool:

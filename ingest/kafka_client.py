@@ -152,6 +152,32 @@ def feedback_consumer(settings: Settings) -> Consumer:
     return _made(Consumer, {**_FETCH, **common(settings), **_POSITION, **_session(settings), "group.id": group})
 
 
+def responders_consumer(settings: Settings) -> Consumer:
+    """A member of the responders' group: its assignment is the ownership of outboxes. It reads no messages."""
+    group: dict[str, Any] = {"group.id": f"{settings.consumer_group}.responders"}
+    if not is_new_protocol(settings):
+        group |= {
+            "partition.assignment.strategy": "range",
+            "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
+        }
+    return _made(Consumer, {**common(settings), **_POSITION, **_session(settings), **group})
+
+
+def feedback_producer(settings: Settings, timeout_s: float) -> Producer:
+    """A producer of account events, each of which is known to have arrived or not within `timeout_s`."""
+    return _made(
+        Producer,
+        {
+            **common(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 0,
+            "delivery.timeout.ms": int(timeout_s * 1000),
+            "topic.metadata.propagation.max.ms": 1_000,
+        },
+    )
+
+
 def group_reader(settings: Settings) -> Consumer:
     """A consumer that reads the group's committed offsets and never joins the group."""
     properties = {**common(settings), **_session(settings), "group.id": settings.consumer_group}

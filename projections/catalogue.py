@@ -21,6 +21,7 @@ from projections.views.profiles.projection import PROFILES
 from projections.views.programs import PROGRAMS
 from projections.views.registry import REGISTRY
 from projections.views.registry_answers import registry_answer
+from projections.views.responses import RESPONSES, responses_answer
 from projections.views.shadow import SHADOW
 from projections.views.throughput import THROUGHPUT, stats_answer
 
@@ -35,6 +36,7 @@ ALL: tuple[Projection[Any], ...] = (
     EXPERIMENTS,
     SHADOW,
     THROUGHPUT,
+    RESPONSES,
 )
 
 
@@ -53,6 +55,7 @@ QUESTIONS: dict[str, Callable[[States], Answer]] = {
     "lists": lists_answer,
     "drift": drift_answer,
     "stats": stats_answer,
+    "responses": responses_answer,
 }
 """Questions by name; the first line of each docstring describes it to users."""
 

@@ -1,1 +1,1 @@
-"""Side effects of live alerts (block, queue, notify); their outcomes return as feedback. None is built yet."""
+"""Carries out what live alerts recommend, through an outbox that is the log itself; and casework, what analysts do."""

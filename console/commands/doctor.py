@@ -22,6 +22,7 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from console import wiring
 from console.edge_report import bound_findings, identity_findings
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
+from console.respond_report import responder_findings
 from core import control_stream
 from core.context import NO_MODEL
 from core.control import ControlState
@@ -304,6 +305,7 @@ def log_findings(s: Settings) -> Iterator[Finding]:
                 "if nothing is being loaded, run sentinel history stop",
             )
         yield from _positions(s, log)
+        yield from (Finding(*said) for said in responder_findings(s, log))
 
 
 def degraded_findings(log: EventLog, state: ControlState) -> Iterator[Finding]:

@@ -223,6 +223,18 @@ class SourceQuarantined(ControlEvent, tag="source_quarantined.v1", tag_field="ty
     hour_start: int
 
 
+class ResponsesChanged(ControlEvent, tag="responses_changed.v1", tag_field="type", frozen=True, kw_only=True):
+    """From here on responders carry out these recommended actions, or hold them back (the kill switch).
+
+    begins: for each partition, the seal after which alerts count: those up to it are never acted on. () keeps the
+    actions' former ones, so that what waited meanwhile is carried out.
+    """
+
+    enabled: bool
+    actions: tuple[str, ...]
+    begins: tuple[int, ...] = ()
+
+
 class DriftDetected(ControlEvent, tag="drift_detected.v1", tag_field="type", frozen=True, kw_only=True):
     """A feature, the score, alerts ("alerts:amount"), reported frauds ("fraud:rate") or a measure of performance
     ("performance:auc_roc") differ from their reference.
@@ -442,6 +454,7 @@ Control = (
     | RatesChanged
     | ReferencePublished
     | SourceQuarantined
+    | ResponsesChanged
     | DriftDetected
     | DriftCleared
     | ExperimentStarted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from core.events.base import Event
+from core.events.base import Event, Severity
 
 FeedbackSource = Literal["analyst", "customer", "chargeback", "early_fraud_warning", "representment"]
 Verdict = Literal["fraud", "legitimate", "unsure"]
@@ -33,7 +33,9 @@ class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, 
 
 
 class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on every payment of the account is declined."""
+    """From here on every payment of the account is declined. ends_at: when a responder lifts its own block again, epoch
+    ms; 0: when a person does.
+    """
 
     account_id: str
     occurred_at: int
@@ -41,6 +43,7 @@ class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=T
     reason: str = ""
     causation_id: str = ""
     recorded_at: int = 0
+    ends_at: int = 0
 
 
 class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", frozen=True, kw_only=True):
@@ -55,7 +58,9 @@ class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", froz
 
 
 class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_only=True):
-    """An analyst opened a case on an account. `alert_id` is the alert that led to it, "" for none."""
+    """An analyst opened a case on an account. `alert_id` is the alert that led to it, "" for none. severity: of a case
+    without alerts, from which its deadline follows.
+    """
 
     account_id: str
     case_id: str
@@ -63,10 +68,18 @@ class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_
     actor: str
     alert_id: str = ""
     recorded_at: int = 0
+    severity: Severity | None = None
+    queue: str = ""
+    note: str = ""
+    act_id: str = ""
 
 
 class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True, kw_only=True):
-    """The case is now assigned to this analyst."""
+    """The case is now assigned to this analyst; "" releases it.
+
+    In this and the other events of cases, `revision` is that of the case as the actor saw it: if the case has changed
+    since, the event has no effect. 0: whatever the case has become. act_id: by which the actor finds out.
+    """
 
     account_id: str
     case_id: str
@@ -74,6 +87,22 @@ class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True,
     actor: str
     assignee: str
     recorded_at: int = 0
+    revision: int = 0
+    act_id: str = ""
+
+
+class CaseRouted(Event, tag="case_routed.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case that holds the alert `causation_id`, or of this ID, is now in this queue."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    queue: str
+    causation_id: str = ""
+    recorded_at: int = 0
+    revision: int = 0
+    act_id: str = ""
 
 
 class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True, kw_only=True):
@@ -86,10 +115,82 @@ class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True,
     verdict: Verdict
     note: str = ""
     recorded_at: int = 0
+    revision: int = 0
+    act_id: str = ""
+
+
+class CaseReopened(Event, tag="case_reopened.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case is as it was before it was closed: its resolution is undone."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    note: str = ""
+    recorded_at: int = 0
+    revision: int = 0
+    act_id: str = ""
+
+
+class CaseSnoozed(Event, tag="case_snoozed.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case need not be looked at before `until`, epoch ms; 0: it is due again."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    until: int
+    recorded_at: int = 0
+    revision: int = 0
+    act_id: str = ""
+
+
+class CaseNoted(Event, tag="case_noted.v1", tag_field="type", frozen=True, kw_only=True):
+    """Somebody wrote a note on the case. mentions: the people whom it names."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    note: str
+    mentions: tuple[str, ...] = ()
+    recorded_at: int = 0
+    act_id: str = ""
+
+
+class CaseLinked(Event, tag="case_linked.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case belongs together with another one, of the same or another account, or no longer does."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    other_case_id: str
+    linked: bool = True
+    note: str = ""
+    recorded_at: int = 0
+    act_id: str = ""
+
+
+class CaseChecked(Event, tag="case_checked.v1", tag_field="type", frozen=True, kw_only=True):
+    """A second person looked at a closed case; `verdict` is what they say it is."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    verdict: Verdict
+    note: str = ""
+    recorded_at: int = 0
+    revision: int = 0
+    act_id: str = ""
 
 
 class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen=True, kw_only=True):
-    """A recommended action was carried out. `causation_id` is the alert that asked for it."""
+    """A recommended action was carried out. `causation_id` is the alert that asked for it; severity and requested_at
+    (epoch ms) say how grave the alert was and when it was recorded. attempts: how often the responder tried it.
+    delay_ms: by how much enforcement was delayed on purpose.
+    """
 
     account_id: str
     action: str
@@ -97,10 +198,16 @@ class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen
     actor: str
     causation_id: str
     recorded_at: int = 0
+    severity: Severity | None = None
+    requested_at: int = 0
+    attempts: int = 1
+    delay_ms: int = 0
 
 
 class ActionFailed(Event, tag="action_failed.v1", tag_field="type", frozen=True, kw_only=True):
-    """A recommended action could not be carried out; `error` says why."""
+    """A recommended action could not be carried out, and is parked; `error` says why. code: the kind of failure
+    (docs/responders.md); the other fields: as ActionSucceeded's.
+    """
 
     account_id: str
     action: str
@@ -108,6 +215,25 @@ class ActionFailed(Event, tag="action_failed.v1", tag_field="type", frozen=True,
     actor: str
     causation_id: str
     error: str
+    recorded_at: int = 0
+    code: str = ""
+    severity: Severity | None = None
+    requested_at: int = 0
+    attempts: int = 1
+    delay_ms: int = 0
+
+
+class ActionRequested(Event, tag="action_requested.v1", tag_field="type", frozen=True, kw_only=True):
+    """A person asks for an alert's action again, after it was parked. `causation_id` is the alert; its idempotency key
+    stays the same.
+    """
+
+    account_id: str
+    action: str
+    occurred_at: int
+    actor: str
+    causation_id: str
+    reason: str = ""
     recorded_at: int = 0
 
 
@@ -117,7 +243,14 @@ AccountEvent = (
     | AccountUnblocked
     | CaseOpened
     | CaseAssigned
+    | CaseRouted
     | CaseResolved
+    | CaseReopened
+    | CaseSnoozed
+    | CaseNoted
+    | CaseLinked
+    | CaseChecked
     | ActionSucceeded
     | ActionFailed
+    | ActionRequested
 )

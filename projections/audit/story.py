@@ -339,9 +339,24 @@ def _since(after: Sequence[tuple[Position, AccountEvent]], decision: LoggedDecis
             case events.CaseOpened() if event.alert_id == alert_id:
                 cases.add(event.case_id)
                 about = True
-            case events.CaseAssigned() | events.CaseResolved():
-                about = event.case_id in cases
-            case events.ActionSucceeded() | events.ActionFailed() | events.AccountBlocked() | events.AccountUnblocked():
+            case (
+                events.CaseAssigned()
+                | events.CaseRouted()
+                | events.CaseResolved()
+                | events.CaseReopened()
+                | events.CaseSnoozed()
+                | events.CaseNoted()
+                | events.CaseLinked()
+                | events.CaseChecked()
+            ):
+                about = event.case_id in cases or event.case_id == alert_id
+            case (
+                events.ActionSucceeded()
+                | events.ActionFailed()
+                | events.ActionRequested()
+                | events.AccountBlocked()
+                | events.AccountUnblocked()
+            ):
                 about = event.causation_id in causes
             case _:
                 about = False

@@ -158,6 +158,42 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'erdict":"unsure","note":"n","recorded_at":5}',
     ),
     (
+        events.CaseRouted(
+            case_id="k1", actor="ann", recorded_at=5, queue="q", causation_id="c", revision=2, act_id="x", **ACCOUNT
+        ),
+        b'{"type":"case_routed.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann",'
+        b'"queue":"q","causation_id":"c","recorded_at":5,"revision":2,"act_id":"x"}',
+    ),
+    (
+        events.CaseReopened(case_id="k1", actor="ann", recorded_at=5, note="n", revision=2, act_id="x", **ACCOUNT),
+        b'{"type":"case_reopened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann'
+        b'","note":"n","recorded_at":5,"revision":2,"act_id":"x"}',
+    ),
+    (
+        events.CaseSnoozed(case_id="k1", actor="ann", recorded_at=5, until=9, revision=2, act_id="x", **ACCOUNT),
+        b'{"type":"case_snoozed.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann"'
+        b',"until":9,"recorded_at":5,"revision":2,"act_id":"x"}',
+    ),
+    (
+        events.CaseNoted(case_id="k1", actor="ann", recorded_at=5, note="n", mentions=("bob",), act_id="x", **ACCOUNT),
+        b'{"type":"case_noted.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","'
+        b'note":"n","mentions":["bob"],"recorded_at":5,"act_id":"x"}',
+    ),
+    (
+        events.CaseLinked(
+            case_id="k1", actor="ann", recorded_at=5, other_case_id="k2", linked=False, note="n", act_id="x", **ACCOUNT
+        ),
+        b'{"type":"case_linked.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann",'
+        b'"other_case_id":"k2","linked":false,"note":"n","recorded_at":5,"act_id":"x"}',
+    ),
+    (
+        events.CaseChecked(
+            case_id="k1", actor="ann", recorded_at=5, verdict="fraud", note="n", revision=2, act_id="x", **ACCOUNT
+        ),
+        b'{"type":"case_checked.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann"'
+        b',"verdict":"fraud","note":"n","recorded_at":5,"revision":2,"act_id":"x"}',
+    ),
+    (
         events.ActionSucceeded(action="block_account", actor="svc", causation_id="c", recorded_at=5, **ACCOUNT),
         b'{"type":"action_succeeded.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"ac'
         b'tor":"svc","causation_id":"c","recorded_at":5}',
@@ -166,6 +202,13 @@ GOLDEN: list[tuple[Any, bytes]] = [
         events.ActionFailed(action="block_account", actor="svc", causation_id="c", error="e", recorded_at=5, **ACCOUNT),
         b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"actor'
         b'":"svc","causation_id":"c","error":"e","recorded_at":5}',
+    ),
+    (
+        events.ActionRequested(
+            action="notify_customer", actor="ann", causation_id="c", reason="r", recorded_at=5, **ACCOUNT
+        ),
+        b'{"type":"action_requested.v1","account_id":"a1","action":"notify_customer","occurred_at":1524000000000,"'
+        b'actor":"ann","causation_id":"c","reason":"r","recorded_at":5}',
     ),
     (
         events.Seal(
@@ -278,6 +321,11 @@ GOLDEN: list[tuple[Any, bytes]] = [
         events.SourceQuarantined(source="analyst", name="bot", hour_start=3_600_000, **SYSTEM),
         b'{"type":"source_quarantined.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
         b'"c-1","source":"analyst","name":"bot","hour_start":3600000}',
+    ),
+    (
+        events.ResponsesChanged(enabled=True, actions=("block_account",), begins=(3, 0), **SYSTEM),
+        b'{"type":"responses_changed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","enabled":true,"actions":["block_account"],"begins":[3,0]}',
     ),
     (
         events.DriftDetected(
@@ -453,6 +501,64 @@ GOLDEN: list[tuple[Any, bytes]] = [
 
 # Events with the fields that their type has got since; the lines above are what it began with.
 EXTENDED: list[tuple[Any, bytes]] = [
+    (
+        events.AccountBlocked(actor="svc", recorded_at=5, ends_at=9, **ACCOUNT),
+        b'{"type":"account_blocked.v1","account_id":"a1","occurred_at":1524000000000,"actor":"svc","recorded_at":5'
+        b',"ends_at":9}',
+    ),
+    (
+        events.CaseOpened(
+            case_id="k1", actor="ann", recorded_at=5, severity="low", queue="q", note="n", act_id="x", **ACCOUNT
+        ),
+        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","rec'
+        b'orded_at":5,"severity":"low","queue":"q","note":"n","act_id":"x"}',
+    ),
+    (
+        events.CaseAssigned(case_id="k1", actor="ann", assignee="", recorded_at=5, revision=2, act_id="x", **ACCOUNT),
+        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","a'
+        b'ssignee":"","recorded_at":5,"revision":2,"act_id":"x"}',
+    ),
+    (
+        events.CaseResolved(
+            case_id="k1", actor="ann", verdict="fraud", recorded_at=5, revision=2, act_id="x", **ACCOUNT
+        ),
+        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","v'
+        b'erdict":"fraud","recorded_at":5,"revision":2,"act_id":"x"}',
+    ),
+    (
+        events.ActionSucceeded(
+            action="block_account",
+            actor="svc",
+            causation_id="c",
+            recorded_at=5,
+            severity="high",
+            requested_at=4,
+            attempts=2,
+            delay_ms=3,
+            **ACCOUNT,
+        ),
+        b'{"type":"action_succeeded.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"ac'
+        b'tor":"svc","causation_id":"c","recorded_at":5,"severity":"high","requested_at":4,"attempts":2,"delay_ms"'
+        b":3}",
+    ),
+    (
+        events.ActionFailed(
+            action="block_account",
+            actor="svc",
+            causation_id="c",
+            error="e",
+            recorded_at=5,
+            code="expired",
+            severity="low",
+            requested_at=4,
+            attempts=2,
+            delay_ms=3,
+            **ACCOUNT,
+        ),
+        b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"actor'
+        b'":"svc","causation_id":"c","error":"e","recorded_at":5,"code":"expired","severity":"low","requested_at":'
+        b'4,"attempts":2,"delay_ms":3}',
+    ),
     (
         events.DriftDetected(
             feature="performance:auc_roc",

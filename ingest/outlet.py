@@ -1,0 +1,71 @@
+"""Sends account events to the feedback topic one batch at a time, and tells where in the log they will be.
+
+For whoever must know that its events arrived, and find them again: responders, and acts on cases. `ingest.producer` is
+for streams. Every message has its partition given, so it lies beside its account's payments whatever the partitioner of
+the client is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from core.errors import BadInput, Unavailable
+from core.events import Position
+from core.settings import Settings
+from ingest import kafka_client
+from responders.ports import Outgoing
+
+TIMEOUT_S = 10.0
+
+
+class KafkaOutlet:
+    """See the module's head. generation: that of the feedback topic, asked at every call."""
+
+    def __init__(self, settings: Settings, generation: Callable[[], int]) -> None:
+        self._topic = settings.feedback_topic
+        self._servers = settings.kafka_servers
+        self._generation = generation
+        self._producer = kafka_client.feedback_producer(settings, TIMEOUT_S)
+
+    def send(self, events: Sequence[Outgoing]) -> list[Position]:
+        """Send in order and wait until Kafka has everything; returns the entries' positions in the log.
+
+        Raises Unavailable if it is unknown whether everything arrived, BadInput if an event can't be sent.
+        """
+        offsets: list[int | None] = [None] * len(events)
+        errors: list[str] = []
+
+        def delivered(number: int) -> Callable[[KafkaError | None, Message], None]:
+            def told(error: KafkaError | None, message: Message) -> None:
+                if error is not None:
+                    errors.append(error.str())
+                else:
+                    offsets[number] = message.offset()
+
+            return told
+
+        for number, event in enumerate(events):
+            self._produce(event, delivered(number))
+        deadline = time.monotonic() + TIMEOUT_S + 2.0
+        while len(self._producer) and time.monotonic() < deadline:
+            self._producer.poll(0.05)
+        if errors or None in offsets:
+            why = errors[0] if errors else "no acknowledgement in time"
+            raise Unavailable(f"Kafka at {self._servers} did not confirm every event on {self._topic}: {why}")
+        generation = self._generation()
+        return [Position(generation, offset + 1) for offset in offsets if offset is not None]
+
+    def _produce(self, event: Outgoing, told: Callable[[KafkaError | None, Message], None]) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic, event.payload, event.account_id.encode(), partition=event.partition, on_delivery=told
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                raise BadInput(f"an event can't be sent to {self._topic}: {error.args[0].str()}") from None
