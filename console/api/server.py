@@ -1,4 +1,4 @@
-"""Runs the application in this process: uvicorn on uvloop and httptools (ADR 26), until SIGINT or SIGTERM."""
+"""Runs the application in this process: uvicorn on uvloop and httptools (ADR 27), until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
