@@ -373,6 +373,16 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'"proposal_id":"p1"}',
     ),
     (
+        events.ProgramWithdrawn(proposal_id="p1", **SYSTEM),
+        b'{"type":"program_withdrawn.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"proposal_id":"p1"}',
+    ),
+    (
+        events.DeploymentWithdrawn(proposal_id="p1", **SYSTEM),
+        b'{"type":"deployment_withdrawn.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","proposal_id":"p1"}',
+    ),
+    (
         events.ProgramPrepared(digest=HEX, partitions=(0, 3), **SYSTEM),
         b'{"type":"program_prepared.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
         b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","partitions":[0,3]}',
