@@ -1,8 +1,7 @@
-"""A backtest's report for people: as text for a terminal, or the same as a page."""
+"""A backtest's report for people, as text for a terminal."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 
 from console.backtest_report import Changed, Measures, Report, RuleLine
@@ -22,7 +21,7 @@ def text(r: Report, rule: str = "") -> str:
         f"{r.decisions:,} decisions; {r.labelled:,} labelled, {r.frauds:,} of them fraud"
         + (f"; {r.unreadable:,} can't be judged: they don't decode" if r.unreadable else ""),
         *(f"{count:,} more can't be made again here: {why}" for why, count in r.undecidable.items()),
-        _way(r),
+        way_words(r),
         "",
         *_measures(r),
         "",
@@ -41,17 +40,7 @@ def text(r: Report, rule: str = "") -> str:
     return "\n".join(out)
 
 
-def page(r: Report, rule: str = "") -> str:
-    """The report as one HTML page, without scripts or links to other files."""
-    title = html.escape(f"Backtest of {r.program}")
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        "<style>body{font:14px/1.4 monospace;margin:2em;color:#222;background:#fff}pre{white-space:pre}</style>"
-        f"<h1>{title}</h1><pre>{html.escape(text(r, rule))}</pre></html>\n"
-    )
-
-
-def _way(r: Report) -> str:
+def way_words(r: Report) -> str:
     took = f"{r.decisions / r.seconds:,.0f} decisions/s" if r.seconds > 0 else ""
     if r.way == "stored":
         return f"judged from stored columns ({took}): nothing that it reads had to be computed again"
@@ -60,25 +49,30 @@ def _way(r: Report) -> str:
     return f"decided again by a fold of the log ({took}): {r.why}"
 
 
-def _measures(r: Report) -> list[str]:
+def measure_rows(r: Report) -> list[tuple[str, Callable[[Measures], str]]]:
+    """What is compared before and after: names, and their text."""
     rows: list[tuple[str, Callable[[Measures], str]]] = [
         ("alerts a day", lambda m: f"{m.alerts_per_day:,.1f}"),
         ("alerts", lambda m: f"{m.alerts:,}"),
         ("  of these labelled", lambda m: f"{m.labelled:,}"),
         ("  of these fraud", lambda m: f"{m.frauds:,}"),
         ("declines", lambda m: f"{m.declines:,}"),
-        ("precision", lambda m: _share(m.precision)),
+        ("precision", lambda m: share(m.precision)),
         ("FP:TP", lambda m: "–" if m.false_positive_ratio is None else f"{m.false_positive_ratio:.2f}"),
-        ("frauds alerted", lambda m: _share(m.recall)),
+        ("frauds alerted", lambda m: share(m.recall)),
         ("value detected", lambda m: f"{m.value_detected:,.2f}"),
-        ("value detection rate", lambda m: _share(m.value_detection_rate)),
+        ("value detection rate", lambda m: share(m.value_detection_rate)),
     ]
     if r.after.hours is not None:
         rows.append(("analyst hours", lambda m: f"{m.hours or 0.0:,.1f}"))
     if r.after.net is not None:
         rows.append(("net of [limits]", lambda m: f"{m.net or 0.0:,.2f}"))
+    return rows
+
+
+def _measures(r: Report) -> list[str]:
     out = [f"  {'':<22}{'before':>16}{'after':>16}"]
-    out += [f"  {name:<22}{of(r.before):>16}{of(r.after):>16}" for name, of in rows]
+    out += [f"  {name:<22}{of(r.before):>16}{of(r.after):>16}" for name, of in measure_rows(r)]
     if r.budget is not None:
         over = r.after.alerts_per_day - r.budget
         out.append(f"  budget of {r.budget:,.0f} alerts a day: {abs(over):,.1f} {'above' if over > 0 else 'below'} it")
@@ -104,7 +98,7 @@ def _rules(rules: Sequence[RuleLine]) -> list[str]:
         others = ", ".join(f"{code} {n:,}" for code, n in list(each.with_others.items())[:OTHERS_SHOWN])
         out.append(
             f"  {each.code:<24}{each.effect:<9}{each.mode:<8}{each.before:>10,}{each.after:>10,}{each.shadow:>10,}"
-            f"{each.alone:>10,}{each.frauds:>8,}{_share(each.precision):>11}  {others}"
+            f"{each.alone:>10,}{each.frauds:>8,}{share(each.precision):>11}  {others}"
         )
     return out
 
@@ -136,5 +130,6 @@ def _change(c: Changed) -> str:
     )
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """A share as a percentage; a dash for none."""
     return "–" if value is None else f"{value:.2%}"

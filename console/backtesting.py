@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 from console import backtest_report, pool, wiring
@@ -28,8 +29,11 @@ from projections.audit.backtest import Backtest
 from projections.audit.stored_batch import NotStored
 from projections.audit.tally import Change, Tally
 from projections.audit.whatif import Scope
-from projections.labelling.reader import LabelReader
-from projections.labelling.view import LabelView
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.states import open_states
+from projections.labelling.view import LabelView, given_until, view_of
+from projections.views import labels as labels_view
+from projections.views.labels import LABELS
 
 
 class Wanted(NamedTuple):
@@ -45,8 +49,10 @@ class Wanted(NamedTuple):
     jobs: int
 
 
-def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
-    """The report. Raises BadInput for a program, rule or range that there is not."""
+def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet: bool) -> Report:
+    """The report. checkpoints: where `sentinel project` keeps the labels; it may be missing. Raises BadInput for a
+    program, rule or range that there is not.
+    """
     scope = scope_of(wanted.start, wanted.end)
     program = program_named(log, registry_of(log), wanted.which)
     checked = loading.of_program(program, log.get_blob).checked
@@ -55,7 +61,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
         known = ", ".join(each.code for each in rules)
         raise BadInput(f"--rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
     heads = {p: log.head(p) for p in partitions_of(log)}
-    labels = LabelReader(log, partitions_of(log)).view(wanted.known_until)
+    labels = _labels(log, CheckpointStore(checkpoints, s.log_prefix), wanted.known_until)
     began = time.perf_counter()
     tally, way, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
     seconds = time.perf_counter() - began
@@ -78,6 +84,14 @@ def run(log: EventLog, s: Settings, wanted: Wanted, *, quiet: bool) -> Report:
         seconds=seconds,
         only=wanted.rule,
     )
+
+
+def _labels(log: EventLog, store: CheckpointStore, known_until: int | None) -> LabelView:
+    """The labels, from checkpoints as far as there are any. known_until: only verdicts given by then, epoch ms."""
+    states = open_states(log, (LABELS,), store, now_ms=int(time.time() * 1000)).by_partition(LABELS)
+    claims = list(labels_view.claims(states))
+    given = claims if known_until is None else given_until(claims, known_until)
+    return view_of(given, labels_view.newest(states), key=control_stream.identity_of(log).key)
 
 
 def _run(

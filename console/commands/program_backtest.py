@@ -31,23 +31,30 @@ def backtest(
         2, os.cpu_count() or 1
     ),
     page: Annotated[Path | None, typer.Option("--html", help="Also write the report to this file, as a page.")] = None,
+    link: Annotated[
+        str,
+        typer.Option(help="With --html: an address for a payment, with {transaction_id}, {account_id} or {position}."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Show what a program would have decided: decisions before and after, hits by rule, value, precision, changes.
 
-    A program that reads only what logged scores store is judged from their columns, in seconds; one with new features
-    is decided again by a fold of the log. Reads only.
+    A program that reads only what logged scores store is judged from their columns, and so are features that can be
+    computed from columns; what columns don't tell is decided again by a fold of the log. Labels come from the
+    checkpoints of `sentinel project`, where there are any. Reads only.
     """
-    from console import backtest_text, backtesting  # with the decision path
+    from console import backtest_page, backtest_text, backtesting  # with the decision path
 
     known_until = moment("--as-of", as_of)
     if page is not None and not page.resolve().parent.is_dir():
         raise BadInput(f"--html {page}: the directory {page.parent} does not exist")
+    if link and "{" not in link:
+        raise BadInput(f"--link {link}: name the payment by {{transaction_id}}, {{account_id}} or {{position}}")
     with opened_log(context) as log:
         wanted = backtesting.Wanted(which, start, end, rule, known_until, jobs)
-        found = backtesting.run(log, settings_of(context), wanted, quiet=as_json)
+        found = backtesting.run(log, settings_of(context), wanted, context.obj.directory, quiet=as_json)
     if page is not None:
-        page.write_text(backtest_text.page(found, rule), encoding="utf-8")
+        page.write_text(backtest_page.page(found, rule, link), encoding="utf-8")
     if as_json:
         print_json(found)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from console import cli, wiring
+from console import backtest_page, cli, wiring
 from core.codec import decode_score, decode_transaction
 from core.log.memory import MemoryLog
 from projections.labelling.reader import LabelReader
@@ -123,7 +123,19 @@ def test_text_tells_what_people_ask(run: Run, tmp_path: Path) -> None:
         assert part in out, part
     assert "AMOUNT_HIGH" not in out.split("rule ")[1].split("BIG would")[0]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>") and "alerts a day" in page
+    assert page.startswith("<!doctype html>") and "alerts a day" in page and "When it would have hit" in page
+
+
+def test_the_page_links_payments_and_escapes_what_others_chose(run: Run, tmp_path: Path) -> None:
+    """Each change leads to its payment by an address that is given; names become no markup and no other address."""
+    found = asked(run, "big.toml", "--html", "report.html", "--link", "https://here.example/audit/{transaction_id}")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count('<a href="https://here.example/audit/') == len(found["stricter"]) + len(found["milder"]) > 0
+    assert "<script" not in page and 'src="' not in page
+    changed = backtest_page.Changed("p00:1-2", '"/<b>', "a&b", 0, 1.0, "fraud", "approve", "review", [], ["X"])
+    assert (
+        backtest_page.address("https://x/{transaction_id}?a={account_id}", changed) == "https://x/%22%2F%3Cb%3E?a=a%26b"
+    )
 
 
 def test_a_new_feature_is_computed_and_the_report_says_why(run: Run) -> None:
@@ -150,6 +162,7 @@ def test_verdicts_of_a_past_time_can_be_asked_for(run: Run) -> None:
         (("big.toml", "--from", "2090-01-01"), "no decision is in this range"),
         (("big.toml", "--from", "yesterday"), "--from"),
         (("big.toml", "--html", "no/where.html"), "does not exist"),
+        (("big.toml", "--html", "x.html", "--link", "https://here.example/"), "name the payment by"),
     ],
 )
 def test_mistakes_are_named(run: Run, arguments: tuple[str, ...], said: str) -> None:
