@@ -22,6 +22,7 @@ from core.times import utc
 from sources.analysis import Profile
 from sources.analysis import analyze as profile_of
 from sources.datasets import DatasetSource, mapping
+from sources.datasets.detect.own_fields import measured, program_text, with_attributes
 from sources.datasets.detect.propose import Proposal, propose
 from sources.datasets.detect.questions import Answers, Question
 from sources.datasets.detect.toml_text import text
@@ -61,6 +62,14 @@ def map_file(
     header: Annotated[int | None, typer.Option(help="Line of the column names; 0: none.", min=0)] = None,
     sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel file. Default: the first with cells.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the dataset. Default: the file's.")] = None,
+    attributes: Annotated[
+        str,
+        typer.Option(help="Other columns to send with each payment, with commas; all: every one that is free."),
+    ] = "",
+    program: Annotated[
+        Path | None,
+        typer.Option(help="Write a program here that declares the attributes as typed fields.", metavar="PROGRAM"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find out how a file is written and what its columns mean, load all of it, and write the mapping.
@@ -85,17 +94,29 @@ def map_file(
         constants=_pairs("--constant", constant),
     )
     dataset = name or (write.stem if write is not None else file.name.split(".")[0]) or "dataset"
+    if program is not None and program.exists():
+        raise BadInput(f"--program {program} exists already; write another file, and copy its [fields]")
     proposal = _proposed(file, answers, dataset, ask=sys.stdin.isatty() and not as_json)
+    if wanted := [each.strip() for each in attributes.split(",") if each.strip()]:
+        proposal = with_attributes(proposal, file, wanted)
     proposal, source, profile = loaded(proposal, file)
+    declared = ""
+    if program is not None:
+        declared, unsure = program_text(program.stem, measured(source))
+        proposal.unsure += unsure
     written = text(proposal, str(file))
     if mapping.parse(written, dataset) != proposal.layout:
         raise BadInput(f"{file}: the mapping can't be written as TOML; please report this file's header")
     if write is not None:
         write_atomic(write, written.encode())
+    if program is not None:
+        write_atomic(program, declared.encode())
     if as_json:
         print(msgspec.json.encode(_summary(file, write, proposal, source, profile)).decode())
     else:
         _show(file, write, written, proposal, source, profile)
+        if program is not None:
+            print(f"wrote {program}; next: sentinel program propose {program} --reason …, before the file is sent")
     if source.rejects.total:
         raise typer.Exit(1)
 
@@ -185,6 +206,7 @@ def _summary(
     return {
         "file": str(file),
         "mapping": str(write) if write is not None else None,
+        "attributes": layout.attributes,
         "layout": proposal.known or None,
         "format": {**form, "encoding": form["encoding"] or "utf-8"} | {"kind": source.parts[0].kind},
         "columns": {

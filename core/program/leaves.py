@@ -150,6 +150,7 @@ class LeafColumns(ABC):
         self._known: dict[int, Words] = {}
         """By the identity of the leaf, which lives as long as the program."""
         self._texts: dict[str, list[str]] = {}
+        self._attributes_known: Sequence[Attributes] | None = None
 
     @abstractmethod
     def _gather(
@@ -282,19 +283,34 @@ class LeafColumns(ABC):
     def _own_texts(self, name: str) -> list[str]:
         field = self._own[name]
         default = field.default if isinstance(field.default, str) else ""
-        found = [attributes.get(field.attribute, "") for attributes in self._attributes()]
+        found = [attributes.get(field.attribute, "") for attributes in self._sent_attributes()]
         return [(value if isinstance(value, str) else "") or default for value in found]
 
     def _own_field(self, name: str) -> Words:
         field = self._own[name]
         if field.type == "string":
             return _hashed(hash_strings(self.texts(name), self._key))
+        sent = [attributes.get(field.attribute) for attributes in self._sent_attributes()]
         read = READERS[field.type]
-        found = [read(attributes.get(field.attribute, field.default)) for attributes in self._attributes()]
         default = read(field.default) if field.default is not None else None
+        if field.type == "number" and not {*map(type, sent)} - _PLAIN:  # usually, and three times as fast
+            words = np.array(sent, dtype=np.float64)
+            is_missing = np.isnan(words)
+            if np.count_nonzero(is_missing) == sent.count(None):
+                words[is_missing] = 0.0 if default is None else default
+                return Words(words, self._every if default is not None else (~is_missing).astype(np.uint8))
+        found = [read(field.default if value is None else value) for value in sent]
         values = [default if value is None else value for value in found]
         valid = np.array([value is not None for value in values], dtype=np.uint8)
         return Words(np.array([0.0 if value is None else value for value in values], dtype=np.float64), valid)
+
+    def _sent_attributes(self) -> Sequence[Attributes]:
+        if self._attributes_known is None:
+            self._attributes_known = self._attributes()
+        return self._attributes_known
+
+
+_PLAIN = {float, type(None)}
 
 
 def forms_of(name: str, values: list[str]) -> list[str]:
