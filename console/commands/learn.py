@@ -150,7 +150,7 @@ def _show(state: LoopState, evidence: Evidence, step: Step, as_json: bool) -> No
                 "phase": state.phase,
                 "champion": state.champion,
                 "candidate": state.candidate,
-                "drifting": {f: severity for f, (severity, _) in state.drifting.items()},
+                "drifting": {f: drift.severity for f, drift in state.drifting.items()},
                 "evidence": msgspec.to_builtins(evidence),
                 "step": step,
             }
@@ -161,7 +161,7 @@ def _show(state: LoopState, evidence: Evidence, step: Step, as_json: bool) -> No
             "phase": state.phase,
             "champion": state.champion,
             "candidate": state.candidate,
-            "open drift": [f"{f} ({severity})" for f, (severity, _) in state.drifting.items()],
+            "open drift": [f"{f} ({drift.severity})" for f, drift in state.drifting.items()],
             "new verdicts": f"{evidence.labels.verdicts:,}, {evidence.labels.frauds:,} of fraud",
             "rollback target": evidence.way_back,
             "next step": step.action,

@@ -81,9 +81,8 @@ def window(settings: LearnSettings, known_until: int) -> Split:
     """
     if not 0 < known_until < TIME_MAX:
         raise BadInput(f"retraining: known_until {known_until} is not a valid time (epoch ms)")
-    maturity = int(settings.maturity_days * DAY_MS)
     held_from, held_to = settings.holdout(known_until)
-    train_end = held_from - maturity
+    train_end = settings.train_end(known_until)
     return Split(train_end - int(settings.train_days * DAY_MS), train_end, held_from, held_to)
 
 

@@ -9,8 +9,9 @@ it is rolled back at once.
     any         the guard is breached, and there is a predecessor         roll back
     idle        the shadow became champion (by hand, or by approval)      drop the shadow
     idle        an open, severe drift or loss of performance that no
-                training has followed, enough new verdicts, or a breach
-                without a predecessor                                     start a retraining
+                training has followed, or that a refused one followed too
+                soon, enough new verdicts, or a breach without a
+                predecessor                                               start a retraining
     training                                                              train (again, if a process died: same bytes)
     shadowing   alert rates not comparable, or too few decisions after
                 `PATIENCE` times the minimum time                         drop the candidate
@@ -25,6 +26,10 @@ it is rolled back at once.
 
 A candidate is promoted only if both hold: the paired test of its shadow, always valid at level alpha, and no breach of
 a guardrail in the test, in which it decides for its arm's accounts. Without `shadow_test`, the test must show the gain.
+
+A training right after a drift sees almost nothing of what came after it, and is rightly refused. It does not settle the
+drift: it is tried again once its rows cover, after the change, at least as long as the gate's hold-out, and twice as
+long as the refused one's did (`_sees_more`). So a drift that stays open costs trainings at doubling intervals.
 
 Every step states its reasons in words, which become the event's `reason`. Whatever was appended that the loop can't
 evaluate (`Evidence.obstacles`) is added to the reasons of a waiting step; it never stops the loop.
@@ -45,7 +50,7 @@ from learners.experiments.paired import PairedReport
 from learners.experiments.report import Report
 from learners.loop.evidence import ModelComparison, NewLabels
 from learners.loop.settings import LearnSettings
-from learners.loop.state import LoopState, Phase
+from learners.loop.state import LoopState, OpenDrift, Phase
 
 Action = Literal["wait", "retrain", "train", "test", "promote", "drop", "ramp", "conclude", "roll back"]
 Trigger = Literal["labels", "drift", "degradation"]
@@ -157,7 +162,7 @@ def _idle(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms:
     if degraded and state.run_began < state.champion_at[0]:
         return Step("retrain", (degraded, "there is no earlier champion"), phase, trigger="degradation")
     wait_ms = state.run_began + settings.interval_days * DAY_MS - now_ms
-    severe = _severe(state, settings)
+    severe = _severe(state, settings, now_ms)
     labels = evidence.labels
     enough = labels.verdicts >= settings.labels_min and labels.frauds >= settings.frauds_min
     news = f"{labels.verdicts:,} new verdicts, {labels.frauds:,} of them fraud"
@@ -171,16 +176,24 @@ def _idle(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms:
     return Step("wait", (f"{news}, since the last training ({wanted}); no severe drift since",), phase)
 
 
-def _severe(state: LoopState, settings: LearnSettings) -> Sequence[str]:
-    """Open drifts that were reported after the last training began and call for another: any loss of performance,
-    and any other drift that is severe enough. Inputs may change without harm; a confirmed loss is the harm itself.
+def _severe(state: LoopState, settings: LearnSettings, now_ms: int) -> Sequence[str]:
+    """Open drifts that call for a training: any loss of performance, and any other drift that is severe enough. Inputs
+    may change without harm; a confirmed loss is the harm itself. One calls for a single training after its report, or
+    for another if that was refused and more of what followed the change is there by now.
     """
     least = _SEVERITIES.index(settings.drift_severity)
     return sorted(
-        f"{feature} ({severity})"
-        for feature, (severity, reported) in state.drifting.items()
-        if reported > state.run_began and (feature.startswith(PERFORMANCE) or _SEVERITIES.index(severity) >= least)
+        f"{feature} ({drift.severity})"
+        for feature, drift in state.drifting.items()
+        if (feature.startswith(PERFORMANCE) or _SEVERITIES.index(drift.severity) >= least)
+        and (drift.reported > state.run_began or (state.refused and _sees_more(drift, state, settings, now_ms)))
     )
+
+
+def _sees_more(drift: OpenDrift, state: LoopState, settings: LearnSettings, now_ms: int) -> bool:
+    """Whether a training now would have enough rows after the change, and twice as many as the last one, by time."""
+    had, has = (max(settings.train_end(moment) - drift.seen_until, 0) for moment in (state.trained_until, now_ms))
+    return has >= max(2 * had, int(settings.holdout_days * DAY_MS))
 
 
 def _shadowing(state: LoopState, evidence: Evidence, settings: LearnSettings, now_ms: int) -> Step:

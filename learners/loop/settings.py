@@ -150,6 +150,12 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         end = known_until - int(self.maturity_days * DAY_MS)
         return end - int(self.holdout_days * DAY_MS), end
 
+    def train_end(self, known_until: int) -> int:
+        """Until when (event time, epoch ms) a training as of `known_until` takes its rows: their labels are mature when
+        the gate's rows begin.
+        """
+        return self.holdout(known_until)[0] - int(self.maturity_days * DAY_MS)
+
     def traffic_at(self, hours: float) -> int:
         """The ramp's traffic, this many hours after a test began."""
         return max(traffic for after, traffic in self.ramp if after <= max(hours, 0.0))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -33,13 +33,23 @@ from projections.views.registry import REGISTRY, Model, Registry
 Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
 
 
+class OpenDrift(NamedTuple):
+    """A detection that has not been cleared: when it was reported, and the end of the window in which it was seen,
+    epoch ms. What is later than that window came after the change.
+    """
+
+    severity: Severity
+    reported: int
+    seen_until: int
+
+
 @dataclass(slots=True)
 class LoopState:
     """The state. Models are named name-version, "" for none.
 
-    run: the open retraining. trained_until: `known_until` of the last retraining that ended; run_began: when the last
-    one began. candidate: the model of the last finished retraining, until promoted or dropped. drifting: open
-    detections, feature → (severity, when reported). champion_at, shadow_at, test_at: the time and the control position
+    run: the open retraining. trained_until: `known_until` of the last retraining that ended; refused: whether it was
+    rejected; run_began: when the last one began. candidate: the model of the last finished retraining, until promoted
+    or dropped. drifting: open detections by feature. champion_at, shadow_at, test_at: the time and the control position
     at which each began. champion_tested: the champion won an experiment; won: experiments that were won, and proposals
     caused by them. ramped_by_hand: the traffic was set by someone other than the actor who started the experiment.
     """
@@ -48,10 +58,11 @@ class LoopState:
     registry: Registry = field(default_factory=REGISTRY.initial)
     run: events.RetrainingStarted | None = None
     trained_until: int = 0
+    refused: bool = False
     run_began: int = 0
     runs: int = 0
     candidate: str = ""
-    drifting: dict[str, tuple[Severity, int]] = field(default_factory=dict)
+    drifting: dict[str, OpenDrift] = field(default_factory=dict)
     experiment: events.ExperimentStarted | None = None
     test_at: tuple[int, int] = (0, 0)
     ramped_by_hand: bool = False
@@ -121,7 +132,7 @@ class LoopState:
             case events.DeploymentWithdrawn() if waited and self.proposed_at is None:
                 self.candidate = ""  # a person declined it
             case events.DriftDetected():
-                self.drifting[event.feature] = (event.severity, event.occurred_at)
+                self.drifting[event.feature] = OpenDrift(event.severity, event.occurred_at, event.window_end)
             case events.DriftCleared():
                 self.drifting.pop(event.feature, None)
             case _:
@@ -131,6 +142,7 @@ class LoopState:
         if self.run is None or self.run.run_id != event.run_id:
             return
         self.trained_until, self.run = self.run.known_until, None
+        self.refused = isinstance(event, events.RetrainingRejected)
         if isinstance(event, events.RetrainingFinished):
             self.candidate = f"{event.name}-{event.version}"
 

@@ -146,6 +146,45 @@ def test_severe_drift_starts_a_retraining_once() -> None:
     assert next_step((*answered, drift("critical", DAY_MS)), 2 * DAY_MS).action == "retrain"
 
 
+def drift_told(window_end: int, severity: Any = "high") -> events.DriftDetected:
+    return events.DriftDetected(
+        **by(),
+        feature="amount",
+        statistic="psi",
+        magnitude=1.0,
+        severity=severity,
+        window_start=0,
+        window_end=window_end,
+    )
+
+
+def test_a_refused_training_is_tried_again_once_enough_rows_follow_the_change() -> None:
+    """Training rows end 21 days before now, so a training at the report sees nothing of the change. The next one sees
+    as many days of it as the hold-out has; if it is refused as well, one more follows that sees twice as many.
+    """
+    refused = (*FIRST, drift_told(NOW), STARTED, REJECTED)
+    assert next_step(refused, 28 * DAY_MS - 1).action == "wait"
+    step = next_step(refused, 28 * DAY_MS)
+    assert (step.action, step.trigger, "amount (high)" in step.reason) == ("retrain", "drift", True)
+
+    later = {"occurred_at": NOW + 28 * DAY_MS, "run_id": "r2"}
+    again = events.RetrainingStarted(**by(**later), trigger="drift", known_until=NOW + 28 * DAY_MS, parent="m-1.0.0")
+    twice = (*refused, again, events.RetrainingRejected(**by(**later)))
+    assert next_step(twice, 35 * DAY_MS - 1).action == "wait"
+    assert next_step(twice, 35 * DAY_MS).action == "retrain"
+
+
+def test_a_refused_training_is_not_repeated_without_need() -> None:
+    """The drift was cleared, is not severe, or a training that passed the gate came after it."""
+    after = 40 * DAY_MS
+    assert next_step((*FIRST, drift_told(NOW), STARTED, REJECTED), after).action == "retrain"
+    cleared = events.DriftCleared(**by(), feature="amount")
+    assert next_step((*FIRST, drift_told(NOW), STARTED, REJECTED, cleared), after).action == "wait"
+    assert next_step((*FIRST, drift_told(NOW, "medium"), STARTED, REJECTED), after).action == "wait"
+    withdrawn = (*FIRST, drift_told(NOW), STARTED, *SHADOWED[len(FIRST) + 1 :], WITHDRAWN)
+    assert next_step(withdrawn, after).action == "wait"
+
+
 @pytest.mark.parametrize("metric", ["auc_roc", "average_precision", "calibration"])
 def test_any_confirmed_loss_of_performance_starts_a_retraining(metric: str) -> None:
     """The loop waits for a severe drift of an input, but not for a severe loss: the lowest severity is enough, once."""
