@@ -8,7 +8,7 @@ A run is a stream of the synthetic source (weekly and monthly rhythm, trips, bur
 the shipped model, with every feature as a worker would log it, and one look of the monitor a day. Without drift it is
 watched for eight weeks after the reference; with drift, which begins on day `TURN`, for two. What counts is what a
 person would see: events in the control stream. Each run is written as one line, and a run that the file already holds
-is not repeated, so the table can be filled bit by bit. Streams are kept in `--cache` (`drift_streams`).
+is not repeated, so the table can be filled bit by bit.
 
 The opponents are told which figure to watch, and get the threshold at which 5 % of the runs without drift of the same
 size would have raised an alarm: two-sided daily CUSUMs (Page 1954, allowance 0.5) on the mean of one figure,
@@ -18,11 +18,12 @@ standardised by the days of the reference. Beside the delays stands what no dete
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ from benchmarks.drift_streams import (
     DAYS_AFTER,
     DAYS_CALM,
     FIRST,
+    OF_SOURCE,
     PARTITIONS,
     REFERENCE,
     SCENARIOS,
@@ -42,7 +44,8 @@ from benchmarks.drift_streams import (
     ZERO_INFLATED,
     Kept,
     beginning,
-    stream,
+    decided,
+    inflated,
 )
 from core.control import DEFAULT_REVIEW
 from core.events import DriftDetected
@@ -63,18 +66,20 @@ from sources.synthetic import START_MS
 
 SIZES = (100, 600, 2000)
 FALSE_ALARMS = 0.05
-CACHE = Path(tempfile.gettempdir()) / "sentinel-drift-streams"
+Told = tuple[int, str, str, int]
+"""(day, figure, severity, days of the window) of what was reported."""
 
 
 class ReadOnce(WindowReader):
-    """Reads a kept stream as if from the log."""
+    """Reads a kept stream as if from the log. rows: may be exchanged for those of a stream that was equal so far."""
 
     def __init__(self, log: MemoryLog, rows: Rows) -> None:
         super().__init__(log, range(PARTITIONS))
-        self._all = rows
+        self.rows = rows
 
     def read(self, start: int, end: int, with_features: bool = True) -> Rows:
-        return self._all.between(start, end)
+        rows = self.rows if with_features else replace(self.rows, columns=self.rows.columns[:0])
+        return rows.between(start, end)
 
     def oldest(self) -> int:
         return START_MS
@@ -85,21 +90,20 @@ class ReadOnce(WindowReader):
 
 class KeptLabels:
     """The labels of a kept stream as a LabelReader and LabelView give them: every report is right, and by one source.
+    A row's number is its transaction.
 
-    moment: only reports given by then, epoch ms.
+    reports: of each row, epoch ms, 0 never.
     """
 
-    def __init__(self, kept: Kept, moment: int | None = None) -> None:
-        self._kept = kept
-        order = np.argsort(kept.rows.transactions)
-        self._keys = kept.rows.transactions[order]
-        self._reported = np.where(kept.reported <= (2**62 if moment is None else moment), kept.reported, 0)[order]
+    def __init__(self, reports: NDArray[np.int64]) -> None:
+        self.reports = reports
 
     def view(self, moment: int | None = None) -> KeptLabels:
-        return KeptLabels(self._kept, moment)
+        """Only reports given by `moment`, epoch ms."""
+        return KeptLabels(np.where(self.reports <= (2**62 if moment is None else moment), self.reports, 0))
 
     def reported(self, accounts: NDArray[np.uint64], transactions: NDArray[np.uint64]) -> NDArray[np.int64]:
-        return np.asarray(self._reported[np.searchsorted(self._keys, transactions)])
+        return np.asarray(self.reports[transactions.astype(np.int64)])
 
     def of_rows(
         self, accounts: NDArray[np.uint64], transactions: NDArray[np.uint64], given_until: NDArray[np.int64]
@@ -108,34 +112,76 @@ class KeptLabels:
         return np.where((at > 0) & (at <= given_until), FRAUD, UNJUDGED).astype(np.int8)
 
 
-def run(accounts: int, seed: int, scenario: str, cache: Path) -> dict[str, Any]:
-    """One run: the events by day, and the CUSUMs' paths. cache: the folder of kept streams."""
+class Watch:
+    """A monitor that looks at one stream, day by day."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.log, deployed, resolver = beginning()
+        OfflineIngest(self.log, resolver, partitions=PARTITIONS, start=[deployed])
+        self.config = DriftConfig()
+        self.reader, self.labels = ReadOnce(self.log, kept.rows), KeptLabels(kept.reported)
+        self.looker = Looker(self.reader, cast(LabelReader, self.labels), self.config)
+
+    def look(self, kept: Kept, days: range, log: MemoryLog) -> list[Told]:
+        """Look at the end of each of these days; returns what was reported. kept: the stream, equal to those before
+        up to the first of these days. log: holds the control stream.
+        """
+        self.reader.rows, self.labels.reports = kept.rows, kept.reported
+        monitor = DriftMonitor(log, self.looker, self.config)
+        seen: list[Told] = []
+        for day in days:
+            as_of = START_MS + day * DAY_MS
+            for event in monitor.step(as_of, now_ms=as_of)[1]:
+                if isinstance(event, DriftDetected):
+                    seen.append((day, event.feature, event.severity, (event.window_end - event.window_start) // DAY_MS))
+        return seen
+
+
+def runs(accounts: int, seed: int, scenarios: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """One run of each scenario: the events by day, and the CUSUMs' paths. What scenarios share is done once."""
     begin = time.process_time()
-    last = DAYS_CALM if scenario == "none" else TURN + DAYS_AFTER
-    kept = stream(accounts, seed, scenario, cache)
-    log, deployed, resolver = beginning()
-    OfflineIngest(log, resolver, partitions=PARTITIONS, start=[deployed])
+    calm = [name for name in ("none", "devices") if name in scenarios]
+    changed = [name for name in OF_SOURCE if name in scenarios]
+    if calm:
+        _, kept = next(decided(accounts, seed, ["none"]))
+        for name in calm:
+            if name == "devices":
+                kept = replace(kept, rows=inflated(kept.rows, seed))
+            last = DAYS_CALM if name == "none" else TURN + DAYS_AFTER
+            one = Watch(kept)
+            seen = one.look(kept, range(FIRST, last + 1), one.log)
+            yield _run(accounts, seed, name, kept, seen, last, begin)
+            begin = time.process_time()
+    watch: Watch | None = None
+    before: list[Told] = []
+    for name, kept in decided(accounts, seed, changed) if changed else ():
+        if watch is None:
+            watch = Watch(kept)
+            before = watch.look(kept, range(FIRST, TURN + 1), watch.log)
+        last = TURN + DAYS_AFTER
+        seen = before + watch.look(kept, range(TURN + 1, last + 1), watch.log.clone())
+        yield _run(accounts, seed, name, kept, seen, last, begin)
+        begin = time.process_time()
+
+
+def _run(
+    accounts: int,
+    seed: int,
+    scenario: str,
+    kept: Kept,
+    seen: list[Told],
+    last: int,
+    begin: float,
+) -> dict[str, Any]:
     rows = kept.rows.between(0, START_MS + last * DAY_MS)
-    config = DriftConfig()
-    looker = Looker(ReadOnce(log, rows), cast(LabelReader, KeptLabels(kept)), config)
-    monitor = DriftMonitor(log, looker, config)
-    read = time.process_time() - begin
-    seen: list[tuple[int, str, str, int]] = []
-    for day in range(FIRST, last + 1):
-        as_of = START_MS + day * DAY_MS
-        for event in monitor.step(as_of, now_ms=as_of)[1]:
-            if isinstance(event, DriftDetected):
-                days = (event.window_end - event.window_start) // DAY_MS
-                seen.append((day, event.feature, event.severity, days))
-    reported = kept.reported[: len(rows)]
     return {
         "accounts": accounts,
         "seed": seed,
         "scenario": scenario,
         "rows": len(rows),
         "seen": seen,
-        "cusum": {name: path for name, path in cusums(rows, reported, last).items()},
-        "cpu_s": [round(read, 2), round(time.process_time() - begin - read, 2)],
+        "cusum": cusums(rows, kept.reported[: len(rows)], last),
+        "cpu_s": round(time.process_time() - begin, 2),
     }
 
 
@@ -313,7 +359,6 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=5001)
     parser.add_argument("--accounts", type=int, nargs="+", default=SIZES, help="sizes of the streams")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=list(SCENARIOS))
-    parser.add_argument("--cache", type=Path, default=CACHE, help="the folder in which decided streams are kept")
     parser.add_argument("--out", type=Path, help="append each run here as one line of JSON, unless it is there already")
     parser.add_argument("--table", type=Path, help="print the table of the runs in this file")
     arguments = parser.parse_args()
@@ -323,22 +368,22 @@ def main() -> None:
             f"{found['rows']:,} predictions against as many: {found['tested']} figures in three windows in "
             f"{found['cpu_s']:.2f} s of CPU, one core; {found['first_s']:.2f} s with the reference's preparation"
         )
-    runs = [json.loads(line) for line in _lines(arguments.out)]
-    known = {(each["accounts"], each["scenario"], each["seed"]) for each in runs}
+    gc.disable()  # millions of payments are held, and nothing here is cyclic
+    done = [json.loads(line) for line in _lines(arguments.out)]
+    known = {(each["accounts"], each["scenario"], each["seed"]) for each in done}
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.runs):
         for accounts in arguments.accounts:
-            for scenario in arguments.scenarios:
-                if (accounts, scenario, seed) in known:
-                    continue
-                runs.append(run(accounts, seed, scenario, arguments.cache))
-                print(json.dumps({key: value for key, value in runs[-1].items() if key != "cusum"})[:300], flush=True)
+            missing = [name for name in arguments.scenarios if (accounts, name, seed) not in known]
+            for each in runs(accounts, seed, missing):
+                done.append(each)
+                print(json.dumps({key: value for key, value in each.items() if key != "cusum"})[:300], flush=True)
                 if arguments.out:
                     with arguments.out.open("a") as file:
-                        file.write(json.dumps(runs[-1]) + "\n")
+                        file.write(json.dumps(each) + "\n")
     if arguments.table:
-        runs = [json.loads(line) for line in _lines(arguments.table)]
-    if runs:
-        print(table(runs))
+        done = [json.loads(line) for line in _lines(arguments.table)]
+    if done:
+        print(table(done))
 
 
 def _lines(path: Path | None) -> list[str]:

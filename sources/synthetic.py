@@ -164,25 +164,31 @@ class SyntheticStream(Source):
 
     def tables(self) -> Iterator[pl.DataFrame]:
         """See Source. Each table has about a block of rows."""
+        sent = 0
+        for rows in self.rows():
+            yield self._table(rows, sent)
+            sent += len(rows)
+
+    def rows(self) -> Iterator[Rows]:
+        """The transactions of `tables` as indices into the pools of `names`, without any text."""
         config = self.config
         planned = self._planned
         rows_total = config.total - len(planned)
         clock = Clock(config.start, self._end, LEGITIMATE_HOURS, LEGITIMATE_WEEKDAYS, salary=True)
         used = 0
-        sent = 0
         for block, first in enumerate(range(0, rows_total, BLOCK_ROWS)):
             size = min(BLOCK_ROWS, rows_total - first)
             rng = _generator(config.seed, 1, block)
-            honest = legitimate(self._world, clock, rng, first, size, rows_total)
+            honest = legitimate(self.world, clock, rng, first, size, rows_total)
             is_last = first + size == rows_total
             until = len(planned) if is_last else int(np.searchsorted(planned.time, honest.time[-1], side="right"))
             rows = by_time(concatenated([honest, planned.take(slice(used, until))]))
-            yield self._table(self._drifted(rows), sent)
+            yield self._drifted(rows)
             used = until
-            sent += len(rows)
 
     @cached_property
-    def _world(self) -> World:
+    def world(self) -> World:
+        """Accounts, merchants and devices."""
         config = self.config
         devices = config.devices if config.devices is not None else 3 * config.accounts
         return build(config.seed, config.accounts, config.merchants, devices)
@@ -194,10 +200,10 @@ class SyntheticStream(Source):
         frauds = min(round(config.total * config.fraud_rate), config.total - 1)
         quick = int(BURST_SHARE * (config.total - frauds))
         clock = Clock(config.start, self._end, LEGITIMATE_HOURS, LEGITIMATE_WEEKDAYS, salary=True)
-        parts = [bursts(self._world, clock, _generator(config.seed, 2), quick)]
+        parts = [bursts(self.world, clock, _generator(config.seed, 2), quick)]
         before = round(frauds * config.drift_at) if config.drift_at is not None else frauds
         for number, (era, count) in enumerate(zip(self._eras(), (before, frauds - before), strict=False)):
-            parts += plan(self._world, era, count, _generator(config.seed, 3, number)) if count else []
+            parts += plan(self.world, era, count, _generator(config.seed, 3, number)) if count else []
         return by_time(concatenated(parts))
 
     def _eras(self) -> list[Era]:
@@ -240,9 +246,9 @@ class SyntheticStream(Source):
         return rows
 
     @cached_property
-    def _names(self) -> dict[str, pl.Series]:
+    def names(self) -> dict[str, pl.Series]:
         """Identifiers by number; in pools of optional fields, "" comes first."""
-        world = self._world
+        world = self.world
         thieves = max(world.accounts // 4, 8)
         return {
             "account": pl.Series([f"a{i:06d}" for i in range(world.accounts)]),
@@ -258,34 +264,37 @@ class SyntheticStream(Source):
             "source": pl.Series(SOURCES),
         }
 
-    def _table(self, rows: Rows, first: int) -> pl.DataFrame:
-        world = self._world
+    def transaction_id(self, number: int) -> str:
+        """The ID of a transaction by its number in the stream, from 0."""
+        # The seed is part of the ID: two streams in one topic must not look like repeats of each other.
+        return f"t{self.config.seed}-{number:09d}"
 
-        def names(pool: str, index: Ints) -> pl.Series:
-            return self._names[pool].gather(pl.Series(index))
+    def _table(self, rows: Rows, first: int) -> pl.DataFrame:
+        world = self.world
+
+        def named(pool: str, index: Ints) -> pl.Series:
+            return self.names[pool].gather(pl.Series(index))
 
         fraud = rows.scenario > 0
         delay_ms = round(self.config.label_delay_days * DAY_MS)
-        seed = self.config.seed
         return pl.DataFrame(
             {
-                # The seed is part of the ID: two streams in one topic must not look like repeats of each other.
-                "transaction_id": [f"t{seed}-{i:09d}" for i in range(first, first + len(rows))],
-                "account_id": names("account", rows.account),
+                "transaction_id": [self.transaction_id(i) for i in range(first, first + len(rows))],
+                "account_id": named("account", rows.account),
                 "amount": rows.cents / 100.0,
                 "occurred_at": rows.time,
-                "currency": names("currency", world.home[rows.account]),
-                "merchant_id": names("merchant", rows.merchant),
-                "merchant_category": names("category", world.merchant_category[rows.merchant]),
-                "country": names("country", world.merchant_country[rows.merchant]),
-                "channel": names("channel", rows.channel),
-                "device_id": names("device", rows.device + 1),
-                "ip": names("ip", rows.ip + 1),
-                "card_id": names("card", rows.card + 1),
+                "currency": named("currency", world.home[rows.account]),
+                "merchant_id": named("merchant", rows.merchant),
+                "merchant_category": named("category", world.merchant_category[rows.merchant]),
+                "country": named("country", world.merchant_country[rows.merchant]),
+                "channel": named("channel", rows.channel),
+                "device_id": named("device", rows.device + 1),
+                "ip": named("ip", rows.ip + 1),
+                "card_id": named("card", rows.card + 1),
                 "is_fraud": fraud,
-                "scenario": names("scenario", rows.scenario),
+                "scenario": named("scenario", rows.scenario),
                 "verdict_at": rows.time + np.where(fraud, rows.verdict_ms, delay_ms),
-                "verdict_source": names("source", rows.source),
+                "verdict_source": named("source", rows.source),
             }
         )
 

@@ -40,7 +40,7 @@ below every effect that is reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ Ints = NDArray[np.int64]
 
 RARE = 0.3
 TOLERANCE = 1.25
+NO_WEIGHTS = np.empty(0)
 TINY = 1e-18
 """Variances below this are rounding errors of a contrast that does not vary."""
 
@@ -170,10 +171,17 @@ def placed(
 ) -> Placed:
     """These rows, at `times` in [end − windows[-1], end), beside the reference. shops: if the frame has them."""
     account, total = _numbered(known.accounts, accounts)
+    none = Placed(account, np.empty(0, dtype=np.int64), total, ())
+    if known.shops is not None and shops is not None:
+        shop, shops_total = _numbered(known.shops, shops)
+        none = replace(none, shop=shop, shops=shops_total)
+    return in_windows(none, times, end, windows)
+
+
+def in_windows(rows: Placed, times: Ints, end: int, windows: tuple[int, ...]) -> Placed:
+    """The same rows in other windows, the longest of which is as long."""
     window = np.searchsorted(np.array(windows), end - times, side="left").astype(np.int64)
-    if known.shops is None or shops is None:
-        return Placed(account, window, total, windows)
-    return Placed(account, window, total, windows, *_numbered(known.shops, shops))
+    return replace(rows, window=window, windows=windows)
 
 
 def _numbered(known: NDArray[np.uint64], names: NDArray[np.uint64]) -> tuple[Ints, int]:
@@ -284,8 +292,9 @@ class Yardstick:
         codes = binned(values, self.scale.edges)
 
         def parts(cluster: Ints, clusters: int) -> Floats:
-            flat = _counted(rows.window * clusters + cluster, lengths * clusters, codes, width, weights)
-            return np.cumsum(flat.reshape(lengths, clusters, width), axis=0)
+            out = np.zeros((lengths, clusters, width))
+            kernels.count_windows(rows.window, cluster, codes, NO_WEIGHTS if weights is None else weights, out)
+            return out
 
         by_account = parts(rows.account, rows.accounts)
         by_shop = [None] * lengths if rows.shop is None else parts(rows.shop, rows.shops)
@@ -298,50 +307,44 @@ class Yardstick:
         contrasts = self.scale.contrasts
         counts = by_account.sum(axis=0)
         n, m = float(counts.sum()), self.rows
-        each = by_account.sum(axis=1)
-        active = int((each > 0).sum())
         if n <= 0 or m <= 0:
             nothing = np.full(contrasts.shape[1], np.nan)
-            return Seen(n, active, counts, nothing, nothing, nothing, 0.0)
+            return Seen(n, 0, counts, nothing, nothing, nothing, 0.0)
         mean = (counts + self.counts) @ contrasts / (n + m)
-        difference, of_accounts, squares = _carried(
-            by_account @ contrasts, each, self.by_account, self.rows_by_account, mean
-        )
+        accounts = _carried(by_account, contrasts, self.by_account, self.rows_by_account, mean)
         both = 1.0 / n + 1.0 / m
         noise, shock = self.noise * both, self.shock * both
-        persistence = np.maximum(of_accounts - noise, 0.0)
+        persistence = np.maximum(accounts.variance - noise, 0.0)
         variance = noise + persistence + shock
         unsure = np.zeros(len(variance))
         if by_shop is not None:
-            _, of_shops, shop_squares = _carried(
-                by_shop @ contrasts, by_shop.sum(axis=1), self.by_shop, self.rows_by_shop, mean
-            )
-            carried = np.maximum(of_shops - noise, 0.0)
+            shops = _carried(by_shop, contrasts, self.by_shop, self.rows_by_shop, mean)
+            carried = np.maximum(shops.variance - noise, 0.0)
             variance = variance + carried
-            unsure = carried**2 / np.maximum(_participation(shop_squares) - 1, 0.5)
+            unsure = carried**2 / np.maximum(shops.participation - 1, 0.5)
         with np.errstate(divide="ignore", invalid="ignore"):
             freedom = variance**2 / (
                 noise**2 / np.maximum(self.noise_freedom - 1, 0.5)
-                + persistence**2 / np.maximum(_participation(squares) - 1, 0.5)
+                + persistence**2 / np.maximum(accounts.participation - 1, 0.5)
                 + shock**2 / max(self.frame.days - 1, 0.5)
                 + unsure
             )
-            z = difference / np.sqrt(variance)
+            z = accounts.difference / np.sqrt(variance)
             independent = both * _spread(contrasts, (counts + self.counts) / (n + m))
             effects = np.where(independent > TINY, np.maximum(variance / independent, 1.0), 1.0)
         varies = variance > TINY
         p = np.where(varies, 2.0 * stdtr(np.where(varies, freedom, 1.0), -np.abs(np.where(varies, z, 0.0))), 1.0)
         if self._by_accounts:
-            p[-len(counts) :] = self._rare(by_account, active, length, p[-len(counts) :])
-        return Seen(n, active, counts, p, difference, effects, combined(p, self.scale.weights))
+            p[-len(counts) :] = self._rare(accounts, length, p[-len(counts) :])
+        return Seen(n, accounts.active, counts, p, accounts.difference, effects, combined(p, self.scale.weights))
 
-    def _rare(self, by_account: Floats, active: int, length: int, p: Floats) -> Floats:
+    def _rare(self, accounts: _Carried, length: int, p: Floats) -> Floats:
         """The p-values of the bins (K,), those of rare bins replaced by the test of their accounts."""
         a, m = self.blocks(max(round(length / DAY_MS), 1))
         rare = a < RARE * m
         if not rare.any():
             return p
-        k = (by_account > 0).sum(axis=0).astype(np.float64)
+        k, active = accounts.present, accounts.active
         bins = slice(-len(k), None)
         noise, shock = self.noise[bins], self.shock[bins]
         spread = 1.0 + np.divide(shock, noise, out=np.zeros(len(k)), where=noise > TINY)
@@ -360,22 +363,28 @@ def _counted(place: Ints, size: int, codes: NDArray[np.uint8], width: int, weigh
     return flat.reshape(size, width).astype(np.float64)
 
 
-def _carried(
-    x: Floats, rows: Floats, before: Floats, rows_before: Floats, mean: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """(Δ, the variance A of it by clusters, each cluster's share s²) of contrasts whose pooled means are `mean` (M,).
-
-    x (G, M), rows (G,): the clusters' sums and rows now; before, rows_before: the same in the reference, of the first
-    clusters.
+class _Carried(NamedTuple):
+    """What clusters contribute to a difference Δ of contrasts (M,): the variance A of it, and how many carry that;
+    the clusters with rows in the window, and with rows in each bin (K,).
     """
-    n, m, old = float(rows.sum()), float(rows_before.sum()), len(before)
-    s = (x - rows[:, None] * mean) / n
-    s[:old] -= (before - rows_before[:, None] * mean) / m
-    difference = s.sum(axis=0)
-    groups = max(int((rows > 0).sum() + (rows_before[rows[:old] == 0] > 0).sum()), 2)
-    squares = s * s
-    variance = np.maximum(squares.sum(axis=0) - difference**2 / groups, 0.0) * groups / (groups - 1)
-    return difference, variance, squares
+
+    difference: Floats
+    variance: Floats
+    participation: Floats
+    active: int
+    present: Floats
+
+
+def _carried(now: Floats, contrasts: Floats, before: Floats, rows_before: Floats, mean: Floats) -> _Carried:
+    """Of contrasts (K, M) whose pooled means are `mean` (M,). now (G, K): the clusters' rows by bin; before (B, M),
+    rows_before (B,): the contrasts' sums and the rows in the reference, of the first clusters.
+    """
+    sums, present = np.empty((3, len(mean))), np.empty(1 + now.shape[1], dtype=np.int64)
+    smooth = np.ascontiguousarray(contrasts[:, : len(mean) - now.shape[1]])
+    groups = max(kernels.carried(now, before, rows_before, smooth, mean, sums, present), 2)
+    difference, squares, fourth = sums
+    variance = np.maximum(squares - difference**2 / groups, 0.0) * groups / (groups - 1)
+    return _Carried(difference, variance, _effective(squares, fourth), int(present[0]), present[1:].astype(np.float64))
 
 
 def _summed(x: Floats, place: Ints, size: int) -> Floats:
@@ -384,9 +393,13 @@ def _summed(x: Floats, place: Ints, size: int) -> Floats:
 
 
 def _participation(squares: Floats) -> Floats:
-    """(Σs²)² / Σs⁴ by column: how many clusters carry a variance; 0 if none."""
-    fourth = (squares * squares).sum(axis=0)
-    return np.asarray(np.divide(squares.sum(axis=0) ** 2, fourth, out=np.zeros(len(fourth)), where=fourth > 0))
+    """How many clusters carry a variance, from their shares of it: squares (G, M)."""
+    return _effective(squares.sum(axis=0), (squares * squares).sum(axis=0))
+
+
+def _effective(squares: Floats, fourth: Floats) -> Floats:
+    """(Σs²)² / Σs⁴; 0 if nothing varies."""
+    return np.asarray(np.divide(squares**2, fourth, out=np.zeros(len(fourth)), where=fourth > 0))
 
 
 def _spread(contrasts: Floats, shares: Floats) -> Floats:

@@ -15,6 +15,7 @@ in three windows; 2.7 s to prepare a reference of as many, once.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -88,6 +89,12 @@ class Baseline:
         self._frames: dict[str, Frame] = {}
         self._yardsticks: dict[str, Yardstick] = {}
 
+    def extended(self, samples: dict[str, Sample], ends: dict[str, int]) -> Baseline:
+        """The same reference with more groups; what is known of the present ones is kept."""
+        more = copy(self)
+        more.samples, more.ends = self.samples | samples, self.ends | ends
+        return more
+
     def frame(self, group: str) -> Frame:
         """The clusters of a group."""
         if group not in self._frames:
@@ -144,11 +151,16 @@ def compare(before: Baseline, now: dict[str, Sample], end: int) -> list[FeatureD
             continue
         group, lengths = figure.group, figure.windows
         if (group, lengths) not in where:
-            sample = now[group].between(end - lengths[-1], end)
-            shops = shops_of(group, sample)
-            placed = clustered.placed(before.frame(group), sample.accounts, sample.times, end, lengths, shops)
-            weights = episode_weights(sample) if sample.episodes else None
-            where[group, lengths] = sample, placed, weights
+            same = next((where[key] for key in where if key[0] == group and key[1][-1] == lengths[-1]), None)
+            if same is None:
+                sample = now[group].between(end - lengths[-1], end)
+                shops = shops_of(group, sample)
+                placed = clustered.placed(before.frame(group), sample.accounts, sample.times, end, lengths, shops)
+                weights = episode_weights(sample) if sample.episodes else None
+                where[group, lengths] = sample, placed, weights
+            else:
+                sample, placed, weights = same
+                where[group, lengths] = sample, clustered.in_windows(placed, sample.times, end, lengths), weights
         sample, placed, weights = where[group, lengths]
         values = figure.values(sample)
         seen = before.yardstick(figure).windows(placed, values, weights)

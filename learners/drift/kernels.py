@@ -1,4 +1,4 @@
-"""Compiled kernels of the comparison: binning and the KS distance.
+"""Compiled kernels of the comparison: binning, sums by cluster and the KS distance.
 
 This module imports nothing of the project's except `njit`, so that numba's cache, which watches this file only, is
 never stale.
@@ -43,3 +43,73 @@ def ks_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
         difference = abs(i / n - j / m)
         most = max(most, difference)
     return most
+
+
+@njit
+def count_windows(
+    window: NDArray[np.int64],
+    cluster: NDArray[np.int64],
+    codes: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Add to out (windows, clusters, K) what rows count, in the windows that hold them: the shortest, `window` (n,),
+    and all longer ones. weights (n,), or empty if each row counts 1.
+    """
+    for i in range(len(window)):
+        out[window[i], cluster[i], codes[i]] += weights[i] if len(weights) else 1.0
+    for w in range(1, out.shape[0]):
+        for g in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                out[w, g, k] += out[w - 1, g, k]
+
+
+@njit
+def carried(
+    now: NDArray[np.float64],
+    before: NDArray[np.float64],
+    rows_before: NDArray[np.float64],
+    smooth: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    out: NDArray[np.float64],
+    present: NDArray[np.int64],
+) -> int:
+    """Sums over clusters g of s_g, s_g² and s_g⁴ (`clustered`), out (3, M); returns how many clusters have rows.
+
+    now (G, K): rows by cluster and bin in the window; before (B, M), rows_before (B,): contrasts' sums and rows of the
+    first B clusters in the reference; smooth (K, S): the contrasts that are not one bin; mean (M,), M = S + K: the
+    pooled means. present (1 + K,): how many clusters have rows now, and have them in each bin.
+    """
+    clusters, bins = now.shape
+    smooths = smooth.shape[1]
+    n, m = now.sum(), rows_before.sum()
+    out[:] = 0.0
+    present[:] = 0
+    x = np.empty(smooths + bins)
+    used = 0
+    for g in range(clusters):
+        rows = 0.0
+        x[:smooths] = 0.0
+        for k in range(bins):
+            count = now[g, k]
+            x[smooths + k] = count
+            if count > 0.0:
+                rows += count
+                present[1 + k] += 1
+                for c in range(smooths):
+                    x[c] += count * smooth[k, c]
+        old = g < len(rows_before)
+        if rows > 0.0:
+            present[0] += 1
+        elif not old or rows_before[g] == 0.0:
+            continue
+        used += 1
+        for c in range(smooths + bins):
+            s = (x[c] - rows * mean[c]) / n
+            if old:
+                s -= (before[g, c] - rows_before[g] * mean[c]) / m
+            square = s * s
+            out[0, c] += s
+            out[1, c] += square
+            out[2, c] += square * square
+    return used

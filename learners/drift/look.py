@@ -29,7 +29,7 @@ from core.times import DAY_MS, WEEK_MS, minute_text
 from learners import platt
 from learners.drift.compare import Baseline, FeatureDrift, Window, compare, main_model
 from learners.drift.estimate import Estimate, estimate
-from learners.drift.figures import REPORTS, is_performance, samples
+from learners.drift.figures import REPORTS, Sample, is_performance, samples
 from learners.drift.performance import (
     LabelledRows,
     Measured,
@@ -44,6 +44,7 @@ from learners.drift.rows import Rows
 from learners.drift.windows import WindowReader
 from learners.platt import Platt
 from projections.labelling.reader import LabelReader
+from projections.labelling.view import LabelView
 
 
 class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +153,7 @@ class Looker:
         self._oldest: int | None = None
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
-        self._baseline: tuple[tuple[Window, str | None, float, bool], Baseline] | None = None
+        self._baseline: tuple[tuple[Window, str | None, float], Baseline, Baseline | None] | None = None
         self._before: tuple[tuple[Window, str], LabelledRows, dict[str, Measured], Platt] | None = None
 
     def newest(self) -> int:
@@ -216,19 +217,30 @@ class Looker:
     def _based(self, reference: Window, rows: Rows, model: str | None, review: float, as_of: int) -> Baseline:
         """The reference as a baseline. Reports are in it once their own window is over."""
         delay = self._config.maturity_ms
-        with_reports = as_of - self._config.windows_ms[0] >= reference.end + delay
-        key = (reference, model, review, with_reports)
+        key = (reference, model, review)
         if self._baseline is None or self._baseline[0] != key:
-            labels = self._of_labels.view(reference.end + delay) if with_reports else None
-            found = samples(rows, model, _margin(review), labels, delay)
-            ends = {group: reference.end + (delay if group in REPORTS else 0) for group in found}
-            held = {
-                group: sample.between(ends[group] - self._config.reference_ms, ends[group])
-                for group, sample in found.items()
-            }
+            held, ends = self._held(reference, rows, model, review, None)
             settled = reference.start - self.oldest()
-            self._baseline = (key, Baseline(held, ends, self._config, settled, _margin(review)))
-        return self._baseline[1]
+            self._baseline = (key, Baseline(held, ends, self._config, settled, _margin(review)), None)
+        _, without, with_reports = self._baseline
+        if as_of - self._config.windows_ms[0] < reference.end + delay:
+            return without
+        if with_reports is None:
+            labels = self._of_labels.view(reference.end + delay)
+            with_reports = without.extended(*self._held(reference, rows, model, review, labels))
+            self._baseline = (key, without, with_reports)
+        return with_reports
+
+    def _held(
+        self, reference: Window, rows: Rows, model: str | None, review: float, labels: LabelView | None
+    ) -> tuple[dict[str, Sample], dict[str, int]]:
+        """The reference's samples, and where it ends, by group: of all but reports, or with `labels` of reports."""
+        delay = self._config.maturity_ms
+        found = samples(rows, model, _margin(review), labels, delay)
+        groups = [group for group in found if (group in REPORTS) == (labels is not None)]
+        ends = {group: reference.end + (delay if group in REPORTS else 0) for group in groups}
+        held = {g: found[g].between(ends[g] - self._config.reference_ms, ends[g]) for g in groups}
+        return held, ends
 
     def _labels(
         self, reference: Window, before: Rows, as_of: int, newest: Rows, model: str | None, review: float

@@ -158,6 +158,8 @@ def fraud_accounts(data: LabelledRows) -> int:
 
 def measure(data: LabelledRows) -> dict[str, Measured]:
     """The three metrics that are compared."""
+    order = np.argsort(-data.margins)  # sorted once, at a fraction of the cost of each metric's own sorting
+    data = LabelledRows(data.labels[order], data.margins[order], data.accounts[order])
     return {AUC: auc_roc(data), AVERAGE_PRECISION: average_precision(data), CALIBRATION: log_observed_to_expected(data)}
 
 

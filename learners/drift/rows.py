@@ -15,7 +15,7 @@ from core.features import spec
 class Rows:
     """n decisions in order of event time.
 
-    columns: float32 (WIDTH, n), C-contiguous, one feature per row, or (0, n) if read without them; margins: float64
+    columns: float32 (WIDTH, n), one feature per row, each contiguous, or (0, n) if read without them; margins: float64
     (n,), log-odds; times: int64 (n,), epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; shops: uint64
     (n,), of the merchant, or of the transaction if it names none; categories: uint64 (n,), of the merchant's category;
     models: int64 (n,), indices into `digests`, −1 where the decision was degraded or made without a model.
@@ -49,10 +49,10 @@ class Rows:
         )
 
     def between(self, start: int, end: int) -> Rows:
-        """The rows with start ≤ time < end (epoch ms); arrays are views where possible."""
+        """The rows with start ≤ time < end (epoch ms), as views."""
         low, high = (int(i) for i in np.searchsorted(self.times, [start, end]))
         return Rows(
-            np.ascontiguousarray(self.columns[:, low:high]),
+            self.columns[:, low:high],
             self.margins[low:high],
             self.times[low:high],
             self.accounts[low:high],

@@ -39,7 +39,7 @@ sources confirm it. A verdict may claim another day than its payment's, so share
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +55,9 @@ from core.hashing import HashKey, hash_strings
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import RatedHour
 from projections.reference.reports import Reports
+
+Ints = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
 
 MATURITY_DAYS = 7
 _WINDOWS = (1, 7, 30)
@@ -125,13 +128,13 @@ class _Frauds(NamedTuple):
 class ReferenceBuilder:
     """Folds events in any order of partitions. Tables must be requested in ascending order of `as_of`.
 
-    key: the log's.
+    key: the log's. reports: what folds the fraud reports, by default every payment and verdict.
     """
 
-    def __init__(self, key: HashKey) -> None:
+    def __init__(self, key: HashKey, reports: Reports | None = None) -> None:
         self._key = key
         self._entities: dict[Kind, _Entity] = {"merchant": _Entity(), "device": _Entity()}
-        self._reports = Reports()
+        self._reports = reports or Reports()
 
     def add_transactions(self, partition: int, transactions: Sequence[TransactionLike]) -> None:
         """Count decided transactions of a partition."""
@@ -139,13 +142,17 @@ class ReferenceBuilder:
             return
         self._reports.add_payments(partition, transactions)
         cols = columns(transactions, self._key)
-        accounts = hash_strings([t.account_id for t in transactions], self._key)
-        days = cols.received // DAY_MS
-        for kind, hashes in (("merchant", cols.merchants), ("device", cols.devices)):
-            entity = self._entities[kind]  # type: ignore[index]
+        self.count(cols.received // DAY_MS, {"merchant": cols.merchants, "device": cols.devices}, cols.owners)
+
+    def count(self, days: Ints, hashes: Mapping[Kind, Hashes], accounts: Hashes) -> None:
+        """Count n payments by day, but fold no report. hashes: of what each names, 0 if nothing; accounts: of each
+        account's ID; all (n,).
+        """
+        for kind, named in hashes.items():
+            entity = self._entities[kind]
             entity.advance(int(days.max()))
-            use = (hashes != 0) & (days > entity.newest - _DAYS)
-            rows, places = entity.locate(hashes[use]), days[use] % _DAYS
+            use = (named != 0) & (days > entity.newest - _DAYS)
+            rows, places = entity.locate(named[use]), days[use] % _DAYS
             np.add.at(entity.count, (rows, places), 1)
             if kind == "device":
                 bits = np.uint64(1) << (accounts[use] >> np.uint64(58))

@@ -250,6 +250,20 @@ def test_an_empty_log_is_bad_input() -> None:
         WindowReader(MemoryLog(), PARTITIONS).oldest()
 
 
+def test_a_look_does_not_depend_on_the_looks_before_it(decided: MemoryLog) -> None:
+    """The reference is kept between looks, with reports once their window is over; an earlier moment is without."""
+    looker = Looker(WindowReader(decided, PARTITIONS), LabelReader(decided, PARTITIONS), SMALL)
+    serves = Serving(champion_since=0)
+    moments = [START_MS + day * DAY_MS for day in (19, 27, 20, 26)]
+    groups = set()
+    for moment in moments:
+        fresh = Looker(WindowReader(decided, PARTITIONS), LabelReader(decided, PARTITIONS), SMALL)
+        expected = fresh.look(serves, moment)
+        assert repr(looker.look(serves, moment)) == repr(expected)
+        groups.add(tuple(f.state for f in expected.features if f.feature == "fraud:rate"))
+    assert len(groups) > 1, "reports must be in some of the looks only"
+
+
 def test_a_drift_in_a_log_is_told_in_its_control_stream(decided: MemoryLog) -> None:
     """A week after the change amounts are told; killed and started at every look, the same."""
     through, resumed = decided.clone(), decided.clone()
