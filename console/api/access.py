@@ -34,7 +34,9 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /v1/decisions/{id}/replay": _PROOF,
     "GET /v1/decisions/{id}/audit": _PROOF,
     # read models
+    "GET /v1/live": _READERS,
     "GET /v1/accounts/{id}": _READERS,
+    "GET /v1/accounts/{id}/related": _READERS,
     "GET /v1/cases": _READERS,
     "GET /v1/cases/{id}": _READERS,
     "GET /v1/labels": _READERS,

@@ -28,6 +28,8 @@ class DecisionRow(msgspec.Struct, frozen=True):
     merchant_category: str
     country: str
     channel: str
+    device_id: str
+    card_id: str
     decision: Decision
     severity: Severity | None
     probability: float
@@ -107,6 +109,8 @@ def row_of(place: str, t: TransactionReceived, score: TransactionScored) -> Deci
         merchant_category=t.merchant_category,
         country=t.country,
         channel=t.channel,
+        device_id=t.device_id,
+        card_id=t.card_id,
         decision=score.decision,
         severity=score.severity,
         probability=score.probability,

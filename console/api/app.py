@@ -15,11 +15,11 @@ from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 
 from console.api import access, auth, metrics, problems
 from console.api.desk import Desk
-from console.api.routes import decisions, programs, reading, system
+from console.api.routes import decisions, overview, programs, reading, system
 from console.api.users import UserFile
 
 BODY_BYTES_MAX = 2 * 2**20
-HANDLERS = [*system.HANDLERS, *decisions.HANDLERS, *reading.HANDLERS, *programs.HANDLERS]
+HANDLERS = [*system.HANDLERS, *decisions.HANDLERS, *reading.HANDLERS, *overview.HANDLERS, *programs.HANDLERS]
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),

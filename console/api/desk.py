@@ -150,6 +150,9 @@ class Desk:
             query.account in (None, row.account_id)
             and query.transaction_id in (None, row.transaction_id)
             and (query.rule is None or query.rule in row.rules)
+            and query.merchant in (None, row.merchant_id)
+            and query.device in (None, row.device_id)
+            and query.card in (None, row.card_id)
         )
         return row if is_hit else None
 

@@ -11,6 +11,7 @@ from console.api.app import build
 from console.api.desk import Desk
 from console.api.users import UserFile
 from console.gc_tuning import tune_for_reading
+from console.web.serving import with_console
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest.telemetry import configure_logging
@@ -30,7 +31,7 @@ def run(settings: Settings, users: UserFile, checkpoints: Path, host: str, port:
     users.load()  # a file that is not valid is reported before anything is opened
     server = Server(
         uvicorn.Config(
-            build(Desk(settings, checkpoints), users),
+            with_console(build(Desk(settings, checkpoints), users)),
             host=host,
             port=port,
             loop="uvloop",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+from numpy.typing import NDArray
 
 from console.api.index import DecisionIndex, Hit, Query
 from core.errors import BadInput
@@ -41,6 +42,7 @@ SETTLED_MS = 5_000
 STEP_BATCHES = 20
 """Batches folded at a time: an answer waits for one step at most."""
 T = TypeVar("T")
+Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,18 @@ class Views:
         until: Mapping[int, Position] = {p: b.transactions for p, b in states.cut.partitions.items()}
         with self._lock:
             return self.index.search(query, count, before=before, until=until), states.as_of
+
+    def looked_at(self, as_of: str | None, look: Callable[[States, dict[int, Columns]], T]) -> T:
+        """What `look` makes of the states and the index's columns as of now or of a moment. The columns are not to be
+        kept. Raises BadInput for a moment that is not valid.
+        """
+        if as_of is None:
+            with self._lock:
+                return look(self._live(), self.index.columns())
+        states, _ = self.past(as_of)
+        until: Mapping[int, Position] = {p: b.transactions for p, b in states.cut.partitions.items()}
+        with self._lock:
+            return look(states, self.index.columns(until))
 
     def _live(self) -> LiveStates:
         """The running states at the place that the foremost of them have reached; the caller holds the lock."""

@@ -11,7 +11,7 @@ from console.api.answers import DecisionDetail, DecisionPage, ReplayResult
 from console.api.index import Query, check_query
 from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, desk, json, unchanging
 from core.errors import BadInput
-from core.events import Decision
+from core.events import Decision, Severity
 from projections.engine.as_of import parse_time
 
 Amount = Annotated[float | None, QueryParameter(ge=0, description="In the base currency, inclusive.")]
@@ -25,6 +25,10 @@ async def search(
     transaction_id: Text = None,
     decision: FromQuery[Decision | None] = None,
     rule: Text = None,
+    severity: FromQuery[Severity | None] = None,
+    merchant: Text = None,
+    device: Text = None,
+    card: Text = None,
     alerts: Annotated[bool, QueryParameter(description="Only those that raised an alert.")] = False,
     start: Time = None,
     end: Time = None,
@@ -42,6 +46,10 @@ async def search(
         transaction_id=transaction_id,
         decision=decision,
         rule=rule,
+        severity=severity,
+        merchant=merchant,
+        device=device,
+        card=card,
         alerts=alerts,
         start=_time("start", start),
         end=_time("end", end),

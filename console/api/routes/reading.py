@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,8 +14,11 @@ from console.api.requests import Asked, AsOf, Limit, Name, Text, asked, desk, js
 from core.events import Severity
 from core.features.reference import Kind
 from core.program import loading
-from core.program.checked import CheckedProgram, CheckedRule
+from core.program.checked import CheckedRule
+from core.program.document import Rule
 from core.program.language import names_read
+from core.program.library import libraries_of
+from core.program.loading import Loaded
 from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import Report, report
 from projections.engine.states import States
@@ -48,7 +52,9 @@ LabelStatus = Literal["fraud", "legitimate", "review", "pending", "presumed_legi
 
 
 class RuleRow(msgspec.Struct, frozen=True):
-    """A rule of the program in force. changed: parameters that differ from the program's own values."""
+    """A rule of the program in force. changed: parameters that differ from the program's own values. when: its
+    condition, "" if the document can't be had; reads: the fields and features that it names.
+    """
 
     code: str
     effect: str
@@ -57,6 +63,8 @@ class RuleRow(msgspec.Struct, frozen=True):
     changed: list[str]
     meaning: str
     owner: str
+    when: str
+    reads: list[str]
 
 
 class RulesAnswer(msgspec.Struct, frozen=True):
@@ -208,24 +216,34 @@ async def rules(request: Asked, as_of: AsOf = None) -> Response[RulesAnswer]:
     def question(states: States) -> RulesAnswer:
         registry, programs = states.of_control(REGISTRY), states.of_control(PROGRAMS)
         loaded = loading.load(in_force(programs) or programs.default, states.log.get_blob)
-        rows = [_rule(rule, loaded.checked, registry) for rule in loaded.checked.rules]
+        written = _written(loaded, states.log.get_blob)
+        rows = [_rule(rule, loaded, written, registry) for rule in loaded.checked.rules]
         return RulesAnswer(states.as_of, loaded.program.label, rows, policy_history(registry, "rules"))
 
     return await asked(request, "rules", question, as_of)
 
 
-def _rule(rule: CheckedRule, program: CheckedProgram, registry: Registry) -> RuleRow:
-    named = names_read(rule.when).parameters
+def _rule(rule: CheckedRule, loaded: Loaded, written: Mapping[str, Rule], registry: Registry) -> RuleRow:
+    reads = names_read(rule.when)
+    named = reads.parameters
     state = "enabled" if rule.mode == "live" else rule.mode
     return RuleRow(
         rule.code,
         rule.effect,
         "disabled" if rule.code in registry.disabled else state,
-        {name: registry.parameters.get(name, program.parameters[name]) for name in named},
+        {name: registry.parameters.get(name, loaded.checked.parameters[name]) for name in named},
         [name for name in named if name in registry.parameters],
         rule.words,
-        getattr(rule, "owner", ""),
+        written[rule.code].owner if rule.code in written else "",
+        written[rule.code].when if rule.code in written else "",
+        [*reads.fields, *reads.features, *reads.library],
     )
+
+
+def _written(loaded: Loaded, load_blob: Callable[[str], bytes]) -> dict[str, Rule]:
+    """The rules as written, by code: the program's own, where it has the condition, before its libraries'."""
+    found = {rule.code: rule for each in libraries_of(loaded.program, load_blob) for rule in each.program.rules}
+    return found | {rule.code: rule for rule in loaded.program.rules if rule.when or rule.code not in found}
 
 
 @get("/v1/models", tags=["models"], summary="Models, stages, lineage, deployments")

@@ -1,0 +1,47 @@
+"""What the console's pages need beside the read models: the last half hour, and who else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from litestar import Response, get
+
+from console.api.overview import LiveAnswer, live
+from console.api.related import RelatedAnswer, Standing, graph, names, shared_with
+from console.api.requests import Asked, AsOf, Name, desk, json
+from projections.engine.states import States
+from projections.views.profiles.answers import profile_answer
+
+
+@get("/v1/live", tags=["system"], summary="What was decided in the last half hour, and what is in force")
+async def live_now(request: Asked, as_of: AsOf = None) -> Response[LiveAnswer]:
+    """By minute of recording, up to the moment."""
+    return json(await desk(request).run(desk(request).views.looked_at, as_of, live))
+
+
+@get("/v1/accounts/{id:str}/related", tags=["accounts"], summary="Accounts that share a device, card or merchant")
+async def related_to(request: Asked, id: Name, as_of: AsOf = None) -> Response[RelatedAnswer]:
+    """Within 90 days before the moment; at most 40 nodes. What more than 10 accounts share is left out."""
+    views, log = desk(request).views, desk(request).log
+
+    def answer() -> RelatedAnswer:
+        found, left_out = views.looked_at(as_of, lambda states, c: shared_with(c, id, states.moment))
+        read = names(log, found)  # without the lock that the states are read under
+        return views.looked_at(
+            as_of, lambda states, _: graph(found, read, id, left_out, _standing(states), states.as_of)
+        )
+
+    return json(await desk(request).run(answer))
+
+
+def _standing(states: States) -> Callable[[str], Standing]:
+    def look(name: str) -> Standing:
+        profile = profile_answer(states, name).profile
+        if profile is None:
+            return Standing(0, False)
+        return Standing(sum(n for said, n in profile.verdicts.items() if said.endswith("fraud")), profile.blocked)
+
+    return look
+
+
+HANDLERS = [live_now, related_to]

@@ -1,0 +1,51 @@
+// Control events in words: what an act changed.
+import * as f from "./format.js";
+
+/** What happens by itself, and tells an auditor little. */
+export const ROUTINE = new Set(["seals_recorded.v1", "reference_published.v1", "program_prepared.v1"]);
+
+const list = (values) => (values || []).slice(0, 6).join(", ") + ((values || []).length > 6 ? ` and ${values.length - 6} more` : "");
+const model = (e) => `${e.name}-${e.version}`;
+
+const TEXTS = {
+  log_created: (e) => `created the log: ${e.partitions} partitions, partitioner ${e.partitioner}`,
+  source_generation_started: (e) => `saw topic ${e.topic_name} with ${e.partitions} partitions`,
+  partition_parked: (e) => `parked partition ${e.partition} (${e.code})`,
+  partition_resumed: (e) => `resumed partition ${e.partition}`,
+  messages_skipped: (e) => `skipped messages ${e.first_offset} to ${e.next_offset - 1} of ${e.topic} ${e.partition} (${e.code})`,
+  history_started: (e) => `began to load history, ${f.dayOf(e.earliest)} to ${f.dayOf(e.latest)}`,
+  history_ended: () => "ended loading history",
+  model_registered: (e) => `registered model ${model(e)}`,
+  model_deployed: (e) => `made ${model(e)} ${e.alias || "champion"}`,
+  model_rolled_back: (e) => `rolled ${e.alias || "champion"} back to ${model(e)}`,
+  model_withdrawn: (e) => `withdrew the ${e.alias}`,
+  governance_changed: (e) => `turned four eyes ${e.four_eyes ? "on" : "off"}`,
+  deployment_proposed: (e) => `proposed ${model(e)} as ${e.alias || "champion"}`,
+  deployment_withdrawn: () => "withdrew a proposal",
+  thresholds_changed: (e) => `set thresholds: review ${f.percent(e.review)}, decline ${f.percent(e.decline)}${e.review_loss ? `, review from an expected loss of ${e.review_loss}` : ""}${e.decline_loss ? `, decline from ${e.decline_loss}` : ""}`,
+  rules_changed: (e) => `set rules: ${Object.entries(e.parameters || {}).map(([k, v]) => `${k} = ${v}`).join(", ") || "default parameters"}${(e.disabled || []).length ? `; off: ${list(e.disabled)}` : ""}`,
+  list_changed: (e) => [(e.add || []).length && `put ${list(e.add)} on ${e.kind} ${e.effect}`, (e.remove || []).length && `took ${list(e.remove)} off ${e.kind} ${e.effect}`].filter(Boolean).join("; "),
+  program_registered: (e) => `registered program ${e.name}@${e.version}`,
+  program_proposed: (e) => `proposed program ${e.proposal_id || ""}`,
+  program_approved: (e) => `approved program ${e.proposal_id || ""}`,
+  program_withdrawn: (e) => `withdrew program ${e.proposal_id || ""}`,
+  program_deployed: (e) => `deployed program ${e.proposal_id || f.shortened(e.digest || "")}`,
+  program_rolled_back: (e) => `rolled back to program ${f.shortened(e.digest || "", 14)}`,
+  drift_detected: (e) => `found drift in ${e.feature}: ${f.figure(e.magnitude)}`,
+  drift_cleared: (e) => `cleared drift of ${e.feature}`,
+  experiment_started: (e) => `started experiment ${e.experiment_id}`,
+  experiment_ended: (e) => `ended experiment ${e.experiment_id}`,
+  degradation_started: (e) => `reported a degradation: ${e.code || e.kind || e.part || ""}`,
+  degradation_ended: (e) => `reported the end of a degradation: ${e.code || e.kind || e.part || ""}`,
+  source_quarantined: (e) => `quarantined verdicts of ${e.source}`,
+  responses_changed: (e) => `switched ${list(e.actions)} ${e.enabled ? "on" : "off"}`,
+  rates_changed: (e) => `set rates to ${e.base}: ${Object.keys(e.rates || {}).length} currencies`,
+};
+
+export function actText(entry) {
+  const name = entry.type.replace(/\.v\d+$/, "");
+  const told = TEXTS[name]?.(entry.event);
+  if (told) return told;
+  const rest = Object.entries(entry.event || {}).filter(([, value]) => typeof value !== "object" && value !== "").slice(0, 4).map(([key, value]) => `${f.words(key)} ${value}`);
+  return `${f.words(name)}${rest.length ? `: ${rest.join(", ")}` : ""}`;
+}

@@ -1,0 +1,82 @@
+// What an analyst does with a case. A verdict shows at once, before the log has it; undo is an act of its own, since the
+// log forgets nothing.
+import { html, signal } from "/vendor/preact.js";
+import { forget, me, post } from "./api.js";
+import { fail, isPast, say } from "./state.js";
+import { Ask } from "./widgets.js";
+
+const UNDO_S = 5;
+const SETTLE_MS = 700;
+export const judged = signal({}); // case ID → the verdict shown before the log has it
+
+const pathOf = (id, act) => `/v1/cases/${encodeURIComponent(id)}/${act}`;
+
+function mark(id, verdict) {
+  const next = { ...judged.value };
+  if (verdict === null) delete next[id]; else next[id] = verdict;
+  judged.value = next;
+}
+
+function refused() {
+  if (!isPast.value) return false;
+  fail({ message: "you look at a past moment", remedy: "press T to go back to now, then act" });
+  return true;
+}
+
+/** Judge a case: shown at once, sent at once. Its undo reopens the case, which the log records as well. */
+export function judge(row, verdict, { note = "", then = () => {} } = {}) {
+  const id = row.case.case_id;
+  if (refused() || judged.value[id]) return;
+  mark(id, verdict);
+  const sent = post(pathOf(id, "resolve"), { verdict, note, revision: row.case.revision ?? 0 });
+  const undo = async () => {
+    try {
+      await sent;
+      await post(pathOf(id, "reopen"), { note: `undone: ${verdict}` });
+      say(`${row.case.account_id}: open again`);
+    } catch (error) { fail(error); } finally { settle(id, then); }
+  };
+  say(`${row.case.account_id}: ${verdict}`, { seconds: UNDO_S, undo });
+  sent.then(() => settle(id, then), (error) => { mark(id, null); fail(error); });
+}
+
+/** Read again what the log says now; the read models follow it within a second. */
+function settle(id, then) {
+  forget("/v1/cases");
+  setTimeout(() => { forget("/v1/cases"); then(); }, SETTLE_MS);
+  setTimeout(() => mark(id, null), 2 * SETTLE_MS);
+}
+
+export async function act(id, name, body, then = () => {}) {
+  if (refused()) return;
+  const answer = await post(pathOf(id, name), body);
+  forget("/v1/cases");
+  setTimeout(then, 300);
+  return answer;
+}
+
+const HOURS = 3_600_000;
+const ACTS = {
+  assign: { run: (row) => act(row.case.case_id, "assign", { assignee: row.case.assignee === me.value.name ? "" : me.value.name, revision: row.case.revision ?? 0 }), done: (row) => (row.case.assignee === me.value.name ? "released" : "assigned to you") },
+  snooze: { run: (row) => act(row.case.case_id, "snooze", { until: Date.now() + 4 * HOURS, revision: row.case.revision ?? 0 }), done: () => "snoozed for 4 hours" },
+};
+
+/** An act without a text at once; one with a text through a dialog, which `show` displays. */
+export async function ask(kind, row, show, then = () => {}) {
+  const id = row.case.case_id;
+  if (refused()) return;
+  if (ACTS[kind]) {
+    try { await ACTS[kind].run(row); say(`${id}: ${ACTS[kind].done(row)}`); setTimeout(then, 400); } catch (error) { fail(error); }
+    return;
+  }
+  const close = () => show(null);
+  const dialogs = {
+    comment: { title: "Note on the case", label: "Note (@name mentions somebody)", action: "Add the note", run: (note) => act(id, "notes", { note, mentions: [...note.matchAll(/@([\w.-]+)/g)].map((m) => m[1]) }) },
+    escalate: { title: "Escalate", label: "Why", action: "Escalate", run: (note) => act(id, "route", { queue: "escalated", note }) },
+    reopen: { title: "Reopen the case", label: "Why", action: "Reopen", run: (note) => act(id, "reopen", { note }) },
+    block: { title: `Block account ${row.case.account_id}`, label: "Reason", action: "Block", run: (reason) => post(`/v1/accounts/${encodeURIComponent(row.case.account_id)}/block`, { reason, alert_id: row.case.alerts[0]?.alert_id || "" }) },
+    unblock: { title: `Unblock account ${row.case.account_id}`, label: "Reason", action: "Unblock", run: (reason) => post(`/v1/accounts/${encodeURIComponent(row.case.account_id)}/unblock`, { reason }) },
+  };
+  const { title, label, action, run } = dialogs[kind];
+  show(html`<${Ask} title=${title} label=${label} action=${action} onClose=${close} onDone=${async (text) => { await run(text); say(`${title}: done`); setTimeout(then, 400); }} />`);
+}

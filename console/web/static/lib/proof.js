@@ -1,0 +1,38 @@
+// Can I prove it? What the log says of a decision's making, and the button that makes it again.
+import { html, useState } from "/vendor/preact.js";
+import { get } from "./api.js";
+import * as f from "./format.js";
+import { href } from "./router.js";
+import { Fault, Id, Pairs, Time } from "./widgets.js";
+
+/** A control change in words: who, when, why. */
+const said = (change) => (change ? html`${change.actor} <${Time} at=${change.occurred_at} form="minute" /> <span class="soft">${change.reason}</span>` : html`<span class="soft">never changed</span>`);
+
+export function Proof({ story }) {
+  const { recomputed, seal, model } = story;
+  return html`<div class=${recomputed.identical ? "same" : "other"}><b>${recomputed.identical ? "Decided again from the log: identical, byte for byte." : "Decided again from the log: NOT identical."}</b>
+      ${recomputed.differences.map((line) => html`<div class="small">${line}</div>`)}</div>
+    <${Pairs} rows=${[
+    ["position", html`<${Id} value=${story.place} label="position" /> <span class="soft">with feedback up to</span> <span class="mono">${story.f}</span> <span class="soft">and control event</span> <span class="mono">${story.c}</span>`],
+    ["batch", seal ? html`seal ${f.count(seal.sequence)}, recorded <${Time} at=${seal.recorded_at} form="minute" />, <${Id} value=${seal.digest} most=${22} label="digest" />` : html`<span class="soft">not sealed yet</span>`],
+    ["score's SHA-256", html`<${Id} value=${recomputed.logged_score_digest} most=${30} label="SHA-256" />`],
+    ["model", model ? html`<a href=${href("models")}>${model.label || model.name || model.version}</a> <span class="soft">${model.deployed_by || ""} ${model.reason || ""}</span>` : html`<span class="soft">none decided</span>`],
+    ...Object.entries(model || {}).filter(([, value]) => value && typeof value === "object" && "actor" in value).map(([name, value]) => [f.words(name), said(value)]),
+    ...Object.entries(story.policy || {}).filter(([, value]) => value && typeof value === "object" && "actor" in value).map(([name, value]) => [f.words(name), said(value)]),
+  ]} />`;
+}
+
+export function Replay({ place }) {
+  const [answer, setAnswer] = useState(null);
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const run = async () => {
+    setBusy(true); setError(null);
+    try { setAnswer(await get(`/v1/decisions/${encodeURIComponent(place)}/replay`, { as_of: null })); } catch (failed) { setError(failed); }
+    setBusy(false);
+  };
+  return html`<div class="row wrap"><button onClick=${run} disabled=${busy}>${busy ? "Deciding again…" : "Replay this decision"}</button>
+    <a class="button" href=${href("decision", [place], { as_of: place })}>Everything as of this decision</a>
+    ${answer && html`<span role="status" class=${answer.outcome === "identical" ? "approve" : "decline"}>${answer.outcome === "identical" ? "● identical" : `■ ${f.words(answer.outcome)}`} <span class="soft mono">${f.shortened(answer.recomputed_digest || "", 18)}</span> ${answer.why} ${answer.differences.join("; ")}</span>`}
+    ${error && html`<${Fault} error=${error} />`}</div>`;
+}

@@ -1,0 +1,39 @@
+// What every page shares: the moment, the theme, and short messages at the lower edge.
+import { computed, signal } from "/vendor/preact.js";
+import { place } from "./router.js";
+
+export const asOf = computed(() => place.value.params.as_of || "");
+export const isPast = computed(() => asOf.value !== "");
+export const tick = signal(Date.now());
+setInterval(() => { if (!document.hidden) tick.value = Date.now(); }, 1000);
+
+/** The moment from which ages are counted: the one looked at if it is a time, else this one. */
+export const now = computed(() => {
+  const time = asOf.value && Date.parse(asOf.value);
+  return time || tick.value;
+});
+
+export const theme = signal(stored("theme") || "auto");
+export function stored(name) { try { return localStorage.getItem(`sentinel.${name}`); } catch { return null; } }
+export function store(name, value) { try { localStorage.setItem(`sentinel.${name}`, value); } catch { /* private windows */ } }
+export function setTheme(value) {
+  theme.value = value;
+  store("theme", value);
+  if (value === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = value;
+}
+setTheme(theme.value);
+
+export const toasts = signal([]);
+let last = 0;
+
+/** A message for some seconds. undo: a function that takes the act back; it is offered as a button and by `z`. */
+export function say(text, { kind = "", seconds = 5, undo = null } = {}) {
+  const toast = { id: ++last, text, kind, undo };
+  toasts.value = [...toasts.value.slice(-3), toast];
+  setTimeout(() => dismiss(toast.id), seconds * 1000);
+  return toast.id;
+}
+export function dismiss(id) { toasts.value = toasts.value.filter((each) => each.id !== id); }
+export const fail = (error) => say(error.remedy ? `${error.message}: ${error.remedy}` : error.message, { kind: "bad", seconds: 8 });
+export const sheet = signal(""); // "", map, palette
