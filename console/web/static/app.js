@@ -2,7 +2,7 @@
 import { html, render, useEffect, useState } from "/vendor/preact.js";
 import { connection, me, session } from "./lib/api.js";
 import { useKeys } from "./lib/keys.js";
-import { NAMES, PAGES } from "./lib/pages.js";
+import { NAMES, PAGES, shownPages } from "./lib/pages.js";
 import { go, href, place } from "./lib/router.js";
 import { dismiss, isPast, setTheme, sheet, theme, toasts } from "./lib/state.js";
 import { Badge, Fault, Key, Skeleton } from "./lib/widgets.js";
@@ -13,7 +13,7 @@ import { Login } from "./pages/login.js";
 function Rail() {
   const here = place.value.page;
   return html`<nav class="rail" aria-label="pages"><a class="brand" href=${href("live")}><img src="/static/mark.svg" alt="" /> Sentinel</a>
-    ${PAGES.map((page) => (page === null ? html`<div class="gap"></div>` : html`<a class="to" href=${href(page.path)} aria-current=${(page.covers || [page.path]).includes(here) ? "page" : undefined}
+    ${shownPages().map((page) => (page === null ? html`<div class="gap"></div>` : html`<a class="to" href=${href(page.path)} aria-current=${(page.covers || [page.path]).includes(here) ? "page" : undefined}
       title=${`${page.name} (g ${page.key})`}>${page.name}</a>`))}
     <div class="grow"></div><${Who} /></nav>`;
 }
@@ -64,7 +64,7 @@ function Page() {
 
 function Shell() {
   useKeys("go to", {
-    ...Object.fromEntries(PAGES.filter(Boolean).map((page) => [`g ${page.key}`, [() => go(page.path), page.name]])),
+    ...Object.fromEntries(shownPages().filter(Boolean).map((page) => [`g ${page.key}`, [() => go(page.path), page.name]])),
     "?": [() => { sheet.value = "map"; }, "keyboard map"],
     "mod+k": [() => { sheet.value = "palette"; }, "all commands"],
   });

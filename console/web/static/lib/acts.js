@@ -1,7 +1,7 @@
 // What an analyst does with a case. A verdict shows at once, before the log has it; undo is an act of its own, since the
 // log forgets nothing.
 import { html, signal } from "/vendor/preact.js";
-import { forget, me, post } from "./api.js";
+import { can, forget, me, post } from "./api.js";
 import { fail, isPast, say } from "./state.js";
 import { Ask } from "./widgets.js";
 
@@ -60,6 +60,14 @@ const ACTS = {
   assign: { run: (row) => act(row.case.case_id, "assign", { assignee: row.case.assignee === me.value.name ? "" : me.value.name, revision: row.case.revision ?? 0 }), done: (row) => (row.case.assignee === me.value.name ? "released" : "assigned to you") },
   snooze: { run: (row) => act(row.case.case_id, "snooze", { until: Date.now() + 4 * HOURS, revision: row.case.revision ?? 0 }), done: () => "snoozed for 4 hours" },
 };
+
+const ROUTES = { judge: "resolve", assign: "assign", snooze: "snooze", comment: "notes", escalate: "route", reopen: "reopen" };
+
+/** Whether the person logged in may do this to a case, or to an account ("block", "unblock"), on this server. */
+export const mayAct = (kind) => can(ROUTES[kind] ? `POST /v1/cases/{id}/${ROUTES[kind]}` : `POST /v1/accounts/{id}/${kind}`);
+
+/** The acts of a map of keys that may be done. */
+export const allowed = (keys) => Object.fromEntries(Object.entries(keys).filter(([, [, , kind]]) => kind === undefined || mayAct(kind)).map(([key, [run, meaning]]) => [key, [run, meaning]]));
 
 /** An act without a text at once; one with a text through a dialog, which `show` displays. */
 export async function ask(kind, row, show, then = () => {}) {

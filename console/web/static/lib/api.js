@@ -100,8 +100,9 @@ export function useData(path, params = {}, { every = 0 } = {}) {
 const listeners = new Set();
 let source = null;
 
-/** Call `listener(type, data)` for every event of the server's stream; returns a function that stops it. */
+/** Call `listener(type, data)` for every event of the server's stream, if it has one; returns a function that stops it. */
 export function listen(listener) {
+  if (!can(`GET ${EVENTS}`)) return () => {};
   listeners.add(listener);
   if (!source) connect();
   return () => {
@@ -149,5 +150,5 @@ export const session = {
   },
 };
 
-/** Whether the person logged in has one of these roles. */
-export const may = (...roles) => roles.some((role) => me.value?.roles?.includes(role));
+/** Whether this server has the route and the person logged in may use it: "POST /v1/lists". */
+export const can = (route) => me.value?.routes?.includes(route) ?? false;

@@ -1,7 +1,7 @@
 // What lies over a page: the map of the keyboard, and the palette of all commands.
 import { html, useMemo, useState } from "/vendor/preact.js";
 import { layers } from "./keys.js";
-import { PAGES } from "./pages.js";
+import { shownPages } from "./pages.js";
 import { go } from "./router.js";
 import { setTheme, sheet } from "./state.js";
 import { session } from "./api.js";
@@ -23,7 +23,7 @@ export function Palette() {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const commands = useMemo(() => [
-    ...PAGES.filter(Boolean).map((page) => ({ name: `Go to ${page.name}`, key: `g ${page.key}`, run: () => go(page.path) })),
+    ...shownPages().filter(Boolean).map((page) => ({ name: `Go to ${page.name}`, key: `g ${page.key}`, run: () => go(page.path) })),
     ...shownKeys().filter(([group]) => group !== "go to").flatMap(([group, keys]) => keys.map(([key, [run, meaning]]) => ({ name: `${meaning[0].toUpperCase()}${meaning.slice(1)}`, group, key, run }))),
     ...["light", "dark", "auto"].map((value) => ({ name: `Theme: ${value === "auto" ? "as the system" : value}`, run: () => setTheme(value) })),
     { name: "Log out", run: session.logout },

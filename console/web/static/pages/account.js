@@ -1,6 +1,6 @@
 // One account: what is normal for it, what was decided, what was said.
 import { html, useMemo, useState } from "/vendor/preact.js";
-import { ask } from "../lib/acts.js";
+import { ask, mayAct } from "../lib/acts.js";
 import { useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { Graph } from "../lib/graph.js";
@@ -25,10 +25,10 @@ export default function Account({ args }) {
   const flags = (cases.data?.cases || []).flatMap((row) => row.case.verdicts.map((v) => ({ at: v.occurred_at, tone: { fraud: "decline", legitimate: "approve", unsure: "review" }[v.verdict], text: `${v.verdict}: ${v.source} ${v.actor}` })));
   const profile = answer.data?.profile;
   const act = (kind) => () => ask(kind, { case: { case_id: id, account_id: id, alerts: [] } }, setAsking, answer.reload);
-  useKeys("account", profile ? { b: [act(profile.blocked ? "unblock" : "block"), profile.blocked ? "unblock" : "block"] } : {});
+  useKeys("account", profile && mayAct("block") ? { b: [act(profile.blocked ? "unblock" : "block"), profile.blocked ? "unblock" : "block"] } : {});
   return html`<${Loaded} answer=${answer}>${() => (!profile ? html`<${Empty} title=${`The log has nothing of ${id}`}>Check the ID, or the moment: what was not known then is not shown.<//>` : html`<div class="stack">
     <div class="case-head"><span class="answer mono">${id}</span>${profile.blocked ? html`<${Badge} tone="bad">blocked by ${profile.blocked_by}: ${profile.blocked_reason}<//>` : html`<span class="soft">not blocked</span>`}
-      <span class="push"><button onClick=${act(profile.blocked ? "unblock" : "block")}>${profile.blocked ? "Unblock" : "Block"} <${Key}>b<//></button></span></div>
+      ${mayAct("block") && html`<span class="push"><button onClick=${act(profile.blocked ? "unblock" : "block")}>${profile.blocked ? "Unblock" : "Block"} <${Key}>b<//></button></span>`}</div>
     <div class="two"><section><h2>Payments</h2><${Loaded} answer=${payments}>${() => html`<${Timeline} rows=${oldestFirst} flags=${flags} onChoose=${(row) => go("decision", [row.place])} />`}<//></section>
       <section><h2>Profile</h2><${Pairs} rows=${[["first seen", html`<${Time} at=${profile.first_seen} form="minute" />`], ["last seen", html`<${Time} at=${profile.last_seen} />`], ["payments", f.count(profile.transactions)],
     ["amount", Object.entries(profile.amounts).map(([c, v]) => f.amount(v, c)).join(", ")], ["largest", Object.entries(profile.amount_max).map(([c, v]) => f.amount(v, c)).join(", ")],

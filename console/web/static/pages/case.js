@@ -1,7 +1,7 @@
 // Is this fraud? Evidence first: what was decided and why in words, the account's normal beside each number, who else, and
 // what happened. Two ways to look at it: as known now, and as seen when the payment was decided.
 import { html, useEffect, useMemo, useState } from "/vendor/preact.js";
-import { act, ask, judge, judged } from "../lib/acts.js";
+import { allowed, ask, judge, judged, mayAct } from "../lib/acts.js";
 import { ahead, get, listen, useData } from "../lib/api.js";
 import { Share, Usual } from "../lib/charts.js";
 import * as f from "../lib/format.js";
@@ -60,9 +60,9 @@ function Shown({ row, params, reload }) {
   const asked = (kind) => () => ask(kind, row, setAsking, reload);
   const judgeIt = (word) => () => judge(row, word, { then: reload });
   useKeys("case", {
-    ...(isClosed ? { o: [asked("reopen"), "reopen"] } : { f: [judgeIt("fraud"), "judge fraud"], l: [judgeIt("legitimate"), "judge legitimate"], u: [judgeIt("unsure"), "judge unsure"] }),
-    a: [asked("assign"), "assign to me, or release"], s: [asked("snooze"), "snooze for 4 hours"], c: [asked("comment"), "note"],
-    e: [asked("escalate"), "escalate"], b: [asked("block"), "block the account"],
+    ...allowed(isClosed ? { o: [asked("reopen"), "reopen", "reopen"] } : { f: [judgeIt("fraud"), "judge fraud", "judge"], l: [judgeIt("legitimate"), "judge legitimate", "judge"], u: [judgeIt("unsure"), "judge unsure", "judge"] }),
+    ...allowed({ a: [asked("assign"), "assign to me, or release", "assign"], s: [asked("snooze"), "snooze for 4 hours", "snooze"], c: [asked("comment"), "note", "comment"],
+      e: [asked("escalate"), "escalate", "escalate"], b: [asked("block"), "block the account", "block"] }),
     "[": [() => step(-1), "alert before"], "]": [() => step(1), "alert after"],
     v: [() => setParams({ as_of: asOf.value ? null : place }), "as seen then, or as known now"],
   });
@@ -72,13 +72,12 @@ function Shown({ row, params, reload }) {
       ${it.assignee && html`<span class="soft">assigned to ${it.assignee}</span>`}
       ${it.contradicted && html`<${Badge} tone="warn" title="a later verdict from another source conflicts with the outcome">contradicted<//>`}
       <span class="push row"><${Choice} label="what is shown" options=${[["then", "As seen then"], ["now", "As known now"]]} value=${asOf.value ? "then" : "now"} onChange=${(which) => setParams({ as_of: which === "then" ? place : null })} /></span></div>
-    <div class="row wrap" style=${{ padding: "12px 0 0" }}><div class="verdicts">${isClosed ? html`<button onClick=${asked("reopen")}>Reopen <${Key}>o<//></button>` : html`
+    <div class="row wrap" style=${{ padding: "12px 0 0" }}><div class="verdicts">${isClosed ? mayAct("reopen") && html`<button onClick=${asked("reopen")}>Reopen <${Key}>o<//></button>` : mayAct("judge") && html`
       <button onClick=${judgeIt("fraud")}><span class="decline" aria-hidden="true">■</span> Fraud <${Key}>f<//></button>
       <button onClick=${judgeIt("legitimate")}><span class="approve" aria-hidden="true">●</span> Legitimate <${Key}>l<//></button>
       <button onClick=${judgeIt("unsure")}><span class="review" aria-hidden="true">◐</span> Unsure <${Key}>u<//></button>`}
-      <button onClick=${asked("assign")}>Assign to me <${Key}>a<//></button></div>
-      <span class="row wrap wide"><button class="plain" onClick=${asked("snooze")}>Snooze <${Key}>s<//></button><button class="plain" onClick=${asked("comment")}>Note <${Key}>c<//></button>
-      <button class="plain" onClick=${asked("escalate")}>Escalate <${Key}>e<//></button><button class="plain" onClick=${asked("block")}>Block <${Key}>b<//></button></span>
+      ${mayAct("assign") && html`<button onClick=${asked("assign")}>Assign to me <${Key}>a<//></button>`}</div>
+      <span class="row wrap wide">${[["snooze", "Snooze", "s"], ["comment", "Note", "c"], ["escalate", "Escalate", "e"], ["block", "Block", "b"]].filter(([kind]) => mayAct(kind)).map(([kind, name, key]) => html`<button class="plain" onClick=${asked(kind)}>${name} <${Key}>${key}<//></button>`)}</span>
       <span class="push row"><button class="plain" onClick=${() => { const next = after(it.case_id); if (next) go("case", [next]); else go("queue"); }}>Next <${Key}>n<//></button></span></div>
     <div class="case">
       <section aria-label="decision">${alert ? html`<${Decided} row=${row} alert=${alert} alerts=${alerts} story=${story} rules=${rules.data} rows=${rows} setLit=${setLit} lit=${lit} reasons=${row.reasons?.[alert.alert_id]} />`

@@ -1,6 +1,6 @@
 // Who and what is blocked, watched or allowed: since when, by whom, why; and every change.
 import { html, useState } from "/vendor/preact.js";
-import { post, useData } from "../lib/api.js";
+import { can, post, useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { href, setParams } from "../lib/router.js";
@@ -15,9 +15,10 @@ export default function Lists({ params }) {
   const tab = params.tab || "entries";
   const add = () => setAsking(html`<${Add} onClose=${() => setAsking(null)} reload=${answer.reload} />`);
   const remove = (kind, effect, value) => () => setAsking(html`<${Ask} title=${`Remove ${value} from ${effect} ${kind}s`} label="Reason" action="Remove" onClose=${() => setAsking(null)} onDone=${async (reason) => { await post("/v1/lists", { kind, effect, remove: [value], reason }); say("removed"); answer.reload(); }} />`);
-  useKeys("lists", { "+": [add, "add an entry"], "/": [() => document.getElementById("filter")?.focus(), "filter"] });
+  const mayEdit = can("POST /v1/lists");
+  useKeys("lists", { ...(mayEdit ? { "+": [add, "add an entry"] } : {}), "/": [() => document.getElementById("filter")?.focus(), "filter"] });
   return html`<div class="stack"><div class="row wrap"><${Choice} label="what is shown" options=${[["entries", "Entries"], ["accounts", "Blocked accounts"], ["history", "Changes"]]} value=${tab} onChange=${(to) => setParams({ tab: to === "entries" ? null : to })} />
-      <input id="filter" type="search" placeholder="Filter   /" aria-label="filter" value=${params.text || ""} onInput=${(e) => setParams({ text: e.target.value }, { replace: true })} /><span class="push"><button onClick=${add}>Add an entry <${Key}>+<//></button></span></div>
+      <input id="filter" type="search" placeholder="Filter   /" aria-label="filter" value=${params.text || ""} onInput=${(e) => setParams({ text: e.target.value }, { replace: true })} />${mayEdit && html`<span class="push"><button onClick=${add}>Add an entry <${Key}>+<//></button></span>`}</div>
     <${Loaded} answer=${answer}>${(lists) => {
     const is = (...texts) => !params.text || texts.join(" ").toLowerCase().includes(params.text.toLowerCase());
     if (tab === "history") return html`<ul class="history">${[...lists.history].reverse().filter((e) => is(e.name, e.value, e.actor, e.reason)).slice(0, 500).map((e) => html`<li><span class="soft"><${Time} at=${e.occurred_at} form="minute" /></span><span>${e.actor} ${e.action === "add" ? "put" : "took"} <b class="mono">${e.value}</b> ${e.action === "add" ? "on" : "off"} ${e.name.replace(":", " ")} <span class="soft">${e.reason}</span>${e.refused && html` <${Badge} tone="bad">refused: ${e.refused}<//>`}</span></li>`)}</ul>`;
@@ -25,7 +26,7 @@ export default function Lists({ params }) {
       : Object.entries(lists.members).flatMap(([name, members]) => Object.entries(members).map(([value, member]) => [...name.split(":"), value, member]));
     const shown = rows.filter(([kind, effect, value, member]) => is(kind, effect, value, member.actor, member.reason));
     return shown.length ? html`<div class="scroll"><table><thead><tr><th>Effect</th><th>Kind</th><th>Value</th><th>Since</th><th class="wide">By</th><th class="wide">Why</th><th></th></tr></thead><tbody>${shown.slice(0, 1000).map(([kind, effect, value, member]) => html`<tr><td class=${EFFECT[effect]}>${effect}</td><td>${kind}</td><td>${kind === "account" ? html`<a href=${href("account", [value])} class="mono">${value}</a>` : html`<${Id} value=${value} most=${26} />`}</td><td><${Time} at=${member.since} /></td><td class="wide">${member.actor}</td><td class="wide">${member.reason}</td>
-      <td>${tab !== "accounts" && html`<button class="plain" onClick=${remove(kind, effect, value)}>Remove</button>`}</td></tr>`)}</tbody></table></div>`
+      <td>${mayEdit && tab !== "accounts" && html`<button class="plain" onClick=${remove(kind, effect, value)}>Remove</button>`}</td></tr>`)}</tbody></table></div>`
       : html`<${Empty} title=${tab === "accounts" ? "No account is blocked" : params.text ? "Nothing matches" : "The lists are empty"}>${tab === "accounts" ? "An analyst blocks an account on its page or in a case." : "Entries decline (block), review (watch) or pass over rules (allow) the payments that they match."}<//>`;
   }}<//>${asking}</div>`;
 }

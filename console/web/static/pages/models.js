@@ -1,6 +1,6 @@
 // May it serve? The model in force, how it was judged, who promoted it and why; what waits for a second person.
 import { html, useState } from "/vendor/preact.js";
-import { post, useData } from "../lib/api.js";
+import { can, post, useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { setParams } from "../lib/router.js";
 import { say } from "../lib/state.js";
@@ -42,5 +42,5 @@ export function Proposals({ proposals, kind, reload, name = (p) => p.model || p.
     onDone=${async (reason) => { await post(`/v1/${kind}/proposals/${encodeURIComponent(proposal.proposal_id)}/${act}`, { reason }); say(`${title}: done`); reload(); }} />`);
   const by = (p) => p.proposed || p;
   return html`<section><h2>Waiting for a decision</h2><div class="scroll"><table><thead><tr><th>Proposal</th><th>By</th><th>When</th><th>Why</th><th>Approved</th><th></th></tr></thead><tbody>${proposals.map((p) => html`<tr><td class="mono" title=${p.proposal_id}>${name(p)}</td><td>${by(p).actor}</td><td><${Time} at=${by(p).occurred_at} /></td><td>${by(p).reason}</td><td>${p.approved ? html`${p.approved.actor}` : html`<span class="soft">not yet</span>`}</td>
-    <td class="row"><button onClick=${ask(p, "approve", "Approve")}>Approve</button><button onClick=${ask(p, "deploy", "Deploy")}>Deploy</button><button class="plain" onClick=${ask(p, "withdraw", "Withdraw")}>Withdraw</button></td></tr>`)}</tbody></table></div>${asking}</section>`;
+    <td class="row">${["approve", "deploy", "withdraw"].filter((act) => can(`POST /v1/${kind}/proposals/{id}/${act}`)).map((act) => html`<button class=${act === "withdraw" ? "plain" : ""} onClick=${ask(p, act, act[0].toUpperCase() + act.slice(1))}>${act[0].toUpperCase() + act.slice(1)}</button>`)}</td></tr>`)}</tbody></table></div>${asking}</section>`;
 }

@@ -1,7 +1,7 @@
 // What next? The open cases, gravest deadline first. New ones wait behind a button, so that nothing moves under the hand.
 import { html, useEffect, useMemo, useState } from "/vendor/preact.js";
 import { ahead, connection, listen, me, useData } from "../lib/api.js";
-import { ask, judge } from "../lib/acts.js";
+import { allowed, ask, judge, mayAct } from "../lib/acts.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { go, setParams } from "../lib/router.js";
@@ -83,7 +83,7 @@ export default function Queue({ params }) {
   useKeys("queue", {
     ".": [refresh, "show what is new"],
     "/": [() => document.getElementById("filter")?.focus(), "filter"],
-    ...(selected.size ? { F: [() => judgeAll("fraud"), "judge the selected fraud"], L: [() => judgeAll("legitimate"), "judge the selected legitimate"] } : {}),
+    ...(selected.size && mayAct("judge") ? { F: [() => judgeAll("fraud"), "judge the selected fraud"], L: [() => judgeAll("legitimate"), "judge the selected legitimate"] } : {}),
   });
   const rows = useMemo(() => {
     const found = (answer.data?.cases || []).filter((row) => matches(row, params.text, rules) && (params.view !== "unassigned" || !row.case.assignee));
@@ -105,8 +105,8 @@ export default function Queue({ params }) {
     { name: "At risk", num: true, of: (row) => f.amount(...atRisk(row)) },
     { name: "SLA", of: (row) => html`<${Clock} row=${row} />` },
     { name: "Age", wide: true, of: (row) => html`<${Time} at=${row.case.opened_at} />` },
-    { name: "Account", of: (row) => html`<${Id} value=${row.case.account_id} label="account" />` },
-    { name: "Why", wide: true, style: "why", of: (row) => html`<div class="clip" title=${inShort(row, rules)}>${inShort(row, rules)}</div>` },
+    { name: "Account", wide: true, of: (row) => html`<${Id} value=${row.case.account_id} label="account" />` },
+    { name: "Why", style: "why", of: (row) => html`<div class="clip" title=${inShort(row, rules)}>${inShort(row, rules)}</div>` },
     { name: "Alerts", num: true, wide: true, of: (row) => row.case.alerts.length },
     { name: "Assignee", wide: true, of: (row) => row.case.assignee || html`<span class="soft">–</span>` },
     ...(params.view === "resolved" || params.view === "all" ? [{ name: "Outcome", of: (row) => html`<${Decision} value=${row.case.outcome} />${row.case.contradicted ? html` <${Badge} tone="warn">contradicted<//>` : ""}` }] : []),
@@ -129,10 +129,10 @@ export default function Queue({ params }) {
       <button onClick=${() => judgeAll("fraud")}>Fraud <${Key}>F<//></button><button onClick=${() => judgeAll("legitimate")}>Legitimate <${Key}>L<//></button>
       <button class="plain" onClick=${() => setSelected(new Set())}>Clear</button></div>`}
     <${Loaded} answer=${answer} lines=${10}>${() => (rows.length ? html`<${Rows} label="cases" rows=${rows} columns=${columns} keyOf=${(row) => row.case.case_id} onOpen=${open} onCursor=${near}
-        selected=${selected} onSelect=${setSelected} height="calc(100vh - 210px)" keys=${{
-    f: [(row) => judge(row, "fraud", { then: refresh }), "judge fraud"], l: [(row) => judge(row, "legitimate", { then: refresh }), "judge legitimate"],
-    u: [(row) => judge(row, "unsure", { then: refresh }), "judge unsure"], a: [act("assign"), "assign to me"], s: [act("snooze"), "snooze for 4 hours"],
-  }} />` : html`<${Empty} title=${params.text || params.severity || params.view ? "No case matches" : "No open case"}>
+        selected=${selected} onSelect=${mayAct("judge") ? setSelected : undefined} height="calc(100vh - 210px)" keys=${allowed({
+    f: [(row) => judge(row, "fraud", { then: refresh }), "judge fraud", "judge"], l: [(row) => judge(row, "legitimate", { then: refresh }), "judge legitimate", "judge"],
+    u: [(row) => judge(row, "unsure", { then: refresh }), "judge unsure", "judge"], a: [act("assign"), "assign to me", "assign"], s: [act("snooze"), "snooze for 4 hours", "snooze"],
+  })} />` : html`<${Empty} title=${params.text || params.severity || params.view ? "No case matches" : "No open case"}>
         ${params.text || params.severity || params.view ? html`Loosen the filter, or <a href="/queue">show all open cases</a>.`
     : "An alert opens a case by itself: every payment that is reviewed or declined with a severity. New ones appear here without a reload."}<//>`)}<//>
     ${people.length > 1 && html`<div class="row wrap small soft">Workload: ${people.map(([name, n]) => html`<span>${name} <b>${n}</b></span>`)}</div>`}

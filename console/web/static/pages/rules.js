@@ -1,7 +1,7 @@
 // What would this do? The rules in force; and the editor, in which each pause of typing checks the program and tries it on
 // the log. A proposal is shown as its differences and approved like a pull request.
 import { html, useEffect, useMemo, useRef, useState } from "/vendor/preact.js";
-import { post, useData } from "../lib/api.js";
+import { can, post, useData } from "../lib/api.js";
 import { Bars } from "../lib/charts.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
@@ -19,15 +19,16 @@ export default function Rules({ params }) {
 function List({ params }) {
   const rules = useData("/v1/rules");
   const programs = useData("/v1/programs");
-  useKeys("rules", { E: [() => setParams({ edit: "" }), "edit the program"] });
+  const mayEdit = can("POST /v1/programs/check");
+  useKeys("rules", mayEdit ? { E: [() => setParams({ edit: "" }), "edit the program"] } : {});
   return html`<${Loaded} answer=${rules}>${(found) => {
     const registry = programs.data?.registry;
     const shown = found.rules.filter((rule) => !params.text || `${rule.code} ${rule.meaning} ${rule.owner}`.toLowerCase().includes(params.text.toLowerCase()));
     return html`<div class="stack" style=${{ gap: "20px" }}><div class="case-head"><span class="answer">${found.program} decides</span><span class="soft">${f.plural(found.rules.filter((r) => r.state === "enabled").length, "rule")} in force, ${found.rules.filter((r) => r.state === "shadow").length} in shadow</span>
-        <span class="push"><button class="main" onClick=${() => setParams({ edit: "" })}>Edit <${Key}>E<//></button></span></div>
+        ${mayEdit && html`<span class="push"><button class="main" onClick=${() => setParams({ edit: "" })}>Edit <${Key}>E<//></button></span>`}</div>
       ${registry && html`<${Proposals} proposals=${Object.values(registry.proposals)} kind="programs" reload=${programs.reload} name=${(p) => registry.programs[p.digest] ? `${registry.programs[p.digest].name}@${registry.programs[p.digest].version}` : p.proposal_id} />`}
       <section><h2>Rules</h2><div class="scroll"><table class="tall"><thead><tr><th>Rule</th><th>Effect</th><th>State</th><th>Says</th><th class="wide">Parameters</th><th class="wide">Owner</th><th class="wide"></th></tr></thead><tbody>${shown.map((rule) => html`<tr><td class="mono nowrap">${rule.code}</td><td class=${rule.effect}>${rule.effect}</td><td>${rule.state === "enabled" ? html`<span class="approve nowrap">● live</span>` : rule.state === "shadow" ? html`<span class="review nowrap">◐ shadow</span>` : html`<span class="soft nowrap">○ ${rule.state}</span>`}</td>
-        <td><${Template} text=${rule.meaning} />${rule.when && html`<div class="mono small soft">${rule.when}</div>`}</td><td class="wide small">${Object.entries(rule.parameters).map(([name, value]) => html`<div class="nowrap">${name} ${rule.changed.includes(name) ? html`<b>${value}</b> <${Badge} tone="warn" title="differs from the program's own value">set<//>` : value}</div>`)}</td><td class="wide">${rule.owner || "–"}</td>
+        <td><${Template} text=${rule.meaning} />${rule.when && html`<div class="mono small soft wide" style=${{ overflowWrap: "anywhere" }}>${rule.when}</div>`}</td><td class="wide small">${Object.entries(rule.parameters).map(([name, value]) => html`<div class="nowrap">${name} ${rule.changed.includes(name) ? html`<b>${value}</b> <${Badge} tone="warn" title="differs from the program's own value">set<//>` : value}</div>`)}</td><td class="wide">${rule.owner || "–"}</td>
         <td class="wide nowrap"><a href=${href("search", [], { q: `rule:${rule.code} last:7d` })}>hits</a></td></tr>`)}</tbody></table></div></section>
       ${registry && html`<section><h2>Programs</h2><ul class="history">${[...registry.services].reverse().map((s) => html`<li><span class="soft"><${Time} at=${s.began.occurred_at} form="minute" /></span><span>${s.began.actor} ${s.action === "rollback" ? "rolled back to" : "deployed"} <b>${labelOf(registry, s.digest)}</b> <span class="soft">${s.began.reason}</span></span></li>`)}
         ${registry.services.length === 0 && html`<li><span></span><span class="soft">The log's default program has decided from the beginning.</span></li>`}</ul></section>`}
@@ -68,7 +69,7 @@ function Editor({ first, isDraft, original, params }) {
   const checked = useChecked(text);
   const days = Number(params.days || 14);
   const tried = useTried(text, checked.answer?.ok === true, days, params.rule || "");
-  const names = useData("/v1/programs/completions");
+  const names = useData(can("GET /v1/programs/completions") ? "/v1/programs/completions" : null);
   const known = useRef([]);
   known.current = (names.data?.names || (Array.isArray(names.data) ? names.data : []) || []).map((each) => ({ label: each.name, detail: each.type || each.kind }));
   const [asking, setAsking] = useState(null);
@@ -87,7 +88,7 @@ function Editor({ first, isDraft, original, params }) {
   const propose = () => setAsking(html`<${Ask} title="Propose this program" label="Reason" action="Propose" onClose=${() => setAsking(null)} onDone=${async (reason) => { await post("/v1/programs/proposals", { toml: text, text, reason }); store("draft", ""); say("proposed: another person can approve it"); go("rules"); }} />`);
   useKeys("editor", { "mod+s": [propose, "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
   return html`<div class="stack"><div class="row wrap"><a href=${href("rules")}>← Rules</a>${isDraft && html`<${Badge} title="kept in this browser">draft<//>`}
-      <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${checked.answer?.ok !== true || isPast.value} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
+      <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${checked.answer?.ok !== true || isPast.value || !can("POST /v1/programs/proposals")} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
     <div class="editor"><div class="stack"><div class="text" ref=${host}></div>
       ${loading && html`<${Fault} error=${{ message: `the editor could not be loaded: ${loading.message}` }} />`}
       <${Checked} checked=${checked} faults=${faults} goTo=${(line) => view.current?.goTo(line)} /></div>
