@@ -45,9 +45,10 @@ SHADOW_UNAVAILABLE = "shadow_unavailable"
 SHADOW_FAILED = "shadow_failed"
 """Why a decision was degraded (I9); a score's `degraded` joins them with "+". `_unavailable`: the control stream
 reports the artifact as such for the partition (I12), or it is a model that reads what only the deployed program
-defines, and that is reported. `_error`, `_failed`: the model has no number for this row. If the
-deployed program is unavailable, the log's default program decides. If one of an experiment's models is, the experiment
-does not apply: the champion decides for every account. A shadow model that is unavailable or fails gives no margin; the
+defines, and that is reported. `_error`, `_failed`: the model has no number for this row. If the deployed program is
+unavailable, the log's default program decides. If that is so, or if a program or model of an experiment's arms is
+unavailable, the experiment does not apply: the champion under the deployed program decides for every account. A shadow
+model that is unavailable or fails gives no margin; the
 decision itself is complete.
 """
 
@@ -78,8 +79,8 @@ def lacks_something(degraded: str | None) -> bool:
 
 
 def in_force(state: ControlState) -> list[str]:
-    """The artifacts (SHA-256) that decisions at the state's position need: program, tables, champion, arms, shadow."""
-    found = [state.program] if state.program else []
+    """The artifacts (SHA-256) that decisions at the state's position need: programs, tables, champion, arms, shadow."""
+    found = _programs(state)
     found += [digest for digest, _ in state.references.values()]
     found += [model.digest for model in (state.champion, state.shadow) if model is not None]
     if state.experiment is not None:
@@ -92,7 +93,8 @@ class Context:
     """Everything a decision needs besides its partition's state. Immutable. One per control position, and another for
     partitions with artifacts that are reported as unavailable.
 
-    arms: one context for each arm of the running experiment; it differs from this one in its model and `arm`.
+    arms: one context for each arm of the running experiment; it differs from this one in its program, its model and
+    `arm`.
     """
 
     position: int
@@ -113,6 +115,16 @@ class Context:
     arm: str = CHAMPION_ARM
     allocation: Allocation | None = None
     arms: tuple[Context, ...] = ()
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs that decide some rows: this context's, then those of arms that differ from it."""
+        return tuple(dict.fromkeys(under.program for under in (self, *self.arms)))
+
+    @property
+    def steps(self) -> list[RingStep]:
+        """What account states must hold."""
+        return [program.rings for program in self.programs if program.rings is not None]
 
 
 def deciding(context: Context, arm: str) -> Context:
@@ -158,15 +170,16 @@ class Resolver:
         """
         self._hold(state)
         found: dict[str, str] = {}
-        models = [state.champion, state.shadow, *_arm_models(state)]
+        models, programs = [state.champion, state.shadow, *_arm_models(state)], _programs(state)
         for digest in in_force(state):
             try:
                 model = next((each for each in models if each is not None and each.digest == digest), None)
                 if model is not None:
                     scorer = self._scorer(model)
-                    if state.program not in found:  # else it goes with the program
-                        self._usual(state.program, required(state.identity)).serve(scorer)
-                elif digest == state.program:
+                    for program in _served_by(state, digest):
+                        if program not in found:  # else it goes with the program
+                            self._usual(program, required(state.identity)).serve(scorer)
+                elif digest in programs:
                     self._usual(digest, required(state.identity))
                 else:
                     self._table(digest)
@@ -207,10 +220,9 @@ class Resolver:
                 reasons.append(REFERENCE_UNAVAILABLE)
             else:
                 tables[kind] = self._table(digest)
-        models = [state.champion, state.shadow, *_arm_models(state)]
         served = {
             model.digest: self._served(model, program, deployed == state.program)
-            for model in models
+            for model in (state.champion, state.shadow)
             if model is not None and model.digest not in missing
         }
         scorer = served.get(state.champion.digest) if state.champion is not None else None
@@ -218,14 +230,12 @@ class Resolver:
             reasons.append(NO_MODEL)
         elif scorer is None:
             reasons.append(MODEL_UNAVAILABLE)
-        arms: list[tuple[str, ModelVersion, Scorer]] = []
-        if state.experiment is not None and scorer is not None:
-            for arm, model in zip(state.experiment.arms, _arm_models(state), strict=True):
-                if (of_arm := served.get(model.digest)) is not None:
-                    arms.append((f"{state.experiment.experiment_id}/{arm.name}", model, of_arm))
-            if len(arms) < len(state.experiment.arms):
-                reasons.append(EXPERIMENT_UNAVAILABLE)
-                arms = []
+        experiment = state.experiment
+        if scorer is None or PROGRAM_UNAVAILABLE in reasons:
+            experiment = None
+        elif experiment is not None and any({arm.digest, arm.program} & missing for arm in experiment.arms):
+            experiment = None
+            reasons.append(EXPERIMENT_UNAVAILABLE)
         shadow = served.get(state.shadow.digest) if state.shadow is not None else None
         if state.shadow is not None and shadow is None:
             reasons.append(SHADOW_UNAVAILABLE)
@@ -246,16 +256,21 @@ class Resolver:
             shadow=shadow,
             shadow_model=state.shadow.label if state.shadow and shadow else "",
         )
-        if state.experiment is None or not arms:
+        if experiment is None:
             return context
-        return replace(
-            context,
-            allocation=Allocation.of(state.experiment, identity.key),
-            arms=tuple(
-                replace(context, scorer=arm_scorer, model=model.label, digest=model.digest[:16], arm=name)
-                for name, model, arm_scorer in arms
-            ),
-        )
+        arms = []
+        for arm, model in zip(experiment.arms, _arm_models(state), strict=True):
+            of_arm = program
+            if arm.program:
+                of_arm = self._program(arm.program, identity, thresholds, state.parameters, state.disabled)
+            arm_scorer = self._scorer(model)
+            for each in (arm_scorer, shadow):
+                if each is not None:
+                    of_arm.serve(each)
+            name = f"{experiment.experiment_id}/{arm.name}"
+            under = replace(context, model=model.label, digest=model.digest[:16], arm=name)
+            arms.append(replace(under, program=of_arm, scorer=arm_scorer))
+        return replace(context, allocation=Allocation.of(experiment, identity.key), arms=tuple(arms))
 
     def _hold(self, state: ControlState) -> None:
         self._held = max(SCORERS_HELD, len(_arm_models(state)) + 2)  # else a large experiment would be loaded each time
@@ -282,20 +297,18 @@ class Resolver:
             return None
         return scorer
 
-    def steps(self, state: ControlState, when: Literal["now", "soon", "kept", "ever"]) -> list[RingStep]:
-        """What account states hold for programs: for the one that decides now; soon: those that are proposed too; kept:
-        also the one that decided before; ever: all that ever decided. A program that can't be loaded is left out:
+    def steps(self, state: ControlState, when: Literal["now", "soon", "kept"]) -> list[RingStep]:
+        """What account states hold for programs: for those that decide now, of the running experiment's arms too; soon:
+        those that are proposed too; kept: also the one that decided before. A program that can't be loaded is left out:
         nothing is decided by it.
         """
         identity = required(state.identity)
         known = state.governance.programs
-        digests = [state.program]
+        digests = [state.program, *_programs(state)]
         if when in ("soon", "kept"):
             digests += known.proposed
         if when == "kept":
             digests.append(known.before)
-        elif when == "ever":
-            digests += ["", *known.deployed]
         found: dict[str, RingStep] = {}
         for digest in dict.fromkeys(digests):
             try:
@@ -346,6 +359,22 @@ class Resolver:
             _bound(self._tables, 8)
             self._tables[digest] = table
         return self._tables[digest]
+
+
+def _programs(state: ControlState) -> list[str]:
+    """The programs (SHA-256) that decide at the state's position, without the log's default."""
+    arms = state.experiment.arms if state.experiment is not None else ()
+    return [digest for digest in dict.fromkeys([state.program, *(arm.program for arm in arms)]) if digest]
+
+
+def _served_by(state: ControlState, model: str) -> list[str]:
+    """The programs (SHA-256, "" for the log's default) under which a model (SHA-256) scores. The shadow scores all."""
+    arms = state.experiment.arms if state.experiment is not None else ()
+    scores_all = state.shadow is not None and state.shadow.digest == model
+    found = [arm.program or state.program for arm in arms if scores_all or arm.digest == model]
+    if scores_all or (state.champion is not None and state.champion.digest == model):
+        found.append(state.program)
+    return list(dict.fromkeys(found))
 
 
 def _arm_models(state: ControlState) -> list[ModelVersion]:

@@ -134,6 +134,8 @@ class ControlState:
                 self.shadow = None
             case events.ProgramDeployed() | events.ProgramRolledBack():
                 self.program = event.digest
+                if not self.governance.experiment:
+                    self.experiment = None
             case events.ExperimentStarted():
                 self.experiment = event
             case events.ExperimentRamped() if self.experiment is not None:

@@ -6,12 +6,14 @@
     a champion is deployed      under four eyes: only on another person's open proposal of that very model
     a champion is rolled back   only to a former champion; needs no second person
     a proposal is withdrawn     by anybody, while it is open
-    an experiment starts        if none is running, its ID is unused and its control arm is the champion
+    an experiment starts        if none is running, its ID is unused, its control arm is the champion under the deployed
+                                program, and the programs of its other arms may be tried (`core.program.governance`)
     it is ramped or ended       by its ID, while it is running
     a history begins or ends    if none is open, or one is
-    the champion changes        by deployment or rollback; this ends a running experiment, whose control is gone
+    the champion or the deployed program changes    by deployment or rollback; this ends a running experiment, whose
+                                control is gone
     a program decides           see `core.program.governance`
-    a model serves, a program   if the program in force offers what champion, shadow and arms read (`ModelRegistered`,
+    a model serves, a program   if each program offers what champion, shadow and arms read under it (`ModelRegistered`,
       decides                   `ProgramRegistered`); what they say is only what the fold can know: a worker binds the
                                 artifact itself, and reports one that it can't (`core.context`)
 
@@ -68,7 +70,7 @@ class Governance(msgspec.Struct):
     """The fold. champion: its SHA-256; experiment: the running one's ID; "" for none. proposals: open ones, by ID.
     ended: IDs of ended experiments; champions: SHA-256 of the present and former ones (newest last; bounded).
     registered: SHA-256 by name-version. history: whether one is open. created: whether the log has its identity.
-    shadow, arms: SHA-256 of the models that score beside the champion. reads: what a registered model reads that not
+    shadow: SHA-256 of the model that scores beside the champion. reads: what a registered model reads that not
     every program offers, by its SHA-256.
     """
 
@@ -83,7 +85,6 @@ class Governance(msgspec.Struct):
     created: bool = False
     programs: Programs = msgspec.field(default_factory=Programs)
     shadow: str = ""
-    arms: tuple[str, ...] = ()
     reads: dict[str, dict[str, str]] = {}
 
     def copy(self) -> Governance:
@@ -100,7 +101,6 @@ class Governance(msgspec.Struct):
             self.created,
             self.programs.copy(),
             self.shadow,
-            self.arms,
             dict(self.reads),
         )
 
@@ -117,13 +117,14 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"{label} is already another artifact ({known[:16]}): raise the version")
             case ModelDeployed():
                 self._check_deployment(event)
-                self._check_served(event.digest, self.programs.in_force)
+                for program in (self.programs.in_force, *(self.programs.trying if event.alias == SHADOW else ())):
+                    self._check_served(event.digest, program)
             case ModelRolledBack():
                 if event.alias == CHAMPION and event.digest not in self.champions:
                     raise BadInput(f"{event.name}-{event.version} was never champion, so it can't be rolled back to")
                 self._check_served(event.digest, self.programs.in_force)
             case ProgramDeployed() | ProgramRolledBack():
-                for digest in (self.champion, self.shadow, *self.arms):
+                for digest in (self.champion, self.shadow):
                     self._check_served(digest, event.digest)
             case ModelWithdrawn() if event.alias == CHAMPION:
                 raise BadInput("a champion can't be withdrawn: deploy another model or roll back")
@@ -141,8 +142,10 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"experiment ID {event.experiment_id} was used before: choose another name")
                 if not self.champion or event.arms[0].digest != self.champion:
                     raise BadInput(f"the first arm, {event.arms[0].name}, is the control and must be the champion")
+                becomes_arm = self.shadow in [arm.digest for arm in event.arms]  # then it is withdrawn as shadow
                 for arm in event.arms:
-                    self._check_served(arm.digest, self.programs.in_force)
+                    for digest in (arm.digest, "" if becomes_arm else self.shadow):
+                        self._check_served(digest, arm.program or self.programs.in_force)
             case HistoryStarted() if self.history:
                 raise BadInput("a history is already open: end it first (sentinel history stop)")
             case HistoryEnded() if not self.history:
@@ -176,7 +179,10 @@ class Governance(msgspec.Struct):
 
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
+        before = self.programs.in_force
         self.programs.apply(event)
+        if self.programs.in_force != before:
+            self._end()
         match event:
             case LogCreated():
                 self.created = True
@@ -205,7 +211,6 @@ class Governance(msgspec.Struct):
                 del self.proposals[event.proposal_id]
             case ExperimentStarted():
                 self.experiment = event.experiment_id
-                self.arms = tuple(arm.digest for arm in event.arms)
             case ExperimentStopped() | ExperimentConcluded():
                 self._end()
             case _:
@@ -215,7 +220,7 @@ class Governance(msgspec.Struct):
         if self.experiment:
             _remember(self.ended, self.experiment)
         self.experiment = ""
-        self.arms = ()
+        self.programs.trying = ()
 
 
 def _remember(names: dict[str, None], name: str) -> None:

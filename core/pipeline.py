@@ -7,7 +7,7 @@ is one call over all rows. Batch boundaries do not affect the result: every step
 
     events of all partitions ──► Columns, one table of kernel events
                              ──► kernel: features, duplicates       (one partition after another)
-                             ──► reference join → routing and score → rules → policy
+                             ──► reference join → routing; then each program's rows: features → score → rules → policy
                              ──► scores and alerts as entries       (sliced by partition: `Decided`)
 
 States of a row: transaction → duplicate (not scored; the caller rejects it) | scored → approve | review | decline (→
@@ -20,10 +20,10 @@ policy 0.1, encode 1.5; a new account 4 to 9 µs more. In batches of 33 about 3 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,14 +51,16 @@ from core.numeric import sigmoid
 from core.program import rings
 from core.program.batch import Batch
 from core.program.codes import ENGINE
-from core.program.deciding import effects_of
+from core.program.deciding import Program, effects_of
 from core.program.leaves import Words
+from core.program.waves import waves
 from core.routing import Routing
 from core.times import DAY_MS
 from core.verdicts import RatedHour
 from core.work import Decided, Fold, Rows, Run, Work
 
 _entry = partial(tuple.__new__, Entry)
+_V = TypeVar("_V")
 
 
 def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
@@ -66,29 +68,31 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
 
     Raises Corrupt if a state does not hold what the program's aggregates need (`AccountState.rings`).
     """
-    program = context.program
     transactions = [t for work in works for run in work.runs for t in run.transactions]
     n = len(transactions)
-    cols = columns(transactions, program.key)
+    cols = columns(transactions, context.program.key)
     seen = np.zeros(n, dtype=np.uint8)
+    accounts = [t.account_id for t in transactions] if context.allocation is not None else []
+    routing = Routing(context, accounts, n)
+    programs = routing.programs
+    rules = max(len(program.rules) for program in programs)
     rows = Rows(
         transactions,
         list(chain.from_iterable(run.positions for work in works for run in work.runs)),
         np.zeros(n, dtype=np.bool_),
-        np.empty((n, program.width), dtype=np.float32),
+        np.empty((n, max(program.width for program in programs)), dtype=np.float32),
         np.zeros(n),
         np.zeros(n),
-        np.zeros((n, len(program.rules)), dtype=np.uint8),
-        np.zeros((n, len(program.rules)), dtype=np.uint8),
+        np.zeros((n, rules), dtype=np.uint8),
+        np.zeros((n, rules), dtype=np.uint8),
         np.zeros((n, len(policy.EFFECTS)), dtype=np.int64),
         np.zeros(n, dtype=np.bool_),
         np.zeros(n, dtype=np.uint8),
         np.full(n, -1, dtype=np.int8),
     )
-    own = program.plan.program.fields
-    batch = Batch(transactions, cols, rows.features, seen, context.lists, context.rates, program.key, own)
-    accounts = [t.account_id for t in transactions] if context.allocation is not None else []
-    routing = Routing(context, accounts, n)
+    own = context.program.plan.program.fields
+    batch = Batch(transactions, cols, rows.features, seen, context.lists, context.rates, context.program.key, own)
+    batches = [batch.under(program.plan.program.fields) for program in programs]
     for fold in _folds(works, cols, context.quarantined, rows.features, seen):
         part = slice(fold.start, fold.stop)
         np.equal(seen[part], remembered.DUPLICATE, out=rows.duplicate[part])
@@ -97,21 +101,21 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
         reference.join(context.devices, "device", cols.devices[part], features)
         if rows.duplicate[part].any():
             features[rows.duplicate[part]] = 0.0
-        for wave, aggregates in rings.waves(program, batch, fold, rows):
-            _decide_rows(context, batch, routing, rows, wave, aggregates)
+        for place, wave, aggregates in waves(programs, routing.which, batch, fold, rows):
+            _decide_rows(context, programs[place], batches[place], routing, rows, wave, aggregates)
     return _results(context, works, rows, routing)
 
 
 def _decide_rows(
     context: Context,
+    program: Program,
     batch: Batch,
     routing: Routing,
     rows: Rows,
     wave: NDArray[np.int64],
     aggregates: Words | None,
 ) -> None:
-    """Decide some rows whose kernel features and aggregates are known, into the columns of `rows`."""
-    program = context.program
+    """Decide some rows by one program, into the columns of `rows`; their kernel features and aggregates are known."""
     program.features(batch, wave, aggregates)
     whole = len(wave) == len(rows.transactions)
     routing.score(wave, lambda scorer, chosen: program.columns(scorer, batch, chosen))
@@ -125,7 +129,8 @@ def _decide_rows(
     severities = program.severities(batch, wave, probabilities, hits, decisions)
     at = slice(None) if whole else wave
     rows.margins[at], rows.probabilities[at] = margins, probabilities
-    rows.hits[at], rows.shadow_hits[at], rows.counts[at] = hits
+    count = len(program.rules)
+    rows.hits[at, :count], rows.shadow_hits[at, :count], rows.counts[at] = hits
     rows.asked[at] = asked.decline | asked.review
     rows.decisions[at], rows.severities[at] = decisions, severities
 
@@ -158,9 +163,8 @@ def warm_up(context: Context, identity: LogIdentity) -> None:
     blocked = AccountBlocked(account_id="warm-up", occurred_at=DAY_MS, actor="warm-up")
     position = Position(1, 1)
     runs = [Run(START, [], [position], [card]), Run(position, [blocked], [Position(1, 2)], [card])]
-    steps = [context.program.rings] if context.program.rings is not None else []
-    decide(context, [Work(0, AccountState(identity).hold(steps), runs)])
-    decide(context, [Work(0, AccountState(identity).hold(steps), runs[:1])])
+    decide(context, [Work(0, AccountState(identity).hold(context.steps), runs)])
+    decide(context, [Work(0, AccountState(identity).hold(context.steps), runs[:1])])
 
 
 def _folds(
@@ -274,7 +278,7 @@ def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice
 def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routing) -> list[Decided]:
     """Scores and alerts of all rows, encoded together and split by partition."""
     duplicate = rows.duplicate.tolist() if rows.duplicate.any() else None
-    codes = context.program.names(rows.hits)
+    codes = _by_program(routing, lambda program, at: program.names(rows.hits[at, : len(program.rules)]))
     scored = _scored(context, works, rows, routing, codes, duplicate)
     kept_rows = range(len(rows.positions)) if duplicate is None else [i for i, d in enumerate(duplicate) if not d]
     positions = rows.positions if duplicate is None else [rows.positions[i] for i in kept_rows]
@@ -301,6 +305,18 @@ def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routi
     return results
 
 
+def _by_program(routing: Routing, make: Callable[[Program, NDArray[np.int64] | slice], Sequence[_V]]) -> Sequence[_V]:
+    """A value for every row: what `make` gives for the rows of each program."""
+    if routing.which is None:
+        return make(routing.programs[0], slice(None))
+    found: list[Any] = [None] * len(routing.which)
+    for place, program in enumerate(routing.programs):
+        at = np.flatnonzero(routing.which == place)
+        for row, value in zip(at.tolist(), make(program, at), strict=True):
+            found[row] = value
+    return found
+
+
 def _judged(rows: Rows, row: int, codes: tuple[str, ...]) -> alerts.Judged:
     return alerts.Judged(
         rows.positions[row],
@@ -320,13 +336,14 @@ def _scored(
     works: Sequence[Work],
     rows: Rows,
     routing: Routing,
-    codes: list[tuple[str, ...]],
+    codes: Sequence[tuple[str, ...]],
     duplicate: list[bool] | None,
 ) -> list[TransactionScored]:
     """The score of every row that is not a duplicate."""
     seen = [f for work in works for run in work.runs for f in (str(run.feedback_position),) * len(run.positions)]
     shadows = routing.shadows.tolist() if routing.shadows is not None else None
-    control, program = context.position, context.program
+    control, program = context.position, context.program.digest
+    has_quiet = any(each.has_shadows for each in routing.programs)
     is_uniform = routing.is_uniform
     names, levels = policy.DECISIONS, policy.SEVERITIES
     under = context
@@ -337,10 +354,12 @@ def _scored(
             rows.margins.tolist(),
             rows.probabilities.tolist(),
             codes,
-            program.names(rows.shadow_hits) if program.has_shadows else repeat((), len(seen)),
+            _by_program(routing, lambda program, at: program.names(rows.shadow_hits[at, : len(program.rules)]))
+            if has_quiet
+            else repeat((), len(seen)),
             rows.decisions.tolist(),
             rows.severities.tolist(),
-            packing.pack(rows.features[:, : program.plan.stored]),
+            _by_program(routing, lambda program, at: packing.pack(rows.features[at, : program.plan.stored])),
             strict=True,
         )
     ):
@@ -348,6 +367,7 @@ def _scored(
             continue
         if not is_uniform:
             under = routing.of(i)
+            program = under.program.digest
         more: dict[str, Any] = {}  # what is not the default: with 16 keywords and more, a call takes five times as long
         if hit:
             more["rules"], more["effects"] = hit, effects_of(rows.counts[i].tolist())
@@ -369,7 +389,7 @@ def _scored(
                 digest=under.digest,
                 spec=spec.SPEC_VERSION,
                 engine=ENGINE,
-                program=program.digest,
+                program=program,
                 margin=margin,
                 probability=probability,
                 decision=names[decision],

@@ -1,9 +1,9 @@
-"""Which model scores which row, and the context under which each row is explained and logged. Pure.
+"""Which program and model decide which row, and the context under which each row is explained and logged. Pure.
 
-While an experiment runs, an account's arm (`core.assignment`) decides which model scores its rows. The shadow model
-also scores every row, without influence on the decision. A model that has no finite number for a row has failed on it:
-the row gets margin 0, and its context has no scorer and says so in `degraded` (I9). A shadow model that fails gives no
-margin; the decision itself is complete.
+While an experiment runs, an account's arm (`core.assignment`) says which program and model decide its rows. The shadow
+model also scores every row, without influence on the decision. A model that has no finite number for a row has failed
+on it: the row gets margin 0, and its context has no scorer and says so in `degraded` (I9). A shadow model that fails
+gives no margin; the decision itself is complete.
 
 Whether a model fails on a row depends on the model and the row alone, so a replay finds the same rows (I12): if a call
 raises or yields another shape, each of its rows is tried alone.
@@ -32,15 +32,32 @@ class Routing:
     """The margins of n rows and the context of each.
 
     margins float64 (n,), failed bool (n,): of the deciding models. shadows: float64 (n,), None without a shadow model.
-    Rows are scored by `score`, all at once or in waves.
+    programs: those that decide some rows; which: int8 (n,), each row's place among them, None if there is only one.
+    Rows are scored by `score`, each program's apart, all at once or in waves.
     """
 
-    __slots__ = ("_arms", "_context", "_is_uniform", "_known", "failed", "margins", "shadow_failed", "shadows")
+    __slots__ = (
+        "_arms",
+        "_context",
+        "_is_uniform",
+        "_known",
+        "failed",
+        "margins",
+        "programs",
+        "shadow_failed",
+        "shadows",
+        "which",
+    )
 
     def __init__(self, context: Context, accounts: list[str], n: int) -> None:
         """accounts: those of the n rows, or none if no experiment runs."""
         self._context = context
         self._arms = context.allocation.arms_of(accounts) if context.allocation is not None else None
+        self.programs = context.programs
+        self.which: NDArray[np.int8] | None = None
+        if self._arms is not None and len(self.programs) > 1:
+            of_arms = [self.programs.index(under.program) for under in (*context.arms, context)]  # −1: not enrolled
+            self.which = np.array(of_arms, dtype=np.int8)[self._arms]
         self.margins, self.failed = np.zeros(n), np.zeros(n, dtype=np.bool_)
         has_shadow = context.shadow is not None
         self.shadows = np.zeros(n) if has_shadow else None
@@ -49,7 +66,7 @@ class Routing:
         self._is_uniform: bool | None = None
 
     def score(self, rows: NDArray[np.int64], read: Read) -> None:
-        """Compute the margins of some rows, ascending, whose features are known."""
+        """Compute the margins of some rows, ascending, that one program decides and whose features are known."""
         if self._arms is None and len(rows) == len(self.margins):  # usually: all rows at once
             self.margins, self.failed = _margins(self._context.scorer, rows, read)
             if self.shadows is not None:

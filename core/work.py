@@ -79,9 +79,10 @@ class Work:
 class Rows:
     """n transactions of one or more partitions and their decisions: item i of every column belongs to transaction i.
 
-    features float32 (n, W), the first `program.plan.stored` columns of which scores store; duplicate bool (n,); margins
-    and probabilities float64 (n,); hits and shadow_hits uint8 (n, R) by the program's rules; counts int64 (n, 4), the
-    hits by effect; asked bool (n,), whether the program's `[decision]` asks for more than to approve; decisions uint8
+    features float32 (n, W), of a row's program, whose scores store the first `program.plan.stored`; duplicate bool
+    (n,); margins and probabilities float64 (n,); hits and shadow_hits uint8 (n, R) by the rules of the row's program.
+    What a row's program does not have has no meaning: W and R are those of the widest. counts int64 (n, 4), the hits
+    by effect; asked bool (n,), whether the program's `[decision]` asks for more than to approve; decisions uint8
     (n,) into policy.DECISIONS; severities int8 (n,) into policy.SEVERITIES or −1. For a duplicate only the first three
     columns are meaningful.
     """

@@ -138,11 +138,11 @@ class OfflineIngest:
             pending.partition.head = outcome
 
     def _hold(self, owned: Owned) -> None:
-        """Fold the partition again if the program that decides has aggregates that its state lacks."""
+        """Fold the partition again if the programs that decide have aggregates that its state lacks."""
         context = self._contexts.of(owned.partition)
-        step = context.program.rings if context is not None else None
-        if step is not None and step.digest not in owned.state.rings:
-            steps = [*owned.state.ring_steps.values(), step]
+        wanted = context.steps if context is not None else []
+        if any(step.digest not in owned.state.rings for step in wanted):
+            steps = [*owned.state.ring_steps.values(), *wanted]
             owned.state = rebuild(self._log, owned.partition, owned.head, owned.state.identity, steps=steps)
 
     def _count(self, pending: Pending) -> None:
@@ -175,6 +175,11 @@ class OfflineIngest:
     def follow_control(self) -> None:
         """Read what others appended to the control stream; it takes effect from the next batch on."""
         self._control.advance(self._log)
+
+    @property
+    def owned(self) -> list[Owned]:
+        """The partitions, by number."""
+        return self._owned
 
     @property
     def heads(self) -> dict[int, Head]:

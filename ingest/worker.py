@@ -272,11 +272,11 @@ class Worker:
         return pendings
 
     def _is_ready(self, owned: Owned) -> bool:
-        """Whether the partition may be decided: its context is known, and its state holds what the program needs."""
+        """Whether the partition may be decided: its context is known, and its state holds what its programs need."""
         context = self._contexts.of(owned.partition)
         if context is None or owned.partition == self._preparing.held_back:
             return False
-        return context.program.rings is None or context.program.rings.digest in owned.state.rings
+        return all(step.digest in owned.state.rings for step in context.steps)
 
     def _give_back(self, pendings: list[Pending]) -> None:
         """Nothing of these batches is decided yet: fetch them again once their partitions are prepared."""

@@ -274,25 +274,28 @@ class DriftCleared(ControlEvent, tag="drift_cleared.v1", tag_field="type", froze
 
 
 class Arm(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One side of an experiment: the model that decides for `share` of the experiment's accounts (of 10,000)."""
+    """One side of an experiment: the model, and the program by its SHA-256, that decide for `share` of the experiment's
+    accounts (of 10,000). program: "" for the one that is deployed.
+    """
 
     name: str
     model: str
     version: str
     digest: str
     share: int
+    program: str = ""
 
 
 class ExperimentStarted(ControlEvent, tag="experiment_started.v1", tag_field="type", frozen=True, kw_only=True):
-    """From here on each account in the experiment is decided by its arm's model. See core.assignment.
+    """From here on each account in the experiment is decided by its arm's program and model. See core.assignment.
 
-    arms: the first is the control and must be the champion; shares add up to 10,000. traffic: how many of 10,000
-    accounts are in the experiment. An account counts once, with the transactions of its first `window_ms` in the
-    experiment, when labels of age `maturity_ms` are known. alpha: the error level of all statements together. primary:
-    the metric that decides; worthwhile: the smallest gain on it that makes an arm worth promoting; guardrails: metrics
-    that must not get worse by more than guardrail_margin (a share of accounts: 0.002 is two in a thousand). After
-    `duration_max_ms` it ends without a winner. is_guardrail: the arm was shown to be better before, by `evidence`, and
-    wins if no guardrail is breached (learners.experiments.verdict).
+    arms: the first is the control and must be the champion under the deployed program; shares add up to 10,000.
+    traffic: how many of 10,000 accounts are in the experiment. An account counts once, with the transactions of its
+    first `window_ms` in the experiment, when labels of age `maturity_ms` are known. alpha: the error level of all
+    statements together. primary: the metric that decides; worthwhile: the smallest gain on it that makes an arm worth
+    promoting; guardrails: metrics that must not get worse by more than guardrail_margin (a share of accounts: 0.002 is
+    two in a thousand). After `duration_max_ms` it ends without a winner. is_guardrail: the arm was shown to be better
+    before, by `evidence`, and wins if no guardrail is breached (learners.experiments.verdict).
     """
 
     experiment_id: str

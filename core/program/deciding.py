@@ -172,7 +172,7 @@ class Program:
             self.serve(scorer)
             return self._models[scorer.digest].of(batch, rows)
         features = batch.matrix if len(rows) == len(batch.matrix) else batch.matrix[rows]
-        return features if self.width == spec.WIDTH else np.ascontiguousarray(features[:, : spec.WIDTH])
+        return features if features.shape[1] == spec.WIDTH else np.ascontiguousarray(features[:, : spec.WIDTH])
 
     def hits(self, batch: LeafColumns, rows: NDArray[np.int64]) -> Hits:
         """Which rules hit some rows, whose features are in the matrix."""

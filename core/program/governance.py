@@ -3,7 +3,8 @@
     a program is registered    a name and version stand for one document: a second SHA-256 is refused
     it is proposed             if it is registered
     it is approved             by somebody other than the proposer, while the proposal is open
-    it is withdrawn            the proposal, by anybody, while it is open
+    it is withdrawn            the proposal, by anybody, while it is open and no experiment tries the program
+    an experiment tries it     as it could be deployed; also if it was deployed before. At most ARM_PROGRAMS_MAX at once
     it is deployed             if it is registered; under four eyes only on an open, approved proposal of it
     it is rolled back          to a program that was deployed before, or the log's default; needs no second person
 
@@ -20,6 +21,7 @@ import msgspec
 from core.errors import BadInput
 from core.events import (
     Control,
+    ExperimentStarted,
     ProgramApproved,
     ProgramDeployed,
     ProgramPrepared,
@@ -32,6 +34,10 @@ from core.events import (
 PROPOSALS_OPEN_MAX = 100
 PREPARED_MAX = 3
 """Workers hold the aggregates of this many proposed programs."""
+ARM_PROGRAMS_MAX = 3
+"""An experiment tries at most this many programs beside the deployed one: the aggregates of each are held for all
+accounts as long as it runs.
+"""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -46,8 +52,8 @@ class ProgramProposal(msgspec.Struct, frozen=True):
 class Programs(msgspec.Struct):
     """The fold. in_force: SHA-256 of the deployed program, "" for the log's default; before: that of the one that it
     replaced. labels: `name@version` by SHA-256 of what is registered. proposals: open ones, by ID. deployed: SHA-256 of
-    all that ever were. prepared: the partitions whose states hold what a program needs, by its SHA-256, while it is
-    `proposed`.
+    all that ever were; tried: of all that ever decided in an experiment's arm; trying: in the running one's. prepared:
+    the partitions whose states hold what a program needs, by its SHA-256, while it is `proposed`.
     offers: what models can read of a registered program beyond every other (`ProgramRegistered`).
     """
 
@@ -56,6 +62,8 @@ class Programs(msgspec.Struct):
     labels: dict[str, str] = {}
     proposals: dict[str, ProgramProposal] = {}
     deployed: dict[str, None] = {}
+    tried: dict[str, None] = {}
+    trying: tuple[str, ...] = ()
     prepared: dict[str, dict[int, None]] = {}
     offers: dict[str, dict[str, str]] = {}
 
@@ -63,6 +71,11 @@ class Programs(msgspec.Struct):
     def proposed(self) -> list[str]:
         """The programs (SHA-256) of the newest open proposals: those that workers prepare, which takes their memory."""
         return list(dict.fromkeys(proposal.digest for proposal in self.proposals.values()))[-PREPARED_MAX:]
+
+    @property
+    def decided(self) -> list[str]:
+        """The programs (SHA-256) that ever decided, deployed or in an arm; "", the log's default, first."""
+        return list(dict.fromkeys(("", *self.deployed, *self.tried)))
 
     def copy(self) -> Programs:
         """A copy on which events can be tried."""
@@ -72,6 +85,8 @@ class Programs(msgspec.Struct):
             dict(self.labels),
             dict(self.proposals),
             dict(self.deployed),
+            dict(self.tried),
+            self.trying,
             _copied(self.prepared),
             dict(self.offers),
         )
@@ -93,12 +108,18 @@ class Programs(msgspec.Struct):
                     raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
                 if proposal.actor == event.actor:
                     raise BadInput(f"{event.actor} proposed this program, so somebody else must approve it")
-            case ProgramWithdrawn() if event.proposal_id not in self.proposals:
-                raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
+            case ProgramWithdrawn():
+                proposal = self.proposals.get(event.proposal_id)
+                if proposal is None:
+                    raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
+                if proposal.digest in self.trying:
+                    raise BadInput("the running experiment tries this program: stop or conclude it first")
             case ProgramPrepared():
                 self._check_known(event.digest)
             case ProgramDeployed():
                 self._check_deployment(event, four_eyes)
+            case ExperimentStarted():
+                self._check_arms(event, four_eyes)
             case ProgramRolledBack() if event.digest and event.digest not in self.deployed:
                 raise BadInput(f"program {event.digest[:16]} was never deployed, so it can't be rolled back to")
             case _:
@@ -132,6 +153,29 @@ class Programs(msgspec.Struct):
         if not proposal.approver:
             raise BadInput(f"four eyes: somebody other than {proposal.actor} must approve {event.causation_id} first")
 
+    def _check_arms(self, event: ExperimentStarted, four_eyes: bool) -> None:
+        if event.arms[0].program not in ("", self.in_force):
+            raise BadInput(
+                f"the first arm, {event.arms[0].name}, is the control and must be decided by the deployed program"
+            )
+        tried = self._of_arms(event)
+        if len(tried) > ARM_PROGRAMS_MAX:
+            raise BadInput(f"an experiment tries at most {ARM_PROGRAMS_MAX} programs beside the deployed one")
+        for digest in tried:
+            self._check_known(digest)
+            if not four_eyes or digest in self.deployed:
+                continue
+            if not any(each.digest == digest and each.approver for each in self.proposals.values()):
+                raise BadInput(
+                    f"four eyes: a second person must approve a proposal of program {digest[:16]} before an experiment"
+                    " may try it"
+                )
+
+    def _of_arms(self, event: ExperimentStarted) -> list[str]:
+        """The programs that an experiment tries beside the deployed one."""
+        found = dict.fromkeys(arm.program for arm in event.arms)
+        return [digest for digest in found if digest and digest != self.in_force]
+
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
         match event:
@@ -155,6 +199,9 @@ class Programs(msgspec.Struct):
                     del self.proposals[key]
             case ProgramRolledBack():
                 self._replace(event.digest)
+            case ExperimentStarted():
+                self.trying = tuple(self._of_arms(event))
+                self.tried |= dict.fromkeys(self.trying)
             case _:
                 return
         if self.prepared and not self.prepared.keys() <= (wanted := set(self.proposed)):

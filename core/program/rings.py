@@ -1,24 +1,17 @@
-"""The state of a program's aggregates in the pipeline: read before each payment, updated after it, for all partitions
-of a batch at once. Pure, but for the states that it updates.
+"""The state of a program's aggregates in the pipeline: what updates it, for all partitions of a batch at once. Pure,
+but for the states that it updates. `core.program.waves` says in which order payments are decided meanwhile.
 
-    events of all partitions, in order ─► one fold (read, update, read, …)                   usually
-                                       ─► waves: read, decide, update                          if a condition reads
-                                                                                              the own decisions
-Wave k holds the k-th payment of each account in the batch, so that a payment sees what was decided on all earlier
-ones of its account, wherever batches end. Verdicts belong to the wave of the payment that they precede.
+A state may hold the aggregates of several programs: of those that decide, and of ones that are prepared to take over.
 
-A state may hold the aggregates of several programs: of the one that decides, and of one that is prepared to take over.
-All are updated; only the deciding one's are read.
-
-Cost: about 15 µs a batch, and what core.program.folding costs; nothing for a program without aggregates of its own.
+Cost: about 15 µs a batch, and what core.program.folding costs, for each of these programs that has aggregates of its
+own; nothing without.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +25,11 @@ from core.hashing import HashKey, hash_strings
 from core.policy import DECISIONS, SEVERITIES
 from core.program.batch import Batch
 from core.program.checked import OwnField
-from core.program.folding import read, update
 from core.program.layout import Layout
 from core.program.leaves import Step, Words
 from core.program.loops import fold_all
 from core.program.typed import Column, Expression, Hit
-from core.work import Fold, Rows, Work
+from core.work import Fold, Work
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,19 +53,8 @@ def digest_of(layout: Layout, fields: Mapping[str, OwnField], engine: int) -> st
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
-class Deciding(Protocol):
-    """`core.program.deciding.Program`, as far as it is needed here. rings: None if it has no aggregates of its own.
-    codes: of the hits.
-    """
-
-    @property
-    def rings(self) -> RingStep | None: ...
-    @property
-    def codes(self) -> tuple[str, ...]: ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Order:
+class Order:
     """A fold's events as core.program.folding takes them: payment i as i, verdict k as −1 − k. ends: int64, where each
     work's end. slots int32, times int64: of all payments of the batch. Verdicts likewise.
     """
@@ -87,67 +68,37 @@ class _Order:
     verdicts: list[FeedbackReceived]
 
 
-def waves(
-    program: Deciding, batch: Batch, folded: Fold, rows: Rows
-) -> Iterator[tuple[NDArray[np.int64], Words | None]]:
-    """The fold's payments that are no duplicates, in waves, with their aggregates: words (A, len(wave)). Each wave must
-    be decided into `rows` before the next is asked for.
-
-    Raises Corrupt if a state lacks the program's aggregates.
-    """
-    kept = _kept(batch, folded)
-    mine = program.rings
-    held = _held(folded.works)
-    if mine is not None and any(mine.digest not in work.state.rings for work in folded.works):
-        raise Corrupt("the state of an account does not hold the aggregates of the program that decides: load it again")
-    if not held:
-        yield kept, None
-        return
-    order = _order(batch, folded, kept)
-    if mine is None:
-        yield kept, None
-    elif not mine.reads_outcomes:
-        aggregates = _fold(mine, batch, folded, order, {})
-        yield kept, Words(aggregates.words[:, kept], aggregates.valid[:, kept])
-    else:
-        yield from _in_waves(mine, program.codes, batch, folded, order, rows)
-    for step in held:
-        if mine is None or step.digest != mine.digest:
-            given = _decided(step, rows, program.codes) if step.reads_outcomes else {}
-            _fold(step, batch, folded, order, given)
-
-
 def apply(batch: Batch, folded: Fold, outcomes: Sequence[Outcome]) -> None:
     """Update all aggregates that the states hold. outcomes: of all payments of the batch, or none, if no condition
     reads them. Raises Corrupt if one does and there are none.
     """
-    held = _held(folded.works)
+    held = held_steps(folded.works)
     if not held:
         return
-    order = _order(batch, folded, _kept(batch, folded))
+    order = order_of(batch, folded, kept_rows(batch, folded))
     for step in held:
         given: dict[Expression, Words] = {}
         if step.reads_outcomes:
             if len(outcomes) != len(batch.transactions):
                 raise Corrupt("the aggregates of a program read what was decided, which is not given")
             given = _logged(step, outcomes)
-        _fold(step, batch, folded, order, given)
+        fold_step(step, batch, folded, order, given)
 
 
-def _held(works: Iterable[Work]) -> list[RingStep]:
+def held_steps(works: Iterable[Work]) -> list[RingStep]:
     """All steps whose aggregates some state holds, by digest."""
     found = {digest: step for work in works for digest, step in work.state.ring_steps.items()}
     return [found[digest] for digest in sorted(found)]
 
 
-def _kept(batch: Batch, folded: Fold) -> NDArray[np.int64]:
+def kept_rows(batch: Batch, folded: Fold) -> NDArray[np.int64]:
     is_kept = batch.seen[folded.start : folded.stop] != DUPLICATE
     if is_kept.all():
         return batch.all_rows[folded.start : folded.stop]
     return folded.start + np.flatnonzero(is_kept)
 
 
-def _order(batch: Batch, folded: Fold, kept: NDArray[np.int64]) -> _Order:
+def order_of(batch: Batch, folded: Fold, kept: NDArray[np.int64]) -> Order:
     events = folded.events
     n = len(batch.transactions)
     is_payment = events["kind"] == kernel.TRANSACTION
@@ -164,7 +115,7 @@ def _order(batch: Batch, folded: Fold, kept: NDArray[np.int64]) -> _Order:
     counted = numbers != np.iinfo(np.int64).min
     before = np.concatenate([[0], np.cumsum(counted)])
     verdicts = [verdict for _, verdict in folded.verdicts]
-    return _Order(
+    return Order(
         numbers[counted],
         before[np.array(folded.ends, dtype=np.int64)],
         slots,
@@ -189,7 +140,7 @@ def _addresses(step: RingStep, works: Sequence[Work]) -> NDArray[np.int64]:
     ).reshape(-1, 2)
 
 
-def _fold(step: RingStep, batch: Batch, folded: Fold, order: _Order, given: Mapping[Expression, Words]) -> Words:
+def fold_step(step: RingStep, batch: Batch, folded: Fold, order: Order, given: Mapping[Expression, Words]) -> Words:
     """Read and update all; the aggregates of all payments of the batch: words (A, n)."""
     n = len(batch.transactions)
     inputs = step.payment.run(batch.under(step.fields), batch.all_rows, None, given)
@@ -216,81 +167,6 @@ def _fold(step: RingStep, batch: Batch, folded: Fold, order: _Order, given: Mapp
     return Words(out.view(np.float64), valid)
 
 
-def _in_waves(
-    step: RingStep, codes: tuple[str, ...], batch: Batch, folded: Fold, order: _Order, rows: Rows
-) -> Iterator[tuple[NDArray[np.int64], Words]]:
-    """See `waves`. The events of a wave are those of all works, and a record belongs to one work only."""
-    of_works = [order.events[a:b] for a, b in zip([0, *order.ends[:-1].tolist()], order.ends.tolist(), strict=True)]
-    planned = _planned(of_works, order)
-    n, count = len(batch.transactions), len(step.layout.aggregates)
-    out, valid = np.zeros((count, n), dtype=np.uint64), np.zeros((count, n), dtype=np.uint8)
-    under = batch.under(step.fields)
-    said = verdict_inputs(step.verdict, step.key, order.verdicts)
-    # What reading needs never depends on a decision, so it may be evaluated for all rows before any is decided.
-    own = step.payment.run(under, batch.all_rows, None, _decided(step, rows, codes))
-    for wave in planned:
-        for work, mine in zip(folded.works, wave, strict=True):
-            records = work.state.rings[step.digest].records
-            table = step.layout.table
-            if len(mine.verdicts):
-                update(
-                    table, records, mine.verdicts, order.verdict_slots, order.verdict_times,
-                    said.words.view(np.uint64), said.valid, True,
-                )  # fmt: skip
-            if len(mine.payments):
-                read(
-                    table, records, mine.payments, order.slots, order.times,
-                    own.words.view(np.uint64), own.valid, out, valid,
-                )  # fmt: skip
-        together = np.concatenate([mine.payments for mine in wave])
-        if not len(together):
-            continue
-        together.sort()
-        yield together, Words(out.view(np.float64)[:, together], valid[:, together])
-        inputs = step.payment.run(under, batch.all_rows, None, _decided(step, rows, codes))
-        for work, mine in zip(folded.works, wave, strict=True):
-            if len(mine.payments):
-                update(
-                    step.layout.table, work.state.rings[step.digest].records, mine.payments, order.slots, order.times,
-                    inputs.words.view(np.uint64), inputs.valid, False,
-                )  # fmt: skip
-
-
-class _Wave(NamedTuple):
-    """One work's part of a wave: int64, payments by row, and the verdicts before them."""
-
-    payments: NDArray[np.int64]
-    verdicts: NDArray[np.int64]
-
-
-def _planned(of_works: list[NDArray[np.int64]], order: _Order) -> list[list[_Wave]]:
-    """The waves, each with one part for every work."""
-    numbered: list[list[tuple[list[int], list[int]]]] = []
-    for events in of_works:
-        seen: dict[int, int] = {}
-        mine: list[tuple[list[int], list[int]]] = []
-        for number in events.tolist():
-            is_payment = number >= 0
-            row = number if is_payment else -1 - number
-            slot = int(order.slots[row] if is_payment else order.verdict_slots[row])
-            wave = seen.get(slot, 0)
-            while len(mine) <= wave:
-                mine.append(([], []))
-            mine[wave][0 if is_payment else 1].append(row)
-            if is_payment:
-                seen[slot] = wave + 1
-        numbered.append(mine)
-    deepest = max(map(len, numbered), default=0)
-    empty: tuple[list[int], list[int]] = ([], [])
-    return [
-        [
-            _Wave(*(np.array(part, dtype=np.int64) for part in (mine[k] if k < len(mine) else empty)))
-            for mine in numbered
-        ]
-        for k in range(deepest)
-    ]
-
-
 def verdict_inputs(step: Step, key: HashKey, verdicts: Sequence[FeedbackReceived]) -> Words:
     """The inputs of verdicts: words (inputs, v). A verdict has its word, and names a merchant and a device. key: the
     log's.
@@ -304,20 +180,6 @@ def verdict_inputs(step: Step, key: HashKey, verdicts: Sequence[FeedbackReceived
                 hashes = hash_strings(canonical.texts([getattr(v, leaf.name) for v in verdicts]), key)
                 words[k], valid[k] = hashes.view(np.float64), hashes != 0
     return step.evaluate(Words(words, valid))
-
-
-def _decided(step: RingStep, rows: Rows, codes: tuple[str, ...]) -> dict[Expression, Words]:
-    """What was decided so far as columns; of rows that are not decided yet, whatever `rows` holds."""
-    places = {code: k for k, code in enumerate(codes)}
-    n = len(rows.decisions)
-    none = np.zeros(n, dtype=np.uint8)
-    return outcome_columns(
-        step.payment,
-        step.key,
-        rows.decisions,
-        rows.severities,
-        lambda code: rows.hits[:, places[code]] if code in places else none,
-    )
 
 
 def _logged(step: RingStep, outcomes: Sequence[Outcome]) -> dict[Expression, Words]:

@@ -127,6 +127,9 @@ class LoopState:
                 self._deployed(sequence, event, event.digest != before)
             case events.ModelWithdrawn() if event.alias == SHADOW and not self.registry.governance.experiment:
                 self.candidate = ""
+            case events.ProgramDeployed() | events.ProgramRolledBack() if not self.registry.governance.experiment:
+                if self.experiment is not None:
+                    self._tested()  # the new program ended the test
             case events.DeploymentProposed() if event.causation_id in self.won:
                 self.won[event.proposal_id] = None
             case events.DeploymentWithdrawn() if waited and self.proposed_at is None:

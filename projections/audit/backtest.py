@@ -105,8 +105,7 @@ class Backtest:
         self.program = candidate.program
         codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code, candidate.event_code)
         self._situations = Situations(control, frozenset(chain.from_iterable(map(_lists_of, codes))))
-        deployed = dict.fromkeys(("", *state.governance.programs.deployed))
-        self._logged = {digest[:16]: digest for digest in map(self._digest, deployed)}
+        self._logged = {digest[:16]: digest for digest in map(self._digest, state.governance.programs.decided)}
         self._plans: dict[str, Plan] = {}
         self._programs: dict[int, Program] = {}
         self._judges: dict[tuple[int, str], Judge] = {}
@@ -307,7 +306,7 @@ class Backtest:
         if short not in self._plans:
             digest = self._logged.get(short)
             if digest is None:
-                raise NotStored(f"program {short} decided, but the control stream does not deploy it")
+                raise NotStored(f"program {short} decided, but the control stream neither deploys nor tries it")
             self._plans[short] = plan(load(digest, self._log.get_blob).checked, kernel())
         return self._plans[short]
 

@@ -114,7 +114,8 @@ def _whole_digest(deployed: Control | None, score: TransactionScored) -> str:
         case events.ModelDeployed() | events.ModelRolledBack():
             return deployed.digest
         case events.ExperimentStarted():
-            return next((arm.digest for arm in deployed.arms if arm.digest.startswith(score.digest)), score.digest)
+            arms = [arm for arm in deployed.arms if score.arm == f"{deployed.experiment_id}/{arm.name}"]
+            return arms[0].digest if arms else score.digest
         case _:
             return score.digest
 

@@ -280,7 +280,9 @@ class AlertReader:
 
     def _wording(self, state: ControlState, score: TransactionScored) -> tuple[Wording, str]:
         """What the program that decided says; and why in words if it can't be had."""
-        known = [state.program, state.identity.program if state.identity is not None else "", DEFAULT_PROGRAM]
+        arms = state.experiment.arms if state.experiment is not None else ()
+        default = state.identity.program if state.identity is not None else ""
+        known = [state.program, *(arm.program for arm in arms), default, DEFAULT_PROGRAM]
         digest = next((digest for digest in known if score.program and digest.startswith(score.program)), "")
         if not digest:
             return Wording(), f"the control stream does not name the program {score.program} at {state.position}"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from core import pipeline, policy
 from core.codec import decode_score
-from core.context import MODEL_UNAVAILABLE, NO_MODEL, Context, with_changes
+from core.context import MODEL_UNAVAILABLE, NO_MODEL, Context
 from core.control import ControlState
 from core.currency import base_amount
 from core.errors import BadInput, NotDecidable, SentinelError
@@ -74,19 +74,23 @@ class Changes:
         """The context with the changes applied. Raises BadInput for values that could not be in force."""
         thresholds = self._thresholds(context.thresholds)
         policy.check_thresholds(*thresholds)
-        program = self._program(context.program, policy.threshold_parameters(thresholds))
-        context = with_changes(context, thresholds=thresholds, program=program)
+        values = policy.threshold_parameters(thresholds)
+        made = {program: self._program(program, values) for program in context.programs}
+        arms = tuple(self._under(arm, thresholds, made[arm.program]) for arm in context.arms)
+        return replace(self._under(context, thresholds, made[context.program]), arms=arms)
+
+    def _under(self, context: Context, thresholds: policy.Thresholds, program: Program) -> Context:
+        """One context, without its arms: an experiment's accounts keep their arm's program."""
+        context = replace(context, thresholds=thresholds, program=program)
         if self.model is None:
             return context
         reasons = [r for r in (context.degraded or "").split("+") if r and r not in _MODEL_REASONS]
-        return replace(  # one model for all accounts, without an experiment
+        return replace(
             context,
             scorer=self.model,
             model=self.model.version,
             digest=self.model.digest[:16],
             degraded="+".join(reasons) or None,
-            allocation=None,
-            arms=(),
         )
 
     def check(self, program: Program) -> None:
@@ -119,7 +123,7 @@ def programs(log: EventLog, state: ControlState) -> Iterator[Program]:
     """
     identity = required(state.identity)
     for digest in dict.fromkeys(
-        (state.program or identity.program, *state.governance.programs.deployed, identity.program)
+        digest or identity.program for digest in (state.program, *state.governance.programs.decided)
     ):
         try:
             yield Program(plan(load(digest, log.get_blob).checked, kernel()), identity.key, {})

@@ -26,6 +26,8 @@ from core.events import (
     ExperimentStopped,
     ModelDeployed,
     ModelRolledBack,
+    ProgramDeployed,
+    ProgramRolledBack,
     Seal,
 )
 from core.governance import CHAMPION
@@ -85,7 +87,7 @@ class Experiment(msgspec.Struct):
 
 class Experiments(msgspec.Struct):
     """Partition: enrolments by experiment, and the log time reached. Control stream: experiments, oldest first, the ID
-    of the running one ("" for none), and the champion's SHA-256.
+    of the running one ("" for none), and the SHA-256 of the champion and of the deployed program ("": the default).
     """
 
     enrolled: dict[str, Enrolled] = {}
@@ -93,6 +95,7 @@ class Experiments(msgspec.Struct):
     experiments: dict[str, Experiment] = {}
     running: str = ""
     champion: str = ""
+    program: str = ""
 
 
 def _decided(state: Experiments, fact: Fact) -> None:
@@ -149,12 +152,23 @@ def _governed(state: Experiments, fact: Fact) -> None:
             state.champion = event.digest
             if state.running:
                 _end(state, position, event, "superseded")
+        case ProgramDeployed() | ProgramRolledBack() if event.digest != state.program:
+            state.program = event.digest
+            if state.running:
+                _end(state, position, event, "superseded")
         case _:
-            pass  # another alias, or the same champion again
+            pass  # another alias, or the same champion or program again
 
 
 _Cause = (
-    ExperimentStarted | ExperimentRamped | ExperimentStopped | ExperimentConcluded | ModelDeployed | ModelRolledBack
+    ExperimentStarted
+    | ExperimentRamped
+    | ExperimentStopped
+    | ExperimentConcluded
+    | ModelDeployed
+    | ModelRolledBack
+    | ProgramDeployed
+    | ProgramRolledBack
 )
 
 
@@ -181,13 +195,15 @@ EXPERIMENTS = Projection(
         "which arm decided for which account (33 bytes per transaction); experiments, ramps, ends; outcomes are "
         "computed on request"
     ),
-    version=4,
+    version=5,
     state_type=Experiments,
     handlers={
         DecidedTransaction: _decided,
         Seal: _sealed,
         ModelDeployed: _governed,
         ModelRolledBack: _governed,
+        ProgramDeployed: _governed,
+        ProgramRolledBack: _governed,
         ExperimentStarted: _governed,
         ExperimentRamped: _governed,
         ExperimentStopped: _governed,

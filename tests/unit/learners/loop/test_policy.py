@@ -60,6 +60,13 @@ def state(*control: Any) -> LoopState:
     return found
 
 
+PROGRAM = (
+    events.ProgramRegistered(**by(), name="cards", version="1.0.0", digest="1" * 64),
+    events.ProgramDeployed(**by(), digest="1" * 64),
+)
+"""Another program decides, which ends a test."""
+
+
 def next_step(control: tuple[Any, ...], later_ms: int = 0, settings: LearnSettings = SETTINGS, **seen: Any) -> Step:
     evidence = Evidence(**({"labels": NewLabels(0, 0)} | seen))
     return decide(state(*control), evidence, settings, NOW + later_ms)
@@ -80,6 +87,9 @@ def next_step(control: tuple[Any, ...], later_ms: int = 0, settings: LearnSettin
         ((*TESTED, PROMOTE, deployed("1.1.0")), "idle", ""),
         ((*TESTED, registered("1.0.1"), deployed("1.0.1")), "idle", ""),
         ((*SHADOWED, deployed("1.1.0")), "idle", ""),
+        ((*SHADOWED, *PROGRAM), "shadowing", "m-1.1.0"),
+        ((*TESTED, *PROGRAM), "idle", ""),
+        ((*TESTED, PROGRAM[0]), "testing", "m-1.1.0"),
         (
             (
                 *TESTED,

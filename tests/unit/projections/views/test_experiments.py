@@ -15,6 +15,8 @@ from core.events import (
     ExperimentRamped,
     ExperimentStopped,
     ModelDeployed,
+    ProgramDeployed,
+    ProgramRegistered,
 )
 from core.identity import FIXED
 from core.log.memory import MemoryLog
@@ -219,16 +221,18 @@ def controlled(*given: Any) -> Experiments:
 
 
 def test_an_experiment_ends_once_and_says_how() -> None:
-    """Stop, conclusion and a change of champion each end it; what may not follow changes nothing."""
+    """Stop, conclusion and a change of champion or program each end it; what may not follow changes nothing."""
     stop = ExperimentStopped(**ANN, occurred_at=T0 + 9, experiment_id="e1")
     concluded = ExperimentConcluded(
         **ANN, occurred_at=T0 + 8, experiment_id="e1", verdict="promote", winner="new", evidence={"e": 40.0}
     )
     new = ModelDeployed(**ANN, occurred_at=T0 + 7, name="tiny", version="1.1.0", digest=TWO)
     ramp = ExperimentRamped(**ANN, occurred_at=T0 + 6, experiment_id="e1", traffic=100)
-    for end, how in ((stop, "stopped"), (concluded, "concluded"), (new, "superseded")):
-        held = controlled(started(), ramp, end, stop, ramp).experiments["e1"]
-        assert (held.end, held.ended_at, held.ended) == (how, end.occurred_at, 4)
+    known = ProgramRegistered(**ANN, occurred_at=1, name="cards", version="1.0.0", digest="1" * 64)
+    program = ProgramDeployed(**ANN, occurred_at=T0 + 5, digest="1" * 64)
+    for end, how in ((stop, "stopped"), (concluded, "concluded"), (new, "superseded"), (program, "superseded")):
+        held = controlled(known, started(), ramp, end, stop, ramp).experiments["e1"]
+        assert (held.end, held.ended_at, held.ended) == (how, end.occurred_at, 5)
         assert [c.action for c in held.changes] == ["started", "ramped", how]
         assert [c.traffic for c in held.changes] == [9000, 100, 0]
         assert (held.conclusion is not None) is (how == "concluded")
