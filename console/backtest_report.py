@@ -164,7 +164,7 @@ def report(
         decisions_changed={
             was: {now: int(matrix[i, j]) for j, now in enumerate(DECISIONS)} for i, was in enumerate(DECISIONS)
         },
-        rules=[_rule(tally, k, rule) for k, rule in enumerate(rules) if only in ("", rule.code)],
+        rules=[rule_line(tally, k, rule) for k, rule in enumerate(rules) if only in ("", rule.code)],
         days=[_line(day, tally.days[day][0]) for day in numbers],
         stricter=[_changed(each, named) for each in tally.stricter],
         milder=[_changed(each, named) for each in tally.milder],
@@ -200,7 +200,8 @@ def _measures(by: Cube, days: int, limits: Mapping[str, float]) -> Measures:
     )
 
 
-def _rule(tally: Tally, k: int, rule: CheckedRule) -> RuleLine:
+def rule_line(tally: Tally, k: int, rule: CheckedRule) -> RuleLine:
+    """The figures of the k-th rule."""
     live = {day: found[:, k] for day, found in tally.hits.items()}
     quiet = {day: found[:, k] for day, found in tally.quiet.items()}
     both: Cube = np.zeros((2, 4))

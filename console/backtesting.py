@@ -61,7 +61,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet:
         known = ", ".join(each.code for each in rules)
         raise BadInput(f"--rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
     heads = {p: log.head(p) for p in partitions_of(log)}
-    labels = _labels(log, CheckpointStore(checkpoints, s.log_prefix), wanted.known_until)
+    labels = labels_of(log, CheckpointStore(checkpoints, s.log_prefix), wanted.known_until)
     began = time.perf_counter()
     tally, way, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
     seconds = time.perf_counter() - began
@@ -86,7 +86,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet:
     )
 
 
-def _labels(log: EventLog, store: CheckpointStore, known_until: int | None) -> LabelView:
+def labels_of(log: EventLog, store: CheckpointStore, known_until: int | None) -> LabelView:
     """The labels, from checkpoints as far as there are any. known_until: only verdicts given by then, epoch ms."""
     states = open_states(log, (LABELS,), store, now_ms=int(time.time() * 1000)).by_partition(LABELS)
     claims = list(labels_view.claims(states))

@@ -17,6 +17,7 @@ import typer
 
 from console.acts import Actor, Reason, act_of
 from console.commands.program_backtest import backtest
+from console.commands.program_suggest import suggest
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
 from console.program_names import Which, checked_file, file_bytes, program_named, registry_of, stored_program
@@ -51,7 +52,7 @@ POLL_S = 0.5
 """Between looks whether workers are prepared for a program."""
 
 app = typer.Typer(
-    help="Decision programs: check, test, show, diff, backtest, propose, approve, withdraw, deploy, history.",
+    help="Decision programs: check, test, show, diff, backtest, suggest, propose, approve, withdraw, deploy, history.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -397,3 +398,4 @@ def _told(said: Said) -> str:
 
 
 app.command()(backtest)
+app.command()(suggest)

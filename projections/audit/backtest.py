@@ -16,7 +16,6 @@ the changed decisions from the range's beginning on in the others. Labels: `proj
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -32,7 +31,7 @@ from core.context import Context, with_changes
 from core.control_stream import ControlEntry, fold
 from core.currency import base_amount
 from core.errors import NotDecidable, SentinelError, Unavailable
-from core.events import START, Position
+from core.events import START
 from core.features.state import AccountState
 from core.hashing import hash_strings
 from core.identity import required
@@ -49,13 +48,14 @@ from core.program.typed import Listed
 from core.replay import Timeline, chunks, other_engine, segments
 from core.work import Decided, Work
 from projections.audit.column_fold import ColumnFold, Outcomes
+from projections.audit.row_labels import RowLabels
 from projections.audit.situations import Situation, Situations
 from projections.audit.stored import Judge, Reads, conflict_codes, has_rollouts, not_stored, stored_places
 from projections.audit.stored_batch import NotStored, StoredBatch, coded, mapped
-from projections.audit.stored_tables import Part, Rows, Times, in_order, in_positions, parts, rows_in_range
+from projections.audit.stored_tables import THREADS, Part, Rows, in_order, in_positions, parts, rows_in_range
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
-from projections.labelling.view import UNJUDGED, LabelView
+from projections.labelling.view import LabelView
 
 _ROW_COLUMNS = (
     "generation",
@@ -72,9 +72,6 @@ _ROW_COLUMNS = (
     "shadow_rules",
     "width",
 )
-
-
-THREADS = os.cpu_count() or 1
 
 
 class Backtest:
@@ -97,7 +94,7 @@ class Backtest:
         self._plan = candidate
         self._labels = labels
         self._threads = threads
-        self._times = Times.of(labels)
+        self._row_labels = RowLabels(labels, self._identity.key)
         self._reads = Reads.of(candidate)
         self._has_rollouts = has_rollouts(candidate)
         self._learned = {"account_id": None} if self._has_rollouts else {}
@@ -123,7 +120,7 @@ class Backtest:
     def run(self, partition: int, until: Head, scope: Scope, progress: Callable[[int], None] = lambda n: None) -> Tally:
         """Judge a partition's decisions in range by their stored columns. Raises NotStored."""
         tally = Tally(self._codes)
-        after = START if scope.first is None else Position(scope.first.generation, max(scope.first.offset - 1, 0))
+        after = scope.after
         end = until.transactions if scope.last is None else min(scope.last, until.transactions)
         calls = (partial(self._part, partition, part, scope) for part in parts(self._log, partition, after, end, scope))
         for found, count in in_order(calls, self._threads):
@@ -219,18 +216,6 @@ class Backtest:
         for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
             tally.add(self._judge(partition, situation, logged, chosen))
         return tally, len(rows)
-
-    def _labels_of(self, rows: Rows, times: NDArray[np.int64]) -> NDArray[np.int8]:
-        """The rows' labels. Only rows at the time of a labelled payment are looked up."""
-        out = np.full(len(rows), UNJUDGED, dtype=np.int8)
-        at = self._times.may_hold(times) if self._times is not None else ()
-        if len(at):
-            rows.read(("account_id", "transaction_id"))
-            chosen, key = pa.array(at), self._identity.key
-            accounts, names = coded(rows.column("account_id").take(chosen))
-            ids = rows.column("transaction_id").take(chosen).to_pylist()
-            out[at] = self._labels.of_rows(hash_strings(names, key)[accounts], hash_strings(ids, key))
-        return out
 
     def run_fold(
         self,
@@ -390,7 +375,7 @@ class Backtest:
             rows.column("offset").to_numpy(),
             times,
             batch.amounts,
-            self._labels_of(rows, times),
+            self._row_labels.of(rows, times),
             was,
             made.decisions,
             severity_was,

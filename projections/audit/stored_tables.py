@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,8 @@ from projections.audit.whatif import Scope
 from projections.labelling.view import LabelView
 
 T = TypeVar("T")
+THREADS = os.cpu_count() or 1
+"""Of those that read and judge parts of a log."""
 _BITS = 22
 _SPREAD, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(64 - _BITS)
 

@@ -25,7 +25,7 @@ from core.context import MODEL_UNAVAILABLE, NO_MODEL, Context
 from core.control import ControlState
 from core.currency import base_amount
 from core.errors import BadInput, NotDecidable, SentinelError
-from core.events import Decision, Position
+from core.events import START, Decision, Position
 from core.features.columns import TransactionLike
 from core.identity import required
 from core.log.base import Entry, EventLog, Head
@@ -139,6 +139,11 @@ class Scope:
     end_ms: int | None = None
     first: Position | None = None
     last: Position | None = None
+
+    @property
+    def after(self) -> Position:
+        """The position after which the range begins."""
+        return START if self.first is None else Position(self.first.generation, max(self.first.offset - 1, 0))
 
     def holds(self, position: Position, occurred_at: int) -> bool:
         return (
