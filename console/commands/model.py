@@ -34,7 +34,9 @@ from core.text import csv_cell
 from learners.governance import models as acts
 from learners.governance.control_events import Artifact, find
 from learners.governance.models import ALIASES, Alias, ModelAct
+from learners.training.columns import deployed_plan
 from models import rules_only
+from models.naming import named
 from models.shipped import shipped_baseline
 from projections.audit import blast_radius
 from projections.labelling.view import view
@@ -148,7 +150,8 @@ def register(
 ) -> None:
     """Store an artifact in the log under its SHA-256 and register it. It decides nothing until it is promoted.
 
-    LightGBM's text, XGBoost's and CatBoost's JSON, ONNX tree ensembles and linear models are told apart by content.
+    LightGBM's text, XGBoost's and CatBoost's JSON, ONNX tree ensembles and linear models are told apart by content. A
+    model whose columns have the names of features and fields of the deployed program reads these, by definition.
     """
     found: dict[str, Any]
     if without_model:
@@ -159,6 +162,11 @@ def register(
         content, found = shipped_baseline()
     else:
         content, found = _read(file), _card(file, card)
+    try:
+        with opened_log(context) as log:
+            content = named(content, spec.NAMES, lambda: deployed_plan(log)[1])
+    except Corrupt as error:  # a bad file from the user, not corrupt data in the log
+        raise BadInput(f"{file}: {error}") from None
     artifact = Artifact(
         content,
         name or found.get("name", ""),

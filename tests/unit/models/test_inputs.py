@@ -13,6 +13,7 @@ from core.scoring import Input
 from models import artifacts
 from models.inputs import MAGIC, joined, parts
 from tests.builders.artifacts import ARTIFACTS, FEATURES, NAMES, rows
+from tests.builders.own_columns import trained
 
 READS = tuple(Input(f"{k:064x}", name, "number") for k, name in enumerate(NAMES))
 
@@ -89,3 +90,32 @@ def test_invalid_lists_are_not_written() -> None:
     for reads in ((), (READS[0], READS[0]), (READS[0]._replace(levels=("x",)),)):
         with pytest.raises(BadInput):
             joined(reads, b"tree\n")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_models_with_categories_give_lightgbms_bits(seed: int) -> None:
+    """Models of random shape over numbers and categories, some of which know "any other level": the bits of LightGBM's
+    own prediction, also for missing values, levels that no model saw, zeros, negatives and fractions.
+    """
+    random = np.random.default_rng(seed)
+    reads = tuple(
+        Input(f"{k:064x}", f"x{k}", "category", tuple(map(str, range(random.integers(2, 90)))))
+        if random.random() < 0.5
+        else Input(f"{k:064x}", f"x{k}")
+        for k in range(int(random.integers(2, 12)))
+    )
+    content, booster = trained(reads, seed)
+    scorer = load(content)
+    x = random.normal(20.0, 40.0, size=(800, len(reads))).astype(np.float32)
+    for k, each in enumerate(reads):
+        if each.kind == "category":
+            x[:, k] = random.integers(0, len(each.levels) + 40, len(x))
+    x[random.random(x.shape) < 0.2] = np.nan
+    x[random.random(x.shape) < 0.05] = 0.0
+    x[random.random(x.shape) < 0.02] = -1.5
+    x[random.random(x.shape) < 0.02] = 0.5
+    expected = np.asarray(booster.predict(x.astype(np.float64), raw_score=True, num_threads=1))
+    assert scorer.margins(x).tobytes() == expected.tobytes()  # type: ignore[attr-defined]
+    assert len(set(expected.tolist())) > 20
+    bias, shares = scorer.contributions(x[0])  # type: ignore[attr-defined]
+    assert bias + shares.sum() == pytest.approx(expected[0], abs=1e-9)
