@@ -17,6 +17,7 @@ import typer
 
 from console.acts import Actor, Reason, act_of
 from console.commands.program_backtest import backtest
+from console.commands.program_radius import radius
 from console.commands.program_suggest import suggest
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
@@ -399,3 +400,4 @@ def _told(said: Said) -> str:
 
 app.command()(backtest)
 app.command()(suggest)
+app.command()(radius)
