@@ -120,7 +120,7 @@ def transactions_consumer(settings: Settings) -> Consumer:
             "partition.assignment.strategy": settings.assignment_strategy,
             "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
         }
-    return _made(
+    return made(
         Consumer,
         {
             **_FETCH,
@@ -149,7 +149,7 @@ def _session(settings: Settings) -> dict[str, Any]:
 def feedback_consumer(settings: Settings) -> Consumer:
     """A consumer that is manually assigned the partitions that the transactions consumer owns."""
     group = f"{settings.consumer_group}.feedback"
-    return _made(Consumer, {**_FETCH, **common(settings), **_POSITION, **_session(settings), "group.id": group})
+    return made(Consumer, {**_FETCH, **common(settings), **_POSITION, **_session(settings), "group.id": group})
 
 
 def responders_consumer(settings: Settings) -> Consumer:
@@ -160,12 +160,12 @@ def responders_consumer(settings: Settings) -> Consumer:
             "partition.assignment.strategy": "range",
             "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
         }
-    return _made(Consumer, {**common(settings), **_POSITION, **_session(settings), **group})
+    return made(Consumer, {**common(settings), **_POSITION, **_session(settings), **group})
 
 
 def feedback_producer(settings: Settings, timeout_s: float) -> Producer:
     """A producer of account events, each of which is known to have arrived or not within `timeout_s`."""
-    return _made(
+    return made(
         Producer,
         {
             **common(settings),
@@ -181,12 +181,12 @@ def feedback_producer(settings: Settings, timeout_s: float) -> Producer:
 def group_reader(settings: Settings) -> Consumer:
     """A consumer that reads the group's committed offsets and never joins the group."""
     properties = {**common(settings), **_session(settings), "group.id": settings.consumer_group}
-    return _made(Consumer, {**properties, "enable.auto.commit": False})
+    return made(Consumer, {**properties, "enable.auto.commit": False})
 
 
 def topic_reader(settings: Settings) -> Consumer:
     """A consumer that is assigned partitions by hand, reports their ends, and commits nothing."""
-    return _made(
+    return made(
         Consumer,
         {**common(settings), "group.id": f"{settings.consumer_group}.reader", **_POSITION},
     )
@@ -194,7 +194,7 @@ def topic_reader(settings: Settings) -> Consumer:
 
 def producer(settings: Settings) -> Producer:
     """A producer for decisions and dead letters: idempotent, all acknowledgements."""
-    return _made(
+    return made(
         Producer,
         {
             **common(settings),
@@ -211,10 +211,10 @@ def producer(settings: Settings) -> Producer:
 
 
 def admin(settings: Settings) -> AdminClient:
-    return _made(AdminClient, common(settings))
+    return made(AdminClient, common(settings))
 
 
-def _made(client: Callable[[dict[str, Any]], C], properties: dict[str, Any]) -> C:
+def made(client: Callable[[dict[str, Any]], C], properties: dict[str, Any]) -> C:
     """The client. Raises BadInput if librdkafka does not accept a property or its value."""
     try:
         return client(properties)
@@ -272,7 +272,7 @@ def end_offsets(settings: Settings, names: list[str]) -> dict[str, tuple[int, ..
     because a broker may report a high watermark that is too low. Raises Unavailable.
     """
     known = [topic for topic in describe(settings, names).values() if topic is not None]
-    client = _made(Consumer, {**common(settings), **_POSITION, "group.id": "stream-sentinel.ends"})
+    client = made(Consumer, {**common(settings), **_POSITION, "group.id": "stream-sentinel.ends"})
     try:
         places = [TopicPartition(topic.name, p) for topic in known for p in range(topic.partitions)]
         for place in places:

@@ -15,6 +15,7 @@ PUBLIC: frozenset[Role] = frozenset()
 ANYBODY = frozenset(ROLES)
 _READERS: frozenset[Role] = frozenset(["viewer", "analyst", "rule_author", "publisher", "auditor", "admin"])
 _PROOF: frozenset[Role] = frozenset(["analyst", "publisher", "auditor", "admin"])
+_PAYERS: frozenset[Role] = frozenset(["submitter", "admin"])
 _JUDGES: frozenset[Role] = frozenset(["analyst"])
 _AUTHORS: frozenset[Role] = frozenset(["rule_author", "publisher"])
 _PUBLISHERS: frozenset[Role] = frozenset(["publisher"])
@@ -29,6 +30,8 @@ ROUTES: dict[str, frozenset[Role]] = {
     "POST /v1/logout": ANYBODY,
     "GET /v1/me": ANYBODY,
     # decisions
+    "POST /v1/decisions": _PAYERS,
+    "POST /v1/decisions/batch": _PAYERS,
     "GET /v1/decisions": _READERS,
     "GET /v1/decisions/{id}": _READERS | {"submitter"},
     "GET /v1/decisions/{id}/replay": _PROOF,

@@ -11,15 +11,24 @@ from litestar.datastructures import State
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import BeforeMessageSendHookHandler, Message, Scope
+from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler, Message, Scope
 
 from console.api import access, auth, metrics, problems
 from console.api.desk import Desk
-from console.api.routes import decisions, overview, programs, reading, system
+from console.api.routes import decisions, overview, programs, reading, submitting, system
+from console.api.submitting import ANSWERED_MAX, Idempotency, Kept, Submitter
+from console.api.tail import Tail
 from console.api.users import UserFile
 
 BODY_BYTES_MAX = 2 * 2**20
-HANDLERS = [*system.HANDLERS, *decisions.HANDLERS, *reading.HANDLERS, *overview.HANDLERS, *programs.HANDLERS]
+HANDLERS: list[ControllerRouterHandler] = [
+    *system.HANDLERS,
+    *decisions.HANDLERS,
+    *submitting.HANDLERS,
+    *reading.HANDLERS,
+    *overview.HANDLERS,
+    *programs.HANDLERS,
+]
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -32,13 +41,20 @@ def build(desk: Desk, users: UserFile) -> Litestar:
     """The application on a desk, which it starts and closes. Raises ValueError if a route has no roles."""
     counted = metrics.Metrics()
     gate = auth.Gate(users)
+    tail = Tail(desk.log, desk.partitions)
+    submitter = Submitter(desk, tail, counted)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         desk.start()
         try:
+            await desk.run(tail.prepare)
+            tail.start()
+            submitter.start()
             yield
         finally:
+            await desk.run(submitter.stop)
+            await desk.run(tail.stop)
             desk.close()
 
     app = Litestar(
@@ -47,7 +63,16 @@ def build(desk: Desk, users: UserFile) -> Litestar:
         exception_handlers={Exception: problems.on_error},
         request_max_body_size=BODY_BYTES_MAX,
         lifespan=[running],
-        state=State({"desk": desk, "gate": gate, "metrics": counted}),
+        state=State(
+            {
+                "desk": desk,
+                "gate": gate,
+                "metrics": counted,
+                "tail": tail,
+                "submitter": submitter,
+                "idempotency": Idempotency(Kept(ANSWERED_MAX)),
+            }
+        ),
         before_send=[_with_headers()],
         openapi_config=_description(),
         logging_config=None,

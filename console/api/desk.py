@@ -26,26 +26,31 @@ from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, Repla
 from console.api.cursors import DecisionCursor, decode, encode
 from console.api.index import Hit, Query
 from console.api.problems import ProblemError, not_found
-from console.api.views import Views
+from console.api.tail import Decided
+from console.api.views import BACKLOG, Views
 from core import control_stream
-from core.codec import decode_alert, decode_score, decode_transaction
+from core.codec import decode_alert, decode_reject, decode_score, decode_transaction
 from core.context import Resolver
-from core.errors import Corrupt, SentinelError, Unavailable
+from core.control import ControlState
+from core.control_stream import ControlStream
+from core.errors import Conflict, Corrupt, SentinelError, Unavailable
 from core.events import Position
-from core.log.base import EventLog
+from core.log.base import EventLog, Stream
+from core.log.paging import entries
 from core.replay import Timeline
 from core.settings import Settings
 from projections.audit.reasons import AlertReader
-from projections.audit.redecide import DecisionPlace, Found, account_events, recompute
+from projections.audit.redecide import DecisionPlace, Found, account_events, find, recompute
 from projections.audit.story import Story, tell
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.states import States
 from projections.views.cases import case_answer
 
+DECISION_STREAMS: tuple[Stream, ...] = ("transactions", "scores", "alerts")
 READERS = 8
 HEAVY_MAX = 2
 HEAVY_WAITING_MAX = 8
-POLL_S = 0.2
+POLL_S = 0.25
 RETRY_S = 1.0
 CHECKPOINT_S = 60.0
 P = ParamSpec("P")
@@ -64,6 +69,8 @@ class Desk:
         self.trouble = ""
         self._resolver = Resolver(self.log.get_blob, wiring.load_scorer)
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._stream = ControlStream()
+        self._stream.advance(self.log)
         self._heavy = asyncio.Semaphore(HEAVY_MAX)
         self._heavy_waiting = 0
         self._stopping = threading.Event()
@@ -71,6 +78,11 @@ class Desk:
         self._explaining = threading.Lock()
         self._reader: tuple[int, AlertReader] | None = None
         self._logger = structlog.get_logger()
+
+    @property
+    def control(self) -> ControlState:
+        """The fold of the control stream, at most POLL_S old. Read only."""
+        return self._stream.state
 
     def start(self) -> None:
         """Begin to follow the log."""
@@ -108,15 +120,16 @@ class Desk:
         saved, has_news = time.monotonic(), False
         while not self._stopping.is_set():
             try:
-                is_news = self.views.follow()
+                self._stream.advance(self.log)
+                done = self.views.follow()
                 self.trouble = ""
-                has_news |= is_news
+                has_news |= done > 0
                 if has_news and time.monotonic() - saved > CHECKPOINT_S:
                     self.views.checkpoint()
                     saved, has_news = time.monotonic(), False
-                if not is_news:
+                if done < BACKLOG:
                     self._stopping.wait(POLL_S)
-            except (Unavailable, Corrupt) as error:
+            except (Unavailable, Corrupt, Conflict) as error:
                 if not self.trouble:
                     self._logger.error("api.follow_failed", error=str(error))
                 self.trouble = str(error)
@@ -166,6 +179,8 @@ class Desk:
             if t is not None:
                 found = decode_transaction(t)
                 return Found(place, found.transaction_id, found.account_id)
+            if (why := self._refused(place)) is not None:
+                raise why
         query = Query(transaction_id=name)
         hits, _ = self.views.search(query, 20, None, None)
         rows = [row for hit in hits if (row := self._row(hit, query)) is not None]
@@ -177,6 +192,38 @@ class Desk:
                 409, f"{len(rows)} payments have the ID {name}: {places}", reason="ambiguous", remedy="ask by place"
             )
         return Found(DecisionPlace.parse(rows[0].place), rows[0].transaction_id, rows[0].account_id)
+
+    def first_decision(
+        self, partition: int, account: str, transaction_id: str, place: DecisionPlace | None
+    ) -> Decided | None:
+        """The decision on the account's payment with this ID, as logged; the first one, if there are several. place:
+        where it is, if that is known.
+        """
+        if place is None:
+            hits, _ = self.views.search(Query(account=account, transaction_id=transaction_id), 20, None, None)
+            place = DecisionPlace(hits[-1].partition, hits[-1].position) if hits else None
+        if place is None:
+            found = find(self.log, [partition], transaction_id, account)
+            place = found[0].place if found else None
+        if place is None:
+            return None
+        partition, position = place
+        t, s, a = (self.log.get(partition, stream, position) for stream in DECISION_STREAMS)
+        return Decided(partition, position, t, s, a) if t is not None and s is not None else None
+
+    def _refused(self, place: DecisionPlace) -> ProblemError | None:
+        """Why the message at a place was rejected; None if it was not, or not yet."""
+        if place.partition not in self.partitions:
+            return None
+        if place.position > self.log.head(place.partition).transactions:
+            return not_found(f"decision {place}", "if it was accepted a moment ago, ask again")
+        for entry in entries(self.log, place.partition, "rejects"):
+            reject = decode_reject(entry.payload)
+            if reject.topic == "transactions" and reject.position == str(place.position):
+                return ProblemError(
+                    404, reject.detail, reason=reject.reason, remedy="docs/bad-input.md lists the reasons"
+                )
+        return None
 
     def detail(self, name: str) -> DecisionDetail:
         """One decision with its alert in words."""

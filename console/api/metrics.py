@@ -27,6 +27,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.confirmed = Histogram(
+            "sentinel_api_kafka_seconds",
+            "Seconds until Kafka confirmed a payment.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.decided = Histogram(
+            "sentinel_api_decision_seconds",
+            "Seconds from Kafka's confirmation to the durable decision.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self.subscribers = Gauge("sentinel_api_subscribers", "Open event streams.", registry=self._registry)
 
     def text(self) -> str:

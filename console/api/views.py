@@ -41,6 +41,8 @@ SETTLED_MS = 5_000
 """A moment this long ago holds what it will always hold: workers' clocks may differ a little."""
 STEP_BATCHES = 20
 """Batches folded at a time: an answer waits for one step at most."""
+BACKLOG = 2_000
+"""Batches and decisions in one step from which on the next follows at once."""
 T = TypeVar("T")
 Columns = dict[str, NDArray[Any]]
 
@@ -101,16 +103,18 @@ class Views:
         self._kept = _Kept()
         self.is_caught_up = False
 
-    def follow(self) -> bool:
-        """Fold and index some of what is new; whether there was any. Raises Unavailable, Corrupt."""
+    def follow(self) -> int:
+        """Fold and index some of what is new; returns how much: at least BACKLOG if there is a backlog. Raises
+        Unavailable, Corrupt.
+        """
         with self._lock:
             folded = self._runner.step(STEP_BATCHES)
         heads = {p: self.log.head(p).transactions for p in self.partitions}
         with self._lock:
             indexed = self.index.follow(self.log, heads, rows_max=2_000)
-        is_news = bool(folded or indexed)
-        self.is_caught_up = self.is_caught_up or not is_news
-        return is_news
+        done = folded + indexed
+        self.is_caught_up = self.is_caught_up or done < BACKLOG
+        return done
 
     def checkpoint(self) -> None:
         """Save the states, so that the next start begins there."""

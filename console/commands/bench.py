@@ -80,3 +80,22 @@ def backtest(
         print(msgspec.json.encode(result).decode())
     else:
         print_fields(msgspec.to_builtins(result))
+
+
+@app.command("api")
+def api(
+    rate: Annotated[float, typer.Option(help="Requests per second.", min=1.0)] = 300.0,
+    seconds: Annotated[float, typer.Option(help="How long to send, with 3 s of warm-up.", min=5.0)] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Measure `POST /v1/decisions`, open loop, from when each request is due to its durable decision.
+
+    Broker, log server (fsync always), worker, API and client all run on this machine.
+    """
+    from console.bench import api as api_bench
+
+    result = api_bench.run(rate, seconds)
+    if as_json:
+        print(msgspec.json.encode(result.summary()).decode())
+    else:
+        print_fields(result.summary())

@@ -37,8 +37,10 @@ def parse(line: str) -> None:
         if not hasattr(command, "commands"):
             return
         known = {option: each for each in command.params for option in each.opts}
-        while words[0] in known:  # the group's own options come first
+        while words and words[0] in known:  # the group's own options come first
             words = words[1 if known[words[0]].is_flag else 2 :]
+        if not words and getattr(command, "invoke_without_command", False):
+            return
         name, command, words = command.resolve_command(context, words)
         parent = context
 

@@ -1,0 +1,208 @@
+"""Payments over HTTP, on a real log server, broker and worker: what is answered, when, and what repeats get."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console import wiring
+from console.stack import Broker, Valkey
+from core.validation import VALUE_BYTES_MAX
+from tests.builders.api import Served, served
+from tests.worker_harness import Stage, Threaded, assert_sound, stage, wait_for
+
+_numbers = itertools.count()
+
+
+def payment(**changes: Any) -> dict[str, Any]:
+    number = next(_numbers)
+    return {
+        "transaction_id": f"t{number}",
+        "account_id": f"a{number % 5}",
+        "amount": 12.5,
+        "occurred_at": int(time.time() * 1000),
+        "currency": "EUR",
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def on(valkey_server: Valkey, broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    directory = tmp_path_factory.mktemp("submitting")
+    made = stage(broker.bootstrap, valkey_server.host, valkey_server.port, directory, history=False)
+    made.create_topics()
+    return made
+
+
+@pytest.fixture(scope="module")
+def live(on: Stage) -> Iterator[Served]:
+    """The API beside a worker that owns all partitions."""
+    with Threaded(on) as worker:
+        wait_for(lambda: len(worker.worker.partitions) == on.settings.partitions, "the assignment")
+        with served(wiring.open_log(on.settings), on.directory, on.settings) as api:
+            yield api
+
+
+def test_a_payment_is_answered_with_its_durable_decision(live: Served, on: Stage) -> None:
+    """The answer is what the log holds at its place, and what a later read and a replay say."""
+    sent = payment()
+    got = live.post("/v1/decisions", sent, "submitter", wait_ms=10_000)
+    assert got.status_code == 200, got.text
+    answer = got.json()
+    assert (answer["status"], answer["transaction_id"]) == ("decided", sent["transaction_id"])
+    detail = live.get(f"/v1/decisions/{answer['place']}").json()
+    assert detail["row"]["decision"] == answer["decision"]
+    assert detail["transaction"]["amount"] == sent["amount"]
+    assert live.get(f"/v1/decisions/{answer['place']}/replay").json()["outcome"] == "identical"
+
+
+def test_an_alert_comes_with_its_id_and_what_to_do(live: Served) -> None:
+    """A payment that raises an alert names it, and what the program recommends."""
+    account = payment()["transaction_id"]
+    answers = [
+        live.post("/v1/decisions", payment(account_id=account, amount=900.0), "submitter", wait_ms=10_000).json()
+        for _ in range(12)
+    ]
+    alerted = [answer for answer in answers if answer["severity"]]
+    assert alerted and all(answer["alert_id"] == answer["place"].removeprefix("p") for answer in alerted)
+    assert all(answer["actions"] for answer in alerted)
+    assert all(not answer["alert_id"] for answer in answers if not answer["severity"])
+
+
+def test_a_repeated_payment_gets_its_first_decision(live: Served) -> None:
+    """The same bytes again: the same answer, from memory or, in another process, from the log."""
+    sent = payment()
+    first = live.post("/v1/decisions", sent, "submitter", wait_ms=10_000)
+    assert live.post("/v1/decisions", sent, "submitter", wait_ms=10_000).content == first.content
+    live.client.app.state.submitter.answered.clear()
+    assert live.post("/v1/decisions", sent, "submitter", wait_ms=10_000).content == first.content
+
+
+def test_payments_sent_twice_at_once_are_decided_once(live: Served) -> None:
+    """Two requests with one payment, at the same time: one decision, told to both."""
+    for _ in range(5):
+        sent = payment()
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(live.post, "/v1/decisions", sent, "submitter", wait_ms=10_000) for _ in range(2)]
+        answers = {call.result().content for call in calls}
+        assert len(answers) == 1, answers
+
+
+def test_an_idempotency_key_repeats_the_answer_and_takes_no_other_body(live: Served) -> None:
+    """A repeat needs no worker; another body under the key is 422; another user's equal key is another key."""
+    sent, key = payment(), {"idempotency-key": "k1"}
+
+    def post(body: Any, role: str = "submitter") -> Any:
+        headers = live.bearer(role) | key
+        return live.client.post("/v1/decisions", json=body, headers=headers, params={"wait_ms": 10_000})
+
+    first = post(sent)
+    assert first.status_code == 200 and post(sent).content == first.content
+    other = post(payment())
+    assert (other.status_code, other.json()["reason"]) == (422, "idempotency_key_reused")
+    assert post(payment(), "admin").status_code == 200
+
+
+def test_an_asynchronous_payment_is_answered_with_where_to_look(live: Served) -> None:
+    """202 once Kafka has it; its location soon has the decision."""
+    headers = live.bearer("submitter") | {"prefer": "respond-async"}
+    got = live.client.post("/v1/decisions", json=payment(), headers=headers)
+    assert got.status_code == 202 and got.json()["status"] == "accepted"
+    location = got.headers["location"]
+    found = wait_for(lambda: (a := live.get(location, "submitter")).status_code == 200 and a, "the decision")
+    assert found.json()["row"]["place"] == got.json()["place"]
+
+
+def test_a_batch_has_a_result_for_each_payment(live: Served) -> None:
+    """In the order sent; a bad one says why and does not hold up the others."""
+    sent = [payment(), payment(amount=-1), payment(), {"nonsense": 1}, payment(account_id="")]
+    got = live.post("/v1/decisions/batch", sent, "submitter", wait_ms=10_000).json()
+    assert [result["status"] for result in got["results"]] == [
+        "decided", "rejected", "decided", "rejected", "rejected",
+    ]  # fmt: skip
+    assert got["counts"] == {"decided": 2, "rejected": 3}
+    assert got["results"][0]["transaction_id"] == sent[0]["transaction_id"]
+    assert [r["problem"]["reason"] for r in got["results"] if r["status"] == "rejected"] == [
+        "negative_amount", "unknown_field", "empty_id",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason", "field"),
+    [
+        (b"", 422, "not_json", ""),
+        (b"nope", 422, "not_json", ""),
+        (b"[]", 422, "wrong_type", ""),
+        (b"\xff\xfe", 422, "not_utf8", ""),
+        (b'{"transaction_id": "t"}', 422, "missing_field", "account_id"),
+        ({"amount": "12"}, 422, "wrong_type", "amount"),
+        ({"amount": -1}, 422, "negative_amount", "amount"),
+        ({"amount": 1e13}, 422, "absurd_amount", "amount"),
+        ({"colour": "red"}, 422, "unknown_field", "colour"),
+        ({"rate": 2.0}, 422, "unknown_field", "rate"),
+        ({"occurred_at": 1}, 422, "absurd_time", "occurred_at"),
+        ({"occurred_at": 1_500_000_000_000}, 422, "past_time", "occurred_at"),
+        ({"occurred_at": 4_000_000_000_000}, 422, "future_time", "occurred_at"),
+        ({"transaction_id": "a\u0000"}, 422, "bad_id", "transaction_id"),
+        ({"merchant_id": "x" * 200}, 422, "bad_id", "merchant_id"),
+        (b'{"amount": 1, "amount": 2}', 422, "missing_field", "transaction_id"),
+        (b"{" + b" " * VALUE_BYTES_MAX + b"}", 413, "too_large", ""),
+        (b'{"attributes":' * 4000, 422, "wrong_type", "attributes[...]"),
+    ],
+)
+def test_a_bad_payment_is_rejected_at_once_with_reason_and_field(
+    live: Served, body: Any, status: int, reason: str, field: str
+) -> None:
+    """The worker's own reason codes; nothing is sent to Kafka, and the log has no reject."""
+    given = {"json": payment(**body)} if isinstance(body, dict) else {"content": body}
+    got = live.client.post("/v1/decisions", headers=live.bearer("submitter"), **given)
+    found = got.json()
+    assert (got.status_code, found["reason"], found.get("field", "")) == (status, reason, field), got.text
+    assert got.headers["content-type"].startswith("application/problem+json")
+
+
+def test_what_only_the_worker_rejects_is_told_with_its_reason(live: Served, on: Stage) -> None:
+    """A payment under a known ID is scored as a conflict; the place of a reject says why there is no decision."""
+    sent = payment()
+    first = live.post("/v1/decisions", sent, "submitter", wait_ms=10_000).json()
+    other = live.post("/v1/decisions", {**sent, "amount": 99.0}, "submitter", wait_ms=10_000).json()
+    assert other["place"] != first["place"] and "ID_CONFLICT" in other["rules"]
+    partition, position = first["place"][1:].split(":")
+    live.post("/v1/decisions", sent, "submitter", wait_ms=10_000)
+    offset = int(other["place"].split("-")[1]) + 1
+    got = live.get(f"/v1/decisions/p{partition}:{position.split('-')[0]}-{offset}", "submitter")
+    assert (got.status_code, got.json()["reason"]) == (404, "duplicate_transaction")
+
+
+def test_without_a_worker_a_payment_is_accepted_and_decided_later(
+    valkey_server: Valkey, broker: Broker, tmp_path: Path
+) -> None:
+    """202 when the wait is over; once a worker runs, the location has the decision, and a repeat gets it."""
+    on = stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, history=False)
+    on.create_topics()
+    on.drain()  # so that the log exists
+    sent = payment()
+    with served(wiring.open_log(on.settings), tmp_path, on.settings) as api:
+        began = time.monotonic()
+        got = api.post("/v1/decisions", sent, "submitter", wait_ms=300)
+        assert got.status_code == 202 and 0.3 <= time.monotonic() - began < 5.0
+        assert api.get(got.headers["location"], "submitter").status_code == 404
+        on.drain()
+        found = api.get(got.headers["location"], "submitter")
+        assert found.status_code == 200 and found.json()["row"]["transaction_id"] == sent["transaction_id"]
+    assert_sound(on)
+
+
+def test_without_kafka_a_payment_is_refused_and_reads_go_on(on: Stage, live: Served, tmp_path: Path) -> None:
+    """503 with what to do; the log still answers, so reads do."""
+    settings = on.changed(kafka_servers="127.0.0.1:1", kafka={"message.timeout.ms": 500}).settings
+    with served(wiring.open_log(settings), tmp_path, settings) as api:
+        got = api.post("/v1/decisions", payment(), "submitter")
+        assert (got.status_code, got.json()["reason"]) == (503, "unavailable"), got.text
+        assert "send the same again" in got.json()["detail"] and got.headers["retry-after"]
+        assert api.get("/v1/stats").status_code == 200
