@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from console.backtest_report import Changed, Report, RuleLine
-from console.backtest_text import measure_rows, share, way_words
+from console.backtest_text import measure_rows, sample_lines, share, way_words
 from console.tables import time_text
 from core.policy import DECISIONS
 from core.text import html_text
@@ -52,6 +52,7 @@ def page(r: Report, rule: str = "", link: str = "") -> str:
         f'<p class="under">{html_text(r.first_day)} … {html_text(r.last_day)} · {r.decisions:,} decisions,'
         f" {r.labelled:,} labelled, {r.frauds:,} fraud · program {html_text(r.digest[:16])}</p>",
         f'<p class="under">{html_text(way_words(r))}</p>',
+        "".join(f'<p class="under">{html_text(line)}</p>' for line in sample_lines(r)),
         _cards(r),
         _timeline(r, rule),
         _measures(r),

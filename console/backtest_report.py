@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from core.policy import DECISIONS
 from core.program.checked import CheckedRule
 from core.times import DAY_MS, date_text
+from projections.audit import sampling
+from projections.audit.sampling import Estimate
 from projections.audit.tally import Change, Tally
 from projections.labelling.view import FRAUD, LEGITIMATE
 
@@ -95,10 +97,20 @@ class Changed(msgspec.Struct, frozen=True):
     rules_now: list[str]
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """A sample of accounts. share: with which each was taken; accounts: how many had a decision in range. estimates: of
+    all accounts, by name: value, and its interval at 95 % (`projections.audit.sampling`).
+    """
+
+    share: float
+    accounts: int
+    estimates: dict[str, Estimate]
+
+
 class Report(msgspec.Struct, frozen=True):
-    """way: see `projections.audit.backtest`; why: the reason if it is not the first. decisions_changed:
-    decisions by decision before, then after. budget: alerts_per_day of `[limits]`. stricter, milder: the most telling
-    changes. regraded: decisions whose severity alone changes. unreadable: decisions that don't decode.
+    """way: see `projections.audit.backtest`; why: the reason if it is not the first. decisions_changed: decisions by
+    decision before, then after. budget: alerts_per_day of `[limits]`; None for a sample. stricter, milder: the most
+    telling changes. regraded: decisions whose severity alone changes. unreadable: decisions that don't decode.
     undecidable: those that can't be made again here, by reason.
     """
 
@@ -123,6 +135,7 @@ class Report(msgspec.Struct, frozen=True):
     stricter: list[Changed]
     milder: list[Changed]
     seconds: float
+    sample: Sample | None
 
 
 def report(
@@ -137,9 +150,10 @@ def report(
     why: str,
     seconds: float,
     only: str = "",
+    share: float | None = None,
 ) -> Report:
     """The figures. rules: those that were evaluated. named: transaction and account of the telling changes. only: the
-    one rule to tell about; "" for all.
+    one rule to tell about; "" for all. share: of the accounts, if only a sample was judged.
     """
     numbers = sorted(tally.days)
     total: Cube = np.sum([tally.days[day] for day in numbers], axis=0)
@@ -158,7 +172,7 @@ def report(
         unreadable=tally.unreadable,
         undecidable=tally.undecidable,
         regraded=tally.regraded,
-        budget=limits.get("alerts_per_day"),
+        budget=limits.get("alerts_per_day") if share is None else None,
         before=_measures(total.sum(axis=2), count, limits),
         after=_measures(total.sum(axis=1), count, limits),
         decisions_changed={
@@ -169,7 +183,13 @@ def report(
         stricter=[_changed(each, named) for each in tally.stricter],
         milder=[_changed(each, named) for each in tally.milder],
         seconds=seconds,
+        sample=None if share is None else _sample(tally, share, count),
     )
+
+
+def _sample(tally: Tally, share: float, days: int) -> Sample:
+    found = sampling.joined(tally.accounts)
+    return Sample(share, len(found.owners), sampling.estimates(found, share, days))
 
 
 def _day(number: int) -> str:

@@ -22,6 +22,7 @@ def text(r: Report, rule: str = "") -> str:
         + (f"; {r.unreadable:,} can't be judged: they don't decode" if r.unreadable else ""),
         *(f"{count:,} more can't be made again here: {why}" for why, count in r.undecidable.items()),
         way_words(r),
+        *sample_lines(r),
         "",
         *_measures(r),
         "",
@@ -47,6 +48,30 @@ def way_words(r: Report) -> str:
     if r.way == "computed":
         return f"new features computed from the log's columns ({took}): {r.why}"
     return f"decided again by a fold of the log ({took}): {r.why}"
+
+
+def sample_lines(r: Report) -> list[str]:
+    """What a sample says of all accounts; nothing if there is none."""
+    if r.sample is None:
+        return []
+    of = r.sample.estimates
+    out = [
+        f"a sample: {r.sample.accounts:,} accounts, {r.sample.share:.3g} of all; figures are of the sample, but these"
+        " are estimates for all accounts, with intervals at 95 %:"
+    ]
+    for name, words in (
+        ("alerts_per_day_before", "alerts a day before"),
+        ("alerts_per_day_after", "alerts a day after"),
+        ("stricter", "stricter decisions"),
+        ("milder", "milder decisions"),
+        ("frauds_after", "frauds alerted after"),
+    ):
+        out.append(f"  {words:<22}{of[name].value:>14,.1f}  ({of[name].low:,.1f} … {of[name].high:,.1f})")
+    for when in ("before", "after"):
+        if (found := of.get(f"precision_{when}")) is not None:
+            words = f"precision {when}"
+            out.append(f"  {words:<22}{share(found.value):>14}  ({share(found.low)} … {share(found.high)})")
+    return out
 
 
 def measure_rows(r: Report) -> list[tuple[str, Callable[[Measures], str]]]:

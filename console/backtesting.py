@@ -38,7 +38,8 @@ from projections.views.labels import LABELS
 
 class Wanted(NamedTuple):
     """What was asked for. which: the program; start, end: as given; rule: the one to tell about, "" for all.
-    known_until: only verdicts given by then, epoch ms. jobs: processes that fold.
+    known_until: only verdicts given by then, epoch ms. jobs: processes that fold. sample:
+    a share of the accounts.
     """
 
     which: str
@@ -47,6 +48,7 @@ class Wanted(NamedTuple):
     rule: str
     known_until: int | None
     jobs: int
+    sample: float | None = None
 
 
 def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet: bool) -> Report:
@@ -63,7 +65,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet:
     heads = {p: log.head(p) for p in partitions_of(log)}
     labels = labels_of(log, CheckpointStore(checkpoints, s.log_prefix), wanted.known_until)
     began = time.perf_counter()
-    tally, way, why = _run(log, s, program, heads, scope, labels, wanted.jobs, quiet)
+    tally, way, why = _run(log, s, program, heads, scope, labels, wanted, quiet)
     seconds = time.perf_counter() - began
     if not tally.days and tally.undecidable:
         raise NotDecidable(f"no decision in this range can be made again here: {next(iter(tally.undecidable))}")
@@ -83,6 +85,7 @@ def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet:
         why=why,
         seconds=seconds,
         only=wanted.rule,
+        share=wanted.sample,
     )
 
 
@@ -101,12 +104,12 @@ def _run(
     heads: dict[int, Head],
     scope: Scope,
     labels: LabelView,
-    jobs: int,
+    wanted: Wanted,
     quiet: bool,
 ) -> tuple[Tally, Way, str]:
     """The tally of all partitions, how it was made, and why not from what is stored; "" if it was."""
     total = sum(log.length(p, "scores") for p in heads)
-    test = _test(log, program, labels)
+    test = _test(log, program, labels, wanted.sample)
     why = ""
     for way in (test.run, test.run_columns):
         try:
@@ -115,15 +118,16 @@ def _run(
             return sum(parts[1:], parts[0]), "computed" if why else "stored", why
         except NotStored as error:
             why = f"{why}; {error}" if why else str(error)
+    if wanted.sample is not None:
+        raise BadInput(f"--sample: only the live path can decide this program, and it takes all accounts: {why}")
     folds = [(s, program, p, head, scope, _of_partition(labels, p)) for p, head in heads.items()]
-    parts = pool.each(_fold, folds, jobs=jobs, title="deciding", total=total, quiet=quiet)
+    parts = pool.each(_fold, folds, jobs=wanted.jobs, title="deciding", total=total, quiet=quiet)
     return sum(parts[1:], parts[0]), "fold", why
 
 
-def _test(log: EventLog, program: Program, labels: LabelView) -> Backtest:
-    return Backtest(
-        log, control_stream.history(log), plan(loading.of_program(program, log.get_blob).checked, kernel()), labels
-    )
+def _test(log: EventLog, program: Program, labels: LabelView, sample: float | None = None) -> Backtest:
+    candidate = plan(loading.of_program(program, log.get_blob).checked, kernel())
+    return Backtest(log, control_stream.history(log), candidate, labels, sample=sample)
 
 
 def _by_columns(way: Callable[..., Tally], partition: int, head: Head, scope: Scope) -> Tally:

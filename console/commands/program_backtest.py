@@ -30,6 +30,10 @@ def backtest(
     jobs: Annotated[int, typer.Option(help="Processes that fold, if a fold is needed.", min=1)] = min(
         2, os.cpu_count() or 1
     ),
+    sample: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Judge a share of the accounts, such as 5%, and estimate the rest."),
+    ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Also write the report to this file, as a page.")] = None,
     link: Annotated[
         str,
@@ -51,7 +55,7 @@ def backtest(
     if link and "{" not in link:
         raise BadInput(f"--link {link}: name the payment by {{transaction_id}}, {{account_id}} or {{position}}")
     with opened_log(context) as log:
-        wanted = backtesting.Wanted(which, start, end, rule, known_until, jobs)
+        wanted = backtesting.Wanted(which, start, end, rule, known_until, jobs, _share(sample))
         found = backtesting.run(log, settings_of(context), wanted, context.obj.directory, quiet=as_json)
     if page is not None:
         page.write_text(backtest_page.page(found, rule, link), encoding="utf-8")
@@ -59,3 +63,16 @@ def backtest(
         print_json(found)
     else:
         print(visible(backtest_text.text(found, rule), lines=True))
+
+
+def _share(text: str | None) -> float | None:
+    """A share in (0, 1] from "5%" or "0.05"."""
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        share = 0.0
+    if not 0.0 < share <= 1.0:
+        raise BadInput(f"--sample {text}: give a share of the accounts, such as 5% or 0.05")
+    return share

@@ -49,6 +49,7 @@ from core.replay import Timeline, chunks, other_engine, segments
 from core.work import Decided, Work
 from projections.audit.column_fold import ColumnFold, Outcomes
 from projections.audit.row_labels import RowLabels
+from projections.audit.sampling import chosen_rows, sums_of
 from projections.audit.situations import Situation, Situations
 from projections.audit.stored import Judge, Reads, conflict_codes, has_rollouts, not_stored, stored_places
 from projections.audit.stored_batch import NotStored, StoredBatch, coded, mapped
@@ -84,9 +85,10 @@ class Backtest:
         candidate: Plan,
         labels: LabelView,
         threads: int = THREADS,
+        sample: float | None = None,
     ) -> None:
-        """control: the control stream (`core.control_stream.history`). threads: for reading. Raises BadInput if the log
-        has no identity.
+        """control: the control stream (`core.control_stream.history`). threads: for reading. sample: only a share of
+        the accounts, whose sums are kept (`projections.audit.sampling`). Raises BadInput if the log has no identity.
         """
         state = fold(control)
         self._log = log
@@ -97,7 +99,8 @@ class Backtest:
         self._row_labels = RowLabels(labels, self._identity.key)
         self._reads = Reads.of(candidate)
         self._has_rollouts = has_rollouts(candidate)
-        self._learned = {"account_id": None} if self._has_rollouts else {}
+        self._sample = sample
+        self._learned = {"account_id": None} if self._has_rollouts or sample is not None else {}
         self._lock = threading.Lock()
         self.program = candidate.program
         codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code, candidate.event_code)
@@ -107,7 +110,7 @@ class Backtest:
         self._programs: dict[int, Program] = {}
         self._judges: dict[tuple[int, str], Judge] = {}
         self._usual = Program(candidate, self._identity.key, {})
-        self._codes = self._usual.codes
+        self.codes = self._usual.codes
 
     def _digest(self, digest: str) -> str:
         return digest or self._identity.program
@@ -119,7 +122,7 @@ class Backtest:
 
     def run(self, partition: int, until: Head, scope: Scope, progress: Callable[[int], None] = lambda n: None) -> Tally:
         """Judge a partition's decisions in range by their stored columns. Raises NotStored."""
-        tally = Tally(self._codes)
+        tally = Tally(self.codes)
         after = scope.after
         end = until.transactions if scope.last is None else min(scope.last, until.transactions)
         calls = (partial(self._part, partition, part, scope) for part in parts(self._log, partition, after, end, scope))
@@ -134,7 +137,7 @@ class Backtest:
         """Judge a partition's decisions in range; features that some program's scores don't store are computed from
         columns, from the partition's beginning on. Raises NotByColumns for what only `run_fold` can do.
         """
-        tally = Tally(self._codes)
+        tally = Tally(self.codes)
         feedback = entries(self._log, partition, "feedback", START, until.feedback)
         said = ((each.id, decode_account_event(each.payload)) for each in feedback)
         evicts_from = self._identity.accounts_max - self._log.length(partition, "feedback")
@@ -143,7 +146,7 @@ class Backtest:
         columns = list(dict.fromkeys([*_ROW_COLUMNS, *fold.columns]))
         everything = parts(self._log, partition, START, end, Scope())
         for rows in in_order((partial(Rows.of, part, columns, self._learned) for part in everything), self._threads):
-            tally = tally + self._folded(partition, rows, fold, scope)
+            tally = tally + self._folded(partition, self._sampled(rows), fold, scope)
             progress(len(rows))
         return tally
 
@@ -157,12 +160,12 @@ class Backtest:
         is_new = True
         while is_new:
             features(outcomes)
-            tally, is_new = Tally(self._codes), False
+            tally, is_new = Tally(self.codes), False
             tally.unreadable = unreadable
             readable = rows if kept is None else rows.only(kept)
             for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
                 judged = self._judge(partition, situation, logged, chosen, self.missing)
-                tally.add(judged)
+                self._add(tally, chosen, judged)
                 if fold.reads_outcomes:
                     is_new |= self._replaced(outcomes, judged, chosen, fold.hits)
         return tally
@@ -172,9 +175,9 @@ class Backtest:
         at = np.arange(len(chosen)) if chosen.at is None else chosen.at
 
         def hits(code: str) -> NDArray[np.uint8]:
-            if code not in self._codes:
+            if code not in self.codes:
                 return np.zeros(len(at), dtype=np.uint8)
-            found: NDArray[np.uint8] = judged.live[judged.pattern, self._codes.index(code)]
+            found: NDArray[np.uint8] = judged.live[judged.pattern, self.codes.index(code)]
             return found
 
         return outcomes.replace(at, judged.now, judged.severity_now, hits, codes)
@@ -209,13 +212,27 @@ class Backtest:
 
     def _part(self, partition: int, part: Part, scope: Scope) -> tuple[Tally, int]:
         """The tally of a part of the log, and its rows. Runs in several threads."""
-        tally = Tally(self._codes)
-        rows = Rows.of(part, _ROW_COLUMNS, self._learned)
+        tally = Tally(self.codes)
+        whole = Rows.of(part, _ROW_COLUMNS, self._learned)
+        rows = self._sampled(whole)
         kept, tally.unreadable = rows_in_range(rows, scope)
         readable = rows if kept is None else rows.only(kept)
         for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
-            tally.add(self._judge(partition, situation, logged, chosen))
-        return tally, len(rows)
+            self._add(tally, chosen, self._judge(partition, situation, logged, chosen))
+        return tally, len(whole)
+
+    def _sampled(self, rows: Rows) -> Rows:
+        """The rows of the accounts that are taken, as if there were no others."""
+        if self._sample is None:
+            return rows
+        found = rows.only(chosen_rows(rows, self._sample, self._identity.key))
+        found.at = None
+        return found
+
+    def _add(self, tally: Tally, rows: Rows, judged: Judged) -> None:
+        tally.add(judged)
+        if self._sample is not None:
+            tally.accounts.append(sums_of(rows, judged, self._identity.key))
 
     def run_fold(
         self,
@@ -228,7 +245,7 @@ class Backtest:
         """Decide a partition's transactions in range again by the live path; those that can't be made again here are
         counted. Raises Incomplete if the log lacks the partition's first batches.
         """
-        tally = Tally(self._codes)
+        tally = Tally(self.codes)
         rings = self._usual.rings
         state = AccountState(self._identity).hold([] if rings is None else [rings])
         known: tuple[Context, Context] | None = None

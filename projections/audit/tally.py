@@ -52,6 +52,15 @@ class Judged(NamedTuple):
     rule_names: Sequence[str]
 
 
+class Sums(NamedTuple):
+    """Sums of accounts: owners uint64 (n,), the accounts' hashes; sums float64 (n, measures), see
+    `projections.audit.sampling`.
+    """
+
+    owners: NDArray[np.uint64]
+    sums: NDArray[np.float64]
+
+
 class Change(NamedTuple):
     """A decision that changes. Ordered by how telling it is: labelled ones first, then by amount."""
 
@@ -74,7 +83,8 @@ class Tally:
     decision before, after, and label. hits, quiet: by day, counts and amounts of live and shadow hits, (2, R, 4) by
     rule and label. before: hits before by code and label. alone: hits of a rule where no other hit; overlap: (R, R).
     stricter, milder: the most telling changes. regraded: decisions whose severity alone changes. unreadable: those that
-    don't decode; undecidable: those that can't be made again here, by reason.
+    don't decode; undecidable: those that can't be made again here, by reason. accounts: sums by
+    account, where a sample was asked for.
     """
 
     codes: tuple[str, ...]
@@ -89,6 +99,7 @@ class Tally:
     regraded: int = 0
     unreadable: int = 0
     undecidable: dict[str, int] = field(default_factory=dict)
+    accounts: list[Sums] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         count = len(self.codes)
@@ -186,6 +197,7 @@ class Tally:
             self.regraded + other.regraded,
             self.unreadable + other.unreadable,
             dict(Counter(self.undecidable) + Counter(other.undecidable)),
+            self.accounts + other.accounts,
         )
 
 

@@ -148,6 +148,17 @@ def test_a_new_feature_is_computed_and_the_report_says_why(run: Run) -> None:
     assert 0 < new < big
 
 
+def test_a_sample_estimates_the_whole(run: Run) -> None:
+    """A sample has fewer decisions, and estimates with intervals; a sample of all accounts gives the figures."""
+    whole, half = asked(run, "big.toml"), asked(run, "big.toml", "--sample", "50%")
+    assert 0 < half["decisions"] < whole["decisions"] and half["budget"] is None and whole["sample"] is None
+    value, low, high = half["sample"]["estimates"]["alerts_after"]
+    assert low < value < high and half["after"]["alerts"] == pytest.approx(value / 2)
+    everybody = asked(run, "new.toml", "--sample", "1")["sample"]["estimates"]
+    assert everybody["alerts_after"][0] == asked(run, "new.toml")["after"]["alerts"]
+    assert "intervals at 95 %" in run("big.toml", "--sample", "0.5")[1]
+
+
 def test_verdicts_of_a_past_time_can_be_asked_for(run: Run) -> None:
     """As of a time before every verdict nothing is labelled, and precision is nought."""
     found = asked(run, "big.toml", "--as-of", "2001-01-01")
@@ -162,6 +173,8 @@ def test_verdicts_of_a_past_time_can_be_asked_for(run: Run) -> None:
         (("big.toml", "--from", "2090-01-01"), "no decision is in this range"),
         (("big.toml", "--from", "yesterday"), "--from"),
         (("big.toml", "--html", "no/where.html"), "does not exist"),
+        (("big.toml", "--sample", "0"), "--sample 0: give a share"),
+        (("big.toml", "--sample", "many"), "--sample many: give a share"),
         (("big.toml", "--html", "x.html", "--link", "https://here.example/"), "name the payment by"),
     ],
 )
