@@ -15,7 +15,8 @@ from core.verdicts import rater
 from learners.experiments.paired import PairedReport
 from learners.experiments.shadow import ShadowReport
 from projections.audit.reasons import Reasons, codes_and_values, in_short
-from projections.views.cases import Case, CaseRow, CasesAnswer
+from projections.views.case_records import Case
+from projections.views.cases import CaseRow, CasesAnswer
 from projections.views.drift import DriftAnswer
 from projections.views.labels_answers import LabelRow, LabelsAnswer, SourcesAnswer
 from projections.views.lists import ListsAnswer
@@ -41,9 +42,12 @@ def print_profile(answer: ProfileAnswer) -> None:
 
 def print_cases(answer: CasesAnswer) -> None:
     """One case per line."""
-    columns = ("case", "account", "severity", "stage", "clock", "due", "assignee", "alerts", "outcome", "because")
+    columns = (
+        *("case", "account", "queue", "severity", "at_risk", "stage", "clock", "due", "assignee", "alerts", "outcome"),
+        "because",
+    )
     print_table(columns, [_case(row) for row in answer.cases])
-    print_fields({"counts": answer.counts, "as_of": answer.as_of})
+    print_fields({"counts": answer.counts, "queues": answer.queues, "as_of": answer.as_of})
 
 
 def _case(row: CaseRow) -> dict[str, Any]:
@@ -51,7 +55,9 @@ def _case(row: CaseRow) -> dict[str, Any]:
     return {
         "case": held.case_id,
         "account": held.account_id,
+        "queue": held.queue,
         "severity": held.severity or "",
+        "at_risk": row.amount_at_risk,
         "stage": held.stage,
         "clock": row.clock,
         "due": "" if row.due_in_ms is None else f"{row.due_in_ms / MINUTE_MS:+.0f} min",
@@ -79,9 +85,11 @@ def print_case(row: ToldCase) -> None:
     """One case with its alerts, their reasons and verdicts."""
     held = msgspec.to_builtins(row.case)
     alerts, verdicts = held.pop("alerts"), held.pop("verdicts")
-    for name in ("opened_at", "due_at", "assigned_at", "resolved_at", "resolved_recorded_at"):
+    notes, checks, history = held.pop("notes"), held.pop("checks"), held.pop("history")
+    del held["refused"]
+    for name in ("opened_at", "due_at", "assigned_at", "resolved_at", "resolved_recorded_at", "snoozed_until"):
         held[name] = time_text(held[name])
-    print_fields({**held, "clock": row.clock, "partition": row.partition})
+    print_fields({**held, "amount_at_risk": row.amount_at_risk, "clock": row.clock, "partition": row.partition})
     columns = ("alert_id", "transaction_id", "severity", "fraud_score", "amount", "currency", "reason_codes")
     coded = zip(alerts, row.case.alerts, strict=True)
     print_table(columns, [{**alert, "reason_codes": codes_and_values(of)} for alert, of in coded])
@@ -92,6 +100,12 @@ def print_case(row: ToldCase) -> None:
     ]
     print_table(("alert_id", "reason"), said)
     print_table(("transaction_id", "source", "verdict", "actor"), verdicts)
+    for events, shown_columns in (
+        (history, "when actor work detail"),
+        (notes, "when actor note"),
+        (checks, "when actor verdict agrees note"),
+    ):
+        print_table(shown_columns.split(), [{**each, "when": time_text(each["occurred_at"])} for each in events])
 
 
 def print_labels(answer: LabelsAnswer) -> None:

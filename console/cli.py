@@ -34,6 +34,7 @@ COMMANDS = {
     "feedback": "feedback.feedback",
     "block": "block.block",
     "unblock": "block.unblock",
+    "case": "case.app",
     "respond": "respond.app",
     "list": "lists.app",
     "threshold": "threshold.app",

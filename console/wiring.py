@@ -31,6 +31,10 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
             from learners.loop.settings import learn_settings
 
             learn_settings(found.learn)
+        if found.cases:
+            from responders.cases.settings import case_settings
+
+            case_settings(found.cases)
         if found.responders:
             from responders.settings import respond_settings
 

@@ -91,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learn: dict[str, Any] = {}
     """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
 
+    cases: dict[str, Any] = {}
+    """Casework's macros and checks, a table (responders/cases/settings.py); only from the file."""
     responders: dict[str, Any] = {}
     """Channels, actions and limits of responders, a table (responders/settings.py); only from the file."""
 
@@ -100,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 DEFAULT_FILE = Path("sentinel.toml")
-_TABLES = ("kafka", "learn", "responders")
+_TABLES = ("kafka", "learn", "cases", "responders")
 """Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),

@@ -93,18 +93,18 @@ def case(context: typer.Context, case_id: str, as_of: AsOf = None, as_json: Json
     """One case and its alerts in words, by its ID or that of an alert in it. Exit code 1 if it is not in the log."""
     with opened_states(context, as_of) as states:
         found = case_answer(states, case_id)
-        told = None if found is None else _told(states, found)
+        told = None if found is None else told_case(states, found)
     if told is None:
         print("null" if as_json else f"case {case_id} is not in the log; check the ID")
         raise typer.Exit(1)
     _show(told, as_json, answer_text.print_case)
 
 
-def _told(states: States, row: CaseRow) -> answer_text.ToldCase:
+def told_case(states: States, row: CaseRow) -> answer_text.ToldCase:
     reader = AlertReader(states.log, wiring.load_scorer)
     found = {a.alert_id: reader.reasons(row.partition, Position.parse(a.position)) for a in row.case.alerts}
     reasons = {alert_id: each for alert_id, each in found.items() if each is not None}
-    return answer_text.ToldCase(row.case, row.partition, row.clock, row.due_in_ms, reasons)
+    return answer_text.ToldCase(row.case, row.partition, row.clock, row.due_in_ms, row.amount_at_risk, reasons)
 
 
 @app.command()

@@ -17,7 +17,8 @@ from projections.engine.base import CONTROL, Fact, fold
 from projections.engine.feed import batches
 from projections.labelling.consensus import MATURITY_DAYS, consensus, unjudged
 from projections.views import registry as registry_model
-from projections.views.cases import CASES, SLA_MS, Case, clock
+from projections.views.case_records import SLA_MS, Case, clock
+from projections.views.cases import CASES
 from projections.views.drift import DRIFT
 from projections.views.labels import LABELS
 from projections.views.lists import LISTS
