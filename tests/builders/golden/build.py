@@ -30,11 +30,20 @@ from core import control_stream, pipeline, replay
 from core.codec import decode_score, decode_seal, encode
 from core.context import Resolver
 from core.events import (
+    ActionRequested,
+    CaseChecked,
+    CaseLinked,
+    CaseNoted,
+    CaseReopened,
+    CaseResolved,
+    CaseRouted,
+    CaseSnoozed,
     Control,
     DegradationDetected,
     DriftCleared,
     DriftDetected,
     ExperimentConcluded,
+    ResponsesChanged,
     RetrainingFinished,
     RetrainingRejected,
     RetrainingStarted,
@@ -201,6 +210,7 @@ def story(b: Builder) -> None:
     _rollbacks(b)
     _trouble(b)
     _narrated(b)
+    _worked(b)
     _live(b)
     b.stop()
     _archived(b)
@@ -353,6 +363,25 @@ def _narrated(b: Builder) -> None:
     assert record_seals(b.log, control, heads) == PARTITIONS
     b.noticed()
     b.feed()
+
+
+def _worked(b: Builder) -> None:
+    """What analysts and responders do, beyond the stream's feedback."""
+    b.append(ResponsesChanged(**b.act().fields, enabled=True, actions=("block_account",), begins=(0,) * PARTITIONS))
+    about: dict[str, Any] = {"account_id": "a1", "occurred_at": BEGIN_MS + 60 * DAY_MS, "actor": "ann"}
+    case: dict[str, Any] = {**about, "case_id": "case-1"}
+    events = (
+        CaseRouted(**case, queue="fraud"),
+        CaseSnoozed(**case, until=BEGIN_MS + 61 * DAY_MS),
+        CaseNoted(**case, note="@bob, as agreed", mentions=("bob",)),
+        CaseLinked(**case, other_case_id="case-2"),
+        CaseResolved(**case, verdict="fraud"),
+        CaseChecked(**case, verdict="fraud"),
+        CaseReopened(**case),
+        ActionRequested(**about, action="block_account", causation_id="00:1-1"),
+    )
+    b.on.produce([Record("feedback", "a1", event.occurred_at, encode(event)) for event in events])
+    b.settle()
 
 
 def _live(b: Builder) -> None:
