@@ -25,7 +25,7 @@ from core.control_stream import fold as folded_state
 from core.control_stream import history
 from core.currency import Rates
 from core.errors import BadInput, Corrupt, NotDecidable
-from core.events import START
+from core.events import START, TransactionScored
 from core.features import packing, spec
 from core.features.columns import columns
 from core.hashing import HashKey
@@ -33,6 +33,7 @@ from core.identity import required
 from core.log.base import Entry, EventLog, Head
 from core.log.paging import decision_pages
 from core.program.batch import Batch
+from core.program.codes import ENGINE
 from core.program.deciding import Program
 from core.program.document import Program as Document
 from core.program.inputs import ModelColumns, Offer, offers
@@ -183,14 +184,17 @@ class _Reader:
         for transactions, scores in decision_pages(self._log, partition, START, until.transactions):
             at = places[start : start + len(transactions)]
             start += len(transactions)
-            if (wanted := np.flatnonzero(at >= 0)).size:
-                chosen = wanted.tolist()
-                self._page(partition, [transactions[i] for i in chosen], [scores[i] for i in chosen], at[wanted])
+            self._page(partition, transactions, scores, at)
             report(len(transactions))
 
     def _page(self, partition: int, sent: list[Entry], scores: list[Entry], at: NDArray[np.int64]) -> None:
-        transactions = [decode_transaction(entry.payload) for entry in sent]
-        made = [decode_score(entry.payload) for entry in scores]
+        decoded = [decode_score(scores[i].payload) if at[i] >= 0 else None for i in range(len(scores))]
+        chosen = [i for i, score in enumerate(decoded) if score is not None and is_readable(score)]
+        if not chosen:
+            return
+        at = at[np.array(chosen, dtype=np.int64)]
+        transactions = [decode_transaction(sent[i].payload) for i in chosen]
+        made = [score for score in decoded if score is not None and is_readable(score)]
         vectors = packing.plain_rows([score.features for score in made])
         matrix = np.full((len(made), self._plan.width), np.nan, dtype=np.float32)
         programs = [score.program for score in made]
@@ -241,12 +245,16 @@ class _Reader:
             at = iter(places[start : start + len(chunk.scores)].tolist())
             start += len(chunk.scores)
             for context, runs, logged in segments(chunk, timeline):
+                mine = np.array(list(islice(at, len(logged))), dtype=np.int64)
+                work = Work(partition, state, runs)
                 if isinstance(context, NotDecidable):
-                    raise context
+                    if any(rows[mine[mine >= 0]].any() for rows in self.lacking.values()):
+                        raise context
+                    pipeline.apply(work)  # as the log has it: none of its rows is wanted
+                    continue
                 if known is None or known[0] is not context:
                     known = context, self._under(context)
-                decided = pipeline.decide(known[1], [Work(partition, state, runs)])[0]
-                mine = np.array(list(islice(at, len(logged))), dtype=np.int64)
+                decided = pipeline.decide(known[1], [work])[0]
                 matrix = decided.rows.features[decided.start : decided.stop]
                 for k, rows in self.lacking.items():
                     wanted = np.flatnonzero((mine >= 0) & rows[np.maximum(mine, 0)])
@@ -275,6 +283,11 @@ class _Reader:
             found.values[k] = tuple(names)
         found.folded = {self._offers[k].name: int(rows.sum()) for k, rows in self.lacking.items()}
         return found
+
+
+def is_readable(score: TransactionScored) -> bool:
+    """Whether its vector has the columns that this release knows; other rows are no part of a set."""
+    return score.spec == spec.SPEC_VERSION and score.engine == ENGINE
 
 
 def _value(vector: bytes | None, place: int, partition: int) -> np.float32:

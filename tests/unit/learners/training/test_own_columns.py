@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 
 from console.wiring import load_scorer
-from core.codec import decode_score, decode_transaction
+from core.codec import decode_score, decode_transaction, encode
 from core.context import Resolver
 from core.control_stream import history
 from core.errors import BadInput
 from core.events import START, Control
 from core.features import packing, spec
+from core.log.archive import archiver
+from core.log.archive.archive import open_archive
+from core.log.archive.archived import ArchivedLog
 from core.log.memory import MemoryLog
 from core.program.inputs import kernel_identities
 from core.replay import Timeline, verify
@@ -120,6 +125,27 @@ def test_what_was_not_logged_is_folded_and_counted() -> None:
     with pytest.raises(BadInput, match="does not hold far, visas"):
         chosen = select(*deployed_plan(late), (OWN,))
         read(late, PARTITIONS, clock="event", selection=chosen)
+
+
+def test_an_archived_log_gives_the_same_set_without_rows_of_another_engine(whole: MemoryLog, tmp_path: Path) -> None:
+    """Read from the archive as from the hot log; a row of an engine that this release lacks is left out, whatever
+    program decided it.
+    """
+    names = (STANDARD, OWN, "kept_out", "country")
+    _, data = data_of(whole, names)
+    archive = open_archive(str(tmp_path / "whole"))
+    for p in PARTITIONS:
+        archiver.archive_partition(whole, archive, p, recorded_until=2**62, segment_transactions=100)
+    archived = ArchivedLog(whole, archive)
+    chosen = select(*deployed_plan(archived), names)
+    made = read(archived, PARTITIONS, clock="event", selection=chosen, timeline=lambda: timeline(whole))
+    assert made.features.tobytes() == data.features.tobytes() and made.inputs == data.inputs
+    log = log_of(0.0, transactions=300)
+    entry = log.read(0, "scores", START, 10**6)[40]
+    strange = msgspec.structs.replace(decode_score(entry.payload), engine=99, program="f" * 16)
+    log.tamper(0, "scores", entry.id, encode(strange))
+    _, rest = data_of(log, (STANDARD, OWN, "kept_out"))
+    assert len(rest) == 299 and rest.folded == {"kept_out": 299}
 
 
 def test_names_that_mean_nothing_are_refused(whole: MemoryLog) -> None:
