@@ -18,6 +18,7 @@ def print_report(report: Report) -> None:
         {
             "arm": row.name,
             "model": row.model,
+            "program": row.program[:16] or "deployed",
             "share": f"{row.share:.1%}",
             "exposed": f"{row.exposed:,}",
             "expected": f"{row.expected:,.0f}",
@@ -26,7 +27,8 @@ def print_report(report: Report) -> None:
         }
         for row in report.arms
     ]
-    print_table(("arm", "model", "share", "exposed", "expected", "mature", *METRICS), rows)
+    programs = ("program",) if any(row.program for row in report.arms) else ()
+    print_table(("arm", "model", *programs, "share", "exposed", "expected", "mature", *METRICS), rows)
     print_table(
         ("arm", "metric", "role", "gain", "from", "to", "p_better", "p_worse"),
         [

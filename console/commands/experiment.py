@@ -1,11 +1,13 @@
-"""`sentinel experiment`: A/B tests between registered models, randomised by account; results are valid at any time."""
+"""`sentinel experiment`: A/B tests of programs and models, randomised by account; results are valid at any time."""
 
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from console.acts import Actor, Reason, act_of, print_proposal
@@ -13,9 +15,13 @@ from console.experiment_report import print_report
 from console.log_options import AsOf, opened_states, options
 from console.options import Json
 from console.plots.experiment import write_plots
+from console.preparing import Now, Wait, await_prepared
 from console.tables import print_json
+from core import control_stream
 from core.assignment import WHOLE
 from core.errors import BadInput
+from core.identity import required
+from core.log.base import EventLog
 from core.times import DAY_MS
 from learners.experiments.design import USUAL, Design, usual_guardrails
 from learners.experiments.report import report
@@ -50,6 +56,8 @@ def _print_done(done: ExperimentAct, as_json: bool) -> None:
     if done.deployment is not None:
         print(f"{done.deployment.model} {done.deployment.outcome}")
         print_proposal(done.deployment)
+    if done.program:
+        print(f"{done.program} decides")
 
 
 @app.command()
@@ -59,7 +67,8 @@ def start(
     arm: Annotated[
         list[str],
         typer.Option(
-            help="NAME=MODEL-VERSION[:PERCENT]; give two or more. The first is the control and must be the champion."
+            help="NAME=MODEL-VERSION[,PROGRAM@VERSION][:PERCENT], or without the model for the champion; two or more."
+            " The first is the control: the champion under the deployed program."
         ),
     ],
     reason: Reason,
@@ -92,13 +101,17 @@ def start(
         float, typer.Option(help="Error level over all promotions, and separately over all rollbacks.")
     ] = USUAL.alpha,
     salt: Annotated[str, typer.Option(help="Salt of the assignment hash. Default: the ID.", show_default=False)] = "",
+    wait: Wait = 600.0,
+    now: Now = False,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Start an A/B test. From the next batch on, each participating account is decided by its arm's model.
+    """Start an A/B test. From the next batch on, each participating account is decided by its arm's program and model.
 
     sentinel experiment start spring --arm control=baseline-1.0.0 --arm new=baseline-1.1.0 --traffic 10 --reason "less
     friction"
+
+    sentinel experiment start rules --arm control=baseline-1.0.0 --arm fewer=cards@1.1.0 --reason "fewer rules"
     """
     plan = Plan(
         experiment_id=experiment_id,
@@ -118,8 +131,34 @@ def start(
         ),
     )
     with opened_states(context) as states:
-        done = acts.start(states.log, plan, act_of(actor, reason))
+        plan = _with_programs(states.log, plan)
+        act = act_of(actor, reason)
+        if any(each.program for each in plan.arms):
+            _tell_memory(states.log, plan)
+            if not now:
+                await_prepared(states.log, acts.to_start(states.log, plan, act), wait, "started")
+        done = acts.start(states.log, plan, act)
     _print_done(done, as_json)
+
+
+def _with_programs(log: EventLog, plan: Plan) -> Plan:
+    """The plan with the SHA-256 of each arm's program in the place of its name."""
+    arms = [
+        msgspec.structs.replace(arm, program=acts.arm_program(log, arm.program)) if arm.program else arm
+        for arm in plan.arms
+    ]
+    return msgspec.structs.replace(plan, arms=tuple(arms))
+
+
+def _tell_memory(log: EventLog, plan: Plan) -> None:
+    identity = required(control_stream.current(log).identity)
+    size = acts.account_bytes(log, {arm.program for arm in plan.arms if arm.program})
+    most = size * identity.accounts_max / 1e6
+    print(
+        f"the arms' programs keep {size:,} bytes more for each account, in the experiment or not, as long as it runs:"
+        f" at most {most:,.0f} MB a partition ({identity.accounts_max:,} accounts)",
+        file=sys.stderr,
+    )
 
 
 def _parts(percent: float) -> int:
@@ -135,14 +174,20 @@ def _ms(days: float) -> int:
 
 
 def _arms(texts: list[str]) -> tuple[ArmPlan, ...]:
-    """Arms from NAME=MODEL-VERSION[:PERCENT]; without percentages, equal shares. Raises BadInput."""
-    found: list[tuple[str, str, str]] = []
+    """Arms from NAME=MODEL-VERSION[,PROGRAM@VERSION][:PERCENT]; without percentages, equal shares. Raises BadInput."""
+    found: list[tuple[str, str, str, str]] = []
     for text in texts:
         name, equals, rest = text.partition("=")
-        model, _, percent = rest.partition(":")
-        if not (equals and name and model):
-            raise BadInput(f"--arm {text!r} is not valid; write it as NAME=MODEL-VERSION[:PERCENT]")
-        found.append((name, model, percent))
+        decider, _, percent = rest.partition(":")
+        model, comma, program = decider.partition(",")
+        if not comma and "@" in model:
+            model, program = "", model
+        if not (equals and name and (model or program)) or (comma and not program):
+            raise BadInput(
+                f"--arm {text!r} is not valid; write it as NAME=MODEL-VERSION[,PROGRAM@VERSION][:PERCENT], or as"
+                " NAME=PROGRAM@VERSION for the champion under another program"
+            )
+        found.append((name, model, program, percent))
     given = [percent for *_, percent in found if percent]
     if given and len(given) != len(found):
         raise BadInput("give a percentage for every arm, or for none")
@@ -154,7 +199,8 @@ def _arms(texts: list[str]) -> tuple[ArmPlan, ...]:
         raise BadInput(f"the percentages of the arms must be above 0 and add up to 100, not {' + '.join(given)}")
     if not given:
         shares[0] += WHOLE - sum(shares)
-    return tuple(ArmPlan(name, model, share) for (name, model, _), share in zip(found, shares, strict=True))
+    rows = zip(found, shares, strict=True)
+    return tuple(ArmPlan(name, model, share, program) for (name, model, program, _), share in rows)
 
 
 @app.command()
@@ -203,7 +249,7 @@ def stop(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Stop the running experiment without a conclusion; the champion decides for every account again."""
+    """Stop the running experiment without a conclusion; the deployed program and the champion decide for all again."""
     with opened_states(context) as states:
         done = acts.stop(states.log, act_of(actor, reason), experiment_id)
     _print_done(done, as_json)
@@ -221,7 +267,7 @@ def conclude(
 ) -> None:
     """End an experiment and record the verdict with its evidence: the data's verdict, or yours.
 
-    A winner becomes champion at once; with four eyes on, it is only proposed.
+    A winner decides at once, its program and its model; with four eyes on, a model is only proposed.
     """
     if winner is not None and keep:
         raise BadInput("--winner and --keep can't be combined")

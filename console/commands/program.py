@@ -6,8 +6,6 @@ or a file.
 
 from __future__ import annotations
 
-import sys
-import time
 from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,15 +16,15 @@ import typer
 from console.acts import Actor, Reason, act_of
 from console.commands.program_backtest import backtest
 from console.commands.program_radius import radius
+from console.commands.program_served import served, told
 from console.commands.program_suggest import suggest
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
+from console.preparing import Now, Wait, await_prepared
 from console.program_names import Which, checked_file, file_bytes, program_named, registry_of, stored_program
 from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
-from core.control_stream import ControlStream
-from core.errors import BadInput, Unavailable
-from core.log.base import EventLog
+from core.errors import BadInput
 from core.program import document, examples, library, loading
 from core.program.differences import differences
 from core.program.document import Program
@@ -36,21 +34,16 @@ from core.program.problems import DocumentError, Problem
 from core.program.shipped import LIBRARIES
 from core.text import visible
 from learners.governance import programs as acts
-from learners.governance.control_events import Act
 from learners.governance.programs import ProgramAct
 from projections.views.programs import (
     PROGRAMS,
-    ProgramRegistry,
     Said,
-    Service,
     in_force,
     label_of,
 )
 
 INVALID = BadInput.exit_code
 FAILED = 1
-POLL_S = 0.5
-"""Between looks whether workers are prepared for a program."""
 
 app = typer.Typer(
     help="Decision programs: check, test, show, diff, backtest, suggest, propose, approve, withdraw, deploy, history.",
@@ -160,9 +153,9 @@ def show(
         registry = registry_of(log)
         program = program_named(log, registry, which) if which else stored_program(log, registry, in_force(registry))
     found = registry.programs.get(document.digest(program))
-    told = {"registered": _told(found.registered)} if found is not None else {}
+    about = {"registered": told(found.registered)} if found is not None else {}
     deciding = in_force(registry) or registry.default
-    _print_program(program, {**told, "decides": document.digest(program) == deciding}, as_json)
+    _print_program(program, {**about, "decides": document.digest(program) == deciding}, as_json)
 
 
 def _print_program(program: Program, told: dict[str, Any], as_json: bool) -> None:
@@ -260,12 +253,8 @@ def deploy(
         str, typer.Argument(metavar="ID|PROGRAM", help="A proposal, name@version, or digits of the SHA-256.")
     ],
     reason: Reason,
-    wait: Annotated[
-        float, typer.Option("--wait", min=0.0, help="Seconds to wait for workers to fold its aggregates.")
-    ] = 600.0,
-    now: Annotated[
-        bool, typer.Option("--now", help="Don't wait: partitions that are not prepared pause until they are.")
-    ] = False,
+    wait: Wait = 600.0,
+    now: Now = False,
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
@@ -276,26 +265,10 @@ def deploy(
     """
     with opened_log(context) as log:
         if not now:
-            _await_prepared(log, which, act_of(actor, reason), wait)
+            digest, lacking = acts.to_deploy(log, which, act_of(actor, reason))
+            await_prepared(log, {digest: lacking}, wait, "deployed")
         done = acts.deploy(log, which, act_of(actor, reason))
     _print_done(done, as_json)
-
-
-def _await_prepared(log: EventLog, which: str, act: Act, wait_s: float) -> None:
-    """Wait until workers are prepared. Raises Unavailable if they are not by then; nothing is deployed."""
-    until = time.monotonic() + wait_s
-    digest, lacking = acts.to_deploy(log, which, act)
-    stream = ControlStream()
-    if lacking:
-        print(f"waiting for {len(lacking)} partitions to fold the aggregates of {digest[:16]}", file=sys.stderr)
-    while lacking:
-        if time.monotonic() >= until:
-            raise Unavailable(
-                f"not deployed: partitions {', '.join(map(str, lacking))} are not prepared after {wait_s:g} s. Is a"
-                " worker running (sentinel ingest)? Deploy again to go on waiting, or with --now to let them pause"
-            )
-        time.sleep(POLL_S)
-        lacking = acts.unprepared(log, digest, stream)
 
 
 @app.command()
@@ -320,6 +293,8 @@ def _print_done(done: ProgramAct, as_json: bool) -> None:
         return
     outcome = "decides again (rolled back)" if done.outcome == "rolled back" else done.outcome
     print(f"{done.program} {outcome} at c{done.position}")
+    if done.ended:
+        print(f"experiment {done.ended} ended: its control was the program that decided before")
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -327,7 +302,7 @@ def _print_done(done: ProgramAct, as_json: bool) -> None:
 
 @app.command()
 def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Show registrations, proposals that are open or withdrawn, deployments and rollbacks, with refused acts."""
+    """Show registrations, proposals that are open or withdrawn, deployments, rollbacks, experiments, refused acts."""
     with opened_states(context, as_of) as states:
         registry, moment = states.of_control(PROGRAMS), states.as_of
     if as_json:
@@ -343,44 +318,13 @@ def history(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -
         rows.append(_row(each.withdrawn, "withdrawn", label))
     for service in registry.services:
         rows.append(_row(service.began, service.action, label_of(registry, service.digest)))
+    for trial in registry.trials:
+        label = f"{label_of(registry, trial.digest)} in {trial.experiment}/{trial.arm}"
+        rows.append(_row(trial.began, "tried", label))
     rows += [_row(each.said, "refused", f"{each.type}: {each.refused}") for each in registry.refused]
     rows.sort(key=lambda row: int(row["at"][1:]))
     print_table(("at", "when", "actor", "act", "program", "reason"), rows)
     print_fields({"decides": label_of(registry, in_force(registry)), "as_of": moment})
-
-
-@app.command()
-def served(
-    context: typer.Context,
-    at: Annotated[str, typer.Option("--at", help="A time (2026-03-01T12:00Z), p07:1-533 or c12.")],
-    as_json: Json = False,
-) -> None:
-    """Tell which program decided at a time, and who proposed, approved and deployed it, and why."""
-    with opened_states(context, at) as states:
-        registry, moment = states.of_control(PROGRAMS), states.as_of
-    service = registry.services[-1] if registry.services else None
-    digest = service.digest if service is not None else ""
-    origin = _origin(registry, digest)
-    proposal = origin.proposal if origin is not None else None
-    found = {
-        "program": label_of(registry, digest),
-        "digest": digest or registry.default,
-        "since": service.began if service is not None else None,
-        "action": service.action if service is not None else "the log's default",
-        "proposed": proposal.proposed if proposal is not None else None,
-        "approved": proposal.approved if proposal is not None else None,
-        "deployed": origin.began if origin is not None else None,
-    }
-    if as_json:
-        print_json({"as_of": moment, **found})
-        return
-    print_fields({key: _told(value) if isinstance(value, Said) else value or "" for key, value in found.items()})
-    print_fields({"as_of": moment})
-
-
-def _origin(registry: ProgramRegistry, digest: str) -> Service | None:
-    """The newest deployment of the program, also if a rollback returned to it."""
-    return next((s for s in reversed(registry.services) if (s.digest, s.action) == (digest, "deploy")), None)
 
 
 def _row(said: Said, act: str, program: str) -> dict[str, Any]:
@@ -394,10 +338,7 @@ def _row(said: Said, act: str, program: str) -> dict[str, Any]:
     }
 
 
-def _told(said: Said) -> str:
-    return f"{time_text(said.occurred_at)} by {said.actor} at c{said.position}: {said.reason}"
-
-
 app.command()(backtest)
 app.command()(suggest)
 app.command()(radius)
+app.command()(served)

@@ -42,6 +42,8 @@ class ArmRow(msgspec.Struct, frozen=True):
     expected: float
     mature: int
     means: dict[str, float]
+    program: str = ""
+    """SHA-256 of its program, "" for the deployed one."""
 
 
 class SampleRatio(msgspec.Struct, frozen=True):
@@ -171,5 +173,6 @@ def _arm_rows(definition: ExperimentStarted, seen: Observations, mature: list[in
         means = {m: float(values[mine].mean()) if mature[i] else float("nan") for m, values in seen.outcomes.items()}
         share = arm.share / WHOLE
         model = f"{arm.model}-{arm.version}"
-        rows.append(ArmRow(arm.name, model, share, exposed[i], share * len(seen.exposed), mature[i], means))
+        expected = share * len(seen.exposed)
+        rows.append(ArmRow(arm.name, model, share, exposed[i], expected, mature[i], means, arm.program))
     return rows

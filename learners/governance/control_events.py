@@ -41,6 +41,8 @@ from core.events import (
     ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
+    ProgramDeployed,
+    ProgramRolledBack,
 )
 from core.governance import CHAMPION, SHADOW
 from core.program.inputs import own_reads
@@ -248,11 +250,14 @@ def _named(model: Model) -> dict[str, Any]:
 
 
 class ArmPlan(msgspec.Struct, frozen=True):
-    """A planned arm: its name, a registered model (`name-version`), and its share, in 1/10,000."""
+    """A planned arm: its name, a registered model (`name-version`; "" for the champion), its share, in 1/10,000, and
+    the SHA-256 of its program, "" for the deployed one.
+    """
 
     name: str
     model: str
     share: int
+    program: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,14 +276,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def start(registry: Registry, plan: Plan, act: Act) -> list[Control]:
     """Begin the test. Raises BadInput for an unknown model or metric."""
-    models = [arm_model(registry, arm.model) for arm in plan.arms]
+    models = [arm_model(registry, arm.model or registry.aliases.get(CHAMPION, "")) for arm in plan.arms]
     for what, name in (("experiment ID", plan.experiment_id), *(("arm", arm.name) for arm in plan.arms)):
         check_name(what, name)
     event = ExperimentStarted(
         **act.fields,
         experiment_id=plan.experiment_id,
         arms=tuple(
-            Arm(arm.name, model.name, model.version, model.digest, arm.share)
+            Arm(arm.name, model.name, model.version, model.digest, arm.share, arm.program)
             for arm, model in zip(plan.arms, models, strict=True)
         ),
         salt=plan.salt or plan.experiment_id,
@@ -325,7 +330,9 @@ def conclusion(
 
 
 def promotion(registry: Registry, report: Report, winner: str, act: Act) -> list[Control]:
-    """Make the winning arm's model champion, with the experiment as cause; no events for "" or the control.
+    """Let the winning arm's program decide and make its model champion, with the experiment as cause; no events for ""
+    or the control. Under four eyes a model is only proposed, and then the program waits for it too: together they were
+    tested.
 
     Raises BadInput unless the model is registered with the artifact that was tested: scores name the champion by name
     and version, which must denote one artifact.
@@ -337,7 +344,27 @@ def promotion(registry: Registry, report: Report, winner: str, act: Act) -> list
     model = find(registry, label)
     if model.digest != arm.digest:
         raise BadInput(f"{label} cannot be promoted: it is now another artifact than the one that was tested")
-    return deployment(registry, model, CHAMPION, Act(act.actor, act.reason, act.now_ms, report.experiment_id))
+    found = deployment(registry, model, CHAMPION, Act(act.actor, act.reason, act.now_ms, report.experiment_id))
+    if found and registry.governance.four_eyes:
+        return found
+    return [*_program_promotion(registry, arm, report.experiment_id, act), *found]
+
+
+def _program_promotion(registry: Registry, arm: Arm, experiment_id: str, act: Act) -> list[Control]:
+    """Let an arm's program decide, on its proposal; one that was deployed before is returned to. No events if nobody
+    may deploy it (four eyes were turned on since).
+    """
+    known = registry.governance.programs
+    if arm.program in ("", known.in_force):
+        return []
+    proposals = [(not each.approver, key) for key, each in known.proposals.items() if each.digest == arm.program]
+    fields = Act(act.actor, act.reason, act.now_ms, min(proposals)[1] if proposals else experiment_id).fields
+    event = ProgramDeployed(**fields, digest=arm.program)
+    try:
+        known.check(event, registry.governance.four_eyes)
+    except BadInput:
+        return [ProgramRolledBack(**fields, digest=arm.program)] if arm.program in known.deployed else []
+    return [event]
 
 
 def concluded(report: Report, verdict: Conclusion | None = None, winner: str = "") -> tuple[Conclusion, str]:

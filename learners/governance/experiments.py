@@ -1,9 +1,11 @@
 """Acts on experiments: start, ramp, stop, conclude; each one conditional append to the control stream.
 
-    start      registered models → ExperimentStarted; the first arm is the control and must be the champion
+    start      registered models and programs → ExperimentStarted; the first arm is the control and must be the champion
+               under the deployed program
     ramp       change the share of accounts that take part
-    stop       end without a conclusion; the champion decides for all accounts again
-    conclude   end with a verdict and its evidence; a winner is deployed as champion (or proposed, with four eyes)
+    stop       end without a conclusion; the champion under the deployed program decides for all accounts again
+    conclude   end with a verdict and its evidence; a winner's program and model are deployed (with four eyes, a model
+               is proposed, and its program waits)
 
 Repeating an act that already has its result, or had it until somebody undid it, appends nothing. Raises BadInput or
 ConcurrencyError, and then has appended nothing. Events are built by `learners.governance.control_events`; the design of
@@ -15,18 +17,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from core import control_stream
+from core import control, control_stream
 from core.control_stream import Appended, ControlEntry, Known, history
 from core.errors import BadInput
-from core.events import Control, ExperimentConcluded
+from core.events import (
+    Arm,
+    Control,
+    DeploymentProposed,
+    ExperimentConcluded,
+    ModelDeployed,
+    ModelWithdrawn,
+    ProgramDeployed,
+    ProgramRolledBack,
+)
 from core.governance import CHAMPION
+from core.identity import required
 from core.log.base import EventLog
+from core.program import library, loading
+from core.program.plan import plan as plan_of
 from learners.experiments.report import Report
-from learners.governance import control_events
+from learners.governance import control_events, programs
 from learners.governance.control_events import Act, Conclusion, Plan
 from learners.governance.models import ModelAct, deployed
 from projections.engine.base import control_fact, fold
 from projections.views.experiments import EXPERIMENTS, Experiments
+from projections.views.programs import find as find_program
+from projections.views.programs import in_force, label_of, programs_of
 from projections.views.registry import Registry, registry_of
 
 Outcome = Literal["started", "ramped", "stopped", "concluded", "unchanged"]
@@ -39,6 +55,8 @@ class ExperimentAct(NamedTuple):
     outcome: Outcome
     experiment_id: str
     deployment: ModelAct | None = None
+    program: str = ""
+    """The program (name@version) that the conclusion let decide; "" for none."""
 
 
 def known(log: EventLog) -> Experiments:
@@ -47,11 +65,64 @@ def known(log: EventLog) -> Experiments:
 
 
 def start(log: EventLog, plan: Plan, act: Act) -> ExperimentAct:
-    """Start an experiment. Raises BadInput for an unknown model or metric, an invalid allocation, an ID that was used
-    before, or if another experiment is running.
+    """Start an experiment. Raises BadInput for an unknown model, program or metric, a program that can't be loaded or
+    requires fields that the deployed one does not, an invalid allocation, an ID that was used before, or if another
+    experiment is running.
     """
+    _check_programs(log, plan)
     appended = control_stream.append(log, lambda known: control_events.start(registry_of(known.entries), plan, act))
     return ExperimentAct(appended.position, "started", plan.experiment_id)
+
+
+def to_start(log: EventLog, plan: Plan, act: Act) -> dict[str, list[int]]:
+    """The programs (SHA-256) of the arms, each with the partitions that no worker has prepared for it. They are
+    proposed if they are not. Raises BadInput as `start`, before anybody waits.
+    """
+    _check_programs(log, plan)
+    entries = history(log)
+    state = control_stream.fold(entries)
+    for event in control_events.start(registry_of(entries), plan, act):
+        control.check(event, state.governance)
+    return {digest: programs.prepare(log, digest, act) for digest in _tried(plan, state.program)}
+
+
+def arm_program(log: EventLog, name: str) -> str:
+    """The SHA-256 of the program that an arm names, "" for the deployed one. Raises BadInput for an unknown one, and
+    for the log's default, which decides in an arm only while it is deployed.
+    """
+    registry = programs_of(history(log))
+    digest = find_program(registry, name)
+    if not digest and in_force(registry):
+        raise BadInput("the log's default program can't be an arm's while another is deployed: roll back to it first")
+    return "" if digest == in_force(registry) else digest
+
+
+def account_bytes(log: EventLog, digests: Iterable[str]) -> int:
+    """The state that the aggregates of these programs (SHA-256) need for each account, in bytes."""
+    layouts = [plan_of(loading.load(digest, log.get_blob).checked, library.kernel()).layout for digest in digests]
+    return sum(layout.bytes_account for layout in layouts if layout.aggregates)
+
+
+def _tried(plan: Plan, deployed: str) -> list[str]:
+    return [digest for digest in dict.fromkeys(arm.program for arm in plan.arms) if digest not in ("", deployed)]
+
+
+def _check_programs(log: EventLog, plan: Plan) -> None:
+    """Messages are rejected at the edge by what the deployed program requires, before anybody knows their arm."""
+    deployed = control_stream.current(log).program
+    tried = _tried(plan, deployed)
+    if not tried:
+        return
+    given = loading.load(deployed or required(control_stream.current(log).identity).program, log.get_blob).checked
+    for digest in tried:
+        programs.check_stored(log, digest)
+        wanted = loading.load(digest, log.get_blob).checked
+        for name, field in wanted.fields.items():
+            if field.is_required and not any(each.is_required and each == field for each in given.fields.values()):
+                raise BadInput(
+                    f"program {digest[:16]} requires the field {name}, and the deployed one does not: in an arm, a"
+                    " payment without it could not be rejected. Make it optional, or deploy a program that requires it"
+                )
 
 
 def ramp(log: EventLog, traffic: int, act: Act, experiment_id: str | None = None) -> ExperimentAct:
@@ -103,18 +174,27 @@ def conclude(
         held = _experiments(known.entries).experiments.get(report.experiment_id)
         if held is None or held.conclusion is None or held.conclusion.winner != winning:
             return control_events.conclusion(registry, report, act, verdict, winner)
-        over = arm is not None and any(
-            d.position > held.ended and (d.alias, d.digest) == (CHAMPION, arm.digest) for d in registry.deployments
-        )
+        over = arm is not None and _was_promoted(known.entries, registry, arm, held.ended)
         return [] if over else control_events.promotion(registry, report, winning, act)
 
     position, events = control_stream.append(log, decide)
     is_new = any(isinstance(event, ExperimentConcluded) for event in events)
-    done = None
+    done, program = None, ""
     if arm is not None and not over:
-        deployment: list[Control] = [event for event in events if not isinstance(event, ExperimentConcluded)]
+        deployment: list[Control] = [e for e in events if isinstance(e, ModelDeployed | ModelWithdrawn)]
+        deployment += [e for e in events if isinstance(e, DeploymentProposed)]
         done = deployed(Appended(position, deployment), registry, f"{arm.model}-{arm.version}", CHAMPION)
-    return ExperimentAct(position, "concluded" if is_new else "unchanged", report.experiment_id, done)
+        if any(isinstance(event, ProgramDeployed | ProgramRolledBack) for event in events):
+            program = label_of(programs_of(history(log)), arm.program)
+    return ExperimentAct(position, "concluded" if is_new else "unchanged", report.experiment_id, done, program)
+
+
+def _was_promoted(entries: Iterable[ControlEntry], registry: Registry, arm: Arm, ended: int) -> bool:
+    """Whether the arm's model has been champion, or its program deployed, since the experiment ended."""
+    services = programs_of(entries).services
+    return any(
+        d.position > ended and (d.alias, d.digest) == (CHAMPION, arm.digest) for d in registry.deployments
+    ) or any(s.began.position > ended and s.digest == arm.program for s in services if arm.program)
 
 
 def _experiments(entries: Iterable[ControlEntry]) -> Experiments:

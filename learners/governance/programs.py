@@ -49,6 +49,8 @@ class ProgramAct:
     program: str
     digest: str
     proposal_id: str = ""
+    ended: str = ""
+    """The experiment that ended, because the program of its control no longer decides."""
 
 
 def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
@@ -119,20 +121,23 @@ def deploy(log: EventLog, name: str, act: Act) -> ProgramAct:
     the program is its cause.
     """
 
+    running: list[str] = []
+
     def events(registry: ProgramRegistry, known: Known) -> list[Control]:
+        running.append(known.state.governance.experiment)
         digest = _named(registry, name)
         if digest == in_force(registry):
             return []
-        _check_stored(log, digest)
+        check_stored(log, digest)
         cause = name if name in registry.proposals else _open(registry, digest)
         answer = Act(act.actor, act.reason, act.now_ms, cause or act.causation_id)
         return [ProgramDeployed(**answer.fields, digest=digest)]
 
     appended, registry = _append(log, events)
     digest = _named(registry, name)
-    return ProgramAct(
-        appended.position, "deployed" if appended.events else "unchanged", label_of(registry, digest), digest
-    )
+    ended = running[-1] if appended.events else ""
+    outcome: Literal["deployed", "unchanged"] = "deployed" if appended.events else "unchanged"
+    return ProgramAct(appended.position, outcome, label_of(registry, digest), digest, ended=ended)
 
 
 def to_deploy(log: EventLog, name: str, act: Act) -> tuple[str, list[int]]:
@@ -142,20 +147,34 @@ def to_deploy(log: EventLog, name: str, act: Act) -> tuple[str, list[int]]:
     entries = control_stream.history(log)
     state, registry = control_stream.fold(entries), programs_of(entries)
     digest = _named(registry, name)
-    loaded = loading.load(digest, log.get_blob)
-    if digest == in_force(registry) or not plan(loaded.checked, library.kernel()).layout.aggregates:
-        return digest, []
     cause = name if name in registry.proposals else _open(registry, digest)
+    if digest == in_force(registry):
+        return digest, []
     deployed = ProgramDeployed(**Act(act.actor, act.reason, act.now_ms, cause).fields, digest=digest)
     state.governance.programs.check(deployed, state.governance.four_eyes)  # before anybody waits
-    if not cause:
+    return digest, prepare(log, digest, act)
+
+
+def prepare(log: EventLog, digest: str, act: Act) -> list[int]:
+    """The partitions that are not yet prepared for a program (SHA-256); none if it has no aggregates of its own. It is
+    proposed if it is not. Raises BadInput if workers don't prepare it.
+    """
+    entries = control_stream.history(log)
+    known, registry = control_stream.fold(entries).governance.programs, programs_of(entries)
+    check_stored(log, digest)
+    loaded = loading.load(digest, log.get_blob)
+    if not plan(loaded.checked, library.kernel()).layout.aggregates or digest in known.trying:
+        return []
+    proposal = _open(registry, digest)
+    if not proposal:
         propose(log, loaded.program, act)
-    elif digest not in state.governance.programs.proposed:
+    elif digest not in known.proposed:
         raise BadInput(
-            f"workers prepare only the {PREPARED_MAX} newest proposals, and newer ones than {cause} are open: deploy"
-            " those first, or deploy this one with --now, so that partitions pause while they fold its aggregates"
+            f"workers prepare only the {PREPARED_MAX} newest proposals, and newer ones than {proposal} are open:"
+            " withdraw or deploy those first, or go on with --now, so that partitions pause while they fold its"
+            " aggregates"
         )
-    return digest, unprepared(log, digest)
+    return unprepared(log, digest)
 
 
 def unprepared(log: EventLog, digest: str, stream: ControlStream | None = None) -> list[int]:
@@ -175,18 +194,22 @@ def roll_back(log: EventLog, act: Act, to: str | None = None) -> ProgramAct:
     def target(registry: ProgramRegistry) -> str:
         return before(registry) if to is None else find(registry, to)
 
-    def events(registry: ProgramRegistry, _: Known) -> list[Control]:
+    running: list[str] = []
+
+    def events(registry: ProgramRegistry, known: Known) -> list[Control]:
+        running.append(known.state.governance.experiment)
         digest = target(registry)
         if digest == in_force(registry):
             return []
         if digest:
-            _check_stored(log, digest)
+            check_stored(log, digest)
         return [ProgramRolledBack(**act.fields, digest=digest)]
 
     appended, registry = _append(log, events)
     digest = target(registry)
     outcome: Literal["rolled back", "unchanged"] = "rolled back" if appended.events else "unchanged"
-    return ProgramAct(appended.position, outcome, label_of(registry, digest), digest or registry.default)
+    ended = running[-1] if appended.events else ""
+    return ProgramAct(appended.position, outcome, label_of(registry, digest), digest or registry.default, ended=ended)
 
 
 def stored(log: EventLog, digest: str) -> Program:
@@ -194,7 +217,7 @@ def stored(log: EventLog, digest: str) -> Program:
     return loading.read_blob(log.get_blob(digest), digest)
 
 
-def _check_stored(log: EventLog, digest: str) -> None:
+def check_stored(log: EventLog, digest: str) -> None:
     """Raise BadInput unless workers will be able to load the program."""
     try:
         loading.load(digest, log.get_blob)

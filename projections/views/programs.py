@@ -14,6 +14,7 @@ import msgspec
 from core.control_stream import ControlEntry
 from core.errors import BadInput
 from core.events import (
+    ExperimentStarted,
     LogCreated,
     ProgramApproved,
     ProgramDeployed,
@@ -77,6 +78,20 @@ class Service(msgspec.Struct, frozen=True):
     proposal: Proposal | None = None
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """From `began` on the program decided for an arm's accounts, while the experiment ran. share: of the experiment's
+    accounts, in 1/10,000; proposal: what it was tried on.
+    """
+
+    experiment: str
+    arm: str
+    model: str
+    share: int
+    digest: str
+    began: Said
+    proposal: Proposal | None = None
+
+
 class RefusedAct(msgspec.Struct, frozen=True):
     """An act on a program that had no effect, and why."""
 
@@ -87,7 +102,7 @@ class RefusedAct(msgspec.Struct, frozen=True):
 
 class ProgramRegistry(msgspec.Struct):
     """default: SHA-256 of the log's default program. programs: by SHA-256. proposals: open ones, by ID. withdrawn and
-    services: all, oldest first.
+    services: all, oldest first. trials: of the arms of all experiments whose programs differ, oldest first.
     """
 
     default: str = ""
@@ -95,6 +110,7 @@ class ProgramRegistry(msgspec.Struct):
     proposals: dict[str, Proposal] = {}
     withdrawn: list[WithdrawnProposal] = []
     services: list[Service] = []
+    trials: list[Trial] = []
     refused: list[RefusedAct] = []
 
 
@@ -190,6 +206,19 @@ def _rolled_back(state: ProgramRegistry, fact: Fact) -> None:
     state.services.append(Service(event.digest, "rollback", _said(fact)))
 
 
+def _tried(state: ProgramRegistry, fact: Fact) -> None:
+    event: ExperimentStarted = fact.event
+    if all(arm.program in ("", in_force(state)) for arm in event.arms):
+        return
+    for arm in event.arms:
+        digest = arm.program or in_force(state)
+        found = [each for each in state.proposals.values() if each.digest == digest]
+        found.sort(key=lambda each: each.approved is None)  # stable
+        model = f"{arm.model}-{arm.version}"
+        proposal = found[0] if found else None
+        state.trials.append(Trial(event.experiment_id, arm.name, model, arm.share, digest, _said(fact), proposal))
+
+
 _ACTS = (ProgramRegistered, ProgramProposed, ProgramApproved, ProgramWithdrawn, ProgramDeployed, ProgramRolledBack)
 
 
@@ -200,8 +229,8 @@ def _refused(state: ProgramRegistry, fact: Fact) -> None:
 
 PROGRAMS = Projection(
     name="programs",
-    holds="programs: registered, proposed, approved, withdrawn, deployed, rolled back",
-    version=2,
+    holds="programs: registered, proposed, approved, withdrawn, deployed, tried in arms, rolled back",
+    version=3,
     state_type=ProgramRegistry,
     handlers={
         LogCreated: _created,
@@ -211,6 +240,7 @@ PROGRAMS = Projection(
         ProgramWithdrawn: _withdrawn,
         ProgramDeployed: _deployed,
         ProgramRolledBack: _rolled_back,
+        ExperimentStarted: _tried,
     },
     refusal=_refused,
 )

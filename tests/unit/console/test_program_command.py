@@ -69,7 +69,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Runs a command line on the log, in a folder with two programs; (exit code, what it said)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wiring, "open_log", lambda settings: log)
-    monkeypatch.setattr(program_command, "_await_prepared", lambda *_: None)  # there is no worker
+    monkeypatch.setattr(program_command, "await_prepared", lambda *_: None)  # there is no worker
     (tmp_path / "one.toml").write_text(ONE, encoding="utf-8")
     (tmp_path / "two.toml").write_text(TWO, encoding="utf-8")
 
@@ -275,9 +275,9 @@ def test_the_page_runs_as_printed(
     assert written and len(lines) > 10
     (tmp_path / "cards.toml").write_text(written[1], encoding="utf-8")
     for line in lines:
-        if line.startswith("sentinel program backtest"):  # its processes open the log server themselves
-            continue
-        monkeypatch.setattr("sys.argv", shlex.split(line))
+        if line.startswith(("sentinel program backtest", "sentinel program suggest")):
+            continue  # the processes of the one open the log server themselves; the other needs many labelled frauds
+        monkeypatch.setattr("sys.argv", shlex.split(line, comments=True))
         with pytest.raises(SystemExit) as ended:
             cli.main()
         said = capsys.readouterr()
