@@ -52,7 +52,7 @@ from projections.audit.row_labels import RowLabels
 from projections.audit.sampling import chosen_rows, sums_of
 from projections.audit.situations import Situation, Situations
 from projections.audit.stored import Judge, Reads, conflict_codes, has_rollouts, not_stored, stored_places
-from projections.audit.stored_batch import NotStored, StoredBatch, coded, mapped
+from projections.audit.stored_batch import NotStored, StoredBatch, coded, decisions_of, mapped
 from projections.audit.stored_tables import THREADS, Part, Rows, in_order, in_positions, parts, rows_in_range
 from projections.audit.tally import Judged, Tally
 from projections.audit.whatif import Scope
@@ -381,7 +381,7 @@ class Backtest:
             conflict_codes(logged),
             self._has_rollouts,
         )
-        was = mapped(rows.column("decision"), policy.DECISIONS, np.uint8)
+        was = decisions_of(rows.column("decision"))
         severity_was = mapped(rows.column("severity"), policy.SEVERITIES, np.int8)
         made = judge.decide(batch, was, severity_was)
         times = rows.column("occurred_at").cast(pa.int64()).to_numpy()

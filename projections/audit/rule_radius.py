@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from core.log.base import EventLog, Head
 from core.policy import DECISIONS
 from projections.audit.row_labels import RowLabels
-from projections.audit.stored_batch import coded, mapped
+from projections.audit.stored_batch import coded, decisions_of
 from projections.audit.stored_tables import THREADS, Part, Rows, in_order, parts, rows_in_range
 from projections.audit.whatif import Scope
 from projections.labelling.view import FRAUD, LEGITIMATE
@@ -105,7 +105,7 @@ def _part(part: Part, scope: Scope, labels: RowLabels, code: str, program: str) 
         return Touched(), (), len(whole)
     chosen = rows.only(at)
     times = chosen.column("occurred_at").cast(pa.int64()).to_numpy()
-    decisions = mapped(chosen.column("decision"), DECISIONS, np.int8)
+    decisions = decisions_of(chosen.column("decision"))
     amounts = chosen.column("amount").to_numpy() * chosen.column("rate").to_numpy()
     label = labels.of(chosen, times)
     stopped, missed = (decisions > 0) & (label == LEGITIMATE), (decisions == 0) & (label == FRAUD)
@@ -117,7 +117,7 @@ def _part(part: Part, scope: Scope, labels: RowLabels, code: str, program: str) 
         count=len(at),
         shadow=int(np.count_nonzero(quiet[at])) if code else 0,
         alone=int(np.count_nonzero(single)),
-        decisions=_counts(decisions, DECISIONS),
+        decisions=_counts(decisions.astype(np.int64), DECISIONS),
         programs=_counts(*coded(chosen.column("program"))),
         amount=float(amounts.sum()),
         declined_amount=float(amounts[decisions == 2].sum()),

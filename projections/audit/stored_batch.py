@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from core.canonical import Members
 from core.currency import Rates
-from core.errors import BadInput
+from core.errors import BadInput, Corrupt
 from core.hashing import HashKey, hash_strings
 from core.jit import njit_unlocked
 from core.log.archive.columns import feature_column
 from core.nans import MISSING
+from core.policy import DECISIONS
 from core.program.checked import OwnField
 from core.program.leaves import Attributes, LeafColumns, Leaves, Lists, forms_of
 from projections.audit.stored_tables import Rows
@@ -153,6 +154,14 @@ def mapped(column: pa.ChunkedArray, names: Sequence[str], kind: Any) -> NDArray[
     return out
 
 
+def decisions_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """A column of decisions as places in policy.DECISIONS: uint8 (n,). Raises Corrupt for what is none."""
+    found: NDArray[np.uint8] = mapped(column, DECISIONS, np.uint8)
+    if len(found) and found.max() >= len(DECISIONS):
+        raise Corrupt("a column of the archive holds a decision that is none")
+    return found
+
+
 def _chunks(column: pa.ChunkedArray) -> Iterator[tuple[int, NDArray[np.int32], list[str]]]:
     """The parts of a string column: first row, indices (n,) and the values that they stand for, which may repeat."""
     if not pa.types.is_dictionary(column.type):
@@ -163,7 +172,10 @@ def _chunks(column: pa.ChunkedArray) -> Iterator[tuple[int, NDArray[np.int32], l
         if indices.null_count:
             indices, values = indices.fill_null(len(values)), [*values, ""]
         if len(indices):
-            yield begin, indices.to_numpy(zero_copy_only=False), values
+            plain = indices.to_numpy(zero_copy_only=False)
+            if plain.view(np.uint32).max() >= len(values):  # `spread` trusts them
+                raise Corrupt("a column of the archive names values that it does not hold")
+            yield begin, plain, values
         begin += len(indices)
 
 

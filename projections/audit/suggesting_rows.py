@@ -16,7 +16,6 @@ from core.hashing import hash_strings
 from core.identity import LogIdentity
 from core.log.archive.columns import feature_column
 from core.log.base import EventLog, Head
-from core.policy import DECISIONS
 from core.program.codes import ENGINE
 from core.program.language import identity
 from core.program.leaves import forms_of
@@ -24,7 +23,7 @@ from core.program.library import kernel
 from core.program.loading import Loaded
 from core.times import HOUR_MS
 from projections.audit.row_labels import RowLabels
-from projections.audit.stored_batch import coded, mapped
+from projections.audit.stored_batch import coded, decisions_of
 from projections.audit.stored_tables import THREADS, Part, Rows, in_order, parts, rows_in_range
 from projections.audit.suggesting import Side
 from projections.audit.whatif import Scope
@@ -121,7 +120,7 @@ def _part(
     whole = Rows.of(part, _COLUMNS, learned)
     kept, _ = rows_in_range(whole, scope)
     rows = whole if kept is None else whole.only(kept)
-    decisions = mapped(rows.column("decision"), DECISIONS, np.int8)
+    decisions = decisions_of(rows.column("decision"))
     passed = (decisions == 0) & (rows.column("engine").to_numpy() == ENGINE)
     times = rows.column("occurred_at").cast(pa.int64()).to_numpy()
     is_fraud = passed & (labels.of(rows, times) == FRAUD)

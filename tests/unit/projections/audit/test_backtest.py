@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from console.wiring import load_scorer
 from core.codec import decode_score, decode_seal, decode_transaction
 from core.context import Resolver
 from core.control_stream import history, identity_of
+from core.errors import Corrupt
 from core.events import START
 from core.log.archive import archiver, column_reading
 from core.log.archive.archive import open_archive
@@ -27,7 +29,7 @@ from core.program.plan import Plan, plan
 from core.replay import Timeline
 from projections.audit.backtest import Backtest
 from projections.audit.column_fold import ColumnFold, NotByColumns
-from projections.audit.stored_batch import NotStored
+from projections.audit.stored_batch import NotStored, decisions_of
 from projections.audit.stored_tables import Rows, parts
 from projections.audit.tally import Tally
 from projections.audit.whatif import Scope
@@ -312,6 +314,14 @@ def test_what_columns_cannot_tell_is_said(log: MemoryLog) -> None:
     rows = Rows.of(next(parts(log, 0, START, log.head(0).transactions, EVERYTHING)), (), {})
     with pytest.raises(NotByColumns, match="evicted"):
         fold.part(rows, [])
+
+
+def test_columns_that_name_no_value_are_refused() -> None:
+    """What kernels would trust is checked before: an index beyond its dictionary, and a decision that is none."""
+    beyond = pa.DictionaryArray.from_arrays(pa.array([0, 7], pa.int32()), pa.array(["approve"]), safe=False)
+    for column in (pa.chunked_array([beyond]), pa.chunked_array([pa.array(["approve", "perhaps"])])):
+        with pytest.raises(Corrupt):
+            decisions_of(column)
 
 
 def test_row_groups_of_other_times_are_not_read(
