@@ -43,7 +43,7 @@ def responder_findings(s: Settings, log: EventLog) -> Iterator[Said]:
     parked = sum(len(part.parked) for part in parts)
     if parked:
         remedy = "sentinel respond status shows why; sentinel respond retry asks for one again"
-        yield "responders", "warn", f"{parked:,} actions are parked: they failed and are not tried again", remedy
+        yield "responders", "warn", f"parked actions: {parked:,}; they failed and are not tried again", remedy
 
 
 def _waiting(settings: RespondSettings, waiting: Sequence[Part], on: set[str], parts: Sequence[Part]) -> Iterator[Said]:
@@ -60,7 +60,12 @@ def _waiting(settings: RespondSettings, waiting: Sequence[Part], on: set[str], p
     limit = sum(part_of(settings.blocks_per_hour, part.partition, len(parts)) for part in parts)
     if blocks and sum(len(part.blocked_at) for part in parts) >= limit:
         remedy = "look for the cause (a bad rule or model?); then raise blocks_per_hour, or switch block_account off"
-        yield "responders", "warn", f"{len(blocks):,} blocks wait: the limit of {limit:,} an hour is reached", remedy
+        yield (
+            "responders",
+            "warn",
+            f"waiting blocks: {len(blocks):,}; the limit of {limit:,} an hour is reached",
+            remedy,
+        )
         late = [item for item in late if item.action != BLOCK]
     if late:
         oldest = span_text(now - min(item.requested_at for item in late))
@@ -68,7 +73,7 @@ def _waiting(settings: RespondSettings, waiting: Sequence[Part], on: set[str], p
             "start `sentinel respond`; if one runs, look for respond.channel_failing, respond.unavailable and"
             " respond.outcome_rejected in its log"
         )
-        yield "responders", "fail", f"{len(late):,} actions wait, the oldest for {oldest}", remedy
+        yield "responders", "fail", f"waiting actions: {len(late):,}, the oldest for {oldest}", remedy
 
 
 def _due(settings: RespondSettings, item: Item) -> int:

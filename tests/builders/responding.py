@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from core import control_stream
 from core.codec import decode_account_event, encode
 from core.errors import Unavailable
@@ -18,6 +20,7 @@ from responders.channels.base import DELIVERED, Message, Result
 from responders.engine import Responder
 from responders.ports import Clock, Outgoing
 from responders.settings import RespondSettings, respond_settings
+from tests.builders.facts import decided
 
 T0 = 1_790_000_000_000
 PARTITIONS = 2
@@ -102,7 +105,10 @@ class World:
         stream = control_stream.ControlStream()
         stream.advance(self.log)
         if alerts := streams.get("alerts"):
-            streams |= {name: [Entry(alert.id, b"{}") for alert in alerts] for name in ("transactions", "scores")}
+            whole: Any = decided(1).event
+            score = msgspec.structs.replace(whole.score, control_position=stream.position)
+            streams["transactions"] = [Entry(alert.id, encode(whole.transaction)) for alert in alerts]
+            streams["scores"] = [Entry(alert.id, encode(score)) for alert in alerts]
         batch = Batch(
             control=stream.position,
             control_digest=stream.digest,
