@@ -15,7 +15,19 @@ from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler
 
 from console.api import access, auth, metrics, problems
 from console.api.desk import Desk
-from console.api.routes import decisions, overview, programs, reading, submitting, system
+from console.api.hub import Hub
+from console.api.routes import (
+    acting,
+    casework,
+    decisions,
+    events,
+    overview,
+    people,
+    programs,
+    reading,
+    submitting,
+    system,
+)
 from console.api.submitting import ANSWERED_MAX, Idempotency, Kept, Submitter
 from console.api.tail import Tail
 from console.api.users import UserFile
@@ -28,6 +40,10 @@ HANDLERS: list[ControllerRouterHandler] = [
     *reading.HANDLERS,
     *overview.HANDLERS,
     *programs.HANDLERS,
+    *events.HANDLERS,
+    *acting.HANDLERS,
+    *casework.HANDLERS,
+    *people.HANDLERS,
 ]
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -43,12 +59,15 @@ def build(desk: Desk, users: UserFile) -> Litestar:
     gate = auth.Gate(users)
     tail = Tail(desk.log, desk.partitions)
     submitter = Submitter(desk, tail, counted)
+    hub = Hub(desk.partitions)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         desk.start()
         try:
             await desk.run(tail.prepare)
+            hub.begin(tail.vector)
+            tail.listeners.append(hub.hear)
             tail.start()
             submitter.start()
             yield
@@ -69,6 +88,8 @@ def build(desk: Desk, users: UserFile) -> Litestar:
                 "gate": gate,
                 "metrics": counted,
                 "tail": tail,
+                "hub": hub,
+                "casework": casework.Casework(desk),
                 "submitter": submitter,
                 "idempotency": Idempotency(Kept(ANSWERED_MAX)),
             }

@@ -13,7 +13,7 @@ import msgspec
 from core.errors import BadInput
 
 C = TypeVar("C", bound=msgspec.Struct)
-LIMIT_MAX = 500
+LIMIT_MAX = 1_000
 
 
 class DecisionCursor(msgspec.Struct, frozen=True, array_like=True):

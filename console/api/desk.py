@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -39,6 +39,7 @@ from core.log.base import EventLog, Stream
 from core.log.paging import entries
 from core.replay import Timeline
 from core.settings import Settings
+from projections.audit.lookup import Payment
 from projections.audit.reasons import AlertReader
 from projections.audit.redecide import DecisionPlace, Found, account_events, find, recompute
 from projections.audit.story import Story, tell
@@ -47,6 +48,7 @@ from projections.engine.states import States
 from projections.views.cases import case_answer
 
 DECISION_STREAMS: tuple[Stream, ...] = ("transactions", "scores", "alerts")
+PAYMENT = msgspec.json.Decoder(Payment)
 READERS = 8
 HEAVY_MAX = 2
 HEAVY_WAITING_MAX = 8
@@ -67,6 +69,7 @@ class Desk:
         self.views = Views(self.log, CheckpointStore(checkpoints, settings.log_prefix))
         self.partitions = self.views.partitions
         self.trouble = ""
+        self.checkpoints = checkpoints
         self._resolver = Resolver(self.log.get_blob, wiring.load_scorer)
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._stream = ControlStream()
@@ -224,6 +227,25 @@ class Desk:
                     404, reject.detail, reason=reject.reason, remedy="docs/bad-input.md lists the reasons"
                 )
         return None
+
+    def payments(self, wanted: Sequence[tuple[str, str]]) -> dict[str, list[Payment]]:
+        """The payments of (transaction ID, account ID or "" for any), as `ingest.submission.Lookup`."""
+        found = self._payments(wanted)
+        if missing := [each for each in wanted if each[0] not in found]:
+            time.sleep(2 * POLL_S)  # decided a moment ago, perhaps: the index follows
+            found |= self._payments(missing)
+        return found
+
+    def _payments(self, wanted: Sequence[tuple[str, str]]) -> dict[str, list[Payment]]:
+        found: dict[str, list[Payment]] = {}
+        for transaction_id, account in wanted:
+            query = Query(transaction_id=transaction_id, account=account or None)
+            hits, _ = self.views.search(query, 20, None, None)
+            for hit in reversed(hits):
+                payload = self.log.get(hit.partition, "transactions", hit.position)
+                if payload is not None and (payment := PAYMENT.decode(payload)).transaction_id == transaction_id:
+                    found.setdefault(transaction_id, []).append(payment)
+        return found
 
     def detail(self, name: str) -> DecisionDetail:
         """One decision with its alert in words."""

@@ -66,6 +66,10 @@ class ProblemError(SentinelError):
         self.headers = headers or {}
 
 
+_FLAG = re.compile(r"--([a-z][a-z-]*[a-z])")
+"""An option of the command line in a message; here it is a field of that name."""
+
+
 def not_found(what: str, remedy: str = "check the ID") -> ProblemError:
     """The error that something is not in the log (as of the moment asked for)."""
     return ProblemError(404, f"{what} is not in the log", reason="not_found", remedy=remedy)
@@ -79,8 +83,13 @@ def field_of(message: str) -> str:
 
 def from_bad_input(error: BadInput, method: str) -> ProblemError:
     """What a caller sent and can't be accepted: 400 in a query, 422 in a document."""
-    text = str(error).replace("--as-of", "as_of")
+    text = _plain(error)
     return ProblemError(400 if method in ("GET", "HEAD") else 422, text, reason=error.reason, field=field_of(text))
+
+
+def _plain(error: Exception) -> str:
+    """The error's words without the command line's spelling."""
+    return _FLAG.sub(lambda found: found[1].replace("-", "_"), str(error))
 
 
 def _of(error: Exception, method: str) -> ProblemError:
@@ -90,7 +99,7 @@ def _of(error: Exception, method: str) -> ProblemError:
         case BadInput():
             return from_bad_input(error, method)
         case Conflict():
-            return ProblemError(409, str(error), reason="conflict", remedy="read again, then repeat the request")
+            return ProblemError(409, _plain(error), reason="conflict", remedy="read again, then repeat the request")
         case NotDecidable():
             return ProblemError(409, str(error), reason="not_decidable", remedy="ask a release that has the engine")
         case Unavailable():

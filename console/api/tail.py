@@ -84,6 +84,11 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
+    @property
+    def vector(self) -> dict[int, Position]:
+        """The last decision of each partition before the tail begins; after `prepare`."""
+        return {p: self._after[p, "scores"] for p in self._partitions}
+
     def stop(self) -> None:
         """Stop following; takes up to WAIT_MS."""
         self._stopping.set()

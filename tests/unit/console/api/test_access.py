@@ -24,7 +24,7 @@ def fresh(decided: MemoryLog, tmp_path: Path) -> Iterator[Served]:
 
 def path_of(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    return method, path.replace("{kind}", "merchant").replace("{effect}", "block").replace("{id}", "none")
+    return method, path.replace("{kind}", "merchant").replace("{id}", "none").replace("{token_id}", "none")
 
 
 def test_each_route_answers_each_role_as_the_table_says(api: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +35,7 @@ def test_each_route_answers_each_role_as_the_table_says(api: Served, capsys: pyt
     for route, allowed in ROUTES.items():
         method, path = path_of(route)
         if route == "GET /v1/events":
-            path += "?once=true"
+            path += "?seconds=0"
         nobody = api.client.request(method, path).status_code
         if (nobody == 401) is (allowed is PUBLIC):
             wrong.append(f"{route} without a token: {nobody}")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from console import wiring
@@ -206,3 +207,154 @@ def test_without_kafka_a_payment_is_refused_and_reads_go_on(on: Stage, live: Ser
         assert (got.status_code, got.json()["reason"]) == (503, "unavailable"), got.text
         assert "send the same again" in got.json()["detail"] and got.headers["retry-after"]
         assert api.get("/v1/stats").status_code == 200
+
+
+def test_verdicts_and_blocks_reach_the_log_under_the_users_name(live: Served, on: Stage) -> None:
+    """A verdict is checked, completed from its payment, and becomes a label; a block declines the next payment."""
+    sent = payment(account_id="judged")
+    live.post("/v1/decisions", sent, "submitter", wait_ms=10_000)
+    body = {"transaction_id": sent["transaction_id"], "verdict": "fraud", "reason": "called the customer"}
+    given = live.post("/v1/feedback", body, "analyst")
+    assert given.status_code == 202, given.text
+    assert (given.json()["account_id"], given.json()["actor"]) == ("judged", "analyst")
+
+    def labelled() -> Any:
+        live.post("/v1/decisions", payment(account_id="judged"), "submitter", wait_ms=10_000)
+        found = live.get("/v1/labels", account="judged", transaction=sent["transaction_id"]).json()["labels"]
+        return found and found[0]["verdicts"] and found[0]
+
+    label = wait_for(labelled, "the label")
+    assert label["verdicts"][0]["actor"] == "analyst" and label["status"] == "fraud"
+    assert live.post("/v1/accounts/judged/block", {"reason": "stolen card"}, "analyst").status_code == 202
+
+    def declined() -> Any:
+        answer = live.post("/v1/decisions", payment(account_id="judged"), "submitter", wait_ms=10_000).json()
+        return "ACCOUNT_BLOCKED" in answer.get("rules", ()) and answer
+
+    assert wait_for(declined, "the block")["decision"] == "decline"
+
+
+@pytest.mark.parametrize(
+    ("body", "role", "status", "reason"),
+    [
+        ({"transaction_id": "no-such", "verdict": "fraud"}, "analyst", 422, "no_account"),
+        ({"transaction_id": "x", "verdict": "guilty"}, "analyst", 400, "bad_request"),
+        ({"transaction_id": "", "verdict": "fraud"}, "analyst", 400, "bad_request"),
+        ({"transaction_id": "x", "verdict": "fraud", "actor": "bob"}, "analyst", 400, "bad_request"),
+        ({"transaction_id": "x", "verdict": "fraud", "source": "chargeback"}, "analyst", 403, "not_permitted"),
+        ({"transaction_id": "x", "verdict": "fraud", "source": "analyst"}, "submitter", 403, "not_permitted"),
+        ({"transaction_id": "x", "verdict": "fraud", "confidence": 2}, "analyst", 400, "bad_request"),
+    ],
+)
+def test_a_bad_verdict_is_refused(live: Served, body: Any, role: str, status: int, reason: str) -> None:
+    """With a reason; nobody gives a verdict in another's name, or of a source that is not theirs."""
+    got = live.post("/v1/feedback", body, role)
+    assert (got.status_code, got.json()["reason"]) == (status, reason), got.text
+
+
+def heard(live: Served, seconds: float, last: str = "", **query: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """The (ID, type, data) of the events of a stream that ends after so many seconds."""
+    headers = {"last-event-id": last} if last else {}
+    text = live.get("/v1/events", "viewer", headers, seconds=seconds, **query).text
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
+        if "data" in fields:
+            found.append((fields.get("id", ""), fields["event"], msgspec.json.decode(fields["data"])))
+    return found
+
+
+def test_decisions_are_heard_live_and_what_was_missed_comes_first(live: Served) -> None:
+    """Each decision once, in order, with the row that a search has; after a reconnect, all after the last one heard."""
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(heard, live, 6.0)
+        wait_for(lambda: len(live.client.app.state.hub), "the listener")
+        places = [live.post("/v1/decisions", payment(), "submitter", wait_ms=10_000).json()["place"] for _ in range(6)]
+        events = listening.result(30)
+    told = [data["place"] for _, _, data in events]
+    assert told == places
+    missed = heard(live, 0.3, events[2][0])
+    assert [data["place"] for _, _, data in missed] == places[3:]
+    row = wait_for(
+        lambda: live.get("/v1/decisions", transaction_id=events[0][2]["transaction_id"]).json()["decisions"], "it"
+    )
+    assert row[0] == events[0][2]
+    assert len(live.client.app.state.hub) == 0
+
+
+def test_listeners_hear_what_they_asked_for(live: Served) -> None:
+    """Only one account's decisions, or only alerts."""
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(heard, live, 8.0, account="only-me")
+        alerts = pool.submit(heard, live, 8.0, kind="alerts")
+        wait_for(lambda: len(live.client.app.state.hub) == 2, "the listeners")
+        sent = [payment(account_id="only-me" if number % 4 == 0 else "loud", amount=950.0) for number in range(20)]
+        live.post("/v1/decisions/batch", sent, "submitter", wait_ms=10_000)
+        mine, loud = one.result(30), alerts.result(30)
+    assert len(mine) == 5 and {data["account_id"] for _, _, data in mine} == {"only-me"}
+    assert loud and all(kind == "alert" and data["severity"] for _, kind, data in loud)
+
+
+@pytest.mark.parametrize("last", ["nonsense", "1-1", "1-1.1-1.1-1.x-1", "1-1.1-1.1-1.-5-1", "9" * 400])
+def test_an_id_of_another_log_is_refused(live: Served, last: str) -> None:
+    """A Last-Event-ID that this log can't have given."""
+    got = live.get("/v1/events", "viewer", {"last-event-id": last}, seconds=0)
+    assert got.status_code == 400 and "Last-Event-ID" in got.json()["detail"]
+
+
+def alerted(live: Served, account: str) -> str:
+    """The ID of a new alert of the account."""
+    for _ in range(40):
+        sent = payment(account_id=account, amount=900.0)
+        answer = live.post("/v1/decisions", sent, "submitter", wait_ms=10_000).json()
+        if answer["severity"]:
+            return str(answer["alert_id"])
+    raise AssertionError("no payment raised an alert")
+
+
+def test_a_case_is_worked_on_over_http(live: Served) -> None:
+    """Assigned, noted, resolved with verdicts, reopened: each under the user's name, and in the log when answered."""
+    case_id = alerted(live, "case-one")
+    path = f"/v1/cases/{case_id}"
+    taken = live.post(f"{path}/assign", {}, "analyst")
+    assert taken.status_code == 200, taken.text
+    assert taken.json()["case"]["assignee"] == "analyst"
+    live.post(f"{path}/notes", {"note": "asked @alice to call"}, "analyst")
+    live.post(f"{path}/route", {"queue": "escalated", "note": "a lot of money"}, "analyst")
+    until = int(time.time() * 1000) + 3_600_000
+    assert live.post(f"{path}/snooze", {"until": until}, "analyst").json()["case"]["snoozed_until"] == until
+    resolved = live.post(f"{path}/resolve", {"verdict": "fraud", "note": "confirmed"}, "analyst").json()["case"]
+    assert (resolved["stage"], resolved["outcome"], resolved["resolved_by"]) == ("resolved", "fraud", "analyst")
+    assert {verdict["actor"] for verdict in resolved["verdicts"]} == {"analyst"}
+    shown = wait_for(lambda: (c := live.get(path).json()["case"])["outcome"] and c, "the read model")
+    assert shown["outcome"] == "fraud" and shown["queue"] == "escalated"
+    again = live.post(f"{path}/reopen", {"note": "wrong customer"}, "analyst").json()["case"]
+    assert again["stage"] != "resolved"
+    own = live.post(f"{path}/check", {"verdict": "fraud"}, "analyst")
+    assert own.status_code == 422 and "not resolved" in own.json()["detail"]
+
+
+def test_of_two_people_one_case_is_one_persons(live: Served) -> None:
+    """Who saw an older revision, or a case that somebody else has, is told so with 409, unless they insist."""
+    case_id = alerted(live, "case-two")
+    path = f"/v1/cases/{case_id}"
+    revision = wait_for(lambda: live.get(path).json().get("case"), "the read model")["revision"]
+    assert live.post(f"{path}/assign", {"assignee": "alice", "revision": revision}, "analyst").status_code == 200
+    stale = live.post(f"{path}/assign", {"revision": revision}, "analyst")
+    assert (stale.status_code, stale.json()["reason"]) == (409, "conflict")
+    locked = live.post(f"{path}/resolve", {"verdict": "fraud"}, "analyst")
+    assert locked.status_code == 409 and "alice" in locked.json()["detail"] and "--" not in locked.json()["detail"]
+    bulk = live.post("/v1/cases/resolve", {"cases": [case_id, "none"], "verdict": "fraud"}, "analyst").json()
+    assert bulk["resolved"] == 0 and all(result["problem"] for result in bulk["results"])
+    bulk = live.post("/v1/cases/resolve", {"cases": [case_id], "verdict": "fraud", "force": True}, "analyst").json()
+    assert bulk["resolved"] == 1
+
+
+def test_a_case_is_opened_by_hand(live: Served) -> None:
+    """On an account without an alert, with a note; it is in the queue."""
+    live.post("/v1/decisions", payment(account_id="quiet"), "submitter", wait_ms=10_000)
+    opened = live.post("/v1/cases", {"account_id": "quiet", "note": "a tip", "severity": "high"}, "analyst")
+    assert opened.status_code == 201, opened.text
+    assert opened.json()["case"]["opened_by"] == "analyst"
+    bad = live.post("/v1/cases/none/assign", {}, "analyst")
+    assert bad.status_code == 404
