@@ -4,11 +4,13 @@ Accounts are chosen independently with probability `share`, by a keyed hash, so 
 chosen account are taken, because payments of one account are alike. A total is estimated by that of the sample ÷ share
 (Horvitz and Thompson 1952), with the variance (1 − share) / share² · Σ y² over the chosen accounts; a ratio by that of
 the sample, with the variance of its linearised residuals (Särndal, Swensson and Wretman 1992, section 5.6). Intervals
-are normal, at 95 %: with few accounts, or one that dominates, they are too narrow.
+are normal, at 95 %: with few accounts, or one that dominates, they are too narrow. Of what no chosen account has, so
+many accounts may have it that all were left out with a probability of 5 %.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,8 +64,12 @@ def sums_of(rows: Rows, judged: Judged, key: HashKey) -> Sums:
 
 
 def total(sums: NDArray[np.float64], share: float) -> Estimate:
-    """The total of all accounts. sums: of the chosen ones, float64 (n,)."""
+    """The total of all accounts. sums: of the chosen ones, float64 (n,). If they have nothing, the upper end is in
+    accounts.
+    """
     value = float(sums.sum()) / share
+    if value == 0.0 and share < 1.0:
+        return Estimate(0.0, 0.0, math.log(0.05) / math.log1p(-share))
     error = _QUANTILE * float(np.sqrt((1.0 - share) * np.square(sums).sum())) / share
     return Estimate(value, max(value - error, float(sums.sum())), value + error)
 

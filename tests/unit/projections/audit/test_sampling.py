@@ -79,4 +79,6 @@ def test_all_accounts_leave_nothing_to_estimate() -> None:
     found = estimates(Sums(np.arange(2, dtype=np.uint64), sums), 1.0, 2)
     assert found["alerts_after"] == (4.0, 4.0, 4.0) and found["alerts_per_day_after"] == (2.0, 2.0, 2.0)
     assert found["precision_before"] == (0.5, 0.5, 0.5)
+    nothing = total(np.zeros(3), 0.2)  # of 13 accounts that have it, none is chosen in 5.5 % of samples, of 14 in 4.4 %
+    assert nothing[:2] == (0.0, 0.0) and 13.0 < nothing.high < 14.0
     assert "precision_after" not in estimates(Sums(np.arange(2, dtype=np.uint64), sums * 0.0), 0.5, 2)
