@@ -19,6 +19,7 @@ from ingest import kafka_client
 from responders.ports import Outgoing
 
 TIMEOUT_S = 10.0
+_GONE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 class KafkaOutlet:
@@ -68,4 +69,8 @@ class KafkaOutlet:
             except BufferError:
                 self._producer.poll(0.05)
             except KafkaException as error:
+                if error.args[0].code() in _GONE:
+                    raise Unavailable(
+                        f"topic {self._topic} at {self._servers} is missing, or lacks a partition"
+                    ) from None
                 raise BadInput(f"an event can't be sent to {self._topic}: {error.args[0].str()}") from None
