@@ -57,8 +57,8 @@ def _levels(content: bytes, categories: list[str]) -> dict[str, tuple[str, ...]]
         found = None
     if found is None or len(found) != len(categories):
         raise BadInput(
-            f"{listed(categories)}: strings, and the file does not say which number stands for which. Train with"
-            " `sentinel train`, or a LightGBM model on a pandas frame where these columns, and no others, have the type"
-            " category"
+            f"{listed(categories)}: text in the program, and the file does not say which number stands for which value."
+            " Train with `sentinel train`, or a LightGBM model on a pandas frame where these columns, and no others,"
+            " have the type category"
         )
     return dict(zip(categories, found, strict=True))

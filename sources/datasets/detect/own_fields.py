@@ -49,8 +49,11 @@ def with_attributes(proposal: Proposal, path: Path, wanted: Sequence[str]) -> Pr
     if list(wanted) == [ALL]:
         columns = [column for column in known if column not in taken]
     else:
-        if strange := [column for column in wanted if column not in known]:
-            raise BadInput(f"--attributes: the file has no column {listed(strange)} that is free")
+        if strange := [column for column in wanted if column not in known and column not in layout.attributes.values()]:
+            raise BadInput(
+                f"--attributes: {listed(strange)} is no column of the file, or is sent already as ID, time, amount or"
+                " label"
+            )
         columns = [column for column in dict.fromkeys(wanted) if column not in layout.attributes.values()]
     attributes = {**layout.attributes}
     for column in dict.fromkeys(columns):

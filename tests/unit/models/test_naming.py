@@ -58,5 +58,7 @@ def test_what_nobody_can_know_is_refused() -> None:
         named(plain(("far", "visas")).replace(b"far", b"faar"), spec.NAMES, made)
     for line in (b"null", b'[["a"]]', b"[[1], [2], [3]]", b"nonsense"):
         content = plain().replace(b"\npandas_categorical:null\n", b"\npandas_categorical:" + line + b"\n")
-        with pytest.raises(BadInput, match="brand, email, country: strings, and the file does not say which number"):
+        with pytest.raises(
+            BadInput, match="brand, email, country: text in the program, and the file does not say which number"
+        ):
             named(content, spec.NAMES, made)

@@ -64,8 +64,10 @@ def test_single_columns_and_wrong_names(small: Path) -> None:
     """Columns by name; one that does not exist, or is no free one, is refused."""
     assert with_attributes(proposed(small), small, ["note", "v1"]).layout.attributes == {"note": "note", "v1": "v1"}
     for wanted in (["nothing"], ["amount"], ["Fraud?"]):
-        with pytest.raises(BadInput, match="the file has no column"):
+        with pytest.raises(BadInput, match="is no column of the file, or is sent already"):
             with_attributes(proposed(small), small, wanted)
+    again = with_attributes(with_attributes(proposed(small), small, ["note"]), small, ["note", "v1"])
+    assert again.layout.attributes == {"note": "note", "v1": "v1"}
     plain = DatasetSource(proposed(small).layout, small)
     with pytest.raises(BadInput, match="no fields to declare"):
         program_text("shop", measured(plain))
