@@ -58,6 +58,9 @@ class Payment(Protocol):
     def rate(self) -> float: ...
 
 
+ANSWERS_MAX = 4096
+
+
 class Priced(Payment, Protocol):
     """A payment with its currency."""
 
@@ -83,6 +86,8 @@ class Rates:
 
     base: str = ""
     by_code: Mapping[str, float] = field(default_factory=dict)
+    _answers: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    """What `knows` has answered: every payment asks."""
 
     def of(self, currency: str) -> float:
         """What one unit of the currency is worth in the base currency; 1 if that is not known."""
@@ -90,6 +95,14 @@ class Rates:
 
     def knows(self, currency: str) -> bool:
         """Whether the currency can be compared with the base, or is not given."""
+        answer = self._answers.get(currency)
+        if answer is None:
+            answer = self._knows(currency)
+            if len(self._answers) < ANSWERS_MAX:
+                self._answers[currency] = answer
+        return answer
+
+    def _knows(self, currency: str) -> bool:
         known = code(currency)
         if not known or known == self.base or known in self.by_code:
             return True

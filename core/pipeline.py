@@ -345,8 +345,11 @@ def _scored(
     control, program = context.position, context.program.digest
     has_quiet = any(each.has_shadows for each in routing.programs)
     is_uniform = routing.is_uniform
+    is_plain = is_uniform and context.arm is CHAMPION_ARM and context.degraded is None and context.shadow is None
     names, levels = policy.DECISIONS, policy.SEVERITIES
     under = context
+    effects = effects_of(rows.counts)
+    nothing: dict[str, Any] = {}
     scored = []
     for i, (f, margin, probability, hit, quiet, decision, severity, features) in enumerate(
         zip(
@@ -365,22 +368,24 @@ def _scored(
     ):
         if duplicate is not None and duplicate[i]:
             continue
-        if not is_uniform:
-            under = routing.of(i)
-            program = under.program.digest
-        more: dict[str, Any] = {}  # what is not the default: with 16 keywords and more, a call takes five times as long
-        if hit:
-            more["rules"], more["effects"] = hit, effects_of(rows.counts[i].tolist())
-        if quiet:
-            more["shadow_rules"] = quiet
-        if severity >= 0:
-            more["severity"] = levels[severity]
-        if under.arm is not CHAMPION_ARM:
-            more["arm"] = under.arm
-        if under.degraded is not None:
-            more["degraded"] = under.degraded
-        if shadows is not None and under.shadow is not None:
-            more["shadow_model"], more["shadow"] = under.shadow_model, shadows[i]
+        more = nothing  # what is not the default: with 16 keywords and more, a call takes five times as long
+        if hit or quiet or severity >= 0 or not is_plain:
+            more = {}
+            if not is_uniform:
+                under = routing.of(i)
+                program = under.program.digest
+            if hit:
+                more["rules"], more["effects"] = hit, effects[i]
+            if quiet:
+                more["shadow_rules"] = quiet
+            if severity >= 0:
+                more["severity"] = levels[severity]
+            if under.arm is not CHAMPION_ARM:
+                more["arm"] = under.arm
+            if under.degraded is not None:
+                more["degraded"] = under.degraded
+            if shadows is not None and under.shadow is not None:
+                more["shadow_model"], more["shadow"] = under.shadow_model, shadows[i]
         scored.append(
             TransactionScored(
                 feedback_position=f,

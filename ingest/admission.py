@@ -57,7 +57,7 @@ def admit(pending: Pending, histories: Sequence[History], required: Mapping[str,
     owned = pending.partition
     pending.work.runs = []
     pending.transactions, pending.positions, pending.messages, pending.feedback = [], [], [], []
-    pending.rejects = list(pending.malformed)
+    pending.rejects = list(pending.malformed) if pending.malformed else []
     clock = pending.clock
     for part in pending.decoded:
         if required:
@@ -127,9 +127,12 @@ def _admit_transactions(part: Decoded, pending: Pending, histories: Sequence[His
             messages, transactions, clock = _each(part, pending, relevant, clock)
             positions = [_position((generation, message.offset + 1)) for message in messages]
         run.positions, run.transactions = positions, list(transactions)
-        pending.messages += messages
-        pending.transactions += transactions
-        pending.positions += positions
+        if len(pending.decoded) == 1:  # usually: nothing is copied
+            pending.messages, pending.transactions, pending.positions = messages, transactions, positions
+        else:
+            pending.messages += messages
+            pending.transactions += transactions
+            pending.positions += positions
     return clock
 
 

@@ -167,8 +167,7 @@ def decide(pendings: Sequence[Pending], contexts: Contexts) -> None:
         under.setdefault(id(context), (context, []))[1].append(pending)
     for context, group in under.values():
         decided = pipeline.decide(context, [pending.work for pending in group])
-        for pending, result in zip(group, decided, strict=True):
-            finish(pending, result, contexts.position, contexts.digest)
+        finish(group, decided, contexts.position, contexts.digest)
 
 
 def _needed(state: ControlState, absent: Collection[str]) -> tuple[str, ...]:

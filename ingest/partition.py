@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,6 +69,7 @@ class Decoded:
 class Pending:
     """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
     then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
+    segments: the messages as taken.
     """
 
     partition: Owned
@@ -76,6 +78,7 @@ class Pending:
     feedback_end: Position
     recorded_at: int
     clock: int
+    segments: list[Segment] = field(default_factory=list)
     decoded: list[Decoded] = field(default_factory=list)
     malformed: list[Rejected] = field(default_factory=list)
     transactions: list[Transaction] = field(default_factory=list)
@@ -133,9 +136,10 @@ class Owned:
         """Whether the state is exactly the log's: everything taken has been appended."""
         return (self.transactions_end, self.feedback_end) == (self.head.transactions, self.head.feedback)
 
-    def take(self, limit: int, recorded_at: int) -> Pending | None:
+    def take(self, limit: int, recorded_at: int, *, is_scanned: bool = False) -> Pending | None:
         """Decode up to `limit` messages in order, to be admitted next. None if nothing may be taken now.
 
+        is_scanned: whether the caller calls `decode_repeated` for all partitions, which costs less than a scan of each.
         recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, because a verdict's hour
         of log time can decide whether it counts.
         """
@@ -144,9 +148,11 @@ class Owned:
             return None
         work = Work(self.partition, self.state, [])
         ends = self.transactions_end, self.feedback_end
-        pending = Pending(self, work, *ends, recorded_at, self.state.received_at)
+        pending = Pending(self, work, *ends, recorded_at, self.state.received_at, segments)
         for segment in segments:
-            self._decode(segment, pending)
+            self._decode(segment, pending, is_scanned=True)
+        if not is_scanned:
+            decode_repeated([pending])
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
         return pending
 
@@ -161,8 +167,16 @@ class Owned:
                 reason="wrong_partition",
             )
 
-    def _decode(self, segment: Segment, pending: Pending) -> None:
-        """Add the segment's well-formed messages to `pending`; the others become rejects."""
+    def decode_again(self, pending: Pending) -> None:
+        """Decode the batch once more, now with a look at each message's keys."""
+        pending.decoded, pending.malformed = [], []
+        for segment in pending.segments:
+            self._decode(segment, pending, is_scanned=False)
+
+    def _decode(self, segment: Segment, pending: Pending, *, is_scanned: bool) -> None:
+        """Add the segment's well-formed messages to `pending`; the others become rejects. is_scanned: as of
+        `decode_transaction`.
+        """
         generation, feedback_generation = self.generations
         known = self.state.index
         events: list[tuple[Message, AccountEvent]] = []
@@ -177,9 +191,7 @@ class Owned:
                 pending.malformed.append(Rejected("feedback", message, position, error.reason, str(error)))
                 continue
             events.append((message, replace(event, recorded_at=pending.recorded_at)))
-        accepted, transactions, malformed = self._payments(segment.transactions, is_scanned=True)
-        if scan(b"".join([message.value or b"" for message in accepted])):
-            accepted, transactions, malformed = self._payments(segment.transactions, is_scanned=False)
+        accepted, transactions, malformed = self._payments(segment.transactions, is_scanned=is_scanned)
         pending.malformed += malformed
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
@@ -188,9 +200,7 @@ class Owned:
     def _payments(
         self, messages: list[Message], *, is_scanned: bool
     ) -> tuple[list[Message], list[Transaction], list[Rejected]]:
-        """The well-formed messages, their transactions, and the rejects. is_scanned: as of `decode_transaction`: one
-        scan of all messages costs half of one each.
-        """
+        """The well-formed messages, their transactions, and the rejects. is_scanned: as of `decode_transaction`."""
         known = self.state.index
         transactions: list[Transaction] = []
         accepted: list[Message] = []
@@ -209,6 +219,16 @@ class Owned:
         return accepted, transactions, malformed
 
 
+def decode_repeated(pendings: Sequence[Pending]) -> None:
+    """Decode again what was not scanned, if a payment in it names a key twice: one scan of all payments costs a
+    fraction of one of each.
+    """
+    values = [m.value or b"" for pending in pendings for part in pending.decoded for m in part.messages]
+    if scan(b"".join(values)):
+        for pending in pendings:
+            pending.partition.decode_again(pending)
+
+
 def convert(pending: Pending, rates: Rates) -> None:
     """Set the rates of a batch that is decided next, under the rates' context."""
     if rates.by_code:
@@ -216,10 +236,22 @@ def convert(pending: Pending, rates: Rates) -> None:
     set_rates(rates, [event for _, event in pending.feedback if isinstance(event, FeedbackReceived)])
 
 
-def finish(pending: Pending, decided: Decided, control: int, control_digest: str) -> Sealed:
-    """The batch to append after everything the partition has sealed: decisions, and duplicates turned into rejects.
+def finish(pendings: Sequence[Pending], decided: Sequence[Decided], control: int, control_digest: str) -> None:
+    """Seal batches that were recorded at one time and decided together. control: the position that they were decided
+    under; control_digest: the control stream's up to there.
+    """
+    every = [transaction for pending in pendings for transaction in pending.transactions]
+    payloads = encode_transactions(every, pendings[0].recorded_at)  # in one call: twelve cost twice as much
+    done = 0
+    for pending, result in zip(pendings, decided, strict=True):
+        mine = payloads[done : done + len(pending.transactions)]
+        done += len(mine)
+        _finish(pending, result, mine, control, control_digest)
 
-    control: the position that it was decided under; control_digest: the control stream's up to there.
+
+def _finish(pending: Pending, decided: Decided, payloads: list[bytes], control: int, control_digest: str) -> None:
+    """The batch to append after everything the partition has sealed: decisions, and duplicates turned into rejects.
+    payloads: the transactions as log bytes.
 
     It is sealed before the preceding append is known to have succeeded; if that one fails, so does this one.
     """
@@ -240,6 +272,7 @@ def finish(pending: Pending, decided: Decided, control: int, control_digest: str
     positions, transactions = pending.positions, pending.transactions
     if decided.duplicates:
         positions, transactions = [positions[i] for i in decided.kept], [transactions[i] for i in decided.kept]
+        payloads = [payloads[i] for i in decided.kept]
         newest = max((t.received_at for t in transactions), default=0)
         owned.state.received_at = advanced(pending.clock, newest, recorded_at)  # the log holds no duplicates
     batch = Batch(
@@ -249,7 +282,7 @@ def finish(pending: Pending, decided: Decided, control: int, control_digest: str
         feedback_end=pending.feedback_end,
         published=owned.published,
         control_digest=control_digest,
-        transactions=list(map(_entry, zip(positions, encode_transactions(transactions, recorded_at), strict=True))),
+        transactions=list(map(_entry, zip(positions, payloads, strict=True))),
         scores=decided.scores,
         alerts=decided.alerts,
         feedback=[Entry(p, encode(event)) for p, event in pending.feedback],
@@ -260,7 +293,6 @@ def finish(pending: Pending, decided: Decided, control: int, control_digest: str
     )
     pending.decided, pending.sealed = decided, sealed(batch, owned.tip)
     owned.tip = pending.sealed.head
-    return pending.sealed
 
 
 def _reject_event(rejected: Rejected, recorded_at: int) -> TransactionRejected:

@@ -100,7 +100,7 @@ class Preparing:
     @property
     def is_busy(self) -> bool:
         """Whether there is anything to fold."""
-        return self._folding is not None or any(map(self.lacking, self._partitions.values()))
+        return self._folding is not None or (bool(self._steps) and any(map(self.lacking, self._partitions.values())))
 
     def _advance(self) -> None:
         """Fold for a slice."""

@@ -53,7 +53,7 @@ from ingest.fetching import Fetcher
 from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
-from ingest.partition import Owned, Pending
+from ingest.partition import Owned, Pending, decode_repeated
 from ingest.patience import RETRY_S
 from ingest.preparing import Preparing
 from ingest.publisher import Publisher
@@ -249,7 +249,7 @@ class Worker:
             waiting = [waiting[self._turn % len(waiting)]]
         for share, owned in zip(range(len(waiting), 0, -1), waiting, strict=True):
             try:
-                pending = owned.take(max(1, room // share), recorded_at)
+                pending = owned.take(max(1, room // share), recorded_at, is_scanned=True)
             except Exception as error:  # noqa: BLE001 - a bulkhead: the other partitions go on
                 self._recovery.park(owned.partition, error)
                 continue
@@ -259,6 +259,7 @@ class Worker:
         self._is_blocked = bool(waiting) and not pendings
         if not pendings:
             return []
+        decode_repeated(pendings)
         self._admit(pendings)
         ready = [pending for pending in pendings if self._is_ready(pending.partition)]
         if len(ready) < len(pendings):  # a program was found to be in force just now

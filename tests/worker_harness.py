@@ -346,7 +346,9 @@ def undisturbed(on: Stage) -> list[Held]:
         while (pending := owned.take(1_000_000, recorded_at=0)) is not None:
             admit(pending, context.histories)
             decided = pipeline.decide(context, [pending.work])[0]
-            sealed = finish(pending, decided, context.position, control.digest)
+            finish([pending], [decided], context.position, control.digest)
+            sealed = pending.sealed
+            assert sealed is not None
             owned.head = memory.append(partition, sealed.batch, sealed.expected)
     return [held(memory, p) for p in range(on.settings.partitions)]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -111,14 +112,19 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
         *of["card_id"],
         *[_canonical(attributes) if attributes else "" for attributes in of["attributes"]],
     ]
-    hashes = hash_strings(names, key).reshape(11, n)  # in one call: eleven cost more than hashing a small batch
+    words = np.empty((len(HASHED) + 2, n), dtype=np.uint64)
+    hashes = words[: len(HASHED)]
+    hashes.reshape(-1)[:] = hash_strings(names, key)  # in one call: eleven cost more than hashing a small batch
     times = np.array(of["occurred_at"], np.int64)
     sent = np.array(of["amount"], np.float64)
     received = np.array(of["received_at"], np.int64)
+    words[-2], words[-1] = times.view(np.uint64), sent.view(np.uint64)
+    here = np.fromiter(map(place, countries, repeat(-1)), np.int16, n)
+    shown = np.fromiter(map(in_person.__contains__, channels), np.bool_, n)
     return Columns(
         ids=hashes[0],
         owners=hashes[1],
-        contents=hash_rows(np.concatenate([hashes, times.view(np.uint64)[None], sent.view(np.uint64)[None]]), key),
+        contents=hash_rows(words, key),
         received=np.where(received == 0, times, received),
         times=times,
         amounts=sent * np.array(of["rate"], np.float64),
@@ -127,9 +133,7 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
         countries=hashes[4],
         devices=hashes[5],
         hashes=hashes,
-        places=np.array(
-            [place(c, -1) if how in in_person else -1 for c, how in zip(countries, channels, strict=True)], np.int16
-        ),
+        places=np.where(shown, here, np.int16(-1)),
     )
 
 

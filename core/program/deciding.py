@@ -11,7 +11,7 @@ of several rules fall on different accounts.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -276,22 +276,25 @@ class Program:
         if not hits.any():
             return [()] * len(hits)
         packed = np.packbits(hits, axis=1)
-        content, width = packed.tobytes(), packed.shape[1]
+        words: list[bytes] = packed.view(f"S{packed.shape[1]}")[:, 0].tolist()  # without trailing zeros: still unique
         known = self._known
-        out = []
-        for start in range(0, len(content), width):
-            word = content[start : start + width]
-            codes = known.get(word)
-            if codes is None:
-                if len(known) >= 65_536:
-                    known.clear()
-                bits = np.unpackbits(np.frombuffer(word, dtype=np.uint8), count=len(self.codes))
-                codes = known[word] = tuple(code for code, bit in zip(self.codes, bits, strict=True) if bit)
-            out.append(codes)
-        return out
+        out = list(map(known.get, words))
+        if None in out:
+            if len(known) >= 65_536:
+                known.clear()
+            for word in set(words):
+                known[word] = self._codes(word)
+            out = list(map(known.get, words))
+        return out  # type: ignore[return-value]
+
+    def _codes(self, word: bytes) -> tuple[str, ...]:
+        """The codes of the rules whose bits are set."""
+        width = (len(self.codes) + 7) // 8
+        bits = np.unpackbits(np.frombuffer(word.ljust(width, b"\0"), dtype=np.uint8), count=len(self.codes))
+        return tuple(code for code, bit in zip(self.codes, bits, strict=True) if bit)
 
 
-def effects_of(counts: Sequence[int]) -> int:
-    """What hits ask for, as bits: 1 review, 2 decline, 4 allow. counts: hits by effect (EFFECTS)."""
-    _, review, decline, allow = counts
-    return bool(review) | bool(decline) << 1 | bool(allow) << 2
+def effects_of(counts: NDArray[np.int64]) -> list[int]:
+    """What the hits of every row ask for, as bits: 1 review, 2 decline, 4 allow. counts (n, 4): hits by effect."""
+    asked: list[int] = np.packbits(counts[:, 1:] > 0, axis=1, bitorder="little")[:, 0].tolist()
+    return asked

@@ -222,7 +222,7 @@ class LeafColumns(ABC):
             self._read_characters(leaves.characters)
         is_all = len(rows) == len(self._every)
         for place, leaf in leaves.others:
-            if given is not None and (column := given.get(leaf)) is not None:
+            if given is not None and is_outcome(leaf) and (column := given.get(leaf)) is not None:
                 words[place], valid[place] = column
                 continue
             column = self._known.get(id(leaf))
@@ -272,6 +272,8 @@ class LeafColumns(ABC):
 
     def _known_currencies(self, currencies: list[str]) -> NDArray[np.float64]:
         unknown = self._rates.unknown(currencies)
+        if not unknown:
+            return np.ones(len(currencies))
         return np.array([currency not in unknown for currency in currencies], dtype=np.float64)
 
     def texts(self, name: str) -> list[str]:
@@ -311,6 +313,11 @@ class LeafColumns(ABC):
 
 
 _PLAIN = {float, type(None)}
+
+
+def is_outcome(leaf: Expression) -> bool:
+    """Whether the leaf is of what was decided, which only the caller of `fill` knows."""
+    return isinstance(leaf, Hit) or (isinstance(leaf, Column) and leaf.source == "outcome")
 
 
 def forms_of(name: str, values: list[str]) -> list[str]:

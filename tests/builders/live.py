@@ -77,7 +77,9 @@ class Live:
         context = Resolver(self.log.get_blob, load_tiny).context(control.state)
         while (pending := self.owned.take(batch, now)) is not None:
             admit(pending, context.histories)
-            sealed = finish(pending, pipeline.decide(context, [pending.work])[0], context.position, control.digest)
+            finish([pending], pipeline.decide(context, [pending.work]), context.position, control.digest)
+            sealed = pending.sealed
+            assert sealed is not None
             self.owned.head = self.log.append(0, sealed.batch, sealed.expected)
 
     def restart(self) -> None:

@@ -17,7 +17,7 @@ from core.log.memory import MemoryLog
 from core.partitioner import PARTITIONERS
 from ingest.admission import admit
 from ingest.intake import Message
-from ingest.partition import OFFSET_BEGINNING, Owned, Pending, finish, reject_counts
+from ingest.partition import OFFSET_BEGINNING, Owned, Pending, decode_repeated, finish, reject_counts
 from tests.builders.decisions import context
 from tests.builders.events import HISTORY, T0, Item, Shape, stream, transaction, verdict
 
@@ -50,7 +50,9 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
     assert pending is not None
     admit(pending, UNDER.histories)
     decided = pipeline.decide(UNDER, [pending.work])[0]
-    sealed = finish(pending, decided, UNDER.position, DIGEST)
+    finish([pending], [decided], UNDER.position, DIGEST)
+    sealed = pending.sealed
+    assert sealed is not None
     partition.head = (log or MemoryLog()).append(0, sealed.batch, sealed.expected)
     assert partition.head == sealed.head
     return pending, sealed.batch
@@ -89,6 +91,27 @@ def test_one_message_with_a_key_twice_is_the_only_one_rejected() -> None:
         ("duplicate_key", "1-4"), ("not_json", "1-5"), ("wrong_type", "1-8"),
     ]  # fmt: skip
     assert len(pending.malformed) == 3
+
+
+def test_several_partitions_are_scanned_together_with_the_rejects_of_each_alone() -> None:
+    """A key that stands twice in one partition's message: every batch has the rejects and transactions that it has when
+    it is taken by itself.
+    """
+    items = [transaction(n, account_id="k") for n in range(4)]
+    twice = encode(items[0])[:-1] + b',"amount":1.0}'
+    contents: list[list[Item | bytes]] = [[*items[:2], twice, b"{"], [*items[2:4], b"[]"]]
+    alone, together = [], []
+    for content in contents:
+        for found, is_scanned in ((alone, False), (together, True)):
+            partition = owned()
+            put(partition, content)
+            found.append(partition.take(100, 777, is_scanned=is_scanned))
+    decode_repeated(together)
+    for one, other in zip(alone, together, strict=True):
+        assert [(r.reason, r.position) for r in one.malformed] == [(r.reason, r.position) for r in other.malformed]
+        assert [part.transactions for part in one.decoded] == [part.transactions for part in other.decoded]
+    assert [r.reason for r in together[0].malformed] == ["duplicate_key", "not_json"]
+    assert [r.reason for r in together[1].malformed] == ["wrong_type"]
 
 
 def test_nothing_to_take() -> None:
@@ -137,7 +160,9 @@ def settle_without_log(partition: Owned) -> tuple[Pending, Batch]:
     pending = partition.take(10**6, 777)
     assert pending is not None
     admit(pending, UNDER.histories)
-    return pending, finish(pending, pipeline.decide(UNDER, [pending.work])[0], UNDER.position, DIGEST).batch
+    finish([pending], pipeline.decide(UNDER, [pending.work]), UNDER.position, DIGEST)
+    assert pending.sealed is not None
+    return pending, pending.sealed.batch
 
 
 def test_a_batch_of_rejects_only_still_advances() -> None:
