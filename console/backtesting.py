@@ -55,17 +55,33 @@ def run(log: EventLog, s: Settings, wanted: Wanted, checkpoints: Path, *, quiet:
     """The report. checkpoints: where `sentinel project` keeps the labels; it may be missing. Raises BadInput for a
     program, rule or range that there is not.
     """
-    scope = scope_of(wanted.start, wanted.end)
     program = program_named(log, registry_of(log), wanted.which)
+    labels = labels_of(log, CheckpointStore(checkpoints, s.log_prefix), wanted.known_until)
+    return of_program(log, s, program, wanted, labels, quiet=quiet)
+
+
+def of_program(
+    log: EventLog,
+    s: Settings,
+    program: Program,
+    wanted: Wanted,
+    labels: LabelView,
+    *,
+    quiet: bool = True,
+    may_fold: bool = True,
+) -> Report:
+    """The report on a program that is at hand; `wanted.which` does not count. Raises BadInput for a rule or range that
+    there is not, and NotStored if it takes a fold and there may be none.
+    """
+    scope = scope_of(wanted.start, wanted.end)
     checked = loading.of_program(program, log.get_blob).checked
     rules = [each for each in checked.rules if each.mode != "off"]
     if wanted.rule not in ("", *(each.code for each in rules)):
         known = ", ".join(each.code for each in rules)
         raise BadInput(f"--rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
     heads = {p: log.head(p) for p in partitions_of(log)}
-    labels = labels_of(log, CheckpointStore(checkpoints, s.log_prefix), wanted.known_until)
     began = time.perf_counter()
-    tally, way, why = _run(log, s, program, heads, scope, labels, wanted, quiet)
+    tally, way, why = _run(log, s, program, heads, scope, labels, wanted, quiet, may_fold)
     seconds = time.perf_counter() - began
     if not tally.days and tally.undecidable:
         raise NotDecidable(f"no decision in this range can be made again here: {next(iter(tally.undecidable))}")
@@ -106,6 +122,7 @@ def _run(
     labels: LabelView,
     wanted: Wanted,
     quiet: bool,
+    may_fold: bool,
 ) -> tuple[Tally, Way, str]:
     """The tally of all partitions, how it was made, and why not from what is stored; "" if it was."""
     total = sum(log.length(p, "scores") for p in heads)
@@ -118,6 +135,8 @@ def _run(
             return sum(parts[1:], parts[0]), "computed" if why else "stored", why
         except NotStored as error:
             why = f"{why}; {error}" if why else str(error)
+    if not may_fold:
+        raise NotStored(why)
     if wanted.sample is not None:
         raise BadInput(f"--sample: only the live path can decide this program, and it takes all accounts: {why}")
     folds = [(s, program, p, head, scope, _of_partition(labels, p)) for p, head in heads.items()]

@@ -18,6 +18,7 @@ from console.api.desk import Desk
 from console.api.hub import Hub
 from console.api.routes import (
     acting,
+    authoring,
     casework,
     decisions,
     events,
@@ -40,6 +41,7 @@ HANDLERS: list[ControllerRouterHandler] = [
     *reading.HANDLERS,
     *overview.HANDLERS,
     *programs.HANDLERS,
+    *authoring.HANDLERS,
     *events.HANDLERS,
     *acting.HANDLERS,
     *casework.HANDLERS,

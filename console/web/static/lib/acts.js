@@ -28,7 +28,7 @@ export function judge(row, verdict, { note = "", then = () => {} } = {}) {
   const id = row.case.case_id;
   if (refused() || judged.value[id]) return;
   mark(id, verdict);
-  const sent = post(pathOf(id, "resolve"), { verdict, note, revision: row.case.revision ?? 0 });
+  const sent = post(pathOf(id, "resolve"), { verdict, note });
   const undo = async () => {
     try {
       await sent;
@@ -57,8 +57,8 @@ export async function act(id, name, body, then = () => {}) {
 
 const HOURS = 3_600_000;
 const ACTS = {
-  assign: { run: (row) => act(row.case.case_id, "assign", { assignee: row.case.assignee === me.value.name ? "" : me.value.name, revision: row.case.revision ?? 0 }), done: (row) => (row.case.assignee === me.value.name ? "released" : "assigned to you") },
-  snooze: { run: (row) => act(row.case.case_id, "snooze", { until: Date.now() + 4 * HOURS, revision: row.case.revision ?? 0 }), done: () => "snoozed for 4 hours" },
+  assign: { run: (row) => act(row.case.case_id, "assign", { assignee: row.case.assignee === me.value.name ? "" : me.value.name }), done: (row) => (row.case.assignee === me.value.name ? "released" : "assigned to you") },
+  snooze: { run: (row) => act(row.case.case_id, "snooze", { until: Date.now() + 4 * HOURS }), done: () => "snoozed for 4 hours" },
 };
 
 const ROUTES = { judge: "resolve", assign: "assign", snooze: "snooze", comment: "notes", escalate: "route", reopen: "reopen" };
@@ -79,7 +79,7 @@ export async function ask(kind, row, show, then = () => {}) {
   }
   const close = () => show(null);
   const dialogs = {
-    comment: { title: "Note on the case", label: "Note (@name mentions somebody)", action: "Add the note", run: (note) => act(id, "notes", { note, mentions: [...note.matchAll(/@([\w.-]+)/g)].map((m) => m[1]) }) },
+    comment: { title: "Note on the case", label: "Note (@name mentions somebody)", action: "Add the note", run: (note) => act(id, "notes", { note }) },
     escalate: { title: "Escalate", label: "Why", action: "Escalate", run: (note) => act(id, "route", { queue: "escalated", note }) },
     reopen: { title: "Reopen the case", label: "Why", action: "Reopen", run: (note) => act(id, "reopen", { note }) },
     block: { title: `Block account ${row.case.account_id}`, label: "Reason", action: "Block", run: (reason) => post(`/v1/accounts/${encodeURIComponent(row.case.account_id)}/block`, { reason, alert_id: row.case.alerts[0]?.alert_id || "" }) },

@@ -112,10 +112,11 @@ export function listen(listener) {
 }
 
 export const EVENTS = "/v1/events";
-const TYPES = ["alert", "case", "tick", "stats", "control", "decision"];
+const STREAM = `${EVENTS}?kind=alerts`;
+const TYPES = ["alert", "gap"];
 
 function connect() {
-  source = new EventSource(EVENTS);
+  source = new EventSource(STREAM);
   source.onopen = () => { connection.value = "live"; };
   source.onerror = () => {
     connection.value = "lost";

@@ -45,6 +45,8 @@ const look = cm.EditorView.theme({
   ".cm-tooltip": { backgroundColor: "var(--raised)", color: "var(--ink)", border: "1px solid var(--line)", borderRadius: "4px" },
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--chosen)", color: "var(--ink)" },
   ".cm-diagnostic-error": { borderLeftColor: "var(--decline)" },
+  ".cm-lint-marker.cm-lint-marker-error": { content: "none", width: "8px", height: "8px", margin: "6px 2px", backgroundColor: "var(--decline)" },
+  ".cm-lintRange.cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--decline)" },
   ".cm-completionDetail": { color: "var(--soft)", fontStyle: "normal" },
 });
 

@@ -1,6 +1,6 @@
 // Small parts that all pages share. What is shown of a decision, a severity, a time, an amount or an ID looks the same
 // everywhere; colour never stands alone: shape and word say it too.
-import { html, useEffect, useRef, useState } from "/vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "/vendor/preact.js";
 import * as f from "./format.js";
 import { useKeys } from "./keys.js";
 import { now, say } from "./state.js";
@@ -78,8 +78,9 @@ export function Dialog({ title, onClose, children }) {
   const at = useRef(null);
   const before = useRef(document.activeElement);
   useKeys(title, { Escape: [onClose, "close"] }, { modal: true });
-  useEffect(() => {
-    (at.current.querySelector("[autofocus], input, textarea, select, button") || at.current).focus();
+  useLayoutEffect(() => { // at once, so that what is typed next is not lost
+    const first = ["[autofocus]", "input, textarea, select", ".body button", "button"].map((each) => at.current.querySelector(each)).find(Boolean);
+    (first || at.current).focus();
     return () => before.current?.focus?.();
   }, []);
   const hold = (event) => { // the focus stays in the dialog

@@ -14,7 +14,7 @@ const SHOWN = 40;
 
 export default function Live() {
   const answer = useData("/v1/live", {}, { every: 5000 });
-  const first = useData("/v1/decisions", { alerts: true, limit: SHOWN });
+  const first = useData("/v1/decisions", { alerts: true, limit: SHOWN }, { every: connection.value === "live" ? 0 : 3000 });
   const [alerts, setAlerts] = useState([]);
   useEffect(() => (isPast.value ? undefined : listen((type, data) => { if (type === "alert") setAlerts((was) => [data, ...was].slice(0, SHOWN)); })), [isPast.value]);
   useKeys("live", { Enter: [() => { const top = stream[0]; if (top) go("decision", [top.place]); }, "open the newest alert"] });
@@ -25,7 +25,7 @@ export default function Live() {
     <div class="two"><div class="stack" style=${{ gap: "20px" }}><section><h2>Decisions <span class="soft">by minute; what changed as ticks on the axis</span></h2>
         <${Bars} label="decisions by minute" height=${140} order=${["approve", "review", "decline"]} marks=${live.changes.map((c) => ({ at: c.at, text: `${c.actor} ${actText(c)}` }))}
           bars=${live.series.map((m) => ({ at: m.at, parts: m.decisions }))} /></section>
-      <section><h2>Alerts ${isPast.value ? html`<span class="soft">up to the moment shown</span>` : connection.value === "live" ? html`<span class="soft">as they arrive</span>` : html`<span class="soft">as of the last refresh</span>`}</h2><${Stream} rows=${stream} rules=${rules} /></section></div>
+      <section><h2>Alerts ${isPast.value ? html`<span class="soft">up to the moment shown</span>` : connection.value === "live" ? html`<span class="soft">as they arrive</span>` : html`<span class="soft">looked for every 3 seconds</span>`}</h2><${Stream} rows=${stream} rules=${rules} /></section></div>
     <div class="stack" style=${{ gap: "20px" }}><section><h2>In force</h2><${InForce} live=${live} /></section>
       <section><h2>What changed lately</h2>${live.changes.length ? html`<ul class="history">${live.changes.slice(0, 12).map((c) => html`<li><span class="soft"><${Time} at=${c.at} /></span><span>${c.actor} ${actText(c)} <span class="soft">${c.reason}</span></span></li>`)}</ul>
         <a href=${href("audit")}>The whole audit trail</a>` : html`<${Empty} title="Nothing changed">Deployments, thresholds, rules, lists and drift stand here.<//>`}</section></div></div></div>`}<//>`;

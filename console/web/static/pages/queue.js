@@ -1,6 +1,6 @@
 // What next? The open cases, gravest deadline first. New ones wait behind a button, so that nothing moves under the hand.
 import { html, useEffect, useMemo, useState } from "/vendor/preact.js";
-import { ahead, connection, listen, me, useData } from "../lib/api.js";
+import { ahead, can, connection, get, listen, me, useData } from "../lib/api.js";
 import { allowed, ask, judge, mayAct } from "../lib/acts.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
@@ -10,16 +10,16 @@ import { Rows } from "../lib/rows.js";
 import { Badge, Choice, Decision, Empty, Id, Key, Loaded, Severity, Time } from "../lib/widgets.js";
 
 const LIMIT = 500;
+const LOOK_MS = 5000;
 const VIEWS = [["", "Open"], ["mine", "Mine"], ["unassigned", "Unassigned"], ["resolved", "Closed"], ["all", "All"]];
 const GROUPS = [["", "none"], ["account", "account"], ["severity", "severity"], ["assignee", "assignee"]];
 
-/** The sum of a case's alerted payments; a case has one currency as a rule, else the largest one counts. */
+/** The sum of a case's alerted payments in their currency; in the base currency if there are several. */
 export function atRisk(row) {
-  if (row.amount_at_risk !== undefined) return [row.amount_at_risk, row.currency || ""];
-  const sums = {};
-  for (const alert of row.case.alerts) sums[alert.currency] = (sums[alert.currency] || 0) + alert.amount;
-  const [currency, sum] = Object.entries(sums).sort((a, b) => b[1] - a[1])[0] || ["", 0];
-  return [sum, currency];
+  const { alerts } = row.case;
+  const currencies = new Set(alerts.map((alert) => alert.currency));
+  if (currencies.size > 1 && row.amount_at_risk !== undefined) return [row.amount_at_risk, ""];
+  return [alerts.reduce((sum, alert) => sum + alert.amount, 0), [...currencies][0] || ""];
 }
 
 const GRAVITY = ["decline", "review", "allow", "flag"];
@@ -79,6 +79,18 @@ export default function Queue({ params }) {
   const [waiting, setWaiting] = useState(0);
   const [asking, setAsking] = useState(null);
   useEffect(() => (isPast.value ? undefined : listen((type) => { if (type === "alert") setWaiting((n) => n + 1); })), []);
+  useEffect(() => { // without a stream of events, look whether there is something new; nothing moves by itself
+    if (isPast.value || can("GET /v1/events") || !answer.data) return undefined;
+    const known = new Set(answer.data.cases.flatMap((row) => row.case.alerts.map((alert) => alert.alert_id)));
+    const timer = setInterval(async () => {
+      if (document.hidden) return;
+      try {
+        const found = await get("/v1/cases", { ...filterOf(params), limit: LIMIT });
+        setWaiting(found.cases.filter((row) => row.case.alerts.some((alert) => !known.has(alert.alert_id))).length);
+      } catch { /* the next look tells */ }
+    }, LOOK_MS);
+    return () => clearInterval(timer);
+  }, [answer.data]);
   const refresh = () => { setWaiting(0); answer.reload(); };
   useKeys("queue", {
     ".": [refresh, "show what is new"],

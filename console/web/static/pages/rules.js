@@ -85,7 +85,7 @@ function Editor({ first, isDraft, original, params }) {
   const faults = checked.answer?.faults || checked.answer?.problems || [];
   useEffect(() => view.current?.setFaults(faults.map((each) => ({ line: each.line, message: [each.key || each.field, each.message || each.detail, each.hint].filter(Boolean).join(": ") }))), [checked.answer]);
   const discard = () => { store("draft", ""); view.current.setText(original || START); };
-  const propose = () => setAsking(html`<${Ask} title="Propose this program" label="Reason" action="Propose" onClose=${() => setAsking(null)} onDone=${async (reason) => { await post("/v1/programs/proposals", { toml: text, text, reason }); store("draft", ""); say("proposed: another person can approve it"); go("rules"); }} />`);
+  const propose = () => setAsking(html`<${Ask} title="Propose this program" label="Reason" action="Propose" onClose=${() => setAsking(null)} onDone=${async (reason) => { await post("/v1/programs/proposals", { toml: text, reason }); store("draft", ""); say("proposed: another person can approve it"); go("rules"); }} />`);
   useKeys("editor", { "mod+s": [propose, "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
   return html`<div class="stack"><div class="row wrap"><a href=${href("rules")}>← Rules</a>${isDraft && html`<${Badge} title="kept in this browser">draft<//>`}
       <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${checked.answer?.ok !== true || isPast.value || !can("POST /v1/programs/proposals")} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
@@ -103,7 +103,7 @@ function useChecked(text) {
     let isOn = true;
     const timer = setTimeout(async () => {
       setState((was) => ({ ...was, busy: true }));
-      try { const answer = await post("/v1/programs/check", { toml: text, text }); if (isOn) setState({ answer, error: null, busy: false }); } catch (error) { if (isOn) setState({ answer: error.problems?.length ? { ok: false, faults: error.problems } : null, error: error.problems?.length ? null : error, busy: false }); }
+      try { const answer = await post("/v1/programs/check", { toml: text }); if (isOn) setState({ answer, error: null, busy: false }); } catch (error) { if (isOn) setState({ answer: error.problems?.length ? { ok: false, faults: error.problems } : null, error: error.problems?.length ? null : error, busy: false }); }
     }, 250);
     return () => { isOn = false; clearTimeout(timer); };
   }, [text]);
@@ -119,7 +119,7 @@ function useTried(text, ok, days, rule) {
       setState((was) => ({ ...was, busy: true }));
       const started = performance.now();
       const start = new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
-      try { const answer = await post("/v1/programs/backtest", { toml: text, text, start, from: start, rule }); if (isOn) setState({ answer, error: null, busy: false, ms: performance.now() - started }); } catch (error) { if (isOn) setState((was) => ({ ...was, error, busy: false })); }
+      try { const answer = await post("/v1/programs/backtest", { toml: text, start, rule }); if (isOn) setState({ answer, error: null, busy: false, ms: performance.now() - started }); } catch (error) { if (isOn) setState((was) => ({ ...was, error, busy: false })); }
     }, PAUSE_MS);
     return () => { isOn = false; clearTimeout(timer); };
   }, [text, ok, days, rule]);
@@ -144,7 +144,7 @@ function Tried({ tried, ok, setRule, rule }) {
     <p class="small soft">${f.count(answer.decisions)} decisions, ${answer.first_day} to ${answer.last_day}, ${f.count(answer.labelled)} with a label; ${answer.way === "fold" ? html`decided again (${answer.why})` : "from stored columns"}, ${f.figure(tried.ms / 1000)} s.</p>
     <table class="matrix"><thead><tr><th style=${{ textAlign: "left" }}>Measure</th><th>Before</th><th>After</th><th>Change</th></tr></thead><tbody>${MEASURES.filter(([name]) => f.known(answer.before?.[name]) || f.known(answer.after?.[name])).map(([name, form]) => { const [a, b] = [answer.before[name], answer.after[name]]; return html`<tr><td style=${{ textAlign: "left" }}>${NAMES[name] || f.words(name)}</td><td>${form(a)}</td><td><b>${form(b)}</b></td><td class="soft">${f.known(a) && f.known(b) && a !== b ? `${b > a ? "+" : "−"}${form(Math.abs(b - a))}` : "="}</td></tr>`; })}</tbody></table>
     <section><h2>Alerts a day <span class="soft">after the change; ticks: frauds</span></h2><${Bars} label="alerts by day" height=${110} order=${["review"]} bars=${(answer.days || []).map((d) => ({ at: Date.parse(d.day), parts: { review: d.alerts_after } }))} marks=${(answer.days || []).filter((d) => d.frauds).map((d) => ({ at: Date.parse(d.day), text: `${d.frauds} frauds, ${d.frauds_after} in alerts` }))} /></section>
-    <section><h2>Rules</h2><div class="scroll"><table class="matrix"><thead><tr><th style=${{ textAlign: "left" }}>Rule</th><th>Before</th><th>After</th><th>Alone</th><th>Frauds</th><th>Precision</th></tr></thead><tbody>${(answer.rules || []).map((line) => html`<tr aria-selected=${String(line.code === rule)}><td style=${{ textAlign: "left" }}><button class="link mono" onClick=${() => setRule(line.code === rule ? null : line.code)}>${line.code}</button>${line.mode !== "live" ? html` <${Badge}>${line.mode}<//>` : ""}</td><td>${f.count(line.before)}</td><td><b>${f.count(line.after + line.shadow)}</b></td><td>${f.count(line.alone)}</td><td>${f.count(line.frauds)}</td><td>${f.percent(line.precision)}</td></tr>`)}</tbody></table></div></section>
+    <section><h2>Rules</h2><div class="scroll"><table class="matrix"><thead><tr><th style=${{ textAlign: "left" }}>Rule</th><th>Before</th><th>After</th><th>Alone</th><th>Frauds</th><th>Precision</th></tr></thead><tbody>${[...(answer.rules || [])].sort((a, b) => Math.abs(b.after + b.shadow - b.before) - Math.abs(a.after + a.shadow - a.before)).map((line) => html`<tr aria-selected=${String(line.code === rule)}><td style=${{ textAlign: "left" }}><button class="link mono" onClick=${() => setRule(line.code === rule ? null : line.code)}>${line.code}</button>${line.mode !== "live" ? html` <${Badge}>${line.mode}<//>` : ""}</td><td>${f.count(line.before)}</td><td><b>${f.count(line.after + line.shadow)}</b></td><td>${f.count(line.alone)}</td><td>${f.count(line.frauds)}</td><td>${f.percent(line.precision)}</td></tr>`)}</tbody></table></div></section>
     <${Turned} title="Stricter than before" rows=${answer.stricter || []} /><${Turned} title="Milder than before" rows=${answer.milder || []} /></div>`;
 }
 

@@ -31,7 +31,7 @@ function Handles({ found, params }) {
     const timer = setTimeout(async () => {
       setState((was) => ({ ...was, busy: true }));
       const start = new Date(Date.now() - Number(days) * 86_400_000).toISOString().slice(0, 10);
-      try { const answer = await post("/v1/whatif", { review, decline, start, from: start }); if (isOn) setState({ answer, error: null, busy: false }); } catch (error) { if (isOn) setState((was) => ({ ...was, error, busy: false })); }
+      try { const answer = await post("/v1/whatif", { review, decline, start }); if (isOn) setState({ answer, error: null, busy: false }); } catch (error) { if (isOn) setState((was) => ({ ...was, error, busy: false })); }
     }, PAUSE_MS);
     return () => { isOn = false; clearTimeout(timer); };
   }, [review, decline, days]);
