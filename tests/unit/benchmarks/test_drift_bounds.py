@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import drift_bounds
+from benchmarks.drift_streams import DAYS_AFTER, FIRST, TURN
 from learners.drift.policy import DriftConfig
 
 
@@ -34,3 +35,13 @@ def test_reports_only_delay() -> None:
     at_once, reported = ([drift_bounds.bound(600, s, late) for s in ("hours", "mix")] for late in (False, True))
     assert all(a < b for a, b in zip(at_once, reported, strict=True))
     assert reported[1] - at_once[1] > reported[0] - at_once[0]
+
+
+def test_the_oracle_rises_only_after_the_change() -> None:
+    """Without a change its CUSUM stays below the 7 nats that an alarm needs; two weeks after one it has twice that."""
+    path = drift_bounds.oracle_path(200, 5, "amount", TURN + DAYS_AFTER)
+    assert len(path) == TURN + DAYS_AFTER - FIRST + 1
+    enough = drift_bounds.needed(DriftConfig())
+    before, after = path[: TURN - FIRST + 1], path[TURN - FIRST + 1 :]
+    assert before.max() < enough < 2 * enough < after[-1]
+    assert drift_bounds.oracle_path(200, 5, "none", TURN + DAYS_AFTER).max() < enough
