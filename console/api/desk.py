@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,7 +28,7 @@ from console.api.cursors import DecisionCursor, decode, encode
 from console.api.index import Hit, Query
 from console.api.problems import ProblemError, not_found
 from console.api.tail import Decided
-from console.api.views import BACKLOG, Views
+from console.api.views import Views
 from core import control_stream
 from core.codec import decode_alert, decode_reject, decode_score, decode_transaction
 from core.context import Resolver
@@ -124,19 +125,22 @@ class Desk:
         while not self._stopping.is_set():
             try:
                 self._stream.advance(self.log)
-                done = self.views.follow()
+                followed = self.views.follow()
                 self.trouble = ""
-                has_news |= done > 0
+                has_news |= followed.is_news
                 if has_news and time.monotonic() - saved > CHECKPOINT_S:
                     self.views.checkpoint()
                     saved, has_news = time.monotonic(), False
-                if done < BACKLOG:
+                if not followed.is_behind:
                     self._stopping.wait(POLL_S)
             except (Unavailable, Corrupt, Conflict) as error:
                 if not self.trouble:
                     self._logger.error("api.follow_failed", error=str(error))
                 self.trouble = str(error)
                 self._stopping.wait(RETRY_S)
+        if has_news and not self.trouble:
+            with suppress(Unavailable, Corrupt):  # the next start folds a little more
+                self.views.checkpoint()
 
     # --- decisions ------------------------------------------------------------------------------------------------
 

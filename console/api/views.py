@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from numpy.typing import NDArray
@@ -41,10 +41,17 @@ SETTLED_MS = 5_000
 """A moment this long ago holds what it will always hold: workers' clocks may differ a little."""
 STEP_BATCHES = 20
 """Batches folded at a time: an answer waits for one step at most."""
-BACKLOG = 2_000
-"""Batches and decisions in one step from which on the next follows at once."""
+STEP_ROWS = 2_000
+"""Decisions of a partition that are indexed at a time."""
 T = TypeVar("T")
 Columns = dict[str, NDArray[Any]]
+
+
+class Followed(NamedTuple):
+    """What one step did. is_behind: there is a backlog, so the next step follows at once."""
+
+    is_news: bool
+    is_behind: bool
 
 
 @dataclass(frozen=True)
@@ -103,18 +110,20 @@ class Views:
         self._kept = _Kept()
         self.is_caught_up = False
 
-    def follow(self) -> int:
-        """Fold and index some of what is new; returns how much: at least BACKLOG if there is a backlog. Raises
-        Unavailable, Corrupt.
-        """
+    def follow(self) -> Followed:
+        """Fold and index some of what is new. Raises Unavailable, Corrupt."""
+        heads = {p: self.log.head(p) for p in self.partitions}
+        control = self.log.control_head()
         with self._lock:
             folded = self._runner.step(STEP_BATCHES)
-        heads = {p: self.log.head(p).transactions for p in self.partitions}
         with self._lock:
-            indexed = self.index.follow(self.log, heads, rows_max=2_000)
-        done = folded + indexed
-        self.is_caught_up = self.is_caught_up or done < BACKLOG
-        return done
+            indexed = self.index.follow(self.log, {p: h.transactions for p, h in heads.items()}, STEP_ROWS)
+            is_behind = self._foremost(CONTROL).sequence < control or any(
+                self._foremost(p).sequence < head.sequence or self.index.last(p) < head.transactions
+                for p, head in heads.items()
+            )
+        self.is_caught_up = self.is_caught_up or not is_behind
+        return Followed(folded + indexed > 0, is_behind)
 
     def checkpoint(self) -> None:
         """Save the states, so that the next start begins there."""

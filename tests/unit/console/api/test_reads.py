@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,9 +13,13 @@ import pytest
 from core.codec import decode_score, decode_transaction
 from core.log.memory import MemoryLog
 from core.log.paging import decision_pages
+from core.settings import Settings
 from projections.catalogue import ALL, QUESTIONS
+from projections.engine.base import Place
+from projections.engine.checkpoints import CheckpointStore
 from projections.engine.states import open_states
-from tests.builders.api import Served
+from projections.views.cases import CASES
+from tests.builders.api import Served, served
 from tests.builders.baseline_log import PARTITIONS
 
 
@@ -193,3 +198,14 @@ def test_requests_are_counted(api: Served) -> None:
     text = api.get("/metrics").text
     assert 'sentinel_api_requests_total{method="GET",route="/v1/accounts/{id}",status="200"}' in text
     assert "some-account" not in text
+
+
+def test_the_next_start_begins_where_the_last_one_ended(decided: MemoryLog, tmp_path: Path) -> None:
+    """A server that is stopped leaves checkpoints of every read model, and answers from them the same as before."""
+    with served(decided, tmp_path) as api:
+        first = api.get("/v1/cases").json()["counts"]
+    store = CheckpointStore(tmp_path / "projections", Settings().log_prefix)
+    held = store.load(CASES, decided, 0, Place(decided.head(0).sequence))
+    assert held is not None and held.place == Place(decided.head(0).sequence)
+    with served(decided, tmp_path) as api:
+        assert api.get("/v1/cases").json()["counts"].keys() == first.keys()
