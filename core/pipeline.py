@@ -89,6 +89,7 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
         np.zeros(n, dtype=np.bool_),
         np.zeros(n, dtype=np.uint8),
         np.full(n, -1, dtype=np.int8),
+        np.zeros(n, dtype=np.uint8),
     )
     own = context.program.plan.program.fields
     batch = Batch(transactions, cols, rows.features, seen, context.lists, context.rates, context.program.key, own)
@@ -133,6 +134,8 @@ def _decide_rows(
     rows.hits[at, :count], rows.shadow_hits[at, :count], rows.counts[at] = hits
     rows.asked[at] = asked.decline | asked.review
     rows.decisions[at], rows.severities[at] = decisions, severities
+    if routing.shadows is not None:
+        rows.shadow_decisions[at] = program.decisions(batch, wave, sigmoid(routing.shadows[at], 1.0), hits)
 
 
 def apply(work: Work) -> None:
@@ -342,6 +345,7 @@ def _scored(
     """The score of every row that is not a duplicate."""
     seen = [f for work in works for run in work.runs for f in (str(run.feedback_position),) * len(run.positions)]
     shadows = routing.shadows.tolist() if routing.shadows is not None else None
+    would = rows.shadow_decisions.tolist() if shadows is not None else []
     control, program = context.position, context.program.digest
     has_quiet = any(each.has_shadows for each in routing.programs)
     is_uniform = routing.is_uniform
@@ -386,6 +390,8 @@ def _scored(
                 more["degraded"] = under.degraded
             if shadows is not None and under.shadow is not None:
                 more["shadow_model"], more["shadow"] = under.shadow_model, shadows[i]
+                if would[i]:
+                    more["shadow_decision"] = names[would[i]]
         scored.append(
             TransactionScored(
                 feedback_position=f,

@@ -83,7 +83,8 @@ class Rows:
     (n,); margins and probabilities float64 (n,); hits and shadow_hits uint8 (n, R) by the rules of the row's program.
     What a row's program does not have has no meaning: W and R are those of the widest. counts int64 (n, 4), the hits
     by effect; asked bool (n,), whether the program's `[decision]` asks for more than to approve; decisions uint8
-    (n,) into policy.DECISIONS; severities int8 (n,) into policy.SEVERITIES or −1. For a duplicate only the first three
+    (n,) into policy.DECISIONS; severities int8 (n,) into policy.SEVERITIES or −1; shadow_decisions uint8 (n,), what the
+    program would decide at the shadow model's probability. For a duplicate only the first three
     columns are meaningful.
     """
 
@@ -99,6 +100,7 @@ class Rows:
     asked: NDArray[np.bool_]
     decisions: NDArray[np.uint8]
     severities: NDArray[np.int8]
+    shadow_decisions: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
     `rules` ask for, as bits: 1 review, 2 decline, 4 allow.
     margin: the model's raw score (log-odds); probability: its logistic, in [0, 1]. Both float64, exact in JSON.
     model and digest name what decided; arm is `"champion"`, or `"<experiment>/<arm>"` for an account in an experiment.
-    shadow: the shadow model's margin, which has no influence on the decision; None if no shadow ran.
+    shadow: the shadow model's margin, which has no influence on the decision; None if no shadow ran. shadow_decision:
+    what the program would have decided at its probability, with the same hits.
     """
 
     feedback_position: str = msgspec.field(name="f")
@@ -103,6 +104,7 @@ class TransactionScored(Event, tag="score.v1", tag_field="type", frozen=True, kw
     degraded: str | None = None
     shadow_model: str = ""
     shadow: float | None = None
+    shadow_decision: Decision = "approve"
 
 
 class AlertRaised(Event, tag="alert.v1", tag_field="type", frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from core.errors import BadInput
 from core.features import spec
 from core.hashing import HashKey, hash_strings
-from core.policy import DECISIONS, EFFECTS, SEVERITIES
+from core.policy import DECISIONS, EFFECTS, SEVERITIES, decide
 from core.program.batch import Batch
 from core.program.checked import CheckedRule
 from core.program.codes import ENGINE
@@ -209,6 +209,16 @@ class Program:
         """What the program's `[decision]` asks for. probabilities: float64 (len(rows),)."""
         words, valid = self._decision.run(batch, rows, None, self._outcomes(self._decision, probabilities, hits))
         return self._asked((words != 0.0) & (valid != 0), len(rows))
+
+    def decisions(
+        self, batch: LeafColumns, rows: NDArray[np.int64], probabilities: NDArray[np.float64], hits: Hits
+    ) -> NDArray[np.uint8]:
+        """What the program decides on some rows at these probabilities, float64 (len(rows),), whoever says them, with
+        hits that are known: uint8 (len(rows),) into policy.DECISIONS.
+        """
+        asked = self.asked(batch, rows, probabilities, hits)
+        found: NDArray[np.uint8] = decide(asked.decline, asked.review, hits.counts)
+        return found
 
     def _asked(self, columns: NDArray[np.bool_], n: int) -> Asked:
         program, nothing, each = self.plan.program, np.zeros(n, dtype=np.bool_), iter(columns)

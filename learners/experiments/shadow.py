@@ -56,14 +56,14 @@ def _paired(answer: ShadowAnswer, held: dict[int, Pair], design: Design) -> Pair
     if not any(pair.accounts for pair in held.values()):
         return None
     times = (design.window_ms, design.maturity_ms)
-    trial = observe(held, answer.said, answer.clocks, answer.thresholds, *times)
+    trial = observe(held, answer.said, answer.clocks, *times)
     began, now = min(pair.first_at for pair in held.values()), max(answer.clocks.values())
     return paired.report(trial, criteria_of(design), now - began)
 
 
 def _of(answer: ShadowAnswer, name: str, design: Design) -> ShadowReport:
     held = answer.pairs[name]
-    found = agreement(list(held.values()), *answer.in_force)
+    found = agreement(list(held.values()))
     truth = labelled(held, answer.labels, answer.clocks)
     total = found.decisions
     pairs = list(held.values())

@@ -138,7 +138,6 @@ class ShadowTrials:
             pairs,
             self._labels.states(),
             {p: state.recorded_at for p, state in states.items()},
-            views[CONTROL].state.thresholds,
             *times,
             final=self._final.setdefault((name, *times), {}),
         )

@@ -8,11 +8,11 @@ Each account that the pair (deciding model, shadow) scored is one observation, s
                verdicts and transactions recorded later change nothing, so an observation is final
 
 Only transactions count on which the two differ: one alerts (any decision other than approve), the other approves. What
-the shadow would have decided follows from its logged margin, the rules that hit, and the thresholds at the decision's
-control position. Labels are those of an experiment (`projections.views.account_labels`): delayed verdicts count if they
-are recorded by maturity, a transaction without a verdict is then legitimate, and one with conflicting verdicts is left
-out. An alert is investigated and so labelled more often than an approval: frauds that only the shadow would have
-alerted are known from chargebacks and customers alone, so missing labels count against the shadow, never for it.
+the shadow would have decided is in the score: the program's decision at its probability, with the same hits. Labels are
+those of an experiment (`projections.views.account_labels`): delayed verdicts count if they are recorded by maturity, a
+transaction without a verdict is then legitimate, and one with conflicting verdicts is left out. An alert is
+investigated and so labelled more often than an approval: frauds that only the shadow would have alerted are known from
+chargebacks and customers alone, so missing labels count against the shadow, never for it.
 
 A difference is the champion's outcome minus the shadow's, signed so that more is better for the shadow, in [−1, 1]:
 
@@ -34,7 +34,7 @@ from projections.views import labels as labels_view
 from projections.views.account_labels import limits_of, truths
 from projections.views.experiments_answers import METRICS, VALUE_CAP
 from projections.views.labels import Labels
-from projections.views.shadow import TRIAL_ROW, Enrolment, Held, Pair, would_alert
+from projections.views.shadow import TRIAL_ROW, Enrolment, Pair
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,6 @@ def observe(
     pairs: Mapping[int, Pair],
     labels: Mapping[int, Labels],
     clocks: Mapping[int, int],
-    thresholds: list[Held],
     window_ms: int,
     maturity_ms: int,
     *,
@@ -90,7 +89,7 @@ def observe(
             memory[partition, account] = _NOTHING
     fresh = [row for row in fresh if row[3].rows]
     if fresh:
-        found = _differences(fresh, labels, thresholds, window_ms, value_cap)
+        found = _differences(fresh, labels, window_ms, value_cap)
         memory.update(zip([(row[1], row[2]) for row in fresh], found, strict=True))
     results = [memory[partition, account] for _, partition, account, _ in mature]
     table = np.array([values for values, *_ in results], dtype=np.float64).reshape(len(mature), len(METRICS))
@@ -107,7 +106,6 @@ def observe(
 def _differences(
     mature: list[tuple[int, int, str, Enrolment]],
     labels: Mapping[int, Labels],
-    thresholds: list[Held],
     window_ms: int,
     value_cap: float,
 ) -> list[tuple[tuple[float, ...], int, bool]]:
@@ -119,7 +117,7 @@ def _differences(
     owner = np.repeat(np.arange(count), sizes)
     over_at = np.array([row[3].received_at + window_ms for row in mature], dtype=np.int64)
     counts = (rows["received_at"] < over_at[owner]) & (rows["recorded_at"] <= matured_at[owner])
-    by_champion, by_shadow = rows["decision"] > 0, would_alert(rows, thresholds)
+    by_champion, by_shadow = rows["decision"] > 0, rows["would"] > 0
     differs = counts & (by_champion != by_shadow)
     rows, owner, by_shadow, kept = (
         rows[differs],

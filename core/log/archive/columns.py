@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.codec import decode_score, decode_transaction
 from core.codec import encode as encode_event
 from core.errors import Corrupt
-from core.events import START, Position, TransactionReceived, TransactionScored
+from core.events import START, Decision, Position, TransactionReceived, TransactionScored
 from core.features import packing
 from core.log.base import Entry, Stream
 from core.receipt import receive_time
@@ -72,6 +72,7 @@ SCORE = {
     "degraded": Column(pa.string()),
     "shadow_model": Column(pa.string()),
     "shadow": Column(pa.float64(), "BYTE_STREAM_SPLIT"),
+    "shadow_decision": Column(pa.string()),
     "width": Column(pa.int64(), "DELTA_BINARY_PACKED"),
 }
 FEATURE = Column(pa.float32(), "PLAIN")
@@ -89,6 +90,7 @@ by ",". width: how many features the score stores. received_at is the receive ti
 """
 
 # The encoder omits a default only if it is the very same object, not merely equal.
+_APPROVE: Decision = next(f.default for f in msgspec.structs.fields(TransactionScored) if f.name == "shadow_decision")
 _CHAMPION: str = next(field.default for field in msgspec.structs.fields(TransactionScored) if field.name == "arm")
 _attributes = msgspec.json.Decoder(dict[str, float | str])
 
@@ -227,6 +229,7 @@ def _score_row(event: TransactionScored | None) -> tuple[Any, ...]:
         event.degraded,
         event.shadow_model,
         event.shadow,
+        event.shadow_decision if event.shadow_decision != "approve" else None,
     )
 
 
@@ -323,6 +326,7 @@ def scores_of(table: pa.Table) -> list[bytes]:
             degraded,
             shadow_model,
             shadow,
+            shadow_decision,
         ) = row
         event = TransactionScored(
             feedback_position=f"{f_generation}-{f_offset}",
@@ -344,6 +348,7 @@ def scores_of(table: pa.Table) -> list[bytes]:
             degraded=degraded,
             shadow_model=shadow_model or "",
             shadow=shadow if shadow_model else None,
+            shadow_decision=shadow_decision or _APPROVE,
         )
         out.append(encode_event(event))
     return out

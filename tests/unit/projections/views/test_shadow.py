@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ import pytest
 
 from core import policy
 from core.control_stream import history
-from core.events import ListChanged, ModelDeployed, ModelWithdrawn, ThresholdsChanged
+from core.events import ListChanged, ModelDeployed, ModelWithdrawn, ProgramDeployed, ThresholdsChanged
+from core.features import packing, spec
 from core.log.memory import MemoryLog
 from core.numeric import sigmoid
 from core.policy import Thresholds
@@ -33,12 +35,15 @@ from projections.labelling.reader import LabelReader
 from projections.views.experiments_answers import VALUE_CAP
 from projections.views.shadow import ROW, SHADOW, agreement, shadow_answer
 from projections.views.shadow_trial import FinalDifferences, observe
+from tests.builders.arm_programs import Restartable, loaded
 from tests.builders.events import T0
 from tests.builders.experiments import ANN, TWO, experimented
 from tests.builders.facts import paid
-from tests.builders.logs import PARTITIONS, SECOND
+from tests.builders.logs import PARTITIONS, SECOND, assert_identical, records, scores_of
 from tests.builders.models import ARTIFACT, TinyScorer, load_tiny
 from tests.builders.views import plain, truncated
+
+SECOND_LOADED = loaded()[1]
 
 
 class Other(TinyScorer):
@@ -218,7 +223,7 @@ def test_paired_differences_are_those_of_the_log_written_out() -> None:
         then = truncated(log, cut)
         answer = shadow_answer(open_states(then, ALL, now_ms=0))
         (pair,) = answer.pairs.values()
-        trial = observe(pair, answer.said, answer.clocks, answer.thresholds, WINDOW, TRIAL_MATURITY)
+        trial = observe(pair, answer.said, answer.clocks, WINDOW, TRIAL_MATURITY)
         rows = differences(then)
         assert trial.mature_at.tolist() == [row[0] for row in rows]
         for metric, values in trial.differences.items():
@@ -235,7 +240,7 @@ def test_final_differences_are_kept_and_never_change() -> None:
         cut = {p: int(log.head(p).sequence * fraction) for p in range(PARTITIONS)} | {CONTROL: log.control_head()}
         answer = shadow_answer(open_states(truncated(log, cut), ALL, now_ms=0))
         (pair,) = answer.pairs.values()
-        given = (pair, answer.said, answer.clocks, answer.thresholds, WINDOW, TRIAL_MATURITY)
+        given = (pair, answer.said, answer.clocks, WINDOW, TRIAL_MATURITY)
         cached, fresh = observe(*given, final=final), observe(*given)
         for metric, values in fresh.differences.items():
             assert cached.differences[metric].tolist() == values.tolist()
@@ -287,15 +292,36 @@ def test_without_a_shadow_there_is_nothing_to_report() -> None:
     assert shadow_mode.report(shadow_answer(open_states(experimented(1, 60, {}), ALL, now_ms=0))) == []
 
 
-@pytest.mark.parametrize(("effects", "alerts"), [(0, 0), (1, 1), (2, 1), (4, 0), (5, 0), (6, 1)])
-def test_what_rules_ask_for_is_what_the_score_says(effects: int, alerts: int) -> None:
-    """Codes of an own program mean what its program says: review, decline, and allow, which only a decline overrules;
-    the shadow itself asks for nothing.
+def test_an_own_decision_is_followed(tmp_path: Path) -> None:
+    """A program that asks for decisions by conditions of its own: what the shadow would have decided is what these say
+    at its probability, not what thresholds say; the report counts that.
     """
+    shadow = ModelDeployed(**ANN, occurred_at=T0, name="tiny", version="1.1.0", digest=TWO, alias="shadow")
+    program = ProgramDeployed(**ANN, occurred_at=T0, digest=SECOND_LOADED.digest)
+    on = Restartable(tmp_path, load, [program, shadow])
+    on.feed(records(1, 900))
+    place = spec.WIDTH + sorted(SECOND_LOADED.program.features).index("spent")
+    scores = list(scores_of(on.log))
+    expected = []
+    for score in scores:
+        p, spent = float(sigmoid(np.array([score.shadow]), 1.0)[0]), packing.vector(score.features)[place]
+        hits = np.array([[0, score.effects & 1, score.effects >> 1 & 1, score.effects >> 2 & 1]], dtype=np.int64)
+        made = policy.decide(np.array([p >= 0.9]), np.array([p >= 0.3 or spent > 600]), hits)[0]
+        expected.append(policy.DECISIONS[made])
+    assert [score.shadow_decision for score in scores] == expected
+    assert len(set(expected)) == 3 and any(score.decision != score.shadow_decision for score in scores)
+    (found,) = shadow_mode.report(shadow_answer(open_states(on.log, ALL, now_ms=0)))
+    assert found.shadow_alert_rate == pytest.approx(np.mean([each != "approve" for each in expected]))
+    assert_identical(on.log, load)
+
+
+@pytest.mark.parametrize(("would", "alerts"), [("approve", 0), ("review", 1), ("decline", 1)])
+def test_the_shadow_s_decision_is_what_the_score_says(would: Any, alerts: int) -> None:
+    """Whatever rules hit: the score already counts them in."""
     fact = paid()
     score = msgspec.structs.replace(
-        fact.event.score, rules=("MADE_UP",), effects=effects, shadow_model="s-1", shadow=-9.0
+        fact.event.score, rules=("MADE_UP",), effects=3, shadow_model="s-1", shadow=-9.0, shadow_decision=would
     )
     decided_now = DecidedTransaction(fact.event.transaction, score, None)
     state = fold(SHADOW, [Fact(0, fact.id, fact.recorded_at, decided_now)])
-    assert agreement(list(state.pairs.values()), 0.4, 0.8).shadow_alerts == alerts
+    assert agreement(list(state.pairs.values())).shadow_alerts == alerts
