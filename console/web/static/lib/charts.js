@@ -95,7 +95,7 @@ export function Curve({ lines, label, height = 180, xName, yName, band = null, h
     const by = { ArrowLeft: -0.01, ArrowRight: 0.01 }[event.key];
     if (by) { event.preventDefault(); handle.onMove(Math.min(x1, Math.max(x0, handle.x + by * (x1 - x0)))); }
   };
-  return html`<div class="chart" ref=${at}><svg width=${width} height=${height} role="img" aria-label=${label}>
+  return html`<div class="chart" ref=${at}><svg width=${width} height=${height} role=${handles.length ? "group" : "img"} aria-label=${label}>
     ${ticksOf(y0, y1, 4).map((v) => html`<line class="tick" x1=${left} x2=${width} y1=${y(v)} y2=${y(v)} /><text x=${left - 6} y=${y(v) + 4} text-anchor="end">${forms[1](v)}</text>`)}
     ${ticksOf(x0, x1, Math.max(2, width / 110)).map((v) => html`<text x=${x(v)} y=${bottom + 14} text-anchor="middle">${forms[0](v)}</text>`)}
     <text x=${(left + width) / 2} y=${height - 4} text-anchor="middle">${xName}</text><text x=${left} y="8">${yName}</text>

@@ -28,7 +28,7 @@ export function Graph({ centre, nodes, links, leftOut = {} }) {
   spread(others, columns[2]);
   const name = (node) => node.id.slice(node.id.indexOf(":") + 1);
   const tone = (node) => (node.fraud ? "decline" : node.blocked ? "review" : "soft");
-  return html`<div class="chart" ref=${at}><svg width=${width} height=${height} role="img" aria-label=${`${shared.length} shared things, ${others.length} other accounts, ${others.filter((o) => o.fraud).length} of them with fraud`}>
+  return html`<div class="chart" ref=${at}><svg width=${width} height=${height} role="group" aria-label=${`${shared.length} shared things, ${others.length} other accounts, ${others.filter((o) => o.fraud).length} of them with fraud`}>
     ${links.map((link) => {
     const [a, b] = [placed.get(link.from), placed.get(link.to)];
     return a && b && html`<path class="axis" fill="none" stroke-width=${Math.min(4, 1 + Math.log2(link.count || 1) / 2)} d="M${a[0]},${a[1]} C${(a[0] + b[0]) / 2},${a[1]} ${(a[0] + b[0]) / 2},${b[1]} ${b[0]},${b[1]}" />`;

@@ -180,7 +180,7 @@ export function Features({ story, lit = [] }) {
   const [all, setAll] = useState(false);
   const most = all ? lines.length : 16;
   return html`<p class="soft small">Sorted by how unusual. The band holds 90 % of this account's ${f.count(story.earlier_decisions)} earlier values, the line is their median.</p>
-    <div class="scroll"><table><thead><tr><th scope="col">Feature</th><th scope="col" class="num">Value</th><th scope="col">Against normal</th><th scope="col" class="num wide">Usually</th><th scope="col" class="wide">Meaning</th></tr></thead>
+    <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Feature</th><th scope="col" class="num">Value</th><th scope="col">Against normal</th><th scope="col" class="num wide">Usually</th><th scope="col" class="wide">Meaning</th></tr></thead>
     <tbody>${lines.slice(0, most).map((line) => html`<tr class=${lit.includes(line.name) ? "lit" : ""}><td class="mono">${line.name}</td><td class="num">${odd(line) > 0 ? html`<b>${f.figure(line.value)}</b>` : f.figure(line.value)} <span class="soft">${f.unit(line.unit)}</span></td>
       <td><${Usual} value=${line.value} median=${line.median} low=${line.p05} high=${line.p95} label=${`${line.name} ${f.figure(line.value)}, usually ${f.figure(line.p05)} to ${f.figure(line.p95)}`} /></td>
       <td class="num wide soft">${f.known(line.p05) ? `${f.figure(line.p05)} – ${f.figure(line.p95)}` : "–"}</td><td class="wide soft">${line.meaning}</td></tr>`)}</tbody></table></div>
@@ -192,7 +192,7 @@ export function Model({ story }) {
   if (!lines.length) return html`<${Empty} title="No contributions">No model decided this payment, or it can't be explained.<//>`;
   const most = Math.abs(lines[0].share);
   return html`<p>The model ${story.model?.label || story.model?.version || ""} gives <b>${f.percent(story.probability, 1)}</b> (margin ${f.figure(story.margin)} log-odds; ${f.figure(story.bias)} without any feature). <span class="soft small">${story.method}</span></p>
-    <div class="scroll"><table><thead><tr><th scope="col">Feature</th><th scope="col" class="num">Value</th><th scope="col">Away from fraud · towards it</th><th scope="col" class="num">Log-odds</th></tr></thead><tbody>${lines.slice(0, 16).map((line) => html`<tr>
+    <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Feature</th><th scope="col" class="num">Value</th><th scope="col">Away from fraud · towards it</th><th scope="col" class="num">Log-odds</th></tr></thead><tbody>${lines.slice(0, 16).map((line) => html`<tr>
       <td title=${line.meaning} class="mono">${line.name}</td><td class="num">${f.figure(line.value)}</td><td><${Share} value=${line.share} most=${most} /></td><td class="num">${line.share > 0 ? "+" : "−"}${Math.abs(line.share).toFixed(3)}</td></tr>`)}</tbody></table></div>`;
 }
 
