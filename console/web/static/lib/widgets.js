@@ -33,7 +33,7 @@ export function Id({ value, most = 18, label = "ID" }) {
     event.stopPropagation();
     try { await navigator.clipboard.writeText(value); say(`copied ${value}`, { seconds: 2 }); } catch { say(value, { seconds: 6 }); }
   };
-  return html`<button class="id" type="button" title=${`${value} (click to copy)`} aria-label=${`copy ${label} ${value}`} onClick=${copy}>${f.shortened(value, most)}</button>`;
+  return html`<button class="id" type="button" title=${`${label} ${value} (click to copy)`} onClick=${copy}>${f.shortened(value, most)}</button>`;
 }
 
 export const Key = ({ children }) => html`<kbd class="key">${children}</kbd>`;
