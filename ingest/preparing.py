@@ -169,7 +169,7 @@ class Preparing:
         partition = folding.owned.partition
         while folding.at.sequence != folding.owned.head.sequence:
             until = folding.owned.head
-            for chunk in chunks(self._log, partition, folding.at, until):
+            for chunk in chunks(self._log, partition, folding.at, until, has_scores=False):
                 pipeline.apply(Work(partition, folding.state, chunk.runs))
                 folding.state.received_at = max(
                     folding.state.received_at, newest(t for run in chunk.runs for t in run.transactions)

@@ -268,10 +268,10 @@ def _recompute_among_all(
     last, head = max(targets), log.head(partition)
 
     def again() -> Iterator[Chunk]:
-        return chunks(log, partition, Head(), head)
+        return chunks(log, partition, Head(), head, has_scores=False)
 
     refolding = Refolding(partition, timeline, max(positions), again, min(positions))
-    for chunk in again():
+    for chunk in chunks(log, partition, Head(), head):
         scores = iter(zip(chunk.scores, chunk.keys, strict=True))
         pending: list[Run] = []
         for run in chunk.runs:

@@ -283,7 +283,9 @@ def run(
     labels: by account and transaction (`LabelView.of_partition`). progress: called with the number of decisions read in
     each chunk. Raises BadInput if the changes are invalid, Incomplete if the log lacks the partition's first batches.
     """
-    refolding = Refolding(partition, timeline, until.control, lambda: chunks(log, partition, Head(), until))
+    refolding = Refolding(
+        partition, timeline, until.control, lambda: chunks(log, partition, Head(), until, has_scores=False)
+    )
     rows = _Rows(partition, labels, top)
     known: tuple[Context, Context] | None = None
     for chunk in chunks(log, partition, Head(), until):

@@ -150,7 +150,8 @@ def test_every_way_to_decide_is_in_it(golden: Golden) -> None:
     assert {score.decision for score in held} == {"approve", "review", "decline"}
     assert {score.severity for score in held} == {None, "low", "medium", "high", "critical"}
     assert any(score.shadow_rules for score in held) and any(score.shadow is not None for score in held)
-    assert len({score.arm for score in held}) >= 4
+    assert len({score.arm for score in held}) >= 5
+    assert len({score.program for score in held if score.arm.startswith("second/")}) == 2
     registered = [decode_control(payload) for _, payload in golden.log.read_control(count=10_000)]
     models = [golden.held.blobs[event.digest] for event in registered if isinstance(event, ModelRegistered)]
     assert {format_of(content) for content in models} == {kind.name for kind in KINDS}
@@ -193,3 +194,25 @@ def test_it_names_no_place_of_the_machine_that_built_it(golden: Golden) -> None:
     for text in (b"/tmp/", b"/home/", b"/usr/", b"127.0.0.1", b"localhost", bytes(file.DIRECTORY.parents[1])):
         assert text not in everything
     assert golden.figures["bytes"] < 2**20
+
+
+def test_a_fold_reads_the_same_from_the_archives_columns(golden: Golden) -> None:
+    """Without the scores' entries, chunks hold the same runs, keys and spans, across the seam too."""
+    for p in range(golden.figures["partitions"]):
+        until = golden.log.head(p)
+        whole = list(replay.chunks(golden.log, p, replay.Head(), until))
+        lean = list(replay.chunks(golden.log, p, replay.Head(), until, has_scores=False))
+
+        def joined(found: list[replay.Chunk]) -> list[object]:
+            runs = [run for chunk in found for run in chunk.runs]
+            rows = [
+                (run.feedback_position, position, transaction, outcome)
+                for run in runs
+                for position, transaction, outcome in zip(run.positions, run.transactions, run.outcomes, strict=True)
+            ]
+            said = [(run.feedback_position, event) for run in runs for event in run.feedback]
+            return [rows, said, [key for chunk in found for key in chunk.keys]]
+
+        assert joined(lean) == joined(whole)
+        assert not any(chunk.scores for chunk in lean)
+        assert sum(count for chunk in lean for _, count in chunk.spans) == golden.log.length(p, "scores")

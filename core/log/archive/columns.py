@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.codec import decode_score, decode_transaction
+from core.codec import ScoreKey, decode_score, decode_score_key, decode_transaction
 from core.codec import encode as encode_event
 from core.errors import Corrupt
 from core.events import START, Decision, Position, TransactionReceived, TransactionScored
@@ -84,6 +84,11 @@ COLUMNS_OF: dict[Stream, list[str]] = {
     "transactions": [*TRANSACTION, "raw_transaction"],
     "scores": [*SCORE, "raw_score"],
 }
+KEYS = [
+    "f_generation", "f_offset", "control_position", "engine", "program", "decision", "rules", "severity", "degraded",
+    "raw_score",
+]  # fmt: skip
+"""The columns of a score's key (`keys_of`)."""
 COLUMNS = (*ID, *TRANSACTION, *SCORE)
 """The columns that `segment.Segment.table` can return, besides `feature_columns`. attributes is JSON, rules are joined
 by ",". width: how many features the score stores. received_at is the receive time even where the entry states none.
@@ -251,11 +256,22 @@ def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
 
 def transactions_of(table: pa.Table) -> list[bytes]:
     """The payloads of a table with `COLUMNS_OF["transactions"]`."""
-    out: list[bytes] = []
-    raws = table["raw_transaction"].to_pylist() if table["raw_transaction"].null_count < len(table) else None
+    return [event if isinstance(event, bytes) else encode_event(event) for event in _received(table)]
+
+
+def received_of(table: pa.Table) -> list[TransactionReceived]:
+    """The transactions of a table with `COLUMNS_OF["transactions"]`, without their JSON. Raises Corrupt if one does not
+    decode.
+    """
+    return [decode_transaction(event) if isinstance(event, bytes) else event for event in _received(table)]
+
+
+def _received(table: pa.Table) -> Iterator[TransactionReceived | bytes]:
+    """The transactions; the payload of one that the columns don't hold."""
+    raws = _raws(table, "raw_transaction")
     for i, row in enumerate(zip(*_lists(table, list(TRANSACTION)), strict=True)):
-        if raws is not None and raws[i] is not None:
-            out.append(raws[i])
+        if raws is not None and (raw := raws[i]) is not None:
+            yield raw
             continue
         (
             recorded,
@@ -275,7 +291,7 @@ def transactions_of(table: pa.Table) -> list[bytes]:
             received,
             more,
         ) = row
-        event = TransactionReceived(
+        yield TransactionReceived(
             recorded_at=recorded,
             transaction_id=name,
             account_id=account,
@@ -293,18 +309,49 @@ def transactions_of(table: pa.Table) -> list[bytes]:
             **({"rate": rate} if rate not in (None, 1.0) else {}),  # the encoder omits only the default itself
             received_at=received or 0,
         )
-        out.append(encode_event(event))
+
+
+def keys_of(table: pa.Table) -> list[ScoreKey]:
+    """What is needed of the scores to decide again, of a table with KEYS; their JSON and features are not read. Raises
+    Corrupt if a score does not decode.
+    """
+    raws = _raws(table, "raw_score")
+    out: list[ScoreKey] = []
+    for i, (generation, offset, c, engine, program, decision, rules, severity, degraded) in enumerate(
+        zip(*_lists(table, KEYS[:-1]), strict=True)
+    ):
+        if raws is not None and (raw := raws[i]) is not None:
+            out.append(decode_score_key(raw))
+            continue
+        out.append(
+            ScoreKey(
+                feedback_position=f"{generation}-{offset}",
+                control_position=c,
+                engine=engine,
+                program=program,
+                decision=decision,
+                severity=severity,
+                rules=tuple(rules.split(",")) if rules else (),
+                degraded=degraded,
+            )
+        )
     return out
+
+
+def _raws(table: pa.Table, name: str) -> list[bytes | None] | None:
+    """Payloads that are kept as they are, by row; None if there are none."""
+    found: list[bytes | None] | None = table[name].to_pylist() if table[name].null_count < len(table) else None
+    return found
 
 
 def scores_of(table: pa.Table) -> list[bytes]:
     """The payloads of a table with `COLUMNS_OF["scores"]`."""
     out: list[bytes] = []
-    raws = table["raw_score"].to_pylist() if table["raw_score"].null_count < len(table) else None
+    raws = _raws(table, "raw_score")
     features = _packed(table)
     for i, row in enumerate(zip(*_lists(table, list(SCORE)[:-1]), strict=True)):
-        if raws is not None and raws[i] is not None:
-            out.append(raws[i])
+        if raws is not None and (raw := raws[i]) is not None:
+            out.append(raw)
             continue
         (
             f_generation,

@@ -79,7 +79,7 @@ from tests.builders.golden.models import every_kind, named
 from tests.builders.golden.stream import BEGIN_MS, stream
 from tests.worker_harness import Stage, Threaded
 
-PAYMENTS = 2_050
+PAYMENTS = 2_250
 SLICE = 72
 PARTITIONS = 2
 HERE = Path(__file__).parent
@@ -273,9 +273,13 @@ def _experiments(b: Builder) -> None:
     b.noticed()
     b.feed()
     experiments.stop(b.log, b.act())
-    b.noticed()
-    arms = (arms[0], ArmPlan("other", "boosted-1.0.0", 6_000))
-    experiments.start(b.log, Plan(experiment_id="second", arms=arms), b.act())
+    models.withdraw(b.log, "shadow", b.act())  # it reads what the arm's program does not define
+    b.promote("line-1.0.0", "shadow")
+    trial = program("trial")
+    done = programs.propose(b.log, trial.program, b.act())
+    programs.approve(b.log, done.proposal_id, b.act("bob", "checked"))
+    h.wait_for(lambda: not programs.unprepared(b.log, trial.digest), "preparation")
+    _start_between_programs(b, trial.digest)
     lost = next(each for each in control_stream.current(b.log).experiment.arms if each.name == "other")  # type: ignore[union-attr]
     with b.without(lost.digest):
         b.feed()
@@ -283,6 +287,18 @@ def _experiments(b: Builder) -> None:
     b.append(ExperimentConcluded(**b.act().fields, experiment_id="second", verdict="keep", evidence={"accounts": 12.0}))
     b.noticed()
     b.feed()
+
+
+def _start_between_programs(b: Builder, digest: str) -> None:
+    """An experiment whose arms differ in model and program."""
+    arms = (
+        ArmPlan("control", "exchanged-1.0.0", 3_000),
+        ArmPlan("other", "boosted-1.0.0", 4_000, digest),
+        ArmPlan("third", "oblivious-1.0.0", 3_000),
+    )
+    experiments.start(b.log, Plan(experiment_id="second", arms=arms), b.act())
+    b.noticed()
+    b.feed(2)
 
 
 def _degradations(b: Builder) -> None:
@@ -300,7 +316,6 @@ def _rollbacks(b: Builder) -> None:
     strict = program("strict")
     done = programs.propose(b.log, strict.program, b.act())
     programs.withdraw(b.log, done.proposal_id, b.act("dan", "later"))
-    models.withdraw(b.log, "shadow", b.act())  # it reads what strict does not define
     b.deploy(strict)
     b.feed(2)
     models.roll_back(b.log, b.act("bob", "worse"), "boosted-1.0.0")
@@ -355,6 +370,8 @@ def _narrated(b: Builder) -> None:
             **act, model="line-1.0.0", digest=champion.digest, metric="recall", value=0.2, limit=0.5, **window
         ),
         DriftCleared(**act, feature="amount", **window, statistic="psi", magnitude=0.01),
+        ResponsesChanged(**act, enabled=True, actions=("block_account",), begins=(0,) * PARTITIONS),
+        ResponsesChanged(**act, enabled=False, actions=("block_account",)),
         SourceQuarantined(**act, source="customer", name="ann", hour_start=BEGIN_MS // HOUR_MS * HOUR_MS + 9 * HOUR_MS),
     )
     control = control_stream.ControlStream()
