@@ -1,7 +1,7 @@
 """What the console's first page shows: what was decided in the last half hour, and what is in force. Pure.
 
 Counted by the time at which decisions were recorded, so that loading history shows as work, too. Cost: a mask over the
-index's columns, 2 ms for a million decisions; the states of the control stream.
+index's columns, 2 ms for a million decisions; the states of the control stream; 4 µs for each of its events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from console.api.index import DECISIONS, SEVERITIES
 from console.api.views import Columns
-from core.codec import decode_control
+from core import control_stream
 from core.program import loading
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from projections.engine.states import States
@@ -26,7 +26,6 @@ MINUTES = 30
 WINDOW_MS = 5 * MINUTE_MS
 LATENCY_MS_MAX = HOUR_MS
 """A payment that was recorded later than this after its receipt is history, and says nothing of latency."""
-CHANGES_READ = 200
 CHANGES_MAX = 20
 _ROUTINE = ("seals_recorded.v1", "reference_published.v1", "program_prepared.v1")
 _DECLINE = DECISIONS.index("decline")
@@ -130,15 +129,15 @@ def live(states: States, columns: Mapping[int, Columns]) -> LiveAnswer:
 
 
 def _changes(states: States) -> list[Change]:
-    until = states.cut.control
-    found = []
-    for position, payload in states.log.read_control(max(until - CHANGES_READ, 0), CHANGES_READ):
-        fields = msgspec.to_builtins(decode_control(payload))
-        if position > until or fields["type"] in _ROUTINE:
-            continue
-        said = [fields.pop(name, "") for name in ("type", "actor", "occurred_at", "reason", "hash_key")]
-        found.append(Change(position, said[0], said[1], said[2], said[3], fields))
-    return found[: -CHANGES_MAX - 1 : -1]
+    found: list[Change] = []
+    for position, event in reversed(control_stream.accepted(states.log, states.cut.control)):
+        fields = msgspec.to_builtins(event)
+        if fields["type"] not in _ROUTINE:
+            said = [fields.pop(name, "") for name in ("type", "actor", "occurred_at", "reason", "hash_key")]
+            found.append(Change(position, said[0], said[1], said[2], said[3], fields))
+        if len(found) == CHANGES_MAX:
+            break
+    return found
 
 
 def _recent(columns: Mapping[int, Columns], since: int, now: int) -> _Recent:

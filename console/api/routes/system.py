@@ -15,8 +15,7 @@ from console.api.auth import COOKIE, SESSION_S, Gate, address_of, check_origin, 
 from console.api.cursors import SequenceCursor, decode, encode
 from console.api.metrics import CONTENT_TYPE
 from console.api.requests import Asked, Cursor, Limit, desk, json
-from core.codec import decode_control
-from core.control_stream import current
+from core.control_stream import history
 from core.log.base import EventLog
 
 
@@ -112,24 +111,13 @@ async def control(request: Asked, limit: Limit = 100, cursor: Cursor = "") -> Re
 
 
 def _control_page(log: EventLog, after: int, limit: int) -> ControlPage:
-    entries = log.read_control(max(after, 0), limit + 1)
-    refused = current(log).refused
+    entries = [entry for entry in history(log) if entry.position > after]
     rows = []
-    for position, payload in entries[:limit]:
-        event = decode_control(payload)
+    for position, event, _, refused in entries[:limit]:
         fields = msgspec.to_builtins(event)
         fields.pop("hash_key", None)  # who knows it can choose names that collide
-        rows.append(
-            ControlEntryRow(
-                position,
-                fields.pop("type"),
-                fields.pop("actor"),
-                fields.pop("occurred_at"),
-                fields.pop("reason", ""),
-                refused.get(position, ""),
-                fields,
-            )
-        )
+        said = [fields.pop(name, "") for name in ("type", "actor", "occurred_at", "reason")]
+        rows.append(ControlEntryRow(position, said[0], said[1], said[2], said[3], refused, fields))
     more = encode(SequenceCursor(rows[-1].position)) if len(entries) > limit else ""
     return ControlPage(rows, more)
 

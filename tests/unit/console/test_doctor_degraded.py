@@ -5,14 +5,13 @@ from __future__ import annotations
 from console.commands.doctor import degraded_findings
 from core import control_stream
 from core.events import DegradationEnded, DegradationStarted, ModelDeployed
-from core.log.memory import MemoryLog
 from models.shipped import shipped_baseline
-from tests.builders.decisions import append_unchecked
+from tests.builders.decisions import append_unchecked, created
 
 
 def test_what_decisions_lack_is_a_failure() -> None:
     """No champion, one that does not load, and a partition that its worker reported: each is named; else nothing is."""
-    log = MemoryLog()
+    log = created()
     content, _ = shipped_baseline()
     digest = log.put_blob(content)
 

@@ -19,7 +19,7 @@ from core.program import loading
 from tests.builders.baseline_log import fill
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import T0
-from tests.unit.console.test_program_command import ANN, BOB, ONE, TWO
+from tests.builders.program_texts import ANN, BOB, ONE, TWO
 
 Run = Callable[..., tuple[int, str]]
 MODEL = "baseline-1.0.0"

@@ -23,25 +23,9 @@ from core.program.shipped import DEFAULT_PROGRAM, LIBRARIES
 from tests.builders.baseline_log import fill
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import T0
+from tests.builders.program_texts import ANN, BOB, ONE, TWO
 
 Run = Callable[..., tuple[int, str]]
-ANN = ("--actor", "ann", "--reason", "fewer false alarms")
-BOB = ("--actor", "bob", "--reason", "looked at it")
-ONE = """# ours
-[program]
-name = "cards"
-version = "1.0.0"
-uses = ["standard@1"]
-
-[features]
-declines = "count(account, '10m', decision=='decline')"
-
-[[rules]]
-code = "DECLINES"
-when = "declines > 3"
-effect = "review"
-"""
-TWO = ONE.replace("1.0.0", "2.0.0").replace("> 3", "> 5")
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +249,10 @@ def test_a_lost_document_is_not_deployed(run: Run, log: MemoryLog, monkeypatch: 
     assert control_stream.current(log).program == ""
 
 
+NOT_HERE = ("sentinel program backtest", "sentinel program suggest", "sentinel train", "sentinel model promote")
+"""The processes of the first open the log server themselves; the others need many labelled frauds."""
+
+
 def test_the_page_runs_as_printed(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -275,8 +263,8 @@ def test_the_page_runs_as_printed(
     assert written and len(lines) > 10
     (tmp_path / "cards.toml").write_text(written[1], encoding="utf-8")
     for line in lines:
-        if line.startswith(("sentinel program backtest", "sentinel program suggest")):
-            continue  # the processes of the one open the log server themselves; the other needs many labelled frauds
+        if line.startswith(NOT_HERE):
+            continue
         monkeypatch.setattr("sys.argv", shlex.split(line, comments=True))
         with pytest.raises(SystemExit) as ended:
             cli.main()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,33 +24,10 @@ from core.events import (
 )
 from core.identity import FIXED
 from core.log.memory import MemoryLog
-from core.scoring import Float32, Float64
-from tests.builders.events import T0, fuzz
+from tests.builders.arms import ANN, ONE, SHADOW, STARTED, TWO, load, load_failing
+from tests.builders.events import fuzz
 from tests.builders.logs import PARTITIONS, SECOND, assert_identical, entries, filled, scores_of
-from tests.builders.models import ARTIFACT, TinyScorer, load_tiny
-
-ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
-ONE, TWO = hashlib.sha256(ARTIFACT).hexdigest(), hashlib.sha256(SECOND).hexdigest()
-STARTED = ExperimentStarted(
-    **ANN,
-    experiment_id="e1",
-    arms=(Arm("control", "tiny", "1.0.0", ONE, 4000), Arm("new", "tiny", "1.1.0", TWO, 6000)),
-    salt="s",
-    traffic=6000,
-)
-SHADOW = ModelDeployed(**ANN, name="tiny", version="1.1.0", digest=TWO, alias="shadow")
-
-
-class Doubled(TinyScorer):
-    """Another model: the first one's margins times two."""
-
-    def margins(self, features: Float32) -> Float64:
-        return TinyScorer(ARTIFACT).margins(features) * 2.0
-
-
-def load(content: bytes, label: str, digest: str) -> TinyScorer:
-    tiny = load_tiny(content, label, digest)
-    return Doubled(content) if content == SECOND else tiny
+from tests.builders.models import TinyScorer, load_tiny
 
 
 def accounts_of(log: MemoryLog) -> dict[tuple[int, Any], str]:
@@ -107,21 +82,6 @@ def test_a_withdrawn_shadow_is_silent() -> None:
     assert_identical(log, load)
     kinds = {s.shadow is None for s in scores_of(log)}
     assert kinds == {True, False}
-
-
-class Fails(Doubled):
-    """A model that yields NaN for every third amount, and raises on a batch that holds an amount of a fifth."""
-
-    def margins(self, features: Float32) -> Float64:
-        if (features[:, 0].astype(np.int64) % 5 == 0).any():
-            raise RuntimeError("no")
-        margins = super().margins(features)
-        return np.where(features[:, 0].astype(np.int64) % 3 == 0, np.nan, margins)
-
-
-def load_failing(content: bytes, label: str, digest: str) -> TinyScorer:
-    tiny = load_tiny(content, label, digest)
-    return Fails(content) if content == SECOND else tiny
 
 
 def test_failing_models_never_stop_the_stream() -> None:

@@ -38,9 +38,9 @@ from core.identity import FIXED
 from core.log.memory import MemoryLog
 from core.replay import rebuild
 from tests.builders.arm_programs import Restartable, loaded
+from tests.builders.arms import ONE, TWO, load, load_failing
 from tests.builders.events import T0, Shape, fuzz
 from tests.builders.logs import PARTITIONS, assert_identical, entries, records, scores_of
-from tests.unit.core.test_arms import ONE, TWO, load, load_failing
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 FIRST, SECOND, THIRD = loaded()

@@ -24,10 +24,10 @@ from core.events import (
     ProgramWithdrawn,
 )
 from core.program.governance import ARM_PROGRAMS_MAX
+from tests.builders.arms import ONE as MODEL
 from tests.builders.decisions import control_entries
 from tests.builders.events import T0
 from tests.builders.models import deployed
-from tests.unit.core.test_arms import ONE as MODEL
 
 ANN: dict[str, Any] = {"occurred_at": T0, "actor": "ann"}
 BOB: dict[str, Any] = {"occurred_at": T0, "actor": "bob"}

@@ -34,10 +34,10 @@ from projections.audit.stored_tables import Rows, parts
 from projections.audit.tally import Tally
 from projections.audit.whatif import Scope
 from projections.labelling.reader import LabelReader
+from tests.builders import switches
 from tests.builders.baseline_log import PARTITIONS, decided
 from tests.builders.logs import entries
 from tests.builders.programs import CARDS
-from tests.unit.core.program import test_deciding
 
 EVERYTHING = Scope()
 
@@ -175,7 +175,7 @@ def test_own_features_are_read_where_the_logged_program_stores_them(monkeypatch:
     """A program with aggregates of its own decisions: its logged decisions come out again from the columns, and a
     renamed feature of the same definition is the same feature.
     """
-    log = test_deciding.decided(monkeypatch, test_deciding.stream(1200), 300, {0.0: "deploy"})
+    log = switches.decided(monkeypatch, switches.stream(1200), 300, {0.0: "deploy"})
     check_nothing_changes(log, stored(log, of(CARDS.decode())))
     renamed = CARDS.decode().replace("spread", "variation").replace('name = "cards"', 'name = "other"')
     check_nothing_changes(log, stored(log, of(renamed)))
@@ -364,11 +364,11 @@ def test_what_can_not_be_decided_here_is_counted_and_the_rest_judged() -> None:
 
 def test_a_lost_program_is_counted_and_the_rest_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the program that decided is lost, stored columns can't be read; a backtest judges the other decisions."""
-    log = test_deciding.decided(monkeypatch, test_deciding.stream(600), 100, {0.3: "deploy", 0.6: "rollback"})
+    log = switches.decided(monkeypatch, switches.stream(600), 100, {0.3: "deploy", 0.6: "rollback"})
     digest = loading.check(CARDS).digest
     lost = sum(
         decode_score(e.payload).program == digest[:16]
-        for p in range(test_deciding.PARTITIONS)
+        for p in range(switches.PARTITIONS)
         for e in entries(log, p, "scores")
     )
     log.tamper_blob(digest, None)

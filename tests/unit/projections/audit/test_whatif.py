@@ -195,6 +195,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
         "head",
         "read",
         "begin",
+        "follow",
         "get",
         "length",
         "control_head",
