@@ -144,7 +144,7 @@ class DecisionIndex:
         return sum(rows.count for rows in self._rows.values())
 
     def last(self, partition: int) -> Position:
-        """The position of the partition's newest indexed decision."""
+        """Up to where the partition is indexed."""
         return self._rows[partition].last
 
     def follow(self, log: EventLog, until: Mapping[int, Position], rows_max: int = 20_000) -> int:
@@ -157,6 +157,8 @@ class DecisionIndex:
                 done += len(scores)
                 if done - start >= rows_max:
                     break
+            else:
+                rows.last = max(rows.last, until.get(partition, START))  # what follows the last decision was rejected
         return done
 
     def _add(self, rows: _Rows, transactions: list[Entry], scores: list[Entry]) -> None:

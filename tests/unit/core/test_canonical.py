@@ -9,7 +9,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -77,12 +77,13 @@ def test_a_canonical_form_is_its_own_form(kind: Any, value: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=8))
+@example("\u1fc2\u0591")  # a mark that decomposing moves before the subscript iota
 def test_text_is_folded_as_unicode_folds_it(value: str) -> None:
-    """Characters of Unicode 3.2 that Unicode's NFKC and case folding make equal are equal."""
+    """Characters of Unicode 3.2 that match without case and compatibility forms (Unicode D146) are equal."""
     frozen = unicodedata.ucd_3_2_0
     if any(frozen.category(c) == "Cn" or frozen.category(c.casefold()[0]) == "Cn" for c in value):
         return
-    twin = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+    twin = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", value).casefold())
     assert canonical("merchant", twin) == canonical("merchant", value)
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from console.api.views import Views
 from core.codec import decode_score, decode_transaction
+from core.events import START, Position, SourceGenerationStarted
+from core.log.base import Batch, Head
 from core.log.memory import MemoryLog
 from core.log.paging import decision_pages
 from core.settings import Settings
@@ -21,6 +24,7 @@ from projections.engine.states import open_states
 from projections.views.cases import CASES
 from tests.builders.api import Served, served
 from tests.builders.baseline_log import PARTITIONS
+from tests.builders.decisions import append_unchecked, created
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +213,22 @@ def test_the_next_start_begins_where_the_last_one_ended(decided: MemoryLog, tmp_
     assert held is not None and held.place == Place(decided.head(0).sequence)
     with served(decided, tmp_path) as api:
         assert api.get("/v1/cases").json()["counts"].keys() == first.keys()
+
+
+def test_a_log_whose_last_message_was_rejected_is_caught_up_with(tmp_path: Path) -> None:
+    """Rejected messages and duplicates move a partition's end beyond its last decision."""
+    log = created()
+    topic: dict[str, Any] = {
+        "topic": "transactions",
+        "topic_name": "t",
+        "generation": 1,
+        "topic_id": "u",
+        "partitions": 1,
+    }
+    append_unchecked(log, SourceGenerationStarted(occurred_at=1, actor="worker", **topic))
+    log.append(0, Batch(0, 1, transactions_end=Position(1, 3), feedback_end=START), Head())
+    views = Views(log, CheckpointStore(tmp_path, "p"))
+    for _ in range(20):
+        views.follow()
+    assert views.is_caught_up
+    assert not views.follow().is_behind
