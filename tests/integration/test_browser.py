@@ -330,7 +330,9 @@ def test_an_alert_comes_by_itself_and_is_judged_by_keyboard(page: Page, running:
     page.keyboard.press("g")
     page.keyboard.press("q")
     expect(page.get_by_role("heading", level=1)).to_have_text("Queue")
+    expect(page.locator("#filter")).to_be_visible(timeout=WAIT_MS)
     page.keyboard.press("/")
+    expect(page.locator("#filter")).to_be_focused()  # else the letters are commands
     page.keyboard.type("victim")
     page.keyboard.press("Enter")
     expect(page.locator("table[aria-label=cases] tbody tr")).to_have_count(1, timeout=WAIT_MS)
