@@ -236,11 +236,11 @@ def test_keys_lead_to_every_page(page: Page) -> None:
         "m": "Models",
         "e": "Experiments",
     }.items():
-        page.locator("main").click(position={"x": 2, "y": 2})
+        page.locator("main").focus()
         page.keyboard.press("g")
         page.keyboard.press(key)
         expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    page.locator("main").click(position={"x": 2, "y": 2})
+    page.locator("main").focus()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("choose a moment")
     page.keyboard.press("Escape")
@@ -258,8 +258,9 @@ def test_a_past_moment_is_in_the_address_and_in_every_request(page: Page, runnin
     settled(page, f"/case/{running.case}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Case")
     asked.clear()
-    page.locator("main").click(position={"x": 2, "y": 2})
-    page.keyboard.press("v")
+    page.locator("main").focus()
+    with page.expect_request(lambda sent: "/v1/cases/" in sent.url or "/v1/decisions?" in sent.url):
+        page.keyboard.press("v")
     expect(page.get_by_role("button", name="Back to now")).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert f"as_of=p{running.case[:2]}%3A" in page.url
@@ -330,9 +331,7 @@ def test_an_alert_comes_by_itself_and_is_judged_by_keyboard(page: Page, running:
     page.keyboard.press("g")
     page.keyboard.press("q")
     expect(page.get_by_role("heading", level=1)).to_have_text("Queue")
-    expect(page.locator("#filter")).to_be_visible(timeout=WAIT_MS)
-    page.keyboard.press("/")
-    expect(page.locator("#filter")).to_be_focused()  # else the letters are commands
+    page.locator("#filter").focus(timeout=WAIT_MS)  # else the letters are commands
     page.keyboard.type("victim")
     page.keyboard.press("Enter")
     expect(page.locator("table[aria-label=cases] tbody tr")).to_have_count(1, timeout=WAIT_MS)
