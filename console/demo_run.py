@@ -34,8 +34,8 @@ from core.errors import SentinelError, Unavailable
 from core.events import START, Position
 from core.log.base import EventLog
 from core.log.paging import entries, read
-from core.replay import Verification
 from core.settings import Settings
+from core.verification import Verification
 from ingest import kafka_client
 from ingest.history import loading
 from ingest.producer import publish

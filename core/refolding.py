@@ -9,18 +9,13 @@ their own thus reads it at most 1 + n / STEPS_HELD times, and its memory is that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from core import pipeline
 from core.context import Context
 from core.events import Position
 from core.features.state import AccountState
+from core.replay import Chunk, Timeline, part
 from core.work import Run, Work
-
-if TYPE_CHECKING:
-    from core.replay import Chunk, Timeline
-
-STEPS_HELD = 4
 
 
 class Refolding:
@@ -62,15 +57,7 @@ def _before(chunks: Iterable[Chunk], first: Position, has_feedback: bool) -> Ite
             if first in run.positions:
                 stop = run.positions.index(first)
                 if stop or has_feedback:
-                    runs.append(
-                        Run(
-                            run.feedback_position,
-                            run.feedback,
-                            run.positions[:stop],
-                            run.transactions[:stop],
-                            run.outcomes[:stop],
-                        )
-                    )
+                    runs.append(part(run, 0, stop))
                 yield runs
                 return
             runs.append(run)

@@ -1,17 +1,16 @@
-"""Replay: fold a partition's log again through the live decision path, to rebuild its state or verify its decisions
-(I3).
+"""Replay: read a partition's log in the order in which it was decided, and fold it again, for its state or for whoever
+decides it again: `core.verification` (I3), the audit, training.
 
-The log is read in the order in which it was decided: a score's `f` says which feedback came before its transaction. The
-context follows from the seals and the control stream alone (I12): a score must name the c of its seal, what was
-unavailable is what the control stream reports for the partition at c, and whether a model failed on a row is found out
-again. Replay writes nothing and has no side effects (I5).
+A score's `f` says which feedback came before its transaction. The context follows from the seals and the control stream
+alone (I12): a score must name the c of its seal, what was unavailable is what the control stream reports for the
+partition at c, and whether a model failed on a row is found out again. Replay writes nothing (I5).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -22,11 +21,9 @@ from core.codec import (
     decode_score_key,
     decode_transaction,
 )
-from core.context import Context, Resolver, lacks_something
+from core.context import Context, Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, fold
-from core.currency import wrong_rates
-from core.differences import explain_alert_difference, explain_difference
 from core.errors import Corrupt, Incomplete, NotDecidable
 from core.events import (
     START,
@@ -40,21 +37,20 @@ from core.events import (
     ProgramRolledBack,
     TransactionReceived,
 )
-from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.identity import LogIdentity, required
-from core.lateness import Pace
 from core.log.archive.archived import ArchivedLog
-from core.log.base import Entry, EventLog, Head, Stream
+from core.log.base import Entry, EventLog, Head
 from core.log.covering import Span, Spans, feedback_seen
-from core.log.paging import decision_pages, entries, read
+from core.log.paging import decision_pages, read
 from core.program.codes import ENGINE
 from core.program.rings import RingStep
-from core.receipt import irregularities, newest
-from core.refolding import STEPS_HELD, Refolding
-from core.work import Decided, Run, Work
+from core.receipt import newest
+from core.work import Run, Work
 
 CHUNK = 2000
+STEPS_HELD = 4
+"""Programs whose aggregates a state holds at once while a log is decided again (`core.refolding`)."""
 
 
 @dataclass(slots=True)
@@ -309,109 +305,6 @@ def rebuild(
     return state
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The first decision that differs: `lines` compare field by field what was logged with what was recomputed."""
-
-    partition: int
-    position: Position
-    transaction_id: str
-    lines: list[str]
-
-    def __str__(self) -> str:
-        head = f"partition {self.partition}, {self.position}, transaction {self.transaction_id}:"
-        return "\n".join([head, *(f"  {line}" for line in self.lines)])
-
-
-@dataclass(slots=True)
-class Verification:
-    """The result of verifying one partition. `identical` equals `decisions` if nothing differs. degraded: decisions
-    that lacked something that decides (`core.context.lacks_something`); pace: its batches, for `core.lateness`.
-    undecidable: how many can't be made again here, by reason; they are neither identical nor different.
-    """
-
-    partition: int
-    decisions: int = 0
-    identical: int = 0
-    alerts: int = 0
-    degraded: int = 0
-    pace: Pace = field(default_factory=Pace)
-    undecidable: dict[str, int] = field(default_factory=dict)
-    first_difference: Difference | None = None
-    state_digest: str = ""
-
-
-def verify(
-    log: EventLog, partition: int, until: Head, timeline: Timeline, progress: Callable[[int], None] = lambda n: None
-) -> Verification:
-    """Decide the partition's transactions up to `until` again and compare scores and alerts byte for byte."""
-    refolding = Refolding(
-        partition, timeline, until.control, lambda: chunks(log, partition, Head(), until, has_scores=False)
-    )
-    result = Verification(partition)
-    last = START
-    for chunk in chunks(log, partition, Head(), until):
-        end = chunk.scores[-1].id if chunk.scores else last
-        logged_alerts = {a.id: a.payload for a in entries(log, partition, "alerts", last, end)} if chunk.scores else {}
-        for context, runs, logged in segments(chunk, timeline):
-            if isinstance(context, NotDecidable):
-                _pass_over(result, str(context), Work(partition, refolding.state, runs), logged, logged_alerts)
-                continue
-            state = refolding.under(context, logged[0].id) if logged else refolding.state
-            decided = pipeline.decide(context, [Work(partition, state, runs)])[0]
-            transactions = [t for run in runs for t in run.transactions]
-            wrong = wrong_rates(context.rates, transactions)
-            positions = [p for run in runs for p in run.positions]
-            wrong |= _wrong_receipt(context, partition, state, positions, transactions)
-            _compare(result, logged, decided, transactions, logged_alerts, wrong)
-        for position in logged_alerts:
-            _differ(result, position, "", [_ORPHANS["alerts"]])
-        result.degraded += sum(lacks_something(key.degraded) for key in chunk.keys)
-        for span, count in chunk.spans:
-            result.pace.add(span.control, span.recorded_at, count)
-        last = end
-        progress(len(chunk.scores))
-    for stream, words in _ORPHANS.items():
-        for position in _orphans(log, partition, stream, last, until):
-            _differ(result, position, "", [words])
-    result.state_digest = refolding.state.digest()
-    return result
-
-
-def _pass_over(
-    result: Verification,
-    why: str,
-    work: Work,
-    logged: list[Entry],
-    logged_alerts: dict[Position, bytes],
-) -> None:
-    """Take decisions that can't be made again here as the log has them."""
-    pipeline.apply(work)
-    work.state.received_at = max(work.state.received_at, newest(t for run in work.runs for t in run.transactions))
-    result.decisions += len(logged)
-    result.undecidable[why] = result.undecidable.get(why, 0) + len(logged)
-    for score in logged:
-        logged_alerts.pop(score.id, None)
-
-
-_ORPHANS: dict[Stream, str] = {
-    "scores": "orphan score: it has no transaction",
-    "alerts": "orphan alert: no decision raises it",
-}
-
-
-def _orphans(log: EventLog, partition: int, stream: Stream, last: Position, until: Head) -> list[Position]:
-    """Positions of entries after the last decision that have no transaction, from one page. Entries appended since
-    `until` was taken do have theirs, because an append is atomic.
-    """
-    page = log.read(partition, stream, last, CHUNK)
-    return [
-        entry.id
-        for entry in page
-        if entry.id <= until.transactions or log.get(partition, "transactions", entry.id) is None
-    ]
-
-
 def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context | NotDecidable, list[Run], list[Entry]]]:
     """Split a chunk where the context changes, keeping runs (and their feedback) in order. A segment that can't be
     decided here has the reason for its context.
@@ -432,7 +325,7 @@ def segments(chunk: Chunk, timeline: Timeline) -> Iterator[tuple[Context | NotDe
                 runs, begin = [], at
             under = key
             whole = size == len(run.transactions)
-            runs.append(run if whole else _part(run, start, size))
+            runs.append(run if whole else part(run, start, size))
             start += size
             at += size
     if runs:
@@ -456,7 +349,7 @@ def other_engine(engine: int) -> NotDecidable:
     return NotDecidable(f"decided by engine {engine}; this release runs engine {ENGINE}")
 
 
-def _part(run: Run, start: int, size: int) -> Run:
+def part(run: Run, start: int, size: int) -> Run:
     """Some of a run's transactions; its feedback goes with the first."""
     return Run(
         run.feedback_position,
@@ -465,59 +358,3 @@ def _part(run: Run, start: int, size: int) -> Run:
         run.transactions[start : start + size],
         run.outcomes[start : start + size],
     )
-
-
-def _compare(
-    result: Verification,
-    logged: list[Entry],
-    decided: Decided,
-    transactions: list[TransactionLike],
-    logged_alerts: dict[Position, bytes],
-    wrong: Mapping[int, str],
-) -> None:
-    """Compare a segment's decisions. wrong: what else is wrong with a transaction, in words by index."""
-    result.decisions += len(logged)
-    if not wrong and not decided.duplicates and [s.payload for s in decided.scores] == [s.payload for s in logged]:
-        first, last = (logged[0].id, logged[-1].id) if logged else (START, START)
-        mine = {position: payload for position, payload in logged_alerts.items() if first <= position <= last}
-        if mine == dict(decided.alerts):
-            result.identical += len(logged)
-            result.alerts += len(mine)
-            for position in mine:
-                del logged_alerts[position]
-            return
-    for index in decided.duplicates:
-        _differ(result, logged[index].id, transactions[index].transaction_id, ["now recognised as a duplicate"])
-    raised = dict(decided.alerts)
-    result.alerts += len(raised)
-    for row, score in zip(decided.kept, decided.scores, strict=True):
-        position = score.id
-        alert, was = raised.get(position), logged_alerts.pop(position, None)
-        if score.payload == logged[row].payload and alert == was and row not in wrong:
-            result.identical += 1
-            continue
-        lines = explain_difference(logged[row].payload, score.payload)
-        if alert != was:
-            lines += explain_alert_difference(was, alert)
-        if row in wrong:
-            lines = [wrong[row], *lines]
-        _differ(result, position, transactions[row].transaction_id, lines)
-
-
-def _wrong_receipt(
-    context: Context,
-    partition: int,
-    state: AccountState,
-    positions: list[Position],
-    transactions: list[TransactionLike],
-) -> dict[int, str]:
-    """What is wrong with the logged receive times, in words by index, by what the control stream at c and the
-    transactions before allow. `state` keeps the partition's clock.
-    """
-    found, state.received_at = irregularities(context.histories, partition, positions, transactions, state.received_at)
-    return {index: f"received_at: {words}" for index, words in found}
-
-
-def _differ(result: Verification, position: Position, transaction_id: str, lines: list[str]) -> None:
-    if result.first_difference is None:
-        result.first_difference = Difference(result.partition, position, transaction_id, lines)

@@ -23,15 +23,16 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from console import wiring
 from console.service import Service, read_stats
-from core import control_stream, pipeline, replay
+from core import control_stream, pipeline, verification
 from core.codec import decode_reject, encode
 from core.events import Control, Position
 from core.features.state import AccountState
 from core.identity import required
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
-from core.replay import Timeline, Verification
+from core.replay import Timeline
 from core.settings import Settings
+from core.verification import Verification
 from ingest import kafka_client
 from ingest.admission import admit
 from ingest.intake import Message
@@ -379,7 +380,7 @@ def assert_sound(on: Stage) -> list[Verification]:
             for entries in streams.values():
                 ids = [entry.id for entry in entries]
                 assert all(a < b for a, b in itertools.pairwise(ids))
-            verified = replay.verify(log, partition, log.head(partition), timeline)
+            verified = verification.verify(log, partition, log.head(partition), timeline)
             assert verified.first_difference is None, str(verified.first_difference)
             assert verified.identical == verified.decisions == len(streams["transactions"])
             found.append(verified)

@@ -17,14 +17,14 @@ import typer
 from console import pool, wiring
 from console.limits import MAX_DEGRADED, MAX_LATE, MaxDegraded, MaxLate, exceeded
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
-from core import control_stream
-from core import replay as core_replay
+from core import control_stream, verification
 from core.errors import NotDecidable
 from core.lateness import late
 from core.log.base import Head
 from core.partitions import partitions_of
-from core.replay import Timeline, Verification
+from core.replay import Timeline, rebuild
 from core.settings import Settings
+from core.verification import Verification
 from ingest.snapshots import SnapshotStore
 
 
@@ -128,8 +128,8 @@ def _one(s: Settings, partition: int, head: Head, verify: bool, snapshots: str |
     with closing(wiring.open_log(s)) as log:
         if verify:
             timeline = Timeline(control_stream.history(log), wiring.open_resolver(log))
-            return core_replay.verify(log, partition, head, timeline, pool.report)
-        state = core_replay.rebuild(log, partition, head, control_stream.identity_of(log))
+            return verification.verify(log, partition, head, timeline, pool.report)
+        state = rebuild(log, partition, head, control_stream.identity_of(log))
         count = log.length(partition, "transactions")
         pool.report(count)
         if snapshots is not None:

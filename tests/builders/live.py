@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from core import control_stream, pipeline, replay
+from core import control_stream, pipeline, replay, verification
 from core.codec import decode_reject, decode_score, decode_transaction, encode
 from core.context import Resolver
 from core.events import Control, SourceGenerationStarted, Transaction, TransactionReceived, TransactionScored
@@ -15,7 +15,8 @@ from core.features import packing, spec
 from core.identity import FIXED
 from core.log.base import Head
 from core.log.memory import MemoryLog
-from core.replay import Timeline, Verification
+from core.replay import Timeline
+from core.verification import Verification
 from ingest.admission import admit
 from ingest.intake import Message
 from ingest.partition import Owned, finish
@@ -106,7 +107,7 @@ class Live:
     def verify(self) -> Verification:
         """The log verified with a new resolver."""
         timeline = Timeline(control_stream.history(self.log), Resolver(self.log.get_blob, load_tiny))
-        return replay.verify(self.log, 0, self.log.head(0), timeline)
+        return verification.verify(self.log, 0, self.log.head(0), timeline)
 
     def tamper(self, row: int, **changes: object) -> None:
         """Change fields of a logged transaction, as somebody who may write into the log can."""

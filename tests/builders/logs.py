@@ -13,8 +13,9 @@ from core.events import Transaction
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
-from core.replay import Timeline, Verification, verify
+from core.replay import Timeline
 from core.times import HOUR_MS
+from core.verification import Verification, verify
 from ingest.offline import OfflineIngest
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import Shape, stream

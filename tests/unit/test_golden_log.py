@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 
 from console import wiring
-from core import context, replay
+from core import context, replay, verification
 from core.codec import decode_account_event, decode_control, decode_reject, decode_score
 from core.context import Resolver
 from core.control_stream import fold, history
@@ -82,7 +82,7 @@ def test_there_is_a_golden_log_of_this_engine() -> None:
 def test_every_decision_is_identical(golden: Golden) -> None:
     """All scores and alerts come out byte for byte, and folds have the committed states."""
     found = [
-        replay.verify(golden.log, p, golden.log.head(p), timeline(golden.log))
+        verification.verify(golden.log, p, golden.log.head(p), timeline(golden.log))
         for p in range(golden.figures["partitions"])
     ]
     assert [str(each.first_difference) for each in found if each.first_difference] == []

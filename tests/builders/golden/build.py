@@ -26,7 +26,7 @@ import redis
 
 from console import wiring
 from console.stack import LocalStack
-from core import control_stream, pipeline, replay
+from core import control_stream, pipeline, replay, verification
 from core.codec import decode_score, decode_seal, encode
 from core.context import Resolver
 from core.events import (
@@ -442,7 +442,7 @@ def figures(log: EventLog, size: int) -> dict[str, Any]:
             programs_seen[score.program] += 1
             scores += 1
     timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, wiring.load_scorer))
-    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    found = [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
     for each in found:
         assert each.first_difference is None, str(each.first_difference)
         assert each.identical == each.decisions and not each.undecidable

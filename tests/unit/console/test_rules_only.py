@@ -13,7 +13,8 @@ from core.context import Resolver
 from core.events import Control, ModelDeployed, ModelRegistered, TransactionScored
 from core.features import spec
 from core.log.memory import MemoryLog
-from core.replay import Timeline, verify
+from core.replay import Timeline
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from models import rules_only
 from sources.synthetic import SyntheticConfig, SyntheticStream

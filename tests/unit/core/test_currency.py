@@ -13,7 +13,8 @@ from core.errors import BadInput
 from core.events import ListChanged, RatesChanged, Transaction
 from core.features import packing, spec
 from core.log.memory import MemoryLog
-from core.replay import Timeline, verify
+from core.replay import Timeline
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from projections.audit.redecide import check
 from sources.record import Record

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import replay
+from core import verification
 from core.codec import decode_score, decode_transaction
 from core.context import Resolver
 from core.control_stream import append, current, history
@@ -70,7 +70,7 @@ def scores(log: MemoryLog) -> list[list[bytes]]:
 
 def verified(log: MemoryLog) -> int:
     timeline = Timeline(history(log), Resolver(log.get_blob, load))
-    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    found = [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
     assert [each.first_difference for each in found] == [None] * PARTITIONS
     assert sum(each.decisions for each in found) == sum(each.identical for each in found)
     return sum(each.identical for each in found)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from core import refolding, replay
+from core import refolding, replay, verification
 from core.codec import decode_score
 from core.context import Resolver
 from core.control_stream import history
 from core.events import Position
 from core.log.memory import MemoryLog
-from core.replay import Timeline
+from core.replay import STEPS_HELD, Timeline
 from ingest.offline import OfflineIngest
 from models.artifacts import load_scorer
 from projections.audit import redecide
@@ -89,7 +89,7 @@ def test_decisions_are_identical_however_few_programs_are_held(
     programs = {decode_score(e.payload).program for p in range(PARTITIONS) for e in entries(log, p, "scores")}
     assert len(programs) == PROGRAMS + 1
     for p in range(PARTITIONS):
-        found = replay.verify(log, p, log.head(p), timeline(log))
+        found = verification.verify(log, p, log.head(p), timeline(log))
         assert found.first_difference is None and found.identical == found.decisions > 200
         outcome = run(log, p, log.head(p), timeline(log), Changes(), Scope(), {})
         assert outcome.changed == [] and len(outcome.times) == found.decisions
@@ -144,6 +144,6 @@ def test_a_state_holds_what_the_range_needs(log: MemoryLog) -> None:
     last, first = max(positions), min(positions)
     assert not when.new_state(first, first).rings
     assert len(when.new_state(last, last).rings) == 1
-    assert len(when.new_state(first, last).rings) == refolding.STEPS_HELD < PROGRAMS
+    assert len(when.new_state(first, last).rings) == STEPS_HELD < PROGRAMS
     assert [step.digest for step in when.steps([last])] == list(when.new_state(last, last).rings)
     assert Position(1, 1) <= entries(log, 0, "scores")[0].id

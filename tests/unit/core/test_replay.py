@@ -20,8 +20,9 @@ from core.features import spec
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.memory import MemoryLog
-from core.replay import Timeline, rebuild, verify
+from core.replay import Timeline, rebuild
 from core.times import DAY_MS
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from tests.builders.events import T0, transaction
 from tests.builders.logs import (

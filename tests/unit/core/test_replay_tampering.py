@@ -16,7 +16,8 @@ from core.errors import Corrupt
 from core.features import packing, spec
 from core.log.base import Entry, Stream
 from core.log.memory import MemoryLog
-from core.replay import Timeline, verify
+from core.replay import Timeline
+from core.verification import verify
 from tests.builders.logs import entries, filled, heads, verified
 from tests.builders.models import load_tiny
 

@@ -16,8 +16,9 @@ from console.stack import Broker, Valkey
 from core import control_stream
 from core.codec import decode_score, decode_transaction, encode
 from core.log.paging import entries
-from core.replay import Timeline, verify
+from core.replay import Timeline
 from core.settings import environment_name
+from core.verification import verify
 from sources.record import Record
 from tests import worker_harness as h
 from tests.builders.events import transaction

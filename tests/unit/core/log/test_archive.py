@@ -32,7 +32,8 @@ from core.log.archive.verifying import check_partition
 from core.log.base import STREAMS, Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
-from core.replay import Timeline, rebuild, verify
+from core.replay import Timeline, rebuild
+from core.verification import verify
 from tests.builders.batches import batch_after, contents
 from tests.builders.events import fuzz
 from tests.builders.logs import PARTITIONS, filled, heads

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import core.log
-from core import control_stream, replay
+from core import control_stream, replay, verification
 from core.context import Resolver
 from core.errors import Incomplete
 from core.events import Position
@@ -71,7 +71,7 @@ def load(log: EventLog, directory: str = "/nowhere") -> None:
 READERS: dict[str, Callable[[EventLog], Any]] = {
     "worker": load,
     "rebuild": lambda log: replay.rebuild(log, P, log.head(P), FIXED),
-    "verify": lambda log: replay.verify(log, P, log.head(P), timeline(log)),
+    "verify": lambda log: verification.verify(log, P, log.head(P), timeline(log)),
     "republish": lambda log: [*decision_pages(log, P)],
     "read models": lambda log: open_states(log, ALL, None, now_ms=0).of(ALL[0], P),
     "columns": by_columns,
@@ -213,7 +213,7 @@ def test_the_proof_costs_little(whole: MemoryLog) -> None:
     assert len(asked) <= 2 * len(pages) + 2 * (len(pages) + 1) + 1
 
 
-UNPROVEN = {"core/log", "ingest/snapshots.py", "core/replay.py", "ingest/ownership.py"}
+UNPROVEN = {"core/log", "ingest/snapshots.py", "core/verification.py", "ingest/ownership.py"}
 """The log itself; a snapshot's seal by its number; orphans at the very end; the first entry of a log without seals."""
 
 

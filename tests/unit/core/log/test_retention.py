@@ -18,7 +18,8 @@ from core.log.archive.archived import ArchivedLog
 from core.log.archive.verifying import check_partition
 from core.log.base import GENESIS_DIGEST, STREAMS
 from core.log.memory import MemoryLog
-from core.replay import Timeline, verify
+from core.replay import Timeline
+from core.verification import verify
 from tests.builders.logs import filled
 from tests.builders.models import load_tiny
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from core import replay
+from core import replay, verification
 from core.codec import decode_alert, decode_reject, decode_score, decode_transaction, encode
 from core.context import Resolver
 from core.control_stream import history
@@ -54,7 +54,7 @@ def rows_of(log: MemoryLog, partition: int) -> Rows:
 
 def verified(log: MemoryLog) -> tuple[int, int]:
     timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
-    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    found = [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
     assert [v.first_difference for v in found] == [None] * PARTITIONS
     return sum(v.decisions for v in found), sum(v.identical for v in found)
 
@@ -180,7 +180,7 @@ def test_another_engine_is_not_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
     log = decided(monkeypatch, stream(200), 100, {})
     monkeypatch.setattr(replay, "ENGINE", ENGINE + 1)
     timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
-    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    found = [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
     assert sum(v.decisions for v in found) == sum(map(len, payloads(log))) > 0
     assert sum(v.identical for v in found) == 0 and not any(v.first_difference for v in found)
     assert sum(sum(v.undecidable.values()) for v in found) == sum(v.decisions for v in found)
@@ -197,7 +197,7 @@ def test_a_lost_program_is_not_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
         return log.get_blob(wanted)
 
     timeline = Timeline(history(log), Resolver(load_blob, load_scorer))
-    found = [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    found = [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
     by_program = Counter(score.program == digest[:16] for p in range(PARTITIONS) for _, score in rows_of(log, p))
     assert not any(v.first_difference for v in found)
     assert sum(sum(v.undecidable.values()) for v in found) == by_program[True] > 100
@@ -265,7 +265,7 @@ def test_own_fields_are_read_counted_and_required(monkeypatch: pytest.MonkeyPatc
     alerts = [decode_alert(entry.payload) for entry in log.read(0, "alerts", START, 100)]
     assert [alert.recommended_actions for alert in alerts] == [("notify_customer",)] * 2
     timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
-    assert replay.verify(log, 0, log.head(0), timeline).identical == 4
+    assert verification.verify(log, 0, log.head(0), timeline).identical == 4
 
 
 HOSTILE = b"""

@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 import pytest
 
-from core import replay
+from core import verification
 from core.context import Resolver
 from core.control_stream import history
 from core.errors import BadInput, Corrupt
@@ -18,7 +18,8 @@ from core.program.document import Feature, Program, Rule
 from core.program.language import identity
 from core.program.shipped import KERNEL_COLUMNS, LIBRARIES
 from core.program.typed import Column
-from core.replay import Timeline, Verification
+from core.replay import Timeline
+from core.verification import Verification
 from ingest.offline import OfflineIngest
 from models.artifacts import load_scorer
 from tests.builders.logs import decode_score, entries, records
@@ -53,7 +54,7 @@ def past_log() -> MemoryLog:
 
 def verified(log: MemoryLog) -> list[Verification]:
     timeline = Timeline(history(log), Resolver(log.get_blob, load_scorer))
-    return [replay.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    return [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
 
 
 def test_a_program_is_decided_by_the_text_that_the_log_stores() -> None:

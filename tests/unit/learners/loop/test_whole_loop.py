@@ -19,8 +19,9 @@ from core.context import Resolver
 from core.features import spec
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
-from core.replay import Timeline, verify
+from core.replay import Timeline
 from core.times import DAY_MS
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from learners.drift.policy import DriftConfig
 from learners.governance import models as acts

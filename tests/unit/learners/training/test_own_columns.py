@@ -21,9 +21,10 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.memory import MemoryLog
 from core.program.inputs import kernel_identities
-from core.replay import Timeline, verify
+from core.replay import Timeline
 from core.scoring import Input
 from core.times import DAY_MS
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from learners.governance import models
 from learners.governance.control_events import Act, Artifact

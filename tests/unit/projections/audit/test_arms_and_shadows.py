@@ -23,7 +23,8 @@ from core.log.archive import archiver
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.memory import MemoryLog
-from core.replay import Timeline, verify
+from core.replay import Timeline
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from learners.drift.windows import WindowReader
 from learners.loop.orchestrator import Orchestrator, Tools

@@ -8,7 +8,8 @@ from core.context import Resolver
 from core.features import packing, spec
 from core.identity import FIXED
 from core.log.memory import MemoryLog
-from core.replay import Timeline, rebuild, verify
+from core.replay import Timeline, rebuild
+from core.verification import verify
 from ingest.offline import OfflineIngest
 from projections.audit import redecide
 from tests.builders.events import T0, transaction, verdict
