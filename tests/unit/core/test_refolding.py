@@ -85,7 +85,7 @@ def test_decisions_are_identical_however_few_programs_are_held(
             made.append(self)
 
     monkeypatch.setattr(Timeline, "new_state", holding)
-    monkeypatch.setattr(replay, "Refolding", Seen)
+    monkeypatch.setattr(verification, "Refolding", Seen)
     programs = {decode_score(e.payload).program for p in range(PARTITIONS) for e in entries(log, p, "scores")}
     assert len(programs) == PROGRAMS + 1
     for p in range(PARTITIONS):
