@@ -32,6 +32,7 @@ from core.events import (
     AccountEvent,
     AccountUnblocked,
     ActionFailed,
+    ActionOutcome,
     ActionRequested,
     ActionSucceeded,
     CaseRouted,
@@ -185,7 +186,7 @@ class Part:
             asked = parked.item._replace(requested_at=recorded_at, begins_at=0, asked=parked.item.asked + 1)
             self._add(asked)
 
-    def _settle(self, event: ActionSucceeded | ActionFailed) -> Item | None:
+    def _settle(self, event: ActionOutcome) -> Item | None:
         """The item of an outcome, no longer waiting; None if it does not wait."""
         item = self.waiting.pop((event.causation_id, event.action), None)
         if item is None and event.actor == ACTOR and event.action not in IN_LOG:

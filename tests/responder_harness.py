@@ -13,7 +13,15 @@ import pytest
 from console.service import Service
 from core.codec import decode_account_event, decode_alert, encode
 from core.control_stream import current
-from core.events import AccountBlocked, AccountEvent, ActionFailed, ActionSucceeded, CaseRouted, Transaction
+from core.events import (
+    AccountBlocked,
+    AccountEvent,
+    ActionFailed,
+    ActionOutcome,
+    ActionSucceeded,
+    CaseRouted,
+    Transaction,
+)
 from core.log.paging import entries
 from learners.governance.business import change_list
 from learners.governance.control_events import Act
@@ -69,7 +77,7 @@ def recorded(on: Stage) -> tuple[list[str], list[AccountEvent]]:
 
 def settled(on: Stage) -> bool:
     alerts, events = recorded(on)
-    done = sum(isinstance(event, ActionSucceeded | ActionFailed) for event in events)
+    done = sum(isinstance(event, ActionOutcome) for event in events)
     return done >= len(alerts) * len(DONE)
 
 

@@ -57,139 +57,94 @@ class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", froz
     recorded_at: int = 0
 
 
-class CaseOpened(Event, tag="case_opened.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseEvent(Event, frozen=True, kw_only=True):
+    """Base of what people do with a case. act_id: by which the actor finds out whether it counted."""
+
+    account_id: str
+    case_id: str
+    occurred_at: int
+    actor: str
+    recorded_at: int = 0
+    act_id: str = ""
+
+
+class CaseAct(CaseEvent, frozen=True, kw_only=True):
+    """Base of what depends on the case's state. `revision` is that of the case as the actor saw it: if the case has
+    changed since, the event has no effect. 0: whatever the case has become.
+    """
+
+    revision: int = 0
+
+
+class CaseOpened(CaseEvent, tag="case_opened.v1", tag_field="type", frozen=True, kw_only=True):
     """An analyst opened a case on an account. `alert_id` is the alert that led to it, "" for none. severity: of a case
     without alerts, from which its deadline follows.
     """
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     alert_id: str = ""
-    recorded_at: int = 0
     severity: Severity | None = None
     queue: str = ""
     note: str = ""
-    act_id: str = ""
 
 
-class CaseAssigned(Event, tag="case_assigned.v1", tag_field="type", frozen=True, kw_only=True):
-    """The case is now assigned to this analyst; "" releases it.
+class CaseAssigned(CaseAct, tag="case_assigned.v1", tag_field="type", frozen=True, kw_only=True):
+    """The case is now assigned to this analyst; "" releases it."""
 
-    In this and the other events of cases, `revision` is that of the case as the actor saw it: if the case has changed
-    since, the event has no effect. 0: whatever the case has become. act_id: by which the actor finds out.
-    """
-
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     assignee: str
-    recorded_at: int = 0
-    revision: int = 0
-    act_id: str = ""
 
 
-class CaseRouted(Event, tag="case_routed.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseRouted(CaseAct, tag="case_routed.v1", tag_field="type", frozen=True, kw_only=True):
     """The case that holds the alert `causation_id`, or of this ID, is now in this queue."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     queue: str
     causation_id: str = ""
-    recorded_at: int = 0
-    revision: int = 0
-    act_id: str = ""
 
 
-class CaseResolved(Event, tag="case_resolved.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseResolved(CaseAct, tag="case_resolved.v1", tag_field="type", frozen=True, kw_only=True):
     """The case is closed with this verdict on its payments."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     verdict: Verdict
     note: str = ""
-    recorded_at: int = 0
-    revision: int = 0
-    act_id: str = ""
 
 
-class CaseReopened(Event, tag="case_reopened.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseReopened(CaseAct, tag="case_reopened.v1", tag_field="type", frozen=True, kw_only=True):
     """The case is as it was before it was closed: its resolution is undone."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     note: str = ""
-    recorded_at: int = 0
-    revision: int = 0
-    act_id: str = ""
 
 
-class CaseSnoozed(Event, tag="case_snoozed.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseSnoozed(CaseAct, tag="case_snoozed.v1", tag_field="type", frozen=True, kw_only=True):
     """The case need not be looked at before `until`, epoch ms; 0: it is due again."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     until: int
-    recorded_at: int = 0
-    revision: int = 0
-    act_id: str = ""
 
 
-class CaseNoted(Event, tag="case_noted.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseNoted(CaseEvent, tag="case_noted.v1", tag_field="type", frozen=True, kw_only=True):
     """Somebody wrote a note on the case. mentions: the people whom it names."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     note: str
     mentions: tuple[str, ...] = ()
-    recorded_at: int = 0
-    act_id: str = ""
 
 
-class CaseLinked(Event, tag="case_linked.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseLinked(CaseEvent, tag="case_linked.v1", tag_field="type", frozen=True, kw_only=True):
     """The case belongs together with another one, of the same or another account, or no longer does."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     other_case_id: str
     linked: bool = True
     note: str = ""
-    recorded_at: int = 0
-    act_id: str = ""
 
 
-class CaseChecked(Event, tag="case_checked.v1", tag_field="type", frozen=True, kw_only=True):
+class CaseChecked(CaseAct, tag="case_checked.v1", tag_field="type", frozen=True, kw_only=True):
     """A second person looked at a closed case; `verdict` is what they say it is."""
 
-    account_id: str
-    case_id: str
-    occurred_at: int
-    actor: str
     verdict: Verdict
     note: str = ""
-    recorded_at: int = 0
-    revision: int = 0
-    act_id: str = ""
 
 
-class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen=True, kw_only=True):
-    """A recommended action was carried out. `causation_id` is the alert that asked for it; severity and requested_at
-    (epoch ms) say how grave the alert was and when it was recorded. attempts: how often the responder tried it.
-    delay_ms: by how much enforcement was delayed on purpose.
+class ActionOutcome(Event, frozen=True, kw_only=True):
+    """Base of what became of a recommended action. `causation_id` is the alert that asked for it; severity and
+    requested_at (epoch ms) say how grave the alert was and when it was recorded. attempts: how often the responder
+    tried it. delay_ms: by how much enforcement was delayed on purpose.
     """
 
     account_id: str
@@ -204,23 +159,17 @@ class ActionSucceeded(Event, tag="action_succeeded.v1", tag_field="type", frozen
     delay_ms: int = 0
 
 
-class ActionFailed(Event, tag="action_failed.v1", tag_field="type", frozen=True, kw_only=True):
+class ActionSucceeded(ActionOutcome, tag="action_succeeded.v1", tag_field="type", frozen=True, kw_only=True):
+    """A recommended action was carried out."""
+
+
+class ActionFailed(ActionOutcome, tag="action_failed.v1", tag_field="type", frozen=True, kw_only=True):
     """A recommended action could not be carried out, and is parked; `error` says why. code: the kind of failure
-    (docs/responders.md); the other fields: as ActionSucceeded's.
+    (docs/responders.md).
     """
 
-    account_id: str
-    action: str
-    occurred_at: int
-    actor: str
-    causation_id: str
     error: str
-    recorded_at: int = 0
     code: str = ""
-    severity: Severity | None = None
-    requested_at: int = 0
-    attempts: int = 1
-    delay_ms: int = 0
 
 
 class ActionRequested(Event, tag="action_requested.v1", tag_field="type", frozen=True, kw_only=True):

@@ -16,8 +16,10 @@ case IDs are ignored.
 from __future__ import annotations
 
 from core.events import (
+    CaseAct,
     CaseAssigned,
     CaseChecked,
+    CaseEvent,
     CaseLinked,
     CaseNoted,
     CaseOpened,
@@ -41,8 +43,6 @@ from projections.views.case_records import (
     Work,
     find,
 )
-
-Conditional = CaseAssigned | CaseRouted | CaseResolved | CaseReopened | CaseSnoozed | CaseChecked
 
 
 def opened(state: Cases, fact: Fact) -> None:
@@ -142,7 +142,7 @@ def checked(state: Cases, fact: Fact) -> None:
         _changed(case, event, "checked", event.verdict)
 
 
-def _admitted(state: Cases, event: Conditional, *, is_resolved: bool | None = None) -> Case | None:
+def _admitted(state: Cases, event: CaseAct, *, is_resolved: bool | None = None) -> Case | None:
     """The case, if the event may change it; is_resolved: what it must be. A refused act is kept."""
     case = find(state.of(event.account_id), event.case_id)
     if case is None:
@@ -169,9 +169,7 @@ def _said(change: CaseChange) -> str:
     return f"{change.actor} was first and {change.work}{to}"
 
 
-def _changed(
-    case: Case, event: Conditional | CaseNoted | CaseLinked, work: Work, detail: str = "", *, is_seen: bool = True
-) -> None:
+def _changed(case: Case, event: CaseEvent, work: Work, detail: str = "", *, is_seen: bool = True) -> None:
     """is_seen: whether others must have seen it before they act."""
     case.revision += is_seen
     case.history.append(CaseChange(work, event.actor, event.occurred_at, case.revision, detail, event.act_id))

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import msgspec
 
-from core.events import ActionFailed, ActionSucceeded
+from core.events import ActionFailed, ActionOutcome, ActionSucceeded
 from projections.engine.base import Fact, Projection
 from projections.engine.states import States
 
@@ -71,7 +71,7 @@ def _failed(state: Responses, fact: Fact) -> None:
     failed[event.code] = failed.get(event.code, 0) + 1
 
 
-def _of(state: Responses, event: ActionSucceeded | ActionFailed) -> Response:
+def _of(state: Responses, event: ActionOutcome) -> Response:
     return state.outcomes.setdefault(f"{event.action}:{event.severity or NO_SEVERITY}", Response())
 
 

@@ -144,54 +144,54 @@ GOLDEN: list[tuple[Any, bytes]] = [
     ),
     (
         events.CaseOpened(case_id="k1", actor="ann", alert_id="03:1-9", recorded_at=5, **ACCOUNT),
-        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","ale'
-        b'rt_id":"03:1-9","recorded_at":5}',
+        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann",'
+        b'"recorded_at":5,"alert_id":"03:1-9"}',
     ),
     (
         events.CaseAssigned(case_id="k1", actor="ann", assignee="bob", recorded_at=5, **ACCOUNT),
-        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","a'
-        b'ssignee":"bob","recorded_at":5}',
+        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann'
+        b'","recorded_at":5,"assignee":"bob"}',
     ),
     (
         events.CaseResolved(case_id="k1", actor="ann", verdict="unsure", note="n", recorded_at=5, **ACCOUNT),
-        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","v'
-        b'erdict":"unsure","note":"n","recorded_at":5}',
+        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann'
+        b'","recorded_at":5,"verdict":"unsure","note":"n"}',
     ),
     (
         events.CaseRouted(
             case_id="k1", actor="ann", recorded_at=5, queue="q", causation_id="c", revision=2, act_id="x", **ACCOUNT
         ),
         b'{"type":"case_routed.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann",'
-        b'"queue":"q","causation_id":"c","recorded_at":5,"revision":2,"act_id":"x"}',
+        b'"recorded_at":5,"act_id":"x","revision":2,"queue":"q","causation_id":"c"}',
     ),
     (
         events.CaseReopened(case_id="k1", actor="ann", recorded_at=5, note="n", revision=2, act_id="x", **ACCOUNT),
         b'{"type":"case_reopened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann'
-        b'","note":"n","recorded_at":5,"revision":2,"act_id":"x"}',
+        b'","recorded_at":5,"act_id":"x","revision":2,"note":"n"}',
     ),
     (
         events.CaseSnoozed(case_id="k1", actor="ann", recorded_at=5, until=9, revision=2, act_id="x", **ACCOUNT),
         b'{"type":"case_snoozed.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann"'
-        b',"until":9,"recorded_at":5,"revision":2,"act_id":"x"}',
+        b',"recorded_at":5,"act_id":"x","revision":2,"until":9}',
     ),
     (
         events.CaseNoted(case_id="k1", actor="ann", recorded_at=5, note="n", mentions=("bob",), act_id="x", **ACCOUNT),
         b'{"type":"case_noted.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","'
-        b'note":"n","mentions":["bob"],"recorded_at":5,"act_id":"x"}',
+        b'recorded_at":5,"act_id":"x","note":"n","mentions":["bob"]}',
     ),
     (
         events.CaseLinked(
             case_id="k1", actor="ann", recorded_at=5, other_case_id="k2", linked=False, note="n", act_id="x", **ACCOUNT
         ),
         b'{"type":"case_linked.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann",'
-        b'"other_case_id":"k2","linked":false,"note":"n","recorded_at":5,"act_id":"x"}',
+        b'"recorded_at":5,"act_id":"x","other_case_id":"k2","linked":false,"note":"n"}',
     ),
     (
         events.CaseChecked(
             case_id="k1", actor="ann", recorded_at=5, verdict="fraud", note="n", revision=2, act_id="x", **ACCOUNT
         ),
         b'{"type":"case_checked.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann"'
-        b',"verdict":"fraud","note":"n","recorded_at":5,"revision":2,"act_id":"x"}',
+        b',"recorded_at":5,"act_id":"x","revision":2,"verdict":"fraud","note":"n"}',
     ),
     (
         events.ActionSucceeded(action="block_account", actor="svc", causation_id="c", recorded_at=5, **ACCOUNT),
@@ -200,8 +200,8 @@ GOLDEN: list[tuple[Any, bytes]] = [
     ),
     (
         events.ActionFailed(action="block_account", actor="svc", causation_id="c", error="e", recorded_at=5, **ACCOUNT),
-        b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"actor'
-        b'":"svc","causation_id":"c","error":"e","recorded_at":5}',
+        b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"a'
+        b'ctor":"svc","causation_id":"c","recorded_at":5,"error":"e"}',
     ),
     (
         events.ActionRequested(
@@ -520,20 +520,20 @@ EXTENDED: list[tuple[Any, bytes]] = [
         events.CaseOpened(
             case_id="k1", actor="ann", recorded_at=5, severity="low", queue="q", note="n", act_id="x", **ACCOUNT
         ),
-        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","rec'
-        b'orded_at":5,"severity":"low","queue":"q","note":"n","act_id":"x"}',
+        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann",'
+        b'"recorded_at":5,"act_id":"x","severity":"low","queue":"q","note":"n"}',
     ),
     (
         events.CaseAssigned(case_id="k1", actor="ann", assignee="", recorded_at=5, revision=2, act_id="x", **ACCOUNT),
-        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","a'
-        b'ssignee":"","recorded_at":5,"revision":2,"act_id":"x"}',
+        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann'
+        b'","recorded_at":5,"act_id":"x","revision":2,"assignee":""}',
     ),
     (
         events.CaseResolved(
             case_id="k1", actor="ann", verdict="fraud", recorded_at=5, revision=2, act_id="x", **ACCOUNT
         ),
-        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","v'
-        b'erdict":"fraud","recorded_at":5,"revision":2,"act_id":"x"}',
+        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann'
+        b'","recorded_at":5,"act_id":"x","revision":2,"verdict":"fraud"}',
     ),
     (
         events.ActionSucceeded(
@@ -565,9 +565,9 @@ EXTENDED: list[tuple[Any, bytes]] = [
             delay_ms=3,
             **ACCOUNT,
         ),
-        b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"actor'
-        b'":"svc","causation_id":"c","error":"e","recorded_at":5,"code":"expired","severity":"low","requested_at":'
-        b'4,"attempts":2,"delay_ms":3}',
+        b'{"type":"action_failed.v1","account_id":"a1","action":"block_account","occurred_at":1524000000000,"a'
+        b'ctor":"svc","causation_id":"c","recorded_at":5,"severity":"low","requested_at":4,"attempts":2,"delay'
+        b'_ms":3,"error":"e","code":"expired"}',
     ),
     (
         events.DriftDetected(
@@ -612,6 +612,32 @@ def decoder_of(event: Any) -> Any:
         events.Seal: codec.decode_seal,
     }
     return own.get(type(event)) or (decode_account_event if isinstance(event, AccountEvent) else decode_control)
+
+
+FORMER: list[tuple[Any, bytes]] = [
+    (
+        events.CaseOpened(case_id="k1", actor="ann", alert_id="03:1-9", recorded_at=5, **ACCOUNT),
+        b'{"type":"case_opened.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","ale'
+        b'rt_id":"03:1-9","recorded_at":5}',
+    ),
+    (
+        events.CaseAssigned(case_id="k1", actor="ann", assignee="bob", recorded_at=5, **ACCOUNT),
+        b'{"type":"case_assigned.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","a'
+        b'ssignee":"bob","recorded_at":5}',
+    ),
+    (
+        events.CaseResolved(case_id="k1", actor="ann", verdict="unsure", note="n", recorded_at=5, **ACCOUNT),
+        b'{"type":"case_resolved.v1","account_id":"a1","case_id":"k1","occurred_at":1524000000000,"actor":"ann","v'
+        b'erdict":"unsure","note":"n","recorded_at":5}',
+    ),
+]
+"""Bytes of past releases whose fields stood in another order."""
+
+
+@pytest.mark.parametrize(("event", "written"), FORMER)
+def test_bytes_of_past_releases_decode(event: Any, written: bytes) -> None:
+    """An event that a past release wrote with its fields in another order is the same event."""
+    assert decoder_of(event)(written) == event
 
 
 @pytest.mark.parametrize(
