@@ -266,8 +266,8 @@ class Idempotency(Generic[V]):
             if isinstance(answer, Awaited):  # no answer yet: asked again, the payment's ID finds it
                 self.answers.drop(key)
             return answer
-        except Exception:
-            self.answers.drop(key)  # an error is no answer: the request may be tried again
+        except Exception:  # of whatever kind, and raised again: an error is no answer, and the request may be repeated
+            self.answers.drop(key)
             raise
 
 

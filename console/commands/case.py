@@ -153,8 +153,7 @@ def take(
     context: typer.Context, case_id: CaseId, actor: Actor = "", force: Force = False, as_json: Json = False
 ) -> None:
     """Lock a case for you, so that nobody else works on it."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.assign(held, act, act.actor, force=force), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.assign(held, act, act.actor, force=force), as_json)
 
 
 @app.command()
@@ -167,8 +166,7 @@ def assign(
     as_json: Json = False,
 ) -> None:
     """Assign a case to somebody."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.assign(held, act, assignee, force=force), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.assign(held, act, assignee, force=force), as_json)
 
 
 @app.command()
@@ -176,8 +174,7 @@ def release(
     context: typer.Context, case_id: CaseId, actor: Actor = "", force: Force = False, as_json: Json = False
 ) -> None:
     """Give a case back to the queue."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.assign(held, act, "", force=force), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.assign(held, act, "", force=force), as_json)
 
 
 @app.command()
@@ -189,8 +186,7 @@ def route(
     as_json: Json = False,
 ) -> None:
     """Put a case into another queue."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.route(held, act, queue), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.route(held, act, queue), as_json)
 
 
 @app.command()
@@ -202,8 +198,7 @@ def note(
     as_json: Json = False,
 ) -> None:
     """Write on a case."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.note(held, act, text), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.note(held, act, text), as_json)
 
 
 @app.command()
@@ -215,15 +210,13 @@ def snooze(
     as_json: Json = False,
 ) -> None:
     """Put a case off. Its SLA clock goes on."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.snooze(held, act, _until(until, act.now_ms)), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.snooze(held, act, _until(until, act.now_ms)), as_json)
 
 
 @app.command()
 def wake(context: typer.Context, case_id: CaseId, actor: Actor = "", as_json: Json = False) -> None:
     """End a snooze."""
-    act = _act(actor)
-    _do(context, [case_id], lambda held: acts.snooze(held, act, 0), as_json)
+    _do(context, [case_id], actor, lambda held, act: acts.snooze(held, act, 0), as_json)
 
 
 @app.command()
@@ -254,8 +247,8 @@ def resolve(
     as_json: Json = False,
 ) -> None:
     """Close cases with a verdict on their payments, which becomes a label. Several at once are allowed."""
-    act, word = _act(actor), _one_of("--verdict", verdict, Verdict)
-    _do(context, case_ids, lambda held: acts.resolve(held, act, word, note, force=force), as_json)
+    word = _one_of("--verdict", verdict, Verdict)
+    _do(context, case_ids, actor, lambda held, act: acts.resolve(held, act, word, note, force=force), as_json)
 
 
 @app.command()
@@ -268,15 +261,14 @@ def macro(
     as_json: Json = False,
 ) -> None:
     """Run a macro: a verdict with its note, and a block or unblock."""
-    act, found = _act(actor), case_settings(context.obj.settings.cases).macro(name)
-    _do(context, case_ids, lambda held: acts.run(held, act, found, force=force), as_json)
+    found = case_settings(context.obj.settings.cases).macro(name)
+    _do(context, case_ids, actor, lambda held, act: acts.run(held, act, found, force=force), as_json)
 
 
 @app.command()
 def undo(context: typer.Context, case_ids: CaseIds, note: Note = "", actor: Actor = "", as_json: Json = False) -> None:
     """Reopen resolved cases and take back your own verdicts on them; those of others stand."""
-    act = _act(actor)
-    _do(context, case_ids, lambda held: acts.undo(held, act, note), as_json)
+    _do(context, case_ids, actor, lambda held, act: acts.undo(held, act, note), as_json)
 
 
 @app.command()
@@ -292,8 +284,8 @@ def check(
 ) -> None:
     """A supervisor's check: a second verdict on resolved cases of the sample. One that differs marks the case."""
     if case_id is not None:
-        act, word = _act(actor), _one_of("--verdict", verdict, Verdict)
-        _do(context, [case_id], lambda held: acts.check(held, act, word, note), as_json)
+        word = _one_of("--verdict", verdict, Verdict)
+        _do(context, [case_id], actor, lambda held, act: acts.check(held, act, word, note), as_json)
         return
     given: _Options = context.obj
     who, share = _who(actor), case_settings(given.settings.cases).check_share
@@ -328,16 +320,21 @@ def open_case(
 
 
 def _do(
-    context: typer.Context, case_ids: Sequence[str], build: Callable[[Case], list[AccountEvent]], as_json: bool
+    context: typer.Context,
+    case_ids: Sequence[str],
+    actor: str,
+    build: Callable[[Case, Act], list[AccountEvent]],
+    as_json: bool,
 ) -> None:
-    """Carry out an act on each of the cases. The first failure is the exit code, after all were tried."""
+    """Carry out one act on each of the cases. The first failure is the exit code, after all were tried."""
+    act = _act(actor)
     failures: list[SentinelError] = []
     with _desk(context) as desk:
         planned: dict[str, list[AccountEvent]] = {}
         for case_id in dict.fromkeys(case_ids):
             try:
                 held = desk.case(case_id).case
-                planned[held.case_id] = build(held)
+                planned[held.case_id] = build(held, act)
             except SentinelError as error:
                 failures.append(error)
         for outcome in desk.perform_each(planned).values() if planned else ():

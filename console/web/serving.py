@@ -31,8 +31,8 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 PAGES = frozenset(
-    ("", "live", "queue", "case", "search", "account", "decision", "rules", "whatif", "lists", "models", "experiments")
-) | {"drift", "audit", "system"}
+    ("", "live", "queue", "case", "search", "account", "decision", "rules", "lists", "models", "experiments", "drift")
+) | {"audit", "system"}
 """The first parts of the addresses of pages."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"

@@ -68,47 +68,6 @@ export function Bars({ bars, order, label, height = 120, marks = [], unit = "" }
       order.filter((key) => over.parts[key]).map((key) => html`<div>${f.words(key)} <b>${f.figure(over.parts[key])}</b> ${unit}</div>`)}</div>`}</div>`;
 }
 
-/** Lines over a number. lines: [{name, points: [[x, y]], tone}]; handle: {x, onMove} is a line that can be dragged. */
-export function Curve({ lines, label, height = 180, xName, yName, band = null, handles = [], forms = [f.figure, f.compact] }) {
-  const [at, width] = useWidth();
-  const points = lines.flatMap((line) => line.points).filter(([, v]) => f.known(v));
-  if (!points.length) return html`<div ref=${at} class="soft small">no values yet</div>`;
-  const all = [...points, ...(band || []).flatMap(([a, low, high]) => [[a, low], [a, high]])];
-  const [x0, x1] = extent(all.map(([a]) => a));
-  let [y0, y1] = extent(all.map(([, b]) => b));
-  if (y0 > 0 && y0 < y1 * 0.6) y0 = 0;
-  const [left, bottom] = [52, height - 32];
-  const x = scale(x0, x1, left, width - 8);
-  const y = scale(y0, y1, bottom, 8);
-  const path = (list) => list.filter(([, v]) => f.known(v)).map(([a, b], i) => `${i ? "L" : "M"}${x(a).toFixed(1)},${y(b).toFixed(1)}`).join("");
-  const drag = (handle) => (event) => {
-    const svg = event.currentTarget.ownerSVGElement;
-    event.currentTarget.setPointerCapture(event.pointerId);
-    const moved = (e) => {
-      const near = svg.getBoundingClientRect();
-      handle.onMove(Math.min(x1, Math.max(x0, x0 + ((e.clientX - near.left - left) / (width - 8 - left)) * (x1 - x0))));
-    };
-    event.currentTarget.onpointermove = moved;
-    event.currentTarget.onpointerup = (e) => { e.currentTarget.onpointermove = null; };
-  };
-  const nudge = (handle) => (event) => {
-    const by = { ArrowLeft: -0.01, ArrowRight: 0.01 }[event.key];
-    if (by) { event.preventDefault(); handle.onMove(Math.min(x1, Math.max(x0, handle.x + by * (x1 - x0)))); }
-  };
-  return html`<div class="chart" ref=${at}><svg width=${width} height=${height} role=${handles.length ? "group" : "img"} aria-label=${label}>
-    ${ticksOf(y0, y1, 4).map((v) => html`<line class="tick" x1=${left} x2=${width} y1=${y(v)} y2=${y(v)} /><text x=${left - 6} y=${y(v) + 4} text-anchor="end">${forms[1](v)}</text>`)}
-    ${ticksOf(x0, x1, Math.max(2, width / 110)).map((v) => html`<text x=${x(v)} y=${bottom + 14} text-anchor="middle">${forms[0](v)}</text>`)}
-    <text x=${(left + width) / 2} y=${height - 4} text-anchor="middle">${xName}</text><text x=${left} y="8">${yName}</text>
-    ${band && html`<path class="fill" d=${`${path(band.map(([a, , high]) => [a, high]))}L${path([...band].reverse().map(([a, low]) => [a, low])).slice(1)}z`} />`}
-    <line class="axis" x1=${left} x2=${width} y1=${bottom} y2=${bottom} />
-    ${lines.map((line) => html`<path class="trace ${line.tone || ""}" d=${path(line.points)}><title>${line.name}</title></path>`)}
-    ${handles.map((handle) => html`<g tabindex="0" role="slider" aria-label=${handle.name} aria-valuenow=${handle.x} aria-valuemin=${x0} aria-valuemax=${x1}
-      style=${{ cursor: "ew-resize", touchAction: "none" }} onPointerDown=${drag(handle)} onKeyDown=${nudge(handle)}>
-      <rect x=${x(handle.x) - 8} y="0" width="16" height=${bottom} fill="transparent" /><line class=${`s-${handle.tone}`} stroke-width="2" x1=${x(handle.x)} x2=${x(handle.x)} y1="14" y2=${bottom} />
-      <text x=${x(handle.x)} y="10" text-anchor=${handle.x > (x0 + x1) / 2 ? "end" : "start"}>${handle.name} ${forms[0](handle.x)}</text></g>`)}</svg>
-    ${lines.length > 1 && html`<div class="row wrap small soft">${lines.map((line) => html`<span class="row"><svg width="16" height="8" aria-hidden="true"><line class="trace ${line.tone || ""}" x1="0" x2="16" y1="4" y2="4" /></svg>${line.name}</span>`)}</div>`}</div>`;
-}
-
 /** An interval on a line from low to high, with its middle. */
 export function Interval({ value, low, high, from = 0, to = 1, label, width = 96 }) {
   const x = scale(from, to, 2, width - 2);

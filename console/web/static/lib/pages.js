@@ -7,7 +7,6 @@ export const PAGES = [
   { path: "search", name: "Search", key: "s", covers: ["search", "account", "decision"] },
   null,
   { path: "rules", name: "Rules", key: "r" },
-  { path: "whatif", name: "What-if", key: "w", needs: "POST /v1/whatif" },
   { path: "lists", name: "Lists", key: "i" },
   { path: "models", name: "Models", key: "m" },
   { path: "experiments", name: "Experiments", key: "e" },
