@@ -18,7 +18,8 @@ from core.errors import BadInput
 from core.events import ListEffect, ListKind
 from core.features.reference import Kind
 from core.governance import Governance
-from core.identity import LogIdentity
+from core.identity import LogIdentity, required
+from core.policy import Thresholds
 from core.program.names import code_fault, name_fault
 from core.receipt import ENDED_MAX, History
 from core.responses import Switch
@@ -92,6 +93,31 @@ class ControlState:
     responses: dict[str, Switch] = field(default_factory=dict)
     """By action, whether responders carry it out (`core.responses`); not an input to decisions."""
     refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those in force."""
+        return Thresholds(self.review, self.decline, self.review_loss, self.decline_loss)
+
+    @property
+    def program_parameters(self) -> dict[str, float]:
+        """The parameters that are set, over the defaults of whatever program decides; the thresholds always are."""
+        return {**self.parameters, **policy.threshold_parameters(self.thresholds)}
+
+    @property
+    def program_in_force(self) -> str:
+        """SHA-256 of the program that decides: the deployed one, or the log's default. Raises BadInput if the log has
+        no identity.
+        """
+        return self.program or required(self.identity).program
+
+    @property
+    def programs_decided(self) -> list[str]:
+        """SHA-256 of all programs that ever decided, deployed or in an experiment's arm; the log's default first.
+        Raises BadInput if the log has no identity.
+        """
+        default = required(self.identity).program
+        return list(dict.fromkeys(digest or default for digest in self.governance.programs.decided))
 
     def apply(self, sequence: int, event: events.Control) -> None:
         """Apply the event at `sequence`; an event already applied is ignored silently (I5).

@@ -81,8 +81,7 @@ def radius(
 def _check(log: EventLog, rule: str) -> None:
     """Raise BadInput for a rule that no program had that ever decided here."""
     state = control_stream.current(log)
-    default = control_stream.identity_of(log).program
-    digests = [digest or default for digest in state.governance.programs.decided]
-    known = {each.code: None for digest in digests for each in loading.load(digest, log.get_blob).checked.rules}
+    loaded = (loading.load(digest, log.get_blob) for digest in state.programs_decided)
+    known = {each.code: None for program in loaded for each in program.checked.rules}
     if rule and rule not in known:
         raise BadInput(f"--rule {rule}: no program that decided here has it; known: {listed(list(known))}")

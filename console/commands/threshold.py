@@ -16,11 +16,10 @@ from console.options import Json, moment
 from console.plots.costs import write_plot
 from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
-from core.control import ControlState
 from core.errors import BadInput
 from core.numeric import sigmoid
 from core.partitions import partitions_of
-from core.policy import Thresholds, threshold_words
+from core.policy import threshold_words
 from core.replay import Timeline
 from core.times import DAY_MS
 from learners.governance import business
@@ -29,7 +28,7 @@ from learners.training.costs import CostCurve, Payments, compare
 from learners.training.dataset import labelled
 from learners.training.levels import columns_for
 from learners.training.reading import ALWAYS, read
-from projections.views.registry import REGISTRY, Registry
+from projections.views.registry import REGISTRY
 from projections.views.registry_answers import PolicyEdit, policy_history
 
 POINTS_MAX = 1_000
@@ -47,11 +46,11 @@ def show(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> N
         registry, moment = states.of_control(REGISTRY), states.as_of
     last = next((edit for edit in reversed(policy_history(registry, "thresholds")) if not edit.refused), None)
     if as_json:
-        print_json({"as_of": moment, **_thresholds(registry)._asdict(), "set": last})
+        print_json({"as_of": moment, **registry.thresholds._asdict(), "set": last})
         return
     print_fields(
         {
-            "thresholds": threshold_words(_thresholds(registry)),
+            "thresholds": threshold_words(registry.thresholds),
             "since": time_text(last.occurred_at) if last else "",
             "actor": last.actor if last else "default",
             "reason": last.reason if last else "",
@@ -85,9 +84,9 @@ def set_thresholds(
         )
     state = done.state
     if as_json:
-        print_json({"position": done.position, "changed": done.changed, **_thresholds(state)._asdict()})
+        print_json({"position": done.position, "changed": done.changed, **state.thresholds._asdict()})
         return
-    print(f"{threshold_words(_thresholds(state))} at c{done.position}{'' if done.changed else ': unchanged'}")
+    print(f"{threshold_words(state.thresholds)} at c{done.position}{'' if done.changed else ': unchanged'}")
 
 
 @app.command()
@@ -181,10 +180,6 @@ def _points(one: CostCurve) -> dict[str, object]:
     columns = {name: getattr(one, name)[some].tolist() for name in ("thresholds", "reviews", "frauds", "value", "cost")}
     columns["thresholds"] = [None if value == np.inf else value for value in columns["thresholds"]]
     return {"by": one.by, **columns}
-
-
-def _thresholds(state: ControlState | Registry) -> Thresholds:
-    return Thresholds(state.review, state.decline, state.review_loss, state.decline_loss)
 
 
 def print_policy(edits: list[PolicyEdit]) -> None:

@@ -136,8 +136,7 @@ def change_rules(
         raise BadInput(f"{min(both)} can't be disabled and enabled by one act")
 
     def events(state: ControlState) -> list[Control]:
-        default = state.identity.program if state.identity is not None else ""
-        program = loading.load(state.program or default, log.get_blob).checked
+        program = loading.load(state.program_in_force, log.get_blob).checked
         codes = [rule.code for rule in program.rules]
         for name in (*parameters, *reset):
             _check_parameter(name, program.parameters)

@@ -28,6 +28,7 @@ from core.errors import BadInput, Corrupt, NotDecidable
 from core.events import START, TransactionScored
 from core.features import packing, spec
 from core.features.columns import columns
+from core.features.state import AccountState
 from core.hashing import HashKey
 from core.identity import required
 from core.log.base import Entry, EventLog, Head
@@ -69,7 +70,7 @@ class Selection:
 def deployed_plan(log: EventLog) -> tuple[Document, Plan]:
     """The program that decides now."""
     state = folded_state(history(log))
-    loaded = load(state.program or required(state.identity).program, log.get_blob)
+    loaded = load(state.program_in_force, log.get_blob)
     return loaded.program, plan(loaded.checked, kernel())
 
 
@@ -165,8 +166,7 @@ class _Reader:
         self._log, self._plan, self._offers = log, selection.plan, selection.offers
         state = folded_state(history(log))
         self._key: HashKey = required(state.identity).key
-        default = required(state.identity).program
-        self._digests = {digest[:16]: digest for digest in (default, *state.governance.programs.deployed)}
+        self._digests = {digest[:16]: digest for digest in state.programs_decided}
         self._stored: dict[str, dict[str, int]] = {}
         inputs = [Input(each.identity, each.name, each.kind) for each in self._offers]
         self._columns = ModelColumns(self._plan, self._key, inputs)
@@ -226,7 +226,7 @@ class _Reader:
         if short not in self._stored:
             digest = self._digests.get(short)
             if digest is None:
-                raise Corrupt(f"program {short} decided, but the control stream does not deploy it")
+                raise Corrupt(f"program {short} decided, but the control stream neither deploys nor tries it")
             made = plan(load(digest, self._log.get_blob).checked, kernel())
             self._stored[short] = {
                 each.identity: each.column for each in offers(made).values() if 0 <= each.column < made.stored
@@ -235,10 +235,8 @@ class _Reader:
 
     def fold(self, partition: int, until: Head, places: NDArray[np.int64], timeline: Timeline) -> None:
         """Compute what a partition's scores lack, by the live path under the selected program."""
-        state = timeline.new_state()
         rings = Program(self._plan, self._key, {}).rings
-        if rings is not None:
-            state.hold([rings])
+        state = AccountState(timeline.identity).hold([] if rings is None else [rings])
         known: tuple[Context, Context] | None = None
         start = 0
         for chunk in chunks(self._log, partition, Head(), until):

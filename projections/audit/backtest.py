@@ -105,15 +105,12 @@ class Backtest:
         self.program = candidate.program
         codes = (candidate.rule_code, candidate.decision_code, candidate.severity_code, candidate.event_code)
         self._situations = Situations(control, frozenset(chain.from_iterable(map(_lists_of, codes))))
-        self._logged = {digest[:16]: digest for digest in map(self._digest, state.governance.programs.decided)}
+        self._logged = {digest[:16]: digest for digest in state.programs_decided}
         self._plans: dict[str, Plan] = {}
         self._programs: dict[int, Program] = {}
         self._judges: dict[tuple[int, str], Judge] = {}
         self._usual = Program(candidate, self._identity.key, {})
         self.codes = self._usual.codes
-
-    def _digest(self, digest: str) -> str:
-        return digest or self._identity.program
 
     def check(self, programs: Sequence[str]) -> None:
         """Raise NotStored unless the scores of all these programs (SHA-256) store what the candidate reads."""
@@ -263,7 +260,7 @@ class Backtest:
                     tally.pass_over(str(context) if wanted else "", len(wanted))
                     continue
                 if known is None or known[0] is not context:
-                    known = context, with_changes(context, thresholds=context.thresholds, program=self._of(context))
+                    known = context, with_changes(context, program=self._of(context))
                 decided = pipeline.decide(known[1], [work])[0]
                 kept = set(decided.kept)
                 tally.add(self._decided(partition, decided, keys, [i for i in wanted if i in kept]))
@@ -353,15 +350,15 @@ class Backtest:
 
     def _program(self, situation: Situation) -> Program:
         if situation.number not in self._programs:
-            values = {**situation.parameters, **policy.threshold_parameters(situation.thresholds)}
-            self._programs[situation.number] = Program(self._plan, self._identity.key, values, situation.disabled)
+            self._programs[situation.number] = Program(
+                self._plan, self._identity.key, situation.parameters, situation.disabled
+            )
         return self._programs[situation.number]
 
     def _judge_of(self, situation: Situation, logged: Plan, places: dict[int, int]) -> Judge:
         key = (situation.number, logged.program.digest)
         if key not in self._judges:
-            values = {**situation.parameters, **policy.threshold_parameters(situation.thresholds)}
-            other = Program(logged, self._identity.key, values, situation.disabled)
+            other = Program(logged, self._identity.key, situation.parameters, situation.disabled)
             self._judges[key] = Judge(self._program(situation), places, other)
         return self._judges[key]
 

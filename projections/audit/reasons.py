@@ -23,7 +23,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core import policy
 from core.alerts import MODEL_CODE
 from core.codec import decode_alert, decode_score, decode_transaction
 from core.context import LoadScorer
@@ -34,7 +33,6 @@ from core.events import AlertRaised, Position, TransactionReceived, TransactionS
 from core.features import packing, spec
 from core.identity import required
 from core.log.base import EventLog
-from core.policy import Thresholds
 from core.program.checked import CheckedRule, Effect
 from core.program.codes import ENGINE
 from core.program.deciding import Program
@@ -275,7 +273,7 @@ class AlertReader:
         wording, unknown = self._wording(state, score)
         scorer, missing = self._scorer(state, score)
         program = self._programs.get(score.program)
-        by = Deciding(wording, _parameters(state), scorer, missing, unknown, program)
+        by = Deciding(wording, state.program_parameters, scorer, missing, unknown, program)
         return explain(alert, score, None if received is None else decode_transaction(received), by)
 
     def _wording(self, state: ControlState, score: TransactionScored) -> tuple[Wording, str]:
@@ -313,9 +311,3 @@ def _deciding(state: ControlState) -> list[str]:
     """The digests of the models that can decide at the state's position."""
     found = [state.champion.digest] if state.champion is not None else []
     return found + [arm.digest for arm in state.experiment.arms] if state.experiment is not None else found
-
-
-def _parameters(state: ControlState) -> dict[str, float]:
-    """Those that are set at the state's position, over a program's defaults; the thresholds are always set."""
-    thresholds = Thresholds(state.review, state.decline, state.review_loss, state.decline_loss)
-    return {**state.parameters, **policy.threshold_parameters(thresholds)}

@@ -10,15 +10,15 @@ from core.control import ControlState
 from core.control_stream import ControlEntry
 from core.currency import Rates
 from core.events import ListEffect, ListKind
-from core.policy import Thresholds
 from core.replay import states_at
 
 
 class Situation(NamedTuple):
-    """What is in force at some control position besides program and model."""
+    """What is in force at some control position besides program and model. parameters: those that are set, the
+    thresholds among them.
+    """
 
     number: int
-    thresholds: Thresholds
     parameters: dict[str, float]
     disabled: tuple[str, ...]
     lists: dict[tuple[ListKind, ListEffect], Members]
@@ -46,13 +46,13 @@ class Situations:
         wanted = {key: members for key, members in state.lists.items() if members and key in self._wanted}
         found = Situation(
             0 if last is None else last.number + 1,
-            Thresholds(state.review, state.decline, state.review_loss, state.decline_loss),
-            dict(state.parameters),
+            state.program_parameters,
             state.disabled,
             {},
             state.rates,
         )
-        if last is not None and (last[1:4], last.rates, last.lists) == (found[1:4], found.rates, wanted):
+        was = None if last is None else (last.parameters, last.disabled, last.lists, last.rates)
+        if last is not None and was == (found.parameters, found.disabled, wanted, found.rates):
             return last
         found.lists.update({key: Members.of(key[0], members) for key, members in wanted.items()})
         self._last = found

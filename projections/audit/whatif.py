@@ -122,9 +122,7 @@ def programs(log: EventLog, state: ControlState) -> Iterator[Program]:
     those that can't be loaded. Raises BadInput if the log has no identity.
     """
     identity = required(state.identity)
-    for digest in dict.fromkeys(
-        digest or identity.program for digest in (state.program, *state.governance.programs.decided)
-    ):
+    for digest in dict.fromkeys((state.program_in_force, *state.programs_decided)):
         try:
             yield Program(plan(load(digest, log.get_blob).checked, kernel()), identity.key, {})
         except SentinelError:

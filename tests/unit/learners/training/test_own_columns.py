@@ -14,7 +14,7 @@ from core.codec import decode_score, decode_transaction, encode
 from core.context import Resolver
 from core.control_stream import history
 from core.errors import BadInput
-from core.events import START, Control
+from core.events import START, Arm, Control, ExperimentStarted, ProgramDeployed
 from core.features import packing, spec
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
@@ -33,6 +33,12 @@ from learners.training.columns import OWN, STANDARD, Selection, deployed_plan, s
 from learners.training.dataset import TrainingSet
 from learners.training.reading import read
 from learners.training.splits import last_split
+from tests.builders import arm_programs
+from tests.builders.arms import ANN, ONE
+from tests.builders.events import Shape
+from tests.builders.logs import PARTITIONS as LOG_PARTITIONS
+from tests.builders.logs import records
+from tests.builders.models import load_tiny
 from tests.builders.own_columns import PROGRAM, stream
 from tests.builders.programs import deployed
 from tests.builders.programs import stored as stored_program
@@ -126,6 +132,37 @@ def test_what_was_not_logged_is_folded_and_counted() -> None:
     with pytest.raises(BadInput, match="does not hold far, visas"):
         chosen = select(*deployed_plan(late), (OWN,))
         read(late, PARTITIONS, clock="event", selection=chosen)
+
+
+def test_rows_that_the_program_of_an_arm_decided_are_read(tmp_path: Path) -> None:
+    """A program that decides in an experiment only: what its scores store is read as logged, the rest is folded."""
+    first, second, _ = arm_programs.loaded()
+    on = arm_programs.Restartable(tmp_path)
+    given = records(4, 600, Shape(accounts=12))
+    on.change(ProgramDeployed(**ANN, digest=first.digest))
+    on.feed(given[:300])
+    arms = (Arm("control", "tiny", "1.0.0", ONE, 5000), Arm("second", "tiny", "1.0.0", ONE, 5000, second.digest))
+    on.change(ExperimentStarted(**ANN, experiment_id="e1", arms=arms, salt="s"))
+    on.feed(given[300:])
+    chosen = select(*deployed_plan(on.log), (OWN,))
+    whens = Timeline(history(on.log), Resolver(on.log.get_blob, load_tiny))
+    data = read(on.log, range(LOG_PARTITIONS), clock="event", selection=chosen, timeline=lambda: whens)
+    assert data.names == ("again", "reviewed", "spent") and data.origin is not None
+    scores = {
+        (p, entry.id.offset): decode_score(entry.payload)
+        for p in range(LOG_PARTITIONS)
+        for entry in on.log.read(p, "scores", START, 10**6)
+    }
+    by_second = {place for place, score in scores.items() if score.program == second.digest[:16]}
+    assert 50 < len(by_second) == data.folded["reviewed"] and set(data.folded) == {"reviewed"}
+    stored = {
+        name: (sorted(first.program.features).index(name), sorted(second.program.features).index(name))
+        for name in ("again", "spent")
+    }
+    for i, place in enumerate(zip(data.origin.partitions.tolist(), data.origin.offsets.tolist(), strict=True)):
+        vector = packing.vector(scores[place].features)[spec.WIDTH :]
+        for name, places in stored.items():
+            assert data.features[i, data.names.index(name)] == vector[places[place in by_second]]
 
 
 def test_an_archived_log_gives_the_same_set_without_rows_of_another_engine(whole: MemoryLog, tmp_path: Path) -> None:
