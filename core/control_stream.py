@@ -146,6 +146,15 @@ def identity_of(log: EventLog) -> LogIdentity:
     return required(current(log).identity)
 
 
+def page(log: EventLog, known: ControlState, after: int, count: int) -> list[ControlEntry]:
+    """Up to `count` entries after a position, oldest first, as far as `known` has folded the stream."""
+    return [
+        ControlEntry(position, decode_control(payload), payload, known.refused.get(position, ""))
+        for position, payload in log.read_control(after, count)
+        if position <= known.position
+    ]
+
+
 def payload_at(log: EventLog, position: int) -> bytes | None:
     """The bytes of the event at a position, unchecked; None if the log does not hold it."""
     found = log.read_control(position - 1, 1)

@@ -4,6 +4,9 @@ The event loop never waits for a server: every call that does runs in a pool of 
 HEAVY_MAX of those that fold or decide again (audits, replays) run at once, and a further HEAVY_WAITING_MAX wait. One
 thread of its own keeps the read models up to date.
 
+The control stream is followed as well. Of its entries those that changed something stay in memory, about 1 kB each;
+what comes by itself every hour (`overview.ROUTINE`) does not, so they are as many as people and the loop made.
+
 If the log server is gone, readers get Unavailable (503), `/readyz` says so, and the following thread tries again.
 """
 
@@ -13,6 +16,7 @@ import asyncio
 import hashlib
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +27,7 @@ import msgspec
 import structlog
 
 from console import wiring
+from console.api import overview
 from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, detail_of, row_of
 from console.api.cursors import DecisionCursor, decode, encode
 from console.api.index import Hit, Query
@@ -33,7 +38,7 @@ from core import control_stream
 from core.codec import decode_alert, decode_reject, decode_score, decode_transaction
 from core.context import Resolver
 from core.control import ControlState
-from core.control_stream import ControlStream
+from core.control_stream import ControlEntry, ControlStream
 from core.errors import Conflict, Corrupt, SentinelError, Unavailable
 from core.events import Position
 from core.log.base import EventLog, Stream
@@ -74,7 +79,10 @@ class Desk:
         self._resolver = Resolver(self.log.get_blob, wiring.load_scorer)
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._stream = ControlStream()
-        self._stream.advance(self.log)
+        self._changes: list[ControlEntry] = []
+        self._changes_until = 0
+        self._reading_control = threading.Lock()
+        self._follow_control()
         self._heavy = asyncio.Semaphore(HEAVY_MAX)
         self._heavy_waiting = 0
         self._stopping = threading.Event()
@@ -87,6 +95,26 @@ class Desk:
     def control(self) -> ControlState:
         """The fold of the control stream, at most POLL_S old. Read only."""
         return self._stream.state
+
+    def control_page(self, after: int, count: int) -> list[ControlEntry]:
+        """Up to `count` entries of the control stream after a position, as of now."""
+        self._follow_control()
+        return control_stream.page(self.log, self.control, after, count)
+
+    def changes(self, until: int, count: int) -> list[ControlEntry]:
+        """The last `count` changes up to a position of the control stream, newest first."""
+        if until > self._changes_until:
+            self._follow_control()
+        end = bisect_right(self._changes, until, key=lambda entry: entry.position)
+        return self._changes[max(0, end - count) : end][::-1]
+
+    def _follow_control(self) -> None:
+        with self._reading_control:
+            read: Sequence[ControlEntry] = self._stream.advance(self.log)
+            if self._changes_until + len(read) < self._stream.position:  # a read broke off after it had folded some
+                read = control_stream.history(self.log, self._stream.position)[self._changes_until :]
+            self._changes += [entry for entry in read if overview.is_change(entry)]
+            self._changes_until = self._stream.position
 
     def start(self) -> None:
         """Begin to follow the log."""
@@ -124,7 +152,7 @@ class Desk:
         saved, has_news = time.monotonic(), False
         while not self._stopping.is_set():
             try:
-                self._stream.advance(self.log)
+                self._follow_control()
                 followed = self.views.follow()
                 self.trouble = ""
                 has_news |= followed.is_news

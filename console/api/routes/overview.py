@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from litestar import Response, get
 
@@ -16,7 +17,9 @@ from projections.views.profiles.answers import profile_answer
 @get("/v1/live", tags=["system"], summary="What was decided in the last half hour, and what is in force")
 async def live_now(request: Asked, as_of: AsOf = None) -> Response[LiveAnswer]:
     """By minute of recording, up to the moment."""
-    return json(await desk(request).run(desk(request).views.looked_at, as_of, live))
+    asked = desk(request)
+    look = partial(live, changes=asked.changes)
+    return json(await asked.run(asked.views.looked_at, as_of, look))
 
 
 @get("/v1/accounts/{id:str}/related", tags=["accounts"], summary="Accounts that share a device, card or merchant")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,8 +16,7 @@ from console.api.auth import COOKIE, SESSION_S, Gate, address_of, check_origin, 
 from console.api.cursors import SequenceCursor, decode, encode
 from console.api.metrics import CONTENT_TYPE
 from console.api.requests import Asked, Cursor, Limit, desk, json
-from core.control_stream import history
-from core.log.base import EventLog
+from core.control_stream import ControlEntry
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,11 +107,11 @@ async def me(request: Asked) -> Response[Me]:
 async def control(request: Asked, limit: Limit = 100, cursor: Cursor = "") -> Response[ControlPage]:
     """The control stream from its beginning: models, programs, rules, thresholds, lists, rates, experiments."""
     after = decode(cursor, SequenceCursor).after if cursor else 0
-    return json(await desk(request).run(_control_page, desk(request).log, after, limit))
+    entries = await desk(request).run(desk(request).control_page, after, limit + 1)
+    return json(_control_page(entries, limit))
 
 
-def _control_page(log: EventLog, after: int, limit: int) -> ControlPage:
-    entries = [entry for entry in history(log) if entry.position > after]
+def _control_page(entries: Sequence[ControlEntry], limit: int) -> ControlPage:
     rows = []
     for position, event, _, refused in entries[:limit]:
         fields = msgspec.to_builtins(event)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from console.api.overview import MINUTES
+from console.api.desk import Desk
+from console.api.overview import CHANGES_MAX, MINUTES, ROUTINE
 from console.api.related import COMMON_MAX, NODES_MAX
-from core.codec import decode_score, decode_transaction
+from core import control_stream
+from core.codec import decode_score, decode_transaction, encode_control
+from core.errors import Unavailable
+from core.events import ThresholdsChanged
 from core.log.memory import MemoryLog
 from core.log.paging import decision_pages
+from core.settings import Settings
 from core.times import DAY_MS, MINUTE_MS
+from tests.builders import baseline_log
 from tests.builders.api import Served
 from tests.builders.baseline_log import PARTITIONS
 
@@ -50,6 +57,47 @@ def test_the_last_half_hour_is_what_counting_finds(api: Served, rows: list[dict[
     assert live["stopped_today"]["count"] == len(today)
     assert live["stopped_today"]["amount"] == pytest.approx(sum(row["amount"] * row.get("rate", 1.0) for row in today))
     assert live["model"]["label"] and live["program"]["label"] == "default@1.0.0"
+
+
+def test_changes_are_those_of_the_control_stream(api: Served, decided: MemoryLog) -> None:
+    """Now and as of each position, the newest 20 events that took effect and did not come by themselves."""
+    whole = control_stream.accepted(decided)
+    for c in (None, *range(1, decided.control_head() + 1)):
+        live = api.get("/v1/live", "viewer", **({} if c is None else {"as_of": f"c{c}"})).json()
+        expected = [
+            position
+            for position, event in reversed(whole)
+            if (c is None or position <= c) and event.__struct_config__.tag not in ROUTINE
+        ]
+        assert [change["position"] for change in live["changes"]] == expected[:CHANGES_MAX], c
+        assert all("hash_key" not in change["event"] for change in live["changes"])
+
+
+def test_a_read_that_breaks_off_loses_no_change(tmp_path: Path) -> None:
+    """If the log goes away while the control stream is read, the next look has every change."""
+    log = BreakingLog()
+    baseline_log.fill(log, transactions=200, accounts=10)
+    desk = Desk(Settings(), tmp_path, log)
+    event = ThresholdsChanged(occurred_at=1, actor="ann", reason="r", review=0.3, decline=0.8)
+    log.append_control([encode_control(event)], log.control_head())
+    log.reads_left = 1
+    with pytest.raises(Unavailable):
+        desk.changes(log.control_head(), 1)
+    log.reads_left = None
+    assert [entry.event for entry in desk.changes(log.control_head(), 1)] == [event]
+
+
+class BreakingLog(MemoryLog):
+    """A log whose control stream can be read so many times more; None: always."""
+
+    reads_left: int | None = None
+
+    def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
+        if self.reads_left is not None:
+            if self.reads_left == 0:
+                raise Unavailable("the log server does not answer")
+            self.reads_left -= 1
+        return super().read_control(after, count)
 
 
 def test_who_else_is_what_the_log_shows(api: Served, rows: list[dict[str, Any]]) -> None:
