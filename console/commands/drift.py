@@ -155,8 +155,9 @@ def show(look: Look, published: Sequence[DriftDetected | DriftCleared], everythi
             flush=True,
         )
         return
-    print(f"reference  {_span(look.reference)}  {look.reference_rows:>10,} decisions")
-    print(f"current    {_span(look.current)}  {look.rows:>10,} decisions, and shorter windows that end with it")
+    earlier, later = _left_out(look.reference_left_out), _left_out(look.left_out)
+    print(f"reference  {_span(look.reference)}  {look.reference_rows:>10,} decisions{earlier}")
+    print(f"current    {_span(look.current)}  {look.rows:>10,} decisions{later}, and shorter windows that end with it")
     print()
     titles = "".join(f"{each.title:>8}" for each in EFFECTS)
     print(f"{'figure':28}{'days':>5}{titles}{'missing':>16}{'rows/eff.':>11}{'p adj.':>10}  severity")
@@ -174,6 +175,10 @@ def show(look: Look, published: Sequence[DriftDetected | DriftCleared], everythi
         word = f"detected, {event.severity}" if isinstance(event, DriftDetected) else "cleared"
         print(f"published: {event.feature} {word}")
     print(f"\n{len(look.drifted)} of {len(tested)} drifted", flush=True)
+
+
+def _left_out(count: int) -> str:
+    return f" ({count:,} of another engine or feature spec left out)" if count else ""
 
 
 def _line(each: FeatureDrift) -> str:

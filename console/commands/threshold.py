@@ -152,7 +152,12 @@ def costs(
         names = ("in_force", "probability", "expected_loss", "saving")
         figures = {name: getattr(found, name)._asdict() for name in names}
         curves = [_points(one) for one in found.curves]
-        about = {"review_cost": review_cost, "payments": found.payments, "frauds": found.frauds}
+        about = {
+            "review_cost": review_cost,
+            "payments": found.payments,
+            "frauds": found.frauds,
+            "left_out": data.left_out,
+        }
         print_json({**about, **figures, "curves": curves})
         return
     chosen = {"in force": found.in_force, "cheapest": found.probability, "cheapest by loss": found.expected_loss}
@@ -170,6 +175,7 @@ def costs(
             "measured on": f"{found.payments:,} later payments, {found.frauds:,} of them fraud",
             "expected loss saves": f"{saving.value:.1%} ({saving.low:.1%} to {saving.high:.1%}) of the cheapest"
             " probability's cost",
+            **({"left out": f"{data.left_out:,} of another engine or feature spec"} if data.left_out else {}),
         }
     )
 

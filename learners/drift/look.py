@@ -63,7 +63,8 @@ class LabelledPerformance(msgspec.Struct, frozen=True, kw_only=True):
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """The windows compared and the findings: times in epoch ms, features in the order of the spec, then the score,
     alerts and reported frauds. current: the longest window of payments. delay_ms: how much later the reference of
-    reports is, and how much sooner the windows of performance end.
+    reports is, and how much sooner the windows of performance end. left_out, reference_left_out: decisions in these
+    windows that can't be compared, because of their engine or feature spec.
     """
 
     reference: Window
@@ -73,6 +74,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[FeatureDrift, ...]
     labels: LabelledPerformance | None = None
     delay_ms: int = 0
+    reference_left_out: int = 0
+    left_out: int = 0
 
     @property
     def findings(self) -> list[FeatureDrift]:
@@ -212,6 +215,8 @@ class Looker:
             features=tuple(found),
             labels=self._labels(reference, before, as_of, newest, model, serving.review),
             delay_ms=delay,
+            reference_left_out=len(before.between(reference.start, reference.end).left_out),
+            left_out=len(newest.left_out),
         )
 
     def _based(self, reference: Window, rows: Rows, model: str | None, review: float, as_of: int) -> Baseline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ class Rows:
     columns: float32 (WIDTH, n), one feature per row, each contiguous, or (0, n) if read without them; margins: float64
     (n,), log-odds; times: int64 (n,), epoch ms; accounts, transactions: uint64 (n,), hashes of their IDs; shops: uint64
     (n,), of the merchant, or of the transaction if it names none; categories: uint64 (n,), of the merchant's category;
-    models: int64 (n,), indices into `digests`, −1 where the decision was degraded or made without a model.
+    models: int64 (n,), indices into `digests`, −1 where the decision was degraded or made without a model. left_out:
+    int64 (k,), times of decisions in the range that are no rows, because of their engine or feature spec, ascending.
     """
 
     columns: NDArray[np.float32]
@@ -30,6 +31,7 @@ class Rows:
     categories: NDArray[np.uint64]
     models: NDArray[np.int64]
     digests: tuple[str, ...] = ()
+    left_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.times)
@@ -46,11 +48,13 @@ class Rows:
             self.categories[index],
             self.models[index],
             self.digests,
+            self.left_out,
         )
 
     def between(self, start: int, end: int) -> Rows:
         """The rows with start ≤ time < end (epoch ms), as views."""
         low, high = (int(i) for i in np.searchsorted(self.times, [start, end]))
+        first, last = (int(i) for i in np.searchsorted(self.left_out, [start, end]))
         return Rows(
             self.columns[:, low:high],
             self.margins[low:high],
@@ -61,6 +65,7 @@ class Rows:
             self.categories[low:high],
             self.models[low:high],
             self.digests,
+            self.left_out[first:last],
         )
 
 
@@ -102,4 +107,5 @@ def joined(parts: Sequence[Rows]) -> Rows:
         np.concatenate([part.categories for part in parts])[order],
         np.concatenate(models)[order],
         tuple(digests),
+        np.sort(np.concatenate([part.left_out for part in parts])),
     )

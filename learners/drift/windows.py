@@ -139,12 +139,13 @@ class WindowReader:
             yield _table([decode_transaction(e.payload) for e in page], [decode_score(e.payload) for e in scores])
 
     def _rows(self, table: pa.Table, times: np.ndarray, wanted: np.ndarray, with_features: bool) -> Rows:
-        for name, known in (("spec", spec.SPEC_VERSION), ("engine", ENGINE)):
-            wanted &= table[name].to_numpy(zero_copy_only=False) == known
         accounts = hash_strings(table["account_id"].to_pylist(), self._key)
         if self._keep is not None:
             wanted &= accounts < self._keep
-        index = np.flatnonzero(wanted)
+        readable = np.ones(len(table), dtype=np.bool_)
+        for name, known in (("spec", spec.SPEC_VERSION), ("engine", ENGINE)):
+            readable &= table[name].to_numpy(zero_copy_only=False) == known
+        index = np.flatnonzero(wanted & readable)
         columns = _columns(table, index) if with_features else np.empty((0, len(index)), dtype=np.float32)
         names = table["model_digest"].to_pylist()
         degraded = table["degraded"].to_pylist()
@@ -167,6 +168,7 @@ class WindowReader:
             hash_strings([category or "" for category in categories], self._key),
             np.array(models, dtype=np.int64),
             tuple(digests),
+            np.sort(times[wanted & ~readable]),
         )
 
     def _first(self, partition: int, stream: Stream, reached: Callable[[bytes], bool]) -> Position:

@@ -49,6 +49,7 @@ def _data(card: dict[str, Any]) -> list[str]:
         "",
         f"Trained and tested on {card['data'] or 'the decisions of a log'}:"
         f" {card['rows']:,} from {minute_text(card['range_ms'][0])} to {minute_text(card['range_ms'][1])}.",
+        *_left_out(card.get("left_out", 0)),
         f"Split by event time, not shuffled; training and test are separated by the label maturity"
         f" ({split['gap_days']:g} days):",
         "",
@@ -80,6 +81,12 @@ def _data(card: dict[str, Any]) -> list[str]:
             " the model can score while tables are missing."
         )
     return [*lines, ""]
+
+
+def _left_out(count: int) -> list[str]:
+    if not count:
+        return []
+    return [f"{count:,} more decisions are left out: they are of another engine or feature spec."]
 
 
 def _columns(columns: dict[str, Any] | None) -> list[str]:

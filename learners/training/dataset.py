@@ -130,6 +130,7 @@ class TrainingSet:
     statuses int8 (n,): see the module's head; a label is True where the status is fraud. Sets built by hand may lack
     the fields after `accounts`: every row then counts as labelled, and the set can't be relabelled. inputs: what the
     columns are, None for the kernel's WIDTH; folded: rows whose value was not logged then, by the name of the column.
+    left_out: decisions in the range that was read which are no rows, because of their engine or feature spec.
     """
 
     features: NDArray[np.float32]
@@ -143,6 +144,7 @@ class TrainingSet:
     known: LabelledAsOf | None = None
     inputs: tuple[Input, ...] | None = None
     folded: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.times)
@@ -152,18 +154,16 @@ class TrainingSet:
         found = np.flatnonzero(mask)
         contiguous = len(found) > 0 and found[-1] - found[0] + 1 == len(found)
         chosen: Mask | slice = slice(int(found[0]), int(found[-1]) + 1) if contiguous else mask
-        return TrainingSet(
-            self.features[chosen],
-            self.labels[chosen],
-            self.times[chosen],
-            self.amounts[chosen],
-            self.accounts[chosen],
-            None if self.statuses is None else self.statuses[chosen],
-            None if self.origin is None else self.origin.rows(chosen),
-            None if self.verdicts is None else self.verdicts.of(mask),
-            self.known,
-            self.inputs,
-            self.folded,
+        return replace(
+            self,
+            features=self.features[chosen],
+            labels=self.labels[chosen],
+            times=self.times[chosen],
+            amounts=self.amounts[chosen],
+            accounts=self.accounts[chosen],
+            statuses=None if self.statuses is None else self.statuses[chosen],
+            origin=None if self.origin is None else self.origin.rows(chosen),
+            verdicts=None if self.verdicts is None else self.verdicts.of(mask),
         )
 
     @property

@@ -5,14 +5,14 @@ Two passes write each feature vector once, directly to its place in order of eve
 1. transactions   time, amount, account and ID of every row in the window, which give its place
 2. scores         the feature vector as logged, written to that place; model and arm
 
-Both passes end at the partition's head as of the start. Decisions of another feature spec or engine are left out.
+Both passes end at the partition's head as of the start. Decisions of another feature spec or engine are left out, and
+counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +118,9 @@ def read(
         verdicts=verdicts,
         inputs=inputs,
         folded=folded,
+        left_out=int(np.count_nonzero(~scores.readable)),
     )
-    if not scores.readable.all():
+    if data.left_out:
         data = data.rows(scores.readable)
     if not len(data):
         raise BadInput(
@@ -135,12 +136,7 @@ def _labelled(data: TrainingSet, until: int | None, maturity_ms: int, clock: Clo
     if until is None:
         newest = data.origin.recorded_at if clock == "log" else data.times
         until = max(int(newest.max()), int(data.times.max()), int(data.verdicts.known_at(clock).max(initial=0)))
-    return as_known(TrainingSet(**_fields(data), known=LabelledAsOf(until, maturity_ms, clock)), until)
-
-
-def _fields(data: TrainingSet) -> dict[str, Any]:
-    names = ("features", "labels", "times", "amounts", "accounts", "statuses", "origin", "verdicts", "inputs", "folded")
-    return {name: getattr(data, name) for name in names}
+    return as_known(replace(data, known=LabelledAsOf(until, maturity_ms, clock)), until)
 
 
 def _joined(

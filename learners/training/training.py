@@ -275,6 +275,7 @@ def _progress(stage: str, rounds: int, report: ReportProgress) -> Callable[[Any]
 def _rows(data: TrainingSet, training: TrainingSet, test: TrainingSet, split: Split) -> dict[str, Any]:
     """The card's data range, label times, split, and the models that made the decisions."""
     found: dict[str, Any] = {"range_ms": [int(data.times[0]), int(data.times[-1])], "rows": len(data)}
+    found["left_out"] = data.left_out
     if data.known is not None:
         found["known"] = {
             "until_ms": data.known.until,

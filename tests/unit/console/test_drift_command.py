@@ -12,11 +12,13 @@ import pytest
 
 from console import cli, wiring
 from core import control_stream
+from core.codec import decode_score, decode_transaction, encode
 from core.context import Resolver
 from core.events import DriftDetected
 from core.log.memory import MemoryLog
 from ingest.offline import OfflineIngest
 from sources.synthetic import SyntheticConfig, SyntheticStream
+from tests.builders.logs import entries
 from tests.builders.models import ARTIFACT, deployed, load_tiny
 
 SHORT = ("--settle-days", "8", "--reference-days", "7", "--maturity-days", "1")
@@ -100,6 +102,20 @@ def test_json_holds_the_whole_look(sentinel: Sentinel) -> None:
     assert [each["feature"] for each in found["drifted"]]
     assert look["labels"]["now"]["rows"] > 100
     assert found["published"] == []
+
+
+def test_decisions_of_another_engine_are_left_out_and_counted(sentinel: Sentinel, log: MemoryLog) -> None:
+    """Those that this release can't read are no rows of a window, and the look says how many there are."""
+    before = sentinel(*SHORT, "--json").json["look"]
+    start, end = before["current"]
+    times = [decode_transaction(entry.payload).received_at for entry in entries(log, 0, "transactions")]
+    inside = [score for at, score in zip(times, entries(log, 0, "scores"), strict=True) if start <= at < end]
+    for entry in inside[:3]:
+        log.tamper(0, "scores", entry.id, encode(msgspec.structs.replace(decode_score(entry.payload), engine=99)))
+    look = sentinel(*SHORT, "--json").json["look"]
+    assert (before["left_out"], look["left_out"], look["reference_left_out"]) == (0, 3, 0)
+    assert look["rows"] == before["rows"] - 3
+    assert "(3 of another engine or feature spec left out)" in sentinel(*SHORT).out
 
 
 def test_publishing_appends_once(sentinel: Sentinel, log: MemoryLog) -> None:

@@ -237,7 +237,7 @@ def assert_same(a: TrainingSet, b: TrainingSet) -> None:
         "partitions",
     ):
         assert list(getattr(a.verdicts, each)) == list(getattr(b.verdicts, each)), each
-    assert a.known == b.known
+    assert a.known == b.known and a.left_out == b.left_out
 
 
 def decided_by(data: TrainingSet) -> list[tuple[str, str]]:
@@ -276,6 +276,8 @@ def test_decisions_under_another_feature_spec_or_engine_are_left_out(
             mixed.append(p, batch, mixed.head(p))
     data = reading.read(mixed, range(PARTITIONS))
     assert set(positions(data)) == kept
+    left_out = sum(mixed.length(p, "scores") for p in range(PARTITIONS)) - len(kept)
+    assert data.left_out == data.rows(data.labels).left_out == left_out > 0
     whole = {place: v.tobytes() for place, v in _vectors(log)}
     assert all(vector.tobytes() == whole[place] for place, vector in zip(positions(data), data.features, strict=True))
     archive = open_archive(str(tmp_path))

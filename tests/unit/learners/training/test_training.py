@@ -183,6 +183,8 @@ def test_the_card_says_what_was_measured(trained: Trained, tmp_path: Path) -> No
     text = model_card(card, write_plots(trained, tmp_path))
     for wanted in ("9.9.9", trained.digest, "baseline-1.0.0", "## Calibration", "Card precision@100", "![importance]"):
         assert wanted in text
+    assert card["left_out"] == 0 and "left out:" not in text
+    assert "7 more decisions are left out: they are of another engine" in model_card({**card, "left_out": 7})
     for name in ("calibration", "precision_recall", "importance", "card_precision"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     days = card["cards"]["days"]
