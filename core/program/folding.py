@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from core.jit import njit
+from core.jit import njit, njit_unlocked
 from core.program import tables as t
 from core.program.memory import Given, Ints, Results, Words, byte_pointer, float_pointer, int_pointer, prefetch
 from core.program.reading import read_event
@@ -170,7 +170,7 @@ def update(
     scratch[0] = 0  # as in `read`
 
 
-@njit
+@njit_unlocked
 def fold(
     table: NDArray[np.int64],
     records: NDArray[np.uint64],
@@ -186,7 +186,8 @@ def fold(
     out: NDArray[np.uint64],
     valid: NDArray[np.uint8],
 ) -> None:
-    """Read and fold event by event: what `read` and `update` give one event at a time.
+    """Read and fold event by event: what `read` and `update` give one event at a time. Called from Python by backtests,
+    it lets other threads run; within a batch's loops (`core.program.loops`) it does not.
 
     rows: int64 (m,), the events in order: a payment as its number, the k-th verdict as −1 − k. verdict_slots int32
     (v,), verdict_times int64 (v,), when they came, epoch ms; verdict_inputs uint64 and verdict_present uint8

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from core.events import AccountEvent, FeedbackReceived, Position
 from core.features import spec
-from core.jit import njit_unlocked
 from core.policy import SEVERITIES
 from core.program.compiling import compile_expressions, structure
 from core.program.deciding import Program
@@ -229,7 +228,7 @@ class ColumnFold:
         for batch, a, b in batches:
             mine = {leaf: Words(column.words[a:b], column.valid[a:b]) for leaf, column in given.items()}
             words[:, a:b], present[:, a:b] = self._inputs.run(batch, batch.all_rows, None, mine)
-        fold_events(
+        fold(
             self.layout.table,
             self._state.records,
             events.rows,
@@ -255,26 +254,3 @@ class ColumnFold:
             store(*self._features.run(batch, batch.all_rows, mine), batch.all_rows, 0, matrix[a:b])
         for k in range(len(self._missing)):
             yield np.ascontiguousarray(matrix[:, k])
-
-
-@njit_unlocked
-def fold_events(
-    table: NDArray[np.int64],
-    records: NDArray[np.uint64],
-    rows: NDArray[np.int64],
-    slots: NDArray[np.int32],
-    times: NDArray[np.int64],
-    inputs: NDArray[np.uint64],
-    present: NDArray[np.uint8],
-    verdict_slots: NDArray[np.int32],
-    verdict_times: NDArray[np.int64],
-    verdict_inputs: NDArray[np.uint64],
-    verdict_present: NDArray[np.uint8],
-    out: NDArray[np.uint64],
-    valid: NDArray[np.uint8],
-) -> None:
-    """`core.program.folding.fold`, while other threads run."""
-    fold(
-        table, records, rows, slots, times, inputs, present, verdict_slots, verdict_times, verdict_inputs,
-        verdict_present, out, valid,
-    )  # fmt: skip
