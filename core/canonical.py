@@ -32,7 +32,7 @@ from typing import Literal
 from unicodedata import ucd_3_2_0
 
 from core.errors import BadInput
-from core.events.control import ListKind
+from core.events import ListKind
 
 REMEMBERED = 65_536
 

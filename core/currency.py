@@ -28,7 +28,7 @@ from msgspec.structs import force_setattr
 
 from core.canonical import text
 from core.errors import BadInput
-from core.events.control import RatesChanged
+from core.events import RatesChanged
 from core.events.feedback import FeedbackReceived
 from core.events.transactions import Transaction
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from core.canonical import canonical
 from core.errors import BadInput
-from core.events.control import ListKind
+from core.events import ListKind
 from core.text import visible
 from core.validation import decode_feedback, decode_transaction
 from sources.record import Record
