@@ -6,7 +6,9 @@ partition can't be read, and here, once a second beside the worker; the worker t
 reads the new topic from its beginning.
 
 What the worker read from the new topic within that second has been decided under the old generation. It is read again
-under the new one and recognised as duplicate: nothing is lost, and nothing is decided twice.
+under the new one: nothing is lost, and a payment that its account remembers (`core.features.remembered`: the last 32
+and 24 hours of receive time) is recognised as duplicate. Where history is loaded, or an account paid more often within
+that second, one that is no longer remembered is decided again, under its new position.
 
 Cost: one request a second, in a thread of its own.
 """

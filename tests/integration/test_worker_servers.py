@@ -16,7 +16,7 @@ from core import control_stream
 from core.errors import BadInput
 from core.events import MessagesSkipped, Position
 from core.partitioner import PARTITIONERS
-from ingest import bootstrap, kafka_client, losses, parking
+from ingest import bootstrap, kafka_client, losses, parking, topic_watch
 from ingest.parking import Trouble
 from sources.record import Record
 from tests import worker_harness as h
@@ -315,8 +315,10 @@ def test_a_topic_recreated_under_a_running_worker_is_a_new_generation(
     message of both is decided once.
     """
     monkeypatch.setattr(parking, "WAIT_FIRST_S", 0.5)
+    monkeypatch.setattr(topic_watch, "INTERVAL_S", 3.0)
     on = single.changed(decisions_topic="", dead_letter_topic="", assignment_strategy=strategy)
-    first, second = h.synthetic(400), h.synthetic(1_200 if more else 60, seed=8, start=1_780_000_000_000)
+    first = h.synthetic(400)
+    second = h.synthetic(1_200 if more else 60, seed=8, days=0.5, start=1_780_000_000_000)
     with Threaded(on) as worker, on.log() as log:
         on.produce(first)
         h.wait_for_decisions(on, log, 400, worker.check)
@@ -328,7 +330,7 @@ def test_a_topic_recreated_under_a_running_worker_is_a_new_generation(
         h.wait_for(lambda: not control_stream.current(log).parked, "all partitions to go on")
     on.drain()
     h.assert_sound(on)
-    h.assert_everything_once(on, [*first, *second])
+    h.assert_everything_once(on, [*first, *second], read_again=True)
 
 
 def test_workers_outlive_a_topic_that_is_gone_for_a_while(single: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

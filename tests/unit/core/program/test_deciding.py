@@ -15,6 +15,7 @@ from core import replay, verification
 from core.codec import decode_alert, decode_reject, decode_score, decode_transaction, encode
 from core.context import Resolver
 from core.control_stream import history
+from core.differences import explain_difference
 from core.errors import Corrupt
 from core.events import (
     START,
@@ -359,5 +360,5 @@ def test_a_difference_of_an_own_feature_is_told(monkeypatch: pytest.MonkeyPatch)
     vector = packing.vector(score.features).copy()
     vector[spec.WIDTH] += 1.0
     changed = msgspec.structs.replace(score, features=packing.pack(vector.reshape(1, -1))[0])
-    (line,) = replay.explain_difference(encode(score), encode(changed))
+    (line,) = explain_difference(encode(score), encode(changed))
     assert line.startswith(f"feature column {spec.WIDTH}: logged ")

@@ -10,10 +10,12 @@ import pytest
 from core import control_stream
 from core.errors import BadInput
 from core.events import ListChanged, RulesChanged
+from core.identity import FIXED
 from core.log.base import EventLog
 from core.log.memory import MemoryLog
 from learners.governance import business
 from learners.governance.control_events import Act
+from tests.builders.decisions import append_unchecked, created
 
 ACT = Act("ann", "because", 1_700_000_000_000)
 
@@ -56,6 +58,7 @@ def test_a_list_of_many_values_changes_in_seconds() -> None:
 
 def test_thresholds_and_rules_change_what_is_named(event_log: EventLog) -> None:
     """The other threshold, other parameters and other switches stay; repeating an act appends nothing."""
+    append_unchecked(event_log, FIXED.event("worker"))
     assert business.set_thresholds(event_log, ACT, decline=0.9).state.review == 0.4
     assert not business.set_thresholds(event_log, ACT, decline=0.9).changed
     assert business.set_thresholds(event_log, ACT, review=0.5).state.decline == 0.9
@@ -69,7 +72,7 @@ def test_thresholds_and_rules_change_what_is_named(event_log: EventLog) -> None:
     assert not business.change_rules(event_log, ACT, parameters={"amount_high": 5.0}).changed
     state = business.change_rules(event_log, ACT, reset=["velocity_10m"], enable=["UNUSUAL_HOUR"]).state
     assert (state.parameters, state.disabled) == ({"amount_high": 5.0}, ("NEW_MERCHANT",))
-    assert control_stream.current(event_log).position == 8 and not state.refused
+    assert control_stream.current(event_log).position == 9 and not state.refused
     events = [entry.event for entry in control_stream.history(event_log)]
     assert sum(isinstance(event, RulesChanged) for event in events) == 3
 
@@ -92,10 +95,10 @@ def test_thresholds_and_rules_change_what_is_named(event_log: EventLog) -> None:
 )
 def test_invalid_acts_append_nothing(act: Any, said: str) -> None:
     """What can't be in force is refused with what is wrong."""
-    log = MemoryLog()
+    log = created()
     with pytest.raises(BadInput, match=said):
         act(log)
-    assert log.control_head() == 0
+    assert log.control_head() == 1
 
 
 @pytest.mark.parametrize(
