@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from console import backtest_report, pool, wiring
 from console.backtest_report import Report, Way
-from console.commands.whatif import scope_of
 from console.program_names import program_named, registry_of
+from console.whatif_changes import scope_of
 from core import control_stream
 from core.codec import decode_transaction
 from core.context import Resolver

@@ -11,7 +11,7 @@ from console import pool
 from console.backtest_report import rule_line
 from console.backtest_text import share
 from console.backtesting import labels_of
-from console.commands.whatif import scope_of
+from console.whatif_changes import scope_of
 from core import control_stream
 from core.errors import BadInput
 from core.identity import LogIdentity

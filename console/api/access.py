@@ -66,6 +66,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "POST /v1/programs/proposals/{id}/withdraw": _AUTHORS,
     "POST /v1/programs/proposals/{id}/deploy": _PUBLISHERS,
     "POST /v1/programs/rollback": _PUBLISHERS,
+    "POST /v1/whatif": _READERS,
     "GET /v1/control": _TRAIL,
     "GET /v1/events": _READERS,
     # acts

@@ -28,6 +28,7 @@ from console.api.routes import (
     reading,
     submitting,
     system,
+    whatif,
 )
 from console.api.submitting import ANSWERED_MAX, Idempotency, Kept, Submitter
 from console.api.tail import Tail
@@ -42,6 +43,7 @@ HANDLERS: list[ControllerRouterHandler] = [
     *overview.HANDLERS,
     *programs.HANDLERS,
     *authoring.HANDLERS,
+    *whatif.HANDLERS,
     *events.HANDLERS,
     *acting.HANDLERS,
     *casework.HANDLERS,

@@ -40,7 +40,7 @@ def radius(
     """
     from console import pool  # with the decision path
     from console.backtesting import labels_of
-    from console.commands.whatif import scope_of
+    from console.whatif_changes import scope_of
     from projections.audit import rule_radius
     from projections.audit.row_labels import RowLabels
     from projections.engine.checkpoints import CheckpointStore

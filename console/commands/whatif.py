@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tomllib
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 import typer
@@ -17,18 +15,16 @@ import typer
 from console import pool, whatif_report, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from console.plots.whatif import write_plot
+from console.whatif_changes import Wanted, check, logged_artifact, registered, scope_of, words
 from core import control_stream
 from core.context import Resolver
 from core.errors import BadInput, Corrupt
-from core.events import ModelRegistered, Position
 from core.log.base import EventLog, Head
 from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
-from core.policy import check_thresholds
 from core.replay import Timeline
 from core.settings import Settings
-from core.times import parse_iso
-from projections.audit.whatif import Changes, Outcome, Scope, programs, run
+from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.labelling.consensus import Label
 from projections.labelling.reader import LabelReader
 
@@ -38,21 +34,6 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     parameters: dict[str, float] = {}
     disabled: tuple[str, ...] = ()
-
-
-class Wanted(NamedTuple):
-    """The requested changes, with the model not yet loaded, so that they can be sent to another process."""
-
-    model: tuple[bytes, str] | None
-    changes: Changes
-
-    def loaded(self) -> Changes:
-        if self.model is None:
-            return self.changes
-        content, label = self.model
-        scorer = wiring.load_scorer(content, label, hashlib.sha256(content).hexdigest())
-        c = self.changes
-        return replace(c, model=scorer)
 
 
 def whatif(
@@ -119,33 +100,12 @@ def whatif(
         labels = LabelReader(log, partitions_of(log)).view()
     calls = [(s, p, head, wanted, scope, labels.of_partition(p), top) for p, head in heads.items()]
     parts = pool.each(_one, calls, jobs=jobs, title="deciding", total=total, quiet=as_json)
-    result = whatif_report.report(Outcome.joined(parts, top), _words(wanted, rules_file))
+    result = whatif_report.report(
+        Outcome.joined(parts, top), words(wanted, rules_file.name if rules_file is not None else "")
+    )
     if plot is not None:
         write_plot(result, plot)
     print(msgspec.json.encode(result).decode() if as_json else whatif_report.text(result))
-
-
-def check(log: EventLog, wanted: Wanted) -> None:
-    """Raise BadInput for changes that are invalid in any context, before a partition is read; also if no program that
-    ever decided has the parameters and rules that they name.
-    """
-    changes = wanted.loaded()
-    for name, value in (("--review", changes.review), ("--decline", changes.decline)):
-        if value is not None and not 0.0 < value <= 1.0:
-            raise BadInput(f"{name} must be above 0 and at most 1, not {value}")
-    if changes.review is not None and changes.decline is not None:
-        check_thresholds(changes.review, changes.decline)
-    check_thresholds(0.5, 0.5, changes.review_loss or 0.0, changes.decline_loss or 0.0)
-    refused: list[BadInput] = []
-    for program in programs(log, control_stream.current(log)):
-        try:
-            changes.check(program)
-        except BadInput as error:
-            refused.append(error)
-        else:
-            return
-    if refused:
-        raise refused[0]
 
 
 def _one(
@@ -166,18 +126,13 @@ def artifact_of(log: EventLog, text: str) -> tuple[bytes, str]:
     """(artifact, label) of a registered model, a blob in the log, or a file. Raises BadInput if there is none, or if
     the file is not a model.
     """
-    if re.fullmatch("[0-9a-f]{64}", text) and not Path(text).exists():
-        return log.get_blob(text), f"model-{text[:8]}"
-    known: dict[str, str] = {}
-    for _, event in control_stream.accepted(log):
-        if isinstance(event, ModelRegistered):
-            known[f"{event.name}-{event.version}"] = event.digest
-    if text in known and not Path(text).exists():
-        return log.get_blob(known[text]), text
+    found = None if Path(text).exists() else logged_artifact(log, text)
+    if found is not None:
+        return found
     try:
         content = Path(text).read_bytes()
     except OSError as error:
-        raise BadInput(f"--model {text}: {error.strerror}; registered models: {', '.join(known)}") from error
+        raise BadInput(f"--model {text}: {error.strerror}; registered models: {', '.join(registered(log))}") from error
     try:
         wiring.load_scorer(content, text, hashlib.sha256(content).hexdigest())
     except Corrupt as error:  # a bad file from the user, not corrupt data in the log
@@ -204,41 +159,3 @@ def _parameters(given: list[str]) -> dict[str, float]:
         except ValueError:
             raise BadInput(f"--rule {text!r} is not valid; write NAME=VALUE with a number") from None
     return found
-
-
-def scope_of(start: str | None, end: str | None) -> Scope:
-    """The range of --from and --to. Raises BadInput."""
-    first = _bound("--from", start) if start is not None else None
-    last = _bound("--to", end) if end is not None else None
-    return Scope(
-        start_ms=first if isinstance(first, int) else None,
-        end_ms=last if isinstance(last, int) else None,
-        first=first if isinstance(first, Position) else None,
-        last=last if isinstance(last, Position) else None,
-    )
-
-
-def _bound(name: str, text: str) -> int | Position:
-    """Epoch ms, or a position."""
-    if re.fullmatch(r"\d+-\d+", text) and not re.fullmatch(r"\d{4}-\d{2}", text):
-        return Position.parse(text)
-    try:
-        return parse_iso(text)
-    except ValueError:
-        raise BadInput(
-            f"{name} {text!r} is neither a time such as 2026-01-31T12:00 nor a position such as 1-533"
-        ) from None
-
-
-def _words(wanted: Wanted, rules_file: Path | None) -> list[str]:
-    words = []
-    if wanted.model is not None:
-        words.append(f"model {wanted.model[1]} ({hashlib.sha256(wanted.model[0]).hexdigest()[:16]})")
-    c = wanted.changes
-    named = {"review": c.review, "decline": c.decline, "review loss": c.review_loss, "decline loss": c.decline_loss}
-    words += [f"{name} {value}" for name, value in named.items() if value is not None]
-    if rules_file is not None:
-        words.append(f"rules from {rules_file.name}")
-    words += [f"{name}={value:g}" for name, value in c.parameters.items()]
-    words += [f"without {code}" for code in c.disabled]
-    return words

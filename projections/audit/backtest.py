@@ -218,6 +218,34 @@ class Backtest:
             self._add(tally, chosen, self._judge(partition, situation, logged, chosen))
         return tally, len(whole)
 
+    def variants(
+        self,
+        partition: int,
+        part: Part,
+        scope: Scope,
+        changed: Sequence[Callable[[Situation], Situation]],
+        tally: Tally,
+    ) -> Iterator[list[Judged]]:
+        """The decisions that this very program made in a part of the log, judged under each of the changed situations:
+        as many Judged at a time as there are changes. tally: counts what can't be judged. Raises NotStored.
+        """
+        rows = Rows.of(part, _ROW_COLUMNS, self._learned)
+        kept, tally.unreadable = rows_in_range(rows, scope)
+        if (wanted := in_positions(rows, scope)) is not None:
+            kept = wanted if kept is None else np.intersect1d(kept, wanted, assume_unique=True)
+        readable = rows if kept is None else rows.only(kept)
+        for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
+            if logged.program.digest == self.program.digest:
+                yield [
+                    self._judge(partition, situation, logged, chosen, under=self._varied(situation, k, changed))
+                    for k in range(len(changed))
+                ]
+
+    @staticmethod
+    def _varied(situation: Situation, k: int, changed: Sequence[Callable[[Situation], Situation]]) -> Situation:
+        """The situation with the k-th change, under a number that no other one has."""
+        return changed[k](situation)._replace(number=-1 - (situation.number * len(changed) + k))
+
     def _sampled(self, rows: Rows) -> Rows:
         """The rows of the accounts that are taken, as if there were no others."""
         if self._sample is None:
@@ -355,19 +383,28 @@ class Backtest:
             )
         return self._programs[situation.number]
 
-    def _judge_of(self, situation: Situation, logged: Plan, places: dict[int, int]) -> Judge:
-        key = (situation.number, logged.program.digest)
+    def _judge_of(self, situation: Situation, logged: Plan, places: dict[int, int], under: Situation) -> Judge:
+        key = (under.number, logged.program.digest)
         if key not in self._judges:
             other = Program(logged, self._identity.key, situation.parameters, situation.disabled)
-            self._judges[key] = Judge(self._program(situation), places, other)
+            self._judges[key] = Judge(self._program(under), places, other)
         return self._judges[key]
 
     def _judge(
-        self, partition: int, situation: Situation, logged: Plan, rows: Rows, computed: Sequence[int] = ()
+        self,
+        partition: int,
+        situation: Situation,
+        logged: Plan,
+        rows: Rows,
+        computed: Sequence[int] = (),
+        under: Situation | None = None,
     ) -> Judged:
+        """What the candidate decides on rows that `logged` decided in a situation. under: another for the candidate,
+        with the same lists and rates.
+        """
         with self._lock:
             places = stored_places(self._plan, self._reads, logged, computed)
-            judge = self._judge_of(situation, logged, places)
+            judge = self._judge_of(situation, logged, places, under or situation)
         batch = StoredBatch(
             rows,
             places,

@@ -59,7 +59,7 @@ class Changes:
     parameters: dict[str, float] = field(default_factory=dict)
     disabled: tuple[str, ...] = ()
 
-    def _thresholds(self, now: policy.Thresholds) -> policy.Thresholds:
+    def thresholds(self, now: policy.Thresholds) -> policy.Thresholds:
         """Those in force with the changes. A probability that is given replaces an expected loss that is not."""
         review_loss = self.review_loss if self.review_loss is not None else now.review_loss * (self.review is None)
         decline_loss = self.decline_loss if self.decline_loss is not None else now.decline_loss * (self.decline is None)
@@ -72,7 +72,7 @@ class Changes:
 
     def of(self, context: Context) -> Context:
         """The context with the changes applied. Raises BadInput for values that could not be in force."""
-        thresholds = self._thresholds(context.thresholds)
+        thresholds = self.thresholds(context.thresholds)
         policy.check_thresholds(*thresholds)
         values = policy.threshold_parameters(thresholds)
         made = {program: self._program(program, values) for program in context.programs}
@@ -109,12 +109,17 @@ class Changes:
 
     def _program(self, program: Program, thresholds: Mapping[str, float]) -> Program:
         self.check(program)
-        parameters: Mapping[str, float] = program.parameters
-        disabled = program.disabled
+        return program.under(*self.rules(program.parameters, program.disabled, thresholds))
+
+    def rules(
+        self, parameters: Mapping[str, float], disabled: Sequence[str], thresholds: Mapping[str, float]
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """The parameters that are set, the thresholds among them, and the rules that are off: those in force, with the
+        changes applied.
+        """
         if self.rule_set is not None:
-            parameters, disabled = {**program.plan.program.parameters, **self.rule_set[0]}, self.rule_set[1]
-        values = {**parameters, **self.parameters, **thresholds}
-        return program.under(values, tuple(dict.fromkeys((*disabled, *self.disabled))))
+            parameters, disabled = self.rule_set
+        return {**parameters, **self.parameters, **thresholds}, tuple(dict.fromkeys((*disabled, *self.disabled)))
 
 
 def programs(log: EventLog, state: ControlState) -> Iterator[Program]:

@@ -14,10 +14,10 @@ from litestar import Response, get, post
 from litestar.params import JSONBody
 
 from console import backtesting
+from console.api.labelled import labels
 from console.api.problems import FieldProblem, ProblemError
 from console.api.requests import Asked, Name, desk, json
 from console.backtest_report import Report
-from core.control_stream import identity_of
 from core.errors import Unavailable
 from core.features import spec
 from core.program import loading
@@ -27,10 +27,6 @@ from core.program.problems import DocumentError
 from learners.governance import programs
 from learners.governance.control_events import Act
 from projections.audit.stored_batch import NotStored
-from projections.engine.states import States
-from projections.labelling.verdicts import Claims
-from projections.labelling.view import view_of
-from projections.views.labels import LABELS, claims, newest
 from projections.views.programs import PROGRAMS, in_force
 
 
@@ -118,10 +114,9 @@ async def backtest(request: Asked, data: JSONBody[Trial]) -> Response[Report]:
     def answer() -> Report:
         program = _loaded(data.toml).program
         wanted = backtesting.Wanted("", data.start, data.end, data.rule, None, 1)
-        given, until = here.views.looked_at(None, lambda states, _: _given(states))
-        labels = view_of(given, until, key=identity_of(here.log).key)
+        known, _, _ = labels(here, None)
         try:
-            return backtesting.of_program(here.log, here.settings, program, wanted, labels, may_fold=False)
+            return backtesting.of_program(here.log, here.settings, program, wanted, known, may_fold=False)
         except NotStored as error:
             raise ProblemError(
                 422,
@@ -131,11 +126,6 @@ async def backtest(request: Asked, data: JSONBody[Trial]) -> Response[Report]:
             ) from None
 
     return json(await here.run_heavy(answer))
-
-
-def _given(states: States) -> tuple[list[Claims], int]:
-    held = states.by_partition(LABELS)
-    return list(claims(held)), newest(held)
 
 
 @get("/v1/programs/completions", tags=["programs"], summary="Names that an expression can use")

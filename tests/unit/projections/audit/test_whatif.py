@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from console import whatif_report
 from console.plots.whatif import write_plot
+from core import control_stream
 from core.codec import decode_score, decode_transaction
 from core.errors import BadInput
 from core.events import Position
@@ -18,7 +20,9 @@ from core.log.base import Batch, EventLog, Head
 from core.log.memory import MemoryLog
 from core.log.readonly import ReadOnlyLog
 from core.times import DAY_MS
+from projections.audit.stored_batch import NotStored
 from projections.audit.whatif import Changes, Outcome, Scope, run
+from projections.audit.whatif_columns import WhatIf
 from projections.labelling.reader import LabelReader
 from tests.builders.baseline_log import PARTITIONS, decided, timeline
 from tests.builders.logs import entries
@@ -247,3 +251,55 @@ def test_a_rule_set_replaces_what_was_set(log: MemoryLog) -> None:
     under = Changes(rule_set=({"velocity_10m": 2.0}, ("NEW_MERCHANT",)), disabled=("CARD_TESTING",)).of(changed).program
     assert (under.parameters["amount_high"], under.parameters["velocity_10m"]) == (1000.0, 2.0)
     assert under.disabled == ("NEW_MERCHANT", "CARD_TESTING")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(),
+        Changes(review=0.1, decline=0.2),
+        Changes(review=0.95, decline=0.99),
+        Changes(review_loss=10.0, decline_loss=40.0),
+        Changes(parameters={"velocity_10m": 1.0}),
+        Changes(disabled=("VELOCITY_10M", "CARD_TESTING", "LIST_WATCH", "IMPOSSIBLE_TRAVEL")),
+        Changes(rule_set=({"velocity_10m": 1.0}, ()), disabled=("VELOCITY_10M",)),
+    ],
+)
+@pytest.mark.parametrize("start", [None, 1_770_000_000_000])
+def test_stored_columns_give_what_the_fold_gives(log: MemoryLog, changes: Changes, start: int | None) -> None:
+    """The report by stored columns is the fold's, figure by figure, with the same changed decisions."""
+    times = sorted(t.occurred_at for _, _, t, _ in rows(log))  # type: ignore[attr-defined]
+    scope = Scope(start_ms=times[len(times) // 3] if start else None)
+    folded = whatif_report.report(outcome(log, changes, scope), [])
+    found, _ = columns(log, changes).run({p: log.head(p).transactions for p in range(PARTITIONS)}, scope)
+    judged = whatif_report.report(found, [])
+    assert judged.total == folded.total and judged.days == folded.days
+    assert judged.table == folded.table and (changes == Changes()) is (judged.total.changed == 0)
+
+
+def columns(log: MemoryLog, changes: Changes, **options: Any) -> WhatIf:
+    labels = LabelReader(log, range(PARTITIONS)).view()
+    return WhatIf(log, control_stream.history(log), changes, labels, top=10, **options)
+
+
+def test_a_curve_has_what_each_threshold_gives(log: MemoryLog) -> None:
+    """Each point is the what-if with that threshold for review, and declines from at least there."""
+    until = {p: log.head(p).transactions for p in range(PARTITIONS)}
+    _, curve = columns(log, Changes(decline=0.5), curve=(0.1, 0.5, 0.9)).run(until, EVERYTHING)
+    for point in curve:
+        changes = Changes(review=point.review, decline=max(point.review, 0.5))
+        total = whatif_report.report(outcome(log, changes), []).total.whatif
+        assert (point.alerts, point.precision, point.recall) == (total.alerts, total.precision, total.recall)
+        assert point.value_detection_rate == pytest.approx(total.value_detection_rate)
+    assert curve[0].alerts > curve[1].alerts > curve[2].alerts
+
+
+def test_columns_refuse_what_takes_the_fold(log: MemoryLog) -> None:
+    """Another model has other margins; unknown names are told as by the fold."""
+    with pytest.raises(NotStored, match="model"):
+        columns(log, Changes(model=TinyScorer()))
+    until = {p: log.head(p).transactions for p in range(PARTITIONS)}
+    with pytest.raises(BadInput, match="NO_SUCH_RULE"):
+        columns(log, Changes(disabled=("NO_SUCH_RULE",))).run(until, EVERYTHING)
+    with pytest.raises(BadInput, match="no decisions"):
+        columns(log, Changes()).run(until, Scope(start_ms=2**42))

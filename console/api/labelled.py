@@ -1,0 +1,25 @@
+"""The labels of all payments as of a moment, from the read model that the desk keeps."""
+
+from __future__ import annotations
+
+from console.api.desk import Desk
+from core.control_stream import identity_of
+from core.events import Position
+from projections.engine.states import States
+from projections.labelling.verdicts import Claims
+from projections.labelling.view import LabelView, view_of
+from projections.views.labels import LABELS, claims, newest
+
+
+def labels(desk: Desk, as_of: str | None) -> tuple[LabelView, dict[int, Position], str]:
+    """The labels, up to which payment of each partition the moment reaches, and the cut in the syntax of as_of. The
+    verdicts are copied while the read models stand still, and weighed after.
+    """
+    given, until, bounds, cut = desk.views.looked_at(as_of, lambda states, _: _given(states))
+    return view_of(given, until, key=identity_of(desk.log).key), bounds, cut
+
+
+def _given(states: States) -> tuple[list[Claims], int, dict[int, Position], str]:
+    held = states.by_partition(LABELS)
+    bounds = {partition: bound.transactions for partition, bound in states.cut.partitions.items()}
+    return list(claims(held)), newest(held), bounds, states.as_of
