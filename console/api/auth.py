@@ -220,6 +220,8 @@ async def _admitted(gate: Gate, request: Request[Any, Any, Any]) -> Principal | 
         raise _unauthenticated("no token: send `Authorization: Bearer …`, or log in")
     if is_cookie and request.method not in _SAFE:
         check_origin(request)
+    if request.method not in _SAFE:
+        _check_now(request)
     who = await gate.principal(token, address_of(request))
     if not permitted(who.roles, route):
         needed = ", ".join(sorted(ROUTES[route]))
@@ -230,6 +232,18 @@ async def _admitted(gate: Gate, request: Request[Any, Any, Any]) -> Principal | 
             remedy=f"it takes one of the roles {needed}",
         )
     return who
+
+
+def _check_now(request: Request[Any, Any, Any]) -> None:
+    """Raise ProblemError for an act at a past moment: what happened then can't be changed."""
+    if b"as_of" in request.scope["query_string"] and "as_of" in request.query_params:
+        raise ProblemError(
+            409,
+            f"as_of {request.query_params['as_of']!r} names a past moment; this request acts, and acts happen now",
+            reason="past_moment",
+            field="as_of",
+            remedy="leave out as_of; a question that takes a body has its as_of there",
+        )
 
 
 def address_of(request: Request[Any, Any, Any]) -> str:

@@ -96,10 +96,14 @@ class Desk:
         """The fold of the control stream, at most POLL_S old. Read only."""
         return self._stream.state
 
-    def control_page(self, after: int, count: int) -> list[ControlEntry]:
-        """Up to `count` entries of the control stream after a position, as of now."""
+    def control_page(self, after: int, count: int, as_of: str | None) -> tuple[list[ControlEntry], int]:
+        """Up to `count` entries of the control stream after a position, as of now or of a moment, and the position that
+        the moment reaches.
+        """
         self._follow_control()
-        return control_stream.page(self.log, self.control, after, count)
+        until = self.control.position if as_of is None else self.views.past(as_of)[0].cut.control
+        read = control_stream.page(self.log, self.control, after, count)
+        return [entry for entry in read if entry.position <= until], until
 
     def changes(self, until: int, count: int) -> list[ControlEntry]:
         """The last `count` changes up to a position of the control stream, newest first."""
@@ -204,20 +208,21 @@ class Desk:
         )
         return row if is_hit else None
 
-    def find(self, name: str) -> Found:
-        """A decision by its transaction's ID, its place (p07:1-533) or its alert's ID. Raises ProblemError if there is
-        none, or more than one with this ID.
+    def find(self, name: str, as_of: str | None = None) -> Found:
+        """A decision by its transaction's ID, its place (p07:1-533) or its alert's ID, as of now or of a moment. Raises
+        ProblemError if there is none, or more than one with this ID.
         """
         place = _place(name)
         if place is not None and place.partition in self.partitions:
             t = self.log.get(place.partition, "transactions", place.position)
             if t is not None:
+                self._check_decided(place, as_of)
                 found = decode_transaction(t)
                 return Found(place, found.transaction_id, found.account_id)
             if (why := self._refused(place)) is not None:
                 raise why
         query = Query(transaction_id=name)
-        hits, _ = self.views.search(query, 20, None, None)
+        hits, _ = self.views.search(query, 20, None, as_of)
         rows = [row for hit in hits if (row := self._row(hit, query)) is not None]
         if not rows:
             raise not_found(f"decision {name}", "check the ID; it may also be a place such as p07:1-533")
@@ -227,6 +232,19 @@ class Desk:
                 409, f"{len(rows)} payments have the ID {name}: {places}", reason="ambiguous", remedy="ask by place"
             )
         return Found(DecisionPlace.parse(rows[0].place), rows[0].transaction_id, rows[0].account_id)
+
+    def _check_decided(self, place: DecisionPlace, as_of: str | None) -> None:
+        """Raise ProblemError if the decision was made after the moment."""
+        if (
+            as_of is not None
+            and place.position > self.views.past(as_of)[0].cut.partitions[place.partition].transactions
+        ):
+            raise ProblemError(
+                404,
+                f"decision {place} was not made yet as of {as_of}",
+                reason="not_found",
+                remedy="ask as of a later moment, or as of now",
+            )
 
     def first_decision(
         self, partition: int, account: str, transaction_id: str, place: DecisionPlace | None
@@ -279,9 +297,9 @@ class Desk:
                     found.setdefault(transaction_id, []).append(payment)
         return found
 
-    def detail(self, name: str) -> DecisionDetail:
+    def detail(self, name: str, as_of: str | None) -> DecisionDetail:
         """One decision with its alert in words."""
-        place, _, _ = self.find(name)
+        place, _, _ = self.find(name, as_of)
         t = self.log.get(place.partition, "transactions", place.position)
         s = self.log.get(place.partition, "scores", place.position)
         a = self.log.get(place.partition, "alerts", place.position)
@@ -319,9 +337,9 @@ class Desk:
             self._reader = (head, AlertReader(self.log, wiring.load_scorer))
         return self._reader[1]
 
-    def replay(self, name: str) -> ReplayResult:
+    def replay(self, name: str, as_of: str | None) -> ReplayResult:
         """The decision made again, by folding its account."""
-        found = self.find(name)
+        found = self.find(name, as_of)
         partition, position = found.place
         events = account_events(self.log, partition, [found.account_id])
         timeline = Timeline(control_stream.history(self.log), self._resolver)
@@ -336,11 +354,12 @@ class Desk:
             recomputed_digest=hashlib.sha256(now.score).hexdigest() if now.score is not None else "",
         )
 
-    def story(self, name: str) -> Story:
-        """The audit of one decision (docs/audit.md)."""
-        found = self.find(name)
+    def story(self, name: str, as_of: str | None) -> Story:
+        """The audit of one decision (docs/audit.md). as_of: what came later is not told."""
+        found = self.find(name, as_of)
         control = control_stream.history(self.log)
-        return tell(self.log, found, control, Timeline(control, self._resolver))
+        until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
+        return tell(self.log, found, control, Timeline(control, self._resolver), until)
 
     # --- health ---------------------------------------------------------------------------------------------------
 

@@ -137,11 +137,18 @@ class Story(msgspec.Struct, frozen=True):
     recomputed: Proof
 
 
-def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline: Timeline) -> Story:
+def tell(
+    log: EventLog,
+    found: Found,
+    control: Sequence[ControlEntry],
+    timeline: Timeline,
+    later_until: Position | None = None,
+) -> Story:
     """The story of one decision. Raises BadInput if there is no transaction at the place, Corrupt if the log can't be
     read.
 
-    control: the control stream from its beginning; timeline: of the same entries.
+    control: the control stream from its beginning; timeline: of the same entries. later_until: up to which event of the
+    partition's feedback stream to tell what came later; None for all.
     """
     partition, position = found.place
     accounts = [found.account_id]
@@ -160,7 +167,8 @@ def tell(log: EventLog, found: Found, control: Sequence[ControlEntry], timeline:
     under = deciding(now.context, score.arm)
     wording = Wording.of(under.program.plan)
     shares = _shares(under, row, now)
-    after = [(p, e) for p, e in feedback if p > Position.parse(score.feedback_position)]
+    seen_until = Position.parse(score.feedback_position)
+    after = [(p, e) for p, e in feedback if p > seen_until and (later_until is None or p <= later_until)]
     since = _since(after, decision, found.place)
     return Story(
         place=str(found.place),

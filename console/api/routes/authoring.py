@@ -16,7 +16,7 @@ from litestar.params import JSONBody
 from console import backtesting
 from console.api.labelled import labels
 from console.api.problems import FieldProblem, ProblemError
-from console.api.requests import Asked, Name, desk, json
+from console.api.requests import Asked, AsOf, Name, desk, json
 from console.backtest_report import Report
 from core.errors import Unavailable
 from core.features import spec
@@ -129,12 +129,12 @@ async def backtest(request: Asked, data: JSONBody[Trial]) -> Response[Report]:
 
 
 @get("/v1/programs/completions", tags=["programs"], summary="Names that an expression can use")
-async def completions(request: Asked) -> Response[list[Known]]:
+async def completions(request: Asked, as_of: AsOf = None) -> Response[list[Known]]:
     """Standard fields, the library's features, and the parameters of the program in force."""
     here = desk(request)
 
     def answer() -> list[Known]:
-        registry = here.views.looked_at(None, lambda states, _: states.of_control(PROGRAMS))
+        registry = here.views.looked_at(as_of, lambda states, _: states.of_control(PROGRAMS))
         checked = loading.load(in_force(registry) or registry.default, here.log.get_blob).checked
         fields = [Known(name, "field", each.type, "") for name, each in STANDARD.items()]
         features = [

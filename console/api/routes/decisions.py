@@ -61,25 +61,27 @@ async def search(
 
 
 @get("/v1/decisions/{id:str}", tags=["decisions"], summary="One decision, with its alert in words")
-async def show(request: Asked, id: Name) -> Response[DecisionDetail]:
+async def show(request: Asked, id: Name, as_of: AsOf = None) -> Response[DecisionDetail]:
     """By the transaction's ID, its place (`p07:1-533`) or its alert's ID. An ID with a slash: search by
-    `transaction_id`, then ask by place.
+    `transaction_id`, then ask by place. 404 if it was not made by the moment.
     """
-    return unchanging(request, await desk(request).run(desk(request).detail, id))
+    return unchanging(request, await desk(request).run(desk(request).detail, id, as_of))
 
 
 @get("/v1/decisions/{id:str}/replay", tags=["decisions"], summary="Make a decision again and compare it")
-async def replay(request: Asked, id: Name) -> Response[ReplayResult]:
+async def replay(request: Asked, id: Name, as_of: AsOf = None) -> Response[ReplayResult]:
     """By today's live path, from the log, under the context of its seal: `identical`, `different` (with differences),
     or `not_decidable` here (with the reason).
     """
-    return json(await desk(request).run_heavy(desk(request).replay, id))
+    return json(await desk(request).run_heavy(desk(request).replay, id, as_of))
 
 
 @get("/v1/decisions/{id:str}/audit", tags=["decisions"], summary="The whole story of a decision")
-async def audit(request: Asked, id: Name) -> Response[dict[str, Any]]:
-    """What was known, which model and whose rules decided, and what came later (docs/audit.md)."""
-    return json(await desk(request).run_heavy(desk(request).story, id))
+async def audit(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """What was known, which model and whose rules decided, and what came later (docs/audit.md), up to the moment:
+    verdicts, actions and other events of the account.
+    """
+    return json(await desk(request).run_heavy(desk(request).story, id, as_of))
 
 
 def _time(name: str, text: str | None) -> int | None:

@@ -15,7 +15,7 @@ from console.api.answers import Me, Readiness
 from console.api.auth import COOKIE, SESSION_S, Gate, address_of, check_origin, token_of
 from console.api.cursors import SequenceCursor, decode, encode
 from console.api.metrics import CONTENT_TYPE
-from console.api.requests import Asked, Cursor, Limit, desk, json
+from console.api.requests import Asked, AsOf, Cursor, Limit, desk, json
 from core.control_stream import ControlEntry
 
 
@@ -48,8 +48,11 @@ class ControlEntryRow(msgspec.Struct, frozen=True):
 
 
 class ControlPage(msgspec.Struct, frozen=True):
-    """Control events, oldest first. next: the cursor of the next page, "" at the end."""
+    """Control events, oldest first. next: the cursor of the next page, "" at the end. until: the position up to which
+    the stream is told.
+    """
 
+    until: int
     events: list[ControlEntryRow]
     next: str
 
@@ -104,14 +107,14 @@ async def me(request: Asked) -> Response[Me]:
 
 
 @get("/v1/control", tags=["system"], summary="Every act on what decides, with its actor and reason")
-async def control(request: Asked, limit: Limit = 100, cursor: Cursor = "") -> Response[ControlPage]:
+async def control(request: Asked, limit: Limit = 100, cursor: Cursor = "", as_of: AsOf = None) -> Response[ControlPage]:
     """The control stream from its beginning: models, programs, rules, thresholds, lists, rates, experiments."""
     after = decode(cursor, SequenceCursor).after if cursor else 0
-    entries = await desk(request).run(desk(request).control_page, after, limit + 1)
-    return json(_control_page(entries, limit))
+    entries, until = await desk(request).run(desk(request).control_page, after, limit + 1, as_of)
+    return json(_control_page(entries, limit, until))
 
 
-def _control_page(entries: Sequence[ControlEntry], limit: int) -> ControlPage:
+def _control_page(entries: Sequence[ControlEntry], limit: int, until: int) -> ControlPage:
     rows = []
     for position, event, _, refused in entries[:limit]:
         fields = msgspec.to_builtins(event)
@@ -119,7 +122,7 @@ def _control_page(entries: Sequence[ControlEntry], limit: int) -> ControlPage:
         said = [fields.pop(name, "") for name in ("type", "actor", "occurred_at", "reason")]
         rows.append(ControlEntryRow(position, said[0], said[1], said[2], said[3], refused, fields))
     more = encode(SequenceCursor(rows[-1].position)) if len(entries) > limit else ""
-    return ControlPage(rows, more)
+    return ControlPage(until, rows, more)
 
 
 HANDLERS = [healthz, readyz, metrics, login, logout, me, control]

@@ -26,6 +26,9 @@ from tests.builders.api import Served, served
 from tests.builders.baseline_log import PARTITIONS
 from tests.builders.decisions import append_unchecked, created
 
+LATER = ("labels", "actions", "account_since", "recomputed")
+"""What an audit tells of later events, and of today's release."""
+
 
 @pytest.fixture(scope="module")
 def rows(decided: MemoryLog) -> list[dict[str, Any]]:
@@ -116,6 +119,57 @@ def test_decisions_are_replayed_and_audited(api: Served, rows: list[dict[str, An
         assert found["logged_digest"] == found["recomputed_digest"]
     story = api.get(f"/v1/decisions/{rows[0]['transaction_id']}/audit").json()
     assert story["recomputed"]["identical"] and story["score"]["margin"] == rows[0]["margin"]
+
+
+def test_an_audit_tells_only_what_was_known_then(api: Served, rows: list[dict[str, Any]]) -> None:
+    """Before the decision there is none; right after it nothing came later; later, a part of what is known now. What
+    decided is the same at each moment, and the verdicts are told in the order of the log.
+    """
+    seen = 0
+    for row in reversed(rows):
+        path = f"/v1/decisions/{row['place']}/audit"
+        if row["order"][2].offset < 300 or not (now := api.get(path).json())["labels"]:
+            continue
+        then = api.get(path, as_of=row["place"]).json()
+        assert (then["labels"], then["actions"], then["account_since"]) == ([], [], [])
+        assert {k: v for k, v in then.items() if k not in LATER} == {k: v for k, v in now.items() if k not in LATER}
+        label = Position.parse(now["labels"][0]["position"])
+        moment = api.get("/v1/stats", as_of=str(now["labels"][0]["event"]["recorded_at"])).json()["as_of"]
+        between = api.get(path, as_of=moment).json()
+        later = [Position.parse(each["position"]) for each in between["account_since"] + between["labels"]]
+        assert between["labels"] == now["labels"][: len(between["labels"])] != []
+        assert len(later) <= len(now["account_since"]) + len(now["labels"]) and label in later
+        for past in (path, f"/v1/decisions/{row['place']}", f"/v1/decisions/{row['transaction_id']}/replay"):
+            early = api.get(past, as_of=f"p{row['order'][1]:02d}:1-200")
+            assert (early.status_code, early.json()["reason"]) == (404, "not_found"), early.text
+        seen += 1
+        if seen == 3:
+            break
+    assert seen == 3
+
+
+def test_the_audit_trail_ends_at_the_moment(api: Served, decided: MemoryLog) -> None:
+    """As of a control position, later acts are not told; its own is."""
+    last = decided.control_head() - 2
+    page = api.get("/v1/control", as_of=f"c{last}").json()
+    assert [event["position"] for event in page["events"]] == list(range(1, last + 1)) and page["until"] == last
+    first = api.get("/v1/control", as_of=f"c{last}", limit=2).json()
+    rest = api.get("/v1/control", as_of=f"c{last}", limit=100, cursor=first["next"]).json()
+    assert first["events"] + rest["events"] == page["events"] and rest["next"] == ""
+    assert api.get("/v1/control").json()["until"] == decided.control_head()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/lists"), ("PATCH", "/v1/thresholds"), ("POST", "/v1/cases/none/resolve"), ("POST", "/v1/whatif")],
+)
+def test_an_act_at_a_past_moment_is_refused(api: Served, decided: MemoryLog, method: str, path: str) -> None:
+    """Whatever the body: what happened can't be changed. Nothing is appended."""
+    before = decided.control_head()
+    role = "viewer" if path == "/v1/whatif" else "publisher" if method == "PATCH" else "analyst"
+    got = api.client.request(method, f"{path}?as_of=2026-01-10", json={}, headers=api.bearer(role))
+    assert (got.status_code, got.json()["reason"], got.json()["field"]) == (409, "past_moment", "as_of")
+    assert "acts happen now" in got.json()["detail"] and decided.control_head() == before
 
 
 @pytest.mark.parametrize(

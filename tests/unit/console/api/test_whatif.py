@@ -21,7 +21,9 @@ def of_command(log: MemoryLog, changes: Changes, scope: Scope) -> dict[str, Any]
         run(log, p, log.head(p), timeline(log), changes, scope, labels.of_partition(p), top=20)
         for p in range(PARTITIONS)
     ]
-    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(whatif_report.report(Outcome.joined(parts, 20), [])))
+    found: dict[str, Any] = msgspec.json.decode(
+        msgspec.json.encode(whatif_report.report(Outcome.joined(parts, 20), []))
+    )
     return found
 
 
