@@ -30,6 +30,8 @@ HELP_COLUMNS = range(60, 161)
 
 COMMANDS = {
     "demo": "demo.demo",
+    "run": "run.run",
+    "sample": "sample.sample",
     "ingest": "ingest.ingest",
     "feedback": "feedback.feedback",
     "block": "block.block",

@@ -271,6 +271,7 @@ def summary(result: DemoResult) -> str:
             f" precision {_share(e.precision)}, recall {_share(e.recall)},"
             f" value detected {_share(e.value_detection_rate)}, alert rate {e.alert_rate:.2%},"
             f" false positives per hit {_share(e.false_positive_ratio, 2)}",
+            "go on with: sentinel run --sample (the web console, with alerts that come by themselves), or `make run`",
         ]
     )
 

@@ -12,16 +12,22 @@ from typing import Any, Self
 
 import msgspec
 
+from console.watchdog import Watchdog
 from core.errors import Unavailable
 from core.settings import Settings, environment_name
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS_MAX = 30.0
+TAIL_BYTES = 8192
 _FORWARDED = (
     "kafka_servers",
     "redis_host",
     "redis_port",
     "redis_cluster",
+    "redis_username",
+    "redis_password",
+    "redis_tls",
+    "redis_ca_file",
     "log_prefix",
     "partitions",
     "snapshot_directory",
@@ -32,6 +38,7 @@ _FORWARDED = (
     "feedback_topic",
     "dead_letter_topic",
     "decisions_topic",
+    "metrics_port",
 )
 
 
@@ -62,9 +69,13 @@ class Service:
             "PYTHONSAFEPATH": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
 
     def start(self) -> None:
-        """Start the child in its own session, so that Ctrl-C in the terminal reaches only the parent."""
+        """Start the child in its own session, so that Ctrl-C in the terminal reaches only the parent. It ends with the
+        parent, however that ends.
+        """
+        self._unwatched()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -74,12 +85,21 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._watchdog = Watchdog(self._process.pid)
 
     def check(self) -> None:
         """Raise Unavailable, with the last lines of its log, if the child has exited with an error."""
         if self._process is not None and self._process.poll() not in (None, 0):
-            tail = self.log_path.read_text(errors="replace").splitlines()[-6:]
-            raise Unavailable("\n".join([f"{self.name} exited with {self._process.returncode}:", *tail]))
+            said = "\n".join(self.last_lines())
+            raise Unavailable(f"{self.name} exited with {self._process.returncode}:\n{said}")
+
+    def last_lines(self, count: int = 6) -> list[str]:
+        """The end of the child's log."""
+        if not self.log_path.exists():
+            return []
+        with self.log_path.open("rb") as log:
+            log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+            return log.read().decode(errors="replace").splitlines()[-count:]
 
     @property
     def pid(self) -> int | None:
@@ -90,21 +110,28 @@ class Service:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended, negative for a signal; None if it runs or was never started."""
+        return self._process.poll() if self._process is not None else None
+
     def stop(self) -> None:
         """Send SIGTERM and wait; send SIGKILL if the child does not exit in time."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._unwatched()
 
     def kill(self) -> None:
         """Send SIGKILL, as in a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        self._unwatched()
 
     def wait(self, seconds: float) -> int:
         """The child's exit code. Raises Unavailable if it does not exit in time."""
@@ -113,6 +140,11 @@ class Service:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise Unavailable(f"{self.name} did not exit within {seconds:.0f} s; see {self.log_path}") from None
+
+    def _unwatched(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.end()
+            self._watchdog = None
 
     def __enter__(self) -> Self:
         self.start()

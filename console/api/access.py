@@ -27,6 +27,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /readyz": PUBLIC,
     "GET /metrics": ANYBODY,
     "POST /v1/login": PUBLIC,
+    "POST /v1/login/link": PUBLIC,
     "POST /v1/logout": ANYBODY,
     "GET /v1/me": ANYBODY,
     # decisions

@@ -1,7 +1,7 @@
 """Authentication of requests: bearer tokens, and sessions of people who logged in with a password.
 
     Authorization: Bearer ss_…      a token; its Argon2id hash is verified once, then a keyed digest of it is compared
-    Authorization: Bearer sess_…    a session, from POST /v1/login
+    Authorization: Bearer sess_…    a session, from POST /v1/login or, for a link that works once, POST /v1/login/link
     Cookie: ss_session=sess_…       the same in a browser; a request that changes something must come from our own page
 
 Sessions and verified tokens are held in memory only, as keyed BLAKE2b digests under a key of this process, and compared
@@ -26,7 +26,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from console.api.access import PUBLIC, ROUTES, permitted
 from console.api.problems import ProblemError
-from console.api.users import NO_PASSWORD, Role, User, UserFile, token_parts, verify
+from console.api.users import NO_PASSWORD, Role, User, UserFile, revoke, token_parts, verify
+from core.errors import BadInput
 
 SESSION_S = 12 * 3600.0
 COOKIE = "ss_session"
@@ -101,11 +102,38 @@ class Gate:
             self._failed(*keys)
             raise ProblemError(401, "the name or the password is wrong", reason="not_authenticated")
         self._limiter.forget(keys[1])
+        return self._begun(Principal(user.name, user.roles, "session"))
+
+    async def follow(self, link: str, address: str) -> tuple[str, Principal]:
+        """A new session's token, and whose it is, for the token of a login link, which is used up. Raises ProblemError
+        (401, 429).
+        """
+        parts = token_parts(link)
+        name = None if parts is None else await self._owner(*parts, address, is_link=True)
+        if parts is None or name is None or not await asyncio.to_thread(self._use_up, name, parts[0]):
+            self._failed(f"address {address}")
+            raise ProblemError(
+                401,
+                "this link does not log in any more: each does once, soon after it was made",
+                reason="not_authenticated",
+                remedy="log in with a password, or make another link: `sentinel user link NAME`",
+            )
+        return self._begun(self._allowed(name, "session"))
+
+    def _use_up(self, name: str, token_id: str) -> bool:
+        """Forget a link; False if another request was first."""
+        try:
+            revoke(self.users, name, token_id)
+        except BadInput:
+            return False
+        return True
+
+    def _begun(self, who: Principal) -> tuple[str, Principal]:
         token = f"sess_{secrets.token_urlsafe(32)}"
-        self._sessions[self._digest(token)] = _Session(user.name, time.monotonic() + SESSION_S)
+        self._sessions[self._digest(token)] = _Session(who.name, time.monotonic() + SESSION_S)
         while len(self._sessions) > REMEMBERED_MAX:
             self._sessions.popitem(last=False)
-        return token, Principal(user.name, user.roles, "session")
+        return token, who
 
     def logout(self, token: str) -> None:
         """End a session."""
@@ -125,11 +153,11 @@ class Gate:
             raise _unauthenticated("the token is not valid: ask an administrator for one (`sentinel user token`)")
         return self._allowed(name, "token")
 
-    async def _owner(self, token_id: str, secret: str, address: str) -> str | None:
-        """The owner of a valid token."""
+    async def _owner(self, token_id: str, secret: str, address: str, *, is_link: bool = False) -> str | None:
+        """The owner of a valid token, which is or is not that of a link."""
         for user in self.users.load().users.values():
             for token in user.tokens:
-                if token.token_id != token_id:
+                if token.token_id != token_id or token.is_link is not is_link:
                     continue
                 if 0 < token.expires_at <= time.time() * 1000:
                     raise _unauthenticated("the token has expired")

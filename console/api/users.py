@@ -29,6 +29,9 @@ ROLES: tuple[Role, ...] = get_args(Role)
 DEFAULT_FILE = Path(".sentinel/users.json")
 PASSWORD_CHARACTERS = range(12, 257)
 TOKENS_MAX = 50
+LINK_MINUTES = 15
+PERSON: tuple[Role, ...] = ("admin", "analyst", "rule_author", "publisher", "auditor")
+"""All that a person can do, for whoever works alone."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 _TOKEN = re.compile(r"ss_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
@@ -41,13 +44,14 @@ T = TypeVar("T")
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A token's record. Times in epoch ms; expires_at 0: never."""
+    """A token's record. Times in epoch ms; expires_at 0: never. is_link: it does nothing but begin one session."""
 
     token_id: str
     hash: str
     created_at: int
     expires_at: int = 0
     note: str = ""
+    is_link: bool = False
 
 
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -161,10 +165,13 @@ def disable(file: UserFile, name: str) -> User:
     return file.change(act)
 
 
-def new_token(file: UserFile, name: str, now_ms: int, *, days: float = 0.0, note: str = "") -> str:
+def new_token(
+    file: UserFile, name: str, now_ms: int, *, days: float = 0.0, note: str = "", is_link: bool = False
+) -> str:
     """A new token of the user. It is returned, never stored: nobody can see it again."""
     token_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    record = Token(token_id, _secret.hash(secret), now_ms, now_ms + int(days * 86_400_000) if days else 0, note)
+    until = now_ms + int(days * 86_400_000) if days else 0
+    record = Token(token_id, _secret.hash(secret), now_ms, until, note, is_link)
 
     def act(users: dict[str, User]) -> None:
         user = find(users, name)
@@ -204,6 +211,22 @@ def verify(hashed: str, secret: str) -> bool:
         return _password.verify(hashed, secret)
     except (Argon2Error, InvalidHashError):
         return False
+
+
+def login_link(file: UserFile, name: str, now_ms: int, url: str) -> str:
+    """An address of the console that logs the user in, once and within LINK_MINUTES. url: the console's."""
+    token = new_token(file, name, now_ms, days=LINK_MINUTES / 1440, note="login link", is_link=True)
+    return f"{url}/#login={token}"
+
+
+def owner(file: UserFile, now_ms: int) -> str:
+    """The name of an administrator; if the file has no users, `admin` is added, with every role of a person. "" if
+    nobody is an administrator.
+    """
+    known = file.load().users
+    if not known:
+        return add(file, "admin", list(PERSON), now_ms).name
+    return next((user.name for user in known.values() if "admin" in user.roles and not user.disabled), "")
 
 
 def first_admin(file: UserFile, now_ms: int) -> str:

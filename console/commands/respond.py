@@ -87,6 +87,9 @@ def respond(
         bool,
         typer.Option("--dry-run", help="Print what would be done from now on; do nothing, and write nothing anywhere."),
     ] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Also run while no action is switched on, and wait for one.")
+    ] = False,
 ) -> None:
     """Run a responder: carry out the actions that are switched on, for every live alert, until it is stopped.
 
@@ -101,9 +104,9 @@ def respond(
     """
     context.obj = _Options(config, kafka_servers, redis_host, redis_port, log_prefix, checkpoint_directory)
     if context.invoked_subcommand is None:
-        _run(context.obj.settings(), dry_run=dry_run)
-    elif dry_run:
-        raise BadInput("--dry-run goes without a subcommand")
+        _run(context.obj.settings(), dry_run=dry_run, standby=standby)
+    elif dry_run or standby:
+        raise BadInput(f"--{'dry-run' if dry_run else 'standby'} goes without a subcommand")
 
 
 @app.command()
@@ -261,7 +264,7 @@ def _followed(s: Settings) -> Iterator[Follower]:
         yield follower
 
 
-def _run(s: Settings, *, dry_run: bool) -> None:
+def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
     telemetry.configure_logging(s)
     settings = respond_settings(s.responders)
     with closing(wiring.open_log(s)) as log:
@@ -270,7 +273,7 @@ def _run(s: Settings, *, dry_run: bool) -> None:
         if dry_run:
             _rehearse(log, partitions, settings)
             return
-        if not switches:
+        if not switches and not standby:
             raise BadInput(f'no action is switched on: sentinel respond on ACTION… --reason "…" ({", ".join(ACTIONS)})')
         channels = open_channels(settings, os.environ)
         telemetry.serve_metrics(s)

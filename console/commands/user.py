@@ -104,6 +104,16 @@ def token(
 
 
 @app.command()
+def link(
+    name: Name,
+    url: Annotated[str, typer.Option(help="The console's address.")] = "http://127.0.0.1:8700",
+    users: File = DEFAULT,
+) -> None:
+    """Print an address of the console that logs the user in, once, within 15 minutes."""
+    print(known.login_link(UserFile(users), name, _now(), url.rstrip("/")))
+
+
+@app.command()
 def revoke(
     name: Name, token_id: Annotated[str, typer.Argument(help="As `list` shows it.")], users: File = DEFAULT
 ) -> None:

@@ -12,7 +12,7 @@ from litestar.params import JSONBody
 
 from console.api.access import PUBLIC, ROUTES, permitted
 from console.api.answers import Me, Readiness
-from console.api.auth import COOKIE, SESSION_S, Gate, address_of, check_origin, token_of
+from console.api.auth import COOKIE, SESSION_S, Gate, Principal, address_of, check_origin, token_of
 from console.api.cursors import SequenceCursor, decode, encode
 from console.api.metrics import CONTENT_TYPE
 from console.api.requests import Asked, AsOf, Cursor, Limit, desk, json
@@ -24,6 +24,12 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     password: str
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The token in a login link, after `#login=`."""
+
+    token: str
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -82,7 +88,18 @@ async def login(request: Asked, data: JSONBody[Login]) -> Response[Session]:
     """Starts a session of 12 hours. The token is also set as a cookie that scripts can't read."""
     gate: Gate = request.app.state.gate
     check_origin(request)
-    token, who = await gate.login(data.name, data.password, address_of(request))
+    return _begun(*await gate.login(data.name, data.password, address_of(request)))
+
+
+@post("/v1/login/link", tags=["system"], summary="Log in with a link", status_code=200)
+async def login_link(request: Asked, data: JSONBody[Link]) -> Response[Session]:
+    """As with a password. A link (`sentinel user link`) works once, within 15 minutes."""
+    gate: Gate = request.app.state.gate
+    check_origin(request)
+    return _begun(*await gate.follow(data.token, address_of(request)))
+
+
+def _begun(token: str, who: Principal) -> Response[Session]:
     answer = json(Session(token, who.name, who.roles, int(SESSION_S)))
     answer.set_cookie(Cookie(COOKIE, value=token, httponly=True, samesite="strict", path="/", max_age=int(SESSION_S)))
     return answer
@@ -125,4 +142,4 @@ def _control_page(entries: Sequence[ControlEntry], limit: int, until: int) -> Co
     return ControlPage(until, rows, more)
 
 
-HANDLERS = [healthz, readyz, metrics, login, logout, me, control]
+HANDLERS = [healthz, readyz, metrics, login, login_link, logout, me, control]

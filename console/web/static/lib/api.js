@@ -136,6 +136,11 @@ function connect() {
 
 export const session = {
   async load() {
+    const link = location.hash.match(/^#login=([\w-]+)$/);
+    if (link) {
+      history.replaceState(null, "", location.pathname + location.search); // it works once, and is no secret to keep
+      await request("POST", "/v1/login/link", { token: link[1] }, { quiet: true });
+    }
     try { me.value = await get("/v1/me", { as_of: null }, { quiet: true }); } catch (error) {
       if (error.status !== 401) throw error;
       me.value = null;

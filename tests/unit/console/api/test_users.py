@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from console.api import users
 from console.api.users import UserFile
 from core.errors import BadInput, Corrupt
-from tests.builders.api import NOW_MS, PASSWORD
+from tests.builders.api import NOW_MS, PASSWORD, Served
 
 
 @pytest.fixture
@@ -104,3 +105,37 @@ def test_a_file_that_others_can_read_or_that_is_damaged_is_refused(file: UserFil
     file.path.write_text("{")
     with pytest.raises(Corrupt, match="not a file of users"):
         file.load()
+
+
+def test_a_link_logs_in_once_and_does_nothing_else(api: Served) -> None:
+    """It begins a session, is used up, is no token, and expires."""
+    now = int(time.time() * 1000)
+    link = users.login_link(api.users, "alice", now, "http://console")
+    address, _, token = link.partition("/#login=")
+    assert address == "http://console"
+    bearer = {"authorization": f"Bearer {token}"}
+    assert api.client.get("/v1/me", headers=bearer).status_code == 401
+    first = api.client.post("/v1/login/link", json={"token": token})
+    assert first.status_code == 200
+    assert first.json()["name"] == "alice"
+    session = {"authorization": f"Bearer {first.json()['token']}"}
+    assert api.client.get("/v1/me", headers=session).json()["roles"] == ["analyst", "viewer"]
+    again = api.client.post("/v1/login/link", json={"token": token})
+    assert again.status_code == 401
+    assert "sentinel user link" in again.json()["remedy"]
+    old = users.login_link(api.users, "alice", now - users.LINK_MINUTES * 60_000 - 1, "")
+    assert api.client.post("/v1/login/link", json={"token": old.partition("=")[2]}).status_code == 401
+    assert api.client.post("/v1/login/link", json={"token": api.tokens["viewer"]}).status_code == 401
+
+
+def test_the_owner_is_an_administrator_or_made(tmp_path: Path) -> None:
+    """Of no users: `admin` with every role of a person. Of others: whoever administrates, and nobody is changed."""
+    file = UserFile(tmp_path / "users.json")
+    assert users.owner(file, 1) == "admin"
+    assert set(file.load().users["admin"].roles) == set(users.ROLES) - {"viewer", "submitter"}
+    assert users.owner(file, 2) == "admin"
+    other = UserFile(tmp_path / "others.json")
+    users.add(other, "ann", ["analyst"], 1)
+    assert users.owner(other, 2) == ""
+    users.add(other, "eve", ["admin"], 1)
+    assert users.owner(other, 2) == "eve"

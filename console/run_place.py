@@ -1,0 +1,167 @@
+"""What a run needs before its first process starts: its directory for itself, its servers, and a free port.
+
+`directory` holds, beside the local stack's data: a lock, `state.json` (process IDs and addresses), the ports of the
+last run, and `env`, which gives other commands the same servers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from console.stack import LocalStack, free_port, is_free
+from core.errors import BadInput, Unavailable
+from core.files import write_atomic
+from core.settings import Settings, environment_name
+
+LOOPBACK = "127.0.0.1"
+PARTITIONS = 4
+"""Of a log that the local stack begins, unless the settings say otherwise."""
+SHARED = ("kafka_servers", "redis_host", "redis_port", "redis_cluster", "partitions", "snapshot_directory")
+"""What the local stack sets, and other commands need to know."""
+STATE = "state.json"
+
+
+class ProcessState(msgspec.Struct, frozen=True):
+    """A process in `state.json`."""
+
+    name: str
+    state: str
+    pid: int | None
+    restarts: int
+
+
+class RunState(msgspec.Struct, frozen=True):
+    """`state.json`. url: the console's."""
+
+    pid: int
+    url: str
+    processes: list[ProcessState]
+
+
+class _Ports(msgspec.Struct, frozen=True):
+    kafka: int
+    redis: int
+
+
+class Servers(NamedTuple):
+    """The servers to use. stack: None if they are the settings' own."""
+
+    settings: Settings
+    stack: LocalStack | None
+
+
+def servers_of(s: Settings, directory: Path, *, local: bool) -> Servers:
+    """The settings' servers if they name Kafka and the log server, else the local stack. Raises BadInput if they name
+    only one.
+    """
+    known = _known(directory / "ports.json")
+    is_own = known is not None and (s.kafka_servers, s.redis_port) == (f"{LOOPBACK}:{known.kafka}", known.redis)
+    kafka = s.is_given("kafka_servers")
+    redis = s.is_given("redis_host") or s.is_given("redis_port")
+    if not local and not is_own and kafka and redis:  # its own: as the file `env` sets them
+        return Servers(s, None)
+    if not local and kafka != redis:
+        given, other = ("KAFKA_SERVERS", "REDIS_HOST") if kafka else ("REDIS_HOST", "KAFKA_SERVERS")
+        raise BadInput(f"{given} is set, but {other} is not: set both, or run with --local to use servers of its own")
+    if secure := [name for name in s.kafka if name.startswith(("security.", "sasl.", "ssl."))]:
+        raise BadInput(
+            f"the [kafka] table sets {secure[0]}, which the local broker does not have: set KAFKA_SERVERS and"
+            " REDIS_HOST to use your servers, or give another file with --config"
+        )
+    ports = _ports(directory / "ports.json", known)
+    stack = LocalStack(directory, kafka_port=ports.kafka, redis_port=ports.redis)
+    changed = msgspec.structs.replace(
+        s,
+        kafka_servers=stack.kafka_servers,
+        redis_host=stack.redis_host,
+        redis_port=stack.redis_port,
+        redis_cluster=False,
+        redis_username="",
+        redis_password="",
+        redis_tls=False,
+        redis_ca_file="",
+        partitions=s.partitions if s.is_given("partitions") else PARTITIONS,
+        snapshot_directory=str(directory / "snapshots"),
+    )
+    return Servers(changed, stack)
+
+
+def _known(file: Path) -> _Ports | None:
+    """The ports of the last run."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=_Ports)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _ports(file: Path, known: _Ports | None) -> _Ports:
+    """The known ports if they are free, so that other commands' settings stay right; else others."""
+    if known is not None and is_free(known.kafka) and is_free(known.redis):
+        return known
+    found = _Ports(free_port(), free_port())
+    try:
+        write_atomic(file, msgspec.json.encode(found), b"\n")
+    except OSError as error:
+        raise Unavailable(f"can't write {file}: {error.strerror}") from None
+    return found
+
+
+def write_environment(servers: Servers, directory: Path) -> Path | None:
+    """A file of shell exports that give other commands the local stack's servers; None if they are the settings'."""
+    if servers.stack is None:
+        return None
+    lines = [
+        f"export {environment_name(name)}={shlex.quote(str(getattr(servers.settings, name)))}\n" for name in SHARED
+    ]
+    file = directory / "env"
+    try:
+        write_atomic(file, "".join(lines).encode())
+    except OSError as error:
+        raise Unavailable(f"can't write {file}: {error.strerror}") from None
+    return file
+
+
+@contextmanager
+def only_run(directory: Path) -> Iterator[None]:
+    """Hold the directory for this run. Raises BadInput if another one holds it, Unavailable if it can't be written."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / "run.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"can't write to {directory}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BadInput(f"`sentinel run` is running on {directory} already{_other(directory)}") from None
+    finally:
+        os.close(lock)
+
+
+def _other(directory: Path) -> str:
+    try:
+        state = msgspec.json.decode((directory / STATE).read_bytes(), type=RunState)
+    except (OSError, msgspec.MsgspecError):
+        return ""
+    return f": process {state.pid}, console at {state.url}"
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise BadInput if the console can't listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(
+                f"the console can't listen on {host}:{port} ({error.strerror}): choose another port with --port"
+            ) from None
