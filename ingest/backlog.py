@@ -7,10 +7,11 @@ partition behind the log's position. Reads only; joins no group.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import MemberDescription, OffsetSpec
 
 from core.errors import SentinelError
 from core.settings import Settings
@@ -21,12 +22,21 @@ READ_S = 8.0
 GROUP_S = 5.0
 
 
+class Member(NamedTuple):
+    """A worker as the broker knows it, with the partitions of the transactions topic that it has, ascending."""
+
+    client_id: str
+    host: str
+    partitions: tuple[int, ...]
+
+
 class Group(NamedTuple):
     """The consumer group of the workers. assigned: the partitions of the transactions topic that a member has."""
 
     state: str
     members: int
     assigned: frozenset[int]
+    owners: tuple[Member, ...] = ()
 
     def __str__(self) -> str:
         return f"group {self.state}, {self.members} members, partitions assigned: {sorted(self.assigned)}"
@@ -65,10 +75,29 @@ def group_of(settings: Settings) -> Group | None:
         described = future[settings.consumer_group].result(GROUP_S)
     except (KafkaException, SentinelError, TimeoutError):
         return None
-    assigned = {
-        each.partition
+    owners = tuple(
+        Member(member.client_id, member.host.lstrip("/"), _partitions(member, settings.transactions_topic))
         for member in described.members
-        for each in (member.assignment.topic_partitions if member.assignment is not None else ())
-        if each.topic == settings.transactions_topic
-    }
-    return Group(described.state.name.lower(), len(described.members), frozenset(assigned))
+    )
+    assigned = frozenset(partition for owner in owners for partition in owner.partitions)
+    return Group(described.state.name.lower(), len(described.members), assigned, owners)
+
+
+def _partitions(member: MemberDescription, topic: str) -> tuple[int, ...]:
+    assigned = member.assignment.topic_partitions if member.assignment is not None else ()
+    return tuple(sorted(each.partition for each in assigned if each.topic == topic))
+
+
+def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The offset after the last record of each of the topic's partitions; of those that could be read. Records that are
+    no messages count, too. Raises BadInput for a Kafka setting that is not valid.
+    """
+    client = kafka_client.admin(settings)
+    wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
+    found: dict[int, int] = {}
+    for of, future in client.list_offsets(wanted, request_timeout=GROUP_S).items():
+        try:
+            found[of.partition] = future.result(GROUP_S).offset
+        except (KafkaException, TimeoutError):
+            continue
+    return found

@@ -16,6 +16,7 @@ from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler
 from console.api import access, auth, metrics, problems
 from console.api.desk import Desk
 from console.api.hub import Hub
+from console.api.inspecting import Inspector
 from console.api.routes import (
     acting,
     authoring,
@@ -95,6 +96,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
                 "hub": hub,
                 "casework": casework.Casework(desk),
                 "submitter": submitter,
+                "inspector": Inspector(desk.settings, len(desk.partitions)),
                 "idempotency": Idempotency(Kept(ANSWERED_MAX)),
             }
         ),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from console.commands import doctor
-from console.commands.doctor import Finding
+from console import findings as doctor
+from console.server_findings import Finding
 from console.stack import Broker, Valkey
 from core.events import Position
 from core.features.state import AccountState
@@ -35,7 +35,7 @@ def on(broker: Broker, valkey_server: Valkey, tmp_path: Path, monkeypatch: pytes
 
 
 def findings(on: Stage) -> list[Finding]:
-    return [f for f in doctor._guarded(doctor.log_findings, on.settings) if f.check == "backlog"]
+    return [f for f in doctor.guarded(doctor.log_findings, on.settings) if f.check == "backlog"]
 
 
 def test_doctor_sees_a_backlog_without_workers(on: Stage) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from console import findings as doctor
 from console.commands import archive as archive_command
-from console.commands import doctor
 from console.stack import Broker, Valkey
 from core import control_stream
 from core.errors import BadInput
@@ -40,7 +40,7 @@ def refusal(on: Stage) -> str:
         bootstrap.ensure(log, on.settings)
     with pytest.raises(BadInput, match="new-log"), Threaded(on) as worker:
         worker.join()
-    assert [f.status for f in doctor._guarded(doctor.log_findings, on.settings)] == ["fail"]
+    assert [f.status for f in doctor.guarded(doctor.log_findings, on.settings)] == ["fail"]
     return str(refused.value)
 
 

@@ -16,6 +16,7 @@ from console.api.auth import COOKIE, SESSION_S, Gate, Principal, address_of, che
 from console.api.cursors import SequenceCursor, decode, encode
 from console.api.metrics import CONTENT_TYPE
 from console.api.requests import Asked, AsOf, Cursor, Limit, desk, json
+from console.api.system import SystemAnswer, system
 from core.control_stream import ControlEntry
 
 
@@ -123,6 +124,16 @@ async def me(request: Asked) -> Response[Me]:
     return json(Me(who.name, who.roles, who.via, routes))
 
 
+@get("/v1/system", tags=["system"], summary="Whether everything runs: lag, workers, servers, read models, findings")
+async def everything(request: Asked) -> Response[SystemAnswer]:
+    """Kafka, workers and servers as of a few seconds ago, `sentinel doctor`'s findings as of a minute ago. Addresses,
+    hosts and the words of findings and errors are for administrators.
+    """
+    has_details = "admin" in request.user.roles
+    inspector = request.app.state.inspector
+    return json(await desk(request).run(system, desk(request), inspector, has_details=has_details))
+
+
 @get("/v1/control", tags=["system"], summary="Every act on what decides, with its actor and reason")
 async def control(request: Asked, limit: Limit = 100, cursor: Cursor = "", as_of: AsOf = None) -> Response[ControlPage]:
     """The control stream from its beginning: models, programs, rules, thresholds, lists, rates, experiments."""
@@ -142,4 +153,4 @@ def _control_page(entries: Sequence[ControlEntry], limit: int, until: int) -> Co
     return ControlPage(until, rows, more)
 
 
-HANDLERS = [healthz, readyz, metrics, login, login_link, logout, me, control]
+HANDLERS = [healthz, readyz, metrics, login, login_link, logout, me, everything, control]

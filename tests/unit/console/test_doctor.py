@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from console.commands.doctor import COMMANDS, Finding, log_server_findings, node_findings
+from console.server_findings import COMMANDS, Finding, log_server_findings, node_findings
 from console.stack import Valkey
 from core.log.base import Head
 from core.log.redis_streams import connect

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from console.commands import doctor
+from console import findings as doctor
 from console.stack import Broker, Valkey
 from core import control_stream
 from core.codec import decode_reject, encode

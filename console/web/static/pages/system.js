@@ -28,7 +28,7 @@ export default function System() {
 }
 
 function Parts({ system }) {
-  const findings = (system.findings || []).filter((each) => !each.ok);
-  return html`${findings.length > 0 && html`<section><h2>To mend</h2><ul class="history">${findings.map((each) => html`<li><span><${Badge} tone=${each.severity === "error" ? "bad" : "warn"}>${each.name}<//></span><span>${each.text}${each.remedy && html`<div class="soft">${each.remedy}</div>`}</span></li>`)}</ul></section>`}
+  const findings = system.findings.filter((each) => each.status !== "ok");
+  return html`${findings.length > 0 && html`<section><h2>To mend</h2><ul class="history">${findings.map((each) => html`<li><span><${Badge} tone=${each.status === "fail" ? "bad" : "warn"}>${each.check}<//></span><span>${each.message || "an administrator sees what it is"}${each.remedy && html`<div class="soft">${each.remedy}</div>`}</span></li>`)}</ul></section>`}
     <section><h2>Read models</h2><table><thead><tr><th>Read model</th><th class="num">Batches behind</th><th class="num wide">Position</th><th>State</th></tr></thead><tbody>${(system.read_models || []).map((each) => html`<tr><td>${each.name}</td><td class="num">${f.count(each.behind)}</td><td class="num wide mono">${each.position || ""}</td><td>${each.fault ? html`<span class="decline">■ ${each.fault}</span>` : each.behind ? html`<span class="review">◐ catching up</span>` : html`<span class="approve">● up to date</span>`}</td></tr>`)}</tbody></table></section>`;
 }

@@ -1,0 +1,198 @@
+"""What is wrong with the log's server: persistence, eviction, memory, and the user's rights on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import redis
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
+
+from console import wiring
+from core.log.redis_transport import open_client, translate
+from core.settings import Settings
+
+REDIS_MINIMUM = (6, 2)
+VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
+"""Redis, and earlier Valkey versions, truncate an append-only file within a transaction (valkey-io/valkey#4342)."""
+
+COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
+    *(("EXISTS", None), ("GET", None), ("XLEN", None), ("XRANGE", None, "-", "+"), ("XREVRANGE", None, "+", "-")),
+    *(("XINFO STREAM", None), ("XREAD", "STREAMS", None, "0"), ("SET", None, "", "XX")),
+    *(("XADD", None, "NOMKSTREAM", "*", "e", ""), ("EVAL", "return 1", 1, None), ("EVALSHA", "0" * 40, 1, None)),
+    *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("TIME",)),
+)
+"""The commands that a worker sends to a single server; None is replaced by a key."""
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """The outcome of one check; `remedy` is "" if no action is needed."""
+
+    check: str
+    status: Status
+    message: str
+    remedy: str = ""
+
+
+def log_server_findings(s: Settings) -> Iterator[Finding]:
+    """Each server's state, and whether it takes the log's commands from this user. Raises Unavailable."""
+    with _nodes(s) as nodes:
+        for node in nodes:
+            name = f"log server {_address(node, s)}"
+            yield from node_findings(node, name)
+            yield from _acceptance(node, name, s)
+
+
+def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
+    """Checks of one log server, from its INFO and CONFIG."""
+    try:
+        info = node.info()
+        settings = {key: str(value) for key, value in node.config_get("maxmemory*", "a*").items()}
+    except NoPermissionError:
+        yield Finding(
+            name,
+            "warn",
+            "the user has no permission to run INFO and CONFIG GET: persistence and eviction are not checked",
+            "run `sentinel doctor` once as a user who has it",
+        )
+        return
+    version = _version(info)
+    yield Finding(name, "ok", version)
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MINIMUM:
+        yield Finding(name, "fail", f"{version} is too old", "upgrade to 6.2 or newer")
+    if info.get("role") == "slave":
+        yield Finding(
+            name,
+            "fail",
+            "is a replica: it lags behind its primary, and workers can't append",
+            f"point the settings at the primary, {info.get('master_host')}:{info.get('master_port')}",
+        )
+    if settings.get("maxmemory-policy") != "noeviction":
+        yield Finding(
+            name,
+            "fail",
+            f"maxmemory-policy is {settings.get('maxmemory-policy')}: the server may evict parts of the log",
+            "run CONFIG SET maxmemory-policy noeviction, and set it in the configuration file",
+        )
+    if settings.get("appendonly") != "yes":
+        yield Finding(
+            name, "fail", "appendonly is off: a restart loses the log", "set appendonly yes and appendfsync always"
+        )
+    elif settings.get("appendfsync") != "always":
+        yield Finding(
+            name,
+            "warn",
+            f"appendfsync is {settings.get('appendfsync')}: after a crash, the last second is decided again",
+            "set appendfsync always if published decisions must never change",
+        )
+    fixed = tuple(int(part) for part in str(info.get("valkey_version", "0")).split(".")) >= VALKEY_TRUNCATES_WHOLE
+    if settings.get("aof-load-truncated") == "yes" and not fixed:
+        yield Finding(
+            name,
+            "warn",
+            "aof-load-truncated is yes: if a power failure truncates the file within an append, this version loads it,"
+            " but loses all later appends at the next restart",
+            "set aof-load-truncated no; if the server then refuses to start, run redis-check-aof --fix",
+        )
+    if str(info.get("aof_last_write_status", "ok")) != "ok":
+        yield Finding(name, "fail", "its last write to disk failed", "free disk space")
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if limit and used > 0.8 * limit:
+        yield Finding(
+            name,
+            "fail" if used >= limit else "warn",
+            f"{used / limit:.0%} of maxmemory is used" + (": it refuses every batch" if used >= limit else ""),
+            "run `sentinel archive --trim`, which works on a full server too, or raise maxmemory",
+        )
+
+
+def _acceptance(node: redis.Redis, name: str, s: Settings) -> Iterator[Finding]:
+    """Whether the server accepts every command of the log from this user: on the streams of a partition, the control
+    stream and the blobs. On a missing key, none of these commands has an effect.
+    """
+    tags = {"partitions": "{p00}:", "control stream": "{control}:", "blobs": "blob:"}
+    missing: dict[str, list[str]] = {}
+    refusals: dict[str, None] = {}
+    with node.client() as connection:
+        for what, tag in tags.items():
+            key = f"{s.log_prefix}:{tag}no-such-key"
+            for command, *arguments in COMMANDS:
+                try:
+                    connection.execute_command(command, *(key if each is None else each for each in arguments))
+                except NoPermissionError:
+                    missing.setdefault(what, []).append(str(command))
+                except redis.ResponseError as error:
+                    text = str(translate(error, name))
+                    if isinstance(error, ReadOnlyError | OutOfMemoryError) or "MISCONF" in text:
+                        refusals[text.partition(": ")[2]] = None
+    for text in refusals:
+        yield Finding(name, "fail", f"refuses to write: {text}", "no worker can append until it accepts writes again")
+    for what, commands in missing.items():
+        yield Finding(
+            "log server permissions",
+            "fail",
+            f"the user has no permission to run {', '.join(dict.fromkeys(commands))} on keys of the {what}"
+            f" (prefix {s.log_prefix}:)",
+            "grant the permissions that docs/settings.md lists",
+        )
+
+
+class ServerFacts(NamedTuple):
+    """A log server as it describes itself. version: "" if the user may not ask; memory_max_bytes: 0 for no limit."""
+
+    address: str
+    version: str
+    memory_bytes: int
+    memory_max_bytes: int
+    clients: int
+    started_s: int
+
+
+def log_servers(s: Settings) -> list[ServerFacts]:
+    """The primaries of the log. Raises Unavailable."""
+    with _nodes(s) as nodes:
+        return [_facts(node, s) for node in nodes]
+
+
+def _facts(node: redis.Redis, s: Settings) -> ServerFacts:
+    address = _address(node, s)
+    try:
+        info = node.info()
+    except NoPermissionError:
+        return ServerFacts(address, "", 0, 0, 0, 0)
+    return ServerFacts(
+        address,
+        _version(info),
+        int(info.get("used_memory", 0)),
+        int(info.get("maxmemory", 0)),
+        int(info.get("connected_clients", 0)),
+        int(info.get("uptime_in_seconds", 0)),
+    )
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    version = str(info.get("valkey_version") or info["redis_version"])
+    return f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version}"
+
+
+def _address(node: redis.Redis, s: Settings) -> str:
+    where = node.get_connection_kwargs()
+    return f"{where.get('host', s.redis_host)}:{where.get('port', s.redis_port)}"
+
+
+@contextmanager
+def _nodes(s: Settings) -> Iterator[list[redis.Redis]]:
+    """Clients of the log's servers; their errors are translated."""
+    client = open_client(**wiring.server(s))
+    try:
+        if s.redis_cluster:
+            yield [node.redis_connection for node in client.get_primaries()]  # type: ignore[union-attr]
+        else:
+            yield [client]  # type: ignore[list-item]
+    except redis.RedisError as error:
+        raise translate(error, f"{s.redis_host}:{s.redis_port}") from None
+    finally:
+        client.close()
