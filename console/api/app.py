@@ -23,6 +23,7 @@ from console.api.routes import (
     casework,
     decisions,
     events,
+    experimenting,
     overview,
     people,
     programs,
@@ -47,6 +48,7 @@ HANDLERS: list[ControllerRouterHandler] = [
     *whatif.HANDLERS,
     *events.HANDLERS,
     *acting.HANDLERS,
+    *experimenting.HANDLERS,
     *casework.HANDLERS,
     *people.HANDLERS,
 ]

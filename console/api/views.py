@@ -152,11 +152,12 @@ class Views:
         return found
 
     def answer_apart(self, question: Callable[[States], Any]) -> bytes:
-        """The JSON of an answer about now that takes long: folded apart, from the newest checkpoint, so that nobody
-        waits for it.
-        """
-        now_ms = int(time.time() * 1000)
-        return msgspec.json.encode(question(open_states(self.log, ALL, self._store, now_ms=now_ms)))
+        """The JSON of an answer about now that takes long (`apart`)."""
+        return msgspec.json.encode(self.apart(question))
+
+    def apart(self, question: Callable[[States], T]) -> T:
+        """What a question about now gives, folded apart, from the newest checkpoint, so that nobody waits for it."""
+        return question(open_states(self.log, ALL, self._store, now_ms=int(time.time() * 1000)))
 
     def past(self, as_of: str) -> tuple[States, bool]:
         """The states as of a moment, and whether it is settled: what is known of it will not change."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from console.acts import Actor, Reason, act_of, print_proposal
+from console.experiment_plan import ArmSaid, arm_plans, days_ms, parts, with_programs
 from console.experiment_report import print_report
 from console.log_options import AsOf, opened_states, options
 from console.options import Json
@@ -18,7 +17,6 @@ from console.plots.experiment import write_plots
 from console.preparing import Now, Wait, await_prepared
 from console.tables import print_json
 from core import control_stream
-from core.assignment import WHOLE
 from core.errors import BadInput
 from core.identity import required
 from core.log.base import EventLog
@@ -31,7 +29,6 @@ from learners.governance.control_events import ArmPlan, Conclusion, Plan
 from learners.governance.experiments import ExperimentAct
 from projections.views.experiments_answers import experiment_answer
 
-DAYS_MAX = 36_500.0
 _USUAL_WINDOW, _USUAL_MATURITY, _USUAL_DURATION = (
     ms / DAY_MS for ms in (USUAL.window_ms, USUAL.maturity_ms, USUAL.duration_max_ms)
 )
@@ -117,21 +114,21 @@ def start(
         experiment_id=experiment_id,
         arms=_arms(arm),
         salt=salt,
-        traffic=_parts(traffic),
+        traffic=parts(traffic),
         design=Design(
-            window_ms=_ms(window_days),
-            maturity_ms=_ms(maturity_days),
+            window_ms=days_ms(window_days),
+            maturity_ms=days_ms(maturity_days),
             alpha=alpha,
             primary=primary,
             guardrails=tuple(guardrail) if guardrail else usual_guardrails(primary),
             guardrail_margin=guardrail_margin,
             worthwhile=worthwhile,
             accounts_min=accounts_min,
-            duration_max_ms=_ms(days_max),
+            duration_max_ms=days_ms(days_max),
         ),
     )
     with opened_states(context) as states:
-        plan = _with_programs(states.log, plan)
+        plan = with_programs(states.log, plan)
         act = act_of(actor, reason)
         if any(each.program for each in plan.arms):
             _tell_memory(states.log, plan)
@@ -139,15 +136,6 @@ def start(
                 await_prepared(states.log, acts.to_start(states.log, plan, act), wait, "started")
         done = acts.start(states.log, plan, act)
     _print_done(done, as_json)
-
-
-def _with_programs(log: EventLog, plan: Plan) -> Plan:
-    """The plan with the SHA-256 of each arm's program in the place of its name."""
-    arms = [
-        msgspec.structs.replace(arm, program=acts.arm_program(log, arm.program)) if arm.program else arm
-        for arm in plan.arms
-    ]
-    return msgspec.structs.replace(plan, arms=tuple(arms))
 
 
 def _tell_memory(log: EventLog, plan: Plan) -> None:
@@ -161,21 +149,9 @@ def _tell_memory(log: EventLog, plan: Plan) -> None:
     )
 
 
-def _parts(percent: float) -> int:
-    if not math.isfinite(percent):
-        raise BadInput(f"{percent} is not a valid percentage")
-    return round(percent * WHOLE / 100)
-
-
-def _ms(days: float) -> int:
-    if not abs(days) <= DAYS_MAX:
-        raise BadInput(f"{days} is not a valid number of days; the maximum is {DAYS_MAX:g}")
-    return round(days * DAY_MS)
-
-
 def _arms(texts: list[str]) -> tuple[ArmPlan, ...]:
     """Arms from NAME=MODEL-VERSION[,PROGRAM@VERSION][:PERCENT]; without percentages, equal shares. Raises BadInput."""
-    found: list[tuple[str, str, str, str]] = []
+    found: list[ArmSaid] = []
     for text in texts:
         name, equals, rest = text.partition("=")
         decider, _, percent = rest.partition(":")
@@ -187,20 +163,15 @@ def _arms(texts: list[str]) -> tuple[ArmPlan, ...]:
                 f"--arm {text!r} is not valid; write it as NAME=MODEL-VERSION[,PROGRAM@VERSION][:PERCENT], or as"
                 " NAME=PROGRAM@VERSION for the champion under another program"
             )
-        found.append((name, model, program, percent))
-    given = [percent for *_, percent in found if percent]
-    if given and len(given) != len(found):
-        raise BadInput("give a percentage for every arm, or for none")
+        found.append(ArmSaid(name, model, program, _percent(percent)))
+    return arm_plans(found)
+
+
+def _percent(text: str) -> float | None:
     try:
-        shares = [_parts(float(percent)) for percent in given] or [WHOLE // len(found)] * len(found)
+        return float(text) if text else None
     except ValueError:
-        raise BadInput(f"the percentage of an arm is not a number: {', '.join(given)}") from None
-    if given and (min(shares) <= 0 or sum(shares) != WHOLE):
-        raise BadInput(f"the percentages of the arms must be above 0 and add up to 100, not {' + '.join(given)}")
-    if not given:
-        shares[0] += WHOLE - sum(shares)
-    rows = zip(found, shares, strict=True)
-    return tuple(ArmPlan(name, model, share, program) for (name, model, program, _), share in rows)
+        raise BadInput(f"the percentage of an arm is not a number: {text}") from None
 
 
 @app.command()
@@ -237,7 +208,7 @@ def ramp(
 ) -> None:
     """Change the share of accounts that take part. When it rises, every account keeps its arm."""
     with opened_states(context) as states:
-        done = acts.ramp(states.log, _parts(percent), act_of(actor, reason), experiment_id)
+        done = acts.ramp(states.log, parts(percent), act_of(actor, reason), experiment_id)
     _print_done(done, as_json)
 
 
