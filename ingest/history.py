@@ -80,7 +80,7 @@ def loading(
 ) -> Iterator[Iterator[list[Record]]]:
     """The same chunks, to be sent within the context: as history if their first record is not dated now, else live.
 
-    last: no transaction is later, epoch ms. The history reaches no further, so no other message can be dated later; if
+    last: no record is later, epoch ms. The history reaches no further, so no other message can be dated later; if
     it is not known, LATER_MS is allowed. Within an open history that holds the first record, that one is used and not
     ended. open_log is called only if the log is needed. Raises BadInput if another history is open; while the chunks
     are read, if a transaction is dated outside.

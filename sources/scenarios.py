@@ -63,6 +63,8 @@ DRIFTED_MIX = {
 }
 SOURCES = ("analyst", "customer", "chargeback", "early_fraud_warning")
 _ANALYST, CUSTOMER, CHARGEBACK, WARNING = range(4)
+LONGEST_DELAY = 4.0
+"""The latest verdict on a fraud, in label delays."""
 
 # Weights by hour of the UTC day. Fraud peaks at 8 in the morning; a takeover happens while its victim sleeps.
 MORNING_HOURS = np.array(
@@ -296,7 +298,7 @@ def friendly_fraud(world: World, era: Era, total: int, rng: np.random.Generator)
         ip=own_ip(world, account, time, u[7], u[8]),
         card=own_card(world, account, u[9]),
         source=CHARGEBACK,
-        verdict_ms=_delay(era, 1.0, 4.0, u[9]),
+        verdict_ms=_delay(era, 1.0, LONGEST_DELAY, u[9]),
     )
 
 

@@ -66,7 +66,7 @@ class Source(ABC):
 
     @property
     def last(self) -> int | None:
-        """No transaction is later than this, epoch ms; None if that is not known before reading."""
+        """No record is later than this, epoch ms; None if that is not known before reading."""
         return None
 
     @abstractmethod

@@ -32,6 +32,7 @@ from sources.scenarios import (
     DEFAULT_MIX,
     DRIFTED_MIX,
     EVENING_HOURS,
+    LONGEST_DELAY,
     MORNING_HOURS,
     NIGHT_HOURS,
     SCENARIOS,
@@ -163,7 +164,8 @@ class SyntheticStream(Source):
     @property
     def last(self) -> int:
         """See Source."""
-        return self._end
+        longest = round(self.config.label_delay_days * DAY_MS * LONGEST_DELAY) if self.flush_feedback else 0
+        return self._end + longest
 
     def tables(self) -> Iterator[pl.DataFrame]:
         """See Source. Each table has about a block of rows."""

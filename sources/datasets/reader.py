@@ -89,7 +89,7 @@ class DatasetSource(Source):
     @property
     def last(self) -> int:
         """See Source."""
-        return int(self._sorted_times[self.total - 1])
+        return int(self._sorted_times[self.total - 1]) + (self._delay_ms if self.flush_feedback else 0)
 
     def tables(self) -> Iterator[pl.DataFrame]:
         """See Source."""

@@ -219,9 +219,18 @@ def test_history_is_received_when_it_was_dated() -> None:
 def test_history_rejects_what_lies_outside_its_range() -> None:
     """A message of either topic outside the stated range is no part of the history."""
     live = Live(history(earliest=NOW - 10 * DAY_MS, latest=NOW - DAY_MS))
-    live.send([pay(1, NOW - 11 * DAY_MS), pay(2, NOW - DAY_MS), pay(3, NOW), verdict(occurred_at=NOW)], NOW)
+    ahead = verdict(occurred_at=NOW + AHEAD_MS + 1)
+    live.send([pay(1, NOW - 11 * DAY_MS), pay(2, NOW - DAY_MS), pay(3, NOW), ahead], NOW)
     assert live.reasons == ["outside_history"] * 3
     assert live.received == [NOW - DAY_MS]
+
+
+@pytest.mark.parametrize("occurred_at", [NOW - 11 * DAY_MS, NOW - DAY_MS + 1, NOW])
+def test_a_verdict_may_follow_the_history_of_its_payment(occurred_at: int) -> None:
+    """What could be received live is taken in a history too: verdicts on its last payments come after its range."""
+    live = Live(history(earliest=NOW - 10 * DAY_MS, latest=NOW - DAY_MS))
+    live.send([pay(1, NOW - DAY_MS), verdict(occurred_at=occurred_at)], NOW)
+    assert live.reasons == []
 
 
 def test_a_history_covers_its_offsets_and_no_others() -> None:

@@ -17,7 +17,9 @@ from core.events import HistoryEnded, HistoryStarted
 from core.times import DAY_MS, HOUR_MS
 from ingest import history
 from ingest.producer import publish
+from sources.catalogue import open_source
 from sources.record import Record
+from sources.source import Source, VerdictsFor
 from sources.synthetic import SyntheticConfig, SyntheticStream
 from tests import worker_harness as h
 from tests.builders.events import transaction
@@ -141,6 +143,25 @@ def test_a_history_reaches_no_further_than_its_stream(on: Stage) -> None:
     source = SyntheticStream(SyntheticConfig(transactions=500, days=3, accounts=50))
     times = [record.timestamp for chunk in source.records() for record in chunk if record.topic == "transactions"]
     assert source.last - DAY_MS < max(times) <= source.last
+
+
+@pytest.mark.parametrize("labels", ["fraud", "all"])
+def test_a_history_reaches_to_the_last_verdict_that_is_sent(labels: VerdictsFor, tmp_path: Path) -> None:
+    """Verdicts that are sent after the last payment are later than it, and still part of the stream's history."""
+    config = SyntheticConfig(transactions=2_000, days=3, accounts=50, fraud_rate=0.2, label_delay_days=5.0)
+    streams: list[Source] = [SyntheticStream(config, labels=labels, flush_feedback=True)]
+    file = tmp_path / "payments.csv"
+    file.write_text("id,account,amount,time,fraud\nt1,a1,5,2026-01-05T10:00:00,1\nt2,a1,6,2026-01-05T11:00:00,0\n")
+    mapping = tmp_path / "m.toml"
+    mapping.write_text(
+        '[columns]\ntransaction_id = "id"\naccount_id = "account"\namount = "amount"\n'
+        '[time]\ncolumn = "time"\n[label]\ncolumn = "fraud"\n'
+    )
+    streams.append(open_source("custom", file, mapping=mapping, labels=labels, flush_feedback=True))
+    for source in streams:
+        records = [record for chunk in source.records() for record in chunk]
+        payments, verdicts = ([r.timestamp for r in records if r.topic == t] for t in ("transactions", "feedback"))
+        assert source.last is not None and max(payments) < max(verdicts) <= source.last
 
 
 def test_a_load_that_fails_ends_its_history(on: Stage) -> None:
