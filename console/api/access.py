@@ -55,6 +55,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /v1/lists": _READERS,
     "GET /v1/thresholds": _READERS,
     "GET /v1/rules": _READERS,
+    "GET /v1/rules/hits": _READERS,
     "GET /v1/models": _READERS,
     "GET /v1/models/{id}": _READERS,
     "GET /v1/programs": _READERS,

@@ -143,6 +143,11 @@ class DecisionIndex:
     def __len__(self) -> int:
         return sum(rows.count for rows in self._rows.values())
 
+    @property
+    def bits(self) -> Mapping[str, int]:
+        """The bit of each rule's code in the column `rules`; the last one may be of several."""
+        return dict(self._rules)
+
     def last(self, partition: int) -> Position:
         """Up to where the partition is indexed."""
         return self._rows[partition].last

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from console.api.desk import Desk
+from console.api.views import Columns
 from core.control_stream import identity_of
 from core.events import Position
 from projections.engine.states import States
 from projections.labelling.verdicts import Claims
 from projections.labelling.view import LabelView, view_of
 from projections.views.labels import LABELS, claims, newest
+
+T = TypeVar("T")
 
 
 def labels(desk: Desk, as_of: str | None) -> tuple[LabelView, dict[int, Position], str]:
@@ -17,6 +23,17 @@ def labels(desk: Desk, as_of: str | None) -> tuple[LabelView, dict[int, Position
     """
     given, until, bounds, cut = desk.views.looked_at(as_of, lambda states, _: _given(states))
     return view_of(given, until, key=identity_of(desk.log).key), bounds, cut
+
+
+def labels_with(desk: Desk, as_of: str | None, look: Callable[[States, dict[int, Columns]], T]) -> tuple[LabelView, T]:
+    """The labels, and what `look` makes of the index's columns at the same moment."""
+
+    def both(states: States, columns: dict[int, Columns]) -> tuple[list[Claims], int, T]:
+        given, until, _, _ = _given(states)
+        return given, until, look(states, columns)
+
+    given, until, found = desk.views.looked_at(as_of, both)
+    return view_of(given, until, key=identity_of(desk.log).key), found
 
 
 def _given(states: States) -> tuple[list[Claims], int, dict[int, Position], str]:

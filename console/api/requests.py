@@ -13,6 +13,8 @@ from litestar.params import PathParameter, QueryParameter
 from console.api.auth import Principal
 from console.api.cursors import LIMIT_MAX
 from console.api.desk import Desk
+from core.errors import BadInput
+from projections.engine.as_of import parse_time
 from projections.engine.states import States
 
 Asked = Request[Principal, None, Any]
@@ -25,6 +27,7 @@ AsOf = Annotated[
 ]
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="Rows at most.")]
 Cursor = Annotated[str, QueryParameter(max_length=8192, description="The `next` of the page before.")]
+Time = Annotated[str | None, QueryParameter(max_length=64, description="Of receipt: 2026-03-01T12:00Z or epoch ms.")]
 Text = Annotated[str | None, QueryParameter(max_length=1024)]
 Name = Annotated[str, PathParameter(max_length=1024)]
 
@@ -49,6 +52,16 @@ def unchanging(request: Asked, content: Any) -> Response[Any]:
     if tag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
         return Response(b"", status_code=304, headers=headers)
     return json(body, headers=headers)
+
+
+def time_of(name: str, text: str | None) -> int | None:
+    """Epoch ms of a parameter. Raises BadInput."""
+    if text is None:
+        return None
+    found = parse_time(text)
+    if found is None:
+        raise BadInput(f"{name} {text!r} is not a time; write 2026-03-01, 2026-03-01T12:00Z or epoch ms")
+    return found
 
 
 async def asked(

@@ -9,13 +9,10 @@ from litestar.params import FromQuery, QueryParameter
 
 from console.api.answers import DecisionDetail, DecisionPage, ReplayResult
 from console.api.index import Query, check_query
-from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, desk, json, unchanging
-from core.errors import BadInput
+from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, desk, json, time_of, unchanging
 from core.events import Decision, Severity
-from projections.engine.as_of import parse_time
 
 Amount = Annotated[float | None, QueryParameter(ge=0, description="In the base currency, inclusive.")]
-Time = Annotated[str | None, QueryParameter(max_length=64, description="Of receipt: 2026-03-01T12:00Z or epoch ms.")]
 
 
 @get("/v1/decisions", tags=["decisions"], summary="Search decisions, newest first")
@@ -51,8 +48,8 @@ async def search(
         device=device,
         card=card,
         alerts=alerts,
-        start=_time("start", start),
-        end=_time("end", end),
+        start=time_of("start", start),
+        end=time_of("end", end),
         low=amount_min,
         high=amount_max,
     )
@@ -82,15 +79,6 @@ async def audit(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[s
     verdicts, actions and other events of the account.
     """
     return json(await desk(request).run_heavy(desk(request).story, id, as_of))
-
-
-def _time(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = parse_time(text)
-    if found is None:
-        raise BadInput(f"{name} {text!r} is not a time; write 2026-03-01, 2026-03-01T12:00Z or epoch ms")
-    return found
 
 
 HANDLERS = [search, show, replay, audit]

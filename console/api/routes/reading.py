@@ -9,8 +9,12 @@ import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from console.api.labelled import labels_with
 from console.api.problems import not_found
-from console.api.requests import Asked, AsOf, Limit, Name, Text, asked, desk, json
+from console.api.requests import Asked, AsOf, Limit, Name, Text, Time, asked, desk, json, time_of, unchanging
+from console.api.rule_hits import Chosen, RuleHitsAnswer, chosen, hits
+from console.api.views import Columns
+from core.errors import BadInput
 from core.events import Severity
 from core.features.reference import Kind
 from core.program import loading
@@ -19,6 +23,7 @@ from core.program.document import Rule
 from core.program.language import names_read
 from core.program.library import libraries_of
 from core.program.loading import Loaded
+from core.times import DAY_MS
 from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import Report, report
 from projections.engine.states import States
@@ -48,6 +53,7 @@ _STAGES: dict[Stages, tuple[str, ...]] = {
     "resolved": ("resolved",),
     "all": ("open", "assigned", "resolved"),
 }
+RECENT_MS = 30 * DAY_MS
 LabelStatus = Literal["fraud", "legitimate", "review", "pending", "presumed_legitimate"]
 
 
@@ -223,6 +229,31 @@ async def rules(request: Asked, as_of: AsOf = None) -> Response[RulesAnswer]:
     return await asked(request, "rules", question, as_of)
 
 
+@get("/v1/rules/hits", tags=["policy"], summary="How often each rule hit, and how often it was right")
+async def rule_hits(
+    request: Asked, start: Time = None, end: Time = None, as_of: AsOf = None
+) -> Response[RuleHitsAnswer]:
+    """By the labels of the payments that it hit, as known at the moment. `start` is inclusive, `end` exclusive; by
+    default the 30 days before the moment. Shadow hits are not counted: a backtest tells them.
+    """
+    here = desk(request)
+    first, last = time_of("start", start), time_of("end", end)
+
+    def answer() -> RuleHitsAnswer:
+        def look(states: States, columns: dict[int, Columns]) -> tuple[Chosen, str, int, int]:
+            until = states.moment if last is None else last
+            since = until - RECENT_MS if first is None else first
+            if since >= until:
+                raise BadInput("start must be before end")
+            return chosen(columns, since, until), states.as_of, since, until
+
+        view, (found, cut, since, until) = labels_with(here, as_of, look)
+        return hits(found, here.views.index.bits, view, cut, since, until)
+
+    made = await here.run_heavy(answer)
+    return json(made) if as_of is None else unchanging(request, made)
+
+
 def _rule(rule: CheckedRule, loaded: Loaded, written: Mapping[str, Rule], registry: Registry) -> RuleRow:
     reads = names_read(rule.when)
     named = reads.parameters
@@ -269,5 +300,5 @@ async def model(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[s
 
 HANDLERS = [
     *(account, cases, case, labels, sources, stats, drift, shadow, experiments, experiment, reference, lists),
-    *(thresholds, rules, models, model),
+    *(thresholds, rules, rule_hits, models, model),
 ]
