@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ from core.geography import CENTRES
 from core.hashing import hash_strings
 from core.identity import FIXED
 from core.log.memory import MemoryLog
-from core.times import DAY_MS
+from core.scoring import Scorer
+from core.times import DAY_MS, HOUR_MS
 from learners.drift.rows import Rows, joined
 from models.shipped import BASELINE_DIRECTORY
 from projections.reference.reports import Reports
@@ -67,6 +69,8 @@ SCENARIOS = {
 }
 OF_SOURCE = ("behaviour", "amount", "hours", "mix", "all")
 """The scenarios that the source simulates."""
+OF_FRAUD = ("amount", "hours", "mix", "all")
+"""Those in which fraud changes, of which labels tell."""
 ZERO_INFLATED = "device_accounts_30d"
 
 
@@ -99,6 +103,13 @@ def source(accounts: int, seed: int, scenario: str) -> SyntheticStream:
     days = TURN + DAYS_AFTER
     changes: dict[str, Any] = {"drift_at": TURN / days, "drift": scenario}
     return SyntheticStream(SyntheticConfig(days=days, accounts=accounts, seed=seed, **changes))
+
+
+@cache
+def _shipped() -> tuple[str, Scorer]:
+    """The shipped model's digest, and the model, which is loaded once."""
+    log, deployed, _ = beginning()
+    return deployed.digest, load_scorer(log.get_blob(deployed.digest), deployed.version, deployed.digest)
 
 
 class Stream(NamedTuple):
@@ -163,9 +174,8 @@ class Deciding:
 
     def __init__(self, of: SyntheticStream) -> None:
         """of: any of the streams to decide, which have all names in common."""
-        log, deployed, _ = beginning()
-        self._digest = deployed.digest[:16]  # as scores name it
-        self._scorer = load_scorer(log.get_blob(deployed.digest), deployed.version, deployed.digest)
+        digest, self._scorer = _shipped()
+        self._digest = digest[:16]  # as scores name it
         self._source, self._hashes = of, _Hashes(of)
         self._accounts, self._merchants, self._devices, self._sources = (
             of.names[pool].to_list() for pool in ("account", "merchant", "device", "source")
@@ -326,6 +336,13 @@ def _kept(of: Stream, rows: Rows) -> Kept:
     """With the truth. A row's own number is its transaction, by which its label is found at once."""
     first = len(of.rows) - len(rows)
     return Kept(replace(rows, transactions=np.arange(len(rows), dtype=np.uint64)), *of.truth[:, first:])
+
+
+def first_label_hours(kept: Kept) -> float | None:
+    """Hours from `TURN` until the first report of a fraud that was paid after it; None if there is none."""
+    turn = START_MS + TURN * DAY_MS
+    reported = kept.reported[(kept.rows.times >= turn) & (kept.reported > 0)]
+    return float(reported.min() - turn) / HOUR_MS if len(reported) else None
 
 
 def inflated(rows: Rows, seed: int) -> Rows:

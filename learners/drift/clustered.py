@@ -50,7 +50,6 @@ from scipy.special import betainc, stdtr
 
 from core.times import DAY_MS
 from learners.drift import kernels, statistics
-from learners.drift.sequential import combined
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -186,12 +185,11 @@ def in_windows(rows: Placed, times: Ints, end: int, windows: tuple[int, ...]) ->
 
 def _numbered(known: NDArray[np.uint64], names: NDArray[np.uint64]) -> tuple[Ints, int]:
     """The number of each name: its place in `known` (ascending), or else one after them; and how many there are."""
-    at = np.searchsorted(known, names)
-    safe = np.minimum(at, max(len(known) - 1, 0))
-    old = known[safe] == names if len(known) else np.zeros(len(names), dtype=np.bool_)
-    new, place = np.unique(names[~old], return_inverse=True)
-    number = np.where(old, at, 0).astype(np.int64)
-    number[~old] = len(known) + place
+    number = np.empty(len(names), dtype=np.int64)
+    kernels.numbers_of(known, names, number)
+    is_new = number < 0
+    new, place = np.unique(names[is_new], return_inverse=True)
+    number[is_new] = len(known) + place
     return number, len(known) + len(new)
 
 
@@ -252,6 +250,7 @@ class Yardstick:
         self.shock = np.maximum(excess, 0.0)
 
         self._by_accounts = by_accounts
+        self._squared = of.contrasts * of.contrasts
         self._by_group = by_group > 0
         self._blocks: dict[int, tuple[Floats, Floats]] = {}
 
@@ -297,26 +296,29 @@ class Yardstick:
             return out
 
         by_account = parts(rows.account, rows.accounts)
-        by_shop = [None] * lengths if rows.shop is None else parts(rows.shop, rows.shops)
-        return [self._seen(*each) for each in zip(by_account, by_shop, rows.windows, strict=True)]
+        by_shop = None if rows.shop is None else parts(rows.shop, rows.shops)
+        empty = int((by_account.sum(axis=(1, 2)) <= 0).sum()) if self.rows > 0 else lengths  # windows are nested
+        nothing = np.full(self.scale.contrasts.shape[1], np.nan)
+        found = [Seen(0.0, 0, np.zeros(width), nothing, nothing, nothing, 0.0)] * empty
+        if empty < lengths:
+            found += self._seen(by_account[empty:], None if by_shop is None else by_shop[empty:], rows.windows[empty:])
+        return found
 
-    def _seen(self, by_account: Floats, by_shop: Floats | None, length: int) -> Seen:
-        """The comparison with one window of `length` ms. by_account (accounts, K): what accounts have in each bin;
-        by_shop (shops, K): what shops have, if rows depend by shop.
+    def _seen(self, by_account: Floats, by_shop: Floats | None, lengths: tuple[int, ...]) -> list[Seen]:
+        """The comparison with windows of these lengths, ms, none of them empty. by_account (windows, accounts, K): what
+        accounts have in each bin; by_shop (windows, shops, K): what shops have, if rows depend by shop.
         """
         contrasts = self.scale.contrasts
-        counts = by_account.sum(axis=0)
-        n, m = float(counts.sum()), self.rows
-        if n <= 0 or m <= 0:
-            nothing = np.full(contrasts.shape[1], np.nan)
-            return Seen(n, 0, counts, nothing, nothing, nothing, 0.0)
-        mean = (counts + self.counts) @ contrasts / (n + m)
+        counts = by_account.sum(axis=1)
+        n, m = counts.sum(axis=1)[:, None], self.rows
+        together = counts + self.counts
+        mean = np.stack([each @ contrasts for each in together]) / (n + m)
         accounts = _carried(by_account, contrasts, self.by_account, self.rows_by_account, mean)
         both = 1.0 / n + 1.0 / m
         noise, shock = self.noise * both, self.shock * both
         persistence = np.maximum(accounts.variance - noise, 0.0)
         variance = noise + persistence + shock
-        unsure = np.zeros(len(variance))
+        unsure = np.zeros(variance.shape)
         if by_shop is not None:
             shops = _carried(by_shop, contrasts, self.by_shop, self.rows_by_shop, mean)
             carried = np.maximum(shops.variance - noise, 0.0)
@@ -330,24 +332,30 @@ class Yardstick:
                 + unsure
             )
             z = accounts.difference / np.sqrt(variance)
-            independent = both * _spread(contrasts, (counts + self.counts) / (n + m))
+            independent = both * np.stack([self._spread(each) for each in together / (n + m)])
             effects = np.where(independent > TINY, np.maximum(variance / independent, 1.0), 1.0)
         varies = variance > TINY
         p = np.where(varies, 2.0 * stdtr(np.where(varies, freedom, 1.0), -np.abs(np.where(varies, z, 0.0))), 1.0)
         if self._by_accounts:
-            p[-len(counts) :] = self._rare(accounts, length, p[-len(counts) :])
-        return Seen(n, accounts.active, counts, p, accounts.difference, effects, combined(p, self.scale.weights))
+            bins = slice(-self.scale.bins, None)
+            p[:, bins] = self._rare(accounts, lengths, p[:, bins])
+        least = np.fmin.reduce(p / self.scale.weights, axis=1, initial=1.0)  # as `sequential.combined`
+        return [
+            Seen(float(n[w, 0]), int(accounts.active[w]), counts[w], p[w], accounts.difference[w], effects[w], float(e))
+            for w, e in enumerate(least)
+        ]
 
-    def _rare(self, accounts: _Carried, length: int, p: Floats) -> Floats:
-        """The p-values of the bins (K,), those of rare bins replaced by the test of their accounts."""
-        a, m = self.blocks(max(round(length / DAY_MS), 1))
+    def _rare(self, accounts: _Carried, lengths: tuple[int, ...], p: Floats) -> Floats:
+        """The p-values of the bins (windows, K), those of rare bins replaced by the test of their accounts."""
+        blocks = [self.blocks(max(round(length / DAY_MS), 1)) for length in lengths]
+        a, m = (np.stack(each) for each in zip(*blocks, strict=True))
         rare = a < RARE * m
         if not rare.any():
             return p
-        k, active = accounts.present, accounts.active
-        bins = slice(-len(k), None)
+        k, active = accounts.present, accounts.active[:, None]
+        bins = slice(-self.scale.bins, None)
         noise, shock = self.noise[bins], self.shock[bins]
-        spread = 1.0 + np.divide(shock, noise, out=np.zeros(len(k)), where=noise > TINY)
+        spread = 1.0 + np.divide(shock, noise, out=np.zeros(len(noise)), where=noise > TINY)
         share = active / (active + m)
         high = share * TOLERANCE / (1.0 - share + share * TOLERANCE)
         low = share / (share + TOLERANCE * (1.0 - share))
@@ -355,6 +363,11 @@ class Yardstick:
         less = betainc(np.maximum(a / spread, 1e-9), k / spread + 1.0, 1.0 - low)
         exact = np.minimum(2.0 * np.minimum(more, less), 1.0)
         return np.where(rare & (k + a > 0), exact, p)
+
+    def _spread(self, shares: Floats) -> Floats:
+        """The variance of each contrast over independent rows with these shares."""
+        mean = shares @ self.scale.contrasts
+        return np.asarray(shares @ self._squared - mean * mean)
 
 
 def _counted(place: Ints, size: int, codes: NDArray[np.uint8], width: int, weights: Floats | None) -> Floats:
@@ -364,27 +377,31 @@ def _counted(place: Ints, size: int, codes: NDArray[np.uint8], width: int, weigh
 
 
 class _Carried(NamedTuple):
-    """What clusters contribute to a difference Δ of contrasts (M,): the variance A of it, and how many carry that;
-    the clusters with rows in the window, and with rows in each bin (K,).
+    """What clusters contribute to a difference Δ of contrasts (windows, M): the variance A of it, and how many carry
+    that; the clusters with rows in the window (windows,), and with rows in each bin (windows, K).
     """
 
     difference: Floats
     variance: Floats
     participation: Floats
-    active: int
+    active: Ints
     present: Floats
 
 
 def _carried(now: Floats, contrasts: Floats, before: Floats, rows_before: Floats, mean: Floats) -> _Carried:
-    """Of contrasts (K, M) whose pooled means are `mean` (M,). now (G, K): the clusters' rows by bin; before (B, M),
-    rows_before (B,): the contrasts' sums and the rows in the reference, of the first clusters.
+    """Of contrasts (K, M) whose pooled means are `mean` (windows, M). now (windows, G, K): the clusters' rows by bin;
+    before (B, M), rows_before (B,): the contrasts' sums and the rows in the reference, of the first clusters.
     """
-    sums, present = np.empty((3, len(mean))), np.empty(1 + now.shape[1], dtype=np.int64)
-    smooth = np.ascontiguousarray(contrasts[:, : len(mean) - now.shape[1]])
-    groups = max(kernels.carried(now, before, rows_before, smooth, mean, sums, present), 2)
-    difference, squares, fourth = sums
+    windows, _, bins = now.shape
+    sums, present = np.empty((windows, 3, mean.shape[1])), np.empty((windows, 1 + bins), dtype=np.int64)
+    used = np.empty(windows, dtype=np.int64)
+    smooth = np.ascontiguousarray(contrasts[:, : mean.shape[1] - bins])
+    kernels.carried_windows(now, before, rows_before, smooth, mean, sums, present, used)
+    groups = np.maximum(used, 2)[:, None]
+    difference, squares, fourth = (sums[:, i] for i in range(3))
     variance = np.maximum(squares - difference**2 / groups, 0.0) * groups / (groups - 1)
-    return _Carried(difference, variance, _effective(squares, fourth), int(present[0]), present[1:].astype(np.float64))
+    participation = _effective(squares, fourth)
+    return _Carried(difference, variance, participation, present[:, 0], present[:, 1:].astype(np.float64))
 
 
 def _summed(x: Floats, place: Ints, size: int) -> Floats:
@@ -399,10 +416,4 @@ def _participation(squares: Floats) -> Floats:
 
 def _effective(squares: Floats, fourth: Floats) -> Floats:
     """(Σs²)² / Σs⁴; 0 if nothing varies."""
-    return np.asarray(np.divide(squares**2, fourth, out=np.zeros(len(fourth)), where=fourth > 0))
-
-
-def _spread(contrasts: Floats, shares: Floats) -> Floats:
-    """The variance of each contrast over independent rows with these shares."""
-    mean = shares @ contrasts
-    return np.asarray(shares @ (contrasts * contrasts) - mean * mean)
+    return np.asarray(np.divide(squares**2, fourth, out=np.zeros(fourth.shape), where=fourth > 0))

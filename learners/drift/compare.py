@@ -15,6 +15,7 @@ in three windows; 2.7 s to prepare a reference of as many, once.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from copy import copy
 from typing import Literal, NamedTuple
 
@@ -135,8 +136,12 @@ def shops_of(group: str, sample: Sample) -> NDArray[np.uint64] | None:
     return None if group == "payments" else sample.rows.shops[sample.index]
 
 
-def compare(before: Baseline, now: dict[str, Sample], end: int) -> list[FeatureDrift]:
-    """All figures in the windows that end at `end` (epoch ms). now: the samples that hold the longest window."""
+def compare(
+    before: Baseline, now: dict[str, Sample], end: int, effects_of: Container[str] | None = None
+) -> list[FeatureDrift]:
+    """All figures in the windows that end at `end` (epoch ms). now: the samples that hold the longest window.
+    effects_of: leave out the effects of other figures without evidence, whose verdict does not depend on them.
+    """
     scored = len(now["scored"].between(end - before.config.window_ms, end))
     where: dict[tuple[str, tuple[int, ...]], tuple[Sample, Placed, NDArray[np.float64] | None]] = {}
     found = []
@@ -164,7 +169,7 @@ def compare(before: Baseline, now: dict[str, Sample], end: int) -> list[FeatureD
         sample, placed, weights = where[group, lengths]
         values = figure.values(sample)
         seen = before.yardstick(figure).windows(placed, values, weights)
-        found.append(_found(before, figure, sample, values, seen, end))
+        found.append(_found(before, figure, sample, values, seen, end, effects_of is None or figure.name in effects_of))
     return found
 
 
@@ -177,9 +182,9 @@ def _kind(figure: Figure) -> str:
 
 
 def _found(
-    before: Baseline, figure: Figure, sample: Sample, values: np.ndarray, seen: list[Seen], end: int
+    before: Baseline, figure: Figure, sample: Sample, values: np.ndarray, seen: list[Seen], end: int, with_effects: bool
 ) -> FeatureDrift:
-    """The finding on one figure. values (n,): of the sample's rows."""
+    """The finding on one figure. values (n,): of the sample's rows. with_effects: even without evidence."""
     config, yardstick = before.config, before.yardstick(figure)
     few = (0, config.window_frauds_min) if sample.episodes else (config.rows_min, config.accounts_min)
     lengths = figure.windows
@@ -192,18 +197,18 @@ def _found(
     if not any(is_tested):
         return FeatureDrift(feature=figure.name, kind=_kind(figure), state="too_few_rows")
     p = np.array([each.p_value if tested else np.nan for each, tested in zip(seen, is_tested, strict=True)])
-    best, p_value = int(np.nanargmin(p)), combined(p, np.full(len(p), 1.0 / len(p)))
+    best, p_value = int(np.argmin(np.where(np.isnan(p), np.inf, p))), combined(p, np.full(len(p), 1.0 / len(p)))
     window, length = seen[best], lengths[best]
     test = window.best(yardstick.scale)
     low = int(np.searchsorted(sample.times, end - length))
-    current = np.sort(values[low:])
-    missing = int(np.isnan(current).sum())
     counts = np.stack([yardstick.counts, window.counts])
     shares = counts[:, -1] / counts.sum(axis=1)
-    kind: Literal["numeric", "categorical"] = "numeric" if figure.kind == "numeric" else "categorical"
-    effects = statistics.effects(
-        kind, statistics.Sample(yardstick.ascending, current[: len(current) - missing], counts)
-    )
+    p_adjusted, effects = adjusted(p_value, figure.share, config.looks), {}
+    if with_effects or p_adjusted <= max(config.alpha, config.alpha_clear):
+        current = np.sort(values[low:])
+        current = current[: len(current) - int(np.isnan(current).sum())]
+        kind: Literal["numeric", "categorical"] = "numeric" if figure.kind == "numeric" else "categorical"
+        effects = statistics.effects(kind, statistics.Sample(yardstick.ascending, current, counts))
     return judged(
         FeatureDrift(
             feature=figure.name,
@@ -212,11 +217,11 @@ def _found(
             effects=effects,
             test=yardstick.scale.names[test],
             p_value=p_value,
-            p_value_adjusted=adjusted(p_value, figure.share, config.looks),
+            p_value_adjusted=p_adjusted,
             missing=(float(shares[0]), float(shares[1])),
             design_effect=float(window.design_effects[test]),
             window_ms=length,
-            rows=(len(current), len(before.samples[figure.group])),
+            rows=(len(values) - low, len(before.samples[figure.group])),
         ),
         config,
         least=2 if figure.is_slow else 1,

@@ -18,6 +18,9 @@ it, and the rhythm is part of the variance between days (`clustered`). The estim
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 from scipy.special import expit, logit
@@ -144,20 +147,70 @@ def reference_window(config: DriftConfig, oldest: int, deployed: int, as_of: int
     return window
 
 
+@dataclass(frozen=True)
+class _LabelledReference:
+    """One model's rows with labels in the reference, and their metrics."""
+
+    rows: LabelledRows
+    measured: dict[str, Measured]
+
+    @cached_property
+    def performance(self) -> Performance:
+        return summary(self.rows, self.measured)
+
+    @cached_property
+    def calibration(self) -> Platt:
+        return platt.fit(self.rows.margins, self.rows.labels)
+
+
+class _LabelledWindows(NamedTuple):
+    """One model's rows with labels and their metrics in the reference and in the first window, `current`, and the
+    findings of all windows.
+    """
+
+    model: str
+    current: Window
+    before: _LabelledReference
+    first: LabelledRows
+    found: dict[str, Measured]
+    features: tuple[FeatureDrift, ...]
+
+    def shown(self, newest: Rows, review: float) -> LabelledPerformance:
+        """As a look has it. newest: the rows that the estimate is for; review: the threshold, a probability."""
+        scored = labelled(newest, self.model, None, 0)
+        return LabelledPerformance(
+            model=self.model,
+            current=self.current,
+            before=self.before.performance,
+            now=summary(self.first, self.found),
+            features=self.features,
+            estimate=estimate(scored.margins, self.before.calibration, expit(scored.margins) >= review),
+        )
+
+
 class Looker:
     """Makes looks at one log. What the reference gives is kept between looks."""
 
     def __init__(
-        self, reader: WindowReader, labels: LabelReader, config: DriftConfig, reference: Window | None = None
+        self,
+        reader: WindowReader,
+        labels: LabelReader,
+        config: DriftConfig,
+        reference: Window | None = None,
+        for_display: bool = True,
     ) -> None:
-        """reference: overrides the reference window that starts at the champion's deployment."""
+        """reference: overrides the reference window that starts at the champion's deployment. for_display: False leaves
+        out of looks what no event depends on: effects of figures that neither have evidence nor are open, and `labels`,
+        whose findings follow the features.
+        """
         check_lengths(config)
         self._reader, self._of_labels, self._config, self._given = reader, labels, config, reference
+        self._for_display = for_display
         self._oldest: int | None = None
         self._kept: tuple[Window, Rows] | None = None
         self._deployed: tuple[int, int] | None = None
         self._baseline: tuple[tuple[Window, str | None, float], Baseline, Baseline | None] | None = None
-        self._before: tuple[tuple[Window, str], LabelledRows, dict[str, Measured], Platt] | None = None
+        self._before: tuple[tuple[Window, str], _LabelledReference] | None = None
 
     def newest(self) -> int:
         """The newest event time in the log, rounded down to a whole step, epoch ms."""
@@ -198,22 +251,28 @@ class Looker:
         start = as_of - self._config.longest_ms - delay
         return reference, self._kept[1], current, self._reader.read(start, current.end)
 
-    def look(self, serving: Serving, as_of: int) -> Look:
-        """Compare the windows that end at `as_of` (epoch ms) with the reference."""
+    def look(self, serving: Serving, as_of: int, opened: frozenset[str] = frozenset()) -> Look:
+        """Compare the windows that end at `as_of` (epoch ms) with the reference. opened: figures whose drift was
+        reported and has not ended.
+        """
         reference, before, current, now = self.rows(serving, as_of)
         delay = self._config.maturity_ms
         newest = now.between(current.start, current.end)
         model = main_model(newest)
         baseline = self._based(reference, before, model, serving.review, as_of)
         labels = self._of_labels.view(as_of) if "reports" in baseline.samples else None
-        found = compare(baseline, samples(now, model, _margin(serving.review), labels, delay), as_of)
+        current_samples = samples(now, model, _margin(serving.review), labels, delay)
+        found = compare(baseline, current_samples, as_of, None if self._for_display else opened)
+        performance = self._performance(reference, before, as_of, model)
+        if performance is not None and not self._for_display:
+            found.extend(performance.features)
         return Look(
             reference=reference,
             current=current,
             reference_rows=len(baseline.samples["payments"]),
             rows=len(newest),
             features=tuple(found),
-            labels=self._labels(reference, before, as_of, newest, model, serving.review),
+            labels=performance.shown(newest, serving.review) if performance and self._for_display else None,
             delay_ms=delay,
             reference_left_out=len(before.between(reference.start, reference.end).left_out),
             left_out=len(newest.left_out),
@@ -247,9 +306,8 @@ class Looker:
         held = {g: found[g].between(ends[g] - self._config.reference_ms, ends[g]) for g in groups}
         return held, ends
 
-    def _labels(
-        self, reference: Window, before: Rows, as_of: int, newest: Rows, model: str | None, review: float
-    ) -> LabelledPerformance | None:
+    def _performance(self, reference: Window, before: Rows, as_of: int, model: str | None) -> _LabelledWindows | None:
+        """The model's performance by labels; None without a model or before the labels are mature."""
         delay, lengths = self._config.maturity_ms, self._config.performance_windows_ms
         end = as_of - delay
         starts = [max(end - length, reference.end) for length in lengths]
@@ -260,8 +318,8 @@ class Looker:
         if self._before is None or self._before[0] != key:
             labels = self._of_labels.view(reference.end + delay)
             known = labelled(before.between(reference.start, reference.end), model, labels, delay)
-            self._before = (key, known, measure(known), platt.fit(known.margins, known.labels))
-        _, known, measured, calibration = self._before
+            self._before = (key, _LabelledReference(known, measure(known)))
+        held = self._before[1]
         rows = self._reader.read(starts[-1], end, with_features=False)
         labels = self._of_labels.view(as_of)
         currents: list[LabelledRows | None] = []
@@ -271,15 +329,8 @@ class Looker:
         found = [measure(each) if each is not None else {} for each in currents]
         first = currents[0]
         assert first is not None
-        scored = labelled(newest, model, None, 0)
-        return LabelledPerformance(
-            model=model,
-            current=Window(starts[0], end),
-            before=summary(known, measured),
-            now=summary(first, found[0]),
-            features=tuple(compare_performance(known, currents, measured, found, self._config)),
-            estimate=estimate(scored.margins, calibration, expit(scored.margins) >= review),
-        )
+        features = tuple(compare_performance(held.rows, currents, held.measured, found, self._config))
+        return _LabelledWindows(model, Window(starts[0], end), held, first, found[0], features)
 
 
 def _margin(review: float) -> float:

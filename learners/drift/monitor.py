@@ -52,6 +52,11 @@ class MonitorState:
     position: int = 0
     reported: dict[str, Reported] = field(default_factory=dict)
 
+    @property
+    def opened(self) -> frozenset[str]:
+        """The features with an open drift."""
+        return frozenset(feature for feature, reported in self.reported.items() if reported.is_open)
+
     def apply(self, sequence: int, event: Control) -> None:
         """Apply one control event; one that was already applied is ignored (I5)."""
         if sequence <= self.position:
@@ -159,16 +164,16 @@ class DriftMonitor:
         """Look at the window that ends at `as_of` and append new findings; returns (the look, the appended events).
 
         Steps: 1 fold the control stream, 2 look, 3 decide, 4 append if the stream has not moved, else repeat from 1.
-        The look itself is repeated only if the champion or the thresholds have changed.
+        The look itself is repeated only if the champion, the thresholds or the open drifts have changed.
         """
-        seen: list[tuple[Serving, Look]] = []
+        seen: list[tuple[Serving, frozenset[str], Look]] = []
 
         def new_findings(known: Known) -> list[DriftDetected | DriftCleared]:
             events = effective(known.entries)
-            serves = serving(events)
-            if not seen or seen[-1][0] != serves:
-                seen.append((serves, self._looker.look(serves, as_of)))
-            return decide(folded(events), seen[-1][1], self._config, now_ms, self._actor)
+            serves, state = serving(events), folded(events)
+            if not seen or seen[-1][:2] != (serves, state.opened):
+                seen.append((serves, state.opened, self._looker.look(serves, as_of, state.opened)))
+            return decide(state, seen[-1][2], self._config, now_ms, self._actor)
 
         appended = append(self._log, new_findings).events
-        return seen[-1][1], [event for event in appended if isinstance(event, DriftDetected | DriftCleared)]
+        return seen[-1][2], [event for event in appended if isinstance(event, DriftDetected | DriftCleared)]

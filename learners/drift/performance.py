@@ -36,6 +36,7 @@ from learners.drift.sequential import adjusted, combined
 from projections.labelling.view import FRAUD, REVIEW, LabelView
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 AUC, AVERAGE_PRECISION, CALIBRATION = "auc_roc", "average_precision", "calibration"
 
 
@@ -79,8 +80,8 @@ def labelled(rows: Rows, digest: str, labels: LabelView | None, delay_ms: int) -
     return LabelledRows(found[keep] == FRAUD, rows.margins[index], rows.accounts[index])
 
 
-def auc_roc(data: LabelledRows) -> Measured:
-    """Area under the ROC curve and the variance of its estimate; NaN if a class is missing."""
+def auc_roc(data: LabelledRows, number: Ints | None = None) -> Measured:
+    """Area under the ROC curve and the variance of its estimate; NaN if a class is missing. number: see `numbered`."""
     labels, scores = data.labels, data.margins
     positives = int(labels.sum())
     negatives = len(labels) - positives
@@ -95,11 +96,11 @@ def auc_roc(data: LabelledRows) -> Measured:
     influence -= value
     influence[labels] /= positives
     influence[~labels] /= negatives
-    return Measured(value, _summed(influence, data.accounts))
+    return Measured(value, _summed(influence, numbered(data) if number is None else number))
 
 
-def average_precision(data: LabelledRows) -> Measured:
-    """Average precision (`metrics.average_precision`) and its linearised variance.
+def average_precision(data: LabelledRows, number: Ints | None = None) -> Measured:
+    """Average precision (`metrics.average_precision`) and its linearised variance. number: see `numbered`.
 
     With H(i) frauds and R(i) rows at or above row i's score, AP = Σ frauds H/R / frauds. Its derivative with respect to
     the weight of row j is (y_j·(H(j)/R(j) − AP) + Σ frauds i at or below j (y_j − H(i)/R(i)) / R(i)) / frauds.
@@ -118,18 +119,21 @@ def average_precision(data: LabelledRows) -> Measured:
     missed = np.cumsum((frauds * precision / (last + 1))[::-1])[::-1]
     of_row = [np.repeat(each, sizes) for each in (precision, below, missed)]
     influence = (labels * (of_row[0] - value + of_row[1]) - of_row[2]) / hits[-1]
-    return Measured(value, _summed(influence, data.accounts[order]))
+    return Measured(value, _summed(influence, (numbered(data) if number is None else number)[order]))
 
 
-def log_observed_to_expected(data: LabelledRows) -> Measured:
-    """Calibration in the large: ln(frauds / Σ probability), with linearised variance; NaN without frauds."""
+def log_observed_to_expected(data: LabelledRows, number: Ints | None = None) -> Measured:
+    """Calibration in the large: ln(frauds / Σ probability), with linearised variance; NaN without frauds. number: see
+    `numbered`.
+    """
     observed = float(data.labels.sum())
     probability = expit(data.margins)
     expected = float(probability.sum())
     if not observed or not expected:
         return Measured(float("nan"), float("nan"))
     influence = data.labels / observed - probability / expected
-    return Measured(float(np.log(observed / expected)), _summed(influence, data.accounts))
+    variance = _summed(influence, numbered(data) if number is None else number)
+    return Measured(float(np.log(observed / expected)), variance)
 
 
 def calibration_error(data: LabelledRows, bins: int = 10) -> float:
@@ -144,9 +148,15 @@ def calibration_error(data: LabelledRows, bins: int = 10) -> float:
     return float(sum(abs(gap[part].sum()) for part in parts) / len(order))
 
 
-def _summed(influence: Floats, accounts: NDArray[np.uint64]) -> float:
-    """Variance of an estimate from its influence values, summed by account first (Obuchowski 1997)."""
-    _, number = np.unique(accounts, return_inverse=True)
+def numbered(data: LabelledRows) -> Ints:
+    """Each row's account as a number, from 0 without gaps, int64 (n,)."""
+    return np.unique(data.accounts, return_inverse=True)[1]
+
+
+def _summed(influence: Floats, number: Ints) -> float:
+    """Variance of an estimate from its influence values, summed by account first (Obuchowski 1997). number: of each
+    value's account.
+    """
     sums = np.bincount(number, weights=influence)
     return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))
 
@@ -160,7 +170,12 @@ def measure(data: LabelledRows) -> dict[str, Measured]:
     """The three metrics that are compared."""
     order = np.argsort(-data.margins)  # sorted once, at a fraction of the cost of each metric's own sorting
     data = LabelledRows(data.labels[order], data.margins[order], data.accounts[order])
-    return {AUC: auc_roc(data), AVERAGE_PRECISION: average_precision(data), CALIBRATION: log_observed_to_expected(data)}
+    number = numbered(data)
+    return {
+        AUC: auc_roc(data, number),
+        AVERAGE_PRECISION: average_precision(data, number),
+        CALIBRATION: log_observed_to_expected(data, number),
+    }
 
 
 def summary(data: LabelledRows, measured: dict[str, Measured]) -> Performance:

@@ -93,7 +93,7 @@ class Orchestrator:
         self._tests = ExperimentReports(log, self._partitions, self._labels)
         self._trials = ShadowTrials(log, self._partitions, self._labels)
         config = drift or DriftConfig()
-        self._monitor = DriftMonitor(log, Looker(self._reader, self._labels, config), config, actor)
+        self._monitor = DriftMonitor(log, Looker(self._reader, self._labels, config, for_display=False), config, actor)
         self._drift_step = config.step_ms
         self._looked_at = 0
 

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from core.errors import BadInput
 from core.features import spec
 from core.times import DAY_MS
-from learners.drift import clustered, policy
+from learners.drift import clustered, kernels, policy
 from learners.drift.figures import figures, is_slow
 from learners.drift.policy import SCORE, DriftConfig
 from learners.drift.rows import Rows, empty, joined
@@ -52,6 +52,18 @@ def brute(a: np.ndarray, b: np.ndarray, before: Rows, after: Rows, days: int) ->
     df = sum(parts) ** 2 / sum(v * v / f for v, f in zip(parts, freedom, strict=True))
     difference = float(b.mean() - a.mean())
     return difference, float(2 * student.sf(abs(difference) / np.sqrt(sum(parts)), df))
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 3, 500])
+def test_names_get_their_places(known: int) -> None:
+    """Each known name has its place, also 0 and those that differ in one bit; any other has −1."""
+    rng = np.random.Generator(np.random.PCG64(known))
+    names = np.unique(np.append(rng.integers(0, 2**64, known, dtype=np.uint64), np.uint64(0)))[:known]
+    asked = rng.permutation(np.concatenate([names, names ^ np.uint64(1), np.arange(40, dtype=np.uint64)]))
+    places = {name: place for place, name in enumerate(names.tolist())}
+    out = np.empty(len(asked), dtype=np.int64)
+    kernels.numbers_of(names, asked, out)
+    assert out.tolist() == [places.get(name, -1) for name in asked.tolist()]
 
 
 @pytest.mark.parametrize("seed", range(6))

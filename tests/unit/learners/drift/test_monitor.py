@@ -276,6 +276,42 @@ def test_a_drift_in_a_log_is_told_in_its_control_stream(decided: MemoryLog) -> N
     assert told_events(resumed) == found
 
 
+def test_a_look_that_nobody_sees_tells_the_same(decided: MemoryLog) -> None:
+    """Without what is only displayed the events are equal to the last figure, also that of a drift without evidence
+    that ends; the look itself lacks the effects of figures that are neither evident nor open, and nothing else.
+    """
+    moment = START_MS + 27 * DAY_MS
+    opened = DriftDetected(
+        occurred_at=1,
+        actor="me",
+        feature="hour_of_day",
+        statistic="psi",
+        magnitude=0.3,
+        severity="medium",
+        window_start=START_MS,
+        window_end=START_MS + 20 * DAY_MS,
+    )
+    found, events = [], []
+    for for_display in (True, False):
+        log = decided.clone()
+        log.append_control([encode(opened)], log.control_head())
+        reader, labels = WindowReader(log, PARTITIONS), LabelReader(log, PARTITIONS)
+        looker = Looker(reader, labels, SMALL, for_display=for_display)
+        look, appended = DriftMonitor(log, looker, SMALL).step(moment, now_ms=9)
+        found.append({each.feature: each for each in look.findings})
+        events.append(appended)
+    assert events[0] == events[1]
+    (cleared,) = [e for e in events[1] if isinstance(e, DriftCleared)]
+    assert cleared.feature == "hour_of_day" and cleared.magnitude is not None
+    shown, unseen = found
+    assert list(shown) == list(unseen)
+    without = [name for name, each in unseen.items() if shown[name].effects and not each.effects]
+    assert len(without) > 10 and "amount" not in without and "hour_of_day" not in without
+    for name in without:
+        assert not shown[name].drifted and shown[name].over and unseen[name].over
+    assert all(repr(unseen[name]) == repr(each) for name, each in shown.items() if name not in without)
+
+
 class Contested:
     """A log in which somebody else appends right before the first conditional append, once."""
 
