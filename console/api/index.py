@@ -11,7 +11,7 @@ Built from the log at start (3 µs a decision) and followed from there. Holds no
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
@@ -31,6 +31,10 @@ KINDS = ("merchant", "device", "card")
 RULES_MAX = 64
 """Codes that have a bit of their own; further ones share the last, and are confirmed from the entry."""
 _FIRST_ROWS = 1024
+
+
+Heard = Callable[[int, list[tuple[Entry, Entry]]], None]
+"""Told of a partition's decisions with an alert, in order: transactions with their scores."""
 
 
 class _Transaction(msgspec.Struct):
@@ -152,13 +156,20 @@ class DecisionIndex:
         """Up to where the partition is indexed."""
         return self._rows[partition].last
 
-    def follow(self, log: EventLog, until: Mapping[int, Position], rows_max: int = 20_000) -> int:
-        """Index up to about rows_max decisions of each partition, up to the positions; returns how many."""
+    def follow(
+        self, log: EventLog, until: Mapping[int, Position], rows_max: int = 20_000, hear: Heard | None = None
+    ) -> int:
+        """Index up to about rows_max decisions of each partition, up to the positions; returns how many. hear: told of
+        those with an alert.
+        """
         done = 0
         for partition, rows in self._rows.items():
             start = done
             for transactions, scores in decision_pages(log, partition, rows.last, until.get(partition, START)):
-                self._add(rows, transactions, scores)
+                severities = self._add(rows, transactions, scores)
+                if hear is not None:
+                    pairs = zip(transactions, scores, severities, strict=True)
+                    hear(partition, [(t, s) for t, s, severity in pairs if severity is not None])
                 done += len(scores)
                 if done - start >= rows_max:
                     break
@@ -166,7 +177,8 @@ class DecisionIndex:
                 rows.last = max(rows.last, until.get(partition, START))  # what follows the last decision was rejected
         return done
 
-    def _add(self, rows: _Rows, transactions: list[Entry], scores: list[Entry]) -> None:
+    def _add(self, rows: _Rows, transactions: list[Entry], scores: list[Entry]) -> list[Severity | None]:
+        """Returns the decisions' severities."""
         read = [_transaction.decode(entry.payload) for entry in transactions]
         decided = [_score.decode(entry.payload) for entry in scores]
         rows.add(
@@ -187,6 +199,7 @@ class DecisionIndex:
             },
             scores[-1].id,
         )
+        return [s.severity for s in decided]
 
     def _bits(self, codes: tuple[str, ...]) -> int:
         found = 0
@@ -210,6 +223,14 @@ class DecisionIndex:
         chosen = self._rows if partitions is None else {p: self._rows[p] for p in partitions}
         found = [self._of_partition(p, rows, query, count, before, until) for p, rows in chosen.items()]
         return heapq.nlargest(count, (hit for each in found for hit in each))
+
+    def places(self, partition: int, account: str, until: Position) -> list[Position]:
+        """Where the account's decisions up to a position are, in order; others of the same hash may be among them."""
+        rows = self._rows[partition]
+        c = {name: rows.columns[name][: rows.count] for name in ("account", "generation", "offset")}
+        found = np.flatnonzero((c["account"] == hash(account)) & rows.until(until))
+        places = zip(c["generation"][found].tolist(), c["offset"][found].tolist(), strict=True)
+        return [Position(generation, offset) for generation, offset in places]
 
     def columns(self, until: Mapping[int, Position] | None = None) -> dict[int, dict[str, NDArray[Any]]]:
         """The columns of each partition up to a cut: (n,), in log order. Not to be changed or kept beyond the lock."""

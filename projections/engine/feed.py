@@ -8,7 +8,7 @@ middle of a batch thus means "what was known when this transaction was decided".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -113,9 +113,18 @@ def account_facts(log: EventLog, partition: int, account: str, after: Bound, unt
     cost is one read of the partition's transactions and feedback: about 2 µs an entry.
     """
     needle = msgspec.json.encode(account)
+    transactions = _matching(log, partition, "transactions", needle, after.transactions, until.transactions)
     feedback = _matching(log, partition, "feedback", needle, after.feedback, until.feedback)
-    waiting = next(feedback, None)
-    for entry in _matching(log, partition, "transactions", needle, after.transactions, until.transactions):
+    return facts_of_account(log, partition, account, transactions, feedback)
+
+
+def facts_of_account(
+    log: EventLog, partition: int, account: str, transactions: Iterable[Entry], feedback: Iterable[Entry]
+) -> Iterator[Fact]:
+    """One account's facts, in order, from entries of its partition among which all of the account's are."""
+    following = iter(feedback)
+    waiting = next(following, None)
+    for entry in transactions:
         transaction = decode_transaction(entry.payload)
         if transaction.account_id != account:
             continue
@@ -126,13 +135,13 @@ def account_facts(log: EventLog, partition: int, account: str, after: Bound, unt
         seen = Position.parse(score.feedback_position)
         while waiting is not None and waiting.id <= seen:
             yield from _account_fact(partition, account, waiting)
-            waiting = next(feedback, None)
+            waiting = next(following, None)
         alert = log.get(partition, "alerts", entry.id) if score.severity is not None else None
         decided = DecidedTransaction(transaction, score, decode_alert(alert) if alert is not None else None)
         yield Fact(partition, entry.id, transaction.recorded_at, decided)
     while waiting is not None:
         yield from _account_fact(partition, account, waiting)
-        waiting = next(feedback, None)
+        waiting = next(following, None)
 
 
 def _account_fact(partition: int, account: str, entry: Entry) -> Iterator[Fact]:

@@ -1,0 +1,133 @@
+"""Answers about past moments from what is in memory; what is not held there is folded from the log, as ever.
+
+`Past` follows the log beside the index of decisions. `PastStates` are the read models' states as of a cut: an
+answer's function can't tell them from `projections.engine.states.States`, and gets the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from console.api.past.accounts import AccountsPast
+from console.api.past.control import ControlPast
+from console.api.past.seals import Seals
+from core.control_stream import ControlStream
+from core.errors import Corrupt
+from core.events import Position
+from core.log.base import Entry, EventLog, Head
+from projections.engine.as_of import Cut
+from projections.engine.base import CONTROL, Fact, Projection, S, fold
+from projections.engine.feed import facts_of_account
+from projections.engine.states import States
+from projections.views.cases import CASES
+from projections.views.lists import LISTS
+
+Places = Callable[[str, int, Position], list[Position]]
+"""Where an account's decisions in a partition are, up to a position; others of the same hash may be among them."""
+PAYMENTS_MAX = 2_000
+"""An account with more payments is read from its partition's streams, in pages."""
+
+
+class Past:
+    """Seals, control events, alerts and feedback of one log. One thread follows; any may ask. lock: held for both."""
+
+    def __init__(
+        self, log: EventLog, partitions: Sequence[int], projections: Sequence[Projection[Any]], lock: threading.RLock
+    ) -> None:
+        self._log, self._partitions, self._lock = log, list(partitions), lock
+        self.seals = {p: Seals() for p in partitions}
+        self.accounts = {p: AccountsPast(p) for p in partitions}
+        self.control = ControlPast(projections)
+        self._stream = ControlStream()
+
+    def follow(self, heads: Mapping[int, Head], indexed: Mapping[int, Position]) -> None:
+        """Read what is new up to these heads. indexed: up to where the index of decisions has come. Raises Unavailable,
+        Corrupt, and Conflict if the log lost what was read before.
+        """
+        entries = self._stream.advance(self._log)
+        with self._lock:
+            self.control.add(entries)
+        for p, head in heads.items():
+            self.seals[p].follow(self._log, p, head.sequence)
+            end, accounts = self.seals[p].bound(head.sequence), self.accounts[p]
+            if end.place > accounts.end.place and indexed[p] >= end.transactions:
+                facts = accounts.read(self._log, end)
+                with self._lock:
+                    accounts.take(facts, end)
+
+    def cut(self, moment: int) -> Cut | None:
+        """As `projections.engine.as_of.resolve` of a time; None if it is not all held yet."""
+        bounds, floor = {}, 0
+        for p, seals in self.seals.items():
+            sequence = seals.recorded_by(moment, len(seals))
+            bounds[p] = seals.bound(sequence)
+            floor = max(floor, seals.control[sequence - 1] if sequence else 0)
+        with self._lock:
+            if floor > len(self.control):
+                return None
+            return Cut(bounds, self.control.until(floor, moment), moment)
+
+    def holds(self, partition: int, cut: Cut) -> bool:
+        """Whether the partition's alerts and feedback are held up to the cut."""
+        return self.accounts[partition].end.place >= cut.partitions[partition].place
+
+
+class _Rows(NamedTuple):
+    transactions: list[Position]
+    feedback: list[Position]
+
+
+@dataclass(frozen=True)
+class PastStates(States):
+    """States as of `cut`. See the module's docstring. places: of an account's decisions."""
+
+    past: Past
+    lock: threading.RLock
+    places: Places
+
+    def of(self, projection: Projection[S], source: int) -> S:
+        chosen: Projection[Any] = self._current(projection)
+        found: Any = None
+        with self.lock:
+            if source == CONTROL:
+                if self.cut.control <= len(self.past.control):
+                    found = self.past.control.state(chosen, self.cut.control)
+            elif (chosen is CASES or chosen is LISTS) and self.past.holds(source, self.cut):
+                accounts, bound = self.past.accounts[source], self.cut.partitions[source]
+                found = accounts.cases(bound) if chosen is CASES else accounts.lists(bound)
+        return super().of(projection, source) if found is None else found
+
+    def of_account_each(self, projections: Sequence[Projection[Any]], account: str, partition: int) -> list[Any]:
+        until = self.cut.partitions[partition]
+        with self.lock:
+            rows = None
+            if self.past.holds(partition, self.cut):
+                rows = _Rows(
+                    self.places(account, partition, until.transactions),
+                    self.past.accounts[partition].feedback_of(account, until),
+                )
+        if rows is None or len(rows.transactions) > PAYMENTS_MAX:
+            return super().of_account_each(projections, account, partition)
+        chosen = [*map(self._current, projections)]
+        for projection in chosen:
+            assert projection.is_by_account, projection.label
+        facts: list[Fact] = [
+            *facts_of_account(
+                self.log,
+                partition,
+                account,
+                self._entries(partition, "transactions", rows.transactions),
+                self._entries(partition, "feedback", rows.feedback),
+            )
+        ]
+        return [fold(projection, facts) for projection in chosen]
+
+    def _entries(self, partition: int, stream: Any, positions: Sequence[Position]) -> Iterator[Entry]:
+        for position in positions:
+            payload = self.log.get(partition, stream, position)
+            if payload is None:
+                raise Corrupt(f"partition {partition}: {stream} {position} was read before, and is not in the log")
+            yield Entry(position, payload)

@@ -1,0 +1,189 @@
+"""What the API holds in memory about the past equals a replay from the beginning, at any cut, however it was read."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.api.past.seals import Seals
+from console.api.past.states import Past, PastStates
+from console.api.views import Views
+from core.codec import decode_seal, encode
+from core.log.memory import MemoryLog
+from projections.catalogue import ALL
+from projections.engine.as_of import Cut, resolve
+from projections.engine.base import CONTROL, Place
+from projections.engine.checkpoints import CheckpointStore
+from projections.engine.feed import bound_at, facts_between
+from projections.engine.states import States
+from projections.views.cases import CASES, cases_answer
+from projections.views.lists import LISTS, lists_answer
+from projections.views.profiles.answers import profile_answer
+from projections.views.registry_answers import registry_answer
+from tests.builders.events import T0
+from tests.builders.logs import PARTITIONS
+from tests.builders.views import plain, shared_log, truncated
+
+SEEDS = st.integers(1, 3)
+SHARES = st.lists(st.floats(0, 1), min_size=PARTITIONS + 1, max_size=PARTITIONS + 1)
+
+
+class Growing:
+    """A log that others append to between two reads."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.now = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.now, name)
+
+
+def followed(log: MemoryLog, ends: list[list[float]], directory: Path) -> tuple[Views, Growing]:
+    """Views that read the log as it grew to these shares of its sources, and then to its end."""
+    growing = Growing(truncated(log, at(log, [0.2] * (PARTITIONS + 1))))
+    views = Views(growing, CheckpointStore(directory, "test"))  # type: ignore[arg-type]
+    reached = at(log, [0.2] * (PARTITIONS + 1))
+    for shares in ends:
+        wanted = at(log, shares)
+        reached = {source: max(reached[source], wanted[source]) for source in reached}
+        growing.now = truncated(log, reached)
+        views.follow()
+    growing.now = log
+    while views.follow().is_news:
+        pass
+    return views, growing
+
+
+def at(log: MemoryLog, shares: list[float]) -> dict[int, int]:
+    """Sequences at these shares of the sources; the control stream always reaches what the partitions saw."""
+    ends = {p: int(log.head(p).sequence * share) for p, share in enumerate(shares[:PARTITIONS])}
+    seen = max((_control(log, p, ends[p]) for p in ends), default=0)
+    return {**ends, CONTROL: max(seen, int(log.control_head() * shares[-1]), 12)}
+
+
+def _control(log: MemoryLog, p: int, sequence: int) -> int:
+    seals = log.read(p, "seals", count=10**6)
+    return decode_seal(seals[sequence - 1].payload).control if sequence else 0
+
+
+@cache
+def accounts(seed: int) -> list[tuple[str, int]]:
+    log = shared_log(seed)
+    found = {
+        e["transaction"]["account_id"]: p
+        for p in range(PARTITIONS)
+        for kind, _, e, _ in plain(log, p)
+        if kind == "decided"
+    }
+    return sorted(found.items())
+
+
+def a_cut(log: MemoryLog, data: st.DataObject) -> Cut:
+    """Any place in every source, also within a batch."""
+    bounds = {}
+    for p in range(PARTITIONS):
+        sequence = data.draw(st.integers(0, log.head(p).sequence))
+        inside = 0
+        if sequence < log.head(p).sequence:
+            facts = len([*facts_between(log, p, Place(sequence), Place(sequence + 1))])
+            inside = data.draw(st.integers(0, facts - 1))
+        bounds[p] = bound_at(log, p, Place(sequence, inside))
+    return Cut(bounds, data.draw(st.integers(0, log.control_head())), T0 + 10**9)
+
+
+def both(views: Views, log: MemoryLog, cut: Cut) -> tuple[PastStates, States]:
+    """The states from memory, and those of a replay from the beginning."""
+    held = views._past  # noqa: SLF001 - the part under test
+    past = PastStates(log, range(PARTITIONS), cut, ALL, None, held, views._lock, views._places_of_account)  # noqa: SLF001
+    return past, States(log, range(PARTITIONS), cut, ALL, None)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, ends=st.lists(SHARES, max_size=4), data=st.data())
+def test_every_state_equals_a_replay(
+    seed: int, ends: list[list[float]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Cases, lists, everything of the control stream, and single accounts, whatever the log's growth was like."""
+    log = shared_log(seed)
+    views, _ = followed(log, ends, tmp_path_factory.mktemp("views"))
+    cut = a_cut(log, data)
+    past, replayed = both(views, log, cut)
+    for p in range(PARTITIONS):
+        assert past.of(CASES, p) == replayed.of(CASES, p)
+        assert past.of(LISTS, p) == replayed.of(LISTS, p)
+    for projection in ALL:
+        if projection.reads_control:
+            assert past.of_control(projection) == replayed.of_control(projection), projection.label
+    account, partition = data.draw(st.sampled_from(accounts(seed)))
+    alone = [projection for projection in ALL if projection.is_by_account]
+    assert len(alone) > 2
+    assert past.of_account_each(alone, account, partition) == replayed.of_account_each(alone, account, partition)
+    for question in (cases_answer, lists_answer, registry_answer, lambda states: profile_answer(states, account)):
+        assert msgspec.json.encode(question(past)) == msgspec.json.encode(question(replayed))
+
+
+def test_the_states_come_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the queue nor the control stream's read models read the log; an account reads its own entries only."""
+    log = shared_log(1)
+    views, _ = followed(log, [], tmp_path)
+    cut = resolve(log, range(PARTITIONS), str(T0 + 10**12))
+    past, _ = both(views, log, cut)
+    for name in ("read", "read_control", "head", "begin"):
+        monkeypatch.setattr(log, name, lambda *_, **__: pytest.fail("the log was read"))
+    cases_answer(past)
+    registry_answer(past)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, share=st.floats(-0.1, 1.1), data=st.data())
+def test_a_moments_cut_is_the_one_that_the_log_gives(
+    seed: int, share: float, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Also with batches that were recorded under a wrong clock, and for moments before and after the log."""
+    log = shared_log(seed).clone()
+    for p in range(PARTITIONS):
+        if data.draw(st.booleans()):
+            _set_clock(log, p, data.draw(st.integers(1, log.head(p).sequence)), data.draw(st.integers(-(10**7), 10**7)))
+    views, _ = followed(log, [], tmp_path_factory.mktemp("views"))
+    times = [decode_seal(e.payload).recorded_at for p in range(PARTITIONS) for e in log.read(p, "seals", count=10**6)]
+    moment = int(min(times) + share * (max(times) - min(times)))
+    assert views._past.cut(moment) == resolve(log, range(PARTITIONS), str(moment))  # noqa: SLF001
+
+
+def _set_clock(log: MemoryLog, partition: int, sequence: int, by_ms: int) -> None:
+    entry = log.read(partition, "seals", count=10**6)[sequence - 1]
+    seal = decode_seal(entry.payload)
+    log.tamper(
+        partition, "seals", entry.id, encode(msgspec.structs.replace(seal, recorded_at=seal.recorded_at + by_ms))
+    )
+
+
+def test_a_log_that_lost_its_tail_is_read_again(tmp_path: Path) -> None:
+    """What was read of batches that the log no longer has is forgotten, with the index."""
+    log = shared_log(1)
+    views, growing = followed(log, [], tmp_path)
+    ends = {p: log.head(p).sequence // 2 for p in range(PARTITIONS)}
+    growing.now = truncated(log, ends)
+    while views.follow().is_news:
+        pass
+    assert {p: views.index.last(p) for p in ends} == {p: growing.now.head(p).transactions for p in ends}
+    cut = resolve(growing.now, range(PARTITIONS), str(T0 + 10**12))
+    past, replayed = both(views, growing.now, cut)
+    assert all(past.of(CASES, p) == replayed.of(CASES, p) for p in range(PARTITIONS))
+    assert isinstance(views._past, Past)  # noqa: SLF001
+    assert {p: len(seals) for p, seals in views._past.seals.items()} == ends  # noqa: SLF001
+
+
+def test_seals_know_their_bounds() -> None:
+    """The end of every batch, as the log has it."""
+    log, seals = shared_log(2), Seals()
+    seals.follow(log, 0, log.head(0).sequence)
+    assert len(seals) == log.head(0).sequence
+    for sequence in range(len(seals) + 1):
+        assert seals.bound(sequence) == bound_at(log, 0, Place(sequence))
