@@ -87,11 +87,14 @@ class Hit(NamedTuple):
     position: Position
 
 
+AGE_MS_MAX = 2**31 - 1
+"""A payment's age when its decision was recorded, in ms; -1 if its source's clock was ahead."""
 _COLUMNS: dict[str, type] = {
     "generation": np.int32,
     "offset": np.int64,
     "at": np.int64,
     "recorded": np.int64,
+    "age": np.int32,
     "amount": np.float64,
     "account": np.int64,
     "transaction": np.int64,
@@ -187,6 +190,7 @@ class DecisionIndex:
                 "offset": [entry.id.offset for entry in scores],
                 "at": [t.received_at or t.occurred_at for t in read],
                 "recorded": [t.recorded_at for t in read],
+                "age": [min(max(t.recorded_at - t.occurred_at, -1), AGE_MS_MAX) for t in read],
                 "amount": [t.amount * t.rate for t in read],
                 "account": [hash(t.account_id) for t in read],
                 "transaction": [hash(t.transaction_id) for t in read],

@@ -25,7 +25,7 @@ from projections.views.registry import REGISTRY, Registry
 MINUTES = 30
 WINDOW_MS = 5 * MINUTE_MS
 LATENCY_MS_MAX = HOUR_MS
-"""A payment that was recorded later than this after its receipt is history, and says nothing of latency."""
+"""A payment that was decided later than this after it took place is history, and says nothing of latency."""
 CHANGES_MAX = 20
 ROUTINE = ("seals_recorded.v1", "reference_published.v1", "program_prepared.v1")
 """Events that come by themselves."""
@@ -71,7 +71,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class LiveAnswer(msgspec.Struct, frozen=True):
-    """rate: decisions a second in the last minute. latency_ms: from receipt to the durable decision, and
+    """rate: decisions a second in the last minute. latency_ms: from payment to durable decision, and
     alerts_per_min, both over the last five minutes. changes: what was changed lately, newest first. last_at: when the
     newest decision was recorded.
     """
@@ -94,7 +94,7 @@ class _Recent(msgspec.Struct):
     """The decisions recorded since `since`, as columns (n,)."""
 
     recorded: NDArray[np.int64]
-    age: NDArray[np.int64]
+    age: NDArray[np.int32]
     amount: NDArray[np.float64]
     decision: NDArray[np.int8]
     severity: NDArray[np.int8]
@@ -146,9 +146,8 @@ def _recent(columns: Mapping[int, Columns], since: int, now: int) -> _Recent:
     parts = []
     for c in columns.values():
         rows = np.flatnonzero((c["recorded"] >= since) & (c["recorded"] <= now))
-        parts.append((c["recorded"][rows], c["at"][rows], c["amount"][rows], c["decision"][rows], c["severity"][rows]))
-    recorded, at, amount, decision, severity = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return _Recent(recorded, recorded - at, amount, decision, severity)
+        parts.append(tuple(c[name][rows] for name in ("recorded", "age", "amount", "decision", "severity")))
+    return _Recent(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def _minute(recent: _Recent, at: int) -> Minute:
@@ -169,7 +168,7 @@ def _by_severity(severities: NDArray[np.int8]) -> dict[str, int]:
     return {name: int(n) for name, n in zip(SEVERITIES, counts, strict=True)}
 
 
-def _percentile(ages: NDArray[np.int64], share: int) -> float | None:
+def _percentile(ages: NDArray[np.int32], share: int) -> float | None:
     timely = ages[(ages >= 0) & (ages < LATENCY_MS_MAX)]
     return float(np.percentile(timely, share)) if len(timely) else None
 

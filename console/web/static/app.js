@@ -4,17 +4,18 @@ import { connection, me, session } from "./lib/api.js";
 import { useKeys } from "./lib/keys.js";
 import { NAMES, PAGES, shownPages } from "./lib/pages.js";
 import { go, href, place } from "./lib/router.js";
-import { dismiss, isPast, setTheme, sheet, theme, toasts } from "./lib/state.js";
+import { dismiss, isPast, setTheme, sheet, theme, toasts, undoable } from "./lib/state.js";
 import { Badge, Fault, Key, Skeleton } from "./lib/widgets.js";
-import { KeyMap, Palette } from "./lib/sheets.js";
+import { KeyMap, Pages, Palette } from "./lib/sheets.js";
 import { TimeMachine } from "./lib/timemachine.js";
 import { Login } from "./pages/login.js";
 
 function Rail() {
   const here = place.value.page;
   return html`<nav class="rail" aria-label="pages"><a class="brand" href=${href("live")}><img src="/static/mark.svg" alt="" /> Sentinel</a>
-    ${shownPages().map((page) => (page === null ? html`<div class="gap"></div>` : html`<a class="to" href=${href(page.path)} aria-current=${(page.covers || [page.path]).includes(here) ? "page" : undefined}
+    ${shownPages().map((page) => (page === null ? html`<div class="gap"></div>` : html`<a class="to ${page.isFirst ? "" : "later"}" href=${href(page.path)} aria-current=${(page.covers || [page.path]).includes(here) ? "page" : undefined}
       title=${`${page.name} (g ${page.key})`}>${page.name}</a>`))}
+    <button class="more" aria-haspopup="dialog" onClick=${() => { sheet.value = "pages"; }}>More</button>
     <div class="grow"></div><${Who} /></nav>`;
 }
 
@@ -32,13 +33,13 @@ function Top() {
   return html`<header class="top ${isPast.value ? "past" : ""}"><h1 class="nowrap">${name}</h1><${TimeMachine} />
     <div class="push row">${connection.value === "lost" && html`<${Badge} tone="warn" title="the stream of events broke off; it is being opened again">not live<//>`}
     <button class="plain" onClick=${() => { sheet.value = "palette"; }} title="all commands">Commands <span class="wide"><${Key}>Ctrl K<//></span></button>
-    <button class="plain" onClick=${() => { sheet.value = "map"; }} title="the keyboard map" aria-label="keyboard map"><${Key}>?<//></button></div></header>`;
+    <button class="plain wide" onClick=${() => { sheet.value = "map"; }} title="the keyboard map" aria-label="keyboard map"><${Key}>?<//></button></div></header>`;
 }
 
 function Toasts() {
-  const last = [...toasts.value].reverse().find((toast) => toast.undo);
-  const undo = (toast) => { dismiss(toast.id); toast.undo(); };
-  useKeys("messages", last ? { z: [() => undo(last), "undo"] } : {});
+  const undo = (toast) => { dismiss(toast.id); if (undoable.value === toast) undoable.value = null; toast.undo(); };
+  const last = undoable.value;
+  useKeys("messages", last ? { z: [() => undo(last), `undo ${last.text}`] } : {});
   return html`<div class="toasts" role="status" aria-live="polite">${toasts.value.map((toast) => html`<div class="toast ${toast.kind}" key=${toast.id}>
     <span class="grow">${toast.text}</span>${toast.undo && html`<button onClick=${() => undo(toast)}>Undo <${Key}>z<//></button>`}</div>`)}</div>`;
 }
@@ -69,7 +70,7 @@ function Shell() {
     "mod+k": [() => { sheet.value = "palette"; }, "all commands"],
   });
   return html`<div class="shell"><${Rail} /><div><${Top} /><main id="main" tabindex="-1"><${Page} /></main></div></div>
-    <${Toasts} />${sheet.value === "map" && html`<${KeyMap} />`}${sheet.value === "palette" && html`<${Palette} />`}`;
+    <${Toasts} />${sheet.value === "map" && html`<${KeyMap} />`}${sheet.value === "palette" && html`<${Palette} />`}${sheet.value === "pages" && html`<${Pages}><${Who} /><//>`}`;
 }
 
 function App() {

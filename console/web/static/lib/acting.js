@@ -29,8 +29,8 @@ const TEXTS = {
   program_proposed: (e) => `proposed program ${e.proposal_id || ""}`,
   program_approved: (e) => `approved program ${e.proposal_id || ""}`,
   program_withdrawn: (e) => `withdrew program ${e.proposal_id || ""}`,
-  program_deployed: (e) => `deployed program ${e.proposal_id || f.shortened(e.digest || "")}`,
-  program_rolled_back: (e) => `rolled back to program ${f.shortened(e.digest || "", 14)}`,
+  program_deployed: (e, names) => `deployed program ${names[e.digest] || e.proposal_id || f.shortened(e.digest || "", 14)}`,
+  program_rolled_back: (e, names) => `rolled back to program ${names[e.digest] || f.shortened(e.digest || "", 14)}`,
   drift_detected: (e) => `found drift in ${e.feature}: ${f.figure(e.magnitude)}`,
   drift_cleared: (e) => `cleared drift of ${e.feature}`,
   experiment_started: (e) => `started experiment ${e.experiment_id}`,
@@ -42,9 +42,10 @@ const TEXTS = {
   rates_changed: (e) => `set rates to ${e.base}: ${Object.keys(e.rates || {}).length} currencies`,
 };
 
-export function actText(entry) {
+/** names: of programs, by SHA-256, where they are known. */
+export function actText(entry, names = {}) {
   const name = entry.type.replace(/\.v\d+$/, "");
-  const told = TEXTS[name]?.(entry.event);
+  const told = TEXTS[name]?.(entry.event, names);
   if (told) return told;
   const rest = Object.entries(entry.event || {}).filter(([, value]) => typeof value !== "object" && value !== "").slice(0, 4).map(([key, value]) => `${f.words(key)} ${value}`);
   return `${f.words(name)}${rest.length ? `: ${rest.join(", ")}` : ""}`;

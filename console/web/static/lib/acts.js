@@ -1,13 +1,14 @@
 // What an analyst does with a case. A verdict shows at once, before the log has it; undo is an act of its own, since the
 // log forgets nothing.
 import { html, signal } from "/vendor/preact.js";
-import { can, forget, me, post } from "./api.js";
+import { can, forget, get, me, post } from "./api.js";
 import { fail, isPast, say } from "./state.js";
 import { Ask } from "./widgets.js";
 
 const UNDO_S = 5;
-const SETTLE_MS = 700;
-export const judged = signal({}); // case ID → the verdict shown before the log has it
+const DRAWN_MS = 100; // until what was read again is shown
+const WAITS_MS = [50, 100, 200, 300, 500, 1000, 1000, 2000, 2000, 4000, 8000];
+export const judged = signal({}); // case ID → the verdict shown before the read models have it
 
 const pathOf = (id, act) => `/v1/cases/${encodeURIComponent(id)}/${act}`;
 
@@ -32,33 +33,36 @@ export function judge(row, verdict, { note = "", then = () => {} } = {}) {
   const undo = async () => {
     try {
       await sent;
-      await post(pathOf(id, "reopen"), { note: `undone: ${verdict}` });
+      const open = await post(pathOf(id, "reopen"), { note: `undone: ${verdict}` });
+      mark(id, null);
       say(`${row.case.account_id}: open again`);
-    } catch (error) { fail(error); } finally { settle(id, then); }
+      await follow(id, open, then);
+    } catch (error) { fail(error); }
   };
   say(`${row.case.account_id}: ${verdict}`, { seconds: UNDO_S, undo });
-  sent.then(() => settle(id, then), (error) => { mark(id, null); fail(error); });
+  sent.then((closed) => follow(id, closed, then), fail).finally(() => setTimeout(() => mark(id, null), DRAWN_MS));
 }
 
-/** Read again what the log says now; the read models follow it within a second. */
-function settle(id, then) {
+/** Read again, once the read models have what an act made of a case. answer: the act's, with the case's revision. */
+async function follow(id, answer, then) {
+  const wanted = answer?.case?.revision ?? 0;
   forget("/v1/cases");
-  setTimeout(() => { forget("/v1/cases"); then(); }, SETTLE_MS);
-  setTimeout(() => mark(id, null), 2 * SETTLE_MS);
+  for (const wait of WAITS_MS) {
+    try { if ((await get(`/v1/cases/${encodeURIComponent(id)}`)).case.revision >= wanted) break; } catch { /* asked again */ }
+    await new Promise((done) => { setTimeout(done, wait); });
+  }
+  then();
 }
 
-export async function act(id, name, body, then = () => {}) {
-  if (refused()) return;
+async function act(id, name, body, then) {
   const answer = await post(pathOf(id, name), body);
-  forget("/v1/cases");
-  setTimeout(then, 300);
-  return answer;
+  follow(id, answer, then);
 }
 
 const HOURS = 3_600_000;
 const ACTS = {
-  assign: { run: (row) => act(row.case.case_id, "assign", { assignee: row.case.assignee === me.value.name ? "" : me.value.name }), done: (row) => (row.case.assignee === me.value.name ? "released" : "assigned to you") },
-  snooze: { run: (row) => act(row.case.case_id, "snooze", { until: Date.now() + 4 * HOURS }), done: () => "snoozed for 4 hours" },
+  assign: { run: (row, then) => act(row.case.case_id, "assign", { assignee: row.case.assignee === me.value.name ? "" : me.value.name }, then), done: (row) => (row.case.assignee === me.value.name ? "released" : "assigned to you") },
+  snooze: { run: (row, then) => act(row.case.case_id, "snooze", { until: Date.now() + 4 * HOURS }, then), done: () => "snoozed for 4 hours" },
 };
 
 const ROUTES = { judge: "resolve", assign: "assign", snooze: "snooze", comment: "notes", escalate: "route", reopen: "reopen" };
@@ -74,17 +78,17 @@ export async function ask(kind, row, show, then = () => {}) {
   const id = row.case.case_id;
   if (refused()) return;
   if (ACTS[kind]) {
-    try { await ACTS[kind].run(row); say(`${id}: ${ACTS[kind].done(row)}`); setTimeout(then, 400); } catch (error) { fail(error); }
+    try { await ACTS[kind].run(row, then); say(`${row.case.account_id}: ${ACTS[kind].done(row)}`); } catch (error) { fail(error); }
     return;
   }
   const close = () => show(null);
   const dialogs = {
-    comment: { title: "Note on the case", label: "Note (@name mentions somebody)", action: "Add the note", run: (note) => act(id, "notes", { note }) },
-    escalate: { title: "Escalate", label: "Why", action: "Escalate", run: (note) => act(id, "route", { queue: "escalated", note }) },
-    reopen: { title: "Reopen the case", label: "Why", action: "Reopen", run: (note) => act(id, "reopen", { note }) },
+    comment: { title: "Note on the case", label: "Note (@name mentions somebody)", action: "Add the note", run: (note) => act(id, "notes", { note }, then) },
+    escalate: { title: "Escalate", label: "Why", action: "Escalate", run: (note) => act(id, "route", { queue: "escalated", note }, then) },
+    reopen: { title: "Reopen the case", label: "Why", action: "Reopen", run: (note) => act(id, "reopen", { note }, then) },
     block: { title: `Block account ${row.case.account_id}`, label: "Reason", action: "Block", run: (reason) => post(`/v1/accounts/${encodeURIComponent(row.case.account_id)}/block`, { reason, alert_id: row.case.alerts[0]?.alert_id || "" }) },
     unblock: { title: `Unblock account ${row.case.account_id}`, label: "Reason", action: "Unblock", run: (reason) => post(`/v1/accounts/${encodeURIComponent(row.case.account_id)}/unblock`, { reason }) },
   };
   const { title, label, action, run } = dialogs[kind];
-  show(html`<${Ask} title=${title} label=${label} action=${action} onClose=${close} onDone=${async (text) => { await run(text); say(`${title}: done`); setTimeout(then, 400); }} />`);
+  show(html`<${Ask} title=${title} label=${label} action=${action} onClose=${close} onDone=${async (text) => { await run(text); say(`${title}: done`); if (!ROUTES[kind]) setTimeout(then, 400); }} />`);
 }

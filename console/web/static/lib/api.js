@@ -57,6 +57,17 @@ export async function get(path, params, options) {
 export const send = (method, path, body, headers) => request(method, path, body ?? {}, { headers });
 export const post = (path, body) => send("POST", path, body, { "idempotency-key": crypto.randomUUID() });
 
+const WAITS_MS = [0, 100, 200, 400, 800, 1500, 3000, 5000];
+
+/** Ask for `path` until its answer holds the control event at `position`, at most 11 s: what an act wrote is shown then. */
+export async function reached(path, position) {
+  for (const wait of WAITS_MS) {
+    await new Promise((done) => { setTimeout(done, wait); });
+    const { as_of: cut } = await get(path, { as_of: null });
+    if (Number(/(?:^|,)c(\d+)/.exec(cut)?.[1]) >= position) return;
+  }
+}
+
 /** Load an answer before it is asked for. */
 export function ahead(path, params) {
   if (!kept.has(url(path, params))) get(path, params).catch(() => {});
@@ -80,7 +91,7 @@ export function useData(path, params = {}, { every = 0 } = {}) {
     if (address === null) return undefined;
     const stop = new AbortController();
     const before = kept.get(address);
-    setState({ address, data: before?.answer, at: before?.at, loading: true });
+    setState((was) => (was.address === address && !before ? { ...was, loading: true } : { address, data: before?.answer, at: before?.at, loading: true }));
     const load = async () => {
       try {
         const data = await get(path, params, { signal: stop.signal });

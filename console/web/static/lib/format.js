@@ -37,14 +37,18 @@ export function span(ms) {
   return "0 s";
 }
 
+const CLOCKS_MS = 5000; // the server's clock may be this much ahead of the viewer's
+
 export function ago(ms, now) {
   if (!ms) return "–";
   const past = now - ms;
-  return past < 0 ? `in ${span(past)}` : past < 1000 ? "just now" : `${span(past)} ago`;
+  return past < -CLOCKS_MS ? `in ${span(past)}` : past < 1000 ? "just now" : `${span(past)} ago`;
 }
 
 /** An identifier, shortened in the middle so that both ends can be compared. */
 export const shortened = (id, most = 18) => (id.length <= most ? id : `${id.slice(0, Math.ceil(most / 2) - 1)}…${id.slice(-Math.floor(most / 2) + 1)}`);
+/** A change: with its sign. */
+export const signed = (n) => (known(n) ? `${n > 0 ? "+" : n < 0 ? "−" : "±"}${figure(Math.abs(Number(n.toPrecision(3))))}` : "–");
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 export const words = (name) => String(name).replaceAll("_", " ");
 

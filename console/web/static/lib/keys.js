@@ -1,6 +1,6 @@
 // The keyboard. A page names its keys while it is shown; the map (`?`) and the buttons read the same list.
 // Keys do nothing while somebody types, except Escape and combinations with Ctrl or Cmd.
-import { useEffect, useRef } from "/vendor/preact.js";
+import { useLayoutEffect, useRef } from "/vendor/preact.js";
 
 const WAIT_MS = 900;
 export const layers = []; // [{group, keys: {"g l": [run, "Live"]}, modal}], the newest last
@@ -12,7 +12,7 @@ export function useKeys(group, keys, { modal = false } = {}) {
   const layer = useRef(null);
   if (!layer.current) layer.current = { group, keys, modal };
   layer.current.keys = keys;
-  useEffect(() => {
+  useLayoutEffect(() => { // with the first drawing, so that no key is lost
     const mine = layer.current;
     layers.push(mine);
     return () => { layers.splice(layers.indexOf(mine), 1); };

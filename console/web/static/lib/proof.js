@@ -1,6 +1,6 @@
 // Can I prove it? What the log says of a decision's making, and the button that makes it again.
 import { html, useState } from "/vendor/preact.js";
-import { get } from "./api.js";
+import { get, useData } from "./api.js";
 import * as f from "./format.js";
 import { href } from "./router.js";
 import { Fault, Id, Pairs, Time } from "./widgets.js";
@@ -8,8 +8,18 @@ import { Fault, Id, Pairs, Time } from "./widgets.js";
 /** A control change in words: who, when, why. */
 const said = (change) => (change ? html`${change.actor} <${Time} at=${change.occurred_at} form="minute" /> <span class="soft">${change.reason}</span>` : html`<span class="soft">never changed</span>`);
 
+/** The program that decided, from its first digits, as it was in force then. */
+function Program({ digits, registry }) {
+  const known = Object.values(registry.programs).find((each) => each.digest.startsWith(digits));
+  if (!known) return registry.default.startsWith(digits) ? "the log's default program" : html`<span class="mono">${digits}</span>`;
+  const service = [...registry.services].reverse().find((each) => each.digest === known.digest) || registry.trials.find((each) => each.digest === known.digest);
+  const { proposed, approved } = service?.proposal || {};
+  return html`<a href=${href("rules", [], { program: known.digest })}>${known.name}@${known.version}</a>${[["proposed", proposed || known.registered], ["approved", approved], ["in force", service?.began]].filter(([, by]) => by).map(([what, by]) => html`<div><span class="soft">${what} by</span> ${by.actor} <${Time} at=${by.occurred_at} form="minute" /> <span class="soft">${by.reason}</span></div>`)}`;
+}
+
 export function Proof({ story }) {
   const { recomputed, seal, model } = story;
+  const programs = useData("/v1/programs", { as_of: story.place });
   return html`<div class=${recomputed.identical ? "same" : "other"}><b>${recomputed.identical ? "Decided again from the log: identical, byte for byte." : "Decided again from the log: NOT identical."}</b>
       ${recomputed.differences.map((line) => html`<div class="small">${line}</div>`)}</div>
     <${Pairs} rows=${[
@@ -17,6 +27,7 @@ export function Proof({ story }) {
     ["batch", seal ? html`seal ${f.count(seal.sequence)}, recorded <${Time} at=${seal.recorded_at} form="minute" />, <${Id} value=${seal.digest} most=${22} label="digest" />` : html`<span class="soft">not sealed yet</span>`],
     ["score's SHA-256", html`<${Id} value=${recomputed.logged_score_digest} most=${30} label="SHA-256" />`],
     ["model", model ? html`<a href=${href("models")}>${model.label || model.name || model.version}</a> <span class="soft">${model.deployed_by || ""} ${model.reason || ""}</span>` : html`<span class="soft">none decided</span>`],
+    ["program", programs.data ? html`<${Program} digits=${story.score.program} registry=${programs.data.registry} />` : html`<span class="mono">${story.score.program}</span>`],
     ...Object.entries(model || {}).filter(([, value]) => value && typeof value === "object" && "actor" in value).map(([name, value]) => [f.words(name), said(value)]),
     ...Object.entries(story.policy || {}).filter(([, value]) => value && typeof value === "object" && "actor" in value).map(([name, value]) => [f.words(name), said(value)]),
   ]} />`;

@@ -2,17 +2,18 @@
 import { html, useEffect, useMemo, useRef, useState } from "/vendor/preact.js";
 import { useKeys } from "./keys.js";
 
-const ROW = 32;
+const narrow = matchMedia("(max-width: 760px)");
 const AROUND = 12;
 
 /**
- * Columns are {name, of(row), title, num, wide}. onOpen(row): Enter or a click. selected: a Set of keys, changed by x
+ * Columns are {name, of(row), title, num, wide, below}: wide is left out on a phone, below stands there in a second line. onOpen(row): Enter or a click. selected: a Set of keys, changed by x
  * through onSelect(set). keys: further keys by name, called with the row at the cursor.
  */
 export function Rows({ label, rows, columns, keyOf, onOpen, selected, onSelect, keys = {}, onCursor, height = null, start = 0 }) {
   const [at, setAt] = useState(start);
   const [view, setView] = useState({ top: 0, height: 800 });
   const box = useRef(null);
+  const ROW = narrow.matches && columns.some((c) => c.below) ? 56 : 32;
   const last = rows.length - 1;
   const cursor = Math.min(at, Math.max(last, 0));
   const move = (to) => {
@@ -44,7 +45,7 @@ export function Rows({ label, rows, columns, keyOf, onOpen, selected, onSelect, 
   const shown = useMemo(() => rows.slice(first, until), [rows, first, until]);
   const onScroll = (event) => { if (isLong) setView({ top: event.target.scrollTop, height: event.target.clientHeight }); };
   return html`<div class="scroll" style=${height ? { maxHeight: height } : {}} ref=${box} onScroll=${onScroll} tabindex=${height ? "0" : undefined} aria-label=${height ? label : undefined} role=${height ? "region" : undefined}>
-    <table aria-label=${label} aria-rowcount=${rows.length}><thead><tr>
+    <table class=${ROW > 32 ? "lines" : ""} aria-label=${label} aria-rowcount=${rows.length}><thead><tr>
       ${onSelect && html`<th><input type="checkbox" aria-label="select all" checked=${rows.length > 0 && selected.size === rows.length}
         onChange=${(e) => onSelect(new Set(e.target.checked ? rows.map(keyOf) : []))} /></th>`}
       ${columns.map((c) => html`<th scope="col" class="${c.num ? "num" : ""} ${c.wide ? "wide" : ""}" title=${c.title}>${c.name}</th>`)}</tr></thead>
@@ -52,7 +53,7 @@ export function Rows({ label, rows, columns, keyOf, onOpen, selected, onSelect, 
       ${shown.map((row, i) => html`<tr key=${keyOf(row)} class="${onOpen ? "open" : ""} ${first + i === cursor ? "at" : ""}" aria-selected=${onSelect ? String(selected.has(keyOf(row))) : undefined}
         onClick=${onOpen ? () => { setAt(first + i); onOpen(row); } : undefined}>
         ${onSelect && html`<td onClick=${(e) => e.stopPropagation()}><input type="checkbox" aria-label=${`select ${keyOf(row)}`} checked=${selected.has(keyOf(row))} onChange=${() => toggle(row)} /></td>`}
-        ${columns.map((c) => html`<td class="${c.num ? "num" : ""} ${c.wide ? "wide" : ""} ${c.style || ""}">${c.of(row)}</td>`)}</tr>`)}
+        ${columns.map((c) => html`<td class="${c.num ? "num" : ""} ${c.wide ? "wide" : ""} ${c.below ? "below" : ""} ${c.style || ""}">${c.of(row)}</td>`)}</tr>`)}
       ${until < rows.length && html`<tr aria-hidden="true"><td colspan="99" style=${{ height: `${(rows.length - until) * ROW}px`, border: 0 }}></td></tr>`}
     </tbody></table></div>`;
 }

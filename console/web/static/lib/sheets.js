@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from "/vendor/preact.js";
 import { layers } from "./keys.js";
 import { shownPages } from "./pages.js";
-import { go } from "./router.js";
+import { go, href } from "./router.js";
 import { setTheme, sheet } from "./state.js";
 import { session } from "./api.js";
 import { Dialog, Key } from "./widgets.js";
@@ -17,6 +17,11 @@ export function KeyMap() {
   return html`<${Dialog} title="Keyboard" onClose=${close}><div class="map">${groups.map(([group, keys]) => html`<section><h3>${group}</h3><dl>${
     keys.map(([key, [, meaning]]) => html`<dt>${key.replace("mod+", "Ctrl ").split(" ").map((part) => html`<${Key}>${part}<//> `)}</dt><dd>${meaning}</dd>`)}</dl></section>`)}</div>
     <p class="small soft">On a Mac, Cmd instead of Ctrl. Keys do nothing while you type in a field.</p><//>`;
+}
+
+/** All pages, on a phone; its children stand below them. */
+export function Pages({ children }) {
+  return html`<${Dialog} title="Pages" onClose=${close}><nav aria-label="all pages" class="all-pages">${shownPages().filter(Boolean).map((page) => html`<a class="to" href=${href(page.path)} onClick=${() => setTimeout(close, 0)}>${page.name}</a>`)}</nav>${children}<//>`;
 }
 
 export function Palette() {

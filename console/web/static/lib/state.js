@@ -25,11 +25,16 @@ export function setTheme(value) {
 setTheme(theme.value);
 
 export const toasts = signal([]);
+export const undoable = signal(null); // the message of the last act that can be undone
 let last = 0;
 
-/** A message for some seconds. undo: a function that takes the act back; it is offered as a button and by `z`. */
+/**
+ * A message for some seconds. undo: a function that takes the act back; it is offered as a button while the message is
+ * shown, and by `z` until another act can be undone.
+ */
 export function say(text, { kind = "", seconds = 5, undo = null } = {}) {
   const toast = { id: ++last, text, kind, undo };
+  if (undo) undoable.value = toast;
   toasts.value = [...toasts.value.slice(-3), toast];
   setTimeout(() => dismiss(toast.id), seconds * 1000);
   return toast.id;

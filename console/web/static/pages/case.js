@@ -46,7 +46,7 @@ function Shown({ row, params, reload }) {
   const [asking, setAsking] = useState(null);
   const [lit, setLit] = useState([]);
   const payments = useData("/v1/decisions", { account: it.account_id, limit: 500 });
-  const story = useData(place && `/v1/decisions/${encoded(place)}/audit`, { as_of: null });
+  const story = useData(place && `/v1/decisions/${encoded(place)}/audit`);
   const rules = useData("/v1/rules");
   const rows = useMemo(() => [...(payments.data?.decisions || [])].reverse(), [payments.data]);
   const step = (by) => {
@@ -77,7 +77,7 @@ function Shown({ row, params, reload }) {
       <button onClick=${judgeIt("legitimate")}><span class="approve" aria-hidden="true">●</span> Legitimate <${Key}>l<//></button>
       <button onClick=${judgeIt("unsure")}><span class="review" aria-hidden="true">◐</span> Unsure <${Key}>u<//></button>`}
       ${mayAct("assign") && html`<button onClick=${asked("assign")}>Assign to me <${Key}>a<//></button>`}</div>
-      <span class="row wrap wide">${[["snooze", "Snooze", "s"], ["comment", "Note", "c"], ["escalate", "Escalate", "e"], ["block", "Block", "b"]].filter(([kind]) => mayAct(kind)).map(([kind, name, key]) => html`<button class="plain" onClick=${asked(kind)}>${name} <${Key}>${key}<//></button>`)}</span>
+      <span class="row wrap">${[["snooze", "Snooze", "s"], ["comment", "Note", "c"], ["escalate", "Escalate", "e"], ["block", "Block", "b"]].filter(([kind]) => mayAct(kind)).map(([kind, name, key]) => html`<button class="plain" onClick=${asked(kind)}>${name} <${Key}>${key}<//></button>`)}</span>
       <span class="push row"><button class="plain" onClick=${() => { const next = after(it.case_id); if (next) go("case", [next]); else go("queue"); }}>Next <${Key}>n<//></button></span></div>
     <div class="case">
       <section aria-label="decision">${alert ? html`<${Decided} row=${row} alert=${alert} alerts=${alerts} story=${story} rules=${rules.data} rows=${rows} setLit=${setLit} lit=${lit} reasons=${row.reasons?.[alert.alert_id]} />`
@@ -205,24 +205,28 @@ function tellEvent(type, event) {
   return [kind, what, event.note || event.reason].filter(Boolean).join(": ");
 }
 
+const WORK = { opened: "case opened", assigned: "assigned to", released: "released", resolved: "closed as", reopened: "reopened", snoozed: "put off until", routed: "moved to", noted: "note", linked: "linked with", checked: "checked:" };
+
+function tellWork({ work, detail }) {
+  const until = work === "snoozed" && Number(detail) ? f.minuteOf(Number(detail)) : f.words(detail || "");
+  return [WORK[work] || f.words(work), until].filter(Boolean).join(" ");
+}
+
+/** What an event of the account adds to the case's own history: verdicts of other sources, blocks, what responders did. */
+const isOfCase = (type) => type.startsWith("case_");
+
 function History({ row, story }) {
   const it = row.case;
-  const items = (row.history || it.history || []).map((each) => ({ at: each.occurred_at || each.at, actor: each.actor, text: each.text || tellEvent(each.type || each.kind || "", each), later: false }));
-  if (!items.length) {
-    items.push({ at: it.opened_at, actor: it.opened_by, text: "case opened" });
-    if (it.assigned_at) items.push({ at: it.assigned_at, actor: it.assignee, text: "assigned" });
-    for (const verdict of it.verdicts) items.push({ at: verdict.occurred_at, actor: `${verdict.source} ${verdict.actor}`, text: `${verdict.verdict} on ${verdict.transaction_id}` });
-    if (it.resolved_at) items.push({ at: it.resolved_at, actor: it.resolved_by, text: `closed as ${it.outcome}${it.note ? `: ${it.note}` : ""}` });
-  }
-  for (const note of it.notes || []) items.push({ at: note.occurred_at || note.at, actor: note.actor, text: `note: ${note.note || note.text}` });
-  for (const alert of it.alerts) items.push({ at: alert.recorded_at, actor: "", text: `alert ${alert.severity}: ${alert.reason_codes.join(", ")}` });
-  for (const later of story.data?.account_since || []) items.push({ at: later.event.occurred_at, actor: later.event.actor || later.event.source, text: tellEvent(later.type, later.event), later: true });
-  for (const later of story.data?.actions || []) items.push({ at: later.event.occurred_at, actor: later.event.actor, text: tellEvent(later.type, later.event), later: true });
+  const items = it.history.filter((each) => each.work !== "alert" && each.work !== "noted").map((each) => ({ at: each.occurred_at, actor: each.actor, text: tellWork(each) }));
+  for (const note of it.notes) items.push({ at: note.occurred_at, actor: note.actor, text: `note: ${note.note}` });
+  for (const check of it.checks) items.push({ at: check.occurred_at, actor: check.actor, text: `checked: ${check.verdict}${check.agrees ? "" : ", which differs"}${check.note ? `: ${check.note}` : ""}` });
+  for (const alert of it.alerts) items.push({ at: alert.recorded_at, actor: "", text: `alert ${alert.severity}: ${f.amount(alert.amount, alert.currency)}, ${alert.reason_codes.join(", ")}` });
+  for (const verdict of it.verdicts) items.push({ at: verdict.occurred_at, actor: `${f.words(verdict.source)} ${verdict.actor}`, text: `${verdict.verdict} on ${verdict.transaction_id}` });
+  for (const later of [...(story.data?.account_since || []), ...(story.data?.actions || [])]) if (!isOfCase(later.type)) items.push({ at: later.event.occurred_at, actor: [f.words(later.event.source || ""), later.event.actor].filter(Boolean).join(" "), text: tellEvent(later.type, later.event).replace(/^verdict: /, "") });
   const seen = new Set();
   const once = items.filter((item) => { const key = `${item.at} ${item.text}`; return !seen.has(key) && seen.add(key); });
   once.sort((a, b) => b.at - a.at);
-  return html`<ul class="history">${once.map((item) => html`<li><span class="soft"><${Time} at=${item.at} form="minute" /></span><span>${item.text} <span class="soft">${item.actor}</span>
-    ${item.later && asOf.value && html` <${Badge} tone="warn" title="not known at the moment looked at">known later<//>`}</span></li>`)}</ul>`;
+  return html`<ul class="history">${once.map((item) => html`<li><span class="soft"><${Time} at=${item.at} form="minute" /></span><span>${item.text} <span class="soft">${item.actor}</span></span></li>`)}</ul>`;
 }
 
 export const Raw = ({ story }) => html`<div class="two even"><div><h3>Payment as logged</h3><pre class="raw" tabindex="0">${JSON.stringify(story.raw, null, 1)}</pre></div><div><h3>Score${story.alert ? " and alert" : ""}</h3><pre class="raw" tabindex="0">${JSON.stringify({ score: story.score, alert: story.alert }, null, 1)}</pre></div></div>`;

@@ -11,7 +11,7 @@ const TABS = [["features", "Against normal"], ["model", "Model"], ["audit", "Aud
 
 export default function Shown({ args, params }) {
   const id = args[0] || "";
-  const answer = useData(`/v1/decisions/${encodeURIComponent(id)}/audit`, { as_of: null });
+  const answer = useData(`/v1/decisions/${encodeURIComponent(id)}/audit`);
   const tab = params.tab || "audit";
   const choose = (to) => setParams({ tab: to === "audit" ? null : to }, { replace: true });
   useKeys("decision", { ...Object.fromEntries(TABS.map(([key, name], i) => [String(i + 1), [() => choose(key), name.toLowerCase()]])), ...(answer.data?.alert ? { Enter: [() => go("case", [answer.data.alert.alert_id]), "open its case"] } : {}) });

@@ -1,6 +1,6 @@
 // Who and what is blocked, watched or allowed: since when, by whom, why; and every change.
 import { html, useState } from "/vendor/preact.js";
-import { can, post, useData } from "../lib/api.js";
+import { can, post, reached, useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { href, setParams } from "../lib/router.js";
@@ -14,7 +14,7 @@ export default function Lists({ params }) {
   const [asking, setAsking] = useState(null);
   const tab = params.tab || "entries";
   const add = () => setAsking(html`<${Add} onClose=${() => setAsking(null)} reload=${answer.reload} />`);
-  const remove = (kind, effect, value) => () => setAsking(html`<${Ask} title=${`Remove ${value} from ${effect} ${kind}s`} label="Reason" action="Remove" onClose=${() => setAsking(null)} onDone=${async (reason) => { await post("/v1/lists", { kind, effect, remove: [value], reason }); say("removed"); answer.reload(); }} />`);
+  const remove = (kind, effect, value) => () => setAsking(html`<${Ask} title=${`Remove ${value} from ${effect} ${kind}s`} label="Reason" action="Remove" onClose=${() => setAsking(null)} onDone=${async (reason) => { const { position } = await post("/v1/lists", { kind, effect, remove: [value], reason }); await reached("/v1/lists", position); say("removed"); answer.reload(); }} />`);
   const mayEdit = can("POST /v1/lists");
   useKeys("lists", { ...(mayEdit ? { "+": [add, "add an entry"] } : {}), "/": [() => document.getElementById("filter")?.focus(), "filter"] });
   return html`<div class="stack"><div class="row wrap"><${Choice} label="what is shown" options=${[["entries", "Entries"], ["accounts", "Blocked accounts"], ["history", "Changes"]]} value=${tab} onChange=${(to) => setParams({ tab: to === "entries" ? null : to })} />
@@ -36,7 +36,8 @@ function Add({ onClose, reload }) {
   const set = (name) => (e) => setEntry({ ...entry, [name]: e.target.value });
   const done = async (reason) => {
     if (!entry.value.trim()) throw new Error("the value is needed");
-    await post("/v1/lists", { kind: entry.kind, effect: entry.effect, add: entry.value.split(/[\s,]+/).filter(Boolean), reason });
+    const { position } = await post("/v1/lists", { kind: entry.kind, effect: entry.effect, add: entry.value.split(/[\s,]+/).filter(Boolean), reason });
+    await reached("/v1/lists", position);
     say("added"); reload();
   };
   return html`<${Ask} title="Add to a list" label="Reason" action="Add" onClose=${onClose} onDone=${done}><div class="row wrap">

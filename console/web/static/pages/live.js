@@ -20,14 +20,15 @@ export default function Live() {
   useKeys("live", { Enter: [() => { const top = stream[0]; if (top) go("decision", [top.place]); }, "open the newest alert"] });
   const rules = byCode(useData("/v1/rules"));
   const known = new Set();
+  const named = answer.data?.program ? { [answer.data.program.digest]: answer.data.program.label } : {};
   const stream = [...alerts.map(asRow), ...(first.data?.decisions || [])].filter((row) => !known.has(row.place) && known.add(row.place)).slice(0, SHOWN);
   return html`<${Loaded} answer=${answer} lines=${8}>${(live) => html`<div class="stack" style=${{ gap: "20px" }}><${Tiles} live=${live} />
     <div class="two"><div class="stack" style=${{ gap: "20px" }}><section><h2>Decisions <span class="soft">by minute; what changed as ticks on the axis</span></h2>
         <${Bars} label="decisions by minute" height=${140} order=${["approve", "review", "decline"]} marks=${live.changes.map((c) => ({ at: c.at, text: `${c.actor} ${actText(c)}` }))}
           bars=${live.series.map((m) => ({ at: m.at, parts: m.decisions }))} /></section>
-      <section><h2>Alerts ${isPast.value ? html`<span class="soft">up to the moment shown</span>` : connection.value === "live" ? html`<span class="soft">as they arrive</span>` : html`<span class="soft">looked for every 3 seconds</span>`}</h2><${Stream} rows=${stream} rules=${rules} /></section></div>
+      <section><h2>Alerts ${isPast.value ? html`<span class="soft">up to the moment shown</span>` : connection.value === "live" ? html`<span class="soft">as they arrive</span>` : html`<span class="soft">looked for every 3 seconds</span>`}</h2>${!first.data && !stream.length ? html`<${Loaded} answer=${first} lines=${6} children=${() => null} />` : html`<${Stream} rows=${stream} rules=${rules} />`}</section></div>
     <div class="stack" style=${{ gap: "20px" }}><section><h2>In force</h2><${InForce} live=${live} /></section>
-      <section><h2>What changed lately</h2>${live.changes.length ? html`<ul class="history">${live.changes.slice(0, 12).map((c) => html`<li><span class="soft"><${Time} at=${c.at} /></span><span>${c.actor} ${actText(c)} <span class="soft">${c.reason}</span></span></li>`)}</ul>
+      <section><h2>What changed lately</h2>${live.changes.length ? html`<ul class="history">${live.changes.slice(0, 12).map((c) => html`<li><span class="soft"><${Time} at=${c.at} /></span><span>${c.actor} ${actText(c, named)} <span class="soft">${c.reason}</span></span></li>`)}</ul>
         <a href=${href("audit")}>The whole audit trail</a>` : html`<${Empty} title="Nothing changed">Deployments, thresholds, rules, lists and drift stand here.<//>`}</section></div></div></div>`}<//>`;
 }
 
@@ -41,7 +42,7 @@ function Tiles({ live }) {
   const age = live.latency_ms.p99;
   return html`<div class="tiles">
     <div class="tile"><h3>Decisions a second</h3><div class="big">${f.figure(live.rate)}</div><${Spark} label="decisions a second" values=${series((m) => Object.values(m.decisions).reduce((a, b) => a + b, 0) / 60)} /></div>
-    <div class="tile"><h3>99 % decided within</h3><div class="big">${f.known(age) ? `${f.figure(age)} ms` : "–"}</div><div class="small soft">payment to durable decision</div><${Spark} label="99 % latency" height=${12} values=${series((m) => m.p99_ms)} /></div>
+    <div class="tile"><h3>99 % decided within</h3><div class="big">${f.known(age) ? `${f.figure(age)} ms` : "–"}</div><div class="small soft">${f.known(age) ? "payment to durable decision" : "no live payment in 5 minutes"}</div><${Spark} label="99 % latency" height=${12} values=${series((m) => m.p99_ms)} /></div>
     <div class="tile"><h3>Alerts a minute</h3><div class="big">${f.figure(alerts)}</div><div class="small row wrap">${["critical", "high", "medium", "low"].filter((s) => live.alerts_per_min[s]).map((s) => html`<span class="row"><${Severity} value=${s} /> ${f.figure(live.alerts_per_min[s])}</span>`)}</div><${Spark} label="alerts a minute" height=${12} values=${series(total)} /></div>
     <div class="tile"><h3>Stopped today</h3><div class="big">${f.compact(live.stopped_today.amount)} <span class="small soft">${live.stopped_today.currency}</span></div><div class="small soft">${f.plural(live.stopped_today.count, "declined payment")}</div><${Spark} label="amount stopped a minute" height=${12} values=${series((m) => m.stopped)} /></div></div>`;
 }

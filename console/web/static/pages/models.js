@@ -1,10 +1,10 @@
 // May it serve? The model in force, how it was judged, who promoted it and why; what waits for a second person.
-import { html, useState } from "/vendor/preact.js";
-import { can, post, useData } from "../lib/api.js";
+import { html } from "/vendor/preact.js";
+import { useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
+import { Proposals } from "../lib/proposals.js";
 import { setParams } from "../lib/router.js";
-import { say } from "../lib/state.js";
-import { Ask, Badge, Empty, Id, Loaded, Pairs, Time } from "../lib/widgets.js";
+import { Badge, Empty, Id, Loaded, Pairs, Time } from "../lib/widgets.js";
 
 const SAID = ["auc_roc", "average_precision", "recall", "precision", "log_loss", "ece", "value_detection_rate", "frauds", "rows"];
 
@@ -18,7 +18,7 @@ export default function Models({ params }) {
     return html`<div class="stack" style=${{ gap: "20px" }}>
       <div class="case-head"><span class="answer">${champion ? html`${labelOf(champion)} decides` : registry.aliases.champion ? html`${registry.aliases.champion} decides` : "No model decides: rules alone"}</span>
         ${champion && html`<span class="soft">${deployment(registry, labelOf(champion))}</span>`}<span class="push">${registry.governance?.four_eyes ? html`<${Badge} tone="good">four eyes<//>` : html`<${Badge} title="one person can deploy a champion">no four eyes<//>`}</span></div>
-      <${Proposals} proposals=${Object.values(registry.proposals)} kind="models" reload=${answer.reload} />
+      <${Proposals} proposals=${Object.values(registry.proposals)} kind="models" hasFourEyes=${registry.governance?.four_eyes} reload=${answer.reload} />
       ${models.length === 0 ? html`<${Empty} title="No model is registered">Train one: <code>sentinel train --output DIRECTORY</code>, then <code>sentinel model register</code>.<//>` : html`<div class="two">
         <section><h2>Models</h2><div class="scroll" tabindex="0"><table><thead><tr><th>Model</th><th>Stage</th><th class="num">AUC</th><th class="num">Average precision</th><th class="wide">Registered</th><th class="wide">By</th></tr></thead><tbody>${[...models].reverse().map((row) => html`<tr class="open" aria-selected=${String(row === chosen)} onClick=${() => setParams({ model: labelOf(row) }, { replace: true })}>
           <td><button class="link" onClick=${(e) => { e.stopPropagation(); setParams({ model: labelOf(row) }, { replace: true }); }}>${labelOf(row)}</button></td><td>${row.stage}</td><td class="num">${row.model.metrics.auc_roc ? f.figure(row.model.metrics.auc_roc) : "–"}</td><td class="num">${row.model.metrics.average_precision ? f.figure(row.model.metrics.average_precision) : "–"}</td><td class="wide"><${Time} at=${row.model.registered_at} form="day" /></td><td class="wide">${row.model.registered_by}</td></tr>`)}</tbody></table></div></section>
@@ -32,15 +32,4 @@ export default function Models({ params }) {
 function deployment(registry, label) {
   const last = [...registry.deployments].reverse().find((d) => d.model === label && d.alias === "champion");
   return last ? html`since <${Time} at=${last.occurred_at} form="minute" />, by ${last.actor}${last.reason ? html`: ${last.reason}` : ""}` : null;
-}
-
-/** Proposals that wait for a second person, with their acts. kind: models or programs. */
-export function Proposals({ proposals, kind, reload, name = (p) => p.model || p.label || f.shortened(p.digest) }) {
-  const [asking, setAsking] = useState(null);
-  if (!proposals.length) return null;
-  const ask = (proposal, act, title) => () => setAsking(html`<${Ask} title=${`${title} ${name(proposal)}`} label="Reason" action=${title} onClose=${() => setAsking(null)}
-    onDone=${async (reason) => { await post(`/v1/${kind}/proposals/${encodeURIComponent(proposal.proposal_id)}/${act}`, { reason }); say(`${title}: done`); reload(); }} />`);
-  const by = (p) => p.proposed || p;
-  return html`<section><h2>Waiting for a decision</h2><div class="scroll" tabindex="0"><table><thead><tr><th>Proposal</th><th>By</th><th>When</th><th>Why</th><th>Approved</th><th></th></tr></thead><tbody>${proposals.map((p) => html`<tr><td class="mono" title=${p.proposal_id}>${name(p)}</td><td>${by(p).actor}</td><td><${Time} at=${by(p).occurred_at} /></td><td>${by(p).reason}</td><td>${p.approved ? html`${p.approved.actor}` : html`<span class="soft">not yet</span>`}</td>
-    <td class="row">${["approve", "deploy", "withdraw"].filter((act) => can(`POST /v1/${kind}/proposals/{id}/${act}`)).map((act) => html`<button class=${act === "withdraw" ? "plain" : ""} onClick=${ask(p, act, act[0].toUpperCase() + act.slice(1))}>${act[0].toUpperCase() + act.slice(1)}</button>`)}</td></tr>`)}</tbody></table></div>${asking}</section>`;
 }

@@ -118,7 +118,7 @@ export default function Queue({ params }) {
     { name: "SLA", of: (row) => html`<${Clock} row=${row} />` },
     { name: "Age", wide: true, of: (row) => html`<${Time} at=${row.case.opened_at} />` },
     { name: "Account", wide: true, of: (row) => html`<${Id} value=${row.case.account_id} label="account" />` },
-    { name: "Why", style: "why", of: (row) => html`<div class="clip" title=${inShort(row, rules)}>${inShort(row, rules)}</div>` },
+    { name: "Why", style: "why", below: true, of: (row) => html`<div class="clip" title=${inShort(row, rules)}>${inShort(row, rules)}</div>` },
     { name: "Alerts", num: true, wide: true, of: (row) => row.case.alerts.length },
     { name: "Assignee", wide: true, of: (row) => row.case.assignee || html`<span class="soft">–</span>` },
     ...(params.view === "resolved" || params.view === "all" ? [{ name: "Outcome", of: (row) => html`<${Decision} value=${row.case.outcome} />${row.case.contradicted ? html` <${Badge} tone="warn">contradicted<//>` : ""}` }] : []),

@@ -19,7 +19,7 @@ export const COLUMNS = [
   { name: "Decision", of: (row) => html`<${Decision} value=${row.decision} />${row.degraded ? html` <${Badge} tone="bad">degraded<//>` : ""}` },
   { name: "Severity", wide: true, of: (row) => html`<${Severity} value=${row.severity} />` },
   { name: "Model", num: true, wide: true, title: "probability of fraud", of: (row) => f.percent(row.probability, 1) },
-  { name: "Account", wide: true, of: (row) => html`<${Id} value=${row.account_id} label="account" />` },
+  { name: "Account", below: true, of: (row) => html`<${Id} value=${row.account_id} label="account" />` },
   { name: "Merchant", wide: true, of: (row) => html`<span class="clip">${row.merchant_id} <span class="soft">${f.words(row.merchant_category || "")}</span></span>` },
   { name: "Country", wide: true, of: (row) => row.country || "–" },
   { name: "Rules", wide: true, style: "why", of: (row) => html`<div class="clip small mono" title=${row.rules.join(", ")}>${row.rules.join(", ")}${row.shadow_rules?.length ? html` <span class="soft">(${row.shadow_rules.join(", ")} in shadow)</span>` : ""}</div>` },
