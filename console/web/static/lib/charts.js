@@ -39,7 +39,7 @@ export function timeTicks(low, high, most = 6) {
 /**
  * Bars over time, stacked. bars: [{at, parts: {approve: n, …}}]; marks: [{at, text}] as ticks on the axis (what changed).
  */
-export function Bars({ bars, order, label, height = 120, marks = [], unit = "" }) {
+export function Bars({ bars, order, label, height = 120, marks = [], unit = "", names = {} }) {
   const [at, width] = useWidth();
   const [over, setOver] = useState(null);
   if (!bars.length) return html`<div ref=${at} class="soft small">no values in this range</div>`;
@@ -49,7 +49,7 @@ export function Bars({ bars, order, label, height = 120, marks = [], unit = "" }
   const [left, bottom] = [40, height - 18];
   const x = scale(first, lastAt + step, left, width - 4);
   const y = scale(0, most, bottom, 6);
-  const wide = Math.max(1, x(first + step) - x(first) - 1);
+  const wide = Math.max(1, Math.min(x(first + step) - x(first) - 1, 64));
   return html`<div class="chart" ref=${at}><svg width=${width} height=${height} role="img" aria-label=${label} onMouseLeave=${() => setOver(null)}>
     ${ticksOf(0, most, 3).map((v) => html`<line class="tick" x1=${left} x2=${width} y1=${y(v)} y2=${y(v)} /><text x=${left - 6} y=${y(v) + 4} text-anchor="end">${f.compact(v)}</text>`)}
     ${timeTicks(first, lastAt + step, width / 90).map(([ms, text]) => html`<text x=${x(ms)} y=${height - 4} text-anchor=${x(ms) > width - 24 ? "end" : "middle"}>${text}</text>`)}
@@ -65,13 +65,13 @@ export function Bars({ bars, order, label, height = 120, marks = [], unit = "" }
     ${marks.filter((m) => m.at >= first && m.at <= lastAt + step).map((m) => html`<path class="mark" d="M${x(m.at) - 4},${bottom + 7} l4,-7 l4,7 z"><title>${m.text}</title></path>`)}
     <line class="axis" x1=${left} x2=${width} y1=${bottom} y2=${bottom} /></svg>
     ${over && html`<div class="tip" style=${{ left: `${Math.min(x(over.at) + 8, width - 160)}px`, top: "4px" }}><b>${f.minuteOf(over.at)}</b>${
-      order.filter((key) => over.parts[key]).map((key) => html`<div>${f.words(key)} <b>${f.figure(over.parts[key])}</b> ${unit}</div>`)}</div>`}</div>`;
+      order.filter((key) => over.parts[key]).map((key) => html`<div>${names[key] || f.words(key)} <b>${f.figure(over.parts[key])}</b> ${unit}</div>`)}</div>`}</div>`;
 }
 
 /** An interval on a line from low to high, with its middle. */
-export function Interval({ value, low, high, from = 0, to = 1, label, width = 96 }) {
+export function Interval({ value, low, high, from = 0, to = 1, label, width = 96, zero = false }) {
   const x = scale(from, to, 2, width - 2);
-  return html`<svg width=${width} height="14" role="img" aria-label=${label}><line class="axis" x1="2" x2=${width - 2} y1="7" y2="7" />
+  return html`<svg width=${width} height="14" role="img" aria-label=${label}><line class="axis" x1="2" x2=${width - 2} y1="7" y2="7" />${zero && html`<line class="s-soft" x1=${x(0)} x2=${x(0)} y1="1" y2="13" />`}
     ${f.known(low) && html`<line class="s-soft" stroke-width="4" opacity=".6" x1=${x(Math.max(from, low))} x2=${x(Math.min(to, high))} y1="7" y2="7" />`}
     ${f.known(value) && html`<circle class="mark" cx=${x(Math.min(to, Math.max(from, value)))} cy="7" r="3.5" />`}</svg>`;
 }

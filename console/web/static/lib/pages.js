@@ -1,12 +1,14 @@
-// The pages in the order of the rail, with their key after `g`; null: a line between groups.
+// The pages in the order of the rail, with their key after `g`; null: a line between groups. isFirst: stays in the bar of a
+// phone; the others are behind its "More".
 import { can } from "./api.js";
 
 export const PAGES = [
-  { path: "live", name: "Live", key: "l" },
-  { path: "queue", name: "Queue", key: "q", covers: ["queue", "case"] },
-  { path: "search", name: "Search", key: "s", covers: ["search", "account", "decision"] },
+  { path: "live", name: "Live", key: "l", isFirst: true },
+  { path: "queue", name: "Queue", key: "q", isFirst: true, covers: ["queue", "case"] },
+  { path: "search", name: "Search", key: "s", isFirst: true, covers: ["search", "account", "decision"] },
   null,
-  { path: "rules", name: "Rules", key: "r" },
+  { path: "rules", name: "Rules", key: "r", isFirst: true },
+  { path: "whatif", name: "What if", key: "w", needs: "POST /v1/whatif" },
   { path: "lists", name: "Lists", key: "i" },
   { path: "models", name: "Models", key: "m" },
   { path: "experiments", name: "Experiments", key: "e" },
