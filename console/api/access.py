@@ -42,6 +42,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /v1/live": _READERS,
     "GET /v1/accounts/{id}": _READERS,
     "GET /v1/accounts/{id}/related": _READERS,
+    "GET /v1/rings": _READERS,
     "GET /v1/cases": _READERS,
     "GET /v1/cases/{id}": _READERS,
     "GET /v1/labels": _READERS,

@@ -131,11 +131,11 @@ def names(log: EventLog, found: list[Shared]) -> dict[Row, TransactionReceived]:
     read: dict[Row, TransactionReceived] = {}
     accounts: set[int] = set()
     for shared in found:
-        read[shared.example] = _payment(log, shared.example)
+        read[shared.example] = payment(log, shared.example)
         for other, (_, row) in shared.accounts.items():
             if len(accounts) < NODES_MAX or other in accounts:
                 accounts.add(other)
-                read[row] = _payment(log, row)
+                read[row] = payment(log, row)
     return read
 
 
@@ -167,7 +167,8 @@ def graph(
     return RelatedAnswer(as_of, list(nodes.values()), links, {**left_out, "account": len(hidden)})
 
 
-def _payment(log: EventLog, row: Row) -> TransactionReceived:
+def payment(log: EventLog, row: Row) -> TransactionReceived:
+    """The payment at a place. Raises Corrupt if the log does not hold it."""
     payload = log.get(row.partition, "transactions", row.position)
     if payload is None:
         raise Corrupt(f"partition {row.partition}: {row.position} was indexed, but the log does not hold it")

@@ -32,7 +32,7 @@ TYPES = {
 }
 PAGES = frozenset(
     ("", "live", "queue", "case", "search", "account", "decision", "rules", "lists", "models", "experiments", "drift")
-) | {"audit", "system", "whatif"}
+) | {"audit", "system", "whatif", "rings"}
 """The first parts of the addresses of pages."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"

@@ -1,4 +1,4 @@
-"""What the console's pages need beside the read models: the last half hour, and who else."""
+"""What the console's pages need beside the read models: the last half hour, who else, and rings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from functools import partial
 
 from litestar import Response, get
 
+from console.api import rings
 from console.api.overview import LiveAnswer, live
 from console.api.related import RelatedAnswer, Standing, graph, names, shared_with
-from console.api.requests import Asked, AsOf, Name, desk, json
+from console.api.requests import Asked, AsOf, Limit, Name, desk, json
 from projections.engine.states import States
 from projections.views.profiles.answers import profile_answer
 
@@ -37,6 +38,26 @@ async def related_to(request: Asked, id: Name, as_of: AsOf = None) -> Response[R
     return json(await desk(request).run(answer))
 
 
+@get("/v1/rings", tags=["accounts"], summary="Accounts that shared devices and cards connect")
+async def rings_found(request: Asked, limit: Limit = 20, as_of: AsOf = None) -> Response[rings.RingsAnswer]:
+    """Of three accounts and more, within 30 days before the moment; those with most money declined first. What more
+    than 10 accounts share connects nobody.
+    """
+    views, log = desk(request).views, desk(request).log
+
+    def answer() -> rings.RingsAnswer:
+        since, rows = views.looked_at(
+            as_of, lambda states, c: (s := states.moment - rings.RANGE_MS, rings.rows_since(c, s))
+        )
+        found = rings.find(rows, limit)  # without the lock that the states are read under
+        read = rings.named(log, found)
+        return views.looked_at(
+            as_of, lambda states, _: rings.answer(found, read, _standing(states), states.as_of, since)
+        )
+
+    return json(await desk(request).run(answer))
+
+
 def _standing(states: States) -> Callable[[str], Standing]:
     def look(name: str) -> Standing:
         profile = profile_answer(states, name).profile
@@ -47,4 +68,4 @@ def _standing(states: States) -> Callable[[str], Standing]:
     return look
 
 
-HANDLERS = [live_now, related_to]
+HANDLERS = [live_now, related_to, rings_found]

@@ -10,6 +10,7 @@ export const PAGES = [
   { path: "rules", name: "Rules", key: "r", isFirst: true },
   { path: "whatif", name: "What if", key: "w", needs: "POST /v1/whatif" },
   { path: "lists", name: "Lists", key: "i" },
+  { path: "rings", name: "Rings", key: "n" },
   { path: "models", name: "Models", key: "m" },
   { path: "experiments", name: "Experiments", key: "e" },
   { path: "drift", name: "Drift", key: "d" },
