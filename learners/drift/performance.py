@@ -11,9 +11,10 @@ before now. One lasts a week and one up to four: a week of a small stream has to
     average_precision    drop; linearised variance (Binder 1983), by account
     calibration          |difference of ln(observed / expected frauds)|, expected = Σ probability; by account
 
-Drops are tested one-sided (an improvement raises no alarm), calibration two-sided, by Student's t. The degrees of
-freedom are the accounts with fraud minus one: frauds come in episodes, and ten episodes are ten observations. The
-windows' p-values are combined over all looks (`sequential`).
+Drops are tested one-sided (an improvement raises no alarm), calibration two-sided, by Student's t. Each window has as
+many degrees of freedom as accounts carry its variance (Satterthwaite), and both together have Welch's, at most the
+accounts with fraud minus one: frauds come in episodes, and where two accounts have most of them, ten episodes are two
+observations. The windows' p-values are combined over all looks (`sequential`).
 
 Sooner than these, `performance:recall` falls: the share of reported frauds that were alerted (`figures`).
 """
@@ -49,10 +50,14 @@ class LabelledRows(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A metric and its variance, clustered by account."""
+    """A metric and its variance, clustered by account, with its degrees of freedom (Satterthwaite 1946)."""
 
     value: float
     variance: float
+    freedom: float
+
+
+NOT_MEASURED = Measured(float("nan"), float("nan"), float("nan"))
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +91,7 @@ def auc_roc(data: LabelledRows, number: Ints | None = None) -> Measured:
     positives = int(labels.sum())
     negatives = len(labels) - positives
     if not positives or not negatives:
-        return Measured(float("nan"), float("nan"))
+        return NOT_MEASURED
     ranks = metrics.midranks(scores)
     # Placement values: the share of the other class that a row is ranked correctly against, ties counting half.
     influence = np.empty(len(labels))
@@ -96,7 +101,7 @@ def auc_roc(data: LabelledRows, number: Ints | None = None) -> Measured:
     influence -= value
     influence[labels] /= positives
     influence[~labels] /= negatives
-    return Measured(value, _summed(influence, numbered(data) if number is None else number))
+    return Measured(value, *_summed(influence, numbered(data) if number is None else number))
 
 
 def average_precision(data: LabelledRows, number: Ints | None = None) -> Measured:
@@ -107,7 +112,7 @@ def average_precision(data: LabelledRows, number: Ints | None = None) -> Measure
     """
     value = metrics.average_precision(data.labels, data.margins)
     if value != value:
-        return Measured(value, float("nan"))
+        return NOT_MEASURED
     order = np.argsort(-data.margins, kind="stable")
     labels = data.labels[order].astype(np.float64)
     last = np.append(np.flatnonzero(np.diff(data.margins[order])), len(order) - 1)
@@ -119,7 +124,7 @@ def average_precision(data: LabelledRows, number: Ints | None = None) -> Measure
     missed = np.cumsum((frauds * precision / (last + 1))[::-1])[::-1]
     of_row = [np.repeat(each, sizes) for each in (precision, below, missed)]
     influence = (labels * (of_row[0] - value + of_row[1]) - of_row[2]) / hits[-1]
-    return Measured(value, _summed(influence, (numbered(data) if number is None else number)[order]))
+    return Measured(value, *_summed(influence, (numbered(data) if number is None else number)[order]))
 
 
 def log_observed_to_expected(data: LabelledRows, number: Ints | None = None) -> Measured:
@@ -130,10 +135,10 @@ def log_observed_to_expected(data: LabelledRows, number: Ints | None = None) -> 
     probability = expit(data.margins)
     expected = float(probability.sum())
     if not observed or not expected:
-        return Measured(float("nan"), float("nan"))
+        return NOT_MEASURED
     influence = data.labels / observed - probability / expected
-    variance = _summed(influence, numbered(data) if number is None else number)
-    return Measured(float(np.log(observed / expected)), variance)
+    of_accounts = _summed(influence, numbered(data) if number is None else number)
+    return Measured(float(np.log(observed / expected)), *of_accounts)
 
 
 def calibration_error(data: LabelledRows, bins: int = 10) -> float:
@@ -153,12 +158,14 @@ def numbered(data: LabelledRows) -> Ints:
     return np.unique(data.accounts, return_inverse=True)[1]
 
 
-def _summed(influence: Floats, number: Ints) -> float:
-    """Variance of an estimate from its influence values, summed by account first (Obuchowski 1997). number: of each
-    value's account.
+def _summed(influence: Floats, number: Ints) -> tuple[float, float]:
+    """Variance of an estimate from its influence values, summed by account first (Obuchowski 1997), and its degrees of
+    freedom: as many as accounts carry it, (Σs²)² / Σs⁴ − 1. number: of each value's account.
     """
-    sums = np.bincount(number, weights=influence)
-    return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))
+    squares = np.bincount(number, weights=influence) ** 2
+    whole, fourth = float(squares.sum()), float((squares * squares).sum())
+    freedom = whole * whole / fourth - 1.0 if fourth > 0 else 0.0
+    return whole * len(squares) / max(len(squares) - 1, 1), max(freedom, 0.5)
 
 
 def fraud_accounts(data: LabelledRows) -> int:
@@ -228,7 +235,9 @@ def _metric(
         if victims < config.fraud_accounts_min or not spread > 0:
             continue
         z = change / float(np.sqrt(spread))
-        p_values[place] = (2 if two_sided else 1) * stdtr(victims - 1, -abs(z) if two_sided else -z)
+        parts = sum(each.variance**2 / each.freedom for each in (before[name], now[name]))
+        freedom = min(spread**2 / parts, victims - 1) if parts > 0 else victims - 1
+        p_values[place] = (2 if two_sided else 1) * stdtr(freedom, -abs(z) if two_sided else -z)
         changes[place] = abs(change) if two_sided else max(change, 0.0)
     if np.isnan(p_values).all():
         return FeatureDrift(feature=PERFORMANCE + name, kind="performance", state="too_few_rows")

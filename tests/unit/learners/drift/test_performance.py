@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import t as student
 
 from core.hashing import hash_strings
 from core.identity import FIXED
@@ -107,6 +108,35 @@ def test_a_worse_model_is_seen_and_an_equal_or_better_one_is_not() -> None:
     assert not judged(worse, before)[AUC].drifted
     alarms = [judged(data(1000, 2 * s), data(800, 2 * s + 1)) for s in range(50)]
     assert sum(any(each.drifted for each in one.values()) for one in alarms) <= 1
+
+
+def test_a_few_accounts_with_most_frauds_are_few_observations() -> None:
+    """The degrees of freedom are those of the accounts that carry the variance: two of 42 have three frauds in four,
+    and the p-value is Student's with Welch's degrees of freedom, not with 41.
+    """
+
+    def window(seed: int, size: int) -> LabelledRows:
+        one = data(size, seed, accounts=400)
+        frauds = np.repeat(np.array([7, 8, *range(40)], dtype=np.uint64), [60, 60, *(40 * [1])])
+        labels = np.append(np.zeros(size, dtype=np.bool_), np.ones(len(frauds), dtype=np.bool_))
+        return LabelledRows(labels, np.append(one.margins, frauds % 3 - 1.0), np.append(one.accounts, frauds))
+
+    before, now = window(1, 4000), window(2, 1500)
+    freedoms = []
+    for one in (before, now):
+        p = expit(one.margins)
+        influence = one.labels / one.labels.sum() - p / p.sum()
+        sums = [influence[one.accounts == account].sum() for account in np.unique(one.accounts)]
+        freedom = np.sum(np.square(sums)) ** 2 / np.sum(np.power(sums, 4)) - 1
+        assert measure(one)[CALIBRATION].freedom == pytest.approx(freedom)
+        assert 0.5 < freedom < 5
+        freedoms.append(freedom)
+    old, new = measure(before)[CALIBRATION], measure(now)[CALIBRATION]
+    spread = old.variance + new.variance
+    welch = spread**2 / (old.variance**2 / freedoms[0] + new.variance**2 / freedoms[1])
+    expected = 2 * student.sf(abs(old.value - new.value) / np.sqrt(spread), welch)
+    found = judged(before, now)[CALIBRATION].p_value
+    assert found == pytest.approx(min(1.0, 2 * expected))  # half of the budget is the longer window's
 
 
 def test_scores_that_promise_too_little_are_a_calibration_shift() -> None:
