@@ -2,6 +2,7 @@
 // until it is proposed or discarded.
 import { html, useEffect, useRef, useState } from "/vendor/preact.js";
 import { can, post, reached, useData } from "./api.js";
+import { Builder } from "./builder.js";
 import { Diff } from "./diff.js";
 import * as f from "./format.js";
 import { useKeys } from "./keys.js";
@@ -63,7 +64,8 @@ function Editor({ first, isDraft, original, params }) {
     <div class="editor"><div class="stack"><div class="text" ref=${host}></div>
       ${loading && html`<${Fault} error=${{ message: `the editor could not be loaded: ${loading.message}` }} />`}
       <${Checked} checked=${checked} faults=${faults} goTo=${(line) => view.current?.goTo(line)} /></div>
-      <div class="stack"><div class="row wrap"><${Choice} label="beside the text" options=${[["", "On the log"], ["changes", "Changes"]]} value=${params.beside || ""} onChange=${(beside) => setParams({ beside }, { replace: true })} /></div>
+      <div class="stack"><div class="row wrap"><${Choice} label="beside the text" options=${[["", "On the log"], ["builder", "Builder"], ["changes", "Changes"]]} value=${params.beside || ""} onChange=${(beside) => setParams({ beside }, { replace: true })} /></div>
+        ${params.beside === "builder" && html`<${Builder} text=${text} setText=${(next) => view.current?.setText(next)} known=${known.current} />`}
         ${params.beside === "changes" ? html`<${Diff} before=${original} after=${text} label="what the draft changes" />` : html`<div class="row wrap"><${Choice} label="stretch of the log" options=${[["3", "3 days"], ["14", "14 days"], ["60", "60 days"]]} value=${String(days)} onChange=${(d) => setParams({ days: d === "14" ? null : d }, { replace: true })} />${tried.busy && html`<span class="soft small" role="status">trying…</span>`}</div>
         <${Tried} tried=${tried} ok=${checked.answer?.ok === true} setRule=${(rule) => setParams({ rule }, { replace: true })} rule=${params.rule} />`}</div></div>${asking}</div>`;
 }
