@@ -30,6 +30,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "POST /v1/login/link": PUBLIC,
     "POST /v1/logout": ANYBODY,
     "GET /v1/me": ANYBODY,
+    "POST /v1/me/password": ANYBODY,
     "GET /v1/system": ANYBODY,
     # decisions
     "POST /v1/decisions": _PAYERS,

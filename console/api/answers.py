@@ -78,11 +78,12 @@ class ReplayResult(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who is asking."""
+    """Who is asking. has_password: whether they could log in with one."""
 
     name: str
     roles: tuple[str, ...]
     via: str
+    has_password: bool
     routes: list[str]
 
 

@@ -26,7 +26,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from console.api.access import PUBLIC, ROUTES, permitted
 from console.api.problems import ProblemError
-from console.api.users import NO_PASSWORD, Role, User, UserFile, revoke, token_parts, verify
+from console.api.users import NO_PASSWORD, Role, User, UserFile, revoke, set_password, token_parts, verify
 from core.errors import BadInput
 
 SESSION_S = 12 * 3600.0
@@ -119,6 +119,31 @@ class Gate:
                 remedy="log in with a password, or make another link: `sentinel user link NAME`",
             )
         return self._begun(self._allowed(name, "session"))
+
+    async def set_password(self, who: Principal, session: str, current: str, password: str, address: str) -> None:
+        """Give the user of a session another password, and end their other sessions. current: the password so far, ""
+        if they have none. Raises ProblemError (403, 422, 429), BadInput for a password that is too short or too long.
+        """
+        if who.via != "session":
+            raise ProblemError(403, "a token can't set its owner's password: log in first", reason="needs_session")
+        keys = (f"address {address}", f"name {who.name}")
+        self._check_limit(*keys)
+        known = self.users.load().users[who.name].password
+        async with self._verifying:
+            if known and not await asyncio.to_thread(verify, known, current):
+                self._failed(*keys)
+                raise ProblemError(
+                    422, "the current password is wrong", reason="wrong_password", field="current", remedy="try again"
+                )
+            await asyncio.to_thread(set_password, self.users, who.name, password)
+        mine = self._digest(session)
+        for digest in [d for d, s in self._sessions.items() if s.name == who.name and d != mine]:
+            del self._sessions[digest]
+
+    def has_password(self, name: str) -> bool:
+        """Whether the user can log in with a password."""
+        user = self.users.load().users.get(name)
+        return user is not None and bool(user.password)
 
     def _use_up(self, name: str, token_id: str) -> bool:
         """Forget a link; False if another request was first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -23,8 +24,17 @@ KEEP_ALIVE_S = 30
 STOP_S = 10
 
 
-def run(settings: Settings, users: UserFile, checkpoints: Path, host: str, port: int) -> None:
-    """Serve until stopped. Raises SentinelError if the log can't be opened or the address is taken."""
+def run(
+    settings: Settings,
+    users: UserFile,
+    checkpoints: Path,
+    host: str,
+    port: int,
+    welcome: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until stopped. welcome: called with the console's address once it answers. Raises SentinelError if the log
+    can't be opened or the address is taken.
+    """
     sys.setswitchinterval(SWITCH_S)
     tune_for_reading()
     configure_logging(settings)
@@ -46,7 +56,8 @@ def run(settings: Settings, users: UserFile, checkpoints: Path, host: str, port:
             limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
-        )
+        ),
+        welcome,
     )
     server.run()
     if not server.was_started:
@@ -54,13 +65,24 @@ def run(settings: Settings, users: UserFile, checkpoints: Path, host: str, port:
 
 
 class Server(uvicorn.Server):
-    """Prints its address once it listens."""
+    """Prints its address once it listens. welcome: see `run`."""
 
     was_started = False
+
+    def __init__(self, config: uvicorn.Config, welcome: Callable[[str], None] | None = None) -> None:
+        super().__init__(config)
+        self._welcome = welcome
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             self.was_started = True
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            print(f"listening on http://{host}:{port}", flush=True)
+            print(f"listening on {address_of(host, port)}", flush=True)
+            if self._welcome is not None:
+                self._welcome(address_of("127.0.0.1" if host in ("0.0.0.0", "::") else host, port))
+
+
+def address_of(host: str, port: int) -> str:
+    """The console's address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -141,15 +141,30 @@ def add(file: UserFile, name: str, roles: list[str], now_ms: int, password: str 
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
         raise BadInput(f"{unknown[0] if unknown else 'no role'}: give roles out of {', '.join(ROLES)}")
-    if password and len(password) not in PASSWORD_CHARACTERS:
-        raise BadInput(f"a password has {PASSWORD_CHARACTERS.start} to {PASSWORD_CHARACTERS.stop - 1} characters")
     given = msgspec.convert(tuple(dict.fromkeys(roles)), tuple[Role, ...])
-    hashed = _password.hash(password) if password else ""
+    hashed = _hashed(password) if password else ""
 
     def act(users: dict[str, User]) -> User:
         known = users.get(name)
         changed = {"roles": given, "disabled": False, **({"password": hashed} if hashed else {})}
         users[name] = User(name, given, now_ms, hashed) if known is None else replace(known, **changed)
+        return users[name]
+
+    return file.change(act)
+
+
+def _hashed(password: str) -> str:
+    if len(password) not in PASSWORD_CHARACTERS:
+        raise BadInput(f"a password has {PASSWORD_CHARACTERS.start} to {PASSWORD_CHARACTERS.stop - 1} characters")
+    return _password.hash(password)
+
+
+def set_password(file: UserFile, name: str, password: str) -> User:
+    """Give a user another password. Raises BadInput if it is too short or too long."""
+    hashed = _hashed(password)
+
+    def act(users: dict[str, User]) -> User:
+        users[name] = replace(find(users, name), password=hashed)
         return users[name]
 
     return file.change(act)
@@ -227,11 +242,3 @@ def owner(file: UserFile, now_ms: int) -> str:
     if not known:
         return add(file, "admin", list(PERSON), now_ms).name
     return next((user.name for user in known.values() if "admin" in user.roles and not user.disabled), "")
-
-
-def first_admin(file: UserFile, now_ms: int) -> str:
-    """If the file has no users, add `admin` and return a token of theirs; else ""."""
-    if file.load().users:
-        return ""
-    add(file, "admin", ["admin"], now_ms)
-    return new_token(file, "admin", now_ms, note="first start")

@@ -30,7 +30,8 @@ def serve(
     users: UserFileOption = Path(".sentinel/users.json"),
     checkpoint_directory: Checkpoints = DIRECTORY,
 ) -> None:
-    """Serve the HTTP API. The first start creates the user `admin` and prints a token of theirs, once.
+    """Serve the HTTP API and the web console. The first start creates the user `admin` and prints an address that logs
+    them in, once; there they choose a password.
 
     sentinel serve --port 8700
     """
@@ -41,12 +42,20 @@ def serve(
     from console.api import users as known
 
     file = known.UserFile(users)
-    token = known.first_admin(file, int(time.time() * 1000))
-    if token:
-        print(f"created the user admin in {users}; its token, shown this once:\n{token}", flush=True)
+    is_first = not file.load().users
     if host not in LOOPBACK:
         print(
             f"warning: listening on {host} without TLS: tokens can be read on the network; put a TLS proxy before it",
             file=sys.stderr,
         )
-    server.run(s, file, checkpoint_directory, host, port)
+
+    def welcome(url: str) -> None:
+        now_ms = int(time.time() * 1000)
+        name = known.owner(file, now_ms)
+        print(
+            f"created the user {name} in {users}; this logs in, once, within {known.LINK_MINUTES} minutes:", flush=True
+        )
+        print(known.login_link(file, name, now_ms, url), flush=True)
+        print(f"another link: sentinel user link {name} --url {url} --users {users}", flush=True)
+
+    server.run(s, file, checkpoint_directory, host, port, welcome if is_first else None)

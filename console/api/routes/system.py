@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
@@ -31,6 +31,13 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The token in a login link, after `#login=`."""
 
     token: str
+
+
+class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A password of 12 to 256 characters. current: the one so far, "" if there is none."""
+
+    password: Annotated[str, msgspec.Meta(max_length=256)]
+    current: Annotated[str, msgspec.Meta(max_length=256)] = ""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -121,7 +128,16 @@ async def me(request: Asked) -> Response[Me]:
     """Name, roles, and the routes that they permit."""
     who = request.user
     routes = [route for route, roles in ROUTES.items() if roles is PUBLIC or permitted(who.roles, route)]
-    return json(Me(who.name, who.roles, who.via, routes))
+    gate: Gate = request.app.state.gate
+    return json(Me(who.name, who.roles, who.via, gate.has_password(who.name), routes))
+
+
+@post("/v1/me/password", tags=["system"], summary="Choose a password", status_code=204)
+async def password(request: Asked, data: JSONBody[NewPassword]) -> Response[None]:
+    """Of the user who is logged in; ends their other sessions. Needs the current password, unless they have none."""
+    gate: Gate = request.app.state.gate
+    await gate.set_password(request.user, token_of(request)[0], data.current, data.password, address_of(request))
+    return Response(None, status_code=204)
 
 
 @get("/v1/system", tags=["system"], summary="Whether everything runs: lag, workers, servers, read models, findings")
@@ -153,4 +169,4 @@ def _control_page(entries: Sequence[ControlEntry], limit: int, until: int) -> Co
     return ControlPage(until, rows, more)
 
 
-HANDLERS = [healthz, readyz, metrics, login, login_link, logout, me, everything, control]
+HANDLERS = [healthz, readyz, metrics, login, login_link, logout, me, password, everything, control]

@@ -1,11 +1,12 @@
 // The shell: who is logged in, where the reader is, and what stands on every page. Pages are loaded when first shown.
 import { html, render, useEffect, useState } from "/vendor/preact.js";
-import { connection, me, session } from "./lib/api.js";
+import { can, connection, me, session } from "./lib/api.js";
 import { useKeys } from "./lib/keys.js";
 import { NAMES, PAGES, shownPages } from "./lib/pages.js";
 import { go, href, place } from "./lib/router.js";
 import { dismiss, isPast, setTheme, sheet, theme, toasts, undoable } from "./lib/state.js";
 import { Badge, Fault, Key, Skeleton } from "./lib/widgets.js";
+import { Password } from "./lib/password.js";
 import { KeyMap, Pages, Palette } from "./lib/sheets.js";
 import { TimeMachine } from "./lib/timemachine.js";
 import { Login } from "./pages/login.js";
@@ -25,6 +26,7 @@ function Who() {
     <div class="small soft">${me.value.roles.map((role) => role.replace("_", " ")).join(", ")}</div>
     <select aria-label="theme" value=${theme.value} onChange=${(e) => setTheme(e.target.value)}>
       <option value="auto">system</option><option value="light">light</option><option value="dark">dark</option></select>
+    ${can("POST /v1/me/password") && me.value.via === "session" && html`<button class=${me.value.has_password ? undefined : "main"} onClick=${() => { sheet.value = "password"; }}>${me.value.has_password ? "Password" : "Choose a password"}</button>`}
     <button onClick=${session.logout}>Log out</button></div>`;
 }
 
@@ -70,7 +72,7 @@ function Shell() {
     "mod+k": [() => { sheet.value = "palette"; }, "all commands"],
   });
   return html`<div class="shell"><${Rail} /><div><${Top} /><main id="main" tabindex="-1"><${Page} /></main></div></div>
-    <${Toasts} />${sheet.value === "map" && html`<${KeyMap} />`}${sheet.value === "palette" && html`<${Palette} />`}${sheet.value === "pages" && html`<${Pages}><${Who} /><//>`}`;
+    <${Toasts} />${sheet.value === "map" && html`<${KeyMap} />`}${sheet.value === "palette" && html`<${Palette} />`}${sheet.value === "password" && html`<${Password} />`}${sheet.value === "pages" && html`<${Pages}><${Who} /><//>`}`;
 }
 
 function App() {

@@ -41,4 +41,4 @@ export function say(text, { kind = "", seconds = 5, undo = null } = {}) {
 }
 export function dismiss(id) { toasts.value = toasts.value.filter((each) => each.id !== id); }
 export const fail = (error) => say(error.remedy ? `${error.message}: ${error.remedy}` : error.message, { kind: "bad", seconds: 8 });
-export const sheet = signal(""); // "", map, palette
+export const sheet = signal(""); // "", map, palette, password

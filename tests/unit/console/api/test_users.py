@@ -38,14 +38,6 @@ def test_secrets_are_stored_as_argon2_hashes_in_a_private_file(file: UserFile) -
     assert users.verify(ann.tokens[0].hash, secret) and not users.verify(ann.tokens[0].hash, secret[:-1] + "?")
 
 
-def test_the_first_start_makes_one_administrator(file: UserFile) -> None:
-    """The first call returns a token of `admin`, the second none."""
-    token = users.first_admin(file, NOW_MS)
-    assert users.token_parts(token) is not None
-    assert file.load().users["admin"].roles == ("admin",)
-    assert users.first_admin(file, NOW_MS) == ""
-
-
 def test_a_disabled_user_keeps_no_token_and_gets_none(file: UserFile) -> None:
     """Tokens are forgotten with the user; adding the user again enables them, with their old password."""
     users.add(file, "ann", ["analyst"], NOW_MS, PASSWORD)
@@ -116,6 +108,7 @@ def test_a_link_logs_in_once_and_does_nothing_else(api: Served) -> None:
     bearer = {"authorization": f"Bearer {token}"}
     assert api.client.get("/v1/me", headers=bearer).status_code == 401
     first = api.client.post("/v1/login/link", json={"token": token})
+    api.client.cookies.clear()  # others share the client
     assert first.status_code == 200
     assert first.json()["name"] == "alice"
     session = {"authorization": f"Bearer {first.json()['token']}"}
