@@ -13,10 +13,14 @@ import argparse
 import shutil
 import tempfile
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from console.service import ROOT
 from tests.builders.bank import PASSWORD, bank
 from tests.builders.bank_life import live, live_a_while
 
@@ -103,10 +107,43 @@ def take(browser: Browser, url: str, directory: Path, names: list[str], whole: b
                     page.screenshot(path=directory / f"{name}-{size}-{theme}.png", full_page=whole)
 
 
+LEVELS = ("low", "medium", "high", "critical")
+
+
+def telling(page: Page) -> str:
+    """The address of an open case that shows much: grave, with several rules and some payments."""
+    cases = page.request.get("/v1/cases", params={"limit": 200}).json()["cases"]
+
+    shown = [(row["case"], alert) for row in cases for alert in row["case"]["alerts"]]
+
+    def rank(found: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, int, float]:
+        case, alert = found
+        return (min(LEVELS.index(alert["severity"]), 2), len(alert["values"]), -abs(len(case["alerts"]) - 6))
+
+    case, alert = max(shown, key=rank)
+    return f"/case/{case['case_id']}?alert={alert['alert_id']}"
+
+
+def take_readme(browser: Browser, url: str) -> None:
+    """docs/console-{light,dark}.webp: one case, whose first screen says what, why, who else, and what was before."""
+    for theme in THEMES:
+        view = {"width": 1280, "height": 720}
+        options: dict[str, Any] = {"viewport": view, "device_scale_factor": 1.5, "base_url": url, "color_scheme": theme}
+        with browser.new_context(**options) as context:
+            page = context.new_page()
+            log_in(page, "ann")
+            settled(page, telling(page))
+            page.get_by_role("img", name="payments, amounts on a logarithmic scale").wait_for()
+            page.get_by_role("group", name="other accounts").wait_for()
+            picture = Image.open(BytesIO(page.screenshot()))
+            picture.save(ROOT / "docs" / f"console-{theme}.webp", "WEBP", quality=82, method=6)
+
+
 def main() -> None:
     """Take pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, nargs="?")
+    parser.add_argument("--readme", action="store_true", help="the README's, into docs/")
     parser.add_argument("--url", help="of a running bank")
     parser.add_argument("--only", nargs="*", default=[], help="pages whose name begins so")
     parser.add_argument("--whole", action="store_true", help="whole pages, not only what a screen shows")
@@ -114,15 +151,17 @@ def main() -> None:
     with ExitStack() as stack:
         url = asked.url
         if url is None:
-            here = stack.enter_context(
-                bank(Path(stack.enter_context(tempfile.TemporaryDirectory())), transactions=20_000)
-            )
-            stack.enter_context(live(here))
+            size = {"transactions": 20_000, "accounts": 400}
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            here = stack.enter_context(bank(directory, **size, drift=True))
+            stack.enter_context(live(here, **size))
             live_a_while(here)
             url = here.url
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         stack.callback(browser.close)
+        if asked.readme:
+            take_readme(browser, url)
         if asked.directory:
             take(browser, url, asked.directory, asked.only, asked.whole)
 

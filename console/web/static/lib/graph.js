@@ -7,6 +7,7 @@ import { useWidth } from "./widgets.js";
 
 const STEP = 22;
 const OTHERS_MAX = 16;
+const OTHER_PX = 118;
 const MARKS = { device: "▭", card: "▬", merchant: "▲", ip: "◇", account: "●" };
 
 /** nodes: [{id, kind, count, fraud, blocked}], links: [{from, to, count}] with ids "kind:name". */
@@ -21,7 +22,8 @@ export function Graph({ centre, nodes, links, leftOut = {} }) {
   const others = all.slice(0, OTHERS_MAX);
   if (!shared.length) return html`<div ref=${at} class="soft small">Nothing that this account shares with another one within the range searched.</div>`;
   const height = Math.max(shared.length, others.length, 3) * STEP + 8;
-  const columns = [10, width * 0.2, width * 0.66];
+  const columns = [10, Math.max(34, width * 0.16), Math.max(width * 0.6, width - OTHER_PX)];
+  const hasRoom = width > 340; // for the word beside the mark
   const placed = new Map([[centre, [columns[0], height / 2]]]);
   const spread = (list, x) => list.forEach((node, i) => placed.set(node.id, [x, (i + 0.5) * (height / list.length)]));
   spread(shared, columns[1]);
@@ -37,8 +39,9 @@ export function Graph({ centre, nodes, links, leftOut = {} }) {
     ${[...shared, ...others].map((node) => {
     const [x, y] = placed.get(node.id);
     const text = `${name(node)}${node.fraud ? `, fraud ${node.fraud}` : ""}${node.blocked ? ", blocked" : ""}`;
-    const body = html`<g><circle class="f-${tone(node)}" cx=${x} cy=${y} r=${node.kind === "account" ? 5 : 4} /><text x=${x + 9} y=${y + 4} class=${node.fraud || node.blocked ? "strong" : ""}>${MARKS[node.kind] && node.kind !== "account" ? `${node.kind} ` : ""}${f.shortened(name(node), 10)}${node.fraud ? ` ■ ${node.fraud}` : ""}${node.blocked ? " blocked" : ""}</text><title>${node.kind} ${text}, ${f.plural(node.count || 1, "payment")}</title></g>`;
+    const body = html`<g><circle class="f-${tone(node)}" cx=${x} cy=${y} r=${node.kind === "account" ? 5 : 4} /><text x=${x + 9} y=${y + 4} class=${node.fraud || node.blocked ? "strong" : ""}>${node.kind === "account" ? "" : hasRoom ? `${node.kind} ` : `${MARKS[node.kind] || ""} `}${f.shortened(name(node), 10)}${node.fraud ? ` ■ ${node.fraud}` : ""}${node.blocked ? " blocked" : ""}</text><title>${node.kind} ${text}, ${f.plural(node.count || 1, "payment")}</title></g>`;
     return node.kind === "account" ? html`<a href=${href("account", [name(node)])}>${body}</a>` : html`<a href=${href("search", [], { q: `${node.kind}:${name(node)}` })}>${body}</a>`;
   })}</svg>
+    ${!hasRoom && html`<div class="row wrap small soft legend">${[...new Set(shared.map((node) => node.kind))].map((kind) => html`<span><span aria-hidden="true">${MARKS[kind] || "·"}</span> ${kind}</span>`)}</div>`}
     ${Object.entries({ ...leftOut, account: (leftOut.account || 0) + all.length - others.length }).filter(([, n]) => n > 0).map(([kind, n]) => html`<div class="small soft">${kind === "account" ? `and ${f.plural(n, "account")} more` : `${f.plural(n, kind)} that many share left out`}</div>`)}</div>`;
 }

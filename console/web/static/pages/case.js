@@ -135,8 +135,7 @@ function Decided({ alert, alerts, story, rules, rows, reasons, setLit, lit }) {
 }
 
 /** What a rule read, each beside the account's own range. */
-const Normals = ({ names, features }) => html`<div class="small">${names.map((name) => features[name]).filter((line) => line && line.known >= 5 && f.known(line.value)).slice(0, 4).map((line) => html`<div class="row"><span class="soft">${f.words(line.name)}</span>
-  <b>${f.figure(line.value)}</b><span class="soft">usually ${f.figure(line.p05)} to ${f.figure(line.p95)}${f.unit(line.unit)}</span></div>`)}</div>`;
+const Normals = ({ names, features }) => html`<div class="small">${names.map((name) => features[name]).filter((line) => line && line.known >= 5 && f.known(line.value)).slice(0, 4).map((line) => html`<div><span class="soft">${f.words(line.name)}</span> <b>${f.figure(line.value)}</b> <span class="soft">usually ${f.figure(line.p05)} to ${f.figure(line.p95)}${f.unit(line.unit)}</span></div>`)}</div>`;
 
 function Account({ id, rows }) {
   const answer = useData(`/v1/accounts/${encoded(id)}`);
