@@ -80,6 +80,7 @@ def addresses(page: Page) -> dict[str, str]:
         "rules-compared": "/rules?program=cards@1.1.0&against=cards@1.0.0",
         "whatif": "/whatif",
         "whatif-other": "/whatif?review=0.2&decline=0.6&off=NEW_MERCHANT&budget=15",
+        "rings": "/rings",
         "models": "/models",
         "experiments": "/experiments",
         "drift": "/drift",
