@@ -7,7 +7,7 @@ stream before it decides without it (`ingest.contexts`), and a replay believes n
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from core import policy
@@ -94,7 +94,8 @@ class Context:
     partitions with artifacts that are reported as unavailable.
 
     arms: one context for each arm of the running experiment; it differs from this one in its program, its model and
-    `arm`.
+    `arm`. programs: those that decide some rows: this context's, then those of arms that differ from it. steps: what
+    account states must hold.
     """
 
     position: int
@@ -115,16 +116,13 @@ class Context:
     arm: str = CHAMPION_ARM
     allocation: Allocation | None = None
     arms: tuple[Context, ...] = ()
+    programs: tuple[Program, ...] = field(init=False, repr=False, compare=False)
+    steps: tuple[RingStep, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def programs(self) -> tuple[Program, ...]:
-        """The programs that decide some rows: this context's, then those of arms that differ from it."""
-        return tuple(dict.fromkeys(under.program for under in (self, *self.arms)))
-
-    @property
-    def steps(self) -> list[RingStep]:
-        """What account states must hold."""
-        return [program.rings for program in self.programs if program.rings is not None]
+    def __post_init__(self) -> None:
+        programs = tuple(dict.fromkeys(under.program for under in (self, *self.arms)))
+        object.__setattr__(self, "programs", programs)
+        object.__setattr__(self, "steps", tuple(each.rings for each in programs if each.rings is not None))
 
 
 def deciding(context: Context, arm: str) -> Context:

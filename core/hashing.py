@@ -38,6 +38,11 @@ class HashKey(NamedTuple):
         return cls(int.from_bytes(content[:8], "little"), int.from_bytes(content[8:], "little"))
 
     @property
+    def words(self) -> tuple[np.uint64, np.uint64]:
+        """The key as the compiled loops take it."""
+        return np.uint64(self.first), np.uint64(self.last)
+
+    @property
     def text(self) -> str:
         """The key as 32 hexadecimal digits."""
         return self._bytes.hex()
@@ -72,7 +77,7 @@ def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> tuple[
 
 
 @njit
-def _hash_fields(buffer: NDArray[np.uint8], k0: np.uint64, k1: np.uint64, out: NDArray[np.uint64]) -> None:
+def hash_fields(buffer: NDArray[np.uint8], k0: np.uint64, k1: np.uint64, out: NDArray[np.uint64]) -> None:
     """SipHash-2-4 of every field of `buffer`, which U+001F separates; 0 for an empty field."""
     s0 = k0 ^ np.uint64(0x736F6D6570736575)
     s1 = k1 ^ np.uint64(0x646F72616E646F6D)
@@ -120,16 +125,20 @@ def hash_strings(strings: list[str], key: HashKey) -> NDArray[np.uint64]:
     """
     out = np.empty(len(strings), dtype=np.uint64)
     if strings:
-        joined = SEPARATOR.join(strings)
-        if joined.count(SEPARATOR) >= len(strings):  # else the loop would write beyond `out`
-            joined = SEPARATOR.join(each.replace(SEPARATOR, "\ufffd") for each in strings)
-        buffer = np.frombuffer(joined.encode(), dtype=np.uint8)
-        _hash_fields(buffer, np.uint64(key.first), np.uint64(key.last), out)
+        hash_fields(joined(strings), *key.words, out)
     return out
 
 
+def joined(strings: list[str]) -> NDArray[np.uint8]:
+    """At least one string as `hash_fields` takes them: UTF-8, separated by U+001F."""
+    text = SEPARATOR.join(strings)
+    if text.count(SEPARATOR) >= len(strings):  # else the loop would write beyond its output
+        text = SEPARATOR.join(each.replace(SEPARATOR, "\ufffd") for each in strings)
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
 @njit
-def _hash_rows(words: NDArray[np.uint64], k0: np.uint64, k1: np.uint64, out: NDArray[np.uint64]) -> None:
+def hash_words(words: NDArray[np.uint64], k0: np.uint64, k1: np.uint64, out: NDArray[np.uint64]) -> None:
     for i in range(words.shape[1]):
         v0 = k0 ^ np.uint64(0x736F6D6570736575)
         v1 = k1 ^ np.uint64(0x646F72616E646F6D)
@@ -146,10 +155,3 @@ def _hash_rows(words: NDArray[np.uint64], k0: np.uint64, k1: np.uint64, out: NDA
             v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         state = v0 ^ v1 ^ v2 ^ v3
         out[i] = state if state != np.uint64(0) else np.uint64(1)
-
-
-def hash_rows(columns: NDArray[np.uint64], key: HashKey) -> NDArray[np.uint64]:
-    """64-bit SipHash-2-4 of each row of numbers, little-endian: uint64 (words, n) → uint64 (n,), never 0."""
-    out = np.empty(columns.shape[1], dtype=np.uint64)
-    _hash_rows(columns, np.uint64(key.first), np.uint64(key.last), out)
-    return out

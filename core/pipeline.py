@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +41,7 @@ from core.events import (
     TransactionScored,
 )
 from core.features import kernel, packing, reference, remembered, spec
+from core.features.column_loops import fill_events
 from core.features.columns import Columns, FeedbackRow, columns, feedback_row
 from core.features.state import AccountState
 from core.features.verdicts import Count, leave_out
@@ -59,6 +60,7 @@ from core.times import DAY_MS
 from core.verdicts import RatedHour
 from core.work import Decided, Fold, Rows, Run, Work
 
+_EVERYWHERE = np.zeros(0, dtype=np.int64)
 _entry = partial(tuple.__new__, Entry)
 _V = TypeVar("_V")
 
@@ -75,33 +77,25 @@ def decide(context: Context, works: Sequence[Work]) -> list[Decided]:
     accounts = [t.account_id for t in transactions] if context.allocation is not None else []
     routing = Routing(context, accounts, n)
     programs = routing.programs
-    rules = max(len(program.rules) for program in programs)
     rows = Rows(
         transactions,
-        list(chain.from_iterable(run.positions for work in works for run in work.runs)),
+        [position for work in works for run in work.runs for position in run.positions],
         np.zeros(n, dtype=np.bool_),
-        np.empty((n, max(program.width for program in programs)), dtype=np.float32),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros((n, rules), dtype=np.uint8),
-        np.zeros((n, rules), dtype=np.uint8),
-        np.zeros((n, len(policy.EFFECTS)), dtype=np.int64),
-        np.zeros(n, dtype=np.bool_),
-        np.zeros(n, dtype=np.uint8),
-        np.full(n, -1, dtype=np.int8),
-        np.zeros(n, dtype=np.uint8),
+        np.empty((n, max([program.width for program in programs])), dtype=np.float32),
     )
+    if routing.which is not None or any([work.state.rings for work in works]):
+        rows.allocate(max([len(program.rules) for program in programs]))
     own = context.program.plan.program.fields
     batch = Batch(transactions, cols, rows.features, seen, context.lists, context.rates, context.program.key, own)
     batches = [batch.under(program.plan.program.fields) for program in programs]
     for fold in _folds(works, cols, context.quarantined, rows.features, seen):
         part = slice(fold.start, fold.stop)
-        np.equal(seen[part], remembered.DUPLICATE, out=rows.duplicate[part])
         features = rows.features[part]
         reference.join(context.merchants, "merchant", cols.merchants[part], features)
         reference.join(context.devices, "device", cols.devices[part], features)
-        if rows.duplicate[part].any():
-            features[rows.duplicate[part]] = 0.0
+        if np.count_nonzero(seen[part]):
+            duplicate = np.equal(seen[part], remembered.DUPLICATE, out=rows.duplicate[part])
+            features[duplicate] = 0.0
         for place, wave, aggregates in waves(programs, routing.which, batch, fold, rows):
             _decide_rows(context, programs[place], batches[place], routing, rows, wave, aggregates)
     return _results(context, works, rows, routing)
@@ -120,22 +114,19 @@ def _decide_rows(
     program.features(batch, wave, aggregates)
     whole = len(wave) == len(rows.transactions)
     routing.score(wave, lambda scorer, chosen: program.columns(scorer, batch, chosen))
-    margins = routing.margins if whole else routing.margins[wave]
+    margins, failed = (routing.margins, routing.failed) if whole else (routing.margins[wave], routing.failed[wave])
     probabilities = sigmoid(margins, 1.0)
-    probabilities[routing.failed if whole else routing.failed[wave]] = 0.0
+    if np.count_nonzero(failed):
+        probabilities[failed] = 0.0
     if context.scorer is None:
         probabilities[:] = 0.0
-    hits, asked = program.judged(batch, wave, probabilities)
-    decisions = policy.decide(asked.decline, asked.review, hits.counts)
+    hits, asked, decisions = program.judged(batch, wave, probabilities)
     severities = program.severities(batch, wave, probabilities, hits, decisions)
-    at = slice(None) if whole else wave
-    rows.margins[at], rows.probabilities[at] = margins, probabilities
-    count = len(program.rules)
-    rows.hits[at, :count], rows.shadow_hits[at, :count], rows.counts[at] = hits
-    rows.asked[at] = asked.decline | asked.review
-    rows.decisions[at], rows.severities[at] = decisions, severities
+    quiet = None
     if routing.shadows is not None:
-        rows.shadow_decisions[at] = program.decisions(batch, wave, sigmoid(routing.shadows[at], 1.0), hits)
+        shadows = routing.shadows if whole else routing.shadows[wave]
+        quiet = program.decisions(batch, wave, sigmoid(shadows, 1.0), hits)
+    rows.put(None if whole else wave, margins, probabilities, *hits, asked, decisions, severities, quiet)
 
 
 def apply(work: Work) -> None:
@@ -184,10 +175,12 @@ def _folds(
     """
     first = 0
     for part in _parts(works):
-        stop = first + sum(len(run.transactions) for work in part for run in work.runs)
-        events, ends, held, verdicts = _events(part, cols.rows(first, stop), quarantined)
+        stop = first
         for work in part:
-            work.state.remembered.reserve(sum(len(run.transactions) for run in work.runs))
+            payments = work.payments
+            work.state.remembered.reserve(payments)
+            stop += payments
+        events, ends, held, verdicts = _events(part, cols.rows(first, stop), quarantined)
         kernel.process_all(
             np.array([work.state.addresses for work in part], dtype=np.int64).reshape(-1, 8),
             np.array(ends, dtype=np.int64),
@@ -250,7 +243,7 @@ def _events(
     events = np.zeros(len(slots), dtype=kernel.EVENT)
     events["slot"] = slots
     if not feedback:
-        _fill(events, cols, slice(None))
+        _fill(events, cols, _EVERYWHERE)
         return events, ends, held, verdicts
     is_transaction = np.ones(len(slots), dtype=np.bool_)
     is_transaction[[place for place, _ in feedback]] = False
@@ -262,35 +255,29 @@ def _events(
     return events, ends, held, verdicts
 
 
-def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64] | slice) -> None:
-    """Put the transactions' columns at their places among the events; kind 0 is a transaction."""
-    events["row"][at] = np.arange(len(cols.times), dtype=np.int32)
-    events["time"][at] = cols.times
-    events["received"][at] = cols.received
-    events["amount"][at] = cols.amounts
-    events["id"][at] = cols.ids
-    events["owner"][at] = cols.owners
-    events["content"][at] = cols.contents
-    events["merchant"][at] = cols.merchants
-    events["category"][at] = cols.categories
-    events["country"][at] = cols.countries
-    events["device"][at] = cols.devices
-    events["place"][at] = cols.places
+def _fill(events: NDArray[np.void], cols: Columns, at: NDArray[np.int64]) -> None:
+    fill_events(
+        events, at, cols.times, cols.received, cols.amounts, cols.ids, cols.owners, cols.contents, cols.merchants,
+        cols.categories, cols.countries, cols.devices, cols.places,
+    )  # fmt: skip
 
 
 def _results(context: Context, works: Sequence[Work], rows: Rows, routing: Routing) -> list[Decided]:
     """Scores and alerts of all rows, encoded together and split by partition."""
-    duplicate = rows.duplicate.tolist() if rows.duplicate.any() else None
+    duplicate = rows.duplicate.tolist() if np.count_nonzero(rows.duplicate) else None
     codes = _by_program(routing, lambda program, at: program.names(rows.hits[at, : len(program.rules)]))
     scored = _scored(context, works, rows, routing, codes, duplicate)
     kept_rows = range(len(rows.positions)) if duplicate is None else [i for i, d in enumerate(duplicate) if not d]
     positions = rows.positions if duplicate is None else [rows.positions[i] for i in kept_rows]
     scores = list(map(_entry, zip(positions, encode_each(scored), strict=True)))
-    alerting = np.flatnonzero((rows.severities >= 0) & ~rows.duplicate).tolist()
+    alerts_raised = rows.severities >= 0
+    if duplicate is not None:
+        alerts_raised &= ~rows.duplicate
+    alerting = alerts_raised.nonzero()[0].tolist()
     results = []
     start = done = raised = 0
     for work in works:
-        stop = start + sum(len(run.positions) for run in work.runs)
+        stop = start + work.payments
         kept: Sequence[int] = range(stop - start)
         duplicates: list[int] = []
         if duplicate is not None and any(duplicate[start:stop]):

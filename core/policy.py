@@ -61,6 +61,15 @@ def threshold_parameters(thresholds: Thresholds) -> dict[str, float]:
 
 
 @njit
+def decided(declines: bool, reviews: bool, counts: NDArray[np.int64]) -> int:
+    """The place among DECISIONS of one decision. counts: int64 (4,)."""
+    allowed = counts[3] > 0
+    if counts[2] > 0 or (declines and not allowed):
+        return 2
+    return 1 if (counts[1] > 0 or reviews) and not allowed else 0
+
+
+@njit
 def decide(declines: NDArray[np.bool_], reviews: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Decisions on n transactions: uint8 (n,) into DECISIONS.
 
@@ -70,9 +79,5 @@ def decide(declines: NDArray[np.bool_], reviews: NDArray[np.bool_], counts: NDAr
     n = counts.shape[0]
     decisions = np.zeros(n, dtype=np.uint8)
     for i in range(n):
-        allowed = counts[i, 3] > 0
-        if counts[i, 2] > 0 or (declines[i] and not allowed):
-            decisions[i] = 2
-        elif (counts[i, 1] > 0 or reviews[i]) and not allowed:
-            decisions[i] = 1
+        decisions[i] = decided(declines[i], reviews[i], counts[i])
     return decisions

@@ -85,8 +85,8 @@ class Routing:
         if self._is_uniform is None:
             self._is_uniform = (
                 self._arms is None
-                and not self.failed.any()
-                and (self.shadow_failed is None or not self.shadow_failed.any())
+                and not np.count_nonzero(self.failed)
+                and (self.shadow_failed is None or not np.count_nonzero(self.shadow_failed))
             )
         return self._is_uniform
 
@@ -127,14 +127,16 @@ def _margins(
     if margins is None:
         alone = (_called(scorer, features[i : i + 1]) for i in range(n))
         margins = np.array([np.nan if row is None else row[0] for row in alone], dtype=np.float64)
-    bad = ~np.isfinite(margins)
-    return np.where(bad, 0.0, margins), bad
+    good = np.isfinite(margins)
+    if np.count_nonzero(good) == n:  # usually
+        return margins, np.zeros(n, dtype=np.bool_)
+    return np.where(good, margins, 0.0), ~good
 
 
 def _called(scorer: Scorer, features: NDArray[np.float32]) -> NDArray[np.float64] | None:
     """The rows' margins (n,); None if the model raises or yields anything else."""
     try:
-        margins = np.asarray(scorer.margins(features), dtype=np.float64)
+        margins = np.asarray(scorer.margins(features), dtype=np.float64, order="C")
     except MemoryError:  # says nothing about the model
         raise
     except Exception:  # noqa: BLE001 - I9: whatever a model does, the stream goes on; the score says so

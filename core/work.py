@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,26 +20,25 @@ from core.events import (
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
 from core.log.base import Entry
+from core.policy import EFFECTS
 
 _N = TypeVar("_N", bound=np.generic)
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """Feedback, then the transactions decided after it. `feedback_position` is f for all of them.
 
     outcomes: what was decided on each of the transactions, if that is known; else empty.
     """
 
     feedback_position: Position
-    feedback: list[AccountEvent] = field(default_factory=list)
-    positions: list[Position] = field(default_factory=list)
-    transactions: list[TransactionLike] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    feedback: list[AccountEvent] = []
+    positions: list[Position] = []
+    transactions: list[TransactionLike] = []
+    outcomes: list[Outcome] = []
 
 
-@dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """One partition's next events to decide, in order."""
 
     partition: int
@@ -49,7 +48,13 @@ class Work:
     @property
     def size(self) -> int:
         """The number of events."""
-        return sum(len(run.feedback) + len(run.transactions) for run in self.runs)
+        return sum([len(run.feedback) + len(run.transactions) for run in self.runs])
+
+    @property
+    def payments(self) -> int:
+        """The number of transactions."""
+        runs = self.runs
+        return len(runs[0].transactions) if len(runs) == 1 else sum([len(run.transactions) for run in runs])
 
     @property
     def accounts(self) -> list[str]:
@@ -75,9 +80,12 @@ class Work:
         return Work(self.partition, self.state, runs)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+_NONE: NDArray[Any] = np.zeros(0, dtype=np.uint8)
+
+
+class Rows(msgspec.Struct):
     """n transactions of one or more partitions and their decisions: item i of every column belongs to transaction i.
+    The decisions are `put`; those columns are empty until then, or until they are allocated for several `put`s.
 
     features float32 (n, W), of a row's program, whose scores store the first `program.plan.stored`; duplicate bool
     (n,); margins and probabilities float64 (n,); hits and shadow_hits uint8 (n, R) by the rules of the row's program.
@@ -92,19 +100,59 @@ class Rows:
     positions: list[Position]
     duplicate: NDArray[np.bool_]
     features: NDArray[np.float32]
-    margins: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    hits: NDArray[np.uint8]
-    shadow_hits: NDArray[np.uint8]
-    counts: NDArray[np.int64]
-    asked: NDArray[np.bool_]
-    decisions: NDArray[np.uint8]
-    severities: NDArray[np.int8]
-    shadow_decisions: NDArray[np.uint8]
+    margins: NDArray[np.float64] = _NONE
+    probabilities: NDArray[np.float64] = _NONE
+    hits: NDArray[np.uint8] = _NONE
+    shadow_hits: NDArray[np.uint8] = _NONE
+    counts: NDArray[np.int64] = _NONE
+    asked: NDArray[np.bool_] = _NONE
+    decisions: NDArray[np.uint8] = _NONE
+    severities: NDArray[np.int8] = _NONE
+    shadow_decisions: NDArray[np.uint8] = _NONE
+
+    def allocate(self, rules: int) -> None:
+        """Columns for R rules, of rows that are not decided."""
+        n = len(self.transactions)
+        self.margins, self.probabilities = np.zeros(n), np.zeros(n)
+        self.hits, self.shadow_hits = np.zeros((n, rules), dtype=np.uint8), np.zeros((n, rules), dtype=np.uint8)
+        self.counts = np.zeros((n, len(EFFECTS)), dtype=np.int64)
+        self.asked = np.zeros(n, dtype=np.bool_)
+        self.decisions, self.severities = np.zeros(n, dtype=np.uint8), np.full(n, -1, dtype=np.int8)
+        self.shadow_decisions = np.zeros(n, dtype=np.uint8)
+
+    def put(
+        self,
+        at: NDArray[np.int64] | None,
+        margins: NDArray[np.float64],
+        probabilities: NDArray[np.float64],
+        hits: NDArray[np.uint8],
+        shadow_hits: NDArray[np.uint8],
+        counts: NDArray[np.int64],
+        asked: NDArray[np.bool_],
+        decisions: NDArray[np.uint8],
+        severities: NDArray[np.int8],
+        shadow_decisions: NDArray[np.uint8] | None,
+    ) -> None:
+        """What was decided on some rows, or, if `at` is None, on all: then the arrays become the columns. They must not
+        be changed afterwards. shadow_decisions: None without a shadow model.
+        """
+        n, count = len(self.transactions), hits.shape[1]
+        if at is None and not len(self.decisions):
+            self.margins, self.probabilities, self.counts, self.asked = margins, probabilities, counts, asked
+            self.hits, self.shadow_hits, self.decisions, self.severities = hits, shadow_hits, decisions, severities
+            self.shadow_decisions = np.zeros(n, dtype=np.uint8) if shadow_decisions is None else shadow_decisions
+            return
+        if len(self.decisions) != n:
+            self.allocate(count)
+        rows: NDArray[np.int64] | slice = slice(None) if at is None else at
+        self.margins[rows], self.probabilities[rows] = margins, probabilities
+        self.hits[rows, :count], self.shadow_hits[rows, :count], self.counts[rows] = hits, shadow_hits, counts
+        self.asked[rows], self.decisions[rows], self.severities[rows] = asked, decisions, severities
+        if shadow_decisions is not None:
+            self.shadow_decisions[rows] = shadow_decisions
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True):
     """The result for one Work: rows `start` … `stop` of the batch are its transactions, in order.
 
     kept: indices (from 0) of those that were scored; duplicates: of the others. scored and scores: one item for each of
@@ -150,8 +198,7 @@ class Decided:
         return mine[~self.rows.duplicate[self.start : self.stop]] if self.duplicates else mine
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(msgspec.Struct, frozen=True):
     """Works whose kernel features are computed: transactions `start` … `stop` of the batch.
 
     events: kernel.EVENT (m,), in order; ends: where each work's events end. verdicts: those among the events, by place.

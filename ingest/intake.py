@@ -20,6 +20,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from core.receipt import AHEAD_MS
 
 TAKE_BYTES_MAX = 4 * 1024 * 1024
@@ -58,12 +60,11 @@ class Side:
         return self.last
 
 
-@dataclass(slots=True)
-class Segment:
+class Segment(msgspec.Struct):
     """Feedback, then transactions, in the order in which to apply them."""
 
-    feedback: list[Message] = field(default_factory=list)
-    transactions: list[Message] = field(default_factory=list)
+    feedback: list[Message] = []
+    transactions: list[Message] = []
 
 
 class Intake:

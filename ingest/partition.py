@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
 from core.codec import encode, encode_transactions
@@ -53,8 +54,7 @@ class Rejected:
     detail: str
 
 
-@dataclass(slots=True)
-class Decoded:
+class Decoded(msgspec.Struct):
     """A segment's well-formed messages, in order; item i of `messages` is that of transaction i. feedback_end: the last
     feedback position consumed, f of the transactions.
     """
@@ -65,8 +65,7 @@ class Decoded:
     feedback_end: Position
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(msgspec.Struct):
     """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
     then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
     segments: the messages as taken.
@@ -78,14 +77,14 @@ class Pending:
     feedback_end: Position
     recorded_at: int
     clock: int
-    segments: list[Segment] = field(default_factory=list)
-    decoded: list[Decoded] = field(default_factory=list)
-    malformed: list[Rejected] = field(default_factory=list)
-    transactions: list[Transaction] = field(default_factory=list)
-    positions: list[Position] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    feedback: list[tuple[Position, AccountEvent]] = field(default_factory=list)
-    rejects: list[Rejected] = field(default_factory=list)
+    segments: list[Segment] = []
+    decoded: list[Decoded] = []
+    malformed: list[Rejected] = []
+    transactions: list[Transaction] = []
+    positions: list[Position] = []
+    messages: list[Message] = []
+    feedback: list[tuple[Position, AccountEvent]] = []
+    rejects: list[Rejected] = []
     context: Context | None = None
     decided: Decided | None = None
     sealed: Sealed | None = None

@@ -260,11 +260,12 @@ class Worker:
         if not pendings:
             return []
         decode_repeated(pendings)
-        self._admit(pendings)
-        ready = [pending for pending in pendings if self._is_ready(pending.partition)]
-        if len(ready) < len(pendings):  # a program was found to be in force just now
-            self._give_back([pending for pending in pendings if pending not in ready])
-        pendings = [pending for pending in ready if self._ownership.owns(pending.partition)]
+        if self._admit(pendings):
+            ready = [pending for pending in pendings if self._is_ready(pending.partition)]
+            if len(ready) < len(pendings):  # a program was found to be in force just now
+                self._give_back([pending for pending in pendings if pending not in ready])
+                pendings = ready
+        pendings = [pending for pending in pendings if self._ownership.owns(pending.partition)]
         try:
             decide(pendings, self._contexts)
         except Exception as error:  # noqa: BLE001 - a bulkhead
@@ -277,7 +278,7 @@ class Worker:
         context = self._contexts.of(owned.partition)
         if context is None or owned.partition == self._preparing.held_back:
             return False
-        return all(step.digest in owned.state.rings for step in context.steps)
+        return not context.steps or all(step.digest in owned.state.rings for step in context.steps)
 
     def _give_back(self, pendings: list[Pending]) -> None:
         """Nothing of these batches is decided yet: fetch them again once their partitions are prepared."""
@@ -303,14 +304,18 @@ class Worker:
             if self._ownership.owns(pending.partition):
                 self._reload(pending.partition, error)
 
-    def _admit(self, pendings: list[Pending]) -> None:
-        """Admit the batches under the context in which they will be decided: the newest, if it matters."""
+    def _admit(self, pendings: list[Pending]) -> bool:
+        """Admit the batches under the context in which they will be decided: the newest, if it matters. Whether the
+        control stream was read for it.
+        """
         position = self._contexts.position
-        if sum([self._admit_one(pending) for pending in pendings]):
-            self._read_control(now_due=True)  # a history may have been opened or ended just now
-            if self._contexts.position != position:
-                for pending in pendings:
-                    self._admit_one(pending)
+        if not sum([self._admit_one(pending) for pending in pendings]):
+            return False
+        self._read_control(now_due=True)  # a history may have been opened or ended just now
+        if self._contexts.position != position:
+            for pending in pendings:
+                self._admit_one(pending)
+        return True
 
     def _admit_one(self, pending: Pending) -> int:
         context = self._contexts.of(pending.partition.partition)

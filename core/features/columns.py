@@ -5,8 +5,6 @@ transactions in canonical form.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -16,14 +14,29 @@ from numpy.typing import NDArray
 from core import canonical, geography
 from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived, Transaction
 from core.features import kernel
+from core.features.column_loops import fill_columns
 from core.features.verdicts import AccountVerdicts
-from core.hashing import HashKey, hash_rows, hash_strings
+from core.hashing import HashKey, joined
 
 _countries, _channels, _categories = canonical.Few("country"), canonical.Few(None), canonical.Few(None)
 _NAMES = Transaction.__struct_fields__
+PLACES_REMEMBERED = 4_096
 IN_PERSON_CHANNELS = {"": 1, "card_present": 1, "atm": 1, "pos": 1}
 """Channels in which the cardholder is present in the transaction's country; an unknown channel counts as one."""
 
+
+class _Places(dict[tuple[str, str], int]):
+    """Where the cardholder is, a row of `geography.CENTRES` or −1, by country and channel in canonical form."""
+
+    def __missing__(self, where: tuple[str, str]) -> int:
+        country, channel = where
+        if len(self) >= PLACES_REMEMBERED:
+            self.clear()
+        self[where] = place = geography.PLACES.get(country, -1) if channel in IN_PERSON_CHANNELS else -1
+        return place
+
+
+_places = _Places()
 
 HASHED = (
     "transaction_id", "account_id", "merchant_id", "merchant_category", "country", "device_id", "channel", "currency",
@@ -67,8 +80,7 @@ class TransactionLike(Protocol):
     def attributes(self) -> dict[str, float | str]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True):
     """n transactions as arrays of length n; see kernel.process for units. hashes: uint64 (len(HASHED), n)."""
 
     ids: NDArray[np.uint64]
@@ -88,13 +100,11 @@ class Columns:
         """Some of the transactions."""
         if (start, stop) == (0, len(self.times)):
             return self
-        return Columns(**{name: getattr(self, name)[..., start:stop] for name in self.__slots__})
+        return Columns(**{name: getattr(self, name)[..., start:stop] for name in self.__struct_fields__})
 
 
 def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
     """The columns of the transactions, hashed with the log's key. Cost: about 0.9 µs per transaction."""
-    place = geography.PLACES.get
-    in_person = IN_PERSON_CHANNELS
     n = len(transactions)
     of = _fields(transactions)
     countries, channels = _countries.each(of["country"]), _channels.each(of["channel"])
@@ -112,28 +122,24 @@ def columns(transactions: Sequence[TransactionLike], key: HashKey) -> Columns:
         *of["card_id"],
         *[_canonical(attributes) if attributes else "" for attributes in of["attributes"]],
     ]
-    words = np.empty((len(HASHED) + 2, n), dtype=np.uint64)
-    hashes = words[: len(HASHED)]
-    hashes.reshape(-1)[:] = hash_strings(names, key)  # in one call: eleven cost more than hashing a small batch
-    times = np.array(of["occurred_at"], np.int64)
-    sent = np.array(of["amount"], np.float64)
-    received = np.array(of["received_at"], np.int64)
-    words[-2], words[-1] = times.view(np.uint64), sent.view(np.uint64)
-    here = np.fromiter(map(place, countries, repeat(-1)), np.int16, n)
-    shown = np.fromiter(map(in_person.__contains__, channels), np.bool_, n)
+    words = np.empty((len(HASHED) + 3, n), dtype=np.uint64)
+    times = np.array((*of["occurred_at"], *of["received_at"]), np.int64).reshape(2, n)
+    numbers = np.array((*of["amount"], *of["rate"]), np.float64).reshape(2, n)
+    if n:
+        fill_columns(joined(names), *key.words, times, numbers, words)
     return Columns(
-        ids=hashes[0],
-        owners=hashes[1],
-        contents=hash_rows(words, key),
-        received=np.where(received == 0, times, received),
-        times=times,
-        amounts=sent * np.array(of["rate"], np.float64),
-        merchants=hashes[2],
-        categories=hashes[3],
-        countries=hashes[4],
-        devices=hashes[5],
-        hashes=hashes,
-        places=np.where(shown, here, np.int16(-1)),
+        ids=words[0],
+        owners=words[1],
+        contents=words[-1],
+        received=times[1],
+        times=times[0],
+        amounts=numbers[1],
+        merchants=words[2],
+        categories=words[3],
+        countries=words[4],
+        devices=words[5],
+        hashes=words[: len(HASHED)],
+        places=np.fromiter(map(_places.__getitem__, zip(countries, channels, strict=True)), np.int16, n),
     )
 
 

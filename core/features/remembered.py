@@ -57,6 +57,7 @@ class Remembered:
         self.header[_LIMIT] = limit
         self.ring = np.zeros(CAPACITY_MIN, dtype=KEY)
         self.table = np.full(2 * CAPACITY_MIN, _EMPTY, dtype=np.int32)
+        self._spare = 0  # payments for which there is room
         self._locate()
 
     def _locate(self) -> None:
@@ -73,10 +74,15 @@ class Remembered:
         return int(self.header[_FORGOTTEN])
 
     def reserve(self, payments: int) -> None:
-        """Make room for so many more payments, as far as the limit goes."""
-        wanted = min(len(self) + 2 * payments, int(self.header[_LIMIT]))
-        if wanted > len(self.ring):
-            self._resize(wanted)
+        """Make room for so many more payments, as far as the limit goes. Cost: it looks at the arrays only if the room
+        that it saw last may be used up.
+        """
+        if payments > self._spare:
+            wanted = min(len(self) + 2 * payments, int(self.header[_LIMIT]))
+            if wanted > len(self.ring):
+                self._resize(wanted)
+            self._spare = max((len(self.ring) - len(self)) // 2, payments)
+        self._spare -= payments
 
     def _resize(self, wanted: int) -> None:
         capacity = 1 << (wanted - 1).bit_length()

@@ -21,8 +21,9 @@ Outcomes of an append for its caller:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
+
+import msgspec
 
 from core.events import START, Position
 
@@ -39,8 +40,7 @@ class Entry(NamedTuple):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """Where a partition's log ends. `sequence` 0 is the empty log."""
 
     sequence: int = 0
@@ -51,8 +51,7 @@ class Head:
     digest: str = GENESIS_DIGEST
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """What one append adds to a partition. IDs ascend strictly in every list; scores match transactions 1:1.
 
     `transactions_end` and `feedback_end` are the last source positions consumed, including rejected messages. They
@@ -66,11 +65,11 @@ class Batch:
     feedback_end: Position
     published: Position = START
     control_digest: str = ""
-    transactions: list[Entry] = field(default_factory=list)
-    scores: list[Entry] = field(default_factory=list)
-    alerts: list[Entry] = field(default_factory=list)
-    feedback: list[Entry] = field(default_factory=list)
-    rejects: list[Entry] = field(default_factory=list)
+    transactions: list[Entry] = []
+    scores: list[Entry] = []
+    alerts: list[Entry] = []
+    feedback: list[Entry] = []
+    rejects: list[Entry] = []
 
 
 class Sealed(NamedTuple):

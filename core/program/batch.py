@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from core.canonical import Members
 from core.currency import Rates
 from core.features.columns import Columns, TransactionLike
-from core.features.remembered import CONFLICT
 from core.hashing import HashKey, hash_strings
 from core.program.checked import OwnField
 from core.program.leaves import READERS, Attributes, LeafColumns, Leaves, Lists, forms_of
-from core.program.loops import fill_presence, gather
+from core.program.loops import fill
 
 
 class Batch(LeafColumns):
@@ -50,14 +49,13 @@ class Batch(LeafColumns):
             return self
         return Batch(self.transactions, self._columns, self.matrix, self.seen, self._lists, self._rates, self._key, own)
 
-    def _gather(
+    def _fill_known(
         self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
     ) -> None:
-        gather(self.matrix, rows, leaves.columns, leaves.places, words, valid)
-
-    def _conflicts(self) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = self.seen == CONFLICT
-        return found
+        fill(
+            self.matrix, self.seen, self._columns.hashes, rows, leaves.columns, leaves.places, leaves.listed_hashes,
+            leaves.listed_places, leaves.conflict, words, valid,
+        )  # fmt: skip
 
     def _numbers(self, name: str) -> NDArray[np.float64]:
         if name == "amount":
@@ -91,11 +89,6 @@ class Batch(LeafColumns):
 
     def _attributes(self) -> Sequence[Attributes]:
         return [t.attributes for t in self.transactions]
-
-    def _fill_presence(
-        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
-    ) -> None:
-        fill_presence(self._columns.hashes, leaves.listed_hashes, leaves.listed_places, rows, words, valid)
 
     def _listed(self, name: str, members: Members) -> NDArray[np.float64]:
         return np.array(list(map(members.has, self.texts(name))), dtype=np.float64)

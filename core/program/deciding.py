@@ -29,13 +29,14 @@ from core.program.compiling import Code, structure
 from core.program.document_reading import placeholders
 from core.program.inputs import ModelColumns
 from core.program.leaves import LeafColumns, Step, Words, leaves_of
-from core.program.loops import settle, store
+from core.program.loops import conclude, grade, settle, store
 from core.program.plan import Plan, fields_of, parts
 from core.program.rings import RingStep, digest_of
 from core.program.typed import Column, Expression, Hit
 from core.scoring import Scorer
 
 _WHOLE = 1 << 32
+_ALL = slice(None)
 MODELS_HELD = 128
 """Bound models: more than an experiment's arms, the champion and the shadow."""
 _PROBABILITY = Column("number", "outcome", "probability")
@@ -58,6 +59,16 @@ class Asked(NamedTuple):
 
     decline: NDArray[np.bool_]
     review: NDArray[np.bool_]
+
+
+class Judged(NamedTuple):
+    """asked: bool (n,), whether the program's `[decision]` asks for more than to approve. decisions: uint8 (n,) into
+    policy.DECISIONS.
+    """
+
+    hits: Hits
+    asked: NDArray[np.bool_]
+    decisions: NDArray[np.uint8]
 
 
 class Program:
@@ -89,7 +100,10 @@ class Program:
         self._decision = self._step(plan.decision_code)
         self._severity = self._step(plan.severity_code)
         self._judging = self._step(plan.judging_code) if plan.judging_code is not None else None
-        self._levels = [SEVERITIES.index(level) for level, _ in plan.program.severity]
+        self._levels = np.array([SEVERITIES.index(level) for level, _ in plan.program.severity], dtype=np.int8)
+        declines, reviews, count = plan.program.decline, plan.program.review, len(self.rules)
+        self._asking = -1 if declines is None else count, -1 if reviews is None else count + (declines is not None)
+        """Where the judging code says whether the program asks for a decline and for a review."""
         self._effects = np.array([EFFECTS.index(rule.effect) for rule in self.rules], dtype=np.int64)
         self._shares = np.array([self._share(rule) for rule in self.rules], dtype=np.uint64)
         self.has_shadows = any(rule.mode == "shadow" or rule.rollout < 100.0 for rule in self.rules)
@@ -178,29 +192,30 @@ class Program:
         """Which rules hit some rows, whose features are in the matrix."""
         return self._settled(batch, rows, *self._rules.run(batch, rows))
 
-    def judged(
-        self, batch: LeafColumns, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> tuple[Hits, Asked]:
-        """`hits` and `asked` of some rows, in one evaluation if the decision reads no hits."""
+    def judged(self, batch: LeafColumns, rows: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Judged:
+        """What hits some rows and what is decided on them, in one evaluation if the decision reads no hits."""
         if self._judging is None:
             hits = self.hits(batch, rows)
-            return hits, self.asked(batch, rows, probabilities, hits)
-        every = np.ones(len(rows), dtype=np.uint8)
-        words, valid = self._judging.run(batch, rows, None, {_PROBABILITY: Words(probabilities, every)})
-        count = len(self.rules)
-        hits = self._settled(batch, rows, words[:count], valid[:count])
-        return hits, self._asked((words[count:] != 0.0) & (valid[count:] != 0), len(rows))
+            asked = self.asked(batch, rows, probabilities, hits)
+            return Judged(hits, asked.decline | asked.review, decide(asked.decline, asked.review, hits.counts))
+        n = len(rows)
+        words, valid = self._judging.run(batch, rows, None, {_PROBABILITY: Words(probabilities, batch.ones(n))})
+        hits = self._settled(batch, rows, words, valid)
+        judged = Judged(hits, np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.uint8))
+        conclude(words, valid, *self._asking, hits.counts, judged.asked, judged.decisions)
+        return judged
 
     def _settled(
         self, batch: LeafColumns, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
     ) -> Hits:
+        """words, valid: of the rules, and perhaps others after these."""
         n, count = len(rows), len(self.rules)
         live, shadow = np.zeros((n, count), dtype=np.uint8), np.zeros((n, count), dtype=np.uint8)
         counts = np.zeros((n, len(EFFECTS)), dtype=np.int64)
         if count:
             if self.disabled:
-                valid[self._off] = 0
-            settle(words, valid, self._effects, self._shares, self._salts, batch.owners[rows], live, shadow, counts)
+                valid[:count][self._off] = 0
+            settle(words, valid, self._effects, self._shares, self._salts, batch.owners, rows, live, shadow, counts)
         return Hits(live, shadow, counts)
 
     def asked(
@@ -234,16 +249,12 @@ class Program:
         decisions: NDArray[np.uint8],
     ) -> NDArray[np.int8]:
         """How grave the alerts are: int8 (len(rows),) into policy.SEVERITIES, −1 where the decision is to approve."""
-        levels = _ORDINARY[decisions]
-        alerts = np.flatnonzero(decisions)
-        if not len(alerts) or not self._levels:
+        levels: NDArray[np.int8] = _ORDINARY[decisions]
+        alerts = decisions.nonzero()[0]
+        if not len(alerts) or not len(self._levels):
             return levels
-        of_alerts = Hits(hits.live[alerts], hits.shadow[alerts], hits.counts[alerts])
-        given = self._outcomes(self._severity, probabilities[alerts], of_alerts, decisions[alerts])
-        words, valid = self._severity.run(batch, rows[alerts], None, given)
-        holds = (words != 0.0) & (valid != 0)
-        for k in range(len(self._levels) - 1, -1, -1):  # the gravest last, so that it stays
-            levels[alerts[holds[k]]] = self._levels[k]
+        given = self._outcomes(self._severity, probabilities[alerts], hits, decisions[alerts], alerts)
+        grade(*self._severity.run(batch, rows[alerts], None, given), self._levels, alerts, levels)
         return levels
 
     def _outcomes(
@@ -252,20 +263,23 @@ class Program:
         probabilities: NDArray[np.float64],
         hits: Hits,
         decisions: NDArray[np.uint8] | None = None,
+        at: NDArray[np.int64] | slice = _ALL,
     ) -> dict[Expression, Words]:
-        """The columns of a step that say what was decided."""
+        """The columns of a step that say what was decided. at: which of the hits are those of the probabilities and
+        decisions.
+        """
         every = np.ones(len(probabilities), dtype=np.uint8)
         given: dict[Expression, Words] = {}
-        for _, leaf in step.leaves.others:
+        for _, leaf in step.leaves.outcomes:
             match leaf:
                 case Column(_, "outcome", "probability"):
                     given[leaf] = Words(probabilities, every)
                 case Column(_, "outcome", "reviews"):
-                    given[leaf] = Words(hits.counts[:, 1].astype(np.float64), every)
+                    given[leaf] = Words(hits.counts[at, 1].astype(np.float64), every)
                 case Column(_, "outcome", "decision") if decisions is not None:
                     given[leaf] = Words(self._decisions[decisions].view(np.float64), every)
                 case Hit(code) if code in self.codes:
-                    given[leaf] = Words(hits.live[:, self.codes.index(code)].astype(np.float64), every)
+                    given[leaf] = Words(hits.live[at, self.codes.index(code)].astype(np.float64), every)
                 case Hit():
                     given[leaf] = Words(np.zeros(len(every)), every)
                 case _:
@@ -283,7 +297,7 @@ class Program:
 
     def names(self, hits: NDArray[np.uint8]) -> list[tuple[str, ...]]:
         """The codes of every row's hits: uint8 (n, R) → n tuples, in the order of the rules."""
-        if not hits.any():
+        if not np.count_nonzero(hits):
             return [()] * len(hits)
         packed = np.packbits(hits, axis=1)
         words: list[bytes] = packed.view(f"S{packed.shape[1]}")[:, 0].tolist()  # without trailing zeros: still unique

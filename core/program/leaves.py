@@ -48,7 +48,8 @@ class Leaves:
     """Where the columns of a code come from. gathered: leaves that are columns of the feature matrix, `places` their
     indices among the leaves, `columns` those in the matrix, both int64. computed: aggregates, by their index in the
     layout. characters: those that read characters. listed: memberships of lists, with their places and the
-    rows of `Columns.hashes` of their fields. conflict: the place of `id_conflict`, or −1. others: all the rest.
+    rows of `Columns.hashes` of their fields. conflict: the place of `id_conflict`, or −1. outcomes: of what was
+    decided, which only the caller of `fill` knows. others: all the rest.
     """
 
     count: int
@@ -60,7 +61,13 @@ class Leaves:
     listed_places: NDArray[np.int64]
     listed_hashes: NDArray[np.int64]
     conflict: int
+    outcomes: tuple[tuple[int, Expression], ...]
     others: tuple[tuple[int, Expression], ...]
+
+    @property
+    def has_known(self) -> bool:
+        """Whether any is of the matrix or of lists, or `id_conflict`."""
+        return bool(len(self.places) or self.listed or self.conflict >= 0)
 
 
 def leaves_of(
@@ -73,6 +80,7 @@ def leaves_of(
     computed: list[tuple[int, int]] = []
     listed: list[tuple[int, Listed]] = []
     conflict = -1
+    outcomes: list[tuple[int, Expression]] = []
     others: list[tuple[int, Expression]] = []
     for place, leaf in enumerate(code.leaves):
         match leaf:
@@ -84,6 +92,8 @@ def leaves_of(
                 computed.append((place, aggregates[structure(leaf)]))
             case Listed():
                 listed.append((place, leaf))
+            case Hit() | Column(_, "outcome"):
+                outcomes.append((place, leaf))
             case _:
                 others.append((place, leaf))
     table = np.array(gathered, dtype=np.int64).reshape(-1, 2)
@@ -97,6 +107,7 @@ def leaves_of(
         np.array([place for place, _ in listed], dtype=np.int64),
         np.array([HASHED.index(leaf.value.name) for _, leaf in listed], dtype=np.int64),
         conflict,
+        tuple(outcomes),
         tuple(others),
     )
 
@@ -153,14 +164,12 @@ class LeafColumns(ABC):
         self._attributes_known: Sequence[Attributes] | None = None
 
     @abstractmethod
-    def _gather(
+    def _fill_known(
         self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
     ) -> None:
-        """Fill the leaves that are columns of the feature matrix."""
-
-    @abstractmethod
-    def _conflicts(self) -> NDArray[np.bool_]:
-        """(n,): whether the account has sent the ID before, with other content."""
+        """Fill the leaves that are columns of the feature matrix; those that ask about lists with 0, missing where the
+        source sent no value; and `id_conflict`.
+        """
 
     @abstractmethod
     def _numbers(self, name: str) -> NDArray[np.float64]:
@@ -187,14 +196,12 @@ class LeafColumns(ABC):
         """What the source sent beside the standard fields."""
 
     @abstractmethod
-    def _fill_presence(
-        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
-    ) -> None:
-        """Fill the leaves that ask about lists with 0, missing where the source sent no value."""
-
-    @abstractmethod
     def _listed(self, name: str, members: Members) -> NDArray[np.float64]:
         """(n,): 1.0 where the list holds the field's value."""
+
+    def ones(self, count: int) -> NDArray[np.uint8]:
+        """As a column's validity: `count` rows of the batch, all there. Not to be changed."""
+        return self._every[:count]
 
     def fill(
         self,
@@ -209,34 +216,27 @@ class LeafColumns(ABC):
         """
         words = np.empty((leaves.count, len(rows)), dtype=np.float64)
         valid = np.empty((leaves.count, len(rows)), dtype=np.uint8)
-        if len(leaves.places):
-            self._gather(leaves, rows, words, valid)
+        if leaves.has_known:
+            self._fill_known(leaves, rows, words, valid)
         for place, index in leaves.computed:
             assert aggregates is not None
             words[place], valid[place] = aggregates.words[index], aggregates.valid[index]
-        if leaves.listed:
-            self._fill_lists(leaves, rows, words, valid)
-        if leaves.conflict >= 0:
-            words[leaves.conflict], valid[leaves.conflict] = self._conflicts()[rows], 1
+        if leaves.listed and self._lists:
+            self._fill_lists(leaves, rows, words)
         if leaves.characters.leaves and id(leaves.characters.leaves[0]) not in self._known:
             self._read_characters(leaves.characters)
+        for place, leaf in leaves.outcomes:
+            column = None if given is None else given.get(leaf)
+            words[place], valid[place] = (0.0, 0) if column is None else column
         is_all = len(rows) == len(self._every)
         for place, leaf in leaves.others:
-            if given is not None and is_outcome(leaf) and (column := given.get(leaf)) is not None:
-                words[place], valid[place] = column
-                continue
             column = self._known.get(id(leaf))
             if column is None:
                 column = self._known[id(leaf)] = self._made(leaf)
             words[place], valid[place] = column if is_all else (column.words[rows], column.valid[rows])
         return Words(words, valid)
 
-    def _fill_lists(
-        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
-    ) -> None:
-        self._fill_presence(leaves, rows, words, valid)
-        if not self._lists:
-            return
+    def _fill_lists(self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64]) -> None:
         for place, leaf in leaves.listed:
             if members := self._lists.get((KINDS[leaf.value.name], leaf.effect)):  # type: ignore[arg-type]
                 words[place] = self._listed(leaf.value.name, members)[rows]
@@ -250,8 +250,6 @@ class LeafColumns(ABC):
         match leaf:
             case Column(_, "field", name):
                 return self._own_field(name) if name in self._own else self._field(name)
-            case Column(_, "outcome") | Hit():
-                return Words(np.zeros(len(self._every)), np.zeros(len(self._every), dtype=np.uint8))
             case _:
                 raise AssertionError(f"{leaf} is no leaf")
 
@@ -313,11 +311,6 @@ class LeafColumns(ABC):
 
 
 _PLAIN = {float, type(None)}
-
-
-def is_outcome(leaf: Expression) -> bool:
-    """Whether the leaf is of what was decided, which only the caller of `fill` knows."""
-    return isinstance(leaf, Hit) or (isinstance(leaf, Column) and leaf.source == "outcome")
 
 
 def forms_of(name: str, values: list[str]) -> list[str]:

@@ -7,8 +7,10 @@ from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from core.features.kernel import pointer
+from core.features.remembered import CONFLICT
 from core.jit import njit
 from core.nans import COMPUTED, MISSING
+from core.policy import decided
 from core.program.folding import fold
 
 
@@ -47,6 +49,31 @@ def fill_presence(
 
 
 @njit
+def fill(
+    matrix: NDArray[np.float32],
+    seen: NDArray[np.uint8],
+    hashes: NDArray[np.uint64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    places: NDArray[np.int64],
+    listed_hashes: NDArray[np.int64],
+    listed_places: NDArray[np.int64],
+    conflict: int,
+    words: NDArray[np.float64],
+    valid: NDArray[np.uint8],
+) -> None:
+    """Columns of the feature matrix, of lists that are empty, and, at place `conflict` unless it is −1, of IDs that
+    came again with other content.
+    """
+    gather(matrix, rows, columns, places, words, valid)
+    fill_presence(hashes, listed_hashes, listed_places, rows, words, valid)
+    if conflict >= 0:
+        for i in range(rows.shape[0]):
+            words[conflict, i] = 1.0 if seen[rows[i]] == CONFLICT else 0.0
+            valid[conflict, i] = np.uint8(1)
+
+
+@njit
 def store(
     words: NDArray[np.float64],
     valid: NDArray[np.uint8],
@@ -82,20 +109,60 @@ def settle(
     shares: NDArray[np.uint64],
     salts: NDArray[np.uint64],
     owners: NDArray[np.uint64],
+    rows: NDArray[np.int64],
     live: NDArray[np.uint8],
     shadow: NDArray[np.uint8],
     counts: NDArray[np.int64],
 ) -> None:
+    """Whether each rule hits with effect or without, and the hits by effect. words, valid: one row for each rule, and
+    perhaps others after these. owners: of all payments of the batch; rows: those that are settled.
+    """
     whole = np.uint64(1) << np.uint64(32)
-    for k in range(words.shape[0]):
+    for k in range(effects.shape[0]):
         for i in range(words.shape[1]):
             if valid[k, i] == 0 or words[k, i] == 0.0:
                 continue
-            if shares[k] == whole or (_mixed(owners[i] ^ salts[k]) >> np.uint64(32)) < shares[k]:
+            if shares[k] == whole or (_mixed(owners[rows[i]] ^ salts[k]) >> np.uint64(32)) < shares[k]:
                 live[i, k] = 1
                 counts[i, effects[k]] += 1
             else:
                 shadow[i, k] = 1
+
+
+@njit
+def conclude(
+    words: NDArray[np.float64],
+    valid: NDArray[np.uint8],
+    decline: int,
+    review: int,
+    counts: NDArray[np.int64],
+    asked: NDArray[np.bool_],
+    decisions: NDArray[np.uint8],
+) -> None:
+    """What the program's `[decision]` asks for, and the decision. decline, review: places among the words, −1 if the
+    program does not ask for that.
+    """
+    for i in range(words.shape[1]):
+        declines = decline >= 0 and valid[decline, i] != 0 and words[decline, i] != 0.0
+        reviews = review >= 0 and valid[review, i] != 0 and words[review, i] != 0.0
+        asked[i] = declines or reviews
+        decisions[i] = decided(declines, reviews, counts[i])
+
+
+@njit
+def grade(
+    words: NDArray[np.float64],
+    valid: NDArray[np.uint8],
+    grades: NDArray[np.int8],
+    alerts: NDArray[np.int64],
+    levels: NDArray[np.int8],
+) -> None:
+    """The severities of alerts: the first condition that holds gives the grade, if any does."""
+    for i in range(alerts.shape[0]):
+        for k in range(grades.shape[0]):
+            if valid[k, i] != 0 and words[k, i] != 0.0:
+                levels[alerts[i]] = grades[k]
+                break
 
 
 @njit

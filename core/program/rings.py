@@ -92,10 +92,10 @@ def held_steps(works: Iterable[Work]) -> list[RingStep]:
 
 
 def kept_rows(batch: Batch, folded: Fold) -> NDArray[np.int64]:
-    is_kept = batch.seen[folded.start : folded.stop] != DUPLICATE
-    if is_kept.all():
+    seen = batch.seen[folded.start : folded.stop]
+    if not np.count_nonzero(seen):  # usually
         return batch.all_rows[folded.start : folded.stop]
-    return folded.start + np.flatnonzero(is_kept)
+    return folded.start + np.flatnonzero(seen != DUPLICATE)
 
 
 def order_of(batch: Batch, folded: Fold, kept: NDArray[np.int64]) -> Order:

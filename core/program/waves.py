@@ -70,13 +70,13 @@ def waves(
     """
     kept = kept_rows(batch, folded)
     decided = Deciders(programs, which, rows)
+    if not any([each.rings for each in programs]) and not any([work.state.rings for work in folded.works]):
+        yield from decided.split(kept, {})  # usually: no program has aggregates of its own
+        return
     mine = {each.rings.digest: each.rings for each in programs if each.rings is not None}
     held = held_steps(folded.works)
     if any(not mine.keys() <= work.state.rings.keys() for work in folded.works):
         raise Corrupt("the state of an account does not hold the aggregates of a program that decides: load it again")
-    if not held:
-        yield from decided.split(kept, {})
-        return
     order = order_of(batch, folded, kept)
     known = {
         digest: fold_step(step, batch, folded, order, {}) for digest, step in mine.items() if not step.reads_outcomes

@@ -79,15 +79,21 @@ class StoredBatch(LeafColumns):
         codes, values = self.codes(name)
         return function(values)[codes]
 
-    def _gather(
+    def _fill_known(
         self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
     ) -> None:
         whole = len(rows) == len(self.all_rows)
         for place, column in zip(leaves.places.tolist(), leaves.columns.tolist(), strict=True):
             values = self.column(column_of(self._places[column])).to_numpy()
             load(values if whole else values[rows], words[place], valid[place])
+        for place, leaf in leaves.listed:
+            name = leaf.value.name
+            words[place], valid[place] = 0.0, self._by_value(name, partial(_present, name))[rows]
+        if leaves.conflict >= 0:
+            words[leaves.conflict], valid[leaves.conflict] = self._conflicts()[rows], 1
 
     def _conflicts(self) -> NDArray[np.bool_]:
+        """(n,): whether the account has sent the ID before, with other content."""
         if not self._conflict:
             raise NotStored("a rule reads id_conflict, which the scores of this range don't tell")
         return self._by_value("rules", self._hit_on) | self._by_value("shadow_rules", self._hit_on)  # type: ignore[no-any-return]
@@ -120,13 +126,6 @@ class StoredBatch(LeafColumns):
             parsed = [_attributes.decode(value) if value else {} for value in values]
             self._parsed = [parsed[code] for code in codes.tolist()]
         return self._parsed
-
-    def _fill_presence(
-        self, leaves: Leaves, rows: NDArray[np.int64], words: NDArray[np.float64], valid: NDArray[np.uint8]
-    ) -> None:
-        for place, leaf in leaves.listed:
-            name = leaf.value.name
-            words[place], valid[place] = 0.0, self._by_value(name, partial(_present, name))[rows]
 
     def _listed(self, name: str, members: Members) -> NDArray[np.float64]:
         def listed(values: list[str]) -> NDArray[np.float64]:

@@ -5,12 +5,12 @@ What only a Redis can get wrong (foreign keys, trimming, lost replies) is in tes
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,7 +71,7 @@ def test_a_batch_without_entries_still_seals(event_log: EventLog) -> None:
 def test_ids_may_have_gaps_and_a_new_generation_starts_again(event_log: EventLog) -> None:
     """Kafka's offsets are sparse, and a recreated topic's are small again; order is by generation first."""
     head = event_log.append(0, batch_after(Head(), step=1000), Head())
-    restarted = dataclasses.replace(head, transactions=Position(2, 0), feedback=Position(2, 0))
+    restarted = msgspec.structs.replace(head, transactions=Position(2, 0), feedback=Position(2, 0))
     batch = batch_after(restarted)
     event_log.append(0, batch, head)
     ids = [entry.id for entry in event_log.read(0, "transactions")]
@@ -148,7 +148,7 @@ def test_a_stale_head_is_refused_whole(event_log: EventLog) -> None:
     first = filled(event_log, batches=1)
     head = filled(event_log, batches=2)
     before = contents(event_log, 0)
-    newer = dataclasses.replace(head, sequence=head.sequence + 1)
+    newer = msgspec.structs.replace(head, sequence=head.sequence + 1)
     for stale in (Head(), first, newer):
         with pytest.raises(ConcurrencyError):
             event_log.append(0, batch_after(stale), stale)
@@ -159,7 +159,7 @@ def test_a_stale_head_is_refused_whole(event_log: EventLog) -> None:
 def test_a_head_of_another_history_is_refused(event_log: EventLog) -> None:
     """The same sequence with another digest is refused: a crash may lose a seal, and another writer follow."""
     head = filled(event_log)
-    other = dataclasses.replace(head, digest="ab" * 32)
+    other = msgspec.structs.replace(head, digest="ab" * 32)
     before = contents(event_log, 0)
     with pytest.raises(ConcurrencyError):
         event_log.append(0, batch_after(other), other)
@@ -169,7 +169,7 @@ def test_a_head_of_another_history_is_refused(event_log: EventLog) -> None:
 def test_an_id_is_never_written_twice(event_log: EventLog) -> None:
     """Even with a head that claims an earlier position, an ID that the log has passed is refused."""
     head = filled(event_log)
-    forged = dataclasses.replace(head, transactions=Position(1, 2), feedback=Position(1, 1))
+    forged = msgspec.structs.replace(head, transactions=Position(1, 2), feedback=Position(1, 1))
     before = contents(event_log, 0)
     for batch in (batch_after(forged, feedback=0), batch_after(forged, transactions=0, alerts=0)):
         with pytest.raises(ConcurrencyError):
@@ -214,12 +214,12 @@ def test_positions_never_go_back(event_log: EventLog) -> None:
     """A batch whose ends or control position lie before the head's is refused, with nothing written; so is one that
     moves to another control position and does not name the control stream's digest.
     """
-    first = dataclasses.replace(batch_after(Head()), control=5, control_digest="c0" * 32)
+    first = msgspec.structs.replace(batch_after(Head()), control=5, control_digest="c0" * 32)
     head = event_log.append(0, first, Head())
     empty = Batch(control=5, recorded_at=1, transactions_end=head.transactions, feedback_end=head.feedback)
     for change in ({"control": 4}, {"control": 6}, {"transactions_end": START}, {"feedback_end": Position(1, 1)}):
         with pytest.raises(BadInput):
-            event_log.append(0, dataclasses.replace(empty, **change), head)
+            event_log.append(0, msgspec.structs.replace(empty, **change), head)
     assert event_log.head(0) == head
     assert event_log.length(0, "seals") == 1
 
@@ -477,7 +477,7 @@ def test_trimming_to_the_head_leaves_one_seal_and_the_log_goes_on(event_log: Eve
     event_log.trim(0, head)
     assert [event_log.length(0, stream) for stream in STREAMS] == [0, 0, 0, 0, 0, 1]
     assert event_log.head(0) == head
-    forged = dataclasses.replace(head, transactions=Position(1, 2), feedback=Position(1, 1))
+    forged = msgspec.structs.replace(head, transactions=Position(1, 2), feedback=Position(1, 1))
     for batch in (batch_after(forged, feedback=0), batch_after(forged, transactions=0, alerts=0)):
         with pytest.raises(ConcurrencyError):
             event_log.append(0, batch, forged)
@@ -502,7 +502,7 @@ def test_trimming_by_another_history_is_refused(event_log: EventLog) -> None:
     head = filled(event_log)
     before = contents(event_log, 0)
     future = seals.seal(batch_after(head), head)[0]
-    for wrong in (dataclasses.replace(head, digest="ab" * 32), future):
+    for wrong in (msgspec.structs.replace(head, digest="ab" * 32), future):
         with pytest.raises(ConcurrencyError):
             event_log.trim(0, wrong)
     with pytest.raises(ConcurrencyError):

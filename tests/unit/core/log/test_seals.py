@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable
 
@@ -40,7 +39,7 @@ def test_a_seal_leads_to_the_next_head() -> None:
 
 def test_published_never_goes_back() -> None:
     """A batch that knows of fewer published decisions than the head keeps the head's position."""
-    batch = dataclasses.replace(batch_after(HEAD), published=Position(1, 2))
+    batch = msgspec.structs.replace(batch_after(HEAD), published=Position(1, 2))
     assert seals.seal(batch, HEAD)[0].published == Position(1, 8)
 
 
@@ -99,7 +98,7 @@ def test_any_change_changes_the_digest(change: str) -> None:
 def test_the_digest_chains() -> None:
     """The same batch after another history has another digest."""
     batch = batch_after(HEAD)
-    other = dataclasses.replace(HEAD, digest="18" * 32)
+    other = msgspec.structs.replace(HEAD, digest="18" * 32)
     assert seals.seal(batch, HEAD)[0].digest != seals.seal(batch, other)[0].digest
 
 
