@@ -139,6 +139,7 @@ def joined(strings: list[str]) -> NDArray[np.uint8]:
 
 @njit
 def hash_words(words: NDArray[np.uint64], k0: np.uint64, k1: np.uint64, out: NDArray[np.uint64]) -> None:
+    """SipHash-2-4 of each row of numbers, little-endian: uint64 (words, n) → uint64 (n,), never 0."""
     for i in range(words.shape[1]):
         v0 = k0 ^ np.uint64(0x736F6D6570736575)
         v1 = k1 ^ np.uint64(0x646F72616E646F6D)

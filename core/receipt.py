@@ -61,20 +61,23 @@ class History(NamedTuple):
         begin = _at(self.begins, role, partition, 0) if generation == opened else 0
         return begin, 2**63 if self.ends is None else _at(self.ends, role, partition, 0)
 
+    def covers(self, role: str, partition: int, first: Position, last: Position) -> bool:
+        """Whether all messages from `first` to `last`, of one generation, are covered."""
+        begin, end = self.span(role, partition, first.generation)
+        return begin < first.offset and last.offset <= end
+
     def holds(self, occurred_at: int) -> bool:
         """Whether the time lies in the stated range."""
         return self.earliest <= occurred_at <= self.latest
-
-    def holds_all(self, times: Sequence[int]) -> bool:
-        """Whether all the times, at least one, lie in the stated range."""
-        return self.earliest <= min(times) and max(times) <= self.latest
 
     def __str__(self) -> str:
         return f"{minute_text(self.earliest)} to {minute_text(self.latest)}"
 
 
 def _at(offsets: Mapping[str, Sequence[int]], role: str, partition: int, missing: int) -> int:
-    known = offsets.get(role, ())
+    known = offsets.get(role)
+    if known is None:
+        return missing
     return known[partition] if partition < len(known) else missing
 
 

@@ -111,18 +111,29 @@ def _admit_transactions(part: Decoded, pending: Pending, histories: Sequence[His
         partition, generation = pending.partition.partition, pending.partition.generations[0]
         positions = [_position((generation, message.offset + 1)) for message in messages]
         first, last = positions[0], positions[-1]
-        relevant = covering_some(histories, TRANSACTIONS, partition, first, last) if histories else []
-        at = max(clock, pending.recorded_at)
         times = [t.occurred_at for t in transactions]
-        is_plain = not relevant and not messages[0].appended_at and not messages[-1].appended_at
-        if is_plain and at - BEHIND_MS <= min(times) and max(times) <= at + AHEAD_MS:
+        earliest, latest = min(times), max(times)
+        newest = histories[-1] if histories else None
+        if newest is not None and newest.covers(TRANSACTIONS, partition, first, last):
+            relevant = [newest]
+        else:
+            relevant = covering_some(histories, TRANSACTIONS, partition, first, last) if histories else []
+            newest = None
+        at = max(clock, pending.recorded_at)
+        if newest is not None and newest.earliest <= earliest and latest <= newest.latest:
+            for t, time in zip(transactions, times, strict=True):
+                force_setattr(t, "received_at", time)
+            clock = advanced(clock, latest, pending.recorded_at)
+        elif (
+            not relevant
+            and not messages[0].appended_at
+            and not messages[-1].appended_at
+            and at - BEHIND_MS <= earliest
+            and latest <= at + AHEAD_MS
+        ):
             clock = at
             for t in transactions:
                 force_setattr(t, "received_at", at)
-        elif len(relevant) == 1 and relevant[0].holds_all(times) and _is_inside(relevant[0], partition, first, last):
-            for t, time in zip(transactions, times, strict=True):
-                force_setattr(t, "received_at", time)
-            clock = advanced(clock, max(times), pending.recorded_at)
         else:
             messages, transactions, clock = _each(part, pending, relevant, clock)
             positions = [_position((generation, message.offset + 1)) for message in messages]
@@ -161,11 +172,6 @@ def _each(
         messages.append(message)
         transactions.append(t)
     return messages, transactions, clock
-
-
-def _is_inside(history: History, partition: int, first: Position, last: Position) -> bool:
-    begin, end = history.span(TRANSACTIONS, partition, first.generation)
-    return begin < first.offset and last.offset <= end
 
 
 def _received(message: Message, now: int, clock: int) -> int:

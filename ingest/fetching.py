@@ -116,7 +116,7 @@ class Fetcher:
     @property
     def held(self) -> int:
         """The number of transactions in the intakes."""
-        return sum(len(owned.intake.transactions.records) for owned in self._owned.values())
+        return sum([len(owned.intake.transactions.records) for owned in self._owned.values()])
 
     def _take(self, messages: list[KafkaMessage], topic: str) -> None:
         """Put fetched messages into their partition's intake."""

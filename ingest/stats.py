@@ -30,7 +30,7 @@ IDLE_S = 0.7
 BURSTS_KEPT = 64
 RECENT_MS = 600_000.0
 UNCOUNTED_MAX = 4_096
-"""How many messages may wait for their latencies to be counted together."""
+"""How many messages may wait to be counted together."""
 
 # Looking up a label costs more than counting under it.
 _TRANSACTIONS = {name: telemetry.TRANSACTIONS.labels(name) for name in policy.DECISIONS}
@@ -48,7 +48,7 @@ class Stats:
         self._written = 0.0
         self._started = time.time()
         self._latency = telemetry.LATENCY.histogram = telemetry.Histogram()
-        self._uncounted: list[tuple[list[Message], float]] = []
+        self._uncounted: list[tuple[list[Message], float, NDArray[np.uint8], NDArray[np.int8]]] = []
         self._uncounted_size = 0
         self.transactions = 0
         self.feedback = 0
@@ -59,54 +59,58 @@ class Stats:
         self._bursts: deque[tuple[float, int]] = deque(maxlen=BURSTS_KEPT)
 
     def record(self, acknowledged: Sequence[Pending], now_ms: float) -> None:
-        """Count the batches of one append, all at once."""
+        """Count the batches of one append; by decision, severity and latency later, together with others."""
         decided = [pending.decided for pending in acknowledged if pending.decided is not None]
         if not decided:
             return
-        decisions, severities = _columns(decided)
-        for name, count in zip(policy.DECISIONS, np.bincount(decisions, minlength=len(_TRANSACTIONS)), strict=True):
-            if count:
-                self.decisions[name] += int(count)
-                _TRANSACTIONS[name].inc(int(count))
-        self.transactions += len(decisions)
-        alerts = sum(len(each.alerts) for each in decided)
-        if alerts:
-            self.alerts += alerts
-            raised = np.bincount(severities[severities >= 0], minlength=len(_ALERTS))
-            for severity, count in zip(policy.SEVERITIES, raised, strict=True):
-                _ALERTS[severity].inc(int(count))
+        count = 0
+        for pending, result in zip(acknowledged, decided, strict=True):
+            count += len(result.kept)
+            self.alerts += len(result.alerts)
+            if pending.feedback:
+                self.feedback += len(pending.feedback)
+                telemetry.FEEDBACK.inc(len(pending.feedback))
+            for reason, rejects in reject_counts(pending).items() if pending.rejects else ():
+                self.rejects[reason] += rejects
+                telemetry.REJECTS.labels(reason).inc(rejects)
         context = acknowledged[0].context  # one batch, one context
         if context is not None and context.degraded:
-            telemetry.DEGRADED.inc(len(decisions))
-        for pending in acknowledged:
-            self.feedback += len(pending.feedback)
-            if pending.feedback:
-                telemetry.FEEDBACK.inc(len(pending.feedback))
-            for reason, count in reject_counts(pending).items() if pending.rejects else ():
-                self.rejects[reason] += count
-                telemetry.REJECTS.labels(reason).inc(count)
+            telemetry.DEGRADED.inc(count)
         if now_ms / 1000 - self._last_decided > IDLE_S:
-            self._bursts.append((now_ms / 1000, self.transactions - len(decisions)))
+            self._bursts.append((now_ms / 1000, self.transactions))
         self._last_decided = now_ms / 1000
+        self.transactions += count
         messages = [message for pending in acknowledged for message in pending.messages]
         if messages:
-            self._uncounted.append((messages, now_ms))
+            self._uncounted.append((messages, now_ms, *_columns(decided, count)))
             self._uncounted_size += len(messages)
             if self._uncounted_size >= UNCOUNTED_MAX:
-                self._count_latencies()
+                self._count()
 
     @property
     def latency(self) -> telemetry.Histogram:
         """The latency of every message counted."""
-        self._count_latencies()
+        self._count()
         return self._latency
 
-    def _count_latencies(self) -> None:
-        """Count the waiting messages together: a histogram costs as much for one append's as for a thousand."""
-        if self._uncounted:
-            self._latency.record(np.concatenate([latencies_ms(messages, at) for messages, at in self._uncounted]))
-            self._uncounted.clear()
-            self._uncounted_size = 0
+    def _count(self) -> None:
+        """Count what waits together: a histogram costs as much for one append's messages as for a thousand."""
+        if not self._uncounted:
+            return
+        messages, times, decisions, severities = zip(*self._uncounted, strict=True)
+        self._uncounted.clear()
+        self._uncounted_size = 0
+        self._latency.record(np.concatenate(list(map(latencies_ms, messages, times))))
+        made = np.bincount(np.concatenate(decisions), minlength=len(policy.DECISIONS))
+        for decision, count in zip(policy.DECISIONS, made.tolist(), strict=True):
+            if count:
+                self.decisions[decision] += count
+                _TRANSACTIONS[decision].inc(count)
+        graded = np.concatenate(severities)
+        raised = np.bincount(graded[graded >= 0], minlength=len(policy.SEVERITIES))
+        for severity, count in zip(policy.SEVERITIES, raised.tolist(), strict=True):
+            if count:
+                _ALERTS[severity].inc(count)
 
     def write(self, extra: Callable[[], dict[str, Any]], *, force: bool = False) -> None:
         """Replace the file if it is due. A failure is logged once, until a write succeeds again: the statistics are
@@ -116,7 +120,7 @@ class Stats:
         if not force and now - self._written < WRITE_S:
             return
         self._written = now
-        self._count_latencies()
+        self._count()
         if self._path is None:
             return
         quantiles = {f"p{q:g}": self.latency.quantile(q / 100) for q in (50, 99, 99.9)}
@@ -150,10 +154,10 @@ class Stats:
             self._file_state = "written"
 
 
-def _columns(decided: Sequence[Decided]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Decisions and severities of the batches that were decided together."""
+def _columns(decided: Sequence[Decided], count: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """Decisions and severities of the batches that were decided together. count: of their decisions."""
     rows = decided[0].rows
-    if sum(len(each.kept) for each in decided) == len(rows.decisions):
+    if count == len(rows.decisions):
         return rows.decisions, rows.severities
     return np.concatenate([d.decisions for d in decided]), np.concatenate([d.severities for d in decided])
 

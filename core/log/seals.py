@@ -53,7 +53,7 @@ def _ascending(name: str, entries: Sequence[Entry], after: Position, end: Positi
     if not entries:
         return []
     ids = [entry[0] for entry in entries]
-    if ids[0] <= after or ids[-1] > end or not all(map(lt, ids, ids[1:])):
+    if ids[0] <= after or ids[-1] > end or (len(ids) > 1 and not all(map(lt, ids, ids[1:]))):
         raise BadInput(f"{name} IDs must ascend strictly within ({after}, {end}]", reason="bad_batch")
     if ids[0][0] == ids[-1][0]:
         lowest, highest = ids[0][1], ids[-1][1]  # of one generation, so they ascend
@@ -70,8 +70,13 @@ def sealed(batch: Batch, expected: Head) -> Sealed:
     """The batch with the seal that it gets after `expected`. Raises BadInput if it may not follow."""
     check(batch, expected)
     paid = id_texts(batch.transactions)
-    others = (batch.alerts, batch.feedback, batch.rejects)
-    ids = (paid, paid, *(id_texts(entries) if entries else () for entries in others))
+    ids = (
+        paid,
+        paid,
+        id_texts(batch.alerts) if batch.alerts else (),
+        id_texts(batch.feedback) if batch.feedback else (),
+        id_texts(batch.rejects) if batch.rejects else (),
+    )
     head, payload = seal(batch, expected, ids)
     return Sealed(batch, expected, head, payload, ids)
 
@@ -133,20 +138,25 @@ def chain(previous: str, header: Seal, batch: Batch) -> str:
     return _digest(previous, encode(header), batch, [id_texts(entries) for _, entries in contents(batch)])
 
 
+_EMPTY = {name: b"\n%b 0\n" % name for name in (b"transactions", b"scores", b"alerts", b"feedback", b"rejects")}
+"""What the digest takes in for a stream to which the batch adds nothing."""
 _SIZES = [b" %d " % size for size in range(2048)]
 """`b" %d " % size` of usual payloads, at a quarter of the cost."""
 
 
 def _digest(previous: str, header: bytes, batch: Batch, ids: Sequence[Sequence[bytes]]) -> str:
     parts: list[bytes] = [bytes.fromhex(previous), header]
+    add, sizes, known = parts.append, _SIZES, len(_SIZES)
     for (name, entries), texts in zip(contents(batch), ids, strict=True):
         if not entries:
-            parts.append(b"\n%b 0\n" % name)
+            add(_EMPTY[name])
             continue
-        parts.append(b"\n%b %d\n" % (name, len(entries)))
+        add(b"\n%b %d\n" % (name, len(entries)))
         for text, (_, payload) in zip(texts, entries, strict=True):
             size = len(payload)
-            parts += (text, _SIZES[size] if size < len(_SIZES) else b" %d " % size, payload)
+            add(text)
+            add(sizes[size] if size < known else b" %d " % size)
+            add(payload)
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
