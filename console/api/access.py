@@ -36,6 +36,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "POST /v1/decisions": _PAYERS,
     "POST /v1/decisions/batch": _PAYERS,
     "GET /v1/decisions": _READERS,
+    "GET /v1/summary": _READERS,
     "GET /v1/decisions/{id}": _READERS | {"submitter"},
     "GET /v1/decisions/{id}/replay": _PROOF,
     "GET /v1/decisions/{id}/audit": _PROOF,

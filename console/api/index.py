@@ -155,6 +155,11 @@ class DecisionIndex:
         """The bit of each rule's code in the column `rules`; the last one may be of several."""
         return dict(self._rules)
 
+    @property
+    def codes(self) -> dict[str, int]:
+        """The bit of each rule's code in the column `rules`; the last may stand for several."""
+        return dict(self._rules)
+
     def last(self, partition: int) -> Position:
         """Up to where the partition is indexed."""
         return self._rows[partition].last
@@ -255,7 +260,14 @@ class DecisionIndex:
         until: Mapping[int, Position] | None,
     ) -> list[Hit]:
         c = {name: column[: rows.count] for name, column in rows.columns.items()}
-        mask = rows.until(None if until is None else until[partition])
+        mask = self.mask(c, query) & rows.until(None if until is None else until[partition])
+        if before is not None:
+            mask &= c["at"] <= before.at
+        return self._newest(partition, c, np.flatnonzero(mask), count, before)
+
+    def mask(self, c: Mapping[str, NDArray[Any]], query: Query) -> NDArray[np.bool_]:
+        """Which rows of a partition's columns match, but for hashes that are equal by chance: bool (n,)."""
+        mask = np.ones(len(c["at"]), np.bool_)
         for name in ("account", "merchant", "device", "card"):
             wanted = getattr(query, name)
             if wanted is not None:
@@ -276,13 +288,10 @@ class DecisionIndex:
             (None if query.end is None else query.end - 1, False, "at"),
             (query.low, True, "amount"),
             (query.high, False, "amount"),
-            (None if before is None else before.at, False, "at"),
         ):
             if limit is not None:
                 mask &= c[name] >= limit if is_low else c[name] <= limit
-        places = np.flatnonzero(mask)
-        hits = self._newest(partition, c, places, count, before)
-        return hits
+        return mask
 
     @staticmethod
     def _newest(

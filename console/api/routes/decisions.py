@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, QueryParameter
 
+from console.api import summary
 from console.api.answers import DecisionDetail, DecisionPage, ReplayResult
 from console.api.index import Query, check_query
 from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, desk, json, time_of, unchanging
@@ -15,9 +17,7 @@ from core.events import Decision, Severity
 Amount = Annotated[float | None, QueryParameter(ge=0, description="In the base currency, inclusive.")]
 
 
-@get("/v1/decisions", tags=["decisions"], summary="Search decisions, newest first")
-async def search(
-    request: Asked,
+def query_of(
     account: Text = None,
     transaction_id: Text = None,
     decision: FromQuery[Decision | None] = None,
@@ -31,13 +31,8 @@ async def search(
     end: Time = None,
     amount_min: Amount = None,
     amount_max: Amount = None,
-    limit: Limit = 50,
-    cursor: Cursor = "",
-    as_of: AsOf = None,
-) -> Response[DecisionPage]:
-    """All conditions must hold. `start` is inclusive, `end` exclusive. Pages have the cut of the first page, so that
-    new decisions neither repeat nor shift rows.
-    """
+) -> Query:
+    """The conditions of a search; all must hold. `start` is inclusive, `end` exclusive."""
     query = Query(
         account=account,
         transaction_id=transaction_id,
@@ -54,7 +49,38 @@ async def search(
         high=amount_max,
     )
     check_query(query)
-    return json(await desk(request).run(desk(request).search, query, limit, cursor, as_of))
+    return query
+
+
+Conditions = NamedDependency[Query]
+_CONDITIONS = {"conditions": Provide(query_of, sync_to_thread=False)}
+
+
+@get("/v1/decisions", tags=["decisions"], summary="Search decisions, newest first", dependencies=_CONDITIONS)
+async def search(
+    request: Asked, conditions: Conditions, limit: Limit = 50, cursor: Cursor = "", as_of: AsOf = None
+) -> Response[DecisionPage]:
+    """All conditions must hold. `start` is inclusive, `end` exclusive. Pages have the cut of the first page, so that
+    new decisions neither repeat nor shift rows.
+    """
+    return json(await desk(request).run(desk(request).search, conditions, limit, cursor, as_of))
+
+
+@get("/v1/summary", tags=["decisions"], summary="What matches a search, counted", dependencies=_CONDITIONS)
+async def summarise(request: Asked, conditions: Conditions, as_of: AsOf = None) -> Response[summary.SummaryAnswer]:
+    """Exactly, over all that matches: by time and decision, and the most frequent merchants, accounts, devices, cards
+    and rules, against the period before, which is as long and ends at `start`.
+    """
+    views, log = desk(request).views, desk(request).log
+
+    def answer() -> summary.SummaryAnswer:
+        found, cut = views.looked_at(
+            as_of, lambda states, c: (summary.matches(views.index, c, conditions, states.moment), states.as_of)
+        )
+        counted = summary.frequent(found)  # without the lock that the states are read under
+        return summary.answer(found, counted, summary.named(log, counted), conditions, cut)
+
+    return json(await desk(request).run(answer))
 
 
 @get("/v1/decisions/{id:str}", tags=["decisions"], summary="One decision, with its alert in words")
@@ -81,4 +107,4 @@ async def audit(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[s
     return json(await desk(request).run_heavy(desk(request).story, id, as_of))
 
 
-HANDLERS = [search, show, replay, audit]
+HANDLERS = [search, summarise, show, replay, audit]

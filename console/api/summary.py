@@ -1,0 +1,184 @@
+"""What matches a search, counted: over time, by decision, and the most frequent values against the period before. Pure
+but for `named`, which reads the log.
+
+The period before is as long and ends where the search begins; a search that says no start has none. Counts are exact
+over all that matches, not only over a page of it.
+
+Cost: the search's mask, and a grouping by hash for each kind of value: 0.1 s for a million matches, off the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+from console.api.index import DECISIONS, DecisionIndex, Query
+from console.api.related import Row, payment
+from console.api.views import Columns
+from core.events import Position, TransactionReceived
+from core.log.base import EventLog
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS
+
+KINDS = ("merchant", "account", "device", "card")
+TOP_MAX = 5
+BINS_MAX = 60
+STEPS_MS = (
+    *(n * MINUTE_MS for n in (1, 5, 15)),
+    *(n * HOUR_MS for n in (1, 6)),
+    *(n * DAY_MS for n in (1, 7, 30, 90, 365)),
+)
+_READ = ("generation", "offset", "at", "amount", "rules", "decision", "severity", *KINDS)
+_BY_DECISION = [(pl.col("decision") == code).sum().alias(name) for code, name in enumerate(DECISIONS)]
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Decisions received from `at` (epoch ms) for one step."""
+
+    at: int
+    decisions: dict[str, int]
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A frequent value: how often now, and in the period before (null: there is none)."""
+
+    value: str
+    count: int
+    before: int | None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """amount: in the base currency."""
+
+    count: int
+    alerts: int
+    amount: float
+    decisions: dict[str, int]
+
+
+class SummaryAnswer(msgspec.Struct, frozen=True):
+    """start, end: of receipt, start ≤ t < end, epoch ms; of the matches where the search names none. series: bins with
+    a match, ascending. top: of merchants, accounts, devices, cards and rules, the most frequent first.
+    """
+
+    as_of: str
+    start: int
+    end: int
+    step_ms: int
+    totals: Totals
+    before: Totals | None
+    series: list[Bin]
+    top: dict[str, list[Value]]
+
+
+class Matches(NamedTuple):
+    """The matching rows, those of the period before (None: none is asked), and the codes behind bits of `rules`."""
+
+    now: pl.DataFrame
+    before: pl.DataFrame | None
+    codes: dict[str, int]
+
+
+def matches(index: DecisionIndex, columns: Mapping[int, Columns], query: Query, moment: int) -> Matches:
+    """A copy of what the answer needs of the columns; a search without an end ends at the moment (epoch ms)."""
+    found = _rows(index, columns, query)
+    if query.start is None:
+        return Matches(found, None, index.codes)
+    length = max((moment if query.end is None else query.end) - query.start, 1)
+    earlier = msgspec.structs.replace(query, start=query.start - length, end=query.start)
+    return Matches(found, _rows(index, columns, earlier), index.codes)
+
+
+def _rows(index: DecisionIndex, columns: Mapping[int, Columns], query: Query) -> pl.DataFrame:
+    parts = []
+    for partition, c in columns.items():
+        places = index.mask(c, query).nonzero()[0]
+        part = pl.DataFrame({name: c[name][places] for name in _READ})
+        parts.append(part.with_columns(partition=pl.lit(partition, pl.Int32)))
+    return pl.concat(parts).with_row_index("row")
+
+
+class Counted(NamedTuple):
+    """The most frequent values of a kind, by hash, and a payment of each."""
+
+    kind: str
+    values: pl.DataFrame
+
+
+def frequent(found: Matches) -> list[Counted]:
+    """The TOP_MAX most frequent values of each kind; values that are equally frequent, the first seen first."""
+    place = ["partition", "generation", "offset"]
+    counted = []
+    for kind in KINDS:
+        rows = found.now.lazy().filter(pl.col(kind) != hash(""))
+        groups = rows.group_by(kind).agg(pl.len().alias("count"), pl.col("row").min())
+        top = groups.sort(["count", "row"], descending=[True, False]).head(TOP_MAX).collect()
+        if found.before is not None:
+            earlier = found.before.lazy().join(top.lazy(), on=kind, how="semi").group_by(kind).agg(before=pl.len())
+            top = top.join(earlier.collect(), on=kind, how="left", maintain_order="left")
+            top = top.with_columns(pl.col("before").fill_null(0))
+        values = top.join(found.now.select("row", *place), on="row", how="left", maintain_order="left")
+        counted.append(Counted(kind, values))
+    return counted
+
+
+def named(log: EventLog, counted: list[Counted]) -> dict[Row, TransactionReceived]:
+    """The payments that name the values, read from the log."""
+    return {row: payment(log, row) for each in counted for row, _ in _each(each.values)}
+
+
+def answer(
+    found: Matches, counted: list[Counted], read: Mapping[Row, TransactionReceived], query: Query, as_of: str
+) -> SummaryAnswer:
+    """The answer."""
+    times = found.now["at"]
+    is_empty = not len(times)
+    start = query.start if query.start is not None else 0 if is_empty else int(times.min())  # type: ignore[arg-type]
+    end = query.end if query.end is not None else start if is_empty else int(times.max()) + 1  # type: ignore[arg-type]
+    step = next((step for step in STEPS_MS if (end - start) / step <= BINS_MAX), STEPS_MS[-1])
+    bins = found.now.group_by(pl.col("at") // step * step).agg(_BY_DECISION).sort("at")
+    top = {
+        each.kind: [
+            Value(getattr(read[row], f"{each.kind}_id"), values["count"], values.get("before"))
+            for row, values in _each(each.values)
+        ]
+        for each in counted
+    }
+    return SummaryAnswer(
+        as_of,
+        start,
+        end,
+        step,
+        _totals(found.now),
+        None if found.before is None else _totals(found.before),
+        [Bin(each.pop("at"), each) for each in bins.to_dicts()],
+        {**top, "rule": _rules(found)},
+    )
+
+
+def _rules(found: Matches) -> list[Value]:
+    """The rules that hit most often. A bit that several codes share has no name, and is left out."""
+    codes: dict[int, list[str]] = {}
+    for code, bit in found.codes.items():
+        codes.setdefault(bit, []).append(code)
+    bits = {bit: names[0] for bit, names in codes.items() if len(names) == 1}
+
+    def hits(rows: pl.DataFrame) -> dict[int, int]:
+        some = rows.filter(pl.col("rules") != 0)
+        return {bit: some.select((pl.col("rules") & (1 << bit)).ne(0).sum()).item() for bit in bits}
+
+    now, before = hits(found.now), None if found.before is None else hits(found.before)
+    order = sorted((bit for bit in bits if now[bit]), key=lambda bit: (-now[bit], bits[bit]))[:TOP_MAX]
+    return [Value(bits[bit], now[bit], None if before is None else before[bit]) for bit in order]
+
+
+def _totals(rows: pl.DataFrame) -> Totals:
+    made = rows.select(_BY_DECISION).row(0, named=True)
+    return Totals(len(rows), int((rows["severity"] > 0).sum()), float(rows["amount"].sum()), made)
+
+
+def _each(values: pl.DataFrame) -> Iterator[tuple[Row, dict[str, Any]]]:
+    for each in values.to_dicts():
+        yield Row(each["partition"], Position(each["generation"], each["offset"])), each
