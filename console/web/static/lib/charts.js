@@ -45,7 +45,7 @@ export function Bars({ bars, order, label, height = 120, marks = [], unit = "", 
   if (!bars.length) return html`<div ref=${at} class="soft small">no values in this range</div>`;
   const [first, lastAt] = extent(bars.map((b) => b.at));
   const step = bars.length > 1 ? (lastAt - first) / (bars.length - 1) : HOUR;
-  const most = Math.max(...bars.map((b) => order.reduce((sum, key) => sum + (b.parts[key] || 0), 0)), 1e-9);
+  const most = Math.max(...bars.map((b) => order.reduce((sum, key) => sum + (b.parts[key] || 0), 0))) || 1;
   const [left, bottom] = [40, height - 18];
   const x = scale(first, lastAt + step, left, width - 4);
   const y = scale(0, most, bottom, 6);

@@ -69,7 +69,7 @@ function Recorded({ found, hasPartitions }) {
   const hours = Object.entries(throughput.hours).map(([hour, counts]) => [Number(hour) * HOUR, counts]).sort((a, b) => a[0] - b[0]).slice(-168);
   const others = [...Object.entries(throughput.models).map(([name, n]) => [`decided by ${name || "rules alone"}`, n]), ...Object.entries(throughput.degraded).map(([name, n]) => [html`<${Badge} tone="bad">degraded<//> ${f.words(name)}`, n]),
     ...Object.entries(throughput.rejects).map(([name, n]) => [`rejected: ${f.words(name)}`, n])];
-  return html`<div class="two"><section><h2>Recorded by hour <span class="soft">of log time; ${hours.length === 1 ? "one hour has records" : `the last ${f.count(hours.length)} hours with records`}</span></h2>
+  return html`<div class="two"><section><h2>Recorded by hour <span class="soft">of log time; ${hours.length < 2 ? "a bar an hour" : `the last ${f.count(hours.length)} hours with records`}</span></h2>
       <${Bars} label="transactions by hour" height=${140} order=${["approve", "review"]} names=${{ approve: "without alert", review: "alerts" }} bars=${hours.map(([at, c]) => ({ at, parts: { approve: c.transactions - c.alerts, review: c.alerts } }))} />
       <div class="row small soft legend"><span><span class="approve" aria-hidden="true">■</span> without alert</span><span><span class="review" aria-hidden="true">■</span> alert</span></div></section>
     <section><h2>In all</h2><${Pairs} rows=${[["payments decided", f.count(totals.transactions)], ["alerts", html`${f.count(totals.alerts)} <span class="soft">${f.percent(totals.transactions ? totals.alerts / totals.transactions : null, 2)}</span>`], ["feedback", f.count(totals.feedback)], ["batches", f.count(totals.batches)],

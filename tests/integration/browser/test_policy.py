@@ -1,0 +1,72 @@
+"""What is tried on the log and then put in force: thresholds by what-if, an experiment from its start to its stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.builders.bank import Bank
+from tests.builders.pictures import WAIT_MS, settled
+
+
+@pytest.fixture
+def bob(as_user: Callable[[str], Page], running: Bank) -> Iterator[Page]:
+    """Bob's browser; the thresholds are set back afterwards."""
+    with closing(running.session("bob")) as client:
+        before = client.get("/v1/thresholds").json()
+        yield as_user("bob")
+        back = {"review": before["review"], "decline": before["decline"], "reason": "as before"}
+        client.patch("/v1/thresholds", json=back).raise_for_status()
+
+
+def test_thresholds_are_tried_on_the_log_and_set(bob: Page) -> None:
+    """A handle moves by keyboard, the figures follow, the address keeps it; set, it is in force."""
+    settled(bob, "/whatif")
+    expect(bob.get_by_text("Nothing would have been decided otherwise")).to_be_visible(timeout=WAIT_MS)
+    review = bob.get_by_role("slider", name="Review from")
+    review.focus()
+    for _ in range(10):
+        review.press("ArrowLeft")
+    expect(bob.locator("main .answer")).to_contain_text("would have been different", timeout=WAIT_MS)
+    expect(bob.get_by_role("table", name="changed decisions").locator("tbody tr").first).to_be_visible()
+    chosen = review.get_attribute("aria-valuetext") or ""
+    bob.reload()
+    expect(review).to_have_attribute("aria-valuetext", chosen, timeout=WAIT_MS)
+    bob.get_by_role("button", name="Set these thresholds").click()
+    bob.get_by_role("dialog").get_by_label("Reason").fill("the queue is empty by noon")
+    bob.get_by_role("dialog").get_by_role("button", name="Set thresholds").click()
+    expect(bob.get_by_role("dialog")).to_have_count(0, timeout=WAIT_MS)
+    settled(bob, "/live")
+    expect(bob.locator("main")).to_contain_text(f"review from {chosen}", timeout=WAIT_MS)
+
+
+def test_an_experiment_is_started_and_stopped(bob: Page) -> None:
+    """What runs is stopped, and another one is started with another model for a share of accounts."""
+    settled(bob, "/experiments")
+    stop = bob.get_by_role("button", name="Stop")
+    if stop.count():  # the bank's own; a deployment in another test ends it
+        act(bob, "Stop", "long enough")
+        expect(bob.locator(".case-head")).to_contain_text("stopped", timeout=WAIT_MS)
+    bob.get_by_role("button", name="Start an experiment").click()
+    dialog = bob.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("autumn")
+    dialog.get_by_label("Its model").select_option("baseline-1.1.0")
+    dialog.get_by_label("Reason").fill("does it catch more?")
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog).to_have_count(0, timeout=WAIT_MS)
+    expect(bob.locator(".case-head")).to_contain_text("running", timeout=WAIT_MS)
+    expect(bob.get_by_role("table", name="arms")).to_contain_text("baseline-1.1.0", timeout=WAIT_MS)
+    act(bob, "Stop", "it was a test")
+    expect(bob.locator(".case-head")).to_contain_text("stopped", timeout=WAIT_MS)
+
+
+def act(page: Page, name: str, reason: str) -> None:
+    """Press a button of the page, say why, and wait until it is done."""
+    page.get_by_role("button", name=name, exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill(reason)
+    dialog.get_by_role("button", name=name, exact=True).click()
+    expect(dialog).to_have_count(0, timeout=WAIT_MS)
