@@ -35,6 +35,10 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
             from responders.cases.settings import case_settings
 
             case_settings(found.cases)
+        if found.oidc:
+            from console.api.oidc_settings import oidc_settings
+
+            oidc_settings(found.oidc)
         if found.responders:
             from responders.settings import respond_settings
 

@@ -93,6 +93,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     cases: dict[str, Any] = {}
     """Casework's macros and checks, a table (responders/cases/settings.py); only from the file."""
+    oidc: dict[str, Any] = {}
+    """Login by an OpenID Connect provider, a table (console/api/oidc_settings.py); only from the file."""
     responders: dict[str, Any] = {}
     """Channels, actions and limits of responders, a table (responders/settings.py); only from the file."""
 
@@ -102,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 DEFAULT_FILE = Path("sentinel.toml")
-_TABLES = ("kafka", "learn", "cases", "responders")
+_TABLES = ("kafka", "learn", "cases", "oidc", "responders")
 """Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),

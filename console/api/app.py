@@ -17,6 +17,8 @@ from console.api import access, auth, metrics, problems
 from console.api.desk import Desk
 from console.api.hub import Hub
 from console.api.inspecting import Inspector
+from console.api.oidc import Oidc
+from console.api.oidc_settings import oidc_settings
 from console.api.routes import (
     acting,
     authoring,
@@ -28,6 +30,7 @@ from console.api.routes import (
     people,
     programs,
     reading,
+    single_sign_on,
     submitting,
     system,
     whatif,
@@ -39,6 +42,7 @@ from console.api.users import UserFile
 BODY_BYTES_MAX = 2 * 2**20
 HANDLERS: list[ControllerRouterHandler] = [
     *system.HANDLERS,
+    *single_sign_on.HANDLERS,
     *decisions.HANDLERS,
     *submitting.HANDLERS,
     *reading.HANDLERS,
@@ -61,7 +65,10 @@ _HEADERS = (
 
 
 def build(desk: Desk, users: UserFile) -> Litestar:
-    """The application on a desk, which it starts and closes. Raises ValueError if a route has no roles."""
+    """The application on a desk, which it starts and closes. Raises ValueError if a route has no roles, BadInput for a
+    bad setting.
+    """
+    provider = oidc_settings(desk.settings.oidc)
     counted = metrics.Metrics()
     gate = auth.Gate(users)
     tail = Tail(desk.log, desk.partitions)
@@ -98,6 +105,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
                 "hub": hub,
                 "casework": casework.Casework(desk),
                 "submitter": submitter,
+                "oidc": None if provider is None else Oidc(provider),
                 "inspector": Inspector(desk.settings, len(desk.partitions)),
                 "idempotency": Idempotency(Kept(ANSWERED_MAX)),
             }

@@ -41,7 +41,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. name: the actor of what they do. via: "token" or "session"."""
+    """Who is asking. name: the actor of what they do. via: "token", "session", or "oidc" for a provider's session."""
 
     name: str
     roles: tuple[Role, ...]
@@ -50,8 +50,11 @@ class Principal:
 
 @dataclass(slots=True)
 class _Session:
+    """roles: those that a provider vouches for; None: the local user's, at each request."""
+
     name: str
     until: float
+    roles: tuple[Role, ...] | None = None
 
 
 @dataclass
@@ -125,7 +128,7 @@ class Gate:
         if they have none. Raises ProblemError (403, 422, 429), BadInput for a password that is too short or too long.
         """
         if who.via != "session":
-            raise ProblemError(403, "a token can't set its owner's password: log in first", reason="needs_session")
+            raise ProblemError(403, "only a local user's session sets a password: log in first", reason="needs_session")
         keys = (f"address {address}", f"name {who.name}")
         self._check_limit(*keys)
         known = self.users.load().users[who.name].password
@@ -154,11 +157,30 @@ class Gate:
         return True
 
     def _begun(self, who: Principal) -> tuple[str, Principal]:
+        return self._remembered(_Session(who.name, time.monotonic() + SESSION_S)), who
+
+    def vouched(self, name: str, roles: tuple[Role, ...], seconds: float) -> str:
+        """A new session's token, for somebody whom a provider vouches for. Raises ProblemError (403) if a local user
+        has the name.
+        """
+        self._check_no_local(name)
+        return self._remembered(_Session(name, time.monotonic() + seconds, roles))
+
+    def _check_no_local(self, name: str) -> None:
+        if name in self.users.load().users:
+            raise ProblemError(
+                403,
+                f"{name} is the name of a local user, in whose name the provider can't let anybody act",
+                reason="not_permitted",
+                remedy="log in with the local user's password, or choose another name_claim",
+            )
+
+    def _remembered(self, session: _Session) -> str:
         token = f"sess_{secrets.token_urlsafe(32)}"
-        self._sessions[self._digest(token)] = _Session(who.name, time.monotonic() + SESSION_S)
+        self._sessions[self._digest(token)] = session
         while len(self._sessions) > REMEMBERED_MAX:
             self._sessions.popitem(last=False)
-        return token, who
+        return token
 
     def logout(self, token: str) -> None:
         """End a session."""
@@ -169,7 +191,10 @@ class Gate:
         if token.startswith("sess_"):
             session = self._sessions.get(self._digest(token))
             if session is not None and time.monotonic() < session.until:
-                return self._allowed(session.name, "session")
+                if session.roles is None:
+                    return self._allowed(session.name, "session")
+                self._check_no_local(session.name)
+                return Principal(session.name, session.roles, "oidc")
             raise _unauthenticated("the session has ended: log in again")
         parts = token_parts(token)
         name = None if parts is None else await self._owner(*parts, address)

@@ -127,6 +127,11 @@ class UserFile:
             os.close(lock)
 
 
+def is_name(text: str) -> bool:
+    """Whether a user can have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
 def find(users: dict[str, User], name: str) -> User:
     """The user. Raises BadInput if there is none."""
     if name not in users:
@@ -136,7 +141,7 @@ def find(users: dict[str, User], name: str) -> User:
 
 def add(file: UserFile, name: str, roles: list[str], now_ms: int, password: str = "") -> User:
     """Add a user, or give one other roles and, if one is given, another password."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise BadInput(f"{name!r} is not a user name: up to 64 of a-z 0-9 . _ @ -, beginning with a letter or digit")
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:

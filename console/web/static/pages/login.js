@@ -1,6 +1,6 @@
 // Logging in with a name and a password; a failure keeps what was typed.
-import { html, useState } from "/vendor/preact.js";
-import { session } from "../lib/api.js";
+import { html, useEffect, useState } from "/vendor/preact.js";
+import { get, session } from "../lib/api.js";
 import { Fault } from "../lib/widgets.js";
 
 export function Login() {
@@ -8,6 +8,8 @@ export function Login() {
   const [password, setPassword] = useState("");
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
+  const [methods, setMethods] = useState(null);
+  useEffect(() => { get("/v1/login/methods", { as_of: null }, { quiet: true }).then(setMethods, () => {}); }, []); // without an answer, there is the password
   const submit = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -18,5 +20,6 @@ export function Login() {
     <label class="field">Name<input autofocus autocomplete="username" name="name" required value=${name} onInput=${(e) => setName(e.target.value)} /></label>
     <label class="field">Password<input type="password" autocomplete="current-password" name="password" required value=${password} onInput=${(e) => setPassword(e.target.value)} /></label>
     ${error && html`<${Fault} error=${error} />`}<button class="main" disabled=${busy}>${busy ? "Logging in…" : "Log in"}</button>
+    ${methods?.oidc && html`<a class="button" href=${methods.oidc}>Log in by ${methods.label}</a>`}
     <p class="small soft">Accounts are made by an administrator: <code>sentinel user add</code>.</p></form></main>`;
 }
