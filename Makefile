@@ -8,6 +8,7 @@ TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -18,9 +19,13 @@ help:  ## List the commands
 
 install: $(STAMP)  ## Create .venv with the locked dependencies and the `sentinel` command
 
-# pyproject.toml is a prerequisite because it declares the `sentinel` command. The environment is recreated if it is
-# missing or broken, or if the lock does not cover its Python version.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock $(RUNNABLE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# What running takes, half of what developing takes. pyproject.toml is a prerequisite because it declares the `sentinel`
+# command. The environment is recreated if it is missing or broken, or if the lock does not cover its Python version.
+$(RUNNABLE): requirements-run.lock pyproject.toml
 	@if ! $(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
 	  command -v $(PYTHON) >/dev/null || { \
 	    echo 'error: $(PYTHON) is not installed. On Debian: apt install python3 python3-venv' >&2; exit 1; }; \
@@ -32,14 +37,14 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "creating $(VENV) with $$($(PYTHON) --version)"; \
 	  $(PYTHON) -m venv --clear $(VENV); \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-run.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: install  ## Run everything with a living synthetic bank, and print the console's address; Ctrl-C stops it
+run: $(RUNNABLE)  ## Run everything with a living synthetic bank, and print the console's address; Ctrl-C stops it
 	$(BIN)/sentinel run --sample
 
-demo: install  ## Run the whole system on this machine and verify it by replay
+demo: $(RUNNABLE)  ## Run the whole system on this machine and verify it by replay
 	$(BIN)/sentinel demo
 
 test: install  ## Run all tests except the integration suite; needs only .venv, no network
@@ -61,16 +66,19 @@ format: install  ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The lock covers every supported Python and platform, and must not contain a registry's address.
-lock: install  ## Regenerate requirements.lock with the newest versions that pyproject.toml allows
+# The locks cover every supported Python and platform, and must not contain a registry's address. The second one is the
+# part of the first that running takes.
+UV_COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+lock: install  ## Regenerate both locks with the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --group dev pyproject.toml \
-	  --output-file build/requirements.lock
-	@if grep -nE '://|^-|^\.|^/' build/requirements.lock; then \
-	  echo 'error: the new lock contains an address (see above); requirements.lock is unchanged' >&2; exit 1; fi
-	mv build/requirements.lock requirements.lock
+	$(UV_COMPILE) --upgrade --group dev pyproject.toml --output-file build/requirements.lock
+	$(UV_COMPILE) --constraint build/requirements.lock --group build pyproject.toml --output-file build/requirements-run.lock
+	@if grep -nE '://|^-|^\.|^/' build/requirements.lock build/requirements-run.lock; then \
+	  echo 'error: a new lock contains an address (see above); the locks are unchanged' >&2; exit 1; fi
+	mv build/requirements.lock build/requirements-run.lock .
 
 bench: install  ## Measure end-to-end throughput and latency on this machine
 	$(BIN)/sentinel bench pipeline

@@ -46,7 +46,7 @@ def run(source: Path) -> dict[str, Any]:
         clone = Path(temporary) / "stream-sentinel"
         subprocess.run(["git", "clone", "--quiet", str(source), str(clone)], check=True)
         done("clone_s")
-        subprocess.run(["make", "--silent", "install"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["make", "--silent", ".venv/.runnable"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
         done("install_s")
         process = _start(clone, Path(temporary) / "cache", free_port())
         try:

@@ -222,3 +222,19 @@ def test_links_lead_somewhere() -> None:
         for path in (ROOT / room).rglob("*.*"):
             if path.suffix in (".py", ".md"):
                 assert not re.search(r"\bDESIGN\b", path.read_text(encoding="utf-8")), path
+
+
+def test_what_running_takes_is_part_of_what_developing_takes() -> None:
+    """The two locks agree on every version and hash, and the smaller one has no tool of tests."""
+    small, whole = (_pinned(read(name)) for name in ("requirements-run.lock", "requirements.lock"))
+    assert small.items() <= whole.items()
+    assert len(small) > 50
+    assert not small.keys() & {"pytest", "mypy", "ruff", "playwright", "catboost"}
+
+
+def _pinned(lock: str) -> dict[str, str]:
+    """Each package with its version and hashes; markers may be narrower where nothing but running needs it."""
+    return {
+        found[1]: found[2] + " ".join(sorted(re.findall(r"sha256:\w+", found[3])))
+        for found in re.finditer(r"^([\w.-]+)==([\w.!+-]+)(.*(?:\n    .*)*)", lock, re.M)
+    }
