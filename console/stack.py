@@ -79,6 +79,7 @@ class Server(ABC):
         self.port = free_port() if port is None else port
         self.log_path = self.directory / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_loading = False
         self._watchdog: Watchdog | None = None
 
     @abstractmethod
@@ -113,7 +114,8 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start the child and wait until it answers. Raises BadInput if it is already running or its port is in use;
-        Unavailable, with the last lines of its log, if it exits or does not answer within `START_SECONDS_MAX`.
+        Unavailable, with the last lines of its log, if it exits or does not answer within `START_SECONDS_MAX`, not
+        counting the time for which it says that it loads its data.
         """
         if self.running:
             raise BadInput(f"{self.name} is already running (pid {self.pid})")
@@ -210,6 +212,8 @@ class Server(ABC):
         while not self._answers(process.pid):
             if process.poll() is not None:
                 raise Unavailable(f"{self.name} exited with {process.returncode} on startup; {self.log_tail()}")
+            if self._is_loading:
+                deadline = time.monotonic() + START_SECONDS_MAX
             if time.monotonic() > deadline:
                 raise Unavailable(f"{self.name} did not answer within {START_SECONDS_MAX:.0f} s; {self.log_tail()}")
             time.sleep(0.01)
@@ -258,7 +262,10 @@ class Valkey(Server):
     def _answers(self, pid: int) -> bool:
         try:
             with redis.Redis(host=HOST, port=self.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
-                return bool(client.info("server")["process_id"] == pid and client.info("persistence")["loading"] == 0)
+                if client.info("server")["process_id"] != pid:
+                    return False
+                self._is_loading = client.info("persistence")["loading"] != 0
+                return not self._is_loading
         except (redis.ConnectionError, redis.TimeoutError):
             return False
 

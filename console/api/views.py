@@ -17,7 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -35,7 +35,7 @@ from projections.engine.base import CONTROL, Place, Projection, S
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.feed import Bound, bound_at
 from projections.engine.runner import Runner, Status
-from projections.engine.states import States, open_states
+from projections.engine.states import States
 
 KEPT_BYTES_MAX = 64 * 2**20
 CUTS_MAX = 200
@@ -173,7 +173,8 @@ class Views:
 
     def apart(self, question: Callable[[States], T]) -> T:
         """What a question about now gives, folded apart, from the newest checkpoint, so that nobody waits for it."""
-        return question(open_states(self.log, ALL, self._store, now_ms=int(time.time() * 1000)))
+        cut = resolve(self.log, self.partitions)
+        return question(self._states(replace(cut, moment=int(time.time() * 1000))))
 
     def past(self, as_of: str) -> tuple[States, bool]:
         """The states as of a moment, and whether it is settled: what is known of it will not change."""
@@ -190,14 +191,10 @@ class Views:
                     self._cuts.popitem(last=False)
         if cut.moment is None:
             raise BadInput(f"as_of {as_of!r} names no moment")
-        states = PastStates(
-            self.log, self.partitions, cut, ALL, self._store, self._past, self._lock, self._places_of_account
-        )
-        return states, is_settled
+        return self._states(cut), is_settled
 
-    def _places_of_account(self, account: str, partition: int, until: Position) -> list[Position]:
-        """The caller holds the lock."""
-        return self.index.places(partition, account, until)
+    def _states(self, cut: Cut) -> PastStates:
+        return PastStates(self.log, self.partitions, cut, ALL, self._store, self._past, self._lock, self.index)
 
     def search(
         self,

@@ -1,6 +1,6 @@
 """When each batch was recorded and how far it reached, by partition: finds a moment's cut without asking the log.
 
-Cost: 64 bytes a batch, and a few microseconds to find a cut.
+Cost: 96 bytes a batch, and a few microseconds to find a cut.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from projections.engine.feed import Bound, seal_at
 
 
 class Seals:
-    """One partition's seals from the first on, as columns."""
+    """One partition's seals from the first on, as columns. counts: of transactions, alerts, feedback and rejects."""
 
     def __init__(self) -> None:
         self.recorded = array("q")
         self.control = array("q")
+        self.counts = [array("q") for _ in range(4)]
         self._ends = [array("q") for _ in range(4)]
         self.digest = ""
 
@@ -48,6 +49,8 @@ class Seals:
             seal = decode_seal(entry.payload)
             ends = (*Position.parse(seal.transactions), *Position.parse(seal.feedback))
             for column, value in zip(self._ends, ends, strict=True):
+                column.append(value)
+            for column, value in zip(self.counts, seal.counts, strict=True):
                 column.append(value)
             self.control.append(seal.control)
             self.digest = seal.digest

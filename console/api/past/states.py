@@ -7,26 +7,29 @@ answer's function can't tell them from `projections.engine.states.States`, and g
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from console.api.index import DecisionIndex
 from console.api.past.accounts import AccountsPast
 from console.api.past.control import ControlPast
 from console.api.past.seals import Seals
+from console.api.past.statistics import Rejects, throughput
 from core.control_stream import ControlStream
 from core.errors import Corrupt
 from core.events import Position
 from core.log.base import Entry, EventLog, Head
 from projections.engine.as_of import Cut
 from projections.engine.base import CONTROL, Fact, Projection, S, fold
-from projections.engine.feed import facts_of_account
+from projections.engine.feed import Bound, facts_of_account
 from projections.engine.states import States
 from projections.views.cases import CASES
 from projections.views.lists import LISTS
+from projections.views.registry import REGISTRY
+from projections.views.shadow import SHADOW, Shadows
+from projections.views.throughput import THROUGHPUT
 
-Places = Callable[[str, int, Position], list[Position]]
-"""Where an account's decisions in a partition are, up to a position; others of the same hash may be among them."""
 PAYMENTS_MAX = 2_000
 """An account with more payments is read from its partition's streams, in pages."""
 
@@ -39,6 +42,7 @@ class Past:
     ) -> None:
         self._log, self._partitions, self._lock = log, list(partitions), lock
         self.seals = {p: Seals() for p in partitions}
+        self.rejects = {p: Rejects() for p in partitions}
         self.accounts = {p: AccountsPast(p) for p in partitions}
         self.control = ControlPast(projections)
         self._stream = ControlStream()
@@ -52,6 +56,7 @@ class Past:
             self.control.add(entries)
         for p, head in heads.items():
             self.seals[p].follow(self._log, p, head.sequence)
+            self.rejects[p].follow(self._log, p, self.seals[p], head.sequence)
             end, accounts = self.seals[p].bound(head.sequence), self.accounts[p]
             if end.place > accounts.end.place and indexed[p] >= end.transactions:
                 facts = accounts.read(self._log, end)
@@ -74,6 +79,11 @@ class Past:
         """Whether the partition's alerts and feedback are held up to the cut."""
         return self.accounts[partition].end.place >= cut.partitions[partition].place
 
+    def never(self, alias: str) -> bool:
+        """Whether no model ever had this alias; the caller holds the lock."""
+        registry = self.control.state(REGISTRY, len(self.control))
+        return all(deployment.alias != alias for deployment in registry.deployments)
+
 
 class _Rows(NamedTuple):
     transactions: list[Position]
@@ -82,11 +92,11 @@ class _Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class PastStates(States):
-    """States as of `cut`. See the module's docstring. places: of an account's decisions."""
+    """States as of `cut`. See the module's docstring."""
 
     past: Past
     lock: threading.RLock
-    places: Places
+    index: DecisionIndex
 
     def of(self, projection: Projection[S], source: int) -> S:
         chosen: Projection[Any] = self._current(projection)
@@ -95,10 +105,24 @@ class PastStates(States):
             if source == CONTROL:
                 if self.cut.control <= len(self.past.control):
                     found = self.past.control.state(chosen, self.cut.control)
-            elif (chosen is CASES or chosen is LISTS) and self.past.holds(source, self.cut):
-                accounts, bound = self.past.accounts[source], self.cut.partitions[source]
-                found = accounts.cases(bound) if chosen is CASES else accounts.lists(bound)
+            elif self.past.holds(source, self.cut):
+                found = self._held(chosen, source, self.cut.partitions[source])
         return super().of(projection, source) if found is None else found
+
+    def _held(self, projection: Projection[Any], partition: int, bound: Bound) -> Any:
+        """A partition's state from memory; None if that does not hold it."""
+        seals, accounts = self.past.seals[partition], self.past.accounts[partition]
+        sequence, inside = bound.place
+        if projection is CASES:
+            return accounts.cases(bound)
+        if projection is LISTS:
+            return accounts.lists(bound)
+        if projection is THROUGHPUT and not inside:
+            columns = self.index.columns({partition: bound.transactions})[partition]
+            return throughput(seals, self.past.rejects[partition], columns, self.index.names, sequence)
+        if projection is SHADOW and self.past.never("shadow"):
+            return Shadows({}, max(seals.recorded[:sequence], default=0))  # decisions without one change nothing
+        return None
 
     def of_account_each(self, projections: Sequence[Projection[Any]], account: str, partition: int) -> list[Any]:
         until = self.cut.partitions[partition]
@@ -106,7 +130,7 @@ class PastStates(States):
             rows = None
             if self.past.holds(partition, self.cut):
                 rows = _Rows(
-                    self.places(account, partition, until.transactions),
+                    self.index.places(partition, account, until.transactions),
                     self.past.accounts[partition].feedback_of(account, until),
                 )
         if rows is None or len(rows.transactions) > PAYMENTS_MAX:

@@ -227,3 +227,15 @@ def test_free_ports_are_free_and_not_for_outgoing_connections() -> None:
     offered = {free_port() for _ in range(50)}
     assert len(offered) == 50
     assert all(port < low for port in offered)
+
+
+def test_a_server_that_loads_its_data_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes: a large log must not be killed while it is read from disk."""
+    server = Valkey(tmp_path, appendfsync="no")
+    with server, redis.Redis(port=server.port, socket_timeout=120.0) as client:
+        client.eval("for i = 1, 700000 do redis.call('SET', i, i) end", 0)
+    monkeypatch.setattr("console.stack.START_SECONDS_MAX", 0.25)
+    began = time.monotonic()
+    with server, redis.Redis(port=server.port) as client:
+        assert client.dbsize() == 700_000
+    assert time.monotonic() - began > 0.25

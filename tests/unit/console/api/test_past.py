@@ -26,6 +26,8 @@ from projections.views.cases import CASES, cases_answer
 from projections.views.lists import LISTS, lists_answer
 from projections.views.profiles.answers import profile_answer
 from projections.views.registry_answers import registry_answer
+from projections.views.shadow import SHADOW
+from projections.views.throughput import THROUGHPUT, stats_answer
 from tests.builders.events import T0
 from tests.builders.logs import PARTITIONS
 from tests.builders.views import plain, shared_log, truncated
@@ -100,7 +102,7 @@ def a_cut(log: MemoryLog, data: st.DataObject) -> Cut:
 def both(views: Views, log: MemoryLog, cut: Cut) -> tuple[PastStates, States]:
     """The states from memory, and those of a replay from the beginning."""
     held = views._past  # noqa: SLF001 - the part under test
-    past = PastStates(log, range(PARTITIONS), cut, ALL, None, held, views._lock, views._places_of_account)  # noqa: SLF001
+    past = PastStates(log, range(PARTITIONS), cut, ALL, None, held, views._lock, views.index)  # noqa: SLF001
     return past, States(log, range(PARTITIONS), cut, ALL, None)
 
 
@@ -117,6 +119,8 @@ def test_every_state_equals_a_replay(
     for p in range(PARTITIONS):
         assert past.of(CASES, p) == replayed.of(CASES, p)
         assert past.of(LISTS, p) == replayed.of(LISTS, p)
+        assert past.of(THROUGHPUT, p) == replayed.of(THROUGHPUT, p)
+        assert past.of(SHADOW, p) == replayed.of(SHADOW, p)
     for projection in ALL:
         if projection.reads_control:
             assert past.of_control(projection) == replayed.of_control(projection), projection.label
@@ -136,8 +140,9 @@ def test_the_states_come_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     past, _ = both(views, log, cut)
     for name in ("read", "read_control", "head", "begin"):
         monkeypatch.setattr(log, name, lambda *_, **__: pytest.fail("the log was read"))
-    cases_answer(past)
-    registry_answer(past)
+    for question in (cases_answer, registry_answer, lists_answer, stats_answer):
+        question(past)
+    assert all(past.of(SHADOW, p).recorded_at for p in range(PARTITIONS))
 
 
 @settings(max_examples=60, deadline=None)
