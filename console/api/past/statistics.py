@@ -67,7 +67,7 @@ def throughput(
         models=_counted(columns["model"], names),
         degraded={name: count for name, count in _counted(columns["degraded"], names).items() if name},
         rejects=rejects.reasons(sequence),
-        latency={n: count for n, count in enumerate(np.bincount(columns["age"]).tolist()) if count},
+        latency={n: count for n, count in enumerate(np.bincount(columns["age_bits"]).tolist()) if count},
         first_recorded_at=int(recorded.min()) if sequence else 0,
         last_recorded_at=int(recorded.max()) if sequence else 0,
     )
