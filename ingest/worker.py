@@ -42,7 +42,6 @@ from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
 from core.events import SourceGenerationStarted
 from core.identity import required
-from core.log.archive import segment
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
@@ -60,7 +59,6 @@ from ingest.preparing import Preparing
 from ingest.publisher import Publisher
 from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
-from ingest.saving import Saving
 from ingest.stats import Stats
 from ingest.topic_watch import TopicWatch
 from ingest.vigilance import Vigilance
@@ -124,8 +122,7 @@ class Worker:
         self._contexts = live_contexts(log, resolver)
         self._control_read_at = 0.0
         self._resolved_at = 0.0
-        self._recorded_at = time.monotonic()
-        self._saving = Saving(self._ownership, settings.snapshot_interval_s)
+        self._snapshot_at = self._recorded_at = time.monotonic()
         self._publisher = Publisher(settings)
         self._bounds = Bounds()
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
@@ -155,8 +152,6 @@ class Worker:
         pipeline.warm_up(self._contexts.usual(self._control), required(self._control.state.identity))
         validation.warm_up()
         partitioner.warm_up()
-        if self._settings.archive:
-            segment.warm_up()
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail
         )
@@ -478,11 +473,16 @@ class Worker:
             self._recorded_at = now
             self._settle()
             record_seals(self._log, self._control, self._ownership.partitions.values())
-        if self._saving.begin():
-            fetcher.commit()
-        if self._saving.is_due:
+        if now - self._snapshot_at < self._settings.snapshot_interval_s:
+            return
+        self._snapshot_at = now
+        stale = self._ownership.stale
+        if stale:
             self._settle()
-            self._saving.save_one()
+            for owned in stale:
+                if self._ownership.owns(owned):
+                    self._ownership.save(owned)
+        fetcher.commit()
 
     def _counts(self) -> dict[str, Any]:
         owned = sorted(self._ownership.partitions.items())

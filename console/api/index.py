@@ -1,5 +1,5 @@
-"""An index of the log's decisions in memory, for searches: 99 bytes a decision, 198 MB for two million; while it grows,
-up to twice that.
+"""An index of the log's decisions in memory, for searches: 103 bytes a decision, 206 MB for two million; while it
+grows, up to twice that.
 
 One row per decision and partition, appended in log order and never changed, so "as of" is a prefix: the rows up to a
 position. Strings are kept as 64-bit hashes (of this process); a hit is confirmed by the log's entry when it is read.
@@ -98,6 +98,7 @@ _COLUMNS: dict[str, type] = {
     "recorded": np.int64,
     "age": np.int32,
     "amount": np.float64,
+    "probability": np.float32,
     "account": np.int64,
     "transaction": np.int64,
     "merchant": np.int64,
@@ -167,11 +168,6 @@ class DecisionIndex:
         """The bit of each rule's code in the column `rules`; the last one may be of several."""
         return dict(self._rules)
 
-    @property
-    def codes(self) -> dict[str, int]:
-        """The bit of each rule's code in the column `rules`; the last may stand for several."""
-        return dict(self._rules)
-
     def last(self, partition: int) -> Position:
         """Up to where the partition is indexed."""
         return self._rows[partition].last
@@ -209,6 +205,7 @@ class DecisionIndex:
                 "recorded": [t.recorded_at for t in read],
                 "age": [min(max(t.recorded_at - t.occurred_at, -1), AGE_MS_MAX) for t in read],
                 "amount": [t.amount * t.rate for t in read],
+                "probability": [s.probability for s in decided],
                 "account": [hash(t.account_id) for t in read],
                 "transaction": [hash(t.transaction_id) for t in read],
                 "merchant": [hash(t.merchant_id) for t in read],

@@ -80,7 +80,7 @@ def chosen(columns: Mapping[int, Columns], start: int, end: int) -> Chosen:
 
 def hits(found: Chosen, bits: Mapping[str, int], view: LabelView, as_of: str, start: int, end: int) -> RuleHitsAnswer:
     """The answer. bits: of each code that ever hit (`DecisionIndex.bits`)."""
-    labels = _labels(found.columns, view)
+    labels = labels_of(found.columns, view)
     shared = {bit for bit in bits.values() if sum(other == bit for other in bits.values()) > 1}
     told = [_rule(code, found.columns, labels, np.uint64(bit)) for code, bit in bits.items() if bit not in shared]
     return RuleHitsAnswer(
@@ -118,7 +118,7 @@ def _rule(code: str, c: Mapping[str, NDArray[Any]], labels: NDArray[np.int8], bi
     )
 
 
-def _labels(c: Mapping[str, NDArray[Any]], view: LabelView) -> NDArray[np.int8]:
+def labels_of(c: Mapping[str, NDArray[Any]], view: LabelView) -> NDArray[np.int8]:
     """The labels of the rows, as codes of `projections.labelling.view`: int8 (n,)."""
     known = [each for each in view.transactions if each.consensus is not None]
     keys = _keys(
@@ -126,7 +126,7 @@ def _labels(c: Mapping[str, NDArray[Any]], view: LabelView) -> NDArray[np.int8]:
         np.array([hash(each.judged.transaction_id) for each in known], dtype=np.int64),
     )
     codes = np.array([_code(each.consensus.label) for each in known if each.consensus is not None], dtype=np.int8)
-    out = np.full(len(c["at"]), UNJUDGED, dtype=np.int8)
+    out = np.full(len(c["account"]), UNJUDGED, dtype=np.int8)
     if not known:
         return out
     order = np.argsort(keys, kind="stable")

@@ -78,17 +78,17 @@ class Matches(NamedTuple):
 
     now: pl.DataFrame
     before: pl.DataFrame | None
-    codes: dict[str, int]
+    codes: Mapping[str, int]
 
 
 def matches(index: DecisionIndex, columns: Mapping[int, Columns], query: Query, moment: int) -> Matches:
     """A copy of what the answer needs of the columns; a search without an end ends at the moment (epoch ms)."""
     found = _rows(index, columns, query)
     if query.start is None:
-        return Matches(found, None, index.codes)
+        return Matches(found, None, index.bits)
     length = max((moment if query.end is None else query.end) - query.start, 1)
     earlier = msgspec.structs.replace(query, start=query.start - length, end=query.start)
-    return Matches(found, _rows(index, columns, earlier), index.codes)
+    return Matches(found, _rows(index, columns, earlier), index.bits)
 
 
 def _rows(index: DecisionIndex, columns: Mapping[int, Columns], query: Query) -> pl.DataFrame:
