@@ -115,10 +115,12 @@ def test_a_step_takes_less_than_a_tenth_of_a_second(page: Page, capsys: Any) -> 
         found["?"].append(step_ms(page, "?", "[role=dialog]", "Keyboard"))
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
-    found["u"].append(step_ms(page, "u", "main .case-head", "closed as"))
-    with page.expect_response(lambda got: got.url.endswith("/reopen") and got.ok, timeout=WAIT_MS):
-        page.keyboard.press("z")
-    expect(page.get_by_role("button", name="Fraud")).to_be_visible(timeout=WAIT_MS)
+    for _ in range(4):
+        found["u"].append(step_ms(page, "u", "main .case-head", "closed as"))
+        with page.expect_response(lambda got: got.url.endswith("/reopen") and got.ok, timeout=WAIT_MS):
+            page.keyboard.press("z")
+        expect(page.get_by_role("button", name="Fraud")).to_be_visible(timeout=WAIT_MS)
+        page.wait_for_load_state("networkidle")
     with capsys.disabled():
         told = ", ".join(f"{key} {min(times):.0f} to {max(times):.0f}" for key, times in found.items())
         print(f"\nms from a key to the frame that shows it: {told}")

@@ -71,6 +71,16 @@ def test_a_moment_is_chosen_by_keyboard_and_stays_from_page_to_page(page: Page) 
     assert "as_of=" not in page.url
 
 
+def test_ages_are_counted_from_the_moment(page: Page, running: Bank) -> None:
+    """As of a decision, which is a position of the log, that decision was made just now; the bar tells a cut's time."""
+    row = page.request.get("/v1/decisions", params={"alerts": "true", "limit": 1}).json()["decisions"][0]
+    settled(page, f"/live?as_of={quote(row['place'])}")
+    last = page.locator("dt", has_text="last decision").locator("xpath=following-sibling::dd[1]")
+    expect(last).to_have_text("just now", timeout=WAIT_MS)
+    settled(page, f"/rules?as_of={quote(running.before)}")
+    expect(page.get_by_role("banner")).to_contain_text("ago")
+
+
 def test_a_case_as_seen_when_it_was_decided(page: Page, running: Bank) -> None:
     """`v` shows a case as of its alert; the moment is in the address, so a copied link says the same."""
     case = page.request.get("/v1/cases", params={"limit": 1}).json()["cases"][0]["case"]

@@ -1,7 +1,9 @@
 // The one place that talks to the HTTP API. Every GET carries the moment looked at (`as_of`), so what a page shows is as
 // of then. Answers are kept by address: a page that was seen, or loaded ahead, shows at once and is then refreshed.
 import { signal, useEffect, useState } from "/vendor/preact.js";
+import { momentOf } from "./format.js";
 import { place } from "./router.js";
+import { told } from "./state.js";
 
 export const me = signal(undefined); // undefined: not asked yet; null: not logged in
 export const connection = signal("off"); // of the event stream: off, live, lost
@@ -48,6 +50,8 @@ async function request(method, address, body, options = {}) {
 export async function get(path, params, options) {
   const address = url(path, params);
   const answer = await request("GET", address, undefined, options);
+  const moment = place.value.params.as_of;
+  if (moment && told.value.as_of !== moment && momentOf(answer?.as_of) && address.includes(`as_of=${encodeURIComponent(moment)}`)) told.value = { as_of: moment, at: momentOf(answer.as_of) };
   kept.delete(address);
   kept.set(address, { answer, at: Date.now() });
   if (kept.size > KEPT_MAX) kept.delete(kept.keys().next().value);

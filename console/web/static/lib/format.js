@@ -45,6 +45,9 @@ export function ago(ms, now) {
   return past < -CLOCKS_MS ? `in ${span(past)}` : past < 1000 ? "just now" : `${span(past)} ago`;
 }
 
+/** The moment of an answer, from the cut that it names: epoch ms. */
+export const momentOf = (cut) => Number(/(?:^|,)t(\d+)/.exec(cut || "")?.[1]) || 0;
+
 /** An identifier, shortened in the middle so that both ends can be compared. */
 export const shortened = (id, most = 18) => (id.length <= most ? id : `${id.slice(0, Math.ceil(most / 2) - 1)}…${id.slice(-Math.floor(most / 2) + 1)}`);
 /** A change: with its sign. */

@@ -1,5 +1,6 @@
 // What every page shares: the moment, the theme, and short messages at the lower edge.
 import { computed, signal } from "/vendor/preact.js";
+import { momentOf } from "./format.js";
 import { place } from "./router.js";
 
 export const asOf = computed(() => place.value.params.as_of || "");
@@ -7,10 +8,19 @@ export const isPast = computed(() => asOf.value !== "");
 export const tick = signal(Date.now());
 setInterval(() => { if (!document.hidden) tick.value = Date.now(); }, 1000);
 
-/** The moment from which ages are counted: the one looked at if it is a time, else this one. */
+/** The time that a moment names, epoch ms: 2026-03-01, 2026-03-01T12:00Z, epoch ms, or the end of an answer's cut; else 0. */
+export function timeOf(moment) {
+  if (/^\d{12,}$/.test(moment)) return Number(moment);
+  return (/^\d{4}-\d{2}-\d{2}/.test(moment) ? Date.parse(moment) : momentOf(moment)) || 0;
+}
+
+/** What answers told of a moment that is a position: {as_of, at}. */
+export const told = signal({ as_of: "", at: 0 });
+
+/** The moment from which ages are counted: the one looked at, else this one. */
 export const now = computed(() => {
-  const time = asOf.value && Date.parse(asOf.value);
-  return time || tick.value;
+  if (!asOf.value) return tick.value;
+  return timeOf(asOf.value) || (told.value.as_of === asOf.value && told.value.at) || tick.value;
 });
 
 export const theme = signal(stored("theme") || "auto");

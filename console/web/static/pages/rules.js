@@ -1,6 +1,6 @@
 // What would this do? The rules in force, proposals with what they change, and the programs before; the editor is in
 // lib/editing.js.
-import { html, useMemo } from "/vendor/preact.js";
+import { html } from "/vendor/preact.js";
 import { can, useData } from "../lib/api.js";
 import { Interval, Spark } from "../lib/charts.js";
 import { Editing } from "../lib/editing.js";
@@ -8,7 +8,6 @@ import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { Proposals, Texts } from "../lib/proposals.js";
 import { href, setParams } from "../lib/router.js";
-import { asOf, now } from "../lib/state.js";
 import { Badge, Choice, Fault, Key, Loaded, Time } from "../lib/widgets.js";
 
 const HOUR = 3_600_000;
@@ -27,8 +26,8 @@ function List({ params }) {
   const programs = useData("/v1/programs");
   const models = useData("/v1/models");
   const days = Number(params.days || 30);
-  const until = useMemo(() => Math.ceil(now.value / HOUR) * HOUR, [asOf.value]);
-  const counted = useData("/v1/rules/hits", { start: String(until - days * DAY) });
+  const until = Math.ceil(f.momentOf(rules.data?.as_of) / HOUR) * HOUR;
+  const counted = useData(until ? "/v1/rules/hits" : null, { start: String(until - days * DAY) });
   const hits = Object.fromEntries((counted.data?.rules || []).map((each) => [each.code, each]));
   const mayEdit = can("POST /v1/programs/check");
   useKeys("rules", { ...(mayEdit ? { E: [() => setParams({ edit: "current" }), "edit the program"] } : {}), "/": [() => document.getElementById("filter")?.focus(), "filter"] });

@@ -7,7 +7,7 @@ import { Curve } from "../lib/curve.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { href, setParams } from "../lib/router.js";
-import { asOf, isPast, now, say } from "../lib/state.js";
+import { asOf, isPast, say } from "../lib/state.js";
 import { Ask, Badge, Choice, Decision, Empty, Fault, Loaded, Skeleton } from "../lib/widgets.js";
 
 const PAUSE_MS = 250;
@@ -47,7 +47,7 @@ function useAnswer(body) {
 }
 
 function Tried({ params, logged, rules, models, reload }) {
-  const end = useMemo(() => now.value, [asOf.value]);
+  const end = useMemo(() => f.momentOf(logged.as_of), [asOf.value]);
   const { body, review, decline, days } = asked(params, logged, end);
   const { answer, error, busy } = useAnswer(body);
   const [asking, setAsking] = useState(null);
