@@ -97,9 +97,9 @@ class Service:
         """The end of the child's log."""
         if not self.log_path.exists():
             return []
-        with self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
-            return log.read().decode(errors="replace").splitlines()[-count:]
+        with self.log_path.open("rb") as file:
+            file.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace").splitlines()[-count:]
 
     @property
     def pid(self) -> int | None:
