@@ -89,7 +89,6 @@ def pages(about: Subject) -> dict[str, Requests]:
         "models": [("/v1/models", {}), ("/v1/shadow", {})],
         "experiments": [("/v1/experiments", {})],
         "drift": [("/v1/drift", {})],
-        "labels": [("/v1/labels", {}), ("/v1/sources", {})],
         "system": [("/v1/stats", {})],
     }
 

@@ -184,17 +184,27 @@ class Desk:
             before = Hit(after.at, after.partition, Position(after.generation, after.offset))
             as_of = after.as_of
         hits, moment = self.views.search(query, limit + 1, before, as_of)
-        rows = [row for hit in hits[:limit] if (row := self._row(hit, query)) is not None]
+        rows = self._rows(hits[:limit], query)
         more = ""
         if len(hits) > limit:
             last = hits[limit - 1]
             more = encode(DecisionCursor(last.at, last.partition, *last.position, moment))
         return DecisionPage(moment, rows, more)
 
-    def _row(self, hit: Hit, query: Query) -> DecisionRow | None:
-        """The hit's row; None if its entry shows that only a hash was equal."""
-        t = self.log.get(hit.partition, "transactions", hit.position)
-        s = self.log.get(hit.partition, "scores", hit.position)
+    def _rows(self, hits: Sequence[Hit], query: Query) -> list[DecisionRow]:
+        """The hits' rows, without those whose entry shows that only a hash was equal."""
+        read: dict[tuple[int, Position], tuple[bytes | None, bytes | None]] = {}
+        for partition in {hit.partition for hit in hits}:
+            positions = [hit.position for hit in hits if hit.partition == partition]
+            transactions = self.log.get_many(partition, "transactions", positions)
+            scores = self.log.get_many(partition, "scores", positions)
+            for position, t, s in zip(positions, transactions, scores, strict=True):
+                read[partition, position] = t, s
+        rows = (self._row(hit, query, *read[hit.partition, hit.position]) for hit in hits)
+        return [row for row in rows if row is not None]
+
+    def _row(self, hit: Hit, query: Query, t: bytes | None, s: bytes | None) -> DecisionRow | None:
+        """The hit's row; None if its entry shows that only a hash was equal. t, s: its transaction and its score."""
         if t is None or s is None:
             raise Corrupt(f"partition {hit.partition}: {hit.position} was indexed, but the log does not hold it")
         row = row_of(str(DecisionPlace(hit.partition, hit.position)), decode_transaction(t), decode_score(s))
@@ -223,7 +233,7 @@ class Desk:
                 raise why
         query = Query(transaction_id=name)
         hits, _ = self.views.search(query, 20, None, as_of)
-        rows = [row for hit in hits if (row := self._row(hit, query)) is not None]
+        rows = self._rows(hits, query)
         if not rows:
             raise not_found(f"decision {name}", "check the ID; it may also be a place such as p07:1-533")
         if len(rows) > 1:

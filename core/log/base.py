@@ -135,6 +135,9 @@ class EventLog(Protocol):
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         """One entry's payload by its ID."""
 
+    def get_many(self, partition: int, stream: Stream, entry_ids: Sequence[Position]) -> list[bytes | None]:
+        """`get` for several entries, in one round trip."""
+
     def length(self, partition: int, stream: Stream) -> int:
         """Entries held in the stream now."""
 

@@ -128,6 +128,9 @@ class MemoryLog:
             place = bisect_right(held, entry_id, key=_entry_id) - 1
             return held[place].payload if place >= 0 and held[place].id == entry_id else None
 
+    def get_many(self, partition: int, stream: Stream, entry_ids: Sequence[Position]) -> list[bytes | None]:
+        return [self.get(partition, stream, entry_id) for entry_id in entry_ids]
+
     def length(self, partition: int, stream: Stream) -> int:
         with self._lock:
             return len(self._streams.get((partition, stream), []))

@@ -44,6 +44,9 @@ class ReadOnlyLog:
     def get(self, partition: int, stream: Stream, entry_id: Position) -> bytes | None:
         return self._log.get(partition, stream, entry_id)
 
+    def get_many(self, partition: int, stream: Stream, entry_ids: Sequence[Position]) -> list[bytes | None]:
+        return self._log.get_many(partition, stream, entry_ids)
+
     def length(self, partition: int, stream: Stream) -> int:
         return self._log.length(partition, stream)
 

@@ -33,6 +33,9 @@ from core.log.redis_transport import Lost, NotCompiled, NotPermitted, Transport,
 from core.log.scripted_append import ALWAYS, APPEND, Call, Scripted, ScriptedAppends, with_script
 from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
 
+GET_AT_ONCE = 500
+"""Entries that `get_many` asks for in one pipeline."""
+
 POLL_S = 0.002
 """Between looks at a cluster's streams for new entries."""
 BLOB_BYTES_MAX = 256 * 1024 * 1024
@@ -180,6 +183,19 @@ class RedisLog:
         key = self.key(partition, stream)
         found = _entries(self._transport.read(request(key, b"XRANGE", key, str(entry_id), str(entry_id))))
         return found[0].payload if found else None
+
+    def get_many(self, partition: int, stream: Stream, entry_ids: Sequence[Position]) -> list[bytes | None]:
+        key = self.key(partition, stream)
+        found: list[bytes | None] = []
+        for begin in range(0, len(entry_ids), GET_AT_ONCE):
+            names = [str(each) for each in entry_ids[begin : begin + GET_AT_ONCE]]
+            commands = [request(key, b"XRANGE", key, name, name) for name in names]
+            for command, reply in zip(commands, self._transport.call_many(commands), strict=True):
+                if isinstance(reply, SentinelError) and not isinstance(reply, Lost):
+                    raise reply
+                entries = _entries(self._transport.read(command) if isinstance(reply, Lost) else reply)
+                found.append(entries[0].payload if entries else None)
+        return found
 
     def length(self, partition: int, stream: Stream) -> int:
         key = self.key(partition, stream)

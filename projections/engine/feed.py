@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
@@ -33,6 +33,7 @@ from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Fact, 
 
 EVENTS_PER_READ = 4000
 """Seals are read together until they cover this many entries, which bounds the memory of a read."""
+FETCHED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +122,40 @@ def account_facts(log: EventLog, partition: int, account: str, after: Bound, unt
 def facts_of_account(
     log: EventLog, partition: int, account: str, transactions: Iterable[Entry], feedback: Iterable[Entry]
 ) -> Iterator[Fact]:
-    """One account's facts, in order, from entries of its partition among which all of the account's are."""
+    """One account's facts, in order, from entries of its partition among which all of the account's are. Scores and
+    alerts are fetched together with those of the entries that follow, FETCHED_AT_ONCE at a time.
+    """
     following = iter(feedback)
     waiting = next(following, None)
-    for entry in transactions:
-        transaction = decode_transaction(entry.payload)
-        if transaction.account_id != account:
-            continue
-        payload = log.get(partition, "scores", entry.id)
-        if payload is None:
-            raise Corrupt(f"partition {partition}: transaction {entry.id} has no score")
-        score = decode_score(payload)
-        seen = Position.parse(score.feedback_position)
-        while waiting is not None and waiting.id <= seen:
-            yield from _account_fact(partition, account, waiting)
-            waiting = next(following, None)
-        alert = log.get(partition, "alerts", entry.id) if score.severity is not None else None
-        decided = DecidedTransaction(transaction, score, decode_alert(alert) if alert is not None else None)
-        yield Fact(partition, entry.id, transaction.recorded_at, decided)
+    source = iter(transactions)
+    while some := [*islice(source, FETCHED_AT_ONCE)]:
+        for position, decided in _decided(log, partition, account, some):
+            seen = Position.parse(decided.score.feedback_position)
+            while waiting is not None and waiting.id <= seen:
+                yield from _account_fact(partition, account, waiting)
+                waiting = next(following, None)
+            yield Fact(partition, position, decided.transaction.recorded_at, decided)
     while waiting is not None:
         yield from _account_fact(partition, account, waiting)
         waiting = next(following, None)
+
+
+def _decided(
+    log: EventLog, partition: int, account: str, some: Iterable[Entry]
+) -> Iterator[tuple[Position, DecidedTransaction]]:
+    """The account's decisions among these transactions."""
+    read = [(entry.id, decode_transaction(entry.payload)) for entry in some]
+    mine = [(position, transaction) for position, transaction in read if transaction.account_id == account]
+    payloads = log.get_many(partition, "scores", [position for position, _ in mine])
+    missing = [position for (position, _), payload in zip(mine, payloads, strict=True) if payload is None]
+    if missing:
+        raise Corrupt(f"partition {partition}: transaction {missing[0]} has no score")
+    scores = [decode_score(payload) for payload in payloads if payload is not None]
+    alerted = [position for (position, _), score in zip(mine, scores, strict=True) if score.severity is not None]
+    alerts = dict(zip(alerted, log.get_many(partition, "alerts", alerted), strict=True))
+    for (position, transaction), score in zip(mine, scores, strict=True):
+        alert = alerts.get(position)
+        yield position, DecidedTransaction(transaction, score, None if alert is None else decode_alert(alert))
 
 
 def _account_fact(partition: int, account: str, entry: Entry) -> Iterator[Fact]:

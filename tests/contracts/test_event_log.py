@@ -106,6 +106,11 @@ def test_get_finds_one_entry(event_log: EventLog) -> None:
     for absent in (Position(1, 1), Position(1, 3), Position(1, 99), Position(2, 2)):
         assert event_log.get(0, "scores", absent) is None
     assert event_log.get(0, "seals", Position(head.sequence, 1)) is not None
+    wanted = [entry.id for entry in contents(event_log, 0)["scores"]]
+    asked = [*reversed(wanted), Position(99, 1), wanted[0]]
+    assert event_log.get_many(0, "scores", asked) == [event_log.get(0, "scores", each) for each in asked]
+    assert event_log.get_many(0, "scores", asked)[-2] is None
+    assert event_log.get_many(0, "scores", []) == []
 
 
 # --- I1: all or nothing, and only if nobody else wrote ------------------------------------------------------------

@@ -150,8 +150,7 @@ class PastStates(States):
         return [fold(projection, facts) for projection in chosen]
 
     def _entries(self, partition: int, stream: Any, positions: Sequence[Position]) -> Iterator[Entry]:
-        for position in positions:
-            payload = self.log.get(partition, stream, position)
+        for position, payload in zip(positions, self.log.get_many(partition, stream, positions), strict=True):
             if payload is None:
                 raise Corrupt(f"partition {partition}: {stream} {position} was read before, and is not in the log")
             yield Entry(position, payload)

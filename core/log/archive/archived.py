@@ -100,6 +100,16 @@ class ArchivedLog:
 
         return self._consistent(partition, attempt)
 
+    def get_many(self, partition: int, stream: Stream, entry_ids: Sequence[Position]) -> list[bytes | None]:
+        """See EventLog. Archived entries are read one by one."""
+
+        def attempt() -> list[bytes | None]:
+            seam = self._seam(partition, stream)
+            held = iter(self.hot.get_many(partition, stream, [each for each in entry_ids if each > seam]))
+            return [next(held) if each > seam else self.archive.get(partition, stream, each) for each in entry_ids]
+
+        return self._consistent(partition, attempt)
+
     def length(self, partition: int, stream: Stream) -> int:
         """See EventLog. Entries that are not archived are counted from their seals: with an archive, O(hot seals)."""
         if not self.archive.rows(partition) and not self.archive.refresh(partition):

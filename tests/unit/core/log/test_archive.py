@@ -242,8 +242,11 @@ def test_the_seam_may_be_anywhere(decided: MemoryLog, tmp_path: Path, size: int)
                 a, b = sorted(rng.choices([START, *(e.id for e in entries), Position(9, 9)], k=2))
                 count = rng.choice([1, 7, 100])
                 assert log.read(p, stream, a, count, b) == [e for e in entries if a < e.id <= b][:count]
-            for entry in rng.sample(entries, min(20, len(entries))):
+            some = rng.sample(entries, min(20, len(entries)))
+            for entry in some:
                 assert log.get(p, stream, entry.id) == entry.payload
+            asked = [*(entry.id for entry in some), Position(99, 1)]
+            assert log.get_many(p, stream, asked) == [*(entry.payload for entry in some), None]
         tables = list(log.tables(p, ["offset", "margin"]))
         assert sum(t.num_rows for t in tables) == len(everything[p]["scores"])
         assert [o for t in tables for o in t["offset"].to_pylist()] == [e.id.offset for e in everything[p]["scores"]]
