@@ -228,6 +228,8 @@ def test_what_running_takes_is_part_of_what_developing_takes() -> None:
     """The two locks agree on every version and hash, and the smaller one has no tool of tests."""
     small, whole = (_pinned(read(name)) for name in ("requirements-run.lock", "requirements.lock"))
     assert small.items() <= whole.items()
+    wanted = tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]
+    assert {re.split(r"[\[<>=; ]", each)[0] for each in wanted} <= small.keys()
     assert len(small) > 50
     assert not small.keys() & {"pytest", "mypy", "ruff", "playwright", "catboost"}
 

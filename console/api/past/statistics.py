@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from core.log.paging import entries
 from core.log.seals import ID_PART_MAX
 from core.times import HOUR_MS
 from projections.views.throughput import Hour, Throughput
+
+T = TypeVar("T")
 
 
 class Rejects:
@@ -58,20 +60,23 @@ def throughput(
     """
     recorded = np.array(seals.recorded[:sequence], dtype=np.int64)
     counts = [np.array(column[:sequence], dtype=np.int64) for column in seals.counts]
-    hours, place = np.unique(recorded // HOUR_MS, return_inverse=True)
+    hours, first, place = np.unique(recorded // HOUR_MS, return_index=True, return_inverse=True)
     sums = [np.bincount(place, weights=each, minlength=len(hours)).astype(np.int64).tolist() for each in counts]
     batches = np.bincount(place, minlength=len(hours)).tolist()
+    rows = [*zip(hours.tolist(), batches, *sums, strict=True)]
     return Throughput(
-        hours={hour: Hour(*of) for hour, *of in zip(hours.tolist(), batches, *sums, strict=True)},
+        hours={rows[i][0]: Hour(*rows[i][1:]) for i in np.argsort(first).tolist()},
         decisions=_counted(columns["decision"], DECISIONS),
         models=_counted(columns["model"], names),
         degraded={name: count for name, count in _counted(columns["degraded"], names).items() if name},
         rejects=rejects.reasons(sequence),
-        latency={n: count for n, count in enumerate(np.bincount(columns["age_bits"]).tolist()) if count},
+        latency=_counted(columns["age_bits"], range(128)),
         first_recorded_at=int(recorded.min()) if sequence else 0,
         last_recorded_at=int(recorded.max()) if sequence else 0,
     )
 
 
-def _counted(column: NDArray[Any], names: Sequence[str]) -> dict[str, int]:
-    return {names[n]: count for n, count in enumerate(np.bincount(column).tolist()) if count}
+def _counted(column: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
+    """How often each value occurs, in the order in which they first do, as a fold counts them."""
+    found = [(int(np.argmax(column == n)), n, count) for n, count in enumerate(np.bincount(column).tolist()) if count]
+    return {names[n]: count for _, n, count in sorted(found)}

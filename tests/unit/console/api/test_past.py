@@ -128,7 +128,13 @@ def test_every_state_equals_a_replay(
     alone = [projection for projection in ALL if projection.is_by_account]
     assert len(alone) > 2
     assert past.of_account_each(alone, account, partition) == replayed.of_account_each(alone, account, partition)
-    for question in (cases_answer, lists_answer, registry_answer, lambda states: profile_answer(states, account)):
+    for question in (
+        cases_answer,
+        lists_answer,
+        registry_answer,
+        stats_answer,
+        lambda states: profile_answer(states, account),
+    ):
         assert msgspec.json.encode(question(past)) == msgspec.json.encode(question(replayed))
 
 
