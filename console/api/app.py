@@ -13,7 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler, Message, Scope
 
-from console.api import access, auth, metrics, problems
+from console.api import access, auth, description, metrics, problems
 from console.api.desk import Desk
 from console.api.hub import Hub
 from console.api.inspecting import Inspector
@@ -117,6 +117,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
         logging_config=None,
     )
     access.check_table(routes_of(app))
+    description.complete(app)
     return app
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from console.api.access import PUBLIC, ROUTES
 from console.api.views import Views
 from core.codec import decode_score, decode_transaction
 from core.events import START, Position, SourceGenerationStarted
@@ -248,6 +251,26 @@ def test_the_description_names_every_route(api: Served) -> None:
     routes = set(api.client.get("/v1/me", headers=api.bearer("admin")).json()["routes"])
     assert routes <= found
     assert all(each.get("summary") for methods in described["paths"].values() for each in methods.values())
+
+
+def test_the_description_tells_errors_as_they_are(api: Served) -> None:
+    """Every operation's errors are problems, which it defines; those that need no login say so. Each schema has a title
+    of its own, and is there for whoever refers to it.
+    """
+    described = api.client.get("/schema/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    titles = [schema.get("title") for schema in schemas.values()]
+    assert titles == list(schemas) and set(schemas["Problem"]["required"]) >= {"title", "status", "detail"}
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            is_public = ROUTES[f"{method.upper()} {path}"] is PUBLIC
+            errors = {status for status in operation["responses"] if status[0] in "4d"}
+            assert errors >= {"400", "default"} | (set() if is_public else {"401", "403"})
+            assert all(operation["responses"][status]["content"] == problem for status in errors)
+            assert ("security" in operation) is is_public
+    text = json.dumps(described)
+    assert set(re.findall(r"#/components/schemas/([^\"]+)", text)) <= set(schemas)
 
 
 def test_requests_are_counted(api: Served) -> None:
