@@ -33,12 +33,12 @@ def test_every_request_of_every_page_names_the_moment(page: Page, running: Bank)
 def test_pages_show_nothing_that_came_later(page: Page, running: Bank) -> None:
     """What people did in the bank is on its page now, and not as of before they did it."""
     pages = {
-        "/rules": ("cards@1.0.0 decides", "LARGE_ON_NEW_DEVICE"),
+        "/rules": ("deployed cards@1.0.0", "LARGE_ON_NEW_DEVICE"),
         "/lists": ("c5512", "reported stolen"),
         "/models": ("baseline-1.1.0", "four eyes"),
         "/audit": ("bob", "deployed program cards@1.0.0"),
         "/queue?view=resolved": ("legitimate",),
-        "/live": ("deployed program cards@1.0.0",),
+        "/live": ("bob",),
     }
     for address, texts in pages.items():
         settled(page, address)
@@ -50,6 +50,20 @@ def test_pages_show_nothing_that_came_later(page: Page, running: Bank) -> None:
             if text != "four eyes":
                 expect(page.locator("main")).not_to_contain_text(text)
     expect(page.locator("main")).to_contain_text("In force", timeout=WAIT_MS)
+
+
+def test_a_past_moment_can_be_looked_at_only(page: Page, running: Bank) -> None:
+    """Lists offer no act, and a program can't be proposed, by button or by key."""
+    settled(page, "/lists")
+    expect(page.get_by_role("button", name="Add an entry")).to_be_visible(timeout=WAIT_MS)
+    settled(page, f"/lists?as_of={quote(running.before)}")
+    expect(page.get_by_role("button", name="Add an entry")).to_have_count(0)
+    settled(page, f"/rules?edit=current&as_of={quote(running.before)}")
+    expect(page.get_by_text("The program is valid.")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("button", name="Propose")).to_be_disabled()
+    page.keyboard.press("Control+s")
+    expect(page.get_by_role("status").filter(has_text="you look at a past moment")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_moment_is_chosen_by_keyboard_and_stays_from_page_to_page(page: Page) -> None:

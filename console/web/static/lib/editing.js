@@ -7,7 +7,7 @@ import { Diff } from "./diff.js";
 import * as f from "./format.js";
 import { useKeys } from "./keys.js";
 import { go, href, setParams } from "./router.js";
-import { isPast, say, store, stored } from "./state.js";
+import { fail, isPast, say, store, stored } from "./state.js";
 import { Tried } from "./trial.js";
 import { Ask, Badge, Choice, Fault, Key, Skeleton } from "./widgets.js";
 
@@ -57,10 +57,12 @@ function Editor({ first, isDraft, original, params }) {
   const faults = checked.answer?.faults || checked.answer?.problems || [];
   useEffect(() => view.current?.setFaults(faults.map((each) => ({ line: each.line, message: [each.key || each.field, each.message || each.detail, each.hint].filter(Boolean).join(": ") }))), [checked.answer]);
   const discard = () => { store("draft", ""); view.current.setText(original || START); };
+  const mayPropose = checked.answer?.ok === true && !isPast.value && can("POST /v1/programs/proposals");
   const propose = () => setAsking(html`<${Ask} title="Propose this program" label="Reason" action="Propose" onClose=${() => setAsking(null)} onDone=${async (reason) => { const { position } = await post("/v1/programs/proposals", { toml: text, reason }); await reached("/v1/programs", position); store("draft", ""); say("proposed: another person can approve it"); go("rules"); }} />`);
-  useKeys("editor", { "mod+s": [propose, "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
+  useKeys("editor", { "mod+s": [() => (mayPropose ? propose() : fail({ message: isPast.value ? "you look at a past moment" : "this can't be proposed", remedy: isPast.value ? "press T to go back to now, then propose" : "mend its faults first" })), "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
   return html`<div class="stack"><div class="row wrap"><a href=${href("rules")}>← Rules</a>${isDraft && html`<${Badge} title="kept in this browser">draft<//>`}
-      <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${checked.answer?.ok !== true || isPast.value || !can("POST /v1/programs/proposals")} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
+      <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${!mayPropose} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
+    ${isPast.value && html`<p class="stale">Programs are tried on the log as of now, and proposed only there.</p>`}
     <div class="editor"><div class="stack"><div class="text" ref=${host}></div>
       ${loading && html`<${Fault} error=${{ message: `the editor could not be loaded: ${loading.message}` }} />`}
       <${Checked} checked=${checked} faults=${faults} goTo=${(line) => view.current?.goTo(line)} /></div>

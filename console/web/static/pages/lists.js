@@ -4,7 +4,7 @@ import { can, post, reached, useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { href, setParams } from "../lib/router.js";
-import { say } from "../lib/state.js";
+import { isPast, say } from "../lib/state.js";
 import { Ask, Badge, Choice, Empty, Id, Key, Loaded, Time } from "../lib/widgets.js";
 
 const EFFECT = { block: "decline", watch: "review", allow: "approve" };
@@ -15,7 +15,7 @@ export default function Lists({ params }) {
   const tab = params.tab || "entries";
   const add = () => setAsking(html`<${Add} onClose=${() => setAsking(null)} reload=${answer.reload} />`);
   const remove = (kind, effect, value) => () => setAsking(html`<${Ask} title=${`Remove ${value} from ${effect} ${kind}s`} label="Reason" action="Remove" onClose=${() => setAsking(null)} onDone=${async (reason) => { const { position } = await post("/v1/lists", { kind, effect, remove: [value], reason }); await reached("/v1/lists", position); say("removed"); answer.reload(); }} />`);
-  const mayEdit = can("POST /v1/lists");
+  const mayEdit = can("POST /v1/lists") && !isPast.value;
   useKeys("lists", { ...(mayEdit ? { "+": [add, "add an entry"] } : {}), "/": [() => document.getElementById("filter")?.focus(), "filter"] });
   return html`<div class="stack"><div class="row wrap"><${Choice} label="what is shown" options=${[["entries", "Entries"], ["accounts", "Blocked accounts"], ["history", "Changes"]]} value=${tab} onChange=${(to) => setParams({ tab: to === "entries" ? null : to })} />
       <input id="filter" type="search" placeholder="Filter   /" aria-label="filter" value=${params.text || ""} onInput=${(e) => setParams({ text: e.target.value }, { replace: true })} />${mayEdit && html`<span class="push"><button onClick=${add}>Add an entry <${Key}>+<//></button></span>`}</div>
