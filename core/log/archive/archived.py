@@ -190,6 +190,11 @@ class ArchivedLog:
     def _consistent(self, partition: int, attempt: Callable[[], T]) -> T:
         """`attempt`'s result, made while the manifest did not change (see the module's docstring)."""
         while True:
-            result = attempt()
+            try:
+                result = attempt()
+            except Incomplete:  # what was read of the hot log had just been trimmed, or it is lost
+                if not self.archive.refresh(partition):
+                    raise
+                continue
             if not self.archive.refresh(partition):
                 return result

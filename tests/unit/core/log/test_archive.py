@@ -218,6 +218,18 @@ def test_reads_cross_row_groups(monkeypatch: pytest.MonkeyPatch, decided: Memory
             assert held.read(stream, a, count, b) == [e for e in entries if a < e.id <= b][:count]
 
 
+def test_a_trim_during_a_count_is_no_loss(decided: MemoryLog, tmp_path: Path) -> None:
+    """A reader that knows an older manifest finds the hot log trimmed: it reads the manifest again."""
+    hot, expected = decided.clone(), decided.length(0, "scores")
+    reader, writer = ArchivedLog(hot, open_archive(str(tmp_path))), open_archive(str(tmp_path))
+    times = [codec.decode_seal(e.payload).recorded_at for e in contents(decided, 0)["seals"]]
+    archiver.archive_partition(hot, writer, 0, recorded_until=times[len(times) // 3], segment_transactions=100)
+    assert reader.length(0, "scores") == expected
+    archiver.archive_partition(hot, writer, 0, recorded_until=EVER, segment_transactions=100)
+    ArchivedLog(hot, writer).trim(0, writer.end(0))
+    assert reader.length(0, "scores") == expected
+
+
 # --- one log across the seam --------------------------------------------------------------------------------------
 
 
