@@ -40,7 +40,7 @@ from core.context import Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
 from core.errors import Conflict, Corrupt, SentinelError, Unavailable
-from core.events import Position
+from core.events import Position, TransactionScored
 from core.log.base import EventLog, Stream
 from core.log.paging import entries
 from core.replay import Timeline
@@ -49,6 +49,7 @@ from projections.audit.lookup import Payment
 from projections.audit.reasons import AlertReader
 from projections.audit.redecide import DecisionPlace, Found, account_events, find, recompute
 from projections.audit.story import Story, tell
+from projections.audit.whatif_payment import Answered, Question, ask
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.states import States
 from projections.views.cases import case_answer
@@ -370,6 +371,15 @@ class Desk:
         control = control_stream.history(self.log)
         until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
         return tell(self.log, found, control, Timeline(control, self._resolver), until)
+
+    def ask(self, name: str, questions: Callable[[TransactionScored], Sequence[Question]]) -> Answered:
+        """Answers to questions about one decision, which are made from its logged score."""
+        found = self.find(name)
+        score = self.log.get(found.place.partition, "scores", found.place.position)
+        if score is None:
+            raise not_found(f"decision {name}")
+        timeline = Timeline(control_stream.history(self.log), self._resolver)
+        return ask(self.log, found, timeline, questions(decode_score(score)))
 
     # --- health ---------------------------------------------------------------------------------------------------
 

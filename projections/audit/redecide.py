@@ -198,17 +198,19 @@ def recompute(
     timeline: Timeline,
     events: Sequence[tuple[Position, AccountEvent]],
     passed: Callable[[LoggedDecision], None] = lambda decision: None,
+    before: Callable[[Context, Work], None] = lambda context, work: None,
 ) -> Iterator[Recomputed]:
     """Recompute the decisions at `targets`, in order, folding only `accounts`, which must own them.
 
     events: `account_events` of the accounts. passed: called with each of their decisions before it is folded, including
-    targets. Raises Incomplete if the log lacks the partition's first batches, Corrupt if a decision names another
-    context than its seal.
+    targets. before: called with each target as it is about to be decided, and must not change its state. Raises
+    Incomplete if the log lacks the partition's first batches, Corrupt if a decision names another context than its
+    seal.
     """
     sealed = Spans(log, partition, Head())
     positions = _control_positions(log, partition, targets)
     if _evicts(log, partition, timeline.identity.accounts_max):
-        yield from _recompute_among_all(log, partition, targets, accounts, timeline, positions, passed)
+        yield from _recompute_among_all(log, partition, targets, accounts, timeline, positions, passed, before)
         return
     state = AccountState(timeline.identity).hold(timeline.steps(positions))
     pending: list[Run] = []
@@ -236,8 +238,9 @@ def recompute(
         if pending:
             pipeline.apply(Work(partition, state, pending))
             pending = []
-        decided = pipeline.decide(context, [Work(partition, state, [run])])[0]
-        yield _compared(decision, context, decided, logged_alert)
+        work = Work(partition, state, [run])
+        before(context, work)
+        yield _compared(decision, context, pipeline.decide(context, [work])[0], logged_alert)
 
 
 def _evicts(log: EventLog, partition: int, accounts_max: int) -> bool:
@@ -261,6 +264,7 @@ def _recompute_among_all(
     timeline: Timeline,
     positions: Collection[int],
     passed: Callable[[LoggedDecision], None],
+    before: Callable[[Context, Work], None],
 ) -> Iterator[Recomputed]:
     """`recompute`, folding all accounts of the partition, about 4 µs per transaction. positions: under which the
     targets were decided.
@@ -300,7 +304,9 @@ def _recompute_among_all(
                 pending, rest = [], Run(run.feedback_position)
                 state = refolding.under(context, position, has_feedback=True)
                 alone = Run(run.feedback_position, [], [position], [transaction])
-                decided = pipeline.decide(context, [Work(partition, state, [alone])])[0]
+                work = Work(partition, state, [alone])
+                before(context, work)
+                decided = pipeline.decide(context, [work])[0]
                 yield _compared(decision, context, decided, log.get(partition, "alerts", position))
                 if position == last:
                     return

@@ -1,4 +1,4 @@
-"""What other settings would have decided: on a stretch of the log. Reads only."""
+"""What other settings would have decided, on a stretch of the log, and one payment with other values. Reads only."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from console import whatif_report, wiring
 from console.api.desk import Desk
 from console.api.labelled import labels
 from console.api.problems import ProblemError
-from console.api.requests import Asked, desk, json
+from console.api.requests import Asked, Name, desk, json
 from console.whatif_changes import Wanted, check, logged_artifact, registered, scope_of, words
 from console.whatif_report import Line
 from core import control_stream
 from core.context import Resolver
 from core.errors import BadInput
-from core.events import Position
+from core.events import Decision, Position, TransactionScored
 from core.replay import Timeline
+from core.validation import AMOUNT_MAX, ID_CHARACTERS_MAX
 from projections.audit import whatif
 from projections.audit.stored_batch import NotStored
 from projections.audit.whatif import Changed, Changes, Outcome, Scope
 from projections.audit.whatif_columns import CURVE, Point, WhatIf
+from projections.audit.whatif_payment import Answer, Answered, Question, answer_of
 from projections.labelling.view import LabelView
 
 FOLD_MAX = 50_000
 """Decisions that one request may fold: 2 s. Stored columns have no such limit."""
 Probability = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Word = Annotated[str, msgspec.Meta(max_length=ID_CHARACTERS_MAX)]
 Loss = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
@@ -168,4 +171,110 @@ def _folded(
     return Outcome.joined(parts, top)
 
 
-HANDLERS = [ask]
+class OtherPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Values that the payment has instead; what is not given stays. Texts may be "" for unknown."""
+
+    amount: Annotated[float, msgspec.Meta(ge=0, le=AMOUNT_MAX)] | None = None
+    merchant_id: Word | None = None
+    merchant_category: Word | None = None
+    country: Word | None = None
+    channel: Word | None = None
+    device_id: Word | None = None
+    card_id: Word | None = None
+    ip: Word | None = None
+    attributes: dict[str, float | str] | None = None
+
+
+class PaymentAsked(OtherSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Other settings, and other values of the payment. undo: also tell what would have turned the decision."""
+
+    payment: OtherPayment = OtherPayment()
+    undo: bool = False
+
+
+class FeatureChange(msgspec.Struct, frozen=True):
+    """A feature that differs; None: missing."""
+
+    name: str
+    was: float | None
+    now: float | None
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A single change that turns the logged decision, in words, and what it turns it into."""
+
+    change: str
+    decision: Decision
+
+
+class PaymentAnswer(msgspec.Struct, frozen=True):
+    """One payment decided with the changes. reproduced: whether without them today's path gives the logged decision,
+    bit for bit. features: those that differ. undo: without each rule that hit, without all of them, and without what
+    the model asks for; only those that turn the decision.
+    """
+
+    place: str
+    transaction_id: str
+    changes: list[str]
+    logged: Answer
+    whatif: Answer
+    reproduced: bool
+    features: list[FeatureChange]
+    undo: list[Turn]
+
+
+@post("/v1/decisions/{id:str}/whatif", tags=["decisions"], summary="Decide one payment otherwise", status_code=200)
+async def ask_payment(request: Asked, id: Name, data: JSONBody[PaymentAsked]) -> Response[PaymentAnswer]:
+    """From the account's state before it, under the settings of its moment with the changes: nothing is written."""
+    return json(await desk(request).run_heavy(_of_payment, desk(request), id, data))
+
+
+def _of_payment(here: Desk, name: str, data: PaymentAsked) -> PaymentAnswer:
+    wanted = wanted_of(here, data)
+    values = {key: value for key, value in msgspec.structs.asdict(data.payment).items() if value is not None}
+    turns: list[tuple[str, Question]] = []
+
+    def questions(score: TransactionScored) -> list[Question]:
+        if data.undo:
+            turns.extend(_turns(score))
+        return [Question(wanted.loaded(), values), *(question for _, question in turns)]
+
+    found = here.ask(name, questions)
+    now, (made, *others) = found.now, found.made
+    was = now.decision.score
+    said = words(wanted, "the request" if data.rules is not None else "")
+    return PaymentAnswer(
+        str(here.find(name).place),
+        now.decision.transaction.transaction_id,
+        [*said, *(f"{key} {value}" for key, value in values.items())],
+        answer_of(was),
+        made,
+        now.identical,
+        _differences(found),
+        [Turn(text, o.decision) for (text, _), o in zip(turns, others, strict=True) if o.decision != was.decision],
+    )
+
+
+def _differences(found: Answered) -> list[FeatureChange]:
+    """The features that the first question changed."""
+    was, now = ([_known(value) for value in row] for row in found.features[:2].tolist())
+    rows = zip(found.names, was, now, strict=True)
+    return [FeatureChange(name, before, after) for name, before, after in rows if before != after]
+
+
+def _turns(score: TransactionScored) -> list[tuple[str, Question]]:
+    """Changes that may turn the decision, each by itself."""
+    single = [(f"without {code}", Question(Changes(disabled=(code,)))) for code in score.rules]
+    every = [("without any of its rules", Question(Changes(disabled=score.rules)))] if len(score.rules) > 1 else []
+    model = (
+        "without what the model asks for",
+        Question(Changes(review=1.0, decline=1.0, review_loss=0.0, decline_loss=0.0)),
+    )
+    return [*single, *every, *([model] if score.probability < 1.0 else [])]
+
+
+def _known(value: float) -> float | None:
+    return value if value == value and abs(value) != float("inf") else None
+
+
+HANDLERS = [ask, ask_payment]

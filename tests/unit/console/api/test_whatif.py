@@ -93,3 +93,61 @@ def test_a_long_fold_is_refused(api: Served, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("console.api.routes.whatif.FOLD_MAX", 10)
     got = api.post("/v1/whatif", {"model": "baseline-1.0.0"}, "viewer")
     assert (got.status_code, got.json()["reason"]) == (422, "takes_a_fold")
+
+
+def some(api: Served, **query: Any) -> dict[str, Any]:
+    """The newest decision that matches."""
+    found: dict[str, Any] = api.get("/v1/decisions", limit=1, **query).json()["decisions"][0]
+    return found
+
+
+def test_one_payment_without_changes_is_as_it_was(api: Served) -> None:
+    """Decided again, bit for bit; no feature differs."""
+    for query in ({"alerts": True}, {"decision": "decline"}, {"decision": "approve"}):
+        row = some(api, **query)
+        answer = api.post(f"/v1/decisions/{row['place']}/whatif", {}, "analyst").json()
+        assert answer["reproduced"] and answer["logged"] == answer["whatif"] and answer["features"] == []
+        assert (answer["logged"]["decision"], answer["logged"]["rules"]) == (row["decision"], row["rules"])
+
+
+def test_another_amount_and_merchant_decide_otherwise(api: Served) -> None:
+    """Through the live path: features follow, and rules and model with them."""
+    row = some(api, decision="approve")
+    body = {"payment": {"amount": 25_000.0, "merchant_id": "never-seen"}}
+    answer = api.post(f"/v1/decisions/{row['place']}/whatif", body, "analyst").json()
+    assert answer["changes"] == ["amount 25000.0", "merchant_id never-seen"]
+    assert "AMOUNT_HIGH" in answer["whatif"]["rules"] and "AMOUNT_HIGH" not in answer["logged"]["rules"]
+    changed = {each["name"]: each["now"] for each in answer["features"]}
+    assert changed["amount"] == 25_000.0 and answer["whatif"]["margin"] != answer["logged"]["margin"]
+    again = api.post(f"/v1/decisions/{row['place']}/whatif", body, "analyst").json()
+    assert again == answer and answer["reproduced"]
+
+
+def test_what_would_undo_a_decision(api: Served) -> None:
+    """A single change that turns it, as the same change asked for alone does."""
+    row = next(r for r in api.get("/v1/decisions", alerts=True, limit=200).json()["decisions"] if len(r["rules"]) == 1)
+    path = f"/v1/decisions/{row['place']}/whatif"
+    turns = api.post(path, {"undo": True}, "analyst").json()["undo"]
+    alone = api.post(path, {"disabled": row["rules"]}, "analyst").json()["whatif"]["decision"]
+    expected = [alone] if alone != row["decision"] else []
+    assert [turn["decision"] for turn in turns if turn["change"] == f"without {row['rules'][0]}"] == expected
+    assert all(turn["decision"] != row["decision"] for turn in turns)
+    rows = api.get("/v1/decisions", alerts=True, limit=40).json()["decisions"]
+    asked = [api.post(f"/v1/decisions/{r['place']}/whatif", {"undo": True}, "analyst").json() for r in rows]
+    assert any(answer["undo"] for answer in asked)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"payment": {"amount": -1}}, 400),
+        ({"payment": {"currency": "USD"}}, 400),
+        ({"payment": {"account_id": "x"}}, 400),
+        ({"disabled": ["NO_SUCH"]}, 422),
+    ],
+)
+def test_bad_questions_about_a_payment_get_a_problem(api: Served, body: dict[str, Any], status: int) -> None:
+    """Also its identity and its currency, whose rate nobody logged, can't be changed."""
+    place = some(api)["place"]
+    assert api.post(f"/v1/decisions/{place}/whatif", body, "analyst").status_code == status
+    assert api.post("/v1/decisions/none/whatif", {}, "analyst").status_code == 404
