@@ -29,8 +29,8 @@ from projections.audit.whatif_columns import CURVE, Point, WhatIf
 from projections.audit.whatif_payment import Answer, Answered, Question, answer_of
 from projections.labelling.view import LabelView
 
-FOLD_MAX = 50_000
-"""Decisions that one request may fold: 2 s. Stored columns have no such limit."""
+FOLD_MAX = 20_000
+"""Decisions that one request may fold, at up to 0.5 ms each. Stored columns have no such limit."""
 Probability = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Word = Annotated[str, msgspec.Meta(max_length=ID_CHARACTERS_MAX)]
 Loss = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
@@ -93,7 +93,7 @@ class WhatIfAnswer(msgspec.Struct, frozen=True):
 @post("/v1/whatif", tags=["policy"], summary="What other settings would have decided", status_code=200)
 async def ask(request: Asked, data: JSONBody[WhatIfAsked]) -> Response[WhatIfAnswer]:
     """Thresholds, parameters and switched-off rules are judged by stored columns. Another model, and a program with
-    aggregates of its own, take a fold, which a log of more than 50,000 decisions refuses: use `sentinel whatif`.
+    aggregates of its own, take a fold, which a log of more than 20,000 decisions refuses: use `sentinel whatif`.
     """
     return json(await desk(request).run_heavy(_answered, desk(request), data))
 
