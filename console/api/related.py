@@ -134,14 +134,18 @@ def _row(partition: int, c: Columns, row: int) -> Row:
 
 def names(log: EventLog, found: list[Shared]) -> dict[Row, TransactionReceived]:
     """The payments that name what is shown, read from the log."""
-    read: dict[Row, TransactionReceived] = {}
+    wanted: dict[int, list[Position]] = {}
     accounts: set[int] = set()
     for shared in found:
-        read[shared.example] = payment(log, shared.example)
+        wanted.setdefault(shared.example.partition, []).append(shared.example.position)
         for other, (_, row) in shared.accounts.items():
             if len(accounts) < NODES_MAX or other in accounts:
                 accounts.add(other)
-                read[row] = payment(log, row)
+                wanted.setdefault(row.partition, []).append(row.position)
+    read: dict[Row, TransactionReceived] = {}
+    for partition, positions in wanted.items():
+        for position, payload in zip(positions, log.get_many(partition, "transactions", positions), strict=True):
+            read[Row(partition, position)] = _decoded(Row(partition, position), payload)
     return read
 
 
@@ -175,7 +179,10 @@ def graph(
 
 def payment(log: EventLog, row: Row) -> TransactionReceived:
     """The payment at a place. Raises Corrupt if the log does not hold it."""
-    payload = log.get(row.partition, "transactions", row.position)
+    return _decoded(row, log.get(row.partition, "transactions", row.position))
+
+
+def _decoded(row: Row, payload: bytes | None) -> TransactionReceived:
     if payload is None:
         raise Corrupt(f"partition {row.partition}: {row.position} was indexed, but the log does not hold it")
     return decode_transaction(payload)
