@@ -260,7 +260,9 @@ class Worker:
         if not pendings:
             return []
         decode_repeated(pendings)
-        if self._admit(pendings):
+        position = self._contexts.position
+        self._admit(pendings)
+        if self._contexts.position != position:
             ready = [pending for pending in pendings if self._is_ready(pending.partition)]
             if len(ready) < len(pendings):  # a program was found to be in force just now
                 self._give_back([pending for pending in pendings if pending not in ready])
@@ -304,18 +306,14 @@ class Worker:
             if self._ownership.owns(pending.partition):
                 self._reload(pending.partition, error)
 
-    def _admit(self, pendings: list[Pending]) -> bool:
-        """Admit the batches under the context in which they will be decided: the newest, if it matters. Whether the
-        control stream was read for it.
-        """
+    def _admit(self, pendings: list[Pending]) -> None:
+        """Admit the batches under the context in which they will be decided: the newest, if it matters."""
         position = self._contexts.position
-        if not sum([self._admit_one(pending) for pending in pendings]):
-            return False
-        self._read_control(now_due=True)  # a history may have been opened or ended just now
-        if self._contexts.position != position:
-            for pending in pendings:
-                self._admit_one(pending)
-        return True
+        if sum([self._admit_one(pending) for pending in pendings]):
+            self._read_control(now_due=True)  # a history may have been opened or ended just now
+            if self._contexts.position != position:
+                for pending in pendings:
+                    self._admit_one(pending)
 
     def _admit_one(self, pending: Pending) -> int:
         context = self._contexts.of(pending.partition.partition)
