@@ -16,6 +16,7 @@ OF_NOW = {"/v1/me", "/v1/events", "/v1/system", "/v1/programs/completions"}
 def test_every_request_of_every_page_names_the_moment(page: Page, running: Bank) -> None:
     """Each read of each page is as of the moment in its address; System says what it shows of now."""
     asked: list[str] = []
+    settled(page, "/lists")  # so that nothing which logging in asked of Live arrives later
     page.on("request", lambda sent: asked.append(sent.url) if sent.method == "GET" else None)
     lacking = {}
     for name, address in addresses(page).items():
