@@ -97,8 +97,11 @@ def run(rate: float, seconds: float) -> dict[str, Any]:
         change_list(log, "merchant", "block", Act("bench", "bench", now), add=["bad"])
         switch_on(log, ACTIONS, Why("bench", "bench", now))
         ports = [free_port(), free_port()]
+        at = [
+            msgspec.structs.replace(settings, metrics_port=port) for port in ports
+        ]  # a child's environment wins over its file
         config = [_config(directory / f"responder-{port}.toml", receiver, port) for port in ports]
-        first = stack.enter_context(Service("responder", ["respond", "--config", str(config[0])], settings, directory))
+        first = stack.enter_context(Service("responder", ["respond", "--config", str(config[0])], at[0], directory))
         _wait_for(lambda: _metric(ports[0], "sentinel_responder_partitions_owned") == 4, "the responder's partitions")
         _send(settings, rate, seconds)
         count = round(rate * seconds) * len(NOTIFYING)
@@ -107,7 +110,7 @@ def run(rate: float, seconds: float) -> dict[str, Any]:
         reaction = _buckets(ports[0], "sentinel_responder_reaction_seconds_bucket")
         _wait_for(lambda: _settled(log) >= round(rate * seconds) * 4, "every outcome")
         answer = responses_answer(open_states(log, ALL, now_ms=int(time.time() * 1000)))
-        second = stack.enter_context(Service("successor", ["respond", "--config", str(config[1])], settings, directory))
+        second = stack.enter_context(Service("successor", ["respond", "--config", str(config[1])], at[1], directory))
         _wait_for(lambda: _metric(ports[1], "sentinel_responder_partitions_owned") > 0, "the successor")
         first.kill()
         killed, before = time.time(), len(receiver.arrived)
@@ -127,7 +130,7 @@ def run(rate: float, seconds: float) -> dict[str, Any]:
 
 
 def _config(path: Path, receiver: Receiver, port: int) -> Path:
-    lines = [f"metrics_port = {port}", "[responders]", "blocks_per_hour = 1000000", "poll_ms = 5"]
+    lines = ["[responders]", "blocks_per_hour = 1000000", "poll_ms = 5"]
     lines += ["[responders.channels.soc]", 'kind = "webhook"', 'secret_env = "BENCH_SECRET"']
     lines += [f'url = "http://127.0.0.1:{receiver.server.server_address[1]}/"']
     for action in NOTIFYING:
