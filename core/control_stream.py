@@ -62,13 +62,14 @@ Decide = Callable[[Known], Sequence[Control]]
 
 @dataclass(slots=True)
 class ControlStream:
-    """The stream, followed up to `position`. Holds the fold, not the events. digest: of all of them
-    (`core.log.seals.control_digest`).
+    """The stream, followed up to `position`. Holds the fold, not the events, except those that a read which broke off
+    had already folded: the next read returns them. digest: of all events (`core.log.seals.control_digest`).
     """
 
     state: ControlState = field(default_factory=ControlState)
     digest: str = GENESIS_DIGEST
     _last: bytes = b""
+    _unreturned: list[ControlEntry] = field(default_factory=list)
 
     @property
     def position(self) -> int:
@@ -79,17 +80,20 @@ class ControlStream:
         """Read and fold new events up to position `until`. The entries include refused events.
 
         Raises Conflict if the log no longer holds the last event read, Corrupt if an event is missing or does not
-        decode. Events read before the error are folded.
+        decode. Events read before an error are folded, and returned by the next call.
         """
-        found: list[ControlEntry] = []
+        self._fold_until(log, until)
+        found, self._unreturned = self._unreturned, []
+        return found
+
+    def _fold_until(self, log: EventLog, until: int | None) -> None:
         while page := self._page(log):
             for position, payload in page:
                 if until is not None and position > until:
-                    return found
+                    return
                 if position != self.position + 1:
                     raise Corrupt(f"control event {self.position + 1} is missing: {position} comes next")
-                found.append(self._take(decode_control(payload), payload))
-        return found
+                self._unreturned.append(self._take(decode_control(payload), payload))
 
     def _page(self, log: EventLog) -> list[tuple[int, bytes]]:
         """The events after the last known one, which is read again to check that it is unchanged."""

@@ -115,10 +115,7 @@ class Desk:
 
     def _follow_control(self) -> None:
         with self._reading_control:
-            read: Sequence[ControlEntry] = self._stream.advance(self.log)
-            if self._changes_until + len(read) < self._stream.position:  # a read broke off after it had folded some
-                read = control_stream.history(self.log, self._stream.position)[self._changes_until :]
-            self._changes += [entry for entry in read if overview.is_change(entry)]
+            self._changes += [entry for entry in self._stream.advance(self.log) if overview.is_change(entry)]
             self._changes_until = self._stream.position
 
     def start(self) -> None:

@@ -182,6 +182,33 @@ def test_a_decision_knows_what_was_read_last() -> None:
     assert (stream.position, stream.state.review, list(stream.state.refused)) == (5, 0.2, [2])
 
 
+class BreakingLog(MemoryLog):
+    """A log whose control stream can be read so many times more, a new event or two at a time; None: always."""
+
+    reads_left: int | None = None
+
+    def read_control(self, after: int = 0, count: int = 1000) -> list[tuple[int, bytes]]:
+        if self.reads_left is not None:
+            if self.reads_left == 0:
+                raise Unavailable("the log server does not answer")
+            self.reads_left -= 1
+        return super().read_control(after, min(count, 2))
+
+
+@pytest.mark.parametrize("reads", range(5))
+def test_a_read_that_breaks_off_loses_no_entry(reads: int) -> None:
+    """What was folded before the log went away is returned by the next read, once and in order."""
+    log, stream = BreakingLog(), ControlStream()
+    events = [thresholds(f"number {k}") for k in range(5)]
+    log.append_control([encode(event) for event in events], 0)
+    log.reads_left = reads
+    with pytest.raises(Unavailable):
+        stream.advance(log)
+    log.reads_left = None
+    assert [(entry.position, entry.event) for entry in stream.advance(log)] == [*enumerate(events, 1)]
+    assert stream.advance(log) == []
+
+
 def test_a_stream_that_went_back_or_has_a_gap_is_not_followed() -> None:
     """The last event read is gone, or another one: Conflict. A number is left out: Corrupt."""
     log = MemoryLog()
