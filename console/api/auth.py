@@ -26,7 +26,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from console.api.access import PUBLIC, ROUTES, permitted
 from console.api.problems import ProblemError
-from console.api.users import NO_PASSWORD, Role, User, UserFile, revoke, set_password, token_parts, verify
+from console.api.users import Role, User, UserFile, revoke, set_password, token_parts, verify
 from core.errors import BadInput
 
 SESSION_S = 12 * 3600.0
@@ -98,10 +98,10 @@ class Gate:
         keys = (f"address {address}", f"name {name}")
         self._check_limit(*keys)
         user = self.users.load().users.get(name)
-        hashed = user.password if user is not None and user.password and not user.disabled else NO_PASSWORD
+        hashed = user.password if user is not None and not user.disabled else ""
         async with self._verifying:
             is_right = await asyncio.to_thread(verify, hashed, password)
-        if not is_right or hashed is NO_PASSWORD or user is None:
+        if user is None or not is_right:
             self._failed(*keys)
             raise ProblemError(401, "the name or the password is wrong", reason="not_authenticated")
         self._limiter.forget(keys[1])

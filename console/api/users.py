@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -38,8 +39,6 @@ _TOKEN = re.compile(r"ss_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _password = PasswordHasher(type=Type.ID)
 _secret = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1, type=Type.ID)
 """For tokens: a random secret of 256 bits can't be guessed from its hash, however fast that is."""
-NO_PASSWORD = _secret.hash(secrets.token_urlsafe(32))
-"""Verified in place of a missing hash, so that an unknown name takes as long as a wrong password."""
 T = TypeVar("T")
 
 
@@ -226,11 +225,19 @@ def token_parts(text: str) -> tuple[str, str] | None:
 
 
 def verify(hashed: str, secret: str) -> bool:
-    """Whether a password or a token's secret has this hash. Takes 5 ms for a token, 60 ms for a password."""
+    """Whether a password or a token's secret has this hash. Takes 5 ms for a token, 60 ms for a password; as long as
+    for a password if hashed is "": how long a login takes doesn't tell whether its name exists.
+    """
     try:
-        return _password.verify(hashed, secret)
+        return _password.verify(hashed or _nobodys(), secret) and bool(hashed)
     except (Argon2Error, InvalidHashError):
         return False
+
+
+@cache
+def _nobodys() -> str:
+    """The hash of a password that nobody knows."""
+    return _password.hash(secrets.token_urlsafe(32))
 
 
 def login_link(file: UserFile, name: str, now_ms: int, url: str) -> str:

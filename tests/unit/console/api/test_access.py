@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+import argon2
 import pytest
 
 from console.api import access, auth, users
@@ -117,6 +119,25 @@ def test_another_sites_page_cannot_use_a_session(fresh: Served, header: dict[str
     got = fresh.client.post("/v1/logout", headers=header)
     assert (got.status_code, got.json()["reason"]) == (403, "cross_site")
     assert fresh.client.get("/v1/me").status_code == 200
+
+
+def test_an_unknown_name_costs_as_much_as_a_wrong_password(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash as costly as a password's is verified for a name that nobody has, and for a user without a password: the
+    time that a login takes tells neither.
+    """
+    verified: list[str] = []
+
+    class Recording(argon2.PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+            verified.append(str(hash))
+            return super().verify(hash, password)
+
+    monkeypatch.setattr(users, "_password", Recording())
+    for name in ("nobody", "admin", "alice"):
+        got = fresh.client.post("/v1/login", json={"name": name, "password": "wrong"})
+        assert (got.status_code, got.json()["detail"]) == (401, "the name or the password is wrong")
+    unknown, without, known = map(argon2.extract_parameters, verified)
+    assert unknown == without == known
 
 
 def test_failed_logins_are_limited(fresh: Served) -> None:
