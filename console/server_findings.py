@@ -148,7 +148,7 @@ class ServerFacts(NamedTuple):
     memory_bytes: int
     memory_max_bytes: int
     clients: int
-    started_s: int
+    uptime_s: int
 
 
 def log_servers(s: Settings) -> list[ServerFacts]:

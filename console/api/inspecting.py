@@ -69,7 +69,7 @@ class _Kept(Generic[T]):
                 self._is_asking = True
                 threading.Thread(target=self._run, name=self._name, daemon=True).start()
             if self._last is None:
-                self._done.wait_for(lambda: self._last is not None, wait_s)
+                self._done.wait_for(lambda: not self._is_asking, wait_s)
             return self._last
 
     def _run(self) -> None:
@@ -78,11 +78,12 @@ class _Kept(Generic[T]):
             found = self._ask()
         except (SentinelError, KafkaException, RedisError, OSError) as error:  # asked again after its time
             structlog.get_logger().error("api.inspection_failed", about=self._name, error=str(error))
-        with self._done:
-            if found is not None:
-                self._last = Looked(found, int(time.time() * 1000))
-            self._is_asking, self._asked = False, time.monotonic()
-            self._done.notify_all()
+        finally:  # also after a fault of ours, or nobody would ever ask again
+            with self._done:
+                if found is not None:
+                    self._last = Looked(found, int(time.time() * 1000))
+                self._is_asking, self._asked = False, time.monotonic()
+                self._done.notify_all()
 
 
 class Inspector:

@@ -17,7 +17,6 @@ from console.api.inspecting import Facts, Inspector, Looked
 from console.server_findings import Finding, ServerFacts
 from core.codec import decode_seal
 from core.control import ControlState
-from core.errors import SentinelError
 from core.events import Position
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
@@ -66,7 +65,7 @@ class ServerRow(msgspec.Struct, frozen=True):
 
 
 class ArchiveRow(msgspec.Struct, frozen=True):
-    """The archive. entries: archived ones of all streams and partitions. location: for administrators."""
+    """The archive. decisions: archived ones of all partitions. location: for administrators."""
 
     configured: bool
     location: str
@@ -202,17 +201,14 @@ def _server(found: ServerFacts, has_details: bool) -> ServerRow:
         found.memory_bytes,
         found.memory_max_bytes,
         found.clients,
-        found.started_s,
+        found.uptime_s,
     )
 
 
 def _archive(desk: Desk, has_details: bool) -> ArchiveRow:
     if not isinstance(desk.log, ArchivedLog):
         return ArchiveRow(False, "", 0)
-    try:
-        count = sum(desk.log.archive.count(partition, "scores") for partition in desk.partitions)
-    except SentinelError:
-        count = 0
+    count = sum(desk.log.archive.count(partition, "scores") for partition in desk.partitions)
     return ArchiveRow(True, str(desk.log.archive.store) if has_details else "", count)
 
 

@@ -108,6 +108,27 @@ def test_slow_questions_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for(lambda: len(asked) == 2, "the second question")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_question_that_breaks_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raised, also a fault of ours; and whoever waits for the first answer does not wait in vain."""
+    asked: list[int] = []
+
+    def ask(settings: Settings) -> list[Finding]:
+        asked.append(1)
+        if len(asked) == 1:
+            raise RuntimeError("a fault of ours")
+        return [Finding("a", "ok", "b")]
+
+    monkeypatch.setattr(inspecting, "findings", ask)
+    monkeypatch.setattr(inspecting, "FINDINGS_S", 0.2)
+    inspector = Inspector(Settings(), 1)
+    began = time.monotonic()
+    assert inspector.findings(30.0) is None
+    assert time.monotonic() - began < 15.0
+    wait_for(inspector.findings, "the second answer")
+    assert len(asked) == 2
+
+
 @pytest.fixture(scope="module")
 def everything(
     valkey_server: Valkey, broker: Broker, tmp_path_factory: pytest.TempPathFactory
@@ -145,7 +166,7 @@ def test_real_servers_are_described(everything: tuple[Served, Any]) -> None:
     assert "secret" not in str(found)
 
 
-def test_servers_that_are_gone_are_told(tmp_path: Path, decided: MemoryLog) -> None:
+def test_servers_that_are_gone_are_told() -> None:
     """The answer is there within seconds, and says who did not answer."""
     nowhere = Settings(kafka_servers="127.0.0.1:1", redis_port=1)
     found = inspecting.facts(nowhere, 1)
