@@ -53,29 +53,36 @@ class Stats:
         self.transactions = 0
         self.feedback = 0
         self.alerts = 0
-        self.decisions: Counter[str] = Counter()
+        self._decisions: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
         self._last_decided = 0.0
         self._bursts: deque[tuple[float, int]] = deque(maxlen=BURSTS_KEPT)
 
     def record(self, acknowledged: Sequence[Pending], now_ms: float) -> None:
-        """Count the batches of one append; by decision, severity and latency later, together with others."""
-        decided = [pending.decided for pending in acknowledged if pending.decided is not None]
-        if not decided:
+        """Count the batches of one append; by decision, severity and latency later, together with others: when
+        UNCOUNTED_MAX messages wait, at the next `write` or when they are asked for.
+        """
+        if not acknowledged:
             return
-        count = 0
-        for pending, result in zip(acknowledged, decided, strict=True):
-            count += len(result.kept)
-            self.alerts += len(result.alerts)
+        decided = []
+        count = degraded = 0
+        for pending in acknowledged:
+            assert pending.decided is not None
+            assert pending.context is not None
+            decided.append(pending.decided)
+            kept = len(pending.decided.kept)
+            count += kept
+            if pending.context.degraded:
+                degraded += kept
+            self.alerts += len(pending.decided.alerts)
             if pending.feedback:
                 self.feedback += len(pending.feedback)
                 telemetry.FEEDBACK.inc(len(pending.feedback))
             for reason, rejects in reject_counts(pending).items() if pending.rejects else ():
                 self.rejects[reason] += rejects
                 telemetry.REJECTS.labels(reason).inc(rejects)
-        context = acknowledged[0].context  # one batch, one context
-        if context is not None and context.degraded:
-            telemetry.DEGRADED.inc(count)
+        if degraded:
+            telemetry.DEGRADED.inc(degraded)
         if now_ms / 1000 - self._last_decided > IDLE_S:
             self._bursts.append((now_ms / 1000, self.transactions))
         self._last_decided = now_ms / 1000
@@ -86,6 +93,12 @@ class Stats:
             self._uncounted_size += len(messages)
             if self._uncounted_size >= UNCOUNTED_MAX:
                 self._count()
+
+    @property
+    def decisions(self) -> Counter[str]:
+        """The transactions decided, by decision."""
+        self._count()
+        return self._decisions
 
     @property
     def latency(self) -> telemetry.Histogram:
@@ -104,7 +117,7 @@ class Stats:
         made = np.bincount(np.concatenate(decisions), minlength=len(policy.DECISIONS))
         for decision, count in zip(policy.DECISIONS, made.tolist(), strict=True):
             if count:
-                self.decisions[decision] += count
+                self._decisions[decision] += count
                 _TRANSACTIONS[decision].inc(count)
         graded = np.concatenate(severities)
         raised = np.bincount(graded[graded >= 0], minlength=len(policy.SEVERITIES))
@@ -155,9 +168,9 @@ class Stats:
 
 
 def _columns(decided: Sequence[Decided], count: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Decisions and severities of the batches that were decided together. count: of their decisions."""
+    """Decisions and severities of the batches of one append, at least one. count: of their decisions."""
     rows = decided[0].rows
-    if count == len(rows.decisions):
+    if count == len(rows.decisions) and all([each.rows is rows for each in decided]):  # usually: all, decided together
         return rows.decisions, rows.severities
     return np.concatenate([d.decisions for d in decided]), np.concatenate([d.severities for d in decided])
 
