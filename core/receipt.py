@@ -8,7 +8,7 @@ tables, read models, training) follows `received_at`, which no client can set:
               Within a partition it never decreases, whoever owns it. A payment dated more than AHEAD_MS after or
               BEHIND_MS before its receive time is rejected (`future_time`, `past_time`).
     history   `occurred_at` itself. A payment outside the stated range is rejected (`outside_history`), and so is a
-              verdict that lies outside and ahead of the clock; one that could be received live follows its payment.
+              verdict that is dated outside the range and ahead of the clock.
 
 So one live message moves its own account's travel by at most AHEAD_MS, and nobody else's time at all. A verdict has
 only its own time; it may be old, but not ahead, and it moves nothing but the verdicts on its own payment.

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from core.duplicate_keys import duplicate_key, scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
-from core.receipt import AHEAD_MS, BEHIND_MS, check_live, check_not_ahead
+from core.receipt import AHEAD_MS, BEHIND_MS, History, check_history, check_live, check_not_ahead
 from core.text import visible
 from core.times import DAY_MS, MINUTE_MS
 
@@ -161,11 +161,16 @@ def _check_keys(value: bytes) -> None:
         raise BadInput(f"the key {visible(twice)!r} stands twice in one object", reason="duplicate_key")
 
 
-def check_feedback_time(event: AccountEvent, received_at: int) -> None:
-    """Raise BadInput unless the event's times are such that it may be received live at `received_at` (epoch ms)."""
-    check_not_ahead(event.occurred_at, received_at)
-    if isinstance(event, FeedbackReceived):
-        check_not_ahead(event.transaction_occurred_at, received_at)
+def check_feedback_time(event: AccountEvent, received_at: int, history: History | None = None) -> None:
+    """Raise BadInput if the event, or the payment that it names, is dated ahead of `received_at` (epoch ms); in a
+    history, ahead and outside its range.
+    """
+    paid = (event.transaction_occurred_at,) if isinstance(event, FeedbackReceived) else ()
+    for time in (event.occurred_at, *paid):
+        if history is None:
+            check_not_ahead(time, received_at)
+        elif time > received_at + AHEAD_MS:
+            check_history(time, history)
 
 
 def _check_key(key: bytes | None, account: str) -> None:

@@ -92,10 +92,7 @@ def _admit_feedback(part: Decoded, pending: Pending, histories: Sequence[History
         position = Position(generation, message.offset + 1)
         history = covering(histories, FEEDBACK, partition, position) if histories else None
         try:
-            if history is None:
-                check_feedback_time(event, _received(message, pending.recorded_at, clock))
-            elif event.occurred_at > pending.recorded_at + AHEAD_MS:  # else it could be received live
-                check_history(event.occurred_at, history)
+            check_feedback_time(event, _received(message, pending.recorded_at, clock), history)
         except BadInput as error:
             pending.rejects.append(Rejected("feedback", message, position, error.reason, str(error)))
             continue

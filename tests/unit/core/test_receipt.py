@@ -219,9 +219,10 @@ def test_history_is_received_when_it_was_dated() -> None:
 def test_history_rejects_what_lies_outside_its_range() -> None:
     """A message of either topic outside the stated range is no part of the history."""
     live = Live(history(earliest=NOW - 10 * DAY_MS, latest=NOW - DAY_MS))
-    ahead = verdict(occurred_at=NOW + AHEAD_MS + 1)
-    live.send([pay(1, NOW - 11 * DAY_MS), pay(2, NOW - DAY_MS), pay(3, NOW), ahead], NOW)
-    assert live.reasons == ["outside_history"] * 3
+    ahead = NOW + AHEAD_MS + 1
+    verdicts = [verdict(occurred_at=ahead), verdict(occurred_at=NOW, transaction_occurred_at=ahead)]
+    live.send([pay(1, NOW - 11 * DAY_MS), pay(2, NOW - DAY_MS), pay(3, NOW), *verdicts], NOW)
+    assert live.reasons == ["outside_history"] * 4
     assert live.received == [NOW - DAY_MS]
 
 
