@@ -325,6 +325,15 @@ class DecisionIndex:
         return heapq.nlargest(count, hits)
 
 
+def told_apart(bits: Mapping[str, int]) -> tuple[dict[int, str], list[str]]:
+    """The code of each bit that only one has (`DecisionIndex.bits`), and, ascending, the codes that share one."""
+    codes: dict[int, list[str]] = {}
+    for code, bit in bits.items():
+        codes.setdefault(bit, []).append(code)
+    alone = {bit: sharing[0] for bit, sharing in codes.items() if len(sharing) == 1}
+    return alone, sorted(code for sharing in codes.values() if len(sharing) > 1 for code in sharing)
+
+
 def check_query(query: Query) -> None:
     """Raise BadInput if no decision could ever match."""
     if query.start is not None and query.end is not None and query.start >= query.end:

@@ -8,12 +8,15 @@ from typing import TypeVar
 from console.api.desk import Desk
 from console.api.views import Columns
 from core.control_stream import identity_of
+from core.errors import BadInput
 from core.events import Position
+from core.times import DAY_MS
 from projections.engine.states import States
 from projections.labelling.verdicts import Claims
 from projections.labelling.view import LabelView, view_of
 from projections.views.labels import LABELS, claims, newest
 
+RECENT_MS = 30 * DAY_MS
 T = TypeVar("T")
 
 
@@ -34,6 +37,17 @@ def labels_with(desk: Desk, as_of: str | None, look: Callable[[States, dict[int,
 
     given, until, found = desk.views.looked_at(as_of, both)
     return view_of(given, until, key=identity_of(desk.log).key), found
+
+
+def period_of(states: States, start: int | None, end: int | None) -> tuple[int, int]:
+    """A period, start ≤ t < end in epoch ms; by default the RECENT_MS before the moment. Raises BadInput if it is
+    empty.
+    """
+    until = states.moment if end is None else end
+    since = until - RECENT_MS if start is None else start
+    if since >= until:
+        raise BadInput("start must be before end")
+    return since, until
 
 
 def _given(states: States) -> tuple[list[Claims], int, dict[int, Position], str]:

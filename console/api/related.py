@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from console.api.index import KINDS
+from console.api.places import Row, payments_at
 from console.api.views import Columns
-from core.codec import decode_transaction
-from core.errors import Corrupt
 from core.events import Position, TransactionReceived
 from core.log.base import EventLog
 from core.times import DAY_MS
@@ -68,13 +67,6 @@ class Standing(NamedTuple):
 
     fraud: int
     blocked: bool
-
-
-class Row(NamedTuple):
-    """A payment's place."""
-
-    partition: int
-    position: Position
 
 
 class Shared(NamedTuple):
@@ -134,19 +126,15 @@ def _row(partition: int, c: Columns, row: int) -> Row:
 
 def names(log: EventLog, found: list[Shared]) -> dict[Row, TransactionReceived]:
     """The payments that name what is shown, read from the log."""
-    wanted: dict[int, list[Position]] = {}
+    wanted: list[Row] = []
     accounts: set[int] = set()
     for shared in found:
-        wanted.setdefault(shared.example.partition, []).append(shared.example.position)
+        wanted.append(shared.example)
         for other, (_, row) in shared.accounts.items():
             if len(accounts) < NODES_MAX or other in accounts:
                 accounts.add(other)
-                wanted.setdefault(row.partition, []).append(row.position)
-    read: dict[Row, TransactionReceived] = {}
-    for partition, positions in wanted.items():
-        for position, payload in zip(positions, log.get_many(partition, "transactions", positions), strict=True):
-            read[Row(partition, position)] = _decoded(Row(partition, position), payload)
-    return read
+                wanted.append(row)
+    return payments_at(log, wanted)
 
 
 def graph(
@@ -175,14 +163,3 @@ def graph(
             nodes[named] = Node(named, "account", count + (known.count if known else 0), at.fraud, at.blocked)
             links.append(Link(name, named, count))
     return RelatedAnswer(as_of, list(nodes.values()), links, {**left_out, "account": len(hidden)})
-
-
-def payment(log: EventLog, row: Row) -> TransactionReceived:
-    """The payment at a place. Raises Corrupt if the log does not hold it."""
-    return _decoded(row, log.get(row.partition, "transactions", row.position))
-
-
-def _decoded(row: Row, payload: bytes | None) -> TransactionReceived:
-    if payload is None:
-        raise Corrupt(f"partition {row.partition}: {row.position} was indexed, but the log does not hold it")
-    return decode_transaction(payload)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from console.api.index import told_apart
 from console.api.views import Columns
 from core.times import DAY_MS, date_text
 from learners import metrics
@@ -81,15 +82,15 @@ def chosen(columns: Mapping[int, Columns], start: int, end: int) -> Chosen:
 def hits(found: Chosen, bits: Mapping[str, int], view: LabelView, as_of: str, start: int, end: int) -> RuleHitsAnswer:
     """The answer. bits: of each code that ever hit (`DecisionIndex.bits`)."""
     labels = labels_of(found.columns, view)
-    shared = {bit for bit in bits.values() if sum(other == bit for other in bits.values()) > 1}
-    told = [_rule(code, found.columns, labels, np.uint64(bit)) for code, bit in bits.items() if bit not in shared]
+    codes, uncounted = told_apart(bits)
+    told = [_rule(code, found.columns, labels, np.uint64(bit)) for bit, code in codes.items()]
     return RuleHitsAnswer(
         as_of,
         start,
         end,
         found.decisions,
         sorted((rule for rule in told if rule.hits), key=lambda rule: (-rule.hits, rule.code)),
-        sorted(code for code, bit in bits.items() if bit in shared),
+        uncounted,
     )
 
 

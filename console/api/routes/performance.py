@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from litestar import Response, get
 
-from console.api.labelled import labels_with
+from console.api.labelled import labels_with, period_of
 from console.api.model_performance import Decided, PerformanceAnswer, decided, performance
 from console.api.requests import Asked, AsOf, Name, Time, desk, json, time_of, unchanging
 from console.api.views import Columns
-from core.errors import BadInput
-from core.times import DAY_MS
 from projections.engine.states import States
-
-RECENT_MS = 30 * DAY_MS
 
 
 @get("/v1/models/{id:str}/performance", tags=["models"], summary="How right a model was on judged payments")
@@ -28,10 +24,7 @@ async def model_performance(
 
     def answer() -> PerformanceAnswer:
         def look(states: States, columns: dict[int, Columns]) -> tuple[Decided, str, int, int]:
-            until = states.moment if last is None else last
-            since = until - RECENT_MS if first is None else first
-            if since >= until:
-                raise BadInput("start must be before end")
+            since, until = period_of(states, first, last)
             names = here.views.index.names
             number = names.index(id) if id in names else -1
             return decided(columns, number, since, until), states.as_of, since, until

@@ -9,12 +9,11 @@ import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from console.api.labelled import labels_with
+from console.api.labelled import labels_with, period_of
 from console.api.problems import not_found
 from console.api.requests import Asked, AsOf, Limit, Name, Text, Time, asked, desk, json, time_of, unchanging
 from console.api.rule_hits import Chosen, RuleHitsAnswer, chosen, hits
 from console.api.views import Columns
-from core.errors import BadInput
 from core.events import Severity
 from core.features.reference import Kind
 from core.program import loading
@@ -23,7 +22,6 @@ from core.program.document import Rule
 from core.program.language import names_read
 from core.program.library import libraries_of
 from core.program.loading import Loaded
-from core.times import DAY_MS
 from learners.experiments import shadow as shadow_mode
 from learners.experiments.report import Report, report
 from projections.engine.states import States
@@ -53,7 +51,6 @@ _STAGES: dict[Stages, tuple[str, ...]] = {
     "resolved": ("resolved",),
     "all": ("open", "assigned", "resolved"),
 }
-RECENT_MS = 30 * DAY_MS
 LabelStatus = Literal["fraud", "legitimate", "review", "pending", "presumed_legitimate"]
 
 
@@ -241,10 +238,7 @@ async def rule_hits(
 
     def answer() -> RuleHitsAnswer:
         def look(states: States, columns: dict[int, Columns]) -> tuple[Chosen, str, int, int]:
-            until = states.moment if last is None else last
-            since = until - RECENT_MS if first is None else first
-            if since >= until:
-                raise BadInput("start must be before end")
+            since, until = period_of(states, first, last)
             return chosen(columns, since, until), states.as_of, since, until
 
         view, (found, cut, since, until) = labels_with(here, as_of, look)
