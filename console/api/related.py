@@ -54,7 +54,8 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class RelatedAnswer(msgspec.Struct, frozen=True):
-    """left_out: by kind, how many things are shared with others but not shown."""
+    """as_of: the cut of the payments; asked as of now, verdicts and blocks may be those of a moment later. left_out: by
+    kind, how many things are shared with others but not shown."""
 
     as_of: str
     nodes: list[Node]

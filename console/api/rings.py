@@ -74,7 +74,9 @@ class Ring(msgspec.Struct, frozen=True):
 
 
 class RingsAnswer(msgspec.Struct, frozen=True):
-    """The first rings of `found`. left_out: by kind, how many things were too common to connect anybody."""
+    """The first rings of `found`. as_of: the cut of the payments; asked as of now, verdicts and blocks may be those of
+    a moment later. since: epoch ms of receipt. left_out: by kind, how many things were too common to connect anybody.
+    """
 
     as_of: str
     since: int

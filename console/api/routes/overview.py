@@ -29,11 +29,11 @@ async def related_to(request: Asked, id: Name, as_of: AsOf = None) -> Response[R
     views, log = desk(request).views, desk(request).log
 
     def answer() -> RelatedAnswer:
-        found, left_out = views.looked_at(as_of, lambda states, c: shared_with(c, id, states.moment))
-        read = names(log, found)  # without the lock that the states are read under
-        return views.looked_at(
-            as_of, lambda states, _: graph(found, read, id, left_out, _standing(states), states.as_of)
+        (found, left_out), cut = views.looked_at(
+            as_of, lambda states, c: (shared_with(c, id, states.moment), states.as_of)
         )
+        read = names(log, found)  # without the lock that the states are read under
+        return views.looked_at(as_of, lambda states, _: graph(found, read, id, left_out, _standing(states), cut))
 
     return json(await desk(request).run(answer))
 
@@ -46,14 +46,12 @@ async def rings_found(request: Asked, limit: Limit = 20, as_of: AsOf = None) -> 
     views, log = desk(request).views, desk(request).log
 
     def answer() -> rings.RingsAnswer:
-        since, rows = views.looked_at(
-            as_of, lambda states, c: (s := states.moment - rings.RANGE_MS, rings.rows_since(c, s))
+        since, rows, cut = views.looked_at(
+            as_of, lambda states, c: (s := states.moment - rings.RANGE_MS, rings.rows_since(c, s), states.as_of)
         )
         found = rings.find(rows, limit)  # without the lock that the states are read under
         read = rings.named(log, found)
-        return views.looked_at(
-            as_of, lambda states, _: rings.answer(found, read, _standing(states), states.as_of, since)
-        )
+        return views.looked_at(as_of, lambda states, _: rings.answer(found, read, _standing(states), cut, since))
 
     return json(await desk(request).run(answer))
 
