@@ -125,25 +125,36 @@ def facts_of_account(
     """One account's facts, in order, from entries of its partition among which all of the account's are. Scores and
     alerts are fetched together with those of the entries that follow, FETCHED_AT_ONCE at a time.
     """
+    events = (fact for entry in feedback for fact in _account_fact(partition, account, entry))
+    return as_decided(_decisions(log, partition, account, transactions), events)
+
+
+def as_decided(decisions: Iterable[Fact], feedback: Iterable[Fact]) -> Iterator[Fact]:
+    """Decisions and feedback of a partition in the order in which they were decided: each decision after the feedback
+    that it saw. Both in log order.
+    """
     following = iter(feedback)
     waiting = next(following, None)
+    for fact in decisions:
+        seen = Position.parse(fact.event.score.feedback_position)
+        while waiting is not None and waiting.id <= seen:
+            yield waiting
+            waiting = next(following, None)
+        yield fact
+    if waiting is not None:
+        yield waiting
+    yield from following
+
+
+def _decisions(log: EventLog, partition: int, account: str, transactions: Iterable[Entry]) -> Iterator[Fact]:
+    """The account's decisions among these transactions."""
     source = iter(transactions)
     while some := [*islice(source, FETCHED_AT_ONCE)]:
-        for position, decided in _decided(log, partition, account, some):
-            seen = Position.parse(decided.score.feedback_position)
-            while waiting is not None and waiting.id <= seen:
-                yield from _account_fact(partition, account, waiting)
-                waiting = next(following, None)
-            yield Fact(partition, position, decided.transaction.recorded_at, decided)
-    while waiting is not None:
-        yield from _account_fact(partition, account, waiting)
-        waiting = next(following, None)
+        yield from _decided(log, partition, account, some)
 
 
-def _decided(
-    log: EventLog, partition: int, account: str, some: Iterable[Entry]
-) -> Iterator[tuple[Position, DecidedTransaction]]:
-    """The account's decisions among these transactions."""
+def _decided(log: EventLog, partition: int, account: str, some: Iterable[Entry]) -> Iterator[Fact]:
+    """The account's decisions among so many transactions, whose scores and alerts are fetched at once."""
     read = [(entry.id, decode_transaction(entry.payload)) for entry in some]
     mine = [(position, transaction) for position, transaction in read if transaction.account_id == account]
     payloads = log.get_many(partition, "scores", [position for position, _ in mine])
@@ -155,7 +166,8 @@ def _decided(
     alerts = dict(zip(alerted, log.get_many(partition, "alerts", alerted), strict=True))
     for (position, transaction), score in zip(mine, scores, strict=True):
         alert = alerts.get(position)
-        yield position, DecidedTransaction(transaction, score, None if alert is None else decode_alert(alert))
+        decided = DecidedTransaction(transaction, score, None if alert is None else decode_alert(alert))
+        yield Fact(partition, position, transaction.recorded_at, decided)
 
 
 def _account_fact(partition: int, account: str, entry: Entry) -> Iterator[Fact]:
@@ -247,26 +259,23 @@ class _Entries(NamedTuple):
 
 
 def _facts(partition: int, sequence: int, seal: Seal, entries: _Entries, alerts: dict[Position, bytes]) -> list[Fact]:
-    at, verdicts = seal.recorded_at, entries.feedback
-    facts: list[Fact] = []
-    v = 0
+    at = seal.recorded_at
+    decisions: list[Fact] = []
     for entry, scored in zip(entries.transactions, entries.scores, strict=True):
         score = decode_score(scored.payload)
-        seen = Position.parse(score.feedback_position)
         if score.control_position != seal.control:
             raise Corrupt(
                 f"partition {partition}: the score at {entry.id} names control position {score.control_position}, but"
                 f" seal {sequence}, which covers it, names {seal.control}"
             )
-        while v < len(verdicts) and verdicts[v].id <= seen:
-            facts.append(Fact(partition, verdicts[v].id, at, decode_account_event(verdicts[v].payload)))
-            v += 1
         alert = alerts.get(entry.id)
         decision = DecidedTransaction(
             decode_transaction(entry.payload), score, None if alert is None else decode_alert(alert)
         )
-        facts.append(Fact(partition, entry.id, at, decision))
-    facts += [Fact(partition, entry.id, at, decode_account_event(entry.payload)) for entry in verdicts[v:]]
-    facts += [Fact(partition, entry.id, at, decode_reject(entry.payload)) for entry in entries.rejects]
-    facts.append(Fact(partition, Position(sequence, 1), at, seal))
-    return facts
+        decisions.append(Fact(partition, entry.id, at, decision))
+    verdicts = (Fact(partition, entry.id, at, decode_account_event(entry.payload)) for entry in entries.feedback)
+    return [
+        *as_decided(decisions, verdicts),
+        *(Fact(partition, entry.id, at, decode_reject(entry.payload)) for entry in entries.rejects),
+        Fact(partition, Position(sequence, 1), at, seal),
+    ]

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, get_origin
 
 import msgspec
 import numpy as np
@@ -26,12 +26,12 @@ from core.events import Position
 from core.log.base import Entry, EventLog
 from core.log.paging import entries
 from projections.engine.base import DecidedTransaction, Fact, fold
-from projections.engine.feed import Bound
+from projections.engine.feed import Bound, as_decided
 from projections.views.case_records import AccountCases, Case, Cases
 from projections.views.cases import CASES
 from projections.views.lists import LISTS, Lists
 
-_LISTS = tuple(f.name for f in msgspec.structs.fields(Case) if str(f.type).startswith("list"))
+_LISTS = tuple(f.name for f in msgspec.structs.fields(Case) if get_origin(f.type) is list)
 
 
 class _Versions(NamedTuple):
@@ -65,7 +65,8 @@ class AccountsPast:
         alerts = {
             e.id: e.payload for e in entries(log, self.partition, "alerts", self.end.transactions, end.transactions)
         }
-        return [*self._merged(self._waiting, alerts, feedback)]
+        decisions = (self._decision(transaction, score, alerts) for transaction, score in self._waiting)
+        return [*as_decided(decisions, map(self._event, feedback))]
 
     def take(self, facts: Iterable[Fact], end: Bound) -> None:
         """Fold what was read up to that end."""
@@ -74,23 +75,14 @@ class AccountsPast:
         self._waiting = []
         self.end = end
 
-    def _merged(
-        self, decided: Sequence[tuple[Entry, Entry]], alerts: dict[Position, bytes], feedback: Sequence[Entry]
-    ) -> Iterator[Fact]:
-        """In the order in which they were decided: first the feedback that a decision saw, then the decision."""
-        waiting = 0
-        for transaction, scored in decided:
-            score = decode_score(scored.payload)
-            alert = alerts.get(scored.id)
-            if alert is None:
-                raise Corrupt(f"partition {self.partition}: the log has no alert at {scored.id}")
-            seen = Position.parse(score.feedback_position)
-            while waiting < len(feedback) and feedback[waiting].id <= seen:
-                yield self._event(feedback[waiting])
-                waiting += 1
-            decision = DecidedTransaction(decode_transaction(transaction.payload), score, decode_alert(alert))
-            yield Fact(self.partition, scored.id, decision.transaction.recorded_at, decision)
-        yield from map(self._event, feedback[waiting:])
+    def _decision(self, transaction: Entry, score: Entry, alerts: dict[Position, bytes]) -> Fact:
+        alert = alerts.get(score.id)
+        if alert is None:
+            raise Corrupt(f"partition {self.partition}: the log has no alert at {score.id}")
+        decided = DecidedTransaction(
+            decode_transaction(transaction.payload), decode_score(score.payload), decode_alert(alert)
+        )
+        return Fact(self.partition, score.id, decided.transaction.recorded_at, decided)
 
     def _event(self, entry: Entry) -> Fact:
         event = decode_account_event(entry.payload)
