@@ -101,7 +101,7 @@ class Run:
         # One port can't serve the metrics of two processes: the setting is the worker's.
         settings = s if is_worker else msgspec.structs.replace(s, metrics_port=0)
         service = Service(process.name, process.command(self.place), settings, self.place.directory)
-        questions = {"running": lambda: True, "partitions": self._owns_all, "http": self._answers}
+        questions = {"running": None, "partitions": self._owns_all, "http": self._answers}
         return Unit(
             service,
             after=(*(("valkey", "broker") if stack else ()), *process.after),

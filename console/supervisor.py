@@ -8,8 +8,9 @@ States of a child:
     resting   until its delay is over → waiting
 
 The delay begins with DELAY_S and doubles with each end, up to DELAY_S_MAX; after STEADY_S of being ready it begins
-anew. A child that ends with exit code 2 before anything of it was ever ready was given something that it can't use, and
-no restart mends that: `step` raises what it said.
+anew. A child that ends with exit code 2 before it has ever proved itself was given something that it can't use, and no
+restart mends that: `step` raises what it said. Being ready proves a child, but one whose readiness can't be asked (it
+counts as ready as soon as it runs) only once it has run for STEADY_S.
 
 One thread calls `step`, a few times a second. This module knows neither what the children are nor the clock.
 """
@@ -58,14 +59,16 @@ def _nothing() -> None:
 @dataclass
 class Unit:
     """A child under supervision. before, then: done each time before and after it is started. is_ready: asked while it
-    is starting. takes_along: whether those that need it are started again with it: they hold what it forgets.
+    is starting; None: it can't be asked. takes_along: whether those that need it are started again with it: they hold
+    what it forgets.
 
-    restarts: how often it was started again. until: when a resting child is started again, on the supervisor's clock.
+    restarts: how often it was started again. is_proven: see the module's docstring. until: when a resting child is
+    started again, on the supervisor's clock.
     """
 
     child: Child
     after: Sequence[str] = ()
-    is_ready: Callable[[], bool] = lambda: True
+    is_ready: Callable[[], bool] | None = lambda: True
     before: Callable[[], None] = _nothing
     then: Callable[[], None] = _nothing
     takes_along: bool = False
@@ -75,6 +78,7 @@ class Unit:
     since: float = 0.0
     until: float = 0.0
     was_ready: bool = False
+    is_proven: bool = False
     is_slow: bool = field(default=False, repr=False)
 
     @property
@@ -101,9 +105,9 @@ class Supervisor:
                     self._follow_start(unit)
                 case "ready":
                     if not unit.child.running:
-                        self._ended(unit, _end(unit.child))
-                    elif unit.failures and self._clock() - unit.since > STEADY_S:
-                        unit.failures = 0
+                        self._ended_by_itself(unit)
+                    elif self._clock() - unit.since > STEADY_S:
+                        unit.failures, unit.is_proven = 0, True
                 case "resting":
                     if self._clock() >= unit.until:
                         unit.state = "waiting"
@@ -138,7 +142,7 @@ class Supervisor:
             unit.then()
         except SentinelError as error:
             unit.child.stop()
-            if isinstance(error, BadInput) and not unit.was_ready:
+            if isinstance(error, BadInput) and not unit.is_proven:
                 raise
             self._ended(unit, f"can't start: {error}")
             return
@@ -146,16 +150,20 @@ class Supervisor:
 
     def _follow_start(self, unit: Unit) -> None:
         if not unit.child.running:
-            if unit.child.exit_code == USAGE and not unit.was_ready:
-                raise BadInput(f"{unit.name}: {words(unit.child)}")
-            self._ended(unit, _end(unit.child))
-        elif unit.is_ready():
+            self._ended_by_itself(unit)
+        elif unit.is_ready is None or unit.is_ready():
             if unit.failures:
                 self._say(f"{unit.name} is ready again")
             unit.state, unit.since, unit.was_ready = "ready", self._clock(), True
+            unit.is_proven = unit.is_proven or unit.is_ready is not None
         elif not unit.is_slow and self._clock() - unit.since > SLOW_S:
             unit.is_slow = True
             self._say(f"{unit.name} is not ready after {SLOW_S:.0f} s; its log ends: {words(unit.child)}")
+
+    def _ended_by_itself(self, unit: Unit) -> None:
+        if unit.child.exit_code == USAGE and not unit.is_proven:
+            raise BadInput(f"{unit.name}: {words(unit.child)}")
+        self._ended(unit, _end(unit.child))
 
     def _ended(self, unit: Unit, how: str) -> None:
         delay = min(DELAY_S * 2**unit.failures, DELAY_S_MAX)

@@ -128,6 +128,25 @@ def test_bad_input_before_it_was_ready_ends_the_run_with_its_words() -> None:
     assert child.running
 
 
+def test_bad_input_soon_after_the_start_ends_the_run_if_readiness_cannot_be_asked() -> None:
+    """That it runs proves nothing: it may not have looked at its settings yet. After STEADY_S it has."""
+    responders, loop = Pretended("responders"), Pretended("loop")
+    world = World(Unit(responders, is_ready=None), Unit(loop, is_ready=None))
+    world.pass_time(5)
+    assert world.supervisor.is_ready
+    loop.ends(4, "sentinel: the log server does not answer")
+    world.pass_time(5)
+    assert loop.running
+    responders.ends(2, "sentinel: the environment variable SECRET (secret_env) is not set")
+    with pytest.raises(BadInput, match="responders: the environment variable SECRET"):
+        world.pass_time(1)
+    world = World(Unit(steady := Pretended("responders"), is_ready=None))
+    world.pass_time(STEADY_S + 5)
+    steady.ends(2, "sentinel: a topic is missing")
+    world.pass_time(3)
+    assert steady.running
+
+
 def test_a_server_that_can_not_start_is_tried_again() -> None:
     """Unavailable while starting is a crash; bad input, such as a port in use, ends the run."""
     child = Pretended("valkey", refuses=Unavailable("did not answer within 20 s"))
