@@ -182,6 +182,7 @@ def run(servers: Servers, place: Place, options: frozenset[str]) -> None:
         say(f"{'servers':<11} broker {s.kafka_servers}, {log_server} (of its own; data in {shown(place.directory)})")
     environment = write_environment(servers, place.directory)
     users = UserFile(place.users)
+    file_option = known.file_option(place.users)
     owner = known.owner(users, int(time.time() * 1000))
 
     def ready() -> None:
@@ -189,9 +190,10 @@ def run(servers: Servers, place: Place, options: frozenset[str]) -> None:
             link = known.login_link(users, owner, int(time.time() * 1000), place.url)
             say(f"\n  open {link}\n")
             say(f"this logs in as {owner}, once, within {known.LINK_MINUTES} minutes")
-            say(f"another link: sentinel user link {owner} --url {place.url}")
+            say(f"another link: sentinel user link {owner} --url {place.url}{file_option}")
         else:
-            say(f"\n  open {place.url}\n\nnobody is an administrator: sentinel user add NAME --role admin --password")
+            say(f"\n  open {place.url}\n")
+            say(f"nobody is an administrator: sentinel user add NAME --role admin --password{file_option}")
         if environment is not None:
             say(f"commands in another terminal: . {shown(environment)}")
         say(f"logs of all processes: {shown(place.directory)}/*.log")

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -244,6 +245,11 @@ def login_link(file: UserFile, name: str, now_ms: int, url: str) -> str:
     """An address of the console that logs the user in, once and within LINK_MINUTES. url: the console's."""
     token = new_token(file, name, now_ms, days=LINK_MINUTES / 1440, note="login link", is_link=True)
     return f"{url}/#login={token}"
+
+
+def file_option(path: Path) -> str:
+    """What `sentinel user` takes, after a space, to change this file; "" if it is the one that it finds by itself."""
+    return "" if path.resolve() == DEFAULT_FILE.resolve() else f" --users {shlex.quote(str(path))}"
 
 
 def owner(file: UserFile, now_ms: int) -> str:

@@ -56,6 +56,6 @@ def serve(
             f"created the user {name} in {users}; this logs in, once, within {known.LINK_MINUTES} minutes:", flush=True
         )
         print(known.login_link(file, name, now_ms, url), flush=True)
-        print(f"another link: sentinel user link {name} --url {url} --users {users}", flush=True)
+        print(f"another link: sentinel user link {name} --url {url}{known.file_option(users)}", flush=True)
 
     server.run(s, file, checkpoint_directory, host, port, welcome if is_first else None)

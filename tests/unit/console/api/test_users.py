@@ -121,6 +121,13 @@ def test_a_link_logs_in_once_and_does_nothing_else(api: Served) -> None:
     assert api.client.post("/v1/login/link", json={"token": api.tokens["viewer"]}).status_code == 401
 
 
+def test_commands_name_the_file_of_users_if_it_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing to add for the one that `sentinel user` takes anyway; a path with a space is quoted."""
+    monkeypatch.chdir(tmp_path)
+    assert users.file_option(users.DEFAULT_FILE) == users.file_option(tmp_path / users.DEFAULT_FILE) == ""
+    assert users.file_option(tmp_path / "our users.json") == f" --users '{tmp_path}/our users.json'"
+
+
 def test_the_owner_is_an_administrator_or_made(tmp_path: Path) -> None:
     """Of no users: `admin` with every role of a person. Of others: whoever administrates, and nobody is changed."""
     file = UserFile(tmp_path / "users.json")
