@@ -61,10 +61,7 @@ def run(transactions: int, verdicts: int) -> dict[str, float]:
         servers = stack.enter_context(LocalStack(directory))
         s = wiring.settings(
             None,
-            kafka_servers=servers.kafka_servers,
-            redis_host=servers.redis_host,
-            redis_port=servers.redis_port,
-            redis_cluster=False,
+            **servers.settings,
             snapshot_directory=str(directory / "snapshots"),
         )
         kafka_client.create_topics(s, [s.transactions_topic, s.feedback_topic, s.dead_letter_topic])

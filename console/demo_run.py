@@ -91,10 +91,7 @@ def run(
         servers = stack.enter_context(LocalStack(directory))
         s = wiring.settings(
             None,
-            kafka_servers=servers.kafka_servers,
-            redis_host=servers.redis_host,
-            redis_port=servers.redis_port,
-            redis_cluster=False,
+            **servers.settings,
             partitions=settings.partitions,
             snapshot_directory=str(directory / "snapshots"),
         )

@@ -25,8 +25,6 @@ from core.settings import Settings, environment_name
 LOOPBACK = "127.0.0.1"
 PARTITIONS = 4
 """Of a log that the local stack begins, unless the settings say otherwise."""
-SHARED = ("kafka_servers", "redis_host", "redis_port", "redis_cluster", "partitions", "snapshot_directory")
-"""What the local stack sets, and other commands need to know."""
 STATE = "state.json"
 
 
@@ -81,14 +79,7 @@ def servers_of(s: Settings, directory: Path, *, local: bool) -> Servers:
     stack = LocalStack(directory, kafka_port=ports.kafka, redis_port=ports.redis)
     changed = msgspec.structs.replace(
         s,
-        kafka_servers=stack.kafka_servers,
-        redis_host=stack.redis_host,
-        redis_port=stack.redis_port,
-        redis_cluster=False,
-        redis_username="",
-        redis_password="",
-        redis_tls=False,
-        redis_ca_file="",
+        **stack.settings,
         partitions=s.partitions if s.is_given("partitions") else PARTITIONS,
         snapshot_directory=str(directory / "snapshots"),
     )
@@ -119,8 +110,9 @@ def write_environment(servers: Servers, directory: Path) -> Path | None:
     """A file of shell exports that give other commands the local stack's servers; None if they are the settings'."""
     if servers.stack is None:
         return None
+    shared = (*servers.stack.settings, "partitions", "snapshot_directory")
     lines = [
-        f"export {environment_name(name)}={shlex.quote(str(getattr(servers.settings, name)))}\n" for name in SHARED
+        f"export {environment_name(name)}={shlex.quote(str(getattr(servers.settings, name)))}\n" for name in shared
     ]
     file = directory / "env"
     try:

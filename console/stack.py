@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -335,6 +335,20 @@ class LocalStack:
     @property
     def redis_port(self) -> int:
         return self.valkey.port
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Fields of `core.settings.Settings` that lead to these servers, whatever credentials other servers take."""
+        return {
+            "kafka_servers": self.kafka_servers,
+            "redis_host": self.redis_host,
+            "redis_port": self.redis_port,
+            "redis_cluster": False,
+            "redis_username": "",
+            "redis_password": "",
+            "redis_tls": False,
+            "redis_ca_file": "",
+        }
 
     def start(self) -> None:
         """Start both, or neither."""

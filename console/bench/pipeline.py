@@ -248,13 +248,7 @@ def _remove(s: Settings) -> None:
 
 
 def _local(stack: ExitStack, directory: Path) -> dict[str, Any]:
-    servers = stack.enter_context(LocalStack(directory))
-    return {
-        "kafka_servers": servers.kafka_servers,
-        "redis_host": servers.redis_host,
-        "redis_port": servers.redis_port,
-        "redis_cluster": False,
-    }
+    return stack.enter_context(LocalStack(directory)).settings
 
 
 def named(name: str, directory: Path, servers: dict[str, Any]) -> Settings:

@@ -39,10 +39,12 @@ def processes_of(tmp_path: Path) -> list[str]:
 
 
 def test_the_demo_accounts_for_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    """Exit 0; produced = transactions + rejects; every decision identical; no process and no file is left."""
+    """Exit 0; produced = transactions + rejects; every decision identical; no process and no file is left. Also where
+    the settings have another log server's password.
+    """
     done = subprocess.run(
         [*SENTINEL, "demo", "--json", "--transactions", "3000"],
-        env=environment(tmp_path),
+        env=environment(tmp_path, REDIS_PASSWORD="of-another-server"),
         cwd=tmp_path,
         capture_output=True,
         timeout=120,

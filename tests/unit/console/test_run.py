@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -167,7 +168,7 @@ def test_the_ports_stay_the_same_and_env_leads_back_to_them(tmp_path: Path) -> N
     first = servers_of(load({}), tmp_path, local=False)
     file = write_environment(first, tmp_path)
     assert file is not None
-    exported = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
+    exported = exports(file)
     again = servers_of(load(exported), tmp_path, local=False)
     assert again.stack is not None
     assert again.settings.redis_port == first.settings.redis_port
@@ -176,6 +177,24 @@ def test_the_ports_stay_the_same_and_env_leads_back_to_them(tmp_path: Path) -> N
         taken.bind(("127.0.0.1", first.settings.redis_port))
         taken.listen()
         assert servers_of(load({}), tmp_path, local=False).settings.redis_port != first.settings.redis_port
+
+
+def exports(file: Path) -> dict[str, str]:
+    """What a shell has after it read the file."""
+    words = shlex.split(file.read_text())
+    return dict(word.split("=", 1) for word in words if word != "export")
+
+
+def test_env_leads_to_the_local_servers_whatever_credentials_others_take(tmp_path: Path) -> None:
+    """Beside a sentinel.toml with the production log's password, too: the local server would refuse it."""
+    theirs = tmp_path / "sentinel.toml"
+    theirs.write_text('redis_username = "u"\nredis_password = "p"\nredis_tls = true\nredis_ca_file = "ca.pem"\n')
+    found = servers_of(load({}, theirs), tmp_path, local=True)
+    file = write_environment(found, tmp_path)
+    assert file is not None
+    shell = load(exports(file), theirs)
+    for name in ("redis_username", "redis_password", "redis_tls", "redis_ca_file"):
+        assert getattr(shell, name) == getattr(found.settings, name) == getattr(Settings(), name)
 
 
 def test_a_port_in_use_is_told_with_the_remedy() -> None:
