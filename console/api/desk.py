@@ -369,14 +369,17 @@ class Desk:
         until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
         return tell(self.log, found, control, Timeline(control, self._resolver), until)
 
-    def ask(self, name: str, questions: Callable[[TransactionScored], Sequence[Question]]) -> Answered:
-        """Answers to questions about one decision, which are made from its logged score."""
-        found = self.find(name)
+    def score_of(self, found: Found) -> TransactionScored:
+        """The logged score of a decision. Raises ProblemError if the log has none."""
         score = self.log.get(found.place.partition, "scores", found.place.position)
         if score is None:
-            raise not_found(f"decision {name}")
+            raise not_found(f"decision {found.place}")
+        return decode_score(score)
+
+    def ask(self, found: Found, questions: Sequence[Question]) -> Answered:
+        """Answers to questions about one decision."""
         timeline = Timeline(control_stream.history(self.log), self._resolver)
-        return ask(self.log, found, timeline, questions(decode_score(score)))
+        return ask(self.log, found, timeline, questions)
 
     # --- health ---------------------------------------------------------------------------------------------------
 

@@ -232,33 +232,28 @@ async def ask_payment(request: Asked, id: Name, data: JSONBody[PaymentAsked]) ->
 def _of_payment(here: Desk, name: str, data: PaymentAsked) -> PaymentAnswer:
     wanted = wanted_of(here, data)
     values = {key: value for key, value in msgspec.structs.asdict(data.payment).items() if value is not None}
-    turns: list[tuple[str, Question]] = []
-
-    def questions(score: TransactionScored) -> list[Question]:
-        if data.undo:
-            turns.extend(_turns(score))
-        return [Question(wanted.loaded(), values), *(question for _, question in turns)]
-
-    found = here.ask(name, questions)
-    now, (made, *others) = found.now, found.made
+    found = here.find(name)
+    turns = _turns(here.score_of(found)) if data.undo else []
+    answered = here.ask(found, [Question(wanted.loaded(), values), *(question for _, question in turns)])
+    now, (made, *others) = answered.now, answered.made
     was = now.decision.score
     said = words(wanted, "the request" if data.rules is not None else "")
     return PaymentAnswer(
-        str(here.find(name).place),
+        str(found.place),
         now.decision.transaction.transaction_id,
         [*said, *(f"{key} {value}" for key, value in values.items())],
         answer_of(was),
         made,
         now.identical,
-        _differences(found),
+        _differences(answered),
         [Turn(text, o.decision) for (text, _), o in zip(turns, others, strict=True) if o.decision != was.decision],
     )
 
 
-def _differences(found: Answered) -> list[FeatureChange]:
+def _differences(answered: Answered) -> list[FeatureChange]:
     """The features that the first question changed."""
-    was, now = ([_known(value) for value in row] for row in found.features[:2].tolist())
-    rows = zip(found.names, was, now, strict=True)
+    was, now = ([_known(value) for value in row] for row in answered.features[:2].tolist())
+    rows = zip(answered.names, was, now, strict=True)
     return [FeatureChange(name, before, after) for name, before, after in rows if before != after]
 
 
