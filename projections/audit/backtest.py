@@ -26,14 +26,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core import pipeline, policy
-from core.codec import ScoreKey, decode_account_event
+from core.codec import decode_account_event
 from core.context import Context, with_changes
 from core.control_stream import ControlEntry, fold
-from core.currency import base_amount
 from core.errors import NotDecidable, SentinelError, Unavailable
 from core.events import START
 from core.features.state import AccountState
-from core.hashing import hash_strings
 from core.identity import required
 from core.log.base import EventLog, Head
 from core.log.paging import entries
@@ -46,7 +44,8 @@ from core.program.loading import load
 from core.program.plan import Plan, plan
 from core.program.typed import Listed
 from core.replay import Timeline, chunks, other_engine, segments
-from core.work import Decided, Work
+from core.work import Work
+from projections.audit.batch_judged import judged_batch
 from projections.audit.column_fold import ColumnFold, Outcomes
 from projections.audit.row_labels import RowLabels
 from projections.audit.sampling import chosen_rows, sums_of
@@ -211,10 +210,7 @@ class Backtest:
         """The tally of a part of the log, and its rows. Runs in several threads."""
         tally = Tally(self.codes)
         whole = Rows.of(part, _ROW_COLUMNS, self._learned)
-        rows = self._sampled(whole)
-        kept, tally.unreadable = rows_in_range(rows, scope)
-        readable = rows if kept is None else rows.only(kept)
-        for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
+        for situation, logged, chosen in self._in_range(self._sampled(whole), scope, tally):
             self._add(tally, chosen, self._judge(partition, situation, logged, chosen))
         return tally, len(whole)
 
@@ -227,14 +223,11 @@ class Backtest:
         tally: Tally,
     ) -> Iterator[list[Judged]]:
         """The decisions that this very program made in a part of the log, judged under each of the changed situations:
-        as many Judged at a time as there are changes. tally: counts what can't be judged. Raises NotStored.
+        as many Judged at a time as there are changes, which must be the same for all parts. tally: counts what can't be
+        judged. Raises NotStored.
         """
         rows = Rows.of(part, _ROW_COLUMNS, self._learned)
-        kept, tally.unreadable = rows_in_range(rows, scope)
-        if (wanted := in_positions(rows, scope)) is not None:
-            kept = wanted if kept is None else np.intersect1d(kept, wanted, assume_unique=True)
-        readable = rows if kept is None else rows.only(kept)
-        for situation, logged, chosen in self._groups(self._decidable(readable, tally), tally):
+        for situation, logged, chosen in self._in_range(rows, scope, tally):
             if logged.program.digest == self.program.digest:
                 yield [
                     self._judge(partition, situation, logged, chosen, under=self._varied(situation, k, changed))
@@ -291,7 +284,8 @@ class Backtest:
                     known = context, with_changes(context, program=self._of(context))
                 decided = pipeline.decide(known[1], [work])[0]
                 kept = set(decided.kept)
-                tally.add(self._decided(partition, decided, keys, [i for i in wanted if i in kept]))
+                mine = [i for i in wanted if i in kept]
+                tally.add(judged_batch(partition, decided, keys, mine, self._labels, self._identity.key))
             progress(len(chunk.scores))
         return tally
 
@@ -299,35 +293,6 @@ class Backtest:
         """The candidate with the parameters that are in force in a context."""
         state = self._situations.at(context.position)
         return self._program(state)
-
-    def _decided(self, partition: int, decided: Decided, keys: Sequence[ScoreKey], wanted: Sequence[int]) -> Judged:
-        rows, at = decided.rows, np.array(wanted, dtype=np.int64) + decided.start
-        transactions = [rows.transactions[i] for i in at.tolist()]
-        mine = [keys[i] for i in wanted]
-        key = self._identity.key
-        joined = [",".join(each.rules) for each in mine]
-        names = list(dict.fromkeys(joined))
-        numbers = {name: k for k, name in enumerate(names)}
-        grades: dict[str, int] = {name: k for k, name in enumerate(policy.SEVERITIES)}
-        positions = np.array([rows.positions[i] for i in at.tolist()], dtype=np.uint64).reshape(-1, 2)
-        return Judged(
-            partition,
-            positions[:, 0],
-            positions[:, 1],
-            np.array([t.occurred_at for t in transactions], dtype=np.int64),
-            np.array([base_amount(t) for t in transactions], dtype=np.float64),
-            self._labels.of_rows(
-                hash_strings([t.account_id for t in transactions], key),
-                hash_strings([t.transaction_id for t in transactions], key),
-            ),
-            np.array([policy.DECISIONS.index(each.decision) for each in mine], dtype=np.uint8),
-            rows.decisions[at],
-            np.array([grades.get(each.severity or "none", -1) for each in mine], dtype=np.int8),
-            rows.severities[at],
-            *_patterns(rows.hits[at], rows.shadow_hits[at]),
-            np.array([numbers[name] for name in joined], dtype=np.int64),
-            names,
-        )
 
     def _plan_of(self, short: str) -> Plan:
         if short not in self._plans:
@@ -346,6 +311,12 @@ class Backtest:
         for engine in np.unique(engines[~same]).tolist():
             tally.pass_over(str(other_engine(engine)), int(np.count_nonzero(engines == engine)))
         return rows.only(np.flatnonzero(same))
+
+    def _in_range(self, rows: Rows, scope: Scope, tally: Tally) -> Iterator[tuple[Situation, Plan, Rows]]:
+        """`_groups` of the rows in scope by their time that can be judged; counts the others."""
+        kept, tally.unreadable = rows_in_range(rows, scope)
+        readable = rows if kept is None else rows.only(kept)
+        return self._groups(self._decidable(readable, tally), tally)
 
     def _groups(self, rows: Rows, tally: Tally) -> Iterator[tuple[Situation, Plan, Rows]]:
         """The rows by what was in force and which program decided. A program that is not to be had decides none."""
@@ -444,11 +415,3 @@ def _lists_of(code: Code) -> Iterator[tuple[str, str]]:
     for leaf in code.leaves:
         if isinstance(leaf, Listed):
             yield KINDS[leaf.value.name], leaf.effect
-
-
-def _patterns(
-    live: NDArray[np.uint8], shadow: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Combinations of hits: index (n,), and live and shadow (K, R)."""
-    found, inverse = np.unique(np.concatenate([live, shadow], axis=1), axis=0, return_inverse=True)
-    return inverse.ravel().astype(np.int64), found[:, : live.shape[1]], found[:, live.shape[1] :]
