@@ -166,6 +166,13 @@ class Gate:
         self._check_no_local(name)
         return self._remembered(_Session(name, time.monotonic() + seconds, roles))
 
+    def is_welcome(self, who: Principal) -> bool:
+        """Whether somebody who was admitted would still be: a local user who is not disabled, or somebody whom a
+        provider vouched for and who has no local namesake.
+        """
+        user = self.users.load().users.get(who.name)
+        return user is None if who.via == "oidc" else user is not None and not user.disabled
+
     def _check_no_local(self, name: str) -> None:
         if name in self.users.load().users:
             raise ProblemError(

@@ -99,10 +99,9 @@ async def _caught_up(
 
 
 def _is_welcome(request: Asked) -> bool:
-    """Whether the user has not been disabled since the stream began."""
+    """Whether the user may still be told: nobody has disabled them since the stream began."""
     gate: Gate = request.app.state.gate
-    user = gate.users.load().users.get(request.user.name)
-    return user is not None and not user.disabled
+    return gate.is_welcome(request.user)
 
 
 HANDLERS: list[Any] = [events]

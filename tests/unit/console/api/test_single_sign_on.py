@@ -14,8 +14,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from msgspec.structs import replace
 
+from console.api import auth, users
 from console.api import oidc as sign_on
-from console.api import users
 from console.api.oidc_settings import SECRET_VARIABLE, oidc_settings
 from core.errors import BadInput
 from core.log.memory import MemoryLog
@@ -110,8 +110,11 @@ def test_a_local_user_of_the_name_ends_the_session(api: Served, at: Provider) ->
     """Nobody acts in another's name, also when the local user is made later."""
     logged_in(api, at)
     assert api.client.get("/v1/me").status_code == 200
+    gate = api.client.app.state.gate
+    ann = auth.Principal("ann@bank.example", ("analyst",), "oidc")
+    assert gate.is_welcome(ann)  # streams of events go on
     users.add(api.users, "ann@bank.example", ["viewer"], 1)
-    assert api.client.get("/v1/me").status_code == 403
+    assert api.client.get("/v1/me").status_code == 403 and not gate.is_welcome(ann)
 
 
 def test_a_login_is_bound_to_its_browser_and_works_once(api: Served, at: Provider) -> None:
