@@ -55,6 +55,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /v1/sources": _READERS,
     "GET /v1/stats": _READERS,
     "GET /v1/drift": _READERS,
+    "GET /v1/drift/{position}": _READERS,
     "GET /v1/shadow": _READERS,
     "GET /v1/experiments": _READERS,
     "GET /v1/experiments/{id}": _READERS,

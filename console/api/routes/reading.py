@@ -9,6 +9,7 @@ import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from console.api.distributions import Distributions, distributions
 from console.api.labelled import labels_with, period_of
 from console.api.problems import not_found
 from console.api.requests import Asked, AsOf, Limit, Name, Text, Time, asked, desk, json, time_of, unchanging
@@ -161,6 +162,21 @@ async def drift(request: Asked, as_of: AsOf = None) -> Response[dict[str, Any]]:
     return await asked(request, "drift", drift_answer, as_of)
 
 
+@get("/v1/drift/{position:int}", tags=["models"], summary="Both windows of a detection, as distributions")
+async def drifted(request: Asked, position: FromPath[int], as_of: AsOf = None) -> Response[Distributions]:
+    """Of a feature or the score, by the control position of its detection. Of many decisions, a sample of accounts."""
+    here = desk(request)
+
+    def answer() -> Distributions:
+        known = here.views.looked_at(as_of, lambda states, _: drift_answer(states).detections)
+        found = next((each for each in known if each.position == position), None)
+        if found is None:
+            raise not_found(f"detection c{position}", "see /v1/drift for those that were known at the moment")
+        return distributions(here.log, found)
+
+    return unchanging(request, await here.run_heavy(answer))
+
+
 @get("/v1/shadow", tags=["models"], summary="What shadow models would have decided")
 async def shadow(request: Asked, as_of: AsOf = None) -> Response[list[dict[str, Any]]]:
     """Each pair of deciding and shadow model, against labels."""
@@ -293,6 +309,6 @@ async def model(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[s
 
 
 HANDLERS = [
-    *(account, cases, case, labels, sources, stats, drift, shadow, experiments, experiment, reference, lists),
+    *(account, cases, case, labels, sources, stats, drift, drifted, shadow, experiments, experiment, reference, lists),
     *(thresholds, rules, rule_hits, models, model),
 ]

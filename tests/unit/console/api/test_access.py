@@ -26,7 +26,9 @@ def fresh(decided: MemoryLog, tmp_path: Path) -> Iterator[Served]:
 
 def path_of(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    return method, path.replace("{kind}", "merchant").replace("{id}", "none").replace("{token_id}", "none")
+    return method, path.replace("{kind}", "merchant").replace("{id}", "none").replace("{token_id}", "none").replace(
+        "{position}", "1"
+    )
 
 
 def test_each_route_answers_each_role_as_the_table_says(api: Served, capsys: pytest.CaptureFixture[str]) -> None:
