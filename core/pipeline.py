@@ -20,6 +20,7 @@ policy 0.1, encode 1.5; a new account 4 to 9 µs more. In batches of 33 about 3 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
@@ -31,11 +32,12 @@ from numpy.typing import NDArray
 
 from core import alerts, policy
 from core.codec import encode, encode_each
-from core.context import NO_RATES, Context
+from core.context import NO_MODEL, NO_RATES, Context
 from core.events import (
     START,
     AccountBlocked,
     FeedbackReceived,
+    Outcome,
     Position,
     TransactionReceived,
     TransactionScored,
@@ -54,12 +56,25 @@ from core.program.batch import Batch
 from core.program.codes import ENGINE
 from core.program.deciding import Program, effects_of
 from core.program.leaves import Words
+from core.program.library import kernel as kernel_names
+from core.program.loading import check
+from core.program.plan import plan
 from core.program.waves import waves
 from core.routing import Routing
 from core.times import DAY_MS
 from core.verdicts import RatedHour
 from core.work import Decided, Fold, Rows, Run, Work
 
+_WITH_AGGREGATES = """
+[program]
+name = "warm-up"
+version = "1.0.0"
+uses = ["standard@1"]
+
+[features]
+payments = "count(account, '1h')"
+declines = "count(account, '1h', decision == 'decline')"
+"""
 _EVERYWHERE = np.zeros(0, dtype=np.int64)
 _entry = partial(tuple.__new__, Entry)
 _V = TypeVar("_V")
@@ -144,7 +159,9 @@ def apply(work: Work) -> None:
 
 
 def warm_up(context: Context, identity: LogIdentity) -> None:
-    """Run every compiled step once on temporary state, so that no transaction waits for machine code to load."""
+    """Run every compiled step once on temporary state, so that no transaction waits for machine code to load: also
+    those that only a program with aggregates needs, which may be proposed at any time.
+    """
     card = TransactionReceived(
         recorded_at=0,
         transaction_id="warm-up",
@@ -159,6 +176,13 @@ def warm_up(context: Context, identity: LogIdentity) -> None:
     runs = [Run(START, [], [position], [card]), Run(position, [blocked], [Position(1, 2)], [card])]
     decide(context, [Work(0, AccountState(identity).hold(context.steps), runs)])
     decide(context, [Work(0, AccountState(identity).hold(context.steps), runs[:1])])
+    own = Program(plan(check(_WITH_AGGREGATES.encode()).checked, kernel_names()), identity.key, {})
+    under = dataclasses.replace(
+        context, program=own, scorer=None, shadow=None, allocation=None, arms=(), degraded=NO_MODEL
+    )
+    decide(under, [Work(0, AccountState(identity).hold(under.steps), runs)])
+    logged = Run(START, [], [position], [card], [Outcome("decline", "high", ())])
+    apply(Work(0, AccountState(identity).hold(under.steps), [logged]))
 
 
 def _folds(

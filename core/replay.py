@@ -195,13 +195,15 @@ class _Page(NamedTuple):
     keys: list[ScoreKey]
 
 
-def _pages(log: EventLog, partition: int, after: Position, until: Position, has_scores: bool) -> Iterator[_Page]:
+def _pages(
+    log: EventLog, partition: int, after: Position, until: Position, has_scores: bool, size: int
+) -> Iterator[_Page]:
     if not has_scores and isinstance(log, ArchivedLog):
         seam = min(log.archive.end(partition).transactions, until)
-        for ids, received, keys in log.decided(partition, after, seam, CHUNK):
+        for ids, received, keys in log.decided(partition, after, seam, size):
             yield _Page(ids, received, [], keys)
             after = ids[-1]
-    for transactions, scores in decision_pages(log, partition, after, until, CHUNK):
+    for transactions, scores in decision_pages(log, partition, after, until, size):
         yield _Page(
             [entry.id for entry in transactions],
             [decode_transaction(entry.payload) for entry in transactions],
@@ -210,19 +212,23 @@ def _pages(log: EventLog, partition: int, after: Position, until: Position, has_
         )
 
 
-def chunks(log: EventLog, partition: int, after: Head, until: Head, *, has_scores: bool = True) -> Iterator[Chunk]:
+def chunks(
+    log: EventLog, partition: int, after: Head, until: Head, *, has_scores: bool = True, size: int = 0
+) -> Iterator[Chunk]:
     """The partition's decisions after one head up to another, in order. Raises Corrupt if scores and transactions don't
     match, or if a score's c is not its seal's, or its f goes backwards or beyond its seal's; Incomplete if entries are
     missing.
 
     The last chunk may contain only feedback: what came after the last transaction. has_scores: whether chunks hold the
-    scores' entries. A fold does not need them, and reads an archive in a fourth of the time without.
+    scores' entries. A fold does not need them, and reads an archive in a fourth of the time without. size: decisions of
+    a chunk, CHUNK if 0.
     """
     feedback = _Feedback(log, partition, after.feedback)
     sealed = Spans(log, partition, after, until.sequence)
     seen = after.feedback
     decided = 0
-    for ids, transactions, scores, keys in _pages(log, partition, after.transactions, until.transactions, has_scores):
+    first, last = after.transactions, until.transactions
+    for ids, transactions, scores, keys in _pages(log, partition, first, last, has_scores, size or CHUNK):
         spans = _spans(partition, sealed, ids, keys)
         ahead = min(feedback_seen(keys[-1].feedback_position), until.feedback)
         runs = []

@@ -101,6 +101,15 @@ class Archive:
             if row.end.transactions >= until:
                 return
 
+    def groups(self, partition: int, columns: Sequence[str], after: Position, until: Position) -> Iterator[pa.Table]:
+        """As `tables`, a row group (`segment.ROW_GROUP`) at a time, so that a caller with other work need not wait for
+        a whole segment. Columns of features can't be asked for.
+        """
+        for row in self._from(partition, "transactions", after):
+            yield from self.segment(row).groups(columns, after, until)
+            if row.end.transactions >= until:
+                return
+
     def column_parts(
         self,
         partition: int,

@@ -46,7 +46,7 @@ class Failing:
 @pytest.mark.parametrize("after", [0, 1, 2, 4])
 def test_a_fold_that_fails_never_takes_over(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Reads fail at one point or another; nothing that is half folded is used, and afterwards all is prepared."""
-    monkeypatch.setattr(replay, "CHUNK", 100)
+    monkeypatch.setattr(preparing, "CHUNK", 100)
     monkeypatch.setattr(preparing, "REST_S", 0.0, raising=False)
     log = filled(seed=3, size=900)
     loaded = stored(log)

@@ -230,6 +230,19 @@ def test_a_trim_during_a_count_is_no_loss(decided: MemoryLog, tmp_path: Path) ->
     assert reader.length(0, "scores") == expected
 
 
+def test_groups_are_the_table_in_pieces(monkeypatch: pytest.MonkeyPatch, decided: MemoryLog) -> None:
+    """Columns read a row group at a time are those read at once, and no piece is larger than a group."""
+    monkeypatch.setattr(segment, "ROW_GROUP", 64)
+    held, _ = round_trip(contents(decided, 0))
+    entries = decided.read(0, "transactions", count=10**6)
+    columns, rng = ["offset", "account_id", "amount", "decision"], random.Random(5)
+    for _ in range(40):
+        a, b = sorted(rng.choices([START, *(e.id for e in entries), Position(9, 9)], k=2))
+        pieces = [piece.to_pylist() for piece in held.groups(columns, a, b)]
+        assert [row for piece in pieces for row in piece] == held.table(columns, a, b).to_pylist()
+        assert all(0 < len(piece) <= 64 for piece in pieces)
+
+
 # --- one log across the seam --------------------------------------------------------------------------------------
 
 
