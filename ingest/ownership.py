@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,14 @@ from ingest.partition import OFFSET_BEGINNING, Owned
 from ingest.snapshots import SnapshotStore
 
 
+class _Writing(NamedTuple):
+    """A snapshot that is being written: at which seal it was taken."""
+
+    owned: Owned
+    sequence: int
+    written: Future[None]
+
+
 class Ownership:
     """The owned partitions by number, in the order of their assignment."""
 
@@ -39,6 +48,8 @@ class Ownership:
         self._resolver = resolver
         self._snapshots = SnapshotStore(Path(settings.snapshot_directory), settings.log_prefix)
         self._kept: dict[int, Owned] = {}
+        self._writer = ThreadPoolExecutor(1, "snapshots")
+        self._writing: _Writing | None = None
         self._logger = telemetry.logger()
         self.partitions: dict[int, Owned] = {}
 
@@ -104,13 +115,33 @@ class Ownership:
 
     def save(self, owned: Owned) -> None:
         """Take a snapshot of a settled partition; a failure only costs time at the next start."""
-        if not owned.settled or owned.head.sequence == owned.snapshot_sequence:
+        self.save_beside(owned)
+        self._finish()
+
+    def save_beside(self, owned: Owned) -> None:
+        """As `save`, but only the copy of the state is made now; a thread hashes and writes it. Waits for the snapshot
+        before it.
+        """
+        self._finish()
+        if owned.settled and owned.head.sequence != owned.snapshot_sequence:
+            write = self._snapshots.taken(owned.partition, owned.head, owned.state)
+            self._writing = _Writing(owned, owned.head.sequence, self._writer.submit(write))
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether a snapshot is being written."""
+        return self._writing is not None and not self._writing.written.done()
+
+    def _finish(self) -> None:
+        """Wait for the snapshot that is being written."""
+        writing, self._writing = self._writing, None
+        if writing is None:
             return
         try:
-            self._snapshots.save(owned.partition, owned.head, owned.state)
-            owned.snapshot_sequence = owned.head.sequence
+            writing.written.result()
+            writing.owned.snapshot_sequence = writing.sequence
         except SentinelError as error:
-            self._logger.warning("ingest.snapshot_failed", partition=owned.partition, error=str(error))
+            self._logger.warning("ingest.snapshot_failed", partition=writing.owned.partition, error=str(error))
 
     def _holds(self, owned: Owned, control: ControlState) -> bool:
         return all(step.digest in owned.state.rings for step in self._resolver.steps(control, "now"))

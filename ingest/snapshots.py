@@ -7,7 +7,8 @@ has the same digest; anything else is ignored and the state is folded from the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import msgspec
 
 from core.errors import Corrupt, Unavailable
 from core.events import Position
-from core.features.state import AccountState
+from core.features.state import AccountState, StateCopy
 from core.files import write_atomic
 from core.identity import LogIdentity
 from core.log.base import EventLog, Head
@@ -60,6 +61,10 @@ class SnapshotStore:
 
     def save(self, partition: int, head: Head, state: AccountState) -> None:
         """Replace the partition's snapshot. Raises Unavailable if the directory can't be written."""
+        self.taken(partition, head, state)()
+
+    def taken(self, partition: int, head: Head, state: AccountState) -> Callable[[], None]:
+        """Copy the state, and give what replaces the partition's snapshot by the copy, in any thread: see `save`."""
         header = _Header(
             partition,
             head.sequence,
@@ -72,9 +77,12 @@ class SnapshotStore:
             state.evicted_protected,
             state.remembered.forgotten // 2,
         )
+        return partial(self._write, partition, header, state.copy())
+
+    def _write(self, partition: int, header: _Header, copy: StateCopy) -> None:
         path = self._path(partition)
         try:
-            write_atomic(path, msgspec.json.encode(header) + b"\n", state.to_bytes())
+            write_atomic(path, msgspec.json.encode(header) + b"\n", *copy.parts())
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 

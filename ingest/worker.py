@@ -42,6 +42,7 @@ from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
 from core.events import SourceGenerationStarted
 from core.identity import required
+from core.log.archive import segment
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import bootstrap, telemetry
@@ -59,6 +60,7 @@ from ingest.preparing import Preparing
 from ingest.publisher import Publisher
 from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
+from ingest.saving import Saving
 from ingest.stats import Stats
 from ingest.topic_watch import TopicWatch
 from ingest.vigilance import Vigilance
@@ -122,7 +124,8 @@ class Worker:
         self._contexts = live_contexts(log, resolver)
         self._control_read_at = 0.0
         self._resolved_at = 0.0
-        self._snapshot_at = self._recorded_at = time.monotonic()
+        self._recorded_at = time.monotonic()
+        self._saving = Saving(self._ownership, settings.snapshot_interval_s)
         self._publisher = Publisher(settings)
         self._bounds = Bounds()
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
@@ -152,6 +155,8 @@ class Worker:
         pipeline.warm_up(self._contexts.usual(self._control), required(self._control.state.identity))
         validation.warm_up()
         partitioner.warm_up()
+        if self._settings.archive:
+            segment.warm_up()
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail
         )
@@ -471,16 +476,11 @@ class Worker:
             self._recorded_at = now
             self._settle()
             record_seals(self._log, self._control, self._ownership.partitions.values())
-        if now - self._snapshot_at < self._settings.snapshot_interval_s:
-            return
-        self._snapshot_at = now
-        stale = self._ownership.stale
-        if stale:
+        if self._saving.begin():
+            fetcher.commit()
+        if self._saving.is_due:
             self._settle()
-            for owned in stale:
-                if self._ownership.owns(owned):
-                    self._ownership.save(owned)
-        fetcher.commit()
+            self._saving.save_one()
 
     def _counts(self) -> dict[str, Any]:
         owned = sorted(self._ownership.partitions.items())

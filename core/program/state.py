@@ -7,6 +7,7 @@ to another account, must be begun before anything is folded into it. `core.progr
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -64,12 +65,13 @@ class ProgramState:
     def _body(self) -> bytes:
         return self.records[: self.count].astype("<u8", copy=False).tobytes()
 
+    def copy(self) -> ProgramStateCopy:
+        """What it holds now."""
+        return ProgramStateCopy(self.layout, self.count, self._body())
+
     def to_bytes(self) -> bytes:
         """A self-describing snapshot with a checksum."""
-        body = self._body()
-        digest = _digest(self.layout.digest, body)
-        header = msgspec.json.encode(_Header(self.layout.digest, self.layout.words, self.count, digest))
-        return _MAGIC + b"%d\n" % len(header) + header + body
+        return b"".join(self.copy().parts())
 
     @classmethod
     def from_bytes(cls, content: bytes, layout: Layout) -> ProgramState:
@@ -92,6 +94,20 @@ class ProgramState:
         state.count = header.count
         state.records[: header.count] = np.frombuffer(body, dtype="<u8").reshape(header.count, layout.words)
         return state
+
+
+class ProgramStateCopy(NamedTuple):
+    """The aggregates as they were when they were copied. slots: those in use; body: their records."""
+
+    layout: Layout
+    slots: int
+    body: bytes
+
+    def parts(self) -> tuple[bytes, bytes]:
+        """A self-describing snapshot with a checksum: its bytes, in two parts."""
+        digest = _digest(self.layout.digest, self.body)
+        header = msgspec.json.encode(_Header(self.layout.digest, self.layout.words, self.slots, digest))
+        return b"%b%d\n%b" % (_MAGIC, len(header), header), self.body
 
 
 def _digest(layout: str, body: bytes) -> str:

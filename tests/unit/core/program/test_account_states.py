@@ -92,6 +92,17 @@ def test_a_snapshot_between_changes_nothing(text: str, seed: int) -> None:
         assert any("PATIENCE" in decode_score(entry.payload).rules for entry in whole[0].scores)
 
 
+def test_a_copy_is_what_the_state_was_then() -> None:
+    """A copy's bytes are those of the moment at which it was made, whatever is decided before they are asked for."""
+    every = items(6)
+    first, later = every[:200], every[200:]
+    state = AccountState(FIXED).hold([step_of(BOTH)])
+    decide_in(first, [], under(BOTH), state)
+    copy, content = state.copy(), state.to_bytes()
+    pipeline.decide(under(BOTH), [Work(0, state, runs(later, counts(first)))])
+    assert b"".join(copy.parts()) == content != state.to_bytes()
+
+
 def test_a_rebuilt_state_is_the_one_that_decided() -> None:
     """Folded again from what the log says was decided, the aggregates of decisions are equal."""
     every = items(7)
