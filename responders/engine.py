@@ -268,6 +268,8 @@ class Responder:
             self._park(attempt, "unavailable", attempt.error)
             return
         attempt.tries += 1
+        if attempt.tries == 1:
+            self._react(attempt)  # from here on it waits for its channels, which may be busy or away
         make = self._maker(attempt.item, alert)
         for name in sorted(attempt.left):
             self.lanes[name].put(key, make, self._clock.steady())
@@ -292,8 +294,6 @@ class Responder:
         if not self._is_on(key[1]):
             self._agenda.hold(key)
             return False
-        if attempt.tries == 1:
-            self._react(attempt)
         return True
 
     # --- what became of it ------------------------------------------------------------------------------------------

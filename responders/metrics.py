@@ -16,7 +16,7 @@ RESPONSE = Histogram(
 )
 REACTION = Histogram(
     "sentinel_responder_reaction_seconds",
-    "From reading an alert to acting on it, intended delays and receivers excluded",
+    "From reading an alert to acting on it, or to a message being ready for its channel; without intended delays",
     buckets=_REACTION,
 )
 LATE = Counter("sentinel_responder_late_total", "Actions carried out after their SLA", ["severity"])
