@@ -1,11 +1,31 @@
-"""Snapshots are taken one at a time, with time for work between."""
+"""Snapshots are taken one at a time, with time for work between, and written beside it."""
 
 from __future__ import annotations
 
+import errno
+import threading
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+import structlog
+
+from core.context import Resolver
+from core.features.state import AccountState
+from core.identity import FIXED
+from core.log.base import Head
+from core.log.memory import MemoryLog
+from core.settings import Settings
+from ingest import snapshots
+from ingest.ownership import Ownership
+from ingest.partition import Owned
 from ingest.saving import Saving
+from tests.builders.decisions import decide_in
+from tests.builders.events import stream
+from tests.builders.models import load_tiny, no_blob
 
 INTERVAL_S, SAVE_S = 60.0, 0.4
 
@@ -85,3 +105,72 @@ def test_the_next_waits_until_the_last_one_is_written() -> None:
     assert not on.is_due
     of.is_saving = False
     assert on.is_due
+
+
+class Disk:
+    """Stands for `write_atomic`: waits to be released, and fails as often as it should."""
+
+    def __init__(self) -> None:
+        self.is_free = threading.Event()
+        self.failures = 0
+        self.written: list[bytes] = []
+
+    def write(self, path: Path, *parts: bytes, durable: bool = True) -> None:
+        assert self.is_free.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.written.append(b"".join(parts))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    monkeypatch.setattr(snapshots, "write_atomic", disk.write)
+    return disk
+
+
+def owning(tmp_path: Path) -> tuple[Ownership, Owned]:
+    """An ownership of one partition, which has a batch behind it."""
+    ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), MemoryLog(), Resolver(no_blob, load_tiny))
+    owned = Owned(0, Head(sequence=3, digest="d3"), AccountState(FIXED), (1, 1))
+    ownership.partitions[0] = owned
+    return ownership, owned
+
+
+def go_on(owned: Owned) -> None:
+    """One batch more, which the log has."""
+    owned.head = owned.tip = msgspec.structs.replace(owned.head, sequence=owned.head.sequence + 1)
+    decide_in(stream(owned.head.sequence, 20), [], state=owned.state)
+
+
+def test_a_snapshot_is_of_the_moment_at_which_it_was_taken(tmp_path: Path, disk: Disk) -> None:
+    """The worker goes on while it is written: the file holds the state and the seal of then, and the partition is stale
+    again. A partition that is given away waits for what is being written, then has its own, last snapshot.
+    """
+    ownership, owned = owning(tmp_path)
+    content = owned.state.to_bytes()
+    ownership.save_beside(owned)
+    assert ownership.is_saving
+    go_on(owned)
+    disk.is_free.set()
+    ownership.release([0])
+    first, last = disk.written
+    assert first.endswith(b"\n" + content) and b'"sequence":3' in first
+    assert last.endswith(b"\n" + owned.state.to_bytes()) and b'"sequence":4' in last
+    assert owned.snapshot_sequence == 4 and not ownership.is_saving
+
+
+def test_a_disk_that_fails_meanwhile_is_told_and_tried_again(tmp_path: Path, disk: Disk) -> None:
+    """The partition stays stale, as nothing of it was saved, and its next snapshot is written."""
+    ownership, owned = owning(tmp_path)
+    disk.failures = 1
+    disk.is_free.set()
+    with structlog.testing.capture_logs() as logs:
+        ownership.save_beside(owned)
+        while ownership.is_saving:
+            time.sleep(0.001)
+        assert ownership.stale == [owned]
+        ownership.save(owned)
+    assert [(log["event"], log["partition"]) for log in logs] == [("ingest.snapshot_failed", 0)]
+    assert len(disk.written) == 1 and owned.snapshot_sequence == 3 and not ownership.stale
