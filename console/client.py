@@ -187,7 +187,7 @@ class Sentinel:
                 return answer.json() if answer.content else None
             if answer.status_code not in (429, 503) or is_last:
                 raise _problem(answer)
-            self._sleep(min(float(answer.headers.get("retry-after", "1")), WAIT_S_MAX))
+            self._sleep(_asked_s(answer))
         raise AssertionError  # the last try returned or raised
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
@@ -216,6 +216,12 @@ def _problem(answer: httpx.Response) -> ProblemError:
     except ValueError:
         problem = {}
     return ProblemError(answer.status_code, problem if isinstance(problem, dict) else {})
+
+
+def _asked_s(answer: httpx.Response) -> float:
+    """How long the server asks to wait: seconds. A proxy before it may give a date instead: 1 s then."""
+    said = answer.headers.get("retry-after", "")
+    return min(float(said), WAIT_S_MAX) if said.isdecimal() else 1.0
 
 
 def _endless(client: httpx.Client) -> httpx.Timeout:

@@ -105,14 +105,17 @@ def test_a_refusal_is_an_error_that_says_what_to_do(sentinel: Sentinel) -> None:
 
 
 def test_a_payment_is_sent_again_with_the_same_key() -> None:
-    """After a lost connection and a 503, as long after as the server says; a third answer is the decision."""
+    """After a lost connection and a 503, as long after as the server says; the decision is the last answer."""
     made, requests, slept = scripted(
-        failing, answering(503, {"detail": "away"}, **{"retry-after": "3"}), answering(200, {"decision": "approve"})
+        failing,
+        answering(503, {"detail": "away"}, **{"retry-after": "3"}),
+        answering(503, {"detail": "a proxy's"}, **{"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+        answering(200, {"decision": "approve"}),
     )
     assert made.decide({"transaction_id": "t"}, wait_ms=100) == {"decision": "approve"}
     assert len({request.headers["idempotency-key"] for request in requests}) == 1
-    assert [json.loads(request.content) for request in requests] == [{"transaction_id": "t"}] * 3
-    assert requests[0].url.params["wait_ms"] == "100" and slept == [0.5, 3.0]
+    assert [json.loads(request.content) for request in requests] == [{"transaction_id": "t"}] * 4
+    assert requests[0].url.params["wait_ms"] == "100" and slept == [0.5, 3.0, 1.0]
 
 
 def test_what_is_not_safe_is_sent_once() -> None:
