@@ -38,7 +38,9 @@ PENDING_MAX = 1_000
 TIMEOUT_S = 10.0
 METADATA_S = 3600.0
 KEYS_S = 60.0
-"""How often keys are fetched at most because of a key that is not known."""
+"""How often keys are fetched at most because of a key that is not known. They are kept as long as metadata at most: one
+that the provider has withdrawn must not sign for ever.
+"""
 LEEWAY_S = 60
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures only: neither "none" nor a shared secret."""
@@ -173,7 +175,7 @@ class Oidc:
 
     def _current_keys(self) -> tuple[KeySet, float]:
         held = self.keys
-        if held is None:
+        if held is None or time.monotonic() - held[1] > METADATA_S:
             try:
                 held = (KeySet.import_key_set(self._fetched(self.described()["jwks_uri"])), time.monotonic())  # type: ignore[arg-type]
             except (JoseError, ValueError, KeyError) as error:

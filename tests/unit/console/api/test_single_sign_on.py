@@ -192,6 +192,18 @@ def test_an_id_token_that_the_provider_did_not_sign_is_refused(api: Served, at: 
     assert logged_in(api, at).status_code == 401
 
 
+def test_a_withdrawn_key_signs_for_an_hour_at_most(api: Served, at: Provider) -> None:
+    """Keys are fetched again after METADATA_S, also if nobody came with a key that is not known."""
+    key = RSAKey.generate_key(2048, {"kid": "k"})
+    at.changed = lambda body: forged(at, body, key)
+    own = api.client.app.state.oidc
+    own.described()
+    own.keys = (sign_on.KeySet([key]), time.monotonic() - sign_on.METADATA_S + 60.0)
+    assert logged_in(api, at).status_code == 303
+    own.keys = (sign_on.KeySet([key]), time.monotonic() - sign_on.METADATA_S - 1.0)
+    assert logged_in(api, at).status_code == 401
+
+
 def test_an_exchange_that_fails_is_told(api: Served, at: Provider) -> None:
     """A code that the provider refuses, no ID token, and a provider that is gone: no session, no traceback."""
     at.changed = lambda body: b'{"access_token": "x", "token_type": "Bearer"}'
