@@ -11,7 +11,6 @@ from typing import NamedTuple
 from console import backtest_report, pool, wiring
 from console.backtest_report import Report, Way
 from console.program_names import program_named, registry_of
-from console.whatif_changes import scope_of
 from core import control_stream
 from core.codec import decode_transaction
 from core.context import Resolver
@@ -37,14 +36,12 @@ from projections.views.labels import LABELS
 
 
 class Wanted(NamedTuple):
-    """What was asked for. which: the program; start, end: as given; rule: the one to tell about, "" for all.
-    known_until: only verdicts given by then, epoch ms. jobs: processes that fold. sample:
-    a share of the accounts.
+    """What was asked for. which: the program; rule: the one to tell about, "" for all. known_until: only verdicts given
+    by then, epoch ms. jobs: processes that fold. sample: a share of the accounts.
     """
 
     which: str
-    start: str | None
-    end: str | None
+    scope: Scope
     rule: str
     known_until: int | None
     jobs: int
@@ -73,21 +70,20 @@ def of_program(
     """The report on a program that is at hand; `wanted.which` does not count. Raises BadInput for a rule or range that
     there is not, and NotStored if it takes a fold and there may be none.
     """
-    scope = scope_of(wanted.start, wanted.end)
     checked = loading.of_program(program, log.get_blob).checked
     rules = [each for each in checked.rules if each.mode != "off"]
     if wanted.rule not in ("", *(each.code for each in rules)):
         known = ", ".join(each.code for each in rules)
-        raise BadInput(f"--rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
+        raise BadInput(f"rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
     heads = {p: log.head(p) for p in partitions_of(log)}
     began = time.perf_counter()
-    tally, way, why = _run(log, s, program, heads, scope, labels, wanted, quiet, may_fold)
+    tally, way, why = _run(log, s, program, heads, labels, wanted, quiet, may_fold)
     seconds = time.perf_counter() - began
     if not tally.days and tally.undecidable:
         raise NotDecidable(f"no decision in this range can be made again here: {next(iter(tally.undecidable))}")
     if not tally.days:
         raise BadInput(
-            f"no decision is in this range ({tally.unreadable:,} can't be judged): leave out --from and --to, or see"
+            f"no decision is in this range ({tally.unreadable:,} can't be judged): leave out its bounds, or see"
             " `sentinel query stats` for the times that the log holds"
         )
     return backtest_report.report(
@@ -118,7 +114,6 @@ def _run(
     s: Settings,
     program: Program,
     heads: dict[int, Head],
-    scope: Scope,
     labels: LabelView,
     wanted: Wanted,
     quiet: bool,
@@ -130,7 +125,7 @@ def _run(
     why = ""
     for way in (test.run, test.run_columns):
         try:
-            calls = [(way, p, head, scope) for p, head in heads.items()]
+            calls = [(way, p, head, wanted.scope) for p, head in heads.items()]
             parts = pool.each(_by_columns, calls, jobs=1, title="judging", total=total, quiet=quiet)
             return sum(parts[1:], parts[0]), "computed" if why else "stored", why
         except NotStored as error:
@@ -139,7 +134,7 @@ def _run(
         raise NotStored(why)
     if wanted.sample is not None:
         raise BadInput(f"--sample: only the live path can decide this program, and it takes all accounts: {why}")
-    folds = [(s, program, p, head, scope, _of_partition(labels, p)) for p, head in heads.items()]
+    folds = [(s, program, p, head, wanted.scope, _of_partition(labels, p)) for p, head in heads.items()]
     parts = pool.each(_fold, folds, jobs=wanted.jobs, title="deciding", total=total, quiet=quiet)
     return sum(parts[1:], parts[0]), "fold", why
 

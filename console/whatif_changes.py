@@ -69,10 +69,10 @@ def registered(log: EventLog) -> dict[str, str]:
     return {f"{e.name}-{e.version}": e.digest for e in events if isinstance(e, ModelRegistered)}
 
 
-def scope_of(start: str | None, end: str | None) -> Scope:
-    """The range of --from and --to. Raises BadInput."""
-    first = _bound("--from", start) if start is not None else None
-    last = _bound("--to", end) if end is not None else None
+def scope_of(start: str | None, end: str | None, names: tuple[str, str] = ("--from", "--to")) -> Scope:
+    """The range between two times or positions. names: what the caller knows them by. Raises BadInput."""
+    first = _bound(names[0], start) if start is not None else None
+    last = _bound(names[1], end) if end is not None else None
     return Scope(
         start_ms=first if isinstance(first, int) else None,
         end_ms=last if isinstance(last, int) else None,

@@ -59,6 +59,7 @@ def backtest(
     checkpoints of `sentinel project`, where there are any. Reads only.
     """
     from console import backtest_page, backtest_text, backtesting  # with the decision path
+    from console.whatif_changes import scope_of
 
     known_until = moment("--as-of", as_of)
     if page is not None and not page.resolve().parent.is_dir():
@@ -69,7 +70,7 @@ def backtest(
         raise BadInput("give --from or --since, not both")
     with opened_log(context) as log:
         start = _since(log, since, which) if since else start
-        wanted = backtesting.Wanted(which, start, end, rule, known_until, jobs, _share(sample))
+        wanted = backtesting.Wanted(which, scope_of(start, end), rule, known_until, jobs, _share(sample))
         found = backtesting.run(log, settings_of(context), wanted, context.obj.directory, quiet=as_json)
     if page is not None:
         page.write_text(backtest_page.page(found, rule, link), encoding="utf-8")

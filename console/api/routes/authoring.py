@@ -18,6 +18,7 @@ from console.api.labelled import labels
 from console.api.problems import FieldProblem, ProblemError
 from console.api.requests import Asked, AsOf, Name, desk, json
 from console.backtest_report import Report
+from console.whatif_changes import scope_of
 from core.errors import Unavailable
 from core.features import spec
 from core.program import loading
@@ -113,7 +114,7 @@ async def backtest(request: Asked, data: JSONBody[Trial]) -> Response[Report]:
 
     def answer() -> Report:
         program = _loaded(data.toml).program
-        wanted = backtesting.Wanted("", data.start, data.end, data.rule, None, 1)
+        wanted = backtesting.Wanted("", scope_of(data.start, data.end, ("start", "end")), data.rule, None, 1)
         known, _, _ = labels(here, None)
         try:
             return backtesting.of_program(here.log, here.settings, program, wanted, known, may_fold=False)

@@ -124,7 +124,7 @@ def wanted_of(here: Desk, data: OtherSettings) -> Wanted:
 
 
 def _answered(here: Desk, data: WhatIfAsked) -> WhatIfAnswer:
-    wanted, scope = wanted_of(here, data), scope_of(data.start, data.end)
+    wanted, scope = wanted_of(here, data), scope_of(data.start, data.end, ("start", "end"))
     known, until, cut = labels(here, data.as_of)
     control = control_stream.history(here.log)
     changes = wanted.loaded()

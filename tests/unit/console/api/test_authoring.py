@@ -65,6 +65,9 @@ def test_a_trial_counts_what_a_rule_would_do(api: Served) -> None:
     assert rule["after"] == above > 0 and report["way"] == "stored"
     broken = api.post("/v1/programs/backtest", {"toml": PROGRAM.replace("amount >", "amuont >")}, "rule_author")
     assert broken.status_code == 422 and broken.json()["problems"][0]["line"] == 9
+    for given in ({"start": "yesterday"}, {"end": "x"}, {"start": "2199-01-01"}, {"rule": "BOG"}):
+        refused = api.post("/v1/programs/backtest", {"toml": PROGRAM, **given}, "rule_author")
+        assert refused.status_code == 422 and "--" not in refused.text, refused.text  # it has no flags
 
 
 def test_a_proposal_needs_a_second_person(own: Served) -> None:
