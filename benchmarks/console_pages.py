@@ -1,4 +1,4 @@
-"""How long the console's pages wait: every request that a page makes, on a log of two million decisions, as now and as
+"""How long the console's pages wait: what each asks for when it opens, on a log of two million decisions, as now and as
 of past moments.
 
     python -m benchmarks.console_pages --directory /var/tmp/pages         # builds the log there if it is not there yet
@@ -61,9 +61,12 @@ class Subject(NamedTuple):
 
 
 def pages(about: Subject) -> dict[str, Requests]:
-    """Every request of every page (`console/web/static/pages`), by page."""
-    case, account = quote(about.case, safe=""), quote(about.account, safe="")
+    """What each page asks for when it opens (`console/web/static/pages`), but for System's checks and what-ifs."""
+    case, account, place = (quote(text, safe="") for text in about)
+    _, card = shipped_baseline()
+    performance = f"/v1/models/{card['name']}-{card['version']}/performance"
     rules: Requests = [("/v1/rules", {})]
+    declined = {"amount_min": 500, "decision": "decline"}
     return {
         "live": [("/v1/live", {}), ("/v1/decisions", {"alerts": "true", "limit": 20}), *rules],
         "queue": [("/v1/cases", {"limit": 50}), *rules],
@@ -74,27 +77,31 @@ def pages(about: Subject) -> dict[str, Requests]:
             ("/v1/decisions", {"account": about.account, "limit": 500}),
             (f"/v1/accounts/{account}", {}),
             (f"/v1/accounts/{account}/related", {}),
+            (f"/v1/decisions/{place}/audit", {}),
             *rules,
         ],
+        "decision": [(f"/v1/decisions/{place}/audit", {}), ("/v1/programs", {})],
         "account": [
             (f"/v1/accounts/{account}", {}),
             ("/v1/decisions", {"account": about.account, "limit": 500}),
             ("/v1/cases", {"account": about.account, "stage": "all", "limit": 100}),
             (f"/v1/accounts/{account}/related", {}),
         ],
-        "search": [("/v1/decisions", {"amount_min": 500, "decision": "decline", "limit": 200})],
-        "search, all": [("/v1/decisions", {"limit": 200})],
-        "rules": [*rules, ("/v1/programs", {})],
+        "search": [("/v1/decisions", {**declined, "limit": 200}), ("/v1/summary", declined)],
+        "search, all": [("/v1/decisions", {"limit": 200}), ("/v1/summary", {})],
+        "rules": [*rules, ("/v1/programs", {}), ("/v1/models", {}), ("/v1/rules/hits", {})],
         "lists": [("/v1/lists", {})],
-        "models": [("/v1/models", {}), ("/v1/shadow", {})],
-        "experiments": [("/v1/experiments", {})],
+        "rings": [("/v1/rings", {"limit": 100}), (f"/v1/accounts/{account}/related", {})],
+        "models": [("/v1/models", {}), ("/v1/shadow", {}), (performance, {"start": START_MS})],
+        "experiments": [("/v1/experiments", {}), ("/v1/programs", {}), ("/v1/models", {})],
         "drift": [("/v1/drift", {})],
+        "audit": [("/v1/control", {"limit": 500})],
         "system": [("/v1/stats", {})],
     }
 
 
-TIMELESS = {"decision": "/v1/decisions/{place}/audit", "replay": "/v1/decisions/{place}/replay", "audit": "/v1/control"}
-"""Pages that are of no moment."""
+REPLAY = "/v1/decisions/{place}/replay"
+"""What a button asks for; the same at every moment."""
 
 
 def build(directory: Path, decisions: int) -> None:
@@ -216,18 +223,16 @@ async def measure(port: int, token: str, rounds: int, log: EventLog, only: set[s
     for page, requests in pages(about).items():
         if only and page not in only:
             continue
-        earliest = opened if page in ("case", "account") else START_MS + 30 * DAY_MS
+        earliest = opened if page in ("case", "account", "decision", "rings") else START_MS + 30 * DAY_MS
         moments = [str(chosen.randrange(min(earliest, last - DAY_MS), last)) for _ in range(rounds + 2)]
         for when, at in (("now", [None] * (rounds + 2)), ("past", moments), ("again", moments)):
             taken = [await client.page(requests, moment) for moment in at][2:]
             found.append(_row(page, when, requests, taken))
             print(json.dumps(found[-1]._asdict()), file=sys.stderr)
-    for page, template in TIMELESS.items():
-        if only and page not in only:
-            continue
-        requests = [(template.format(place=quote(about.place, safe="")), {})]
+    if not only or "replay" in only:
+        requests = [(REPLAY.format(place=quote(about.place, safe="")), {})]
         taken = [await client.page(requests, None) for _ in range(rounds + 2)][2:]
-        found.append(_row(page, "now", requests, taken))
+        found.append(_row("replay", "now", requests, taken))
     return found
 
 

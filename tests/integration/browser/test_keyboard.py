@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from tests.builders.bank import until
 from tests.builders.pictures import WAIT_MS
 
 STEP_MS_MAX = 100.0
+BUSY_MS_MAX = 250.0
+"""Of the median: others use this machine, too."""
+ROUNDS = 5
 PAGES = {"q": "Queue", "s": "Search", "r": "Rules", "i": "Lists", "m": "Models", "e": "Experiments", "d": "Drift"} | {
     "a": "Audit trail",
     "y": "System",
@@ -97,11 +102,11 @@ def test_the_palette_acts_on_what_is_shown(page: Page) -> None:
 
 
 def test_a_step_takes_less_than_a_tenth_of_a_second(page: Page, capsys: Any) -> None:
-    """Moving, opening a case that was loaded ahead, the next one, judging and the map: from the key to the frame, the
-    fastest of a few times, since others use this machine, too.
+    """Moving, opening a case that was loaded ahead, the next one, judging and the map, from the key to the frame: the
+    fastest of a few times, since others use this machine, too; and the median takes little more.
     """
     found: dict[str, list[float]] = {key: [] for key in ("j", "Enter", "n", "?", "u")}
-    for _ in range(4):
+    for _ in range(ROUNDS):
         page.goto("/queue?sort=newest")
         expect(page.locator("table[aria-label=cases] tbody tr").nth(3)).to_be_visible(timeout=WAIT_MS)
         on_main(page)
@@ -115,16 +120,25 @@ def test_a_step_takes_less_than_a_tenth_of_a_second(page: Page, capsys: Any) -> 
         found["?"].append(step_ms(page, "?", "[role=dialog]", "Keyboard"))
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
-    for _ in range(4):
+    for _ in range(ROUNDS):
         found["u"].append(step_ms(page, "u", "main .case-head", "closed as"))
         with page.expect_response(lambda got: got.url.endswith("/reopen") and got.ok, timeout=WAIT_MS):
             page.keyboard.press("z")
+        until(lambda: _stage(page) != "resolved")
         expect(page.get_by_role("button", name="Fraud")).to_be_visible(timeout=WAIT_MS)
         page.wait_for_load_state("networkidle")
     with capsys.disabled():
         told = ", ".join(f"{key} {min(times):.0f} to {max(times):.0f}" for key, times in found.items())
         print(f"\nms from a key to the frame that shows it: {told}")
-    assert {key: times for key, times in found.items() if min(times) >= STEP_MS_MAX} == {}
+    slow = {key: times for key, times in found.items() if min(times) >= STEP_MS_MAX or median(times) >= BUSY_MS_MAX}
+    assert slow == {}
+
+
+def _stage(page: Page) -> str:
+    """Of the case that is shown, as the API has it."""
+    case = page.url.rpartition("/")[2].partition("?")[0]
+    stage: str = page.request.get(f"/v1/cases/{case}").json()["case"]["stage"]
+    return stage
 
 
 def _account(page: Page) -> str:

@@ -142,7 +142,7 @@ def audited(page: Page, running: Bank, place: str) -> None:
     expect(later).to_contain_text("fraud on", timeout=WAIT_MS)
     expect(later).to_contain_text("blocked: emptied by a stranger")
     settled(page, f"/decision/{place}?tab=later&as_of={place}")
-    expect(page.get_by_role("tabpanel")).to_contain_text("Nothing was said or done", timeout=WAIT_MS)
+    expect(page.get_by_role("tabpanel")).to_contain_text("Nothing has been reported or done", timeout=WAIT_MS)
     settled(page, f"/account/giver?as_of={place}")
     expect(page.locator("main")).to_contain_text("not blocked", timeout=WAIT_MS)
     settled(page, "/account/giver")

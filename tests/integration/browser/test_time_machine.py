@@ -63,7 +63,7 @@ def test_a_past_moment_can_be_looked_at_only(page: Page, running: Bank) -> None:
     expect(page.get_by_text("The program is valid.")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_role("button", name="Propose")).to_be_disabled()
     page.keyboard.press("Control+s")
-    expect(page.get_by_role("status").filter(has_text="you look at a past moment")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="you are looking at a past moment")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
@@ -107,7 +107,7 @@ def test_a_case_as_seen_when_it_was_decided(page: Page, running: Bank) -> None:
     assert f"as_of=p{case['case_id'][:2]}%3A" in page.url
     expect(page.get_by_role("button", name="Fraud")).to_be_visible(timeout=WAIT_MS)
     page.keyboard.press("f")
-    expect(page.get_by_role("status").filter(has_text="you look at a past moment")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="you are looking at a past moment")).to_be_visible()
     page.reload()
     expect(page.get_by_role("button", name="Back to now")).to_be_visible()
     expect(page.get_by_role("button", name="As seen then")).to_have_attribute("aria-pressed", "true")

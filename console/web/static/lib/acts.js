@@ -20,7 +20,7 @@ function mark(id, verdict) {
 
 function refused() {
   if (!isPast.value) return false;
-  fail({ message: "you look at a past moment", remedy: "press T to go back to now, then act" });
+  fail({ message: "you are looking at a past moment", remedy: "press T to go back to now, then act" });
   return true;
 }
 

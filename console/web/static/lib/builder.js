@@ -23,7 +23,7 @@ export function Builder({ text, setText, known }) {
 
 function Conditions({ rule, known, onChange }) {
   const held = "when" in rule.lines ? parsed(rule.when) : null;
-  if (!held) return html`<p class="soft">This rule's condition is more than comparisons joined by one word: change it in the text.</p>`;
+  if (!held) return html`<p class="soft">This rule's condition is more than comparisons joined only by && or only by ||: change it in the text.</p>`;
   const types = new Map(known.map((each) => [each.label, each.detail]));
   const isText = (name) => types.get(name) === "string";
   const put = (parts, join = held.join) => onChange(written({ join, parts }, isText));

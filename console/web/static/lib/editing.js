@@ -43,7 +43,7 @@ function Editor({ first, isDraft, original, params }) {
   const tried = useTried(text, checked.answer?.ok === true, days, params.rule || "");
   const names = useData(can("GET /v1/programs/completions") ? "/v1/programs/completions" : null);
   const known = useRef([]);
-  known.current = (names.data?.names || (Array.isArray(names.data) ? names.data : []) || []).map((each) => ({ label: each.name, detail: each.type || each.kind }));
+  known.current = (names.data || []).map((each) => ({ label: each.name, detail: each.type }));
   const [asking, setAsking] = useState(null);
   useEffect(() => {
     let made = null;
@@ -54,12 +54,12 @@ function Editor({ first, isDraft, original, params }) {
     }, setLoading);
     return () => made?.destroy();
   }, []);
-  const faults = checked.answer?.faults || checked.answer?.problems || [];
-  useEffect(() => view.current?.setFaults(faults.map((each) => ({ line: each.line, message: [each.key || each.field, each.message || each.detail, each.hint].filter(Boolean).join(": ") }))), [checked.answer]);
+  const faults = checked.answer?.problems || [];
+  useEffect(() => view.current?.setFaults(faults.map((each) => ({ line: each.line, message: [each.field, each.detail].filter(Boolean).join(": ") }))), [checked.answer]);
   const discard = () => { store("draft", ""); view.current.setText(original || START); };
   const mayPropose = checked.answer?.ok === true && !isPast.value && can("POST /v1/programs/proposals");
   const propose = () => setAsking(html`<${Ask} title="Propose this program" label="Reason" action="Propose" onClose=${() => setAsking(null)} onDone=${async (reason) => { const { position } = await post("/v1/programs/proposals", { toml: text, reason }); await reached("/v1/programs", position); store("draft", ""); say("proposed: another person can approve it"); go("rules"); }} />`);
-  useKeys("editor", { "mod+s": [() => (mayPropose ? propose() : fail({ message: isPast.value ? "you look at a past moment" : "this can't be proposed", remedy: isPast.value ? "press T to go back to now, then propose" : "mend its faults first" })), "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
+  useKeys("editor", { "mod+s": [() => (mayPropose ? propose() : fail({ message: isPast.value ? "you are looking at a past moment" : "this program can't be proposed yet", remedy: isPast.value ? "press T to go back to now, then propose" : "fix its errors first" })), "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
   return html`<div class="stack"><div class="row wrap"><a href=${href("rules")}>← Rules</a>${isDraft && html`<${Badge} title="kept in this browser">draft<//>`}
       <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${!mayPropose} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
     ${isPast.value && html`<p class="stale">Programs are tried on the log as of now, and proposed only there.</p>`}
@@ -68,7 +68,7 @@ function Editor({ first, isDraft, original, params }) {
       <${Checked} checked=${checked} faults=${faults} goTo=${(line) => view.current?.goTo(line)} /></div>
       <div class="stack"><div class="row wrap"><${Choice} label="beside the text" options=${[["", "On the log"], ["builder", "Builder"], ["changes", "Changes"]]} value=${params.beside || ""} onChange=${(beside) => setParams({ beside }, { replace: true })} /></div>
         ${params.beside === "builder" && html`<${Builder} text=${text} setText=${(next) => view.current?.setText(next)} known=${known.current} />`}
-        ${params.beside === "changes" ? html`<${Diff} before=${original} after=${text} label="what the draft changes" />` : html`<div class="row wrap"><${Choice} label="stretch of the log" options=${[["3", "3 days"], ["14", "14 days"], ["60", "60 days"]]} value=${String(days)} onChange=${(d) => setParams({ days: d === "14" ? null : d }, { replace: true })} />${tried.busy && html`<span class="soft small" role="status">trying…</span>`}</div>
+        ${params.beside === "changes" ? html`<${Diff} before=${original} after=${text} label="what the draft changes" />` : html`<div class="row wrap"><${Choice} label="range of the log" options=${[["3", "3 days"], ["14", "14 days"], ["60", "60 days"]]} value=${String(days)} onChange=${(d) => setParams({ days: d === "14" ? null : d }, { replace: true })} />${tried.busy && html`<span class="soft small" role="status">trying…</span>`}</div>
         <${Tried} tried=${tried} ok=${checked.answer?.ok === true} setRule=${(rule) => setParams({ rule }, { replace: true })} rule=${params.rule} />`}</div></div>${asking}</div>`;
 }
 
@@ -79,7 +79,7 @@ function useChecked(text) {
     let isOn = true;
     const timer = setTimeout(async () => {
       setState((was) => ({ ...was, busy: true }));
-      try { const answer = await post("/v1/programs/check", { toml: text }); if (isOn) setState({ answer, error: null, busy: false }); } catch (error) { if (isOn) setState({ answer: error.problems?.length ? { ok: false, faults: error.problems } : null, error: error.problems?.length ? null : error, busy: false }); }
+      try { const answer = await post("/v1/programs/check", { toml: text }); if (isOn) setState({ answer, error: null, busy: false }); } catch (error) { if (isOn) setState({ answer: error.problems?.length ? { ok: false, problems: error.problems } : null, error: error.problems?.length ? null : error, busy: false }); }
     }, 250);
     return () => { isOn = false; clearTimeout(timer); };
   }, [text]);
@@ -105,7 +105,6 @@ function useTried(text, ok, days, rule) {
 function Checked({ checked, faults, goTo }) {
   if (checked.error) return html`<${Fault} error=${checked.error} />`;
   if (!checked.answer) return html`<span class="soft">checking…</span>`;
-  if (faults.length) return html`<ul class="stack" style=${{ gap: "4px" }} aria-label="faults">${faults.map((each) => html`<li class="fault"><button class="link" onClick=${() => goTo(each.line)}>${each.line ? `line ${each.line}` : "the document"}</button> ${[each.key || each.field, each.message || each.detail].filter(Boolean).join(": ")}${each.hint && html`<div class="small">${each.hint}</div>`}</li>`)}</ul>`;
-  const about = checked.answer.summary || checked.answer;
-  return html`<div class="same">● The program is valid.${about.account_bytes ? ` It keeps ${f.count(about.account_bytes)} bytes more for each account.` : ""}</div>`;
+  if (faults.length) return html`<ul class="stack" style=${{ gap: "4px" }} aria-label="faults">${faults.map((each) => html`<li class="fault"><button class="link" onClick=${() => goTo(each.line)}>${each.line ? `line ${each.line}` : "the document"}</button> ${[each.field, each.detail].filter(Boolean).join(": ")}</li>`)}</ul>`;
+  return html`<div class="same">● The program is valid.</div>`;
 }

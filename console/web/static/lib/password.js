@@ -18,7 +18,7 @@ export function Password() {
     try {
       await send("POST", "/v1/me/password", { password: given.password, current: given.current });
       close();
-      say("Password set; other sessions of yours have ended");
+      say("Password set; your other sessions have ended");
       await session.load();
     } catch (failed) { setError(failed); setBusy(false); }
   };

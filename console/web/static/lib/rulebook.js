@@ -1,5 +1,5 @@
 // The rules in a program's text, read and written one at a time: what the builder shows and changes. Everything else in the
-// text, comments too, stays as it is. A condition that is more than comparisons joined by one word stays text.
+// text, comments too, stays as it is. A condition that is more than comparisons joined only by && or only by || stays text.
 
 const NAME = "[A-Za-z_][A-Za-z0-9_]*";
 const LITERAL = "-?\\d+(?:\\.\\d+)?|'[^'\\\\]*'|true|false";

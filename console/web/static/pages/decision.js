@@ -29,6 +29,6 @@ export default function Shown({ args, params }) {
 
 function Later({ story }) {
   const all = [...story.labels, ...story.actions, ...story.account_since].sort((a, b) => b.event.occurred_at - a.event.occurred_at);
-  if (!all.length) return html`<p class="soft">Nothing was said or done about this payment or its account since.</p>`;
+  if (!all.length) return html`<p class="soft">Nothing has been reported or done about this payment or its account since.</p>`;
   return html`<p class="soft small">Not known when the payment was decided.</p><ul class="history">${all.map((each) => html`<li><span class="soft"><${Time} at=${each.event.occurred_at} form="minute" /></span><span>${tellEvent(each.type, each.event)} <span class="soft">${each.event.source || ""} ${each.event.actor || ""}</span></span></li>`)}</ul>`;
 }

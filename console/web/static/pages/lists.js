@@ -35,7 +35,7 @@ function Add({ onClose, reload }) {
   const [entry, setEntry] = useState({ kind: "card", effect: "block", value: "" });
   const set = (name) => (e) => setEntry({ ...entry, [name]: e.target.value });
   const done = async (reason) => {
-    if (!entry.value.trim()) throw new Error("the value is needed");
+    if (!entry.value.trim()) throw new Error("enter a value");
     const { position } = await post("/v1/lists", { kind: entry.kind, effect: entry.effect, add: entry.value.split(/[\s,]+/).filter(Boolean), reason });
     await reached("/v1/lists", position);
     say("added"); reload();

@@ -26,10 +26,10 @@ export default function Live() {
     <div class="two"><div class="stack" style=${{ gap: "20px" }}><section><h2>Decisions <span class="soft">by minute; what changed as ticks on the axis</span></h2>
         <${Bars} label="decisions by minute" height=${140} order=${["approve", "review", "decline"]} marks=${live.changes.map((c) => ({ at: c.at, text: `${c.actor} ${actText(c)}` }))}
           bars=${live.series.map((m) => ({ at: m.at, parts: m.decisions }))} /></section>
-      <section><h2>Alerts ${isPast.value ? html`<span class="soft">up to the moment shown</span>` : connection.value === "live" ? html`<span class="soft">as they arrive</span>` : html`<span class="soft">looked for every 3 seconds</span>`}</h2>${!first.data && !stream.length ? html`<${Loaded} answer=${first} lines=${6} children=${() => null} />` : html`<${Stream} rows=${stream} rules=${rules} />`}</section></div>
+      <section><h2>Alerts ${isPast.value ? html`<span class="soft">up to the moment shown</span>` : connection.value === "live" ? html`<span class="soft">as they arrive</span>` : html`<span class="soft">checked every 3 seconds</span>`}</h2>${!first.data && !stream.length ? html`<${Loaded} answer=${first} lines=${6} children=${() => null} />` : html`<${Stream} rows=${stream} rules=${rules} />`}</section></div>
     <div class="stack" style=${{ gap: "20px" }}><section><h2>In force</h2><${InForce} live=${live} /></section>
       <section><h2>What changed lately</h2>${live.changes.length ? html`<ul class="history">${live.changes.slice(0, 12).map((c) => html`<li><span class="soft"><${Time} at=${c.at} /></span><span>${c.actor} ${actText(c, named)} <span class="soft">${c.reason}</span></span></li>`)}</ul>
-        <a href=${href("audit")}>The whole audit trail</a>` : html`<${Empty} title="Nothing changed">Deployments, thresholds, rules, lists and drift stand here.<//>`}</section></div></div></div>`}<//>`;
+        <a href=${href("audit")}>The whole audit trail</a>` : html`<${Empty} title="Nothing changed">Deployments, thresholds, rules, lists and drift appear here.<//>`}</section></div></div></div>`}<//>`;
 }
 
 const asRow = (alert) => ({ place: alert.place || `p${alert.alert_id}`, at: alert.recorded_at || alert.at, severity: alert.severity, decision: alert.decision, amount: alert.amount ?? alert.transaction?.amount, currency: alert.currency ?? alert.transaction?.currency ?? "",
@@ -57,4 +57,4 @@ function InForce({ live }) {
 
 const Stream = ({ rows, rules }) => (rows.length ? html`<div class="scroll" tabindex="0"><table aria-label="alerts"><thead><tr><th>When</th><th>Severity</th><th class="num">Amount</th><th class="wide">Account</th><th>Why</th></tr></thead><tbody aria-live="off">${rows.map((row) => html`<tr class="open" key=${row.place} onClick=${() => go("case", [row.place.slice(1)])}>
   <td><${Time} at=${row.recorded_at || row.at} /></td><td><${Severity} value=${row.severity} /></td><td class="num">${f.amount(row.amount, row.currency)}</td><td class="wide"><${Id} value=${row.account_id} label="account" /></td><td class="why"><div class="clip"><a href=${href("case", [row.place.slice(1)])}>${row.reason || told({ reason_codes: row.rules, values: row.values || {}, fraud_score: row.probability }, rules)}</a></div></td></tr>`)}</tbody></table></div>`
-  : html`<${Empty} title="No alert yet">An alert is raised by every payment that is reviewed or declined with a severity. To see some on a log for trying, let a synthetic bank pay: <code>sentinel sample</code>.<//>`);
+  : html`<${Empty} title="No alert yet">An alert is raised by every payment that is reviewed or declined with a severity. To see some on a test log, let a synthetic bank make payments: <code>sentinel sample</code>.<//>`);

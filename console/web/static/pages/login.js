@@ -20,6 +20,6 @@ export function Login() {
     <label class="field">Name<input autofocus autocomplete="username" name="name" required value=${name} onInput=${(e) => setName(e.target.value)} /></label>
     <label class="field">Password<input type="password" autocomplete="current-password" name="password" required value=${password} onInput=${(e) => setPassword(e.target.value)} /></label>
     ${error && html`<${Fault} error=${error} />`}<button class="main" disabled=${busy}>${busy ? "Logging in…" : "Log in"}</button>
-    ${methods?.oidc && html`<a class="button" href=${methods.oidc}>Log in by ${methods.label}</a>`}
+    ${methods?.oidc && html`<a class="button" href=${methods.oidc}>Log in with ${methods.label}</a>`}
     <p class="small soft">Accounts are made by an administrator: <code>sentinel user add</code>.</p></form></main>`;
 }

@@ -15,7 +15,7 @@ const COLUMNS = [
   { name: "Alerts", num: true, of: (ring) => f.count(ring.alerts) },
   { name: "Payments", num: true, wide: true, of: (ring) => f.count(ring.payments) },
   { name: "Last", wide: true, of: (ring) => html`<${Time} at=${ring.last} />` },
-  { name: "Known of its first members", wide: true, of: (ring) => known(ring) },
+  { name: "Known about its first members", wide: true, of: (ring) => known(ring) },
 ];
 
 const shared = (ring) => [ring.devices && f.plural(ring.devices, "device"), ring.cards && f.plural(ring.cards, "card")].filter(Boolean).join(", ");
@@ -31,9 +31,9 @@ export default function Rings() {
   const answer = useData("/v1/rings", { limit: 100 });
   const [chosen, setChosen] = useState(null);
   return html`<${Loaded} answer=${answer}>${({ rings, found, left_out: common }) => {
-    if (!rings.length) return html`<${Empty} title="No three accounts share devices or cards">Within 30 days before the moment. What more than ten accounts share connects nobody: ${f.plural(common.device, "device")} and ${f.plural(common.card, "card")} were left out.<//>`;
+    if (!rings.length) return html`<${Empty} title="No three accounts share devices or cards">Only the 30 days before the moment count. What more than ten accounts share connects nobody: ${f.plural(common.device, "device")} and ${f.plural(common.card, "card")} were left out.<//>`;
     const ring = rings.find((each) => key(each) === chosen) || rings[0];
-    return html`<div class="stack"><p class="soft">${f.plural(found, "ring")} of three accounts and more within 30 days; most money declined first. ${common.device + common.card > 0 ? `${f.plural(common.device, "device")} and ${f.plural(common.card, "card")} that more than ten accounts share connect nobody.` : ""}</p>
+    return html`<div class="stack"><p class="soft">${f.plural(found, "ring")} of three or more accounts within 30 days; largest declined amount first. ${common.device + common.card > 0 ? `${f.plural(common.device, "device")} and ${f.plural(common.card, "card")} that more than ten accounts share connect nobody.` : ""}</p>
       <${Rows} label="rings" rows=${rings} columns=${COLUMNS} keyOf=${key} onOpen=${(each) => go("account", [key(each)])} onCursor=${(each) => setChosen(key(each))} height="42vh" />
       <${Ring} ring=${ring} key=${key(ring)} /></div>`;
   }}<//>`;

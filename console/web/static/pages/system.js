@@ -14,7 +14,7 @@ export default function System() {
   const stats = useData("/v1/stats", {}, { every: 30_000 });
   const system = useData(can("GET /v1/system") ? "/v1/system" : null, { as_of: null }, { every: 5000 });
   return html`<div class="stack" style=${{ gap: "20px" }}><${Verdict} ready=${ready} system=${system.data} />
-    ${isPast.value && html`<p class="stale">What runs is shown as of now: the log does not keep it. The figures at the end are as of the moment.</p>`}
+    ${isPast.value && html`<p class="stale">What runs is shown as of now, because the log does not record it. The figures at the end are as of the moment.</p>`}
     ${system.data && html`<${Findings} system=${system.data} /><${Workers} system=${system.data} /><${Servers} system=${system.data} />`}
     <${Loaded} answer=${stats}>${(found) => html`<${Recorded} found=${found} hasPartitions=${!system.data} />`}<//></div>`;
 }
@@ -40,7 +40,7 @@ function Findings({ system }) {
   const sound = system.findings.length - told.length;
   if (!system.findings_at) return html`<p class="soft">The checks of <code>sentinel doctor</code> run for the first time…</p>`;
   return html`<section><h2>Checks <span class="soft">of <code>sentinel doctor</code>, <${Time} at=${system.findings_at} />: ${f.count(sound)} of ${f.count(system.findings.length)} in order</span></h2>
-    ${told.length > 0 && html`<ul class="history">${told.map((each) => html`<li><span><${Badge} tone=${TONES[each.status]}>${each.status === "fail" ? "failed" : "warning"}<//></span><span><b>${f.words(each.check)}</b> ${each.message || html`<span class="soft">an administrator sees what it says</span>`}${each.remedy && html`<div class="soft">${each.remedy}</div>`}</span></li>`)}</ul>`}</section>`;
+    ${told.length > 0 && html`<ul class="history">${told.map((each) => html`<li><span><${Badge} tone=${TONES[each.status]}>${each.status === "fail" ? "failed" : "warning"}<//></span><span><b>${f.words(each.check)}</b> ${each.message || html`<span class="soft">only an administrator can read the message</span>`}${each.remedy && html`<div class="soft">${each.remedy}</div>`}</span></li>`)}</ul>`}</section>`;
 }
 
 const Lag = ({ value }) => (!f.known(value) ? html`<span class="soft">unknown</span>` : value > 0 ? html`<span class="review">${f.count(value)}</span>` : "0");
@@ -49,7 +49,7 @@ function Workers({ system }) {
   const { workers, partitions } = system;
   return html`<section><h2>Partitions <span class="soft">${workers === null ? "the broker does not name its workers" : f.plural(workers.length, "worker")}${system.group ? `; group ${system.group}` : ""}</span></h2>
     <div class="scroll" tabindex="0"><table aria-label="partitions"><thead><tr><th>Partition</th><th>State</th><th class="num">Payments waiting</th><th class="num wide">Verdicts waiting</th><th>Last batch</th><th class="num wide">Seal</th><th class="num wide">Archived up to</th><th class="wide">Worker</th></tr></thead><tbody>
-    ${partitions.map((each) => html`<tr><td class="mono">p${String(each.partition).padStart(2, "0")}</td><td>${each.parked ? html`<span class="decline">■ parked: ${f.words(each.parked)}</span>` : workers !== null && !each.worker ? html`<span class="review">◐ nobody owns it</span>` : html`<span class="approve nowrap">● decides</span>`}</td>
+    ${partitions.map((each) => html`<tr><td class="mono">p${String(each.partition).padStart(2, "0")}</td><td>${each.parked ? html`<span class="decline">■ parked: ${f.words(each.parked)}</span>` : workers !== null && !each.worker ? html`<span class="review">◐ no worker owns it</span>` : html`<span class="approve nowrap">● decides</span>`}</td>
       <td class="num"><${Lag} value=${each.lag.transactions} /></td><td class="num wide"><${Lag} value=${each.lag.feedback} /></td><td><${Time} at=${each.sealed_at} /></td><td class="num wide mono">${f.count(each.sequence)}</td><td class="num wide mono">${each.archived ? f.count(each.archived) : "–"}</td><td class="wide">${each.worker || html`<span class="soft">–</span>`}</td></tr>`)}</tbody></table></div></section>`;
 }
 
