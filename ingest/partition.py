@@ -24,7 +24,7 @@ from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
 from core.log.base import Batch, Entry, Head, Sealed
-from core.log.seals import sealed
+from core.log.seals import begins, sealed
 from core.partitioner import PARTITIONERS
 from core.receipt import advanced
 from core.validation import decode_feedback, decode_transaction
@@ -281,6 +281,7 @@ def _finish(pending: Pending, decided: Decided, payloads: list[bytes], control: 
         feedback_end=pending.feedback_end,
         published=owned.published,
         control_digest=control_digest,
+        begins="" if owned.tip.sequence else begins(owned.state.identity.log_id, owned.partition),
         transactions=list(map(_entry, zip(positions, payloads, strict=True))),
         scores=decided.scores,
         alerts=decided.alerts,

@@ -121,7 +121,7 @@ def run(
     for p in partitions:
         point = signed.partitions.get(str(p)) if signed is not None else None
         evidence = control.evidence_of(p) + _snapshot(s, p)
-        checked = verifying.check_partition(log, archive, p, point, archived, evidence)
+        checked = verifying.check_partition(log, archive, p, point, archived, evidence, control.log_id)
         found.append(checked)
         if checked.fault:
             faults.append(f"partition {p}: {checked.fault}")

@@ -56,7 +56,7 @@ class Batch(msgspec.Struct):
 
     `transactions_end` and `feedback_end` are the last source positions consumed, including rejected messages. They
     are never before the last ID of their list. control_digest: of the control stream up to `control`, which the seal
-    names if `control` has advanced since the one before.
+    names if `control` has advanced since the one before. begins: `core.log.seals.begins` in a partition's first batch.
     """
 
     control: int
@@ -65,6 +65,7 @@ class Batch(msgspec.Struct):
     feedback_end: Position
     published: Position = START
     control_digest: str = ""
+    begins: str = ""
     transactions: list[Entry] = []
     scores: list[Entry] = []
     alerts: list[Entry] = []

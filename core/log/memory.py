@@ -3,8 +3,8 @@
 Other implementations are compared with this one (tests/contracts/test_event_log.py), so it must stay simple enough to
 be obviously right: one lock, sorted lists, checks before the first change.
 
-It is also the log that tests corrupt. `clone`, `tamper*` and `truncate*` do, without any checks, what an intruder or a
-lost disk would do to a server; readers of the log must detect it.
+It is also the log that tests corrupt. `clone`, `tamper*`, `truncate*` and `exchange` do, without any checks, what an
+intruder or a lost disk would do to a server; readers of the log must detect it.
 """
 
 from __future__ import annotations
@@ -242,6 +242,14 @@ class MemoryLog:
                 entries = self._streams.get((partition, stream), [])
                 del entries[bisect_right(entries, last, key=_entry_id) :]
             self._heads[partition] = head
+
+    def exchange(self, first: int, second: int) -> None:
+        """Give each of two partitions the other's streams."""
+        with self._lock:
+            other = {first: second, second: first}
+            self._streams = {(other.get(p, p), stream): held for (p, stream), held in self._streams.items()}
+            self._trimmed = {(other.get(p, p), stream): last for (p, stream), last in self._trimmed.items()}
+            self._heads = {other.get(p, p): head for p, head in self._heads.items()}
 
     def truncate_control(self, sequence: int) -> None:
         """Lose every control event after this sequence."""

@@ -1,8 +1,9 @@
 """Seals: the digest chains over a partition's batches and over the control stream (I8). Pure functions.
 
-digest(n) = SHA-256(digest(n-1) ‖ header ‖ for each stream: name, count, then per entry ID, length, payload), where
-header is the seal's own JSON with an empty digest. A flipped bit in an entry or header, a changed order, a removed
-entry or a removed batch therefore changes every later digest.
+digest(n) = SHA-256(digest(n-1) ‖ root of the batch's entries ‖ header), where header is the seal's own JSON with an
+empty digest, and the root is that of `core.log.batch_tree`. A flipped bit in an entry or header, a changed order, a
+removed entry or a removed batch therefore changes every later digest. The first seal names the log and the partition,
+so every digest depends on both.
 
 control(k) = SHA-256(control(k-1) ‖ k, length, payload) over the control stream. A partition's first seal under a new
 control position names it, so whatever a seal was decided under can't be changed either, nor be removed.
@@ -17,6 +18,7 @@ from operator import lt
 from core.codec import decode_seal, encode
 from core.errors import BadInput
 from core.events import START, Position, Seal
+from core.log import batch_tree
 from core.log.base import GENESIS_DIGEST, Batch, Entry, Head, Sealed, Stream
 
 Read = Callable[..., list[Entry]]
@@ -42,6 +44,8 @@ def check(batch: Batch, head: Head) -> None:
             raise BadInput(f"reject {index} must have the ID {head.sequence + 1}-{index + 1}", reason="bad_batch")
     if batch.control < head.control:
         raise BadInput("the control position goes backwards", reason="bad_batch")
+    if batch.begins and head.sequence:
+        raise BadInput("only a partition's first batch names the log and the partition", reason="bad_batch")
     if batch.control > head.control and len(batch.control_digest) != len(GENESIS_DIGEST):
         raise BadInput("a batch under a new control position needs the control stream's digest", reason="bad_batch")
 
@@ -87,13 +91,15 @@ def id_texts(entries: Sequence[Entry]) -> list[bytes]:
 
 
 def seal(batch: Batch, head: Head, ids: Sequence[Sequence[bytes]] | None = None) -> tuple[Head, bytes]:
-    """The head after `batch`, and the seal entry's payload. Cost: one SHA-256 pass over the batch's bytes.
+    """The head after `batch`, and the seal entry's payload. Cost: that of `core.log.batch_tree`.
 
     ids: `id_texts` of each of `contents(batch)`, if the caller has them.
     """
     published = max(batch.published, head.published)
     counts = len(batch.transactions), len(batch.alerts), len(batch.feedback), len(batch.rejects)
     named = b'"control_digest":"%b",' % batch.control_digest.encode() if batch.control > head.control else b""
+    if batch.begins:
+        named += b'"begins":"%b",' % batch.begins.encode()
     values = (
         *batch.transactions_end,
         *batch.feedback_end,
@@ -138,26 +144,14 @@ def chain(previous: str, header: Seal, batch: Batch) -> str:
     return _digest(previous, encode(header), batch, [id_texts(entries) for _, entries in contents(batch)])
 
 
-_EMPTY = {name: b"\n%b 0\n" % name for name in (b"transactions", b"scores", b"alerts", b"feedback", b"rejects")}
-"""What the digest takes in for a stream to which the batch adds nothing."""
-_SIZES = [b" %d " % size for size in range(2048)]
-"""`b" %d " % size` of usual payloads, at a quarter of the cost."""
-
-
 def _digest(previous: str, header: bytes, batch: Batch, ids: Sequence[Sequence[bytes]]) -> str:
-    parts: list[bytes] = [bytes.fromhex(previous), header]
-    add, sizes, known = parts.append, _SIZES, len(_SIZES)
-    for (name, entries), texts in zip(contents(batch), ids, strict=True):
-        if not entries:
-            add(_EMPTY[name])
-            continue
-        add(b"\n%b %d\n" % (name, len(entries)))
-        for text, (_, payload) in zip(texts, entries, strict=True):
-            size = len(payload)
-            add(text)
-            add(sizes[size] if size < known else b" %d " % size)
-            add(payload)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    root = batch_tree.root(batch_tree.leaves(batch, ids))
+    return hashlib.sha256(b"".join((bytes.fromhex(previous), root, header))).hexdigest()
+
+
+def begins(log_id: str, partition: int) -> str:
+    """What a partition's first seal says of where it belongs."""
+    return f"{log_id}/{partition}"
 
 
 def head_of(sequence: int, sealed: Seal) -> Head:

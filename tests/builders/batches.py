@@ -75,6 +75,7 @@ def batches_of(held: dict[Stream, list[Entry]]) -> list[tuple[Batch, str]]:
             feedback_end=feedback_to,
             published=Position.parse(sealed.published),
             control_digest=sealed.control_digest,
+            begins=sealed.begins,
             transactions=_between(held["transactions"], transactions_from, transactions_to),
             scores=_between(held["scores"], transactions_from, transactions_to),
             alerts=_between(held["alerts"], transactions_from, transactions_to),

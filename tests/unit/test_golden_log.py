@@ -121,8 +121,9 @@ def test_the_log_verifies(golden: Golden) -> None:
     """Seals, segments, manifest, control stream, blobs, and that every decision names its seal's context."""
     control = check_control(golden.log.hot)
     assert control.fault == ""
+    archived = archived_rows(golden.log)
     found = [
-        check_partition(golden.log.hot, golden.log.archive, p, None, archived_rows(golden.log), control.evidence_of(p))
+        check_partition(golden.log.hot, golden.log.archive, p, None, archived, control.evidence_of(p), control.log_id)
         for p in range(golden.figures["partitions"])
     ]
     assert [each.fault for each in found] == [""] * len(found)

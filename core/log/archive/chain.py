@@ -94,6 +94,7 @@ def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sea
         feedback_end=head.feedback,
         published=head.published,
         control_digest=found.control_digest,
+        begins=found.begins,
         transactions=taken["transactions"],
         scores=taken["scores"],
         alerts=taken["alerts"],
@@ -118,6 +119,8 @@ def _checked(streams: dict[Stream, _Ahead], entry: Entry, previous: Head) -> Sea
     if bool(found.control_digest) != (head.control > previous.control):
         state = "no" if head.control > previous.control else "a"
         raise Corrupt(f"{name} has {state} control digest: control position {previous.control}, then {head.control}")
+    if found.begins and previous.sequence:
+        raise Corrupt(f"{name} says that partition {found.begins} begins with it")
     span = Span.of(previous, head, found.recorded_at)
     return Sealed(batch, entry, head, found.recorded_at, span)
 

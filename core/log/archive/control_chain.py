@@ -61,12 +61,13 @@ class ControlChain:
     """The control stream as read. digests: after each event, from `GENESIS_DIGEST` on; fault: the first, or "".
 
     evidence: by partition and kind, the furthest seal that an event names. Seals are chained, so it stands for those
-    before it.
+    before it. log_id: that of the first LogCreated, "" if there is none.
     """
 
     digests: list[str] = field(default_factory=lambda: [GENESIS_DIGEST])
     fault: str = ""
     evidence: dict[tuple[int, str], Evidence] = field(default_factory=dict)
+    log_id: str = ""
 
     def evidence_of(self, partition: int) -> list[Evidence]:
         """What the control stream says about how far the partition's log has come."""
@@ -137,6 +138,7 @@ def _take(
         programs.setdefault(event.digest, number)
     elif isinstance(event, LogCreated):
         programs.setdefault(event.program, number)
+        found.log_id = found.log_id or event.log_id
     for partition, kind, evidence in _evidence(number, event):
         known = found.evidence.setdefault((partition, kind), evidence)
         if evidence.sequence > known.sequence:

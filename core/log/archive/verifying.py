@@ -36,10 +36,12 @@ class Checked:
     """What was checked of one partition; `fault` describes the first fault, "" if the partition is intact.
 
     degraded: decisions that lacked something that decides (`core.context.lacks_something`); pace: its batches, for
-    `core.lateness`; named: the control positions that its seals name.
+    `core.lateness`; named: the control positions that its seals name. begins: what its first seal must say; None is
+    anything.
     """
 
     partition: int
+    begins: str | None = None
     segments: int = 0
     archived_seals: int = 0
     hot_seals: int = 0
@@ -52,8 +54,12 @@ class Checked:
     fault: str = ""
 
     def take(self, sealed: chain.Sealed) -> None:
-        """Count a batch. Raises Corrupt if one of its scores names other positions than its seal (I12)."""
+        """Count a batch. Raises Corrupt if one of its scores names other positions than its seal (I12), and if the
+        first seal is that of another partition or log.
+        """
         batch, span = sealed.batch, sealed.span
+        if span.sequence == 1 and self.begins not in (None, batch.begins):
+            raise Corrupt(f"seal 1 belongs to {batch.begins or 'no log'}, not to {self.begins}: the streams are others")
         for entry in batch.scores:
             key = decode_score_key(entry.payload)
             if wrong := span.fault(entry.id, feedback_seen(key.feedback_position), key.control_position):
@@ -85,12 +91,13 @@ def check_partition(
     signed: Point | None = None,
     archived: Mapping[tuple[int, int], str] | None = None,
     evidence: Sequence[Evidence] = (),
+    log_id: str = "",
 ) -> Checked:
     """Check one partition. signed: the head it must contain; archived: `core.log.archive.archiver.archived_rows`;
-    evidence: seals that it must contain.
+    evidence: seals that it must contain; log_id: the log that its first seal must name ("": any).
     """
     for _ in range(TRIES):
-        result = Checked(partition)
+        result = Checked(partition, begins=seals.begins(log_id, partition) if log_id else None)
         first = _first_seal(hot, partition)
         try:
             _check(hot, archive, partition, archived or {}, result)

@@ -44,27 +44,26 @@ def test_published_never_goes_back() -> None:
 
 
 def test_the_digest_is_the_documented_one() -> None:
-    """An independent computation from the module's own words: previous digest, header, then every stream in order."""
+    """An independent computation from the modules' own words: previous digest, root of the entries, header."""
     batch = Batch(
         control=2,
         recorded_at=1_600_000_000_000,
         transactions_end=Position(1, 2),
         feedback_end=Position(1, 1),
         control_digest="c0" * 32,
+        begins="1d/7",
         transactions=[Entry(Position(1, 1), b"t1"), Entry(Position(1, 2), b"t2")],
         scores=[Entry(Position(1, 1), b"s1"), Entry(Position(1, 2), b"s2")],
         alerts=[Entry(Position(1, 2), b"a")],
         feedback=[Entry(Position(1, 1), b"f")],
     )
     header = (
-        b'{"type":"seal.v1","transactions":"1-2","feedback":"1-1","control":2,"control_digest":"%b",'
+        b'{"type":"seal.v1","transactions":"1-2","feedback":"1-1","control":2,"control_digest":"%b","begins":"1d/7",'
         b'"counts":[2,1,1,0],"recorded_at":1600000000000,"published":"0-0","digest":""}'
     ) % (b"c0" * 32)
-    body = (
-        b"\ntransactions 2\n1-1 2 t11-2 2 t2\nscores 2\n1-1 2 s11-2 2 s2\nalerts 1\n1-2 1 a\nfeedback 1\n1-1 1 f"
-        b"\nrejects 0\n"
-    )
-    expected = hashlib.sha256(bytes.fromhex(GENESIS_DIGEST) + header + body).hexdigest()
+    leaves = [b"decision 1-1 2 t1 2 s1", b"decision 1-2 2 t2 2 s2", b"alert 1-2 1 a", b"feedback 1-1 1 f"]
+    root = hashlib.sha256(b"\x01" + b"".join(hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves)).digest()
+    expected = hashlib.sha256(bytes.fromhex(GENESIS_DIGEST) + root + header).hexdigest()
     assert seals.seal(batch, Head())[0].digest == expected
 
 
@@ -75,6 +74,10 @@ CHANGES: dict[str, Callable[[Batch], object]] = {
     "feedback_end": lambda b: setattr(b, "feedback_end", Position(1, 99)),
     "published": lambda b: setattr(b, "published", Position(1, 9)),
     "an ID": lambda b: b.alerts.__setitem__(0, Entry(Position(1, 12), b.alerts[0].payload)),
+    "transaction and score swapped": lambda b: (
+        b.transactions.__setitem__(0, Entry(b.transactions[0].id, b.scores[0].payload)),
+        b.scores.__setitem__(0, Entry(b.scores[0].id, b.transactions[0].payload)),
+    ),
     "no last alert": lambda b: b.alerts.pop(),
     "no last reject": lambda b: b.rejects.pop(),
     "a bit of a score": lambda b: b.scores.__setitem__(1, Entry(b.scores[1].id, b.scores[1].payload[:-1] + b"|")),
@@ -158,6 +161,7 @@ REFUSED: dict[str, Callable[[Batch], object]] = {
     "the same feedback twice": lambda b: b.feedback.append(b.feedback[-1]),
     "a reject of an earlier batch": lambda b: b.rejects.__setitem__(0, Entry(Position(4, 1), b"{}")),
     "a reject's index missing": lambda b: b.rejects.append(Entry(Position(5, 3), b"{}")),
+    "a beginning that is not the first batch": lambda b: setattr(b, "begins", "1d/7"),
     "an earlier control position": lambda b: setattr(b, "control", 2),
 }
 
@@ -188,6 +192,6 @@ def test_a_seal_that_does_not_decode_is_corrupt(payload: bytes) -> None:
 def test_a_seal_is_the_encoders_own_bytes(positions: tuple[int, ...], control: int, recorded_at: int) -> None:
     """The seal that an append writes is what encoding the decoded seal gives, for any positions and times."""
     ends = (Position(*positions[:2]), Position(*positions[2:4]), Position(*positions[4:]))
-    batch = Batch(control, recorded_at, *ends, control_digest="c0" * 32)
+    batch = Batch(control, recorded_at, *ends, control_digest="c0" * 32, begins="0f/3")
     payload = seals.seal(batch, Head())[1]
     assert encode(decode_seal(payload)) == payload

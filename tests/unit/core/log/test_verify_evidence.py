@@ -61,6 +61,27 @@ def recorded(log: MemoryLog, **sequences: int) -> MemoryLog:
     return other
 
 
+# --- where partitions belong ----------------------------------------------------------------------------------------
+
+
+def test_exchanged_partitions_are_found(log: MemoryLog) -> None:
+    """Each partition is whole in itself, and its first seal says that it is another one."""
+    swapped = log.clone()
+    swapped.exchange(0, 2)
+    assert faults(swapped) == [
+        f"partition {p}: hot log: seal 1 belongs to {FIXED.log_id}/{other}, not to {FIXED.log_id}/{p}: the streams are"
+        " others"
+        for p, other in ((0, 2), (2, 0))
+    ]
+
+
+def test_a_partition_of_another_log_is_found(log: MemoryLog) -> None:
+    """Even one whose control stream is the same in everything but the log's ID."""
+    other = control_changed(log, 1, lambda event: msgspec.structs.replace(event, log_id="1d" * 16))
+    assert any("belongs to" in fault for fault in faults(other))
+    assert len(faults(other)) >= PARTITIONS
+
+
 # --- the control stream ---------------------------------------------------------------------------------------------
 
 
