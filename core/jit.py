@@ -8,7 +8,7 @@ of the checkout is not part of the key: equal sources share machine code. No fas
 
 numba numbers a function's data files by what the index lists, without a lock: two processes that compile it for two
 signatures at once could each write the same number, and one signature would then run the other's code. Here saving
-takes a lock.
+takes a lock. What may be loaded is decided by `core.jit_cache`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,8 @@ from typing import Any
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+
+from core.jit_cache import KernelFile, base_directory, prebuilt_file
 
 _ROOT = Path(__file__).resolve().parent.parent
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+((?:core|models)[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)"
@@ -70,19 +71,6 @@ def _content_digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
-@cache
-def _base_directory() -> Path:
-    """A folder that can be written to; a temporary one if the user's cache can't be."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    wanted = Path(base) / "stream-sentinel" / "jit"
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=wanted):
-            return wanted
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="stream-sentinel-jit-"))
-
-
 class _Locator(UserProvidedCacheLocator):
     """Names the folder by the module's place in the project, not by its path on this machine."""
 
@@ -96,9 +84,23 @@ class _Implementation(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """numba's cache of one function, safe where several processes save at once."""
+    """numba's cache of one function, safe where several processes save at once, and where others write files."""
 
     _impl_class = _Implementation
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        of = self._impl.filename_base, self._impl.locator.get_source_stamp()
+        path = Path(self._cache_path)
+        self._cache_file = KernelFile(path, *of, base_directory())
+        self._prebuilt = prebuilt_file(path, *of)
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super()._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        if found is None and self._prebuilt is not None and self._enabled:
+            data = self._prebuilt.load(self._index_key(sig, target_context.codegen()))  # type: ignore[no-untyped-call]
+            found = None if data is None else self._impl.rebuild(target_context, data)
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with _locked(Path(self.cache_path)):
@@ -130,7 +132,7 @@ def njit_unlocked(function: Any) -> Any:
 
 def _compiled(function: Any, *, nogil: bool) -> Any:
     path = Path(function.__code__.co_filename).resolve()
-    numba.config.CACHE_DIR = str(_base_directory() / _sources_digest(path))  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = str(base_directory() / _sources_digest(path))  # type: ignore[attr-defined]
     dispatcher: Any = numba.njit(error_model="numpy", nogil=nogil)(function)
-    dispatcher._cache = _Cache(function)  # type: ignore[no-untyped-call]
+    dispatcher._cache = _Cache(function)
     return dispatcher

@@ -131,7 +131,7 @@ def test_every_setting_of_a_table_is_documented(table: str, record: Any) -> None
 
 
 def test_documented_settings_files_are_accepted(tmp_path: Path) -> None:
-    """Every TOML block with a table of settings that a document shows is a working sentinel.toml."""
+    """Every TOML block with a table of settings that a document shows is a working settings file."""
     shown = [block for path in (ROOT / "docs").glob("*.md") for block in TOML.findall(path.read_text())]
     settings = [block for block in shown if re.match(r"\[(learn|kafka)", block)]
     for block in settings:
@@ -232,6 +232,18 @@ def test_what_running_takes_is_part_of_what_developing_takes() -> None:
     assert {re.split(r"[\[<>=; ]", each)[0] for each in wanted} <= small.keys()
     assert len(small) > 50
     assert not small.keys() & {"pytest", "mypy", "ruff", "playwright", "catboost"}
+
+
+def test_the_image_holds_no_servers_and_no_tools() -> None:
+    """Its lock is what running takes, without the local stack, and the Dockerfile installs that lock."""
+    image, small = (_pinned(read(name)) for name in ("requirements-image.lock", "requirements-run.lock"))
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    local = {re.split(r"[\[<>=; ]", each)[0] for each in project["optional-dependencies"]["local"]}
+    assert len(local) == 2 and local <= small.keys()
+    assert image.items() <= small.items()
+    assert small.keys() - image.keys() == local | {"valkey"}  # the last one is only the first's client
+    assert {re.split(r"[\[<>=; ]", each)[0] for each in project["dependencies"]} <= image.keys()
+    assert re.findall(r"-r (\S+)", read("docker/Dockerfile")) == ["requirements-image.lock"]
 
 
 def _pinned(lock: str) -> dict[str, str]:
