@@ -150,6 +150,16 @@ def identity_of(log: EventLog) -> LogIdentity:
     return required(current(log).identity)
 
 
+def first_identity(log: EventLog) -> LogIdentity | None:
+    """The log's identity; None if it has none yet. Reads the stream's beginning, where it stands, and no further."""
+    until = 16
+    while True:
+        known = current(log, until)
+        if known.identity is not None or known.position < until:
+            return known.identity
+        until *= 16
+
+
 def page(log: EventLog, known: ControlState, after: int, count: int) -> list[ControlEntry]:
     """Up to `count` entries after a position, oldest first, as far as `known` has folded the stream."""
     return [

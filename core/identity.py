@@ -6,6 +6,7 @@ of every account's state depend on it: a log with topics but without identity wa
 
 from __future__ import annotations
 
+import hmac
 from typing import NamedTuple
 
 from core.errors import BadInput
@@ -40,6 +41,12 @@ class LogIdentity(NamedTuple):
             accounts_max=self.accounts_max,
             program=self.program,
         )
+
+    def mac_key(self, purpose: str) -> bytes:
+        """The key under which one kind of cache of this log is authenticated (I17): 32 bytes, HMAC-SHA256 of purpose
+        and log ID under the log's key. Who can't read the log can't make a cache that is believed.
+        """
+        return hmac.digest(bytes.fromhex(self.key.text), f"{purpose}\x1f{self.log_id}".encode(), "sha256")
 
     @classmethod
     def of(cls, event: LogCreated) -> LogIdentity:

@@ -1,8 +1,9 @@
 """Snapshots of a partition's account state: a worker that takes over a partition needs to fold only the log's tail.
 
-A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then `AccountState.to_bytes()`.
-It is written atomically (`core.files`). It is trusted only if its checksum matches and the log's seal of that sequence
-has the same digest; anything else is ignored and the state is folded from the log. Deleting snapshots is always safe.
+A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, positions), then the bytes of an
+AccountState. It is written atomically (`core.files`). It is believed only if its code over all of this is right under
+the log's key (I17) and the log's seal of that sequence has the same digest; anything else is ignored and the state is
+folded from the log. Deleting snapshots is always safe.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class SnapshotStore:
     def _write(self, partition: int, header: _Header, copy: StateCopy) -> None:
         path = self._path(partition)
         try:
-            write_atomic(path, msgspec.json.encode(header) + b"\n", *copy.parts())
+            line = msgspec.json.encode(header)
+            write_atomic(path, line + b"\n", *copy.parts(line), mode=0o600)
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 
@@ -129,7 +131,7 @@ class SnapshotStore:
         try:
             if head is None or head.sequence > until.sequence or not _in_log(log, partition, head):
                 return None
-            state = AccountState.from_bytes(body, identity, steps)
+            state = AccountState.from_bytes(body, identity, steps, line)
             return (head, state) if all(step.digest in state.rings for step in required) else None
         except (ValueError, Corrupt):
             return None

@@ -14,6 +14,7 @@ blocked ones last.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -39,7 +40,8 @@ CAPACITY_MIN = 65_536
 EVICTED_PART = 64
 """When a partition is full, one in so many accounts is evicted."""
 
-_MAGIC = b"sentinel-accounts-4\n"
+_MAGIC = b"sentinel-accounts-5\n"
+_PURPOSE = "snapshot"
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ class _Header(msgspec.Struct, frozen=True):
     remembered: int
     free: int
     rings: dict[str, int]
-    digest: str
+    mac: str = ""
 
 
 _LAYOUT = hashlib.sha256(repr(ACCOUNT.descr).encode()).hexdigest()[:16]
@@ -205,7 +207,10 @@ class AccountState:
 
     def digest(self) -> str:
         """SHA-256 over everything in it, accounts in slot order: equal states have equal digests."""
-        return _checksum(self._names, b"".join((*self._parts(), *self._ring_parts().values())))
+        h = hashlib.sha256("\x1f".join(self._names).encode())
+        for part in (*self._parts(), *self._ring_parts().values()):
+            h.update(part)
+        return h.hexdigest()
 
     def _ring_parts(self) -> dict[str, bytes]:
         return {digest: self.rings[digest].to_bytes() for digest in sorted(self.rings)}
@@ -222,19 +227,20 @@ class AccountState:
     def copy(self) -> StateCopy:
         """What it holds now. Cost: a copy of the memory in use, 4.5 kB an account, and of its aggregates."""
         rings = {digest: self.rings[digest].copy() for digest in sorted(self.rings)}
-        return StateCopy(
-            self.identity.log_id, list(self._names), *self._parts(), len(self._free), self.received_at, rings
-        )
+        return StateCopy(self.identity, list(self._names), *self._parts(), len(self._free), self.received_at, rings)
 
     def to_bytes(self) -> bytes:
-        """A self-describing snapshot with a checksum."""
+        """A self-describing snapshot with a message authentication code."""
         return b"".join(self.copy().parts())
 
     @classmethod
-    def from_bytes(cls, content: bytes, identity: LogIdentity, steps: Iterable[RingStep] = ()) -> AccountState:
-        """Read a snapshot of this log. steps: the aggregates to hold, if it has them; others in it are dropped.
+    def from_bytes(
+        cls, content: bytes, identity: LogIdentity, steps: Iterable[RingStep] = (), beside: bytes = b""
+    ) -> AccountState:
+        """Read a snapshot of this log. steps: the aggregates to hold, if it has them; others in it are dropped. beside:
+        as it was written with (`StateCopy.parts`).
 
-        Raises Corrupt if it is not intact, or is of another log, spec or layout.
+        Raises Corrupt if it was not written under this log's key as it stands, or is of another spec or layout.
         """
         try:
             if not content.startswith(_MAGIC):
@@ -250,8 +256,8 @@ class AccountState:
         if header.spec != spec.SPEC_VERSION or header.layout != _LAYOUT:
             raise Corrupt("the snapshot was written under another feature spec or layout")
         size = header.count * ACCOUNT.itemsize
-        if _checksum(header.accounts, body, b"%d" % header.received_at) != header.digest:
-            raise Corrupt("the snapshot's accounts and records do not match their checksum")
+        if not hmac.compare_digest(_mac(identity, beside, header, [body]).encode(), header.mac.encode()):
+            raise Corrupt("the snapshot's code does not match: it was changed, or not written by this log's workers")
         state = cls(identity)
         state.received_at = header.received_at
         state.index = {account_id: slot for slot, account_id in enumerate(header.accounts) if account_id}
@@ -285,7 +291,7 @@ class StateCopy(NamedTuple):
     thread. records, verdicts, remembered, recent: as bytes. free: the number of free slots.
     """
 
-    log_id: str
+    identity: LogIdentity
     names: list[str]
     records: bytes
     verdicts: bytes
@@ -295,33 +301,34 @@ class StateCopy(NamedTuple):
     received_at: int
     rings: dict[str, ProgramStateCopy]
 
-    def parts(self) -> list[bytes]:
-        """A self-describing snapshot with a checksum: its bytes, in parts. Nearly all the time is spent on hashes,
-        which let other threads run.
+    def parts(self, beside: bytes = b"") -> list[bytes]:
+        """A self-describing snapshot: its bytes, in parts, with a code under the log's key over all of them and over
+        `beside`, which is stored elsewhere. Nearly all the time is spent on hashes, which let other threads run.
         """
         rings = {digest: held.parts() for digest, held in self.rings.items()}
         body = [self.records, self.verdicts, self.remembered, self.recent]
         body += [part for parts in rings.values() for part in parts]
-        header = msgspec.json.encode(
-            _Header(
-                log_id=self.log_id,
-                spec=spec.SPEC_VERSION,
-                layout=_LAYOUT,
-                count=len(self.names),
-                accounts=self.names,
-                verdicts=len(self.verdicts),
-                remembered=len(self.remembered),
-                free=self.free,
-                received_at=self.received_at,
-                rings={digest: sum(map(len, parts)) for digest, parts in rings.items()},
-                digest=_checksum(self.names, *body, b"%d" % self.received_at),
-            )
+        header = _Header(
+            log_id=self.identity.log_id,
+            spec=spec.SPEC_VERSION,
+            layout=_LAYOUT,
+            count=len(self.names),
+            accounts=self.names,
+            verdicts=len(self.verdicts),
+            remembered=len(self.remembered),
+            free=self.free,
+            received_at=self.received_at,
+            rings={digest: sum(map(len, parts)) for digest, parts in rings.items()},
         )
-        return [b"%b%d\n%b" % (_MAGIC, len(header), header), *body]
+        signed = msgspec.structs.replace(header, mac=_mac(self.identity, beside, header, body))
+        head = msgspec.json.encode(signed)
+        return [b"%b%d\n%b" % (_MAGIC, len(head), head), *body]
 
 
-def _checksum(accounts: Iterable[str], *parts: bytes) -> str:
-    h = hashlib.sha256("\x1f".join(accounts).encode())
-    for part in parts:
+def _mac(identity: LogIdentity, beside: bytes, header: _Header, body: Iterable[bytes]) -> str:
+    """HMAC-SHA256 over what stands beside the snapshot, its header without the code, and its body."""
+    head = msgspec.json.encode(msgspec.structs.replace(header, mac=""))
+    h = hmac.new(identity.mac_key(_PURPOSE), b"%d\n%d\n" % (len(beside), len(head)), "sha256")
+    for part in (beside, head, *body):
         h.update(part)
     return h.hexdigest()

@@ -2,16 +2,17 @@
 version.
 
 `<prefix>-cases-1.checkpoint`: one line of JSON (the projection and, for each source, its place, the log's mark there,
-the location of its state in the body and its SHA-256), then the states. Written atomically (`core.files`), so a state
-never appears without its place.
+the location of its state in the body and a code over all of this), then the states. Written atomically (`core.files`),
+so a state never appears without its place.
 
-A source's state is used only if its checksum is correct and the log has the same mark at its place (a seal's digest, a
-control event's hash). Otherwise it is ignored and folded from the log, so deleting checkpoints is always safe.
+A source's state is believed only if its code is right under the log's key (I17) and the log has the same mark at its
+place (a seal's digest, a control event's hash). Otherwise it is ignored and folded from the log, so deleting
+checkpoints is always safe.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +20,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from core import control_stream
 from core.errors import BadInput, Corrupt, Unavailable
 from core.files import write_atomic
 from core.log.base import EventLog
 from projections.engine.base import NOWHERE, Place, Projection, S
 from projections.engine.feed import mark_at
 
-_MAGIC = "sentinel-projection-1"
+_MAGIC = "sentinel-projection-2"
+_PURPOSE = "checkpoint"
 _HEADER_BYTES_MAX = 64 * 2**20
 
 
@@ -34,7 +37,7 @@ class _Section(msgspec.Struct, frozen=True):
     mark: str
     offset: int
     length: int
-    sha256: str
+    mac: str = ""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -58,13 +61,19 @@ class CheckpointStore:
     def __init__(self, directory: Path, prefix: str) -> None:
         self._directory = directory
         self._prefix = prefix
+        self._known: tuple[EventLog, bytes] | None = None
 
     def path(self, projection: Projection[Any]) -> Path:
         """The projection version's file."""
         return self._directory / f"{self._prefix}-{projection.label}.checkpoint"
 
     def save(self, projection: Projection[Any], log: EventLog, views: Mapping[int, Checkpoint]) -> None:
-        """Replace the projection's checkpoints. Raises Unavailable if the directory can't be written."""
+        """Replace the projection's checkpoints; a log without identity, in which nothing is decided yet, has none.
+        Raises Unavailable if the directory can't be written.
+        """
+        key = self._key(log)
+        if key is None:
+            return
         sections: dict[int, _Section] = {}
         parts: list[bytes] = []
         offset = 0
@@ -74,10 +83,8 @@ class CheckpointStore:
             if place == NOWHERE:
                 continue
             content = projection.encode(state)
-            digest = hashlib.sha256(content).hexdigest()
-            sections[source] = _Section(
-                place.sequence, mark_at(log, source, place.sequence), offset, len(content), digest
-            )
+            section = _Section(place.sequence, mark_at(log, source, place.sequence), offset, len(content))
+            sections[source] = msgspec.structs.replace(section, mac=_mac(key, projection, source, section, content))
             parts.append(content)
             offset += len(content)
         header = _Header(_MAGIC, projection.name, projection.version, projection.spec, sections)
@@ -97,7 +104,11 @@ class CheckpointStore:
                     return None
                 file.seek(len(line) + section.offset)
                 content = file.read(section.length)
-            if hashlib.sha256(content).hexdigest() != section.sha256:
+            key = self._key(log)
+            if key is None:
+                return None
+            wanted = _mac(key, projection, source, section, content)
+            if not hmac.compare_digest(wanted.encode(), section.mac.encode()):
                 return None
             if mark_at(log, source, section.sequence) != section.mark:
                 return None
@@ -116,12 +127,19 @@ class CheckpointStore:
         """Make this version the current one, by an atomic rename."""
         self._write(self._pointer(projection.name), [b"%d\n" % projection.version])
 
+    def _key(self, log: EventLog) -> bytes | None:
+        """The key of this log's codes, read once; None as long as the log has no identity."""
+        if self._known is None or self._known[0] is not log:
+            identity = control_stream.first_identity(log)
+            self._known = None if identity is None else (log, identity.mac_key(_PURPOSE))
+        return None if self._known is None else self._known[1]
+
     def _pointer(self, name: str) -> Path:
         return self._directory / f"{self._prefix}-{name}.current"
 
     def _write(self, path: Path, parts: list[bytes]) -> None:
         try:
-            write_atomic(path, *parts)
+            write_atomic(path, *parts, mode=0o600)
         except OSError as error:
             raise Unavailable(f"cannot write {path}: {error.strerror}") from error
 
@@ -133,6 +151,14 @@ def _is_of(header: _Header, projection: Projection[Any]) -> bool:
         projection.version,
         projection.spec,
     )
+
+
+def _mac(key: bytes, projection: Projection[Any], source: int, section: _Section, content: bytes) -> str:
+    """HMAC-SHA256 over what a source's state is of, and the state itself; where in the file it lies does not count."""
+    of = [_MAGIC, projection.name, projection.version, projection.spec, source, section.sequence, section.mark]
+    h = hmac.new(key, msgspec.json.encode(of) + b"\n", "sha256")
+    h.update(content)
+    return h.hexdigest()
 
 
 def restore(
