@@ -11,7 +11,7 @@ from core.errors import BadInput
 from projections.engine.as_of import parse_time
 
 Config = Annotated[
-    Path | None, typer.Option("--config", help="Settings file. Default: sentinel.toml in this directory, if present.")
+    Path | None, typer.Option("--config", help="Settings file. Default: the one that SENTINEL_CONFIG names, if any.")
 ]
 KafkaServers = Annotated[
     str | None, typer.Option("--kafka-servers", help="Kafka bootstrap servers, host:port[,host:port] (KAFKA_SERVERS).")

@@ -36,7 +36,7 @@ def responder_findings(s: Settings, log: EventLog) -> Iterator[Said]:
         yield "responders", "warn", f"{', '.join(off)} switched off: alerts wait", remedy
     for action in on:
         if action in NOTIFYING and action not in settings.actions:
-            remedy = f"give it one in [responders.actions.{action}] of sentinel.toml, or switch it off"
+            remedy = f"give it one in [responders.actions.{action}] of the settings file, or switch it off"
             yield "responders", "fail", f"{action} is switched on and has no channel: it is parked", remedy
     parts = [follower.part(partition) for partition in follower.partitions]
     yield from _waiting(settings, [part for part in parts if part.waiting], set(on), parts)

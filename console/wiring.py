@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,25 @@ from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import trimmed
 from core.log.base import EventLog
 from core.log.redis_streams import connect
+from core.private_files import check_readable, read_secret
 from core.scoring import Scorer
-from core.settings import DEFAULT_FILE, Settings, load
+from core.settings import FILE_VARIABLE, UNREAD, Settings, load, settings_file
 from models import artifacts
 
 
 def settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Settings from file, environment and flags (None: not given), tables included. Raises BadInput."""
+    file = settings_file(os.environ, config)
+    if file is None and UNREAD.exists():
+        _tell_unread(UNREAD.resolve())
     found = load(os.environ, config, overrides)
+    _check_log_server(found)
     try:
-        if found.kafka:
-            from ingest.kafka_client import check_properties
+        if found.kafka or found.kafka_tls or found.kafka_sasl:
+            from ingest.kafka_properties import check_properties, check_secured
 
             check_properties(found.kafka)
+            check_secured(found)
         if found.learn:
             from learners.loop.settings import learn_settings
 
@@ -44,8 +52,34 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
 
             respond_settings(found.responders)
     except BadInput as error:
-        raise BadInput(f"{config or DEFAULT_FILE}: {error}") from None
+        raise BadInput(f"{file}: {error}" if file is not None else str(error)) from None
     return found
+
+
+@cache
+def _tell_unread(file: Path) -> None:
+    print(
+        f"sentinel: {UNREAD} in this folder is not read, because nobody asked for it: give --config {UNREAD}, or set"
+        f" {FILE_VARIABLE}={file}",
+        file=sys.stderr,
+    )
+
+
+def _check_log_server(s: Settings) -> None:
+    """Raise BadInput, naming the setting, if a file or a secret of the log server can't be used."""
+    if s.redis_ca_file:
+        check_readable(Path(s.redis_ca_file), "redis_ca_file")
+    if s.redis_certificate_file:
+        check_readable(Path(s.redis_certificate_file), "redis_certificate_file")
+        check_readable(Path(s.redis_key_file), "redis_key_file", secret=True)
+    redis_password(s)
+
+
+def redis_password(s: Settings) -> str:
+    """The password for the log server, from `redis_password` or the file; "" for none. Raises BadInput."""
+    if s.redis_password_file:
+        return read_secret(Path(s.redis_password_file), "redis_password_file")
+    return s.redis_password
 
 
 def open_log(s: Settings) -> EventLog:
@@ -68,9 +102,11 @@ def server(s: Settings) -> dict[str, Any]:
         "port": s.redis_port,
         "cluster": s.redis_cluster,
         "username": s.redis_username or None,
-        "password": s.redis_password or None,
+        "password": redis_password(s) or None,
         "tls": s.redis_tls,
         "ca_file": s.redis_ca_file or None,
+        "certificate_file": s.redis_certificate_file or None,
+        "key_file": s.redis_key_file or None,
     }
 
 

@@ -1,6 +1,8 @@
-"""One frozen Settings for every command: `sentinel.toml`, then the environment, then flags. Bad values fail at startup.
+"""One frozen Settings for every command: a settings file, then the environment, then flags. Bad values fail at startup.
 
-Environment names are the fields' names in capitals, with the prefix SENTINEL_ except for those in `_PLAIN_NAMES`.
+A file is read only if somebody names it: `--config FILE`, or the environment variable SENTINEL_CONFIG. What happens to
+lie in the current folder may be a stranger's. Environment names are the fields' names in capitals, with the prefix
+SENTINEL_ except for those in `_PLAIN_NAMES`.
 """
 
 from __future__ import annotations
@@ -9,16 +11,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
 from core.errors import BadInput
 from core.identity import ACCOUNTS_MAX, ACCOUNTS_MAX_RANGE
+from core.private_files import SECRET_MODES
 
 _PLAIN_NAMES = {
     "environment": "STREAM_SENTINEL_ENV",
     "kafka_servers": "KAFKA_SERVERS",
+    "kafka_username": "KAFKA_USERNAME",
+    "kafka_password": "KAFKA_PASSWORD",
     "consumer_group": "CONSUMER_GROUP",
     "redis_host": "REDIS_HOST",
     "redis_port": "REDIS_PORT",
@@ -32,8 +37,19 @@ _PLAIN_NAMES = {
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Every setting. Times end in their unit; sizes are counts unless they say otherwise."""
 
-    environment: str = "local"
+    environment: Literal["development", "staging", "production"] = "development"
+    """The profile: what must be set before a service starts (`console/profiles.py`)."""
     kafka_servers: str = "127.0.0.1:9092"
+    kafka_tls: bool = False
+    kafka_ca_file: str = ""
+    kafka_certificate_file: str = ""
+    """The client's certificate, for brokers that ask for one (mTLS); `kafka_key_file` is its private key."""
+    kafka_key_file: str = ""
+    kafka_sasl: Literal["", "SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"] = ""
+    """How clients log in; "" does not. OAUTHBEARER: user name and password are the client's ID and secret."""
+    kafka_username: str = ""
+    kafka_password: str = ""
+    kafka_password_file: str = ""
     consumer_group: str = "stream-sentinel"
     transactions_topic: str = "transactions"
     feedback_topic: str = "feedback"
@@ -51,15 +67,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Static membership; "" is dynamic."""
     session_timeout_ms: int = 6_000
     kafka: dict[str, str | int | float | bool] = {}
-    """Any further librdkafka property (security.protocol, sasl.mechanism, …), for every client."""
+    """Further librdkafka properties for every client, of those that `ingest.kafka_properties` allows."""
 
     redis_host: str = "127.0.0.1"
     redis_port: int = 6379
     redis_cluster: bool = False
     redis_username: str = ""
     redis_password: str = ""
+    redis_password_file: str = ""
     redis_tls: bool = False
     redis_ca_file: str = ""
+    redis_certificate_file: str = ""
+    """The client's certificate, for servers that ask for one (mTLS); `redis_key_file` is its private key."""
+    redis_key_file: str = ""
     log_prefix: str = "ss"
     archive: str = ""
     """Directory or URI of the archive, which is then read together with the hot log; "" for none."""
@@ -102,8 +122,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Whether somebody set it: in the file, the environment or by a flag, even to its default."""
         return name in self.__dict__.get("given", ()) or getattr(self, name) != getattr(Settings(), name)
 
+    @property
+    def secrets_in_file(self) -> tuple[str, ...]:
+        """The secrets that the settings file itself holds, by name."""
+        found: tuple[str, ...] = self.__dict__.get("in_file", ())
+        return found
 
-DEFAULT_FILE = Path("sentinel.toml")
+
+FILE_VARIABLE = "SENTINEL_CONFIG"
+"""Names the settings file, as `--config` does."""
+UNREAD = Path("sentinel.toml")
+"""Earlier releases read this file of the current folder without being asked."""
 _TABLES = ("kafka", "learn", "cases", "oidc", "responders")
 """Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
@@ -119,8 +148,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "archive_hot_hours": (0.0, 1e6),
     "archive_keep_days": (0.0, 1e5),
 }
-_SECRET = ("redis_password", "kafka", "responders")
+_SECRET = ("redis_password", "kafka_password", "kafka", "responders")
 """Never shown in a message: `kafka` may contain sasl.password."""
+SECRET_PROPERTIES = (
+    *("sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password", "sasl.oauthbearer.client.secret"),
+    "sasl.oauthbearer.assertion.private.key.pem",
+)
+"""Properties of the [kafka] table whose values are secrets."""
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -135,19 +169,27 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     return f"unknown setting {name!r}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
+def settings_file(environ: Mapping[str, str], path: Path | None) -> Path | None:
+    """The settings file that is named: `path`, or else the environment's; None for none."""
+    named = environ.get(FILE_VARIABLE, "")
+    return path or (Path(named) if named else None)
+
+
 def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from a TOML file (`path`, or `sentinel.toml` in the current folder if it exists), the environment and
-    `overrides`.
+    """Settings from a TOML file (`settings_file`), the environment and `overrides`.
 
     Raises BadInput, in one line that names the setting and where it came from. The contents of tables are not checked
     here: only the users of a table know its settings (`console.wiring.settings` asks them).
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    file = path or DEFAULT_FILE
-    if path is not None or file.exists():
+    file = settings_file(environ, path)
+    in_file: list[str] = []
+    if file is not None:
         for name, value in _read_toml(file).items():
             values[name], origin[name] = value, str(file)
+        in_file = _secrets_in(values)
+        _check_modes(file, in_file)
     for name in Settings.__struct_fields__:
         variable = environment_name(name)
         if variable in environ and name not in _TABLES:
@@ -163,11 +205,40 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
             values[name] = msgspec.convert(value, type=kind, strict=False)
         except msgspec.ValidationError as error:
             shown = "…" if name in _SECRET else repr(value)
-            raise BadInput(f"{origin[name]}: {name} = {shown} is not valid: {error}") from None
+            said = f"must be {_one_of(kind)}" if get_origin(kind) is Literal else f"is not valid: {error}"
+            raise BadInput(f"{origin[name]}: {name} = {shown} {said}") from None
     settings = Settings(**values)
     settings.__dict__["given"] = frozenset(values)
+    settings.__dict__["in_file"] = tuple(in_file)
     _check(settings, origin)
     return settings
+
+
+def _one_of(kind: Any) -> str:
+    """The values of a Literal, as words."""
+    return ", ".join(repr(each) for each in get_args(kind)[:-1]) + f" or {get_args(kind)[-1]!r}"
+
+
+def _secrets_in(values: Mapping[str, Any]) -> list[str]:
+    """The secrets that stand in a file with these values, by the names that a person looks for."""
+    table = values.get("kafka")
+    properties = [name for name in table if name in SECRET_PROPERTIES] if isinstance(table, dict) else []
+    return [
+        *(name for name in ("redis_password", "kafka_password") if values.get(name)),
+        *(f"kafka.{name}" for name in properties),
+    ]
+
+
+def _check_modes(file: Path, secrets: list[str]) -> None:
+    """Raise BadInput if everybody may change the file, or if others may read or change one that holds secrets."""
+    mode = file.stat().st_mode & 0o777
+    if mode & 0o002:
+        raise BadInput(f"{file}: everybody may change this file (mode {mode:o}): run chmod o-w {file}")
+    if secrets and mode & SECRET_MODES:
+        raise BadInput(
+            f"{file}: holds {secrets[0]} and may be read or changed by others (mode {mode:o}): run chmod 600 {file},"
+            " or keep the secret in the environment or a file of its own"
+        )
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -198,3 +269,13 @@ def _check(settings: Settings, origin: Mapping[str, str]) -> None:
     for name in ("transactions_topic", "feedback_topic", "consumer_group", "log_prefix", "redis_host"):
         if not getattr(settings, name).strip():
             fail(name, "must not be empty")
+    for server in ("kafka", "redis"):
+        certificate, key = f"{server}_certificate_file", f"{server}_key_file"
+        for name, other in ((certificate, key), (key, certificate)):
+            if getattr(settings, name) and not getattr(settings, other):
+                fail(name, f"{other} must be set too")
+        for name in (f"{server}_ca_file", certificate):
+            if getattr(settings, name) and not getattr(settings, f"{server}_tls"):
+                fail(name, f"has no effect without {server}_tls = true")
+    if settings.kafka_sasl and not settings.kafka_username:
+        fail("kafka_sasl", "kafka_username must be set too")

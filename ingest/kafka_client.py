@@ -1,19 +1,20 @@
-"""Makes confluent-kafka clients from Settings, and describes topics. The only module that knows librdkafka's property
-names.
+"""Makes confluent-kafka clients from Settings, and describes topics. With `ingest.kafka_properties`, the only module
+that knows librdkafka's property names.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from core.errors import BadInput, Unavailable
-from core.settings import Settings, unknown_name
+from core.settings import Settings
+from ingest.kafka_properties import secured
 
 _silent = logging.getLogger("stream_sentinel.librdkafka")
 _silent.addHandler(logging.NullHandler())
@@ -30,60 +31,13 @@ class Topic(NamedTuple):
     partitions: int
 
 
-_USUAL = (
-    *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
-    *("sasl.kerberos.service.name", "sasl.kerberos.principal", "sasl.kerberos.keytab", "sasl.oauthbearer.method"),
-    *("sasl.oauthbearer.config", "sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret"),
-    *("sasl.oauthbearer.scope", "sasl.oauthbearer.token.endpoint.url", "ssl.ca.location", "ssl.ca.pem"),
-    *("ssl.certificate.location", "ssl.certificate.pem", "ssl.key.location", "ssl.key.pem", "ssl.key.password"),
-    *("ssl.keystore.location", "ssl.keystore.password", "ssl.endpoint.identification.algorithm", "ssl.cipher.suites"),
-    *("enable.ssl.certificate.verification", "client.id", "client.rack", "client.dns.lookup", "broker.address.family"),
-    *("socket.timeout.ms", "socket.keepalive.enable", "socket.connection.setup.timeout.ms", "message.max.bytes"),
-    *("reconnect.backoff.ms", "reconnect.backoff.max.ms", "metadata.max.age.ms", "connections.max.idle.ms"),
-    *("fetch.min.bytes", "fetch.max.bytes", "fetch.wait.max.ms", "fetch.message.max.bytes", "max.poll.interval.ms"),
-    *(
-        "group.protocol",
-        "group.remote.assignor",
-        "heartbeat.interval.ms",
-        "isolation.level",
-        "compression.type",
-        "linger.ms",
-        "batch.size",
-        "retries",
-        "debug",
-    ),
-    *("queue.buffering.max.messages", "queue.buffering.max.kbytes", "statistics.interval.ms"),
-    *("allow.auto.create.topics", "request.timeout.ms", "message.timeout.ms", "delivery.timeout.ms"),
-)
-"""Suggestions for a misspelt property; librdkafka knows about 150 more and does not list them."""
-_END = "stream-sentinel.end"
-
-
-def check_properties(table: Mapping[str, Any]) -> None:
-    """Check that librdkafka accepts these properties and values. Raises BadInput for the first that it does not.
-
-    `plugin.library.paths` is refused because it loads code.
-    """
-    if "plugin.library.paths" in table:
-        raise BadInput("kafka: plugin.library.paths can't be set: it would load code into this process")
-    try:
-        # The properties are checked in order. An unknown last one prevents the creation of a client.
-        Producer({**table, _END: ""})
-    except KafkaException as error:
-        said = error.args[0].str().strip()
-        if _END in said:
-            return
-        unknown = [name for name in table if said == f'No such configuration property: "{name}"']
-        raise BadInput(f"kafka: {unknown_name(unknown[0], _USUAL) if unknown else said}") from None
-
-
 def common(settings: Settings) -> dict[str, Any]:
     """The properties that all clients share."""
     return {
         "bootstrap.servers": settings.kafka_servers,
         "client.id": "stream-sentinel",
         "logger": _silent,
-        **settings.kafka,
+        **secured(settings),
     }
 
 

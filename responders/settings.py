@@ -1,4 +1,4 @@
-"""All settings of the responders: one frozen record, read from the `[responders]` table of `sentinel.toml`.
+"""All settings of the responders: one frozen record, read from the `[responders]` table of the settings file.
 
 Checked at the start of every command; secrets are only named here, and are read from the environment or a file when
 `sentinel respond` starts (`responders.secrets`).

@@ -1,5 +1,5 @@
-"""The table `[oidc]` of sentinel.toml: who vouches for people, and which roles its claims give. Without it, only local
-users log in.
+"""The table `[oidc]` of the settings file: who vouches for people, and which roles its claims give. Without it, only
+local users log in.
 """
 
 from __future__ import annotations

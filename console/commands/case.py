@@ -254,7 +254,7 @@ def resolve(
 @app.command()
 def macro(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A macro of [cases.macros] in sentinel.toml.")],
+    name: Annotated[str, typer.Argument(help="A macro of [cases.macros] in the settings file.")],
     case_ids: CaseIds,
     actor: Actor = "",
     force: Force = False,

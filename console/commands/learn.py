@@ -69,7 +69,7 @@ def learn(
     a champion that performs worse than its predecessor → roll back.
 
     Every step is one control event with its reasons. Kill it at any time: it resumes from the log. All thresholds are
-    in the [learn] table of sentinel.toml (docs/settings.md). Run one process beside the workers.
+    in the [learn] table of the settings file (docs/settings.md). Run one process beside the workers.
     """
     if clock not in ("wall", "log"):
         raise BadInput(f"--clock must be wall or log, not {clock!r}")

@@ -126,7 +126,7 @@ def on(
     for action in actions or ():
         if action in NOTIFYING and action not in found.actions:
             raise BadInput(
-                f"{action} has no channel yet: give it one in [responders.actions.{action}] of sentinel.toml"
+                f"{action} has no channel yet: give it one in [responders.actions.{action}] of the settings file"
             )
     with closing(wiring.open_log(s)) as log:
         done = switch_on(log, actions or [], _why(actor, reason), catch_up=catch_up)

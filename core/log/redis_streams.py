@@ -360,13 +360,16 @@ def connect(
     password: str | None = None,
     tls: bool = False,
     ca_file: str | None = None,
+    certificate_file: str | None = None,
+    key_file: str | None = None,
     prefix: str = "ss",
     timeout_s: float = 5.0,
     connect_timeout_s: float = 2.0,
 ) -> RedisLog:
     """The event log of a server. A cluster is contacted now, a single server at the first call.
 
-    ca_file: PEM of the authorities to trust instead of the system's. timeout_s: for one reply.
+    ca_file: PEM of the authorities to trust instead of the system's. certificate_file, key_file: this client's own, for
+    servers that ask for one. timeout_s: for one reply.
     Raises Unavailable if the cluster can't be reached, BadInput if the server is not part of a cluster or the prefix is
     not valid.
     """
@@ -378,6 +381,8 @@ def connect(
         password=password,
         tls=tls,
         ca_file=ca_file,
+        certificate_file=certificate_file,
+        key_file=key_file,
         timeout_s=timeout_s,
         connect_timeout_s=connect_timeout_s,
     )

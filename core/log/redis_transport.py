@@ -7,6 +7,7 @@ whose reply is lost would run twice. It therefore drives redis-py's connections 
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -316,6 +317,8 @@ def open_client(
     password: str | None = None,
     tls: bool = False,
     ca_file: str | None = None,
+    certificate_file: str | None = None,
+    key_file: str | None = None,
     timeout_s: float = 5.0,
     connect_timeout_s: float = 2.0,
 ) -> redis.Redis | RedisCluster:
@@ -334,7 +337,15 @@ def open_client(
         "decode_responses": False,
     }
     if tls:
-        options |= {"ssl": True, "ssl_ca_certs": ca_file or None}
+        options |= {
+            "ssl": True,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+            "ssl_ca_certs": ca_file or None,
+            "ssl_certfile": certificate_file or None,
+            "ssl_keyfile": key_file or None,
+        }
     if not cluster:
         return redis.Redis(host=host, port=port, retry_on_error=[], **options)
     try:

@@ -1,4 +1,4 @@
-"""All settings of the adaptive loop: one frozen record, read from the `[learn]` table of `sentinel.toml`."""
+"""All settings of the adaptive loop: one frozen record, read from the `[learn]` table of the settings file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All settings of casework: one frozen record, read from the `[cases]` table of `sentinel.toml`."""
+"""All settings of casework: one frozen record, read from the `[cases]` table of the settings file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def macro(self, name: str) -> Macro:
         """The macro of this name. Raises BadInput for an unknown one."""
         if name not in self.macros:
-            known = ", ".join(self.macros) or "none; add [cases.macros.NAME] to sentinel.toml"
+            known = ", ".join(self.macros) or "none; add [cases.macros.NAME] to the settings file"
             raise BadInput(f"unknown macro {name!r}; known: {known}")
         return self.macros[name]
 

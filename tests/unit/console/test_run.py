@@ -189,6 +189,7 @@ def test_env_leads_to_the_local_servers_whatever_credentials_others_take(tmp_pat
     """Beside a sentinel.toml with the production log's password, too: the local server would refuse it."""
     theirs = tmp_path / "sentinel.toml"
     theirs.write_text('redis_username = "u"\nredis_password = "p"\nredis_tls = true\nredis_ca_file = "ca.pem"\n')
+    theirs.chmod(0o600)
     found = servers_of(load({}, theirs), tmp_path, local=True)
     file = write_environment(found, tmp_path)
     assert file is not None

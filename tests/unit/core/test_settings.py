@@ -49,10 +49,71 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
     assert s.kafka == {"security.protocol": "SSL", "retries": 5}
 
 
-def test_sentinel_toml_is_read_from_here(tmp_path: Path) -> None:
-    """A sentinel.toml in the working directory counts without being named."""
+def test_a_file_is_read_only_if_it_is_named(tmp_path: Path) -> None:
+    """A sentinel.toml that happens to lie in the current folder has no effect; the environment or a flag names one."""
     (tmp_path / "sentinel.toml").write_text("partitions = 3\n")
-    assert load({}).partitions == 3
+    assert load({}) == Settings()
+    assert load({"SENTINEL_CONFIG": "sentinel.toml"}).partitions == 3
+    assert load({"SENTINEL_CONFIG": "none.toml"}, tmp_path / "sentinel.toml").partitions == 3
+    assert refused({"SENTINEL_CONFIG": "none.toml"}).startswith("none.toml: ")
+
+
+SECRETS = [
+    'redis_password = "hunter2"',
+    'kafka_password = "hunter2"',
+    '[kafka]\n"sasl.password" = "hunter2"',
+    '[kafka]\n"ssl.key.password" = "hunter2"',
+    '[kafka]\n"ssl.key.pem" = "hunter2"',
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o666])
+def test_a_file_with_secrets_is_nobody_elses(tmp_path: Path, text: str, mode: int) -> None:
+    """A settings file that holds a secret and may be read or changed by others is refused, with the remedy."""
+    path = toml(tmp_path, text)
+    path.chmod(mode)
+    line = refused({}, path)
+    assert line.startswith(f"{path}: ") and "hunter2" not in line and "chmod" in line
+    path.chmod(0o600)
+    assert load({}, path).secrets_in_file
+
+
+def test_a_file_that_everybody_may_change_is_refused(tmp_path: Path) -> None:
+    """Whatever it holds: whoever changes it chooses the servers. Others may read it, and its group may change it."""
+    path = toml(tmp_path, "partitions = 3")
+    path.chmod(0o666)
+    assert "chmod o-w" in refused({}, path)
+    path.chmod(0o664)
+    found = load({}, path)
+    assert (found.partitions, found.secrets_in_file) == (3, ())
+
+
+def test_secrets_of_the_environment_are_not_in_the_file(tmp_path: Path) -> None:
+    """The file is judged by what it holds itself."""
+    path = toml(tmp_path, "partitions = 3")
+    assert load({"REDIS_PASSWORD": "hunter2", "KAFKA_PASSWORD": "hunter2"}, path).secrets_in_file == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"redis_ca_file": "ca.pem"}, "redis_tls"),
+        ({"kafka_ca_file": "ca.pem"}, "kafka_tls"),
+        ({"redis_tls": True, "redis_certificate_file": "c.pem"}, "redis_key_file"),
+        ({"redis_tls": True, "redis_key_file": "k.pem"}, "redis_certificate_file"),
+        ({"kafka_tls": True, "kafka_key_file": "k.pem"}, "kafka_certificate_file"),
+        ({"kafka_sasl": "SCRAM-SHA-512"}, "kafka_username"),
+    ],
+)
+def test_settings_that_need_each_other(given: dict[str, Any], word: str) -> None:
+    """A setting of TLS or SASL that would have no effect is an error that names the one that is missing."""
+    assert word in refused({}, None, given)
+
+
+def test_a_choice_names_what_can_be_chosen() -> None:
+    """A profile that does not exist is answered with those that do."""
+    assert "'development', 'staging' or 'production'" in refused({"STREAM_SENTINEL_ENV": "local"})
 
 
 def test_environment_names() -> None:

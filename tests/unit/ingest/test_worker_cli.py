@@ -165,7 +165,7 @@ def test_a_property_that_librdkafka_does_not_know(on: Stage, sentinel: Sentinel)
     """Exit code 2, and its name."""
     config = on.directory / "sentinel.toml"
     config.write_text('[kafka]\n"no.such.property" = 1\n')
-    assert_fails(sentinel("ingest"), 2, "no.such.property")
+    assert_fails(sentinel("ingest", "--config", "sentinel.toml"), 2, "no.such.property")
 
 
 def test_a_file_that_can_not_be_written(on: Stage, sentinel: Sentinel) -> None:
