@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +24,13 @@ class DecisionCursor(msgspec.Struct, frozen=True, array_like=True):
     partition: int
     generation: int
     offset: int
+    as_of: str
+
+
+class RowCursor(msgspec.Struct, frozen=True, array_like=True):
+    """After the first `rows` of a list as of a cut, which never changes."""
+
+    rows: int
     as_of: str
 
 
@@ -44,3 +52,18 @@ def decode(text: str, kind: type[C]) -> C:
         return msgspec.msgpack.decode(content, type=kind)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise BadInput("cursor is not one that this list gave: leave it out to begin again") from None
+
+
+def place_of(cursor: str, as_of: str | None) -> tuple[int, str | None]:
+    """How many rows of a list come before the page asked for, and as of which moment. Raises BadInput."""
+    if not cursor:
+        return 0, as_of
+    found = decode(cursor, RowCursor)
+    if found.rows < 0:
+        raise BadInput("cursor is not one that this list gave: leave it out to begin again")
+    return found.rows, found.as_of
+
+
+def following(after: int, limit: int, rows: Sequence[Any], as_of: str) -> str:
+    """The cursor of the page that follows one of `limit` rows; "" if there is none. rows: up to one more than that."""
+    return encode(RowCursor(after + limit, as_of)) if len(rows) > limit else ""

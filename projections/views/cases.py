@@ -185,8 +185,10 @@ def cases_answer(
     queue: str | None = None,
     is_awake: bool = False,
     order: Order = "due",
+    after: int = 0,
 ) -> CasesAnswer:
     """The case queue, filtered. For one account, the other accounts are not folded. is_awake: without snoozed cases.
+    after: how many of the chosen to leave out, from the first.
 
     order: due (earliest deadline first), amount (most at risk first), severity (gravest first, then due), age.
     """
@@ -211,7 +213,7 @@ def cases_answer(
         key=lambda row: (*_rank(row, order), row.case.due_at == 0, row.case.due_at, row.partition, row.case.case_id)
     )
     queues = _counted(row.case.queue for row in rows if row.case.stage != "resolved" and row.case.queue)
-    return CasesAnswer(states.as_of, counts, chosen[:limit], queues)
+    return CasesAnswer(states.as_of, counts, chosen[after : after + limit], queues)
 
 
 def _rank(row: CaseRow, order: Order) -> tuple[float, ...]:

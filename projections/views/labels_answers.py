@@ -66,7 +66,7 @@ class SourcesAnswer(msgspec.Struct, frozen=True):
 
 class Filters(msgspec.Struct, frozen=True):
     """Which transactions to list: of one account, with one ID, with one status, only those with a verdict quarantined
-    for review; at most `limit`.
+    for review; at most `limit`, without the first `after`.
     """
 
     account: str | None = None
@@ -74,6 +74,7 @@ class Filters(msgspec.Struct, frozen=True):
     status: str | None = None
     is_suspect: bool = False
     limit: int = 50
+    after: int = 0
 
 
 EVERYTHING = Filters()
@@ -155,7 +156,7 @@ def _listed(
         sum(count for day, count in days.items() if day >= mature_before),
         _counted(row.status for row in rows),
         _qualities(of.transactions),
-        chosen[: filters.limit],
+        chosen[filters.after : filters.after + filters.limit],
     )
 
 

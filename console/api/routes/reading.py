@@ -9,10 +9,11 @@ import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from console.api.cursors import following, place_of
 from console.api.distributions import Distributions, distributions
 from console.api.labelled import labels_with, period_of
 from console.api.problems import not_found
-from console.api.requests import Asked, AsOf, Limit, Name, Text, Time, asked, desk, json, time_of, unchanging
+from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, asked, desk, json, time_of, unchanging
 from console.api.rule_hits import Chosen, RuleHitsAnswer, chosen, hits
 from console.api.views import Columns
 from core.events import Severity
@@ -53,6 +54,18 @@ _STAGES: dict[Stages, tuple[str, ...]] = {
     "all": ("open", "assigned", "resolved"),
 }
 LabelStatus = Literal["fraud", "legitimate", "review", "pending", "presumed_legitimate"]
+
+
+class CasePage(CasesAnswer, frozen=True, kw_only=True):
+    """Some cases of the queue. next: the cursor of the next page, "" on the last. as_of: the cut of all pages."""
+
+    next: str
+
+
+class LabelPage(LabelsAnswer, frozen=True, kw_only=True):
+    """Some labels. next: the cursor of the next page, "" on the last. as_of: the cut of all pages."""
+
+    next: str
 
 
 class RuleRow(msgspec.Struct, frozen=True):
@@ -105,16 +118,26 @@ async def cases(
     assignee: Text = None,
     severity: FromQuery[Severity | None] = None,
     limit: Limit = 50,
+    cursor: Cursor = "",
     as_of: AsOf = None,
-) -> Response[CasesAnswer]:
+) -> Response[CasePage]:
     """`assignee` "" asks for unassigned cases."""
+    after, moment = place_of(cursor, as_of)
 
-    def question(states: States) -> CasesAnswer:
-        return cases_answer(
-            states, account=account, stages=_STAGES[stage], assignee=assignee, severity=severity, limit=limit
+    def question(states: States) -> CasePage:
+        found = cases_answer(
+            states,
+            account=account,
+            stages=_STAGES[stage],
+            assignee=assignee,
+            severity=severity,
+            limit=limit + 1,
+            after=after,
         )
+        more = following(after, limit, found.cases, found.as_of)
+        return CasePage(found.as_of, found.counts, found.cases[:limit], found.queues, next=more)
 
-    return await asked(request, f"cases {(account, stage, assignee, severity, limit)}", question, as_of)
+    return await asked(request, f"cases {(account, stage, assignee, severity, limit, after)}", question, moment)
 
 
 @get("/v1/cases/{id:str}", tags=["cases"], summary="One case and its alerts in words")
@@ -133,15 +156,20 @@ async def labels(
     fixed: FromQuery[bool] = False,
     maturity_days: Annotated[int, QueryParameter(ge=0, le=3650)] = MATURITY_DAYS,
     limit: Limit = 50,
+    cursor: Cursor = "",
     as_of: AsOf = None,
-) -> Response[LabelsAnswer]:
+) -> Response[LabelPage]:
     """The consensus of all verdicts that count (docs/queries.md); `suspect`: only those with a quarantined verdict."""
-    filters = Filters(account, transaction, status, suspect, limit)
+    after, moment = place_of(cursor, as_of)
+    filters = Filters(account, transaction, status, suspect, limit + 1, after)
 
-    def question(states: States) -> LabelsAnswer:
-        return labels_answer(states, filters, maturity_days=maturity_days, is_fixed=fixed)
+    def question(states: States) -> LabelPage:
+        found = labels_answer(states, filters, maturity_days=maturity_days, is_fixed=fixed)
+        more = following(after, limit, found.labels, found.as_of)
+        counted = (found.transactions, found.immature, found.counts, found.quality)
+        return LabelPage(found.as_of, *counted, found.labels[:limit], next=more)
 
-    return await asked(request, f"labels {filters} {maturity_days} {fixed}", question, as_of, is_long=account is None)
+    return await asked(request, f"labels {filters} {maturity_days} {fixed}", question, moment, is_long=account is None)
 
 
 @get("/v1/sources", tags=["feedback"], summary="Who gives verdicts, and how reliable they are")
