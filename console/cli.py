@@ -57,6 +57,7 @@ COMMANDS = {
     "model": "model.app",
     "experiment": "experiment.app",
     "archive": "archive.archive",
+    "anchor": "anchor.anchor",
     "verify": "verify.verify",
     "project": "project.project",
     "partition": "partition.app",

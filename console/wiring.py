@@ -47,6 +47,10 @@ def settings(config: Path | None = None, **overrides: Any) -> Settings:
             from console.api.oidc_settings import oidc_settings
 
             oidc_settings(found.oidc)
+        if found.anchors:
+            from console.anchoring.settings import anchor_settings
+
+            anchor_settings(found.anchors)
         if found.responders:
             from responders.settings import respond_settings
 

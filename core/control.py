@@ -89,6 +89,10 @@ class ControlState:
     """By partition, the artifacts (SHA-256) that its worker reported as unavailable; only partitions with any."""
     recorded: dict[int, int] = field(default_factory=dict)
     """By partition, the newest seal that the stream records."""
+    checkpoint: int = 0
+    """The number of the newest checkpoint that the stream names; 0 for none."""
+    checkpoint_at: int = 0
+    """When it was signed, epoch ms."""
     histories: tuple[History, ...] = ()
     responses: dict[str, Switch] = field(default_factory=dict)
     """By action, whether responders carry it out (`core.responses`); not an input to decisions."""
@@ -194,6 +198,8 @@ class ControlState:
                     self.missing.pop(partition, None)
             case events.SealsRecorded():
                 self.recorded |= {seal.partition: seal.sequence for seal in event.seals}
+            case events.CheckpointSigned() if event.number > self.checkpoint:
+                self.checkpoint, self.checkpoint_at = event.number, event.occurred_at
             case _:
                 pass  # registrations, drift, archive: not an input to decisions
 

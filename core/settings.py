@@ -115,6 +115,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Casework's macros and checks, a table (responders/cases/settings.py); only from the file."""
     oidc: dict[str, Any] = {}
     """Login by an OpenID Connect provider, a table (console/api/oidc_settings.py); only from the file."""
+    anchors: dict[str, Any] = {}
+    """Who signs checkpoints, and where copies go, a table (console/anchoring/settings.py); only from the file."""
     responders: dict[str, Any] = {}
     """Channels, actions and limits of responders, a table (responders/settings.py); only from the file."""
 
@@ -133,7 +135,7 @@ FILE_VARIABLE = "SENTINEL_CONFIG"
 """Names the settings file, as `--config` does."""
 UNREAD = Path("sentinel.toml")
 """Earlier releases read this file of the current folder without being asked."""
-_TABLES = ("kafka", "learn", "cases", "oidc", "responders")
+_TABLES = ("kafka", "learn", "cases", "oidc", "anchors", "responders")
 """Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),

@@ -27,7 +27,7 @@ WINDOW_MS = 5 * MINUTE_MS
 LATENCY_MS_MAX = HOUR_MS
 """A payment that was decided later than this after it took place is history, and says nothing of latency."""
 CHANGES_MAX = 20
-ROUTINE = ("seals_recorded.v1", "reference_published.v1", "program_prepared.v1")
+ROUTINE = ("seals_recorded.v1", "checkpoint_signed.v1", "reference_published.v1", "program_prepared.v1")
 """Events that come by themselves."""
 _DECLINE = DECISIONS.index("decline")
 

@@ -30,6 +30,7 @@ from core.events.business import (
     ThresholdsChanged,
 )
 from core.events.control import (
+    CheckpointSigned,
     Control,
     DegradationEnded,
     DegradationStarted,
@@ -130,6 +131,7 @@ __all__ = [
     "CaseResolved",
     "CaseRouted",
     "CaseSnoozed",
+    "CheckpointSigned",
     "Control",
     "ControlEvent",
     "Decision",

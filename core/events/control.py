@@ -176,6 +176,16 @@ class SealsRecorded(ControlEvent, tag="seals_recorded.v1", tag_field="type", fro
     seals: tuple[SealPoint, ...]
 
 
+class CheckpointSigned(ControlEvent, tag="checkpoint_signed.v1", tag_field="type", frozen=True, kw_only=True):
+    """The notary has signed a checkpoint of the log, and a copy is outside of it. number: 1, 2, 3 …; state: the hash of
+    its state in the tree of states; digest: SHA-256 of its text (hex; `core.log.checkpoints`).
+    """
+
+    number: int
+    state: str
+    digest: str
+
+
 class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type", frozen=True, kw_only=True):
     """The partition's batches from the first to the last sequence are in the archive, fsynced and read back."""
 
@@ -234,6 +244,7 @@ Control = (
     | DegradationStarted
     | DegradationEnded
     | SealsRecorded
+    | CheckpointSigned
     | SegmentArchived
     | LogTrimmed
 )

@@ -80,6 +80,14 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise self._failed("can't remove", name, error) from None
 
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder, ascending; [] if it does not exist."""
+        try:
+            found = self._fs.get_file_info(fs.FileSelector(self._path(folder), allow_not_found=True))
+        except (OSError, pa.ArrowException) as error:
+            raise self._failed("can't list", folder, error) from None
+        return sorted(info.base_name for info in found if info.type == fs.FileType.File)
+
     def version(self, name: str) -> Version | None:
         """The file's current version; None if it does not exist."""
         try:

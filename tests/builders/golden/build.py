@@ -23,8 +23,10 @@ from typing import Any
 
 import numpy as np
 import redis
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from console import wiring
+from console.anchoring.notary import Notary
 from console.stack import LocalStack
 from core import control_stream, pipeline, replay, verification
 from core.codec import decode_score, decode_seal, encode
@@ -378,6 +380,11 @@ def _narrated(b: Builder) -> None:
     control.advance(b.log)
     heads: Any = [SimpleNamespace(partition=p, head=b.log.head(p)) for p in range(PARTITIONS)]
     assert record_seals(b.log, control, heads) == PARTITIONS
+    with tempfile.TemporaryDirectory() as directory:
+        notary = Notary(b.log, Path(directory), Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+        assert notary.sign(BEGIN_MS + 61 * DAY_MS) is not None
+        notary.record(BEGIN_MS + 61 * DAY_MS)
+        notary.close()
     b.noticed()
     b.feed()
 

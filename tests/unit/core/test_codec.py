@@ -235,6 +235,12 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'0f0f0f0f"}]}',
     ),
     (
+        events.CheckpointSigned(number=7, state=HEX, digest=HEX, **SYSTEM),
+        b'{"type":"checkpoint_signed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1",'
+        b'"number":7,"state":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",'
+        b'"digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
+    ),
+    (
         events.DegradationEnded(partitions=(0, 3), **SYSTEM),
         b'{"type":"degradation_ended.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
         b'c-1","partitions":[0,3]}',

@@ -2,7 +2,7 @@
 import * as f from "./format.js";
 
 /** What happens by itself, and tells an auditor little. */
-export const ROUTINE = new Set(["seals_recorded.v1", "reference_published.v1", "program_prepared.v1"]);
+export const ROUTINE = new Set(["seals_recorded.v1", "checkpoint_signed.v1", "reference_published.v1", "program_prepared.v1"]);
 
 const list = (values) => (values || []).slice(0, 6).join(", ") + ((values || []).length > 6 ? ` and ${values.length - 6} more` : "");
 const model = (e) => `${e.name}-${e.version}`;

@@ -1,0 +1,123 @@
+"""`sentinel anchor`: sign checkpoints of the log, and leave copies where its operator can't change them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import wiring
+from console.anchoring import keys
+from console.anchoring.notary import Notary
+from console.anchoring.running import Anchoring, Round
+from console.anchoring.settings import AnchorSettings, anchor_settings, destinations
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core.control_stream import identity_of
+from core.errors import BadInput, Unavailable
+from core.log import checkpoints, notes
+from core.log.base import EventLog
+from core.times import utc
+
+EXIT_FAILED = 1
+
+
+def anchor(
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    key: Annotated[Path | None, typer.Option(help="The notary's private key. Default: key_file of [anchors].")] = None,
+    directory: Annotated[
+        list[str] | None,
+        typer.Option(help="Directory or URI for anchors; may be repeated. Default: directories of [anchors]."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until interrupted.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(help="Seconds between two checkpoints with --follow. Default: every_s of [anchors].", min=1),
+    ] = None,
+    new_key: Annotated[
+        Path | None, typer.Option(help="Only make a key in this new file, and print the public key.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Sign a checkpoint of the whole log, and give it to every destination of [anchors]: directories or buckets,
+    witnesses, time stamping authorities. Exit code 1 if one of them did not take it, 3 if the log does not contain what
+    was signed before.
+
+    `sentinel verify --public-key` then finds every change of what a checkpoint covers. Run one notary per log, under a
+    user who can't change the log; keep the directories where the log's operator can't change them.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    given = anchor_settings(s.anchors)
+    if directory:
+        given = msgspec.structs.replace(given, directories=tuple(directory))
+    with closing(wiring.open_log(s)) as log:
+        if new_key is not None:
+            name = checkpoints.origin_of(identity_of(log).log_id)
+            print(notes.public_key(name, keys.create(new_key)).text)
+            return
+        _run(log, given, key, every or given.every_s, follow, as_json)
+
+
+def _run(log: EventLog, given: AnchorSettings, key: Path | None, every_s: float, follow: bool, as_json: bool) -> None:
+    if key is None and not given.key_file:
+        raise BadInput(
+            "missing key: give --key, or set key_file in [anchors]; `sentinel anchor --new-key FILE` makes one"
+        )
+    directories, others = destinations(given)
+    with closing(Notary(log, Path(given.state), keys.load(key or Path(given.key_file)))) as notary:
+        anchoring = Anchoring(notary, directories, others)
+        anchoring.adopt(_tell)
+        while True:
+            started = time.monotonic()
+            try:
+                found = anchoring.round(int(time.time() * 1000))
+            except Unavailable as error:
+                if not follow:
+                    raise
+                _tell(str(error))
+            else:
+                _report(found, as_json, quiet=follow)
+                if not follow:
+                    if found.failed:
+                        raise typer.Exit(EXIT_FAILED)
+                    return
+            time.sleep(max(every_s - (time.monotonic() - started), 0.0))
+
+
+def _report(found: Round, as_json: bool, quiet: bool) -> None:
+    for name, reason in found.failed.items():
+        _tell(f"{name}: {reason}")
+    if found.signed is None or (quiet and not found.is_new and not found.delivered):
+        return
+    checkpoint = found.signed.checkpoint
+    state = checkpoint.state
+    seals = sum(head.size for head in state.partitions)
+    if as_json:
+        summary = {
+            "number": checkpoint.number,
+            "time_ms": state.time_ms,
+            "seals": seals,
+            "control": state.control.size,
+            "digest": checkpoint.digest,
+            "delivered": found.delivered,
+            "failed": found.failed,
+        }
+        print(msgspec.json.encode(summary).decode(), flush=True)
+        return
+    where = ", ".join(found.delivered) or "no new destination"
+    moment = utc(state.time_ms).isoformat(sep=" ", timespec="seconds")
+    print(
+        f"checkpoint {checkpoint.number} of {moment}: {seals:,} seals, {state.control.size:,} control events; {where}",
+        flush=True,
+    )
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
