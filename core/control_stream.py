@@ -21,14 +21,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from core.codec import decode_control, encode_control
 from core.control import ControlState, check
 from core.errors import ConcurrencyError, Conflict, Corrupt, Unavailable
-from core.events import Control
+from core.events import Control, ListChanged
 from core.governance import Governance
+from core.hiding import Hiding, masked
 from core.identity import LogIdentity, required
 from core.log.base import GENESIS_DIGEST, EventLog
 from core.log.seals import control_digest
+from core.tokens import Tokens
 
 ATTEMPTS_MAX = 20
 
@@ -195,7 +199,7 @@ def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -
             return Appended(read[len(lost) - 1].position, [entry.event for entry in read[: len(lost)]])
         if read:
             lost = []  # others took these positions
-        events = list(decide(Known(stream.state, entries)))
+        events = [without_card_data(event, stream.state.identity) for event in decide(Known(stream.state, entries))]
         if not events:
             return Appended(stream.position, [])
         check_sequence(events, stream.state.governance)
@@ -213,6 +217,16 @@ def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -
             stream._take(event, payload)
         return Appended(stream.position, events)
     raise ConcurrencyError(f"other writers were first on the control stream {ATTEMPTS_MAX} times in a row: try again")
+
+
+def without_card_data(event: Control, identity: LogIdentity | None) -> Control:
+    """The event without card numbers in its reason, and with tokens for those that it puts on a list."""
+    reason = masked(event.reason)
+    if reason is not event.reason:
+        event = replace(event, reason=reason)
+    if isinstance(event, ListChanged) and identity is not None:
+        event = Hiding(Tokens.of(identity.key, identity.partitioner, identity.partitions)).list_change(event)
+    return event
 
 
 def check_sequence(events: Sequence[Control], known: Governance) -> None:

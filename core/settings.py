@@ -18,6 +18,7 @@ import msgspec
 from core.errors import BadInput
 from core.identity import ACCOUNTS_MAX, ACCOUNTS_MAX_RANGE
 from core.private_files import SECRET_MODES
+from core.tokens import PREFIXES
 
 _PLAIN_NAMES = {
     "environment": "STREAM_SENTINEL_ENV",
@@ -102,6 +103,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     linger_ms: int = 2
     snapshot_directory: str = ".sentinel/snapshots"
     snapshot_interval_s: float = 60.0
+    card_data: Literal["mask", "reject"] = "mask"
+    """What becomes of a message with a card number or a security code, which is never stored: mask takes it out, reject
+    rejects the message.
+    """
+    card_free_fields: tuple[str, ...] = ()
+    """Identifying fields whose numbers are never taken for card numbers, because they are known to be none, such as
+    transaction_id; in the environment separated by commas.
+    """
     unavailable_timeout_s: float = 60.0
     """How long the worker keeps trying an unreachable log server before it gives up."""
     metrics_port: int = 0
@@ -203,6 +212,8 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
         if name not in Settings.__struct_fields__:
             raise BadInput(f"{origin[name]}: {unknown_name(name, Settings.__struct_fields__)}")
         kind = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+        if isinstance(value, str) and kind == tuple[str, ...]:
+            value = [part.strip() for part in value.split(",") if part.strip()]  # noqa: PLW2901
         try:
             values[name] = msgspec.convert(value, type=kind, strict=False)
         except msgspec.ValidationError as error:
@@ -264,6 +275,8 @@ def _check(settings: Settings, origin: Mapping[str, str]) -> None:
     base = settings.base_currency
     if base and not (base.isascii() and base.isalnum() and 3 <= len(base) <= 10):
         fail("base_currency", "must be a currency code such as EUR, or empty")
+    if unknown := set(settings.card_free_fields) - set(PREFIXES):
+        fail("card_free_fields", f"{min(unknown)!r} is none of {', '.join(PREFIXES)}")
     if settings.log_level.lower() not in _LEVELS:
         fail("log_level", f"must be one of {', '.join(_LEVELS)}")
     if not settings.kafka_servers.strip():

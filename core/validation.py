@@ -58,6 +58,7 @@ REASONS: dict[str, str] = {
     "empty_key": "the message has no key",
     "key_mismatch": "the key is not the account_id",
     "wrong_partition": "the message came in a partition that its key does not map to",
+    "card_number": "the message holds a card number or a security code, and the setting card_data is reject",
     "duplicate_transaction": "the account has sent this very payment before: one of its last 32, or within 24 hours",
 }
 

@@ -23,13 +23,15 @@ from core.duplicate_keys import scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
+from core.hiding import masked, masked_bytes
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import begins, sealed
-from core.partitioner import PARTITIONERS
 from core.receipt import advanced
+from core.tokens import home
 from core.validation import decode_feedback, decode_transaction
 from core.work import Decided, Work
 from ingest.intake import Intake, Message, Segment
+from ingest.protecting import PROTECTION, Hidden, Protection, hidden, is_clean, words
 
 _entry = partial(tuple.__new__, Entry)
 
@@ -68,7 +70,7 @@ class Decoded(msgspec.Struct):
 class Pending(msgspec.Struct):
     """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
     then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
-    segments: the messages as taken.
+    segments: the messages as taken. card_data: how many messages held card data, by kind (`core.hiding.KINDS`).
     """
 
     partition: Owned
@@ -85,6 +87,7 @@ class Pending(msgspec.Struct):
     messages: list[Message] = []
     feedback: list[tuple[Position, AccountEvent]] = []
     rejects: list[Rejected] = []
+    card_data: Counter[str] = msgspec.field(default_factory=Counter)
     context: Context | None = None
     decided: Decided | None = None
     sealed: Sealed | None = None
@@ -138,7 +141,7 @@ class Owned:
     def take(self, limit: int, recorded_at: int, *, is_scanned: bool = False) -> Pending | None:
         """Decode up to `limit` messages in order, to be admitted next. None if nothing may be taken now.
 
-        is_scanned: whether the caller calls `decode_repeated` for all partitions, which costs less than a scan of each.
+        is_scanned: whether the caller calls `check_values` for all partitions, which costs less than a scan of each.
         recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, because a verdict's hour
         of log time can decide whether it counts.
         """
@@ -151,14 +154,14 @@ class Owned:
         for segment in segments:
             self._decode(segment, pending, is_scanned=True)
         if not is_scanned:
-            decode_repeated([pending])
+            check_values([pending])
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
         return pending
 
     def _check_partition(self, account_id: str) -> None:
         """Raise BadInput unless an account is this partition's. Those in the state are, so they need no check."""
         identity = self.state.identity
-        right = PARTITIONERS[identity.partitioner](account_id.encode(), identity.partitions)
+        right = home(account_id, identity.partitioner, identity.partitions)
         if right != self.partition:
             raise BadInput(
                 f"by {identity.partitioner} the key maps to partition {right}, but the message came in"
@@ -169,6 +172,7 @@ class Owned:
     def decode_again(self, pending: Pending) -> None:
         """Decode the batch once more, now with a look at each message's keys."""
         pending.decoded, pending.malformed = [], []
+        pending.card_data.clear()
         for segment in pending.segments:
             self._decode(segment, pending, is_scanned=False)
 
@@ -187,23 +191,23 @@ class Owned:
                 if event.account_id not in known:
                     self._check_partition(event.account_id)
             except BadInput as error:
-                pending.malformed.append(Rejected("feedback", message, position, error.reason, str(error)))
+                pending.malformed.append(_rejected("feedback", message, position, error, pending.card_data))
                 continue
             events.append((message, replace(event, recorded_at=pending.recorded_at)))
-        accepted, transactions, malformed = self._payments(segment.transactions, is_scanned=is_scanned)
-        pending.malformed += malformed
+        accepted, transactions = self._payments(segment.transactions, pending, is_scanned=is_scanned)
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)
         pending.decoded.append(Decoded(events, accepted, transactions, pending.feedback_end))
 
     def _payments(
-        self, messages: list[Message], *, is_scanned: bool
-    ) -> tuple[list[Message], list[Transaction], list[Rejected]]:
-        """The well-formed messages, their transactions, and the rejects. is_scanned: as of `decode_transaction`."""
+        self, messages: list[Message], pending: Pending, *, is_scanned: bool
+    ) -> tuple[list[Message], list[Transaction]]:
+        """The well-formed messages and their transactions; the others become rejects. is_scanned: as of
+        `decode_transaction`.
+        """
         known = self.state.index
         transactions: list[Transaction] = []
         accepted: list[Message] = []
-        malformed: list[Rejected] = []
         for message in messages:
             try:
                 transaction = decode_transaction(message.value, message.key, is_scanned=is_scanned)
@@ -211,21 +215,70 @@ class Owned:
                     self._check_partition(transaction.account_id)
             except BadInput as error:
                 position = Position(self.generations[0], message.offset + 1)
-                malformed.append(Rejected("transactions", message, position, error.reason, str(error)))
+                pending.malformed.append(_rejected("transactions", message, position, error, pending.card_data))
                 continue
             transactions.append(transaction)
             accepted.append(message)
-        return accepted, transactions, malformed
+        return accepted, transactions
 
 
-def decode_repeated(pendings: Sequence[Pending]) -> None:
-    """Decode again what was not scanned, if a payment in it names a key twice: one scan of all payments costs a
+def check_values(pendings: Sequence[Pending], protection: Protection = PROTECTION) -> None:
+    """Reject payments that name a key twice, and take card data out of all messages: one scan of all values costs a
     fraction of one of each.
     """
     values = [m.value or b"" for pending in pendings for part in pending.decoded for m in part.messages]
     if scan(b"".join(values)):
         for pending in pendings:
             pending.partition.decode_again(pending)
+    if not pendings:
+        return
+    hiding = protection.hiding(pendings[0].partition.state.identity)
+    parts = [part for pending in pendings for part in pending.decoded]
+    values += [m.value or b"" for part in parts for m, _ in part.feedback]
+    if not is_clean(values, (t for part in parts for t in part.transactions), hiding):
+        for pending in pendings:
+            pending.decoded = [_protected(part, pending, protection) for part in pending.decoded]
+
+
+def _protected(part: Decoded, pending: Pending, protection: Protection) -> Decoded:
+    """The part without card data; messages that held some become rejects if the protection says so."""
+    owned = pending.partition
+    hiding = protection.hiding(owned.state.identity)
+    feedback: list[tuple[Message, AccountEvent]] = []
+    for message, event in part.feedback:
+        found = hidden(message, event, hiding)
+        if found is None:
+            feedback.append((message, event))
+        elif _is_kept(found, "feedback", owned.generations[1], pending, protection):
+            feedback.append((found.message, found.event))  # type: ignore[arg-type]
+    messages: list[Message] = []
+    transactions: list[Transaction] = []
+    for message, t in zip(part.messages, part.transactions, strict=True):
+        found = hidden(message, t, hiding)
+        if found is None:
+            messages.append(message)
+            transactions.append(t)
+        elif _is_kept(found, "transactions", owned.generations[0], pending, protection):
+            messages.append(found.message)
+            transactions.append(found.event)  # type: ignore[arg-type]
+    return Decoded(feedback, messages, transactions, part.feedback_end)
+
+
+def _is_kept(found: Hidden, topic: str, generation: int, pending: Pending, protection: Protection) -> bool:
+    """Count what a message held; whether it is accepted. Else it becomes a reject."""
+    pending.card_data.update(found.kinds)
+    if protection.refuses:
+        position = Position(generation, found.message.offset + 1)
+        pending.malformed.append(Rejected(topic, found.message, position, "card_number", words(found.kinds)))
+    return not protection.refuses
+
+
+def _rejected(topic: str, message: Message, position: Position, error: BadInput, counts: Counter[str]) -> Rejected:
+    """The reject of a message that could not be decoded, without its card data."""
+    kinds: set[str] = set()
+    without = message._replace(key=masked_bytes(message.key, kinds), value=masked_bytes(message.value, kinds))
+    counts.update(kinds)
+    return Rejected(topic, without, position, error.reason, masked(str(error)))
 
 
 def convert(pending: Pending, rates: Rates) -> None:

@@ -23,6 +23,7 @@ from core.text import visible
 
 TRANSACTIONS = Counter("sentinel_transactions_total", "Transactions decided", ["decision"])
 REJECTS = Counter("sentinel_rejects_total", "Messages rejected", ["reason"])
+CARD_DATA = Counter("sentinel_card_data_total", "Messages from which card data was taken out", ["kind"])
 ALERTS = Counter("sentinel_alerts_total", "Alerts raised", ["severity"])
 FEEDBACK = Counter("sentinel_feedback_total", "Feedback events applied")
 DEGRADED = Counter("sentinel_degraded_total", "Decisions made without the model or a reference table")

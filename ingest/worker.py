@@ -36,7 +36,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from core import partitioner, pipeline, validation
+from core import card_numbers, partitioner, pipeline, validation
 from core.context import Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
@@ -54,9 +54,10 @@ from ingest.fetching import Fetcher
 from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
-from ingest.partition import Owned, Pending, decode_repeated
+from ingest.partition import Owned, Pending, check_values
 from ingest.patience import RETRY_S
 from ingest.preparing import Preparing
+from ingest.protecting import Protection
 from ingest.publisher import Publisher
 from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
@@ -127,6 +128,7 @@ class Worker:
         self._recorded_at = time.monotonic()
         self._saving = Saving(self._ownership, settings.snapshot_interval_s)
         self._publisher = Publisher(settings)
+        self._protection = Protection.of(settings)
         self._bounds = Bounds()
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
         self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)
@@ -155,6 +157,7 @@ class Worker:
         pipeline.warm_up(self._contexts.usual(self._control), required(self._control.state.identity))
         validation.warm_up()
         partitioner.warm_up()
+        card_numbers.warm_up()
         if self._settings.archive:
             segment.warm_up()
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
@@ -264,7 +267,7 @@ class Worker:
         self._is_blocked = bool(waiting) and not pendings
         if not pendings:
             return []
-        decode_repeated(pendings)
+        check_values(pendings, self._protection)
         position = self._contexts.position
         self._admit(pendings)
         if self._contexts.position != position:

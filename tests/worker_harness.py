@@ -186,7 +186,7 @@ class Stage:
 
 
 def _toml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(list(value) if isinstance(value, tuple) else value)
 
 
 def stage(kafka_servers: str, host: str, port: int, directory: Path, *, history: bool = True, **changes: Any) -> Stage:

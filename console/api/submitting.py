@@ -2,7 +2,8 @@
 
 The states of a payment (`Submitter.decide`):
 
-    checked     by the worker's own edge (`core.validation`): a reject is told at once, and nothing is sent
+    checked     by the worker's own edge (`core.validation`, `ingest.protecting`): a reject is told at once, and nothing
+                is sent; card data is taken out
     sent        to the account's partition of `transactions`; Kafka's confirmation gives its position
     confirmed   Kafka has it: it will be decided once, whatever happens to this process or to the client
     decided     its decision is durable in the log: answered
@@ -26,7 +27,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -36,12 +37,15 @@ from console.api.metrics import Metrics
 from console.api.problems import ProblemError, field_of
 from console.api.tail import Decided, Outcome, Refused, Tail
 from core.errors import BadInput, Unavailable
-from core.events import Position, Transaction
+from core.events import AccountEvent, Position, Transaction
+from core.hiding import masked
 from core.identity import required
-from core.partitioner import PARTITIONERS
 from core.settings import Settings
-from core.validation import decode_transaction
+from core.tokens import home
+from core.validation import decode_feedback, decode_transaction
 from ingest import kafka_client
+from ingest.intake import Message as Received
+from ingest.protecting import Protection, hidden, words
 from projections.audit.redecide import DecisionPlace
 
 ANSWERED_MAX = 50_000
@@ -61,6 +65,7 @@ _FIELDS = {
 """The field that a reason is about, where its words don't name it."""
 K = TypeVar("K")
 V = TypeVar("V")
+E = TypeVar("E", Transaction, AccountEvent)
 
 
 class _Account(msgspec.Struct):
@@ -110,6 +115,7 @@ class Submitter:
         self._tail = tail
         self._metrics = metrics
         self._settings = desk.settings
+        self._protection = Protection.of(desk.settings)
         self._producer = _producer(desk.settings)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
@@ -129,7 +135,7 @@ class Submitter:
 
     async def decide(self, value: bytes, wait_s: float) -> Decided | Awaited:
         """The payment's decision; Awaited if it takes longer than wait_s. Raises ProblemError (422), Unavailable."""
-        transaction = self._checked(value)
+        transaction, value = self._checked(value)
         key = (transaction.account_id, transaction.transaction_id)
         known = self.answered.get(key)
         began = time.perf_counter()
@@ -148,16 +154,21 @@ class Submitter:
 
     async def send(self, value: bytes) -> Awaited:
         """Send a payment without waiting for its decision, but for Kafka's confirmation."""
-        transaction = self._checked(value)
+        transaction, value = self._checked(value)
         partition, position = await self._sent(transaction, value)
         return Awaited(transaction.transaction_id, transaction.account_id, DecisionPlace(partition, position))
 
-    async def send_feedback(self, account: str, value: bytes) -> None:
-        """Send an event of the feedback topic, which the caller has checked, and wait for Kafka's confirmation."""
+    async def send_feedback(self, account: str, value: bytes) -> str:
+        """Send an event of the feedback topic, which the caller has checked, and wait for Kafka's confirmation. Returns
+        the account as the log knows it.
+        """
+        event, value = self._protected(decode_feedback(value, account.encode()), value)
+        account = event.account_id
         await self._produced(self._settings.feedback_topic, self._partition(account), account.encode(), value)
+        return account
 
-    def _checked(self, value: bytes) -> Transaction:
-        """The payment. Raises ProblemError (422) with the worker's reason code."""
+    def _checked(self, value: bytes) -> tuple[Transaction, bytes]:
+        """The payment and its message, without card data. Raises ProblemError (422) with the worker's reason code."""
         try:
             account = _account.decode(value).account_id.encode()
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -165,9 +176,21 @@ class Submitter:
         is_live = all(history.ends is not None for history in self._desk.control.histories)
         now_ms = int(time.time() * 1000) if is_live else 0
         try:
-            return decode_transaction(value, account, now_ms)
+            transaction = decode_transaction(value, account, now_ms)
         except BadInput as error:
-            raise rejected(error.reason, str(error)) from None
+            raise rejected(error.reason, masked(str(error))) from None
+        return self._protected(transaction, value)
+
+    def _protected(self, event: E, value: bytes) -> tuple[E, bytes]:
+        """The event and its message without card data. Raises ProblemError (422) if the settings refuse such data."""
+        found = hidden(
+            Received(0, 0, None, value), event, self._protection.hiding(required(self._desk.control.identity))
+        )
+        if found is None:
+            return event, value
+        if self._protection.refuses:
+            raise rejected("card_number", words(found.kinds))
+        return cast(E, found.event), found.message.value or b""
 
     async def _sent(self, transaction: Transaction, value: bytes) -> tuple[int, Position]:
         partition = self._partition(transaction.account_id)
@@ -177,7 +200,7 @@ class Submitter:
 
     def _partition(self, account: str) -> int:
         identity = required(self._desk.control.identity)
-        return PARTITIONERS[identity.partitioner](account.encode(), identity.partitions)
+        return home(account, identity.partitioner, identity.partitions)
 
     async def _produced(self, topic: str, partition: int, key: bytes, value: bytes) -> int:
         """The offset that Kafka gave the message. Raises Unavailable if it confirms none."""

@@ -28,9 +28,9 @@ from core.errors import BadInput, SentinelError, Unavailable
 from core.events import AccountBlocked, AccountUnblocked, Partitioner
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
-from core.partitioner import PARTITIONERS
 from core.partitions import partitions_of
 from core.settings import Settings
+from core.tokens import home
 from ingest.producer import publish
 from ingest.submission import Rejected, Tally, submit_events
 from learners.governance.control_events import Act
@@ -162,7 +162,7 @@ def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner | None
         except BadInput as error:
             raise BadInput(f"{error}; --no-lookup sends without reading the log") from error
         name = identity_of(log).partitioner
-        own = {PARTITIONERS[name](account.encode("utf-8", "replace"), len(partitions)) for account in accounts}
+        own = {home(account, name, len(partitions)) for account in accounts}
         found = known_accounts(log, sorted(own), accounts)
     return name, [account for account in accounts if account not in found]
 

@@ -19,9 +19,9 @@ from core.errors import BadInput, SentinelError, Unavailable
 from core.events import FeedbackSource, Partitioner, Verdict
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
-from core.partitioner import PARTITIONERS
 from core.partitions import partitions_of
 from core.settings import Settings
+from core.tokens import home
 from ingest.producer import publish
 from ingest.submission import CHOICES, Lookup, Rejected, Tally, submit, submit_events, wrong_choice
 from projections.audit.lookup import Payment, find_payments
@@ -224,7 +224,7 @@ def _partitions(log: EventLog | None) -> _Found:
         among = partitions
         if "" not in accounts:
             # "replace": an account that is not UTF-8 is refused later, not here
-            own = {PARTITIONERS[name](account.encode("utf-8", "replace"), len(partitions)) for account in accounts}
+            own = {home(account, name, len(partitions)) for account in accounts}
             among = sorted(own)
         return find_payments(log, among, wanted)
 

@@ -17,8 +17,8 @@ from typing import Any
 from core.control_stream import identity_of
 from core.events import Partitioner
 from core.log.base import EventLog
-from core.partitioner import PARTITIONERS
 from core.partitions import partitions_of
+from core.tokens import home
 from projections.engine.as_of import Cut, resolve
 from projections.engine.base import CONTROL, DecidedTransaction, Fact, Place, Projection, S, fold
 from projections.engine.checkpoints import CheckpointStore, current, restore
@@ -80,7 +80,7 @@ class States:
 
     def partitions_of_account(self, account: str) -> Sequence[int]:
         """The partition that the account's key maps to."""
-        return [PARTITIONERS[self._partitioner](account.encode(), len(self.partitions))]
+        return [home(account, self._partitioner, len(self.partitions))]
 
     @cached_property
     def _partitioner(self) -> Partitioner:

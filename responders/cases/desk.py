@@ -19,7 +19,7 @@ from core.control_stream import identity_of
 from core.errors import BadInput, ConcurrencyError, Unavailable
 from core.events import AccountEvent, Position
 from core.log.base import EventLog
-from core.partitioner import PARTITIONERS
+from core.tokens import home
 from core.validation import decode_feedback
 from projections.engine.states import States
 from projections.views.cases import CaseRow, Order, case_answer, cases_answer
@@ -37,9 +37,7 @@ class Desk:
     def __init__(self, log: EventLog, outlet: Outlet, states: Callable[[], States]) -> None:
         self._log, self._outlet, self._states = log, outlet, states
         identity = identity_of(log)
-        self._partition: Callable[[str], int] = lambda account: PARTITIONERS[identity.partitioner](
-            account.encode(), identity.partitions
-        )
+        self._partition: Callable[[str], int] = lambda account: home(account, identity.partitioner, identity.partitions)
 
     def case(self, case_id: str, account: str | None = None) -> CaseRow:
         """The case of this ID, alias or alert. account: its account, if known, which is faster.

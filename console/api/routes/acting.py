@@ -185,8 +185,8 @@ async def _tell(request: Asked, event: AccountEvent) -> Response[Any]:
 async def _sent(request: Asked, record: Record) -> Response[Any]:
     submitter: Submitter = request.app.state.submitter
     event = msgspec.json.decode(record.value)
-    await submitter.send_feedback(event["account_id"], record.value)
-    return json(Sent(event["account_id"], event["type"], event["actor"], event["occurred_at"]), 202)
+    account = await submitter.send_feedback(event["account_id"], record.value)
+    return json(Sent(account, event["type"], event["actor"], event["occurred_at"]), 202)
 
 
 @post("/v1/accounts/{id:str}/block", tags=["accounts"], summary="Decline an account's payments", status_code=202)

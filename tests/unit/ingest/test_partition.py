@@ -17,7 +17,7 @@ from core.log.memory import MemoryLog
 from core.partitioner import PARTITIONERS
 from ingest.admission import admit
 from ingest.intake import Message
-from ingest.partition import OFFSET_BEGINNING, Owned, Pending, decode_repeated, finish, reject_counts
+from ingest.partition import OFFSET_BEGINNING, Owned, Pending, check_values, finish, reject_counts
 from tests.builders.decisions import context
 from tests.builders.events import HISTORY, T0, Item, Shape, stream, transaction, verdict
 
@@ -106,7 +106,7 @@ def test_several_partitions_are_scanned_together_with_the_rejects_of_each_alone(
             partition = owned()
             put(partition, content)
             found.append(partition.take(100, 777, is_scanned=is_scanned))
-    decode_repeated(together)
+    check_values(together)
     for one, other in zip(alone, together, strict=True):
         assert [(r.reason, r.position) for r in one.malformed] == [(r.reason, r.position) for r in other.malformed]
         assert [part.transactions for part in one.decoded] == [part.transactions for part in other.decoded]
