@@ -106,9 +106,9 @@ class Fetcher:
         left = first_s
         while True:
             messages = self.transactions.consume(1, left)
+            self._take(messages, topic)  # now: the next call may rebalance, and then it belongs to a former assignment
             if messages:
-                messages += self.transactions.consume(size - 1 or 1, max(GATHER_S, until - time.monotonic()))
-            self._take(messages, topic)
+                self._take(self.transactions.consume(size - 1 or 1, max(GATHER_S, until - time.monotonic())), topic)
             left = deadline - time.monotonic()
             if not messages or self.held or left <= 0.0:
                 return
