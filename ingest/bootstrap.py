@@ -54,7 +54,7 @@ def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStrea
     topics = source_topics(settings)
     stream = ControlStream()
     stream.advance(log)
-    found = evidence.of_earlier_log(log, settings, topics["transactions"]) if not stream.state.generations else []
+    found = _evidence(log, settings, topics["transactions"], stream)
     if found and not new_log:
         raise BadInput(
             f"the log {settings.log_prefix!r} at {settings.redis_host}:{settings.redis_port} is empty, but there was"
@@ -64,6 +64,25 @@ def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStrea
         )
     append(log, lambda known: _missing(log, known.state, topics, settings, _Beginning.of(found, new_log)), stream)
     return stream
+
+
+def _evidence(log: EventLog, settings: Settings, topic: Topic, stream: ControlStream) -> list[evidence.Found]:
+    """The evidence of a log before this one, if this one has not begun. Raises BadInput if it can't begin at all."""
+    if stream.state.generations:
+        return []
+    headless = evidence.headless(log, topic.partitions)
+    found = evidence.of_earlier_log(log, settings, topic)
+    if headless or found:
+        stream.advance(log)  # another worker may have begun it meanwhile: then this is evidence of that one
+        if stream.state.generations:
+            return []
+    if headless:
+        raise BadInput(
+            f"the log {settings.log_prefix!r} at {settings.redis_host}:{settings.redis_port} has no control stream, but"
+            f" {headless}: the server was emptied while a worker ran. Restore its backup, or use another log prefix"
+            " (SENTINEL_LOG_PREFIX) for a new log"
+        )
+    return found
 
 
 class _Beginning(NamedTuple):

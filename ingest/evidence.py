@@ -8,7 +8,10 @@ Evidence of an earlier log under the same prefix, each found where it would outl
     the archive          segments in the manifests of its partitions
     committed offsets    the consumer group's on the source topic, unless they were committed for another prefix
 
-Any of them makes `ingest.bootstrap` refuse to begin a log, unless a person says that one is to begin (`sentinel ingest
+A log without control events whose partitions hold seals is never begun, whatever anybody says: a worker that had not
+noticed yet that the server was emptied has appended to it, under control events that are lost.
+
+Any of the evidence above makes `ingest.bootstrap` refuse to begin a log, unless a person says that one is to begin (`sentinel ingest
 --new-log REASON`); the reason and the evidence are recorded with the log's first events, and the topics' generation is
 one above the newest that the evidence names, so that no position is used twice.
 """
@@ -39,6 +42,17 @@ class Found(NamedTuple):
 
     what: str
     generation: int = 0
+
+
+def headless(log: EventLog, partitions: int) -> str:
+    """What the log's partitions hold although its control stream is empty, in words; "" if nothing.
+
+    The caller must read the control stream again before it believes this: another worker may just have begun the log.
+    """
+    hot = log.hot if isinstance(log, ArchivedLog) else log
+    heads = {partition: hot.head(partition) for partition in range(partitions)}
+    held = [partition for partition, head in heads.items() if head.sequence]
+    return f"partitions {', '.join(map(str, held))} hold decisions" if held else ""
 
 
 def of_earlier_log(log: EventLog, settings: Settings, topic: Topic) -> list[Found]:

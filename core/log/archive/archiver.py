@@ -20,7 +20,7 @@ import msgspec
 
 from core.codec import decode_seal
 from core.control_stream import Known, accepted, append, effective
-from core.errors import Conflict, Corrupt
+from core.errors import Conflict, Corrupt, Incomplete
 from core.events import Control, LogTrimmed, Position, SegmentArchived
 from core.log import seals
 from core.log.archive import chain, manifest, segment
@@ -47,17 +47,30 @@ def archive_partition(
     A batch that claims to be later than one after it was recorded under a wrong clock; it is as old as that one.
 
     The caller must hold `archive.store.locked()`. Raises Corrupt if the hot log's chain is broken or does not continue
-    the archive.
+    the archive, Incomplete if the log lacks control events under which it was decided.
     """
     archive.refresh(partition)
     end = archive.end(partition)
     chain.check_joined(hot, partition, end)
     made: list[Row] = []
     for run in _runs(_due(hot, partition, end, recorded_until), segment_transactions):
+        _check_control(hot, partition, run[-1].head)
         row = _write(archive, partition, run)
         made.append(row)
         progress(row)
     return made
+
+
+def _check_control(hot: EventLog, partition: int, last: Head) -> None:
+    """Raise Incomplete if the log lacks a control event under which its batches were decided. Its server was emptied or
+    lost its tail, and a worker had not noticed yet: such batches will not be in the log once its backup is restored.
+    """
+    end = hot.control_head()
+    if last.control > end:
+        raise Incomplete(
+            f"partition {partition}: seal {last.sequence} was decided under control event {last.control}, but the"
+            f" control stream ends at {end}: the log lost events. Nothing is archived; restore the log from a backup"
+        )
 
 
 def record(log: EventLog, archive: Archive, partitions: Iterable[int], now: int) -> int:

@@ -20,7 +20,7 @@ from pyarrow import fs
 
 from core import codec, control_stream, replay
 from core.context import Resolver
-from core.errors import BadInput, Conflict, Corrupt, SentinelError
+from core.errors import BadInput, Conflict, Corrupt, Incomplete, SentinelError
 from core.events import START, Position, TransactionReceived, TransactionScored
 from core.features import packing, spec
 from core.log.archive import archiver, segment
@@ -469,6 +469,19 @@ def test_killed_between_any_two_steps_nothing_is_lost(tmp_path: Path, after: boo
         assert len(archiver.archived_rows(hot)) == 2
         assert list(archiver.trimmed(hot)) == [0]
     assert at > 8
+
+
+def test_what_was_decided_under_lost_control_events_is_not_archived(tmp_path: Path) -> None:
+    """The server was emptied, and a worker that had not noticed appended a batch: it will not be in the log once its
+    backup is restored, and an archive that held it would not continue that log.
+    """
+    log = MemoryLog()
+    first = msgspec.structs.replace(batch_after(Head()), control=7, control_digest="1" * 64)
+    log.append(0, first, Head())
+    archive = open_archive(str(tmp_path))
+    with pytest.raises(Incomplete, match="decided under control event 7, but the control stream ends at 0"):
+        archiver.archive_partition(log, archive, 0, recorded_until=EVER)
+    assert archive.rows(0) == ()
 
 
 def test_a_damaged_segment_is_never_trimmed_for_nor_read(tmp_path: Path, decided: MemoryLog) -> None:
