@@ -7,7 +7,6 @@ beside the work, and the worker works at least as long as the last copy took bef
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from ingest.ownership import Ownership
@@ -17,9 +16,7 @@ from ingest.partition import Owned
 class Saving:
     """See the module's docstring."""
 
-    def __init__(
-        self, ownership: Ownership, interval_s: float, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, ownership: Ownership, interval_s: float, monotonic: Callable[[], float]) -> None:
         self._ownership = ownership
         self._interval_s = interval_s
         self._monotonic = monotonic

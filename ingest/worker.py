@@ -63,6 +63,7 @@ from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
 from ingest.saving import Saving
 from ingest.stats import Stats
+from ingest.tails import Tails
 from ingest.topic_watch import TopicWatch
 from ingest.vigilance import Vigilance
 
@@ -126,7 +127,8 @@ class Worker:
         self._control_read_at = 0.0
         self._resolved_at = 0.0
         self._recorded_at = time.monotonic()
-        self._saving = Saving(self._ownership, settings.snapshot_interval_s)
+        self._saving = Saving(self._ownership, settings.snapshot_interval_s, time.monotonic)
+        self._tails = Tails(log, time.monotonic())
         self._publisher = Publisher(settings)
         self._protection = Protection.of(settings)
         self._bounds = Bounds()
@@ -475,6 +477,10 @@ class Worker:
             self._parking.resume([n for n, each in self._ownership.partitions.items() if each.intake.drained])
             if due := self._parking.due():
                 self._try_again(due)
+        if self._tails.is_due(now):
+            self._settle()
+            for owned, error in self._tails.changed(self._ownership.partitions, now):
+                self._reload(owned, error)
         if now - self._recorded_at >= RECORD_S:
             self._recorded_at = now
             self._settle()
