@@ -11,9 +11,9 @@ Evidence of an earlier log under the same prefix, each found where it would outl
 A log without control events whose partitions hold seals is never begun, whatever anybody says: a worker that had not
 noticed yet that the server was emptied has appended to it, under control events that are lost.
 
-Any of the evidence above makes `ingest.bootstrap` refuse to begin a log, unless a person says that one is to begin (`sentinel ingest
---new-log REASON`); the reason and the evidence are recorded with the log's first events, and the topics' generation is
-one above the newest that the evidence names, so that no position is used twice.
+Any of the evidence above makes `ingest.bootstrap` refuse to begin a log, unless a person says that one is to begin
+(`sentinel ingest --new-log REASON`); the reason and the evidence are recorded with the log's first events, and the
+topics' generation is one above the newest that the evidence names, so that no position is used twice.
 """
 
 from __future__ import annotations

@@ -1,0 +1,184 @@
+"""What must hold when a simulation has ended, whatever struck it.
+
+    chain        every partition's entries are what its seals cover, and the seals chain
+    once         every message that Kafka held is in the log at its own position, exactly once, as a decision, an
+                 account event or a reject; the log holds nothing else; no payment is decided twice
+    same bits    a replay from the log decides every payment to the same bytes
+    published    every decision of the log was published, and nothing but what a log held
+    undisturbed  where the order is given (a history in Kafka), the log is that of an undisturbed run
+
+Where a fault makes a difference that the design names, it is named here, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core import control_stream, verification
+from core.codec import decode_reject, decode_score
+from core.context import Resolver
+from core.errors import SentinelError
+from core.events import DegradationStarted, MessagesSkipped, Position, SourceGenerationStarted
+from core.log.base import Entry, EventLog
+from core.replay import Timeline
+from tests.builders import batches
+from tests.builders.models import load_tiny
+from tests.simulation.stage import ROLES, Sent, Stage
+
+NOT_COMPARED = ("recreated", "grown", "expired", "emptied with evidence", "emptied without evidence")
+"""After these, the log holds other messages than an undisturbed run's, or under other positions."""
+
+
+class Held(NamedTuple):
+    """A partition without what two runs may differ in: when it was recorded, under which c, where batches were cut."""
+
+    transactions: list[tuple[Position, dict[str, Any]]]
+    scores: list[tuple[Position, dict[str, Any]]]
+    alerts: list[Entry]
+    feedback: list[tuple[Position, dict[str, Any]]]
+    rejects: list[tuple[str, Position, str, bytes | None, bytes | None]]
+
+
+def held(log: EventLog, partition: int) -> Held:
+    """What the log holds of a partition."""
+    streams = batches.contents(log, partition)
+
+    def bare(entries: list[Entry], *without: str) -> list[tuple[Position, dict[str, Any]]]:
+        decoded = [(e.id, msgspec.json.decode(e.payload, type=dict[str, Any])) for e in entries]
+        for _, event in decoded:
+            for name in without:
+                event.pop(name, None)
+        return decoded
+
+    rejects = [decode_reject(entry.payload) for entry in streams["rejects"]]
+    return Held(
+        bare(streams["transactions"], "recorded_at"),
+        bare(streams["scores"], "c"),
+        streams["alerts"],
+        bare(streams["feedback"], "recorded_at"),
+        sorted((r.topic, Position.parse(r.position), r.reason, r.key, r.value) for r in rejects),
+    )
+
+
+def judged(stage: Stage, log: EventLog, undisturbed: list[Held] | None) -> list[str]:
+    """What is wrong with the log; [] if nothing is."""
+    wrong: list[str] = []
+    partitions = range(stage.scenario.partitions)
+    try:
+        entries = control_stream.history(log)
+        for partition in partitions:
+            wrong += _chain(log, partition)
+            wrong += _once(stage, log, partition, entries)
+            wrong += _published(stage, log, partition)
+        wrong += _same_bits(log, partitions)
+    except (SentinelError, AssertionError) as error:
+        return [*wrong, f"the log can't be read: {type(error).__name__}: {error}"]
+    is_degraded = any(isinstance(entry.event, DegradationStarted) for entry in entries)
+    if undisturbed is not None and not is_degraded and not any(stage.happened[name] for name in NOT_COMPARED):
+        for partition in partitions:
+            wrong += _different(partition, held(log, partition), undisturbed[partition])
+    return wrong
+
+
+def _chain(log: EventLog, partition: int) -> list[str]:
+    streams = batches.contents(log, partition)
+    if batches.verify(streams) != log.head(partition):
+        return [f"partition {partition}: the chain does not end at the head"]
+    for name, entries in streams.items():
+        ids = [entry.id for entry in entries]
+        if not all(a < b for a, b in itertools.pairwise(ids)):
+            return [f"partition {partition}: the IDs of {name} do not ascend"]
+    return []
+
+
+def _once(stage: Stage, log: EventLog, partition: int, entries: list[Any]) -> list[str]:
+    taken, payments = _taken(log, partition)
+    generations: dict[tuple[str, str], int] = {}
+    skipped: list[MessagesSkipped] = []
+    for entry in entries:
+        if isinstance(entry.event, SourceGenerationStarted):
+            generations[entry.event.topic, entry.event.topic_id] = entry.event.generation
+        if isinstance(entry.event, MessagesSkipped):
+            skipped.append(entry.event)
+    wrong: list[str] = []
+    expected: set[tuple[str, Position]] = set()
+    for sent in stage.sent:
+        role, identity = sent.message.role, sent.topic_id
+        if sent.partition != partition or identity != stage.broker.topics[role].identity:
+            continue
+        place = role, Position(generations.get((role, identity), -1), sent.offset + 1)
+        expected.add(place)
+        if not taken[place] and not _is_skipped(sent, place[1], skipped):
+            wrong.append(f"lost: partition {partition}, {role} {place[1]}")
+        elif taken[place] > 1:
+            wrong.append(f"twice: partition {partition}, {role} {place[1]}")
+    if not stage.happened["recreated"]:
+        wrong += [f"out of nowhere: partition {partition}, {place}" for place in sorted(taken.keys() - expected)]
+    if not stage.scenario.is_history:
+        wrong += [f"decided twice: payment {name}" for name, count in payments.items() if count > 1]
+    return wrong
+
+
+def _taken(log: EventLog, partition: int) -> tuple[Counter[tuple[str, Position]], Counter[str]]:
+    """How often the log has what each source position brought, and each payment."""
+    streams = batches.contents(log, partition)
+    taken: Counter[tuple[str, Position]] = Counter()
+    payments: Counter[str] = Counter()
+    for entry in streams["transactions"]:
+        taken[ROLES[0], entry.id] += 1
+        event = msgspec.json.decode(entry.payload, type=dict[str, Any])
+        payments[event["transaction_id"]] += 1
+    for entry in streams["feedback"]:
+        taken[ROLES[1], entry.id] += 1
+    for entry in streams["rejects"]:
+        reject = decode_reject(entry.payload)
+        taken[reject.topic, Position.parse(reject.position)] += 1
+    return taken, payments
+
+
+def _is_skipped(sent: Sent, position: Position, skipped: list[MessagesSkipped]) -> bool:
+    return any(
+        (each.topic, each.partition, each.generation) == (sent.message.role, sent.partition, position.generation)
+        and each.first_offset <= sent.offset < each.next_offset
+        for each in skipped
+    )
+
+
+def _published(stage: Stage, log: EventLog, partition: int) -> list[str]:
+    scores = {entry.id: decode_score(entry.payload) for entry in log.read(partition, "scores", count=10**6)}
+    missing = [position for position in scores if (partition, position) not in stage.published]
+    wrong = [f"not published: partition {partition}, {position}" for position in missing]
+    is_damaged = stage.server.lost_tail or stage.server.emptied
+    for (number, position), said in stage.published.items():
+        if number != partition or is_damaged:
+            continue
+        score = scores.get(position)
+        if score is None or said != {(score.decision, score.probability)}:
+            wrong.append(f"published otherwise than logged: partition {partition}, {position}: {said}")
+    return wrong
+
+
+def _same_bits(log: EventLog, partitions: range) -> list[str]:
+    timeline = Timeline(control_stream.history(log), Resolver(log.get_blob, load_tiny))
+    wrong = []
+    for partition in partitions:
+        found = verification.verify(log, partition, log.head(partition), timeline)
+        if found.identical != found.decisions or found.first_difference is not None or found.undecidable:
+            wrong.append(
+                f"different bits: partition {partition}, {found.decisions - found.identical} of {found.decisions},"
+                f" first {found.first_difference}, {found.undecidable}"
+            )
+    return wrong
+
+
+def _different(partition: int, found: Held, expected: Held) -> list[str]:
+    for name in Held._fields:
+        a, b = getattr(found, name), getattr(expected, name)
+        if a != b:
+            first = next((pair for pair in itertools.zip_longest(a, b) if pair[0] != pair[1]), None)
+            return [f"not as undisturbed: partition {partition}, {name}: {str(first)[:600]}"]
+    return []

@@ -1,0 +1,494 @@
+"""One simulated installation: servers, workers and their supervisor, producers, people; and the faults that strike it.
+
+A worker that is killed, or that ends by an error that a restart may mend, is started again after a moment. Any other
+error, and anything that must never happen at the moment at which it happens, is noted in `wrong`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from core import control_stream
+from core.codec import decode_control, encode
+from core.context import Resolver
+from core.errors import BadInput, Conflict, Corrupt, SentinelError, Unavailable
+from core.events import LogCreated, Position
+from core.log.archive.archive import Archive
+from core.log.archive.archived import ArchivedLog
+from core.log.base import EventLog, Sealed
+from core.settings import Settings
+from ingest import losses
+from ingest.evidence import COMMITTED_BY
+from ingest.stats import Stats
+from ingest.worker import Worker
+from tests.builders.events import HISTORY
+from tests.builders.models import load_tiny
+from tests.simulation import acts, archive, clients, seams
+from tests.simulation.archive import SimulatedStore
+from tests.simulation.broker import Broker, Partition
+from tests.simulation.disk import Disk
+from tests.simulation.faults import Fault
+from tests.simulation.logs import Connection, Server, Trouble
+from tests.simulation.scenario import Scenario
+from tests.simulation.traffic import Planned
+from tests.simulation.world import Process, World, text_of
+
+ROLES = ("transactions", "feedback")
+SNAPSHOTS = "/snapshots"
+LIMIT_S = 240.0
+"""Simulated seconds within which everything must be decided."""
+RESTART_S = 0.4
+
+
+@dataclass(slots=True)
+class Sent:
+    """A message in Kafka: under which topic, where, and whether it is lost by expiry."""
+
+    message: Planned
+    topic_id: str
+    partition: int
+    offset: int
+
+
+@dataclass
+class Stage:
+    """See the module's head. struck: the faults that struck, with the call; happened: rare events by name."""
+
+    scenario: Scenario
+    faults: Sequence[Fault]
+    tracing: bool = False
+    wrong: list[str] = field(default_factory=list)
+    struck: list[Fault] = field(default_factory=list)
+    happened: Counter[str] = field(default_factory=Counter)
+    sent: list[Sent] = field(default_factory=list)
+    appended: dict[tuple[int, Position], set[bytes]] = field(default_factory=dict)
+    """The scores that any log server has ever held, by partition and position."""
+    published: dict[tuple[int, Position], set[tuple[str, float]]] = field(default_factory=dict)
+    """What the topic of decisions says, by partition and position: decision and probability."""
+
+    def __post_init__(self) -> None:
+        s = self.scenario
+        self.world = World(s.seed, tracing=self.tracing)
+        self.disk = Disk(self.world)
+        self.server = Server(self.world, on_append=self._on_append)
+        self.settings = Settings(
+            partitions=s.partitions,
+            decisions_topic="decisions",
+            dead_letter_topic="rejects",
+            assignment_strategy="cooperative-sticky" if s.is_cooperative else "range",
+            session_timeout_ms=1_000,
+            batch_size=s.batch_size,
+            linger_ms=s.linger_ms,
+            accounts_max=64,
+            snapshot_directory=SNAPSHOTS,
+            snapshot_interval_s=0.4,
+            unavailable_timeout_s=1.5,
+            archive="/archive" if s.archives else "",
+        )
+        self.broker = Broker(
+            self.world,
+            session_s=1.0,
+            on_produce=self._on_produce,
+            on_stored=self._on_stored,
+            on_commit=self._on_commit,
+        )
+        self.chance = random.Random(f"stage {s.seed}")
+        self.workers: dict[int, Worker] = {}
+        self.processes: dict[int, Process] = {}
+        self.is_stopping = False
+        self.store = SimulatedStore(self.world, self.disk)
+        self._next_fault = 0
+        self._die_after: int | None = None
+        self._unsent = len(s.messages)
+        self._undone = len(s.acts)
+
+    # --- the run ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From the start until everything that was sent is decided, and everybody has stopped."""
+        self._create()
+        clients.connect(self.broker)
+        constants = {"OVERLAP_MIN": self.scenario.overlap_min}
+        with seams.installed(self.world, self.disk, lambda: f"{self.scenario.seed}/{self.server.emptied}", **constants):
+            try:
+                self._run()
+            finally:
+                self.world.close()
+
+    def _run(self) -> None:
+        self.world.on_call, self.world.on_done = self._on_call, self._on_done
+        for number in range(self.scenario.workers):
+            self.world.later(0.3 * number * self.chance.random(), partial(self._start_worker, number))
+        self.world.later(0.0, self._start_operator)
+        if self.scenario.archives:
+            self.world.later(0.0, self._start_archiver)
+        if not self.world.run(self._is_done, LIMIT_S):
+            self.wrong.append(f"stalled: {self._progress()}")
+            return
+        self.is_stopping = True
+        for worker in self.workers.values():
+            worker.stop()
+        if not self.world.run(lambda: all(p.ended for p in self.processes.values()), 60.0):
+            self.wrong.append("a worker does not stop")
+        if self.scenario.archives:
+            self.happened["segments"] += sum(name.endswith(".decisions.parquet") for name in self.disk.names)
+
+    def _create(self) -> None:
+        s = self.scenario
+        for name in ROLES:
+            self.broker.create(name, s.partitions, takes_append_time=s.takes_append_time)
+        for name in ("decisions", "rejects"):
+            self.broker.create(name, 1)
+        if s.is_history:
+            self.server.write(lambda log: log.append_control([encode(HISTORY)], 0))
+            self.server.begun = 1
+        for message in s.messages:
+            if message.at:
+                self.world.later(message.at, partial(self._send, message))
+            else:
+                self._send(message)
+        for act in s.acts:
+            self.world.later(act.at, partial(self._act, act.name))
+
+    def _send(self, message: Planned) -> None:
+        topic = self.broker.topics.get(message.role)
+        if topic is None:
+            self.world.later(0.1, partial(self._send, message))
+            return
+        partition, offset = self.broker.append(
+            message.role, message.key.encode(), message.value, message.timestamp, gap=message.gap
+        )
+        self.sent.append(Sent(message, topic.identity, partition, offset))
+        self._unsent -= 1
+
+    def _act(self, name: str) -> None:
+        def carry_out() -> None:
+            try:
+                acts.carry_out(name, Connection(self.server), int(self.world.wall() * 1000))
+                self.happened[f"act: {name}"] += 1
+            except SentinelError as error:
+                self.world.note(f"    {name}: {text_of(error)}")
+
+        process = self.world.start(f"person ({name})", carry_out)
+        process.at_end.append(self._act_ended)
+
+    def _act_ended(self) -> None:
+        self._undone -= 1
+
+    def _start_operator(self) -> None:
+        """Somebody who accepts what Kafka lost, some time after it is known."""
+
+        def watch() -> None:
+            while True:
+                self.world.sleep(2.0)
+                if "expired" in self.happened or "messages_cut" in self.happened:
+                    try:
+                        self._accept()
+                    except SentinelError as error:
+                        self.world.note(f"    accept-loss: {text_of(error)}")
+
+        process = self.world.start("operator", watch)
+        process.at_end.append(lambda: None if self.world.closed else self.world.later(0.5, self._start_operator))
+
+    def _accept(self) -> None:
+        log = Connection(self.server)
+        parked = control_stream.current(log).parked
+        for partition, code in sorted(parked.items()):
+            if code == "messages_expired":
+                now = int(self.world.wall() * 1000)
+                lost = losses.accept(log, self.settings, partition, "ann", "it is gone", now)
+                self.happened["losses accepted"] += len(lost)
+
+    # --- workers ----------------------------------------------------------------------------------------------------
+
+    def open_log(self) -> EventLog:
+        """A process's way to the log."""
+        hot = Connection(self.server)
+        return ArchivedLog(hot, Archive(self.store)) if self.scenario.archives else hot
+
+    def _start_archiver(self) -> None:
+        if self.is_stopping or self.world.closed:
+            return
+        partitions = range(self.scenario.partitions)
+        hot = Connection(self.server)
+        process = self.world.start(
+            "archiver", lambda: archive.work(self.world, hot, self.store, partitions, self._archiver_failed)
+        )
+        self.archiver = process
+        process.at_end.append(partial(self._archiver_ended, process))
+
+    def _archiver_failed(self, said: str) -> None:
+        self.happened["archiver failed"] += 1
+        self.world.note(f"    archiver: {said}")
+
+    def _archiver_ended(self, process: Process) -> None:
+        if process.error is not None:
+            self.wrong.append(f"the archiver ended by {text_of(process.error)}")
+        if not self.world.closed:
+            self.world.later(RESTART_S, self._start_archiver)
+
+    def log_of_all(self) -> EventLog:
+        """The log as the servers hold it in the end, without a network."""
+        return ArchivedLog(self.server.log, Archive(self.store)) if self.scenario.archives else self.server.log
+
+    def _start_worker(self, number: int) -> None:
+        if not self.is_stopping:
+            process = self.world.start(f"worker-{number}", partial(self._work, number))
+            self.processes[number] = process
+            process.at_end.append(partial(self._worker_ended, number, process))
+
+    def _work(self, number: int) -> None:
+        log = self.open_log()
+        worker = Worker(self.settings, log, Resolver(log.get_blob, load_tiny), stats=Stats(None))
+        self.workers[number] = worker
+        worker.run()
+
+    def _worker_ended(self, number: int, process: Process) -> None:
+        self.workers.pop(number, None)
+        if process.error is not None:
+            self.happened[f"ended by {type(process.error).__name__}"] += 1
+            self.world.note(f"{process.name}: ended by {text_of(process.error)}")
+            if not self._may_end_by(process.error):
+                self.wrong.append(f"{process.name} ended by {text_of(process.error)}")
+        if not self.is_stopping and not self.world.closed:
+            self.world.later(RESTART_S * self.chance.random(), partial(self._start_worker, number))
+
+    def _may_end_by(self, error: BaseException) -> bool:
+        """Whether a restart, or a person, mends what ended a worker."""
+        is_damaged = {"log forgets", "log emptied"} & {fault.kind for fault in self.struck}
+        if isinstance(error, Unavailable):
+            return True
+        if isinstance(error, Conflict | Corrupt):
+            return bool(is_damaged)
+        return isinstance(error, BadInput) and bool(
+            {"log emptied", "grown", "recreated"} & {fault.kind for fault in self.struck}
+        )
+
+    # --- what is watched --------------------------------------------------------------------------------------------
+
+    def _on_append(self, partition: int, sealed: Sealed) -> None:
+        if self.server.begun <= 1:
+            self.server.begun = self.server.writes
+        for position, payload in sealed.batch.scores:
+            self.appended.setdefault((partition, position), set()).add(payload)
+
+    def _on_produce(self, topic: str, value: bytes | None) -> None:
+        if topic == "decisions":
+            said = msgspec.json.decode(value or b"", type=dict[str, Any])
+            place = said["partition"], Position.parse(said["position"])
+            if place not in self.appended:
+                self.wrong.append(f"published before it was in the log: {place[0]} {place[1]}")
+
+    def _on_stored(self, topic: str, value: bytes | None) -> None:
+        if topic == "decisions":
+            said = msgspec.json.decode(value or b"", type=dict[str, Any])
+            place = said["partition"], Position.parse(said["position"])
+            self.published.setdefault(place, set()).add((said["decision"], said["probability"]))
+
+    def _on_commit(self, topic: str, partition: int, offset: int) -> None:
+        head = self.server.log.head(partition).transactions
+        if offset > head.offset and not self.server.lost_tail and not self.server.emptied and topic == ROLES[0]:
+            self.wrong.append(f"committed offset {offset} of partition {partition}, but the log ends at {head}")
+
+    def _is_done(self) -> bool:
+        if self._unsent or self._undone or self.server.backup is not None or self.wrong:
+            return not self._unsent and not self._undone and bool(self.wrong)
+        log = self.server.log
+        for p in range(self.scenario.partitions):
+            head = log.head(p)
+            for role, at in zip(ROLES, (head.transactions, head.feedback), strict=True):
+                topic = self.broker.topics.get(role)
+                if topic is None or len(topic.partitions) != self.scenario.partitions:
+                    return False
+                part = topic.partitions[p]
+                if part.messages and at.offset != part.messages[-1].offset + 1:
+                    return False
+        return self._is_of_newest_generation() and self._is_published()
+
+    def _is_published(self) -> bool:
+        """Whether all that the log holds was published."""
+        log = self.server.log
+        for p in range(self.scenario.partitions):
+            if any((p, e.id) not in self.published for e in log.read(p, "scores", count=10**6)):
+                return False
+        return True
+
+    def _is_of_newest_generation(self) -> bool:
+        """Whether the log names the topics that there are, if one was made again."""
+        if not self.happened["recreated"]:
+            return True
+        state = control_stream.current(self.server.log)
+        if not state.generations:
+            return False
+        for p in range(self.scenario.partitions):
+            head = self.server.log.head(p)
+            for role, at in zip(ROLES, (head.transactions, head.feedback), strict=True):
+                known, topic = state.generations[role], self.broker.topics[role]
+                if known.topic_id != topic.identity:
+                    return False
+                if topic.partitions[p].messages and at.generation != known.number:
+                    return False
+        return True
+
+    def _progress(self) -> str:
+        heads = [self.server.log.head(p) for p in range(self.scenario.partitions)]
+        ends = [
+            [part.end for part in self.broker.topics[role].partitions] for role in ROLES if role in self.broker.topics
+        ]
+        parked = control_stream.current(self.server.log).parked
+        return (
+            f"at {[(str(h.transactions), str(h.feedback)) for h in heads]}, Kafka ends at {ends}, parked {parked},"
+            f" ended {dict(self.happened)}, processes {[(p.name, p.ended) for p in self.processes.values()]}"
+        )
+
+    # --- faults -----------------------------------------------------------------------------------------------------
+
+    def _on_call(self, process: Process, what: str, number: int) -> None:
+        while self._next_fault < len(self.faults) and self.faults[self._next_fault].at <= number:
+            fault = self.faults[self._next_fault]
+            self._next_fault += 1
+            if self.is_stopping:
+                continue
+            self.struck.append(fault)
+            self.world.note(f"--- {fault} strikes {process.name}")
+            self._strike(fault, process, number)
+
+    def _on_done(self, process: Process, what: str, number: int) -> None:
+        if self._die_after == number:
+            self._die_after = None
+            self.world.die()
+
+    def _strike(self, fault: Fault, process: Process, number: int) -> None:
+        world, broker, server = self.world, self.broker, self.server
+        until = world.now + fault.seconds
+        role = ROLES[fault.place % 2]
+        partition = fault.place // 2 % self.scenario.partitions
+        match fault.kind:
+            case "kill" if fault.how == "before":
+                world.die()
+            case "kill":
+                self._die_after = number
+            case "power":
+                world.later(0.0, self._lose_power)
+            case "stop":
+                for worker in list(self.workers.values())[: 1 + fault.place % 2]:
+                    worker.stop()
+            case "freeze":
+                process.frozen_until = until
+            case "cut off":
+                for group in broker.groups.values():
+                    for member in group.members:
+                        if member.process is process:
+                            member.cut_off_until = until
+            case "request":
+                only = ("append", "append", "append_control", "")[fault.place % 4]
+                server.troubles.append(Trouble(fault.how, fault.seconds, only))
+            case "log refuses":
+                server.refuses, server.refuses_until = fault.how, until
+                server.refuses_writes_only = fault.how in ("READONLY", "OOM")
+            case "log forgets":
+                self.happened["writes forgotten"] += server.lose_tail(fault.seconds)
+            case "log emptied":
+                self._empty(fault.seconds)
+            case "kafka away":
+                broker.down_until = until
+            case "slow fetch":
+                broker.slow[role, partition] = until
+            case "produce":
+                broker.failing.append(fault.how)
+            case "recreated":
+                self._recreate(role)
+            case "grown":
+                self._grow(role, fault.seconds)
+            case "expired":
+                self._expire(role, partition)
+            case "clock":
+                process.clock_ahead_s += fault.seconds
+                world.later(2.0, partial(self._set_clock, process))
+            case "disk full":
+                self.disk.full_until = until
+            case kind:
+                raise AssertionError(f"no such fault: {kind}")
+
+    def _lose_power(self) -> None:
+        for process in [*self.processes.values(), *([self.archiver] if self.scenario.archives else [])]:
+            if not process.ended:
+                self.world.kill(process)
+        self.disk.lose_power(self.chance)
+
+    def _set_clock(self, process: Process) -> None:
+        process.clock_ahead_s = 0.0
+
+    def _has_evidence(self) -> bool:
+        """Whether anything outside the log server proves that there was a log."""
+        mine = COMMITTED_BY + self.settings.log_prefix
+        committed = any(offset > 0 and text == mine for offset, text in self.broker.committed.values())
+        return committed or any(name.endswith(".snapshot") for name in self.disk.names)
+
+    def _empty(self, seconds: float) -> None:
+        if self.server.backup is not None or not self.server.log.control_head():
+            return
+        has_evidence = self._has_evidence()
+        self.happened["emptied with evidence" if has_evidence else "emptied without evidence"] += 1
+        self.server.empty()
+        if has_evidence:
+            self.world.later(2.0 + seconds, self._restore)
+        else:
+            self.server.backup = None  # nobody can know that there was a log
+
+    def _restore(self) -> None:
+        begun = [decode_control(payload) for _, payload in self.server.log.read_control()]
+        if any(isinstance(event, LogCreated) for event in begun):
+            self.wrong.append("a new log was begun although there was evidence of one")
+        self.server.restore()
+
+    def _recreate(self, role: str) -> None:
+        old = self.broker.topics.pop(role, None)
+        if old is None:
+            return
+        self.happened["recreated"] += 1
+
+        def create() -> None:
+            self.broker.create(role, self.scenario.partitions, takes_append_time=old.takes_append_time)
+            again = [each.message for each in self.sent if each.topic_id == old.identity]
+            for message in again[: len(again) * 2 // 3]:
+                self._unsent += 1
+                self._send(message)
+
+        self.world.later(0.05 + self.chance.random(), create)
+
+    def _grow(self, role: str, seconds: float) -> None:
+        topic = self.broker.topics.get(role)
+        if topic is None or self.happened["recreated"]:
+            return
+        self.happened["grown"] += 1
+        topic.partitions.append(Partition())
+
+        def undo() -> None:
+            stray = topic.partitions.pop()
+            self.sent = [e for e in self.sent if e.topic_id != topic.identity or e.partition < len(topic.partitions)]
+            for each in stray.messages:
+                found = next(m for m in self.scenario.messages if m.value == each.value and m.role == role)
+                self._unsent += 1
+                self._send(found)
+
+        self.world.later(seconds, undo)
+
+    def _expire(self, role: str, partition: int) -> None:
+        topic = self.broker.topics.get(role)
+        if topic is None:
+            return
+        part = topic.partitions[partition]
+        head = self.server.log.head(partition)
+        at = head.transactions if role == ROLES[0] else head.feedback
+        held = [m.offset for m in part.messages if m.offset >= at.offset]
+        if held:
+            self.happened["expired"] += 1
+            part.expire(held[len(held) // 2] + 1)
