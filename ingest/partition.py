@@ -70,7 +70,8 @@ class Decoded(msgspec.Struct):
 class Pending(msgspec.Struct):
     """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
     then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
-    segments: the messages as taken. card_data: how many messages held card data, by kind (`core.hiding.KINDS`).
+    segments: the messages as taken. feedback_begin: the feedback position before it. card_data: how many messages held
+    card data, by kind (`core.hiding.KINDS`).
     """
 
     partition: Owned
@@ -80,6 +81,7 @@ class Pending(msgspec.Struct):
     recorded_at: int
     clock: int
     segments: list[Segment] = []
+    feedback_begin: Position = Position(0, 0)
     decoded: list[Decoded] = []
     malformed: list[Rejected] = []
     transactions: list[Transaction] = []
@@ -150,7 +152,7 @@ class Owned:
             return None
         work = Work(self.partition, self.state, [])
         ends = self.transactions_end, self.feedback_end
-        pending = Pending(self, work, *ends, recorded_at, self.state.received_at, segments)
+        pending = Pending(self, work, *ends, recorded_at, self.state.received_at, segments, self.feedback_end)
         for segment in segments:
             self._decode(segment, pending, is_scanned=True)
         if not is_scanned:
@@ -173,6 +175,7 @@ class Owned:
         """Decode the batch once more, now with a look at each message's keys."""
         pending.decoded, pending.malformed = [], []
         pending.card_data.clear()
+        pending.feedback_end = pending.feedback_begin  # payments before the batch's first feedback have not seen it
         for segment in pending.segments:
             self._decode(segment, pending, is_scanned=False)
 

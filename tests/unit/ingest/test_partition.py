@@ -114,6 +114,28 @@ def test_several_partitions_are_scanned_together_with_the_rejects_of_each_alone(
     assert [r.reason for r in together[1].malformed] == ["wrong_type"]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_key_that_stands_twice_changes_no_other_decision(seed: int) -> None:
+    """Whatever the order of payments and feedback: with such a message among them, each payment has seen the feedback
+    that it sees without it, also when all is decoded once more.
+    """
+    rng = random.Random(seed)
+    items: list[Item | bytes] = [
+        transaction(n, account_id="k") if rng.random() < 0.6 else verdict("k", transaction_id=f"t{n}")
+        for n in range(30)
+    ]
+    twice = encode(transaction(99, account_id="k"))[:-1] + b',"amount":1.0}'
+    at = rng.randrange(len(items) + 1)
+    found = []
+    for content in (items, [*items[:at], twice, *items[at:]]):
+        partition = owned()
+        put(partition, content)
+        pending, batch = settle(partition)
+        seen = [decode_score(e.payload).feedback_position for e in batch.scores]
+        found.append((seen, pending.feedback_end, [e.payload for e in batch.feedback]))
+    assert found[0] == found[1]
+
+
 def test_nothing_to_take() -> None:
     """Without records, or with a side that holds the other back, there is no batch."""
     partition = owned()
