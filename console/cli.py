@@ -122,7 +122,7 @@ def _run() -> None:
             _fail("interrupted", INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
     except SentinelError as error:
-        _fail(str(error), error.exit_code)
+        _fail(_without_card_data(str(error)), error.exit_code)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -152,6 +152,14 @@ def _belongs(option: str, context: typer.Context) -> str:
             return f"; it goes before the subcommand: {group.command_path} {option} … {context.info_name}"
         group = group.parent
     return ""
+
+
+def _without_card_data(message: str) -> str:
+    if sum(c.isdigit() for c in message) < 13:
+        return message
+    from core.hiding import masked  # loads the compiled search
+
+    return masked(message)
 
 
 def _fail(message: str, code: int) -> None:

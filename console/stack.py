@@ -33,6 +33,7 @@ from redis.retry import Retry
 
 from console.watchdog import Watchdog
 from core.errors import BadInput, Unavailable
+from core.files import make_private_folder
 
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 20.0
@@ -78,7 +79,7 @@ class Server(ABC):
     def __init__(self, directory: Path, port: int | None = None) -> None:
         """Starts nothing. Creates `directory` if it is missing; without `port`, chooses a free one and keeps it."""
         self.directory = directory.resolve()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.directory)
         self.host = HOST
         self.port = free_port() if port is None else port
         self.log_path = self.directory / f"{self.name}.log"

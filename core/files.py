@@ -21,16 +21,20 @@ from core.text import visible
 FULL_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
 """Error numbers of a disk that takes no more."""
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
+PRIVATE, PRIVATE_FOLDER = 0o600, 0o700
+"""Permissions of files with data about people, and of their folders: their owner's alone."""
+PUBLIC = 0o666
+"""Permissions, less the umask, of files that hold no such data."""
 STALE_S = 600.0
 """A temporary file older than the current one by this much was left behind by a crash, on whatever machine."""
 
 
-def write_atomic(path: Path, *parts: bytes, durable: bool = True, mode: int = 0o666) -> None:
+def write_atomic(path: Path, *parts: bytes, durable: bool = True, mode: int = PRIVATE) -> None:
     """Create or replace the file with the parts, concatenated. Any number of processes may write at once; the last
     rename wins. Raises OSError.
 
     durable: False skips the fsyncs, for files that are worthless after a machine crash. mode: the file's permissions,
-    less the umask; it never has more, not even for a moment.
+    less the umask; it never has more, not even for a moment. Folders that are made have PRIVATE_FOLDER.
     """
     made = _make_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
@@ -77,8 +81,21 @@ class Lossy:
 
 def _make_folders(folder: Path) -> list[Path]:
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     return made
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make the folder and its missing parents, for their owner alone; what exists stays as it is. Raises OSError."""
+    for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        each.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def open_private(path: Path, *, newline: str | None = None) -> TextIO:
+    """Open a text file (UTF-8) for writing, for its owner alone if it is new. Raises OSError."""
+    return open(path, "w", encoding="utf-8", newline=newline, opener=lambda name, flags: os.open(name, flags, PRIVATE))
 
 
 def _remove_stale(folder: Path, before: float) -> None:

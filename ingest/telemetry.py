@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from core.errors import Unavailable
 from core.files import Lossy, beneath
+from core.hiding import masked
 from core.settings import Settings
 from core.text import visible
 
@@ -58,8 +59,8 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _harmless(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Names in a log line can't drive the terminal; the colours of the line are ours."""
-    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
+    """Names in a log line can't drive the terminal, and card numbers are masked; the colours of the line are ours."""
+    return {name: masked(visible(value)) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def serve_metrics(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from core.canonical import canonical
 from core.errors import BadInput
 from core.events import ListKind
+from core.hiding import masked
 from core.text import visible
 from core.validation import decode_feedback, decode_transaction
 from sources.record import Record
@@ -101,7 +102,8 @@ def _told(group: Group, what: str) -> list[str]:
 
 
 def _shown(example: Example) -> str:
-    return f"{example.where}: {example.detail}" if example.where else example.detail
+    detail = masked(example.detail)
+    return f"{example.where}: {detail}" if example.where else detail
 
 
 def rehearse(source: Source, on_progress: Callable[[int], None] | None = None) -> EdgeReport:

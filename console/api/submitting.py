@@ -178,7 +178,7 @@ class Submitter:
         try:
             transaction = decode_transaction(value, account, now_ms)
         except BadInput as error:
-            raise rejected(error.reason, masked(str(error))) from None
+            raise rejected(error.reason, str(error)) from None
         return self._protected(transaction, value)
 
     def _protected(self, event: E, value: bytes) -> tuple[E, bytes]:
@@ -252,6 +252,7 @@ class Submitter:
 
 def rejected(reason: str, detail: str) -> ProblemError:
     """The problem of a payment that can't be accepted."""
+    detail = masked(detail)
     status = 409 if reason == "duplicate_transaction" else 413 if reason == "too_large" else 422
     first, _, rest = detail.partition(" ")
     named = first if rest.startswith(("holds", "has", "must")) and first.isidentifier() else ""

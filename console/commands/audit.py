@@ -22,6 +22,7 @@ from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.context import Resolver
 from core.errors import BadInput
+from core.files import open_private
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
@@ -68,7 +69,8 @@ def audit(
         story = tell(log, locate(log, transaction_id, account, position), control, timeline)
     if html is not None:
         try:
-            html.write_text(page(story), encoding="utf-8")
+            with open_private(html) as file:
+                file.write(page(story))
         except OSError as error:
             raise BadInput(f"--html {html}: {error.strerror}") from error
     print(msgspec.json.encode(story).decode() if as_json else text(story))

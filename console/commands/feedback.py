@@ -17,6 +17,8 @@ from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, Re
 from core.control_stream import identity_of
 from core.errors import BadInput, SentinelError, Unavailable
 from core.events import FeedbackSource, Partitioner, Verdict
+from core.files import open_private
+from core.hiding import masked
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
@@ -191,9 +193,9 @@ class _Rejects:
             return
         try:
             if self._file is None:
-                self._file = self.path.open("w", encoding="ascii")
+                self._file = open_private(self.path)
             line = {"line": rejected.line, "reason": rejected.reason, "detail": rejected.detail, "row": rejected.values}
-            self._file.write(json.dumps(line, default=str) + "\n")
+            self._file.write(masked(json.dumps(line, default=str)) + "\n")
         except OSError as error:
             raise BadInput(f"can't write the rejects file {self.path}: {error.strerror}") from error
 
@@ -277,7 +279,7 @@ def _report(tally: Tally, keeper: _Rejects, seconds: float, check: bool, as_json
         print(msgspec.json.encode(answer).decode())
         return
     for each in keeper.shown:
-        print(f"line {each.line}: {each.reason}: {each.detail}", file=sys.stderr)
+        print(f"line {each.line}: {each.reason}: {masked(each.detail)}", file=sys.stderr)
     if rejected > len(keeper.shown):
         print(f"… and {rejected - len(keeper.shown):,} more", file=sys.stderr)
     did = "would be sent" if check else "delivered"

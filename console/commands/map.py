@@ -16,7 +16,8 @@ from rich.table import Table
 from console.options import Json
 from console.terminal import console
 from core.errors import BadInput
-from core.files import write_atomic
+from core.files import PUBLIC, write_atomic
+from core.hiding import masked
 from core.text import visible
 from core.times import utc
 from sources.analysis import Profile
@@ -108,9 +109,9 @@ def map_file(
     if mapping.parse(written, dataset) != proposal.layout:
         raise BadInput(f"{file}: the mapping can't be written as TOML; please report this file's header")
     if write is not None:
-        write_atomic(write, written.encode())
+        write_atomic(write, written.encode(), mode=PUBLIC)
     if program is not None:
-        write_atomic(program, declared.encode())
+        write_atomic(program, declared.encode(), mode=PUBLIC)
     if as_json:
         print(msgspec.json.encode(_summary(file, write, proposal, source, profile)).decode())
     else:
@@ -242,7 +243,11 @@ def _sample(source: DatasetSource) -> list[dict[str, Any]]:
     shown = [
         {key: value for key, value in row.items() if key not in hidden and value not in ("", None)} for row in rows
     ]
-    return [{**row, "occurred_at": utc(row["occurred_at"]).isoformat()} for row in shown]
+    return [
+        {key: masked(value) if isinstance(value, str) else value for key, value in row.items()}
+        | {"occurred_at": utc(row["occurred_at"]).isoformat()}
+        for row in shown
+    ]
 
 
 def _show(

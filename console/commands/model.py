@@ -26,6 +26,7 @@ from console.timing import seconds_of
 from core.control_stream import history
 from core.errors import BadInput, Corrupt
 from core.features import spec
+from core.files import open_private
 from core.governance import CHAMPION
 from core.log.base import EventLog
 from core.partitions import partitions_of
@@ -382,7 +383,7 @@ def _written(rows: Iterator[blast_radius.Affected], path: Path | None) -> Iterat
     import csv
 
     try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with open_private(path, newline="") as file:
             writer = csv.writer(file)
             writer.writerow(blast_radius.Affected.__struct_fields__)
             for row in rows:

@@ -14,6 +14,7 @@ from console.options import Json, moment
 from console.program_names import Which, program_named, registry_of
 from console.tables import print_json
 from core.errors import BadInput
+from core.files import open_private
 from core.log.base import EventLog
 from core.program import document
 from core.text import visible
@@ -73,7 +74,8 @@ def backtest(
         wanted = backtesting.Wanted(which, scope_of(start, end), rule, known_until, jobs, _share(sample))
         found = backtesting.run(log, settings_of(context), wanted, context.obj.directory, quiet=as_json)
     if page is not None:
-        page.write_text(backtest_page.page(found, rule, link), encoding="utf-8")
+        with open_private(page) as file:
+            file.write(backtest_page.page(found, rule, link))
     if as_json:
         print_json(found)
     else:

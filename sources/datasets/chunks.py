@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from core.hiding import masked
 from sources.datasets.parts import Part
 
 CHUNK_ROWS = 16_384
@@ -30,7 +31,7 @@ class BadRow(NamedTuple):
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.unit} {self.line:,}: {self.detail}"
+        return f"{self.file}: {self.unit} {self.line:,}: {masked(self.detail)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from core.errors import BadInput
+from core.files import open_private
+from core.hiding import masked
 from core.text import csv_cell
 from sources.datasets.chunks import BadRow, Chunk, Wanted
 from sources.datasets.decode import Decoded, decode
@@ -107,7 +109,7 @@ class RejectsFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = path.open("w", encoding="utf-8", newline="")
+            self._file = open_private(path, newline="")
         except OSError as error:
             raise BadInput(f"{path} can't be written: {error.strerror or error}") from error
         self._writer = csv.writer(self._file)
@@ -121,4 +123,4 @@ class RejectsFile:
 
     def add(self, row: BadRow) -> None:
         """Write one row."""
-        self._writer.writerow(map(csv_cell, (row.file, row.line, row.reason, row.detail)))
+        self._writer.writerow(map(csv_cell, (row.file, row.line, row.reason, masked(row.detail))))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from core.errors import BadInput, Conflict, Unavailable
-from core.files import write_atomic
+from core.files import make_private_folder, write_atomic
 
 Version = tuple[int, int]
 """What changes when a file is replaced: modification time in ns and size."""
@@ -111,7 +111,7 @@ class Store:
             yield
             return
         try:
-            Path(self._root).mkdir(parents=True, exist_ok=True)
+            make_private_folder(Path(self._root))
             handle = os.open(self._path(".lock"), os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
             raise self._failed("can't write", ".lock", error) from None

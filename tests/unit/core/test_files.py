@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core import files
-from core.files import write_atomic
+from core.files import PUBLIC, make_private_folder, open_private, write_atomic
 
 
 def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
@@ -21,14 +21,26 @@ def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["file.json"]
 
 
-def test_a_new_file_obeys_the_umask(tmp_path: Path) -> None:
-    """Others may read it where the process lets them: a temporary file's own mode would be 0600."""
+def test_new_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
+    """Whatever the umask lets others read; a public file obeys it. What exists keeps its permissions."""
     before = os.umask(0o022)
     try:
-        write_atomic(tmp_path / "file", b"x")
+        tmp_path.chmod(0o755)
+        write_atomic(tmp_path / "a" / "b" / "file", b"x")
+        write_atomic(tmp_path / "public", b"x", mode=PUBLIC)
+        with open_private(tmp_path / "text") as file:
+            file.write("x")
+        make_private_folder(tmp_path / "c" / "d")
     finally:
         os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+    def mode(name: str) -> int:
+        return (tmp_path / name).stat().st_mode & 0o777
+
+    assert [mode(name) for name in ("a", "a/b", "c", "c/d")] == [0o700] * 4
+    assert [mode("a/b/file"), mode("text"), mode("public"), mode("")] == [0o600, 0o600, 0o644, 0o755]
+    with pytest.raises(NotADirectoryError):
+        make_private_folder(tmp_path / "text")
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

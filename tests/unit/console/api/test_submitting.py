@@ -358,3 +358,27 @@ def test_a_case_is_opened_by_hand(live: Served) -> None:
     assert opened.json()["case"]["opened_by"] == "analyst"
     bad = live.post("/v1/cases/none/assign", {}, "analyst")
     assert bad.status_code == 404
+
+
+def test_no_card_number_leaves_the_api(live: Served, on: Stage) -> None:
+    """Neither to Kafka nor in an answer: payments, verdicts and blocks are about the card's token, in its partition."""
+    pan = "4111111111111111"
+    sent = payment(account_id=pan, card_id=pan, attributes={"cvv": 123})
+    got = live.post("/v1/decisions", sent, "submitter", wait_ms=10_000)
+    assert got.status_code == 200, got.text
+    assert got.json()["account_id"].startswith("acct_")
+    again = live.post("/v1/decisions", sent, "submitter", wait_ms=10_000)
+    assert again.content == got.content
+    block = live.post(f"/v1/accounts/{pan}/block", {"reason": f"card {pan}"}, "analyst")
+    assert block.status_code == 202 and block.json()["account_id"] == got.json()["account_id"]
+
+    def declined() -> bool:
+        next_one = live.post("/v1/decisions", payment(account_id=pan), "submitter", wait_ms=10_000).json()
+        return bool(next_one["decision"] == "decline")
+
+    wait_for(declined, "the block")
+    refused = live.post("/v1/decisions", payment(merchant_id=pan, amount=-1), "submitter")
+    assert refused.status_code == 422
+    kafka = [m for name in (on.settings.transactions_topic, on.settings.feedback_topic) for m in on.messages(name)]
+    everything = repr((kafka, got.text, again.text, block.text, refused.text))
+    assert pan not in everything and "123" not in str([m.value for m in kafka if b"cvv" in (m.value or b"")])
