@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -20,7 +21,14 @@ def act_of(actor: str, reason: str) -> Act:
     return Act(actor or getpass.getuser(), reason, int(time.time() * 1000))
 
 
+def print_proposed(proposals: Iterable[str]) -> None:
+    """How a second person approves what was only proposed."""
+    for each in proposals:
+        print(f"four eyes: a second person must run `sentinel proposal approve {each}`")
+
+
 def print_proposal(done: ModelAct) -> None:
     """If the act was only proposed, how a second person approves it."""
     if done.proposal_id:
-        print(f"four eyes: a second person must run `sentinel model approve {done.proposal_id}`")
+        group = "model" if done.model else "proposal"
+        print(f"four eyes: a second person must run `sentinel {group} approve {done.proposal_id}`")

@@ -56,6 +56,7 @@ COMMANDS = {
     "drift": "drift.drift",
     "model": "model.app",
     "experiment": "experiment.app",
+    "proposal": "proposal.app",
     "archive": "archive.archive",
     "anchor": "anchor.anchor",
     "verify": "verify.verify",

@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from core import events, governance, policy, responses
+from core import events, governance, policy, responses, signing
 from core.canonical import canonical
+from core.codec import encode
 from core.currency import Rates, check_rates, rates_of
 from core.errors import BadInput
 from core.events import ListEffect, ListKind
 from core.features.reference import Kind
 from core.governance import Governance
 from core.identity import LogIdentity, required
+from core.log.base import GENESIS_DIGEST
+from core.log.seals import control_digest
 from core.policy import Thresholds
 from core.program.names import code_fault, name_fault
 from core.receipt import ENDED_MAX, History
@@ -59,12 +62,14 @@ class ModelVersion(NamedTuple):
 
 @dataclass(slots=True)
 class ControlState:
-    """The fold. `position` is the sequence of the last event applied; lists hold canonical forms (`core.canonical`).
+    """The fold. `position` is the sequence of the last event applied, digest that of the stream up to there
+    (`core.log.seals.control_digest`); lists hold canonical forms (`core.canonical`).
     parked: the code by partition. skipped: by topic and partition, the generation and the offset after the last
     messages that were skipped.
     """
 
     position: int = 0
+    digest: str = GENESIS_DIGEST
     parked: dict[int, str] = field(default_factory=dict)
     skipped: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     identity: LogIdentity | None = None
@@ -123,8 +128,15 @@ class ControlState:
         default = required(self.identity).program
         return list(dict.fromkeys(digest or default for digest in self.governance.programs.decided))
 
-    def apply(self, sequence: int, event: events.Control) -> None:
-        """Apply the event at `sequence`; an event already applied is ignored silently (I5).
+    @property
+    def next_place(self) -> signing.Place:
+        """Where the next event stands, for its signature."""
+        log_id = "" if self.identity is None else self.identity.log_id
+        return signing.Place(log_id, self.position + 1, self.digest)
+
+    def apply(self, sequence: int, event: events.Control, payload: bytes | None = None) -> None:
+        """Apply the event at `sequence`; an event already applied is ignored silently (I5). payload: its bytes in the
+        log; None: as they are encoded.
 
         An event that is invalid (thresholds in the wrong order) or may not follow the events before
         it (`core.governance`) changes nothing and is recorded in `refused`. It must not stop every worker, and the
@@ -132,8 +144,11 @@ class ControlState:
         """
         if sequence <= self.position:
             return
-        self.position = sequence
+        payload = encode(event) if payload is None else payload
+        place = self.next_place._replace(position=sequence)
+        self.position, self.digest = sequence, control_digest(self.digest, sequence, payload)
         try:
+            self._check_signature(event, payload, place)
             check(event, self.governance)
         except BadInput as error:
             self.refused[sequence] = str(error)
@@ -202,6 +217,19 @@ class ControlState:
                 self.checkpoint, self.checkpoint_at = event.number, event.occurred_at
             case _:
                 pass  # registrations, drift, archive: not an input to decisions
+
+    def _check_signature(self, event: events.Control, payload: bytes, place: signing.Place) -> None:
+        """Raise BadInput if the event names a key of the roster that did not sign it here. The first administrator's
+        key comes with the event.
+        """
+        if not event.key:
+            return
+        roster = self.governance.roster
+        public_key = roster.keys.get(event.key, "")
+        if isinstance(event, events.IdentityAdded) and not roster.identities:
+            public_key = event.public_key
+        if public_key:
+            signing.check(event, payload, public_key, place)
 
     def _deploy(self, alias: str, model: ModelVersion) -> None:
         if alias == governance.CHAMPION:

@@ -4,6 +4,8 @@
          ▲                        └─► BadInput: an event may not follow; none is appended
          └── another writer was first, at most ATTEMPTS_MAX times ─► ConcurrencyError
 
+If the log has a signer, events are signed, again at each attempt: a signature is valid at one place (`core.signing`).
+
 An append succeeds only at the position up to which the stream was read, so what was checked still holds (optimistic
 concurrency). Any number of people and services may write at once, and a crash between two steps leaves nothing half
 done.
@@ -23,15 +25,16 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from core.codec import decode_control, encode_control
+from core.changes import content, event_of
+from core.codec import decode_control
 from core.control import ControlState, check
 from core.errors import ConcurrencyError, Conflict, Corrupt, Unavailable
-from core.events import Control, ListChanged
+from core.events import ChangeProposed, Control, ListChanged
 from core.governance import Governance
 from core.hiding import Hiding, masked
 from core.identity import LogIdentity, required
-from core.log.base import GENESIS_DIGEST, EventLog
-from core.log.seals import control_digest
+from core.log.base import EventLog
+from core.signing import encoded, intended
 from core.tokens import Tokens
 
 ATTEMPTS_MAX = 20
@@ -67,11 +70,10 @@ Decide = Callable[[Known], Sequence[Control]]
 @dataclass(slots=True)
 class ControlStream:
     """The stream, followed up to `position`. Holds the fold, not the events, except those that a read which broke off
-    had already folded: the next read returns them. digest: of all events (`core.log.seals.control_digest`).
+    had already folded: the next read returns them.
     """
 
     state: ControlState = field(default_factory=ControlState)
-    digest: str = GENESIS_DIGEST
     _last: bytes = b""
     _unreturned: list[ControlEntry] = field(default_factory=list)
 
@@ -79,6 +81,11 @@ class ControlStream:
     def position(self) -> int:
         """The position of the last event read; 0 before the first."""
         return self.state.position
+
+    @property
+    def digest(self) -> str:
+        """The digest of all events read (`core.log.seals.control_digest`)."""
+        return self.state.digest
 
     def advance(self, log: EventLog, until: int | None = None) -> list[ControlEntry]:
         """Read and fold new events up to position `until`. The entries include refused events.
@@ -113,8 +120,7 @@ class ControlStream:
 
     def _take(self, event: Control, payload: bytes) -> ControlEntry:
         position = self.position + 1
-        self.state.apply(position, event)
-        self.digest = control_digest(self.digest, position, payload)
+        self.state.apply(position, event, payload)
         self._last = payload
         return ControlEntry(position, event, payload, self.state.refused.get(position, ""))
 
@@ -138,7 +144,7 @@ def fold(entries: Iterable[ControlEntry]) -> ControlState:
     """The state after the stream's entries, from its beginning."""
     state = ControlState()
     for entry in entries:
-        state.apply(entry.position, entry.event)
+        state.apply(entry.position, entry.event, entry.payload)
     return state
 
 
@@ -199,11 +205,14 @@ def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -
             return Appended(read[len(lost) - 1].position, [entry.event for entry in read[: len(lost)]])
         if read:
             lost = []  # others took these positions
-        events = [without_card_data(event, stream.state.identity) for event in decide(Known(stream.state, entries))]
+        bare = [without_card_data(event, stream.state.identity) for event in decide(Known(stream.state, entries))]
+        events = intended(bare, log.signer)
         if not events:
             return Appended(stream.position, [])
         check_sequence(events, stream.state.governance)
-        payloads = [encode_control(event) for event in events]
+        payloads = encoded(events, log.signer, stream.state.next_place)
+        if log.signer is not None:
+            events = [decode_control(payload) for payload in payloads]
         try:
             log.append_control(payloads, stream.position)
         except ConcurrencyError:
@@ -220,10 +229,12 @@ def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -
 
 
 def without_card_data(event: Control, identity: LogIdentity | None) -> Control:
-    """The event without card numbers in its reason, and with tokens for those that it puts on a list."""
+    """The event without card numbers in its reason, and with tokens for those that it lists, or proposes to list."""
     reason = masked(event.reason)
     if reason is not event.reason:
         event = replace(event, reason=reason)
+    if isinstance(event, ChangeProposed):
+        return replace(event, change=content(without_card_data(event_of(event.change), identity)))
     if isinstance(event, ListChanged) and identity is not None:
         event = Hiding(Tokens.of(identity.key, identity.partitioner, identity.partitions)).list_change(event)
     return event

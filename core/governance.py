@@ -2,10 +2,14 @@
 (`core.control`); every reader of the stream honours its refusals (`core.control_stream`).
 
     a log is created            once: its identity never changes
-    a model is registered       a name and version stand for one artifact: a second SHA-256 is refused
+    a model is named            a name and version stand for one artifact, from the first event that names both on,
+                                whatever it does: registration, deployment, rollback, an experiment's arm
     a champion is deployed      under four eyes: only on another person's open proposal of that very model
     a champion is rolled back   only to a former champion; needs no second person
     a proposal is withdrawn     by anybody, while it is open
+    what decides is changed     under four eyes: only on another person's open proposal of the same (`core.changes`);
+                                `core.authority` says which kinds
+    somebody acts               see `core.roster`
     an experiment starts        if none is running, its ID is unused, its control arm is the champion under the deployed
                                 program, and the programs of its other arms may be tried (`core.program.governance`)
     it is ramped or ended       by its ID, while it is running
@@ -25,9 +29,13 @@ from __future__ import annotations
 
 import msgspec
 
-from core import assignment, identity, receipt
+from core import assignment, changes, identity, receipt
+from core.authority import KINDS
+from core.changes import Change
 from core.errors import BadInput
 from core.events import (
+    ChangeProposed,
+    ChangeWithdrawn,
     Control,
     DeploymentProposed,
     DeploymentWithdrawn,
@@ -38,15 +46,22 @@ from core.events import (
     GovernanceChanged,
     HistoryEnded,
     HistoryStarted,
+    IdentityAdded,
+    IdentityChanged,
+    IdentityKeyAdded,
+    IdentityRequired,
+    ListChanged,
     LogCreated,
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
     ModelWithdrawn,
+    ProgramApproved,
     ProgramDeployed,
     ProgramRolledBack,
 )
 from core.program.governance import Programs
+from core.roster import Roster
 from core.text import listed
 
 CHAMPION = "champion"
@@ -69,9 +84,10 @@ class Proposal(msgspec.Struct, frozen=True):
 class Governance(msgspec.Struct):
     """The fold. champion: its SHA-256; experiment: the running one's ID; "" for none. proposals: open ones, by ID.
     ended: IDs of ended experiments; champions: SHA-256 of the present and former ones (newest last; bounded).
-    registered: SHA-256 by name-version. history: whether one is open. created: whether the log has its identity.
-    shadow: SHA-256 of the model that scores beside the champion. reads: what a registered model reads that not
-    every program offers, by its SHA-256.
+    registered: SHA-256 by name-version, of what was registered or has served. history: whether one is open. created:
+    whether the log has its identity. shadow: SHA-256 of the model that scores beside the champion. traffic: of the
+    running experiment, in 1/10,000. changes: open proposals of other changes, by ID. reads: what a registered model
+    reads that not every program offers, by its SHA-256.
     """
 
     champion: str = ""
@@ -86,6 +102,9 @@ class Governance(msgspec.Struct):
     programs: Programs = msgspec.field(default_factory=Programs)
     shadow: str = ""
     reads: dict[str, dict[str, str]] = {}
+    traffic: int = 0
+    changes: dict[str, Change] = {}
+    roster: Roster = msgspec.field(default_factory=Roster)
 
     def copy(self) -> Governance:
         """A copy on which events can be tried."""
@@ -102,19 +121,26 @@ class Governance(msgspec.Struct):
             self.programs.copy(),
             self.shadow,
             dict(self.reads),
+            self.traffic,
+            dict(self.changes),
+            self.roster.copy(),
         )
 
     def check(self, event: Control) -> None:
         """Raise BadInput if the event may not follow the events before it."""
+        self.roster.check(event, self.four_eyes)
+        self._check_second(event)
+        self.check_content(event)
+
+    def check_content(self, event: Control) -> None:
+        """`check` whoever stands behind the event: whether it could take effect now if the right people did."""
         self.programs.check(event, self.four_eyes)
+        for label, digest in _named(event):
+            if (known := self.registered.get(label, digest)) != digest:
+                raise BadInput(f"{label} is already another artifact ({known[:16]}): raise the version")
         match event:
             case LogCreated() if self.created:
                 raise BadInput("this log was created before, and its identity never changes")
-            case ModelRegistered():
-                label = f"{event.name}-{event.version}"
-                known = self.registered.get(label, event.digest)
-                if known != event.digest:
-                    raise BadInput(f"{label} is already another artifact ({known[:16]}): raise the version")
             case ModelDeployed():
                 self._check_deployment(event)
                 for program in (self.programs.in_force, *(self.programs.trying if event.alias == SHADOW else ())):
@@ -133,6 +159,8 @@ class Governance(msgspec.Struct):
                     raise BadInput(f"proposal ID {event.proposal_id!r} is already open, or empty")
                 if len(self.proposals) >= PROPOSALS_OPEN_MAX:
                     raise BadInput(f"{PROPOSALS_OPEN_MAX} proposals are open already")
+            case ChangeProposed() | ChangeWithdrawn():
+                changes.check(event, self.changes)
             case DeploymentWithdrawn() if event.proposal_id not in self.proposals:
                 raise BadInput(f"no proposal {event.proposal_id!r} of a model is open")
             case ExperimentStarted():
@@ -174,12 +202,52 @@ class Governance(msgspec.Struct):
         proposal = self.proposals.get(event.causation_id)
         if proposal is None or (proposal.digest, proposal.alias) != (event.digest, event.alias):
             raise BadInput("four eyes: a champion is deployed only on an open proposal of that model")
-        if proposal.actor == event.actor:
-            raise BadInput(f"four eyes: {event.actor} proposed this deployment, so somebody else must approve it")
+        self.roster.check_second(event.actor, proposal.actor, "deployment")
+
+    def needs_second(self, event: Control) -> bool:
+        """Whether four eyes let the event take effect only on another person's proposal of the same."""
+        kind = KINDS[type(event)]
+        return self.four_eyes and (kind.second == "always" or (kind.second == "loosening" and self._loosens(event)))
+
+    def _loosens(self, event: Control) -> bool:
+        """Whether the event lets more through, or gives more power."""
+        match event:
+            case ListChanged():
+                return bool(event.add if event.effect == "allow" else event.remove)
+            case ExperimentRamped():
+                return event.traffic > self.traffic
+            case GovernanceChanged():
+                return not event.four_eyes
+            case IdentityRequired():
+                return not event.required
+            case IdentityAdded() | IdentityChanged():
+                return self.roster.shared
+            case IdentityKeyAdded():
+                return self.roster.shared and self.roster.who(event.actor) != self.roster.who(event.name)
+            case _:
+                return True
+
+    def _check_second(self, event: Control) -> None:
+        """Raise BadInput if a second person must stand behind the event, and none does."""
+        if isinstance(event, ProgramApproved) and event.proposal_id in self.programs.proposals:
+            self.roster.check_second(event.actor, self.programs.proposals[event.proposal_id].actor, "program")
+        if not self.needs_second(event):
+            return
+        proposal = self.changes.get(event.causation_id)
+        if proposal is None or proposal.digest != changes.digest(event):
+            raise BadInput(
+                f"four eyes: {changes.kind_of(event)} takes effect only on another person's open proposal of the same"
+                " (sentinel proposal)"
+            )
+        self.roster.check_second(event.actor, proposal.actor, "change")
 
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
         before = self.programs.in_force
+        if not isinstance(event, DeploymentProposed):
+            self.registered.update(_named(event))
+        changes.apply(event, self.changes)
+        self.roster.apply(event)
         self.programs.apply(event)
         if self.programs.in_force != before:
             self._end()
@@ -187,7 +255,6 @@ class Governance(msgspec.Struct):
             case LogCreated():
                 self.created = True
             case ModelRegistered():
-                self.registered[f"{event.name}-{event.version}"] = event.digest
                 if event.reads:
                     self.reads[event.digest] = event.reads
             case ModelDeployed() | ModelRolledBack():
@@ -203,6 +270,9 @@ class Governance(msgspec.Struct):
                 self.shadow = ""
             case GovernanceChanged():
                 self.four_eyes = event.four_eyes
+            case IdentityRequired(required=True):
+                self.proposals.clear()
+                self.programs.close_proposals()
             case HistoryStarted() | HistoryEnded():
                 self.history = isinstance(event, HistoryStarted)
             case DeploymentProposed():
@@ -210,7 +280,9 @@ class Governance(msgspec.Struct):
             case DeploymentWithdrawn():
                 del self.proposals[event.proposal_id]
             case ExperimentStarted():
-                self.experiment = event.experiment_id
+                self.experiment, self.traffic = event.experiment_id, event.traffic
+            case ExperimentRamped():
+                self.traffic = event.traffic
             case ExperimentStopped() | ExperimentConcluded():
                 self._end()
             case _:
@@ -219,8 +291,19 @@ class Governance(msgspec.Struct):
     def _end(self) -> None:
         if self.experiment:
             _remember(self.ended, self.experiment)
-        self.experiment = ""
+        self.experiment, self.traffic = "", 0
         self.programs.trying = ()
+
+
+def _named(event: Control) -> list[tuple[str, str]]:
+    """Models that the event names, each with the SHA-256 that it says it has."""
+    match event:
+        case ModelRegistered() | ModelDeployed() | ModelRolledBack() | DeploymentProposed():
+            return [(f"{event.name}-{event.version}", event.digest)]
+        case ExperimentStarted():
+            return [(f"{arm.model}-{arm.version}", arm.digest) for arm in event.arms]
+        case _:
+            return []
 
 
 def _remember(names: dict[str, None], name: str) -> None:

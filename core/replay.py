@@ -80,7 +80,8 @@ def states_at(entries: Sequence[ControlEntry]) -> Callable[[int], ControlState]:
         if position < state.position:
             state, following = ControlState(), 0
         while following < len(entries) and entries[following].position <= position:
-            state.apply(entries[following].position, entries[following].event)
+            entry = entries[following]
+            state.apply(entry.position, entry.event, entry.payload)
             following += 1
         if state.position != position:
             raise Corrupt(f"a score names control position {position}, but the control stream ends at {state.position}")
@@ -120,7 +121,7 @@ class Timeline:
         found: list[tuple[int, dict[str, RingStep]]] = []
         state = ControlState()
         for entry in entries:
-            state.apply(entry.position, entry.event)
+            state.apply(entry.position, entry.event, entry.payload)
             if entry.position < self.first or not isinstance(entry.event, _DECIDED_BY):
                 continue
             steps = {step.digest: step for step in self._resolver.steps(state, "now")}

@@ -79,6 +79,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "POST /v1/programs/proposals/{id}/deploy": _PUBLISHERS,
     "POST /v1/programs/rollback": _PUBLISHERS,
     "POST /v1/whatif": _READERS,
+    "GET /v1/proposals": _READERS,
     "GET /v1/control": _TRAIL,
     "GET /v1/events": _READERS,
     # acts
@@ -107,6 +108,8 @@ ROUTES: dict[str, frozenset[Role]] = {
     "POST /v1/experiments/{id}/stop": _PUBLISHERS,
     "POST /v1/experiments/{id}/conclude": _PUBLISHERS,
     "POST /v1/four-eyes": _ADMINS,
+    "POST /v1/proposals/{id}/approve": _JUDGES | _PUBLISHERS | _ADMINS,
+    "POST /v1/proposals/{id}/withdraw": _JUDGES | _AUTHORS | _ADMINS,
     "GET /v1/users": _ADMINS,
     "POST /v1/users": _ADMINS,
     "POST /v1/users/{id}/disable": _ADMINS,

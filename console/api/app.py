@@ -30,6 +30,7 @@ from console.api.routes import (
     people,
     performance,
     programs,
+    proposing,
     reading,
     single_sign_on,
     submitting,
@@ -55,6 +56,7 @@ HANDLERS: list[ControllerRouterHandler] = [
     *events.HANDLERS,
     *acting.HANDLERS,
     *experimenting.HANDLERS,
+    *proposing.HANDLERS,
     *casework.HANDLERS,
     *people.HANDLERS,
 ]

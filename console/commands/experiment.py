@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.acts import Actor, Reason, act_of, print_proposal
+from console.acts import Actor, Reason, act_of, print_proposal, print_proposed
 from console.experiment_plan import ArmSaid, arm_plans, days_ms, parts, with_programs
 from console.experiment_report import print_report
 from console.log_options import AsOf, opened_states, options
@@ -50,6 +50,7 @@ def _print_done(done: ExperimentAct, as_json: bool) -> None:
         print_json(done._asdict())
         return
     print(f"experiment {done.experiment_id} {done.outcome} at c{done.position}")
+    print_proposed(done.proposals)
     if done.deployment is not None:
         print(f"{done.deployment.model} {done.deployment.outcome}")
         print_proposal(done.deployment)

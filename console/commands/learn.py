@@ -18,6 +18,7 @@ from console.tables import print_fields, print_json, shown, time_text
 from console.timing import seconds_of
 from core.errors import BadInput
 from core.events import (
+    ChangeProposed,
     Control,
     DegradationDetected,
     DeploymentProposed,
@@ -126,6 +127,8 @@ def event_text(event: Control) -> str:
             return f"{event.name}-{event.version} decides again"
         case DeploymentProposed():
             return f"awaiting approval by a second person: sentinel model approve {event.proposal_id}"
+        case ChangeProposed():
+            return f"awaiting approval by a second person: sentinel proposal approve {event.proposal_id}"
         case _:
             return ""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 import typer
 
-from console.acts import Actor, Reason, act_of
+from console.acts import Actor, Reason, act_of, print_proposed
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
@@ -171,11 +171,14 @@ def _print_done(done: business.ListAct, as_json: bool) -> None:
     if as_json:
         print_json(done)
         return
+    waiting = ("added" if done.effect == "allow" else "removed") if done.proposals else ""
     said = [
-        f"{len(values):,} {what}: {', '.join(values[:10])}{', …' if len(values) > 10 else ''}"
+        f"{len(values):,} {what}{' once approved' if what == waiting else ''}: {', '.join(values[:10])}"
+        + (", …" if len(values) > 10 else "")
         for what, values in (("added", done.added), ("removed", done.removed))
         if values
     ]
     if done.unchanged:
         said.append(f"{len(done.unchanged):,} unchanged")
     print(f"{done.kind} {done.effect} list at c{done.position}: {'; '.join(said)}")
+    print_proposed(done.proposals)

@@ -67,7 +67,7 @@ def _print_done(done: ModelAct, as_json: bool) -> None:
 
 @app.command("list")
 def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = False) -> None:
-    """List models with their stage; with --as-of, as they were then."""
+    """List models with their stage, proposals, and when four eyes were turned on and off; with --as-of, as then."""
     with opened_states(context, as_of) as states:
         answer = registry_answer(states)
     if as_json:
@@ -80,6 +80,20 @@ def list_models(context: typer.Context, as_of: AsOf = None, as_json: Json = Fals
         [
             {"proposal": p.proposal_id, "model": p.model, "alias": p.alias, "actor": p.actor, "reason": p.reason}
             for p in state.proposals.values()
+        ],
+    )
+    print_table(
+        ("at", "when", "four eyes", "actor", "reason", "cause"),
+        [
+            {
+                "at": f"c{each.position}",
+                "when": time_text(each.occurred_at),
+                "four eyes": "on" if each.four_eyes else "off",
+                "actor": each.actor,
+                "reason": each.reason,
+                "cause": each.causation_id,
+            }
+            for each in state.switches
         ],
     )
     print_fields({"four_eyes": "on" if state.governance.four_eyes else "off", "as_of": answer.as_of})
@@ -328,8 +342,8 @@ def four_eyes(
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
-    """Require a second person for every new champion, or stop requiring one. Every reader of the log ignores a
-    deployment that violates the rule.
+    """Require a second person for whatever changes what decides, or stop requiring one, which itself takes two. Every
+    reader of the log ignores what violates the rule.
     """
     if state not in ("on", "off"):
         raise BadInput(f"four-eyes must be on or off, not {state!r}")
@@ -338,7 +352,8 @@ def four_eyes(
     if as_json:
         print_json(done)
     else:
-        print(f"four eyes {state} at c{done.position}")
+        print(f"four eyes {state if done.outcome != 'proposed' else 'off proposed'} at c{done.position}")
+        print_proposal(done)
 
 
 @app.command()

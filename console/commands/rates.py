@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from console.acts import Actor, Reason, act_of
+from console.acts import Actor, Reason, act_of, print_proposed
 from console.commands.threshold import print_policy
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
@@ -79,9 +79,13 @@ def set_rates(
         if each not in ISO_4217:
             print(f"warning: {each} is not a currency of ISO 4217; check the spelling", file=sys.stderr)
     if as_json:
-        print_json({"position": done.position, "changed": done.changed, "base": rates.base, "rates": rates.by_code})
+        print_json(
+            {"position": done.position, "changed": done.changed, "base": rates.base, "rates": rates.by_code}
+            | {"proposals": done.proposals}
+        )
         return
     print(f"{len(rates.by_code):,} rates in {rates.base} at c{done.position}{'' if done.changed else ': unchanged'}")
+    print_proposed(done.proposals)
 
 
 @app.command()

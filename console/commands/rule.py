@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.acts import Actor, Reason, act_of
+from console.acts import Actor, Reason, act_of, print_proposed
 from console.commands.threshold import print_policy
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json
@@ -149,9 +149,11 @@ def _print_done(done: business.Done, as_json: bool) -> None:
                 "changed": done.changed,
                 "parameters": state.parameters,
                 "disabled": state.disabled,
+                "proposals": done.proposals,
             }
         )
         return
     print(f"rules {'changed' if done.changed else 'unchanged'} at c{done.position}")
     differing = ", ".join(f"{name} {value:g}" for name, value in state.parameters.items())
     print_fields({"parameters": differing or "defaults", "disabled": " ".join(state.disabled) or "none"})
+    print_proposed(done.proposals)

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from console import wiring
-from console.acts import Actor, Reason, act_of
+from console.acts import Actor, Reason, act_of, print_proposed
 from console.log_options import AsOf, opened_log, opened_states, options
 from console.options import Json, moment
 from console.plots.costs import write_plot
@@ -84,9 +84,13 @@ def set_thresholds(
         )
     state = done.state
     if as_json:
-        print_json({"position": done.position, "changed": done.changed, **state.thresholds._asdict()})
+        print_json(
+            {"position": done.position, "changed": done.changed, "proposals": done.proposals}
+            | state.thresholds._asdict()
+        )
         return
     print(f"{threshold_words(state.thresholds)} at c{done.position}{'' if done.changed else ': unchanged'}")
+    print_proposed(done.proposals)
 
 
 @app.command()

@@ -73,6 +73,16 @@ from core.events.feedback import (
     FeedbackSource,
     Verdict,
 )
+from core.events.identity import (
+    ChangeProposed,
+    ChangeWithdrawn,
+    IdentityAdded,
+    IdentityChanged,
+    IdentityKeyAdded,
+    IdentityKeyRevoked,
+    IdentityRequired,
+    IdentityRevoked,
+)
 from core.events.models import (
     DegradationDetected,
     DeploymentProposed,
@@ -131,6 +141,8 @@ __all__ = [
     "CaseResolved",
     "CaseRouted",
     "CaseSnoozed",
+    "ChangeProposed",
+    "ChangeWithdrawn",
     "CheckpointSigned",
     "Control",
     "ControlEvent",
@@ -152,6 +164,12 @@ __all__ = [
     "GovernanceChanged",
     "HistoryEnded",
     "HistoryStarted",
+    "IdentityAdded",
+    "IdentityChanged",
+    "IdentityKeyAdded",
+    "IdentityKeyRevoked",
+    "IdentityRequired",
+    "IdentityRevoked",
     "ListChanged",
     "ListEffect",
     "ListKind",

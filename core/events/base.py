@@ -37,9 +37,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class ControlEvent(Event, frozen=True, kw_only=True):
-    """Base of control events. `occurred_at` is when the actor acted."""
+    """Base of control events. `occurred_at` is when the actor acted. key: the ID of the key that signed the event;
+    signature: in base64 (`core.signing`); "" for none.
+    """
 
     occurred_at: int
     actor: str
     reason: str = ""
     causation_id: str = ""
+    key: str = ""
+    signature: str = ""

@@ -14,6 +14,16 @@ from core.events.base import ControlEvent
 from core.events.business import ListChanged, RatesChanged, ResponsesChanged, RulesChanged, ThresholdsChanged
 from core.events.experiments import ExperimentConcluded, ExperimentRamped, ExperimentStarted, ExperimentStopped
 from core.events.feedback import FeedbackSource
+from core.events.identity import (
+    ChangeProposed,
+    ChangeWithdrawn,
+    IdentityAdded,
+    IdentityChanged,
+    IdentityKeyAdded,
+    IdentityKeyRevoked,
+    IdentityRequired,
+    IdentityRevoked,
+)
 from core.events.models import (
     DegradationDetected,
     DeploymentProposed,
@@ -215,6 +225,14 @@ Control = (
     | ModelRolledBack
     | ModelWithdrawn
     | GovernanceChanged
+    | IdentityAdded
+    | IdentityChanged
+    | IdentityRevoked
+    | IdentityKeyAdded
+    | IdentityKeyRevoked
+    | IdentityRequired
+    | ChangeProposed
+    | ChangeWithdrawn
     | DeploymentProposed
     | DeploymentWithdrawn
     | ProgramRegistered

@@ -47,7 +47,7 @@ class ModelWithdrawn(ControlEvent, tag="model_withdrawn.v1", tag_field="type", f
 
 
 class GovernanceChanged(ControlEvent, tag="governance_changed.v1", tag_field="type", frozen=True, kw_only=True):
-    """four_eyes: from here on a champion must be deployed by somebody other than its proposer."""
+    """four_eyes: from here on what decides changes only with a second person (`core.authority` says which acts)."""
 
     four_eyes: bool
 

@@ -94,8 +94,27 @@ class PendingAppend(Protocol):
         """Wait for the outcome: for each batch the new head or the error, as `append_many`."""
 
 
+class Signer(Protocol):
+    """Who appends control events: a name on the roster (`core.roster`), and a private key that never leaves it."""
+
+    @property
+    def name(self) -> str:
+        """The identity's name."""
+
+    @property
+    def key_id(self) -> str:
+        """The ID of its public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The message's Ed25519 signature (64 bytes)."""
+
+
 class EventLog(Protocol):
     """See the module's docstring. Every method raises Unavailable if the server can't be reached."""
+
+    @property
+    def signer(self) -> Signer | None:
+        """Who opened the log, and signs what is appended to the control stream (`core.control_stream`)."""
 
     def head(self, partition: int) -> Head:
         """The partition's last seal, decoded; `Head()` if nothing was ever appended."""

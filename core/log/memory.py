@@ -18,7 +18,7 @@ from typing import NamedTuple
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError
 from core.events import START, Position
 from core.log import seals
-from core.log.base import Batch, Entry, Head, PendingAppend, Sealed, Stream
+from core.log.base import Batch, Entry, Head, PendingAppend, Sealed, Signer, Stream
 
 
 class _Done(NamedTuple):
@@ -33,7 +33,8 @@ class _Done(NamedTuple):
 class MemoryLog:
     """EventLog in this process's memory. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, signer: Signer | None = None) -> None:
+        self.signer = signer
         self._lock = threading.Condition(threading.Lock())
         self._heads: dict[int, Head] = {}
         self._streams: dict[tuple[int, Stream], list[Entry]] = {}
@@ -204,7 +205,7 @@ class MemoryLog:
 
     def clone(self) -> MemoryLog:
         """An independent log with the same content."""
-        other = MemoryLog()
+        other = MemoryLog(self.signer)
         with self._lock:
             other._heads, other._trimmed = dict(self._heads), dict(self._trimmed)
             other._streams = {name: list(entries) for name, entries in self._streams.items()}

@@ -16,6 +16,11 @@ class ReadOnlyLog:
     def __init__(self, log: EventLog) -> None:
         self._log = log
 
+    @property
+    def signer(self) -> None:
+        """Nothing is appended."""
+        return None
+
     def head(self, partition: int) -> Head:
         return self._log.head(partition)
 

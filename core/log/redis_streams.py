@@ -28,7 +28,7 @@ from redis.cluster import RedisCluster
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.events import START, Position
 from core.log import seals
-from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Stream
+from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Signer, Stream
 from core.log.redis_transport import Lost, NotCompiled, NotPermitted, Transport, open_client, request
 from core.log.scripted_append import ALWAYS, APPEND, Call, Scripted, ScriptedAppends, with_script
 from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
@@ -93,6 +93,7 @@ class RedisLog:
         """Raises BadInput if the client decodes replies, or if the prefix has characters with a meaning in keys."""
         if not prefix or any(character in "{}*?[]\\ " for character in prefix):
             raise BadInput(f"the log prefix {prefix!r} must not be empty or contain braces, wildcards or spaces")
+        self.signer: Signer | None = None
         self._transport = Transport(client)
         pool = self._transport.pool
         self._appends = ScriptedAppends(self._transport) if pool is None else WatchedAppends(self._transport, pool)

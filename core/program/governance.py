@@ -2,7 +2,7 @@
 
     a program is registered    a name and version stand for one document: a second SHA-256 is refused
     it is proposed             if it is registered
-    it is approved             by somebody other than the proposer, while the proposal is open
+    it is approved             by somebody other than the proposer (`core.governance`), while the proposal is open
     it is withdrawn            the proposal, by anybody, while it is open and no experiment tries the program
     an experiment tries it     as it could be deployed; also if it was deployed before. At most ARM_PROGRAMS_MAX at once
     it is deployed             if it is registered; under four eyes only on an open, approved proposal of it
@@ -102,12 +102,8 @@ class Programs(msgspec.Struct):
                 if len(self.proposals) >= PROPOSALS_OPEN_MAX:
                     raise BadInput(f"{PROPOSALS_OPEN_MAX} proposals of programs are open already")
                 self._check_known(event.digest)
-            case ProgramApproved():
-                proposal = self.proposals.get(event.proposal_id)
-                if proposal is None:
-                    raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
-                if proposal.actor == event.actor:
-                    raise BadInput(f"{event.actor} proposed this program, so somebody else must approve it")
+            case ProgramApproved() if event.proposal_id not in self.proposals:
+                raise BadInput(f"no proposal {event.proposal_id!r} of a program is open")
             case ProgramWithdrawn():
                 proposal = self.proposals.get(event.proposal_id)
                 if proposal is None:
@@ -206,6 +202,10 @@ class Programs(msgspec.Struct):
                 return
         if self.prepared and not self.prepared.keys() <= (wanted := set(self.proposed)):
             self.prepared = {digest: each for digest, each in self.prepared.items() if digest in wanted}
+
+    def close_proposals(self) -> None:
+        """Close all open proposals."""
+        self.proposals, self.prepared = {}, {}
 
     def _replace(self, digest: str) -> None:
         if digest != self.in_force:

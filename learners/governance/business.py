@@ -6,6 +6,8 @@ stream.
     change rules      set or reset parameters, disable or enable codes       RulesChanged
     set rates         the base currency and the rates of all others          RatesChanged
 
+Under four eyes an act that lets more through is only proposed (`learners.governance.proposals`).
+
 An act that already has its result appends nothing, so each act can be repeated after an unknown outcome. What it
 changes is read at the position that it is appended after, so two people who change different parameters at once both
 succeed. Raises BadInput for an invalid request, and ConcurrencyError.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import control_stream
 from core.canonical import listed
@@ -28,6 +30,7 @@ from core.policy import Thresholds
 from core.program import loading
 from core.program.errors import meant
 from learners.governance.control_events import Act
+from learners.governance.proposals import or_proposed, proposed_ids
 
 THRESHOLDS = ("review_probability", "decline_probability", "review_loss", "decline_loss")
 """Parameters of programs that ThresholdsChanged sets."""
@@ -38,17 +41,20 @@ VALUES_MAX = 10_000
 @dataclass(frozen=True, slots=True)
 class Done:
     """The result of an act. position: the control position after it; state: what is in force there. changed: False if
-    everything was so already.
+    everything was so already, or waits for a second person. proposals: IDs of what waits.
     """
 
     position: int
     state: ControlState
     changed: bool
+    proposals: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class ListAct:
-    """The result of a change of a list: values in canonical form. unchanged: already on the list, or not on it."""
+    """The result of a change of a list: values in canonical form. unchanged: already on the list, or not on it.
+    proposals: IDs of what waits for a second person: additions to an allow list, removals from the others.
+    """
 
     position: int
     kind: ListKind
@@ -56,6 +62,7 @@ class ListAct:
     added: list[str]
     removed: list[str]
     unchanged: list[str]
+    proposals: list[str] = field(default_factory=list)
 
 
 def change_list(
@@ -78,10 +85,10 @@ def change_list(
         pages = [ListChanged(**act.fields, kind=kind, effect=effect, add=page) for page in _pages(added)]
         return [*pages, *(ListChanged(**act.fields, kind=kind, effect=effect, remove=page) for page in _pages(removed))]
 
-    position = _append(log, events).position
+    done = _append(log, events)
     changed = {*added, *removed}
     unchanged = [value for value in [*wanted, *unwanted] if value not in changed]
-    return ListAct(position, kind, effect, added, removed, unchanged)
+    return ListAct(done.position, kind, effect, added, removed, unchanged, done.proposals)
 
 
 def _pages(values: Sequence[str]) -> list[tuple[str, ...]]:
@@ -183,5 +190,10 @@ def set_rates(log: EventLog, act: Act, rates: Mapping[str, float], base: str = "
 
 def _append(log: EventLog, events: Callable[[ControlState], list[Control]]) -> Done:
     stream = control_stream.ControlStream()
-    appended = control_stream.append(log, lambda known: events(known.state), stream)
-    return Done(appended.position, stream.state, bool(appended.events))
+
+    def decide(known: control_stream.Known) -> list[Control]:
+        return or_proposed(events(known.state), known.state.governance, known.state.position)
+
+    appended = control_stream.append(log, decide, stream)
+    proposals = proposed_ids(appended.events)
+    return Done(appended.position, stream.state, len(appended.events) > len(proposals), proposals)

@@ -7,6 +7,8 @@
     conclude   end with a verdict and its evidence; a winner's program and model are deployed (with four eyes, a model
                is proposed, and its program waits)
 
+Under four eyes a start, and a ramp to more traffic, are only proposed (`learners.governance.proposals`).
+
 Repeating an act that already has its result, or had it until somebody undid it, appends nothing. Raises BadInput or
 ConcurrencyError, and then has appended nothing. Events are built by `learners.governance.control_events`; the design of
 a test is in `learners.experiments.design`.
@@ -17,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from core import control, control_stream
+from core import control_stream
 from core.control_stream import Appended, ControlEntry, Known, history
 from core.errors import BadInput
 from core.events import (
@@ -35,17 +37,19 @@ from core.identity import required
 from core.log.base import EventLog
 from core.program import library, loading
 from core.program.plan import plan as plan_of
+from core.signing import intended
 from learners.experiments.report import Report
 from learners.governance import control_events, programs
 from learners.governance.control_events import Act, Conclusion, Plan
 from learners.governance.models import ModelAct, deployed
+from learners.governance.proposals import or_proposed, proposed_ids
 from projections.engine.base import control_fact, fold
 from projections.views.experiments import EXPERIMENTS, Experiments
 from projections.views.programs import find as find_program
 from projections.views.programs import in_force, label_of, programs_of
 from projections.views.registry import Registry, registry_of
 
-Outcome = Literal["started", "ramped", "stopped", "concluded", "unchanged"]
+Outcome = Literal["started", "ramped", "stopped", "concluded", "proposed", "unchanged"]
 
 
 class ExperimentAct(NamedTuple):
@@ -57,6 +61,8 @@ class ExperimentAct(NamedTuple):
     deployment: ModelAct | None = None
     program: str = ""
     """The program (name@version) that the conclusion let decide; "" for none."""
+    proposals: tuple[str, ...] = ()
+    """IDs of what waits for a second person."""
 
 
 def known(log: EventLog) -> Experiments:
@@ -70,8 +76,21 @@ def start(log: EventLog, plan: Plan, act: Act) -> ExperimentAct:
     experiment is running.
     """
     _check_programs(log, plan)
-    appended = control_stream.append(log, lambda known: control_events.start(registry_of(known.entries), plan, act))
-    return ExperimentAct(appended.position, "started", plan.experiment_id)
+
+    def decide(known: Known) -> list[Control]:
+        return _or_proposed(control_events.start(registry_of(known.entries), plan, act), known)
+
+    return _done(control_stream.append(log, decide), "started", plan.experiment_id)
+
+
+def _or_proposed(events: list[Control], known: Known) -> list[Control]:
+    return or_proposed(events, known.state.governance, known.state.position)
+
+
+def _done(appended: Appended, outcome: Outcome, experiment_id: str) -> ExperimentAct:
+    proposals = tuple(proposed_ids(appended.events))
+    happened: Outcome = "proposed" if proposals else outcome if appended.events else "unchanged"
+    return ExperimentAct(appended.position, happened, experiment_id, proposals=proposals)
 
 
 def to_start(log: EventLog, plan: Plan, act: Act) -> dict[str, list[int]]:
@@ -81,8 +100,8 @@ def to_start(log: EventLog, plan: Plan, act: Act) -> dict[str, list[int]]:
     _check_programs(log, plan)
     entries = history(log)
     state = control_stream.fold(entries)
-    for event in control_events.start(registry_of(entries), plan, act):
-        control.check(event, state.governance)
+    events = or_proposed(control_events.start(registry_of(entries), plan, act), state.governance, state.position)
+    control_stream.check_sequence(intended(events, log.signer), state.governance)
     return {digest: programs.prepare(log, digest, act) for digest in _tried(plan, state.program)}
 
 
@@ -133,10 +152,10 @@ def ramp(log: EventLog, traffic: int, act: Act, experiment_id: str | None = None
         held = _experiments(known.entries)
         chosen.append(_running(held, experiment_id))
         is_so = held.experiments[chosen[-1]].changes[-1].traffic == traffic
-        return [] if is_so else control_events.ramp(chosen[-1], traffic, act)
+        return [] if is_so else _or_proposed(control_events.ramp(chosen[-1], traffic, act), known)
 
     appended = control_stream.append(log, decide)
-    return ExperimentAct(appended.position, "ramped" if appended.events else "unchanged", chosen[-1])
+    return _done(appended, "ramped", chosen[-1])
 
 
 def stop(log: EventLog, act: Act, experiment_id: str | None = None) -> ExperimentAct:

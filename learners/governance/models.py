@@ -23,6 +23,7 @@ from core.events import Control, DeploymentProposed
 from core.log.base import EventLog
 from learners.governance import control_events
 from learners.governance.control_events import Act, Artifact, find
+from learners.governance.proposals import or_proposed, proposed_ids
 from projections.views.registry import Registry, registry_of, stage
 
 Alias = Literal["champion", "shadow"]
@@ -111,8 +112,15 @@ def withdraw_proposal(log: EventLog, proposal_id: str, act: Act) -> ModelAct:
 
 
 def set_four_eyes(log: EventLog, on: bool, act: Act) -> ModelAct:
-    """Turn four eyes on or off: whether a new champion needs approval by a second person."""
-    appended, _ = append(log, lambda registry: control_events.four_eyes(registry, on, act))
+    """Turn four eyes on or off: whether what decides changes only with a second person. Off, they are only proposed."""
+
+    def decide(known: control_stream.Known) -> list[Control]:
+        events = control_events.four_eyes(registry_of(known.entries), on, act)
+        return or_proposed(events, known.state.governance, known.state.position)
+
+    appended = control_stream.append(log, decide)
+    if proposals := proposed_ids(appended.events):
+        return ModelAct(appended.position, "proposed", "", proposals[0])
     return ModelAct(appended.position, "changed" if appended.events else "unchanged", "")
 
 

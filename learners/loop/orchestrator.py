@@ -6,8 +6,8 @@
     4  append the step's events; if others have changed the basis of the step, append nothing and fold again next time
 
 Killed at any moment, it resumes from the events: a training that had begun is repeated and gives the same bytes. Two
-orchestrators at once only duplicate work. Drift is monitored in the same loop. With four eyes on, promotions are
-proposed.
+orchestrators at once only duplicate work. Drift is monitored in the same loop. With four eyes on, promotions, tests and
+more traffic for them are proposed.
 
 The control stream may hold anything people appended: an experiment with unknown metrics, a model that can't be loaded,
 an event that makes the loop's own invalid. None of these stops the loop; it reports what it can't do among its reasons
@@ -40,6 +40,7 @@ from learners.experiments import paired
 from learners.experiments.paired import PairedReport
 from learners.governance import control_events
 from learners.governance.control_events import Act, ArmPlan, Plan
+from learners.governance.proposals import or_proposed
 from learners.loop import announce, candidates
 from learners.loop.candidates import Timer
 from learners.loop.evidence import (
@@ -112,7 +113,7 @@ class Orchestrator:
             events = self._events(state, evidence, step, now_ms)
             if not events:
                 return step, []
-            return step, append(self._log, lambda known: events if is_still_so(state, known, step) else []).events
+            return step, append(self._log, lambda known: _still(events, state, known, step)).events
         except ConcurrencyError:
             return step, []
         except BadInput as error:
@@ -247,7 +248,7 @@ class Orchestrator:
                 return control_events.withdrawal(registry, SHADOW, self._act(step.reason, now_ms, step.model))
             case "ramp":
                 assert state.experiment is not None
-                act = self._act(step.reason, now_ms)
+                act = self._act(step.reason, now_ms, state.candidate)
                 return control_events.ramp(state.experiment.experiment_id, step.traffic, act)
             case "conclude":
                 assert evidence.report is not None
@@ -308,6 +309,13 @@ class Orchestrator:
             is_guardrail=trial is not None,
             evidence={} if trial is None else paired.evidence(trial),
         )
+
+
+def _still(events: list[Control], state: LoopState, known: Known, step: Step) -> list[Control]:
+    """The step's events, or proposals of them; [] if its basis has changed."""
+    if not is_still_so(state, known, step):
+        return []
+    return or_proposed(events, known.state.governance, known.state.position)
 
 
 def is_still_so(state: LoopState, known: Known, step: Step) -> bool:

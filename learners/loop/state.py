@@ -7,9 +7,11 @@
     testing     an experiment runs, whoever started it                its end
     waiting     a candidate's deployment is proposed (four eyes)      ModelDeployed by somebody else, a withdrawal
 
-A candidate is dropped when a test that it was in ends without its winning, when it is withdrawn as shadow or its
-proposal is, and when another model becomes champion while it is proposed, because its evidence was against the old
-champion. An experiment without the candidate does not affect it.
+Under four eyes a test, and more traffic for it, are proposed as well; until somebody approves, the phase stays.
+
+A candidate is dropped when a test that it was in ends without its winning, when it is withdrawn as shadow or a
+proposal about it is, and when another model becomes champion while it is proposed, because its evidence was against
+the old champion. An experiment without the candidate does not affect it.
 
 Times are the events' own, epoch ms.
 """
@@ -51,7 +53,8 @@ class LoopState:
     rejected; run_began: when the last one began. candidate: the model of the last finished retraining, until promoted
     or dropped. drifting: open detections by feature. champion_at, shadow_at, test_at: the time and the control position
     at which each began. champion_tested: the champion won an experiment; won: experiments that were won, and proposals
-    caused by them. ramped_by_hand: the traffic was set by someone other than the actor who started the experiment.
+    caused by them. asked: proposals of the candidate's test, or of more traffic for it. ramped_by_hand: the traffic was
+    set by someone other than the actor who started the experiment.
     """
 
     position: int = 0
@@ -71,6 +74,7 @@ class LoopState:
     champion_tested: bool = False
     won: dict[str, None] = field(default_factory=dict)
     shadow_at: tuple[int, int] = (0, 0)
+    asked: dict[str, None] = field(default_factory=dict)
 
     @property
     def champion(self) -> str:
@@ -93,7 +97,9 @@ class LoopState:
     @property
     def is_own_test(self) -> bool:
         """Whether the running experiment is the candidate's test, started by this loop."""
-        return self.experiment is not None and bool(self.candidate) and self.experiment.causation_id == self.candidate
+        if self.experiment is None or not self.candidate:
+            return False
+        return self.experiment.causation_id == self.candidate or self.experiment.causation_id in self.asked
 
     @property
     def phase(self) -> Phase:
@@ -134,6 +140,10 @@ class LoopState:
                 self.won[event.proposal_id] = None
             case events.DeploymentWithdrawn() if waited and self.proposed_at is None:
                 self.candidate = ""  # a person declined it
+            case events.ChangeProposed() if self.candidate and event.causation_id == self.candidate:
+                self.asked[event.proposal_id] = None
+            case events.ChangeWithdrawn() if event.proposal_id in self.asked and self.experiment is None:
+                self.candidate = ""  # a person declined the test
             case events.DriftDetected():
                 self.drifting[event.feature] = OpenDrift(event.severity, event.occurred_at, event.window_end)
             case events.DriftCleared():
@@ -169,7 +179,7 @@ class LoopState:
                 self.experiment, self.test_at = event, (event.occurred_at, sequence)
                 self.ramped_by_hand = False
             case events.ExperimentRamped() if self.experiment is not None:
-                self.ramped_by_hand |= event.actor != self.experiment.actor
+                self.ramped_by_hand |= event.actor != self.experiment.actor and event.causation_id not in self.asked
                 self.experiment = msgspec.structs.replace(self.experiment, traffic=event.traffic)
             case events.ExperimentStopped():
                 self._tested()

@@ -15,6 +15,7 @@ from core.control_stream import ControlEntry
 from core.errors import BadInput
 from core.events import (
     ExperimentStarted,
+    IdentityRequired,
     LogCreated,
     ProgramApproved,
     ProgramDeployed,
@@ -193,6 +194,14 @@ def _withdrawn(state: ProgramRegistry, fact: Fact) -> None:
     state.withdrawn.append(WithdrawnProposal(state.proposals.pop(event.proposal_id), _said(fact)))
 
 
+def _required(state: ProgramRegistry, fact: Fact) -> None:
+    """What was proposed before identity was required is closed."""
+    event: IdentityRequired = fact.event
+    if event.required:
+        state.withdrawn += [WithdrawnProposal(each, _said(fact)) for each in state.proposals.values()]
+        state.proposals = {}
+
+
 def _deployed(state: ProgramRegistry, fact: Fact) -> None:
     event: ProgramDeployed = fact.event
     proposal = state.proposals.get(event.causation_id)
@@ -230,10 +239,11 @@ def _refused(state: ProgramRegistry, fact: Fact) -> None:
 PROGRAMS = Projection(
     name="programs",
     holds="programs: registered, proposed, approved, withdrawn, deployed, tried in arms, rolled back",
-    version=3,
+    version=4,
     state_type=ProgramRegistry,
     handlers={
         LogCreated: _created,
+        IdentityRequired: _required,
         ProgramRegistered: _registered,
         ProgramProposed: _proposed,
         ProgramApproved: _approved,

@@ -17,6 +17,8 @@ from core.control import DEFAULT_DECLINE, DEFAULT_REVIEW
 from core.control_stream import ControlEntry
 from core.currency import rates_of
 from core.events import (
+    ChangeProposed,
+    ChangeWithdrawn,
     DegradationDetected,
     DeploymentProposed,
     DeploymentWithdrawn,
@@ -27,6 +29,13 @@ from core.events import (
     GovernanceChanged,
     HistoryEnded,
     HistoryStarted,
+    IdentityAdded,
+    IdentityChanged,
+    IdentityKeyAdded,
+    IdentityKeyRevoked,
+    IdentityRequired,
+    IdentityRevoked,
+    ListChanged,
     LogCreated,
     ModelDeployed,
     ModelRegistered,
@@ -150,8 +159,20 @@ class Degradation(msgspec.Struct, frozen=True):
     actor: str
 
 
+class Switch(msgspec.Struct, frozen=True):
+    """Four eyes were turned on or off at a control position."""
+
+    position: int
+    four_eyes: bool
+    occurred_at: int
+    actor: str
+    reason: str
+    causation_id: str
+
+
 class Registry(msgspec.Struct):
-    """Models by label, aliases, all deployments, open proposals, trainings by run, policy and reference tables.
+    """Models by label, aliases, all deployments, open proposals, trainings by run, policy and reference tables, and
+    when four eyes were turned on and off.
 
     refused: control position → why that event had no effect.
     """
@@ -173,6 +194,7 @@ class Registry(msgspec.Struct):
     proposals: dict[str, OpenProposal] = {}
     trainings: dict[str, Training] = {}
     degradations: list[Degradation] = []
+    switches: list[Switch] = []
     refused: dict[int, str] = {}
 
     @property
@@ -295,6 +317,20 @@ def _proposal_withdrawn(state: Registry, fact: Fact) -> None:
     state.proposals.pop(event.proposal_id, None)
 
 
+def _required(state: Registry, fact: Fact) -> None:
+    """Closes the proposals that are open."""
+    state.governance.apply(fact.event)
+    state.proposals = {key: each for key, each in state.proposals.items() if key in state.governance.proposals}
+
+
+def _switched(state: Registry, fact: Fact) -> None:
+    event: GovernanceChanged = fact.event
+    state.governance.apply(event)
+    state.switches.append(
+        Switch(fact.id.generation, event.four_eyes, event.occurred_at, event.actor, event.reason, event.causation_id)
+    )
+
+
 def _training_started(state: Registry, fact: Fact) -> None:
     event: RetrainingStarted = fact.event
     state.trainings[event.run_id] = Training(
@@ -347,6 +383,7 @@ def _policy(state: Registry, fact: Fact) -> None:
 
 def _thresholds(state: Registry, fact: Fact) -> None:
     event: ThresholdsChanged = fact.event
+    state.governance.apply(event)
     _policy(state, fact)
     state.review, state.decline = event.review, event.decline
     state.review_loss, state.decline_loss = event.review_loss, event.decline_loss
@@ -354,11 +391,13 @@ def _thresholds(state: Registry, fact: Fact) -> None:
 
 def _rules(state: Registry, fact: Fact) -> None:
     event: RulesChanged = fact.event
+    state.governance.apply(event)
     _policy(state, fact)
     state.parameters, state.disabled = dict(event.parameters), event.disabled
 
 
 def _rates(state: Registry, fact: Fact) -> None:
+    state.governance.apply(fact.event)
     _policy(state, fact)
     rates = rates_of(fact.event)
     state.base, state.rates = rates.base, dict(rates.by_code)
@@ -374,7 +413,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 REGISTRY = Projection(
     name="registry",
     holds="models, stages, lineage, deployments, thresholds, rules, rates, reference tables",
-    version=8,
+    version=9,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,
@@ -382,7 +421,16 @@ REGISTRY = Projection(
         ModelRolledBack: _deployed,
         ModelWithdrawn: _withdrawn,
         LogCreated: _governed,
-        GovernanceChanged: _governed,
+        GovernanceChanged: _switched,
+        ListChanged: _governed,
+        IdentityAdded: _governed,
+        IdentityChanged: _governed,
+        IdentityRevoked: _governed,
+        IdentityKeyAdded: _governed,
+        IdentityKeyRevoked: _governed,
+        IdentityRequired: _required,
+        ChangeProposed: _governed,
+        ChangeWithdrawn: _governed,
         HistoryStarted: _governed,
         HistoryEnded: _governed,
         DeploymentProposed: _proposed,

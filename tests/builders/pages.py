@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from console.api import access
-from core import feedback_sources
+from core import authority, feedback_sources
 from core.events import page as events
 from core.features import spec
 from core.program import page as language
@@ -76,6 +76,7 @@ WHOLE: dict[str, Callable[[], str]] = {
 TABLES: dict[str, Callable[[], str]] = {
     "api.md": access.matrix,
     "drift.md": drift.markdown,
+    "identity.md": authority.matrix,
     "feedback.md": feedback_sources.markdown,
     "queries.md": catalogue.markdown,
     "training.md": artifacts.markdown,

@@ -108,10 +108,13 @@ class RulesEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """An act's control position. changed: false if everything was so already."""
+    """An act's control position. changed: false if everything was so already, or waits for a second person. proposals:
+    IDs of what waits.
+    """
 
     position: int
     changed: bool
+    proposals: list[str] = []
 
 
 class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -230,7 +233,7 @@ async def set_thresholds(request: Asked, data: JSONBody[ThresholdsEdit]) -> Resp
         review_loss=data.review_loss,
         decline_loss=data.decline_loss,
     )
-    return json(Done(done.position, done.changed))
+    return json(Done(done.position, done.changed, done.proposals))
 
 
 @patch("/v1/rules", tags=["policy"], summary="Set parameters, disable and enable rules")
@@ -246,7 +249,7 @@ async def change_rules(request: Asked, data: JSONBody[RulesEdit]) -> Response[Do
         disable=data.disable,
         enable=data.enable,
     )
-    return json(Done(done.position, done.changed))
+    return json(Done(done.position, done.changed, done.proposals))
 
 
 @post("/v1/models/{id:str}/deploy", tags=["models"], summary="Deploy a model", status_code=200)

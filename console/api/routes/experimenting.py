@@ -84,7 +84,7 @@ class Conclude(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ExperimentDone(msgspec.Struct, frozen=True):
     """What an act on an experiment did. deployment: of the winner's model, which four eyes only propose; program: the
-    one that decides from now on, "" for no change.
+    one that decides from now on, "" for no change. proposals: IDs of what waits for a second person.
     """
 
     position: int
@@ -92,6 +92,7 @@ class ExperimentDone(msgspec.Struct, frozen=True):
     experiment_id: str
     deployment: ModelAct | None
     program: str
+    proposals: tuple[str, ...] = ()
 
 
 @post("/v1/experiments", tags=["models"], summary="Start an experiment", status_code=201)

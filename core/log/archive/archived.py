@@ -22,7 +22,7 @@ from core.log.archive.archive import Archive
 from core.log.archive.chain import check_joined
 from core.log.archive.columns import COLUMNS_OF, ID, KEYS, decisions_table, keys_of, received_of
 from core.log.archive.segment import with_columns
-from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Stream
+from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Signer, Stream
 from core.log.paging import decision_pages, entries
 
 T = TypeVar("T")
@@ -34,6 +34,10 @@ class ArchivedLog:
     def __init__(self, hot: EventLog, archive: Archive) -> None:
         self.hot = hot
         self.archive = archive
+
+    @property
+    def signer(self) -> Signer | None:
+        return self.hot.signer
 
     def head(self, partition: int) -> Head:
         """See EventLog. Raises Corrupt if the hot log ends before the archive does: it has lost entries."""

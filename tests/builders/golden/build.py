@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 import redis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from console import wiring
 from console.anchoring.notary import Notary
 from console.stack import LocalStack
 from core import control_stream, pipeline, replay, verification
+from core.changes import content as content_of
 from core.codec import decode_score, decode_seal, encode
 from core.context import Resolver
 from core.events import (
@@ -40,11 +42,18 @@ from core.events import (
     CaseResolved,
     CaseRouted,
     CaseSnoozed,
+    ChangeProposed,
     Control,
     DegradationDetected,
     DriftCleared,
     DriftDetected,
     ExperimentConcluded,
+    IdentityAdded,
+    IdentityChanged,
+    IdentityKeyAdded,
+    IdentityKeyRevoked,
+    IdentityRequired,
+    IdentityRevoked,
     ResponsesChanged,
     RetrainingFinished,
     RetrainingRejected,
@@ -70,6 +79,7 @@ from ingest.bootstrap import source_topics
 from ingest.kafka_client import create_topics
 from ingest.recording import record_seals
 from learners.governance import business, experiments, models, programs
+from learners.governance import proposals as changes
 from learners.governance.control_events import Act, ArmPlan, Artifact, Plan
 from models.shipped import shipped_baseline
 from projections.reference.publisher import ReferencePublisher
@@ -79,6 +89,7 @@ from tests.builders import record_batches as rb
 from tests.builders.golden import file
 from tests.builders.golden.models import every_kind, named
 from tests.builders.golden.stream import BEGIN_MS, stream
+from tests.builders.identities import Key
 from tests.worker_harness import Stage, Threaded
 
 PAYMENTS = 2_250
@@ -177,6 +188,18 @@ class Builder:
             models.approve(self.log, done.proposal_id, self.act("bob", "checked"))
         self.noticed()
 
+    def agree(self, proposals: Iterable[str]) -> None:
+        """A second person approves what waits."""
+        for proposal_id in proposals:
+            changes.approve(self.log, proposal_id, self.act("bob", "checked"))
+
+    def signed(self, signer: Key, *events: Control) -> None:
+        """Append events under somebody's key."""
+        hot: Any = getattr(self.log, "hot", self.log)
+        hot.signer = signer
+        self.append(*events)
+        hot.signer = None
+
     def deploy(self, loaded: Loaded) -> None:
         """Propose, approve, wait until it is prepared, deploy."""
         done = programs.propose(self.log, loaded.program, self.act())
@@ -212,6 +235,7 @@ def story(b: Builder) -> None:
     _rollbacks(b)
     _trouble(b)
     _narrated(b)
+    _identified(b)
     _worked(b)
     _live(b)
     b.stop()
@@ -243,7 +267,7 @@ def _models(b: Builder) -> None:
     models.withdraw_proposal(b.log, done.proposal_id, b.act("dan", "not yet"))
     models.withdraw(b.log, "shadow", b.act())
     b.promote("oblivious-1.0.0")
-    business.change_list(b.log, "country", "block", b.act(), remove=["BR"])
+    b.agree(business.change_list(b.log, "country", "block", b.act(), remove=["BR"]).proposals)
     b.noticed()
     b.feed()
 
@@ -256,11 +280,13 @@ def _programs(b: Builder) -> None:
     b.register("named", content)
     b.promote("named-1.0.0")
     b.feed(2)
-    business.set_thresholds(b.log, b.act(), review_loss=12.0, decline_loss=80.0)
+    refused = business.set_thresholds(b.log, b.act(), review_loss=1.0, decline_loss=8.0).proposals[0]
+    changes.withdraw(b.log, refused, b.act("dan", "too low"))
+    b.agree(business.set_thresholds(b.log, b.act(), review_loss=12.0, decline_loss=80.0).proposals)
     ReferencePublisher(b.log, list(range(PARTITIONS)), 24).step()
     b.noticed()
     b.feed()
-    business.set_thresholds(b.log, b.act(), 0.35, 0.75)
+    b.agree(business.set_thresholds(b.log, b.act(), 0.35, 0.75).proposals)
     b.noticed()
 
 
@@ -268,10 +294,10 @@ def _experiments(b: Builder) -> None:
     b.promote("exchanged-1.0.0")
     b.feed()
     arms = (ArmPlan("control", "exchanged-1.0.0", 4_000), ArmPlan("other", "line-1.0.0", 6_000))
-    experiments.start(b.log, Plan(experiment_id="first", arms=arms, traffic=5_000), b.act())
+    b.agree(experiments.start(b.log, Plan(experiment_id="first", arms=arms, traffic=5_000), b.act()).proposals)
     b.promote("named-1.0.0", "shadow")
     b.feed()
-    experiments.ramp(b.log, 10_000, b.act())
+    b.agree(experiments.ramp(b.log, 10_000, b.act()).proposals)
     b.noticed()
     b.feed()
     experiments.stop(b.log, b.act())
@@ -298,7 +324,7 @@ def _start_between_programs(b: Builder, digest: str) -> None:
         ArmPlan("other", "boosted-1.0.0", 4_000, digest),
         ArmPlan("third", "oblivious-1.0.0", 3_000),
     )
-    experiments.start(b.log, Plan(experiment_id="second", arms=arms), b.act())
+    b.agree(experiments.start(b.log, Plan(experiment_id="second", arms=arms), b.act()).proposals)
     b.noticed()
     b.feed(2)
 
@@ -385,6 +411,36 @@ def _narrated(b: Builder) -> None:
         assert notary.sign(BEGIN_MS + 61 * DAY_MS) is not None
         notary.record(BEGIN_MS + 61 * DAY_MS)
         notary.close()
+    b.noticed()
+    b.feed()
+
+
+def _identified(b: Builder) -> None:
+    """People and a worker are put on the roster, keys are added and revoked, and identity is required for a moment."""
+    cho, eve, spare, at = Key("cho"), Key("eve"), Key("eve", 2), b.act("cho", "who we are").fields
+    services = [(name, Key(name)) for name in ("worker-1", "loop-1")]
+    b.signed(
+        cho,
+        IdentityAdded(**at, name="cho", roles=("admin",), public_key=cho.public_key),
+        *(
+            IdentityAdded(**at, name=name, roles=(role,), public_key=key.public_key)
+            for (name, key), role in zip(services, ("worker", "learner"), strict=True)
+        ),
+        IdentityAdded(**at, name="fay", roles=("viewer",), subject="fay@example.org"),
+        IdentityChanged(**at, name="fay", roles=("analyst",), subject="fay@example.org"),
+        IdentityAdded(**at, name="eve", roles=("admin",), public_key=eve.public_key),
+        IdentityRevoked(**at, name="fay"),
+        IdentityRequired(**at, required=True),
+    )
+    mine = b.act("eve", "a new laptop").fields
+    b.signed(eve, IdentityKeyAdded(**mine, name="eve", public_key=spare.public_key))
+    off = IdentityRequired(**mine, required=False)
+    b.signed(
+        spare,
+        IdentityKeyRevoked(**mine, name="eve", key_id=eve.key_id),
+        ChangeProposed(**mine, proposal_id="identity_required:1", change=content_of(off)),
+    )
+    b.signed(cho, replace(off, actor="cho", causation_id="identity_required:1"))
     b.noticed()
     b.feed()
 

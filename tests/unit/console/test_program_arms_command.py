@@ -111,7 +111,10 @@ def test_under_four_eyes_a_program_needs_a_second_person(run: Run, log: MemoryLo
     code, out = run("experiment", "start", "rules", *ARMS, *ANN)
     assert code == BadInput.exit_code and "a second person must approve a proposal" in out
     run("program", "approve", "cards@1.0.0:0", *BOB)
-    assert run("experiment", "start", "rules", *ARMS, *ANN)[0] == 0
+    code, out = run("experiment", "start", "rules", *ARMS, *ANN)
+    assert code == 0 and "proposed" in out
+    [proposal] = control_stream.current(log).governance.changes
+    assert run("proposal", "approve", proposal, *BOB)[0] == 0
     assert "cards@1.0.0 decides" in run("experiment", "conclude", "--winner", "fewer", *ANN)[1]
     assert control_stream.current(log).program == loading.check(ONE.encode()).digest
 

@@ -357,6 +357,57 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'id":"c-1","four_eyes":true}',
     ),
     (
+        events.IdentityAdded(
+            name="bob",
+            roles=("admin", "publisher"),
+            public_key=HEX,
+            subject="b.smith",
+            key="ab",
+            signature="c2ln",
+            **SYSTEM,
+        ),
+        b'{"type":"identity_added.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","key":"ab","signature":"c2ln","name":"bob","roles":["admin","publisher"],"public_key":"0f0f0f0f0f'
+        b'0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","subject":"b.smith"}',
+    ),
+    (
+        events.IdentityChanged(name="bob", roles=("viewer",), subject="b.smith", **SYSTEM),
+        b'{"type":"identity_changed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
+        b'"c-1","name":"bob","roles":["viewer"],"subject":"b.smith"}',
+    ),
+    (
+        events.IdentityRevoked(name="bob", **SYSTEM),
+        b'{"type":"identity_revoked.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
+        b'"c-1","name":"bob"}',
+    ),
+    (
+        events.IdentityKeyAdded(name="bob", public_key=HEX, **SYSTEM),
+        b'{"type":"identity_key_added.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id'
+        b'":"c-1","name":"bob","public_key":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}',
+    ),
+    (
+        events.IdentityKeyRevoked(name="bob", key_id="0f0f0f0f0f0f0f0f", **SYSTEM),
+        b'{"type":"identity_key_revoked.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_'
+        b'id":"c-1","name":"bob","key_id":"0f0f0f0f0f0f0f0f"}',
+    ),
+    (
+        events.IdentityRequired(required=True, **SYSTEM),
+        b'{"type":"identity_required.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id"'
+        b':"c-1","required":true}',
+    ),
+    (
+        events.ChangeProposed(
+            proposal_id="p1", change={"type": "thresholds_changed.v1", "review": 0.25, "decline": 1.0}, **SYSTEM
+        ),
+        b'{"type":"change_proposed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"'
+        b'c-1","proposal_id":"p1","change":{"type":"thresholds_changed.v1","review":0.25,"decline":1.0}}',
+    ),
+    (
+        events.ChangeWithdrawn(proposal_id="p1", **SYSTEM),
+        b'{"type":"change_withdrawn.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":'
+        b'"c-1","proposal_id":"p1"}',
+    ),
+    (
         events.DeploymentProposed(proposal_id="p1", name="m", version="1.0.0", digest=HEX, alias="shadow", **SYSTEM),
         b'{"type":"deployment_proposed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation'
         b'_id":"c-1","proposal_id":"p1","name":"m","version":"1.0.0","digest":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0'

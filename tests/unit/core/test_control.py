@@ -209,7 +209,7 @@ def test_an_experiment_of_many_arms_is_loaded_once() -> None:
     """With more arms than models are held otherwise, another control event loads none of them again."""
     versions = [ARTIFACT + b" " * n for n in range(40)]
     r, asked = resolver(*versions)
-    arms = tuple(Arm(f"a{n}", "tiny", f"{n}.0.0", sha(content), 250) for n, content in enumerate(versions))
+    arms = tuple(Arm(f"a{n}", "tiny", f"{n + 1}.0.0", sha(content), 250) for n, content in enumerate(versions))
     started = ExperimentStarted(**BASE, experiment_id="e", arms=arms, salt="s")
     s = state(FIXED.event("worker"), deployed(), started)
     assert len(r.context(s).arms) == 40 and len(asked) == 40

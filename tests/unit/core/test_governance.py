@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from core import control_stream
+from core.changes import content
 from core.control import ControlState, check
 from core.errors import BadInput
 from core.events import (
     Arm,
+    ChangeProposed,
     DeploymentProposed,
     DeploymentWithdrawn,
     ExperimentConcluded,
@@ -143,7 +145,11 @@ def test_four_eyes() -> None:
     assert refused(deployed(), on, PROPOSED, approved, approved) == [5]
     assert refused(deployed(), on, PROPOSED, PROPOSED) == [4]
     assert refused(deployed(), on, ModelDeployed(**BOB, **SECOND, alias="shadow")) == []
-    assert refused(deployed(), on, GovernanceChanged(**BOB, four_eyes=False), ModelDeployed(**ANN, **SECOND)) == []
+    off = GovernanceChanged(**ANN, four_eyes=False)
+    second = ChangeProposed(**BOB, proposal_id="off", change=content(off))
+    assert refused(deployed(), on, off, ModelDeployed(**ANN, **SECOND)) == [3, 4]
+    carried = msgspec.structs.replace(off, causation_id="off")
+    assert refused(deployed(), on, second, carried, ModelDeployed(**ANN, **SECOND)) == []
 
 
 def test_a_refused_event_changes_nothing() -> None:

@@ -75,10 +75,24 @@ def test_a_stopped_experiment_ends_for_all(api: Served, log: MemoryLog) -> None:
     assert (last(log).actor, last(log).reason) == ("publisher", "complaints")
 
 
+def test_four_eyes_only_propose_a_start(api: Served, log: MemoryLog) -> None:
+    """Who proposed it can't approve it, nor can a role that starts no experiments; it can be seen and withdrawn."""
+    models.set_four_eyes(log, True, Act("ann", "policy", T0))
+    got = api.post("/v1/experiments", {"experiment_id": "e", "arms": ARMS, "reason": "try"}, "publisher").json()
+    assert got["outcome"] == "proposed" and known(log).running == ""
+    listed = api.get("/v1/proposals", "viewer").json()["proposals"]
+    assert [each["proposal_id"] for each in listed] == got["proposals"] and listed[0]["about"] == "e"
+    path = f"/v1/proposals/{got['proposals'][0]}"
+    for role, status in (("publisher", 422), ("admin", 403), ("analyst", 403), ("viewer", 403)):
+        assert api.post(f"{path}/approve", {"reason": "looked"}, role).status_code == status, role
+    assert api.post(f"{path}/withdraw", {"reason": "no"}, "publisher").json()["outcome"] == "withdrawn"
+    assert api.get("/v1/proposals", "viewer").json()["proposals"] == []
+
+
 def test_four_eyes_only_propose_a_winner(api: Served, log: MemoryLog) -> None:
     """The winner's model waits for a second person."""
-    models.set_four_eyes(log, True, Act("ann", "policy", T0))
     api.post("/v1/experiments", {"experiment_id": "e", "arms": ARMS, "reason": "try"}, "publisher")
+    models.set_four_eyes(log, True, Act("ann", "policy", T0))
     verdict = {"reason": "decided", "verdict": "promote", "winner": "new"}
     done = api.post("/v1/experiments/e/conclude", verdict, "publisher").json()
     assert done["deployment"]["outcome"] == "proposed" and done["deployment"]["proposal_id"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from core import control_stream
+from core.changes import content
 from core.context import in_force
 from core.control import ControlState
 from core.events import (
     Arm,
+    ChangeProposed,
     Control,
     ExperimentConcluded,
     ExperimentStarted,
@@ -52,6 +55,12 @@ def started(*programs: str, experiment_id: str = "e") -> ExperimentStarted:
     return ExperimentStarted(**ANN, experiment_id=experiment_id, arms=tuple(arms), salt="s")
 
 
+def agreed(event: ExperimentStarted) -> list[Control]:
+    """The start of an experiment that somebody else has proposed."""
+    proposed = ChangeProposed(**BOB, proposal_id="start", change=content(event))
+    return [proposed, msgspec.structs.replace(event, causation_id="start")]
+
+
 def folded(*events: Control) -> ControlState:
     return control_stream.fold(control_entries(*BEFORE, *events))
 
@@ -66,8 +75,9 @@ def refused(*events: Control) -> dict[int, str]:
         ([started("", NEVER)], 1, "not registered"),
         ([started(ONE, "")], 1, "must be decided by the deployed program"),
         ([ProgramDeployed(**ANN, digest=ONE), started(TWO, ONE)], 2, "must be decided by the deployed program"),
-        ([ON, started("", ONE)], 2, "a second person must approve"),
-        ([ON, PROPOSED, started("", ONE)], 3, "a second person must approve"),
+        ([ON, *agreed(started("", ONE))], 3, "a second person must approve"),
+        ([ON, PROPOSED, *agreed(started("", ONE))], 4, "a second person must approve"),
+        ([ON, PROPOSED, APPROVED, started("", ONE)], 4, "another person's open proposal"),
         ([PROPOSED, started("", ONE), ProgramWithdrawn(**BOB, proposal_id="p")], 3, "stop or conclude it first"),
     ],
 )
@@ -82,10 +92,10 @@ def test_what_an_experiment_may_not_try(events: list[Control], at: int, why: str
 def test_what_an_experiment_may_try() -> None:
     """What may be deployed: registered, or under four eyes approved by another or deployed before; only so many."""
     assert not refused(started("", ONE, TWO, ONE))
-    assert not refused(ON, PROPOSED, APPROVED, started("", ONE))
+    assert not refused(ON, PROPOSED, APPROVED, *agreed(started("", ONE)))
     once = [ON, PROPOSED, APPROVED, ProgramDeployed(**ANN, digest=ONE, causation_id="p")]
-    assert not refused(*once, ProgramRolledBack(**BOB, digest=""), started("", ONE))
-    assert not refused(*once, started(ONE, "")) and not refused(*once, started("", ONE))
+    assert not refused(*once, ProgramRolledBack(**BOB, digest=""), *agreed(started("", ONE)))
+    assert not refused(*once, *agreed(started(ONE, ""))) and not refused(*once, *agreed(started("", ONE)))
     many = [f"{n}" * 64 for n in range(3, 3 + ARM_PROGRAMS_MAX + 1)]
     known = [ProgramRegistered(**ANN, name="x", version=f"{n}.0.0", digest=each) for n, each in enumerate(many)]
     assert not refused(*known, started("", *many[:-1]))

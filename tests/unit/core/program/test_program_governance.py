@@ -178,6 +178,8 @@ class _Model:
                 return not self.four_eyes() or (proposal is not None and proposal[2])
             case ProgramRolledBack():
                 return event.digest == "" or event.digest in {each.digest for each in self.of(ProgramDeployed)}
+            case GovernanceChanged():
+                return event.four_eyes or not self.four_eyes()  # nobody turns them off alone
             case _:
                 return True
 
