@@ -12,6 +12,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from console import wiring
+from console.anchoring.age import anchor_findings
+from console.anchoring.settings import anchor_settings
 from console.edge_report import bound_findings, identity_findings
 from console.respond_report import responder_findings
 from console.server_findings import Finding, log_server_findings
@@ -129,6 +131,9 @@ def log_findings(s: Settings) -> Iterator[Finding]:
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
         yield from (Finding(*said) for said in identity_findings(s, log, state))
         yield from (Finding(*said) for said in bound_findings(s, state))
+        now_ms = int(time.time() * 1000)
+        for check, status, message, remedy in anchor_findings(anchor_settings(s.anchors), state, now_ms):
+            yield Finding(check, "ok" if status == "ok" else "warn", message, remedy)
         opened = state.histories[-1] if state.histories else None
         if opened is not None and opened.ends is None:
             yield Finding(

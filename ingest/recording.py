@@ -2,7 +2,7 @@
 
 Seals chain a partition, and name the control stream's digest. A `SealsRecorded` closes the circle: it names each
 partition's seal, and every later seal of every partition contains it. So a partition that is cut, deleted or computed
-again before its recorded seal is found by `sentinel verify` without a signed head; to hide it, the whole log must go
+again before its recorded seal is found by `sentinel verify` without a checkpoint; to hide it, the whole log must go
 back or be computed again from there.
 
 What is newer than an hour is not recorded yet. An event per worker and hour is 9,000 a year; every reader of the

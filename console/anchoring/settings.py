@@ -43,9 +43,9 @@ class AnchorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     public_keys: tuple[_Text, ...] = ()
     timestamp_roots: str = ""
 
-    def keys(self) -> list[PublicKey]:
-        """Those with which notes are checked: of notaries and of witnesses."""
-        return [PublicKey.parse(text) for text in (*self.public_keys, *(each.key for each in self.witnesses))]
+    def witness_keys(self) -> list[PublicKey]:
+        """The keys of the witnesses."""
+        return [PublicKey.parse(each.key) for each in self.witnesses]
 
 
 def anchor_settings(table: Mapping[str, Any]) -> AnchorSettings:

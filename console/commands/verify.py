@@ -1,31 +1,38 @@
-"""`sentinel verify`: checks that the log is intact and unchanged: hot log, archive and manifest as one chain."""
+"""`sentinel verify`: checks that the log is intact and unchanged: hot log, archive and manifest as one chain, and
+against anchors.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from console import wiring
+from console.anchoring import reading, timestamps
+from console.anchoring.reading import Read
+from console.anchoring.settings import anchor_settings
 from console.limits import MAX_DEGRADED, MAX_LATE, MaxDegraded, MaxLate, exceeded
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput, Corrupt
-from core.files import write_atomic
 from core.lateness import late
+from core.log.anchored import Anchors
 from core.log.archive import verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archiver import archived_rows
-from core.log.archive.control_chain import Evidence, Point, check_control, check_named
-from core.log.archive.verifying import Checked, SignedHead
+from core.log.archive.control_chain import ControlChain, Evidence, Point, check_control, check_named
+from core.log.archive.verifying import Checked
 from core.log.base import EventLog
+from core.log.checkpoints import Checkpoint
 from core.partitions import partitions_of
 from core.settings import Settings
+from core.times import utc
 from ingest.snapshots import SnapshotStore
 
 EXIT_FAULT, EXIT_LIMIT = 3, 1
@@ -37,12 +44,26 @@ def verify(
     redis_port: RedisPort = None,
     log_prefix: LogPrefix = None,
     partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
-    head: Annotated[Path | None, typer.Option(help="Signed head from an earlier run; the log must contain it.")] = None,
-    write_head: Annotated[
-        Path | None, typer.Option(help="If the log is intact, write its current head, signed with --key.")
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Public key of the log's notary, or of a witness, or a file with keys; may be repeated. Default:"
+            " public_keys of [anchors]."
+        ),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Key file of the signature (HMAC-SHA256), at least 16 bytes.")
+    anchors: Annotated[
+        list[str] | None,
+        typer.Option(help="Directory or URI with anchors; may be repeated. Default: directories of [anchors]."),
+    ] = None,
+    timestamp_roots: Annotated[
+        Path | None, typer.Option(help="PEM file of root certificates; time stamps are checked against them.")
+    ] = None,
+    incremental: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check only what came after the checkpoint in this file, which an earlier run wrote, and remember the"
+            " newest one there. Without the file, everything is checked."
+        ),
     ] = None,
     max_degraded: MaxDegraded = MAX_DEGRADED,
     max_late: MaxLate = MAX_LATE,
@@ -52,24 +73,22 @@ def verify(
     context of its seal. Exit code 0 if the log is intact, 3 if it is corrupt, 1 if too many decisions were degraded or
     late.
 
-    Finds any changed bit and any removed entry or segment, and prints where. Only a signed head shows that the newest
-    batches or control events were removed, or that everything from some place on was computed again. So write a head
-    after each run (--write-head) and keep it where the log's owner can't change it.
+    Finds any changed bit and any removed entry or segment, and prints where. With the anchors of `sentinel anchor` and
+    the notary's public key, nothing that a checkpoint covers can be changed, computed again or removed unseen; the
+    output says since when decisions are unanchored.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
-    if (head or write_head) and key is None:
-        raise BadInput("--head and --write-head require --key FILE")
-    if write_head is not None and partition:
-        raise BadInput("--write-head signs the whole log; remove --partition")
-    secret = _read(key) if key is not None else b""
-    signed = verifying.read_signed_head(_read(head), secret) if head is not None else None
+    if incremental is not None and partition:
+        raise BadInput("--incremental remembers the whole log; remove --partition")
+    read, given = _anchors(s, public_key, anchors, timestamp_roots, incremental)
     started = time.monotonic()
     with closing(wiring.open_hot(s)) as log:
-        found = run(s, log, open_archive(s.archive, s.archive_cold) if s.archive else None, partition, signed)
+        found = run(s, log, open_archive(s.archive, s.archive_cold) if s.archive else None, partition, given, read)
     beyond = exceeded(found.decisions, found.degraded, found.late, max_degraded, max_late)
-    if write_head is not None and not found.faults:
-        heads = {checked.partition: checked.head for checked in found.partitions}
-        _replace(write_head, verifying.signed_head(s.log_prefix, heads, found.control, secret))
+    if incremental is not None and read is not None and not found.faults:
+        newest, places = given.newest, found.places(given)
+        if newest is not None and places is not None:
+            reading.write_progress(incremental, read.notes[newest.number], places)
     _report(found, beyond, time.monotonic() - started, as_json)
     if found.faults:
         raise typer.Exit(EXIT_FAULT)
@@ -77,13 +96,45 @@ def verify(
         raise typer.Exit(EXIT_LIMIT)
 
 
+def _anchors(
+    s: Settings, keys: list[str] | None, places: list[str] | None, roots: Path | None, incremental: Path | None
+) -> tuple[Read | None, Anchors]:
+    """What the directories hold, and what to verify against. Raises BadInput if anchors were asked for and there are
+    none.
+    """
+    configured = anchor_settings(s.anchors)
+    texts = [*(keys or configured.public_keys)]
+    if places and not texts:
+        raise BadInput("--anchors requires --public-key, which `sentinel anchor --new-key` printed")
+    if keys and not (places or configured.directories):
+        raise BadInput("--public-key requires --anchors, the directories with the anchors")
+    if not texts:
+        if incremental is not None:
+            raise BadInput("--incremental requires --public-key and --anchors")
+        return None, Anchors([])
+    parsed = [*reading.parse_keys(texts), *configured.witness_keys()]
+    path = roots or (Path(configured.timestamp_roots) if configured.timestamp_roots else None)
+    certificates = timestamps.read_roots(path) if path is not None else []
+    read = reading.read_anchors(places or configured.directories, parsed, certificates)
+    if places and not read.checkpoints and not read.faults:
+        raise BadInput(f"no checkpoint of log {read.log_id} is in {', '.join(places)}")
+    since = reading.read_progress(incremental, parsed) if incremental is not None else None
+    return read, reading.anchors_of(read, since)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Each partition's result, the end of the control stream, and every fault, one line each."""
+    """Each partition's result, the end of the control stream, and every fault, one line each. newest: the checkpoint
+    that the log contains, None if there is none; read: the anchors.
+    """
 
     partitions: list[Checked]
     control: Point
     faults: list[str]
+    chain: ControlChain = field(default_factory=ControlChain)
+    newest: Checkpoint | None = None
+    since: Checkpoint | None = None
+    read: Read | None = None
 
     @property
     def decisions(self) -> int:
@@ -97,38 +148,57 @@ class Found:
     def late(self) -> int:
         return late([checked.pace for checked in self.partitions])
 
+    @property
+    def unanchored(self) -> int:
+        """Decisions that no checkpoint covers."""
+        return sum(checked.unanchored for checked in self.partitions)
+
+    def places(self, anchors: Anchors) -> Any:
+        """`Anchors.places`."""
+        return anchors.places(self.chain.expected, {each.partition: each.expected for each in self.partitions})
+
 
 def run(
     s: Settings,
     log: EventLog,
     archive: Archive | None,
     only: list[int] | None = None,
-    signed: SignedHead | None = None,
+    anchors: Anchors | None = None,
+    read: Read | None = None,
 ) -> Found:
-    """Check the log. Raises BadInput if the signed head is of another log, or if the log is empty."""
-    if signed is not None and signed.log != s.log_prefix:
-        raise BadInput(f"the signed head belongs to log {signed.log!r}, not to {s.log_prefix!r}")
-    control = check_control(log, signed.control if signed is not None else None)
-    faults = [f"control stream: {control.fault}"] if control.fault else []
+    """Check the log. Raises BadInput if it is empty and there are no anchors."""
+    anchors = anchors or Anchors([])
+    newest, since = anchors.newest, anchors.since[0] if anchors.since is not None else None
+    control = check_control(log, anchors)
+    faults = [*(read.faults if read is not None else [])]
+    if wrong := anchors.contradictions(control.states):
+        faults.append(f"anchors: {wrong}")
+    if newest is not None and control.log_id != newest.log_id:
+        faults.append(
+            f"control stream: this is log {control.log_id or 'without ID'}, the anchors are of {newest.log_id}"
+        )
+    if control.fault:
+        faults.append(f"control stream: {control.fault}")
     try:
         partitions = partitions_of(log, only)
         archived = archived_rows(log)
     except (BadInput, Corrupt) as error:
-        if signed is None and not faults:
+        if newest is None and not faults:
             raise
-        return Found([], control.end, [*faults, f"can't read the log: {error}"])
+        return Found([], control.end, [*faults, f"can't read the log: {error}"], control, newest, since, read)
+    if newest is not None and not only:
+        partitions = sorted({*partitions, *range(len(newest.state.partitions))})
     found = []
     for p in partitions:
-        point = signed.partitions.get(str(p)) if signed is not None else None
         evidence = control.evidence_of(p) + _snapshot(s, p)
-        checked = verifying.check_partition(log, archive, p, point, archived, evidence, control.log_id)
+        checked = verifying.check_partition(log, archive, p, archived, evidence, control.log_id, anchors)
         found.append(checked)
         if checked.fault:
             faults.append(f"partition {p}: {checked.fault}")
     end = control.end
     if not control.fault and (fault := check_named(log, control, [n for checked in found for n in checked.named])):
         faults.append(f"control stream: {fault}")
-    return Found(found, end, faults)
+    return Found(found, end, faults, control, newest, since, read)
 
 
 def _snapshot(s: Settings, partition: int) -> list[Evidence]:
@@ -139,7 +209,7 @@ def _snapshot(s: Settings, partition: int) -> list[Evidence]:
 
 
 def _report(found: Found, beyond: list[str], seconds: float, as_json: bool) -> None:
-    faults, control = found.faults, found.control
+    faults, control, newest = found.faults, found.control, found.newest
     entries = sum(checked.entries for checked in found.partitions)
     if as_json:
         summary = {
@@ -153,6 +223,11 @@ def _report(found: Found, beyond: list[str], seconds: float, as_json: bool) -> N
             "segments": sum(checked.segments for checked in found.partitions),
             "seals": {str(checked.partition): checked.head.sequence for checked in found.partitions},
             "control": control.sequence,
+            "checkpoint": newest.number if newest is not None else None,
+            "checkpoint_at": newest.state.time_ms if newest is not None else None,
+            "since": found.since.number if found.since is not None else None,
+            "anchors": found.read.files if found.read is not None else 0,
+            "unanchored": found.unanchored,
             "seconds": round(seconds, 3),
         }
         print(msgspec.json.encode(summary).decode())
@@ -166,21 +241,27 @@ def _report(found: Found, beyond: list[str], seconds: float, as_json: bool) -> N
             f"  {checked.entries:>11,} entries  {state}"
         )
     state = "CORRUPT" if faults else "intact"
+    since = f" after checkpoint {found.since.number}" if found.since is not None else ""
     print(
-        f"{entries:,} entries, {control.sequence:,} control events; {found.decisions:,} decisions, {found.degraded:,}"
-        f" degraded, {found.late:,} late: {state} ({seconds:.1f} s)"
+        f"{entries:,} entries{since}, {control.sequence:,} control events; {found.decisions:,} decisions,"
+        f" {found.degraded:,} degraded, {found.late:,} late: {state} ({seconds:.1f} s)"
     )
+    print(_anchored(found))
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"can't read {path}: {error.strerror}") from None
+def _anchored(found: Found) -> str:
+    """How far the log is anchored, in one line."""
+    newest, read = found.newest, found.read
+    if newest is None:
+        return f"unanchored: {found.decisions:,} decisions; nothing outside the log shows whether it was rewritten"
+    parts = [f"checkpoint {newest.number}"]
+    if read is not None:
+        parts += [f"{read.files:,} anchors"]
+        parts += [f"{name} cosigned checkpoint {number}" for name, (number, _) in sorted(read.cosigned.items())]
+        if read.stamped is not None:
+            parts.append(f"checkpoint {read.stamped[0]} was time-stamped at {_text(read.stamped[1])}")
+    return f"{', '.join(parts)}; unanchored since {_text(newest.state.time_ms)}: {found.unanchored:,} decisions"
 
 
-def _replace(path: Path, content: bytes) -> None:
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        raise BadInput(f"can't write {path}: {error.strerror}") from None
+def _text(epoch_ms: int) -> str:
+    return utc(epoch_ms).strftime("%Y-%m-%d %H:%M:%S")

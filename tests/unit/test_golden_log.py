@@ -123,7 +123,7 @@ def test_the_log_verifies(golden: Golden) -> None:
     assert control.fault == ""
     archived = archived_rows(golden.log)
     found = [
-        check_partition(golden.log.hot, golden.log.archive, p, None, archived, control.evidence_of(p), control.log_id)
+        check_partition(golden.log.hot, golden.log.archive, p, archived, control.evidence_of(p), control.log_id)
         for p in range(golden.figures["partitions"])
     ]
     assert [each.fault for each in found] == [""] * len(found)

@@ -1,8 +1,8 @@
-"""Checks the control stream by itself, and against the seals that name it (I8, I12).
+"""Checks the control stream by itself, against checkpoints, and against the seals that name it (I8, I12, I16).
 
 A partition's first seal under a control position contains the stream's digest up to there. So an event that was
 changed, exchanged or removed shows as soon as any partition has decided after it; what came after the last such seal
-only shows against a signed head.
+only shows against a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from core.codec import decode_control
 from core.errors import BadInput, Corrupt
 from core.events import (
+    CheckpointSigned,
     Control,
     LogCreated,
     LogTrimmed,
@@ -27,6 +28,7 @@ from core.events import (
     SealsRecorded,
     SegmentArchived,
 )
+from core.log.anchored import Anchors, Expected
 from core.log.base import GENESIS_DIGEST, EventLog
 from core.log.seals import control_digest
 from core.program import document
@@ -61,13 +63,16 @@ class ControlChain:
     """The control stream as read. digests: after each event, from `GENESIS_DIGEST` on; fault: the first, or "".
 
     evidence: by partition and kind, the furthest seal that an event names. Seals are chained, so it stands for those
-    before it. log_id: that of the first LogCreated, "" if there is none.
+    before it. log_id: that of the first LogCreated, "" if there is none. expected: the roots that it must have;
+    states: by checkpoint, the hash of its state that an event names.
     """
 
     digests: list[str] = field(default_factory=lambda: [GENESIS_DIGEST])
     fault: str = ""
     evidence: dict[tuple[int, str], Evidence] = field(default_factory=dict)
     log_id: str = ""
+    expected: Expected = field(default_factory=lambda: Expected("control events", ()))
+    states: dict[int, bytes] = field(default_factory=dict)
 
     def evidence_of(self, partition: int) -> list[Evidence]:
         """What the control stream says about how far the partition's log has come."""
@@ -79,19 +84,19 @@ class ControlChain:
         return Point(len(self.digests) - 1, self.digests[-1])
 
 
-def check_control(log: EventLog, signed: Point | None = None) -> ControlChain:
-    """The control stream, checked: order, form, blobs, and against the signed head."""
-    found = ControlChain()
+def check_control(log: EventLog, anchors: Anchors | None = None) -> ControlChain:
+    """The control stream, checked: order, form, blobs, and against the checkpoints."""
+    found = ControlChain(expected=(anchors or Anchors([])).control())
     blobs: dict[str, int] = {}
     programs: dict[str, int] = {}
     while not found.fault and (page := log.read_control(found.end.sequence)):
         for number, payload in page:
             if not found.fault:
-                found.fault = _take(found, number, payload, blobs, programs, signed)
+                found.fault = _take(found, number, payload, blobs, programs)
     if found.fault:
         return found
-    if signed is not None and found.end.sequence < signed.sequence:
-        found.fault = f"the control stream ends at {found.end.sequence}, before the signed head at {signed.sequence}"
+    if wrong := found.expected.end():
+        found.fault = wrong
         return found
     for blob, number in blobs.items():
         try:
@@ -122,12 +127,13 @@ def _take(
     payload: bytes,
     blobs: dict[str, int],
     programs: dict[str, int],
-    signed: Point | None,
 ) -> str:
     """Add one event; what is wrong with it, or ""."""
     if number != found.end.sequence + 1:
         return f"control event {found.end.sequence + 1} is missing: {number} comes next"
     found.digests.append(control_digest(found.end.digest, number, payload))
+    if wrong := found.expected.add(payload):
+        return wrong
     try:
         event = decode_control(payload)
     except Corrupt as error:
@@ -139,13 +145,21 @@ def _take(
     elif isinstance(event, LogCreated):
         programs.setdefault(event.program, number)
         found.log_id = found.log_id or event.log_id
+    elif isinstance(event, CheckpointSigned):
+        found.states.setdefault(event.number, _bytes_of(event.state))
     for partition, kind, evidence in _evidence(number, event):
         known = found.evidence.setdefault((partition, kind), evidence)
         if evidence.sequence > known.sequence:
             found.evidence[partition, kind] = evidence
-    if signed is not None and number == signed.sequence and found.end.digest != signed.digest:
-        return f"a control event up to the signed head, {number}, was changed"
     return ""
+
+
+def _bytes_of(text: str) -> bytes:
+    """A hash in hex; b"" if it is none."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def _evidence(number: int, event: Control) -> list[tuple[int, str, Evidence]]:

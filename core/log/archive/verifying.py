@@ -1,31 +1,29 @@
-"""Verifies that everything is present and as written: the chain over manifest, segments and hot log, and a signed head
-(I8), and that every decision names the context of its seal (I12).
+"""Verifies that everything is present and as written: the chain over manifest, segments and hot log (I8), the roots of
+checkpoints (I16), and that every decision names the context of its seal (I12).
 
-Without a signed head, every change and gap is found except what nothing inside the log can reveal: the newest batches
-of a partition cut off cleanly, the newest control events that no seal names yet, and a log that was computed again from
-some place on to its end, seals and all. `signed_head` makes a file that reveals these; keep it elsewhere.
+Without checkpoints, every change and gap is found except what nothing inside the log can reveal: the newest batches of
+a partition cut off cleanly, the newest control events that no seal names yet, and a log that was computed again from
+some place on to its end, seals and all. A checkpoint reveals these, up to the time when it was signed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from core.codec import decode_score_key
 from core.context import lacks_something
-from core.errors import BadInput, Corrupt
+from core.errors import Corrupt
 from core.events import Position
 from core.lateness import Pace
 from core.log import seals
+from core.log.anchored import Anchors, Expected
 from core.log.archive import chain
 from core.log.archive.archive import Archive
-from core.log.archive.control_chain import Evidence, Named, Point
+from core.log.archive.control_chain import Evidence, Named
 from core.log.base import STREAMS, Entry, EventLog, Head, Stream
 from core.log.covering import feedback_seen
+from core.log.growth import head_at
 
 TRIES = 5
 """How often a partition is checked at most: it is checked again if it was trimmed meanwhile."""
@@ -37,11 +35,15 @@ class Checked:
 
     degraded: decisions that lacked something that decides (`core.context.lacks_something`); pace: its batches, for
     `core.lateness`; named: the control positions that its seals name. begins: what its first seal must say; None is
-    anything.
+    anything. expected: the roots that it must have. unanchored: decisions that no checkpoint covers. start: the head
+    from which on it is checked; what comes before was checked earlier, and is not counted.
     """
 
     partition: int
     begins: str | None = None
+    expected: Expected = field(default_factory=lambda: Expected("seals", ()))
+    start: Head = Head()  # noqa: RUF009  # frozen
+    unanchored: int = 0
     segments: int = 0
     archived_seals: int = 0
     hot_seals: int = 0
@@ -55,54 +57,51 @@ class Checked:
 
     def take(self, sealed: chain.Sealed) -> None:
         """Count a batch. Raises Corrupt if one of its scores names other positions than its seal (I12), and if the
-        first seal is that of another partition or log.
+        first seal is that of another partition or log, or the seals differ from a checkpoint's.
         """
         batch, span = sealed.batch, sealed.span
         if span.sequence == 1 and self.begins not in (None, batch.begins):
             raise Corrupt(f"seal 1 belongs to {batch.begins or 'no log'}, not to {self.begins}: the streams are others")
+        if wrong := self.expected.add(sealed.entry.payload):
+            raise Corrupt(wrong)
         for entry in batch.scores:
             key = decode_score_key(entry.payload)
             if wrong := span.fault(entry.id, feedback_seen(key.feedback_position), key.control_position):
                 raise Corrupt(wrong)
             self.degraded += lacks_something(key.degraded)
         self.decisions += len(batch.scores)
+        if span.sequence > self.expected.signed:
+            self.unanchored += len(batch.scores)
         self.entries += 2 * len(batch.transactions) + len(batch.alerts) + len(batch.feedback) + len(batch.rejects) + 1
         self.pace.add(span.control, span.recorded_at, len(batch.scores))
         if batch.control_digest:
             self.named.append(Named(self.partition, span.sequence, span.control, batch.control_digest))
 
 
-class SignedHead(msgspec.Struct, frozen=True, kw_only=True):
-    """A log's state at some time: each partition's seal, and the control stream's end with a digest over all of it."""
-
-    log: str
-    partitions: dict[str, Point]
-    control: Point
-    hmac: str = ""
-
-
-_signed = msgspec.json.Decoder(SignedHead)
-
-
 def check_partition(
     hot: EventLog,
     archive: Archive | None,
     partition: int,
-    signed: Point | None = None,
     archived: Mapping[tuple[int, int], str] | None = None,
     evidence: Sequence[Evidence] = (),
     log_id: str = "",
+    anchors: Anchors | None = None,
 ) -> Checked:
-    """Check one partition. signed: the head it must contain; archived: `core.log.archive.archiver.archived_rows`;
-    evidence: seals that it must contain; log_id: the log that its first seal must name ("": any).
+    """Check one partition. archived: `core.log.archive.archiver.archived_rows`; evidence: seals that it must contain;
+    log_id: the log that its first seal must name ("": any); anchors: the checkpoints that it must contain, and from
+    where on it is to be checked.
     """
     for _ in range(TRIES):
-        result = Checked(partition, begins=seals.begins(log_id, partition) if log_id else None)
+        expected = (anchors or Anchors([])).partition(partition)
+        result = Checked(partition, seals.begins(log_id, partition) if log_id else None, expected)
+        result.start = result.head = head_at(expected.grown)
         first = _first_seal(hot, partition)
         try:
+            if wrong := expected.begin() or _begun(hot, archive, partition, expected):
+                raise Corrupt(wrong)
             _check(hot, archive, partition, archived or {}, result)
-            if signed is not None:
-                evidence = [*evidence, Evidence("the signed head", signed.sequence, signed.digest)]
+            if wrong := expected.end():
+                raise Corrupt(wrong)
             for each in evidence:
                 _contains(hot, archive, result, each)
         except Corrupt as error:
@@ -114,6 +113,24 @@ def check_partition(
             continue
         return result
     return result
+
+
+def _begun(hot: EventLog, archive: Archive | None, partition: int, expected: Expected) -> str:
+    """What is wrong with the seal after which the partition is checked; or ""."""
+    sequence, last = expected.grown.tree.size, expected.grown.last
+    if sequence == 0:
+        return ""
+    payload = _seal(hot, archive, partition, sequence)
+    if payload is None:
+        return f"the tail is missing: seal {sequence} was verified before, and is no longer in the log"
+    return "" if payload == last else f"seal {sequence} differs from the one that was verified: the log was rewritten"
+
+
+def _seal(hot: EventLog, archive: Archive | None, partition: int, sequence: int) -> bytes | None:
+    """A seal's JSON, wherever it is."""
+    at = Position(sequence, 1)
+    payload = archive.get(partition, "seals", at) if archive is not None else None
+    return payload or hot.get(partition, "seals", at)
 
 
 def _first_seal(hot: EventLog, partition: int) -> list[Entry]:
@@ -144,17 +161,17 @@ def _contains(hot: EventLog, archive: Archive | None, result: Checked, evidence:
         raise Corrupt(f"the tail is missing: {who} is at seal {sequence}, the log ends at {result.head.sequence}")
     if not digest or sequence == 0:
         return
-    at = Position(sequence, 1)
-    payload = archive.get(result.partition, "seals", at) if archive is not None else None
-    payload = payload or hot.get(result.partition, "seals", at)
-    if payload is None or seals.head_from_entry(Entry(at, payload)).digest != digest:
+    payload = _seal(hot, archive, result.partition, sequence)
+    if payload is None or seals.head_from_entry(Entry(Position(sequence, 1), payload)).digest != digest:
         raise Corrupt(f"seal {sequence} differs from the one of {who.rstrip(',')}: the log was rewritten")
 
 
 def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
-    """The manifest and every segment, from genesis on. Returns the archive's end."""
-    head = Head()
+    """The manifest, and every segment from genesis or the start on. Returns the archive's end."""
+    head = result.start
     for row in archive.rows(partition):
+        if row.last_sequence <= result.start.sequence:
+            continue
         found = archive.load(row)
         try:
             for sealed in chain.batches(found.read, head, row.last_sequence):
@@ -170,7 +187,7 @@ def _check_archive(archive: Archive, partition: int, result: Checked) -> Head:
             raise Corrupt(f"{row.files[0].name}: {error}") from None
         result.segments += 1
         result.head = head
-    return head
+    return archive.end(partition)
 
 
 def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head, result: Checked) -> None:
@@ -188,7 +205,7 @@ def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head
         if end.sequence:
             raise Corrupt(f"hot log: empty, although seal {end.sequence} is archived: at least that one must remain")
         return
-    start = _anchor(hot, archive, partition, first[0])
+    start = _begin(hot, archive, partition, first[0])
     if start.sequence > end.sequence:
         raise Corrupt(
             f"hot log: begins with seal {start.sequence}, but the archive ends at {end.sequence}:"
@@ -196,13 +213,17 @@ def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head
         )
     if head.sequence < end.sequence:
         raise Corrupt(f"hot log: the tail is missing: it ends at seal {head.sequence}, the archive at {end.sequence}")
+    if start.sequence < result.start.sequence:
+        start = result.start
     last = start
     joined = start if start.sequence == end.sequence else None
+    if start.sequence > end.sequence:  # everything archived was checked before
+        joined = end
     try:
         for sealed in chain.batches(read, start, head.sequence):
             last = sealed.head
             result.hot_seals += 1
-            if last.sequence > end.sequence:
+            if last.sequence > max(end.sequence, result.start.sequence):
                 result.take(sealed)
             if last.sequence == end.sequence:
                 joined = last
@@ -217,7 +238,7 @@ def _check_hot(hot: EventLog, archive: Archive | None, partition: int, end: Head
     result.head = last
 
 
-def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry) -> Head:
+def _begin(hot: EventLog, archive: Archive | None, partition: int, first: Entry) -> Head:
     """The head after which the hot log's batches begin: `Head()`, or that of the seal up to which it was trimmed.
 
     Raises Corrupt if the archive does not hold that very seal, or if older entries remain.
@@ -240,34 +261,3 @@ def _anchor(hot: EventLog, archive: Archive | None, partition: int, first: Entry
     if left:
         raise Corrupt(f"hot log: begins with seal {sequence}, but has older {', '.join(left)} that no seal covers")
     return head
-
-
-# --- signed heads -------------------------------------------------------------------------------------------------
-
-
-def signed_head(log: str, heads: Mapping[int, Head], control: Point, key: bytes) -> bytes:
-    """The state of the log `log` (its prefix) as a file signed by HMAC-SHA256 (RFC 2104) with `key`."""
-    unsigned = SignedHead(
-        log=log,
-        partitions={str(p): Point(head.sequence, head.digest) for p, head in sorted(heads.items())},
-        control=control,
-    )
-    return msgspec.json.encode(msgspec.structs.replace(unsigned, hmac=_hmac(unsigned, key))) + b"\n"
-
-
-def read_signed_head(content: bytes, key: bytes) -> SignedHead:
-    """The signed head, decoded. Raises Corrupt if it was not signed with this key, or does not decode."""
-    try:
-        found = _signed.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Corrupt(f"the signed head does not decode: {error}") from None
-    if not hmac.compare_digest(found.hmac.encode(), _hmac(found, key).encode()):
-        raise Corrupt("the signed head's signature does not match: wrong key, or the file was changed")
-    return found
-
-
-def _hmac(head: SignedHead, key: bytes) -> str:
-    if len(key) < 16:
-        raise BadInput("the key must have at least 16 bytes")
-    content = msgspec.json.encode(msgspec.structs.replace(head, hmac=""))
-    return hmac.new(key, content, hashlib.sha256).hexdigest()

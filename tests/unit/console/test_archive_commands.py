@@ -39,7 +39,9 @@ class Ran(NamedTuple):
 
 
 class Sentinel:
-    """The command line with this log's settings; `log` is another client of it, `server` a plain one."""
+    """The command line with this log's settings; `log` is another client of it, `server` a plain one, `offline` what
+    decides more.
+    """
 
     def __init__(
         self,
@@ -48,8 +50,9 @@ class Sentinel:
         log: RedisLog,
         server: redis.Redis,
         path: Path,
+        offline: OfflineIngest,
     ) -> None:
-        self._patch, self._capsys = patch, capsys
+        self._patch, self._capsys, self.offline = patch, capsys, offline
         self.log, self.server, self.directory = log, server, path
 
     def setenv(self, name: str, value: str) -> None:
@@ -86,7 +89,7 @@ def sentinel(
             offline.flush()
     offline.flush()
     server = redis.Redis(valkey_server.host, valkey_server.port)
-    return Sentinel(monkeypatch, capsys, log, server, tmp_path / "archive")
+    return Sentinel(monkeypatch, capsys, log, server, tmp_path / "archive", offline)
 
 
 def test_archive_trim_verify_and_replay(sentinel: Sentinel) -> None:
@@ -144,20 +147,55 @@ def test_verify_names_the_place_and_exits_3(sentinel: Sentinel) -> None:
     assert ran.json["faults"][0].startswith("partition 0: hot log: seal ")
 
 
-def test_signed_heads(sentinel: Sentinel, tmp_path: Path) -> None:
-    """Written after a sound check, required by the next; no key, another key and a missing tail are each refused."""
-    key, other, head = tmp_path / "key", tmp_path / "other", tmp_path / "head.json"
-    key.write_bytes(b"k" * 32)
-    other.write_bytes(b"o" * 32)
-    assert sentinel("verify", "--write-head", str(head)).code == 2
-    assert sentinel("verify", "--write-head", str(head), "--key", str(key)).code == 0
-    assert sentinel("verify", "--head", str(head), "--key", str(key)).code == 0
-    assert sentinel("verify", "--head", str(head), "--key", str(other)).code == 3
-    assert sentinel("verify", "--head", str(tmp_path / "absent"), "--key", str(key)).code == 2
+def test_anchors(sentinel: Sentinel, tmp_path: Path) -> None:
+    """What is unanchored is said; with the public key alone, a cut tail is found, and other keys and folders are."""
+    assert "\nunanchored: " in sentinel("verify").out
+    key = sentinel("anchor", "--new-key", "notary.key").out.strip()
+    (tmp_path / "notary.pub").write_text(key)
+    assert sentinel("anchor", "--key", "notary.key", "--directory", "worm").code == 0
+    sentinel("archive")
+    ran = sentinel("verify", "--public-key", key, "--anchors", "worm")
+    assert ran.code == 0 and "checkpoint 1, 1 anchors; unanchored since " in ran.out and ": 0 decisions" in ran.out
+    found = sentinel("verify", "--public-key", "notary.pub", "--anchors", "worm", "--json").json
+    assert (found["checkpoint"], found["anchors"], found["unanchored"]) == (1, 1, 0)
+    other = sentinel("anchor", "--new-key", "other.key").out.strip()
+    ran = sentinel("verify", "--public-key", other, "--anchors", "worm")
+    assert ran.code == 3 and "is not signed by any of the given keys" in ran.err
+    for arguments in (("--public-key", key), ("--anchors", "worm"), ("--incremental", "f"), ("--public-key", "none")):
+        assert sentinel("verify", *arguments).code == 2
+    assert sentinel("verify", "--public-key", key, "--anchors", "empty").code == 2
     last = sentinel.log.head(0)
     sentinel.server.delete(sentinel.log.key(0, "seals"))
-    ran = sentinel("verify", "--head", str(head), "--key", str(key))
-    assert ran.code == 3 and f"the signed head is at seal {last.sequence}" in ran.err
+    ran = sentinel("verify", "--public-key", key, "--anchors", "worm", archive=False)
+    assert ran.code == 3 and f"has {last.sequence:,} seals, the log 0" in ran.err
+
+
+def test_incremental_verification(sentinel: Sentinel, tmp_path: Path) -> None:
+    """The first run checks everything, the second what came after the newest checkpoint; what was checked can't change
+    either, and the file is not believed.
+    """
+    arguments = ["--public-key", sentinel("anchor", "--new-key", "notary.key").out.strip(), "--anchors", "worm"]
+    arguments += ["--incremental", "progress", "--json"]
+    anchor = ("anchor", "--key", "notary.key", "--directory", "worm")
+    assert sentinel(*anchor).code == 0
+    first = sentinel("verify", *arguments).json
+    assert (first["since"], first["checkpoint"]) == (None, 1) and first["decisions"] > 300
+    again = sentinel("verify", *arguments).json
+    assert (again["since"], again["decisions"], again["entries"], again["ok"]) == (1, 0, 0, True)
+    sentinel.offline.feed(records(3, 700)[600:])
+    sentinel.offline.flush()
+    assert sentinel("verify", *arguments).json["unanchored"] > 50
+    assert sentinel(*anchor).code == 0
+    sentinel("archive", "--trim")
+    third = sentinel("verify", *arguments).json
+    assert (third["since"], third["checkpoint"], third["unanchored"], third["ok"]) == (1, 2, 0, True)
+    assert 0 < third["decisions"] < first["decisions"]
+    content = (tmp_path / "progress").read_bytes()
+    (tmp_path / "progress").write_bytes(content.replace(b'"size":', b'"size":1'))
+    assert sentinel("verify", *arguments).code == 2
+    (tmp_path / "progress").write_bytes(content)
+    sentinel.server.delete(sentinel.log.key(1, "seals"))
+    assert sentinel("verify", *arguments).code == 3
 
 
 def test_trimming_waits_for_every_projection(sentinel: Sentinel, tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ def test_killed_between_any_two_steps_nothing_is_lost(tmp_path: Path, after: boo
         for _ in range(2):
             log = ArchivedLog(hot, open_archive(str(directory)))
             assert contents(log, 0) == everything and log.head(0) == head
-            checked = check_partition(hot, log.archive, 0, None, archiver.archived_rows(hot))
+            checked = check_partition(hot, log.archive, 0, archiver.archived_rows(hot))
             assert checked.fault == "" and checked.head == head
             if hot.read(0, "seals")[0].id.generation > 1:
                 assert archiver.trimmed(hot) == {0: hot.read(0, "seals")[0].id.generation}

@@ -1,4 +1,4 @@
-"""`verify` finds any changed bit, any hole and, with a signed head, any missing tail; and names the place (I8)."""
+"""`verify` finds any changed bit, any hole and, against a checkpoint, any missing tail, by place (I8, I16)."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadInput, Corrupt, SentinelError
+from core.errors import Corrupt
 from core.events import Position
+from core.log.anchored import Anchors
 from core.log.archive import archiver, manifest, verifying
 from core.log.archive.archive import open_archive
-from core.log.archive.control_chain import Point, check_control, check_named
-from core.log.archive.verifying import SignedHead
-from core.log.base import STREAMS, Head, Stream
+from core.log.archive.archived import ArchivedLog
+from core.log.archive.control_chain import check_control, check_named
+from core.log.base import STREAMS, Stream
+from core.log.checkpoints import Checkpoint
 from core.log.memory import MemoryLog
+from tests.builders.anchors import checkpoint_of
 from tests.builders.batches import batch_after
 from tests.builders.logs import PARTITIONS, entries, filled, heads
 from tests.builders.models import deployed
 
 EVER = 2**62
-KEY = b"sixteen bytes or more"
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +43,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryLog, Path]:
     return log, directory
 
 
-def faults(log: MemoryLog, directory: Path | None, signed: SignedHead | None = None) -> list[str]:
+def faults(log: MemoryLog, directory: Path | None, *signed: Checkpoint) -> list[str]:
     """Everything that `sentinel verify` would name."""
-    control = check_control(log, signed.control if signed else None)
+    anchors = Anchors(signed)
+    control = check_control(log, anchors)
     found = [control.fault] if control.fault else []
     named = []
     try:
@@ -51,9 +54,8 @@ def faults(log: MemoryLog, directory: Path | None, signed: SignedHead | None = N
     except Corrupt as error:
         return [*found, str(error)]
     for p in range(PARTITIONS):
-        point = signed.partitions[str(p)] if signed else None
         archive = open_archive(str(directory)) if directory else None
-        checked = verifying.check_partition(log, archive, p, point, archived)
+        checked = verifying.check_partition(log, archive, p, archived, (), control.log_id, anchors)
         found += [f"partition {p}: {checked.fault}"] if checked.fault else []
         named += checked.named
     if not control.fault and (fault := check_named(log, control, named)):
@@ -61,9 +63,8 @@ def faults(log: MemoryLog, directory: Path | None, signed: SignedHead | None = N
     return found
 
 
-def signed_at(log: MemoryLog) -> SignedHead:
-    content = verifying.signed_head("ss", {p: log.head(p) for p in range(PARTITIONS)}, check_control(log).end, KEY)
-    return verifying.read_signed_head(content, KEY)
+def signed_at(log: MemoryLog, directory: Path) -> Checkpoint:
+    return checkpoint_of(ArchivedLog(log, open_archive(str(directory))))
 
 
 def flip(content: bytes, bit: int) -> bytes:
@@ -75,7 +76,7 @@ def flip(content: bytes, bit: int) -> bytes:
 def test_a_whole_log_has_no_fault(made: tuple[MemoryLog, Path]) -> None:
     """Trimmed and archived as it is, everything is counted once and the chain leads to the head."""
     log, directory = made
-    assert faults(log, directory, signed_at(log)) == []
+    assert faults(log, directory, signed_at(log, directory)) == []
     archive = open_archive(str(directory))
     for p in range(PARTITIONS):
         checked = verifying.check_partition(log, archive, p)
@@ -84,7 +85,7 @@ def test_a_whole_log_has_no_fault(made: tuple[MemoryLog, Path]) -> None:
         first = log.read(p, "seals", count=1)[0].id.generation
         assert 1 < first < archive.end(p).sequence < log.head(p).sequence
     whole = filled(5, 700)
-    assert faults(whole, None, signed_at(whole)) == []
+    assert faults(whole, None, checkpoint_of(whole)) == []
 
 
 def test_every_one_of_100_random_flipped_bits_is_found(made: tuple[MemoryLog, Path]) -> None:
@@ -171,42 +172,46 @@ def test_a_removed_segment_is_found(made: tuple[MemoryLog, Path], tmp_path: Path
     assert "begins with seal" in faults(log, None)[0]
 
 
-def test_a_missing_tail_is_found_against_a_signed_head(made: tuple[MemoryLog, Path]) -> None:
+def test_a_missing_tail_is_found_against_a_checkpoint(made: tuple[MemoryLog, Path]) -> None:
     """The newest batches cut off cleanly are a whole log, but not the one that was signed."""
     log, directory = made
-    signed = signed_at(log)
+    signed = signed_at(log, directory)
     for keep in (1, 2):
         damaged = log.clone()
         damaged.truncate(0, log.head(0).sequence - keep)
         assert faults(damaged, directory) == []
-        assert "the tail is missing: the signed head is at seal" in faults(damaged, directory, signed)[0]
+        assert "the tail is missing: checkpoint 1 of 2027-01-15 08:00:00 has" in faults(damaged, directory, signed)[0]
     emptied = log.clone()
     emptied.truncate(0, 0)
     assert "hot log: empty" in faults(emptied, directory)[0]
 
 
-def test_a_log_written_anew_is_not_the_signed_one() -> None:
-    """Another history with the same length is found by the signed digest."""
+def test_a_log_written_anew_is_not_the_signed_one(made: tuple[MemoryLog, Path]) -> None:
+    """Another history of the same length is found by the signed root, at the first size that was signed."""
+    log = made[0]
     logs = []
     for tag in "ab":
-        log = MemoryLog()
-        head = Head()
+        other = log.clone()
+        head = other.head(0)
         for _ in range(3):
-            head = log.append(0, batch_after(head, tag=tag), head)
-        logs.append(log)
-    point = Point(2, heads(logs[0], 0)[2].digest)
-    assert verifying.check_partition(logs[0], None, 0, point).fault == ""
-    assert "rewritten" in verifying.check_partition(logs[1], None, 0, point).fault
+            head = other.append(0, batch_after(head, tag=tag), head)
+        logs.append(other)
+    signed = signed_at(logs[0], made[1])
+    assert faults(logs[0], made[1], signed) == []
+    named = faults(logs[1], made[1], signed)
+    assert len(named) == 1 and named[0].endswith(
+        "differ from checkpoint 1 of 2027-01-15 08:00:00: the log was rewritten"
+    )
 
 
-def test_the_control_stream_is_held_by_the_signed_head(made: tuple[MemoryLog, Path]) -> None:
-    """A changed, a removed or a missing last control event is a fault against the signed head; so is a changed blob."""
+def test_the_control_stream_is_held_by_the_checkpoint(made: tuple[MemoryLog, Path]) -> None:
+    """A changed, a removed or a missing last control event is a fault against the checkpoint; so is a changed blob."""
     log, directory = made
-    signed = signed_at(log)
+    signed = signed_at(log, directory)
     for sequence, payload in log.read_control(count=10**6)[::3]:
         damaged = log.clone()
         damaged.tamper_control(sequence, payload.replace(b'"actor":"', b'"actor":"x'))
-        assert "was changed" in faults(damaged, directory, signed)[0]
+        assert "the log was rewritten" in faults(damaged, directory, signed)[0]
     for removed in (1, log.control_head()):
         damaged = log.clone()
         damaged.tamper_control(removed, None)
@@ -215,16 +220,3 @@ def test_the_control_stream_is_held_by_the_signed_head(made: tuple[MemoryLog, Pa
     digest = deployed().digest
     damaged.tamper_blob(digest, flip(damaged.get_blob(digest), 9))
     assert digest in faults(damaged, directory)[0]
-
-
-def test_a_signed_head_is_trusted_only_with_its_key() -> None:
-    """Another key or any changed bit is refused; a short key is the caller's fault."""
-    content = verifying.signed_head("ss", {0: Head(sequence=3, digest="ab" * 32)}, Point(1, "cd" * 32), KEY)
-    assert verifying.read_signed_head(content, KEY).partitions == {"0": Point(3, "ab" * 32)}
-    with pytest.raises(Corrupt, match="signature"):
-        verifying.read_signed_head(content, KEY + b"x")
-    for bit in range(8 * len(content) - 8):
-        with pytest.raises(SentinelError):
-            verifying.read_signed_head(flip(content, bit), KEY)
-    with pytest.raises(BadInput):
-        verifying.read_signed_head(content, b"short")

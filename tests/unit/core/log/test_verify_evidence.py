@@ -1,5 +1,5 @@
-"""What `sentinel verify` finds without a signed head: what seals say of the control stream, and what the control stream
-and snapshots say of the partitions. And what it can't find, which a signed head must show.
+"""What `sentinel verify` finds without a checkpoint: what seals say of the control stream, and what the control stream
+and snapshots say of the partitions. And what it can't find, which a checkpoint must show.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from core.control_stream import ControlStream
 from core.events import LogTrimmed, Seal, SealPoint, SealsRecorded, SegmentArchived
 from core.features.state import AccountState
 from core.identity import FIXED
-from core.log.archive.control_chain import Point, check_control
-from core.log.archive.verifying import SignedHead
+from core.log.anchored import Anchors
+from core.log.archive.control_chain import check_control
 from core.log.base import Batch
+from core.log.checkpoints import Checkpoint
 from core.log.memory import MemoryLog
 from core.settings import Settings
 from ingest.snapshots import SnapshotStore
+from tests.builders.anchors import checkpoint_of
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import T0
 from tests.builders.forging import control_changed, rechained
@@ -36,13 +38,9 @@ def log() -> MemoryLog:
     return filled(5, 700)
 
 
-def faults(log: MemoryLog, snapshots: str = "/nonexistent", signed: SignedHead | None = None) -> list[str]:
-    return run(Settings(log_prefix="ss", snapshot_directory=snapshots), log, None, signed=signed).faults
-
-
-def signed_of(log: MemoryLog) -> SignedHead:
-    points = {str(p): Point(log.head(p).sequence, log.head(p).digest) for p in range(PARTITIONS)}
-    return SignedHead(log="ss", partitions=points, control=check_control(log).end)
+def faults(log: MemoryLog, snapshots: str = "/nonexistent", signed: Checkpoint | None = None) -> list[str]:
+    anchors = Anchors([signed] if signed is not None else [])
+    return run(Settings(log_prefix="ss", snapshot_directory=snapshots), log, None, anchors=anchors).faults
 
 
 def newest_named(log: MemoryLog) -> int:
@@ -97,7 +95,7 @@ def test_the_digest_of_the_control_stream_is_the_one_that_seals_name(log: Memory
             expected = check_control(log).digests[seal.control] if seal.control > before else ""
             assert seal.control_digest == expected
             before = seal.control
-    assert faults(log) == [] == faults(log, signed=signed_of(log))
+    assert faults(log) == [] == faults(log, signed=checkpoint_of(log))
 
 
 def test_any_changed_control_event_that_a_seal_was_decided_under_is_found(log: MemoryLog) -> None:
@@ -134,11 +132,11 @@ def test_removed_and_exchanged_control_events_are_found(log: MemoryLog) -> None:
     assert faults(left_out)
 
 
-def test_what_no_seal_was_decided_under_yet_only_shows_against_a_signed_head(log: MemoryLog) -> None:
+def test_what_no_seal_was_decided_under_yet_only_shows_against_a_checkpoint(log: MemoryLog) -> None:
     """An event after the last seal can still be changed or removed; the next batch of any partition ends that."""
     late = log.clone()
     position = append_unchecked(late, LogTrimmed(**ANN, partition=0, up_to_sequence=1))
-    signed = signed_of(late)
+    signed = checkpoint_of(late)
     changed = control_changed(late, position, lambda e: msgspec.structs.replace(e, reason="x"))
     removed = late.clone()
     removed.truncate_control(position - 1)
@@ -212,8 +210,8 @@ def test_a_partition_computed_again_before_its_recorded_seal_is_found(log: Memor
     assert len(named) == 1 and f"seal {middle} differs from the one of control event" in named[0]
     done = []
     behind = rechained(recorded(log, p0=middle - 2), 0, change)
-    assert faults(behind) == []  # newer than what is recorded: only a signed head shows it
-    assert faults(behind, signed=signed_of(log))
+    assert faults(behind) == []  # newer than what is recorded: only a checkpoint shows it
+    assert faults(behind, signed=checkpoint_of(log))
 
 
 def test_the_newest_recorded_seal_stands_for_those_before(log: MemoryLog) -> None:
@@ -244,13 +242,13 @@ def test_a_snapshot_proves_how_far_its_partition_was(log: MemoryLog, tmp_path: P
     assert faults(other, str(tmp_path)) == []
 
 
-def test_a_cut_tail_that_nothing_names_only_shows_against_a_signed_head(log: MemoryLog) -> None:
-    """Batches, or a whole partition, that no event, snapshot or archive names: intact to `verify`, not to a head."""
+def test_a_cut_tail_that_nothing_names_only_shows_against_a_checkpoint(log: MemoryLog) -> None:
+    """Batches, or a whole partition, that no event, snapshot or archive names: intact to `verify` without anchors."""
     for keep in (0, log.head(2).sequence - 1):
         forged = log.clone()
         forged.truncate(2, keep)
         assert faults(forged) == []
-        assert "the tail is missing: the signed head is at seal" in faults(forged, signed=signed_of(log))[0]
+        assert "the tail is missing: checkpoint 1 of" in faults(forged, signed=checkpoint_of(log))[0]
 
 
 def test_an_event_of_seals_reads_back() -> None:
