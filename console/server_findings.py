@@ -17,13 +17,20 @@ REDIS_MINIMUM = (6, 2)
 VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
 """Redis, and earlier Valkey versions, truncate an append-only file within a transaction (valkey-io/valkey#4342)."""
 
-COMMANDS: tuple[tuple[str | int | None, ...], ...] = (
-    *(("EXISTS", None), ("GET", None), ("XLEN", None), ("XRANGE", None, "-", "+"), ("XREVRANGE", None, "+", "-")),
-    *(("XINFO STREAM", None), ("XREAD", "STREAMS", None, "0"), ("SET", None, "", "XX")),
-    *(("XADD", None, "NOMKSTREAM", "*", "e", ""), ("EVAL", "return 1", 1, None), ("EVALSHA", "0" * 40, 1, None)),
-    *(("WATCH", None), ("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("TIME",)),
+_STREAM: tuple[tuple[str | int | None, ...], ...] = (
+    *(("EXISTS", None), ("XLEN", None), ("XRANGE", None, "-", "+"), ("XREVRANGE", None, "+", "-")),
+    *(("XINFO STREAM", None), ("XREAD", "STREAMS", None, "0"), ("XADD", None, "NOMKSTREAM", "*", "e", "")),
+    *(("EVAL", "return 1", 1, None), ("EVALSHA", "0" * 40, 1, None), ("WATCH", None)),
+    *(("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",), ("TIME",)),
 )
-"""The commands that a worker sends to a single server; None is replaced by a key."""
+COMMANDS = {
+    "partitions": ("{p00}:", _STREAM),
+    "control stream": ("{control}:", _STREAM),
+    "blobs": ("blob:", (("GET", None), ("SET", None, "", "XX"))),
+}
+"""The commands that a worker sends to a single server, by the keys that they are on: how those keys begin after the
+log's prefix, and the commands; None is replaced by a key.
+"""
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -113,13 +120,12 @@ def _acceptance(node: redis.Redis, name: str, s: Settings) -> Iterator[Finding]:
     """Whether the server accepts every command of the log from this user: on the streams of a partition, the control
     stream and the blobs. On a missing key, none of these commands has an effect.
     """
-    tags = {"partitions": "{p00}:", "control stream": "{control}:", "blobs": "blob:"}
     missing: dict[str, list[str]] = {}
     refusals: dict[str, None] = {}
     with node.client() as connection:
-        for what, tag in tags.items():
+        for what, (tag, commands) in COMMANDS.items():
             key = f"{s.log_prefix}:{tag}no-such-key"
-            for command, *arguments in COMMANDS:
+            for command, *arguments in commands:
                 try:
                     connection.execute_command(command, *(key if each is None else each for each in arguments))
                 except NoPermissionError:
@@ -130,13 +136,13 @@ def _acceptance(node: redis.Redis, name: str, s: Settings) -> Iterator[Finding]:
                         refusals[text.partition(": ")[2]] = None
     for text in refusals:
         yield Finding(name, "fail", f"refuses to write: {text}", "no worker can append until it accepts writes again")
-    for what, commands in missing.items():
+    for what, refused in missing.items():
         yield Finding(
             "log server permissions",
             "fail",
-            f"the user has no permission to run {', '.join(dict.fromkeys(commands))} on keys of the {what}"
+            f"the user has no permission to run {', '.join(dict.fromkeys(refused))} on keys of the {what}"
             f" (prefix {s.log_prefix}:)",
-            "grant the permissions that docs/settings.md lists",
+            "a worker needs them: use the role `worker`, or `admin` for this check (docs/security.md)",
         )
 
 

@@ -40,6 +40,7 @@ _FORWARDED = (
     "redis_certificate_file",
     "redis_key_file",
     "log_prefix",
+    "archive",
     "partitions",
     "snapshot_directory",
     "consumer_group",

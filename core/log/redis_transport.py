@@ -258,6 +258,8 @@ class _Exchange:
 
 _STALE_MAP = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException)
 
+_NOT_PERMITTED = ("NOPERM", "user executing the script can't", "ACL failure in script")
+
 # Errors raised inside a script reach the client with or without a prefix, depending on the server's version, so these
 # words are searched for in the whole text. The first match wins.
 _REMEDIES: tuple[tuple[str, str], ...] = (
@@ -270,7 +272,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ("TRYAGAIN", "the cluster is moving these keys between nodes: try again when it has"),
     ("CLUSTERDOWN", "the cluster does not serve all slots: check CLUSTER INFO"),
     ("MASTERDOWN", "a replica without its primary: try again after the failover"),
-    ("NOPERM", "the user may not do this: grant the role's ACL rights"),
+    *((words, "the user may not do this: log in as one whose role may (docs/security.md)") for words in _NOT_PERMITTED),
 )
 
 
@@ -301,7 +303,7 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
     text = f"{kinds.get(type(error), '')} {text}".strip()
     for word, remedy in _REMEDIES:
         if word in text:
-            kind = NotPermitted if word == "NOPERM" else Unavailable
+            kind = NotPermitted if word in _NOT_PERMITTED else Unavailable
             return kind(f"{where}: {remedy} ({text})")
     if "WRONGTYPE" in text:
         return Corrupt(f"{where}: a key of the log holds a type that the log does not write ({text})")

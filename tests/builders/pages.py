@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from console import least_rights
 from console.api import access
 from core import authority, feedback_sources
 from core.events import page as events
@@ -79,6 +80,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "identity.md": authority.matrix,
     "feedback.md": feedback_sources.markdown,
     "queries.md": catalogue.markdown,
+    "security.md": least_rights.markdown,
     "training.md": artifacts.markdown,
 }
 
