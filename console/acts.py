@@ -9,16 +9,28 @@ from typing import Annotated
 
 import typer
 
+from core.errors import BadInput
+from core.log.base import EventLog
+from core.persons import person
 from learners.governance.control_events import Act
 from learners.governance.models import ModelAct
 
-Actor = Annotated[str, typer.Option("--actor", help="Who is acting. Default: your login name.", show_default=False)]
+Actor = Annotated[
+    str,
+    typer.Option("--actor", help="Who is acting. Default: your key's name, or your login name.", show_default=False),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why. Recorded permanently in the log.")]
 
 
-def act_of(actor: str, reason: str) -> Act:
-    """An act by this person, now. Raises BadInput if the reason is empty."""
-    return Act(actor or getpass.getuser(), reason, int(time.time() * 1000))
+def act_of(actor: str, reason: str, log: EventLog | None = None) -> Act:
+    """An act by this person, now: by default, the owner of the key that the log was opened with, or else whoever is
+    logged in. Raises BadInput if the reason is empty, or if the key is somebody else's.
+    """
+    signer = log.signer if log is not None else None
+    if signer is not None and actor and person(actor) != person(signer.name):
+        raise BadInput(f"--actor {actor}, but the key (identity_key) is {signer.name}'s")
+    own = signer.name if signer is not None else ""
+    return Act(own or actor or getpass.getuser(), reason, int(time.time() * 1000))
 
 
 def print_proposed(proposals: Iterable[str]) -> None:

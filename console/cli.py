@@ -65,6 +65,7 @@ COMMANDS = {
     "query": "query.app",
     "serve": "serve.serve",
     "user": "user.app",
+    "identity": "identity.app",
     "doctor": "doctor.doctor",
     "bench": "bench.app",
 }

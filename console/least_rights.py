@@ -58,6 +58,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
     NOTHING: (
         *("map", "analyze", "program check", "program test", "program fmt"),
         *("user add", "user list", "user disable", "user token", "user link", "user revoke"),
+        "identity new",
         *("bench pipeline", "bench handbook", "bench backtest", "bench api"),
         *("demo", "run"),  # with servers of their own; with others, `run` needs what the processes that it starts need
     ),
@@ -65,7 +66,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("replay", "audit", "whatif", "train", "verify", "project", "partition show"),
         *("query profile", "query cases", "query case", "query labels", "query sources", "query lists"),
         *("query experiment", "query shadow", "query reference", "query registry", "query drift", "query stats"),
-        *("query responses", "proposal list", "proposal show"),
+        *("query responses", "proposal list", "proposal show", "identity list"),
         *("case list", "case show", "list show", "list history", "threshold show", "threshold history"),
         *("threshold costs", "rule show", "rule history", "program show", "program diff", "program history"),
         *("program backtest", "program suggest", "program radius", "program served", "rates show", "rates history"),
@@ -77,6 +78,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("history start", "history stop", "model promote", "model approve", "model rollback", "model withdraw"),
         *("model four-eyes", "experiment start", "experiment ramp", "experiment stop", "experiment conclude"),
         *("respond on", "respond off", "partition accept-loss", "proposal approve", "proposal withdraw"),
+        *("identity add", "identity change", "identity rotate", "identity revoke", "identity require"),
     ),
     _STORE: ("program propose", "model register"),
     _TELL: (

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from console import identity_keys
 from core.context import Resolver
 from core.errors import BadInput
 from core.features import spec
@@ -115,8 +116,12 @@ def server(s: Settings) -> dict[str, Any]:
 
 
 def open_hot(s: Settings) -> EventLog:
-    """The hot log alone, for archiving and verification. Raises Unavailable if its server does not answer."""
+    """The hot log alone, for archiving and verification. What is appended to its control stream is signed with the
+    settings' key, if they name one. Raises Unavailable if its server does not answer, BadInput for a faulty key.
+    """
     log = connect(**server(s), prefix=s.log_prefix)
+    if s.identity_key:
+        log.signer = identity_keys.read(Path(s.identity_key), os.environ)
     log.control_head()  # a wrong address fails here, in one line
     return log
 

@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The client's certificate, for servers that ask for one (mTLS); `redis_key_file` is its private key."""
     redis_key_file: str = ""
     log_prefix: str = "ss"
+    identity_key: str = ""
+    """File of the private key that control events are signed with (`sentinel identity`); "" signs none."""
     archive: str = ""
     """Directory or URI of the archive, which is then read together with the hot log; "" for none."""
     archive_cold: str = ""

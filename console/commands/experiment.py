@@ -130,7 +130,7 @@ def start(
     )
     with opened_states(context) as states:
         plan = with_programs(states.log, plan)
-        act = act_of(actor, reason)
+        act = act_of(actor, reason, states.log)
         if any(each.program for each in plan.arms):
             _tell_memory(states.log, plan)
             if not now:
@@ -209,7 +209,7 @@ def ramp(
 ) -> None:
     """Change the share of accounts that take part. When it rises, every account keeps its arm."""
     with opened_states(context) as states:
-        done = acts.ramp(states.log, parts(percent), act_of(actor, reason), experiment_id)
+        done = acts.ramp(states.log, parts(percent), act_of(actor, reason, states.log), experiment_id)
     _print_done(done, as_json)
 
 
@@ -223,7 +223,7 @@ def stop(
 ) -> None:
     """Stop the running experiment without a conclusion; the deployed program and the champion decide for all again."""
     with opened_states(context) as states:
-        done = acts.stop(states.log, act_of(actor, reason), experiment_id)
+        done = acts.stop(states.log, act_of(actor, reason, states.log), experiment_id)
     _print_done(done, as_json)
 
 
@@ -247,5 +247,5 @@ def conclude(
     with opened_states(context) as states:
         answer = experiment_answer(states, experiment_id)
         found = report(answer.experiment, answer.seen, answer.as_of)
-        done = acts.conclude(states.log, found, act_of(actor, reason), verdict, winner or "")
+        done = acts.conclude(states.log, found, act_of(actor, reason, states.log), verdict, winner or "")
     _print_done(done, as_json)

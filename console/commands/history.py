@@ -42,7 +42,7 @@ def start(
     """
     first, last = _moment("--from", earliest), _moment("--until", latest)
     with opened_log(context) as log:
-        done = history.start(log, settings_of(context), first, last, **act_of(actor, reason).fields)
+        done = history.start(log, settings_of(context), first, last, **act_of(actor, reason, log).fields)
     _print(f"history from {minute_text(first)} to {minute_text(last)} opened", done.position, as_json)
 
 
@@ -50,7 +50,7 @@ def start(
 def stop(context: typer.Context, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
     """End the open history. Messages that were sent before and are not yet decided still belong to it."""
     with opened_log(context) as log:
-        done = history.stop(log, settings_of(context), **act_of(actor, reason).fields)
+        done = history.stop(log, settings_of(context), **act_of(actor, reason, log).fields)
     _print("history ended", done.position, as_json)
 
 

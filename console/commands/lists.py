@@ -77,7 +77,9 @@ def add(
     """
     found_kind, found_effect = _check(kind, effect)
     with opened_log(context) as log:
-        done = business.change_list(log, found_kind, found_effect, act_of(actor, reason), add=_values(values, file))
+        done = business.change_list(
+            log, found_kind, found_effect, act_of(actor, reason, log), add=_values(values, file)
+        )
     _print_done(done, as_json)
 
 
@@ -95,7 +97,9 @@ def remove(
     """Remove values from a list, and say which were not on it."""
     found_kind, found_effect = _check(kind, effect)
     with opened_log(context) as log:
-        done = business.change_list(log, found_kind, found_effect, act_of(actor, reason), remove=_values(values, file))
+        done = business.change_list(
+            log, found_kind, found_effect, act_of(actor, reason, log), remove=_values(values, file)
+        )
     _print_done(done, as_json)
 
 

@@ -197,7 +197,7 @@ def register(
     except Corrupt as error:  # a bad file from the user, not corrupt data in the log
         raise BadInput(f"{file}: {error}") from None
     with opened_log(context) as log:
-        done = acts.register(log, artifact, act_of(actor, reason))
+        done = acts.register(log, artifact, act_of(actor, reason, log))
     _print_done(done, as_json)
 
 
@@ -241,7 +241,7 @@ def promote(
     with opened_log(context) as log:
         if check and alias == CHAMPION:
             _warn_of_gate(context, log, label)
-        done = acts.deploy(log, label, act_of(actor, reason), _alias(alias))
+        done = acts.deploy(log, label, act_of(actor, reason, log), _alias(alias))
     _print_done(done, as_json)
 
 
@@ -296,7 +296,7 @@ def approve(
         proposed = registry_of(history(log)).proposals.get(proposal)
         if check and proposed is not None:
             _warn_of_gate(context, log, proposed.model)
-        done = acts.approve(log, proposal, act_of(actor, reason))
+        done = acts.approve(log, proposal, act_of(actor, reason, log))
     _print_done(done, as_json)
 
 
@@ -310,7 +310,7 @@ def rollback(
 ) -> None:
     """Make the previous champion decide again, from the next batch on. Never needs a second person."""
     with opened_log(context) as log:
-        done = acts.roll_back(log, act_of(actor, reason), to)
+        done = acts.roll_back(log, act_of(actor, reason, log), to)
     _print_done(done, as_json)
 
 
@@ -325,9 +325,9 @@ def withdraw(
     """Remove the shadow model, or take back an open proposal: it can't be approved any more."""
     with opened_log(context) as log:
         if ":" in what:
-            done = acts.withdraw_proposal(log, what, act_of(actor, reason))
+            done = acts.withdraw_proposal(log, what, act_of(actor, reason, log))
         else:
-            done = acts.withdraw(log, _alias(what), act_of(actor, reason))
+            done = acts.withdraw(log, _alias(what), act_of(actor, reason, log))
     if done.proposal_id and not as_json:
         print(f"proposal {done.proposal_id} of {done.model} withdrawn at c{done.position}")
         return
@@ -348,7 +348,7 @@ def four_eyes(
     if state not in ("on", "off"):
         raise BadInput(f"four-eyes must be on or off, not {state!r}")
     with opened_log(context) as log:
-        done = acts.set_four_eyes(log, state == "on", act_of(actor, reason))
+        done = acts.set_four_eyes(log, state == "on", act_of(actor, reason, log))
     if as_json:
         print_json(done)
     else:

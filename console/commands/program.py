@@ -203,7 +203,7 @@ def propose(context: typer.Context, file: File, reason: Reason, actor: Actor = "
     """Check a document, store it in the log and propose it for deployment."""
     loaded = checked_file(file)
     with opened_log(context) as log:
-        done = acts.propose(log, loaded.program, act_of(actor, reason))
+        done = acts.propose(log, loaded.program, act_of(actor, reason, log))
         four_eyes = control_stream.current(log).governance.four_eyes
     if as_json:
         print_json(done)
@@ -225,7 +225,7 @@ def approve(
 ) -> None:
     """Approve another person's proposal. The program decides once it is deployed."""
     with opened_log(context) as log:
-        done = acts.approve(log, proposal, act_of(actor, reason))
+        done = acts.approve(log, proposal, act_of(actor, reason, log))
     _print_done(done, as_json)
 
 
@@ -239,7 +239,7 @@ def withdraw(
 ) -> None:
     """Take back a proposal, yours or another's: it can't be approved or deployed, and workers stop preparing it."""
     with opened_log(context) as log:
-        done = acts.withdraw(log, proposal, act_of(actor, reason))
+        done = acts.withdraw(log, proposal, act_of(actor, reason, log))
     if as_json:
         print_json(done)
         return
@@ -265,9 +265,9 @@ def deploy(
     """
     with opened_log(context) as log:
         if not now:
-            digest, lacking = acts.to_deploy(log, which, act_of(actor, reason))
+            digest, lacking = acts.to_deploy(log, which, act_of(actor, reason, log))
             await_prepared(log, {digest: lacking}, wait, "deployed")
-        done = acts.deploy(log, which, act_of(actor, reason))
+        done = acts.deploy(log, which, act_of(actor, reason, log))
     _print_done(done, as_json)
 
 
@@ -283,7 +283,7 @@ def rollback(
 ) -> None:
     """Let the previous program decide again, from the next batch on. Never needs a second person."""
     with opened_log(context) as log:
-        done = acts.roll_back(log, act_of(actor, reason), to)
+        done = acts.roll_back(log, act_of(actor, reason, log), to)
     _print_done(done, as_json)
 
 

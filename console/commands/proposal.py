@@ -70,7 +70,7 @@ def approve(
 ) -> None:
     """Approve another person's proposal. A change takes effect at once, a model is deployed; a program then can be."""
     with opened_log(context) as log:
-        kind, act = _find(log, proposal)["kind"], act_of(actor, reason)
+        kind, act = _find(log, proposal)["kind"], act_of(actor, reason, log)
         position = _approve(log, kind, proposal, act)
     _print_done("approved", proposal, kind, position, as_json)
 
@@ -87,7 +87,7 @@ def _approve(log: EventLog, kind: str, proposal: str, act: Act) -> int:
 def withdraw(context: typer.Context, proposal: Id, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
     """Take a proposal back, yours or another's."""
     with opened_log(context) as log:
-        kind, act = _find(log, proposal)["kind"], act_of(actor, reason)
+        kind, act = _find(log, proposal)["kind"], act_of(actor, reason, log)
         position = _withdraw(log, kind, proposal, act)
     _print_done("withdrawn", proposal, kind, position, as_json)
 

@@ -73,7 +73,7 @@ def set_rates(
     if base and found.base and code(base) != code(found.base):
         raise BadInput(f"--base is {base}, but {file} is based on {found.base}")
     with opened_log(context) as log:
-        done = business.set_rates(log, act_of(actor, reason), found.rates, base or found.base)
+        done = business.set_rates(log, act_of(actor, reason, log), found.rates, base or found.base)
     rates = done.state.rates
     for each in (rates.base, *rates.by_code):
         if each not in ISO_4217:

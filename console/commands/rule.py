@@ -83,7 +83,7 @@ def set_parameters(
     sentinel rule set velocity_10m=6 amount_high=2500 --reason "holiday season"
     """
     with opened_log(context) as log:
-        _print_done(business.change_rules(log, act_of(actor, reason), parameters=_parsed(settings)), as_json)
+        _print_done(business.change_rules(log, act_of(actor, reason, log), parameters=_parsed(settings)), as_json)
 
 
 def _parsed(settings: list[str]) -> dict[str, float]:
@@ -111,21 +111,21 @@ def reset(
 ) -> None:
     """Reset parameters to their defaults."""
     with opened_log(context) as log:
-        _print_done(business.change_rules(log, act_of(actor, reason), reset=names), as_json)
+        _print_done(business.change_rules(log, act_of(actor, reason, log), reset=names), as_json)
 
 
 @app.command()
 def disable(context: typer.Context, codes: Codes, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
     """Disable rules: they no longer hit, from the workers' next batch on."""
     with opened_log(context) as log:
-        _print_done(business.change_rules(log, act_of(actor, reason), disable=codes), as_json)
+        _print_done(business.change_rules(log, act_of(actor, reason, log), disable=codes), as_json)
 
 
 @app.command()
 def enable(context: typer.Context, codes: Codes, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
     """Enable disabled rules again."""
     with opened_log(context) as log:
-        _print_done(business.change_rules(log, act_of(actor, reason), enable=codes), as_json)
+        _print_done(business.change_rules(log, act_of(actor, reason, log), enable=codes), as_json)
 
 
 @app.command()

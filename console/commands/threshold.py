@@ -80,7 +80,7 @@ def set_thresholds(
     """
     with opened_log(context) as log:
         done = business.set_thresholds(
-            log, act_of(actor, reason), review, decline, review_loss=review_loss, decline_loss=decline_loss
+            log, act_of(actor, reason, log), review, decline, review_loss=review_loss, decline_loss=decline_loss
         )
     state = done.state
     if as_json:

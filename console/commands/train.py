@@ -204,7 +204,7 @@ def train(
     position = None
     if register:
         artifact = Artifact.of_card(trained.content, trained.card)
-        position = models.register(source.log, artifact, act_of(actor or "", reason)).position
+        position = models.register(source.log, artifact, act_of(actor or "", reason, source.log)).position
     if as_json:
         print_json({**trained.card, "registered_at": position})
         return

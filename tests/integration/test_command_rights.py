@@ -169,7 +169,11 @@ def trial(name: str, place: Place) -> list[str]:
         "model approve": ["c1", *WHY],
         "model rollback": WHY,
         "model withdraw": ["shadow", *WHY],
-        "model four-eyes": ["on", *WHY],
+        "model four-eyes": ["off", *WHY],
+        "identity add": ["Ann", "--role", "admin"],
+        "identity change": ["Ann", "--role", "admin"],
+        "identity revoke": ["Ann", *WHY],
+        "identity require": ["off", *WHY],
         "model radius": [champion],
         "experiment start": [f"trial-{next(NUMBERS)}", "--arm", f"a={champion}", "--arm", f"b={champion}", *WHY],
         "experiment ramp": ["20", *WHY],
@@ -212,7 +216,6 @@ BEFORE = {
 }
 """What must have happened for a command to have something to do; an admin does it first."""
 AFTER = {
-    "model four-eyes": ["model", "four-eyes", "off", *WHY],
     "experiment ramp": ["experiment", "stop", *WHY],
     "experiment start": ["experiment", "stop", *WHY],
 }
@@ -222,8 +225,14 @@ IDLE = (
     "proposal withdraw",
     "anchor",
     "drift",
+    "identity add",
+    "identity change",
+    "identity require",
+    "identity revoke",
+    "identity rotate",
     "learn",
     "model approve",
+    "model four-eyes",
     "model withdraw",
     "partition accept-loss",
     "program approve",

@@ -28,7 +28,7 @@ from core.log.archive.archive import Archive
 from core.log.archive.manifest import File, Row
 from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
 
-ACTOR = "archive"
+ACTOR = "sentinel archive"
 SEGMENT_TRANSACTIONS = 100_000
 """A segment is closed when it holds this many transactions, or this many other entries."""
 
