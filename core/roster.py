@@ -9,8 +9,8 @@ reader of the control stream folds. Pure.
     administrators         as many remain as are needed to change the roster: two, once there were two and four eyes
                            are on, else one
     identity required      an event has an effect only if a key on the roster signed it, its actor is the key's owner
-                           (or a person with a user of the API, and the key's owner has the role api), and the actor's
-                           roles allow it (`core.authority`)
+                           (or exactly a user of the API whose person is on the roster, and the key's owner has the
+                           role api), and the actor's roles allow it (`core.authority`)
 
 Whether a signature holds is checked before (`core.control`): it depends on the event's place in the log.
 """
@@ -166,9 +166,9 @@ class Roster(msgspec.Struct):
     def _vouched(self, owner: Identity, actor: str) -> Identity | None:
         """The person that the API's key vouches for; None if it can't."""
         found = self.find(actor)
-        if API not in owner.roles or found is None or found.revoked or not found.subject:
+        if API not in owner.roles or found is None or found.revoked:
             return None
-        return found if skeleton(actor) in (skeleton(found.name), skeleton(found.subject)) else None
+        return found if actor == found.subject else None  # users whose names look alike are different users
 
     def _check_admin(self, acting: Identity | None) -> None:
         if acting is None or ADMIN not in acting.roles:
