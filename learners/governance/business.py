@@ -19,9 +19,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core import control_stream
 from core.canonical import listed
 from core.control import ControlState
+from core.control_stream import ControlStream
 from core.currency import check_code, check_rates, rates_of
 from core.errors import BadInput
 from core.events import Control, ListChanged, ListEffect, ListKind, RatesChanged, RulesChanged, ThresholdsChanged
@@ -30,7 +30,7 @@ from core.policy import Thresholds
 from core.program import loading
 from core.program.errors import meant
 from learners.governance.control_events import Act
-from learners.governance.proposals import or_proposed, proposed_ids
+from learners.governance.proposals import append
 
 THRESHOLDS = ("review_probability", "decline_probability", "review_loss", "decline_loss")
 """Parameters of programs that ThresholdsChanged sets."""
@@ -189,11 +189,6 @@ def set_rates(log: EventLog, act: Act, rates: Mapping[str, float], base: str = "
 
 
 def _append(log: EventLog, events: Callable[[ControlState], list[Control]]) -> Done:
-    stream = control_stream.ControlStream()
-
-    def decide(known: control_stream.Known) -> list[Control]:
-        return or_proposed(events(known.state), known.state.governance, known.state.position)
-
-    appended = control_stream.append(log, decide, stream)
-    proposals = proposed_ids(appended.events)
-    return Done(appended.position, stream.state, len(appended.events) > len(proposals), proposals)
+    stream = ControlStream()
+    done = append(log, lambda known: events(known.state), stream)
+    return Done(done.position, stream.state, bool(done.events), done.proposals)

@@ -39,10 +39,9 @@ from core.program import library, loading
 from core.program.plan import plan as plan_of
 from core.signing import intended
 from learners.experiments.report import Report
-from learners.governance import control_events, programs
+from learners.governance import control_events, programs, proposals
 from learners.governance.control_events import Act, Conclusion, Plan
 from learners.governance.models import ModelAct, deployed
-from learners.governance.proposals import or_proposed, proposed_ids
 from projections.engine.base import control_fact, fold
 from projections.views.experiments import EXPERIMENTS, Experiments
 from projections.views.programs import find as find_program
@@ -77,20 +76,13 @@ def start(log: EventLog, plan: Plan, act: Act) -> ExperimentAct:
     """
     _check_programs(log, plan)
 
-    def decide(known: Known) -> list[Control]:
-        return _or_proposed(control_events.start(registry_of(known.entries), plan, act), known)
-
-    return _done(control_stream.append(log, decide), "started", plan.experiment_id)
+    done = proposals.append(log, lambda known: control_events.start(registry_of(known.entries), plan, act))
+    return _done(done, "started", plan.experiment_id)
 
 
-def _or_proposed(events: list[Control], known: Known) -> list[Control]:
-    return or_proposed(events, known.state.governance, known.state.position)
-
-
-def _done(appended: Appended, outcome: Outcome, experiment_id: str) -> ExperimentAct:
-    proposals = tuple(proposed_ids(appended.events))
-    happened: Outcome = "proposed" if proposals else outcome if appended.events else "unchanged"
-    return ExperimentAct(appended.position, happened, experiment_id, proposals=proposals)
+def _done(done: proposals.Appended, outcome: Outcome, experiment_id: str) -> ExperimentAct:
+    happened: Outcome = "proposed" if done.proposals else outcome if done.events else "unchanged"
+    return ExperimentAct(done.position, happened, experiment_id, proposals=tuple(done.proposals))
 
 
 def to_start(log: EventLog, plan: Plan, act: Act) -> dict[str, list[int]]:
@@ -100,7 +92,8 @@ def to_start(log: EventLog, plan: Plan, act: Act) -> dict[str, list[int]]:
     _check_programs(log, plan)
     entries = history(log)
     state = control_stream.fold(entries)
-    events = or_proposed(control_events.start(registry_of(entries), plan, act), state.governance, state.position)
+    wanted = control_events.start(registry_of(entries), plan, act)
+    events = proposals.or_proposed(wanted, state.governance, state.position)
     control_stream.check_sequence(intended(events, log.signer), state.governance)
     return {digest: programs.prepare(log, digest, act) for digest in _tried(plan, state.program)}
 
@@ -152,10 +145,9 @@ def ramp(log: EventLog, traffic: int, act: Act, experiment_id: str | None = None
         held = _experiments(known.entries)
         chosen.append(_running(held, experiment_id))
         is_so = held.experiments[chosen[-1]].changes[-1].traffic == traffic
-        return [] if is_so else _or_proposed(control_events.ramp(chosen[-1], traffic, act), known)
+        return [] if is_so else control_events.ramp(chosen[-1], traffic, act)
 
-    appended = control_stream.append(log, decide)
-    return _done(appended, "ramped", chosen[-1])
+    return _done(proposals.append(log, decide), "ramped", chosen[-1])
 
 
 def stop(log: EventLog, act: Act, experiment_id: str | None = None) -> ExperimentAct:

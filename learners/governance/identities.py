@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core import control_stream
-from core.control_stream import Known
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -31,7 +29,7 @@ from core.log.base import EventLog
 from core.roster import Identity, Roster
 from core.signing import key_id, public_bytes
 from learners.governance.control_events import Act
-from learners.governance.proposals import or_proposed, proposed_ids
+from learners.governance.proposals import append
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,5 @@ def find(roster: Roster, name: str) -> Identity:
 
 
 def _append(log: EventLog, events: Callable[[Roster], list[Control]]) -> RosterAct:
-    def decide(known: Known) -> list[Control]:
-        governance = known.state.governance
-        return or_proposed(events(governance.roster), governance, known.state.position)
-
-    appended = control_stream.append(log, decide)
-    proposals = proposed_ids(appended.events)
-    return RosterAct(appended.position, len(appended.events) > len(proposals), proposals)
+    done = append(log, lambda known: events(known.state.governance.roster))
+    return RosterAct(done.position, bool(done.events), done.proposals)

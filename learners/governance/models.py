@@ -21,9 +21,8 @@ from core import control_stream
 from core.control_stream import Appended
 from core.events import Control, DeploymentProposed
 from core.log.base import EventLog
-from learners.governance import control_events
+from learners.governance import control_events, proposals
 from learners.governance.control_events import Act, Artifact, find
-from learners.governance.proposals import or_proposed, proposed_ids
 from projections.views.registry import Registry, registry_of, stage
 
 Alias = Literal["champion", "shadow"]
@@ -113,15 +112,10 @@ def withdraw_proposal(log: EventLog, proposal_id: str, act: Act) -> ModelAct:
 
 def set_four_eyes(log: EventLog, on: bool, act: Act) -> ModelAct:
     """Turn four eyes on or off: whether what decides changes only with a second person. Off, they are only proposed."""
-
-    def decide(known: control_stream.Known) -> list[Control]:
-        events = control_events.four_eyes(registry_of(known.entries), on, act)
-        return or_proposed(events, known.state.governance, known.state.position)
-
-    appended = control_stream.append(log, decide)
-    if proposals := proposed_ids(appended.events):
-        return ModelAct(appended.position, "proposed", "", proposals[0])
-    return ModelAct(appended.position, "changed" if appended.events else "unchanged", "")
+    done = proposals.append(log, lambda known: control_events.four_eyes(registry_of(known.entries), on, act))
+    if done.proposals:
+        return ModelAct(done.position, "proposed", "", done.proposals[0])
+    return ModelAct(done.position, "changed" if done.events else "unchanged", "")
 
 
 def stages(log: EventLog) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Changes that wait for a second person: what one person may not do alone becomes a proposal, which another approves.
 
-    `or_proposed`   in place of events that four eyes cover, their proposals; every act on what decides passes here
+    append          what one person may do alone, and proposals of the rest; every act on what decides passes here
     approve         carry out another person's proposal: the change itself, with the proposal as its cause
     withdraw        take back an open one
 
@@ -10,12 +10,12 @@ ConcurrencyError.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core import changes, control, control_stream
-from core.control_stream import ControlEntry, Known
+from core.control_stream import ControlEntry, ControlStream, Known
 from core.errors import BadInput
 from core.events import ChangeProposed, ChangeWithdrawn, Control, ExperimentStarted
 from core.governance import SHADOW, Governance
@@ -49,10 +49,40 @@ class ChangeAct:
     kind: str
 
 
+class Appended(NamedTuple):
+    """The control position after an append, and what took effect. proposals: IDs of what waits for a second person,
+    proposed now or before.
+    """
+
+    position: int
+    events: list[Control]
+    proposals: list[str]
+
+
+def append(
+    log: EventLog, decide: Callable[[Known], Sequence[Control]], stream: ControlStream | None = None
+) -> Appended:
+    """Append the events that `decide` returns, or proposals in place of those that need a second person. Raises as
+    `core.control_stream.append`.
+    """
+    wanted: list[Control] = []
+    seen: list[Governance] = []
+
+    def instead(known: Known) -> list[Control]:
+        wanted[:] = decide(known)
+        seen[:] = [known.state.governance]  # advanced by the append
+        return or_proposed(wanted, known.state.governance, known.state.position)
+
+    appended = control_stream.append(log, instead, stream)
+    waiting = [name for event in wanted if (name := _open(event, seen[0]))]
+    happened: list[Control] = [event for event in appended.events if not isinstance(event, ChangeProposed)]
+    return Appended(appended.position, happened, waiting)
+
+
 def or_proposed(events: Sequence[Control], known: Governance, position: int) -> list[Control]:
-    """The events, or in place of those that need a second person, proposals of them; nothing for what the same actor
-    proposes already. What follows an event that waits, waits with it (`approve`). position: of the control stream,
-    after which they are appended. Raises BadInput for what could not take effect now even if it were approved.
+    """The events, or in place of those that need a second person, proposals of them; nothing for what is proposed
+    already. What follows an event that waits, waits with it (`approve`). position: of the control stream, after which
+    they are appended. Raises BadInput for what could not take effect now even if it were approved.
     """
     found: list[Control] = []
     waits = False
@@ -63,36 +93,33 @@ def or_proposed(events: Sequence[Control], known: Governance, position: int) -> 
         waits = True
         control.check(event)
         known.check_content(event)
-        if _is_open(event, known):
-            continue
-        kind = changes.kind_of(event).partition(".")[0]
-        found.append(
-            ChangeProposed(
-                occurred_at=event.occurred_at,
-                actor=event.actor,
-                reason=event.reason,
-                causation_id=event.causation_id,
-                proposal_id=f"{kind}:{position + len(found) + 1}",
-                change=changes.content(event),
-            )
-        )
+        if not _open(event, known):
+            found.append(_proposal(event, position + len(found) + 1))
     return found
 
 
-def _is_open(event: Control, known: Governance) -> bool:
-    """Whether the actor has proposed the same: an experiment is the same by its ID, anything else by its content."""
-    kind, about = changes.kind_of(event), getattr(event, "experiment_id", "")
-    return any(
-        each.kind == kind
-        and known.roster.who(each.actor) == known.roster.who(event.actor)
-        and (each.about == about if about else each.digest == changes.digest(event))
-        for each in known.changes.values()
+def _proposal(event: Control, position: int) -> ChangeProposed:
+    return ChangeProposed(
+        occurred_at=event.occurred_at,
+        actor=event.actor,
+        reason=event.reason,
+        causation_id=event.causation_id,
+        proposal_id=f"{changes.kind_of(event).partition('.')[0]}:{position}",
+        change=changes.content(event),
     )
 
 
-def proposed_ids(events: Iterable[Control]) -> list[str]:
-    """The IDs of the proposals among events."""
-    return [event.proposal_id for event in events if isinstance(event, ChangeProposed)]
+def _open(event: Control, known: Governance) -> str:
+    """The ID of the open proposal of the same, by whomever: of an experiment by its ID, of anything else by its
+    content; "" for none.
+    """
+    if not known.needs_second(event):
+        return ""
+    kind, about, digest = changes.kind_of(event), getattr(event, "experiment_id", ""), changes.digest(event)
+    for name, each in known.changes.items():
+        if each.kind == kind and (each.about == about if about else each.digest == digest):
+            return name
+    return ""
 
 
 def open_changes(entries: Sequence[ControlEntry]) -> list[OpenChange]:
