@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from console import wiring
+from console.actor_findings import actor_findings
 from console.anchoring.age import anchor_findings
 from console.anchoring.settings import anchor_settings
 from console.edge_report import bound_findings, identity_findings
@@ -126,6 +127,7 @@ def log_findings(s: Settings) -> Iterator[Finding]:
             f"control position {state.position}, champion {state.champion.label if state.champion else 'none'}",
         )
         yield from degraded_findings(log, state)
+        yield from actor_findings(log, state)
         for check, ignored in bootstrap.ignored_settings(state, s).items():
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
