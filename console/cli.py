@@ -49,6 +49,7 @@ COMMANDS = {
     "history": "history.app",
     "replay": "replay.replay",
     "audit": "audit.audit",
+    "prove": "prove.prove",
     "whatif": "whatif.whatif",
     "reference": "reference.reference",
     "train": "train.train",

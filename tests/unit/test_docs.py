@@ -160,7 +160,8 @@ def test_the_rooms_are_documented() -> None:
     table = read("ARCHITECTURE.md").partition("## Where things live")[2]
     assert rooms <= set(re.findall(r"`(\w+)/`", table))
     project = tomllib.loads(read("pyproject.toml"))["tool"]
-    assert set(project["mypy"]["packages"]) == set(project["importlinter"]["root_packages"]) == rooms
+    assert set(project["mypy"]["packages"]) == rooms | {"sentinel_verify"}  # in verifier/, a package of its own
+    assert set(project["importlinter"]["root_packages"]) == rooms
 
 
 def test_recipes_name_files_that_exist() -> None:

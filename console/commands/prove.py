@@ -1,0 +1,79 @@
+"""`sentinel prove`: one decision in a file that anybody can verify with a public key, without us and our servers."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from console import wiring
+from console.anchoring.proving import anchor_in
+from console.anchoring.settings import anchor_settings
+from console.commands.audit import locate
+from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core import control_stream
+from core.errors import BadInput
+from core.files import write_atomic
+from core.identity import required
+from core.log.readonly import ReadOnlyLog
+from projections.audit import proof
+
+
+def prove(
+    transaction_id: Annotated[str | None, typer.Argument(help="The transaction whose decision is proved.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; it holds personal data, so its mode is 0600.")
+    ] = None,
+    config: Config = None,
+    redis_host: RedisHost = None,
+    redis_port: RedisPort = None,
+    log_prefix: LogPrefix = None,
+    account: Annotated[str | None, typer.Option(help="Its account; makes the search faster.")] = None,
+    position: Annotated[
+        str | None, typer.Option(help="Its position in the log (p07:1-533) or its alert's ID; replaces the search.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="File with the signed checkpoint. Default: the newest in the directories of [anchors]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the proof that a decision stands in the log that a checkpoint signs, and follows from its features.
+
+    Whoever receives it runs `sentinel-verify FILE --public-key KEY` (docs/proofs.md). It holds nothing of other
+    accounts. Reads only.
+    """
+    s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
+    if out is None:
+        raise BadInput("missing --out: the file to write")
+    if not out.parent.is_dir():
+        raise BadInput(f"--out {out}: the directory {out.parent} does not exist")
+    with closing(ReadOnlyLog(wiring.open_log(s))) as log:
+        found = locate(log, transaction_id, account, position)
+        control = control_stream.history(log)
+        anchor = anchor_in(
+            anchor_settings(s.anchors), required(control_stream.fold(control).identity).log_id, checkpoint
+        )
+        content = proof.prove(log, found.place, control, anchor)
+    try:
+        write_atomic(out, content, mode=0o600)
+    except OSError as error:
+        raise BadInput(f"--out {out}: {error.strerror}") from error
+    number = None if anchor is None else anchor.checkpoint.number
+    if anchor is None:
+        print(
+            "unanchored: no checkpoint of this log is known (sentinel anchor), so nothing outside of the proof vouches"
+            " for it",
+            file=sys.stderr,
+        )
+    if as_json:
+        summary = {"place": str(found.place), "transaction_id": found.transaction_id, "checkpoint": number,
+                   "bytes": len(content)}  # fmt: skip
+        print(msgspec.json.encode(summary).decode())
+    else:
+        against = "without a checkpoint" if number is None else f"against checkpoint {number}"
+        print(f"{out}: transaction {found.transaction_id} at {found.place}, {len(content):,} bytes, {against}")

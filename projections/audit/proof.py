@@ -1,0 +1,257 @@
+"""Proofs: one decision with everything that shows, without this code and without the log, that it stands in the log and
+follows from its features. `verifier/` checks them; docs/proofs.md describes the format and what it keeps out.
+
+A proof goes to one customer, so it holds no content of anything that concerns other accounts: neighbours in the batch
+and in the trees are hashes, and of the control stream only the events that set what decided: never lists of
+identifiers, and never the log's first event, which holds the key of its hashes. Reads only.
+
+Cost: the seals of one partition are read and hashed, about 10 µs each, and the control stream.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from core.codec import decode_score
+from core.control_stream import ControlEntry, fold
+from core.errors import BadInput, Corrupt
+from core.events import (
+    CHAMPION_ARM,
+    DegradationStarted,
+    ExperimentRamped,
+    ExperimentStarted,
+    ModelDeployed,
+    ModelRolledBack,
+    Position,
+    ProgramDeployed,
+    ProgramRolledBack,
+    RatesChanged,
+    RulesChanged,
+    ThresholdsChanged,
+    TransactionScored,
+)
+from core.governance import CHAMPION
+from core.identity import required
+from core.log import batch_tree, merkle, seals
+from core.log.base import Entry, EventLog, Head
+from core.log.checkpoints import Checkpoint, origin_of
+from core.log.notes import Note
+from core.log.paging import entries
+from core.program import document, library, loading
+from core.program.shipped import LIBRARIES
+from projections.audit.redecide import DecisionPlace
+
+FORMAT = "stream-sentinel/proof@1"
+Json = dict[str, Any]
+
+
+class NotAnchored(BadInput):
+    """The checkpoint does not cover the decision yet."""
+
+
+class Anchor(NamedTuple):
+    """A checkpoint to prove against, and the note that it was read from."""
+
+    checkpoint: Checkpoint
+    note: Note
+
+
+def prove(log: EventLog, place: DecisionPlace, control: Sequence[ControlEntry], anchor: Anchor | None) -> bytes:
+    """The proof of the decision at a place, in its canonical form.
+
+    control: the whole stream, including refused events. anchor: None for a proof that only repeats what the log says.
+    Raises BadInput if there is no decision, NotAnchored if the checkpoint does not cover it, Corrupt if the log is not
+    what the checkpoint signs, or contradicts itself.
+    """
+    partition, position = place
+    transaction, score = (log.get(partition, stream, position) for stream in ("transactions", "scores"))
+    if transaction is None or score is None:
+        raise BadInput(f"there is no decision at {place}; check the position")
+    if anchor is not None and partition >= len(anchor.checkpoint.state.partitions):
+        raise NotAnchored(f"checkpoint {anchor.checkpoint.number} names no partition {partition}")
+    seal = _seal(log, place, anchor)
+    batch = _Batch(log, partition, seal)
+    proof: Json = {
+        "format": FORMAT,
+        "partition": partition,
+        "position": str(position),
+        "transaction": transaction.decode(),
+        "score": score.decode(),
+        "batch": batch.proof("decision", position),
+        "seal": {
+            "sequence": seal.after.sequence,
+            "payload": seal.payload.decode(),
+            "previous": seal.before.digest,
+            "proof": seal.proof,
+        },
+        "control": _events(control, decode_score(score), partition, anchor),
+        "blobs": {
+            hashlib.sha256(content).hexdigest(): base64.b64encode(content).decode()
+            for content in _blobs(log, control, decode_score(score))
+        },
+    }
+    if ("alert", position) in batch.places:
+        alert = log.get(partition, "alerts", position)
+        assert alert is not None
+        proof["alert"] = {"payload": alert.decode(), "batch": batch.proof("alert", position)}
+    if anchor is not None:
+        proof["checkpoint"] = _signed(anchor)
+    return json.dumps(proof, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _signed(anchor: Anchor) -> str:
+    """The note with the notary's signatures only: a verifier refuses those of keys that it is not given."""
+    origin = origin_of(anchor.checkpoint.log_id)
+    kept = tuple(each for each in anchor.note.signatures if each.name == origin)
+    return Note(anchor.note.text, kept).content.decode()
+
+
+class _Sealed(NamedTuple):
+    """The seal over a decision: its payload, the heads around it, and its inclusion proof in hex."""
+
+    payload: bytes
+    before: Head
+    after: Head
+    proof: list[str]
+
+
+def _seal(log: EventLog, place: DecisionPlace, anchor: Anchor | None) -> _Sealed:
+    partition, position = place
+    until = None if anchor is None else anchor.checkpoint.state.partitions[partition].size
+    hashes: list[bytes] = []
+    found: tuple[Entry, Head, Head] | None = None
+    before = Head()
+    for entry in entries(log, partition, "seals"):
+        if until is None or len(hashes) < until:
+            hashes.append(merkle.leaf(entry.payload))
+        after = seals.head_from_entry(entry)
+        if found is None and position <= after.transactions:
+            found = entry, before, after
+        before = after
+        if found is not None and (until is None or len(hashes) >= until):
+            break
+    if found is None:
+        raise Corrupt(f"partition {partition}: no seal covers the decision at {position}")
+    entry, before, after = found
+    if anchor is None:
+        return _Sealed(entry.payload, before, after, [])
+    head, number = anchor.checkpoint.state.partitions[partition], anchor.checkpoint.number
+    if after.sequence > head.size:
+        raise NotAnchored(
+            f"checkpoint {number} ends at seal {head.size} of partition {partition}, and the decision is under seal"
+            f" {after.sequence}: sign a later one (sentinel anchor)"
+        )
+    if len(hashes) != head.size or merkle.root(hashes) != head.root:
+        raise Corrupt(f"partition {partition}: differs from checkpoint {number}: the log was rewritten; see verify")
+    return _Sealed(entry.payload, before, after, _hex(merkle.inclusion(hashes, after.sequence - 1)))
+
+
+class _Batch:
+    """The hashes of a batch's entries, and where each stands among them."""
+
+    def __init__(self, log: EventLog, partition: int, seal: _Sealed) -> None:
+        """Raises Corrupt if the entries are not those that the seal covers."""
+        self.places: dict[tuple[str, Position], int] = {}
+        self._hashes: list[bytes] = []
+        before, after = seal.before, seal.after
+        span = before.transactions, after.transactions
+        scores = {entry.id: entry.payload for entry in entries(log, partition, "scores", *span)}
+        for entry in entries(log, partition, "transactions", *span):
+            self._add("decision", entry, scores.get(entry.id, b""))
+        for entry in entries(log, partition, "alerts", *span):
+            self._add("alert", entry)
+        for entry in entries(log, partition, "feedback", before.feedback, after.feedback):
+            self._add("feedback", entry)
+        for entry in entries(log, partition, "rejects", *(seals.covered(head)["rejects"] for head in (before, after))):
+            self._add("reject", entry)
+        header = seal.payload.removesuffix(b'%b"}' % after.digest.encode()) + b'"}'
+        root = batch_tree.root(self._hashes)
+        if hashlib.sha256(bytes.fromhex(before.digest) + root + header).hexdigest() != after.digest:
+            raise Corrupt(f"partition {partition}: seal {after.sequence} does not match its entries; see verify")
+
+    def _add(self, kind: batch_tree.Kind, entry: Entry, *more: bytes) -> None:
+        self.places[kind, entry.id] = len(self._hashes)
+        self._hashes.append(batch_tree.leaf(kind, str(entry.id), entry.payload, *more))
+
+    def proof(self, kind: str, position: Position) -> Json:
+        """The entry's place and path."""
+        place = self.places[kind, position]
+        levels = batch_tree.path(self._hashes, place)
+        return {"index": place, "path": [[_hex(left), _hex(right)] for left, right in levels]}
+
+
+def _events(
+    control: Sequence[ControlEntry], score: TransactionScored, partition: int, anchor: Anchor | None
+) -> list[Json]:
+    """The events that set what decided, with their proofs."""
+    chosen = list(_chosen(control, score, partition))
+    if anchor is None:
+        return [{"position": each.position, "payload": each.payload.decode(), "proof": []} for each in chosen]
+    head, number = anchor.checkpoint.state.control, anchor.checkpoint.number
+    if score.control_position > head.size or len(control) < head.size:
+        raise NotAnchored(
+            f"checkpoint {number} ends at control event {head.size}, and the decision was made under"
+            f" {score.control_position}: sign a later one (sentinel anchor)"
+        )
+    hashes = [merkle.leaf(each.payload) for each in control[: head.size]]
+    if merkle.root(hashes) != head.root:
+        raise Corrupt(f"the control stream differs from checkpoint {number}: the log was rewritten; see verify")
+    return [
+        {
+            "position": each.position,
+            "payload": each.payload.decode(),
+            "proof": _hex(merkle.inclusion(hashes, each.position - 1)),
+        }
+        for each in chosen
+    ]
+
+
+def _chosen(control: Sequence[ControlEntry], score: TransactionScored, partition: int) -> Iterator[ControlEntry]:
+    """The events in force at the decision, ascending: of each kind the last that took effect."""
+    last: dict[str, ControlEntry] = {}
+    for entry in control:
+        if entry.position > score.control_position:
+            break
+        if entry.refused:
+            continue
+        match entry.event:
+            case ThresholdsChanged() | RulesChanged() | RatesChanged():
+                last[type(entry.event).__name__] = entry
+            case ModelDeployed(alias=alias) | ModelRolledBack(alias=alias) if alias == CHAMPION:
+                last["champion"] = entry
+            case ProgramDeployed() | ProgramRolledBack():
+                last["program"] = entry
+            case ExperimentStarted() | ExperimentRamped() if score.arm != CHAMPION_ARM:
+                last[type(entry.event).__name__] = entry
+            case DegradationStarted(partitions=partitions) if score.degraded and partition in partitions:
+                last["degradation"] = entry
+            case _:
+                pass
+    yield from sorted(last.values(), key=lambda entry: entry.position)
+
+
+def _blobs(log: EventLog, control: Sequence[ControlEntry], score: TransactionScored) -> Iterator[bytes]:
+    """The program, its libraries, and the model that decided. Nothing of it names an account."""
+    state = fold([entry for entry in control if entry.position <= score.control_position])
+    arms = state.experiment.arms if state.experiment is not None else ()
+    programs = [required(state.identity).program, state.program, *(arm.program for arm in arms)]
+    digest = next((each for each in programs if each and each[:16] == score.program), None)
+    if digest is None:
+        raise Corrupt(f"the score names program {score.program}, which was not in force; see verify")
+    program = loading.load(digest, log.get_blob).program
+    yield document.canonical(program)
+    for used in program.uses.values():
+        yield library.content(used) if used in LIBRARIES.values() else log.get_blob(used)
+    reasons = (score.degraded or "").split("+")
+    if "no_model" in reasons or "model_unavailable" in reasons:
+        return
+    models = [*([state.champion.digest] if state.champion is not None else []), *(arm.digest for arm in arms)]
+    yield log.get_blob(next(each for each in models if each[:16] == score.digest))
+
+
+def _hex(hashes: Sequence[bytes]) -> list[str]:
+    return [each.hex() for each in hashes]

@@ -1,0 +1,127 @@
+"""`sentinel prove` on a log in Valkey: what it writes, the stand-alone verifier accepts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sentinel_verify import cli as verifier
+
+from console import cli
+from console.stack import Valkey
+from core.codec import decode_transaction
+from core.events import START
+from core.log.redis_streams import RedisLog, connect
+from tests.builders.baseline_log import PARTITIONS, fill
+from tests.builders.proofs import anchored, corpus
+
+PREFIX = f"prove-{os.getpid()}"
+
+Sentinel = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def log(valkey_server: Valkey) -> Iterator[RedisLog]:
+    log = connect(valkey_server.host, valkey_server.port, prefix=PREFIX)
+    fill(log, transactions=400, accounts=20)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def sentinel(
+    log: RedisLog,
+    valkey_server: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Sentinel:
+    monkeypatch.setenv("REDIS_HOST", valkey_server.host)
+    monkeypatch.setenv("REDIS_PORT", str(valkey_server.port))
+    monkeypatch.setenv("SENTINEL_LOG_PREFIX", PREFIX)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sentinel", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def alert(log: RedisLog) -> tuple[str, str]:
+    """(transaction, place) of a decision with an alert."""
+    position = log.read(1, "alerts", START, 100)[-1].id
+    return decode_transaction(log.get(1, "transactions", position) or b"").transaction_id, f"p01:{position}"
+
+
+def verified(path: Path, *arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
+    code = verifier.main([str(path), "--json", *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_proof_against_anchors(
+    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest checkpoint of [anchors], or one that is given; private to its owner; verified up to level 2."""
+    signed = corpus(log, PARTITIONS)
+    folder = tmp_path / "anchors" / signed.log_id
+    folder.mkdir(parents=True)
+    (folder / "000000001.checkpoint").write_bytes(signed.anchor.note.content)
+    settings = tmp_path / "sentinel.toml"
+    settings.write_text(f'[anchors]\ndirectories = ["{tmp_path / "anchors"}"]\npublic_keys = ["{signed.key}"]\n')
+    settings.chmod(0o600)
+    name, place = alert(log)
+    code, out, err = sentinel("prove", name, "--out", "a.proof", "--config", settings)
+    assert (code, err) == (0, "") and f"transaction {name} at {place}" in out and "against checkpoint 1" in out
+    assert (tmp_path / "a.proof").stat().st_mode & 0o777 == 0o600
+    code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)
+    assert code == 0 and found["level"] == 2 and found["transaction"]["transaction_id"] == name
+    code, out, _ = sentinel(
+        "prove", "--position", place, "--out", "b.proof", "--checkpoint", folder / "000000001.checkpoint", "--json"
+    )
+    assert code == 0 and json.loads(out)["place"] == place
+    assert (tmp_path / "b.proof").read_bytes() == (tmp_path / "a.proof").read_bytes()
+
+
+def test_a_proof_without_anchors(
+    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says that nothing vouches for it, and so does the verifier."""
+    name, _ = alert(log)
+    code, _, err = sentinel("prove", name, "--out", "a.proof")
+    assert code == 0 and err.startswith("unanchored: no checkpoint of this log is known")
+    key = corpus(log, PARTITIONS).key
+    assert verified(tmp_path / "a.proof", "--public-key", key, capsys=capsys)[0] == 3
+    assert verified(tmp_path / "a.proof", "--unanchored", capsys=capsys)[0] == 0
+
+
+def test_what_it_refuses(sentinel: Sentinel, log: RedisLog, tmp_path: Path) -> None:
+    """Each mistake is one line, and nothing is written."""
+    name, place = alert(log)
+    signed = corpus(log, PARTITIONS)
+    early = anchored(log, signed.log_id, PARTITIONS, seals=1)
+    (tmp_path / "early").write_bytes(early.note.content)
+    (tmp_path / "other").write_bytes(anchored(log, "1" * 32, PARTITIONS).note.content)
+    (tmp_path / "none").write_bytes(b"hello\n")
+    for arguments, exit_code, says in (
+        (["no-such", "--out", "a"], 2, "transaction no-such is not in the log; check the ID"),
+        ([name], 2, "missing --out"),
+        (["--out", "a"], 2, "missing transaction"),
+        ([name, "--out", "nowhere/a"], 2, "does not exist"),
+        (["--position", place, "--out", "a", "--checkpoint", "early"], 2, "sign a later one (sentinel anchor)"),
+        (["--position", place, "--out", "a", "--checkpoint", "other"], 2, "is of log"),
+        (["--position", place, "--out", "a", "--checkpoint", "none"], 3, "the note"),
+        (["--position", place, "--out", "a", "--checkpoint", "missing"], 2, "can't read the checkpoint"),
+    ):
+        code, out, err = sentinel("prove", *arguments)
+        assert code == exit_code and says in err and out == "" and err.count("\n") == 1, (arguments, err)
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,160 @@
+"""The file: JSON in one form only, so that no byte can be changed without changing what it says.
+
+Keys sorted, no spaces, ASCII, whole numbers, no key more or less than is listed here. docs/proofs.md says what each
+means. Everything that it says is then checked against a hash, or refused.
+"""
+
+import base64
+import json
+import re
+from typing import Any, NamedTuple, NoReturn
+
+from .errors import Refused
+from .trees import Path
+
+FORMAT = "stream-sentinel/proof@1"
+BYTES_MAX = 256 * 2**20
+
+
+class Entry(NamedTuple):
+    """An entry of the batch: its place among the batch's leaves, and the proof of that."""
+
+    place: int
+    path: Path
+
+
+class Seal(NamedTuple):
+    """A seal: its JSON, the digest before it, its number, and the proof that the partition's tree holds it."""
+
+    payload: bytes
+    previous: bytes
+    sequence: int
+    proof: list[bytes]
+
+
+class Event(NamedTuple):
+    """A control event: its position, its JSON, and the proof that the control stream's tree holds it."""
+
+    position: int
+    payload: bytes
+    proof: list[bytes]
+
+
+class Bundle(NamedTuple):
+    """A decoded proof. checkpoint: the signed note; "" for none. alert: None if nothing was raised."""
+
+    partition: int
+    position: str
+    transaction: bytes
+    score: bytes
+    decision: Entry
+    alert: tuple[bytes, Entry] | None
+    seal: Seal
+    control: list[Event]
+    blobs: dict[str, bytes]
+    checkpoint: str
+
+
+def read(content: bytes) -> Bundle:
+    """The proof in a file. Raises Refused unless it has exactly its form."""
+    if len(content) > BYTES_MAX:
+        raise Refused(f"a proof has at most {BYTES_MAX:,} bytes, and this file has {len(content):,}")
+    try:
+        top = json.loads(content, parse_float=_no_number, parse_constant=_no_number)
+        again = json.dumps(top, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"the file is not a proof: {error}") from None
+    if again != content:
+        raise Refused("the file is not written as proofs are: a space, a key, a number or an escape was changed")
+    if not isinstance(top, dict) or top.get("format") != FORMAT:
+        raise Refused(f"the file is not a proof of the form {FORMAT}")
+    keys = "batch blobs control format partition position score seal transaction"
+    _keys(top, keys, "alert checkpoint")
+    seal = _keys(top["seal"], "payload previous proof sequence")
+    alert = _keys(top["alert"], "batch payload") if "alert" in top else None
+    position = _text(top["position"])
+    if not re.fullmatch(r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)", position):
+        raise Refused(f"{position[:60]!r} is not a position")
+    return Bundle(
+        partition=_whole(top["partition"]),
+        position=position,
+        transaction=_payload(top["transaction"]),
+        score=_payload(top["score"]),
+        decision=_entry(top["batch"]),
+        alert=None if alert is None else (_payload(alert["payload"]), _entry(alert["batch"])),
+        seal=Seal(_payload(seal["payload"]), _hash(seal["previous"]), _whole(seal["sequence"]), _hashes(seal["proof"])),
+        control=[_event(each) for each in _list(top["control"])],
+        blobs={_text(name): _blob(value) for name, value in _keys(top["blobs"]).items()},
+        checkpoint=_text(top.get("checkpoint", "")),
+    )
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:40]} is not a whole number")
+
+
+def _keys(value: Any, required: str = "", optional: str = "") -> dict[str, Any]:
+    """The object, which has these keys; any, if none are named."""
+    if not isinstance(value, dict):
+        raise Refused("the proof has something else where an object must be")
+    if required and not set(required.split()) <= value.keys() <= {*required.split(), *optional.split()}:
+        raise Refused(f"an object of the proof must have the keys {required}, not {' '.join(value)[:200]}")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise Refused("the proof has something else where a list must be")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Refused("the proof has something else where a text must be")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**64:
+        raise Refused("the proof has something else where a whole number must be")
+    return value
+
+
+def _payload(value: Any) -> bytes:
+    try:
+        return _text(value).encode()
+    except UnicodeEncodeError:
+        raise Refused("the proof has half of a character") from None
+
+
+def _hash(value: Any) -> bytes:
+    if not re.fullmatch("[0-9a-f]{64}", _text(value)):
+        raise Refused("the proof has something else where a hash must be")
+    return bytes.fromhex(value)
+
+
+def _hashes(value: Any) -> list[bytes]:
+    return [_hash(each) for each in _list(value)]
+
+
+def _entry(value: Any) -> Entry:
+    found = _keys(value, "index path")
+    levels = [_list(each) for each in _list(found["path"])]
+    if any(len(level) != 2 for level in levels):
+        raise Refused("a proof within the batch has two lists of hashes a level")
+    return Entry(_whole(found["index"]), [(_hashes(left), _hashes(right)) for left, right in levels])
+
+
+def _event(value: Any) -> Event:
+    found = _keys(value, "payload position proof")
+    return Event(_whole(found["position"]), _payload(found["payload"]), _hashes(found["proof"]))
+
+
+def _blob(value: Any) -> bytes:
+    try:
+        raw = base64.b64decode(_text(value), validate=True)
+    except ValueError:
+        raise Refused("a blob is not base64") from None
+    if base64.b64encode(raw).decode() != value:
+        raise Refused("a blob is not written as base64 is")
+    return raw

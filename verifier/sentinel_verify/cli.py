@@ -1,0 +1,163 @@
+"""`sentinel-verify FILE --public-key KEY`: prints what the proof proves, level by level."""
+
+import argparse
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import bundle, record, score
+from .checkpoint import Key
+from .errors import Misuse, NotRecomputed, Refused
+
+OK, NOT_REACHED, MISUSE, REFUSED = 0, 1, 2, 3
+
+_MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
+"""What malformed content of a proof can raise where it is read: it refuses the proof."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 verified up to the level asked for, 1 that level was not reached, 2 misuse, 3 refused."""
+    given = _parser().parse_args(arguments)
+    try:
+        keys = [Key.parse(_key_text(text)) for text in given.public_key or []]
+        if not keys and not given.unanchored:
+            raise Misuse("--public-key is required: the log's public key, from a source that you trust")
+        try:
+            content = Path(given.file).read_bytes()
+        except OSError as error:
+            raise Misuse(f"can't read {given.file}: {error.strerror}") from None
+    except Misuse as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISUSE
+    found = verify(content, keys, given.level, given.unanchored)
+    print(json.dumps(found, indent=1) if given.json else text(found))
+    return int(found["exit_code"])
+
+
+def verify(content: bytes, keys: list[Key], level: int = 2, unanchored: bool = False) -> dict[str, Any]:
+    """What a proof proves, as printed by --json."""
+    found: dict[str, Any] = {"verified": False, "level": 0, "taken_from_record": [], "not_reached": ""}
+    try:
+        proof = bundle.read(content)
+        proved = record.check(proof, keys)
+        _describe(found, proof, proved)
+        if proved.checkpoint is None and not unanchored:
+            raise Refused("the proof contains no signed checkpoint, so nothing outside of it vouches for it; see"
+                          " --unanchored")  # fmt: skip
+        found["level"] = 1
+        if level >= 2:
+            _second(found, proof, proved)
+    except Refused as error:
+        found["refused"] = str(error)
+    except _MALFORMED as error:
+        found["refused"] = f"the proof has another form than it must have: {type(error).__name__} {error}"
+    found["verified"] = "refused" not in found and found["level"] >= level
+    found["exit_code"] = REFUSED if "refused" in found else OK if found["verified"] else NOT_REACHED
+    return found
+
+
+def _second(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record) -> None:
+    try:
+        done = score.recompute(proved, proof.blobs)
+    except NotRecomputed as error:
+        found["not_reached"] = str(error)
+        return
+    found["taken_from_record"] = done.taken
+    found["settings"] = done.settings
+    found["rules"] = done.rules
+    found["features_recomputed"] = done.features
+    found["not_reached"] = done.missing
+    if not done.missing:
+        found["level"] = 2
+
+
+def _describe(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record) -> None:
+    t, s = proved.transaction, proved.score
+    found["transaction"] = {name: t[name] for name in ("transaction_id", "account_id", "amount", "occurred_at")}
+    found["decision"] = {
+        name: s.get(name) for name in ("decision", "severity", "model", "program", "margin", "probability")
+    }
+    found["decision"]["rules"] = s.get("rules", [])
+    found["place"] = {
+        "partition": proof.partition,
+        "position": proof.position,
+        "seal": proof.seal.sequence,
+        "seal_digest": proved.digest,
+        "control_position": s["c"],
+    }
+    if (c := proved.checkpoint) is not None:
+        found["checkpoint"] = {"log_id": c.log_id, "number": c.number, "time": c.time, "signed_by": c.signers}
+
+
+def text(found: dict[str, Any]) -> str:
+    """What a proof proves, for people."""
+    lines = []
+    if "transaction" in found:
+        t, s, place = found["transaction"], found["decision"], found["place"]
+        severity = f", severity {s['severity']}" if s["severity"] else ""
+        lines.append(f"payment    {t['transaction_id']} of account {t['account_id']}, amount {t['amount']}")
+        lines.append(f"decision   {s['decision']}{severity}; model {s['model']}, program {s['program']}")
+        lines.append(f"place      p{place['partition']:02d}:{place['position']}, under seal {place['seal']}"
+                     f" and control position {place['control_position']}")  # fmt: skip
+    if (c := found.get("checkpoint")) is not None:
+        lines.append(f"signed     checkpoint {c['number']} of {c['time']}, by {', '.join(c['signed_by'])}")
+    elif found["level"]:
+        lines.append("UNANCHORED nothing signed vouches for this: it holds if you know from elsewhere that seal"
+                     f" {found['place']['seal']} has the digest {found['place']['seal_digest']}, and that the control"
+                     " events in the proof are the log's")  # fmt: skip
+    if found["level"]:
+        lines.append("level 1    record intact: the decision stands in the log like this")
+    if found["level"] >= 2:
+        s = found["decision"]
+        lines.append(f"level 2    score recomputed: margin {s['margin']!r}, probability {s['probability']!r},"
+                     f" {found['rules']} rules, decision and severity")  # fmt: skip
+    if found.get("settings"):
+        shown = ", ".join(f"{name} by event {position}" for name, position in found["settings"].items())
+        lines.append(f"           settings: {shown}; that no later event changed them is not shown")
+    if found.get("features_recomputed"):
+        lines.append(f"           features recomputed from the payment: {', '.join(found['features_recomputed'])};"
+                     " the others are taken from the record")  # fmt: skip
+    lines += [f"           taken from the record: {each}" for each in found["taken_from_record"]]
+    if found["not_reached"]:
+        lines.append(f"level 2    NOT REACHED: not recomputed: {found['not_reached']}")
+    lines.append(f"REFUSED    {found['refused']}" if "refused" in found else "")
+    return "\n".join(filter(None, map(_harmless, lines)))
+
+
+def _harmless(line: str) -> str:
+    """Without characters that a terminal acts on."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+
+
+def _key_text(text: str) -> str:
+    """A key given as text, or the content of a file."""
+    path = Path(text)
+    try:
+        if "+" not in text or path.is_file():
+            return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misuse(f"can't read the key {text[:200]}: {error}") from None
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sentinel-verify",
+        description="Verify one decision of a Stream-Sentinel log, offline, from a proof and a public key.",
+        epilog="Exit code: 0 verified up to the level, 1 the level was not reached, 2 misuse, 3 refused.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the proof that `sentinel prove` wrote")
+    parser.add_argument(
+        "--public-key", action="append", metavar="KEY",
+        help="the log's public key, name+key ID+base64, or a file that holds it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--level", type=int, choices=(1, 2), default=2, help="1: record intact; 2: score recomputed (default)"
+    )
+    parser.add_argument(
+        "--unanchored", action="store_true", help="accept a proof without a signed checkpoint, as from development"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser

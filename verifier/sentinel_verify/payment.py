@@ -1,0 +1,187 @@
+"""What a program reads of one payment: its fields, its stored features, parameters, lists and outcomes."""
+
+import base64
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import NotRecomputed, Refused
+from .forms import in_form
+from .language import Expression
+from .program import COLUMNS, Program, inlined
+from .record import Json
+from .values import UNKNOWN, Value, settled, value_of
+
+MISSING = 0x7FC00000
+"""The bits of a float32 that is missing; every other NaN was computed."""
+_MONEY = frozenset(
+    """
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BYR BZD CAD CDF
+    CHE CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EEK EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD
+    GNF GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR
+    LRD LSL LTL LVL LYD MAD MDL MGA MKD MMK MNT MOP MRO MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB
+    PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STD STN SVC SYP SZL THB
+    TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VEF VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR
+    ZMW ZWG ZWL
+    """.split()
+)
+"""Currencies that are known before a base currency is set (ISO 4217)."""
+
+
+class Rates:
+    """The base currency and the worth of others in it, as an event says; before any, every currency is worth 1."""
+
+    def __init__(self, event: Json | None) -> None:
+        self._base = in_form("country", event["base"]) if event is not None else ""
+        given = {} if event is None else event.get("rates", {})
+        self._rates = {in_form("country", name): float(rate) for name, rate in given.items()}
+        self._rates.pop(self._base, None)
+
+    def of(self, currency: str) -> float:
+        """What one unit is worth; 1 if that is not known."""
+        return self._rates.get(in_form("country", currency), 1.0)
+
+    def knows(self, currency: str) -> bool:
+        """Whether amounts in it can be compared."""
+        code = in_form("country", currency)
+        if not code or code == self._base or code in self._rates:
+            return True
+        return not self._base and code in _MONEY
+
+
+class Payment:
+    """The row of one payment for `values.value_of`. outcomes: what was decided so far; hits: of rules that are live.
+    unknown: what was asked for and is not in the proof.
+    """
+
+    def __init__(self, transaction: Json, features: list[int], program: Program, parameters: Mapping[str, float],
+                 rates: Rates) -> None:  # fmt: skip
+        self._transaction, self._features, self._program = transaction, features, program
+        self._parameters, self._rates = parameters, rates
+        self.outcomes: dict[str, Value] = {}
+        self.hits: set[str] = set()
+        self.unknown: list[str] = []
+
+    def leaf(self, expression: Expression) -> Value:
+        """The value of a column, a list or a hit."""
+        if expression[0] == "hit":
+            return expression[1] in self.hits
+        if expression[0] == "listed":
+            return None if self.leaf(expression[2]) is None else self._unknown("lists of identifiers")
+        if expression[0] == "agg":
+            return self._unknown("the account's other payments")
+        _, kind, source, name, form = expression
+        if source == "parameter":
+            return self._parameters[name]
+        if source == "outcome":
+            return self.outcomes.get(name)
+        if source == "field":
+            return self._own(name) if name in self._program.fields else self._standard(name, kind, form)
+        if name not in self._program.columns:  # not stored, so computed from what is
+            value = value_of(settled(inlined(name, self._program)), self)
+            return self._unknown(f"the feature {name}, which is not stored") if value is UNKNOWN else value
+        bits = self._features[self._program.columns[name]]
+        if bits == MISSING:
+            return None
+        return number_of(bits) != 0.0 if kind == "bool" else number_of(bits)
+
+    def feature(self, name: str) -> float:
+        """A stored feature; NaN if it is missing."""
+        return number_of(self._features[self._program.columns[name]])
+
+    def _unknown(self, what: str) -> Value:
+        self.unknown.append(what)
+        return UNKNOWN
+
+    def _standard(self, name: str, kind: str, form: str) -> Value:
+        t = self._transaction
+        if kind == "string":
+            return in_form(form, t.get(name, "")) or None
+        if name == "amount":
+            return float(t["amount"]) * float(t.get("rate", 1.0))
+        if name == "amount_sent":
+            return float(t["amount"])
+        if name == "currency_known":
+            return self._rates.knows(t.get("currency", ""))
+        if name == "id_conflict":
+            return self._unknown("the account's earlier payment IDs")
+        time = t.get("received_at") or t["occurred_at"] if name == "received_at" else t["occurred_at"]
+        if name == "hour":
+            return float(time // 3_600_000 % 24)
+        if name == "weekday":
+            return float((time // 86_400_000 + 3) % 7)
+        return float(time)
+
+    def _own(self, name: str) -> Value:
+        field = self._program.fields[name]
+        sent = self._transaction.get("attributes", {}).get(field.attribute)
+        if field.type == "string":
+            default = field.default if isinstance(field.default, str) else ""
+            return (sent if isinstance(sent, str) else "") or default or None
+        read = _truth if field.type == "bool" else _number
+        found = read(field.default if sent is None else sent)
+        return read(field.default) if found is None else found
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or isinstance(value, (str, bool)) else float(value)
+
+
+def _truth(value: Any) -> bool | None:
+    if value in (1, "true"):
+        return True
+    return False if value in (0, "false") else None
+
+
+def number_of(bits: int) -> float:
+    """The number of a float32's bits."""
+    return float(struct.unpack("<f", struct.pack("<I", bits))[0])
+
+
+def bits_of(value: Value) -> int:
+    """The bits of the float32 as which a feature with this value is stored."""
+    if value is None:
+        return MISSING
+    assert isinstance(value, (bool, float))
+    if value != value:
+        return MISSING + 1
+    try:
+        return int(struct.unpack("<I", struct.pack("<f", value))[0])
+    except OverflowError:
+        return 0x7F800000 if value > 0 else 0xFF800000
+
+
+def unpacked(text: str) -> list[int]:
+    """The stored features of a score, as bits of float32.
+
+    Two bytes with their number, then two bits for each: 0 = zero, 1 = missing, 2 = one byte holds it, 3 = four bytes
+    do; then these bytes.
+    """
+    content = base64.b64decode(text)
+    width = int.from_bytes(content[:2], "little")
+    at = 2 + (width + 3) // 4
+    found = []
+    for column in range(width):
+        code = content[2 + column // 4] >> 2 * (column % 4) & 3
+        size = (0, 0, 1, 4)[code]
+        number = int.from_bytes(content[at : at + size], "little")
+        at += size
+        found.append((0, MISSING, bits_of(float(number)), number)[code])
+    if at != len(content):
+        raise Refused("the score's features do not have the form of a packed vector")
+    return found
+
+
+def row_of(program: Program, features: list[int]) -> list[float]:
+    """What a model reads that lists no inputs: the engine's columns."""
+    return [number_of(bits) for bits in features[: len(COLUMNS)]]
+
+
+def level_of(value: Value, levels: list[str]) -> float:
+    """A category as a model reads it."""
+    if value is UNKNOWN:
+        raise NotRecomputed("its model reads what the proof does not contain")
+    if value is None:
+        return math.nan
+    return float(levels.index(str(value)) if value in levels else len(levels))

@@ -1,0 +1,135 @@
+"""Level 1: the record is intact. The decision stands, unchanged, in the log whose checkpoint was signed.
+
+transaction, score, alert ─► root of their batch ─► digest of its seal ─► root of the partition's tree ─► checkpoint
+control events ─► root of the control stream's tree ─► checkpoint
+blobs ─► their SHA-256, which program, model and events name
+"""
+
+import hashlib
+import json
+import re
+from typing import Any, NamedTuple
+
+from . import trees
+from .bundle import Bundle
+from .checkpoint import Checkpoint, Key, read
+from .errors import Refused
+
+Json = dict[str, Any]
+
+
+class Record(NamedTuple):
+    """What was proved. control: events by their position, ascending; they are in the log, and at or before the one
+    under which the batch was decided. checkpoint: None if nothing was signed.
+    """
+
+    transaction: Json
+    score: Json
+    alert: Json | None
+    seal: Json
+    control: dict[int, Json]
+    checkpoint: Checkpoint | None
+    digest: str
+
+
+def check(bundle: Bundle, keys: list[Key]) -> Record:
+    """The proved record. Raises Refused."""
+    checkpoint = read(bundle.checkpoint, keys) if bundle.checkpoint else None
+    seal, digest = _seal(bundle)
+    if checkpoint is not None:
+        _in_partition(bundle, checkpoint)
+    elif bundle.seal.proof or any(event.proof for event in bundle.control):
+        raise Refused("the proof refers to a checkpoint, and contains none")
+    for name, content in bundle.blobs.items():
+        if hashlib.sha256(content).hexdigest() != name:
+            raise Refused(f"the blob {name[:60]} has other content than its name says")
+    score = _decoded(bundle.score, "score.v1")
+    record = Record(
+        _decoded(bundle.transaction, "transaction.v1"),
+        score,
+        _decoded(bundle.alert[0]) if bundle.alert is not None else None,
+        seal,
+        _control(bundle, checkpoint, seal["control"]),
+        checkpoint,
+        digest,
+    )
+    if score["c"] != seal["control"]:
+        raise Refused(f"the score names control position {score['c']}, and its seal {seal['control']}")
+    if not _position(score["f"]) <= _position(seal["feedback"]):
+        raise Refused(f"the score names feedback position {score['f']}, and its seal ends at {seal['feedback']}")
+    if _position(bundle.position) > _position(seal["transactions"]):
+        raise Refused(f"the decision is at {bundle.position}, and its seal ends at {seal['transactions']}")
+    return record
+
+
+_SEAL_END = re.compile(rb'(.*"digest":")([0-9a-f]{64})("})', re.DOTALL)
+
+
+def _seal(bundle: Bundle) -> tuple[Json, str]:
+    """The seal over the batch, and its digest: SHA-256(digest before ‖ root of the batch ‖ seal without its digest)."""
+    parts = _SEAL_END.fullmatch(bundle.seal.payload)
+    if parts is None:
+        raise Refused("the seal does not end with its digest")
+    seal = _decoded(bundle.seal.payload, "seal.v1")
+    decisions, alerts, feedback, rejects = seal["counts"]
+    size = decisions + alerts + feedback + rejects
+    if not bundle.decision.place < decisions:
+        raise Refused(f"a batch with {decisions} decisions has none at {bundle.decision.place}")
+    hashed = trees.batch_leaf("decision", bundle.position, bundle.transaction, bundle.score)
+    root = trees.batch_root(hashed, bundle.decision.place, size, bundle.decision.path)
+    digest = hashlib.sha256(bundle.seal.previous + root + parts[1] + parts[3]).hexdigest()
+    if digest != parts[2].decode():
+        raise Refused("the seal does not cover this decision: transaction, score, seal or proof was changed")
+    if bundle.alert is not None:
+        payload, entry = bundle.alert
+        if not decisions <= entry.place < decisions + alerts:
+            raise Refused(f"a batch with {alerts} alerts after {decisions} decisions has none at {entry.place}")
+        if trees.batch_root(trees.batch_leaf("alert", bundle.position, payload), entry.place, size, entry.path) != root:
+            raise Refused("the seal does not cover this alert: the alert or its proof was changed")
+    return seal, digest
+
+
+def _in_partition(bundle: Bundle, checkpoint: Checkpoint) -> None:
+    if bundle.partition >= len(checkpoint.partitions):
+        raise Refused(f"the checkpoint names no partition {bundle.partition}")
+    head = checkpoint.partitions[bundle.partition]
+    if not 1 <= bundle.seal.sequence <= head.size:
+        raise Refused(
+            f"seal {bundle.seal.sequence} of partition {bundle.partition} is not covered by checkpoint"
+            f" {checkpoint.number}, which ends at {head.size}: a later checkpoint is needed"
+        )
+    hashed = trees.leaf(bundle.seal.payload)
+    if trees.root_of(hashed, bundle.seal.sequence - 1, head.size, bundle.seal.proof) != head.root:
+        raise Refused(f"seal {bundle.seal.sequence} is not in the tree of partition {bundle.partition} that was signed")
+
+
+def _control(bundle: Bundle, checkpoint: Checkpoint | None, until: int) -> dict[int, Json]:
+    found: dict[int, Json] = {}
+    last = 0
+    for event in bundle.control:
+        if not last < event.position <= until:
+            raise Refused(f"control event {event.position} is out of order, or after the decision")
+        last = event.position
+        if checkpoint is not None:
+            head = checkpoint.control
+            if event.position > head.size:
+                raise Refused(f"control event {event.position} is not covered by checkpoint {checkpoint.number}")
+            if trees.root_of(trees.leaf(event.payload), event.position - 1, head.size, event.proof) != head.root:
+                raise Refused(f"control event {event.position} is not in the control stream that was signed")
+        found[event.position] = _decoded(event.payload)
+    return found
+
+
+def _decoded(payload: bytes, kind: str = "") -> Json:
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or (kind and found.get("type") != kind):
+        raise Refused(f"{payload[:60]!r} is not an entry of a log{f' of type {kind}' if kind else ''}")
+    return found
+
+
+def _position(text: Any) -> tuple[int, int]:
+    generation, _, offset = str(text).partition("-")
+    return int(generation), int(offset)

@@ -1,0 +1,64 @@
+"""Hash trees: what a proof of inclusion says the root is.
+
+Merkle tree of RFC 6962   leaf SHA-256(0x00 ‖ content), node SHA-256(0x01 ‖ left ‖ right); of n leaves, the left
+                          subtree has the largest power of two below n
+tree of a batch           up to 16 children a node: SHA-256(0x01 ‖ children); leaves in the order decisions, alerts,
+                          feedback, rejects
+"""
+
+import hashlib
+
+from .errors import Refused
+
+FAN = 16
+
+Path = list[tuple[list[bytes], list[bytes]]]
+"""For each level of a batch's tree from the leaves up, the hashes on the left and on the right within the node."""
+
+
+def leaf(content: bytes) -> bytes:
+    """The hash of a leaf of RFC 6962."""
+    return hashlib.sha256(b"\0" + content).digest()
+
+
+def root_of(hashed: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
+    """The root of a tree of `size` leaves that holds `hashed` at `index`. Raises Refused if the proof has another form.
+
+    proof: the other subtrees' hashes, from the leaf up.
+    """
+    if not 0 <= index < size:
+        raise Refused(f"a tree of {size} leaves has no leaf {index}")
+    if size == 1:
+        if proof:
+            raise Refused("a proof of inclusion has too many hashes")
+        return hashed
+    if not proof:
+        raise Refused("a proof of inclusion has too few hashes")
+    half = 1 << (size - 1).bit_length() - 1
+    *below, other = proof
+    if index < half:
+        left, right = root_of(hashed, index, half, below), other
+    else:
+        left, right = other, root_of(hashed, index - half, size - half, below)
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def batch_leaf(kind: str, entry: str, *payloads: bytes) -> bytes:
+    """The hash of an entry of a batch; of a "decision", from the transaction and the score."""
+    sizes = b"".join(b" %d %b" % (len(payload), payload) for payload in payloads)
+    return hashlib.sha256(f"\0{kind} {entry}".encode() + sizes).digest()
+
+
+def batch_root(hashed: bytes, index: int, size: int, path: Path) -> bytes:
+    """The root of a batch's tree of `size` leaves that holds `hashed` at `index`."""
+    if not 0 <= index < size:
+        raise Refused(f"a batch of {size} entries has no entry {index}")
+    for left, right in path:
+        place = index % FAN
+        if size == 1 or (len(left), len(right)) != (place, min(size - (index - place), FAN) - place - 1):
+            raise Refused("the proof within the batch does not have the form of its tree")
+        hashed = hashlib.sha256(b"\1" + b"".join([*left, hashed, *right])).digest()
+        index, size = index // FAN, -(-size // FAN)
+    if size != 1:
+        raise Refused("the proof within the batch has too few levels")
+    return hashed
