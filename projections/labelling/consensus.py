@@ -14,6 +14,10 @@ With learned reliabilities:
 Learned reliabilities are used only if every rater of the payment has been measured on at least EVIDENCE_MIN payments
 that others judged as well. Otherwise the fixed ones are used, so that a new source keeps its default reliability.
 
+All raters of one source together count as two of them at most: their weights are reduced in proportion to twice the
+largest. Learned, they count as the most informative one, because raters of one source are the least independent. Names
+are cheap: four invented analysts make a chargeback a conflict, never legitimate.
+
     label  = fraud if share ≥ 0.75, legitimate if share ≤ 0.25, else review (conflict, or all uncertain)
 
 A representment that is won (verdict legitimate) answers a chargeback and is equally reliable. It is later and so weighs
@@ -31,6 +35,7 @@ from typing import Literal
 
 import msgspec
 
+from core.events import FeedbackSource
 from core.feedback_sources import SOURCES
 from core.times import DAY_MS
 from core.verdicts import VerdictRecord
@@ -44,6 +49,9 @@ MATURITY_DAYS = 30
 """The label maturity: the age at which a payment without a verdict is presumed legitimate."""
 EVIDENCE_MIN = 20.0
 """Minimum of payments judged by others as well, for a rater's learned reliability to be used."""
+VOICES_MAX = 2.0
+LEARNED_VOICES_MAX = 1.0
+"""As how many raters all of one source count at most, with fixed and with learned reliabilities."""
 TRUST_MAX = 0.995
 """Caps sensitivity and specificity, so that a single verdict contributes odds of at most 199 to 1."""
 
@@ -78,30 +86,40 @@ def consensus(verdicts: Sequence[VerdictRecord], learned: Mapping[str, Reliabili
     learned: reliabilities by rater. Fixed ones are used if it is None or has too little evidence for one of the raters.
     """
     newest = max(word.occurred_at for word in verdicts)
-    fraud = legitimate = odds = 0.0
+    weights: dict[FeedbackSource, list[float]] = {}
+    ratios: dict[FeedbackSource, list[float]] = {}
     is_measured = learned is not None
     for name, word in standing(verdicts).items():
         certainty = word.confidence / (1.0 + (newest - word.occurred_at) / RECENCY_MS)
         if word.verdict == "unsure" or certainty <= 0.0:
             continue
+        says_fraud = word.verdict == "fraud"
         weight = SOURCES[word.source].reliability * certainty
-        if word.verdict == "fraud":
-            fraud += weight
-        else:
-            legitimate += weight
+        weights.setdefault(word.source, []).append(weight if says_fraud else -weight)
         known = learned.get(name) if learned is not None else None
         if known is None or known.evidence < EVIDENCE_MIN:
             is_measured = False
         else:
-            odds += certainty * _log_ratio(known, word.verdict == "fraud")
-    total = fraud + legitimate
+            ratios.setdefault(word.source, []).append(certainty * _log_ratio(known, says_fraud))
+    total = sum(abs(weight) for of in weights.values() for weight in of)
     if total <= 0.0:
         return Consensus("review", None, 0.0)
     if is_measured:
-        share = 1.0 / (1.0 + exp(-odds))
+        share = 1.0 / (1.0 + exp(-sum(each for of in ratios.values() for each in _capped(of, LEARNED_VOICES_MAX))))
         return Consensus(_label(share), share, total, "learned")
-    share = fraud / total
+    capped = [weight for of in weights.values() for weight in _capped(of, VOICES_MAX)]
+    share = sum(max(weight, 0.0) for weight in capped) / sum(map(abs, capped))
     return Consensus(_label(share), share, total)
+
+
+def _capped(of: list[float], voices: float) -> list[float]:
+    """One source's weights, or log likelihood ratios, as those of so many raters at most."""
+    if len(of) <= voices:
+        return of
+    absolute = [abs(each) for each in of]
+    total = sum(absolute)
+    factor = min(voices * max(absolute) / total, 1.0) if total else 1.0
+    return [each * factor for each in of]
 
 
 def _log_ratio(of: Reliability, says_fraud: bool) -> float:

@@ -151,6 +151,20 @@ def test_a_source_that_only_accuses_keeps_its_meaning() -> None:
     assert (alone.label, alone.method) == ("fraud", "learned")
 
 
+def test_analysts_who_earned_trust_together_do_not_outvote_a_chargeback() -> None:
+    """Ten names that were always right weigh as the best of them: against a chargeback, it is a conflict."""
+    names = [f"x{n}" for n in range(10)]
+    items = [
+        [said("chargeback", is_fraud), *(said("analyst", is_fraud, name) for name in names)]
+        for is_fraud in [True, True, True, False] * 100
+    ]
+    learned = learn(count_patterns(items)).raters
+    against = [said("chargeback", True), *(said("analyst", False, name) for name in names)]
+    for crowd in (1, 2, 10):
+        found = consensus(against[: 1 + crowd], learned)
+        assert (found.method, found.label) == ("learned", "review")
+
+
 def test_a_source_that_is_mostly_wrong_is_no_longer_a_label() -> None:
     """Early warnings that two others contradict lose their weight: alone, they go to review."""
     items = [

@@ -241,10 +241,23 @@ def word(source: Any, verdict: Any, day: int = 0, actor: str = "", confidence: f
         ([word("chargeback", "fraud"), word("analyst", "legitimate", 360)], "legitimate"),
         ([word("chargeback", "fraud"), word("customer", "legitimate", confidence=0.2)], "fraud"),
         ([word("chargeback", "fraud"), word("representment", "legitimate", 30)], "review"),
+        ([word("chargeback", "fraud"), *(word("analyst", "legitimate", actor=f"x{n}") for n in range(4))], "review"),
+        ([word("chargeback", "fraud"), *(word("analyst", "legitimate", actor=f"x{n}") for n in range(400))], "review"),
+        (
+            [
+                word("customer", "fraud", confidence=0.6),
+                *(word("analyst", "legitimate", actor=f"x{n}") for n in range(2)),
+                word("early_fraud_warning", "legitimate"),
+            ],
+            "legitimate",
+        ),
+        ([*(word("analyst", "fraud", actor=f"x{n}") for n in range(9)), word("analyst", "legitimate")], "fraud"),
     ],
 )
 def test_consensus_weighs_reliability_confidence_and_recency(verdicts: list[VerdictRecord], label: str) -> None:
-    """Agreement decides, a correction replaces, a conflict goes to review, old and weak words lose."""
+    """Agreement decides, a correction replaces, a conflict goes to review, old and weak words lose. Many names of one
+    source do not outvote another.
+    """
     assert consensus(verdicts).label == label
 
 
