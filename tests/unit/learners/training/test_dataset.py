@@ -264,6 +264,7 @@ def test_decisions_under_another_feature_spec_or_engine_are_left_out(
 ) -> None:
     """Rows of an older spec or engine, of another width, are not in the set, hot or archived; the others are whole."""
     mixed = created()
+    mixed.append_control([payload for _, payload in log.read_control(mixed.control_head())], mixed.control_head())
     kept: set[Row] = set()
     for p in range(PARTITIONS):
         for number, batch in enumerate(_batches(log, p)):

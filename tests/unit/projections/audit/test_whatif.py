@@ -208,6 +208,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
         "get_blob",
         "server_time",
         "close",
+        "signer",
     }
     assert {name for name in vars(EventLog) if not name.startswith("_")} == reads | writes.keys()
     assert vars(behind) == before
