@@ -131,8 +131,10 @@ class ControlState:
     @property
     def next_place(self) -> signing.Place:
         """Where the next event stands, for its signature."""
-        log_id = "" if self.identity is None else self.identity.log_id
-        return signing.Place(log_id, self.position + 1, self.digest)
+        return self._place(self.position + 1, self.digest)
+
+    def _place(self, position: int, digest: str) -> signing.Place:
+        return signing.Place("" if self.identity is None else self.identity.log_id, position, digest)
 
     def apply(self, sequence: int, event: events.Control, payload: bytes | None = None) -> None:
         """Apply the event at `sequence`; an event already applied is ignored silently (I5). payload: its bytes in the
@@ -145,10 +147,11 @@ class ControlState:
         if sequence <= self.position:
             return
         payload = encode(event) if payload is None else payload
-        place = self.next_place._replace(position=sequence)
-        self.position, self.digest = sequence, control_digest(self.digest, sequence, payload)
+        before, self.digest = self.digest, control_digest(self.digest, sequence, payload)
+        self.position = sequence
         try:
-            self._check_signature(event, payload, place)
+            if event.key:
+                self._check_signature(event, payload, before)
             check(event, self.governance)
         except BadInput as error:
             self.refused[sequence] = str(error)
@@ -218,18 +221,16 @@ class ControlState:
             case _:
                 pass  # registrations, drift, archive: not an input to decisions
 
-    def _check_signature(self, event: events.Control, payload: bytes, place: signing.Place) -> None:
+    def _check_signature(self, event: events.Control, payload: bytes, before: str) -> None:
         """Raise BadInput if the event names a key of the roster that did not sign it here. The first administrator's
-        key comes with the event.
+        key comes with the event. before: the stream's digest before it.
         """
-        if not event.key:
-            return
         roster = self.governance.roster
         public_key = roster.keys.get(event.key, "")
         if isinstance(event, events.IdentityAdded) and not roster.identities:
             public_key = event.public_key
         if public_key:
-            signing.check(event, payload, public_key, place)
+            signing.check(event, payload, public_key, self._place(self.position, before))
 
     def _deploy(self, alias: str, model: ModelVersion) -> None:
         if alias == governance.CHAMPION:

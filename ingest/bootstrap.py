@@ -20,6 +20,7 @@ from core.events import (
     LogCreated,
     ModelDeployed,
     ModelRegistered,
+    PartitionResumed,
     RatesChanged,
     SourceGenerationStarted,
     ThresholdsChanged,
@@ -30,6 +31,7 @@ from core.log.base import EventLog
 from core.program.library import default_blobs
 from core.program.shipped import DEFAULT_PROGRAM
 from core.settings import Settings, environment_name
+from core.signing import intended
 from ingest import evidence
 from ingest.kafka_client import Topic, describe, log_starts
 from ingest.patience import persist
@@ -49,11 +51,12 @@ def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStrea
 
     new_log: why a log is to begin although there is evidence of an earlier one (`ingest.evidence`); "" for no reason.
     Raises BadInput if the topics are missing or not co-partitioned, if their partition count is not the log's, or if
-    the log is empty and must not be.
+    the log is empty and must not be, or if identity is required and the worker has no key for it.
     """
     topics = source_topics(settings)
     stream = ControlStream()
     stream.advance(log)
+    _check_key(log, stream.state)
     found = _evidence(log, settings, topics["transactions"], stream)
     if found and not new_log:
         raise BadInput(
@@ -83,6 +86,20 @@ def _evidence(log: EventLog, settings: Settings, topic: Topic, stream: ControlSt
             " (SENTINEL_LOG_PREFIX) for a new log"
         )
     return found
+
+
+def _check_key(log: EventLog, state: ControlState) -> None:
+    """Raise BadInput if identity is required and this worker has no key that lets it report: what it can't load, what
+    it skips and which seals it reached would have no effect.
+    """
+    report = PartitionResumed(occurred_at=0, actor=ACTOR, partition=0)
+    try:
+        state.governance.roster.check(intended([report], log.signer)[0], state.governance.four_eyes)
+    except BadInput as error:
+        raise BadInput(
+            f"this worker can't report to the log: {error}. Make a key (sentinel identity new), have it added with the"
+            " role worker, and set identity_key (SENTINEL_IDENTITY_KEY)"
+        ) from None
 
 
 class _Beginning(NamedTuple):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 
 from core.control_stream import ControlStream, Known, append
-from core.errors import ConcurrencyError, Unavailable
+from core.errors import BadInput, ConcurrencyError, Unavailable
 from core.events import Control, SealPoint, SealsRecorded
 from core.log.base import EventLog
 from ingest import telemetry
@@ -42,7 +42,7 @@ def record_seals(log: EventLog, control: ControlStream, owned: Iterable[Owned]) 
 
     try:
         said = append(log, decide, control).events
-    except (Unavailable, ConcurrencyError) as error:
+    except (Unavailable, ConcurrencyError, BadInput) as error:  # BadInput: its key was revoked, for example
         telemetry.logger().warning("ingest.seals_not_recorded", error=str(error))
         return 0
     return sum(len(event.seals) for event in said if isinstance(event, SealsRecorded))
