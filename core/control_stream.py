@@ -35,7 +35,7 @@ from core.hiding import Hiding, masked
 from core.identity import LogIdentity, required
 from core.log.base import EventLog
 from core.signing import encoded, intended
-from core.tokens import Tokens
+from core.tokens import KeyedTokens
 
 ATTEMPTS_MAX = 20
 
@@ -236,7 +236,7 @@ def without_card_data(event: Control, identity: LogIdentity | None) -> Control:
     if isinstance(event, ChangeProposed):
         return replace(event, change=content(without_card_data(event_of(event.change), identity)))
     if isinstance(event, ListChanged) and identity is not None:
-        event = Hiding(Tokens.of(identity.key, identity.partitioner, identity.partitions)).list_change(event)
+        event = Hiding(KeyedTokens.of(identity.key, identity.partitioner, identity.partitions)).list_change(event)
     return event
 
 

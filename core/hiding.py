@@ -127,11 +127,16 @@ def without_notes(event: T) -> T:
 
 
 class Hiding:
-    """Hides card data in what one log takes in. free: identifying fields in which no number is taken for a card's."""
+    """Hides card data in what one log takes in. free: identifying fields in which no number is taken for a card's.
+    always: identifying fields whose every value becomes a token.
+    """
 
-    def __init__(self, tokens: Tokens, free: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, tokens: Tokens, free: frozenset[str] = frozenset(), always: frozenset[str] = frozenset()
+    ) -> None:
         self._tokens = tokens
         self._free = free
+        self._always = always
         self._harmless: set[str] = set()
 
     def is_named(self, attributes: dict[str, float | str]) -> bool:
@@ -145,6 +150,8 @@ class Hiding:
 
     def identifier(self, field: str, value: str, found: set[str] | None = None) -> str:
         """The value of an identifying field as the log holds it: by this it is looked up."""
+        if field in self._always:
+            return self._tokens.token(field, value) if value else value
         if field in self._free or not holds_card_number(value):
             return value
         if found is not None:

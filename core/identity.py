@@ -28,6 +28,7 @@ class LogIdentity(NamedTuple):
     partitions: int
     accounts_max: int
     program: str
+    tokens: str = ""
 
     def event(self, actor: str, occurred_at: int = 0) -> LogCreated:
         """The event that creates a log with this identity."""
@@ -40,6 +41,7 @@ class LogIdentity(NamedTuple):
             partitions=self.partitions,
             accounts_max=self.accounts_max,
             program=self.program,
+            tokens=self.tokens,
         )
 
     def mac_key(self, purpose: str) -> bytes:
@@ -52,7 +54,8 @@ class LogIdentity(NamedTuple):
     def of(cls, event: LogCreated) -> LogIdentity:
         """The identity that a valid event gives."""
         key = HashKey.of(event.hash_key)
-        return cls(event.log_id, key, event.partitioner, event.partitions, event.accounts_max, event.program)
+        chosen = event.partitioner, event.partitions, event.accounts_max, event.program, event.tokens
+        return cls(event.log_id, key, *chosen)
 
 
 FIXED = LogIdentity(

@@ -109,6 +109,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What becomes of a message with a card number or a security code, which is never stored: mask takes it out, reject
     rejects the message.
     """
+    tokenise: bool = False
+    """Whether a new log holds tokens of accounts, cards, devices and IP addresses instead of their raw IDs, and
+    personal attributes only sealed; in production by default. A log's is fixed when it is created.
+    """
+    vault: str = ".sentinel/vault"
+    """The file with the keys of tokens and sealed values, which all processes on one log share."""
+    vault_key: str = ""
+    """The vault's master key, 64 hexadecimal digits; "" keeps it in the vault itself."""
+    sealed_attributes: tuple[str, ...] = ()
+    """Attributes with personal data, which a log with tokens holds only sealed, beside a program's personal fields."""
     card_free_fields: tuple[str, ...] = ()
     """Identifying fields whose numbers are never taken for card numbers, because they are known to be none, such as
     transaction_id; in the environment separated by commas.
@@ -161,7 +171,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "archive_hot_hours": (0.0, 1e6),
     "archive_keep_days": (0.0, 1e5),
 }
-_SECRET = ("redis_password", "kafka_password", "kafka", "responders")
+_SECRET = ("redis_password", "kafka_password", "vault_key", "kafka", "responders")
 """Never shown in a message: `kafka` may contain sasl.password."""
 SECRET_PROPERTIES = (
     *("sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password", "sasl.oauthbearer.client.secret"),

@@ -35,6 +35,7 @@ from core.signing import intended
 from ingest import evidence
 from ingest.kafka_client import Topic, describe, log_starts
 from ingest.patience import persist
+from ingest.vault import open_vault
 from models.shipped import shipped_baseline
 
 ACTOR = "sentinel ingest"
@@ -214,7 +215,13 @@ def _created(settings: Settings, partitions: int, now: int) -> LogCreated:
         partitions=partitions,
         accounts_max=settings.accounts_max,
         program=DEFAULT_PROGRAM,
+        tokens=_vault_key(settings),
     )
+
+
+def _vault_key(settings: Settings) -> str:
+    vault = open_vault(settings)
+    return "" if vault is None else vault.key_id
 
 
 def _check_identity(identity: LogIdentity, settings: Settings) -> None:
@@ -227,6 +234,25 @@ def _check_identity(identity: LogIdentity, settings: Settings) -> None:
                 f"the log was created with {name} = {chosen!r}, but the setting is {wanted!r}: set {variable}={chosen},"
                 " or use another log prefix (SENTINEL_LOG_PREFIX) for a new log"
             )
+    check_tokens(identity, settings)
+
+
+def check_tokens(identity: LogIdentity, settings: Settings) -> None:
+    """Raise BadInput if the log was created with another vault than the settings', or with or without one."""
+    key_id = _vault_key(settings)
+    if identity.tokens == key_id:
+        return
+    if not identity.tokens:
+        raise BadInput(
+            "the log was created without tokens, but the settings ask for them (tokenise): set SENTINEL_TOKENISE=false,"
+            " or use another log prefix (SENTINEL_LOG_PREFIX) for a new log"
+        )
+    if not key_id:
+        raise BadInput("the log holds tokens: set SENTINEL_TOKENISE=true and name its vault (SENTINEL_VAULT)")
+    raise BadInput(
+        f"the log's tokens were made with the vault of key {identity.tokens}, but {settings.vault} has key {key_id}:"
+        " name its vault (SENTINEL_VAULT, SENTINEL_VAULT_KEY)"
+    )
 
 
 def _recreated(known: Generation, topic: Topic) -> bool:

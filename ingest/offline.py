@@ -26,7 +26,8 @@ from core.validation import TIME_MAX_MS, TIME_MIN_MS
 from ingest.admission import admit
 from ingest.contexts import Contexts, decide
 from ingest.intake import Message
-from ingest.partition import Owned, Pending
+from ingest.partition import Owned, Pending, check_values
+from ingest.protecting import PROTECTION, Protection
 from projections.reference.publisher import publication, quarantines
 from projections.reference.tables import ReferenceBuilder, period_ms
 
@@ -51,7 +52,7 @@ class OfflineIngest:
     """Feeds records into `log`, which must be empty. `reference` publishes tables every `reference_hours`. The records
     are history: each is received when it occurred.
 
-    identity: the log's; partitioner and partitions are those of this object.
+    identity: the log's; partitioner and partitions are those of this object. protection: of its messages.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class OfflineIngest:
         reference_hours: int = 24,
         start: list[Control] | None = None,
         identity: LogIdentity = FIXED,
+        protection: Protection = PROTECTION,
     ) -> None:
         identity = identity._replace(partitioner="crc32", partitions=partitions)
         self._log = log
+        self._protection = protection
         self._contexts = Contexts(log, resolver, now_ms=lambda: self._newest, monotonic=lambda: self._newest / 1000.0)
         self._partitions = partitions
         self._builder = ReferenceBuilder(identity.key) if reference else None
@@ -120,9 +123,11 @@ class OfflineIngest:
         pendings: list[Pending] = []
         for owned in self._owned:
             owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
-            pending = owned.take(10**9, self._newest)
+            pending = owned.take(10**9, self._newest, is_scanned=True)
             if pending is not None:
                 context = self._contexts.of(owned.partition)
+                fields = context.program.plan.program.fields.values() if context is not None else ()
+                check_values([pending], self._protection, fields)
                 required = context.program.required if context is not None else {}
                 admit(pending, self._control.state.histories, required)
                 pendings.append(pending)

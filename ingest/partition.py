@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,12 +26,14 @@ from core.features.state import AccountState
 from core.hiding import masked, masked_bytes
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import begins, sealed
+from core.program.checked import OwnField
 from core.receipt import advanced
 from core.tokens import home
 from core.validation import decode_feedback, decode_transaction
 from core.work import Decided, Work
 from ingest.intake import Intake, Message, Segment
-from ingest.protecting import PROTECTION, Hidden, Protection, hidden, is_clean, words
+from ingest.protecting import NAMES_MAX, PROTECTION, Hidden, Protection, VaultTokens, hidden, is_clean, words
+from ingest.vault import AccountKeys
 
 _entry = partial(tuple.__new__, Entry)
 
@@ -71,7 +73,7 @@ class Pending(msgspec.Struct):
     """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
     then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
     segments: the messages as taken. feedback_begin: the feedback position before it. card_data: how many messages held
-    card data, by kind (`core.hiding.KINDS`).
+    card data, by kind (`core.hiding.KINDS`). rejected_as: how the message of a reject is kept.
     """
 
     partition: Owned
@@ -93,6 +95,7 @@ class Pending(msgspec.Struct):
     context: Context | None = None
     decided: Decided | None = None
     sealed: Sealed | None = None
+    rejected_as: Callable[[Message], Message] | None = None
 
 
 @dataclass(slots=True)
@@ -115,6 +118,8 @@ class Owned:
     skipped: tuple[int, int] = (0, 0)
     tip: Head = field(default_factory=Head)
     """The head once everything sealed is in the log."""
+    names: dict[str, AccountKeys] = field(default_factory=dict)
+    """In a log with tokens, the keys of accounts that this worker has seen here, by their raw IDs (`ingest.vault`)."""
 
     def __post_init__(self) -> None:
         self.tip = self.head
@@ -184,7 +189,7 @@ class Owned:
         `decode_transaction`.
         """
         generation, feedback_generation = self.generations
-        known = self.state.index
+        known = self.names or self.state.index
         events: list[tuple[Message, AccountEvent]] = []
         for message in segment.feedback:
             position = Position(feedback_generation, message.offset + 1)
@@ -208,7 +213,7 @@ class Owned:
         """The well-formed messages and their transactions; the others become rejects. is_scanned: as of
         `decode_transaction`.
         """
-        known = self.state.index
+        known = self.names or self.state.index
         transactions: list[Transaction] = []
         accepted: list[Message] = []
         for message in messages:
@@ -225,9 +230,11 @@ class Owned:
         return accepted, transactions
 
 
-def check_values(pendings: Sequence[Pending], protection: Protection = PROTECTION) -> None:
-    """Reject payments that name a key twice, and take card data out of all messages: one scan of all values costs a
-    fraction of one of each.
+def check_values(
+    pendings: Sequence[Pending], protection: Protection = PROTECTION, fields: Iterable[OwnField] = ()
+) -> None:
+    """Reject payments that name a key twice, and take out of all messages what the log must not hold: one scan of all
+    values costs a fraction of one of each. fields: those of the programs in force.
     """
     values = [m.value or b"" for pending in pendings for part in pending.decoded for m in part.messages]
     if scan(b"".join(values)):
@@ -241,6 +248,33 @@ def check_values(pendings: Sequence[Pending], protection: Protection = PROTECTIO
     if not is_clean(values, (t for part in parts for t in part.transactions), hiding):
         for pending in pendings:
             pending.decoded = [_protected(part, pending, protection) for part in pending.decoded]
+    tokens = protection.tokens(pendings[0].partition.state.identity)
+    if isinstance(tokens, VaultTokens):
+        _tokenise(pendings, tokens, protection.classes(fields))
+
+
+def _tokenise(pendings: Sequence[Pending], tokens: VaultTokens, classes: Mapping[str, str]) -> None:
+    """Replace raw identifiers by tokens, and personal attributes by sealed values."""
+    unseen: set[str] = set()
+    for pending in pendings:
+        names = pending.partition.names
+        if len(names) > NAMES_MAX:
+            names.clear()
+        unseen |= {event.account_id for event in _events(pending)} - names.keys()
+    found = tokens.accounts(unseen) if unseen else {}
+    for pending in pendings:
+        names = pending.partition.names
+        if unseen:
+            names |= {name: found[name] for event in _events(pending) if (name := event.account_id) in found}
+        tokens.hide(names, _events(pending), classes)
+        pending.rejected_as = tokens.sealed
+
+
+def _events(pending: Pending) -> Iterator[Transaction | AccountEvent]:
+    for part in pending.decoded:
+        yield from part.transactions
+        for _, event in part.feedback:
+            yield event
 
 
 def _protected(part: Decoded, pending: Pending, protection: Protection) -> Decoded:
@@ -323,6 +357,9 @@ def _finish(pending: Pending, decided: Decided, payloads: list[bytes], control: 
                 f"account {transaction.account_id} has already sent {transaction.transaction_id} with this content",
             )
         )
+    if pending.rejected_as is not None:
+        for rejected in pending.rejects:
+            rejected.message = pending.rejected_as(rejected.message)
     sequence = owned.tip.sequence + 1
     positions, transactions = pending.positions, pending.transactions
     if decided.duplicates:

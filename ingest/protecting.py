@@ -1,48 +1,174 @@
-"""Takes card numbers and security codes out of decoded messages, before anything of them is decided or stored.
+"""Takes out of decoded messages what the log must not hold, before anything of them is decided or stored.
 
-Messages are decoded as they were sent, because an account's partition follows from its raw ID. Those that may hold card
-data (a fast search of all values at once says so) are then replaced: event and bytes by what the log may hold
-(`core.hiding`). With the setting `card_data = "reject"`, they become rejects instead.
+Messages are decoded as they were sent, because an account's partition follows from its raw ID. Then:
+
+    card data     messages that may hold some (a fast search of all values at once says so) are replaced, event and
+                  bytes, by what the log may hold (`core.hiding`). With `card_data = "reject"` they become rejects
+    identifiers   in a log with tokens (`LogCreated.tokens`), account, card, device and IP address become tokens, and
+                  personal attributes sealed values, under keys in the vault (`ingest.vault`). What is rejected is kept
+                  sealed as a whole
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from msgspec.structs import force_setattr
 
 from core.card_numbers import is_suspicious
 from core.codec import encode
+from core.errors import BadInput
 from core.events import AccountEvent, Transaction
 from core.hiding import Hiding
 from core.identity import LogIdentity
+from core.program.checked import OwnField
+from core.sealing import is_sealed, seal
 from core.settings import Settings
-from core.tokens import Tokens
+from core.tokens import SEEN_MAX, KeyedTokens, Tokens, home
+from core.validation import ID_CHARACTERS_MAX
 from ingest.intake import Message
+from ingest.vault import AccountKeys, Vault, open_vault, sealed_reject
+
+PERSONAL = frozenset(("account_id", "card_id", "device_id", "ip"))
+"""Identifying fields that are about a person; a merchant or a transaction is not."""
+NAMES_MAX = 200_000
+"""Accounts of one partition whose keys are remembered."""
 
 
-class Protection(NamedTuple):
-    """refuses: whether messages with card data are rejected. free: identifying fields that are never card numbers."""
+@dataclass(frozen=True)
+class Protection:
+    """refuses: whether messages with card data are rejected. free: identifying fields that are never card numbers.
+    vault: of a log with tokens. sealed: attributes with personal data, beside those that the program names.
+    """
 
     refuses: bool = False
     free: frozenset[str] = frozenset()
+    vault: Vault | None = None
+    sealed: frozenset[str] = frozenset()
+    _made: dict[LogIdentity, tuple[Tokens, Hiding]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Protection:
-        """The settings' protection."""
-        return cls(settings.card_data == "reject", frozenset(settings.card_free_fields))
+        """The settings' protection. Raises as Vault."""
+        refuses, free = settings.card_data == "reject", frozenset(settings.card_free_fields)
+        return cls(refuses, free, open_vault(settings), frozenset(settings.sealed_attributes))
 
     def hiding(self, identity: LogIdentity) -> Hiding:
-        """What hides card data in the messages of a log."""
-        return _hiding(identity, self.free)
+        """What hides in the messages of a log what it must not hold."""
+        return self._of(identity)[1]
+
+    def tokens(self, identity: LogIdentity) -> Tokens:
+        """The log's tokens. Raises BadInput if it needs another vault."""
+        return self._of(identity)[0]
+
+    def _of(self, identity: LogIdentity) -> tuple[Tokens, Hiding]:
+        found = self._made.get(identity)
+        if found is None:
+            tokens, always = self._tokens(identity), PERSONAL if identity.tokens else frozenset[str]()
+            found = self._made[identity] = tokens, Hiding(tokens, self.free, always)
+        return found
+
+    def _tokens(self, identity: LogIdentity) -> Tokens:
+        if not identity.tokens:
+            return KeyedTokens.of(identity.key, identity.partitioner, identity.partitions)
+        if self.vault is None or self.vault.key_id != identity.tokens:
+            raise BadInput("the log holds tokens: set SENTINEL_TOKENISE=true and name its vault (SENTINEL_VAULT)")
+        return VaultTokens(self.vault, identity)
+
+    def classes(self, fields: Iterable[OwnField] = ()) -> dict[str, str]:
+        """How attributes are treated, by name: a program's classes of personal data, and what the settings seal."""
+        found: dict[str, str] = {each.attribute: each.personal for each in fields if each.personal != "none"}
+        return found | dict.fromkeys(self.sealed, "personal")
 
 
 PROTECTION = Protection()
 
 
-@lru_cache(maxsize=16)
-def _hiding(identity: LogIdentity, free: frozenset[str]) -> Hiding:
-    return Hiding(Tokens.of(identity.key, identity.partitioner, identity.partitions), free)
+class VaultTokens:
+    """Tokens under the keys of a vault (`core.tokens.Tokens`); a new account gets keys."""
+
+    def __init__(self, vault: Vault, identity: LogIdentity) -> None:
+        self._vault = vault
+        self._identity = identity
+        self._others = KeyedTokens(vault.token_secret, self.partition)
+        self._sealed: dict[tuple[str, str, str], str] = {}
+
+    def partition(self, account: str) -> int:
+        """That of an account's ID."""
+        return home(account, self._identity.partitioner, self._identity.partitions)
+
+    def token(self, field: str, value: str) -> str:
+        """See Tokens."""
+        return self.account(value).token if field == "account_id" else self._others.token(field, value)
+
+    def account(self, name: str) -> AccountKeys:
+        """An account's keys, by its raw ID or its token."""
+        return self.accounts([name])[name]
+
+    def accounts(self, names: Iterable[str]) -> dict[str, AccountKeys]:
+        """Accounts' keys, by their raw IDs or tokens."""
+        wanted = set(names)
+        known = {name: keys for name in wanted if name.startswith("acct_") and (keys := self._vault.by_token(name))}
+        return known | self._vault.accounts(wanted - known.keys(), self.partition)
+
+    def sealed(self, message: Message) -> Message:
+        """A rejected message as it is kept: its key is the account's token, its value sealed."""
+        name = (message.key or b"").decode("utf-8", "replace")
+        keys = self.account(name) if 0 < len(name) <= ID_CHARACTERS_MAX else None
+        value = None if message.value is None else sealed_reject(self._vault, keys, message.value)
+        return message._replace(key=message.key and (b"" if keys is None else keys.token.encode()), value=value)
+
+    def hide(self, names: Mapping[str, AccountKeys], events: Iterable[Any], classes: Mapping[str, str]) -> None:
+        """Replace, in the events themselves, identifiers by tokens and personal attributes by sealed values. names: the
+        keys of their accounts.
+        """
+        other = self._others.token
+        for event in events:
+            keys = names[event.account_id]
+            force_setattr(event, "account_id", keys.token)
+            if isinstance(event, Transaction):
+                if event.device_id:
+                    force_setattr(event, "device_id", other("device_id", event.device_id))
+                if event.card_id:
+                    force_setattr(event, "card_id", other("card_id", event.card_id))
+                if event.ip:
+                    force_setattr(event, "ip", other("ip", event.ip))
+                if event.attributes and not classes.keys().isdisjoint(event.attributes):
+                    force_setattr(event, "attributes", self._attributes(keys, event.attributes, classes))
+            elif getattr(event, "device_id", ""):
+                force_setattr(event, "device_id", other("device_id", event.device_id))
+
+    def _attributes(
+        self, keys: AccountKeys, attributes: Mapping[str, float | str], classes: Mapping[str, str]
+    ) -> dict[str, float | str]:
+        found = dict(attributes)
+        for name in attributes.keys() & classes.keys():
+            value = attributes[name]
+            text = value if isinstance(value, str) else repr(value)
+            match classes[name]:
+                case "secret":
+                    found[name] = "***"
+                case "pseudonym":
+                    found[name] = self._others.token(name, text) if text else text
+                case _ if not is_sealed(text):
+                    found[name] = self._seal(keys, name, text)
+        return found
+
+    def _seal(self, keys: AccountKeys, name: str, text: str) -> str:
+        """The sealed value, remembered: an account's e-mail address is the same in each of its payments."""
+        place = keys.token, name, text
+        known = self._sealed.get(place)
+        if known is None:
+            if len(self._sealed) >= SEEN_MAX:
+                self._sealed.clear()
+            known = self._sealed[place] = seal(keys.key, name, text.encode("utf-8", "surrogatepass"))
+        return known
+
+    def forget(self) -> None:
+        """Forget all sealed values, because keys were destroyed."""
+        self._sealed.clear()
 
 
 class Hidden(NamedTuple):

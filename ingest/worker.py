@@ -44,6 +44,7 @@ from core.events import SourceGenerationStarted
 from core.identity import required
 from core.log.archive import segment
 from core.log.base import EventLog, Head, PendingAppend
+from core.program.checked import OwnField
 from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.admission import admit
@@ -269,7 +270,7 @@ class Worker:
         self._is_blocked = bool(waiting) and not pendings
         if not pendings:
             return []
-        check_values(pendings, self._protection)
+        check_values(pendings, self._protection, self._own_fields())
         position = self._contexts.position
         self._admit(pendings)
         if self._contexts.position != position:
@@ -284,6 +285,13 @@ class Worker:
             self._isolate(pendings, error)
             return []
         return pendings
+
+    def _own_fields(self) -> list[OwnField]:
+        """The own fields of the programs in force, if their classes of personal data matter."""
+        if self._protection.vault is None:
+            return []
+        programs = self._contexts.usual(self._control).programs
+        return [each for program in programs for each in program.plan.program.fields.values()]
 
     def _is_ready(self, owned: Owned) -> bool:
         """Whether the partition may be decided: its context is known, and its state holds what its programs need."""

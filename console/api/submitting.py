@@ -36,6 +36,7 @@ from console.api.desk import Desk
 from console.api.metrics import Metrics
 from console.api.problems import ProblemError, field_of
 from console.api.tail import Decided, Outcome, Refused, Tail
+from core.codec import encode
 from core.errors import BadInput, Unavailable
 from core.events import AccountEvent, Position, Transaction
 from core.hiding import masked
@@ -183,9 +184,12 @@ class Submitter:
 
     def _protected(self, event: E, value: bytes) -> tuple[E, bytes]:
         """The event and its message without card data. Raises ProblemError (422) if the settings refuse such data."""
-        found = hidden(
-            Received(0, 0, None, value), event, self._protection.hiding(required(self._desk.control.identity))
-        )
+        identity = required(self._desk.control.identity)
+        hiding = self._protection.hiding(identity)
+        found = hidden(Received(0, 0, None, value), event, hiding)
+        if found is None and identity.tokens:
+            event = hiding.event(event)[0]
+            return event, encode(event)
         if found is None:
             return event, value
         if self._protection.refuses:

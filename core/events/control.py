@@ -59,7 +59,8 @@ class LogCreated(ControlEvent, tag="log_created.v1", tag_field="type", frozen=Tr
     log_id: random, 32 hexadecimal digits. hash_key: the 128-bit key of all hashes in features, reference tables and
     account state, likewise. partitioner: how the topics' producers choose a key's partition, of `partitions`.
     accounts_max: how many accounts a partition holds before it evicts. program: SHA-256 of the program that decides
-    until another is deployed (core.program.library).
+    until another is deployed (core.program.library). tokens: the ID of the vault's key if the log holds tokens instead
+    of raw identifiers (docs/privacy.md), else "".
     """
 
     log_id: str
@@ -68,6 +69,7 @@ class LogCreated(ControlEvent, tag="log_created.v1", tag_field="type", frozen=Tr
     partitions: int
     accounts_max: int
     program: str
+    tokens: str = ""
 
 
 class SourceGenerationStarted(

@@ -12,11 +12,12 @@ from core.program.typed import Expression, Type
 
 Effect = Literal["flag", "review", "decline", "allow"]
 Mode = Literal["live", "shadow", "off"]
+Personal = Literal["none", "pseudonym", "personal", "secret"]
 
 
 class OwnField(NamedTuple):
     """A field of `[fields]`: where it comes from (`attributes.X`), and its type. is_required: a message without it is
-    rejected.
+    rejected. personal: its class of personal data.
     """
 
     attribute: str
@@ -24,6 +25,7 @@ class OwnField(NamedTuple):
     form: Form = ""
     is_required: bool = False
     default: float | bool | str | None = None
+    personal: Personal = "none"
 
 
 class Definition(NamedTuple):

@@ -257,6 +257,7 @@ class _Resolver:
                 "raw" if each.type == "string" else "",
                 each.required,
                 _epoch(each.default) if each.type == "time" and isinstance(each.default, str) else each.default,
+                each.personal,
             )
             for name, each in self.program.fields.items()
             if each.source not in STANDARD

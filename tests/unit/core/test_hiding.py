@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.events import CaseNoted, FeedbackReceived, ListChanged, Transaction
 from core.hiding import RAW_BYTES_MAX, Hiding, holds_card_number, masked, masked_bytes, named_after
 from core.identity import FIXED
-from core.tokens import Tokens, home, is_token
+from core.tokens import KeyedTokens, home, is_token
 from tests.builders.card_oracle import card_number, card_numbers, digits_of, in_script, spelled
 
 PAN = "4111111111111111"
@@ -20,7 +20,7 @@ FOUR = FIXED._replace(partitioner="murmur2", partitions=4)
 
 
 def hiding(*free: str) -> Hiding:
-    return Hiding(Tokens.of(FOUR.key, FOUR.partitioner, FOUR.partitions), frozenset(free))
+    return Hiding(KeyedTokens.of(FOUR.key, FOUR.partitioner, FOUR.partitions), frozenset(free))
 
 
 def payment(**changes: object) -> Transaction:
@@ -121,8 +121,8 @@ def test_identifiers_become_tokens_that_still_identify() -> None:
     other, _ = of.event(payment(card_id="4012888888881881"))
     assert first.card_id == again.card_id != other.card_id and is_token(first.card_id)
     assert first.card_id.startswith("card_") and first.device_id.startswith("dev_")
-    assert first.card_id[-26:] != first.device_id[-26:]
-    elsewhere = Hiding(Tokens.of(FOUR.key.derived("x"), "murmur2", 4))
+    assert first.card_id[-32:] != first.device_id[-32:]
+    elsewhere = Hiding(KeyedTokens.of(FOUR.key.derived("x"), "murmur2", 4))
     assert elsewhere.event(payment(card_id=PAN))[0].card_id != first.card_id
     assert of.event(first)[0] is first
 

@@ -21,7 +21,7 @@ from core.log.archive.archive import open_archive
 from core.log.archive.archiver import archive_partition
 from core.log.base import EventLog
 from core.partitioner import partition_murmur2
-from core.tokens import Tokens
+from core.tokens import KeyedTokens
 from tests import worker_harness as h
 from tests.builders.card_oracle import card_number, card_numbers, digits_of, in_script, spelled
 from tests.worker_harness import Raw, Stage
@@ -146,7 +146,7 @@ def test_an_account_that_is_a_card_number_stays_one_account(on: Stage) -> None:
     assert (stats.transactions, stats.rejects) == (3, {"duplicate_transaction": 1})
     with on.log() as log:
         identity = required(control_stream.current(log).identity)
-        hiding = Hiding(Tokens.of(identity.key, identity.partitioner, identity.partitions))
+        hiding = Hiding(KeyedTokens.of(identity.key, identity.partitioner, identity.partitions))
         account, card = hiding.identifier("account_id", PAN), hiding.identifier("card_id", "4012888888881881")
         block = ListChanged(
             occurred_at=0, actor="a", reason=PAN, kind="card", effect="block", add=("4012888888881881",)
