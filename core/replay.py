@@ -262,11 +262,18 @@ def chunks(
 
 
 def _require_counted(partition: int, after: Head, until: Head, found: dict[str, int], sealed: Spans) -> None:
-    """Raise Incomplete unless the entries read after one head up to another are as many as the seals between count.
+    """Raise Incomplete unless the log still ends the entries with the seal of `until`, and the entries read after one
+    head up to another are as many as the seals between count.
 
-    A stream that lost some of its entries (by XTRIM, say) may still begin and end where it should.
+    A stream that lost some of its entries (by XTRIM, say) may still begin and end where it should. A log that lost its
+    tail, or everything, after its head was read has nothing there: what was folded is not the state at that head.
     """
     sealed.finish()
+    if until.sequence > after.sequence and sealed.end != (until.sequence, until.digest):
+        raise Incomplete(
+            f"partition {partition}: the log no longer holds seal {until.sequence} as it was read before: it lost its"
+            " tail, or its server was emptied. Restore it from a backup"
+        )
     for stream, expected in (("transactions", sealed.transactions), ("feedback", sealed.feedback)):
         if found[stream] != expected:
             raise Incomplete(

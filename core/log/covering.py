@@ -86,13 +86,15 @@ class Spans:
     """A partition's seals after a head, taken in ascending order of the decisions that they cover.
 
     Seals are read in pages hardly longer than needed: in an archive, a page must not load segments that are far ahead.
-    transactions, feedback: how many of each the seals read so far count, up to the sequence `until`.
+    transactions, feedback: how many of each the seals read so far count, up to the sequence `until`; end: the sequence
+    and the digest of the last of these seals.
     """
 
     def __init__(self, log: EventLog, partition: int, after: Head, until: int = seals.ID_PART_MAX) -> None:
         self._log, self._partition = log, partition
         self._head, self._until = after, until
         self.transactions = self.feedback = 0
+        self.end = (after.sequence, after.digest)
         self._held: deque[Span] = deque()
         self._size = SEALS_READ_MIN
 
@@ -151,4 +153,5 @@ class Spans:
             if self._head.sequence <= self._until:
                 self.transactions += found.counts[0]
                 self.feedback += found.counts[2]
+                self.end = (self._head.sequence, found.digest)
         return len(page)

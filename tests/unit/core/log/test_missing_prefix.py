@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import core.log
@@ -225,3 +226,18 @@ def test_nobody_reads_a_stream_without_the_proof() -> None:
             name = str(path.relative_to(root))
             if not any(name.startswith(allowed) for allowed in UNPROVEN):
                 assert not re.search(r"\blog\.read\(", path.read_text()), f"{name}: use core.log.paging.read"
+
+
+@pytest.mark.parametrize("lost", ["the last seal", "everything", "another history"])
+def test_no_state_is_made_for_a_head_that_the_log_has_lost(whole: MemoryLog, lost: str) -> None:
+    """The server lost its tail, or all it had, between the reading of the head and that of the entries. Nothing there
+    contradicts, so the state would be an earlier or an empty one, and its snapshot would bear that head's name.
+    """
+    log = whole.clone()
+    head = log.head(0)
+    if lost == "another history":
+        head = msgspec.structs.replace(head, digest="f" * 64)
+    else:
+        log.truncate(0, head.sequence - 1 if lost == "the last seal" else 0)
+    with pytest.raises(Incomplete, match=f"no longer holds seal {head.sequence}"):
+        replay.rebuild(log, 0, head, FIXED)
