@@ -103,6 +103,7 @@ class Stage:
         self.workers: dict[int, Worker] = {}
         self.processes: dict[int, Process] = {}
         self.is_stopping = False
+        self.new_log = ""
         self.store = SimulatedStore(self.world, self.disk)
         self._next_fault = 0
         self._die_after: int | None = None
@@ -246,7 +247,7 @@ class Stage:
 
     def _work(self, number: int) -> None:
         log = self.open_log()
-        worker = Worker(self.settings, log, Resolver(log.get_blob, load_tiny), stats=Stats(None))
+        worker = Worker(self.settings, log, Resolver(log.get_blob, load_tiny), stats=Stats(None), new_log=self.new_log)
         self.workers[number] = worker
         worker.run()
 
@@ -257,8 +258,18 @@ class Stage:
             self.world.note(f"{process.name}: ended by {text_of(process.error)}")
             if not self._may_end_by(process.error):
                 self.wrong.append(f"{process.name} ended by {text_of(process.error)}")
+            if isinstance(process.error, BadInput) and self.server.backup is None and not self._has_begun():
+                self.world.later(1.0, self._begin_anew)
         if not self.is_stopping and not self.world.closed:
             self.world.later(RESTART_S * self.chance.random(), partial(self._start_worker, number))
+
+    def _begin_anew(self) -> None:
+        """Somebody finds that the log is lost for good, empties its server, and says so."""
+        if self.server.backup is None and not self._has_begun():
+            self.server.empty()
+            self.server.backup = None
+            self.new_log = "the server lost it"
+            self.happened["begun anew"] += 1
 
     def _may_end_by(self, error: BaseException) -> bool:
         """Whether a restart, or a person, mends what ended a worker."""
@@ -301,6 +312,8 @@ class Stage:
         if self._unsent or self._undone or self.server.backup is not None or self.wrong:
             return not self._unsent and not self._undone and bool(self.wrong)
         log = self.server.log
+        if not self._has_begun():
+            return False
         for p in range(self.scenario.partitions):
             head = log.head(p)
             for role, at in zip(ROLES, (head.transactions, head.feedback), strict=True):
@@ -310,15 +323,33 @@ class Stage:
                 part = topic.partitions[p]
                 if part.messages and at.offset != part.messages[-1].offset + 1:
                     return False
-        return self._is_of_newest_generation() and self._is_published()
+        return self._is_of_newest_generation() and self._is_accepted() and self._is_published()
+
+    def _is_accepted(self) -> bool:
+        """Whether what Kafka deleted before it was decided is known to be lost."""
+        if not self.happened["expired"]:
+            return True
+        skipped = control_stream.current(self.server.log).skipped
+        for p in range(self.scenario.partitions):
+            head = self.server.log.head(p)
+            for role, at in zip(ROLES, (head.transactions, head.feedback), strict=True):
+                start = self.broker.topics[role].partitions[p].start
+                if max(at.offset, skipped.get((role, p), (0, 0))[1]) < start:
+                    return False
+        return True
 
     def _is_published(self) -> bool:
         """Whether all that the log holds was published."""
-        log = self.server.log
+        log = self.log_of_all()
         for p in range(self.scenario.partitions):
             if any((p, e.id) not in self.published for e in log.read(p, "scores", count=10**6)):
                 return False
         return True
+
+    def _has_begun(self) -> bool:
+        """Whether the log has an identity: it lacks one after the server was emptied."""
+        first = self.server.log.read_control(0, 3)
+        return any(isinstance(decode_control(payload), LogCreated) for _, payload in first)
 
     def _is_of_newest_generation(self) -> bool:
         """Whether the log names the topics that there are, if one was made again."""
@@ -445,7 +476,8 @@ class Stage:
 
     def _restore(self) -> None:
         begun = [decode_control(payload) for _, payload in self.server.log.read_control()]
-        if any(isinstance(event, LogCreated) for event in begun):
+        is_late = any(fault.how == "late" for fault in self.struck)  # it may be the log's own beginning that arrives
+        if any(isinstance(event, LogCreated) for event in begun) and not is_late:
             self.wrong.append("a new log was begun although there was evidence of one")
         self.server.restore()
 
@@ -483,7 +515,7 @@ class Stage:
 
     def _expire(self, role: str, partition: int) -> None:
         topic = self.broker.topics.get(role)
-        if topic is None:
+        if topic is None or not self._has_begun():
             return
         part = topic.partitions[partition]
         head = self.server.log.head(partition)
