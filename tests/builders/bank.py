@@ -33,6 +33,7 @@ DRIFT_AT = 0.7
 PEOPLE = {
     "ann": ["analyst", "auditor", "rule_author"],
     "bob": ["publisher", "analyst", "auditor"],
+    "cho": ["publisher"],
     "eve": ["viewer"],
     "root": ["admin"],
 }

@@ -82,14 +82,21 @@ def live_a_while(here: Bank) -> None:
     with (
         closing(here.session("ann")) as ann,
         closing(here.session("bob")) as bob,
+        closing(here.session("cho")) as cho,
         closing(here.session("root")) as root,
     ):
         _post(root, "/v1/four-eyes", {"on": True, "reason": "no one changes what decides alone"})
         _program(ann, bob)
-        _policy(bob)
+        _policy(bob, cho)
         _cases(ann, bob)
         _models(here)
-        _experiment(bob)
+        _experiment(bob, cho)
+
+
+def agreed(client: httpx.Client, second: httpx.Client, path: str, body: dict[str, Any], method: str = "POST") -> None:
+    """An act that four eyes only propose, and its approval by somebody else."""
+    for proposal in _post(client, path, body, method)["proposals"]:
+        _post(second, f"/v1/proposals/{proposal}/approve", {"reason": "agreed"})
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any], method: str = "POST") -> Any:
@@ -111,7 +118,7 @@ def _program(ann: httpx.Client, bob: httpx.Client) -> None:
     propose(ann, STRICTER, "the limit of 400 misses half of what was charged back")
 
 
-def _policy(bob: httpx.Client) -> None:
+def _policy(bob: httpx.Client, cho: httpx.Client) -> None:
     cards = {
         "kind": "card",
         "effect": "block",
@@ -121,7 +128,7 @@ def _policy(bob: httpx.Client) -> None:
     _post(bob, "/v1/lists", cards)
     shops = {"kind": "merchant", "effect": "watch", "add": ["m17"], "reason": "three chargebacks in a week"}
     _post(bob, "/v1/lists", shops)
-    _post(bob, "/v1/thresholds", {"review": 0.4, "reason": "the queue was empty by noon"}, "PATCH")
+    agreed(bob, cho, "/v1/thresholds", {"review": 0.4, "reason": "the queue was empty by noon"}, "PATCH")
 
 
 def _cases(ann: httpx.Client, bob: httpx.Client) -> None:
@@ -136,10 +143,11 @@ def _cases(ann: httpx.Client, bob: httpx.Client) -> None:
     _post(bob, f"/v1/cases/{cases[8]}/notes", {"note": "@ann same device as yesterday's two"})
 
 
-def _experiment(bob: httpx.Client) -> None:
+def _experiment(bob: httpx.Client, cho: httpx.Client) -> None:
     arms = [{"name": "control"}, {"name": "retrained", "model": "baseline-1.1.0"}]
     why = "does the retrained model catch more on its own accounts?"
-    _post(bob, "/v1/experiments", {"experiment_id": "retrained", "arms": arms, "traffic": 50, "reason": why})
+    started = {"experiment_id": "retrained", "arms": arms, "traffic": 50, "reason": why}
+    agreed(bob, cho, "/v1/experiments", started)
 
 
 def _models(here: Bank) -> None:

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.builders.bank import Bank
+from tests.builders.bank_life import agreed
 from tests.builders.pictures import WAIT_MS, settled
 
 
@@ -19,11 +20,14 @@ def bob(as_user: Callable[[str], Page], running: Bank) -> Iterator[Page]:
         before = client.get("/v1/thresholds").json()
         yield as_user("bob")
         back = {"review": before["review"], "decline": before["decline"], "reason": "as before"}
-        client.patch("/v1/thresholds", json=back).raise_for_status()
+        with closing(running.session("cho")) as second:
+            agreed(client, second, "/v1/thresholds", back, "PATCH")
 
 
-def test_thresholds_are_tried_on_the_log_and_set(bob: Page) -> None:
-    """A handle moves by keyboard, the figures follow, the address keeps it; set, it is in force."""
+def test_thresholds_are_tried_on_the_log_and_set(bob: Page, as_user: Callable[[str], Page]) -> None:
+    """A handle moves by keyboard, the figures follow, the address keeps it; set, it waits for a second person, and is
+    in force when she has approved it.
+    """
     settled(bob, "/whatif")
     expect(bob.get_by_text("Nothing would have been decided otherwise")).to_be_visible(timeout=WAIT_MS)
     review = bob.get_by_role("slider", name="Review from")
@@ -39,11 +43,16 @@ def test_thresholds_are_tried_on_the_log_and_set(bob: Page) -> None:
     bob.get_by_role("dialog").get_by_label("Reason").fill("the queue is empty by noon")
     bob.get_by_role("dialog").get_by_role("button", name="Set thresholds").click()
     expect(bob.get_by_role("dialog")).to_have_count(0, timeout=WAIT_MS)
+    expect(bob.locator("body")).to_contain_text("waits for a second person", timeout=WAIT_MS)
+    settled(bob, "/rules")
+    expect(bob.get_by_role("article").get_by_role("button", name="Approve").last).to_be_disabled()
+    cho = as_user("cho")
+    approve(cho)
     settled(bob, "/live")
     expect(bob.locator("main")).to_contain_text(f"review from {chosen}", timeout=WAIT_MS)
 
 
-def test_an_experiment_is_started_and_stopped(bob: Page) -> None:
+def test_an_experiment_is_started_and_stopped(bob: Page, as_user: Callable[[str], Page]) -> None:
     """What runs is stopped, and another one is started with another model for a share of accounts."""
     settled(bob, "/experiments")
     stop = bob.get_by_role("button", name="Stop")
@@ -57,10 +66,22 @@ def test_an_experiment_is_started_and_stopped(bob: Page) -> None:
     dialog.get_by_label("Reason").fill("does it catch more?")
     dialog.get_by_role("button", name="Start").click()
     expect(dialog).to_have_count(0, timeout=WAIT_MS)
+    approve(as_user("cho"))
+    settled(bob, "/experiments/autumn")
     expect(bob.locator(".case-head")).to_contain_text("running", timeout=WAIT_MS)
     expect(bob.get_by_role("table", name="arms")).to_contain_text("baseline-1.1.0", timeout=WAIT_MS)
     act(bob, "Stop", "it was a test")
     expect(bob.locator(".case-head")).to_contain_text("stopped", timeout=WAIT_MS)
+
+
+def approve(page: Page) -> None:
+    """Approve the newest change that waits, on the page of rules."""
+    settled(page, "/rules")
+    section = page.locator("section", has_text="Changes that wait for a second person")
+    section.get_by_role("button", name="Approve").last.click()
+    page.get_by_role("dialog").get_by_label("Reason").fill("looked at the curve")
+    page.get_by_role("dialog").get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("dialog")).to_have_count(0, timeout=WAIT_MS)
 
 
 def act(page: Page, name: str, reason: str) -> None:

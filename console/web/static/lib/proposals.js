@@ -1,4 +1,6 @@
-// What waits for a second person: who proposes what and why, what it changes, and the acts on it. Models and programs.
+// What waits for a second person: who proposes what and why, what it changes, and the acts on it. Models and programs,
+// and the other changes that four eyes cover.
+import { actText } from "./acting.js";
 import { html, useState } from "/vendor/preact.js";
 import { can, me, post, reached, useData } from "./api.js";
 import { Diff } from "./diff.js";
@@ -28,6 +30,23 @@ function Proposal({ proposal, kind, name, ask, hasFourEyes }) {
       ${proposal.approved ? html`<${Badge} tone="good">approved by ${proposal.approved.actor}<//> <span class="soft">${proposal.approved.reason}</span>` : html`<${Badge} tone="warn">not approved yet<//>`}
       <span class="push row wrap">${may.map((act) => html`<button class=${act === "withdraw" ? "plain" : ""} disabled=${Boolean(refused[act]) || isPast.value} title=${refused[act]} onClick=${ask(proposal, act)}>${title(act)}</button>`)}</span></div>
     <p>${by.reason}</p>${kind === "programs" && html`<${Changes} digest=${proposal.digest} />`}</article>`;
+}
+
+/** What an act that was only proposed says; "" for one that took effect. done: the API's answer. */
+export const waits = (done) => (done.proposals?.length ? `four eyes: it waits for a second person (${done.proposals.join(", ")})` : "");
+
+/** The changes that wait: thresholds, rules, rates, lists, experiments, the roster, the switches. */
+export function Waiting({ reload }) {
+  const answer = useData(isPast.value ? null : "/v1/proposals");
+  const [asking, setAsking] = useState(null);
+  const found = answer.data?.proposals || [];
+  if (!found.length) return null;
+  const ask = (each, act) => () => setAsking(html`<${Ask} title=${`${title(act)} ${each.proposal_id}`} label="Reason" action=${title(act)} onClose=${() => setAsking(null)}
+    onDone=${async (reason) => { const { position } = await post(`/v1/proposals/${encodeURIComponent(each.proposal_id)}/${act}`, { reason }); await reached("/v1/rules", position); say(`${title(act)} ${each.proposal_id}: done`); answer.reload(); reload(); }} />`);
+  const own = (each, act) => (act === "approve" && each.actor === me.value.name ? "your own proposal needs another person" : "");
+  return html`<section><h2>Changes that wait for a second person</h2>${found.map((each) => html`<article class="proposal" key=${each.proposal_id} aria-label=${`proposal ${each.proposal_id}`}><div class="row wrap"><b>${actText({ type: each.kind, event: each.change })}</b><span>${each.actor} <span class="soft"><${Time} at=${each.occurred_at} /></span></span>
+      <span class="push row wrap">${["approve", "withdraw"].filter((act) => can(`POST /v1/proposals/{id}/${act}`)).map((act) => html`<button class=${act === "withdraw" ? "plain" : ""} disabled=${Boolean(own(each, act)) || isPast.value} title=${own(each, act)} onClick=${ask(each, act)}>${title(act)}</button>`)}</span></div>
+    <p>${each.reason} <span class="soft mono">${each.proposal_id}</span></p></article>`)}${asking}</section>`;
 }
 
 /** What a program changes against the one that decides. */

@@ -5,6 +5,7 @@ import { can, post, reached, useData } from "../lib/api.js";
 import { Interval } from "../lib/charts.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
+import { waits } from "../lib/proposals.js";
 import { go, href } from "../lib/router.js";
 import { isPast, say } from "../lib/state.js";
 import { Ask, Badge, Empty, Key, Loaded, Pairs, Time } from "../lib/widgets.js";
@@ -25,8 +26,8 @@ export default function Experiments({ args }) {
   const labels = Object.fromEntries(Object.values(programs.data?.registry.programs || {}).map((each) => [each.digest, `${each.name}@${each.version}`]));
   const start = () => setAsking(html`<${Start} onClose=${close} programs=${Object.values(labels)} models=${(models.data?.models || []).map((row) => `${row.model.name}-${row.model.version}`)} />`);
   const act = (name, title, body = {}, children = null) => () => setAsking(html`<${Ask} title=${`${title} ${id}`} label="Reason" action=${title} onClose=${close} children=${children} onDone=${async (reason) => {
-    const { position } = await post(`/v1/experiments/${encodeURIComponent(id)}/${name}`, { ...(typeof body === "function" ? body() : body), reason });
-    await reached("/v1/experiments", position); say(`${title}: done`); all.reload(); answer.reload();
+    const made = await post(`/v1/experiments/${encodeURIComponent(id)}/${name}`, { ...(typeof body === "function" ? body() : body), reason });
+    await reached("/v1/experiments", made.position); say(waits(made) || `${title}: done`); all.reload(); answer.reload();
   }} />`);
   useKeys("experiments", mayStart ? { "+": [start, "start an experiment"] } : {});
   return html`<div class="stack"><div class="row wrap">${known.length > 0 && html`<nav class="row wrap" aria-label="experiments">${[...known].reverse().map((each) => html`<a class="button" href=${href("experiments", [idOf(each)])} aria-current=${idOf(each) === id ? "page" : undefined}>${idOf(each)}</a>`)}</nav>`}
@@ -42,10 +43,10 @@ function Start({ onClose, programs, models }) {
   const done = async (reason) => {
     if (!form.experiment_id.trim()) throw new Error("the experiment needs a name");
     if (!form.model && !form.program) throw new Error("the other arm needs another model or another program");
-    const { position } = await post("/v1/experiments", { experiment_id: form.experiment_id.trim(), reason, traffic: Number(form.traffic), arms: [{ name: "control" }, { name: "other", model: form.model, program: form.program }] });
-    await reached("/v1/experiments", position);
-    say(`${form.experiment_id} runs from the workers' next batch on`);
-    go("experiments", [form.experiment_id.trim()]);
+    const made = await post("/v1/experiments", { experiment_id: form.experiment_id.trim(), reason, traffic: Number(form.traffic), arms: [{ name: "control" }, { name: "other", model: form.model, program: form.program }] });
+    await reached("/v1/experiments", made.position);
+    say(waits(made) || `${form.experiment_id} runs from the workers' next batch on`);
+    if (!waits(made)) go("experiments", [form.experiment_id.trim()]);
   };
   return html`<${Ask} title="Start an experiment" label="Reason" action="Start" onClose=${onClose} onDone=${done}><div class="row wrap">
       <label class="field grow">Name<input value=${form.experiment_id} onInput=${set("experiment_id")} placeholder="spring" /></label><label class="field">Per cent of accounts<input type="number" min="1" max="100" style=${{ width: "110px" }} value=${form.traffic} onInput=${set("traffic")} /></label></div>

@@ -3,6 +3,7 @@ import { html, useState } from "/vendor/preact.js";
 import { can, post, reached, useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
+import { waits } from "../lib/proposals.js";
 import { href, setParams } from "../lib/router.js";
 import { isPast, say } from "../lib/state.js";
 import { Ask, Badge, Choice, Empty, Id, Key, Loaded, Time } from "../lib/widgets.js";
@@ -14,7 +15,7 @@ export default function Lists({ params }) {
   const [asking, setAsking] = useState(null);
   const tab = params.tab || "entries";
   const add = () => setAsking(html`<${Add} onClose=${() => setAsking(null)} reload=${answer.reload} />`);
-  const remove = (kind, effect, value) => () => setAsking(html`<${Ask} title=${`Remove ${value} from ${effect} ${kind}s`} label="Reason" action="Remove" onClose=${() => setAsking(null)} onDone=${async (reason) => { const { position } = await post("/v1/lists", { kind, effect, remove: [value], reason }); await reached("/v1/lists", position); say("removed"); answer.reload(); }} />`);
+  const remove = (kind, effect, value) => () => setAsking(html`<${Ask} title=${`Remove ${value} from ${effect} ${kind}s`} label="Reason" action="Remove" onClose=${() => setAsking(null)} onDone=${async (reason) => { const made = await post("/v1/lists", { kind, effect, remove: [value], reason }); await reached("/v1/lists", made.position); say(waits(made) || "removed"); answer.reload(); }} />`);
   const mayEdit = can("POST /v1/lists") && !isPast.value;
   useKeys("lists", { ...(mayEdit ? { "+": [add, "add an entry"] } : {}), "/": [() => document.getElementById("filter")?.focus(), "filter"] });
   return html`<div class="stack"><div class="row wrap"><${Choice} label="what is shown" options=${[["entries", "Entries"], ["accounts", "Blocked accounts"], ["history", "Changes"]]} value=${tab} onChange=${(to) => setParams({ tab: to === "entries" ? null : to })} />
@@ -36,9 +37,9 @@ function Add({ onClose, reload }) {
   const set = (name) => (e) => setEntry({ ...entry, [name]: e.target.value });
   const done = async (reason) => {
     if (!entry.value.trim()) throw new Error("enter a value");
-    const { position } = await post("/v1/lists", { kind: entry.kind, effect: entry.effect, add: entry.value.split(/[\s,]+/).filter(Boolean), reason });
-    await reached("/v1/lists", position);
-    say("added"); reload();
+    const made = await post("/v1/lists", { kind: entry.kind, effect: entry.effect, add: entry.value.split(/[\s,]+/).filter(Boolean), reason });
+    await reached("/v1/lists", made.position);
+    say(waits(made) || "added"); reload();
   };
   return html`<${Ask} title="Add to a list" label="Reason" action="Add" onClose=${onClose} onDone=${done}><div class="row wrap">
     <label class="field">Effect<select value=${entry.effect} onChange=${set("effect")}>${["block", "watch", "allow"].map((e) => html`<option>${e}</option>`)}</select></label>

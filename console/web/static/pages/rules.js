@@ -6,7 +6,7 @@ import { Interval, Spark } from "../lib/charts.js";
 import { Editing } from "../lib/editing.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
-import { Proposals, Texts } from "../lib/proposals.js";
+import { Proposals, Texts, Waiting } from "../lib/proposals.js";
 import { href, setParams } from "../lib/router.js";
 import { Badge, Choice, Fault, Key, Loaded, Time } from "../lib/widgets.js";
 
@@ -39,6 +39,7 @@ function List({ params }) {
         <span class="push row"><input id="filter" type="search" placeholder="Filter   /" aria-label="filter" value=${params.text || ""} onInput=${(e) => setParams({ text: e.target.value }, { replace: true })} />
         ${mayEdit && html`<button class="main" onClick=${() => setParams({ edit: "current" })}>Edit <${Key}>E<//></button>`}</span></div>
       ${registry && html`<${Proposals} proposals=${Object.values(registry.proposals)} kind="programs" hasFourEyes=${models.data?.registry.governance?.four_eyes} reload=${() => { programs.reload(); rules.reload(); }} name=${(p) => labelOf(registry, p.digest)} />`}
+      <${Waiting} reload=${() => { programs.reload(); rules.reload(); }} />
       <section><h2>Rules</h2><div class="row wrap small"><${Choice} label="period" options=${[["7", "7 days"], ["30", "30 days"], ["90", "90 days"]]} value=${String(days)} onChange=${(d) => setParams({ days: d === "30" ? null : d }, { replace: true })} />
           <span class="soft">${counted.data ? `${f.count(counted.data.decisions)} decisions` : "counting…"}; precision of the hits that have a verdict, with its 95 % interval</span></div>
         ${counted.error && html`<${Fault} error=${counted.error} retry=${counted.reload} />`}

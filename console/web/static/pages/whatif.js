@@ -6,6 +6,7 @@ import { Bars } from "../lib/charts.js";
 import { Curve } from "../lib/curve.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
+import { waits } from "../lib/proposals.js";
 import { href, setParams } from "../lib/router.js";
 import { asOf, isPast, say } from "../lib/state.js";
 import { Ask, Badge, Choice, Decision, Empty, Fault, Loaded, Skeleton } from "../lib/widgets.js";
@@ -55,7 +56,7 @@ function Tried({ params, logged, rules, models, reload }) {
   const isOther = review !== logged.review || decline !== logged.decline;
   const reset = () => change({ review: null, decline: null, off: null, model: null });
   const save = () => setAsking(html`<${Ask} title=${`Review from ${f.percent(review)}, decline from ${f.percent(decline)}`} label="Reason" action="Set thresholds" onClose=${() => setAsking(null)}
-    onDone=${async (reason) => { const { position } = await send("PATCH", "/v1/thresholds", { review, decline, reason }); await reached("/v1/thresholds", position); say("thresholds set: from the workers' next batch on"); change({ review: null, decline: null }); reload(); }} />`);
+    onDone=${async (reason) => { const made = await send("PATCH", "/v1/thresholds", { review, decline, reason }); await reached("/v1/thresholds", made.position); say(waits(made) || "thresholds set: from the workers' next batch on"); change({ review: null, decline: null }); reload(); }} />`);
   useKeys("what if", { r: [reset, "as decided"] });
   const budget = Number(params.budget) || null;
   return html`<div class="stack" style=${{ gap: "20px" }}><div class="case-head"><span class="answer">${answer ? html`<${Verdict} total=${answer.total} days=${answer.days.length} />` : error ? "What would other settings have decided?" : "…"}</span>${busy && html`<span class="soft" role="status">trying…</span>`}
