@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from core.settings import Settings
+
 Right = Literal["read", "partitions", "trim", "control", "blobs", "server"]
 """On the log server. read: all of the log. partitions: append batches. trim: remove batches that are archived. control:
 append to the control stream. blobs: store models, programs and tables. server: ask the server how it is configured.
 """
 KafkaRight = Literal["pay", "tell", "decide", "group", "create"]
-"""On Kafka. pay: write `transactions`. tell: write `feedback`. decide: read both, write decisions and rejects. group:
-join the responders' group. create: create topics.
+"""On Kafka. pay: write `transactions`, and find its end. tell: write `feedback`, and find its end. decide: read both,
+write decisions and rejects. group: join the responders' group. create: create topics.
 """
 
 ROLES: dict[str, tuple[Right, ...]] = {
@@ -38,6 +40,29 @@ KAFKA_ROLES: dict[str, tuple[KafkaRight, ...]] = {
     "api": ("pay", "tell"),
     "admin": ("pay", "tell", "decide", "group", "create"),
 }
+
+
+KAFKA_ACLS: dict[KafkaRight, tuple[tuple[str, str, str], ...]] = {
+    "pay": (("topic", "transactions_topic", "write"), ("topic", "transactions_topic", "read")),
+    "tell": (("topic", "feedback_topic", "write"), ("topic", "feedback_topic", "read")),
+    "decide": (
+        ("topic", "transactions_topic", "read"),
+        ("topic", "feedback_topic", "read"),
+        ("topic", "decisions_topic", "write"),
+        ("topic", "dead_letter_topic", "write"),
+        ("group", "consumer_group", "read"),
+    ),
+    "group": (("topic", "transactions_topic", "describe"), ("group", "consumer_group+.responders", "read")),
+    "create": (
+        ("cluster", "", "create"),
+        ("cluster", "", "describe"),
+        ("topic", "transactions_topic", "describe_configs"),
+        ("topic", "feedback_topic", "describe_configs"),
+    ),
+}
+"""What an authoriser must allow for each right: resource, the setting that names it (and what follows it), operation.
+Reading and writing include describing.
+"""
 
 
 class Needs(NamedTuple):
@@ -63,7 +88,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("demo", "run"),  # with servers of their own; with others, `run` needs what the processes that it starts need
     ),
     _READ: (
-        *("replay", "audit", "whatif", "train", "verify", "project", "partition show"),
+        *("replay", "audit", "whatif", "train", "verify", "prove", "project", "partition show"),
         *("query profile", "query cases", "query case", "query labels", "query sources", "query lists"),
         *("query experiment", "query shadow", "query reference", "query registry", "query drift", "query stats"),
         *("query responses", "proposal list", "proposal show", "identity list"),
@@ -93,7 +118,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
     Needs("archiver", ("read", "trim", "control")): ("archive",),
     Needs("responder", ("read",), ("tell", "group")): ("respond",),
     Needs("api", ("read", "control", "blobs"), ("pay", "tell")): ("serve",),
-    Needs("api", (), ("pay", "tell")): ("produce",),
+    Needs("api", ("read", "control"), ("pay", "tell")): ("produce",),  # the log, for a stream of the past
     Needs("api", ("read",), ("pay", "tell")): ("sample",),
     Needs("admin", ("read", "server")): ("doctor",),
 }
@@ -105,6 +130,35 @@ def allowed(role: str, command: str) -> bool:
     """Whether the role's rights are enough for all that the command does."""
     needs = NEEDS[command]
     return set(needs.log) <= set(ROLES[role]) and set(needs.kafka) <= set(KAFKA_ROLES[role])
+
+
+def kafka_acls(role: str, settings: Settings) -> list[tuple[str, str, str]]:
+    """What an authoriser must allow the role: resource, its name, operation. Names are those of the settings; a topic
+    that they don't have is left out.
+    """
+    found: list[tuple[str, str, str]] = []
+    for right in KAFKA_ROLES[role]:
+        for resource, setting, operation in KAFKA_ACLS[right]:
+            field, _, more = setting.partition("+")
+            name = "kafka-cluster" if resource == "cluster" else getattr(settings, field)
+            if name:
+                found.append((resource, name + more, operation))
+    return list(dict.fromkeys(found))
+
+
+def kafka_commands() -> str:
+    """The commands of docs/security.md that give each role its rights on Kafka, with the default names."""
+    lines = []
+    settings = Settings(decisions_topic="decisions")
+    for role in KAFKA_ROLES:
+        given: dict[tuple[str, str], list[str]] = {}
+        for resource, name, operation in kafka_acls(role, settings):
+            given.setdefault((resource, name), []).append(operation)
+        for (resource, name), operations in given.items():
+            where = "--cluster" if resource == "cluster" else f"--{resource} {name}"
+            what = " ".join(f"--operation {operation.replace('_', '').lower()}" for operation in operations)
+            lines.append(f"allow sentinel-{role} {where} {what}")
+    return "\n".join(lines) + "\n"
 
 
 def markdown() -> str:

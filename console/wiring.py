@@ -10,14 +10,14 @@ from typing import Any
 
 from console import identity_keys
 from core.context import Resolver
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.features import spec
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import trimmed
 from core.log.base import EventLog
 from core.log.redis_streams import connect
-from core.private_files import check_readable, read_secret
+from core.private_files import check_tls_files, read_secret
 from core.scoring import Scorer
 from core.settings import FILE_VARIABLE, UNREAD, Settings, load, settings_file
 from models import artifacts
@@ -72,11 +72,8 @@ def _tell_unread(file: Path) -> None:
 
 def _check_log_server(s: Settings) -> None:
     """Raise BadInput, naming the setting, if a file or a secret of the log server can't be used."""
-    if s.redis_ca_file:
-        check_readable(Path(s.redis_ca_file), "redis_ca_file")
-    if s.redis_certificate_file:
-        check_readable(Path(s.redis_certificate_file), "redis_certificate_file")
-        check_readable(Path(s.redis_key_file), "redis_key_file", secret=True)
+    if s.redis_tls:
+        check_tls_files("redis", s.redis_ca_file, s.redis_certificate_file, s.redis_key_file)
     redis_password(s)
 
 
@@ -119,11 +116,32 @@ def open_hot(s: Settings) -> EventLog:
     """The hot log alone, for archiving and verification. What is appended to its control stream is signed with the
     settings' key, if they name one. Raises Unavailable if its server does not answer, BadInput for a faulty key.
     """
-    log = connect(**server(s), prefix=s.log_prefix)
-    if s.identity_key:
-        log.signer = identity_keys.read(Path(s.identity_key), os.environ)
-    log.control_head()  # a wrong address fails here, in one line
+    try:
+        log = connect(**server(s), prefix=s.log_prefix)
+        if s.identity_key:
+            log.signer = identity_keys.read(Path(s.identity_key), os.environ)
+        log.control_head()  # a wrong address fails here, in one line
+    except Unavailable as error:
+        remedy = _remedy(str(error), s)
+        raise type(error)(f"{error}: {remedy}") if remedy else error from None
     return log
+
+
+def _remedy(text: str, s: Settings) -> str:
+    """The settings to look at when the log server can't be reached; "" if the text does not tell."""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        if "mismatch" in text:
+            return "its certificate is for another name: check redis_host"
+        return "its certificate is not trusted: check redis_ca_file"
+    if "refused the user name or password" in text:
+        return "check redis_username and redis_password_file"
+    if s.redis_tls and ("WRONG_VERSION_NUMBER" in text or "Timeout connecting" in text):
+        return "does it speak TLS at this port? check redis_tls and redis_port"
+    if s.redis_tls and any(word in text for word in ("EOF occurred", "CERTIFICATE_REQUIRED", "certificate required")):
+        return "it may ask for a client certificate of its authority: check redis_certificate_file and redis_key_file"
+    if not s.redis_tls and any(word in text for word in ("reset by peer", "Connection closed")):
+        return "it may expect TLS: set redis_tls = true"
+    return ""
 
 
 def load_scorer(content: bytes, version: str, digest: str) -> Scorer:

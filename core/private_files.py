@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import ssl
 import stat
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,35 @@ def check_readable(path: Path, setting: str, *, secret: bool = False) -> None:
         raise BadInput(f"{setting} {path} can't be read: {error.strerror}") from None
     if secret and mode & SECRET_MODES:
         raise BadInput(f"{setting} {path} may be read or changed by others (mode {mode:o}): run chmod 600 {path}")
+
+
+def check_tls_files(server: str, ca: str, certificate: str, key: str) -> None:
+    """Raise BadInput, naming the setting, if one of a server's TLS files can't be used. server: how their settings
+    begin, as in redis_ca_file; "" for a file that is not set.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca:
+        check_readable(Path(ca), f"{server}_ca_file")
+        try:
+            context.load_verify_locations(ca)
+        except (ssl.SSLError, ValueError):
+            raise BadInput(f"{server}_ca_file {ca} holds no certificates in PEM form") from None
+    if certificate:
+        check_readable(Path(certificate), f"{server}_certificate_file")
+        check_readable(Path(key), f"{server}_key_file", secret=True)
+        try:
+            context.load_cert_chain(certificate, key, password=_no_password)
+        except (ssl.SSLError, ValueError) as error:
+            said = getattr(error, "reason", None) or error
+            raise BadInput(
+                f"{server}_certificate_file {certificate} and {server}_key_file {key} are not a certificate and its"
+                f" unencrypted key in PEM form ({said})"
+            ) from None
+
+
+def _no_password() -> str:
+    """Without it, OpenSSL would ask for an encrypted key's password at the terminal."""
+    raise ValueError("the key is encrypted")
 
 
 def may_be_changed_by_others(folder: Path) -> str:

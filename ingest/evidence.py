@@ -101,7 +101,8 @@ def _read_committed(settings: Settings, topic: Topic) -> list[TopicPartition]:
     try:
         return consumer.committed([TopicPartition(topic.name, p) for p in range(topic.partitions)], TIMEOUT_S)
     except KafkaException as error:
-        raise kafka_client.unreachable(settings, error.args[0].str()) from None
+        asked = f"; may the user read the group {settings.consumer_group}?" if settings.kafka_sasl else ""
+        raise kafka_client.unreachable(settings, f"{error.args[0].str()}{asked}") from None
     finally:
         consumer.close()
 

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from core.errors import BadInput, Unavailable
 from core.settings import Settings
 from ingest.kafka_properties import secured
+from ingest.kafka_reasons import Admin
 
 _silent = logging.getLogger("stream_sentinel.librdkafka")
 _silent.addHandler(logging.NullHandler())
@@ -165,7 +166,7 @@ def producer(settings: Settings) -> Producer:
 
 
 def admin(settings: Settings) -> AdminClient:
-    return made(AdminClient, common(settings))
+    return made(Admin, common(settings))
 
 
 def made(client: Callable[[dict[str, Any]], C], properties: dict[str, Any]) -> C:
@@ -176,7 +177,10 @@ def made(client: Callable[[dict[str, Any]], C], properties: dict[str, Any]) -> C
         raise BadInput(f"a Kafka setting is not valid: {error.args[0].str()}") from None
 
 
-def unreachable(settings: Settings, error: object) -> Unavailable:
+def unreachable(settings: Settings, error: object, client: AdminClient | None = None) -> Unavailable:
+    """Why Kafka can't be used, as far as the client that failed knows it."""
+    if isinstance(client, Admin) and (why := client.why(settings)):
+        return Unavailable(f"Kafka at {settings.kafka_servers} can't be used: {why}")
     return Unavailable(
         f"Kafka at {settings.kafka_servers} can't be reached ({error}); is it running? set KAFKA_SERVERS"
     )
@@ -191,9 +195,11 @@ def describe(settings: Settings, names: list[str], client: AdminClient | None = 
     try:
         existing = client.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     except KafkaException as error:
-        raise unreachable(settings, error.args[0].str()) from None
+        raise unreachable(settings, error.args[0].str(), client) from None
     present = [name for name in names if name in existing and existing[name].error is None]
     described: dict[str, Topic | None] = dict.fromkeys(names)
+    if "SASL" in str(secured(settings).get("security.protocol", "")).upper():
+        present = names  # a topic that the user may not see is not listed; asked for by name, it is told
     if not present:
         return described
     for name, future in client.describe_topics(TopicCollection(present), request_timeout=ADMIN_TIMEOUT_S).items():
@@ -201,11 +207,20 @@ def describe(settings: Settings, names: list[str], client: AdminClient | None = 
             topic = future.result(ADMIN_TIMEOUT_S)
         except (KafkaException, TimeoutError) as error:
             if isinstance(error, KafkaException) and error.args[0].code() in _GONE:
-                continue  # deleted since it was listed
+                continue  # missing, or deleted since it was listed
+            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise _not_permitted(settings, "see", name) from None
             raise unreachable(settings, error) from None
         identity = str(topic.topic_id) if topic.topic_id else ""
         described[name] = Topic(name, identity, len(topic.partitions))
     return described
+
+
+def _not_permitted(settings: Settings, what: str, topic: str) -> Unavailable:
+    return Unavailable(
+        f"Kafka at {settings.kafka_servers}: the user may not {what} {topic}: log in as one whose role may"
+        " (docs/security.md)"
+    )
 
 
 def log_starts(settings: Settings, topic: Topic) -> tuple[int, ...]:
@@ -242,6 +257,8 @@ def end_offsets(settings: Settings, names: list[str]) -> dict[str, tuple[int, ..
                 error = message.error()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
                     ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+                elif error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise _not_permitted(settings, "read", message.topic() or "")
         return {t.name: tuple(ends[t.name, p] for p in range(t.partitions)) for t in known}
     except KafkaException as error:
         raise unreachable(settings, error.args[0].str()) from None

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from core.errors import BadInput
-from core.private_files import check_readable, read_secret
+from core.private_files import check_tls_files, read_secret
 from core.settings import Settings, environment_name, unknown_name
 
 ALLOWED = frozenset(
@@ -149,11 +149,7 @@ def password_of(s: Settings) -> str:
 
 def check_secured(s: Settings) -> None:
     """Raise BadInput, naming the setting, if a file or a secret of the settings can't be used."""
-    if s.kafka_ca_file:
-        check_readable(Path(s.kafka_ca_file), "kafka_ca_file")
-    if s.kafka_certificate_file:
-        check_readable(Path(s.kafka_certificate_file), "kafka_certificate_file")
-        check_readable(Path(s.kafka_key_file), "kafka_key_file", secret=True)
+    check_tls_files("kafka", s.kafka_ca_file, s.kafka_certificate_file, s.kafka_key_file)
     secured(s)
 
 

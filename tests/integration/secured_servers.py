@@ -8,10 +8,18 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import redis
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
-from tests.integration.servers import NO_RETRY, RedisServer, ServerFailed
+from tests.integration.servers import NO_RETRY, ApacheKafka, RedisServer, ServerFailed
 
 ROOT_USER = "root"
 
@@ -109,3 +117,81 @@ class SecuredRedis(RedisServer):
             ssl_certfile=str(self._own[0]),
             ssl_keyfile=str(self._own[1]),
         )
+
+
+class SecuredKafka(ApacheKafka):
+    """An Apache Kafka that speaks only TLS, knows its users by SCRAM, and lets each do only what an ACL allows.
+
+    asks_clients: whether a client must have a certificate of the authority too.
+    """
+
+    name = "secured Apache Kafka"
+
+    def __init__(self, folder: Path, authority: Authority, users: Sequence[str], *, asks_clients: bool = False) -> None:
+        self.authority = authority
+        self._users = [ROOT_USER, *users]
+        self._own = authority.issue("kafka")
+        self._asks_clients = asks_clients
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "keystore.pem").write_text("".join(path.read_text() for path in reversed(self._own)))
+        self._store = folder / "keystore.pem"
+        super().__init__(folder)
+
+    def more_properties(self, controller: int) -> str:
+        login = f'required username="{ROOT_USER}" password="{password(ROOT_USER)}";'
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        return f"""\
+listeners=SECURE://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=SECURE://127.0.0.1:{self.port}
+listener.security.protocol.map=SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SECURE
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config={module} {login}
+ssl.keystore.type=PEM
+ssl.keystore.location={self._store}
+ssl.truststore.type=PEM
+ssl.truststore.location={self.authority.ca_file}
+listener.name.secure.ssl.client.auth={"required" if self._asks_clients else "none"}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:{ROOT_USER};User:ANONYMOUS
+"""
+
+    def more_format_options(self) -> list[str]:
+        users = [f"SCRAM-SHA-512=[name={user},password={password(user)}]" for user in self._users]
+        return [option for user in users for option in ("--add-scram", user)]
+
+    def client_properties(self, user: str = ROOT_USER) -> dict[str, Any]:
+        certificate, key = self._own
+        return {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": user,
+            "sasl.password": password(user),
+            "ssl.ca.location": str(self.authority.ca_file),
+            "ssl.certificate.location": str(certificate),
+            "ssl.key.location": str(key),
+        }
+
+    def allow(self, user: str, resource: str, name: str, operation: str) -> None:
+        """Let the user do one thing with one topic or group, or with the cluster."""
+        self.allow_all({user: [(resource, name, operation)]})
+
+    def allow_all(self, rights: dict[str, list[tuple[str, str, str]]]) -> None:
+        """Let each user do these things: (resource, name, operation)."""
+        bindings = [
+            AclBinding(
+                ResourceType.BROKER if resource == "cluster" else ResourceType[resource.upper()],
+                name,
+                ResourcePatternType.LITERAL,
+                f"User:{user}",
+                "*",
+                AclOperation[operation.upper()],
+                AclPermissionType.ALLOW,
+            )
+            for user, allowed in rights.items()
+            for resource, name, operation in allowed
+        ]
+        admin = self.admin()
+        for future in admin.create_acls(bindings, request_timeout=20).values():
+            future.result(timeout=20)

@@ -176,7 +176,10 @@ class ApacheKafka(Server):
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._jars = kafka_jars()
         self._properties = folder / "server.properties"
-        self._properties.write_text(_kafka_properties(self.port, free_port(), folder / "data"))
+        controller = free_port()
+        self._properties.write_text(
+            _kafka_properties(self.port, controller, folder / "data") + self.more_properties(controller)
+        )
         (folder / "log4j2.properties").write_text(_LOG4J)
         # An ID may begin with a dash, so it is passed in one argument with its option.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -188,6 +191,7 @@ class ApacheKafka(Server):
                 f"--cluster-id={cluster_id}",
                 "-c",
                 str(self._properties),
+                *self.more_format_options(),
             ],
             capture_output=True,
             text=True,
@@ -206,9 +210,22 @@ class ApacheKafka(Server):
         except KafkaException:
             return False
 
+    def more_properties(self, controller: int) -> str:
+        """Further lines of server.properties; later ones win. controller: the controller's port."""
+        return ""
+
+    def more_format_options(self) -> list[str]:
+        """Further options of the storage tool."""
+        return []
+
+    def client_properties(self) -> dict[str, Any]:
+        """How the tests' own clients log in."""
+        return {}
+
     def admin(self) -> AdminClient:
         """A new admin client that keeps connection errors to itself."""
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+        quiet = {"log_level": 0, "reconnect.backoff.max.ms": 200}
+        return AdminClient({"bootstrap.servers": self.bootstrap, **quiet, **self.client_properties()})
 
     def create_topic(self, topic: str, partitions: int) -> None:
         """Create a topic and wait for it. Raises KafkaException, e.g. if it exists."""

@@ -126,6 +126,7 @@ def trial(name: str, place: Place) -> list[str]:
     payment, account, champion = n["transaction"], n["account"], n["champion"]
     more: dict[str, list[str]] = {
         "audit": [payment],
+        "prove": [payment, "--out", str(here / "proof")],
         "whatif": ["--decline", "0.7", "--jobs", "1"],
         "replay": ["--verify"],
         "train": ["--output", str(here / "trained")],
@@ -260,7 +261,7 @@ def run(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return run
 
 
-RUNNING = ("serve", "respond", "sample", "ingest")
+RUNNING = ("serve", "respond", "sample", "ingest", "produce")
 """Commands that run until they are stopped: tried as processes."""
 TRIED = sorted(name for name, needs in NEEDS.items() if needs.log and name not in (*RUNNING, "doctor"))
 
@@ -304,7 +305,7 @@ def test_a_command_needs_its_role(place: Place, run: Run, name: str) -> None:
     print(f"{name}: {NEEDS[name].role}, exit code {code}: {said.strip().splitlines()[-1:]}")
 
 
-@pytest.mark.parametrize("name", [each for each in RUNNING if NEEDS[each].log])
+@pytest.mark.parametrize("name", [each for each in RUNNING if each != "produce"])
 def test_a_process_needs_its_role(place: Place, name: str) -> None:
     """It ends with the refusal, or keeps running."""
     arguments = [name, *{"serve": ["--port", "0"], "respond": ["--standby"]}.get(name, [])]

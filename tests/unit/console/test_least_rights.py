@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from console import cli
-from console.least_rights import KAFKA_ROLES, NEEDS, NOTHING, ROLES, allowed
+from console.least_rights import KAFKA_ROLES, NEEDS, NOTHING, ROLES, allowed, kafka_commands
 
 
 def leaves() -> set[str]:
@@ -33,3 +35,9 @@ def test_the_least_role_gives_what_a_command_needs() -> None:
     assert ROLES.keys() == KAFKA_ROLES.keys() == {needs.role for needs in NEEDS.values() if needs != NOTHING}
     for command, needs in NEEDS.items():
         assert needs == NOTHING or allowed(needs.role, command), command
+
+
+def test_the_page_shows_the_rights_on_kafka() -> None:
+    """The commands of docs/security.md are those that the integration suite tries."""
+    page = Path(__file__).parents[3] / "docs" / "security.md"
+    assert kafka_commands() in page.read_text(encoding="utf-8")
