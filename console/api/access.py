@@ -43,6 +43,7 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /v1/decisions/{id}": _READERS | {"submitter"},
     "GET /v1/decisions/{id}/replay": _PROOF,
     "GET /v1/decisions/{id}/audit": _PROOF,
+    "GET /v1/decisions/{id}/proof": _PROOF,
     "POST /v1/decisions/{id}/whatif": _PROOF,
     # read models
     "GET /v1/live": _READERS,

@@ -27,6 +27,8 @@ import msgspec
 import structlog
 
 from console import wiring
+from console.anchoring.proving import anchor_in
+from console.anchoring.settings import anchor_settings
 from console.api import overview
 from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, detail_of, row_of
 from console.api.cursors import DecisionCursor, decode, encode
@@ -41,11 +43,13 @@ from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
 from core.errors import Conflict, Corrupt, SentinelError, Unavailable
 from core.events import Position, TransactionScored
+from core.identity import required
 from core.log.base import EventLog, Stream
 from core.log.paging import entries
 from core.replay import Timeline
 from core.settings import Settings
 from projections.audit.lookup import Payment
+from projections.audit.proof import NotAnchored, prove
 from projections.audit.reasons import AlertReader
 from projections.audit.redecide import DecisionPlace, Found, account_events, find, recompute
 from projections.audit.story import Story, tell
@@ -368,6 +372,21 @@ class Desk:
         control = control_stream.history(self.log)
         until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
         return tell(self.log, found, control, Timeline(control, self._resolver), until)
+
+    def proof(self, name: str, as_of: str | None) -> tuple[DecisionPlace, bytes]:
+        """The proof of one decision (docs/proofs.md), and its place. Raises ProblemError (409) if the newest checkpoint
+        does not cover it.
+        """
+        found = self.find(name, as_of)
+        control = control_stream.history(self.log)
+        log_id = required(control_stream.fold(control).identity).log_id
+        anchor = anchor_in(anchor_settings(self.settings.anchors), log_id)
+        try:
+            return found.place, prove(self.log, found.place, control, anchor)
+        except NotAnchored as error:
+            raise ProblemError(
+                409, str(error), reason="not_anchored", remedy="ask again after the next checkpoint"
+            ) from None
 
     def score_of(self, found: Found) -> TransactionScored:
         """The logged score of a decision. Raises ProblemError if the log has none."""

@@ -107,4 +107,15 @@ async def audit(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[s
     return json(await desk(request).run_heavy(desk(request).story, id, as_of))
 
 
-HANDLERS = [search, summarise, show, replay, audit]
+@get("/v1/decisions/{id:str}/proof", tags=["decisions"], summary="The proof of a decision")
+async def proof(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[str, Any]]:
+    """A file for whoever trusts neither this server nor its operator: `sentinel-verify` checks it offline, with the
+    log's public key (docs/proofs.md). Against the newest checkpoint of the anchors in the settings: 409 if that does
+    not cover the decision yet; without anchors there is none in it, and the verifier refuses it unless asked not to.
+    """
+    found, content = await desk(request).run_heavy(desk(request).proof, id, as_of)
+    name = f"p{found.partition:02d}-{found.position}.proof"
+    return json(content, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+HANDLERS = [search, summarise, show, replay, audit, proof]

@@ -47,6 +47,17 @@ async function request(method, address, body, options = {}) {
   throw new ApiError(answer || {}, response.status);
 }
 
+/** Save an answer as a file, byte for byte. */
+export async function save(path, name) {
+  const response = await fetch(path, { headers: { accept: "application/json" }, credentials: "same-origin" });
+  if (!response.ok) throw new ApiError(await response.json().catch(() => ({})), response.status);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 export async function get(path, params, options) {
   const address = url(path, params);
   const answer = await request("GET", address, undefined, options);

@@ -1,6 +1,6 @@
 // Can I prove it? What the log says of a decision's making, and the button that makes it again.
 import { html, useState } from "/vendor/preact.js";
-import { get, useData } from "./api.js";
+import { get, save, useData } from "./api.js";
 import * as f from "./format.js";
 import { href } from "./router.js";
 import { Fault, Id, Pairs, Time } from "./widgets.js";
@@ -42,7 +42,12 @@ export function Replay({ place }) {
     try { setAnswer(await get(`/v1/decisions/${encodeURIComponent(place)}/replay`, { as_of: null })); } catch (failed) { setError(failed); }
     setBusy(false);
   };
+  const prove = async () => {
+    setError(null);
+    try { await save(`/v1/decisions/${encodeURIComponent(place)}/proof`, `${place.replace(":", "-")}.proof`); } catch (failed) { setError(failed); }
+  };
   return html`<div class="row wrap"><button onClick=${run} disabled=${busy}>${busy ? "Deciding again…" : "Replay this decision"}</button>
+    <button onClick=${prove} title="A file that sentinel-verify checks offline, with the log's public key">Proof</button>
     <a class="button" href=${href("decision", [place], { as_of: place })}>Everything as of this decision</a>
     ${answer && html`<span role="status" class=${answer.outcome === "identical" ? "approve" : "decline"}>${answer.outcome === "identical" ? "● identical" : `■ ${f.words(answer.outcome)}`} <span class="soft mono">${f.shortened(answer.recomputed_digest || "", 18)}</span> ${answer.why} ${answer.differences.join("; ")}</span>`}
     ${error && html`<${Fault} error=${error} />`}</div>`;
