@@ -38,9 +38,9 @@ def test_an_act_is_an_event_by_the_user_who_asked(api: Served, log: MemoryLog) -
     first = api.client.patch("/v1/thresholds", json=body, headers=api.bearer("publisher")).json()
     event = last(log)
     assert (event.actor, event.reason, event.review, event.decline) == ("publisher", "too many complaints", 0.35, 0.85)
-    assert first == {"position": log.control_head(), "changed": True}
+    assert first == {"position": log.control_head(), "changed": True, "proposals": []}
     again = api.client.patch("/v1/thresholds", json=body, headers=api.bearer("publisher")).json()
-    assert again == {"position": first["position"], "changed": False}
+    assert again == {"position": first["position"], "changed": False, "proposals": []}
     listed = api.post(
         "/v1/lists", {"kind": "merchant", "effect": "block", "add": ["Shop-66"], "reason": "card testing"}, "analyst"
     ).json()
