@@ -90,10 +90,10 @@ class Directory:
         self._store.write(name, content)
         return True
 
-    def files(self, log_id: str) -> Iterator[Found]:
-        """What the directory holds of a log, by number."""
+    def files(self, log_id: str, begin: int = 0) -> Iterator[Found]:
+        """What the directory holds of a log from checkpoint `begin` on, by number."""
         for name in sorted(self._store.names(log_id)):
-            if matched := _NAME.fullmatch(name):
+            if (matched := _NAME.fullmatch(name)) and int(matched[1]) >= begin:
                 content = self._store.read(f"{log_id}/{name}")
                 if content is not None:
                     yield Found(f"{self.name}/{log_id}/{name}", int(matched[1]), matched[3] or CHECKPOINT, content)

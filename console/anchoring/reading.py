@@ -68,14 +68,16 @@ def _read(path: Path) -> str:
         raise BadInput(f"can't read the public key {path}: {error}") from None
 
 
-def read_anchors(locations: Sequence[str], keys: Sequence[PublicKey], roots: Sequence[Certificate]) -> Read:
-    """The anchors in these directories or URIs. What does not verify is a fault, never an error: whoever spoils one
-    anchor must not hide the others. Raises BadInput, Unavailable.
+def read_anchors(
+    locations: Sequence[str], keys: Sequence[PublicKey], roots: Sequence[Certificate], begin: int = 0
+) -> Read:
+    """The anchors in these directories or URIs, from checkpoint `begin` on. What does not verify is a fault, never an
+    error: whoever spoils one anchor must not hide the others. Raises BadInput, Unavailable.
     """
     found = Read(log_of(keys))
     stamps: list[Found] = []
     for location in locations:
-        for file in Directory(location).files(found.log_id):
+        for file in Directory(location).files(found.log_id, begin):
             if file.kind == "tsr":
                 stamps.append(file)
                 continue

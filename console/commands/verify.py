@@ -115,10 +115,11 @@ def _anchors(
     parsed = [*reading.parse_keys(texts), *configured.witness_keys()]
     path = roots or (Path(configured.timestamp_roots) if configured.timestamp_roots else None)
     certificates = timestamps.read_roots(path) if path is not None else []
-    read = reading.read_anchors(places or configured.directories, parsed, certificates)
+    since = reading.read_progress(incremental, parsed) if incremental is not None else None
+    begin = since[0].number if since is not None else 0
+    read = reading.read_anchors(places or configured.directories, parsed, certificates, begin)
     if places and not read.checkpoints and not read.faults:
         raise BadInput(f"no checkpoint of log {read.log_id} is in {', '.join(places)}")
-    since = reading.read_progress(incremental, parsed) if incremental is not None else None
     return read, reading.anchors_of(read, since)
 
 
