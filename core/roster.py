@@ -3,7 +3,8 @@ reader of the control stream folds. Pure.
 
     the first identity     an administrator adds themselves, signed by the very key that they add
     later ones             are added, changed and revoked by an administrator on the roster, whether or not identity is
-                           required; everybody adds and revokes keys of their own
+                           required; everybody adds and revokes keys of their own. All of it under one's own key: the
+                           API vouches for nobody here, nor for turning four eyes off
     names, users, keys     belong to one identity for ever, also after it is revoked. Names that differ by case, width,
                            white space, invisible characters or by their looks are one name (`core.persons`)
     administrators         as many remain as are needed to change the roster: two, once there were two and four eyes
@@ -23,6 +24,7 @@ from core.authority import ADMIN, API, KINDS, WORKER, check_roles, is_service
 from core.errors import BadInput
 from core.events import (
     Control,
+    GovernanceChanged,
     IdentityAdded,
     IdentityChanged,
     IdentityKeyAdded,
@@ -37,6 +39,18 @@ from core.text import check_name
 IDENTITIES_MAX = 10_000
 KEYS_MAX = 50
 """Keys that one identity has at once."""
+
+
+_BY_OWN_KEY = (
+    GovernanceChanged,
+    IdentityAdded,
+    IdentityChanged,
+    IdentityKeyAdded,
+    IdentityKeyRevoked,
+    IdentityRequired,
+    IdentityRevoked,
+)
+"""What nobody is vouched for: otherwise the API's key could make itself everybody."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -99,16 +113,22 @@ class Roster(msgspec.Struct):
         for name in (approver, proposer):
             if why := lookalike(name):
                 raise BadInput(f"four eyes: {name} can't be told from others: {why}")
-        found = self.find(approver)
+        found, by = self.find(approver), self.find(proposer)
         if found is not None and is_service(found.roles):
             raise BadInput(f"four eyes: {found.name} is a service, and a person must approve this {what}")
+        if by is not None and by.revoked:
+            raise BadInput(f"four eyes: {by.name}, who proposed this {what}, is revoked: propose it again")
 
     # --- what may come next ---
 
     def check(self, event: Control, four_eyes: bool) -> None:
         """Raise BadInput if nobody who may stands behind the event, or it may not follow the events before it."""
         acting = self._acting(event)
+        if acting is not None and event.key not in acting.keys:
+            acting = None if isinstance(event, _BY_OWN_KEY) else acting  # the API vouches for it
         match event:
+            case GovernanceChanged(four_eyes=False) if self.required and acting is None:
+                raise BadInput("four eyes are turned off under an administrator's own key, not through the API")
             case IdentityAdded():
                 self._check_added(event, acting)
             case IdentityChanged():
@@ -172,7 +192,7 @@ class Roster(msgspec.Struct):
 
     def _check_admin(self, acting: Identity | None) -> None:
         if acting is None or ADMIN not in acting.roles:
-            raise BadInput("the roster is changed by an administrator on it, signed by their key (identity_key)")
+            raise BadInput("the roster is changed by an administrator on it, signed by their own key (identity_key)")
 
     def _check_own(self, acting: Identity | None, known: Identity) -> None:
         if acting != known:

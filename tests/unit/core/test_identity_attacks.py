@@ -306,6 +306,42 @@ def test_a_name_is_vouched_for_by_the_api_alone() -> None:
         assert len(put(log.clone(), (signer, thresholds(actor)))) == 1
 
 
+def test_the_apis_key_takes_nothing_over() -> None:
+    """Who has it can act as its users, but not add a key to one, change the roster, or turn the switches off."""
+    user = IdentityChanged(**by("ann"), name="bob", roles=ROLES["bob"], subject="b.smith")
+    log = log_of(*enrolled(), ("ann", user), ("ann", GovernanceChanged(**by("ann"), four_eyes=True)))
+    eve = Key("eve")
+    by_user = by("b.smith")
+    acts: list[Control] = [
+        IdentityKeyAdded(**by_user, name="bob", public_key=eve.public_key),
+        IdentityKeyRevoked(**by_user, name="bob", key_id=KEYS["bob"].key_id),
+        IdentityAdded(**by_user, name="eve", roles=("admin",), public_key=eve.public_key),
+        IdentityChanged(**by_user, name="carol", roles=("admin",), subject="carol"),
+        IdentityRevoked(**by_user, name="carol"),
+        IdentityRequired(**by_user, required=False),
+        GovernanceChanged(**by_user, four_eyes=False),
+    ]
+    for event in acts:
+        if not isinstance(event, IdentityKeyRevoked | IdentityRevoked):
+            proposed = ("ann", proposal(event))
+            assert len(put(log.clone(), proposed, ("web", as_of(event, "b.smith")))) == 1, event
+        assert len(put(log.clone(), ("web", event))) == 1, event
+    assert not put(log, ("web", GovernanceChanged(**by_user, four_eyes=True)))
+
+
+def test_a_proposal_of_somebody_revoked_is_not_carried_out() -> None:
+    """Of a change, and of a model."""
+    third = IdentityAdded(**by("ann"), name="dave", roles=("admin", "publisher"), public_key=DAVE.public_key)
+    log = log_of(*enrolled(), *MODELS, ("ann", third), ON)
+    log.signer = DAVE
+    event = thresholds("dave")
+    control_stream.append(log, lambda _: [proposal(event, "dave")])
+    control_stream.append(log, lambda _: [DeploymentProposed(**by("dave"), proposal_id="d", **model())])
+    approvals = [("bob", as_of(event, "bob")), ("bob", ModelDeployed(**by("bob"), **model(), causation_id="d"))]
+    assert not put(log.clone(), *approvals)
+    assert len(put(log, ("ann", IdentityRevoked(**by("ann"), name="dave")), *approvals)) == 2
+
+
 # --- four eyes ----------------------------------------------------------------------------------------------------
 
 ON: tuple[str, Control] = ("ann", GovernanceChanged(**by("ann"), four_eyes=True))
