@@ -16,6 +16,7 @@ from console.actor_findings import actor_findings
 from console.anchoring.age import anchor_findings
 from console.anchoring.settings import anchor_settings
 from console.edge_report import bound_findings, identity_findings
+from console.profiles import log_profile_findings, profile_findings
 from console.respond_report import responder_findings
 from console.server_findings import Finding, log_server_findings
 from core import control_stream
@@ -128,6 +129,7 @@ def log_findings(s: Settings) -> Iterator[Finding]:
         )
         yield from degraded_findings(log, state)
         yield from actor_findings(log, state)
+        yield from log_profile_findings(s, state)
         for check, ignored in bootstrap.ignored_settings(state, s).items():
             message, _, remedy = ignored.partition(". To change that, ")
             yield Finding(check, "warn", message, f"to change the log's value, {remedy}")
@@ -278,4 +280,4 @@ def _snapshots(s: Settings) -> Iterator[Finding]:
         )
 
 
-CHECKS = (_kafka, log_server_findings, log_findings, _snapshots)
+CHECKS = (profile_findings, _kafka, log_server_findings, log_findings, _snapshots)

@@ -249,7 +249,7 @@ def _secrets_in(values: Mapping[str, Any]) -> list[str]:
     table = values.get("kafka")
     properties = [name for name in table if name in SECRET_PROPERTIES] if isinstance(table, dict) else []
     return [
-        *(name for name in ("redis_password", "kafka_password") if values.get(name)),
+        *(name for name in ("redis_password", "kafka_password", "vault_key") if values.get(name)),
         *(f"kafka.{name}" for name in properties),
     ]
 

@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 import structlog
 
-from console import wiring
+from console import profiles, wiring
 from console.anchoring.proving import anchor_in
 from console.anchoring.settings import anchor_settings
 from console.api import overview
@@ -76,7 +76,7 @@ class Desk:
     def __init__(self, settings: Settings, checkpoints: Path, log: EventLog | None = None) -> None:
         """log: by default, that of the settings. Raises Unavailable, and BadInput if no worker has ever run on it."""
         self.settings = settings
-        self.log: EventLog = wiring.open_log(settings) if log is None else log
+        self.log: EventLog = profiles.open_log(settings) if log is None else log
         self.views = Views(self.log, CheckpointStore(checkpoints, settings.log_prefix))
         self.partitions = self.views.partitions
         self.trouble = ""

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.anchoring import keys
 from console.anchoring.notary import Notary
 from console.anchoring.running import Anchoring, Round
@@ -57,7 +57,7 @@ def anchor(
     given = anchor_settings(s.anchors)
     if directory:
         given = msgspec.structs.replace(given, directories=tuple(directory))
-    with closing(wiring.open_log(s)) as log:
+    with closing(profiles.open_log(s)) as log:
         if new_key is not None:
             name = checkpoints.origin_of(identity_of(log).log_id)
             print(notes.public_key(name, keys.create(new_key)).text)

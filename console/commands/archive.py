@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.log.archive import archiver, retention
@@ -121,6 +121,7 @@ def run(
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Archive, trim and move segments; returns what the command prints with --json."""
+    profiles.check_settings(s)
     hot = wiring.open_hot(s)
     store = open_archive(s.archive, s.archive_cold)
     total = dict.fromkeys(("segments", "transactions", "bytes", "trimmed_entries", "moved_segments", "moved_bytes"), 0)

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.gc_tuning import tune_for_deciding
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from ingest import kafka_client, telemetry
@@ -71,10 +71,11 @@ def ingest(
         log_level=log_level,
     )
     telemetry.configure_logging(s)
+    profiles.check_settings(s)
     if create_topics:
         wanted = [s.transactions_topic, s.feedback_topic, s.decisions_topic, s.dead_letter_topic]
         kafka_client.create_topics(s, [name for name in wanted if name])
-    log = wiring.open_log(s)
+    log = profiles.open_log(s)
     telemetry.serve_metrics(s)
     stats = Stats(stats_file)
     worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats, new_log=new_log)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
@@ -77,7 +77,7 @@ def learn(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     settings = learn_settings(s.learn)
     tune_for_reading()
-    with closing(wiring.open_log(s)) as log:
+    with closing(profiles.open_log(s)) as log:
         partitions = partitions_of(log)
         now = _clock("log" if clock == "log" else "wall", log, partitions)
         tools = Tools(wiring.load_scorer, seconds_of)

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.log_options import DIRECTORY, Checkpoints
@@ -66,7 +66,7 @@ def project(
         raise BadInput("--accept-difference requires --swap NAME")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     tune_for_reading()
-    with closing(wiring.open_log(s)) as log:
+    with closing(profiles.open_log(s)) as log:
         store = CheckpointStore(checkpoint_directory, s.log_prefix)
         if swap is not None:
             _swap(log, store, swap, accept_difference, as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.following import run_steps
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.tables import time_text
@@ -32,7 +32,7 @@ def reference(
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     telemetry.configure_logging(s)
-    log = wiring.open_log(s)
+    log = profiles.open_log(s)
     publisher = ReferencePublisher(log, partitions_of(log), every_hours)
     run_steps(lambda: _publish(publisher), follow=follow, interval_s=interval_s)
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from console import wiring
+from console import profiles, wiring
 from console.acts import Actor, Reason, act_of
 from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
@@ -267,7 +267,7 @@ def _followed(s: Settings) -> Iterator[Follower]:
 def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
     telemetry.configure_logging(s)
     settings = respond_settings(s.responders)
-    with closing(wiring.open_log(s)) as log:
+    with closing(profiles.open_log(s)) as log:
         partitions = partitions_of(log)
         switches = current(log).responses
         if dry_run:
