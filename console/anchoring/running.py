@@ -9,10 +9,13 @@ from console.anchoring.destinations import Destination, Directory
 from console.anchoring.notary import Notary, Signed
 from core.errors import Corrupt, SentinelError, Unavailable
 
+CONTROL = "the control stream"
+"""Among what failed: the checkpoint could not be recorded there."""
+
 
 class Round(NamedTuple):
     """What a round did. signed: the checkpoint that is to be everywhere now, None if the log has none yet. failed: by
-    destination, why it does not have it.
+    destination, or CONTROL, why it does not have it.
     """
 
     signed: Signed | None
@@ -48,7 +51,10 @@ class Anchoring:
             return Round(None, False, [], {})
         delivered, failed = self._deliver(newest)
         if any(self._has.get(each.name) == newest.checkpoint.number for each in self._directories):
-            self._notary.record(now_ms)
+            try:
+                self._notary.record(now_ms)
+            except SentinelError as error:  # the anchor stands all the same
+                failed[CONTROL] = str(error)
         return Round(newest, signed is not None, delivered, failed)
 
     def _deliver(self, signed: Signed) -> tuple[list[str], dict[str, str]]:

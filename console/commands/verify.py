@@ -227,6 +227,7 @@ def _report(found: Found, beyond: list[str], seconds: float, as_json: bool) -> N
             "checkpoint": newest.number if newest is not None else None,
             "checkpoint_at": newest.state.time_ms if newest is not None else None,
             "since": found.since.number if found.since is not None else None,
+            "checkpoint_named": max(found.chain.states, default=None),
             "anchors": found.read.files if found.read is not None else 0,
             "unanchored": found.unanchored,
             "seconds": round(seconds, 3),
@@ -261,6 +262,9 @@ def _anchored(found: Found) -> str:
         parts += [f"{name} cosigned checkpoint {number}" for name, (number, _) in sorted(read.cosigned.items())]
         if read.stamped is not None:
             parts.append(f"checkpoint {read.stamped[0]} was time-stamped at {_text(read.stamped[1])}")
+    last = max(found.chain.states, default=0)
+    if last > newest.number:
+        parts.append(f"the log names checkpoint {last}, which is not among the anchors")
     return f"{', '.join(parts)}; unanchored since {_text(newest.state.time_ms)}: {found.unanchored:,} decisions"
 
 

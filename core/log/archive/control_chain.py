@@ -87,6 +87,7 @@ class ControlChain:
 def check_control(log: EventLog, anchors: Anchors | None = None) -> ControlChain:
     """The control stream, checked: order, form, blobs, and against the checkpoints."""
     found = ControlChain(expected=(anchors or Anchors([])).control())
+    found.fault = found.expected.begin()
     blobs: dict[str, int] = {}
     programs: dict[str, int] = {}
     while not found.fault and (page := log.read_control(found.end.sequence)):

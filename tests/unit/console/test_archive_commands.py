@@ -170,6 +170,20 @@ def test_anchors(sentinel: Sentinel, tmp_path: Path) -> None:
     assert ran.code == 3 and f"has {last.sequence:,} seals, the log 0" in ran.err
 
 
+def test_a_missing_anchor_is_said(sentinel: Sentinel, tmp_path: Path) -> None:
+    """The log names a newer checkpoint than the directories hold: it may be on its way, or somebody removed it."""
+    key = sentinel("anchor", "--new-key", "notary.key").out.strip()
+    anchor = ("anchor", "--key", "notary.key", "--directory", "worm")
+    assert sentinel(*anchor).code == 0
+    sentinel.offline.follow_control()
+    sentinel.offline.feed(records(3, 650)[600:])
+    sentinel.offline.flush()
+    assert sentinel(*anchor).code == 0
+    next(tmp_path.glob("worm/*/000000002.checkpoint")).unlink()
+    ran = sentinel("verify", "--public-key", key, "--anchors", "worm")
+    assert ran.code == 0 and "the log names checkpoint 2, which is not among the anchors" in ran.out
+
+
 def test_incremental_verification(sentinel: Sentinel, tmp_path: Path) -> None:
     """The first run checks everything, the second what came after the newest checkpoint; what was checked can't change
     either, and the file is not believed.

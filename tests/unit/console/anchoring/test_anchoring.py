@@ -151,6 +151,25 @@ def test_a_directory_that_can_not_be_written_is_said(log: MemoryLog, tmp_path: P
         assert control_stream.current(log).checkpoint == 1
 
 
+def test_a_checkpoint_that_can_not_be_recorded_is_anchored(
+    log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notary without the right to append, or a full log server: said, and tried again in the next round."""
+    with notary_of(log, tmp_path / "state") as notary:
+        anchoring = Anchoring(notary, [Directory(str(tmp_path / "one"))], [])
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "append_control", _refused)
+            found = anchoring.round(NOW)
+        assert found.failed == {"the control stream": "out of memory"} and held(tmp_path / "one")
+        assert control_stream.current(log).checkpoint == 0
+        assert anchoring.round(NOW + 1).failed == {}
+        assert control_stream.current(log).checkpoint == 1
+
+
+def _refused(payloads: Sequence[bytes], expected: int) -> int:
+    raise Unavailable("out of memory")
+
+
 def test_a_lost_state_is_taken_from_a_directory(log: MemoryLog, tmp_path: Path) -> None:
     """A notary on a new machine continues after the newest anchor."""
     directories = [Directory(str(tmp_path / "one")), Directory(str(tmp_path / "empty"))]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from console.anchoring import notary as notary_module
 from core import control_stream
 from core.errors import BadInput, Conflict, Corrupt
 from core.events import CheckpointSigned, LogTrimmed
+from core.files import write_atomic
 from core.log import checkpoints, merkle
 from core.log.checkpoints import NOTHING, TreeHead
 from core.log.memory import MemoryLog
@@ -156,6 +161,39 @@ def test_what_is_lost_is_found_elsewhere(log: MemoryLog, tmp_path: Path, lost: s
         fourth = signed(notary, NOW + 10).checkpoint
         assert fourth.number == 4 and fourth.state.previous == newest.checkpoint.digest
         assert merkle.root(notary.states) == fourth.root
+
+
+@pytest.mark.parametrize("step", ["before the states", "after the states", "after the note"])
+def test_a_crash_loses_nothing(log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Killed at any step of the second checkpoint, the next run signs one that continues the first, or has it."""
+    with notary_of(log, tmp_path) as notary:
+        first = signed(notary)
+        notary.record(NOW)
+        grow(log)
+        with monkeypatch.context() as patch:
+            target = os if step == "before the states" else notary_module
+            patch.setattr(target, "pwrite" if target is os else "write_atomic", _killed(step == "after the note"))
+            with pytest.raises(KeyboardInterrupt):
+                notary.sign(NOW + 1)
+    with notary_of(log, tmp_path) as notary:
+        assert notary.newest is not None
+        assert notary.newest.checkpoint.number == (2 if step == "after the note" else 1)
+        second = notary.sign(NOW + 2) or notary.newest
+        assert second.checkpoint.number == 2
+        assert checkpoints.backwards(first.checkpoint, second.checkpoint) == ""
+        assert merkle.root(notary.states) == second.checkpoint.root
+        notary.record(NOW)
+        grow(log)
+        assert signed(notary, NOW + 3).checkpoint.number == 3
+
+
+def _killed(after: bool) -> Callable[..., None]:
+    def kill(*arguments: Any, **named: Any) -> None:
+        if after:
+            write_atomic(*arguments, **named)
+        raise KeyboardInterrupt
+
+    return kill
 
 
 def test_an_anchor_that_contradicts_is_refused(log: MemoryLog, tmp_path: Path) -> None:
