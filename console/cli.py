@@ -43,6 +43,7 @@ COMMANDS = {
     "rule": "rule.app",
     "program": "program.app",
     "rates": "rates.app",
+    "erase": "erase.erase",
     "produce": "produce.produce",
     "map": "map.map_file",
     "analyze": "analyze.analyze",

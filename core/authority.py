@@ -58,6 +58,7 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.CheckpointSigned: Kind(_by("notary")),
     events.SegmentArchived: Kind(_ARCHIVER),
     events.LogTrimmed: Kind(_ARCHIVER),
+    events.AccountsErased: Kind(_ADMIN),
     events.ReferencePublished: Kind(_REFERENCE),
     events.SourceQuarantined: Kind(_REFERENCE),
     # models and experiments

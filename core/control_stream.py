@@ -28,14 +28,14 @@ from msgspec.structs import replace
 from core.changes import content, event_of
 from core.codec import decode_control
 from core.control import ControlState, check
-from core.errors import ConcurrencyError, Conflict, Corrupt, Unavailable
+from core.errors import BadInput, ConcurrencyError, Conflict, Corrupt, Unavailable
 from core.events import ChangeProposed, Control, ListChanged
 from core.governance import Governance
 from core.hiding import Hiding, masked
 from core.identity import LogIdentity, required
 from core.log.base import EventLog
 from core.signing import encoded, intended
-from core.tokens import KeyedTokens
+from core.tokens import KeyedTokens, is_token
 
 ATTEMPTS_MAX = 20
 
@@ -228,6 +228,13 @@ def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -
     raise ConcurrencyError(f"other writers were first on the control stream {ATTEMPTS_MAX} times in a row: try again")
 
 
+def check_may_append(log: EventLog, event: Control) -> None:
+    """Raise BadInput if `append` would refuse the event now: before an act that can't be undone."""
+    stream = ControlStream()
+    stream.advance(log)
+    check_sequence(intended([event], log.signer), stream.state.governance)
+
+
 def without_card_data(event: Control, identity: LogIdentity | None) -> Control:
     """The event without card numbers in its reason, and with tokens for those that it lists, or proposes to list."""
     reason = masked(event.reason)
@@ -236,6 +243,10 @@ def without_card_data(event: Control, identity: LogIdentity | None) -> Control:
     if isinstance(event, ChangeProposed):
         return replace(event, change=content(without_card_data(event_of(event.change), identity)))
     if isinstance(event, ListChanged) and identity is not None:
+        if identity.tokens and event.kind in ("account", "card", "device", "ip"):
+            if raw := [value for value in event.add if not is_token(value)]:
+                raise BadInput(f"this log holds tokens: {len(raw)} raw values can't stand on a list of this kind")
+            return event
         event = Hiding(KeyedTokens.of(identity.key, identity.partitioner, identity.partitions)).list_change(event)
     return event
 

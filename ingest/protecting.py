@@ -17,16 +17,17 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import force_setattr
 
+from core.canonical import listed
 from core.card_numbers import is_suspicious
 from core.codec import encode
 from core.errors import BadInput
-from core.events import AccountEvent, Transaction
-from core.hiding import Hiding
+from core.events import AccountEvent, ListKind, Transaction
+from core.hiding import LIST_FIELDS, Hiding
 from core.identity import LogIdentity
 from core.program.checked import OwnField
 from core.sealing import is_sealed, seal
 from core.settings import Settings
-from core.tokens import SEEN_MAX, KeyedTokens, Tokens, home
+from core.tokens import SEEN_MAX, KeyedTokens, Tokens, home, is_token
 from core.validation import ID_CHARACTERS_MAX
 from ingest.intake import Message
 from ingest.vault import AccountKeys, Vault, open_vault, sealed_reject
@@ -76,6 +77,27 @@ class Protection:
         if self.vault is None or self.vault.key_id != identity.tokens:
             raise BadInput("the log holds tokens: set SENTINEL_TOKENISE=true and name its vault (SENTINEL_VAULT)")
         return VaultTokens(self.vault, identity)
+
+    def listed(self, identity: LogIdentity, kind: ListKind, values: Iterable[str]) -> list[str]:
+        """Values that a person puts on a list, or takes off it, as the log holds them. Raises BadInput for a network,
+        which has no token.
+        """
+        field = LIST_FIELDS.get(kind, "")
+        if not identity.tokens or field not in PERSONAL:
+            return list(values)
+        found = []
+        for value in values:
+            form = value if is_token(value) or kind == "account" else listed(kind, value)
+            if kind == "ip" and "/" in form:
+                raise BadInput(f"{form} is a network: in a log with tokens, lists hold single addresses")
+            found.append(self.hiding(identity).identifier(field, form))
+        return found
+
+    def forget(self) -> None:
+        """Forget all sealed values, because keys were destroyed."""
+        for tokens, _ in self._made.values():
+            if isinstance(tokens, VaultTokens):
+                tokens.forget()
 
     def classes(self, fields: Iterable[OwnField] = ()) -> dict[str, str]:
         """How attributes are treated, by name: a program's classes of personal data, and what the settings seal."""

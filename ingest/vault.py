@@ -40,6 +40,7 @@ BUSY_MS = 10_000
 ROWS_MAX = 500
 _SCHEMA = """
 create table if not exists meta (name text primary key, value blob not null) without rowid;
+create table if not exists erased (token text primary key) without rowid;
 create table if not exists accounts (
     found_by blob primary key, secret blob not null, token text not null unique
 ) without rowid;
@@ -112,13 +113,24 @@ class Vault:
 
     def erase(self, tokens: Sequence[str]) -> int:
         """Destroy the keys of these accounts, by their tokens; returns how many there were. Durable, and overwritten in
-        the file, when this returns. Raises Unavailable.
+        the file, when this returns. The tokens are `unrecorded` until `recorded` is called. Raises Unavailable.
         """
         before = self.count
-        self._write("delete from accounts where token = ?", [(token,) for token in tokens])
+        rows = [(token,) for token in tokens]
+        self._write("insert or ignore into erased values (?)", rows)
+        self._write("delete from accounts where token = ?", rows)
         erased = before - self.count
         self._ask("pragma wal_checkpoint(truncate)", [])
         return erased
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """The tokens of accounts whose keys were destroyed, and whose erasure the log may not say yet."""
+        return [str(row[0]) for row in self._ask("select token, '', '' from erased order by token", [])]
+
+    def recorded(self, tokens: Sequence[str]) -> None:
+        """The log says now that these were erased."""
+        self._write("delete from erased where token = ?", [(token,) for token in tokens])
 
     @property
     def count(self) -> int:

@@ -40,7 +40,7 @@ from core import card_numbers, partitioner, pipeline, validation
 from core.context import Resolver
 from core.control_stream import ControlStream
 from core.errors import ConcurrencyError, SentinelError, Unavailable
-from core.events import SourceGenerationStarted
+from core.events import AccountsErased, SourceGenerationStarted
 from core.identity import required
 from core.log.archive import segment
 from core.log.base import EventLog, Head, PendingAppend
@@ -229,6 +229,8 @@ class Worker:
         for entry in entries:
             if isinstance(entry.event, SourceGenerationStarted):
                 self._renew()
+            elif isinstance(entry.event, AccountsErased):
+                self._forget(frozenset(entry.event.accounts))
             if entry.refused:
                 self._logger.warning("ingest.control_refused", control=entry.position, why=entry.refused)
         is_behind = not self._contexts.covers(self._control, self._ownership.partitions)
@@ -285,6 +287,12 @@ class Worker:
             self._isolate(pendings, error)
             return []
         return pendings
+
+    def _forget(self, tokens: frozenset[str]) -> None:
+        """Forget the keys of accounts that were erased: who returns is somebody new."""
+        for owned in self._ownership.partitions.values():
+            owned.names = {name: keys for name, keys in owned.names.items() if keys.token not in tokens}
+        self._protection.forget()
 
     def _own_fields(self) -> list[OwnField]:
         """The own fields of the programs in force, if their classes of personal data matter."""

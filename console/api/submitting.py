@@ -25,7 +25,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -38,7 +38,7 @@ from console.api.problems import ProblemError, field_of
 from console.api.tail import Decided, Outcome, Refused, Tail
 from core.codec import encode
 from core.errors import BadInput, Unavailable
-from core.events import AccountEvent, Position, Transaction
+from core.events import AccountEvent, ListKind, Position, Transaction
 from core.hiding import masked
 from core.identity import required
 from core.settings import Settings
@@ -167,6 +167,10 @@ class Submitter:
         account = event.account_id
         await self._produced(self._settings.feedback_topic, self._partition(account), account.encode(), value)
         return account
+
+    def listed(self, kind: ListKind, values: Iterable[str]) -> list[str]:
+        """Values of a list as the log holds them. Raises BadInput."""
+        return self._protection.listed(required(self._desk.control.identity), kind, values)
 
     def _checked(self, value: bytes) -> tuple[Transaction, bytes]:
         """The payment and its message, without card data. Raises ProblemError (422) with the worker's reason code."""

@@ -10,11 +10,14 @@ import msgspec
 import typer
 
 from console.acts import Actor, Reason, act_of, print_proposed
-from console.log_options import AsOf, opened_log, opened_states, options
+from console.log_options import AsOf, opened_log, opened_states, options, settings_of
 from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
+from core import control_stream
 from core.errors import BadInput
 from core.events import ListEffect, ListKind
+from core.log.base import EventLog
+from ingest.protecting import Protection
 from learners.governance import business
 from projections.views.lists import LISTS, ListEdit, Member
 
@@ -78,7 +81,11 @@ def add(
     found_kind, found_effect = _check(kind, effect)
     with opened_log(context) as log:
         done = business.change_list(
-            log, found_kind, found_effect, act_of(actor, reason, log), add=_values(values, file)
+            log,
+            found_kind,
+            found_effect,
+            act_of(actor, reason, log),
+            add=_known(context, log, found_kind, _values(values, file)),
         )
     _print_done(done, as_json)
 
@@ -98,7 +105,11 @@ def remove(
     found_kind, found_effect = _check(kind, effect)
     with opened_log(context) as log:
         done = business.change_list(
-            log, found_kind, found_effect, act_of(actor, reason, log), remove=_values(values, file)
+            log,
+            found_kind,
+            found_effect,
+            act_of(actor, reason, log),
+            remove=_known(context, log, found_kind, _values(values, file)),
         )
     _print_done(done, as_json)
 
@@ -149,6 +160,12 @@ def _check(kind: str | None, effect: str | None) -> tuple[Any, Any]:
     if effect is not None and effect not in EFFECTS:
         raise BadInput(f"{effect!r} is not an effect of a list; choose {', '.join(EFFECTS)}")
     return kind, effect
+
+
+def _known(context: typer.Context, log: EventLog, kind: ListKind, values: list[str]) -> list[str]:
+    """The values as the log holds them."""
+    identity = control_stream.current(log).identity
+    return values if identity is None else Protection.of(settings_of(context)).listed(identity, kind, values)
 
 
 def _values(values: list[str] | None, file: Path | None) -> list[str]:

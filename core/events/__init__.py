@@ -30,6 +30,7 @@ from core.events.business import (
     ThresholdsChanged,
 )
 from core.events.control import (
+    AccountsErased,
     CheckpointSigned,
     Control,
     DegradationEnded,
@@ -124,6 +125,7 @@ __all__ = [
     "AccountBlocked",
     "AccountEvent",
     "AccountUnblocked",
+    "AccountsErased",
     "ActionFailed",
     "ActionOutcome",
     "ActionRequested",

@@ -207,6 +207,20 @@ class SegmentArchived(ControlEvent, tag="segment_archived.v1", tag_field="type",
     digest: str
 
 
+class AccountsErased(ControlEvent, tag="accounts_erased.v1", tag_field="type", frozen=True, kw_only=True):
+    """The keys of these accounts, by their tokens, were destroyed (docs/privacy.md): nothing leads from a person to
+    what the log holds of them any more, and their sealed values can't be opened.
+
+    searched: how many bytes were searched for their raw IDs, by place (log, snapshots, …); found: how many places in
+    them still held one. seals: how far each partition had come.
+    """
+
+    accounts: tuple[str, ...]
+    searched: dict[str, int] = {}
+    found: dict[str, int] = {}
+    seals: tuple[SealPoint, ...] = ()
+
+
 class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=True, kw_only=True):
     """The partition's entries up to this seal were removed from the hot log."""
 
@@ -267,4 +281,5 @@ Control = (
     | CheckpointSigned
     | SegmentArchived
     | LogTrimmed
+    | AccountsErased
 )

@@ -216,7 +216,9 @@ def _about(request: Asked, data: Blocking) -> dict[str, Any]:
 async def change_list(request: Asked, data: JSONBody[ListEdit]) -> Response[ListAct]:
     """From the workers' next batch on; says what was on the list already, or was not."""
     act, log = act_of(request, data.reason), desk(request).log
-    call = desk(request).run(business.change_list, log, data.kind, data.effect, act, add=data.add, remove=data.remove)
+    submitter: Submitter = request.app.state.submitter
+    add, remove = submitter.listed(data.kind, data.add), submitter.listed(data.kind, data.remove)
+    call = desk(request).run(business.change_list, log, data.kind, data.effect, act, add=add, remove=remove)
     return json(await call)
 
 

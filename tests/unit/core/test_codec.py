@@ -536,6 +536,18 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'f0f0f0f0f0f0f0f0f0f0f0f0f"}',
     ),
     (
+        events.AccountsErased(
+            accounts=("acct_3_ab",),
+            searched={"log": 7},
+            found={"log": 1},
+            seals=(events.SealPoint(0, 5, "d"),),
+            **SYSTEM,
+        ),
+        b'{"type":"accounts_erased.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
+        b'accounts":["acct_3_ab"],"searched":{"log":7},"found":{"log":1},"seals":[{"partition":0,"sequence":5,"digest":"'
+        b'd"}]}',
+    ),
+    (
         events.LogTrimmed(partition=3, up_to_sequence=9, **SYSTEM),
         b'{"type":"log_trimmed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
         b'partition":3,"up_to_sequence":9}',

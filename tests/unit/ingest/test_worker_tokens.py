@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from console import cli
 from console.stack import Broker, Valkey
 from core import control_stream
 from core.codec import decode_reject, decode_score, decode_transaction
@@ -190,3 +192,31 @@ def test_another_vault_or_none_is_refused(on: Stage, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another master key"):
         Vault(Path(on.settings.vault), b"x" * 32)
     assert vault.tokenises(on.changed(tokenise=False, environment="production").settings)
+
+
+def test_a_running_worker_forgets_who_is_erased(
+    on: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sentinel erase` beside it: whoever returns is a new account; the certificate names the record."""
+    topic = on.settings.transactions_topic
+    config, certificate = tmp_path / "sentinel.toml", tmp_path / "erased.json"
+    on.worker("unused")
+    (tmp_path / f"{on.settings.log_prefix}.toml").rename(config)
+    config.chmod(0o600)
+    with h.Threaded(on) as worker, on.log() as log:
+        on.send([Raw(topic, b"Ann", payment(n), NOW + n) for n in range(3)])
+        h.wait_for_decisions(on, log, 3, worker.check)
+        monkeypatch.chdir(tmp_path)
+        arguments = ["Ann", "--reason", "she asked", "--config", str(config), "--certificate", str(certificate)]
+        monkeypatch.setattr(sys, "argv", ["sentinel", "erase", *arguments])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert done.value.code == 0 and "erased" in capsys.readouterr().out
+        position = msgspec.json.decode(certificate.read_bytes())["position"]
+        h.wait_for(lambda: worker.worker.control_position >= position, "the record")
+        on.send([Raw(topic, b"Ann", payment(n), NOW + n) for n in range(3, 5)])
+        h.wait_for_decisions(on, log, 5, worker.check)
+    home = partition_murmur2(b"Ann", 2)
+    accounts = [e["account_id"] for _, e in h.log_of(on)[home].transactions]
+    assert len(set(accounts[:3])) == len(set(accounts[3:])) == 1 and accounts[2] != accounts[3]
+    h.assert_sound(on)

@@ -1,0 +1,197 @@
+"""Erasing people from a log with tokens: nothing leads to them any more, and every decision stays provable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from console import wiring
+from console.erasing import FEW, erase, search
+from core import control_stream, verification
+from core.codec import decode_transaction
+from core.errors import BadInput, Unavailable
+from core.events import AccountsErased, CaseNoted, ListChanged
+from core.identity import FIXED, LogIdentity
+from core.log.memory import MemoryLog
+from core.replay import Timeline
+from core.sealing import unseal
+from ingest.offline import OfflineIngest
+from ingest.protecting import Protection
+from ingest.vault import Vault
+from learners.governance.control_events import Act
+from sources.record import Record
+from tests.builders.events import T0
+from tests.builders.logs import entries
+
+ACT = Act("dpo", "request of 26 November", T0)
+PARTITIONS = 3
+
+
+class Place:
+    """A log with tokens of accounts `person-N`, each of two payments with an e-mail address, and its vault."""
+
+    def __init__(self, directory: Path, accounts: int = 60) -> None:
+        self.vault = Vault(directory / "vault" / "keys")
+        self.protection = Protection(vault=self.vault, sealed=frozenset(("email",)))
+        self.log = MemoryLog()
+        identity = FIXED._replace(tokens=self.vault.key_id)
+        self.ingest = OfflineIngest(
+            self.log,
+            wiring.open_resolver(self.log),
+            partitions=PARTITIONS,
+            reference=False,
+            identity=identity,
+            protection=self.protection,
+        )
+        self.count = 0
+        self.pay([f"person-{n}" for n in range(accounts)] * 2)
+
+    @property
+    def identity(self) -> LogIdentity:
+        return control_stream.identity_of(self.log)
+
+    def pay(self, accounts: list[str]) -> None:
+        for account in accounts:
+            self.count += 1
+            body = {"transaction_id": f"t{self.count}", "account_id": account, "amount": 5.0}
+            body |= {"device_id": f"phone-{account}", "occurred_at": T0 + self.count * 1000}
+            body |= {"attributes": {"email": f"{account}@example.com"}}
+            self.ingest.feed([Record("transactions", account, T0 + self.count * 1000, msgspec.json.encode(body))])
+        self.ingest.flush()
+
+    def note(self, account: str, text: str) -> None:
+        event = CaseNoted(account_id=account, case_id="c1", occurred_at=T0 + 1, actor="ann", note=text)
+        self.ingest.feed([Record("feedback", account, T0 + self.count * 1000 + 1, msgspec.json.encode(event))])
+        self.ingest.flush()
+
+    def erase(self, *names: str, folders: dict[str, Path] | None = None) -> Any:
+        return erase(self.log, self.vault, self.identity, names, ACT, folders or {})
+
+    def tokens(self) -> list[str]:
+        """The accounts of all payments, in the order in which they were sent."""
+        logged = [
+            decode_transaction(e.payload) for p in range(PARTITIONS) for e in entries(self.log, p, "transactions")
+        ]
+        return [t.account_id for t in sorted(logged, key=lambda t: int(t.transaction_id[1:]))]
+
+    def forget(self) -> None:
+        """As a worker does that reads of an erasure."""
+        for owned in self.ingest.owned:
+            owned.names.clear()
+        self.protection.forget()
+
+
+def replayed(log: MemoryLog) -> int:
+    """How many decisions are identical when they are decided again, all of them, without a vault."""
+    timeline = Timeline(control_stream.history(log), wiring.open_resolver(log))
+    found = [verification.verify(log, p, log.head(p), timeline) for p in range(PARTITIONS)]
+    assert all(each.identical == each.decisions for each in found)
+    return sum(each.identical for each in found)
+
+
+def test_who_is_erased_is_nobody_any_more(tmp_path: Path) -> None:
+    """The keys are gone, the log says so, every decision is identical on replay, and who returns is somebody new."""
+    on = Place(tmp_path)
+    keys = on.vault.find("person-7")
+    assert keys is not None
+    sealed = [decode_transaction(e.payload) for p in range(PARTITIONS) for e in entries(on.log, p, "transactions")]
+    mine = next(t for t in sealed if t.account_id == keys.token)
+    assert unseal(keys.key, "email", str(mine.attributes["email"])) == b"person-7@example.com"
+    done = on.erase("person-7")
+    assert (done.accounts, done.keys_destroyed, done.still_found) == ((keys.token,), 1, {})
+    assert done.searched_bytes["log"] > 10_000 and done.searched_bytes["control"] > 500
+    assert on.vault.find("person-7") is None and on.vault.by_token(keys.token) is None and on.vault.count == 59
+    said = control_stream.history(on.log)[-1]
+    assert isinstance(said.event, AccountsErased) and not said.refused and said.position == done.position
+    assert said.event.accounts == (keys.token,) and len(said.event.seals) == PARTITIONS
+    assert replayed(on.log) == 120
+    on.forget()
+    on.pay(["person-7", "person-8"])
+    assert on.tokens()[120] not in on.tokens()[:120] and on.tokens()[121] in on.tokens()[:120]
+    assert replayed(on.log) == 122
+    assert not any(b"person-" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_many_are_erased_at_once_by_raw_id_or_token(tmp_path: Path) -> None:
+    """A pass for all of them; what has no keys is refused, and then nothing is done."""
+    on = Place(tmp_path)
+    token = on.tokens()[0]
+    with pytest.raises(BadInput, match="1 of 2 accounts have no keys"):
+        on.erase("person-1", "stranger")
+    assert on.vault.count == 60
+    done = on.erase(token, *(f"person-{n}" for n in range(1, 40)))
+    assert (done.keys_destroyed, on.vault.count, done.still_found) == (40, 20, {})
+    with pytest.raises(BadInput, match="no keys"):
+        on.erase("person-1")
+    assert replayed(on.log) == 120
+
+
+@pytest.mark.parametrize("others", [0, FEW + 1])
+def test_what_still_holds_the_raw_id_is_named(tmp_path: Path, others: int) -> None:
+    """A note that somebody wrote, and a file: one by one or as words of many."""
+    on = Place(tmp_path / "on")
+    on.note("person-3", "called person-3, who denies it")
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    (folder / "list.csv").write_text("x;person-3;y\n")
+    (folder / "other.csv").write_text("x;person-59;y\n")
+    names = ["person-3", *(f"person-{n}" for n in range(10, 10 + others))]
+    done = on.erase(*names, folders={"exports": folder})
+    assert set(done.still_found) == {"log", "exports"} and done.still_found["exports"] == ["list.csv"]
+    assert len(done.still_found["log"]) == 1 and ":feedback:" in done.still_found["log"][0]
+    event = control_stream.history(on.log)[-1].event
+    assert isinstance(event, AccountsErased) and event.found == {"log": 1, "exports": 1}
+
+
+def test_an_erasure_that_could_not_be_recorded_is_recorded_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys are destroyed first, so that no worker reads them again; the vault remembers what the log must say."""
+    on = Place(tmp_path)
+    first, second = on.tokens()[1], on.tokens()[2]
+    append = MemoryLog.append_control
+
+    def refuse(*_: object) -> None:
+        raise Unavailable("gone")
+
+    monkeypatch.setattr(MemoryLog, "append_control", refuse)
+    with pytest.raises(Unavailable):
+        on.erase("person-1")
+    monkeypatch.setattr(MemoryLog, "append_control", append)
+    assert on.vault.find("person-1") is None and on.vault.unrecorded == [first]
+    on.erase("person-2")
+    event = control_stream.history(on.log)[-1].event
+    assert isinstance(event, AccountsErased) and set(event.accounts) == {first, second}
+    assert on.vault.unrecorded == []
+
+
+def test_raw_values_stand_on_no_list(tmp_path: Path) -> None:
+    """The token does, by the raw value's command; merchants are no persons."""
+    on = Place(tmp_path)
+
+    def put(kind: Any, *values: str) -> None:
+        event = ListChanged(occurred_at=T0, actor="ann", kind=kind, effect="block", add=values)
+        control_stream.append(on.log, lambda known: [event])
+
+    for kind in ("account", "device"):
+        with pytest.raises(BadInput, match="tokens"):
+            put(kind, "person-1")
+        put(kind, *on.protection.listed(on.identity, kind, ["Phone-Person-1" if kind == "device" else "person-1"]))
+    put("merchant", "shop-66")
+    assert on.protection.listed(on.identity, "account", ["person-1"]) == [on.tokens()[1]]
+    with pytest.raises(BadInput, match="network"):
+        on.protection.listed(on.identity, "ip", ["10.0.0.0/8"])
+    on.ingest.follow_control()
+    on.pay(["person-1", "person-2"])
+    pages = [e for p in range(PARTITIONS) for e in entries(on.log, p, "scores")]
+    assert sum(b'"decline"' in e.payload for e in pages) == 1
+
+
+def test_an_empty_search_finds_nothing(tmp_path: Path) -> None:
+    """Tokens only: there is no raw ID to search for."""
+    on = Place(tmp_path, accounts=3)
+    assert search(on.log, [], {}) == ({"log": 0, "control": 0}, {})
+    assert on.erase(on.tokens()[0]).searched_bytes == {"log": 0, "control": 0}
