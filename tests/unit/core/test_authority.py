@@ -29,7 +29,7 @@ from core.events import (
 from core.log.memory import MemoryLog
 from core.persons import skeleton
 from tests.builders.control_changes import anything
-from tests.builders.identities import by, created, put
+from tests.builders.identities import KEYS, ROLES, by, created, enrolled, log_of, put
 
 
 def test_every_kind_of_control_event_has_an_entry() -> None:
@@ -109,6 +109,40 @@ def test_no_covered_change_has_one_person_behind_it(rng: random.Random) -> None:
         if covered and not entries[-1].refused:
             behind = open_.get(event.causation_id) or models.get(event.causation_id)
             assert behind is not None and skeleton(behind.actor) != skeleton(actor)
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_with_identity_required_two_persons_stand_behind_it(rng: random.Random) -> None:
+    """The same under keys: what takes effect was signed by the key of its actor, whose roles allow it; of what four
+    eyes cover, a person approved what another identity proposed.
+    """
+    stream = control_stream.ControlStream()
+    log = log_of(*enrolled(), ("ann", GovernanceChanged(**by("ann"), four_eyes=True)))
+    made: list[tuple[str, Control]] = []
+    for number in range(25):
+        stream.advance(log)
+        known = stream.state.governance
+        actor = rng.choice(["ann", "bob", "Bob", "carol", "loop", "web", "eve"])
+        signer = rng.choice(["", actor.lower(), actor.lower(), actor.lower(), *KEYS])
+        if rng.random() < 0.5 or not made:
+            event = msgspec.structs.replace(anything(rng, stream.state, str(number)), actor=actor)
+            if KINDS[type(event)].second in ("always", "loosening") and rng.random() < 0.7:
+                made.append((str(number), event))
+                event = ChangeProposed(**by(actor), proposal_id=str(number), change=content(event))
+        else:
+            cause, event = rng.choice(made)
+            event = msgspec.structs.replace(event, actor=actor, causation_id=cause)
+        covered, open_ = known.needs_second(event), dict(known.changes)
+        put(log, (signer, event))
+        [entry] = stream.advance(log)
+        if entry.refused:
+            continue
+        assert signer and skeleton(actor) == skeleton(signer)
+        roles = set(ROLES[signer])
+        assert roles & KINDS[type(event)].roles
+        if covered:
+            assert not roles & set(SERVICES) and skeleton(open_[event.causation_id].actor) != skeleton(actor)
 
 
 def test_an_unknown_second_is_a_mistake_of_ours() -> None:

@@ -39,7 +39,7 @@ from core.events import (
     ThresholdsChanged,
 )
 from core.log.memory import MemoryLog
-from core.signing import encoded
+from core.signing import Place, encoded, message
 from tests.builders.decisions import control_entries
 from tests.builders.identities import KEYS, ROLES, Key, added, by, created, enrolled, log_of, put
 
@@ -121,6 +121,13 @@ def test_a_copied_event_is_refused() -> None:
     log.append_control([copied], log.control_head())
     state = control_stream.current(log)
     assert state.review == 0.5 and "does not fit" in state.refused[log.control_head()]
+
+
+def test_what_is_signed_names_its_place() -> None:
+    """The log, the position, the history before it, and the event: a change of any is another message."""
+    place, other = Place("a" * 32, 7, "0" * 64), Place("b" * 32, 8, "1" * 64)
+    signed = {message(place._replace(**{name: getattr(other, name)}), b"{}") for name in Place._fields}
+    assert len(signed | {message(place, b"{}"), message(place, b"[]")}) == 5
 
 
 def test_reordered_events_are_refused() -> None:
