@@ -40,12 +40,20 @@ def prove(
         Path | None,
         typer.Option(help="File with the signed checkpoint. Default: the newest in the directories of [anchors]."),
     ] = None,
+    whole_control: Annotated[
+        bool,
+        typer.Option(
+            "--whole-control",
+            help="For an auditor: with all control events up to the decision. They hold lists of identifiers, names of"
+            " staff and the key of the log's hashes.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the proof that a decision stands in the log that a checkpoint signs, and follows from its features.
 
     Whoever receives it runs `sentinel-verify FILE --public-key KEY` (docs/proofs.md). It holds nothing of other
-    accounts. Reads only.
+    accounts, unless --whole-control is given. Reads only.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if out is None:
@@ -58,7 +66,7 @@ def prove(
         anchor = anchor_in(
             anchor_settings(s.anchors), required(control_stream.fold(control).identity).log_id, checkpoint
         )
-        content = proof.prove(log, found.place, control, anchor)
+        content = proof.prove(log, found.place, control, anchor, whole_control=whole_control)
     try:
         write_atomic(out, content, mode=0o600)
     except OSError as error:

@@ -37,7 +37,7 @@ from core.events import (
 from core.governance import CHAMPION
 from core.identity import required
 from core.log import batch_tree, merkle, seals
-from core.log.base import Entry, EventLog, Head
+from core.log.base import GENESIS_DIGEST, Entry, EventLog, Head
 from core.log.checkpoints import Checkpoint, origin_of
 from core.log.notes import Note
 from core.log.paging import entries
@@ -60,10 +60,19 @@ class Anchor(NamedTuple):
     note: Note
 
 
-def prove(log: EventLog, place: DecisionPlace, control: Sequence[ControlEntry], anchor: Anchor | None) -> bytes:
+def prove(
+    log: EventLog,
+    place: DecisionPlace,
+    control: Sequence[ControlEntry],
+    anchor: Anchor | None,
+    *,
+    whole_control: bool = False,
+) -> bytes:
     """The proof of the decision at a place, in its canonical form.
 
     control: the whole stream, including refused events. anchor: None for a proof that only repeats what the log says.
+    whole_control: for an auditor, with all control events up to the decision, so that lists, draws and the completeness
+    of the settings can be checked too; these hold identifiers of others and the key of the log's hashes.
     Raises BadInput if there is no decision, NotAnchored if the checkpoint does not cover it, Corrupt if the log is not
     what the checkpoint signs, or contradicts itself.
     """
@@ -88,12 +97,14 @@ def prove(log: EventLog, place: DecisionPlace, control: Sequence[ControlEntry], 
             "previous": seal.before.digest,
             "proof": seal.proof,
         },
-        "control": _events(control, decode_score(score), partition, anchor),
+        "control": [] if whole_control else _events(control, decode_score(score), partition, anchor),
         "blobs": {
             hashlib.sha256(content).hexdigest(): base64.b64encode(content).decode()
             for content in _blobs(log, control, decode_score(score))
         },
     }
+    if whole_control:
+        proof["stream"] = _stream(control, decode_score(score).control_position, anchor)
     if ("alert", position) in batch.places:
         alert = log.get(partition, "alerts", position)
         assert alert is not None
@@ -184,6 +195,29 @@ class _Batch:
         return {"index": place, "path": [[_hex(left), _hex(right)] for left, right in levels]}
 
 
+def _stream(control: Sequence[ControlEntry], until: int, anchor: Anchor | None) -> Json:
+    """All control events up to a position, with the proof that the signed tree continues theirs."""
+    events = control[:until]
+    proof: list[bytes] = []
+    if anchor is not None:
+        proof = merkle.consistency(_control_hashes(control, until, anchor), until)
+    return {
+        "payloads": [each.payload.decode() for each in events],
+        "refused": _refused(events),
+        "proof": _hex(proof),
+    }
+
+
+def _refused(events: Sequence[ControlEntry]) -> list[str]:
+    """The control stream's digest after each event that had no effect."""
+    found, digest = [], GENESIS_DIGEST
+    for each in events:
+        digest = seals.control_digest(digest, each.position, each.payload)
+        if each.refused:
+            found.append(digest)
+    return found
+
+
 def _events(
     control: Sequence[ControlEntry], score: TransactionScored, partition: int, anchor: Anchor | None
 ) -> list[Json]:
@@ -191,15 +225,7 @@ def _events(
     chosen = list(_chosen(control, score, partition))
     if anchor is None:
         return [{"position": each.position, "payload": each.payload.decode(), "proof": []} for each in chosen]
-    head, number = anchor.checkpoint.state.control, anchor.checkpoint.number
-    if score.control_position > head.size or len(control) < head.size:
-        raise NotAnchored(
-            f"checkpoint {number} ends at control event {head.size}, and the decision was made under"
-            f" {score.control_position}: sign a later one (sentinel anchor)"
-        )
-    hashes = [merkle.leaf(each.payload) for each in control[: head.size]]
-    if merkle.root(hashes) != head.root:
-        raise Corrupt(f"the control stream differs from checkpoint {number}: the log was rewritten; see verify")
+    hashes = _control_hashes(control, score.control_position, anchor)
     return [
         {
             "position": each.position,
@@ -208,6 +234,20 @@ def _events(
         }
         for each in chosen
     ]
+
+
+def _control_hashes(control: Sequence[ControlEntry], until: int, anchor: Anchor) -> list[bytes]:
+    """The leaves of the tree of control events that was signed."""
+    head, number = anchor.checkpoint.state.control, anchor.checkpoint.number
+    if until > head.size or len(control) < head.size:
+        raise NotAnchored(
+            f"checkpoint {number} ends at control event {head.size}, and the decision was made under {until}: sign a"
+            " later one (sentinel anchor)"
+        )
+    hashes = [merkle.leaf(each.payload) for each in control[: head.size]]
+    if merkle.root(hashes) != head.root:
+        raise Corrupt(f"the control stream differs from checkpoint {number}: the log was rewritten; see verify")
+    return hashes
 
 
 def _chosen(control: Sequence[ControlEntry], score: TransactionScored, partition: int) -> Iterator[ControlEntry]:

@@ -55,9 +55,9 @@ class Corpus(NamedTuple):
             for entry in entries(self.log, partition, "scores"):
                 yield DecisionPlace(partition, entry.id), decode_score(entry.payload)
 
-    def proof(self, place: DecisionPlace) -> bytes:
+    def proof(self, place: DecisionPlace, *, whole_control: bool = False) -> bytes:
         """The proof of a decision against the checkpoint."""
-        return prove(self.log, place, self.control, self.anchor)
+        return prove(self.log, place, self.control, self.anchor, whole_control=whole_control)
 
 
 @cache
@@ -182,6 +182,7 @@ def vectors() -> dict[str, tuple[bytes, int, str, list[str]]]:
     alerted = smallest(found, lambda score: score.model == "line-1.0.0" and score.decision == "decline")
     other = smallest(found, lambda score: score.model == "line-1.0.0" and score.decision == "approve")
     place, _ = list(found.decisions())[-1]
+    whole = found.proof(place, whole_control=True)
     early = anchored(found.log, found.log_id, found.partitions, seals=3, events=5)
     forged = signed(found.log_id, found.anchor.checkpoint.state, OTHER).note.content.decode()
     late = changed(
@@ -200,6 +201,19 @@ def vectors() -> dict[str, tuple[bytes, int, str, list[str]]]:
         "no-model": (short, 0, "", []),
         "linear-model-and-alert": (alerted, 0, "", []),
         "linear-model": (other, 0, "", []),
+        "whole-control": (whole, 0, "", []),
+        "refused-event-left-out": (
+            changed(whole, lambda proof: proof["stream"]["payloads"].pop(40)),
+            3,
+            "under control position",
+            [],
+        ),
+        "refused-event-exchanged": (
+            changed(whole, lambda proof: proof["stream"]["payloads"].__setitem__(40, proof["stream"]["payloads"][41])),
+            3,
+            "not those of the control stream",
+            [],
+        ),
         "unanchored": (unanchored(found, place), 0, "", ["--unanchored", "--level", "1"]),
         "refused-unanchored": (unanchored(found, place), 3, "no signed checkpoint", ["--level", "1"]),
         "refused-white-space": (short.replace(b'"partition":', b'"partition": '), 3, "not written as proofs are", []),

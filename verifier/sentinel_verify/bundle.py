@@ -40,8 +40,20 @@ class Event(NamedTuple):
     proof: list[bytes]
 
 
+class Stream(NamedTuple):
+    """The whole control stream up to the decision: the JSON of each event, the stream's digest after each of those that
+    had no effect, and the proof that the tree that was signed continues theirs.
+    """
+
+    payloads: list[bytes]
+    refused: list[bytes]
+    proof: list[bytes]
+
+
 class Bundle(NamedTuple):
-    """A decoded proof. checkpoint: the signed note; "" for none. alert: None if nothing was raised."""
+    """A decoded proof. checkpoint: the signed note; "" for none. alert: None if nothing was raised. stream: None if
+    only the events `control` are given.
+    """
 
     partition: int
     position: str
@@ -51,6 +63,7 @@ class Bundle(NamedTuple):
     alert: tuple[bytes, Entry] | None
     seal: Seal
     control: list[Event]
+    stream: Stream | None
     blobs: dict[str, bytes]
     checkpoint: str
 
@@ -69,7 +82,7 @@ def read(content: bytes) -> Bundle:
     if not isinstance(top, dict) or top.get("format") != FORMAT:
         raise Refused(f"the file is not a proof of the form {FORMAT}")
     keys = "batch blobs control format partition position score seal transaction"
-    _keys(top, keys, "alert checkpoint")
+    _keys(top, keys, "alert checkpoint stream")
     seal = _keys(top["seal"], "payload previous proof sequence")
     alert = _keys(top["alert"], "batch payload") if "alert" in top else None
     position = _text(top["position"])
@@ -84,6 +97,7 @@ def read(content: bytes) -> Bundle:
         alert=None if alert is None else (_payload(alert["payload"]), _entry(alert["batch"])),
         seal=Seal(_payload(seal["payload"]), _hash(seal["previous"]), _whole(seal["sequence"]), _hashes(seal["proof"])),
         control=[_event(each) for each in _list(top["control"])],
+        stream=_stream(top["stream"]) if "stream" in top else None,
         blobs={_text(name): _blob(value) for name, value in _keys(top["blobs"]).items()},
         checkpoint=_text(top.get("checkpoint", "")),
     )
@@ -148,6 +162,12 @@ def _entry(value: Any) -> Entry:
 def _event(value: Any) -> Event:
     found = _keys(value, "payload position proof")
     return Event(_whole(found["position"]), _payload(found["payload"]), _hashes(found["proof"]))
+
+
+def _stream(value: Any) -> Stream:
+    found = _keys(value, "payloads proof refused")
+    payloads = [_payload(each) for each in _list(found["payloads"])]
+    return Stream(payloads, _hashes(found["refused"]), _hashes(found["proof"]))
 
 
 def _blob(value: Any) -> bytes:

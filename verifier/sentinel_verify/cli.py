@@ -60,12 +60,14 @@ def verify(content: bytes, keys: list[Key], level: int = 2, unanchored: bool = F
 
 def _second(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record) -> None:
     try:
-        done = score.recompute(proved, proof.blobs)
+        done = score.recompute(proved, proof.partition, proof.blobs)
     except NotRecomputed as error:
         found["not_reached"] = str(error)
         return
     found["taken_from_record"] = done.taken
     found["settings"] = done.settings
+    found["settings_complete"] = proved.refused is not None
+    found["refused_events"] = proved.refused or []
     found["rules"] = done.rules
     found["features_recomputed"] = done.features
     found["not_reached"] = done.missing
@@ -115,7 +117,11 @@ def text(found: dict[str, Any]) -> str:
                      f" {found['rules']} rules, decision and severity")  # fmt: skip
     if found.get("settings"):
         shown = ", ".join(f"{name} by event {position}" for name, position in found["settings"].items())
-        lines.append(f"           settings: {shown}; that no later event changed them is not shown")
+        known = "that no later event changed them is not shown"
+        if found["settings_complete"]:
+            refused = ", ".join(map(str, found["refused_events"])) or "none"
+            known = f"of all control events; without effect, by the log's rules of approval: {refused}"
+        lines.append(f"           settings: {shown}; {known}")
     if found.get("features_recomputed"):
         lines.append(f"           features recomputed from the payment: {', '.join(found['features_recomputed'])};"
                      " the others are taken from the record")  # fmt: skip

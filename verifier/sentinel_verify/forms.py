@@ -7,8 +7,6 @@ same version (docs/decisions/0014-canonical-forms.md of Stream-Sentinel).
 import ipaddress
 import unicodedata
 
-from .errors import NotRecomputed
-
 _CASE = (
     (0x41, 0x5A, 1, 32), (0xC6, 0xC6, 1, 32), (0xD0, 0xD0, 1, 32), (0xD8, 0xD8, 1, 32), (0xDE, 0xDE, 1, 32),
     (0x110, 0x110, 1, 1), (0x126, 0x126, 1, 1), (0x141, 0x141, 1, 1), (0x14A, 0x14A, 1, 1), (0x152, 0x152, 1, 1),
@@ -62,19 +60,37 @@ def text(value: str) -> str:
     return " ".join(unicodedata.ucd_3_2_0.normalize("NFKC", folded).split())
 
 
-def _ip(value: str) -> str:
-    plain = text(value)
-    if "/" in plain:
-        raise NotRecomputed(f"{plain[:60]!r} is not an IP address")
-    plain = plain.partition("%")[0]
+def address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a text means; IPv4-mapped IPv6 is IPv4."""
+    plain = text(value).partition("%")[0]
     try:
         if ":" not in plain:
             parts = plain.split(".")
             if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
-                return text(value)
-            return str(ipaddress.IPv4Address(".".join(str(int(part)) for part in parts)))
+                return None
+            return ipaddress.IPv4Address(".".join(str(int(part)) for part in parts))
         number = int(ipaddress.IPv6Address(plain.removeprefix("[").removesuffix("]")))
     except ValueError:
-        return text(value)
+        return None
     is_mapped = number >> 32 == 0xFFFF
-    return str(ipaddress.IPv4Address(number & 0xFFFFFFFF) if is_mapped else ipaddress.IPv6Address(number))
+    return ipaddress.IPv4Address(number & 0xFFFFFFFF) if is_mapped else ipaddress.IPv6Address(number)
+
+
+def network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The network that a text such as 10.0.0.0/8 means."""
+    base, slash, length = text(value).partition("/")
+    found = address(base)
+    if not slash or found is None or not (length.isascii() and length.isdigit() and len(length) <= 3):
+        return None
+    bits = int(length) - (96 if ":" in base and found.version == 4 else 0)
+    if not 0 <= bits <= found.max_prefixlen:
+        return None
+    return ipaddress.ip_network((found, bits), strict=False)
+
+
+def _ip(value: str) -> str:
+    if (found := address(value)) is not None:
+        return str(found)
+    if (net := network(value)) is None:
+        return text(value)
+    return str(net.network_address) if net.prefixlen == net.max_prefixlen else str(net)

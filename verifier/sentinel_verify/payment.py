@@ -11,43 +11,11 @@ from .forms import in_form
 from .language import Expression
 from .program import COLUMNS, Program, inlined
 from .record import Json
+from .settings import KINDS, Settings
 from .values import UNKNOWN, Value, settled, value_of
 
 MISSING = 0x7FC00000
 """The bits of a float32 that is missing; every other NaN was computed."""
-_MONEY = frozenset(
-    """
-    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BYR BZD CAD CDF
-    CHE CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EEK EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD
-    GNF GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR
-    LRD LSL LTL LVL LYD MAD MDL MGA MKD MMK MNT MOP MRO MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB
-    PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STD STN SVC SYP SZL THB
-    TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VEF VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR
-    ZMW ZWG ZWL
-    """.split()
-)
-"""Currencies that are known before a base currency is set (ISO 4217)."""
-
-
-class Rates:
-    """The base currency and the worth of others in it, as an event says; before any, every currency is worth 1."""
-
-    def __init__(self, event: Json | None) -> None:
-        self._base = in_form("country", event["base"]) if event is not None else ""
-        given = {} if event is None else event.get("rates", {})
-        self._rates = {in_form("country", name): float(rate) for name, rate in given.items()}
-        self._rates.pop(self._base, None)
-
-    def of(self, currency: str) -> float:
-        """What one unit is worth; 1 if that is not known."""
-        return self._rates.get(in_form("country", currency), 1.0)
-
-    def knows(self, currency: str) -> bool:
-        """Whether amounts in it can be compared."""
-        code = in_form("country", currency)
-        if not code or code == self._base or code in self._rates:
-            return True
-        return not self._base and code in _MONEY
 
 
 class Payment:
@@ -56,9 +24,9 @@ class Payment:
     """
 
     def __init__(self, transaction: Json, features: list[int], program: Program, parameters: Mapping[str, float],
-                 rates: Rates) -> None:  # fmt: skip
+                 settings: Settings) -> None:  # fmt: skip
         self._transaction, self._features, self._program = transaction, features, program
-        self._parameters, self._rates = parameters, rates
+        self._parameters, self._settings = parameters, settings
         self.outcomes: dict[str, Value] = {}
         self.hits: set[str] = set()
         self.unknown: list[str] = []
@@ -68,7 +36,7 @@ class Payment:
         if expression[0] == "hit":
             return expression[1] in self.hits
         if expression[0] == "listed":
-            return None if self.leaf(expression[2]) is None else self._unknown("lists of identifiers")
+            return self._listed(expression[1], expression[2])
         if expression[0] == "agg":
             return self._unknown("the account's other payments")
         _, kind, source, name, form = expression
@@ -85,6 +53,14 @@ class Payment:
         if bits == MISSING:
             return None
         return number_of(bits) != 0.0 if kind == "bool" else number_of(bits)
+
+    def _listed(self, effect: str, column: Expression) -> Value:
+        form = self.leaf(column)
+        if form is None:
+            return None
+        if self._settings.lists is None:
+            return self._unknown("lists of identifiers")
+        return self._settings.has(KINDS[column[3]], effect, str(form))
 
     def feature(self, name: str) -> float:
         """A stored feature; NaN if it is missing."""
@@ -103,7 +79,7 @@ class Payment:
         if name == "amount_sent":
             return float(t["amount"])
         if name == "currency_known":
-            return self._rates.knows(t.get("currency", ""))
+            return self._settings.rates.knows(t.get("currency", ""))
         if name == "id_conflict":
             return self._unknown("the account's earlier payment IDs")
         time = t.get("received_at") or t["occurred_at"] if name == "received_at" else t["occurred_at"]

@@ -20,7 +20,8 @@ Json = dict[str, Any]
 
 class Record(NamedTuple):
     """What was proved. control: events by their position, ascending; they are in the log, and at or before the one
-    under which the batch was decided. checkpoint: None if nothing was signed.
+    under which the batch was decided. refused: None if these are only some; else they are all, but for those that the
+    log's rules refused, at these positions. checkpoint: None if nothing was signed.
     """
 
     transaction: Json
@@ -28,6 +29,7 @@ class Record(NamedTuple):
     alert: Json | None
     seal: Json
     control: dict[int, Json]
+    refused: list[int] | None
     checkpoint: Checkpoint | None
     digest: str
 
@@ -44,12 +46,15 @@ def check(bundle: Bundle, keys: list[Key]) -> Record:
         if hashlib.sha256(content).hexdigest() != name:
             raise Refused(f"the blob {name[:60]} has other content than its name says")
     score = _decoded(bundle.score, "score.v1")
+    events = _some if bundle.stream is None else _whole
+    control, refused = events(bundle, checkpoint, seal)
     record = Record(
         _decoded(bundle.transaction, "transaction.v1"),
         score,
         _decoded(bundle.alert[0]) if bundle.alert is not None else None,
         seal,
-        _control(bundle, checkpoint, seal["control"]),
+        control,
+        refused,
         checkpoint,
         digest,
     )
@@ -103,9 +108,10 @@ def _in_partition(bundle: Bundle, checkpoint: Checkpoint) -> None:
         raise Refused(f"seal {bundle.seal.sequence} is not in the tree of partition {bundle.partition} that was signed")
 
 
-def _control(bundle: Bundle, checkpoint: Checkpoint | None, until: int) -> dict[int, Json]:
+def _some(bundle: Bundle, checkpoint: Checkpoint | None, seal: Json) -> tuple[dict[int, Json], list[int] | None]:
+    """The control events that the proof contains."""
     found: dict[int, Json] = {}
-    last = 0
+    last, until = 0, seal["control"]
     for event in bundle.control:
         if not last < event.position <= until:
             raise Refused(f"control event {event.position} is out of order, or after the decision")
@@ -117,7 +123,36 @@ def _control(bundle: Bundle, checkpoint: Checkpoint | None, until: int) -> dict[
             if trees.root_of(trees.leaf(event.payload), event.position - 1, head.size, event.proof) != head.root:
                 raise Refused(f"control event {event.position} is not in the control stream that was signed")
         found[event.position] = _decoded(event.payload)
-    return found
+    return found, None
+
+
+def _whole(bundle: Bundle, checkpoint: Checkpoint | None, seal: Json) -> tuple[dict[int, Json], list[int] | None]:
+    """All control events up to the decision that had effect, and the positions of the others."""
+    stream = bundle.stream
+    assert stream is not None
+    size = len(stream.payloads)
+    if bundle.control or size != seal["control"]:
+        raise Refused(f"the seal was decided under control position {seal['control']}, and the proof has {size} events")
+    root = trees.tree_root([trees.leaf(payload) for payload in stream.payloads])
+    if checkpoint is not None:
+        if checkpoint.control.size < size:
+            raise Refused(f"control event {size} is not covered by checkpoint {checkpoint.number}")
+        if trees.grown_root(root, size, checkpoint.control.size, stream.proof) != (root, checkpoint.control.root):
+            raise Refused("the control events are not those of the control stream that was signed")
+    elif stream.proof:
+        raise Refused("the proof refers to a checkpoint, and contains none")
+    digest = bytes(32)
+    positions: dict[bytes, int] = {}
+    for position, payload in enumerate(stream.payloads, 1):
+        digest = hashlib.sha256(digest + b"%d %d " % (position, len(payload)) + payload).digest()
+        positions[digest] = position
+    if seal.get("control_digest", digest.hex()) != digest.hex():
+        raise Refused("the control events are not those that the seal names")
+    refused = [positions.get(each, 0) for each in stream.refused]
+    if 0 in refused or refused != sorted(set(refused)):
+        raise Refused("the proof names control events without effect that it does not contain")
+    events = enumerate(map(_decoded, stream.payloads), 1)
+    return {position: event for position, event in events if position not in refused}, refused
 
 
 def _decoded(payload: bytes, kind: str = "") -> Json:

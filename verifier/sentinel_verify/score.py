@@ -15,9 +15,10 @@ from . import model
 from .errors import NotRecomputed, Refused
 from .language import STANDARD, Expression, type_of
 from .numbers import sigmoid
-from .payment import Payment, Rates, bits_of, level_of, number_of, row_of, unpacked
+from .payment import Payment, bits_of, level_of, number_of, row_of, unpacked
 from .program import COLUMNS, EFFECTS, ENGINE, SPEC, Program, Rule, identity_of, inlined, load, stated
 from .record import Json, Record
+from .settings import Settings, fold
 from .values import UNKNOWN, Value, settled, value_of
 
 _NO_MODEL = ("no_model", "model_unavailable")
@@ -37,36 +38,25 @@ class Recomputed(NamedTuple):
     missing: str
 
 
-class Settings(NamedTuple):
-    """The settings that the proof's control events made. positions: of the events, by what they set."""
-
-    positions: dict[str, int]
-    parameters: dict[str, float]
-    disabled: list[str]
-    model: Json | None
-    experiment: Json | None
-    program: str
-    rates: Rates
-
-
-def recompute(record: Record, blobs: Mapping[str, bytes]) -> Recomputed:
+def recompute(record: Record, partition: int, blobs: Mapping[str, bytes]) -> Recomputed:
     """Recompute the score. Raises Refused if anything differs from the record, or a blob is left over."""
     score = record.score
     if (score["engine"], score["spec"]) != (ENGINE, SPEC):
         raise NotRecomputed(f"it was decided by engine {score['engine']} with feature spec {score['spec']}")
     program, used = load(score["program"], blobs)
-    settings = _settings(record.control)
+    settings = fold(record, partition)
     taken: list[str] = []
+    reasons = score["degraded"].split("+") if score.get("degraded") else []
+    _check_degradation(record, settings, reasons, taken)
     _check_program(record, settings, used[0], taken)
     values = {**program.parameters}
     values |= {name: value for name, value in settings.parameters.items() if name in values}
     features = unpacked(score["features"])
     if len(features) != program.width:
         raise Refused(f"the score has {len(features)} features, and its program stores {program.width}")
-    payment = Payment(record.transaction, features, program, values, settings.rates)
+    payment = Payment(record.transaction, features, program, values, settings)
     _same("rate", float(record.transaction.get("rate", 1.0)), settings.rates.of(record.transaction.get("currency", "")))
     plain = _from_payment(payment, program, features)
-    reasons = (score.get("degraded") or "").split("+")
     has_model = not any(reason in reasons for reason in _NO_MODEL)
     missing = _check_margin(record, settings, program, payment, features, blobs, used, has_model)
     if set(blobs) != set(used):
@@ -74,62 +64,22 @@ def recompute(record: Record, blobs: Mapping[str, bytes]) -> Recomputed:
     failed = "model_error" in reasons
     probability = sigmoid(float(score["margin"])) if has_model and not failed else 0.0
     _same("probability", score["probability"], probability)
-    counts = _rules(score, program, payment, settings.disabled, taken)
+    counts = _rules(record, program, payment, settings, taken)
     asked = _decide(score, program, payment, probability, counts)
     alerts_by_model = asked and has_model and not failed
     _check_alert(record, program, payment, alerts_by_model)
-    if score.get("arm", "champion") != "champion":
-        taken.append(f"arm {score['arm']}: the draw needs the log's key")
+    _check_draw(record, settings, reasons, taken)
     if score.get("shadow_model"):
         taken.append(f"the shadow model {score['shadow_model']}, which decides nothing")
-    if score.get("degraded"):
-        taken.append(f"degraded: {score['degraded']}")
     return Recomputed(len(program.rules), taken, settings.positions, plain, missing)
-
-
-def _settings(control: Mapping[int, Json]) -> Settings:
-    positions: dict[str, int] = {}
-    events: dict[str, Json] = {}
-    for position, event in control.items():
-        what = _SETS.get(event["type"], "")
-        if what == "model":
-            what = "champion" if event.get("alias", "champion") == "champion" else ""
-        if what:
-            positions[what], events[what] = position, event
-    thresholds, rules = events.get("thresholds", {}), events.get("rules", {})
-    parameters = {
-        **rules.get("parameters", {}),
-        "review_probability": thresholds.get("review", 0.4),
-        "decline_probability": thresholds.get("decline", 0.8),
-        "review_loss": thresholds.get("review_loss", 0.0),
-        "decline_loss": thresholds.get("decline_loss", 0.0),
-    }
-    program = events.get("program", events.get("log", {}))
-    return Settings(
-        positions,
-        {name: float(value) for name, value in parameters.items()},
-        rules.get("disabled", []),
-        events.get("champion"),
-        events.get("experiment"),
-        str(program.get("digest") or program.get("program") or ""),
-        Rates(events.get("rates")),
-    )
-
-
-_SETS = {
-    "log_created.v1": "log", "thresholds_changed.v1": "thresholds", "rules_changed.v1": "rules",
-    "rates_changed.v1": "rates", "model_deployed.v1": "model", "model_rolled_back.v1": "model",
-    "program_deployed.v1": "program", "program_rolled_back.v1": "program", "experiment_started.v1": "experiment",
-    "degradation_started.v1": "degradation",
-}  # fmt: skip
 
 
 def _check_program(record: Record, settings: Settings, digest: str, taken: list[str]) -> None:
     """Whether the program that decided is the one that the control events put in force."""
-    degraded = record.score.get("degraded") or ""
+    is_missing = "program_unavailable" in (record.score.get("degraded") or "")
     arm = _arm(record.score, settings)
-    named = (arm or {}).get("program") or settings.program
-    if not named or "program_unavailable" in degraded:
+    named = settings.default if is_missing else (arm or {}).get("program") or settings.program or settings.default
+    if not named:
         taken.append("the log's default program decided, named by the event that holds the log's key")
     elif named != digest:
         raise Refused(f"program {digest[:16]} decided, and the control events put {named[:16]} in force")
@@ -147,6 +97,36 @@ def _arm(score: Json, settings: Settings) -> Json | None:
     if settings.experiment["experiment_id"] != experiment or found is None:
         raise Refused(f"the score names arm {name}, which the experiment of the proof does not have")
     return dict(found)
+
+
+def _check_draw(record: Record, settings: Settings, reasons: list[str], taken: list[str]) -> None:
+    """Compare the experiment's arm with the draw of the account."""
+    score = record.score
+    named = score.get("arm", "champion")
+    if settings.key is None:
+        if named != "champion":
+            taken.append(f"arm {named}: the draw needs the log's key")
+        return
+    applies = not {"experiment_unavailable", "program_unavailable", *_NO_MODEL} & {*reasons}
+    drawn = settings.arm_of(record.transaction["account_id"]) if applies else None
+    wanted = "champion"
+    if drawn is not None and settings.experiment is not None:
+        wanted = f"{settings.experiment['experiment_id']}/{drawn['name']}"
+    _same("arm", named, wanted)
+
+
+def _check_degradation(record: Record, settings: Settings, reasons: list[str], taken: list[str]) -> None:
+    """Compare what was missing with what the control stream reports, if all of it is known."""
+    if record.refused is not None:
+        program = settings.program in settings.missing
+        _same("program_unavailable", "program_unavailable" in reasons, program)
+        tables = any(digest in settings.missing for digest in settings.references.values())
+        _same("reference_unavailable", "reference_unavailable" in reasons, tables)
+        _same("no_model", "no_model" in reasons, settings.model is None)
+        if settings.model is not None and not program:
+            _same("model_unavailable", "model_unavailable" in reasons, settings.model["digest"] in settings.missing)
+    elif reasons:
+        taken.append(f"degraded: {'+'.join(reasons)}")
 
 
 def _from_payment(payment: Payment, program: Program, features: list[int]) -> list[str]:
@@ -235,8 +215,9 @@ def _stored(value: Value) -> int:
     return bits_of(value)
 
 
-def _rules(score: Json, program: Program, payment: Payment, disabled: list[str], taken: list[str]) -> dict[str, int]:
+def _rules(record: Record, program: Program, payment: Payment, settings: Settings, taken: list[str]) -> dict[str, int]:
     """Compare which rules hit, with and without effect. The live hits by effect."""
+    score, disabled = record.score, settings.rules.get("disabled", [])
     live: list[Rule] = []
     shadow: list[Rule] = []
     logged, logged_shadow = score.get("rules", []), score.get("shadow_rules", [])
@@ -247,7 +228,10 @@ def _rules(score: Json, program: Program, payment: Payment, disabled: list[str],
         if value is UNKNOWN:
             value = rule.code in (*logged, *logged_shadow)
         elif value is True and 0.0 < rule.rollout < 100.0 and rule.mode != "shadow":
-            why, is_live = "the draw of its roll-out needs the log's key", rule.code in logged
+            if settings.key is None:
+                why, is_live = "the draw of its roll-out needs the log's key", rule.code in logged
+            else:
+                is_live = settings.is_rolled_out(record.transaction["account_id"], rule.code, rule.rollout)
         if why:
             taken.append(f"{rule.code} ({'hit' if value is True else 'no hit'}): {why}")
         if value is True:

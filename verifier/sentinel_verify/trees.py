@@ -43,6 +43,37 @@ def root_of(hashed: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
+def tree_root(hashes: list[bytes]) -> bytes:
+    """The root over leaves, given as hashes; at least one."""
+    if len(hashes) == 1:
+        return hashes[0]
+    half = 1 << (len(hashes) - 1).bit_length() - 1
+    return hashlib.sha256(b"\1" + tree_root(hashes[:half]) + tree_root(hashes[half:])).digest()
+
+
+def grown_root(root: bytes, old: int, new: int, proof: list[bytes], is_whole: bool = True) -> tuple[bytes, bytes]:
+    """The roots of a tree's first `old` leaves and of all `new`, as a proof of consistency says (RFC 6962, 2.1.2).
+
+    root: what the first is known to be; used where the proof leaves it out. is_whole: whether the first `old` leaves
+    are a complete subtree so far.
+    """
+    if not 0 < old <= new:
+        raise Refused(f"a tree of {new} leaves does not continue one of {old}")
+    if old == new:
+        if len(proof) != (0 if is_whole else 1):
+            raise Refused("a proof of consistency has another length than it must have")
+        return (root, root) if is_whole else (proof[0], proof[0])
+    if not proof:
+        raise Refused("a proof of consistency has too few hashes")
+    half = 1 << (new - 1).bit_length() - 1
+    *below, other = proof
+    if old <= half:
+        first, whole = grown_root(root, old, half, below, is_whole)
+        return first, hashlib.sha256(b"\1" + whole + other).digest()
+    first, whole = grown_root(root, old - half, new - half, below, False)
+    return hashlib.sha256(b"\1" + other + first).digest(), hashlib.sha256(b"\1" + other + whole).digest()
+
+
 def batch_leaf(kind: str, entry: str, *payloads: bytes) -> bytes:
     """The hash of an entry of a batch; of a "decision", from the transaction and the score."""
     sizes = b"".join(b" %d %b" % (len(payload), payload) for payload in payloads)

@@ -125,3 +125,16 @@ def test_what_it_refuses(sentinel: Sentinel, log: RedisLog, tmp_path: Path) -> N
         code, out, err = sentinel("prove", *arguments)
         assert code == exit_code and says in err and out == "" and err.count("\n") == 1, (arguments, err)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_proof_for_auditors(
+    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With all control events the settings are complete, and lists are recomputed."""
+    signed = corpus(log, PARTITIONS)
+    (tmp_path / "checkpoint").write_bytes(signed.anchor.note.content)
+    name, _ = alert(log)
+    assert sentinel("prove", name, "--out", "a.proof", "--checkpoint", "checkpoint", "--whole-control")[0] == 0
+    code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)
+    assert code == 0 and found["level"] == 2 and found["settings_complete"]
+    assert not any("lists of identifiers" in each for each in found["taken_from_record"])

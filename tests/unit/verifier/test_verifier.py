@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from sentinel_verify.checkpoint import Key
 
 from core.codec import decode_transaction
 from core.events import TransactionScored
-from core.log import notes
+from core.log import notes, seals
+from core.log.base import GENESIS_DIGEST
 from core.log.checkpoints import origin_of
 from core.log.paging import entries
 from tests.builders.proofs import (
@@ -116,10 +118,74 @@ def test_what_decisions_may_be(corpus: Corpus, wanted: Callable[[TransactionScor
         assert any("LIST_BLOCK" in each or "rule" not in each for each in found["taken_from_record"])
 
 
+ALLOWED = re.compile(
+    r"(ID_CONFLICT|LIST_ALLOW) \(.*\): reads the account's earlier payment IDs"
+    r"|the shadow model .*, which decides nothing"
+)
+
+
+def test_with_the_whole_control_stream_more_is_recomputed(corpus: Corpus) -> None:
+    """Lists, draws of arms and roll-outs, degradations and the default program: only what the account's past decides is
+    taken from the record.
+    """
+    reached: Counter[int] = Counter()
+    arms: Counter[str] = Counter()
+    for number, (place, score) in enumerate(corpus.decisions()):
+        if number % 20 and score.arm == "champion" and not score.degraded:
+            continue
+        found = verify(corpus.proof(place, whole_control=True), corpus.key)
+        assert "refused" not in found, (str(place), found["refused"])
+        assert found["settings_complete"]
+        assert [each for each in found["taken_from_record"] if not ALLOWED.fullmatch(each)] == []
+        reached[found["level"]] += 1
+        arms[score.arm] += 1
+    assert reached[2] > 50 and len(arms) > 2
+
+
+def test_what_the_whole_control_stream_denies_is_refused(corpus: Corpus) -> None:
+    """An event taken out, exchanged or called refused, an arm that was not drawn, and a listing that is not there."""
+    content = recomputed(corpus, lambda score: "LIST_BLOCK" in score.rules)
+    listing = next(n for n, each in enumerate(json.loads(content)["stream"]["payloads"]) if "list_changed" in each)
+
+    def without(proof: Proof) -> None:
+        del proof["stream"]["payloads"][listing]
+
+    def not_refused(proof: Proof) -> None:
+        proof["stream"]["refused"].append("0" * 64)
+
+    def other(proof: Proof) -> None:
+        proof["stream"]["payloads"][listing] = proof["stream"]["payloads"][listing].replace("ann", "bob")
+
+    for change in (without, not_refused, other):
+        assert "control" in verify(changed(content, change), corpus.key)["refused"]
+
+    def unlisted(proof: Proof) -> None:
+        digest = GENESIS_DIGEST
+        for position, payload in enumerate(proof["stream"]["payloads"], 1):
+            digest = seals.control_digest(digest, position, payload.encode())
+            if '"list_changed.v1"' in payload and '"block"' in payload:
+                proof["stream"]["refused"].append(digest)
+
+    assert "rules that hit" in verify(changed(content, unlisted), corpus.key)["refused"]
+
+    def moved(proof: Proof) -> None:
+        proof["score"] = re.sub('"arm":"[^"]*",', "", proof["score"])
+
+    drawn = recomputed(corpus, lambda score: score.arm != "champion")
+    assert "refused" in verify(lied(drawn, moved), corpus.key)
+
+
+def recomputed(corpus: Corpus, wanted: Callable[[TransactionScored], bool]) -> bytes:
+    """The proof, with the whole control stream, of the first decision that is wanted and reaches level 2."""
+    proofs = (corpus.proof(place, whole_control=True) for place, score in corpus.decisions() if wanted(score))
+    return next(content for content in proofs if verify(content, corpus.key)["level"] == 2)
+
+
 def test_every_byte_of_a_proof_counts(small: bytes, alerted: bytes, corpus: Corpus, quick: None) -> None:
     """Each byte changed, by one of its bits or to any other: refused, every one."""
     rng = random.Random(5)
-    for content in (small, alerted):
+    place = next(place for place, score in corpus.decisions() if score.degraded == "no_model")
+    for content in (small, alerted, corpus.proof(place, whole_control=True)):
         assert verify(content, corpus.key)["verified"]
         for place, byte in enumerate(content):
             other = rng.choice([byte ^ 1 << rng.randrange(8), (byte + rng.randrange(1, 256)) % 256])
