@@ -51,7 +51,8 @@ from learners.experiments.design import USUAL, Design
 from learners.experiments.report import Report
 from learners.experiments.verdict import criteria_of
 from models.inputs import parts
-from projections.views.registry import Model, OpenProposal, Registry, champions
+from projections.views.registry import Registry, champions
+from projections.views.registry_records import Model, OpenProposal
 
 Conclusion = Literal["promote", "keep", "rollback"]
 

@@ -14,7 +14,7 @@ from learners.governance.control_events import Act, Artifact
 from learners.loop.candidates import Candidate
 from learners.loop.policy import Evidence, Step
 from learners.loop.state import LoopState
-from projections.views.registry import Model
+from projections.views.registry_records import Model
 
 
 def retraining_started(state: LoopState, step: Step, act: Act) -> list[Control]:

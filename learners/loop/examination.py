@@ -23,7 +23,8 @@ from learners.training.dataset import labelled
 from learners.training.gate import GateResult, judge
 from learners.training.levels import columns_for
 from learners.training.paired import PairedScores
-from projections.views.registry import Model, Registry
+from projections.views.registry import Registry
+from projections.views.registry_records import Model
 
 
 def examine(

@@ -59,7 +59,7 @@ from learners.training.columns import deployed_plan, selection_of
 from learners.training.dataset import TrainingSet
 from learners.training.reading import read
 from projections.labelling.reader import LabelReader
-from projections.views.registry import Model
+from projections.views.registry_records import Model
 
 ACTOR = "sentinel learn"
 T = TypeVar("T")

@@ -30,7 +30,8 @@ from core.events import Control, Severity
 from core.governance import CHAMPION, SHADOW
 from core.log.base import EventLog
 from projections.engine.base import control_fact
-from projections.views.registry import REGISTRY, Model, Registry
+from projections.views.registry import REGISTRY, Registry
+from projections.views.registry_records import Model
 
 Phase = Literal["idle", "training", "shadowing", "testing", "waiting"]
 

@@ -17,7 +17,8 @@ from core.hashing import hash_strings
 from core.policy import Thresholds
 from core.program.loading import default
 from projections.engine.states import States
-from projections.views.registry import REGISTRY, Model, Reference, Registry, lineage, stage
+from projections.views.registry import REGISTRY, Registry, lineage, stage
+from projections.views.registry_records import Model, Reference
 
 
 class ModelRow(msgspec.Struct, frozen=True):
