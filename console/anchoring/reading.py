@@ -15,8 +15,9 @@ from core.errors import BadInput, Corrupt
 from core.files import write_atomic
 from core.log import checkpoints, notes
 from core.log.anchored import Anchors
+from core.log.base import EventLog
 from core.log.checkpoints import ORIGIN, Checkpoint
-from core.log.growth import Place, Places, Trees
+from core.log.growth import Place, Places, Trees, upto
 from core.log.notes import ED25519, Note, PublicKey
 
 
@@ -120,6 +121,19 @@ def _take_stamp(found: Read, file: Found, roots: Sequence[Certificate]) -> None:
         return
     if found.stamped is None or file.number >= found.stamped[0]:
         found.stamped = (file.number, moment)
+
+
+def read_since(path: Path, keys: Sequence[PublicKey], log: EventLog) -> tuple[Checkpoint, Note, Trees]:
+    """The checkpoint in a file, with the trees there, from the log's seals and control events. Raises BadInput if the
+    keys did not sign it, Corrupt if the log does not contain it.
+    """
+    try:
+        checkpoint, note = checkpoints.read(path.read_bytes(), keys)
+    except OSError as error:
+        raise BadInput(f"can't read {path}: {error.strerror}") from None
+    except Corrupt as error:
+        raise BadInput(f"{path}: {error}") from None
+    return checkpoint, note, upto(log, checkpoint)
 
 
 def read_progress(path: Path, keys: Sequence[PublicKey]) -> tuple[Checkpoint, Note, Trees] | None:

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -25,11 +25,14 @@ from core.lateness import late
 from core.log.anchored import Anchors
 from core.log.archive import verifying
 from core.log.archive.archive import Archive, open_archive
+from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archived_rows
 from core.log.archive.control_chain import ControlChain, Evidence, Point, check_control, check_named
 from core.log.archive.verifying import Checked
 from core.log.base import EventLog
 from core.log.checkpoints import Checkpoint
+from core.log.growth import Trees
+from core.log.notes import Note, PublicKey
 from core.partitions import partitions_of
 from core.settings import Settings
 from core.times import utc
@@ -65,6 +68,13 @@ def verify(
             " newest one there. Without the file, everything is checked."
         ),
     ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check only what came after this checkpoint, a file of an anchor that was verified before; the seals"
+            " before it are read, but not what they cover."
+        ),
+    ] = None,
     max_degraded: MaxDegraded = MAX_DEGRADED,
     max_late: MaxLate = MAX_LATE,
     as_json: Json = False,
@@ -80,10 +90,14 @@ def verify(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if incremental is not None and partition:
         raise BadInput("--incremental remembers the whole log; remove --partition")
-    read, given = _anchors(s, public_key, anchors, timestamp_roots, incremental)
+    if incremental is not None and since is not None:
+        raise BadInput("give --incremental or --since, not both")
     started = time.monotonic()
     with closing(wiring.open_hot(s)) as log:
-        found = run(s, log, open_archive(s.archive, s.archive_cold) if s.archive else None, partition, given, read)
+        archive = open_archive(s.archive, s.archive_cold) if s.archive else None
+        whole = ArchivedLog(log, archive) if archive is not None else log
+        read, given = _anchors(s, public_key, anchors, timestamp_roots, _Begin(whole, incremental, since))
+        found = run(s, log, archive, partition, given, read)
     beyond = exceeded(found.decisions, found.degraded, found.late, max_degraded, max_late)
     if incremental is not None and read is not None and not found.faults:
         newest, places = given.newest, found.places(given)
@@ -96,8 +110,24 @@ def verify(
         raise typer.Exit(EXIT_LIMIT)
 
 
+class _Begin(NamedTuple):
+    """From where on to check: what --incremental and --since name."""
+
+    log: EventLog
+    incremental: Path | None
+    since: Path | None
+
+    def read(self, keys: list[PublicKey]) -> tuple[Checkpoint, Note, Trees] | None:
+        """The checkpoint, with the trees there; None for everything. Raises BadInput, and Corrupt if the log does not
+        contain the checkpoint.
+        """
+        if self.since is not None:
+            return reading.read_since(self.since, keys, self.log)
+        return reading.read_progress(self.incremental, keys) if self.incremental is not None else None
+
+
 def _anchors(
-    s: Settings, keys: list[str] | None, places: list[str] | None, roots: Path | None, incremental: Path | None
+    s: Settings, keys: list[str] | None, places: list[str] | None, roots: Path | None, begin: _Begin
 ) -> tuple[Read | None, Anchors]:
     """What the directories hold, and what to verify against. Raises BadInput if anchors were asked for and there are
     none.
@@ -109,15 +139,15 @@ def _anchors(
     if keys and not (places or configured.directories):
         raise BadInput("--public-key requires --anchors, the directories with the anchors")
     if not texts:
-        if incremental is not None:
-            raise BadInput("--incremental requires --public-key and --anchors")
+        if begin.incremental is not None or begin.since is not None:
+            raise BadInput("--incremental and --since require --public-key and --anchors")
         return None, Anchors([])
     parsed = [*reading.parse_keys(texts), *configured.witness_keys()]
     path = roots or (Path(configured.timestamp_roots) if configured.timestamp_roots else None)
     certificates = timestamps.read_roots(path) if path is not None else []
-    since = reading.read_progress(incremental, parsed) if incremental is not None else None
-    begin = since[0].number if since is not None else 0
-    read = reading.read_anchors(places or configured.directories, parsed, certificates, begin)
+    since = begin.read(parsed)
+    first = since[0].number if since is not None else 0
+    read = reading.read_anchors(places or configured.directories, parsed, certificates, first)
     if places and not read.checkpoints and not read.faults:
         raise BadInput(f"no checkpoint of log {read.log_id} is in {', '.join(places)}")
     return read, reading.anchors_of(read, since)

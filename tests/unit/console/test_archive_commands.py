@@ -204,12 +204,19 @@ def test_incremental_verification(sentinel: Sentinel, tmp_path: Path) -> None:
     third = sentinel("verify", *arguments).json
     assert (third["since"], third["checkpoint"], third["unanchored"], third["ok"]) == (1, 2, 0, True)
     assert 0 < third["decisions"] < first["decisions"]
+    newest = sorted(tmp_path.glob("worm/*/*.checkpoint"))
+    stateless = ["verify", *arguments[:4], "--json", "--since"]
+    found = sentinel(*stateless, str(newest[0])).json
+    assert (found["since"], found["decisions"], found["ok"]) == (1, third["decisions"], True)
+    assert sentinel(*stateless, "none").code == sentinel(*stateless, "notary.key").code == 2
+    assert sentinel(*stateless, str(newest[0]), "--incremental", "progress").code == 2
     content = (tmp_path / "progress").read_bytes()
     (tmp_path / "progress").write_bytes(content.replace(b'"size":', b'"size":1'))
     assert sentinel("verify", *arguments).code == 2
     (tmp_path / "progress").write_bytes(content)
     sentinel.server.delete(sentinel.log.key(1, "seals"))
     assert sentinel("verify", *arguments).code == 3
+    assert sentinel(*stateless, str(newest[1])).code == 3
 
 
 def test_trimming_waits_for_every_projection(sentinel: Sentinel, tmp_path: Path) -> None:
