@@ -14,7 +14,7 @@ An event that may not follow the events before it must have bypassed this module
 `refused` says why it was refused, and it never takes effect for any reader. Besides this module only the log's own,
 which treat events as bytes, call `EventLog.append_control` and `EventLog.read_control`.
 
-Cost: about 4 µs per event read.
+Cost: about 10 µs per event read, and 0.1 ms for a signed one that this process has not verified before.
 """
 
 from __future__ import annotations

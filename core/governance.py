@@ -206,8 +206,10 @@ class Governance(msgspec.Struct):
 
     def needs_second(self, event: Control) -> bool:
         """Whether four eyes let the event take effect only on another person's proposal of the same."""
-        kind = KINDS[type(event)]
-        return self.four_eyes and (kind.second == "always" or (kind.second == "loosening" and self._loosens(event)))
+        if not self.four_eyes:
+            return False
+        second = KINDS[type(event)].second
+        return second == "always" or (second == "loosening" and self._loosens(event))
 
     def _loosens(self, event: Control) -> bool:
         """Whether the event lets more through, or gives more power."""
@@ -244,9 +246,10 @@ class Governance(msgspec.Struct):
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
         before = self.programs.in_force
-        if not isinstance(event, DeploymentProposed):
-            self.registered.update(_named(event))
-        changes.apply(event, self.changes)
+        if not isinstance(event, DeploymentProposed) and (named := _named(event)):
+            self.registered.update(named)
+        if self.changes or isinstance(event, ChangeProposed):
+            changes.apply(event, self.changes)
         self.roster.apply(event)
         self.programs.apply(event)
         if self.programs.in_force != before:

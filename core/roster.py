@@ -123,6 +123,8 @@ class Roster(msgspec.Struct):
 
     def check(self, event: Control, four_eyes: bool) -> None:
         """Raise BadInput if nobody who may stands behind the event, or it may not follow the events before it."""
+        if not (event.key or self.required or isinstance(event, _BY_OWN_KEY)):
+            return
         acting = self._acting(event)
         if acting is not None and event.key not in acting.keys:
             acting = None if isinstance(event, _BY_OWN_KEY) else acting  # the API vouches for it
@@ -274,6 +276,8 @@ class Roster(msgspec.Struct):
 
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
+        if not isinstance(event, _BY_OWN_KEY):
+            return
         match event:
             case IdentityAdded():
                 known = Identity(event.name, event.roles, event.subject)
