@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.errors import BadInput
+from core.private_files import read_secret
 from responders.channels.base import Channel
 from responders.channels.service import Service
 from responders.channels.webhook import Webhook
@@ -40,14 +41,7 @@ def _read(where: str, what: str, variable: str, file: str, environ: Mapping[str,
         if not value:
             raise BadInput(f"{where}: the environment variable {variable} ({what}_env) is not set")
         return value
-    try:
-        value = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise BadInput(f"{where}: {what}_file {file} can't be read: {said}") from None
-    if not value:
-        raise BadInput(f"{where}: {what}_file {file} is empty")
-    return value
+    return read_secret(Path(file), f"{where}: {what}_file")
 
 
 def _secret(where: str, text: str) -> bytes:

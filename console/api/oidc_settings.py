@@ -14,6 +14,7 @@ import msgspec
 
 from console.api.users import Role
 from core.errors import BadInput
+from core.private_files import read_secret
 
 SECRET_VARIABLE = "SENTINEL_OIDC_CLIENT_SECRET"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -52,13 +53,7 @@ class OidcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """The client's secret; "" for a public client. Raises BadInput if the file can't be read or others may."""
         if not self.secret_file:
             return os.environ.get(SECRET_VARIABLE, "")
-        path = Path(self.secret_file)
-        try:
-            if path.stat().st_mode & 0o077:
-                raise BadInput(f"oidc.secret_file {path} may be read by others: run chmod 600 {path}")
-            return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as error:
-            raise BadInput(f"oidc.secret_file {path} can't be read: {error}") from None
+        return read_secret(Path(self.secret_file), "oidc.secret_file")
 
 
 def oidc_settings(table: Mapping[str, Any]) -> OidcSettings | None:

@@ -107,9 +107,15 @@ def test_a_service_gets_title_and_text() -> None:
 
 
 def test_secrets_come_from_a_file_or_the_environment_only(tmp_path: Path) -> None:
-    """Both ways give the same key; a literal one, a missing, empty or weak one is refused and never shown."""
+    """Both ways give the same key; a literal one, a missing, empty, weak or readable one is refused and never
+    shown.
+    """
     file = tmp_path / "secret"
     file.write_text(f"{SECRETS[0]}\n{SECRETS[1]}\n")
+    file.chmod(0o600)
+    shown = tmp_path / "shown"
+    shown.write_text(SECRETS[0])
+    shown.chmod(0o644)
     hook = {"kind": "webhook", "url": "https://soc.example/hook"}
 
     def opened(environ: dict[str, str], **channel: str) -> Any:
@@ -123,6 +129,7 @@ def test_secrets_come_from_a_file_or_the_environment_only(tmp_path: Path) -> Non
         ({"S": "whsec_c2hvcnQ="}, {"secret_env": "S"}),
         ({"S": "hunter2!"}, {"secret_env": "S"}),
         ({}, {"secret_file": str(tmp_path / "missing")}),
+        ({}, {"secret_file": str(shown)}),
         ({}, {"secret": SECRETS[0]}),
         ({}, {}),
     ):

@@ -254,7 +254,7 @@ def test_the_secret_comes_from_a_private_file(tmp_path: Path, monkeypatch: pytes
     file.chmod(0o600)
     given = oidc_settings({**MAPPED, "issuer": "https://idp.example", "secret_file": str(file)})
     assert given is not None and given.secret() == "from the file"
-    file.chmod(0o640)
+    file.chmod(0o644)
     with pytest.raises(BadInput, match="chmod 600"):
         given.secret()
     monkeypatch.setenv(SECRET_VARIABLE, "from the environment")
