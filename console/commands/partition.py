@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import time
 from contextlib import closing
 from typing import Annotated
 
 import typer
 
 from console import wiring
-from console.acts import Actor, Reason
+from console.acts import Actor, Reason, act_of
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, time_text
 from core import control_stream
@@ -80,7 +78,8 @@ def accept_loss(
     )
     with closing(wiring.open_log(s)) as log:
         partitions_of(log, [partition])
-        found = losses.accept(log, s, partition, actor or getpass.getuser(), reason, int(time.time() * 1000))
+        act = act_of(actor, reason, log)
+        found = losses.accept(log, s, partition, act.actor, act.reason, act.now_ms)
     if as_json:
         print_json({"lost": [loss._asdict() for loss in found]})
         return

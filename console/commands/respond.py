@@ -129,7 +129,7 @@ def on(
                 f"{action} has no channel yet: give it one in [responders.actions.{action}] of the settings file"
             )
     with closing(wiring.open_log(s)) as log:
-        done = switch_on(log, actions or [], _why(actor, reason), catch_up=catch_up)
+        done = switch_on(log, actions or [], _why(actor, reason, log), catch_up=catch_up)
     _show_switched(done, as_json)
 
 
@@ -139,12 +139,12 @@ def off(
 ) -> None:
     """The kill switch: hold these actions back, or all, at once and everywhere. Recorded permanently."""
     with closing(wiring.open_log(context.obj.settings())) as log:
-        done = switch_off(log, actions or [], _why(actor, reason))
+        done = switch_off(log, actions or [], _why(actor, reason, log))
     _show_switched(done, as_json)
 
 
-def _why(actor: str, reason: str) -> Why:
-    act = act_of(actor, reason)
+def _why(actor: str, reason: str, log: EventLog | None = None) -> Why:
+    act = act_of(actor, reason, log)
     return Why(act.actor, act.reason, act.now_ms)
 
 

@@ -213,3 +213,25 @@ def test_a_file_that_is_no_key(tmp_path: Path) -> None:
             identity_keys.read(path, {})
     with pytest.raises(BadInput, match="can't be read"):
         identity_keys.read(tmp_path / "none.pem", {})
+
+
+def test_every_command_acts_in_the_keys_name(run: Run, log: MemoryLog) -> None:
+    """Under identity, what people append by any command has an effect without their saying who they are."""
+    enrolled(run)
+    assert run("Ann", "identity", "require", *WHY)[0] == 0
+    acts = (
+        ("respond", "on", "queue_for_review", *WHY),
+        ("respond", "off", *WHY),
+        ("rule", "set", "amount_high=1234", *WHY),
+        ("rates", "set", "rates.csv", "--base", "EUR", *WHY),
+        ("model", "register", "--rules-only", *WHY),
+        ("model", "promote", "rules-only-1.0.0", "--no-check", *WHY),
+        ("model", "rollback", *WHY),
+        ("model", "four-eyes", "on", *WHY),
+    )
+    Path("rates.csv").write_text("USD,0.9\n")
+    for act in acts:
+        head = log.control_head()
+        code, said = run("Ann", *act)
+        assert code == 0 and log.control_head() > head, (act, said)
+    assert {each.event.actor for each in control_stream.history(log) if each.event.key} == {"Ann"}
