@@ -2,7 +2,8 @@
 
 unsent ──send──► reported ──(the log holds it)──► settled
    ▲               │
-   │               └──(the log passed it by)──► rejected: told once, and not acted on again
+   │               ├──(the log passed it by)──► rejected: told once, and not acted on again
+   ├── the topic was made again: whether the log got it is unknown
    └── it is unknown whether Kafka has it: sent again after the fence, if the log still lacks it
 """
 
@@ -76,6 +77,9 @@ class Reports:
             if not _waits(part, outcome.item):
                 done.append(key)
                 self.drop(key)
+            elif outcome.position is not None and 0 < outcome.position.generation < reached.generation:
+                self.unsent[key] = outcome._replace(position=None)  # its topic was made again: nobody may have read it
+                del self.reported[key]
             elif outcome.position is not None and outcome.position.generation and reached >= outcome.position:
                 self.reported[key] = outcome._replace(position=None)
                 where = str(outcome.position)
