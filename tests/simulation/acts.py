@@ -15,9 +15,11 @@ from core.events import (
     ModelDeployed,
     ModelRegistered,
     ModelRolledBack,
+    ResponsesChanged,
     ThresholdsChanged,
 )
 from core.log.base import EventLog
+from responders.settings import ACTIONS
 from tests.builders.models import ARTIFACT
 
 SECOND = ARTIFACT + b" "
@@ -54,6 +56,10 @@ def _events(name: str, known: Known, now: int) -> list[Control]:
             return [GovernanceChanged(occurred_at=now, actor="ann", reason=name, four_eyes=True)]
         case "propose":
             return [*registered, DeploymentProposed(**model, proposal_id="p1")]
+        case "respond":
+            begins = (0,) * known.state.generations["transactions"].partitions
+            about = {"occurred_at": now, "actor": "ann", "reason": name}
+            return [ResponsesChanged(**about, enabled=True, actions=ACTIONS, begins=begins)]
         case "approve":
             return [ModelDeployed(**{**model, "actor": "bob"}, causation_id="p1")]
         case _:

@@ -137,7 +137,7 @@ class Broker:
     slow: dict[tuple[str, int], float] = field(default_factory=dict)
     failing: list[str] = field(default_factory=list)
     on_produce: Callable[[str, bytes | None], None] = lambda topic, value: None
-    on_stored: Callable[[str, bytes | None], None] = lambda topic, value: None
+    on_stored: Callable[[Topic, int, Stored], None] = lambda topic, partition, message: None
     on_commit: Callable[[str, int, int], None] = lambda topic, partition, offset: None
     made: int = 0
 
@@ -176,9 +176,10 @@ class Broker:
         now = int((EPOCH_S + self.world.now) * 1000)
         time = now if kind == APPENDED or not timestamp else timestamp
         offset = part.end + gap
-        part.messages.append(Stored(offset, key, value, time, kind, headers))
+        stored = Stored(offset, key, value, time, kind, headers)
+        part.messages.append(stored)
         part.end = offset + 1
-        self.on_stored(name, value)
+        self.on_stored(topic, number, stored)
         return number, offset
 
     def group(self, name: str, topic: str, *, is_cooperative: bool) -> Group:

@@ -460,6 +460,10 @@ class AdminClient:
 
         return self._world.call(f"kafka {what}", effect)
 
+    def why(self, settings: Any) -> str:
+        """As `ingest.kafka_reasons.Admin`: nothing is known of a failure."""
+        return ""
+
     def list_topics(self, timeout: float = -1) -> Any:
         return self._asked(
             "list topics",

@@ -214,7 +214,10 @@ class SimulatedPath(PurePosixPath):
     def exists(self) -> bool:
         return str(self) in mounted().names or str(self) in mounted().folders
 
-    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+    def is_dir(self) -> bool:
+        return str(self) in mounted().folders
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         for folder in (self, *self.parents):
             mounted().folders.add(str(folder))
 

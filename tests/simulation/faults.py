@@ -39,6 +39,7 @@ KINDS: dict[str, str] = {
     "kafka away": "no broker answers",
     "slow fetch": "one topic's partition is not delivered for a while",
     "produce": "a produced message, or the report of it, is lost",
+    "receiver": "whom responders tell is away, or takes a message and does not answer",
     "recreated": "a source topic is deleted and made again",
     "grown": "a source topic gets more partitions, until that is undone",
     "expired": "Kafka deletes messages before they are decided",
@@ -48,7 +49,7 @@ KINDS: dict[str, str] = {
 """Every kind of fault, in words."""
 
 _COMMON = ("kill", "request", "freeze", "cut off", "power", "stop")
-_USUAL = ("log refuses", "kafka away", "slow fetch", "produce", "clock", "disk full")
+_USUAL = ("log refuses", "kafka away", "slow fetch", "produce", "clock", "disk full", "receiver")
 _RARE = ("log forgets", "log emptied", "recreated", "grown", "expired")
 
 
@@ -81,7 +82,7 @@ def one(chance: random.Random, kind: str, at: int) -> Fault:
             seconds = chance.choice((0.02, 0.1, 0.4, 1.0))
         case "log emptied" | "grown" | "kafka away":
             seconds = chance.choice((0.3, 1.0, 2.5))
-        case "slow fetch" | "disk full":
+        case "slow fetch" | "disk full" | "receiver":
             seconds = chance.choice((0.1, 0.5, 2.0))
         case "produce":
             how = chance.choice(("refused", "no_answer"))

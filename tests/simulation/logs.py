@@ -114,6 +114,7 @@ class Connection:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._world = server.world
+        self.signer = None
 
     def _read(self, name: str, act: Callable[[MemoryLog], T]) -> T:
         try:

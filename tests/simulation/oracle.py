@@ -27,6 +27,7 @@ from core.log.base import Entry, EventLog
 from core.replay import Timeline
 from tests.builders import batches
 from tests.builders.models import load_tiny
+from tests.simulation import responding
 from tests.simulation.stage import ROLES, Sent, Stage
 
 NOT_COMPARED = ("recreated", "grown", "expired", "emptied with evidence", "emptied without evidence", "begun anew")
@@ -75,6 +76,9 @@ def judged(stage: Stage, log: EventLog, undisturbed: list[Held] | None) -> list[
             wrong += _once(stage, log, partition, entries)
             wrong += _published(stage, log, partition)
         wrong += _same_bits(log, partitions)
+        if stage.scenario.responders and not any(stage.happened[name] for name in NOT_COMPARED):
+            is_exact = {fault.kind for fault in stage.struck} <= set(responding.HARMLESS)
+            wrong += responding.judged(log, partitions, stage.receiver, is_exact=is_exact)
     except (SentinelError, AssertionError) as error:
         return [*wrong, f"the log can't be read: {type(error).__name__}: {error}"]
     is_degraded = any(isinstance(entry.event, DegradationStarted) for entry in entries)
@@ -107,7 +111,7 @@ def _once(stage: Stage, log: EventLog, partition: int, entries: list[Any]) -> li
     wrong: list[str] = []
     expected: set[tuple[str, Position]] = set()
     for sent in stage.sent:
-        role, identity = sent.message.role, sent.topic_id
+        role, identity = sent.role, sent.topic_id
         if sent.partition != partition or identity != stage.broker.topics[role].identity:
             continue
         place = role, Position(generations.get((role, identity), -1), sent.offset + 1)
@@ -142,7 +146,7 @@ def _taken(log: EventLog, partition: int) -> tuple[Counter[tuple[str, Position]]
 
 def _is_skipped(sent: Sent, position: Position, skipped: list[MessagesSkipped]) -> bool:
     return any(
-        (each.topic, each.partition, each.generation) == (sent.message.role, sent.partition, position.generation)
+        (each.topic, each.partition, each.generation) == (sent.role, sent.partition, position.generation)
         and each.first_offset <= sent.offset < each.next_offset
         for each in skipped
     )

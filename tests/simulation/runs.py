@@ -82,6 +82,7 @@ def small(*, workers: int = 1, archives: bool = False) -> Scenario:
         linger_ms=0,
         overlap_min=3,
         archives=archives,
+        responders=0,
         messages=tuple(messages),
         acts=(),
     )

@@ -36,6 +36,7 @@ class Scenario:
     linger_ms: int
     overlap_min: int
     archives: bool
+    responders: int
     messages: tuple[Planned, ...]
     acts: tuple[Act, ...]
 
@@ -59,6 +60,7 @@ def scenario(seed: int) -> Scenario:
         linger_ms=chance.choice((0, 2, 20)),
         overlap_min=chance.choice((1, 3, 200)),
         archives=chance.random() < 0.25,
+        responders=0 if is_history else random.Random(f"responders {seed}").choice((0, 0, 1, 2)),
         messages=tuple(planned(chance, chance.choice((20, 30, 45)), seconds=seconds, gaps=chance.random() < 0.5)),
         acts=tuple(Act(at, name) for at, name in acts),
     )

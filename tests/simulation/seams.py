@@ -1,8 +1,8 @@
 """Puts the simulated surroundings in the place of the real ones, and takes them away again.
 
-The product reaches its surroundings in few places: Kafka's clients are made in `ingest.kafka_client`, files are written
-by `core.files`, and clocks, threads and randomness are modules that it imports. Every module of the simulated rooms
-that imports one of these is found by itself, so that a new module can't escape.
+The product reaches its surroundings in few places: Kafka's clients are classes that it imports, clocks, threads and
+randomness modules, and files are written by `core.files`. Every module of the simulated rooms that imports one of these
+is found by itself, so that a new module can't escape.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import random
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import Empty
 from typing import Any
 
 import structlog
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
 
 import core.context
 import core.files
@@ -30,7 +34,8 @@ import core.program.plan
 import ingest
 import responders
 from core.program.shipped import DEFAULT_PROGRAM
-from ingest import bootstrap, evidence, kafka_client, ownership, snapshots, worker
+from ingest import bootstrap, evidence, ownership, snapshots, worker
+from responders import engine
 from tests.builders.models import ARTIFACT
 from tests.simulation import clients, disk
 from tests.simulation.world import World
@@ -144,6 +149,26 @@ class _Pool:
         """Its threads end with their work."""
 
 
+class _Queue:
+    """As queue.SimpleQueue."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._items: deque[Any] = deque()
+
+    def put(self, item: Any) -> None:
+        self._items.append(item)
+
+    def get_nowait(self) -> Any:
+        if not self._items:
+            raise Empty
+        return self._items.popleft()
+
+    def get(self, timeout: float) -> Any:
+        self._world.wait(timeout, lambda: bool(self._items))
+        return self.get_nowait()
+
+
 class _Secrets:
     """As the module `secrets`. A log that is begun under the same `salt` has the same identity, so that two runs can be
     compared.
@@ -187,6 +212,9 @@ def _once(key: object, make: Callable[[], Any]) -> Any:
     return _programs[key]
 
 
+_CLIENTS = {Consumer: clients.Consumer, Producer: clients.Producer, AdminClient: clients.AdminClient}
+
+
 def _modules() -> list[Any]:
     found = []
     for room in ROOMS:
@@ -218,11 +246,13 @@ def installed(world: World, on: disk.Disk, salt: Callable[[], str], **constants:
             for real, stand_in in stand_ins.items():
                 if value is real:
                     put(module, name, stand_in)
+            if isinstance(value, type):
+                for real, stand_in in _CLIENTS.items():
+                    if issubclass(value, real):
+                        put(module, name, stand_in)
             if value is ThreadPoolExecutor:
                 put(module, name, lambda *arguments, **options: _Pool(world))
-    put(kafka_client, "Consumer", clients.Consumer)
-    put(kafka_client, "Producer", clients.Producer)
-    put(kafka_client, "AdminClient", clients.AdminClient)
+    put(engine, "SimpleQueue", lambda: _Queue(world))
     put(core.files, "os", on.system())
     put(core.files, "open", on.open)
     for module in (ownership, evidence):

@@ -30,9 +30,9 @@ from ingest.stats import Stats
 from ingest.worker import Worker
 from tests.builders.events import HISTORY
 from tests.builders.models import load_tiny
-from tests.simulation import acts, archive, clients, seams
+from tests.simulation import acts, archive, clients, responding, seams
 from tests.simulation.archive import SimulatedStore
-from tests.simulation.broker import Broker, Partition
+from tests.simulation.broker import Broker, Partition, Stored, Topic
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Fault
 from tests.simulation.logs import Connection, Server, Trouble
@@ -49,9 +49,10 @@ RESTART_S = 0.4
 
 @dataclass(slots=True)
 class Sent:
-    """A message in Kafka: under which topic, where, and whether it is lost by expiry."""
+    """A message in one of the source topics, and where. message: as planned; None if a responder sent it."""
 
-    message: Planned
+    message: Planned | None
+    role: str
     topic_id: str
     partition: int
     offset: int
@@ -105,6 +106,10 @@ class Stage:
         self.is_stopping = False
         self.new_log = ""
         self.store = SimulatedStore(self.world, self.disk)
+        self._sending: Planned | None = None
+        self.receiver = responding.Receiver(self.world)
+        self._ask_again_at = 0.0
+        self.others: dict[str, Process] = {}
         self._next_fault = 0
         self._die_after: int | None = None
         self._unsent = len(s.messages)
@@ -130,6 +135,10 @@ class Stage:
         self.world.later(0.0, self._start_operator)
         if self.scenario.archives:
             self.world.later(0.0, self._start_archiver)
+        for number in range(self.scenario.responders):
+            self.world.later(0.1 + 0.2 * number, partial(self._start_responder, number))
+        if self.scenario.responders:
+            self.world.later(0.2, self._switch_on)
         if not self.world.run(self._is_done, LIMIT_S):
             self.wrong.append(f"stalled: {self._progress()}")
             return
@@ -163,10 +172,9 @@ class Stage:
         if topic is None:
             self.world.later(0.1, partial(self._send, message))
             return
-        partition, offset = self.broker.append(
-            message.role, message.key.encode(), message.value, message.timestamp, gap=message.gap
-        )
-        self.sent.append(Sent(message, topic.identity, partition, offset))
+        self._sending = message
+        self.broker.append(message.role, message.key.encode(), message.value, message.timestamp, gap=message.gap)
+        self._sending = None
         self._unsent -= 1
 
     def _act(self, name: str) -> None:
@@ -222,8 +230,50 @@ class Stage:
         process = self.world.start(
             "archiver", lambda: archive.work(self.world, hot, self.store, partitions, self._archiver_failed)
         )
-        self.archiver = process
+        self.others["archiver"] = process
         process.at_end.append(partial(self._archiver_ended, process))
+
+    def _switch_on(self) -> None:
+        """Somebody switches the responders on, once there is a log."""
+
+        def carry_out() -> None:
+            while not self._is_switched_on():
+                try:
+                    acts.carry_out("respond", Connection(self.server), int(self.world.wall() * 1000))
+                except SentinelError as error:
+                    self.world.note(f"    respond: {text_of(error)}")
+                self.world.sleep(0.5)
+
+        def ended() -> None:
+            if not self.world.closed and not self.is_stopping:
+                self.world.later(0.7, self._switch_on)
+
+        self.world.start("person (respond)", carry_out).at_end.append(ended)
+
+    def _is_switched_on(self) -> bool:
+        return self._has_begun() and bool(control_stream.current(self.server.log).responses)
+
+    def _start_responder(self, number: int) -> None:
+        if self.is_stopping or self.world.closed:
+            return
+        name = f"responder-{number}"
+        log = self.open_log()
+        process = self.world.start(
+            name, lambda: responding.work(self.world, self.settings, log, self.receiver, lambda: self.is_stopping)
+        )
+        self.others[name] = process
+        process.at_end.append(partial(self._responder_ended, number, process))
+
+    def _responder_ended(self, number: int, process: Process) -> None:
+        error = process.error
+        if error is not None:
+            self.happened[f"responder ended by {type(error).__name__}"] += 1
+            self.world.note(f"{process.name}: ended by {text_of(error)}")
+            has_no_log = isinstance(error, BadInput) and not self._has_begun()
+            if not self._may_end_by(error) and not has_no_log and process.world.now > 1.0:
+                self.wrong.append(f"{process.name} ended by {text_of(error)}")
+        if not self.world.closed:
+            self.world.later(RESTART_S * self.chance.random(), partial(self._start_responder, number))
 
     def _archiver_failed(self, said: str) -> None:
         self.happened["archiver failed"] += 1
@@ -297,9 +347,11 @@ class Stage:
             if place not in self.appended:
                 self.wrong.append(f"published before it was in the log: {place[0]} {place[1]}")
 
-    def _on_stored(self, topic: str, value: bytes | None) -> None:
-        if topic == "decisions":
-            said = msgspec.json.decode(value or b"", type=dict[str, Any])
+    def _on_stored(self, topic: Topic, partition: int, message: Stored) -> None:
+        if topic.name in ROLES:
+            self.sent.append(Sent(self._sending, topic.name, topic.identity, partition, message.offset))
+        if topic.name == "decisions":
+            said = msgspec.json.decode(message.value or b"", type=dict[str, Any])
             place = said["partition"], Position.parse(said["position"])
             self.published.setdefault(place, set()).add((said["decision"], said["probability"]))
 
@@ -323,7 +375,19 @@ class Stage:
                 part = topic.partitions[p]
                 if part.messages and at.offset != part.messages[-1].offset + 1:
                     return False
-        return self._is_of_newest_generation() and self._is_accepted() and self._is_published()
+        if not (self._is_of_newest_generation() and self._is_accepted() and self._is_published()):
+            return False
+        return not self.scenario.responders or self._is_responded()
+
+    def _is_responded(self) -> bool:
+        """Whether everything that alerts ask for is done; asked ten times a second."""
+        if self.world.now >= self._ask_again_at:
+            self._ask_again_at = self.world.now + 0.1
+            try:
+                return responding.is_settled(self.log_of_all(), range(self.scenario.partitions))
+            except SentinelError:
+                return False
+        return False
 
     def _is_accepted(self) -> bool:
         """Whether what Kafka deleted before it was decided is known to be lost."""
@@ -443,13 +507,17 @@ class Stage:
             case "clock":
                 process.clock_ahead_s += fault.seconds
                 world.later(2.0, partial(self._set_clock, process))
+            case "receiver" if fault.place % 2:
+                self.receiver.silent += 1
+            case "receiver":
+                self.receiver.away_until = until
             case "disk full":
                 self.disk.full_until = until
             case kind:
                 raise AssertionError(f"no such fault: {kind}")
 
     def _lose_power(self) -> None:
-        for process in [*self.processes.values(), *([self.archiver] if self.scenario.archives else [])]:
+        for process in [*self.processes.values(), *self.others.values()]:
             if not process.ended:
                 self.world.kill(process)
         self.disk.lose_power(self.chance)
@@ -489,7 +557,7 @@ class Stage:
 
         def create() -> None:
             self.broker.create(role, self.scenario.partitions, takes_append_time=old.takes_append_time)
-            again = [each.message for each in self.sent if each.topic_id == old.identity]
+            again = [each.message for each in self.sent if each.topic_id == old.identity and each.message is not None]
             for message in again[: len(again) * 2 // 3]:
                 self._unsent += 1
                 self._send(message)
