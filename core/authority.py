@@ -1,7 +1,7 @@
 """Who may do what to the log: the roles of identities, and one table of every kind of control event.
 
 `KINDS` names every kind; a kind that is missing fails the tests (tests/unit/core/test_authority.py), and is refused
-where identity is required. An identity is a person or a service, never both.
+where identity is required or four eyes are on. An identity is a person or a service, never both.
 
 second: whether four eyes need another person's proposal of the same content (`core.changes`):
     never       it decides nothing, or takes something back that may never wait
@@ -59,6 +59,7 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.SegmentArchived: Kind(_ARCHIVER),
     events.LogTrimmed: Kind(_ARCHIVER),
     events.AccountsErased: Kind(_ADMIN),
+    events.AccountsErased: Kind(_ADMIN),
     events.ReferencePublished: Kind(_REFERENCE),
     events.SourceQuarantined: Kind(_REFERENCE),
     # models and experiments
@@ -103,6 +104,11 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.ChangeProposed: Kind(_PROPOSERS),
     events.ChangeWithdrawn: Kind(_PROPOSERS),
 }
+
+
+def kind_of(event: events.ControlEvent) -> Kind:
+    """The event's entry; for a kind that has none, one that nobody may append and no second person can approve."""
+    return KINDS.get(type(event), Kind(frozenset(), "always"))
 
 
 def check_roles(roles: tuple[str, ...]) -> str:

@@ -18,8 +18,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from core import codec, events
-from core.authority import KINDS
+from core import authority, codec, events
 from core.errors import BadInput, Corrupt
 from core.events import ChangeProposed, ChangeWithdrawn, Control, ControlEvent
 
@@ -81,7 +80,7 @@ def kind_of(event: Control) -> str:
 def proposed(event: ChangeProposed) -> Change:
     """A proposal, checked. Raises BadInput if what it proposes can't be proposed."""
     change = event_of(event.change)
-    if KINDS[type(change)].second not in ("always", "loosening"):
+    if authority.kind_of(change).second not in ("always", "loosening"):
         raise BadInput(f"{kind_of(change)} can't be proposed: no second person approves it")
     return Change(event.actor, kind_of(change), str(getattr(change, "experiment_id", "")), digest(change))
 

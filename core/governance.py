@@ -30,7 +30,7 @@ from __future__ import annotations
 import msgspec
 
 from core import assignment, changes, identity, receipt
-from core.authority import KINDS
+from core.authority import kind_of
 from core.changes import Change
 from core.errors import BadInput
 from core.events import (
@@ -208,7 +208,7 @@ class Governance(msgspec.Struct):
         """Whether four eyes let the event take effect only on another person's proposal of the same."""
         if not self.four_eyes:
             return False
-        second = KINDS[type(event)].second
+        second = kind_of(event).second
         return second == "always" or (second == "loosening" and self._loosens(event))
 
     def _loosens(self, event: Control) -> bool:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.authority import ADMIN, API, KINDS, WORKER, check_roles, is_service
+from core.authority import ADMIN, API, WORKER, check_roles, is_service, kind_of
 from core.errors import BadInput
 from core.events import (
     Control,
@@ -179,9 +179,9 @@ class Roster(msgspec.Struct):
             if acting is None and self.required:
                 raise BadInput(f"{event.actor} is not {owner.name}, whose key signed this")
         if self.required and acting is not None:
-            kind = KINDS.get(type(event))
-            if kind is None or kind.roles.isdisjoint(acting.roles):
-                needed = ", ".join(sorted(kind.roles)) if kind is not None else "no role"
+            roles = kind_of(event).roles
+            if roles.isdisjoint(acting.roles):
+                needed = ", ".join(sorted(roles)) or "no role"
                 raise BadInput(f"{acting.name} ({', '.join(acting.roles)}) may not do this: it takes {needed}")
         return acting
 

@@ -11,7 +11,7 @@ from litestar.params import JSONBody
 from console.api.problems import ProblemError
 from console.api.requests import Asked, Name, desk, json
 from console.api.routes.acting import Why, act_of
-from core.authority import KINDS
+from core.authority import kind_of
 from core.changes import event_of
 from core.control_stream import history
 from learners.governance import proposals
@@ -51,7 +51,7 @@ async def approve(request: Asked, id: Name, data: JSONBody[Why]) -> Response[Cha
 
 def roles_of(found: OpenChange) -> frozenset[str]:
     """The roles that may make the change."""
-    return KINDS[type(event_of(found.change))].roles
+    return kind_of(event_of(found.change)).roles
 
 
 @post("/v1/proposals/{id:str}/withdraw", tags=["policy"], summary="Withdraw a change", status_code=200)
