@@ -23,8 +23,8 @@ from core.settings import Settings, environment_name
 from ingest import kafka_client
 from models import rules_only
 from tests.builders.bank import history, until
+from tests.integration.roles import LINES, opened, user_of
 from tests.integration.secured_servers import ROOT_USER, Authority, SecuredRedis, password
-from tests.integration.test_log_server_rights import LINES, opened
 
 NOBODY = "user nobody on resetchannels -@all +auth +hello +ping +client|setname +select"
 RULES_ONLY = f"{rules_only.NAME}-{rules_only.VERSION}"
@@ -68,10 +68,6 @@ def place(needs_redis: None, broker: Broker, tmp_path_factory: pytest.TempPathFa
             yield found
     finally:
         server.stop()
-
-
-def user_of(role: str) -> str:
-    return role if role == "nobody" else f"sentinel-{role}"
 
 
 def environment(place: Place, role: str) -> dict[str, object]:

@@ -3,84 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from console.least_rights import KAFKA_ROLES, ROLES, kafka_acls
+from console.least_rights import KAFKA_ROLES, ROLES
 from console.service import Service
-from core.settings import Settings
-from ingest import kafka_client
 from tests.builders.bank import history
-from tests.integration.secured_servers import ROOT_USER, Authority, SecuredKafka, SecuredRedis, password
-from tests.integration.test_log_server_rights import LINES
+from tests.integration.roles import Place, secured
 
-SECONDS = 120.0
 REFUSED = ("uthorization failed", "may not", "may the user")
-
-
-class Place:
-    """Both servers with the roles' users, and a folder."""
-
-    def __init__(self, folder: Path, redis: SecuredRedis, kafka: SecuredKafka) -> None:
-        self.folder, self.redis, self.kafka = folder, redis, kafka
-
-    def settings(self, kafka_role: str, log_role: str = "admin", **changes: Any) -> Settings:
-        """Of a user of one role on Kafka, and another on the log server."""
-        common: dict[str, Any] = {
-            "kafka_servers": self.kafka.bootstrap,
-            "kafka_tls": True,
-            "kafka_ca_file": str(self.kafka.authority.ca_file),
-            "kafka_sasl": "SCRAM-SHA-512",
-            "kafka_username": user_of(kafka_role),
-            "kafka_password": password(user_of(kafka_role)),
-            "redis_host": "127.0.0.1",
-            "redis_port": self.redis.port,
-            "redis_tls": True,
-            "redis_ca_file": str(self.redis.ca_file),
-            "redis_username": user_of(log_role),
-            "redis_password": password(user_of(log_role)),
-            "partitions": 2,
-            "decisions_topic": "decisions",
-            "snapshot_directory": str(self.folder / "snapshots"),
-        }
-        return Settings(**common | changes)
-
-    def run(self, role: str, *arguments: str) -> tuple[int, str]:
-        """Run a command to its end as a role on Kafka; (exit code, what it said)."""
-        command = Service(f"{arguments[0]}-{role}", [*arguments], self.settings(role), self.folder)
-        command.log_path.unlink(missing_ok=True)
-        with command:
-            code = command.wait(SECONDS)
-        said = command.log_path.read_text()
-        assert "Traceback" not in said, said
-        return code, said
-
-
-def user_of(role: str) -> str:
-    return role if role == ROOT_USER else f"sentinel-{role}"
 
 
 @pytest.fixture(scope="module")
 def place(needs_redis: None, needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Servers with topics and rights, and no log yet."""
-    folder = tmp_path_factory.mktemp("kafka-rights")
-    authority = Authority(folder / "authority")
-    redis = SecuredRedis(folder / "redis", authority, [*LINES.values()])
-    kafka = SecuredKafka(folder / "kafka", authority, [user_of(role) for role in KAFKA_ROLES])
-    redis.start()
-    kafka.start()
-    try:
-        found = Place(folder, redis, kafka)
-        s = found.settings(ROOT_USER)
-        topics = [s.transactions_topic, s.feedback_topic, s.decisions_topic, s.dead_letter_topic]
-        kafka_client.create_topics(s, topics)
-        kafka.allow_all({user_of(role): kafka_acls(role, s) for role in KAFKA_ROLES})
+    with secured(tmp_path_factory.mktemp("kafka-rights")) as found:
         yield found
-    finally:
-        kafka.stop()
-        redis.stop()
 
 
 def test_the_roles_are_the_same_on_both_servers() -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from console.least_rights import ROLES, Right
 from core.events import START
-from core.log.redis_streams import RedisLog, connect
+from core.log.redis_streams import RedisLog
 from core.log.redis_transport import NotPermitted
 from tests.builders.batches import batch_after
-from tests.integration.secured_servers import ROOT_USER, Authority, SecuredRedis, password
-
-ACL = Path(__file__).parents[2] / "docker" / "acl"
-LINES = {path.stem: path.read_text().strip() for path in sorted(ACL.glob("*.acl"))}
+from tests.integration.roles import LINES, opened
+from tests.integration.secured_servers import ROOT_USER, Authority, SecuredRedis
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +29,6 @@ def server(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         log.put_blob(b"model")
     yield server
     server.stop()
-
-
-def opened(server: SecuredRedis, user: str) -> RedisLog:
-    return connect(
-        "127.0.0.1", server.port, username=user, password=password(user), tls=True, ca_file=str(server.ca_file)
-    )
 
 
 def read(log: RedisLog) -> None:
