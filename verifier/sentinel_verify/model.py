@@ -1,4 +1,4 @@
-"""Models as the log holds them: a forest in LightGBM's text format, a linear model, or none. A row's margin (log-odds).
+"""Models as the log holds them, of every kind that it takes: the margin (log-odds) of a row.
 
 A leaf's value is added in float64 in the order of the trees, so the margin has the library's own bits.
 """
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from . import boosted, onnx
 from .errors import NotRecomputed, Refused
 
 ZERO = 1e-35
@@ -46,7 +47,14 @@ def load(content: bytes) -> Model:
         return Model(inputs, _linear(json.loads(content)))
     if content == RULES_ONLY:
         return Model(inputs, lambda row: -1000.0)
-    raise NotRecomputed("its model is neither a LightGBM text, nor linear, nor the choice of rules alone")
+    document = json.loads(content) if content.startswith(b"{") else {}
+    if {"learner", "version"} <= document.keys():
+        return Model(inputs, boosted.xgboost(document))
+    if {"features_info", "scale_and_bias"} <= document.keys():
+        return Model(inputs, boosted.catboost(document))
+    if content.startswith(b"\x08"):
+        return Model(inputs, onnx.load(content))
+    raise NotRecomputed("its model is of another kind than is computed here")
 
 
 def _forest(text: str) -> Callable[[list[float]], float]:

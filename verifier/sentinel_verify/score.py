@@ -171,7 +171,7 @@ def _check_margin(record: Record, settings: Settings, program: Program, payment:
         return ""
     content = blobs.get(deployed["digest"])
     if content is None:
-        return f"the margin: the proof does not contain model {label}"
+        raise Refused(f"the proof does not contain model {label}, which decided")
     used.append(deployed["digest"])
     try:
         loaded = model.load(content)

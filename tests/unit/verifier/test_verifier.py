@@ -71,23 +71,16 @@ def verify(content: bytes, key: str, level: int = 2, unanchored: bool = False) -
     return cli.verify(content, [Key.parse(key)], level, unanchored)
 
 
-def test_decisions_of_every_kind_are_recomputed_or_said_not_to_be(corpus: Corpus) -> None:
-    """Every tenth decision of the golden log is intact; its score is recomputed unless its model is of another kind."""
-    reached: Counter[int] = Counter()
-    reasons: Counter[str] = Counter()
-    for number, (place, _) in enumerate(corpus.decisions()):
+def test_decisions_of_every_kind_are_recomputed(corpus: Corpus) -> None:
+    """Every tenth decision of the golden log is intact, and its score recomputed, whatever kind of model decided."""
+    models: Counter[str] = Counter()
+    for number, (place, score) in enumerate(corpus.decisions()):
         if number % 10:
             continue
         found = verify(corpus.proof(place), corpus.key)
-        assert "refused" not in found, (str(place), found["refused"])
-        assert found["exit_code"] == (0 if found["level"] == 2 else 1)
-        reached[found["level"]] += 1
-        if found["level"] == 1:
-            reasons[found["not_reached"]] += 1
-    assert reached[2] > 100
-    assert set(reasons) == {
-        "the margin: its model is neither a LightGBM text, nor linear, nor the choice of rules alone"
-    }
+        assert found["exit_code"] == 0 and found["level"] == 2, (str(place), found)
+        models[score.model] += 1
+    assert len(models) > 6
 
 
 @pytest.mark.parametrize(
@@ -113,8 +106,7 @@ def test_what_decisions_may_be(corpus: Corpus, wanted: Callable[[TransactionScor
     assert places
     for place in places[:5]:
         found = verify(corpus.proof(place), corpus.key)
-        assert "refused" not in found and found["level"] >= 1
-        assert found["level"] == 2 or "its model is neither" in found["not_reached"]
+        assert found["verified"] and found["level"] == 2, found
         assert any("LIST_BLOCK" in each or "rule" not in each for each in found["taken_from_record"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from sentinel_verify import program as programs
 
 from core import canonical, numeric
 from core.assignment import Allocation
+from core.events import ModelRegistered
 from core.features import spec
 from core.hashing import HashKey, hash_strings
 from core.log import batch_tree, merkle
@@ -34,10 +36,11 @@ from core.program.scope import Scope
 from core.program.shipped import KERNEL_COLUMNS, LIBRARIES
 from core.program.typed import Aggregate, Apply, Column, Constant, Expression, Hit, Listed
 from core.times import DAY_MS
-from models.artifacts import load_scorer
+from models.artifacts import KINDS, format_of, load_scorer
 from models.shipped import shipped_baseline
 from tests.builders import arm_programs, expressions, own_program, slow_engine
 from tests.builders.arms import STARTED
+from tests.builders.proofs import golden
 from tests.builders.scopes import scope
 
 VECTORS = Path(__file__).parents[3] / "verifier" / "vectors"
@@ -160,18 +163,24 @@ def test_forms_are_canonical() -> None:
         assert forms.in_form("ip", text) == canonical.canonical("ip", text), text
 
 
-def test_a_forest_has_the_same_margins() -> None:
-    """The shipped model on rows with zeros, missing and infinite values: every bit."""
-    artifact, _ = shipped_baseline()
-    digest = hashlib.sha256(artifact).hexdigest()
-    scorer = load_scorer(artifact, version="x", expected_digest=digest, spec=spec.SPEC_VERSION, columns=spec.NAMES)
+def test_models_have_the_same_margins() -> None:
+    """One of each kind, on rows with zeros, missing and infinite values: every bit."""
     rng = np.random.default_rng(4)
-    rows = (rng.standard_normal((300, spec.WIDTH)) * 10.0 ** rng.integers(-3, 5, (300, spec.WIDTH))).astype(np.float32)
+    rows = (rng.standard_normal((200, spec.WIDTH)) * 10.0 ** rng.integers(-3, 5, (200, spec.WIDTH))).astype(np.float32)
     for value in (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-38):
         rows[rng.random(rows.shape) < 0.08] = value
-    loaded = model.load(artifact)
-    for row, margin in zip(rows, scorer.margins(rows).tolist(), strict=True):
-        assert _bits(loaded.margin([float(x) for x in row])) == _bits(margin)
+    registered = [each.event for each in golden().control if isinstance(each.event, ModelRegistered)]
+    artifacts = [shipped_baseline()[0], *(golden().log.get_blob(event.digest) for event in registered)]
+    kinds = set()
+    for artifact in artifacts:
+        digest = hashlib.sha256(artifact).hexdigest()
+        scorer = load_scorer(artifact, version="x", expected_digest=digest, spec=spec.SPEC_VERSION, columns=spec.NAMES)
+        width = spec.WIDTH if scorer.inputs is None else len(scorer.inputs)
+        loaded = model.load(artifact)
+        for row, margin in zip(rows[:, :width], scorer.margins(rows[:, :width]).tolist(), strict=True):
+            assert _bits(loaded.margin([float(x) for x in row])) == _bits(margin), format_of(artifact)
+        kinds.add(format_of(artifact))
+    assert kinds == {kind.name for kind in KINDS}
 
 
 # --- the language ------------------------------------------------------------------------------------------------
@@ -232,6 +241,12 @@ def test_expressions_have_the_same_values() -> None:
         assert slow_engine.bits(mine) == slow_engine.bits(wanted), (seed, expression)  # type: ignore[arg-type]
         assert (mine is None) == (wanted is None)
     assert unknown < 400
+
+
+def test_it_is_written_for_old_pythons() -> None:
+    """Every module is valid for Python 3.10."""
+    for path in sorted((VECTORS.parent / "sentinel_verify").glob("*.py")):
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
 
 
 def test_texts_have_the_same_types() -> None:
