@@ -18,8 +18,10 @@ from console import wiring
 from console.gc_tuning import tune_for_reading
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.terminal import console
+from core import control_stream
 from core.log.base import EventLog
 from core.settings import Settings
+from ingest.protecting import Protection
 from projections.catalogue import ALL
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.states import States, open_states
@@ -75,6 +77,18 @@ def opened_states(context: typer.Context, as_of: str | None = None) -> Iterator[
     with opened_log(context) as log, _waiting():
         store = CheckpointStore(given.directory, _settings(given).log_prefix)
         yield open_states(log, ALL, store, now_ms=int(time.time() * 1000), as_of=as_of)
+
+
+def asked(context: typer.Context, log: EventLog, field: str, value: str | None) -> str | None:
+    """An identifier that somebody asks for, as the log holds it: a log with tokens knows no raw ones."""
+    return asked_of(settings_of(context), log, field, value)
+
+
+def asked_of(settings: Settings, log: EventLog, field: str, value: str | None) -> str | None:
+    """As `asked`, with these settings."""
+    if not value:
+        return value
+    return Protection.of(settings).asked(control_stream.current(log).identity, field, value)
 
 
 def _waiting() -> AbstractContextManager[object]:

@@ -46,10 +46,15 @@ def is_token(value: str) -> bool:
     return _ANY.fullmatch(value) is not None
 
 
+def named_partition(account: str) -> int:
+    """The partition that an account's token names; -1 if it is none."""
+    named = _ACCOUNT.fullmatch(account) if account.startswith("acct_") else None
+    return -1 if named is None else int(named[1])
+
+
 def home(account: str, partitioner: Partitioner, partitions: int) -> int:
     """The partition of an account: the one to which its ID maps, or which its token names."""
-    named = _ACCOUNT.fullmatch(account)
-    if named is not None and (partition := int(named[1])) < partitions:
+    if 0 <= (partition := named_partition(account)) < partitions:
         return partition
     return PARTITIONERS[partitioner](account.encode("utf-8", "replace"), partitions)
 

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from core.errors import BadInput, Unavailable
 from core.events import Partitioner
 from core.settings import Settings
+from core.tokens import named_partition
 from ingest import kafka_client
 from sources.record import Record, Topic
 
@@ -176,7 +177,11 @@ def _send(producer: Producer, chunk: list[Record], settings: Settings, count: _C
     for topic, key, timestamp, value in chunk:
         while True:
             try:
-                produce(topics[topic], value=value, key=key, timestamp=timestamp if is_event_time else 0)
+                at = timestamp if is_event_time else 0
+                if key.startswith("acct_"):  # perhaps a token, which names its partition
+                    produce(topics[topic], value=value, key=key, partition=named_partition(key), timestamp=at)
+                else:
+                    produce(topics[topic], value=value, key=key, timestamp=at)
             except BufferError:
                 producer.poll(0.05)  # the queue is full: wait for deliveries
                 if count.is_broken:

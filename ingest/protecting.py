@@ -93,6 +93,22 @@ class Protection:
             found.append(self.hiding(identity).identifier(field, form))
         return found
 
+    def asked(self, identity: LogIdentity | None, field: str, value: str) -> str:
+        """The value of an identifying field as the log holds it, to look it up: by its raw form or its token. Makes no
+        keys; without the log's vault, only tokens can be asked for.
+        """
+        if identity is None or not value or is_token(value):
+            return value
+        if identity.tokens and field in PERSONAL:
+            if self.vault is None or self.vault.key_id != identity.tokens:
+                return value
+            if field == "account_id":
+                keys = self.vault.find(value)
+                return value if keys is None else keys.token
+        elif identity.tokens:
+            return value
+        return self.hiding(identity).identifier(field, value)
+
     def forget(self) -> None:
         """Forget all sealed values, because keys were destroyed."""
         for tokens, _ in self._made.values():

@@ -48,6 +48,7 @@ from core.log.base import EventLog, Stream
 from core.log.paging import entries
 from core.replay import Timeline
 from core.settings import Settings
+from ingest.protecting import Protection
 from projections.audit.lookup import Payment
 from projections.audit.proof import NotAnchored, prove
 from projections.audit.reasons import AlertReader
@@ -80,6 +81,7 @@ class Desk:
         self.views = Views(self.log, CheckpointStore(checkpoints, settings.log_prefix))
         self.partitions = self.views.partitions
         self.trouble = ""
+        self.protection = Protection.of(settings)
         self.checkpoints = checkpoints
         self._resolver = Resolver(self.log.get_blob, wiring.load_scorer)
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
@@ -100,6 +102,10 @@ class Desk:
     def control(self) -> ControlState:
         """The fold of the control stream, at most POLL_S old. Read only."""
         return self._stream.state
+
+    def asked(self, field: str, value: str) -> str:
+        """An identifier that somebody asks for, as the log holds it: a log with tokens knows no raw ones."""
+        return self.protection.asked(self.control.identity, field, value)
 
     def control_page(self, after: int, count: int, as_of: str | None) -> tuple[list[ControlEntry], int]:
         """Up to `count` entries of the control stream after a position, as of now or of a moment, and the position that

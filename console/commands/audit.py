@@ -18,6 +18,7 @@ from console import pool, wiring
 from console.audit_page import page
 from console.audit_text import text
 from console.commands.replay import exit_code, undecidable_lines
+from console.log_options import asked_of
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.context import Resolver
@@ -66,7 +67,8 @@ def audit(
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
         control = control_stream.history(log)
         timeline = Timeline(control, Resolver(log.get_blob, wiring.load_scorer))
-        story = tell(log, locate(log, transaction_id, account, position), control, timeline)
+        paid = asked_of(s, log, "transaction_id", transaction_id)
+        story = tell(log, locate(log, paid, asked_of(s, log, "account_id", account), position), control, timeline)
     if html is not None:
         try:
             with open_private(html) as file:

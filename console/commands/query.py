@@ -14,7 +14,7 @@ import typer
 
 from console import answer_text, wiring
 from console.experiment_report import print_report
-from console.log_options import AsOf, opened_states, options
+from console.log_options import AsOf, asked, opened_states, options
 from console.options import Json
 from console.tables import print_json
 from core.errors import BadInput
@@ -62,7 +62,7 @@ def profile(context: typer.Context, account: str, as_of: AsOf = None, as_json: J
     Exit code 1 if the account is not in the log.
     """
     with opened_states(context, as_of) as states:
-        answer = profile_answer(states, account)
+        answer = profile_answer(states, asked(context, states.log, "account_id", account) or account)
     _show(answer, as_json, answer_text.print_profile)
     if answer.profile is None:
         raise typer.Exit(1)
@@ -84,6 +84,7 @@ def cases(
         raise BadInput(f"--severity must be one of {', '.join(get_args(Severity))}, not {severity!r}")
     stages = ("open", "assigned", "resolved") if everything else ("open", "assigned")
     with opened_states(context, as_of) as states:
+        account = asked(context, states.log, "account_id", account)
         answer = cases_answer(states, account=account, stages=stages, assignee=assignee, severity=severity, limit=limit)
     _show(answer, as_json, answer_text.print_cases)
 
@@ -134,8 +135,11 @@ def labels(
     A verdict in brackets is quarantined, for the reason shown. Sources are weighted by their learned reliability
     (`sentinel query sources`). Exit code 1 if a given account or transaction is not in the log.
     """
-    rules, filters = _rules(rate), Filters(account, transaction, status, suspect, limit)
+    rules = _rules(rate)
     with opened_states(context, as_of) as states:
+        known = asked(context, states.log, "account_id", account)
+        paid = asked(context, states.log, "transaction_id", transaction)
+        filters = Filters(known, paid, status, suspect, limit)
         answer = labels_answer(states, filters, maturity_days=maturity_days, rules=rules, is_fixed=fixed)
     _show(answer, as_json, answer_text.print_labels)
     if not answer.labels and (account or transaction) and not (status or suspect):

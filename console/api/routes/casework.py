@@ -158,7 +158,8 @@ class Casework:
     def open_case(self, data: Opened, act: Act) -> CaseRow:
         """Open a case by hand."""
         case_id = f"m-{act.act_id}"
-        events = acts.open_case(data.account_id, case_id, act, data.severity, data.note, data.queue, data.alert_id)
+        account = self._desk.asked("account_id", data.account_id)
+        events = acts.open_case(account, case_id, act, data.severity, data.note, data.queue, data.alert_id)
         return self._cases.perform(case_id, events)
 
 

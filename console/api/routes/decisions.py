@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from litestar import Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, QueryParameter
+from msgspec.structs import replace
 
 from console.api import summary
 from console.api.answers import DecisionDetail, DecisionPage, ReplayResult
@@ -52,6 +53,14 @@ def query_of(
     return query
 
 
+def _known(request: Asked, query: Query) -> Query:
+    """The conditions with identifiers as the log holds them."""
+    fields = {"account": "account_id", "transaction_id": "transaction_id", "merchant": "merchant_id"}
+    fields |= {"device": "device_id", "card": "card_id"}
+    given = {name: value for name in fields if (value := getattr(query, name))}
+    return replace(query, **{name: desk(request).asked(fields[name], value) for name, value in given.items()})
+
+
 Conditions = NamedDependency[Query]
 _CONDITIONS = {"conditions": Provide(query_of, sync_to_thread=False)}
 
@@ -63,7 +72,7 @@ async def search(
     """All conditions must hold. `start` is inclusive, `end` exclusive. Pages have the cut of the first page, so that
     new decisions neither repeat nor shift rows.
     """
-    return json(await desk(request).run(desk(request).search, conditions, limit, cursor, as_of))
+    return json(await desk(request).run(desk(request).search, _known(request, conditions), limit, cursor, as_of))
 
 
 @get("/v1/summary", tags=["decisions"], summary="What matches a search, counted", dependencies=_CONDITIONS)
@@ -72,6 +81,7 @@ async def summarise(request: Asked, conditions: Conditions, as_of: AsOf = None) 
     and rules, against the period before, which is as long and ends at `start`.
     """
     views, log = desk(request).views, desk(request).log
+    conditions = _known(request, conditions)
 
     def answer() -> summary.SummaryAnswer:
         found, cut = views.looked_at(

@@ -42,11 +42,18 @@ async def events(
     log no longer holds it; `event: overflow`: this client is too slow, and the stream ends.
     """
     hub: Hub = request.app.state.hub
+    account = desk(request).asked("account_id", account) if account else account
     after = None if last_event_id is None else parse_vector(last_event_id, desk(request).partitions)
     if hub.is_full:
         raise ProblemError(503, f"{len(hub)} clients listen already", reason="busy", headers={"retry-after": "10"})
     return Stream(
-        _told(request, hub, Filter(kind, account, decision), after, time.monotonic() + seconds),
+        _told(
+            request,
+            hub,
+            Filter(kind, account, decision),
+            after,
+            time.monotonic() + seconds,
+        ),
         media_type="text/event-stream",
         headers={"x-accel-buffering": "no"},
     )

@@ -27,13 +27,14 @@ async def live_now(request: Asked, as_of: AsOf = None) -> Response[LiveAnswer]:
 async def related_to(request: Asked, id: Name, as_of: AsOf = None) -> Response[RelatedAnswer]:
     """Within 90 days before the moment; at most 40 nodes. What more than 10 accounts share is left out."""
     views, log = desk(request).views, desk(request).log
+    account = desk(request).asked("account_id", id)
 
     def answer() -> RelatedAnswer:
         (found, left_out), cut = views.looked_at(
-            as_of, lambda states, c: (shared_with(c, id, states.moment), states.as_of)
+            as_of, lambda states, c: (shared_with(c, account, states.moment), states.as_of)
         )
         read = names(log, found)  # without the lock that the states are read under
-        return views.looked_at(as_of, lambda states, _: graph(found, read, id, left_out, _standing(states), cut))
+        return views.looked_at(as_of, lambda states, _: graph(found, read, account, left_out, _standing(states), cut))
 
     return json(await desk(request).run(answer))
 

@@ -107,7 +107,8 @@ class ThresholdsAnswer(msgspec.Struct, frozen=True):
 @get("/v1/accounts/{id:str}", tags=["accounts"], summary="One account: activity, decisions, verdicts, blocks")
 async def account(request: Asked, id: Name, as_of: AsOf = None) -> Response[ProfileAnswer]:
     """`profile` is null if the log has nothing of the account, as of the moment."""
-    return await asked(request, f"account {id}", lambda states: profile_answer(states, id), as_of)
+    name = desk(request).asked("account_id", id)
+    return await asked(request, f"account {name}", lambda states: profile_answer(states, name), as_of)
 
 
 @get("/v1/cases", tags=["cases"], summary="The case queue, earliest deadline first")
@@ -123,6 +124,7 @@ async def cases(
 ) -> Response[CasePage]:
     """`assignee` "" asks for unassigned cases."""
     after, moment = place_of(cursor, as_of)
+    account = desk(request).asked("account_id", account) if account else account
 
     def question(states: States) -> CasePage:
         found = cases_answer(
@@ -161,6 +163,8 @@ async def labels(
 ) -> Response[LabelPage]:
     """The consensus of all verdicts that count (docs/queries.md); `suspect`: only those with a quarantined verdict."""
     after, moment = place_of(cursor, as_of)
+    account = desk(request).asked("account_id", account) if account else account
+    transaction = desk(request).asked("transaction_id", transaction) if transaction else transaction
     filters = Filters(account, transaction, status, suspect, limit + 1, after)
 
     def question(states: States) -> LabelPage:

@@ -5,83 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from console import wiring
-from console.erasing import FEW, erase, search
+from console.erasing import FEW, search
 from core import control_stream, verification
 from core.codec import decode_transaction
 from core.errors import BadInput, Unavailable
-from core.events import AccountsErased, CaseNoted, ListChanged
-from core.identity import FIXED, LogIdentity
+from core.events import AccountsErased, ListChanged
 from core.log.memory import MemoryLog
 from core.replay import Timeline
 from core.sealing import unseal
-from ingest.offline import OfflineIngest
-from ingest.protecting import Protection
-from ingest.vault import Vault
-from learners.governance.control_events import Act
-from sources.record import Record
 from tests.builders.events import T0
 from tests.builders.logs import entries
-
-ACT = Act("dpo", "request of 26 November", T0)
-PARTITIONS = 3
-
-
-class Place:
-    """A log with tokens of accounts `person-N`, each of two payments with an e-mail address, and its vault."""
-
-    def __init__(self, directory: Path, accounts: int = 60) -> None:
-        self.vault = Vault(directory / "vault" / "keys")
-        self.protection = Protection(vault=self.vault, sealed=frozenset(("email",)))
-        self.log = MemoryLog()
-        identity = FIXED._replace(tokens=self.vault.key_id)
-        self.ingest = OfflineIngest(
-            self.log,
-            wiring.open_resolver(self.log),
-            partitions=PARTITIONS,
-            reference=False,
-            identity=identity,
-            protection=self.protection,
-        )
-        self.count = 0
-        self.pay([f"person-{n}" for n in range(accounts)] * 2)
-
-    @property
-    def identity(self) -> LogIdentity:
-        return control_stream.identity_of(self.log)
-
-    def pay(self, accounts: list[str]) -> None:
-        for account in accounts:
-            self.count += 1
-            body = {"transaction_id": f"t{self.count}", "account_id": account, "amount": 5.0}
-            body |= {"device_id": f"phone-{account}", "occurred_at": T0 + self.count * 1000}
-            body |= {"attributes": {"email": f"{account}@example.com"}}
-            self.ingest.feed([Record("transactions", account, T0 + self.count * 1000, msgspec.json.encode(body))])
-        self.ingest.flush()
-
-    def note(self, account: str, text: str) -> None:
-        event = CaseNoted(account_id=account, case_id="c1", occurred_at=T0 + 1, actor="ann", note=text)
-        self.ingest.feed([Record("feedback", account, T0 + self.count * 1000 + 1, msgspec.json.encode(event))])
-        self.ingest.flush()
-
-    def erase(self, *names: str, folders: dict[str, Path] | None = None) -> Any:
-        return erase(self.log, self.vault, self.identity, names, ACT, folders or {})
-
-    def tokens(self) -> list[str]:
-        """The accounts of all payments, in the order in which they were sent."""
-        logged = [
-            decode_transaction(e.payload) for p in range(PARTITIONS) for e in entries(self.log, p, "transactions")
-        ]
-        return [t.account_id for t in sorted(logged, key=lambda t: int(t.transaction_id[1:]))]
-
-    def forget(self) -> None:
-        """As a worker does that reads of an erasure."""
-        for owned in self.ingest.owned:
-            owned.names.clear()
-        self.protection.forget()
+from tests.builders.tokened import PARTITIONS, Tokened
 
 
 def replayed(log: MemoryLog) -> int:
@@ -94,7 +31,7 @@ def replayed(log: MemoryLog) -> int:
 
 def test_who_is_erased_is_nobody_any_more(tmp_path: Path) -> None:
     """The keys are gone, the log says so, every decision is identical on replay, and who returns is somebody new."""
-    on = Place(tmp_path)
+    on = Tokened(tmp_path)
     keys = on.vault.find("person-7")
     assert keys is not None
     sealed = [decode_transaction(e.payload) for p in range(PARTITIONS) for e in entries(on.log, p, "transactions")]
@@ -117,7 +54,7 @@ def test_who_is_erased_is_nobody_any_more(tmp_path: Path) -> None:
 
 def test_many_are_erased_at_once_by_raw_id_or_token(tmp_path: Path) -> None:
     """A pass for all of them; what has no keys is refused, and then nothing is done."""
-    on = Place(tmp_path)
+    on = Tokened(tmp_path)
     token = on.tokens()[0]
     with pytest.raises(BadInput, match="1 of 2 accounts have no keys"):
         on.erase("person-1", "stranger")
@@ -132,7 +69,7 @@ def test_many_are_erased_at_once_by_raw_id_or_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize("others", [0, FEW + 1])
 def test_what_still_holds_the_raw_id_is_named(tmp_path: Path, others: int) -> None:
     """A note that somebody wrote, and a file: one by one or as words of many."""
-    on = Place(tmp_path / "on")
+    on = Tokened(tmp_path / "on")
     on.note("person-3", "called person-3, who denies it")
     folder = tmp_path / "exports"
     folder.mkdir()
@@ -150,7 +87,7 @@ def test_an_erasure_that_could_not_be_recorded_is_recorded_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The keys are destroyed first, so that no worker reads them again; the vault remembers what the log must say."""
-    on = Place(tmp_path)
+    on = Tokened(tmp_path)
     first, second = on.tokens()[1], on.tokens()[2]
     append = MemoryLog.append_control
 
@@ -170,7 +107,7 @@ def test_an_erasure_that_could_not_be_recorded_is_recorded_by_the_next(
 
 def test_raw_values_stand_on_no_list(tmp_path: Path) -> None:
     """The token does, by the raw value's command; merchants are no persons."""
-    on = Place(tmp_path)
+    on = Tokened(tmp_path)
 
     def put(kind: Any, *values: str) -> None:
         event = ListChanged(occurred_at=T0, actor="ann", kind=kind, effect="block", add=values)
@@ -192,6 +129,6 @@ def test_raw_values_stand_on_no_list(tmp_path: Path) -> None:
 
 def test_an_empty_search_finds_nothing(tmp_path: Path) -> None:
     """Tokens only: there is no raw ID to search for."""
-    on = Place(tmp_path, accounts=3)
+    on = Tokened(tmp_path, accounts=3)
     assert search(on.log, [], {}) == ({"log": 0, "control": 0}, {})
     assert on.erase(on.tokens()[0]).searched_bytes == {"log": 0, "control": 0}

@@ -168,7 +168,7 @@ def test_verdicts_blocks_and_lists_reach_the_token(on: Stage) -> None:
     verdict |= {"source": "analyst", "verdict": "fraud", "device_id": "Dev-1"}
     block = {"type": "account_blocked.v1", "account_id": ann.token, "occurred_at": NOW, "actor": "ann"}
     on.send([Raw(s.feedback_topic, b"Ann", msgspec.json.encode(verdict), NOW + 10)])
-    on.send([Raw(s.feedback_topic, ann.token.encode(), msgspec.json.encode(block), NOW + 11, partition=home)])
+    on.produce([Record("feedback", ann.token, NOW + 11, msgspec.json.encode(block))])
     on.send([Raw(s.transactions_topic, b"Ann", payment(n), NOW + 20 + n) for n in range(4, 6)])
     stats = on.drain()
     assert stats.decisions["decline"] == 2 and not stats.rejects

@@ -1,0 +1,33 @@
+"""The API of a log with tokens answers questions about raw IDs, and shows none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.settings import Settings
+from tests.builders.api import served
+from tests.builders.tokened import Tokened
+
+
+def test_people_may_ask_by_raw_id_or_token(tmp_path: Path) -> None:
+    """Accounts, searches, labels, what is shared: the same answer, without a raw ID in it."""
+    on = Tokened(tmp_path, accounts=6)
+    token = on.tokens()[2]
+    settings = Settings(tokenise=True, vault=str(tmp_path / "vault" / "keys"))
+    with served(on.log, tmp_path / "api", settings) as api:
+        moment = api.get("/v1/stats").json()["as_of"]
+        for path in (
+            "/v1/accounts/{}",
+            "/v1/decisions?account={}",
+            "/v1/labels?account={}",
+            "/v1/cases?account={}",
+            "/v1/accounts/{}/related",
+            "/v1/summary?account={}",
+        ):
+            raw, known = (api.get(path.format(name), as_of=moment) for name in ("person-2", token))
+            assert raw.status_code == 200 and raw.json() == known.json(), (path, raw.text)
+            assert "person-2" not in raw.text
+        assert api.get("/v1/accounts/person-2").json()["profile"]["transactions"] == 2
+        assert len(api.get("/v1/decisions?device=phone-person-2").json()["decisions"]) == 2
+        assert api.get("/v1/accounts/stranger").json()["profile"] is None
+    assert on.vault.find("stranger") is None
