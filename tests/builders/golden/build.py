@@ -34,6 +34,7 @@ from core.changes import content as content_of
 from core.codec import decode_score, decode_seal, encode
 from core.context import Resolver
 from core.events import (
+    AccountsErased,
     ActionRequested,
     CaseChecked,
     CaseLinked,
@@ -400,6 +401,7 @@ def _narrated(b: Builder) -> None:
         DriftCleared(**act, feature="amount", **window, statistic="psi", magnitude=0.01),
         ResponsesChanged(**act, enabled=True, actions=("block_account",), begins=(0,) * PARTITIONS),
         ResponsesChanged(**act, enabled=False, actions=("block_account",)),
+        AccountsErased(**act, accounts=("tk:a1",), searched={"log": 4096}, found={"log": 0}),
         SourceQuarantined(**act, source="customer", name="ann", hour_start=BEGIN_MS // HOUR_MS * HOUR_MS + 9 * HOUR_MS),
     )
     control = control_stream.ControlStream()
