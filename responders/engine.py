@@ -175,7 +175,15 @@ class Responder:
             self._fences.ask(self._clock.steady())
 
     def _is_reached(self, partition: int, position: Position) -> bool:
+        if position.generation < self._generation:
+            return True  # the topic was made again: nothing of the former one will come any more
         return self.follower.place(partition).feedback >= position or not self.follower.rules.switches
+
+    @property
+    def _generation(self) -> int:
+        """The feedback topic's generation, 0 before there is one."""
+        known = self.follower.control.state.generations.get("feedback")
+        return known.number if known is not None else 0
 
     def _forget(self, partition: int) -> None:
         for key in self._agenda.drop_partition(partition):
@@ -189,7 +197,8 @@ class Responder:
     # --- what is to be done -----------------------------------------------------------------------------------------
 
     def _take_new(self, part: Part) -> None:
-        for key in self._reports.settle(part, self.follower.place(part.partition).feedback):
+        reached = self.follower.place(part.partition).feedback
+        for key in self._reports.settle(part, reached, self._generation):
             self._agenda.drop(key)
         keys, part.fresh = part.fresh, []
         for key in keys:

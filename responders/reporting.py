@@ -65,10 +65,10 @@ class Reports:
                 self.reported[key] = outcome._replace(position=last)
         return settled
 
-    def settle(self, part: Part, reached: Position) -> list[Key]:
+    def settle(self, part: Part, reached: Position, generation: int) -> list[Key]:
         """The reported keys of a partition that the log has settled; they are forgotten. Tells of those that it passed.
 
-        reached: the last feedback position that the outbox was folded to.
+        reached: the last feedback position that the outbox was folded to. generation: that of the feedback topic now.
         """
         done = []
         for key, outcome in list(self.reported.items()):
@@ -77,7 +77,7 @@ class Reports:
             if not _waits(part, outcome.item):
                 done.append(key)
                 self.drop(key)
-            elif outcome.position is not None and 0 < outcome.position.generation < reached.generation:
+            elif outcome.position is not None and 0 < outcome.position.generation < generation:
                 self.unsent[key] = outcome._replace(position=None)  # its topic was made again: nobody may have read it
                 del self.reported[key]
             elif outcome.position is not None and outcome.position.generation and reached >= outcome.position:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from core.codec import decode_account_event, decode_alert
 from core.errors import Unavailable
-from core.events import AccountUnblocked, ActionOutcome
+from core.events import AccountBlocked, AccountUnblocked, ActionOutcome, CaseRouted
 from core.log.base import EventLog
 from core.log.paging import entries
 from core.partitions import partitions_of
@@ -20,7 +20,7 @@ from responders.engine import Responder
 from responders.following import Follower
 from responders.outbox import ACTOR
 from responders.ports import Clock
-from responders.settings import ACTIONS, BLOCK, NOTIFYING, respond_settings
+from responders.settings import ACTIONS, BLOCK, NOTIFYING, QUEUE, respond_settings
 from tests.simulation.world import World
 
 POLL_S = 0.2
@@ -85,7 +85,7 @@ def work(world: World, settings: Settings, log: EventLog, receiver: Receiver, is
         responder.close()
 
 
-def is_settled(log: EventLog, partitions: range) -> bool:
+def is_finished(log: EventLog, partitions: range) -> bool:
     """Whether actions are switched on, and the log holds an outcome of everything that is to be done."""
     follower = Follower(log, partitions)
     follower.step()
@@ -99,6 +99,8 @@ def judged(log: EventLog, partitions: range, receiver: Receiver, *, is_exact: bo
         told = [decode_account_event(entry.payload) for entry in entries(log, partition, "feedback")]
         outcomes = [event for event in told if isinstance(event, ActionOutcome) and event.actor == ACTOR]
         done = Counter((event.causation_id, event.action) for event in outcomes)
+        effects = {(e.causation_id, BLOCK) for e in told if isinstance(e, AccountBlocked) and e.actor == ACTOR}
+        effects |= {(e.causation_id, QUEUE) for e in told if isinstance(e, CaseRouted) and e.actor == ACTOR}
         freed = {e.account_id for e in told if isinstance(e, AccountUnblocked) and e.actor != ACTOR}
         for entry in entries(log, partition, "alerts"):
             alert = decode_alert(entry.payload)
@@ -107,7 +109,8 @@ def judged(log: EventLog, partitions: range, receiver: Receiver, *, is_exact: bo
                     continue
                 key = alert.alert_id, action
                 count = done.pop(key, 0)
-                if not count and not (action == BLOCK and alert.account_id in freed):
+                is_settled = key in effects or (action == BLOCK and alert.account_id in freed)
+                if not count and not is_settled:
                     wrong.append(f"not done: {action} of alert {alert.alert_id}")
                 if count > 1 and is_exact:
                     wrong.append(f"recorded {count} times: {action} of alert {alert.alert_id}")

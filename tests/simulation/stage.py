@@ -384,7 +384,7 @@ class Stage:
         if self.world.now >= self._ask_again_at:
             self._ask_again_at = self.world.now + 0.1
             try:
-                return responding.is_settled(self.log_of_all(), range(self.scenario.partitions))
+                return responding.is_finished(self.log_of_all(), range(self.scenario.partitions))
             except SentinelError:
                 return False
         return False

@@ -41,18 +41,18 @@ def test_an_outcome_in_a_topic_that_was_made_again_is_sent_again() -> None:
     topic = Topic()
     reports, part = reported(topic)
     topic.generation = 2
-    assert reports.settle(part, Position(2, 1)) == []
+    assert reports.settle(part, Position(1, 4), 2) == []
     assert reports.send(topic, lambda partition: part) == []
     assert len(topic.sent) == 2 and topic.sent[0] == topic.sent[1]
     part.waiting.clear()
-    assert len(reports.settle(part, Position(2, 13))) == 1
+    assert len(reports.settle(part, Position(2, 13), 2)) == 1
 
 
 def test_an_outcome_that_the_log_passed_by_is_told_and_not_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
     """The worker rejected it: it would be rejected again."""
     topic = Topic()
     reports, part = reported(topic)
-    assert reports.settle(part, Position(1, 99)) == []
+    assert reports.settle(part, Position(1, 99), 1) == []
     assert "respond.outcome_rejected" in capsys.readouterr().out
     reports.send(topic, lambda partition: part)
     assert len(topic.sent) == 1
