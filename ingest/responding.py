@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_END as END
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from core import control_stream
+from core.control import ControlState, Generation
 from core.errors import Unavailable
 from core.events import START, Position
 from core.log.base import EventLog
@@ -33,14 +34,16 @@ class GroupOwner:
         self._settings, self._log = settings, log
         self._topic = settings.feedback_topic
         self._owned: set[int] = set()
+        self._partitions = 0
         self._released: Released = lambda partitions: None
         self._lost: Released = lambda partitions: None
         self._is_incremental = kafka_client.is_new_protocol(settings)
         self._consumer = kafka_client.responders_consumer(settings)
 
     def join(self, released: Released, lost: Released) -> None:
-        """Join the group."""
+        """Join the group. Raises Unavailable if the log has not begun."""
         self._released, self._lost = released, lost
+        self._partitions = self._known().partitions
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -56,10 +59,13 @@ class GroupOwner:
     def fence(self, partitions: Collection[int]) -> Mapping[int, Position]:
         """See `responders.ports.Owner`."""
         control = control_stream.current(self._log)
-        generation = control.generations["feedback"].number
+        generation = _feedback(control).number
         starts = {p: sources_of(control, p).offsets(self._log.head(p))[1] for p in partitions}
         found = ends(self._settings, self._topic, starts)
         return {p: Position(generation, offset) if offset else START for p, offset in found.items()}
+
+    def _known(self) -> Generation:
+        return _feedback(control_stream.current(self._log))
 
     def close(self) -> None:
         """Leave the group."""
@@ -73,7 +79,11 @@ class GroupOwner:
         else:
             consumer.assign(places)
         consumer.pause(places)
-        self._owned |= {place.partition for place in places}
+        given = {place.partition for place in places}
+        if strays := sorted(partition for partition in given if partition >= self._partitions):
+            why = "the feedback topic has more partitions than the log"
+            structlog.get_logger().error("respond.unknown_partitions", partitions=strays, why=why)
+        self._owned |= given.difference(strays)
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         gone = {place.partition for place in places}
@@ -91,6 +101,14 @@ class GroupOwner:
             consumer.incremental_unassign(places)
         else:
             consumer.unassign()
+
+
+def _feedback(control: ControlState) -> Generation:
+    """The feedback topic as the log has it. Raises Unavailable if it has none: its server may have been emptied."""
+    known = control.generations.get("feedback")
+    if known is None:
+        raise Unavailable("the log has no control stream, or has not begun: is its server the right one?")
+    return known
 
 
 class WholeLog:
