@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from .errors import NotRecomputed
+from .errors import NotRecomputed, Refused
 from .numbers import single
 
 Margin = Callable[[list[float]], float]
@@ -29,8 +29,11 @@ def xgboost(document: dict[str, Any]) -> Margin:
     def margin(row: list[float]) -> float:
         total = start
         for tree in trees:
-            node = 0
+            node = steps = 0
             while (left := tree["left_children"][node]) >= 0:
+                steps += 1
+                if steps > len(tree["left_children"]):
+                    raise Refused("the model has a tree that is none")
                 x, threshold = row[tree["split_indices"][node]], single(float(tree["split_conditions"][node]))
                 goes_left = bool(tree["default_left"][node]) if x != x else x < threshold
                 node = left if goes_left else tree["right_children"][node]

@@ -98,8 +98,12 @@ def _tree(block: str) -> _Tree:
 
 def _walk(tree: _Tree, row: list[float]) -> float:
     node = 0 if tree.feature else -1
-    while node >= 0:
+    for _ in tree.feature:  # a walk that is longer would go round
+        if node < 0:
+            break
         node = tree.left[node] if _goes_left(tree, node, row[tree.feature[node]]) else tree.right[node]
+    if node >= 0:
+        raise Refused("the model has a tree that is none")
     return tree.values[-1 - node]
 
 

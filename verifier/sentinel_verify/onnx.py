@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import numbers
-from .errors import NotRecomputed
+from .errors import NotRecomputed, Refused
 from .numbers import single
 
 Attributes = dict[str, dict[int, list[Any]]]
@@ -43,8 +43,11 @@ def load(content: bytes) -> Callable[[list[float]], float]:
     def margin(row: list[float]) -> float:
         total = 0.0
         for nodes_of, root in trees:
-            found = nodes_of[root]
+            found, steps = nodes_of[root], 0
             while found[0] is not None:
+                steps += 1
+                if steps > len(nodes_of):
+                    raise Refused("the model has a tree that is none")
                 compare, feature, threshold, true, false, tracks = found
                 x = row[feature]
                 found = nodes_of[true if (tracks if x != x else compare(x, threshold)) else false]

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sentinel_verify import cli, ed25519, forms, language, model, numbers, settings, trees, values
 from sentinel_verify import program as programs
+from sentinel_verify.errors import Refused
 
 from core import canonical, numeric
 from core.assignment import Allocation
@@ -181,6 +182,25 @@ def test_models_have_the_same_margins() -> None:
             assert _bits(loaded.margin([float(x) for x in row])) == _bits(margin), format_of(artifact)
         kinds.add(format_of(artifact))
     assert kinds == {kind.name for kind in KINDS}
+
+
+def test_a_tree_that_goes_round_ends() -> None:
+    """In every format, a walk that comes back to where it was is refused."""
+    lightgbm = (
+        b"tree\nversion=v4\n\nTree=0\nnum_leaves=2\nsplit_feature=0\nthreshold=1\ndecision_type=2\nleft_child=0\n"
+        b"right_child=0\nleaf_value=1 2\n\n\nend of trees\n"
+    )
+    tree = {
+        "left_children": [0], "right_children": [0], "split_indices": [0], "split_conditions": [1.0],
+        "default_left": [1],
+    }  # fmt: skip
+    learner = {
+        "gradient_booster": {"name": "gbtree", "model": {"trees": [tree]}},
+        "learner_model_param": {"base_score": "0.5"}, "objective": {"name": "binary:logistic"},
+    }  # fmt: skip
+    for artifact in (lightgbm, json.dumps({"learner": learner, "version": [3]}).encode()):
+        with pytest.raises(Refused):
+            model.load(artifact).margin([0.0])
 
 
 # --- the language ------------------------------------------------------------------------------------------------
