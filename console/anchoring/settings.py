@@ -1,4 +1,4 @@
-"""The table `[anchors]` of sentinel.toml: who signs checkpoints, and where their copies go."""
+"""The table `[anchors]` of the settings file: who signs checkpoints, and where their copies go."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -9,11 +10,12 @@ import pytest
 
 from console.least_rights import ROLES, Right
 from core.events import START
-from core.log.redis_streams import RedisLog
+from core.log.redis_streams import RedisLog, connect
 from core.log.redis_transport import NotPermitted
 from tests.builders.batches import batch_after
 from tests.integration.roles import LINES, opened
-from tests.integration.secured_servers import ROOT_USER, Authority, SecuredRedis
+from tests.integration.secured_servers import ROOT_USER, Authority, SecuredRedis, password
+from tests.integration.servers import RedisCluster
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,36 @@ def test_every_role_has_a_file_with_one_user() -> None:
 def test_a_role_can_do_what_its_rights_say_and_nothing_else(server: SecuredRedis, role: str, right: Right) -> None:
     """The refusal is the project's error, which says that the user may not."""
     with closing(opened(server, f"sentinel-{role}")) as log:
+        if right in ROLES[role]:
+            TRIALS[right](log)
+        else:
+            with pytest.raises(NotPermitted, match="may not"):
+                TRIALS[right](log)
+
+
+@pytest.fixture(scope="module")
+def cluster(redis_cluster: RedisCluster) -> RedisCluster:
+    """A Redis Cluster whose nodes know the shipped users, and a log of some batches."""
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            for line in LINES.values():
+                _, user, *rules = re.findall(r"\(.*?\)|\S+", line)
+                client.execute_command("ACL SETUSER", user, f">{password(user)}", *rules)
+    with closing(connect("127.0.0.1", redis_cluster.port, cluster=True)) as log:
+        append(log)
+        append(log)
+        log.append_control([b"x"], 0)
+        log.put_blob(b"model")
+    return redis_cluster
+
+
+@pytest.mark.parametrize("right", list(TRIALS))
+@pytest.mark.parametrize("role", list(ROLES))
+def test_the_roles_are_the_same_on_a_cluster(cluster: RedisCluster, role: str, right: Right) -> None:
+    """There appends are scripts, and clients ask for the map of slots."""
+    user = f"sentinel-{role}"
+    log = connect("127.0.0.1", cluster.port, cluster=True, username=user, password=password(user))
+    with closing(log):
         if right in ROLES[role]:
             TRIALS[right](log)
         else:
