@@ -44,6 +44,7 @@ COMMANDS = {
     "program": "program.app",
     "rates": "rates.app",
     "erase": "erase.erase",
+    "unseal": "unseal.unseal_payment",
     "produce": "produce.produce",
     "map": "map.map_file",
     "analyze": "analyze.analyze",

@@ -99,7 +99,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
     ),
     _CONTROL: (
         *("list add", "list remove", "threshold set", "rule set", "rule reset", "rule disable", "rule enable"),
-        *("program approve", "program withdraw", "program deploy", "program rollback", "rates set", "erase"),
+        *("program approve", "program withdraw", "program deploy", "program rollback", "rates set", "erase", "unseal"),
         *("history start", "history stop", "model promote", "model approve", "model rollback", "model withdraw"),
         *("model four-eyes", "experiment start", "experiment ramp", "experiment stop", "experiment conclude"),
         *("respond on", "respond off", "partition accept-loss", "proposal approve", "proposal withdraw"),

@@ -221,6 +221,16 @@ class AccountsErased(ControlEvent, tag="accounts_erased.v1", tag_field="type", f
     seals: tuple[SealPoint, ...] = ()
 
 
+class SealedValuesOpened(ControlEvent, tag="sealed_values_opened.v1", tag_field="type", frozen=True, kw_only=True):
+    """Somebody opened sealed attributes of a payment (docs/privacy.md): of the account with this token, at this place
+    of the log.
+    """
+
+    account: str
+    place: str
+    fields: tuple[str, ...]
+
+
 class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=True, kw_only=True):
     """The partition's entries up to this seal were removed from the hot log."""
 
@@ -282,4 +292,5 @@ Control = (
     | SegmentArchived
     | LogTrimmed
     | AccountsErased
+    | SealedValuesOpened
 )

@@ -548,6 +548,11 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'd"}]}',
     ),
     (
+        events.SealedValuesOpened(account="acct_3_ab", place="p03:1-5", fields=("email",), **SYSTEM),
+        b'{"type":"sealed_values_opened.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
+        b'account":"acct_3_ab","place":"p03:1-5","fields":["email"]}',
+    ),
+    (
         events.LogTrimmed(partition=3, up_to_sequence=9, **SYSTEM),
         b'{"type":"log_trimmed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
         b'partition":3,"up_to_sequence":9}',

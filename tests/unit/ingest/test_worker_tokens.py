@@ -15,6 +15,7 @@ from console.stack import Broker, Valkey
 from core import control_stream
 from core.codec import decode_reject, decode_score, decode_transaction
 from core.errors import BadInput
+from core.events import SealedValuesOpened
 from core.log.archive.archive import open_archive
 from core.log.archive.archiver import archive_partition
 from core.partitioner import partition_murmur2
@@ -203,15 +204,27 @@ def test_a_running_worker_forgets_who_is_erased(
     on.worker("unused")
     (tmp_path / f"{on.settings.log_prefix}.toml").rename(config)
     config.chmod(0o600)
-    with h.Threaded(on) as worker, on.log() as log:
-        on.send([Raw(topic, b"Ann", payment(n), NOW + n) for n in range(3)])
-        h.wait_for_decisions(on, log, 3, worker.check)
-        monkeypatch.chdir(tmp_path)
-        arguments = ["Ann", "--reason", "she asked", "--config", str(config), "--certificate", str(certificate)]
-        monkeypatch.setattr(sys, "argv", ["sentinel", "erase", *arguments])
+    monkeypatch.chdir(tmp_path)
+
+    def sentinel(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["sentinel", *arguments, "--config", str(config)])
         with pytest.raises(SystemExit) as done:
             cli.main()
-        assert done.value.code == 0 and "erased" in capsys.readouterr().out
+        shown = capsys.readouterr()
+        return done.value.code, shown.out + shown.err
+
+    with h.Threaded(on) as worker, on.log() as log:
+        on.send([Raw(topic, b"Ann", payment(n, attributes={"email": EMAIL}), NOW + n) for n in range(3)])
+        h.wait_for_decisions(on, log, 3, worker.check)
+        code, shown = sentinel("unseal", "t1", "--account", "Ann", "--reason", "call her")
+        assert code == 0 and EMAIL in shown and "Ann" not in shown
+        opened = control_stream.history(log)[-1].event
+        assert isinstance(opened, SealedValuesOpened) and opened.fields == ("email",) and opened.reason == "call her"
+        assert sentinel("unseal", "t1")[0] == 2
+        code, shown = sentinel("erase", "Ann", "--reason", "she asked", "--certificate", str(certificate))
+        assert code == 0 and "erased" in shown
+        code, shown = sentinel("unseal", "t1", "--reason", "call her")
+        assert code == 2 and "erased" in shown and EMAIL not in shown
         position = msgspec.json.decode(certificate.read_bytes())["position"]
         h.wait_for(lambda: worker.worker.control_position >= position, "the record")
         on.send([Raw(topic, b"Ann", payment(n), NOW + n) for n in range(3, 5)])
