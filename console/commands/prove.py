@@ -14,6 +14,7 @@ from console import wiring
 from console.anchoring.proving import anchor_in
 from console.anchoring.settings import anchor_settings
 from console.commands.audit import locate
+from console.log_options import asked_of
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.errors import BadInput
@@ -61,7 +62,8 @@ def prove(
     if not out.parent.is_dir():
         raise BadInput(f"--out {out}: the directory {out.parent} does not exist")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
-        found = locate(log, transaction_id, account, position)
+        paid, owner = asked_of(s, log, "transaction_id", transaction_id), asked_of(s, log, "account_id", account)
+        found = locate(log, paid, owner, position)
         control = control_stream.history(log)
         anchor = anchor_in(
             anchor_settings(s.anchors), required(control_stream.fold(control).identity).log_id, checkpoint
