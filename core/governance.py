@@ -6,6 +6,8 @@
                                 whatever it does: registration, deployment, rollback, an experiment's arm
     a champion is deployed      under four eyes: only on another person's open proposal of that very model
     a champion is rolled back   only to a former champion; needs no second person
+    something is proposed       under an ID that no earlier proposal had: whoever approves it by its ID approves what
+                                they looked at, not what was put in its place
     a proposal is withdrawn     by anybody, while it is open
     what decides is changed     under four eyes: only on another person's open proposal of the same (`core.changes`);
                                 `core.authority` says which kinds
@@ -58,6 +60,7 @@ from core.events import (
     ModelWithdrawn,
     ProgramApproved,
     ProgramDeployed,
+    ProgramProposed,
     ProgramRolledBack,
 )
 from core.program.governance import Programs
@@ -87,7 +90,7 @@ class Governance(msgspec.Struct):
     registered: SHA-256 by name-version, of what was registered or has served. history: whether one is open. created:
     whether the log has its identity. shadow: SHA-256 of the model that scores beside the champion. traffic: of the
     running experiment, in 1/10,000. changes: open proposals of other changes, by ID. reads: what a registered model
-    reads that not every program offers, by its SHA-256.
+    reads that not every program offers, by its SHA-256. closed: IDs of closed proposals of any kind (bounded).
     """
 
     champion: str = ""
@@ -104,6 +107,7 @@ class Governance(msgspec.Struct):
     reads: dict[str, dict[str, str]] = {}
     traffic: int = 0
     changes: dict[str, Change] = {}
+    closed: dict[str, None] = {}
     roster: Roster = msgspec.field(default_factory=Roster)
 
     def copy(self) -> Governance:
@@ -123,6 +127,7 @@ class Governance(msgspec.Struct):
             dict(self.reads),
             self.traffic,
             dict(self.changes),
+            dict(self.closed),
             self.roster.copy(),
         )
 
@@ -139,6 +144,8 @@ class Governance(msgspec.Struct):
             if (known := self.registered.get(label, digest)) != digest:
                 raise BadInput(f"{label} is already another artifact ({known[:16]}): raise the version")
         match event:
+            case DeploymentProposed() | ProgramProposed() | ChangeProposed() if event.proposal_id in self.closed:
+                raise BadInput(f"a proposal had the ID {event.proposal_id!r} before: choose another")
             case LogCreated() if self.created:
                 raise BadInput("this log was created before, and its identity never changes")
             case ModelDeployed():
@@ -245,6 +252,14 @@ class Governance(msgspec.Struct):
 
     def apply(self, event: Control) -> None:
         """Fold an event that passed `check`."""
+        proposals = [*self.proposals, *self.programs.proposals, *self.changes]
+        self._apply(event)
+        for name in proposals:
+            if not (name in self.proposals or name in self.programs.proposals or name in self.changes):
+                _remember(self.closed, name)
+
+    def _apply(self, event: Control) -> None:
+        """`apply`, but for remembering which proposals it closes."""
         before = self.programs.in_force
         if not isinstance(event, DeploymentProposed) and (named := _named(event)):
             self.registered.update(named)

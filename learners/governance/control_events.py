@@ -166,7 +166,7 @@ def deployment(registry: Registry, model: Model, alias: str, act: Act) -> list[C
     if open_proposal(registry, model, alias):
         return []
     proposal_id = f"{model.label}:{alias}:{len(registry.deployments)}"
-    while proposal_id in registry.proposals:
+    while proposal_id in registry.proposals or proposal_id in registry.governance.closed:
         proposal_id += "+"
     return [DeploymentProposed(**act.fields, proposal_id=proposal_id, **_named(model), alias=alias)]
 

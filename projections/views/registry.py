@@ -313,7 +313,7 @@ def _reference(state: Registry, fact: Fact) -> None:
 REGISTRY = Projection(
     name="registry",
     holds="models, stages, lineage, deployments, thresholds, rules, rates, reference tables",
-    version=9,
+    version=10,
     state_type=Registry,
     handlers={
         ModelRegistered: _registered,

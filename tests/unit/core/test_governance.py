@@ -53,12 +53,12 @@ def refused(*events: Any) -> list[int]:
 
 
 def test_a_withdrawn_proposal_is_not_carried_out() -> None:
-    """Under four eyes nothing can be deployed on it; its ID may be used again, and it is withdrawn only once."""
+    """Under four eyes nothing can be deployed on it; it is withdrawn only once, and its ID never used again."""
     on, withdrawn = GovernanceChanged(**ANN, four_eyes=True), DeploymentWithdrawn(**BOB, proposal_id="p1")
     carried_out = ModelDeployed(**BOB, **SECOND, causation_id="p1")
     assert refused(deployed(), on, PROPOSED, carried_out) == []
     assert refused(deployed(), on, PROPOSED, withdrawn, carried_out) == [5]
-    assert refused(deployed(), on, withdrawn, PROPOSED, withdrawn, withdrawn, PROPOSED) == [3, 6]
+    assert refused(deployed(), on, withdrawn, PROPOSED, withdrawn, withdrawn, PROPOSED) == [3, 6, 7]
 
 
 def test_an_experiment_runs_until_it_is_ended() -> None:

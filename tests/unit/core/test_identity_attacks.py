@@ -17,6 +17,7 @@ from core.events import (
     ChangeWithdrawn,
     Control,
     DeploymentProposed,
+    DeploymentWithdrawn,
     ExperimentRamped,
     ExperimentStarted,
     GovernanceChanged,
@@ -410,6 +411,17 @@ def test_without_identity_names_are_compared_in_canonical_form(event: Control) -
         assert len(put(log, ("", proposal(event)), ("", as_of(event, name)))) == 1, name
     log = log_of(("", created()), *(("", each) for each in REGISTERED))
     assert not put(log, ("", proposal(event)), ("", as_of(event, "bob")))
+
+
+def test_a_proposal_is_not_exchanged_under_its_id() -> None:
+    """Withdrawn and proposed again with another content, after the approver looked: of a change, and of a model."""
+    log = four_eyed()
+    put(log, ("ann", proposal(thresholds("ann", 0.3))), ("ann", ChangeWithdrawn(**by("ann"), proposal_id="p")))
+    assert len(put(log.clone(), ("ann", proposal(thresholds("ann", 0.8))))) == 1
+    other = DeploymentProposed(**by("ann"), proposal_id="d", **model("1", ONE))
+    mine = DeploymentProposed(**by("ann"), proposal_id="d", **model())
+    put(log, ("ann", other), ("ann", DeploymentWithdrawn(**by("ann"), proposal_id="d")))
+    assert len(put(log, ("ann", mine))) == 1
 
 
 def test_a_service_approves_nothing() -> None:

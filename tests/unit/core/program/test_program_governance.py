@@ -109,7 +109,8 @@ def test_four_eyes_on_a_program() -> None:
         deployed = ProgramDeployed(**deployer, digest=ONE, causation_id="p")
         assert not refused(ON, PROPOSED, APPROVED, deployed)
     assert not refused(PROPOSED, APPROVED, ON, DEPLOYED, ProgramRolledBack(**ANN, digest=""))
-    assert not refused(ON, PROPOSED, APPROVED, DEPLOYED, PROPOSED)  # closed, so its ID is free again
+    again = refused(ON, PROPOSED, APPROVED, DEPLOYED, PROPOSED)
+    assert list(again) == [5] and "had the ID" in again[5]  # so that nobody approves another program by it
 
 
 def test_a_withdrawn_proposal_is_not_prepared() -> None:
@@ -166,7 +167,8 @@ class _Model:
                 clash = any((label == mine[0]) != (digest == mine[1]) for label, digest in pairs)
                 return not clash and (not event.parent or event.parent in known)
             case ProgramProposed():
-                return event.proposal_id not in proposals and event.digest in known
+                used = {each.proposal_id for each in self.of(ProgramProposed)}
+                return event.proposal_id not in used and event.digest in known
             case ProgramApproved():
                 return event.proposal_id in proposals and proposals[event.proposal_id][0] != event.actor
             case ProgramWithdrawn():
