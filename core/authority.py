@@ -59,7 +59,7 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.SegmentArchived: Kind(_ARCHIVER),
     events.LogTrimmed: Kind(_ARCHIVER),
     events.AccountsErased: Kind(_ADMIN),
-    events.SealedValuesOpened: Kind(_by("analyst", "auditor", "admin")),
+    events.SealedValuesOpened: Kind(_by("analyst", "admin")),
     events.AccountsErased: Kind(_ADMIN),
     events.ReferencePublished: Kind(_REFERENCE),
     events.SourceQuarantined: Kind(_REFERENCE),
