@@ -78,7 +78,8 @@ def judged(stage: Stage, log: EventLog, undisturbed: list[Held] | None) -> list[
         wrong += _same_bits(log, partitions)
         if stage.scenario.responders and not any(stage.happened[name] for name in NOT_COMPARED):
             is_exact = {fault.kind for fault in stage.struck} <= set(responding.HARMLESS)
-            wrong += responding.judged(log, partitions, stage.receiver, is_exact=is_exact)
+            is_damaged = bool(stage.server.lost_tail)
+            wrong += responding.judged(log, partitions, stage.receiver, is_exact=is_exact, is_damaged=is_damaged)
     except (SentinelError, AssertionError) as error:
         return [*wrong, f"the log can't be read: {type(error).__name__}: {error}"]
     is_degraded = any(isinstance(entry.event, DegradationStarted) for entry in entries)
