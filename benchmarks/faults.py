@@ -173,13 +173,13 @@ def run(faults: int, rate: int, seed: int) -> dict[str, Any]:
         traffic = Traffic(house.settings, rate)
         stack.callback(traffic.stop)
         wait_for(lambda: _is_begun(house), "the workers")
+        act = Act("bench", "bench", int(time.time() * 1000))
+        change_list(log, "merchant", "block", act, add=[ALERTING])
+        switch_on(log, ACTIONS, Why("bench", "bench", int(time.time() * 1000)))
         house.start("responder", "respond")
         house.start(
             "projector", "project", "--follow", "--checkpoint-directory", str(house.projections), "--checkpoint-s", "2"
         )
-        act = Act("bench", "bench", int(time.time() * 1000))
-        change_list(log, "merchant", "block", act, add=[ALERTING])
-        switch_on(log, ACTIONS, Why("bench", "bench", int(time.time() * 1000)))
         traffic.start()
         time.sleep(5.0)
         kinds = house.faults()
