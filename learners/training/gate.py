@@ -17,7 +17,7 @@ wrong. Figures and intervals are those of `learners.training.paired`.
 
 "Not worse" has two parts: the change must exceed its limit, and its interval must exclude "no change". Where frauds are
 rare an equal model, trained with another seed, often seems worse by chance; and a limit alone would either refuse it or
-bind on nothing.
+bind on nothing. Ten checks are ten chances to seem worse, so the intervals hold all at once, at `confidence`.
 
 A level that changes needs a reason. With rare frauds no label tells which of two levels is right, and both models may
 rank alike: a champion shifted by 0.7 log-odds has its average precision, its AUC and nearly its Brier score, while its
@@ -67,7 +67,7 @@ class GateSettings:
     accounts_min: int = 50
     distinct_min: int = 20
     confidence: float = 0.95
-    rounds: int = 500
+    rounds: int = 1000
     gain_min: float = -0.03
     loss_max: float = 0.15
     auc_loss_max: float = 0.02
@@ -192,9 +192,10 @@ def _ranking(f: Comparison, s: GateSettings) -> list[str]:
     reasons, gain = [], f.average_precision_gain
     if gain.value < s.gain_min and (s.gain_min >= 0.0 or gain.high < 0.0):
         reasons.append(f"average precision changes by {_shown(gain, s)}, at least {s.gain_min:+.4f} needed")
-    if not gain.low >= -s.loss_max:
+    if not f.average_precision_gain_alone_low >= -s.loss_max:
         reasons.append(
-            f"average precision may fall too far: {_shown(gain, s)}, a loss of at most {s.loss_max:.4f} is allowed"
+            f"average precision may fall too far: it changes by {gain.value:+.4f}, by {s.confidence:.0%} confidence not"
+            f" below {f.average_precision_gain_alone_low:+.4f}; a loss of at most {s.loss_max:.4f} is allowed"
         )
     if _is_below(f.auc_gain, -s.auc_loss_max):
         reasons.append(
