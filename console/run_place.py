@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from console.stack import LocalStack, free_port, is_free
-from core.errors import BadInput, Unavailable
+from core.errors import UNDECODABLE, BadInput, Unavailable
 from core.files import write_atomic
 from core.settings import Settings, environment_name
 
@@ -90,7 +90,7 @@ def _known(file: Path) -> _Ports | None:
     """The ports of the last run."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=_Ports)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNDECODABLE):
         return None
 
 
@@ -147,7 +147,7 @@ def only_run(directory: Path) -> Iterator[None]:
 def _other(directory: Path) -> str:
     try:
         state = msgspec.json.decode((directory / STATE).read_bytes(), type=RunState)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNDECODABLE):
         return ""
     return f": process {state.pid}, console at {state.url}"
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from core import authority, codec, events
-from core.errors import BadInput, Corrupt
+from core.errors import UNDECODABLE, BadInput, Corrupt
 from core.events import ChangeProposed, ChangeWithdrawn, Control, ControlEvent
 
 OPEN_MAX = 100
@@ -59,7 +59,7 @@ def event_of(change: dict[str, Any], **author: Any) -> Control:
     given = {"occurred_at": 0, "actor": "", **author}
     try:
         found = codec.decode_control(msgspec.json.encode({**change, **given}))
-    except (Corrupt, msgspec.MsgspecError, UnicodeError) as error:
+    except (Corrupt, UnicodeError, *UNDECODABLE) as error:
         raise BadInput(f"a proposed change is not a control event: {error}") from None
     if any(name in change for name in _AUTHORS):
         raise BadInput("a proposed change names no author of its own")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from core.errors import BadInput, Corrupt
+from core.errors import UNDECODABLE, BadInput, Corrupt
 from core.events import (
     AccountEvent,
     AlertRaised,
@@ -90,7 +90,7 @@ def encode_control(event: Control) -> bytes:
 def _checked(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"a log entry does not decode: {error}: {payload[:80]!r}") from error
 
 

@@ -5,6 +5,8 @@ A command turns any of these into one clear line on stderr and an exit code; a t
 
 from __future__ import annotations
 
+import msgspec
+
 
 class SentinelError(Exception):
     """Base of every error raised on purpose. `exit_code` is what a command exits with."""
@@ -57,3 +59,7 @@ class Conflict(SentinelError):
 
 class ConcurrencyError(Conflict):
     """An append found the log at another position than expected; nothing was written (I1)."""
+
+
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder of JSON or MessagePack raises for bytes that it can't read: wrong ones, no UTF-8, or nested deeply."""

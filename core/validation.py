@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from core.duplicate_keys import duplicate_key, scan
-from core.errors import BadInput
+from core.errors import UNDECODABLE, BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
 from core.receipt import AHEAD_MS, BEHIND_MS, History, check_history, check_live, check_not_ahead
 from core.text import visible
@@ -83,7 +83,7 @@ def decode_transaction(
         _refuse_size(value)
     try:
         t = _transaction.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         _refuse_document(error, value)
     if not is_scanned and scan(value):
         _check_keys(value)
@@ -118,7 +118,7 @@ def decode_feedback(value: bytes | None, key: bytes | None, received_at: int = 0
     try:
         event = _feedback.decode(value)
         fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         _refuse_document(error, value)
     if scan(value):
         _check_keys(value)

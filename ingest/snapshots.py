@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from core.errors import Corrupt, Unavailable
+from core.errors import UNDECODABLE, Corrupt, Unavailable
 from core.events import Position
 from core.features.state import AccountState, StateCopy
 from core.files import write_atomic
@@ -106,7 +106,7 @@ class SnapshotStore:
             try:
                 with self._path(partition).open("rb") as file:
                     found[partition] = msgspec.json.decode(file.readline(HEADER_MAX), type=_Header)
-            except (OSError, msgspec.MsgspecError):
+            except (OSError, *UNDECODABLE):
                 continue
         return found
 
@@ -155,7 +155,7 @@ def _head(line: bytes, partition: int) -> Head | None:
             control=header.control,
             digest=header.digest,
         )
-    except (msgspec.MsgspecError, ValueError):
+    except (ValueError, *UNDECODABLE):
         return None
     return head if header.partition == partition and header.sequence > 0 else None
 

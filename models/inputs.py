@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInput, Corrupt
+from core.errors import UNDECODABLE, BadInput, Corrupt
 from core.scoring import Input, InputKind, Scorer
 
 FORMAT = "sentinel_inputs.v1"
@@ -71,7 +71,7 @@ def parts(content: bytes) -> Parts:
         raise Corrupt("the model's list of inputs is truncated or larger than 16 MiB")
     try:
         header = _header.decode(content[:end])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"the model's list of inputs is not intact: {error}") from None
     inputs = tuple(Input(each.identity, each.name, each.kind, each.levels) for each in header.inputs)
     if fault := _fault(inputs):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from core.errors import BadInput
+from core.errors import UNDECODABLE, BadInput
 from core.program.inputs import offers
 from core.program.plan import Plan
 from core.scoring import Input
@@ -53,7 +53,7 @@ def _levels(content: bytes, categories: list[str]) -> dict[str, tuple[str, ...]]
     lines = _PANDAS.findall(content)
     try:
         found = msgspec.json.decode(lines[-1], type=list[tuple[str, ...]] | None) if lines else None
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         found = None
     if found is None or len(found) != len(categories):
         raise BadInput(

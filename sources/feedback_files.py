@@ -18,7 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import BadInput
+from core.errors import UNDECODABLE, BadInput
 from core.times import to_epoch_ms
 
 COLUMNS = (
@@ -137,7 +137,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
     for line, text in json_lines(path):
         try:
             values = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             yield Row(line, {}, ("not_json", str(error)))
             continue
         if not isinstance(values, dict):

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core import control_stream
 from core.control_stream import ControlStream, Known
-from core.errors import BadInput, Conflict, Corrupt, Unavailable
+from core.errors import UNDECODABLE, BadInput, Conflict, Corrupt, Unavailable
 from core.events import CheckpointSigned, Control
 from core.files import write_atomic
 from core.identity import required
@@ -169,7 +169,7 @@ class Notary:
         try:
             stored = msgspec.json.decode(content, type=_Stored)
             trees: Trees | None = Trees.at(stored.places)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise Corrupt(f"{self._directory}/notary.json does not decode: {error}") from None
         except BadInput:
             trees = None

@@ -11,7 +11,7 @@ from cryptography.x509 import Certificate
 
 from console.anchoring.destinations import Directory, Found
 from console.anchoring.timestamps import stamped_at
-from core.errors import BadInput, Corrupt
+from core.errors import UNDECODABLE, BadInput, Corrupt
 from core.files import write_atomic
 from core.log import checkpoints, notes
 from core.log.anchored import Anchors
@@ -150,7 +150,7 @@ def read_progress(path: Path, keys: Sequence[PublicKey]) -> tuple[Checkpoint, No
         trees = Trees.at(progress.places)
         if not trees.fits(checkpoint):
             raise Corrupt(f"its trees are not those of checkpoint {checkpoint.number}")
-    except (msgspec.MsgspecError, UnicodeDecodeError, Corrupt, BadInput) as error:
+    except (*UNDECODABLE, Corrupt, BadInput) as error:
         raise BadInput(f"{path}: {error}; delete it to verify everything again") from None
     return checkpoint, note, trees
 

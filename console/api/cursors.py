@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from core.errors import BadInput
+from core.errors import UNDECODABLE, BadInput
 
 C = TypeVar("C", bound=msgspec.Struct)
 LIMIT_MAX = 1_000
@@ -50,7 +50,7 @@ def decode(text: str, kind: type[C]) -> C:
     try:
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         return msgspec.msgpack.decode(content, type=kind)
-    except (ValueError, binascii.Error, msgspec.MsgspecError):
+    except (ValueError, binascii.Error, *UNDECODABLE):
         raise BadInput("cursor is not one that this list gave: leave it out to begin again") from None
 
 

@@ -23,7 +23,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import Argon2Error, InvalidHashError
 from msgspec.structs import replace
 
-from core.errors import BadInput, Corrupt, Unavailable
+from core.errors import UNDECODABLE, BadInput, Corrupt, Unavailable
 from core.files import write_atomic
 
 Role = Literal["viewer", "submitter", "analyst", "rule_author", "publisher", "auditor", "admin"]
@@ -96,7 +96,7 @@ class UserFile:
                 self._users = msgspec.json.decode(self.path.read_bytes(), type=Users)
             except OSError as error:
                 raise Unavailable(f"can't read {self.path}: {error.strerror}") from None
-            except msgspec.MsgspecError as error:
+            except UNDECODABLE as error:
                 raise Corrupt(f"{self.path} is not a file of users: {error}") from None
             self._seen = stamp
         return self._users

@@ -12,7 +12,7 @@ import typer
 
 from console import profiles, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
-from core.errors import BadInput
+from core.errors import UNDECODABLE, BadInput
 from core.log.archive import archiver, retention
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.manifest import Row
@@ -179,7 +179,7 @@ def checkpointed(directory: Path | None, partition: int) -> list[int]:
             line = file.readline()
         try:
             sources = msgspec.json.decode(line, type=_Checkpoint).sources
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise BadInput(f"{path} is not a projection checkpoint: {error}") from None
         place = sources.get(partition)
         places.append(place.sequence if place is not None else 0)

@@ -24,7 +24,7 @@ from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from console.timing import seconds_of
 from core.control_stream import history
-from core.errors import BadInput, Corrupt
+from core.errors import UNDECODABLE, BadInput, Corrupt
 from core.features import spec
 from core.files import open_private
 from core.governance import CHAMPION
@@ -214,7 +214,7 @@ def _card(file: Path, card: Path | None) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(_read(card or beside), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise BadInput(f"{card or beside} is not a model card: {error}") from None
 
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.features import spec
 from core.jit import njit
 
@@ -68,7 +68,7 @@ class ReferenceTable:
                 raise Corrupt("the reference table does not have the length that its header implies")
             keys = np.frombuffer(body[: header.rows * 8], dtype="<u8").astype(np.uint64)
             values = np.frombuffer(body[header.rows * 8 :], dtype="<f4").astype(np.float32).reshape(-1, width)
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, *UNDECODABLE) as error:
             raise Corrupt(f"the reference table does not decode: {error}") from error
         if header.rows > 1 and not bool(np.all(keys[1:] > keys[:-1])):
             raise Corrupt("the reference table's keys are not in ascending order")

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.features import spec
 from core.features.recency import BLOCKED, DEFRAUDED, ORDINARY, Recency
 from core.features.record import ACCOUNT, NEVER
@@ -248,7 +248,7 @@ class AccountState:
             size_end = content.index(b"\n", len(_MAGIC))
             start = size_end + 1 + int(content[len(_MAGIC) : size_end])
             header = msgspec.json.decode(content[size_end + 1 : start], type=_Header)
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, *UNDECODABLE) as error:
             raise Corrupt(f"the snapshot's header does not decode: {error}") from error
         body = content[start:]
         if header.log_id != identity.log_id:
@@ -273,7 +273,7 @@ class AccountState:
             state.verdicts = AccountVerdicts.from_bytes(body[ends[0] : ends[1]])
             state.remembered = Remembered.from_bytes(body[ends[1] : ends[2]])
             state.recency = Recency.from_bytes(body[ends[2] : counts], len(state.records))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (ValueError, *UNDECODABLE) as error:
             raise Corrupt(f"the snapshot does not decode: {error}") from error
         *state._free, state.evicted, state.evicted_protected = np.frombuffer(body[counts:whole], dtype="<i8").tolist()
         held: dict[str, bytes] = {}

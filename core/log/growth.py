@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.errors import BadInput, Corrupt
+from core.errors import UNDECODABLE, BadInput, Corrupt
 from core.events import Position
 from core.log import merkle, seals
 from core.log.base import Entry, EventLog, Head
@@ -176,7 +176,7 @@ def decode(content: bytes) -> Trees:
     """The trees at stored places. Raises Corrupt if they do not decode."""
     try:
         return Trees.at(msgspec.json.decode(content, type=Places))
-    except (msgspec.MsgspecError, BadInput, UnicodeDecodeError) as error:
+    except (*UNDECODABLE, BadInput) as error:
         raise Corrupt(f"the stored trees do not decode: {error}") from None
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.events import Severity
 
 BYTES_MAX = 1_000_000
@@ -167,7 +167,7 @@ def decode(content: bytes) -> Program:
         raise Corrupt(f"a program has at most {BYTES_MAX:,} bytes, not {len(content):,}")
     try:
         program = _DECODER.decode(content)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"not the canonical form of a program: {error}") from None
     if canonical(program) != content:
         raise Corrupt("not the canonical form of a program: its keys, defaults or numbers are written differently")

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.program.layout import Layout
 
 _MAGIC = b"sentinel-aggregates-1\n"
@@ -82,7 +82,7 @@ class ProgramState:
             size_end = content.index(b"\n", len(_MAGIC))
             start = size_end + 1 + int(content[len(_MAGIC) : size_end])
             header = msgspec.json.decode(content[size_end + 1 : start], type=_Header)
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, *UNDECODABLE) as error:
             raise Corrupt(f"the header of the aggregates' snapshot does not decode: {error}") from error
         if header.layout != layout.digest or header.words != layout.words:
             raise Corrupt("the aggregates' snapshot was written under another layout")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from core.codec import decode_transaction
 from core.currency import base_amount
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.events import START, Decision
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
@@ -118,7 +118,7 @@ def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
 def _decoded(payload: bytes) -> _Score:
     try:
         return _score.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"an entry of the log can't be decoded: {error}: {payload[:80]!r}") from error
 
 

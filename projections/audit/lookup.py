@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from core.codec import encode
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.log.base import EventLog
 from core.log.paging import pages
 
@@ -63,7 +63,7 @@ def find_payments(
                     continue
                 try:
                     payment = _payment.decode(entry.payload)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                except UNDECODABLE as error:
                     raise Corrupt(f"partition {partition}: transaction {entry.id} can't be decoded: {error}") from error
                 if payment.transaction_id in ids:
                     found.setdefault(payment.transaction_id, []).append(payment)

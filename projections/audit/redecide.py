@@ -21,7 +21,7 @@ from core.codec import decode_account_event, decode_score, decode_score_key, dec
 from core.context import Context
 from core.currency import wrong_rates
 from core.differences import explain_alert_difference, explain_difference
-from core.errors import Corrupt, NotDecidable
+from core.errors import UNDECODABLE, Corrupt, NotDecidable
 from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
@@ -186,7 +186,7 @@ def _is_of(payload: bytes, accounts: Collection[str], single: bytes | None) -> b
         return False
     try:
         return _owner.decode(payload).account_id in accounts
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"an entry of the log can't be decoded: {error}: {payload[:80]!r}") from error
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core import control_stream
-from core.errors import BadInput, Corrupt, Unavailable
+from core.errors import UNDECODABLE, BadInput, Corrupt, Unavailable
 from core.files import write_atomic
 from core.log.base import EventLog
 from projections.engine.base import NOWHERE, Place, Projection, S
@@ -113,7 +113,7 @@ class CheckpointStore:
             if mark_at(log, source, section.sequence) != section.mark:
                 return None
             return Checkpoint(Place(section.sequence), projection.decode(content))
-        except (OSError, ValueError, msgspec.MsgspecError, Corrupt):
+        except (OSError, ValueError, *UNDECODABLE, Corrupt):
             return None
 
     def current(self, name: str) -> int | None:

@@ -18,7 +18,7 @@ from console.api.requests import Asked, json
 from console.api.submitting import Awaited, Idempotency, Submitter
 from console.api.tail import Decided
 from core.codec import decode_alert, decode_score, decode_transaction
-from core.errors import Unavailable
+from core.errors import UNDECODABLE, Unavailable
 from core.events import Decision, Severity, Transaction
 from core.validation import ID_CHARACTERS_MAX, VALUE_BYTES_MAX
 from projections.audit.redecide import DecisionPlace
@@ -170,7 +170,7 @@ async def batch(request: Asked, wait_ms: WaitMs = 5_000) -> Response[BatchAnswer
     """
     try:
         payments = msgspec.json.decode(await request.body(), type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise ProblemError(422, f"not a JSON array of payments: {error}", reason="not_json") from None
     if len(payments) > BATCH_MAX:
         raise ProblemError(413, f"{len(payments)} payments, more than {BATCH_MAX}", reason="too_large")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from core.errors import Corrupt
+from core.errors import UNDECODABLE, Corrupt
 from core.events import Position
 from core.log.base import GENESIS_DIGEST, STREAMS, Head, Stream
 
@@ -106,7 +106,7 @@ def decode(content: bytes, partition: int) -> tuple[Row, ...]:
     for number, line in enumerate(lines, 1):
         try:
             row = _rows.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise Corrupt(f"{where}, line {number}: does not decode: {error}") from None
         if row.previous != previous:
             raise Corrupt(f"{where}, line {number}: does not continue the line before: a line was removed or changed")
