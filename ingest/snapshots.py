@@ -84,7 +84,7 @@ class SnapshotStore:
         path = self._path(partition)
         try:
             line = msgspec.json.encode(header)
-            write_atomic(path, line + b"\n", *copy.parts(line), mode=0o600)
+            write_atomic(path, line + b"\n", *copy.parts(line))
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 

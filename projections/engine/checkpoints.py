@@ -139,7 +139,7 @@ class CheckpointStore:
 
     def _write(self, path: Path, parts: list[bytes]) -> None:
         try:
-            write_atomic(path, *parts, mode=0o600)
+            write_atomic(path, *parts)
         except OSError as error:
             raise Unavailable(f"cannot write {path}: {error.strerror}") from error
 
