@@ -41,6 +41,14 @@ def prove(
         Path | None,
         typer.Option(help="File with the signed checkpoint. Default: the newest in the directories of [anchors]."),
     ] = None,
+    level: Annotated[
+        int,
+        typer.Option(
+            help="1: only that the decision stands in the log like this, without program, model and settings.",
+            min=1,
+            max=2,
+        ),
+    ] = 2,
     whole_control: Annotated[
         bool,
         typer.Option(
@@ -59,6 +67,8 @@ def prove(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if out is None:
         raise BadInput("missing --out: the file to write")
+    if level < 2 and whole_control:
+        raise BadInput("--whole-control is for level 2; remove --level 1")
     if not out.parent.is_dir():
         raise BadInput(f"--out {out}: the directory {out.parent} does not exist")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
@@ -68,7 +78,7 @@ def prove(
         anchor = anchor_in(
             anchor_settings(s.anchors), required(control_stream.fold(control).identity).log_id, checkpoint
         )
-        content = proof.prove(log, found.place, control, anchor, whole_control=whole_control)
+        content = proof.prove(log, found.place, control, anchor, level=level, whole_control=whole_control)
     try:
         write_atomic(out, content, mode=0o600)
     except OSError as error:

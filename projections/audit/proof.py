@@ -66,11 +66,13 @@ def prove(
     control: Sequence[ControlEntry],
     anchor: Anchor | None,
     *,
+    level: int = 2,
     whole_control: bool = False,
 ) -> bytes:
     """The proof of the decision at a place, in its canonical form.
 
     control: the whole stream, including refused events. anchor: None for a proof that only repeats what the log says.
+    level: 1 leaves out program, model and control events: who receives the proof need not know rules and thresholds.
     whole_control: for an auditor, with all control events up to the decision, so that lists, draws and the completeness
     of the settings can be checked too; these hold identifiers of others and the key of the log's hashes.
     Raises BadInput if there is no decision, NotAnchored if the checkpoint does not cover it, Corrupt if the log is not
@@ -97,10 +99,10 @@ def prove(
             "previous": seal.before.digest,
             "proof": seal.proof,
         },
-        "control": [] if whole_control else _events(control, decode_score(score), partition, anchor),
+        "control": [] if whole_control or level < 2 else _events(control, decode_score(score), partition, anchor),
         "blobs": {
             hashlib.sha256(content).hexdigest(): base64.b64encode(content).decode()
-            for content in _blobs(log, control, decode_score(score))
+            for content in (_blobs(log, control, decode_score(score)) if level > 1 else ())
         },
     }
     if whole_control:

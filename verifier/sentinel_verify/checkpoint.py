@@ -83,16 +83,13 @@ def read(note: str, keys: list[Key]) -> Checkpoint:
     text += "\n"
     if not found or not rest.endswith("\n"):
         raise Refused("the checkpoint has no signature")
-    signers, kinds = [], set()
-    for line in rest[:-1].split("\n"):
-        key = _verified(text, line, keys)
-        signers.append(f"{key.name} ({key.key_id.hex()})")
-        kinds.add(key.kind)
-    if ED25519 not in kinds:
-        raise Refused("the checkpoint is signed by witnesses only, not by the log's notary")
+    signed = [_verified(text, line, keys) for line in rest[:-1].split("\n")]
+    signers = [f"{key.name} ({key.key_id.hex()})" for key in signed]
     start = _FIRST.match(text)
     if start is None:
         raise Refused("what was signed is not a checkpoint")
+    if not any((key.kind, key.name) == (ED25519, f"stream-sentinel/{start[1]}") for key in signed):
+        raise Refused(f"the checkpoint of log {start[1]} is not signed by that log's notary")
     heads = []
     at, expected = start.end(), "control"
     while at < len(text):

@@ -21,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 verified up to the level asked for, 1 that level was not reached, 2 misuse, 3 refused."""
     given = _parser().parse_args(arguments)
     try:
-        keys = [Key.parse(_key_text(text)) for text in given.public_key or []]
+        texts = [line for text in given.public_key or [] for line in _key_text(text).splitlines() if line.strip()]
+        keys = [Key.parse(text) for text in texts]
         if not keys and not given.unanchored:
             raise Misuse("--public-key is required: the log's public key, from a source that you trust")
         try:

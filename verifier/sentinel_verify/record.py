@@ -58,6 +58,8 @@ def check(bundle: Bundle, keys: list[Key]) -> Record:
         checkpoint,
         digest,
     )
+    if record.alert is not None and record.alert.get("alert_id") != f"{bundle.partition:02d}:{bundle.position}":
+        raise Refused(f"the alert is that of {record.alert.get('alert_id')}")
     if score["c"] != seal["control"]:
         raise Refused(f"the score names control position {score['c']}, and its seal {seal['control']}")
     if not _position(score["f"]) <= _position(seal["feedback"]):

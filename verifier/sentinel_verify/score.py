@@ -41,6 +41,8 @@ class Recomputed(NamedTuple):
 def recompute(record: Record, partition: int, blobs: Mapping[str, bytes]) -> Recomputed:
     """Recompute the score. Raises Refused if anything differs from the record, or a blob is left over."""
     score = record.score
+    if not blobs:
+        raise NotRecomputed("the proof holds neither program nor model: it was made for level 1")
     if (score["engine"], score["spec"]) != (ENGINE, SPEC):
         raise NotRecomputed(f"it was decided by engine {score['engine']} with feature spec {score['spec']}")
     program, used = load(score["program"], blobs)

@@ -127,6 +127,23 @@ def test_what_it_refuses(sentinel: Sentinel, log: RedisLog, tmp_path: Path) -> N
     assert not (tmp_path / "a").exists()
 
 
+def test_a_proof_without_rules_and_model(
+    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of level 1: small, without program, model and control events; verified to that level, and no further."""
+    signed = corpus(log, PARTITIONS)
+    (tmp_path / "checkpoint").write_bytes(signed.anchor.note.content)
+    name, _ = alert(log)
+    assert sentinel("prove", name, "--out", "a.proof", "--checkpoint", "checkpoint", "--level", "1")[0] == 0
+    proof = json.loads((tmp_path / "a.proof").read_bytes())
+    assert proof["blobs"] == {} and proof["control"] == [] and "stream" not in proof
+    code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, "--level", "1", capsys=capsys)
+    assert (code, found["level"]) == (0, 1)
+    code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)
+    assert code == 1 and "made for level 1" in found["not_reached"]
+    assert sentinel("prove", name, "--out", "a", "--level", "1", "--whole-control")[0] == 2
+
+
 def test_a_proof_for_auditors(
     sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
