@@ -379,7 +379,7 @@ class Desk:
         until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
         return tell(self.log, found, control, Timeline(control, self._resolver), until)
 
-    def proof(self, name: str, as_of: str | None) -> tuple[DecisionPlace, bytes]:
+    def proof(self, name: str, as_of: str | None, level: int = 2) -> tuple[DecisionPlace, bytes]:
         """The proof of one decision (docs/proofs.md), and its place. Raises ProblemError (409) if the newest checkpoint
         does not cover it.
         """
@@ -388,7 +388,7 @@ class Desk:
         log_id = required(control_stream.fold(control).identity).log_id
         anchor = anchor_in(anchor_settings(self.settings.anchors), log_id)
         try:
-            return found.place, prove(self.log, found.place, control, anchor)
+            return found.place, prove(self.log, found.place, control, anchor, level=level)
         except NotAnchored as error:
             raise ProblemError(
                 409, str(error), reason="not_anchored", remedy="ask again after the next checkpoint"

@@ -15,6 +15,10 @@ from console.api.index import Query, check_query
 from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, desk, json, time_of, unchanging
 from core.events import Decision, Severity
 
+Level = Annotated[
+    int,
+    QueryParameter(ge=1, le=2, description="1: only that it stands in the log, without program, model and settings."),
+]
 Amount = Annotated[float | None, QueryParameter(ge=0, description="In the base currency, inclusive.")]
 
 
@@ -118,12 +122,12 @@ async def audit(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[s
 
 
 @get("/v1/decisions/{id:str}/proof", tags=["decisions"], summary="The proof of a decision")
-async def proof(request: Asked, id: Name, as_of: AsOf = None) -> Response[dict[str, Any]]:
+async def proof(request: Asked, id: Name, as_of: AsOf = None, level: Level = 2) -> Response[dict[str, Any]]:
     """A file for whoever trusts neither this server nor its operator: `sentinel-verify` checks it offline, with the
     log's public key (docs/proofs.md). Against the newest checkpoint of the anchors in the settings: 409 if that does
     not cover the decision yet; without anchors there is none in it, and the verifier refuses it unless asked not to.
     """
-    found, content = await desk(request).run_heavy(desk(request).proof, id, as_of)
+    found, content = await desk(request).run_heavy(desk(request).proof, id, as_of, level)
     name = f"p{found.partition:02d}-{found.position}.proof"
     return json(content, headers={"content-disposition": f'attachment; filename="{name}"'})
 

@@ -28,6 +28,9 @@ def test_a_proof_is_the_file_that_the_verifier_takes(decided: MemoryLog, tmp_pat
         found = cli.verify(answers[0].content, [Key.parse(signed.key)])
         assert found["verified"] and found["level"] == 2
         assert found["transaction"]["transaction_id"] == row["transaction_id"]
+        short = on.get(f"/v1/decisions/{row['place']}/proof", level=1)
+        assert cli.verify(short.content, [Key.parse(signed.key)], level=1)["verified"] and len(short.content) < 10_000
+        assert on.get(f"/v1/decisions/{row['place']}/proof", level=3).status_code == 400
         assert on.get("/v1/decisions/none/proof").status_code == 404
         assert on.get(f"/v1/decisions/{row['place']}/proof", role="viewer").status_code == 403
 
