@@ -59,6 +59,7 @@ from core.events import (
     RetrainingFinished,
     RetrainingRejected,
     RetrainingStarted,
+    SealedValuesOpened,
     SourceGenerationStarted,
     SourceQuarantined,
 )
@@ -402,6 +403,7 @@ def _narrated(b: Builder) -> None:
         ResponsesChanged(**act, enabled=True, actions=("block_account",), begins=(0,) * PARTITIONS),
         ResponsesChanged(**act, enabled=False, actions=("block_account",)),
         AccountsErased(**act, accounts=("tk:a1",), searched={"log": 4096}, found={"log": 0}),
+        SealedValuesOpened(**act, account="tk:a1", place="p00:1-1", fields=("attributes.email",)),
         SourceQuarantined(**act, source="customer", name="ann", hour_start=BEGIN_MS // HOUR_MS * HOUR_MS + 9 * HOUR_MS),
     )
     control = control_stream.ControlStream()
