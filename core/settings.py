@@ -7,7 +7,6 @@ SENTINEL_ except for those in `_PLAIN_NAMES`.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +18,7 @@ from core.errors import BadInput
 from core.identity import ACCOUNTS_MAX, ACCOUNTS_MAX_RANGE
 from core.private_files import SECRET_MODES
 from core.tokens import PREFIXES
+from core.toml_text import parse_toml
 
 _PLAIN_NAMES = {
     "environment": "STREAM_SENTINEL_ENV",
@@ -217,6 +217,8 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
         variable = environment_name(name)
         if variable in environ and name not in _TABLES:
             values[name], origin[name] = environ[variable], variable
+            if any("\ud800" <= c <= "\udfff" for c in environ[variable]):  # bytes that were not UTF-8
+                raise BadInput(f"{variable} is not UTF-8")
     for name, value in (overrides or {}).items():
         if value is not None:
             values[name], origin[name] = value, f"--{name.replace('_', '-')}"
@@ -268,11 +270,15 @@ def _check_modes(file: Path, secrets: list[str]) -> None:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{file}: can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise BadInput(f"{file}: not TOML: {error}") from None
+    try:
+        return parse_toml(text)
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
 
 
 def _check(settings: Settings, origin: Mapping[str, str]) -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from console.options import Json
 from console.tables import print_fields, print_json, print_table, time_text
 from core.currency import ISO_4217, code
 from core.errors import BadInput
+from core.toml_text import parse_toml
 from learners.governance import business
 from projections.views.registry import REGISTRY
 from projections.views.registry_answers import policy_history
@@ -118,8 +118,10 @@ def read_rates(file: Path) -> RatesFile:
     if file.suffix == ".csv":
         return RatesFile(_csv(file, text))
     try:
-        held = tomllib.loads(text) if file.suffix == ".toml" else _json(text) if file.suffix == ".json" else None
-    except ValueError as error:
+        held = parse_toml(text) if file.suffix == ".toml" else _json(text) if file.suffix == ".json" else None
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{file} is not valid {file.suffix[1:].upper()}: {error}") from None
     if held is None:
         raise BadInput(f"{file} must end in .csv, .json or .toml")
@@ -157,6 +159,8 @@ def _csv(file: Path, text: str) -> dict[str, float]:
 
 
 def _number(where: object, name: str, value: Any) -> float:
+    if isinstance(value, (dict, list)):
+        raise BadInput(f"{where}: the rate of {name} must be a number, not an object or an array")
     try:
         if isinstance(value, bool):
             raise ValueError

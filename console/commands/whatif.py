@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,7 @@ from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
 from core.replay import Timeline
 from core.settings import Settings
+from core.toml_text import parse_toml
 from projections.audit.whatif import Changes, Outcome, Scope, run
 from projections.labelling.consensus import Label
 from projections.labelling.reader import LabelReader
@@ -142,10 +142,10 @@ def artifact_of(log: EventLog, text: str) -> tuple[bytes, str]:
 
 def _rule_set(path: Path) -> tuple[dict[str, float], tuple[str, ...]]:
     try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RuleSet)
+        found = msgspec.convert(parse_toml(path.read_text(encoding="utf-8")), RuleSet)
     except OSError as error:
         raise BadInput(f"--rules {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (BadInput, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise BadInput(f"--rules {path}: {error}") from error
     return found.parameters, found.disabled
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 
 from core.errors import BadInput
 from core.times import parse_iso
+from core.toml_text import parse_toml
 from sources.datasets.layout import FileFormat, Join, Label, Layout, Money
 from sources.datasets.numbers import NumberFormat
 from sources.datasets.timestamps import TimeFormat
@@ -112,9 +112,9 @@ def load(path: Path) -> Layout:
 def parse(text: str, name: str) -> Layout:
     """The layout in a mapping's text; `name` if it states none. Raises BadInput."""
     try:
-        content: dict[str, Any] = tomllib.loads(text)
+        content: dict[str, Any] = parse_toml(text)
         return _layout(msgspec.convert(content, _File), name)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
+    except (msgspec.ValidationError, ValueError) as error:
         raise BadInput(str(error)) from error
 
 
