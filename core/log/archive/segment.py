@@ -17,6 +17,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ class Segment:
             names = others["stream"].to_pylist()
             payloads: list[bytes] = others["payload"].to_pylist()
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-            raise Corrupt(f"not a segment: {' '.join(str(error).split())}") from None
+            raise _not_a_segment(error) from None
         own = ids_of(ids)
         self._ids: dict[Stream, Ids] = {"transactions": own, "scores": own}
         self._payloads: dict[Stream, list[bytes]] = {}
@@ -199,7 +200,8 @@ class Segment:
                 source = pa.BufferReader(self._decisions)
                 file = pq.ParquetFile(source, metadata=file.metadata, read_dictionary=list(dictionaries))
             held = [name for name in columns if name in self._names or not name.startswith("feature_")]
-            table = file.read(held, use_threads=False).slice(begin, max(end - begin, 0))
+            with _readable():
+                table = file.read(held, use_threads=False).slice(begin, max(end - begin, 0))
         return table if len(held) == len(columns) else with_columns(table, columns)
 
     def groups(self, columns: Sequence[str], after: Position, until: Position) -> Iterator[pa.Table]:
@@ -213,7 +215,7 @@ class Segment:
             size = self._file.metadata.row_group(group).num_rows
             start, stop = max(begin - first, 0), min(end - first, size)
             if start < stop:
-                with self._lock:
+                with self._lock, _readable():
                     table = self._file.read_row_group(group, columns=list(columns), use_threads=False)
                 yield table.slice(start, stop - start).select(list(columns))
             first += size
@@ -227,7 +229,8 @@ class Segment:
         for group in range(begin // size, (end - 1) // size + 1):
             first = group * size
             start, stop = max(begin - first, 0), min(end - first, size)
-            out += build(self._group(stream, group).slice(start, stop - start))
+            with _readable():
+                out += build(self._group(stream, group).slice(start, stop - start))
         return out
 
     def _group(self, stream: Stream, group: int) -> pa.Table:
@@ -240,6 +243,19 @@ class Segment:
                 if len(self._groups) > GROUPS_HELD:
                     self._groups.popitem(last=False)
             return table
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Parts of a file are read when they are asked for: what does not read then is as corrupt as at the beginning."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        raise _not_a_segment(error) from None
+
+
+def _not_a_segment(error: Exception) -> Corrupt:
+    return Corrupt(f"not a segment: {' '.join(str(error).split())}")
 
 
 def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
