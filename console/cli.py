@@ -10,6 +10,7 @@ on first use: a rollback must not wait for training libraries. Only the program'
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from collections.abc import Iterable
@@ -20,11 +21,13 @@ from typing import Annotated
 import typer
 
 from console.terminal import harmless_output
-from core.errors import SentinelError
+from core.errors import BadInput, SentinelError
 from core.files import FULL_DISK
-from core.text import visible
+from core.text import clipped, visible
 
 INTERRUPTED = 130
+PATH_FAULTS = frozenset((errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG))
+"""What is wrong with a path as given; looking whether there is something raises these."""
 HELP_COLUMNS = range(60, 161)
 """Help is as wide as the terminal, within these bounds."""
 
@@ -133,6 +136,8 @@ def _run() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", INTERRUPTED)
     except OSError as error:
+        if error.errno in PATH_FAULTS and isinstance(error.filename, str):
+            _fail(f"{error.filename}: {error.strerror}", BadInput.exit_code)
         if error.errno not in FULL_DISK:
             raise
         _fail(f"output can't be written: {error.strerror}", SentinelError.exit_code)
@@ -168,7 +173,7 @@ def _without_card_data(message: str) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"sentinel: {visible(message)}", file=sys.stderr)
+    print(f"sentinel: {visible(clipped(message))}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -27,6 +27,7 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 LISTED_MAX = 10
+MESSAGE_MAX = 4_000
 
 V = TypeVar("V")
 
@@ -43,6 +44,11 @@ def visible(text: str, *, lines: bool = False) -> str:
     lines: line breaks and tabs are layout and stay.
     """
     return (_UNSAFE_IN_LINES if lines else _UNSAFE).sub(_escape, text)
+
+
+def clipped(text: str) -> str:
+    """A message that quotes what somebody sent: at most MESSAGE_MAX characters, its end left out."""
+    return text if len(text) <= MESSAGE_MAX else f"{text[: MESSAGE_MAX - 1]}…"
 
 
 def _escape(found: re.Match[str]) -> str:

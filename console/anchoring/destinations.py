@@ -164,9 +164,13 @@ def _text(answer: requests.Response) -> str:
 
 def check_url(name: str, url: str) -> None:
     """Raise BadInput unless it is an https address, or http on loopback."""
-    parts = urlsplit(url)
-    is_local = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and is_local)):
+    try:
+        parts = urlsplit(url)
+        is_local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+        valid = bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_local))
+    except ValueError:  # brackets in the host
+        valid = False
+    if not valid:
         raise BadInput(f"{name} must be an https address (http only on loopback), not {url!r}")
 
 

@@ -67,12 +67,21 @@ def oidc_settings(table: Mapping[str, Any]) -> OidcSettings | None:
     except msgspec.ValidationError as error:
         raise BadInput(f"oidc: {error}") from None
     for name in ("issuer", "public_url"):
-        address = urlsplit(getattr(found, name))
-        is_local = address.scheme == "http" and address.hostname in LOOPBACK
-        if not address.hostname or not (address.scheme == "https" or is_local):
+        if not _is_safe(getattr(found, name)):
             raise BadInput(
                 f"oidc.{name} must be an https address (http only on loopback), not {getattr(found, name)!r}"
             )
     if "openid" not in found.scopes:
         raise BadInput('oidc.scopes must hold "openid"')
     return found
+
+
+def _is_safe(url: str) -> bool:
+    """Whether it is an https address, or http on loopback."""
+    try:
+        address = urlsplit(url)
+    except ValueError:  # brackets in the host
+        return False
+    return bool(address.hostname) and (
+        address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK)
+    )

@@ -16,7 +16,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from core.errors import BadInput, Conflict, Corrupt, NotDecidable, SentinelError, Unavailable
-from core.text import visible
+from core.text import clipped, visible
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 1
@@ -61,7 +61,15 @@ class ProblemError(SentinelError):
     ) -> None:
         super().__init__(detail)
         self.problem = Problem(
-            HTTPStatus(status).phrase, status, visible(detail), "about:blank", "", reason, field, remedy, problems or []
+            HTTPStatus(status).phrase,
+            status,
+            visible(clipped(detail)),
+            "about:blank",
+            "",
+            reason,
+            field,
+            remedy,
+            problems or [],
         )
         self.headers = headers or {}
 

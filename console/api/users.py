@@ -231,7 +231,7 @@ def verify(hashed: str, secret: str) -> bool:
     """
     try:
         return _password.verify(hashed or _nobodys(), secret) and bool(hashed)
-    except (Argon2Error, InvalidHashError):
+    except (Argon2Error, InvalidHashError, UnicodeEncodeError):  # a hash is ASCII
         return False
 
 

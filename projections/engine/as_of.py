@@ -35,8 +35,8 @@ from core.times import parse_iso
 from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Place, place_name
 from projections.engine.feed import Bound, batches, bound_at, seal_at
 
-_ITEM = re.compile(r"p(\d+):(?:(\d+-\d+)|s(\d+)(?:\+(\d+))?)|c(\d+)")
-_MOMENT = re.compile(r"t(\d+)")
+_ITEM = re.compile(r"p(\d{1,9}):(?:(\d{1,18}-\d{1,18})|s(\d{1,18})(?:\+(\d{1,18}))?)|c(\d{1,18})")
+_MOMENT = re.compile(r"t(\d{1,15})")
 
 
 @dataclass(frozen=True, slots=True)

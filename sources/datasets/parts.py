@@ -139,7 +139,7 @@ def _opened(path: Path, compression: str | None) -> IO[bytes]:
 
 def _of_zip(path: Path, kind: str | None) -> list[Part]:
     with zipfile.ZipFile(path) as archive:
-        names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+        names = sorted(info.filename for info in archive.infolist() if info.filename and not info.is_dir())
         encrypted = any(info.flag_bits & 1 for info in archive.infolist())
     if encrypted:
         raise BadInput(f"{path} is encrypted; unpack it first")

@@ -15,7 +15,7 @@ _LEGITIMATE = """0|false|no|n|legit|legitimate|genuine|normal|good|ok|valid|clea
 |nonfraud|non_fraud|not fraud|not_fraud|notfraud|no fraud|no_fraud|kein betrug|legitim|nein|non|não|nao|否"""
 FRAUD_WORDS = tuple(_FRAUD.replace("\n", "").split("|"))
 LEGITIMATE_WORDS = tuple(_LEGITIMATE.replace("\n", "").split("|"))
-_NUMBER = re.compile(r"[+-]?\d+(?:[.,]0+)?")
+_NUMBER = re.compile(r"[+-]?\d{1,400}(?:[.,]0+)?")
 
 
 def label_key(value: str) -> str:
