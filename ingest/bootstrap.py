@@ -179,6 +179,8 @@ def _missing(
                 f"the log was created with {known.partitions} partitions, but topic {topic.name} has"
                 f" {topic.partitions}: accounts would change partition. Use another log prefix (SENTINEL_LOG_PREFIX)"
             )
+        if known is not None and _recreated(known, topic):
+            topic = source_topics(settings)[role]  # as it is now: what was described may be older than what is known
         if known is None or _recreated(known, topic):
             events.append(
                 SourceGenerationStarted(

@@ -56,3 +56,24 @@ def test_what_another_worker_has_just_begun_is_no_evidence_of_an_earlier_log(mon
     monkeypatch.setattr(evidence, "of_earlier_log", begun_meanwhile)
     stream = bootstrap.ensure(log, SETTINGS)
     assert stream.position == log.control_head() == control_stream.current(log).position
+
+
+def test_a_start_that_was_held_up_does_not_bring_a_deleted_topic_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker describes the topics and is frozen; one is made again, and another worker begins its generation. The
+    first one's description is older than that: by it, everybody would read the topic from its beginning once more.
+    """
+    log = MemoryLog()
+    old = bootstrap.source_topics(SETTINGS)
+    new = {role: topic._replace(topic_id=f"another id of {role}") for role, topic in old.items()}
+    bootstrap.ensure(log, SETTINGS)
+    monkeypatch.setattr(bootstrap, "source_topics", lambda settings: new)
+    bootstrap.ensure(log, SETTINGS)
+    before = log.control_head()
+    answers = [old, new, new]
+    monkeypatch.setattr(bootstrap, "source_topics", lambda settings: answers.pop(0))
+    bootstrap.ensure(log, SETTINGS)
+    assert log.control_head() == before
+    generations = control_stream.current(log).generations
+    assert {(each.number, each.topic_id) for each in generations.values()} == {
+        (2, f"another id of {role}") for role in new
+    }
