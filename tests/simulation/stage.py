@@ -328,9 +328,8 @@ class Stage:
             return True
         if isinstance(error, Conflict | Corrupt):
             return bool(is_damaged)
-        return isinstance(error, BadInput) and bool(
-            {"log emptied", "grown", "recreated"} & {fault.kind for fault in self.struck}
-        )
+        may_refuse = {"log emptied", "grown", "recreated"} & {fault.kind for fault in self.struck}
+        return isinstance(error, BadInput) and bool(may_refuse or (is_damaged and not self._has_begun()))
 
     # --- what is watched --------------------------------------------------------------------------------------------
 
