@@ -25,6 +25,7 @@ from core.errors import BadInput, Corrupt
 from core.jit import njit
 from models.rows import check_row, check_rows, checked_digest, contiguous
 
+COUNT_MAX = 2**53
 BYTES_MAX = 16 * 2**20
 FEATURES_MAX = 65_536
 
@@ -87,10 +88,12 @@ def _check(model: LinearModel) -> None:
         values = getattr(model, name)
         if len(values) != width:
             raise Corrupt(f"linear model: {len(values)} {name} for {width} columns")
-        if not all(math.isfinite(value) for value in values):
+        if not all(abs(value) < math.inf for value in values):  # also an integer that no float can hold
             raise Corrupt(f"linear model: {name} are not all finite")
     if min(model.counts) < 0 or min(model.variances) < 0 or model.steps < 0:
         raise Corrupt("linear model: a count or variance is below 0")
+    if max(*model.counts, model.steps) > COUNT_MAX:
+        raise Corrupt("linear model: a count is above 2^53")
     if not (0.0 < model.clip < math.inf and math.isfinite(model.intercept) and math.isfinite(model.offset)):
         raise Corrupt("linear model: clip, intercept or offset is not a finite number, or clip is not above 0")
     with np.errstate(all="ignore"):

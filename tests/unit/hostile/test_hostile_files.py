@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from core.log.archive.manifest import DECISIONS, EVENTS
 from core.log.base import START, STREAMS
 from core.text import MESSAGE_MAX, clipped
 from core.toml_text import parse_toml
+from models import linear
 from projections.engine import as_of
 from sources.datasets import mapping
 from sources.datasets.parts import parts
 from sources.datasets.words import label_key
+from tests.builders.artifacts import ARTIFACTS
 from tests.builders.logs import filled
 
 TOML = ("x = " + "[" * 5_000, "[" + "a." * 5_000 + "a]\nx = 1", "x = " + "9" * 5_000, "x = 2026-02-30")
@@ -133,3 +136,11 @@ def test_addresses_with_brackets_in_the_host(url: str) -> None:
 
 def test_a_stored_hash_that_is_not_ascii_matches_nothing() -> None:
     assert not users.verify("$argon2id$v=\u0663", "secret")
+
+
+@pytest.mark.parametrize("field", ["counts", "means", "steps"])
+def test_a_linear_model_with_a_number_of_400_digits(field: str) -> None:
+    model = json.loads(ARTIFACTS["linear"]())
+    model[field] = 10**400 if field == "steps" else [10**400] * len(model[field])
+    with pytest.raises(Corrupt, match="linear model"):
+        linear.parse(json.dumps(model, separators=(",", ":")).encode())
