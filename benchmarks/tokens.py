@@ -1,6 +1,6 @@
 """What a log with tokens and sealed attributes costs per transaction, in one run with the same log without.
 
-    python -m benchmarks.tokens [--transactions 40000] [--rounds 7] [--sealed 0]
+    python -m benchmarks.tokens [--transactions 40000] [--rounds 7] [--accounts 2000] [--sealed 0]
 
 CPU time of taking, deciding and sealing a synthetic stream in memory, without Kafka and a log server, in turn; minima
 of the rounds. With tokens, every account is new to the vault in each round: one row and its share of an fsync.
@@ -27,9 +27,10 @@ from sources.record import Record
 from sources.synthetic import SyntheticConfig, SyntheticStream
 
 
-def stream(transactions: int, sealed: int) -> list[Record]:
+def stream(transactions: int, accounts: int, sealed: int) -> list[Record]:
     """The records; each payment has so many personal attributes."""
-    source = SyntheticStream(SyntheticConfig(transactions=transactions, days=30.0, seed=5), labels="all")
+    config = SyntheticConfig(transactions=transactions, accounts=accounts, days=30.0, seed=5)
+    source = SyntheticStream(config, labels="all")
     found = []
     for record in (record for chunk in source.records() for record in chunk):
         if record.topic == "transactions" and sealed:
@@ -57,9 +58,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transactions", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--sealed", type=int, default=0)
     given = parser.parse_args()
-    records = stream(given.transactions, given.sealed)
+    records = stream(given.transactions, given.accounts, given.sealed)
     best = {False: (9e9, 9e9), True: (9e9, 9e9)}
     with tempfile.TemporaryDirectory() as directory:
         for turn in range(given.rounds + 1):
