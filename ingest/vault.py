@@ -71,10 +71,11 @@ class Vault:
                 f"pragma busy_timeout={BUSY_MS}; pragma journal_mode=wal; pragma synchronous=full;"
                 f" pragma secure_delete=on; {_SCHEMA}"
             )
-            self._master = self._kept_master(master)
+            self._master, made = self._kept_master(master)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the vault {path} can't be used: {error}") from error
-        self.key_id = self._derived("key ID").hex()[:16]
+        self.key_id = self._derived(f"key ID {made.hex()}").hex()[:16]
+        """Of this file: another one of the same master key has other rows, and so other tokens."""
         self._index_key = self._derived("index")
         self._cipher = AESSIV(self._derived("rows") + self._derived("rows, second half"))
         self.token_secret = self._derived("tokens")
@@ -137,14 +138,15 @@ class Vault:
         """How many accounts have keys."""
         return int(self._ask("select count(*) from accounts", [])[0][0])
 
-    def _kept_master(self, given: bytes) -> bytes:
-        """The master key; a new file keeps it, or a check value if it is given."""
+    def _kept_master(self, given: bytes) -> tuple[bytes, bytes]:
+        """The master key, and the file's own ID; a new file keeps the key, or only a check value if it is given."""
         with closing(self._file.cursor()) as cursor:
             cursor.execute("begin immediate")
             kept = dict(cursor.execute("select name, value from meta").fetchall())
             if not kept:
                 master = given or secrets.token_bytes(MASTER_BYTES)
-                rows = [("check", _check_value(master)), *([] if given else [("master", master)])]
+                rows = [("check", _check_value(master)), ("id", secrets.token_bytes(16))]
+                rows += [] if given else [("master", master)]
                 cursor.executemany("insert into meta values (?, ?)", rows)
                 kept = dict(rows)
             cursor.execute("commit")
@@ -153,7 +155,7 @@ class Vault:
             raise BadInput(f"the vault {self._path} does not hold its master key: set SENTINEL_VAULT_KEY")
         if _check_value(master) != kept["check"]:
             raise BadInput(f"the vault {self._path} was made with another master key than SENTINEL_VAULT_KEY")
-        return master
+        return master, kept["id"]
 
     def _derived(self, purpose: str) -> bytes:
         return blake2b(purpose.encode(), key=self._master, digest_size=32).digest()
