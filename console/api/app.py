@@ -19,6 +19,7 @@ from console.api.hub import Hub
 from console.api.inspecting import Inspector
 from console.api.oidc import Oidc
 from console.api.oidc_settings import oidc_settings
+from console.api.requests import JSONRequest
 from console.api.routes import (
     acting,
     authoring,
@@ -96,6 +97,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
 
     app = Litestar(
         HANDLERS,
+        request_class=JSONRequest,
         middleware=[metrics.middleware(counted), auth.middleware(gate)],
         exception_handlers={Exception: problems.on_error},
         request_max_body_size=BODY_BYTES_MAX,

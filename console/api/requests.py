@@ -13,6 +13,7 @@ from litestar.params import PathParameter, QueryParameter
 from console.api.auth import Principal
 from console.api.cursors import LIMIT_MAX
 from console.api.desk import Desk
+from console.api.problems import ProblemError
 from core.errors import BadInput
 from projections.engine.as_of import parse_time
 from projections.engine.states import States
@@ -30,6 +31,17 @@ Cursor = Annotated[str, QueryParameter(max_length=8192, description="The `next` 
 Time = Annotated[str | None, QueryParameter(max_length=64, description="Of receipt: 2026-03-01T12:00Z or epoch ms.")]
 Text = Annotated[str | None, QueryParameter(max_length=1024)]
 Name = Annotated[str, PathParameter(max_length=1024)]
+
+
+class JSONRequest(Request[Principal, None, Any]):
+    """A request whose body is refused if it is no JSON at all: no UTF-8, or nested more deeply than it can be read."""
+
+    async def json(self) -> Any:
+        """The body, decoded. Raises ProblemError."""
+        try:
+            return await super().json()
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise ProblemError(400, f"the body is not JSON: {error}", reason="not_json") from None
 
 
 def desk(request: Asked) -> Desk:
