@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -81,7 +81,7 @@ def read(path: Path, environ: Mapping[str, str]) -> FileKey:
     passphrase = environ.get(PASSPHRASE, "").encode() or None
     try:
         private = serialization.load_pem_private_key(pem.encode(), passphrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise BadInput(f"{path}: {_why(str(error), passphrase is not None)}") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise BadInput(f"{path} holds a key of another kind than Ed25519")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -43,7 +43,7 @@ def load(path: Path) -> Ed25519PrivateKey:
         raise BadInput(
             f"can't read the key {path}: {error.strerror}; `sentinel anchor --new-key {path}` makes one"
         ) from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         raise BadInput(f"{path} is not an Ed25519 key in PEM without a password") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise BadInput(f"{path} is a key, but not an Ed25519 key")

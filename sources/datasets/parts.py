@@ -77,7 +77,7 @@ def parts(path: Path, kind: str | None = None) -> list[Part]:
                 _refuse_pickle(child)
             raise BadInput(f"{path}: no file in this folder can be read; supported are {READ}")
         return found
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise BadInput(f"{path} can't be read: {error}") from error
 
 
@@ -158,8 +158,11 @@ def _of_zip(path: Path, kind: str | None) -> list[Part]:
 
 def _member(path: Path, name: str) -> IO[bytes]:
     """One file of an archive. Formats that jump within the file are unpacked in memory."""
-    archive = zipfile.ZipFile(path)
-    file = archive.open(name)
+    try:
+        archive = zipfile.ZipFile(path)
+        file = archive.open(name)
+    except (RuntimeError, KeyError) as error:  # encrypted, or compressed in a way that is not supported
+        raise BadInput(f"{path}/{name} can't be read: {error}") from None
     if KINDS.get(PurePath(name).suffix.lower()) in ("parquet", "xlsx"):
         with archive, file:
             return io.BytesIO(file.read())

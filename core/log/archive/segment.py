@@ -145,10 +145,10 @@ class Segment:
             payloads: list[bytes] = others["payload"].to_pylist()
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise _not_a_segment(error) from None
-        own = ids_of(ids)
+        with _readable():
+            own, everything = ids_of(ids), ids_of(others)
         self._ids: dict[Stream, Ids] = {"transactions": own, "scores": own}
         self._payloads: dict[Stream, list[bytes]] = {}
-        everything = ids_of(others)
         for stream in OTHERS:
             rows = [i for i, name in enumerate(names) if name == stream]
             self._ids[stream] = Ids(everything.generations[rows], everything.offsets[rows])

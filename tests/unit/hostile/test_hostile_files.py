@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from console import identity_keys
+from console.anchoring import keys as notary_keys
 from console.anchoring.destinations import check_url
 from console.api import users
 from console.api.oidc_settings import oidc_settings
@@ -144,3 +145,26 @@ def test_a_linear_model_with_a_number_of_400_digits(field: str) -> None:
     model[field] = 10**400 if field == "steps" else [10**400] * len(model[field])
     with pytest.raises(Corrupt, match="linear model"):
         linear.parse(json.dumps(model, separators=(",", ":")).encode())
+
+
+def test_a_zip_of_a_later_version(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("d.csv", "a,b\n")
+    content = bytearray(out.getvalue())
+    content[content.index(b"PK\x01\x02") + 6] = 91
+    (tmp_path / "d.zip").write_bytes(content)
+    with pytest.raises(BadInput, match="version"):
+        parts(tmp_path / "d.zip")
+
+
+def test_a_private_key_that_openssl_can_not_take(tmp_path: Path) -> None:
+    """An Ed448 key of Ed25519's length."""
+    path = tmp_path / "k"
+    path.write_text(
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VvBCIEIBmT6btwH+957CcX5Th3bMSQ5CsDRDsoSLAXDvEy6Gt5\n"
+        "-----END PRIVATE KEY-----\n"
+    )
+    path.chmod(0o600)
+    with pytest.raises(BadInput, match="Ed25519"):
+        notary_keys.load(path)
