@@ -21,6 +21,7 @@ from core.program.shipped import LIBRARIES
 from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
+from tests.simulation import report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _RULES_HEAD = """# Rules
@@ -80,16 +81,25 @@ TABLES: dict[str, Callable[[], str]] = {
     "identity.md": authority.matrix,
     "feedback.md": feedback_sources.markdown,
     "queries.md": catalogue.markdown,
+    "reliability.md": report.markdown,
     "security.md": least_rights.markdown,
     "training.md": artifacts.markdown,
 }
+
+
+SECOND: dict[str, Callable[[], str]] = {"reliability.md": report.mutations_found}
+"""The second tables of pages that have two."""
 
 
 def wanted(name: str) -> str:
     """What the page must be: its own words, with the code's tables."""
     if name in WHOLE:
         return WHOLE[name]()
-    page, table = (DOCS / name).read_text(encoding="utf-8"), TABLES[name]()
+    page = _with_table(name, (DOCS / name).read_text(encoding="utf-8"), TABLES[name]())
+    return _with_table(name, page, SECOND[name]()) if name in SECOND else page
+
+
+def _with_table(name: str, page: str, table: str) -> str:
     before, head, after = page.partition(table.partition("\n")[0] + "\n")
     if not head:
         raise ValueError(f"docs/{name} has lost the first line of its table: {table.partition(chr(10))[0]}")

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from tests.simulation import faults as planning
-from tests.simulation import runs
+from tests.simulation import report, runs
 
 
 def main() -> int:
@@ -20,7 +20,13 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="print every call")
     parser.add_argument("--keep", help="only these of the seed's faults: 0,2")
     parser.add_argument("--shorten", action="store_true", help="leave out faults that a failure does not need")
+    parser.add_argument("--record", action="store_true", help="measure the figures of docs/reliability.md")
+    parser.add_argument("--jobs", type=int, default=2, help="with --record: processes")
     given = parser.parse_args()
+    if given.record:
+        report.measured(given.jobs)
+        print(report.markdown())
+        return 0
     if given.seed is not None:
         return _one(given)
     began, failed = time.monotonic(), []
