@@ -23,6 +23,7 @@ from core.duplicate_keys import scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
+from core.hiding import RAW_BYTES_MAX as CUT_TO
 from core.hiding import masked, masked_bytes
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import begins, sealed
@@ -315,7 +316,19 @@ def _rejected(topic: str, message: Message, position: Position, error: BadInput,
     kinds: set[str] = set()
     without = message._replace(key=masked_bytes(message.key, kinds), value=masked_bytes(message.value, kinds))
     counts.update(kinds)
-    return Rejected(topic, without, position, error.reason, masked(str(error)))
+    return Rejected(topic, without, position, error.reason, masked(str(error)) + _cut(message, without))
+
+
+def _cut(message: Message, without: Message) -> str:
+    """What to add to the detail if only the beginning was kept, because the rest may hold card data; else "". Such
+    bytes have no digest: few that fit it would have to be tried.
+    """
+    parts = (("key", message.key, without.key), ("value", message.value, without.value))
+    return "".join(
+        f"; the first {CUT_TO} of the {name}'s {len(content)} bytes are kept, without card data"
+        for name, content, kept in parts
+        if content is not None and kept is not content and len(content) > CUT_TO
+    )
 
 
 def convert(pending: Pending, rates: Rates) -> None:

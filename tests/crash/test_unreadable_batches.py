@@ -98,7 +98,9 @@ def test_a_batch_in_feedback_is_passed(on: Stage) -> None:
 
 
 def test_a_message_that_unpacks_to_far_too_much_is_rejected(on: Stage) -> None:
-    """Gzip has no limit in the client: the message is rejected, its first bytes, size and digest kept."""
+    """Gzip has no limit in the client: the message is rejected, its first bytes and its size kept. NULs may hide a card
+    number, so there is no digest of it.
+    """
     on.produce(h.synthetic(100))
     send(on, rb.batch([rb.record(0, b"k", bytes(64_000_000))], now(), rb.GZIP))
     stats = on.drain()
@@ -106,7 +108,7 @@ def test_a_message_that_unpacks_to_far_too_much_is_rejected(on: Stage) -> None:
     with on.log() as log:
         rejects = [decode_reject(e.payload) for e in log.read(P, "rejects")]
     assert [len(r.value or b"") for r in rejects] == [65_536]
-    assert "64000000 bytes" in rejects[0].detail and "SHA-256" in rejects[0].detail
+    assert "the value's 64000000 bytes are kept, without card data" in rejects[0].detail
     h.assert_sound(on)
 
 

@@ -257,7 +257,7 @@ def test_rates_are_set_shown_and_told(run: Run, name: str, tmp_path: Path) -> No
         ("a.json", '{"base":"EUR","rate":{},"rates":{}}', "unknown key 'rate'"),
         ("a.json", "[]", "holds no rates by currency"),
         ("a.json", "{", "a.json is not valid JSON"),
-        ("a.toml", "=", "a.toml is not valid TOML"),
+        ("a.toml", "=", "a.toml: not TOML"),
         ("a.txt", "USD,1", "must end in .csv, .json or .toml"),
     ],
 )

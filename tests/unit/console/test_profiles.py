@@ -41,6 +41,12 @@ LACKS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profiles look at the folders of where they run; other tests leave some here."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     """The log that opens; nobody has begun it."""

@@ -50,10 +50,12 @@ def test_toml_that_is_nested_deeply_or_means_nothing(tmp_path: Path, text: str) 
 
 
 def test_toml_of_ordinary_depth_is_read() -> None:
+    """Depth is bounded far above what people write."""
     assert parse_toml("[a.b.c]\nd = [[1], {e = 2}]") == {"a": {"b": {"c": {"d": [[1], {"e": 2}]}}}}
 
 
 def test_rates_in_json_that_is_nested_deeply(tmp_path: Path) -> None:
+    """One line says what is wrong."""
     path = tmp_path / "x.json"
     for text in ("[" * 5_000, '{"USD": ' + "[" * 900 + "]" * 900 + "}"):
         path.write_text(text)
@@ -69,16 +71,19 @@ def test_an_environment_that_is_no_text() -> None:
 
 @pytest.mark.parametrize("text", ["c" + "9" * 5_000, "p0:s" + "9" * 5_000, "p0:1-" + "9" * 5_000, "t" + "9" * 5_000])
 def test_positions_of_thousands_of_digits(text: str) -> None:
+    """They are no moment, and told as that."""
     with pytest.raises(BadInput, match="as-of"):
         as_of.resolve(filled(1, 20), range(3), text)
 
 
 def test_a_label_of_thousands_of_digits_is_only_a_text() -> None:
+    """It is counted like any other value."""
     assert label_key("9" * 5_000) == "9" * 5_000
     assert label_key("+01,00") == "1"
 
 
 def test_a_zip_whose_member_has_no_name(tmp_path: Path) -> None:
+    """It is refused as a zip that can't be read."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("d.csv", "a,b\n")
@@ -136,11 +141,13 @@ def test_addresses_with_brackets_in_the_host(url: str) -> None:
 
 
 def test_a_stored_hash_that_is_not_ascii_matches_nothing() -> None:
+    """Nobody logs in with it, and nothing breaks."""
     assert not users.verify("$argon2id$v=\u0663", "secret")
 
 
 @pytest.mark.parametrize("field", ["counts", "means", "steps"])
 def test_a_linear_model_with_a_number_of_400_digits(field: str) -> None:
+    """It is refused as out of range."""
     model = json.loads(ARTIFACTS["linear"]())
     model[field] = 10**400 if field == "steps" else [10**400] * len(model[field])
     with pytest.raises(Corrupt, match="linear model"):
@@ -148,6 +155,7 @@ def test_a_linear_model_with_a_number_of_400_digits(field: str) -> None:
 
 
 def test_a_zip_of_a_later_version(tmp_path: Path) -> None:
+    """It is refused, with what is wrong."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("d.csv", "a,b\n")
