@@ -41,7 +41,7 @@ DONE = ("block_account", "queue_for_review", *NOTIFICATIONS)
 def responder(on: Stage, name: str, url: str) -> Service:
     """A responder as a child process; not started yet."""
     config = on.directory / "responders.toml"
-    known = {k: v for k, v in msgspec.to_builtins(on.settings).items() if not isinstance(v, dict)}
+    known = {k: v for k, v in msgspec.to_builtins(on.settings).items() if not isinstance(v, dict | tuple)}
     lines = [
         f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in known.items()
     ]
