@@ -42,6 +42,9 @@ class SimulatedStore(Store):
     def open(self, name: str) -> Any:
         raise NotImplementedError("parts of files are not read here")
 
+    def names(self, folder: str) -> list[str]:
+        raise NotImplementedError("folders are not listed here")
+
     def write(self, name: str, content: bytes) -> None:
         try:
             write_atomic(self._disk.path(self._path(name)), content)  # type: ignore[arg-type]

@@ -32,6 +32,15 @@ def test_two_loops_among_faults_tell_the_story_of_one(story: list[dict[str, obje
         assert not wrong, f"seed {seed}: {wrong}; struck: {', '.join(map(str, bench.struck))}"
 
 
+@pytest.mark.parametrize(("seed", "goes_on"), learning.DIFFERENT.items())
+def test_a_known_story_differs_as_it_is_known(story: list[dict[str, object]], seed: int, goes_on: str) -> None:
+    """The log forgot a stored model whose event came afterwards. If it is mended, the seed is taken off the list."""
+    bench = Bench(seed, learning.drawn(seed))
+    (wrong,) = learning.judged(bench, story)
+    assert wrong.startswith(f"another story, of {len(story) + 2} events") and f"({{'type': '{goes_on}'" in wrong
+    assert "log forgets" in [fault.kind for fault in bench.struck]
+
+
 def test_a_loop_killed_at_a_call_resumes_from_the_control_stream(story: list[dict[str, object]]) -> None:
     """Before the call has its effect, and after."""
     for at in range(3, 3 + 4 * CRASHES, 4):
