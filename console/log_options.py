@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -86,9 +87,12 @@ def asked(context: typer.Context, log: EventLog, field: str, value: str | None) 
 
 def asked_of(settings: Settings, log: EventLog, field: str, value: str | None) -> str | None:
     """As `asked`, with these settings."""
-    if not value:
-        return value
-    return Protection.of(settings).asked(control_stream.current(log).identity, field, value)
+    return asker(settings, log)(field, value) if value else value
+
+
+def asker(settings: Settings, log: EventLog) -> Callable[[str, str], str]:
+    """`asked` for many values of (field, value): reads the log's identity once."""
+    return partial(Protection.of(settings).asked, control_stream.first_identity(log))
 
 
 def _waiting() -> AbstractContextManager[object]:

@@ -19,7 +19,7 @@ import typer
 from console import wiring
 from console.acts import Actor, act_of
 from console.commands.lists import print_edits, read_lines
-from console.log_options import DIRECTORY, AsOf, LogOptions, asked, asked_of, opened_states
+from console.log_options import DIRECTORY, AsOf, LogOptions, asker, opened_states, settings_of
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, time_text
 from core.codec import encode
@@ -162,7 +162,8 @@ def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner | None
         except BadInput as error:
             raise BadInput(f"{error}; --no-lookup sends without reading the log") from error
         name = identity_of(log).partitioner
-        known = {account: asked_of(s, log, "account_id", account) or account for account in accounts}
+        asked = asker(s, log)
+        known = {account: asked("account_id", account) for account in accounts}
         own = {home(account, name, len(partitions)) for account in known.values()}
         found = known_accounts(log, sorted(own), list(known.values()))
     return name, [account for account, held in known.items() if held not in found]
@@ -173,7 +174,8 @@ def _show(context: typer.Context, names: list[str], as_of: str | None, as_json: 
     blocked: dict[str, Member] = {}
     edits: list[ListEdit] = []
     with opened_states(context, as_of) as states:
-        names = [asked(context, states.log, "account_id", name) or name for name in names]
+        asked = asker(settings_of(context), states.log)
+        names = [asked("account_id", name) for name in names]
         moment = states.as_of
         own = {p for name in names for p in states.partitions_of_account(name)} if names else states.partitions
         for partition in sorted(own):

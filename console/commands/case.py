@@ -19,12 +19,13 @@ import typer
 
 from console import answer_text, wiring
 from console.commands.query import told_case
-from console.log_options import DIRECTORY, AsOf, Checkpoints
+from console.log_options import DIRECTORY, AsOf, Checkpoints, asker
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_json
 from core.control_stream import current, identity_of
 from core.errors import BadInput, ConcurrencyError, SentinelError
 from core.events import AccountEvent, Severity, Verdict
+from core.log.base import EventLog
 from core.settings import Settings
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
 from ingest.outlet import KafkaOutlet
@@ -312,11 +313,13 @@ def open_case(
     as_json: Json = False,
 ) -> None:
     """Open a case by hand, on an account without an alert."""
+    given: _Options = context.obj
     act, grade = _act(actor), _one_of("--severity", severity, Severity)
-    with _desk(context) as desk:
-        case_id = f"m-{act.act_id}"
-        row = desk.perform(case_id, acts.open_case(account, case_id, act, grade, note, queue))
-        _show(context, row, as_json)
+    case_id = f"m-{act.act_id}"
+    with closing(wiring.open_log(given.settings)) as log:
+        account = asker(given.settings, log)("account_id", account)
+        row = _desk_on(given, log).perform(case_id, acts.open_case(account, case_id, act, grade, note, queue))
+    _show(context, row, as_json)
 
 
 def _do(
@@ -365,9 +368,13 @@ def _show(context: typer.Context, row: CaseRow, as_json: bool) -> None:
 def _desk(context: typer.Context) -> Iterator[Desk]:
     given: _Options = context.obj
     with closing(wiring.open_log(given.settings)) as log:
-        identity_of(log)
-        generation = current(log).generations["feedback"].number
-        yield Desk(log, KafkaOutlet(given.settings, lambda: generation), lambda: given.states(log))
+        yield _desk_on(given, log)
+
+
+def _desk_on(given: _Options, log: EventLog) -> Desk:
+    identity_of(log)
+    generation = current(log).generations["feedback"].number
+    return Desk(log, KafkaOutlet(given.settings, lambda: generation), lambda: given.states(log))
 
 
 def _who(actor: str) -> str:

@@ -46,6 +46,8 @@ def erase(
         raise BadInput("name an account, or a file of them (--file)")
     if not reason.strip():
         raise BadInput("--reason must say why")
+    if certificate is not None and not certificate.parent.is_dir():  # the keys are gone by the time it is written
+        raise BadInput(f"--certificate {certificate}: the directory {certificate.parent} does not exist")
     vault = open_vault(s)
     if vault is None:
         raise BadInput("only a log with tokens can forget: set SENTINEL_TOKENISE=true and name its vault")

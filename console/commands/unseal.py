@@ -18,7 +18,6 @@ from core.codec import decode_transaction
 from core.errors import BadInput
 from core.events import SealedValuesOpened
 from core.log.base import EventLog
-from core.log.paging import read
 from core.sealing import is_sealed, unseal
 from ingest.vault import open_vault
 from projections.audit.redecide import DecisionPlace
@@ -67,7 +66,7 @@ def unseal_payment(
 
 def _sealed(log: EventLog, place: DecisionPlace) -> dict[str, str]:
     """The sealed attributes of a payment."""
-    before = place.position._replace(offset=place.position.offset - 1)
-    entry = read(log, place.partition, "transactions", before, 1)[0]
-    attributes = decode_transaction(entry.payload).attributes
+    payment = log.get(place.partition, "transactions", place.position)
+    assert payment is not None  # it was just found there
+    attributes = decode_transaction(payment).attributes
     return {name: value for name, value in attributes.items() if isinstance(value, str) and is_sealed(value)}

@@ -21,6 +21,7 @@ from core.context import Resolver
 from core.errors import BadInput
 from core.events import Decision, Position, TransactionScored
 from core.replay import Timeline
+from core.tokens import PREFIXES
 from core.validation import AMOUNT_MAX, ID_CHARACTERS_MAX
 from projections.audit import whatif
 from projections.audit.stored_batch import NotStored
@@ -232,6 +233,7 @@ async def ask_payment(request: Asked, id: Name, data: JSONBody[PaymentAsked]) ->
 def _of_payment(here: Desk, name: str, data: PaymentAsked) -> PaymentAnswer:
     wanted = wanted_of(here, data)
     values = {key: value for key, value in msgspec.structs.asdict(data.payment).items() if value is not None}
+    values |= {key: here.asked(key, values[key]) for key in PREFIXES.keys() & values.keys()}
     found = here.find(name)
     turns = _turns(here.score_of(found)) if data.undo else []
     answered = here.ask(found, [Question(wanted.loaded(), values), *(question for _, question in turns)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,24 +200,48 @@ def test_another_vault_or_none_is_refused(on: Stage, tmp_path: Path) -> None:
     assert vault.tokenises(on.changed(tokenise=False, environment="production").settings)
 
 
-def test_a_running_worker_forgets_who_is_erased(
+@pytest.fixture
+def sentinel(
     on: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`sentinel erase` beside it: whoever returns is a new account; the certificate names the record."""
-    topic = on.settings.transactions_topic
-    config, certificate = tmp_path / "sentinel.toml", tmp_path / "erased.json"
+) -> Callable[..., tuple[object, str]]:
+    """Runs a command on the stage's log; returns its exit code and what it printed."""
+    config = tmp_path / "sentinel.toml"
     on.worker("unused")
     (tmp_path / f"{on.settings.log_prefix}.toml").rename(config)
     config.chmod(0o600)
+    monkeypatch.setenv("SENTINEL_CONFIG", str(config))
     monkeypatch.chdir(tmp_path)
 
-    def sentinel(*arguments: str) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["sentinel", *arguments, "--config", str(config)])
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["sentinel", *arguments])
         with pytest.raises(SystemExit) as done:
             cli.main()
         shown = capsys.readouterr()
         return done.value.code, shown.out + shown.err
 
+    return run
+
+
+def test_people_name_accounts_as_they_are_sent(on: Stage, sentinel: Callable[..., tuple[object, str]]) -> None:
+    """A case that is opened by hand, and a block, by the raw ID: of the account's token."""
+    topic = on.settings.transactions_topic
+    with h.Threaded(on) as worker, on.log() as log:
+        on.send([Raw(topic, b"Ann", payment(n), NOW + n) for n in range(3)])
+        h.wait_for_decisions(on, log, 3, worker.check)
+        code, shown = sentinel("case", "open", "Ann", "--note", "called twice")
+        ann = Vault(Path(on.settings.vault)).find("Ann")
+        assert ann is not None
+        assert code == 0 and ann.token in shown and "Ann" not in shown, shown
+        code, shown = sentinel("block", "Ann", "Bob", "--reason", "called twice")
+        assert code == 0 and "account Bob has no transaction" in shown and "account Ann" not in shown, shown
+
+
+def test_a_running_worker_forgets_who_is_erased(
+    on: Stage, tmp_path: Path, sentinel: Callable[..., tuple[object, str]]
+) -> None:
+    """`sentinel erase` beside it: whoever returns is a new account; the certificate names the record."""
+    topic = on.settings.transactions_topic
+    certificate = tmp_path / "erased.json"
     with h.Threaded(on) as worker, on.log() as log:
         on.send([Raw(topic, b"Ann", payment(n, attributes={"email": EMAIL}), NOW + n) for n in range(3)])
         h.wait_for_decisions(on, log, 3, worker.check)
@@ -225,6 +250,8 @@ def test_a_running_worker_forgets_who_is_erased(
         opened = control_stream.history(log)[-1].event
         assert isinstance(opened, SealedValuesOpened) and opened.fields == ("email",) and opened.reason == "call her"
         assert sentinel("unseal", "t1")[0] == 2
+        code, shown = sentinel("erase", "Ann", "--reason", "she asked", "--certificate", "nowhere/erased.json")
+        assert code == 2 and "nowhere does not exist" in shown and Vault(Path(on.settings.vault)).find("Ann")
         code, shown = sentinel("erase", "Ann", "--reason", "she asked", "--certificate", str(certificate))
         assert code == 0 and "erased" in shown
         code, shown = sentinel("unseal", "t1", "--reason", "call her")

@@ -30,4 +30,10 @@ def test_people_may_ask_by_raw_id_or_token(tmp_path: Path) -> None:
         assert api.get("/v1/accounts/person-2").json()["profile"]["transactions"] == 2
         assert len(api.get("/v1/decisions?device=phone-person-2").json()["decisions"]) == 2
         assert api.get("/v1/accounts/stranger").json()["profile"] is None
+        place = api.get(f"/v1/decisions?account={token}").json()["decisions"][0]["place"]
+        other, same = (
+            api.post(f"/v1/decisions/{place}/whatif", {"payment": {"device_id": device}}, "analyst").json()
+            for device in ("phone-stranger", "phone-person-2")
+        )
+        assert "phone" not in same["changes"][0] and same["features"] == [] != other["features"]
     assert on.vault.find("stranger") is None
