@@ -75,9 +75,8 @@ def prove(
         paid, owner = asked_of(s, log, "transaction_id", transaction_id), asked_of(s, log, "account_id", account)
         found = locate(log, paid, owner, position)
         control = control_stream.history(log)
-        anchor = anchor_in(
-            anchor_settings(s.anchors), required(control_stream.fold(control).identity).log_id, checkpoint
-        )
+        state = control_stream.fold(control)
+        anchor = anchor_in(anchor_settings(s.anchors), required(state.identity).log_id, checkpoint)
         content = proof.prove(log, found.place, control, anchor, level=level, whole_control=whole_control)
     try:
         write_atomic(out, content, mode=0o600)
@@ -85,11 +84,7 @@ def prove(
         raise BadInput(f"--out {out}: {error.strerror}") from error
     number = None if anchor is None else anchor.checkpoint.number
     if anchor is None:
-        print(
-            "unanchored: no checkpoint of this log is known (sentinel anchor), so nothing outside of the proof vouches"
-            " for it",
-            file=sys.stderr,
-        )
+        print(f"unanchored: {_missing(state.checkpoint)}. Nothing outside the proof vouches for it", file=sys.stderr)
     if as_json:
         summary = {"place": str(found.place), "transaction_id": found.transaction_id, "checkpoint": number,
                    "bytes": len(content)}  # fmt: skip
@@ -97,3 +92,13 @@ def prove(
     else:
         against = "without a checkpoint" if number is None else f"against checkpoint {number}"
         print(f"{out}: transaction {found.transaction_id} at {found.place}, {len(content):,} bytes, {against}")
+
+
+def _missing(signed: int) -> str:
+    """Why there is no checkpoint to prove against, and what to do. signed: the newest that the log records, or 0."""
+    if not signed:
+        return "no checkpoint of this log has been signed yet: run sentinel anchor"
+    return (
+        f"checkpoint {signed} of this log has been signed, but this command was not given it: name its file"
+        " (--checkpoint) or the settings file whose [anchors] directories hold it (--config)"
+    )

@@ -14,8 +14,9 @@ from sentinel_verify import cli as verifier
 
 from console import cli
 from console.stack import Valkey
+from core import control_stream
 from core.codec import decode_transaction
-from core.events import START
+from core.events import START, CheckpointSigned
 from core.log.redis_streams import RedisLog, connect
 from tests.builders.baseline_log import PARTITIONS, fill
 from tests.builders.proofs import anchored, corpus
@@ -98,7 +99,7 @@ def test_a_proof_without_anchors(
     """It says that nothing vouches for it, and so does the verifier."""
     name, _ = alert(log)
     code, _, err = sentinel("prove", name, "--out", "a.proof")
-    assert code == 0 and err.startswith("unanchored: no checkpoint of this log is known")
+    assert code == 0 and err.startswith("unanchored: no checkpoint of this log has been signed yet")
     key = corpus(log, PARTITIONS).key
     assert verified(tmp_path / "a.proof", "--public-key", key, capsys=capsys)[0] == 3
     assert verified(tmp_path / "a.proof", "--unanchored", capsys=capsys)[0] == 0
@@ -155,3 +156,12 @@ def test_a_proof_for_auditors(
     code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)
     assert code == 0 and found["level"] == 2 and found["settings_complete"]
     assert not any("lists of identifiers" in each for each in found["taken_from_record"])
+
+
+def test_a_checkpoint_that_was_signed_but_not_given(sentinel: Sentinel, log: RedisLog) -> None:
+    """It says which one there is, and how to name it."""
+    event = CheckpointSigned(occurred_at=1, actor="notary", number=7, state="0" * 64, digest="0" * 64)
+    control_stream.append(log, lambda known: [event])
+    code, _, err = sentinel("prove", alert(log)[0], "--out", "a.proof")
+    assert code == 0 and err.startswith("unanchored: checkpoint 7 of this log has been signed")
+    assert "(--checkpoint)" in err and "(--config)" in err and err.count("\n") == 1
