@@ -47,13 +47,7 @@ async def events(
     if hub.is_full:
         raise ProblemError(503, f"{len(hub)} clients listen already", reason="busy", headers={"retry-after": "10"})
     return Stream(
-        _told(
-            request,
-            hub,
-            Filter(kind, account, decision),
-            after,
-            time.monotonic() + seconds,
-        ),
+        _told(request, hub, Filter(kind, account, decision), after, time.monotonic() + seconds),
         media_type="text/event-stream",
         headers={"x-accel-buffering": "no"},
     )
