@@ -92,7 +92,7 @@ class Pending(msgspec.Struct):
     messages: list[Message] = []
     feedback: list[tuple[Position, AccountEvent]] = []
     rejects: list[Rejected] = []
-    card_data: Counter[str] = msgspec.field(default_factory=Counter)
+    card_data: dict[str, int] = {}
     context: Context | None = None
     decided: Decided | None = None
     sealed: Sealed | None = None
@@ -237,16 +237,16 @@ def check_values(
     """Reject payments that name a key twice, and take out of all messages what the log must not hold: one scan of all
     values costs a fraction of one of each. fields: those of the programs in force.
     """
-    values = [m.value or b"" for pending in pendings for part in pending.decoded for m in part.messages]
-    if scan(b"".join(values)):
+    content = b"".join([m.value or b"" for pending in pendings for part in pending.decoded for m in part.messages])
+    if scan(content):
         for pending in pendings:
             pending.partition.decode_again(pending)
     if not pendings:
         return
     hiding = protection.hiding(pendings[0].partition.state.identity)
     parts = [part for pending in pendings for part in pending.decoded]
-    values += [m.value or b"" for part in parts for m, _ in part.feedback]
-    if not is_clean(values, (t for part in parts for t in part.transactions), hiding):
+    content += b"".join([m.value or b"" for part in parts for m, _ in part.feedback])
+    if not is_clean(content, (t for part in parts for t in part.transactions), hiding):
         for pending in pendings:
             pending.decoded = [_protected(part, pending, protection) for part in pending.decoded]
     tokens = protection.tokens(pendings[0].partition.state.identity)
@@ -304,19 +304,24 @@ def _protected(part: Decoded, pending: Pending, protection: Protection) -> Decod
 
 def _is_kept(found: Hidden, topic: str, generation: int, pending: Pending, protection: Protection) -> bool:
     """Count what a message held; whether it is accepted. Else it becomes a reject."""
-    pending.card_data.update(found.kinds)
+    _count(pending.card_data, found.kinds)
     if protection.refuses:
         position = Position(generation, found.message.offset + 1)
         pending.malformed.append(Rejected(topic, found.message, position, "card_number", words(found.kinds)))
     return not protection.refuses
 
 
-def _rejected(topic: str, message: Message, position: Position, error: BadInput, counts: Counter[str]) -> Rejected:
+def _rejected(topic: str, message: Message, position: Position, error: BadInput, counts: dict[str, int]) -> Rejected:
     """The reject of a message that could not be decoded, without its card data."""
     kinds: set[str] = set()
     without = message._replace(key=masked_bytes(message.key, kinds), value=masked_bytes(message.value, kinds))
-    counts.update(kinds)
+    _count(counts, kinds)
     return Rejected(topic, without, position, error.reason, masked(str(error)) + _cut(message, without))
+
+
+def _count(counts: dict[str, int], kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        counts[kind] = counts.get(kind, 0) + 1
 
 
 def _cut(message: Message, without: Message) -> str:

@@ -217,9 +217,9 @@ class Hidden(NamedTuple):
     kinds: frozenset[str]
 
 
-def is_clean(values: list[bytes], transactions: Iterable[Transaction], hiding: Hiding) -> bool:
-    """Whether none of the messages can hold card data. transactions: of the messages that are payments."""
-    if is_suspicious(b"".join(values)):
+def is_clean(content: bytes, transactions: Iterable[Transaction], hiding: Hiding) -> bool:
+    """Whether none of the messages can hold card data. content: of all; transactions: of those that are payments."""
+    if is_suspicious(content):
         return False
     return not any([hiding.is_named(t.attributes) for t in transactions if t.attributes])
 

@@ -78,7 +78,7 @@ class Stats:
             if pending.feedback:
                 self.feedback += len(pending.feedback)
                 telemetry.FEEDBACK.inc(len(pending.feedback))
-            for kind, held in pending.card_data.items() if pending.card_data else ():
+            for kind, held in pending.card_data.items():
                 telemetry.CARD_DATA.labels(kind).inc(held)
             for reason, rejects in reject_counts(pending).items() if pending.rejects else ():
                 self.rejects[reason] += rejects
