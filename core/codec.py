@@ -1,7 +1,7 @@
 """The log's only encoders and decoders: JSON, one object per entry, floats exact (shortest round trip).
 
-Every decoder is built once. Golden bytes of every event version are in tests/unit/core/test_codec.py: a change that
-breaks one of them breaks old logs.
+Every decoder is built once, and refuses what is nested too deeply (`core.nesting`). Golden bytes of every event version
+are in tests/unit/core/test_codec.py: a change that breaks one of them breaks old logs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from core.events import (
     TransactionRejected,
     TransactionScored,
 )
+from core.nesting import DEPTH_MAX, is_too_deep
 
 T = TypeVar("T")
 
@@ -78,16 +79,19 @@ def encode_control(event: Control) -> bytes:
     """
     try:
         payload = encode(event)
-        _control.decode(payload)
+        decode_control(payload)
         msgspec.msgpack.encode(event)  # read models' checkpoints can hold only 64-bit integers
-    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
+    except (Corrupt, UnicodeError, OverflowError, *UNDECODABLE) as error:
         raise BadInput(
             f"{type(event).__name__} can't be encoded so that it decodes again (is a number not finite?): {error}"
         ) from error
     return payload
 
 
-def _checked(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+def decoded(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+    """A log entry, by a decoder of all or some of its fields. Raises Corrupt if it does not decode."""
+    if is_too_deep(payload):
+        raise Corrupt(f"a log entry is nested more than {DEPTH_MAX} levels deep: {payload[:80]!r}")
     try:
         return decoder.decode(payload)
     except UNDECODABLE as error:
@@ -95,36 +99,36 @@ def _checked(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
 
 
 def decode_transaction(payload: bytes) -> TransactionReceived:
-    return _checked(_transaction, payload)
+    return decoded(_transaction, payload)
 
 
 def decode_score(payload: bytes) -> TransactionScored:
-    return _checked(_score, payload)
+    return decoded(_score, payload)
 
 
 def decode_score_key(payload: bytes) -> ScoreKey:
     """A third of the cost of `decode_score`; fields outside the key are not checked."""
-    return _checked(_score_key, payload)
+    return decoded(_score_key, payload)
 
 
 def decode_alert(payload: bytes) -> AlertRaised:
-    return _checked(_alert, payload)
+    return decoded(_alert, payload)
 
 
 def decode_reject(payload: bytes) -> TransactionRejected:
-    return _checked(_reject, payload)
+    return decoded(_reject, payload)
 
 
 def decode_account_event(payload: bytes) -> AccountEvent:
-    return _checked(_account, payload)
+    return decoded(_account, payload)
 
 
 def decode_seal(payload: bytes) -> Seal:
-    return _checked(_seal, payload)
+    return decoded(_seal, payload)
 
 
 def decode_control(payload: bytes) -> Control:
-    return _checked(_control, payload)
+    return decoded(_control, payload)
 
 
 __all__ = [
@@ -138,6 +142,7 @@ __all__ = [
     "decode_score_key",
     "decode_seal",
     "decode_transaction",
+    "decoded",
     "encode",
     "encode_control",
     "encode_each",

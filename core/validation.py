@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from core.duplicate_keys import duplicate_key, scan
 from core.errors import UNDECODABLE, BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
+from core.nesting import is_too_deep
 from core.receipt import AHEAD_MS, BEHIND_MS, History, check_history, check_live, check_not_ahead
 from core.text import visible
 from core.times import DAY_MS, MINUTE_MS
@@ -157,6 +158,8 @@ def warm_up() -> None:
 
 
 def _check_keys(value: bytes) -> None:
+    if is_too_deep(value):  # the parser of `duplicate_key` gives up sooner than the decoder
+        raise BadInput("the JSON is nested too deeply", reason="too_deep")
     twice = duplicate_key(value)
     if twice is not None:
         raise BadInput(f"the key {visible(twice)!r} stands twice in one object", reason="duplicate_key")

@@ -37,7 +37,7 @@ from console.api.problems import ProblemError, not_found
 from console.api.tail import Decided
 from console.api.views import Views
 from core import control_stream
-from core.codec import decode_alert, decode_reject, decode_score, decode_transaction
+from core.codec import decode_alert, decode_reject, decode_score, decode_transaction, decoded
 from core.context import Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
@@ -311,7 +311,7 @@ class Desk:
             hits, _ = self.views.search(query, 20, None, None)
             for hit in reversed(hits):
                 payload = self.log.get(hit.partition, "transactions", hit.position)
-                if payload is not None and (payment := PAYMENT.decode(payload)).transaction_id == transaction_id:
+                if payload is not None and (payment := decoded(PAYMENT, payload)).transaction_id == transaction_id:
                     found.setdefault(transaction_id, []).append(payment)
         return found
 

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from core.codec import decoded
 from core.errors import BadInput
 from core.events import START, Decision, Position, Severity
 from core.log.base import Entry, EventLog
@@ -195,8 +196,8 @@ class DecisionIndex:
 
     def _add(self, rows: _Rows, transactions: list[Entry], scores: list[Entry]) -> list[Severity | None]:
         """Returns the decisions' severities."""
-        read = [_transaction.decode(entry.payload) for entry in transactions]
-        decided = [_score.decode(entry.payload) for entry in scores]
+        read = [decoded(_transaction, entry.payload) for entry in transactions]
+        decided = [decoded(_score, entry.payload) for entry in scores]
         rows.add(
             {
                 "generation": [entry.id.generation for entry in scores],

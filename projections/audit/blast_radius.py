@@ -13,9 +13,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.codec import decode_transaction
+from core.codec import decode_transaction, decoded
 from core.currency import base_amount
-from core.errors import UNDECODABLE, Corrupt
 from core.events import START, Decision
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog
@@ -91,7 +90,11 @@ def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
             yield from _of_table(partition, table.filter(pc.equal(table["model_digest"], digest)))
         at = end
     for scores in pages(log, partition, "scores", at):
-        mine = {e.id: s for e in scores if digest.encode() in e.payload and (s := _decoded(e.payload)).digest == digest}
+        mine = {
+            e.id: s
+            for e in scores
+            if digest.encode() in e.payload and (s := decoded(_score, e.payload)).digest == digest
+        }
         if mine:
             for entry in read(log, partition, "transactions", at, len(scores), scores[-1].id):
                 score = mine.get(entry.id)
@@ -113,13 +116,6 @@ def _rows(log: EventLog, partition: int, digest: str) -> Iterator[Affected]:
                     None,
                 )
         at = scores[-1].id
-
-
-def _decoded(payload: bytes) -> _Score:
-    try:
-        return _score.decode(payload)
-    except UNDECODABLE as error:
-        raise Corrupt(f"an entry of the log can't be decoded: {error}: {payload[:80]!r}") from error
 
 
 def _of_table(partition: int, table: pa.Table) -> Iterator[Affected]:

@@ -9,8 +9,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from core.codec import encode
-from core.errors import UNDECODABLE, Corrupt
+from core.codec import decoded, encode
 from core.log.base import EventLog
 from core.log.paging import pages
 
@@ -61,10 +60,7 @@ def find_payments(
             for entry in page:
                 if needle is not None and needle not in entry.payload and b"\\" not in entry.payload:
                     continue
-                try:
-                    payment = _payment.decode(entry.payload)
-                except UNDECODABLE as error:
-                    raise Corrupt(f"partition {partition}: transaction {entry.id} can't be decoded: {error}") from error
+                payment = decoded(_payment, entry.payload)
                 if payment.transaction_id in ids:
                     found.setdefault(payment.transaction_id, []).append(payment)
                     missing.discard((payment.transaction_id, payment.account_id))

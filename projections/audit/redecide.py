@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import pipeline
-from core.codec import decode_account_event, decode_score, decode_score_key, decode_transaction, encode
+from core.codec import decode_account_event, decode_score, decode_score_key, decode_transaction, decoded, encode
 from core.context import Context
 from core.currency import wrong_rates
 from core.differences import explain_alert_difference, explain_difference
-from core.errors import UNDECODABLE, Corrupt, NotDecidable
+from core.errors import Corrupt, NotDecidable
 from core.events import AccountEvent, Outcome, Position, TransactionReceived, TransactionScored
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
@@ -184,10 +184,7 @@ def _is_of(payload: bytes, accounts: Collection[str], single: bytes | None) -> b
     """Whether an entry belongs to one of the accounts. single: the only account as JSON, for a cheap pre-check."""
     if single is not None and not _may_hold(payload, single):
         return False
-    try:
-        return _owner.decode(payload).account_id in accounts
-    except UNDECODABLE as error:
-        raise Corrupt(f"an entry of the log can't be decoded: {error}: {payload[:80]!r}") from error
+    return decoded(_owner, payload).account_id in accounts
 
 
 def recompute(
@@ -250,7 +247,7 @@ def _evicts(log: EventLog, partition: int, accounts_max: int) -> bool:
     names: set[str] = set()
     for stream in ("transactions", "feedback"):
         for entry in entries(log, partition, stream):
-            names.add(_owner.decode(entry.payload).account_id)
+            names.add(decoded(_owner, entry.payload).account_id)
             if len(names) > accounts_max:
                 return True
     return False
