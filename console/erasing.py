@@ -28,7 +28,9 @@ from learners.governance.control_events import Act
 
 STREAMS: tuple[Stream, ...] = ("transactions", "scores", "alerts", "feedback", "rejects", "seals")
 FEW = 20
-"""Up to so many raw IDs are searched for anywhere; more of them only as whole words, which takes one pass."""
+"""Up to so many raw IDs are searched for anywhere. Of more, those that are words are searched for as whole words, which
+takes one pass for all of them.
+"""
 ACCOUNTS_MAX = 1_000
 """In one event."""
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -77,7 +79,8 @@ def erase(
     control_stream.check_may_append(log, AccountsErased(**act.fields, accounts=tuple(tokens[:1]), seals=seals))
     destroyed = vault.erase(tokens)
     erased = time.monotonic()
-    raw = [name for name in names if name not in set(tokens)]
+    known = frozenset(tokens)
+    raw = [name for name in names if name not in known]
     searched, still = search(log, raw, folders)
     looked = time.monotonic()
     everything = vault.unrecorded
@@ -146,15 +149,15 @@ class _Finder:
     """Whether bytes hold one of the needles."""
 
     def __init__(self, needles: Iterable[bytes]) -> None:
-        self._few = list(needles)
-        self._words = frozenset(self._few) if len(self._few) > FEW else None
-        escaped = [encode(needle.decode())[1:-1] for needle in self._few]
-        self._few += [each for each in escaped if each not in self._few]
+        every = list(needles)
+        self._words = frozenset(filter(_WORD.fullmatch, every) if len(every) > FEW else ())
+        few = [needle for needle in every if needle not in self._words]
+        self._few = list(dict.fromkeys([*few, *(encode(needle.decode())[1:-1] for needle in few)]))
 
     def __call__(self, content: bytes) -> bool:
-        if self._words is None:
-            return any(needle in content for needle in self._few)
-        return not self._words.isdisjoint(_WORD.findall(content))
+        if any(needle in content for needle in self._few):
+            return True
+        return bool(self._words) and not self._words.isdisjoint(_WORD.findall(content))
 
 
 def _content(path: Path) -> Iterator[bytes]:

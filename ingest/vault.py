@@ -19,12 +19,12 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -99,7 +99,7 @@ class Vault:
                 secret = secrets.token_bytes(MASTER_BYTES)
                 by = self._found_by(name)
                 made.append((by, self._cipher.encrypt(secret, [by]), account_token(secret, partition(name))))
-            self._write("insert or ignore into accounts values (?, ?, ?)", made)
+            self._write({"insert or ignore into accounts values (?, ?, ?)": made})
             found |= self._read(missing)  # another process may have been first
         return found
 
@@ -116,22 +116,21 @@ class Vault:
         """Destroy the keys of these accounts, by their tokens; returns how many there were. Durable, and overwritten in
         the file, when this returns. The tokens are `unrecorded` until `recorded` is called. Raises Unavailable.
         """
-        before = self.count
         rows = [(token,) for token in tokens]
-        self._write("insert or ignore into erased values (?)", rows)
-        self._write("delete from accounts where token = ?", rows)
-        erased = before - self.count
+        erased = self._write(
+            {"insert or ignore into erased values (?)": rows, "delete from accounts where token = ?": rows}
+        )
         self._ask("pragma wal_checkpoint(truncate)", [])
         return erased
 
     @property
     def unrecorded(self) -> list[str]:
         """The tokens of accounts whose keys were destroyed, and whose erasure the log may not say yet."""
-        return [str(row[0]) for row in self._ask("select token, '', '' from erased order by token", [])]
+        return [str(row[0]) for row in self._ask("select token from erased order by token", [])]
 
     def recorded(self, tokens: Sequence[str]) -> None:
         """The log says now that these were erased."""
-        self._write("delete from erased where token = ?", [(token,) for token in tokens])
+        self._write({"delete from erased where token = ?": [(token,) for token in tokens]})
 
     @property
     def count(self) -> int:
@@ -180,23 +179,27 @@ class Vault:
             raise Corrupt(f"the vault {self._path} is damaged: a row does not open with its master key") from None
         return AccountKeys(token, blake2b(b"sealed values", key=secret, digest_size=KEY_BYTES).digest())
 
-    def _ask(self, query: str, values: Sequence[object]) -> list[tuple[bytes, bytes, str]]:
+    def _ask(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
             return self._file.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise Unavailable(f"the vault {self._path} can't be read: {error}") from error
 
-    def _write(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+    def _write(self, changes: Mapping[str, Sequence[Sequence[object]]]) -> int:
+        """Carry out statements, each for its rows, in one transaction; returns how many rows the last one changed."""
+        changed = 0
         try:
             self._file.execute("begin immediate")
             try:
-                self._file.executemany(statement, rows)
+                for statement, rows in changes.items():
+                    changed = self._file.executemany(statement, rows).rowcount
                 self._file.execute("commit")
             except BaseException:
                 self._file.execute("rollback")
                 raise
         except sqlite3.Error as error:
             raise Unavailable(f"the vault {self._path} can't be written: {error}") from error
+        return changed
 
 
 def _check_value(master: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_what_still_holds_the_raw_id_is_named(tmp_path: Path, others: int) -> No
     assert len(done.still_found["log"]) == 1 and ":feedback:" in done.still_found["log"][0]
     event = control_stream.history(on.log)[-1].event
     assert isinstance(event, AccountsErased) and event.found == {"log": 1, "exports": 1}
+
+
+def test_ids_that_are_no_words_are_found_among_many(tmp_path: Path) -> None:
+    """With spaces and signs in them, as a search for whole words would miss."""
+    on = Tokened(tmp_path / "on")
+    on.pay(["Ann: 7"])
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    (folder / "list.csv").write_text("x;Ann: 7;y\n")
+    done = on.erase("Ann: 7", *(f"person-{n}" for n in range(FEW)), folders={"exports": folder})
+    assert done.still_found == {"exports": ["list.csv"]}
+
+
+def test_keys_that_can_not_be_destroyed_are_not_recorded_as_erased(tmp_path: Path) -> None:
+    """The vault notes an erasure and destroys the key in one transaction."""
+    on = Tokened(tmp_path, accounts=3)
+    with sqlite3.connect(tmp_path / "vault" / "keys") as file:
+        file.execute("create trigger stuck before delete on accounts begin select raise(abort, 'stuck'); end")
+    with pytest.raises(Unavailable, match="stuck"):
+        on.erase("person-1")
+    assert on.vault.unrecorded == [] and on.vault.find("person-1") is not None
 
 
 def test_an_erasure_that_could_not_be_recorded_is_recorded_by_the_next(
