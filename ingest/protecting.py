@@ -99,14 +99,12 @@ class Protection:
         """
         if identity is None or not value or is_token(value):
             return value
-        if identity.tokens and field in PERSONAL:
+        if identity.tokens:
             if self.vault is None or self.vault.key_id != identity.tokens:
                 return value
             if field == "account_id":
                 keys = self.vault.find(value)
                 return value if keys is None else keys.token
-        elif identity.tokens:
-            return value
         return self.hiding(identity).identifier(field, value)
 
     def forget(self) -> None:
