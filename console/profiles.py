@@ -47,16 +47,15 @@ def _log_server_transport(s: Settings) -> Iterator[Missing]:
 
 
 def _kafka_transport(s: Settings) -> Iterator[Missing]:
-    from ingest.kafka_properties import is_encrypted, secured
+    from ingest.kafka_properties import is_encrypted, logs_in, secured
 
     if not is_encrypted(s):
         yield Missing(
             "Kafka is reached without TLS that verifies the brokers", "set kafka_tls = true, and kafka_ca_file"
         )
     properties = secured(s)
-    if "SASL" not in str(properties.get("security.protocol", "")).upper() and not (
-        properties.get("ssl.certificate.location") or properties.get("ssl.certificate.pem")
-    ):
+    has_certificate = properties.get("ssl.certificate.location") or properties.get("ssl.certificate.pem")
+    if not logs_in(s) and not has_certificate:
         yield Missing(
             "clients have no identity on Kafka",
             "set kafka_sasl, kafka_username and kafka_password_file, or kafka_certificate_file and kafka_key_file",

@@ -29,6 +29,7 @@ from core.log.base import EventLog
 from core.settings import Settings
 from ingest import kafka_client
 from ingest.kafka_client import Topic
+from ingest.kafka_properties import logs_in
 from ingest.patience import persist
 from ingest.snapshots import SnapshotStore
 
@@ -101,7 +102,7 @@ def _read_committed(settings: Settings, topic: Topic) -> list[TopicPartition]:
     try:
         return consumer.committed([TopicPartition(topic.name, p) for p in range(topic.partitions)], TIMEOUT_S)
     except KafkaException as error:
-        asked = f"; may the user read the group {settings.consumer_group}?" if settings.kafka_sasl else ""
+        asked = f"; may the user read the group {settings.consumer_group}?" if logs_in(settings) else ""
         raise kafka_client.unreachable(settings, f"{error.args[0].str()}{asked}") from None
     finally:
         consumer.close()

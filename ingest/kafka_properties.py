@@ -153,6 +153,11 @@ def check_secured(s: Settings) -> None:
     secured(s)
 
 
+def logs_in(s: Settings) -> bool:
+    """Whether the clients log in by SASL, so that brokers know users and may refuse them something."""
+    return "SASL" in str(secured(s).get("security.protocol", "")).upper()
+
+
 def is_encrypted(s: Settings) -> bool:
     """Whether the clients use TLS and verify whom they talk to."""
     properties = secured(s)

@@ -43,7 +43,7 @@ class GroupOwner:
     def join(self, released: Released, lost: Released) -> None:
         """Join the group. Raises Unavailable if the log has not begun."""
         self._released, self._lost = released, lost
-        self._partitions = self._known().partitions
+        self._partitions = _feedback(control_stream.current(self._log)).partitions
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -63,9 +63,6 @@ class GroupOwner:
         starts = {p: sources_of(control, p).offsets(self._log.head(p))[1] for p in partitions}
         found = ends(self._settings, self._topic, starts)
         return {p: Position(generation, offset) if offset else START for p, offset in found.items()}
-
-    def _known(self) -> Generation:
-        return _feedback(control_stream.current(self._log))
 
     def close(self) -> None:
         """Leave the group."""
