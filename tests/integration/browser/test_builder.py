@@ -85,6 +85,8 @@ def test_builder_and_text_follow_each_other(page: Page, width: int) -> None:
     page.get_by_role("button", name="Add a rule").first.click()
     page.get_by_label("Code").fill("BUILT")
     page.get_by_label("Code").press("Enter")
+    # a condition takes the names that it knows, and the server tells them: without them, country is none
+    expect(page.locator("datalist#names option[value=country]")).to_have_count(1, timeout=WAIT_MS)
     page.get_by_role("button", name="Add a condition").click()
     page.get_by_label("name in condition 2").fill("country")
     page.get_by_label("name in condition 2").press("Tab")
