@@ -4,8 +4,8 @@ but for `named`, which reads the log.
 The period before is as long and ends where the search begins; a search that says no start has none. Counts are exact
 over all that matches, not only over a page of it.
 
-Cost: the search's mask, and, off the lock, a grouping by hash for each kind of value: 0.5 s of CPU for a million
-matches and as many before.
+Cost: the search's mask, and, off the lock, counts for each kind of value (`console.api.counting`): 0.25 s of CPU for
+two million matches, 0.15 s for a million and as many before.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
+from console.api.counting import by_time, hits, most_frequent
 from console.api.index import DECISIONS, DecisionIndex, Query, told_apart
 from console.api.places import PLACE, Row, payments_at, place_of, table
 from console.api.views import Columns
@@ -104,15 +106,12 @@ def frequent(found: Matches) -> list[Counted]:
     """The TOP_MAX most frequent values of each kind; values that are equally frequent, the first seen first."""
     counted = []
     for kind in KINDS:
-        rows = found.now.lazy().filter(pl.col(kind) != hash(""))
-        groups = rows.group_by(kind).agg(pl.len().alias("count"), pl.col("row").min())
-        top = groups.sort(["count", "row"], descending=[True, False]).head(TOP_MAX).collect()
+        top = most_frequent(found.now.select("row", kind), TOP_MAX)
         if found.before is not None:
-            earlier = found.before.lazy().join(top.lazy(), on=kind, how="semi").group_by(kind).agg(before=pl.len())
-            top = top.join(earlier.collect(), on=kind, how="left", maintain_order="left")
-            top = top.with_columns(pl.col("before").fill_null(0))
-        values = top.join(found.now.select("row", *PLACE), on="row", how="left", maintain_order="left")
-        counted.append(Counted(kind, values))
+            earlier = found.before[kind].to_numpy()
+            counts = [int(np.count_nonzero(earlier == value)) for value in top[kind]]
+            top = top.with_columns(pl.Series("before", counts, pl.Int64))
+        counted.append(Counted(kind, top.hstack(found.now.select(PLACE)[top["row"]])))
     return counted
 
 
@@ -130,7 +129,6 @@ def answer(
     start = query.start if query.start is not None else 0 if is_empty else int(times.min())  # type: ignore[arg-type]
     end = query.end if query.end is not None else start if is_empty else int(times.max()) + 1  # type: ignore[arg-type]
     step = next((step for step in STEPS_MS if (end - start) / step <= BINS_MAX), STEPS_MS[-1])
-    bins = found.now.group_by(pl.col("at") // step * step).agg(_BY_DECISION).sort("at")
     top = {
         each.kind: [
             Value(getattr(read[place_of(row)], f"{each.kind}_id"), row["count"], row.get("before"))
@@ -145,7 +143,7 @@ def answer(
         step,
         _totals(found.now),
         None if found.before is None else _totals(found.before),
-        [Bin(each.pop("at"), each) for each in bins.to_dicts()],
+        [Bin(at, counts) for at, counts in by_time(found.now, step).items()],
         {**top, "rule": _rules(found)},
     )
 
@@ -153,13 +151,9 @@ def answer(
 def _rules(found: Matches) -> list[Value]:
     """The rules that hit most often. A bit that several codes share has no name, and is left out."""
 
-    def hits(rows: pl.DataFrame) -> dict[int, int]:
-        some = rows.filter(pl.col("rules") != 0)
-        return {bit: some.select((pl.col("rules") & (1 << bit)).ne(0).sum()).item() for bit in found.codes}
-
-    now, before = hits(found.now), None if found.before is None else hits(found.before)
+    now, before = hits(found.now["rules"]), None if found.before is None else hits(found.before["rules"])
     order = sorted((bit for bit in found.codes if now[bit]), key=lambda bit: (-now[bit], found.codes[bit]))[:TOP_MAX]
-    return [Value(found.codes[bit], now[bit], None if before is None else before[bit]) for bit in order]
+    return [Value(found.codes[bit], int(now[bit]), None if before is None else int(before[bit])) for bit in order]
 
 
 def _totals(rows: pl.DataFrame) -> Totals:
