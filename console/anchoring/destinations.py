@@ -30,6 +30,7 @@ from core.log.notes import PublicKey
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 100_000
 CHECKPOINT = "checkpoint"
+_SIZE = re.compile("[0-9]{1,19}")
 _NAME = re.compile(r"(\d{9,})\.(?:checkpoint|([A-Za-z0-9._-]+)\.(cosigned|tsr))")
 
 
@@ -121,7 +122,7 @@ class Witness:
         answer = self._ask(signed, states)
         if answer.status_code == 409 and answer.headers.get("Content-Type", "").startswith("text/x.tlog.size"):
             text = _text(answer).strip()
-            if not text.isdecimal() or int(text) > signed.checkpoint.number:
+            if not _SIZE.fullmatch(text) or int(text) > signed.checkpoint.number:
                 raise Corrupt(f"{self.name} has already seen checkpoint {text[:20]} of this log: it would go back")
             self._old = int(text)
             answer = self._ask(signed, states)
@@ -144,16 +145,18 @@ class Witness:
 
 
 def post(url: str, body: bytes, kind: str) -> requests.Response:
-    """The answer to a POST. Raises Unavailable if there is none, or a large one."""
+    """The answer to a POST. Raises Unavailable if there is none, or one that is large or can't be read."""
+    content = b""
     try:
         answer = requests.post(
             url, data=body, headers={"Content-Type": kind}, timeout=TIMEOUT_S, allow_redirects=False, stream=True
         )
-        content = answer.raw.read(ANSWER_BYTES_MAX + 1, decode_content=True)
+        for part in answer.iter_content(ANSWER_BYTES_MAX + 1):
+            content += part
+            if len(content) > ANSWER_BYTES_MAX:
+                raise Unavailable(f"{url}: the answer is longer than {ANSWER_BYTES_MAX:,} bytes")
     except (requests.RequestException, OSError, ValueError) as error:
         raise Unavailable(f"{url}: {type(error).__name__}") from None
-    if len(content) > ANSWER_BYTES_MAX:
-        raise Unavailable(f"{url}: the answer is longer than {ANSWER_BYTES_MAX:,} bytes")
     answer._content = content
     return answer
 

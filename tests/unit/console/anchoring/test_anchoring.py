@@ -116,6 +116,33 @@ def test_a_new_process_continues_with_a_witness(log: MemoryLog, tmp_path: Path) 
             Witness(witness.url, witness.key).deliver(first, notary.states)
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "error"),
+    [
+        (409, "text/x.tlog.size", b"9" * 5_000, Corrupt),
+        (409, "text/x.tlog.size", b"-1", Corrupt),
+        (200, "text/plain\r\nContent-Encoding: gzip", b"no gzip", Unavailable),
+        (200, "text/plain\r\nTransfer-Encoding: chunked", b"no chunks", Unavailable),
+        (200, "text/plain", b"\xff", Corrupt),
+        (200, "text/plain", b"", Unavailable),
+    ],
+)
+def test_a_witness_that_answers_nonsense_has_failed(
+    log: MemoryLog, tmp_path: Path, status: int, headers: str, body: bytes, error: type[Exception]
+) -> None:
+    """Whatever it sends, the directory has the checkpoint, and one line says what is wrong with the witness."""
+    directory = Directory(str(tmp_path / "one"))
+    with (
+        serving(lambda _: (status, headers, body), "/add-checkpoint") as url,
+        notary_of(log, tmp_path / "state") as notary,
+    ):
+        witness = Witness(url, public_key(log)._replace(kind=notes.COSIGNATURE))
+        found = Anchoring(notary, [directory], [witness]).round(NOW)
+        assert found.delivered == [directory.name] and set(found.failed) == {url}
+        with pytest.raises(error):
+            witness.deliver(signed(notary) if notary.newest is None else notary.newest, notary.states)
+
+
 def test_a_witness_is_believed_with_its_key_only(log: MemoryLog, tmp_path: Path) -> None:
     """An answer by another key is no cosignature."""
     with witness_of(log) as witness, notary_of(log, tmp_path / "state") as notary:
