@@ -195,16 +195,18 @@ class Notary:
         except OSError:
             held = b""
         stored = [held[at : at + HASH_BYTES] for at in range(0, checkpoint.number * HASH_BYTES, HASH_BYTES)]
+        if _are_states(stored, checkpoint):
+            self._stored_states = len(stored)
+            return stored
+        self._stored_states = 0
         named = [
             bytes.fromhex(event.state)
             for _, event in control_stream.accepted(self._log)
             if isinstance(event, CheckpointSigned)
         ]
-        named = named[: checkpoint.number - 1]
-        for found in (stored, [*named, checkpoint.state.leaf]):
-            if all(len(each) == HASH_BYTES for each in found) and _head(found) == checkpoint.head:
-                self._stored_states = len(found) if found is stored else 0
-                return found
+        found = [*named[: checkpoint.number - 1], checkpoint.state.leaf]
+        if _are_states(found, checkpoint):
+            return found
         raise Corrupt(
             f"neither {self._directory}/states nor the control stream holds the states before checkpoint"
             f" {checkpoint.number}, so no checkpoint can continue it"
@@ -228,8 +230,10 @@ class Notary:
             raise Unavailable(f"can't write {self._directory}: {error.strerror}") from None
 
 
-def _head(leaves: list[bytes]) -> TreeHead:
-    return TreeHead(len(leaves), merkle.root(leaves))
+def _are_states(leaves: list[bytes], checkpoint: Checkpoint) -> bool:
+    """Whether these are the leaves of the checkpoint's tree of states."""
+    is_form = all(len(each) == HASH_BYTES for each in leaves)
+    return is_form and TreeHead(len(leaves), merkle.root(leaves)) == checkpoint.head
 
 
 def _locked(directory: Path) -> int:
