@@ -6,7 +6,8 @@ too, which `sentinel model` and `sentinel program` also approve.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import typer
@@ -69,38 +70,39 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Approve another person's proposal. A change takes effect at once, a model is deployed; a program then can be."""
-    with opened_log(context) as log:
-        kind, act = _find(log, proposal)["kind"], act_of(actor, reason, log)
-        position = _approve(log, kind, proposal, act)
-    _print_done("approved", proposal, kind, position, as_json)
-
-
-def _approve(log: EventLog, kind: str, proposal: str, act: Act) -> int:
-    if kind == "model":
-        return models.approve(log, proposal, act).position
-    if kind == "program":
-        return programs.approve(log, proposal, act).position
-    return proposals.approve(log, proposal, act).position
+    ends: dict[str, _End] = {"model": models.approve, "program": programs.approve}
+    _end(context, proposal, "approved", ends, proposals.approve, actor, reason, as_json)
 
 
 @app.command()
 def withdraw(context: typer.Context, proposal: Id, reason: Reason, actor: Actor = "", as_json: Json = False) -> None:
     """Take a proposal back, yours or another's."""
+    ends: dict[str, _End] = {"model": models.withdraw_proposal, "program": programs.withdraw}
+    _end(context, proposal, "withdrawn", ends, proposals.withdraw, actor, reason, as_json)
+
+
+class _Ended(Protocol):
+    @property
+    def position(self) -> int: ...
+
+
+_End = Callable[[EventLog, str, Act], _Ended]
+
+
+def _end(
+    context: typer.Context,
+    proposal: str,
+    outcome: str,
+    ends: Mapping[str, _End],
+    end_change: _End,
+    actor: str,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """End a proposal and say so. ends: how one of a kind with proposals of its own is ended; end_change: all others."""
     with opened_log(context) as log:
         kind, act = _find(log, proposal)["kind"], act_of(actor, reason, log)
-        position = _withdraw(log, kind, proposal, act)
-    _print_done("withdrawn", proposal, kind, position, as_json)
-
-
-def _withdraw(log: EventLog, kind: str, proposal: str, act: Act) -> int:
-    if kind == "model":
-        return models.withdraw_proposal(log, proposal, act).position
-    if kind == "program":
-        return programs.withdraw(log, proposal, act).position
-    return proposals.withdraw(log, proposal, act).position
-
-
-def _print_done(outcome: str, proposal: str, kind: str, position: int, as_json: bool) -> None:
+        position = ends.get(kind, end_change)(log, proposal, act).position
     if as_json:
         print_json({"position": position, "outcome": outcome, "proposal": proposal, "kind": kind})
         return
