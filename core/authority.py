@@ -60,7 +60,6 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.LogTrimmed: Kind(_ARCHIVER),
     events.AccountsErased: Kind(_ADMIN),
     events.SealedValuesOpened: Kind(_by("analyst", "admin")),
-    events.AccountsErased: Kind(_ADMIN),
     events.ReferencePublished: Kind(_REFERENCE),
     events.SourceQuarantined: Kind(_REFERENCE),
     # models and experiments

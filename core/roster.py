@@ -34,7 +34,7 @@ from core.events import (
 )
 from core.persons import fault, lookalike, skeleton
 from core.signing import key_id, public_bytes
-from core.text import check_name
+from core.text import check_name, listed
 
 IDENTITIES_MAX = 10_000
 KEYS_MAX = 50
@@ -96,6 +96,11 @@ class Roster(msgspec.Struct):
     def owner(self, key: str) -> Identity | None:
         """The identity whose key this ID is, valid or revoked; None if it was never on the roster."""
         return self.identities.get(self.owners.get(key, ""))
+
+    def unknown(self, name: str) -> BadInput:
+        """The error that nobody on the roster has a name."""
+        names = listed(sorted(each.name for each in self.identities.values())) or "nobody"
+        return BadInput(f"{name} is not on the roster (on it: {names})")
 
     def who(self, actor: str) -> str:
         """What people are told apart by: equal for all names of one identity, and for all spellings of a name."""
@@ -203,8 +208,7 @@ class Roster(msgspec.Struct):
     def _known(self, name: str) -> Identity:
         found = self.find(name)
         if found is None or skeleton(found.name) != skeleton(name):
-            others = ", ".join(sorted(each.name for each in self.identities.values())[:20]) or "nobody"
-            raise BadInput(f"{name} is not on the roster ({others} is)")
+            raise self.unknown(name)
         if found.revoked:
             raise BadInput(f"{found.name} is revoked, for ever: add another identity")
         return found
@@ -256,18 +260,15 @@ class Roster(msgspec.Struct):
     def _check_left(self, before: Identity, after: Identity, four_eyes: bool) -> None:
         """Raise BadInput if too few administrators would be left to change the roster."""
         left = self.admins() - before.is_admin + after.is_admin
-        if before.is_admin and not after.is_admin and left < self._needed(four_eyes and self.shared):
+        if before.is_admin and not after.is_admin and left < _needed(four_eyes and self.shared):
             raise BadInput(f"only {left} administrators would be left: add another one first")
-
-    def _needed(self, two: bool) -> int:
-        return 2 if two else 1
 
     def _check_required(self, event: IdentityRequired, four_eyes: bool) -> None:
         if event.required == self.required:
             raise BadInput(f"identity is {'required' if self.required else 'not required'} already")
         if not event.required:
             return
-        if self.admins() < (needed := self._needed(four_eyes)):
+        if self.admins() < (needed := _needed(four_eyes)):
             raise BadInput(f"{needed} administrators with keys must be on the roster first: {self.admins()} are")
         if not any(WORKER in each.roles and each.keys and not each.revoked for each in self.identities.values()):
             raise BadInput("a worker must be on the roster first: what workers append would have no effect")
@@ -307,6 +308,10 @@ class Roster(msgspec.Struct):
         key = key_id(public_bytes(public_key))
         self.keys[key], self.owners[key] = public_key, skeleton(identity.name)
         return msgspec.structs.replace(identity, keys=(*identity.keys, key))
+
+
+def _needed(two: bool) -> int:
+    return 2 if two else 1
 
 
 def _without(identity: Identity, key: str) -> Identity:

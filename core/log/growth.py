@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.errors import UNDECODABLE, BadInput, Corrupt
+from core.errors import Corrupt
 from core.events import Position
 from core.log import merkle, seals
 from core.log.base import Entry, EventLog, Head
@@ -165,19 +165,6 @@ def head_at(grown: Grown) -> Head:
     if not grown.tree.size:
         return Head()
     return seals.head_from_entry(Entry(Position(grown.tree.size, 1), grown.last))
-
-
-def encode(places: Places) -> bytes:
-    """As it is stored."""
-    return msgspec.json.encode(places)
-
-
-def decode(content: bytes) -> Trees:
-    """The trees at stored places. Raises Corrupt if they do not decode."""
-    try:
-        return Trees.at(msgspec.json.decode(content, type=Places))
-    except (*UNDECODABLE, BadInput) as error:
-        raise Corrupt(f"the stored trees do not decode: {error}") from None
 
 
 def _check_last(name: str, grown: Grown, payload: bytes | None) -> None:

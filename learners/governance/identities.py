@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.errors import BadInput
 from core.events import (
     Control,
     IdentityAdded,
@@ -119,8 +118,7 @@ def find(roster: Roster, name: str) -> Identity:
     """The identity that has this name, or this user of the API. Raises BadInput if nobody has."""
     found = roster.find(name)
     if found is None:
-        known = ", ".join(sorted(each.name for each in roster.identities.values())) or "nobody"
-        raise BadInput(f"{name} is not on the roster ({known} is)")
+        raise roster.unknown(name)
     return found
 
 
