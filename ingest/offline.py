@@ -26,8 +26,9 @@ from core.validation import TIME_MAX_MS, TIME_MIN_MS
 from ingest.admission import admit
 from ingest.contexts import Contexts, decide
 from ingest.intake import Message
-from ingest.partition import Owned, Pending, check_values
+from ingest.partition import Owned, Pending
 from ingest.protecting import PROTECTION, Protection
+from ingest.screening import screen
 from projections.reference.publisher import publication, quarantines
 from projections.reference.tables import ReferenceBuilder, period_ms
 
@@ -123,11 +124,11 @@ class OfflineIngest:
         pendings: list[Pending] = []
         for owned in self._owned:
             owned.intake.transactions.at_end = owned.intake.feedback.at_end = True
-            pending = owned.take(10**9, self._newest, is_scanned=True)
+            pending = owned.take(10**9, self._newest)
             if pending is not None:
                 context = self._contexts.of(owned.partition)
                 fields = context.program.plan.program.fields.values() if context is not None else ()
-                check_values([pending], self._protection, fields)
+                screen([pending], self._protection, fields)
                 required = context.program.required if context is not None else {}
                 admit(pending, self._control.state.histories, required)
                 pendings.append(pending)

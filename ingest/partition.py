@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from core.codec import encode, encode_transactions
 from core.context import Context
 from core.currency import Rates, set_rates
-from core.duplicate_keys import scan
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
@@ -27,13 +26,11 @@ from core.hiding import RAW_BYTES_MAX as CUT_TO
 from core.hiding import masked, masked_bytes
 from core.log.base import Batch, Entry, Head, Sealed
 from core.log.seals import begins, sealed
-from core.program.checked import OwnField
 from core.receipt import advanced
 from core.tokens import home
 from core.validation import decode_feedback, decode_transaction
 from core.work import Decided, Work
 from ingest.intake import Intake, Message, Segment
-from ingest.protecting import NAMES_MAX, PROTECTION, Hidden, Protection, VaultTokens, hidden, is_clean, words
 from ingest.vault import AccountKeys
 
 _entry = partial(tuple.__new__, Entry)
@@ -71,10 +68,11 @@ class Decoded(msgspec.Struct):
 
 
 class Pending(msgspec.Struct):
-    """A batch: decoded, then admitted (`ingest.admission`: work, transactions, positions, messages, feedback, rejects),
-    then with everything that the append needs. clock: the partition's newest receive time before it, epoch ms.
-    segments: the messages as taken. feedback_begin: the feedback position before it. card_data: how many messages held
-    card data, by kind (`core.hiding.KINDS`). rejected_as: how the message of a reject is kept.
+    """A batch: decoded, then screened (`ingest.screening`), then admitted (`ingest.admission`: work, transactions,
+    positions, messages, feedback, rejects), then with everything that the append needs. clock: the partition's newest
+    receive time before it, epoch ms. segments: the messages as taken. feedback_begin: the feedback position before it.
+    card_data: how many messages held card data, by kind (`core.hiding.KINDS`). rejected_as: how the message of a reject
+    is kept.
     """
 
     partition: Owned
@@ -146,10 +144,9 @@ class Owned:
         """Whether the state is exactly the log's: everything taken has been appended."""
         return (self.transactions_end, self.feedback_end) == (self.head.transactions, self.head.feedback)
 
-    def take(self, limit: int, recorded_at: int, *, is_scanned: bool = False) -> Pending | None:
-        """Decode up to `limit` messages in order, to be admitted next. None if nothing may be taken now.
+    def take(self, limit: int, recorded_at: int) -> Pending | None:
+        """Decode up to `limit` messages in order, to be screened and admitted next. None if nothing may be taken now.
 
-        is_scanned: whether the caller calls `check_values` for all partitions, which costs less than a scan of each.
         recorded_at: log time of the batch, epoch ms. It is set before the batch is decided, because a verdict's hour
         of log time can decide whether it counts.
         """
@@ -161,8 +158,6 @@ class Owned:
         pending = Pending(self, work, *ends, recorded_at, self.state.received_at, segments, self.feedback_end)
         for segment in segments:
             self._decode(segment, pending, is_scanned=True)
-        if not is_scanned:
-            check_values([pending])
         self.transactions_end, self.feedback_end = pending.transactions_end, pending.feedback_end
         return pending
 
@@ -231,95 +226,16 @@ class Owned:
         return accepted, transactions
 
 
-def check_values(
-    pendings: Sequence[Pending], protection: Protection = PROTECTION, fields: Iterable[OwnField] = ()
-) -> None:
-    """Reject payments that name a key twice, and take out of all messages what the log must not hold: one scan of all
-    values costs a fraction of one of each. fields: those of the programs in force.
-    """
-    content = b"".join([m.value or b"" for pending in pendings for part in pending.decoded for m in part.messages])
-    if scan(content):
-        for pending in pendings:
-            pending.partition.decode_again(pending)
-    if not pendings:
-        return
-    hiding = protection.hiding(pendings[0].partition.state.identity)
-    parts = [part for pending in pendings for part in pending.decoded]
-    content += b"".join([m.value or b"" for part in parts for m, _ in part.feedback])
-    if not is_clean(content, (t for part in parts for t in part.transactions), hiding):
-        for pending in pendings:
-            pending.decoded = [_protected(part, pending, protection) for part in pending.decoded]
-    tokens = protection.tokens(pendings[0].partition.state.identity)
-    if isinstance(tokens, VaultTokens):
-        _tokenise(pendings, tokens, protection.classes(fields))
-
-
-def _tokenise(pendings: Sequence[Pending], tokens: VaultTokens, classes: Mapping[str, str]) -> None:
-    """Replace raw identifiers by tokens, and personal attributes by sealed values."""
-    unseen: set[str] = set()
-    for pending in pendings:
-        names = pending.partition.names
-        if len(names) > NAMES_MAX:
-            names.clear()
-        unseen |= {event.account_id for event in _events(pending)} - names.keys()
-    found = tokens.accounts(unseen) if unseen else {}
-    for pending in pendings:
-        names = pending.partition.names
-        if unseen:
-            names |= {name: found[name] for event in _events(pending) if (name := event.account_id) in found}
-        tokens.hide(names, _events(pending), classes)
-        pending.rejected_as = tokens.sealed
-
-
-def _events(pending: Pending) -> Iterator[Transaction | AccountEvent]:
-    for part in pending.decoded:
-        yield from part.transactions
-        for _, event in part.feedback:
-            yield event
-
-
-def _protected(part: Decoded, pending: Pending, protection: Protection) -> Decoded:
-    """The part without card data; messages that held some become rejects if the protection says so."""
-    owned = pending.partition
-    hiding = protection.hiding(owned.state.identity)
-    feedback: list[tuple[Message, AccountEvent]] = []
-    for message, event in part.feedback:
-        found = hidden(message, event, hiding)
-        if found is None:
-            feedback.append((message, event))
-        elif _is_kept(found, "feedback", owned.generations[1], pending, protection):
-            feedback.append((found.message, found.event))  # type: ignore[arg-type]
-    messages: list[Message] = []
-    transactions: list[Transaction] = []
-    for message, t in zip(part.messages, part.transactions, strict=True):
-        found = hidden(message, t, hiding)
-        if found is None:
-            messages.append(message)
-            transactions.append(t)
-        elif _is_kept(found, "transactions", owned.generations[0], pending, protection):
-            messages.append(found.message)
-            transactions.append(found.event)  # type: ignore[arg-type]
-    return Decoded(feedback, messages, transactions, part.feedback_end)
-
-
-def _is_kept(found: Hidden, topic: str, generation: int, pending: Pending, protection: Protection) -> bool:
-    """Count what a message held; whether it is accepted. Else it becomes a reject."""
-    _count(pending.card_data, found.kinds)
-    if protection.refuses:
-        position = Position(generation, found.message.offset + 1)
-        pending.malformed.append(Rejected(topic, found.message, position, "card_number", words(found.kinds)))
-    return not protection.refuses
-
-
 def _rejected(topic: str, message: Message, position: Position, error: BadInput, counts: dict[str, int]) -> Rejected:
     """The reject of a message that could not be decoded, without its card data."""
     kinds: set[str] = set()
     without = message._replace(key=masked_bytes(message.key, kinds), value=masked_bytes(message.value, kinds))
-    _count(counts, kinds)
+    count_kinds(counts, kinds)
     return Rejected(topic, without, position, error.reason, masked(str(error)) + _cut(message, without))
 
 
-def _count(counts: dict[str, int], kinds: Iterable[str]) -> None:
+def count_kinds(counts: dict[str, int], kinds: Iterable[str]) -> None:
+    """Count a message by each kind of card data that it held."""
     for kind in kinds:
         counts[kind] = counts.get(kind, 0) + 1
 

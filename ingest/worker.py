@@ -55,7 +55,7 @@ from ingest.fetching import Fetcher
 from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
-from ingest.partition import Owned, Pending, check_values
+from ingest.partition import Owned, Pending
 from ingest.patience import RETRY_S
 from ingest.preparing import Preparing
 from ingest.protecting import Protection
@@ -63,6 +63,7 @@ from ingest.publisher import Publisher
 from ingest.recording import RECORD_S, record_seals
 from ingest.recovery import Recovery
 from ingest.saving import Saving
+from ingest.screening import screen
 from ingest.stats import Stats
 from ingest.tails import Tails
 from ingest.topic_watch import TopicWatch
@@ -262,7 +263,7 @@ class Worker:
             waiting = [waiting[self._turn % len(waiting)]]
         for share, owned in zip(range(len(waiting), 0, -1), waiting, strict=True):
             try:
-                pending = owned.take(max(1, room // share), recorded_at, is_scanned=True)
+                pending = owned.take(max(1, room // share), recorded_at)
             except Exception as error:  # noqa: BLE001 - a bulkhead: the other partitions go on
                 self._recovery.park(owned.partition, error)
                 continue
@@ -272,7 +273,7 @@ class Worker:
         self._is_blocked = bool(waiting) and not pendings
         if not pendings:
             return []
-        check_values(pendings, self._protection, self._own_fields())
+        screen(pendings, self._protection, self._own_fields())
         position = self._contexts.position
         self._admit(pendings)
         if self._contexts.position != position:

@@ -39,6 +39,7 @@ from ingest.admission import admit
 from ingest.intake import Message
 from ingest.partition import Owned, finish
 from ingest.producer import publish
+from ingest.screening import screen
 from ingest.stats import Stats
 from ingest.worker import Worker
 from sources.record import Record
@@ -346,6 +347,7 @@ def undisturbed(on: Stage) -> list[Held]:
             )
             side.at_end = True
         while (pending := owned.take(1_000_000, recorded_at=0)) is not None:
+            screen([pending])
             admit(pending, context.histories)
             decided = pipeline.decide(context, [pending.work])[0]
             finish([pending], [decided], context.position, control.digest)

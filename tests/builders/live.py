@@ -20,6 +20,7 @@ from core.verification import Verification
 from ingest.admission import admit
 from ingest.intake import Message
 from ingest.partition import Owned, finish
+from ingest.screening import screen
 from tests.builders.events import Item
 from tests.builders.logs import entries
 from tests.builders.models import ARTIFACT, deployed, load_tiny
@@ -77,6 +78,7 @@ class Live:
         control.advance(self.log)
         context = Resolver(self.log.get_blob, load_tiny).context(control.state)
         while (pending := self.owned.take(batch, now)) is not None:
+            screen([pending])
             admit(pending, context.histories)
             finish([pending], pipeline.decide(context, [pending.work]), context.position, control.digest)
             sealed = pending.sealed

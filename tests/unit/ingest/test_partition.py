@@ -17,7 +17,8 @@ from core.log.memory import MemoryLog
 from core.partitioner import PARTITIONERS
 from ingest.admission import admit
 from ingest.intake import Message
-from ingest.partition import OFFSET_BEGINNING, Owned, Pending, check_values, finish, reject_counts
+from ingest.partition import OFFSET_BEGINNING, Owned, Pending, finish, reject_counts
+from ingest.screening import screen
 from tests.builders.decisions import context
 from tests.builders.events import HISTORY, T0, Item, Shape, stream, transaction, verdict
 
@@ -48,6 +49,7 @@ def settle(partition: Owned, limit: int = 10**6, log: MemoryLog | None = None) -
     """Take, decide, finish and append one batch."""
     pending = partition.take(limit, 777)
     assert pending is not None
+    screen([pending])
     admit(pending, UNDER.histories)
     decided = pipeline.decide(UNDER, [pending.work])[0]
     finish([pending], [decided], UNDER.position, DIGEST)
@@ -100,13 +102,17 @@ def test_several_partitions_are_scanned_together_with_the_rejects_of_each_alone(
     items = [transaction(n, account_id="k") for n in range(4)]
     twice = encode(items[0])[:-1] + b',"amount":1.0}'
     contents: list[list[Item | bytes]] = [[*items[:2], twice, b"{"], [*items[2:4], b"[]"]]
-    alone, together = [], []
+    alone: list[Pending] = []
+    together: list[Pending] = []
     for content in contents:
-        for found, is_scanned in ((alone, False), (together, True)):
+        for found in (alone, together):
             partition = owned()
             put(partition, content)
-            found.append(partition.take(100, 777, is_scanned=is_scanned))
-    check_values(together)
+            pending = partition.take(100, 777)
+            assert pending is not None
+            found.append(pending)
+        screen(alone[-1:])
+    screen(together)
     for one, other in zip(alone, together, strict=True):
         assert [(r.reason, r.position) for r in one.malformed] == [(r.reason, r.position) for r in other.malformed]
         assert [part.transactions for part in one.decoded] == [part.transactions for part in other.decoded]
@@ -181,6 +187,7 @@ def test_rejects_are_kept_whole_and_ends_advance_over_them() -> None:
 def settle_without_log(partition: Owned) -> tuple[Pending, Batch]:
     pending = partition.take(10**6, 777)
     assert pending is not None
+    screen([pending])
     admit(pending, UNDER.histories)
     finish([pending], pipeline.decide(UNDER, [pending.work]), UNDER.position, DIGEST)
     assert pending.sealed is not None
