@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Head
 from core.settings import Settings
-from ingest.fetching import Fetcher
 from ingest.partition import Owned
-
-
-class Record:
-    """A Kafka message of partition 0."""
-
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
-
-    def error(self) -> None:
-        return None
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1
-
-    def key(self) -> bytes:
-        return b"k"
-
-    value = key
+from tests.builders.fetching import Fetched, Topic, fetcher_of
 
 
 class Rebalancing:
@@ -44,18 +19,11 @@ class Rebalancing:
         self._rebalance = rebalance
         self.calls = 0
 
-    def consume(self, count: int, timeout: float) -> list[Record]:
+    def consume(self, count: int, timeout: float) -> list[Fetched]:
         self.calls += 1
         if self.calls == 1:
-            return [Record(7)]
+            return [Fetched(7)]
         self._rebalance()
-        return []
-
-
-class Empty:
-    """A consumer without messages."""
-
-    def consume(self, count: int, timeout: float) -> list[Any]:
         return []
 
 
@@ -69,12 +37,8 @@ def test_a_message_fetched_before_a_rebalance_does_not_get_into_the_partition_as
     """
     before, fresh = owned(), owned()
     mapping = {0: before}
-    fetcher = Fetcher.__new__(Fetcher)
-    fetcher._settings, fetcher._owned = Settings(batch_size=10), mapping
-    fetcher._unbalanced, fetcher._has_paused, fetcher._has_more_feedback = 0, False, False
-    consumer: Any = Rebalancing(lambda: mapping.update({0: fresh}))
-    empty: Any = Empty()
-    fetcher.transactions, fetcher.feedback = consumer, empty
+    consumer = Rebalancing(lambda: mapping.update({0: fresh}))
+    fetcher = fetcher_of(Settings(batch_size=10), mapping, consumer, Topic())
     fetcher.poll(1.0, 0.0)
     assert not fresh.intake.transactions.records
     assert [message.offset for message in before.intake.transactions.records] == [7]

@@ -15,62 +15,14 @@ from core.identity import FIXED
 from core.log.base import Head
 from core.scoring import Scorer
 from core.settings import Settings
-from ingest.fetching import GATHER_S, Fetcher
+from ingest.fetching import GATHER_S
 from ingest.intake import Message
 from ingest.partition import Owned
 from ingest.worker import BLOCKED_S, Worker
 from tests.builders.decisions import created
+from tests.builders.fetching import Topic, fetcher_of
 
 SETTINGS = Settings(dead_letter_topic="", batch_size=10, linger_ms=40)
-
-
-class Record:
-    """A Kafka message of partition 0."""
-
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
-
-    def error(self) -> None:
-        return None
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1
-
-    def key(self) -> bytes:
-        return b"k"
-
-    value = key
-
-
-class Topic:
-    """A consumer with `count` messages, the first of which comes after `late_s`. Notes how long it was let wait."""
-
-    def __init__(self, count: int = 0, late_s: float = 0.0) -> None:
-        self.left = count
-        self.late_s = late_s
-        self.waits: list[float] = []
-
-    def consume(self, count: int, timeout: float) -> list[Record]:
-        self.waits.append(timeout)
-        if self.left:
-            time.sleep(self.late_s)
-        taken = min(count, self.left)
-        self.left -= taken
-        return [Record(self.left + n) for n in range(taken)]
-
-
-def fetcher_of(owned: Owned, transactions: Any, feedback: Any) -> Fetcher:
-    fetcher = Fetcher.__new__(Fetcher)
-    fetcher._settings, fetcher._owned = SETTINGS, {owned.partition: owned}
-    fetcher._unbalanced, fetcher._has_paused, fetcher._has_more_feedback = 0, False, False
-    fetcher.transactions, fetcher.feedback = transactions, feedback
-    return fetcher
 
 
 def owned_of(transactions: int) -> Owned:
@@ -100,7 +52,7 @@ def test_transactions_that_feedback_holds_back_are_not_asked_for_in_a_busy_loop(
     worker._ownership.partitions[0] = owned
     worker._resolve()
     worker._control_read_at = time.monotonic() + 60
-    fetcher = fetcher_of(owned, transactions, Topic())
+    fetcher = fetcher_of(SETTINGS, {0: owned}, transactions, Topic())
     for _ in range(5):
         worker._step(fetcher)
     assert all(wait > BLOCKED_S / 2 for wait in transactions.waits[1:]), transactions.waits
@@ -109,7 +61,7 @@ def test_transactions_that_feedback_holds_back_are_not_asked_for_in_a_busy_loop(
 def test_a_message_that_comes_after_the_linger_waits_for_nobody(worker: Any) -> None:
     """The linger counts from the last append: what comes 60 ms later is decided at once, not 40 ms after that."""
     transactions = Topic(count=1, late_s=0.06)
-    fetcher = fetcher_of(owned_of(0), transactions, Topic())
+    fetcher = fetcher_of(SETTINGS, {0: owned_of(0)}, transactions, Topic())
     worker._sent_at = time.monotonic()
     fetcher.poll(1.0, worker._waits_until(0))
     assert transactions.waits == [1.0, GATHER_S]
@@ -141,7 +93,7 @@ def test_the_ends_of_partitions_do_not_end_the_wait_for_a_message() -> None:
             return super().consume(count, timeout)
 
     owned, transactions = owned_of(0), Ending(count=1)
-    fetcher = fetcher_of(owned, transactions, Topic())
+    fetcher = fetcher_of(SETTINGS, {0: owned}, transactions, Topic())
     fetcher.poll(1.0, 0.0)
     assert (transactions.ends, fetcher.held) == (0, 1)
     assert not owned.intake.transactions.at_end
@@ -157,7 +109,7 @@ def test_a_full_batch_waits_for_nobody(worker: Any) -> None:
 def test_a_backlog_of_feedback_alone_is_read_without_pauses() -> None:
     """While feedback comes in full pages and no transaction does, no round waits for a transaction."""
     transactions, feedback = Topic(), Topic(count=25)
-    fetcher = fetcher_of(owned_of(0), transactions, feedback)
+    fetcher = fetcher_of(SETTINGS, {0: owned_of(0)}, transactions, feedback)
     for _ in range(4):
         fetcher.poll(1.0, 0.0)
     assert transactions.waits == [1.0, 0.0, 0.0, 1.0]
