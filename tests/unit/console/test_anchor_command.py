@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
 import redis
 
-from console import cli
 from console.stack import Valkey
 from core import control_stream
 from core.context import Resolver
@@ -20,15 +17,9 @@ from core.log import checkpoints
 from core.log.notes import PublicKey
 from core.log.redis_streams import RedisLog, connect
 from ingest.offline import OfflineIngest
+from tests.builders.command_line import Ran, run_command
 from tests.builders.logs import records
 from tests.builders.models import deployed, load_tiny
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
 
 Sentinel = Callable[..., Ran]
 
@@ -54,12 +45,7 @@ def feed(log: RedisLog, size: int) -> None:
 @pytest.fixture
 def sentinel(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sentinel:
     def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sentinel", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), out, err)
+        return run_command(monkeypatch, capsys, *arguments)
 
     return run
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
 import redis
 
-from console import cli
 from console.commands.audit import choose
 from console.stack import Valkey
 from core.codec import decode_score, decode_transaction, encode
@@ -21,21 +19,12 @@ from core.features import spec
 from core.log.redis_streams import RedisLog, connect
 from models.shipped import BASELINE_DIRECTORY
 from tests.builders.baseline_log import PARTITIONS, fill
+from tests.builders.command_line import Ran, run_command
 
 PREFIX = f"audit-{os.getpid()}"
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return msgspec.json.decode(self.out.splitlines()[-1])
-
-
-Sentinel = Callable[..., Ended]
+Sentinel = Callable[..., Ran]
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +54,8 @@ def sentinel(
     monkeypatch.setenv("SENTINEL_LOG_PREFIX", PREFIX)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["sentinel", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
+    def run(*arguments: object) -> Ran:
+        return run_command(monkeypatch, capsys, *arguments)
 
     return run
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from console import backtest_page, cli, wiring
+from console import backtest_page, wiring
 from core.codec import decode_score, decode_transaction
 from core.log.memory import MemoryLog
 from projections.labelling.reader import LabelReader
 from tests.builders.baseline_log import PARTITIONS, fill
+from tests.builders.command_line import run_command
 from tests.builders.logs import entries
 
 Run = Callable[..., tuple[int, str]]
@@ -55,11 +56,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     (tmp_path / "new.toml").write_text(NEW, encoding="utf-8")
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", "program", "backtest", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, "program", "backtest", *arguments).told
 
     return run
 

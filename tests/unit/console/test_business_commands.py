@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from console import cli, wiring
+from console import wiring
 from console.commands import block as block_command
 from core.codec import decode_account_event
 from core.errors import Unavailable
@@ -22,6 +22,7 @@ from ingest import bootstrap
 from ingest.producer import PublishReport
 from sources.record import Record
 from tests.builders.baseline_log import fill
+from tests.builders.command_line import run_command
 from tests.builders.decisions import append_unchecked
 
 Run = Callable[..., tuple[int, str]]
@@ -67,11 +68,7 @@ def run(
     monkeypatch.setattr(block_command, "publish", publish)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, *arguments).told
 
     return run
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from console import cli, wiring
+from console import wiring
 from core.codec import encode
 from core.control_stream import history
 from core.errors import BadInput
@@ -25,6 +25,7 @@ from projections.catalogue import ALL
 from projections.engine.states import open_states
 from projections.views.experiments_answers import experiment_answer
 from projections.views.registry import registry_of
+from tests.builders.command_line import run_command
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import T0
 from tests.builders.experiments import ANN, ONE, TWO, experimented, started
@@ -53,11 +54,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(wiring, "open_log", lambda settings: log)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, *arguments).told
 
     return run
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from console import cli, identity_keys, wiring
+from console import identity_keys, wiring
 from core import control_stream
 from core.errors import BadInput
 from core.log.memory import MemoryLog
 from core.settings import Settings
 from tests.builders.baseline_log import fill
+from tests.builders.command_line import run_command
 
 Run = Callable[..., tuple[int, str]]
 WHY = ("--reason", "season")
@@ -46,11 +47,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def call(who: str, *arguments: str) -> tuple[int, str]:
         monkeypatch.setenv("SENTINEL_IDENTITY_KEY", str(tmp_path / f"{who}.pem") if who else "")
-        monkeypatch.setattr("sys.argv", ["sentinel", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        said = capsys.readouterr()
-        return int(stopped.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, *arguments).told
 
     return call
 

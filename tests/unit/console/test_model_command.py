@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from console import cli, wiring
+from console import wiring
 from core.log.memory import MemoryLog
 from tests.builders.baseline_log import fill
+from tests.builders.command_line import run_command
 
 Run = Callable[..., tuple[int, str]]
 
@@ -25,11 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(wiring, "open_log", lambda settings: log)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, *arguments).told
 
     return run
 

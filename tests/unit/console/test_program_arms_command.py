@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from console import cli, wiring
+from console import wiring
 from console.commands import experiment as command
 from core import control_stream
 from core.errors import BadInput
@@ -17,6 +17,7 @@ from core.events import ExperimentStarted, GovernanceChanged
 from core.log.memory import MemoryLog
 from core.program import loading
 from tests.builders.baseline_log import fill
+from tests.builders.command_line import run_command
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import T0
 from tests.builders.program_texts import ANN, BOB, ONE, TWO
@@ -52,11 +53,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (tmp_path / name).write_text(text)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, *arguments).told
 
     return run
 

@@ -21,6 +21,7 @@ from core.program import document, loading
 from core.program.document_reading import LIMITS
 from core.program.shipped import DEFAULT_PROGRAM, LIBRARIES
 from tests.builders.baseline_log import fill
+from tests.builders.command_line import run_command
 from tests.builders.decisions import append_unchecked
 from tests.builders.events import T0
 from tests.builders.program_texts import ANN, BOB, ONE, TWO
@@ -58,11 +59,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     (tmp_path / "two.toml").write_text(TWO, encoding="utf-8")
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", "program", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, "program", *arguments).told
 
     return run
 
@@ -292,11 +289,7 @@ def test_parameters_of_the_program_can_be_set(
     )
 
     def rule(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", "rule", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, "rule", *arguments).told
 
     code, out = rule("set", "most=4", *ANN)
     assert code == 2 and "unknown rule parameter 'most'" in out

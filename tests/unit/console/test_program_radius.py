@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from console import cli, wiring
+from console import wiring
 from core.codec import decode_score, decode_transaction
 from core.control_stream import identity_of
 from core.log.archive import archiver
@@ -18,6 +18,7 @@ from core.log.archive.archived import ArchivedLog
 from core.log.memory import MemoryLog
 from projections.labelling.reader import LabelReader
 from tests.builders.baseline_log import PARTITIONS, fill
+from tests.builders.command_line import run_command
 from tests.builders.logs import entries
 
 Run = Callable[..., tuple[int, str]]
@@ -39,11 +40,7 @@ def run(log: ArchivedLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setattr(wiring, "open_log", lambda settings: log)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", "program", "radius", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, "program", "radius", *arguments).told
 
     return run
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from console import cli, wiring
+from console import wiring
 from core import control_stream
 from core.log.memory import MemoryLog
 from learners.governance import models
 from learners.governance.control_events import Act
 from tests.builders.baseline_log import fill
+from tests.builders.command_line import run_command
 
 Run = Callable[..., tuple[int, str]]
 ANN, BOB = ("--actor", "ann", "--reason", "season"), ("--actor", "bob", "--reason", "checked")
@@ -39,11 +40,7 @@ def run(log: MemoryLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(wiring, "open_log", lambda settings: log)
 
     def call(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["sentinel", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        said = capsys.readouterr()
-        return int(stopped.value.code or 0), said.out + said.err
+        return run_command(monkeypatch, capsys, *arguments).told
 
     return call
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 import pytest
 from sentinel_verify import cli as verifier
 
-from console import cli
 from console.stack import Valkey
 from core import control_stream
 from core.codec import decode_transaction
 from core.events import START, CheckpointSigned
 from core.log.redis_streams import RedisLog, connect
 from tests.builders.baseline_log import PARTITIONS, fill
+from tests.builders.command_line import run_command
 from tests.builders.proofs import anchored, corpus
 
 PREFIX = f"prove-{os.getpid()}"
@@ -48,12 +47,7 @@ def sentinel(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sentinel", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return run_command(monkeypatch, capsys, *arguments)
 
     return run
 
