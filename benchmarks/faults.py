@@ -38,7 +38,8 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.program_story import Traffic, wait_for
+from benchmarks.program_story import Traffic
+from benchmarks.running import answer_of, environment_of, print_figures, wait_for
 from console import wiring
 from console.service import Service
 from console.stack import LocalStack
@@ -46,7 +47,7 @@ from core.codec import decode_account_event, decode_alert
 from core.errors import SentinelError, Unavailable
 from core.events import START, ActionFailed, ActionSucceeded
 from core.log.paging import pages
-from core.settings import Settings, environment_name
+from core.settings import Settings
 from ingest import kafka_client
 from learners.governance.business import change_list
 from learners.governance.control_events import Act
@@ -155,12 +156,6 @@ class House:
             return subprocess.Popen(command, env=environment_of(self.settings), stdout=log, stderr=log)
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment of a command."""
-    names = ("kafka_servers", "redis_host", "redis_port", "archive", "snapshot_directory")
-    return os.environ | {environment_name(name): str(getattr(settings, name)) for name in names}
-
-
 def run(faults: int, rate: int, seed: int) -> dict[str, Any]:
     """All figures. Leaves nothing running."""
     with ExitStack() as stack:
@@ -221,8 +216,8 @@ def _verdict(house: House, sent: int) -> dict[str, Any]:
             break
         time.sleep(1.0)
     house.archived()
-    verified = _command(house, "verify", "--json")
-    replayed = _command(house, "replay", "--verify", "--json", "--max-late", "100", "--max-degraded", "100")
+    verified = answer_of(house.settings, "verify", "--json")
+    replayed = answer_of(house.settings, "replay", "--verify", "--json", "--max-late", "100", "--max-degraded", "100")
     expected = {f"t-{number}" for number in range(sent)}
     return {
         "faults": sum(house.done.values()),
@@ -271,15 +266,6 @@ def _actions(house: House) -> tuple[int, int, int]:
     return len(asked), len(asked & outcomes.keys()), sum(outcomes.values()) - len(outcomes)
 
 
-def _command(house: House, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "console.cli", *arguments]
-    done = subprocess.run(command, env=environment_of(house.settings), capture_output=True, text=True, check=False)
-    if not done.stdout.strip():
-        raise SystemExit(f"{' '.join(arguments)} failed: {done.stderr[-800:]}")
-    found: dict[str, Any] = msgspec.json.decode(done.stdout.splitlines()[-1])
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=100)
@@ -288,11 +274,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = run(arguments.faults, arguments.rate, arguments.seed)
-    if arguments.json:
-        print(msgspec.json.encode(found).decode())
-    else:
-        for name, value in found.items():
-            print(f"{name:<24} {value:,.1f}" if isinstance(value, float) else f"{name:<24} {value}")
+    print_figures(found, as_json=arguments.json)
     bad = found["lost"] or found["twice"] or found["actions_recorded_twice"] or not found["intact"]
     bad = bad or found["identical"] != found["decisions"] or found["actions"] != found["actions_settled"]
     sys.exit(1 if bad else 0)

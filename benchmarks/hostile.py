@@ -10,10 +10,6 @@ payment with its score, as feedback, or as a reject. Then the log is verified an
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,15 +21,16 @@ import msgspec
 from confluent_kafka import Producer
 
 from benchmarks.hostile_messages import messages
+from benchmarks.running import answer_of, print_figures
 from console import wiring
-from console.service import ROOT, Service, wait_for_partitions
+from console.service import Service, wait_for_partitions
 from console.stack import LocalStack
 from core import control_stream
 from core.codec import decode_seal, encode
 from core.events import START, Transaction, TransactionRejected
 from core.log.base import EventLog
 from core.log.paging import pages
-from core.settings import Settings, environment_name
+from core.settings import Settings
 from ingest import kafka_client
 from ingest.producer import publish
 from sources.record import Record
@@ -76,8 +73,8 @@ def run(count: int, seed: int) -> dict[str, Any]:
         skipped = sum(type(each.event).__name__ == "MessagesSkipped" for each in events)
         rejects = _reasons(log)
         decided_of_honest = _decided(log)
-        verified = _sentinel(settings, "verify", "--json")
-        replayed = _sentinel(settings, "replay", "--verify", "--json")
+        verified = answer_of(settings, "verify", "--json")
+        replayed = answer_of(settings, "replay", "--verify", "--json")
         worker.check()
     payments, feedback, rejected = recorded.counts
     lost = payments + feedback + rejected - sent - HONEST
@@ -201,17 +198,6 @@ def _memory(worker: Service, name: str) -> int:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
 
-def _sentinel(settings: Settings, *arguments: str) -> dict[str, Any]:
-    names = ("redis_port", "kafka_servers", "snapshot_directory")
-    environment = os.environ | {environment_name(name): str(getattr(settings, name)) for name in names}
-    command = [sys.executable, "-m", "console.cli", *arguments]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    if not done.stdout.strip():
-        raise SystemExit(f"{' '.join(arguments)} failed: {done.stderr[-500:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1_000_000)
@@ -219,11 +205,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = run(arguments.messages, arguments.seed)
-    if arguments.json:
-        print(msgspec.json.encode(found).decode())
-        return
-    for name, value in found.items():
-        print(f"{name:<20} {value:,.1f}" if isinstance(value, float) else f"{name:<20} {value}")
+    print_figures(found, as_json=arguments.json)
 
 
 if __name__ == "__main__":

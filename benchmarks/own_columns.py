@@ -35,7 +35,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.program_story import command, decided, wait_for
+from benchmarks.program_story import command, decided
+from benchmarks.running import wait_for
 from console import wiring
 from console.stack import LocalStack
 from core import control_stream

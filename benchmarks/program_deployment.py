@@ -26,7 +26,8 @@ from pathlib import Path
 import msgspec
 import redis
 
-from benchmarks.program_story import Traffic, command, decided, gaps, log_partitions, wait_for
+from benchmarks.program_story import Traffic, command, decided, gaps, log_partitions
+from benchmarks.running import wait_for
 from console import wiring
 from console.stack import LocalStack
 from core import control_stream

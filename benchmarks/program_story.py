@@ -23,13 +23,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.running import wait_for
 from console import wiring
 from console.stack import LocalStack
 from core import control_stream
@@ -196,16 +196,6 @@ def decided(log: EventLog) -> int:
 
 def hits(log: EventLog) -> int:
     return sum(CODE in score.rules for score in scores(log))
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 300.0) -> float:
-    """Wait; returns the seconds it took."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > seconds:
-            sys.exit(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.05)
-    return time.monotonic() - started
 
 
 def gaps(log: EventLog, since: int, until: int) -> list[int]:

@@ -30,6 +30,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.running import print_figures, wait_for
 from console import wiring
 from console.service import Service, wait_for_partitions
 from console.stack import LocalStack, free_port
@@ -102,20 +103,22 @@ def run(rate: float, seconds: float) -> dict[str, Any]:
         ]  # a child's environment wins over its file
         config = [_config(directory / f"responder-{port}.toml", receiver, port) for port in ports]
         first = stack.enter_context(Service("responder", ["respond", "--config", str(config[0])], at[0], directory))
-        _wait_for(lambda: _metric(ports[0], "sentinel_responder_partitions_owned") == 4, "the responder's partitions")
+        wait_for(
+            lambda: _metric(ports[0], "sentinel_responder_partitions_owned") == 4, "the responder's partitions", WAIT_S
+        )
         _send(settings, rate, seconds)
         count = round(rate * seconds) * len(NOTIFYING)
-        _wait_for(lambda: len(receiver.arrived) >= count, "every webhook")
+        wait_for(lambda: len(receiver.arrived) >= count, "every webhook", WAIT_S)
         delays = np.array([(arrived - recorded) * 1000 for arrived, recorded in receiver.arrived])
         reaction = _buckets(ports[0], "sentinel_responder_reaction_seconds_bucket")
-        _wait_for(lambda: _settled(log) >= round(rate * seconds) * 4, "every outcome")
+        wait_for(lambda: _settled(log) >= round(rate * seconds) * 4, "every outcome", WAIT_S)
         answer = responses_answer(open_states(log, ALL, now_ms=int(time.time() * 1000)))
         second = stack.enter_context(Service("successor", ["respond", "--config", str(config[1])], at[1], directory))
-        _wait_for(lambda: _metric(ports[1], "sentinel_responder_partitions_owned") > 0, "the successor")
+        wait_for(lambda: _metric(ports[1], "sentinel_responder_partitions_owned") > 0, "the successor", WAIT_S)
         first.kill()
         killed, before = time.time(), len(receiver.arrived)
         _send(settings, 4.0, 3.0, "after")
-        _wait_for(lambda: len(receiver.arrived) >= before + 12 * len(NOTIFYING), "webhooks of the successor")
+        wait_for(lambda: len(receiver.arrived) >= before + 12 * len(NOTIFYING), "webhooks of the successor", WAIT_S)
         second.check()
     return {
         "alerts": round(rate * seconds),
@@ -183,14 +186,6 @@ def _quantile(buckets: list[tuple[float, float]], share: float) -> float:
     return next(bound for bound, count in buckets if count >= share * total)
 
 
-def _wait_for(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"waited {WAIT_S:.0f} s in vain for {what}")
-        time.sleep(0.05)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=20.0, help="alerts per second")
@@ -198,11 +193,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = run(arguments.rate, arguments.seconds)
-    if arguments.json:
-        print(msgspec.json.encode(found).decode())
-        return
-    for name, value in found.items():
-        print(f"{name:<26} {value:.2f}" if isinstance(value, float) else f"{name:<26} {value}")
+    print_figures(found, as_json=arguments.json, digits=2)
 
 
 if __name__ == "__main__":
