@@ -47,8 +47,10 @@ run: $(RUNNABLE)  ## Run everything with a living synthetic bank, and print the 
 demo: $(RUNNABLE)  ## Run the whole system on this machine and verify it by replay
 	$(BIN)/sentinel demo
 
+# A test process that dies is not replaced: with `loadfile`, pytest-xdist may wait for its replacement forever.
 test: install  ## Run all tests except the integration suite; needs only .venv, no network
-	$(BIN)/python -m pytest tests --ignore tests/integration --numprocesses $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest tests --ignore tests/integration --numprocesses $(TEST_JOBS) --dist loadfile \
+	  --max-worker-restart 0
 
 check: install  ## Check formatting, lint, types and dependency rules
 	$(BIN)/ruff format --check .

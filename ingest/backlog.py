@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import MemberDescription, OffsetSpec
+from confluent_kafka.admin import MemberDescription
 
 from core.errors import SentinelError
 from core.settings import Settings
@@ -92,12 +92,5 @@ def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int,
     """The offset after the last record of each of the topic's partitions; of those that could be read. Records that are
     no messages count, too. Raises BadInput for a Kafka setting that is not valid.
     """
-    client = kafka_client.admin(settings)
-    wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
-    found: dict[int, int] = {}
-    for of, future in client.list_offsets(wanted, request_timeout=GROUP_S).items():
-        try:
-            found[of.partition] = future.result(GROUP_S).offset
-        except (KafkaException, TimeoutError):
-            continue
-    return found
+    found = kafka_client.watermarks(settings, topic, partitions, GROUP_S).found
+    return {partition: end for partition, (_, end) in found.items()}

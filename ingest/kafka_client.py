@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from core.errors import BadInput, Unavailable
 from core.settings import Settings
@@ -62,6 +62,9 @@ _POSITION = {
     "check.crcs": True,
 }
 """What the worker relies on, whatever the settings say."""
+
+_ALL_RECORDS = {"isolation.level": "read_uncommitted"}
+"""For where a partition ends: behind the records of transactions that are still open, too."""
 
 
 def transactions_consumer(settings: Settings) -> Consumer:
@@ -225,15 +228,42 @@ def _not_permitted(settings: Settings, what: str, topic: str) -> Unavailable:
 
 def log_starts(settings: Settings, topic: Topic) -> tuple[int, ...]:
     """For each partition, the offset of the first message that Kafka holds. Raises Unavailable."""
-    client = admin(settings)
-    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-    asked = {TopicPartition(topic.name, p): earliest for p in range(topic.partitions)}
-    futures = client.list_offsets(asked, request_timeout=ADMIN_TIMEOUT_S)
+    bounds = watermarks(settings, topic.name, range(topic.partitions), ADMIN_TIMEOUT_S)
+    if bounds.failed is not None:
+        raise unreachable(settings, bounds.failed.args[0].str())
+    return tuple(bounds.found[p][0] for p in range(topic.partitions))
+
+
+class Watermarks(NamedTuple):
+    """found: for each partition, Kafka's first offset and the one after its last record. failed: why one is missing."""
+
+    found: dict[int, tuple[int, int]]
+    failed: KafkaException | None
+
+
+def watermarks(settings: Settings, topic: str, partitions: Iterable[int], timeout_s: float) -> Watermarks:
+    """Where the partitions begin and end, of those that can be asked within the time; records that are no messages
+    count, too. Raises BadInput for a Kafka setting that is not valid.
+
+    Asked one by one through a consumer: `AdminClient.list_offsets` asks for all at once, but librdkafka runs its wait
+    for the partitions' leaders in the calling thread and in its own one at once, and frees it in the one while the
+    other still uses it. A process that asks before its client knows the topic dies of it now and then.
+    """
+    client = made(Consumer, {**common(settings), **_POSITION, "group.id": "stream-sentinel.ends", **_ALL_RECORDS})
+    found: dict[int, tuple[int, int]] = {}
+    failed: KafkaException | None = None
+    deadline = time.monotonic() + timeout_s
     try:
-        found = {at.partition: future.result(ADMIN_TIMEOUT_S).offset for at, future in futures.items()}
-    except (KafkaException, TimeoutError) as error:
-        raise unreachable(settings, error) from None
-    return tuple(found[p] for p in range(topic.partitions))
+        for partition in partitions:
+            left_s = max(0.01, deadline - time.monotonic())
+            try:
+                low, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=left_s)
+                found[partition] = low, high
+            except KafkaException as error:
+                failed = error
+    finally:
+        client.close()
+    return Watermarks(found, failed)
 
 
 def end_offsets(settings: Settings, names: list[str]) -> dict[str, tuple[int, ...]]:

@@ -168,6 +168,7 @@ def delete_before(on: Stage, partition: int, offset: int) -> None:
     """Let Kafka delete the transactions of a partition before an offset, as retention does."""
     at = TopicPartition(on.settings.transactions_topic, partition, offset)
     client = kafka_client.admin(on.settings)  # must outlive its futures
+    client.list_topics(at.topic, timeout=10)  # librdkafka may crash if it is asked before it knows the leaders
     for future in client.delete_records([at]).values():
         future.result(10)
 

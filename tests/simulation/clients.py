@@ -20,8 +20,6 @@ from tests.simulation.world import World
 
 FETCHED_MAX = 6
 """Messages of a partition that one fetch brings at most."""
-LATEST = -1
-"""The value of OffsetSpec.latest()."""
 _broker: list[Broker] = []
 
 
@@ -482,20 +480,6 @@ class AdminClient:
             return found
 
         return self._futures("describe topics", answer, topics.topic_names)
-
-    def list_offsets(self, places: Mapping[TopicPartition, Any], request_timeout: float = 0.0) -> Any:
-        def answer() -> dict[TopicPartition, _Future]:
-            found = {}
-            for place, spec in places.items():
-                topic = self._broker.topics.get(place.topic)
-                if topic is None:
-                    found[place] = _Future(error=failed(KafkaError.UNKNOWN_TOPIC_OR_PART))
-                    continue
-                part = topic.partitions[place.partition]
-                found[place] = _Future(SimpleNamespace(offset=part.end if spec._value == LATEST else part.start))
-            return found
-
-        return self._futures("list offsets", answer, list(places))
 
     def describe_consumer_groups(self, names: list[str], request_timeout: float = 0.0) -> dict[str, _Future]:
         def answer() -> dict[str, _Future]:
