@@ -7,11 +7,8 @@ One iteration, in this order (which makes it exactly once):
                 report what can't be loaded (`ingest.contexts`); the next batch is decided under the newest context
  3. decide      take merged messages of every partition, decide them, and seal them behind the append in flight: states
                 now run ahead of the log
- 4. settle      wait for the append sent by step 5 of the previous iteration
-                  returned        → the decisions are acknowledged: publish, count, remember the head
-                  ConcurrencyError → drop the partition's newer work and reload it from the log
-                  Unavailable      → try again until `unavailable_timeout_s`; then stop with an error
-                  anything else    → park the partition (`ingest.parking`); the others go on
+ 4. settle      wait for the append sent by step 5 of the previous iteration, and act on its outcome
+                (`ingest.appending`)
  5. append      dead letters are produced and flushed, then one conditional append per partition, all in one message to
                 the log server, whose answer is not awaited here
 
@@ -31,7 +28,6 @@ Cost per transaction in batches of 1,000: fetch 1.5 µs, decode 2, decide 7, fin
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -39,24 +35,24 @@ from confluent_kafka import Consumer, TopicPartition
 from core import card_numbers, partitioner, pipeline, validation
 from core.context import Resolver
 from core.control_stream import ControlStream
-from core.errors import ConcurrencyError, SentinelError, Unavailable
+from core.errors import SentinelError, Unavailable
 from core.events import AccountsErased, SourceGenerationStarted
 from core.identity import required
 from core.log.archive import segment
-from core.log.base import EventLog, Head, PendingAppend
+from core.log.base import EventLog
 from core.program.checked import OwnField
 from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.admission import admit
+from ingest.appending import Appending
 from ingest.bounds import Bounds
 from ingest.clock import Clock
 from ingest.contexts import check_reach, decide, live_contexts
 from ingest.fetching import Fetcher
 from ingest.loading import Loader
 from ingest.ownership import Ownership
-from ingest.parking import Parking, Trouble
+from ingest.parking import Parking
 from ingest.partition import Owned, Pending
-from ingest.patience import RETRY_S
 from ingest.preparing import Preparing
 from ingest.protecting import Protection
 from ingest.publisher import Publisher
@@ -80,14 +76,6 @@ RESOLVE_S = 1.0
 """How often a model or table that could not be loaded is tried again, and a report that could not be appended."""
 ALONE_S = 5.0
 """How long partitions are decided one at a time after deciding several together failed."""
-
-
-@dataclass(slots=True)
-class InFlight:
-    """Batches sent to the log."""
-
-    pendings: list[Pending]
-    append: PendingAppend
 
 
 class Worker:
@@ -121,8 +109,6 @@ class Worker:
         self._fetcher: Fetcher | None = None
         self._assigned_once = False
         self._stopping = False
-        self._in_flight: InFlight | None = None
-        self._sent_at = 0.0
         self._is_blocked = False
         self._control = ControlStream()
         self._contexts = live_contexts(log, resolver)
@@ -136,6 +122,10 @@ class Worker:
         self._bounds = Bounds()
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
         self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)
+        self._appending = Appending(
+            settings, log, self._ownership, self._parking, self._recovery, self._publisher, self._stats,
+            self._reload, lambda: self._stopping,
+        )  # fmt: skip
         self._logger = telemetry.logger().bind(group=settings.consumer_group)
 
     def stop(self) -> None:
@@ -176,7 +166,7 @@ class Worker:
                     self._step(fetcher)
                     if watch.differs(self._control.state.generations):
                         self._follow_topics()
-            self._settle()
+            self._appending.settle()
             fetcher.commit()
             self._ownership.release(list(self._ownership.partitions))
             self._publisher.close()
@@ -187,32 +177,32 @@ class Worker:
             fetcher.close()
 
     def _step(self, fetcher: Fetcher) -> None:
-        fetcher.poll(0.0 if self._in_flight else IDLE_S, self._waits_until(fetcher.held))
-        if self._in_flight is not None and fetcher.held < OVERLAP_MIN:
-            self._settle()
+        fetcher.poll(0.0 if self._appending.in_flight else IDLE_S, self._waits_until(fetcher.held))
+        if self._appending.in_flight and fetcher.held < OVERLAP_MIN:
+            self._appending.settle()
             self._read_control()
         else:
-            if self._in_flight is None:
+            if not self._appending.in_flight:
                 self._read_control()
             pendings = self._decide()
-            self._settle()
+            self._appending.settle()
             for partition, error in self._parking.exhausted(p.partition.partition for p in pendings):
                 self._recovery.pass_or_park(partition, error)
             self._read_control()
             pendings = [p for p in pendings if self._ownership.owns(p.partition)]
             if pendings:
-                self._append(pendings)
+                self._appending.send(pendings)
                 if sum(len(pending.messages) for pending in pendings) < OVERLAP_MIN:
-                    self._settle()
+                    self._appending.settle()
         self._housekeeping(fetcher)
 
     def _waits_until(self, held: int) -> float:
         """Until when the next batch may wait for more messages. held: transactions held in the intakes."""
-        if self._in_flight is not None:
+        if self._appending.in_flight:
             return 0.0
         if self._is_blocked:
             return time.monotonic() + BLOCKED_S
-        return self._sent_at + self._settings.linger_ms / 1000 if held < self._settings.batch_size else 0.0
+        return self._appending.sent_at + self._settings.linger_ms / 1000 if held < self._settings.batch_size else 0.0
 
     # 2. control
 
@@ -311,7 +301,7 @@ class Worker:
 
     def _give_back(self, pendings: list[Pending]) -> None:
         """Nothing of these batches is decided yet: fetch them again once their partitions are prepared."""
-        self._settle()
+        self._appending.settle()
         assert self._fetcher is not None
         for pending in pendings:
             if self._ownership.owns(pending.partition):
@@ -324,7 +314,7 @@ class Worker:
         """Deciding failed and left these partitions' states half changed: park the partition if it was alone, else
         load all of them again, and decide one partition at a time for a while.
         """
-        self._settle()
+        self._appending.settle()
         if len(pendings) == 1:
             self._recovery.park(pendings[0].partition.partition, error)
             return
@@ -347,61 +337,7 @@ class Worker:
         required = context.program.required if context is not None else {}
         return admit(pending, self._control.state.histories, required)
 
-    # 4. settle
-
-    def _settle(self) -> None:
-        """Wait for the append in flight and act on each partition's outcome."""
-        flight, self._in_flight = self._in_flight, None
-        if flight is None:
-            return
-        deadline = time.monotonic() + self._settings.unavailable_timeout_s
-        acknowledged = []
-        for pending, first in zip(flight.pendings, flight.append.results(), strict=True):
-            outcome = self._insist(pending, first, deadline)
-            if isinstance(outcome, ConcurrencyError):
-                telemetry.CONFLICTS.inc()
-                self._conflict(pending.partition, outcome)
-            elif isinstance(outcome, Exception):
-                self._recovery.park(pending.partition.partition, outcome)
-            else:
-                pending.partition.head = outcome
-                self._publisher.publish(pending.partition, pending)
-                acknowledged.append(pending)
-        self._stats.record(acknowledged, time.time() * 1000.0)
-        if self._parking.parked:
-            self._parking.resume(pending.partition.partition for pending in acknowledged)
-
-    def _insist(self, pending: Pending, outcome: Head | Exception, deadline: float) -> Head | Exception:
-        """The outcome once the log server answers. Raises Unavailable if it has not answered by the deadline, or when
-        the worker is asked to stop.
-        """
-        while isinstance(outcome, Unavailable):
-            if self._stopping or time.monotonic() > deadline:
-                raise outcome
-            self._logger.warning("ingest.log_unavailable", partition=pending.partition.partition, error=str(outcome))
-            time.sleep(RETRY_S)
-            outcome = self._append_again(pending)
-        return outcome
-
-    def _append_again(self, pending: Pending) -> Head | Exception:
-        """After an unknown outcome: the log's head if it is the batch's, else the outcome of another try."""
-        try:
-            number, sealed = pending.partition.partition, pending.sealed
-            assert sealed is not None
-            if self._log.head(number) == sealed.head:
-                return sealed.head
-            return self._log.start_append([(number, sealed)]).results()[0]
-        except SentinelError as error:
-            return error
-
-    def _conflict(self, owned: Owned, error: ConcurrencyError) -> None:
-        """The log is not where we thought: load the partition again. If it is, and refuses nevertheless, park it."""
-        if not self._ownership.owns(owned):
-            return  # parked, revoked or loaded again meanwhile
-        if self._parking.is_refused(owned.partition, owned.head):
-            self._recovery.park(owned.partition, Trouble("append_refused", f"partition {owned.partition}: {error}"))
-        else:
-            self._reload(owned, error)
+    # partitions loaded again
 
     def _reload(self, owned: Owned, reason: Exception) -> None:
         """Another owner wrote, or the log's tail was lost: load the partition from the log again."""
@@ -414,7 +350,7 @@ class Worker:
             self._fetcher.restart(owned, fresh)
 
     def _try_again(self, partitions: list[int]) -> None:
-        self._settle()
+        self._appending.settle()
         try:
             self._resolve(bootstrap.ensure(self._log, self._settings))
         except SentinelError as error:  # the topics may be what is wrong
@@ -423,18 +359,10 @@ class Worker:
         else:
             self._recovery.try_again(partitions)
 
-    # 5. append
-
-    def _append(self, pendings: list[Pending]) -> None:
-        self._publisher.dead_letters(pendings)
-        appends = [(p.partition.partition, p.sealed) for p in pendings if p.sealed is not None]
-        self._in_flight = InFlight(pendings, self._log.start_append(appends))
-        self._sent_at = time.monotonic()
-
     # rebalances
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._settle()
+        self._appending.settle()
         numbers = sorted(p.partition for p in partitions)
         started = time.monotonic()
         if numbers:  # waiting for servers in here can make the client miss that the topic changes
@@ -453,17 +381,17 @@ class Worker:
 
     def _follow_topics(self) -> None:
         """A source topic was made again: begin a new generation, and read it from its beginning."""
-        self._settle()
+        self._appending.settle()
         self._resolve(self._loader.control())
         self._renew()
 
     def _renew(self) -> None:
         if outdated := self._recovery.outdated:
-            self._settle()
+            self._appending.settle()
             self._recovery.renew(outdated)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._settle()
+        self._appending.settle()
         numbers = [p.partition for p in partitions]
         self._ownership.release(numbers)
         self._parking.forget(numbers)
@@ -477,7 +405,7 @@ class Worker:
         return (
             self._drain
             and self._assigned_once
-            and self._in_flight is None
+            and not self._appending.in_flight
             and all(owned.intake.drained for owned in self._ownership.partitions.values())
         )
 
@@ -495,17 +423,17 @@ class Worker:
             if due := self._parking.due():
                 self._try_again(due)
         if self._tails.is_due(now):
-            self._settle()
+            self._appending.settle()
             for owned, error in self._tails.changed(self._ownership.partitions, now):
                 self._reload(owned, error)
         if now - self._recorded_at >= RECORD_S:
             self._recorded_at = now
-            self._settle()
+            self._appending.settle()
             record_seals(self._log, self._control, self._ownership.partitions.values())
         if self._saving.begin():
             fetcher.commit()
         if self._saving.is_due:
-            self._settle()
+            self._appending.settle()
             self._saving.save_one()
 
     def _counts(self) -> dict[str, Any]:

@@ -113,13 +113,13 @@ def test_a_frozen_log_server_gets_no_batch_twice(broker: Broker, tmp_path: Path)
         hasty = connect(server.host, server.port, prefix=on.settings.log_prefix, timeout_s=0.2)
         retried = threading.Event()
         worker = Threaded(on, log=hasty)
-        try_again = worker.worker._append_again
+        try_again = worker.worker._appending._append_again
 
         def noticed(pending: Pending) -> Head | Exception:
             retried.set()
             return try_again(pending)
 
-        worker.worker._append_again = noticed  # type: ignore[method-assign]
+        worker.worker._appending._append_again = noticed  # type: ignore[method-assign]
         with worker:
             with on.log() as log:
                 h.wait_for_decisions(on, log, 500)
