@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ from core.context import NO_MODEL
 from core.control import ControlState
 from core.errors import Corrupt, SentinelError
 from core.log import paging
+from core.log.archive.store import open_store
 from core.log.base import STREAMS, EventLog
 from core.settings import Settings
 from core.times import HOUR_MS
@@ -32,11 +34,13 @@ from ingest.ownership import sources_of
 
 BACKLOG_S = 3.0
 """How long to watch whether a backlog moves."""
+TRIED_BYTES, TRIED_BYTES_MAX = 65_536, 16_777_216
+"""What a directory must take to be writable: as much as its largest file, within these bounds."""
 
 
 def findings(s: Settings) -> list[Finding]:
-    """All checks, those that could not be made as findings of their own. Takes seconds. Reads only, except for one
-    temporary file in the snapshot directory.
+    """All checks, those that could not be made as findings of their own. Takes seconds. Reads only, except for a
+    temporary file in the snapshot directory, and one in a local archive.
     """
     return [finding for check in CHECKS for finding in guarded(check, s)]
 
@@ -269,15 +273,46 @@ def _snapshots(s: Settings) -> Iterator[Finding]:
     directory = Path(s.snapshot_directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            yield Finding("snapshots", "ok", f"{directory} is writable")
+        _try_writing(directory)
+        yield Finding("snapshots", "ok", f"{directory} is writable")
     except OSError as error:
         yield Finding(
             "snapshots",
             "warn",
             f"{directory} is not writable ({error.strerror}): every start folds the whole log",
-            "set SENTINEL_SNAPSHOT_DIRECTORY to a directory that all workers share",
+            "free space there, or set SENTINEL_SNAPSHOT_DIRECTORY to a directory that all workers share",
         )
 
 
-CHECKS = (profile_findings, _kafka, log_server_findings, log_findings, _snapshots)
+def _archive(s: Settings) -> Iterator[Finding]:
+    """Of a local archive that has begun: an object store says by itself what it does not take."""
+    store = open_store(s.archive) if s.archive else None
+    if store is None or not store.local or not (directory := Path(str(store))).is_dir():
+        return
+    try:
+        _try_writing(directory)
+        yield Finding("archive", "ok", f"{directory} is writable")
+    except PermissionError:
+        return  # the archiver's user may write, and this one need not
+    except OSError as error:
+        yield Finding(
+            "archive",
+            "fail",
+            f"{directory} takes no more ({error.strerror}): nothing is archived, so nothing can be trimmed from the log"
+            " server's memory",
+            "free space there; `sentinel archive` then goes on where it was",
+        )
+
+
+def _try_writing(directory: Path) -> None:
+    """Write to a file that is gone afterwards: a disk that is full may still take a new and empty one. Raises
+    OSError.
+    """
+    largest = max((entry.stat().st_size for entry in os.scandir(directory) if entry.is_file()), default=0)
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(bytes(min(max(largest, TRIED_BYTES), TRIED_BYTES_MAX)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+CHECKS = (profile_findings, _kafka, log_server_findings, log_findings, _snapshots, _archive)

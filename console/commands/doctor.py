@@ -24,7 +24,7 @@ def doctor(
 ) -> None:
     """Check servers, topics, persistence, the log and the model. Exit code 1 if a check fails.
 
-    Reads only, except for one temporary file in the snapshot directory.
+    Reads only, except for a temporary file in the snapshot directory, and one in a local archive.
     """
     s = wiring.settings(
         config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix

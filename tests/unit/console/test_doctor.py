@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import redis
 
+from console import findings
 from console.server_findings import COMMANDS, Finding, log_server_findings, node_findings
 from console.stack import Valkey
 from core.log.base import Head
 from core.log.redis_streams import connect
 from core.settings import Settings
 from tests.builders.batches import batch_after
+from tests.builders.full_disk import no_room
 
 DOCUMENTED = re.search(
     r"ACL SETUSER sentinel on >PASSWORD ~ss:\* (.+?)\n\n", Path("docs/settings.md").read_text(), re.DOTALL
@@ -131,3 +133,20 @@ def test_a_server_that_may_load_half_an_append_is_told(info: dict[str, Any], tru
     node: Any = Node(info, **{"aof-load-truncated": truncated})
     findings: list[Finding] = list(node_findings(node, "log server"))
     assert any("aof-load-truncated" in f.message for f in findings) == warns
+
+
+def test_a_directory_on_a_full_disk_is_found(tmp_path: Path) -> None:
+    """It takes a new file and no bytes: it is warned of for snapshots, and a failure for an archive that has begun."""
+    s = Settings(snapshot_directory=str(tmp_path / "snapshots"), archive=str(tmp_path / "archive"))
+
+    def found() -> dict[str, str]:
+        checks = [check for check in findings.CHECKS if check.__name__ in ("_snapshots", "_archive")]
+        return {finding.check: finding.status for check in checks for finding in check(s)}
+
+    assert found() == {"snapshots": "ok"}
+    (tmp_path / "archive").mkdir()
+    assert found() == {"snapshots": "ok", "archive": "ok"}
+    with no_room():
+        assert found() == {"snapshots": "warn", "archive": "fail"}
+    assert found() == {"snapshots": "ok", "archive": "ok"}
+    assert [path.name for path in tmp_path.rglob("*")] == ["snapshots", "archive"]
