@@ -11,7 +11,7 @@ Messages are decoded as they were sent, because an account's partition follows f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,24 +37,33 @@ PERSONAL = frozenset(("account_id", "card_id", "device_id", "ip"))
 NAMES_MAX = 200_000
 """Accounts of one partition whose keys are remembered."""
 
+Keys = dict[str, AccountKeys]
+Patience = Callable[[Callable[[], Keys]], Keys]
+
+
+def _at_once(action: Callable[[], Keys]) -> Keys:
+    return action()
+
 
 @dataclass(frozen=True)
 class Protection:
     """refuses: whether messages with card data are rejected. free: identifying fields that are never card numbers.
-    vault: of a log with tokens. sealed: attributes with personal data, beside those that the program names.
+    vault: of a log with tokens. sealed: attributes with personal data, beside those that the program names. patience:
+    how the vault is asked, which may be locked or on a full disk: see `ingest.patience`.
     """
 
     refuses: bool = False
     free: frozenset[str] = frozenset()
     vault: Vault | None = None
     sealed: frozenset[str] = frozenset()
+    patience: Patience = _at_once
     _made: dict[LogIdentity, tuple[Tokens, Hiding]] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> Protection:
+    def of(cls, settings: Settings, patience: Patience = _at_once) -> Protection:
         """The settings' protection. Raises as Vault."""
         refuses, free = settings.card_data == "reject", frozenset(settings.card_free_fields)
-        return cls(refuses, free, open_vault(settings), frozenset(settings.sealed_attributes))
+        return cls(refuses, free, open_vault(settings), frozenset(settings.sealed_attributes), patience)
 
     def hiding(self, identity: LogIdentity) -> Hiding:
         """What hides in the messages of a log what it must not hold."""
@@ -76,7 +85,7 @@ class Protection:
             return KeyedTokens.of(identity.key, identity.partitioner, identity.partitions)
         if self.vault is None or self.vault.key_id != identity.tokens:
             raise BadInput("the log holds tokens: set SENTINEL_TOKENISE=true and name its vault (SENTINEL_VAULT)")
-        return VaultTokens(self.vault, identity)
+        return VaultTokens(self.vault, identity, self.patience)
 
     def listed(self, identity: LogIdentity, kind: ListKind, values: Iterable[str]) -> list[str]:
         """Values that a person puts on a list, or takes off it, as the log holds them. Raises BadInput for a network,
@@ -125,8 +134,9 @@ PROTECTION = Protection()
 class VaultTokens:
     """Tokens under the keys of a vault (`core.tokens.Tokens`); a new account gets keys."""
 
-    def __init__(self, vault: Vault, identity: LogIdentity) -> None:
+    def __init__(self, vault: Vault, identity: LogIdentity, patience: Patience = _at_once) -> None:
         self._vault = vault
+        self._patience = patience
         self._identity = identity
         self._others = KeyedTokens(vault.token_secret, self.partition)
         self._sealed: dict[tuple[str, str, str], str] = {}
@@ -146,6 +156,9 @@ class VaultTokens:
     def accounts(self, names: Iterable[str]) -> dict[str, AccountKeys]:
         """Accounts' keys, by their raw IDs or tokens."""
         wanted = set(names)
+        return self._patience(lambda: self._accounts(wanted))
+
+    def _accounts(self, wanted: set[str]) -> dict[str, AccountKeys]:
         known = {name: keys for name in wanted if name.startswith("acct_") and (keys := self._vault.by_token(name))}
         return known | self._vault.accounts(wanted - known.keys(), self.partition)
 

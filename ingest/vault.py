@@ -195,7 +195,8 @@ class Vault:
                     changed = self._file.executemany(statement, rows).rowcount
                 self._file.execute("commit")
             except BaseException:
-                self._file.execute("rollback")
+                if self._file.in_transaction:  # SQLite ends it by itself when the disk is full, for instance
+                    self._file.execute("rollback")
                 raise
         except sqlite3.Error as error:
             raise Unavailable(f"the vault {self._path} can't be written: {error}") from error

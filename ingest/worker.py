@@ -53,6 +53,7 @@ from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking
 from ingest.partition import Owned, Pending
+from ingest.patience import persist
 from ingest.preparing import Preparing
 from ingest.protecting import Protection
 from ingest.publisher import Publisher
@@ -118,7 +119,8 @@ class Worker:
         self._saving = Saving(self._ownership, settings.snapshot_interval_s, time.monotonic)
         self._tails = Tails(log, time.monotonic())
         self._publisher = Publisher(settings)
-        self._protection = Protection.of(settings)
+        wait_s = settings.unavailable_timeout_s
+        self._protection = Protection.of(settings, lambda action: persist(action, wait_s, lambda: self._stopping))
         self._bounds = Bounds()
         self._loader = Loader(settings, log, self._ownership, self._parking, self._publisher, lambda: self._stopping)
         self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)

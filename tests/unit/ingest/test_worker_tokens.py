@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from console import cli
 from console.stack import Broker, Valkey
 from core import control_stream
 from core.codec import decode_reject, decode_score, decode_transaction
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.events import SealedValuesOpened
 from core.log.archive.archive import open_archive
 from core.log.archive.archiver import archive_partition
@@ -27,6 +30,7 @@ from ingest import bootstrap, vault
 from ingest.vault import Vault
 from sources.record import Record
 from tests import worker_harness as h
+from tests.builders.full_disk import no_room
 from tests.worker_harness import Raw, Stage
 
 NOW = int(time.time() * 1000)
@@ -263,4 +267,33 @@ def test_a_running_worker_forgets_who_is_erased(
     home = partition_murmur2(b"Ann", 2)
     accounts = [e["account_id"] for _, e in h.log_of(on)[home].transactions]
     assert len(set(accounts[:3])) == len(set(accounts[3:])) == 1 and accounts[2] != accounts[3]
+    h.assert_sound(on)
+
+
+def test_a_vault_that_can_not_grow_says_why(tmp_path: Path) -> None:
+    """The disk's error, not that of what follows it; with space the same vault goes on."""
+    keys = Vault(tmp_path / "keys")
+    with no_room(), pytest.raises(Unavailable, match=r"can't be written: (disk I/O error|database or disk is full)"):
+        keys.accounts(["Ann"], lambda name: 0)
+    assert keys.accounts(["Ann"], lambda name: 0)["Ann"] == keys.find("Ann")
+
+
+def test_a_worker_waits_for_its_vault(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vault that can't be written, here because somebody else writes for too long, neither ends the worker nor loses
+    a message.
+    """
+    monkeypatch.setattr(vault, "BUSY_MS", 50)
+    on.produce(renamed(h.synthetic(20, seed=1)))
+    on.drain()
+    second = on.produce(renamed(h.synthetic(200, start=NOW)))
+    with closing(sqlite3.connect(on.settings.vault, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with capture_logs() as said, h.Threaded(on) as worker, on.log() as log:
+            h.wait_for(lambda: sum("server_unavailable" in each["event"] for each in said) > 2, "waiting")
+            worker.check()
+            other.execute("commit")
+            h.wait_for_decisions(on, log, 220, worker.check)
+    assert h.count(second, "transactions") == 200
+    waited = [each["error"] for each in said if each["event"] == "ingest.server_unavailable"]
+    assert f"the vault {on.settings.vault} can't be written: database is locked" in waited
     h.assert_sound(on)
