@@ -21,6 +21,7 @@ from core.program.shipped import LIBRARIES
 from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
+from tests.builders import real_faults
 from tests.simulation import report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -87,16 +88,18 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-SECOND: dict[str, Callable[[], str]] = {"reliability.md": report.mutations_found}
-"""The second tables of pages that have two."""
+MORE: dict[str, tuple[Callable[[], str], ...]] = {"reliability.md": (report.mutations_found, real_faults.markdown)}
+"""Further tables of pages that have several."""
 
 
 def wanted(name: str) -> str:
     """What the page must be: its own words, with the code's tables."""
     if name in WHOLE:
         return WHOLE[name]()
-    page = _with_table(name, (DOCS / name).read_text(encoding="utf-8"), TABLES[name]())
-    return _with_table(name, page, SECOND[name]()) if name in SECOND else page
+    page = (DOCS / name).read_text(encoding="utf-8")
+    for table in (TABLES[name], *MORE.get(name, ())):
+        page = _with_table(name, page, table())
+    return page
 
 
 def _with_table(name: str, page: str, table: str) -> str:

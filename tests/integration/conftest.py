@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer, missing_for_kafka, missing_for_redis
+from tests.integration.small_disk import SmallDisk, missing_for_mounts, small_disk
 
 
 def need(missing: str | None) -> None:
@@ -33,6 +35,16 @@ def needs_kafka() -> None:
 def needs_redis() -> None:
     """For tests that start their own Redis."""
     need(missing_for_redis())
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system of 64 MB to fill."""
+    trial = tmp_path / "trial"
+    trial.mkdir()
+    need(missing_for_mounts(trial))
+    with small_disk(tmp_path / "disk", 64) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,26 @@ class Server:
             raise ServerFailed(f"{self.name} is not running")
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the child was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start and wait until ready. Raises ServerFailed if it exits or is not ready in `start_seconds_max`."""
-        if self._process is not None:
-            raise ServerFailed(f"{self.name} is running already")
         began = time.monotonic()
+        self.launch()
+        try:
+            self._wait(self.is_ready, began + self.start_seconds_max)
+        except BaseException:
+            self.kill()
+            raise
+        self.ready_seconds = time.monotonic() - began
+
+    def launch(self) -> None:
+        """Start and wait for nothing. Raises ServerFailed if it runs."""
+        if self.running:
+            raise ServerFailed(f"{self.name} is running already")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*_die_with_parent(), *self.command()],
@@ -113,12 +128,6 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        try:
-            self._wait(self.is_ready, began + self.start_seconds_max)
-        except BaseException:
-            self.kill()
-            raise
-        self.ready_seconds = time.monotonic() - began
 
     def stop(self) -> None:
         """Ask it to end (SIGTERM) and wait; kill it if it does not. Does nothing if it is not running."""
@@ -250,8 +259,18 @@ class RedisServer(Server):
 
     name = "redis-server"
 
-    def __init__(self, folder: Path, *, tls: bool = False, appendfsync: str = "always", cluster: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tls: bool = False,
+        appendfsync: str = "always",
+        cluster: bool = False,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        """options: further ones of its configuration, by name; they win."""
         super().__init__(folder)
+        self.options = dict(options or {})
         self.port = free_port()
         self.bus_port = free_port() if cluster else 0
         self.appendfsync = appendfsync
@@ -285,6 +304,7 @@ class RedisServer(Server):
                 "cluster-node-timeout": "5000",
                 "cluster-config-file": "nodes.conf",
             }
+        options |= self.options
         return ["redis-server", *itertools.chain.from_iterable((f"--{k}", v) for k, v in options.items())]
 
     def is_ready(self) -> bool:

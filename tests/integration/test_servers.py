@@ -40,9 +40,17 @@ def consume(kafka: ApacheKafka, topic: str, count: int, partition: int = 0) -> l
 
 
 def topic_id(kafka: ApacheKafka, topic: str) -> str:
+    """The topic's ID, waited for if the broker has made the topic and does not know it yet."""
     admin = kafka.admin()
-    described = admin.describe_topics(TopicCollection([topic]), request_timeout=20)
-    return str(described[topic].result(timeout=20).topic_id)
+    deadline = time.monotonic() + 20
+    while True:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=20)
+        try:
+            return str(described[topic].result(timeout=20).topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def test_kafka_returns_what_was_produced_in_order(apache_kafka: ApacheKafka) -> None:
