@@ -5,6 +5,7 @@ A whole page, or a table in a page whose other words are written by hand. Such a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -70,7 +71,29 @@ def _readers(name: str, of: Library) -> str:
     return ", ".join(dict.fromkeys(reader for reader, each in readers if name in names_read(each).parameters))
 
 
+_DECISIONS_HEAD = """# Decision records
+
+Why the system is as it is: each record says what was the case, what was decided, and what follows. A decision that is
+replaced stays, and says by which one.
+
+| no. | decision | status |
+|---|---|---|
+"""
+
+
+def decisions_page() -> str:
+    """The page docs/decisions/README.md, from the records' titles and status."""
+    rows = []
+    for path in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+        text = path.read_text(encoding="utf-8")
+        number, title = text.partition("\n")[0].removeprefix("# ").split(". ", 1)
+        status = re.search(r"^Status: (.+)$", text, re.M)
+        rows.append(f"| {number} | [{title}]({path.name}) | {status[1].rstrip('.') if status else 'unknown'} |")
+    return _DECISIONS_HEAD + "\n".join(rows) + "\n"
+
+
 WHOLE: dict[str, Callable[[], str]] = {
+    "decisions/README.md": decisions_page,
     "events.md": events.markdown,
     "features.md": spec.markdown,
     "language.md": language.markdown,
