@@ -16,9 +16,10 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from console.terminal import harmless_output
 from core.errors import BadInput, SentinelError
@@ -31,57 +32,91 @@ PATH_FAULTS = frozenset((errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG))
 HELP_COLUMNS = range(60, 161)
 """Help is as wide as the terminal, within these bounds."""
 
-COMMANDS = {
-    "demo": "demo.demo",
-    "run": "run.run",
-    "sample": "sample.sample",
-    "ingest": "ingest.ingest",
-    "feedback": "feedback.feedback",
-    "block": "block.block",
-    "unblock": "block.unblock",
-    "case": "case.app",
-    "respond": "respond.app",
-    "list": "lists.app",
-    "threshold": "threshold.app",
-    "rule": "rule.app",
-    "program": "program.app",
-    "rates": "rates.app",
-    "erase": "erase.erase",
-    "unseal": "unseal.unseal_payment",
-    "produce": "produce.produce",
-    "map": "map.map_file",
-    "analyze": "analyze.analyze",
-    "history": "history.app",
-    "replay": "replay.replay",
-    "audit": "audit.audit",
-    "prove": "prove.prove",
-    "whatif": "whatif.whatif",
-    "reference": "reference.reference",
-    "train": "train.train",
-    "learn": "learn.learn",
-    "drift": "drift.drift",
-    "model": "model.app",
-    "experiment": "experiment.app",
-    "proposal": "proposal.app",
-    "archive": "archive.archive",
-    "anchor": "anchor.anchor",
-    "verify": "verify.verify",
-    "project": "project.project",
-    "partition": "partition.app",
-    "query": "query.app",
-    "serve": "serve.serve",
-    "user": "user.app",
-    "identity": "identity.app",
-    "doctor": "doctor.doctor",
-    "bench": "bench.app",
+SECTIONS: dict[str, dict[str, str]] = {
+    "Begin": {
+        "demo": "demo.demo",
+        "run": "run.run",
+        "sample": "sample.sample",
+        "doctor": "doctor.doctor",
+        "bench": "bench.app",
+    },
+    "Bring in payments and verdicts": {
+        "map": "map.map_file",
+        "analyze": "analyze.analyze",
+        "produce": "produce.produce",
+        "history": "history.app",
+        "feedback": "feedback.feedback",
+    },
+    "Work on fraud": {
+        "case": "case.app",
+        "block": "block.block",
+        "unblock": "block.unblock",
+        "list": "lists.app",
+        "query": "query.app",
+    },
+    "Set what decides": {
+        "program": "program.app",
+        "rule": "rule.app",
+        "threshold": "threshold.app",
+        "rates": "rates.app",
+        "proposal": "proposal.app",
+    },
+    "Train and compare models": {
+        "train": "train.train",
+        "model": "model.app",
+        "experiment": "experiment.app",
+        "learn": "learn.learn",
+        "drift": "drift.drift",
+        "reference": "reference.reference",
+    },
+    "Answer for decisions": {
+        "audit": "audit.audit",
+        "replay": "replay.replay",
+        "whatif": "whatif.whatif",
+        "prove": "prove.prove",
+        "verify": "verify.verify",
+    },
+    "Run it": {
+        "ingest": "ingest.ingest",
+        "respond": "respond.app",
+        "serve": "serve.serve",
+        "project": "project.project",
+        "archive": "archive.archive",
+        "anchor": "anchor.anchor",
+        "partition": "partition.app",
+    },
+    "People and privacy": {
+        "user": "user.app",
+        "identity": "identity.app",
+        "erase": "erase.erase",
+        "unseal": "unseal.unseal_payment",
+    },
 }
-"""Every command in the order of --help, with its function or command group in `console.commands`."""
+"""Every command in the order and under the headings of --help, with its function or group in `console.commands`."""
+
+COMMANDS = {name: where for section in SECTIONS.values() for name, where in section.items()}
+
+
+class _Program(TyperGroup):
+    """The program, whose help shows its commands under headings."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        indent = max(map(len, self.commands)) + 6
+        for title, names in SECTIONS.items():
+            shown = [(name, self.commands[name]) for name in names if name in self.commands]
+            if shown:
+                with formatter.section(title):
+                    rows = [(name, command.get_short_help_str(formatter.width - indent)) for name, command in shown]
+                    formatter.write_dl(
+                        rows, col_max=indent, col_spacing=indent - 4 - max(len(name) for name, _ in rows)
+                    )
 
 
 def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """The program with the given commands; loads their modules."""
     app = typer.Typer(
         name="sentinel",
+        cls=_Program,
         help="Real-time payment-fraud detection; every decision can be replayed, bit for bit, from an append-only log.",
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], **_width()},

@@ -72,6 +72,25 @@ def test_help_is_as_wide_as_the_terminal(
     assert columns - 45 < widest <= columns
 
 
+def test_help_shows_every_command_once_under_a_heading(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program's help groups its commands by what they are for; all texts begin in one column."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "argv", ["sentinel"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    _, *sections = re.split(r"^(\S.*):\n", capsys.readouterr().out.partition("--help")[2], flags=re.M)
+    shown = {
+        title: re.findall(r"^  (\w+)( +)\S", rows, re.M) for title, rows in zip(*[iter(sections)] * 2, strict=True)
+    }
+    assert {title: [name for name, _ in rows] for title, rows in shown.items()} == {
+        title: list(names) for title, names in cli.SECTIONS.items()
+    }
+    assert len({len(name) + len(gap) for rows in shown.values() for name, gap in rows}) == 1
+    assert len(cli.COMMANDS) == sum(map(len, cli.SECTIONS.values()))
+
+
 HEAVY = ("lightgbm", "matplotlib", "optuna", "polars", "river", "scipy.special", "scipy.stats")
 """What takes longer to load than most commands take to answer."""
 
