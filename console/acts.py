@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from core import control_stream
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.persons import person
@@ -31,6 +32,19 @@ def act_of(actor: str, reason: str, log: EventLog | None = None) -> Act:
         raise BadInput(f"--actor {actor}, but the key (identity_key) is {signer.name}'s")
     own = signer.name if signer is not None else ""
     return Act(own or actor or getpass.getuser(), reason, int(time.time() * 1000))
+
+
+def teller(log: EventLog, actor: str = "") -> str:
+    """Who tells what concerns an account, by the one name that the roster knows them by: the owner of the key that the
+    log was opened with, or else the actor, by default whoever is logged in. Raises BadInput if the key is another's.
+    """
+    if log.signer is None:
+        return actor or getpass.getuser()
+    owner = control_stream.current(log).governance.roster.owner(log.signer.key_id)
+    name = log.signer.name if owner is None else owner.told_as
+    if actor and person(actor) not in (person(log.signer.name), person(name)):
+        raise BadInput(f"--actor {actor}, but the key (identity_key) is {log.signer.name}'s")
+    return name
 
 
 def print_proposed(proposals: Iterable[str]) -> None:

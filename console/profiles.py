@@ -112,6 +112,11 @@ def _roster(state: ControlState) -> Iterator[Missing]:
             "the log takes unsigned control events",
             "fill the roster, then `sentinel identity require` (docs/identity.md)",
         )
+    elif state.identity is not None and not state.governance.roster.feedback:
+        yield Missing(
+            "the log takes feedback from anybody who reaches the topic",
+            "`sentinel identity require --feedback signed`, or named, with ACLs of the topic (docs/identity.md)",
+        )
 
 
 def _tokens_in_log(state: ControlState) -> Iterator[Missing]:

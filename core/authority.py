@@ -1,4 +1,4 @@
-"""Who may do what to the log: the roles of identities, and one table of every kind of control event.
+"""Who may do what to the log: the roles of identities, and one table of every kind of control event and of feedback.
 
 `KINDS` names every kind; a kind that is missing fails the tests (tests/unit/core/test_authority.py), and is refused
 where identity is required or four eyes are on. An identity is a person or a service, never both.
@@ -18,10 +18,12 @@ from typing import Literal, NamedTuple, get_args
 from core import events
 
 PersonRole = Literal["viewer", "submitter", "analyst", "rule_author", "publisher", "auditor", "admin"]
-ServiceRole = Literal["worker", "archiver", "reference", "learner", "responder", "api", "notary"]
+SourceRole = Literal["customer", "chargeback", "early_fraud_warning", "representment"]
+"""Services that give the verdicts of one source: its name is the role."""
+ServiceRole = Literal["worker", "archiver", "reference", "learner", "responder", "api", "notary", SourceRole]
 PERSONS: tuple[PersonRole, ...] = get_args(PersonRole)
 SERVICES: tuple[ServiceRole, ...] = get_args(ServiceRole)
-ADMIN, API, WORKER = "admin", "api", "worker"
+ADMIN, API, WORKER, RESPONDER = "admin", "api", "worker", "responder"
 
 Second = Literal["never", "always", "loosening", "own"]
 
@@ -105,6 +107,35 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.ChangeWithdrawn: Kind(_PROPOSERS),
 }
 
+_ANALYST, _RESPONDER = _by("analyst"), _by("responder")
+FEEDBACK: dict[type[events.AccountFact], frozenset[str]] = {
+    events.FeedbackReceived: _ANALYST,  # of the source analyst; of another, see `feedback_roles`
+    events.AccountBlocked: _ANALYST | _RESPONDER,
+    events.AccountUnblocked: _ANALYST | _RESPONDER,
+    events.CaseOpened: _ANALYST,
+    events.CaseAssigned: _ANALYST,
+    events.CaseRouted: _ANALYST | _RESPONDER,
+    events.CaseResolved: _ANALYST,
+    events.CaseReopened: _ANALYST,
+    events.CaseSnoozed: _ANALYST,
+    events.CaseNoted: _ANALYST,
+    events.CaseLinked: _ANALYST,
+    events.CaseChecked: _ANALYST,
+    events.ActionSucceeded: _RESPONDER,
+    events.ActionFailed: _RESPONDER,
+    events.ActionRequested: _by("analyst", "publisher", "admin"),
+}
+"""Who may tell what about an account."""
+
+
+def feedback_roles(event: events.AccountEvent) -> frozenset[str]:
+    """The roles that may tell this about an account. Verdicts of a source that is no person are its own service's, or
+    those of a submitter, whom the API lets send them.
+    """
+    if isinstance(event, events.FeedbackReceived) and event.source != "analyst":
+        return frozenset((event.source, "submitter"))
+    return FEEDBACK.get(type(event), frozenset())
+
 
 def kind_of(event: events.ControlEvent) -> Kind:
     """The event's entry; for a kind that has none, one that nobody may append and no second person can approve."""
@@ -127,6 +158,18 @@ def check_roles(roles: tuple[str, ...]) -> str:
 def is_service(roles: tuple[str, ...]) -> bool:
     """Whether roles are those of a service."""
     return any(role in SERVICES for role in roles)
+
+
+def feedback_matrix() -> str:
+    """Who may tell what about an account, as Markdown, for docs/identity.md."""
+    rows = ["| account event | roles |", "|---|---|"]
+    for source in get_args(events.FeedbackSource):
+        roles = "analyst" if source == "analyst" else f"{source}, submitter"
+        rows.append(f"| `FeedbackReceived` of source `{source}` | {roles} |")
+    for kind, allowed in FEEDBACK.items():
+        if kind is not events.FeedbackReceived:
+            rows.append(f"| `{kind.__name__}` | {', '.join(r for r in (*PERSONS, *SERVICES) if r in allowed)} |")
+    return "\n".join(rows) + "\n"
 
 
 def matrix() -> str:

@@ -29,6 +29,8 @@ on that position, so what was allowed is still allowed when it is written. The f
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 
 from core import assignment, changes, identity, receipt
@@ -45,6 +47,7 @@ from core.events import (
     ExperimentRamped,
     ExperimentStarted,
     ExperimentStopped,
+    FeedbackRule,
     GovernanceChanged,
     HistoryEnded,
     HistoryStarted,
@@ -228,7 +231,8 @@ class Governance(msgspec.Struct):
             case GovernanceChanged():
                 return not event.four_eyes
             case IdentityRequired():
-                return not event.required
+                rules = get_args(FeedbackRule)
+                return not event.required or rules.index(event.feedback) < rules.index(self.roster.feedback)
             case IdentityAdded() | IdentityChanged():
                 return self.roster.shared
             case IdentityKeyAdded():

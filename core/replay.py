@@ -31,6 +31,7 @@ from core.events import (
     ExperimentConcluded,
     ExperimentStarted,
     ExperimentStopped,
+    IdentityAdded,
     LogCreated,
     Position,
     ProgramDeployed,
@@ -106,7 +107,9 @@ class Timeline:
 
     def __init__(self, entries: Sequence[ControlEntry], resolver: Resolver) -> None:
         """entries: as of `states_at`. Raises BadInput if they do not begin with the log's identity."""
-        self._state_at = states_at(entries)
+        self.state_at = states_at(entries)
+        """The fold of the control stream at a position. The state it returns is changed by the next call."""
+        self.has_roster = any(isinstance(each.event, IdentityAdded) for each in entries)
         self._resolver = resolver
         self._position = -1
         self._known: dict[tuple[str, ...], Context] = {}
@@ -150,7 +153,7 @@ class Timeline:
         """The partition's context at control position `position`. Raises Corrupt if the log's control stream ends
         before it, NotDecidable if an artifact that it needs can't be loaded.
         """
-        state = self._state_at(position)
+        state = self.state_at(position)
         if position != self._position:
             self._position, self._known = position, {}
         missing = state.missing.get(partition, ())

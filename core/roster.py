@@ -24,6 +24,7 @@ from core.authority import ADMIN, API, WORKER, check_roles, is_service, kind_of
 from core.errors import BadInput
 from core.events import (
     Control,
+    FeedbackRule,
     GovernanceChanged,
     IdentityAdded,
     IdentityChanged,
@@ -63,6 +64,11 @@ class Identity(msgspec.Struct, frozen=True):
     revoked: bool = False
 
     @property
+    def told_as(self) -> str:
+        """The one name by which it tells what concerns an account, so that nobody has two voices."""
+        return self.subject or self.name
+
+    @property
     def is_admin(self) -> bool:
         """Whether it can change the roster: an administrator with a key."""
         return ADMIN in self.roles and bool(self.keys) and not self.revoked
@@ -71,7 +77,7 @@ class Identity(msgspec.Struct, frozen=True):
 class Roster(msgspec.Struct):
     """The fold. identities: by `skeleton` of the name. names: whose a name or user is, by its skeleton. keys: public
     keys (64 hex digits) by ID, revoked ones too; owners: whose they are, or were. shared: whether there ever were two
-    administrators.
+    administrators. feedback: what feedback needs to be accepted (`core.feedback_signing`).
     """
 
     identities: dict[str, Identity] = {}
@@ -80,12 +86,12 @@ class Roster(msgspec.Struct):
     owners: dict[str, str] = {}
     required: bool = False
     shared: bool = False
+    feedback: FeedbackRule = ""
 
     def copy(self) -> Roster:
         """A copy on which events can be tried."""
-        return Roster(
-            dict(self.identities), dict(self.names), dict(self.keys), dict(self.owners), self.required, self.shared
-        )
+        copies = dict(self.identities), dict(self.names), dict(self.keys), dict(self.owners)
+        return Roster(*copies, self.required, self.shared, self.feedback)
 
     # --- who ---
 
@@ -264,9 +270,11 @@ class Roster(msgspec.Struct):
             raise BadInput(f"only {left} administrators would be left: add another one first")
 
     def _check_required(self, event: IdentityRequired, four_eyes: bool) -> None:
-        if event.required == self.required:
-            raise BadInput(f"identity is {'required' if self.required else 'not required'} already")
+        if (event.required, event.feedback) == (self.required, self.feedback):
+            raise BadInput(f"identity is {'required' if self.required else 'not required'} already, for feedback too")
         if not event.required:
+            if event.feedback:
+                raise BadInput("feedback needs an actor on the roster only while identity is required")
             return
         if self.admins() < (needed := _needed(four_eyes)):
             raise BadInput(f"{needed} administrators with keys must be on the roster first: {self.admins()} are")
@@ -292,7 +300,7 @@ class Roster(msgspec.Struct):
             case IdentityKeyRevoked():
                 self._put(_without(self._known(event.name), event.key_id))
             case IdentityRequired():
-                self.required = event.required
+                self.required, self.feedback = event.required, event.feedback
             case _:
                 return
         self.shared |= self.admins() >= 2

@@ -87,7 +87,7 @@ def encoded(events: Sequence[Control], signer: Signer | None, place: Place) -> l
 
 def check(event: Control, payload: bytes, public_key: str, place: Place) -> None:
     """Raise BadInput unless the event's signature, at this place, is this key's (64 hex digits)."""
-    if not _is_signed(public_key, event.signature, message(place, _unsigned(payload, event.signature))):
+    if not is_signed(public_key, event.signature, message(place, _unsigned(payload, event.signature))):
         raise BadInput(f"the signature of key {event.key} does not fit this event at this place of this log")
 
 
@@ -96,7 +96,8 @@ def _unsigned(payload: bytes, signature: str) -> bytes:
 
 
 @lru_cache(REMEMBERED)
-def _is_signed(public_key: str, signature: str, signed: bytes) -> bool:
+def is_signed(public_key: str, signature: str, signed: bytes) -> bool:
+    """Whether a signature (base64) of these bytes is that of a public key (64 hex digits)."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 import msgspec
 from msgspec.structs import replace
 
+from core import feedback_signing
 from core.duplicate_keys import duplicate_key, scan
 from core.errors import UNDECODABLE, BadInput
 from core.events import AccountEvent, FeedbackReceived, Transaction
@@ -60,12 +61,13 @@ REASONS: dict[str, str] = {
     "key_mismatch": "the key is not the account_id",
     "wrong_partition": "the message came in a partition that its key does not map to",
     "card_number": "the message holds a card number or a security code, and the setting card_data is reject",
+    **feedback_signing.REASONS,
     "duplicate_transaction": "the account has sent this very payment before: one of its last 32, or within 24 hours",
 }
 
 _transaction = msgspec.json.Decoder(Transaction)
 _feedback: msgspec.json.Decoder[AccountEvent] = msgspec.json.Decoder(AccountEvent)
-_OURS = frozenset({"recorded_at", "rate"})
+_OURS = frozenset({"recorded_at", "rate", "subject"})
 """Fields of feedback that only the worker sets."""
 FEEDBACK_FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(kind.__struct_fields__) | {"type"} for kind in AccountEvent.__args__

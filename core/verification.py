@@ -18,6 +18,7 @@ from core.events import (
 )
 from core.features.columns import TransactionLike
 from core.features.state import AccountState
+from core.feedback_check import irregular
 from core.lateness import Pace
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.paging import entries
@@ -91,6 +92,9 @@ def verify(
         progress(len(chunk.scores))
     for stream, words in _ORPHANS.items():
         for position in _orphans(log, partition, stream, last, until):
+            _differ(result, position, "", [words])
+    if timeline.has_roster:
+        for position, words in irregular(log, partition, until, timeline.state_at):
             _differ(result, position, "", [words])
     result.state_digest = refolding.state.digest()
     return result

@@ -1,12 +1,16 @@
-"""Gives decoded messages their receive times, and rejects those whose own time may not be received (`core.receipt`).
+"""Gives decoded messages their receive times, and rejects those whose own time may not be received (`core.receipt`),
+and feedback behind which nobody stands who may tell it (`core.feedback_signing`).
 
-One batch is decided under one control position, and its messages are admitted under that position's histories:
+One batch is decided under one control position, and its messages are admitted under that position's histories and
+roster:
 
     decoded (`Owned.take`) → admitted under c → decided, if all are timely; else the control stream is read
                            → admitted again under the newest c → decided
 
-So a message of a history that was opened a moment ago is not rejected by a worker that has not yet read of it: the
-event was appended before the message was sent.
+So a message of a history that was opened a moment ago, or signed by a key that was just added, is not rejected by a
+worker that has not yet read of it: the event was appended before the message was sent.
+
+An unsigned verdict's actor is kept in canonical form, so that one analyst has one voice and one rate in any spelling.
 
 The partition's clock is its newest receive time, `AccountState.received_at`, but never after the time of recording. It
 is part of snapshots and is folded from the log (`core.replay.rebuild`), so the next owner continues from it. Duplicates
@@ -20,10 +24,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
+from core import feedback_signing
 from core.errors import BadInput
-from core.events import AccountEvent, Position, Transaction
+from core.events import AccountBlocked, AccountEvent, AccountUnblocked, FeedbackReceived, Position, Transaction
+from core.feedback_sources import SOURCES
+from core.persons import person
 from core.program.batch import lacking
 from core.program.checked import OwnField
 from core.receipt import (
@@ -38,6 +45,7 @@ from core.receipt import (
     covering,
     covering_some,
 )
+from core.roster import Roster
 from core.validation import check_feedback_time
 from core.work import Run
 from ingest.intake import Message
@@ -45,24 +53,31 @@ from ingest.partition import Decoded, Pending, Rejected
 
 _position = partial(tuple.__new__, Position)
 NOTHING: Mapping[str, OwnField] = MappingProxyType({})
+NOBODY = Roster()
 
 
-def admit(pending: Pending, histories: Sequence[History], required: Mapping[str, OwnField] = NOTHING) -> int:
+def admit(
+    pending: Pending,
+    histories: Sequence[History],
+    required: Mapping[str, OwnField] = NOTHING,
+    roster: Roster = NOBODY,
+) -> int:
     """Set the work's runs, and the batch's transactions and feedback: the decoded messages without those that may not
     be received, which become rejects. Returns how many these are. Admitting again starts anew.
 
-    histories: of the control position under which the batch will be decided. required: the own fields that its program
-    requires.
+    histories, roster: of the control position under which the batch will be decided. required: the own fields that its
+    program requires.
     """
     owned = pending.partition
     pending.work.runs = []
     pending.transactions, pending.positions, pending.messages, pending.feedback = [], [], [], []
     pending.rejects = list(pending.malformed) if pending.malformed else []
     clock = pending.clock
+    acted: dict[str, int] = {}
     for part in pending.decoded:
         if required:
             part = _complete(part, pending, required)  # noqa: PLW2901
-        events = _admit_feedback(part, pending, histories, clock) if part.feedback else []
+        events = _admit_feedback(part, pending, histories, clock, roster, acted) if part.feedback else []
         run = Run(part.feedback_end, events)
         clock = _admit_transactions(part, pending, histories, clock, run)
         pending.work.runs.append(run)
@@ -85,7 +100,10 @@ def _complete(part: Decoded, pending: Pending, required: Mapping[str, OwnField])
     return Decoded(part.feedback, [m for m, _ in kept], [t for _, t in kept], part.feedback_end)
 
 
-def _admit_feedback(part: Decoded, pending: Pending, histories: Sequence[History], clock: int) -> list[AccountEvent]:
+def _admit_feedback(
+    part: Decoded, pending: Pending, histories: Sequence[History], clock: int, roster: Roster, acted: dict[str, int]
+) -> list[AccountEvent]:
+    """The events that are accepted. acted: by account, when the batch's last signed block or unblock was told."""
     partition, generation = pending.partition.partition, pending.partition.generations[1]
     events: list[AccountEvent] = []
     for message, event in part.feedback:
@@ -93,12 +111,32 @@ def _admit_feedback(part: Decoded, pending: Pending, histories: Sequence[History
         history = covering(histories, FEEDBACK, partition, position) if histories else None
         try:
             check_feedback_time(event, _received(message, pending.recorded_at, clock), history)
+            told = _told(event, pending, roster, acted)
         except BadInput as error:
             pending.rejects.append(Rejected("feedback", message, position, error.reason, str(error)))
             continue
-        events.append(event)
-        pending.feedback.append((position, event))
+        events.append(told)
+        pending.feedback.append((position, told))
     return events
+
+
+def _told(event: AccountEvent, pending: Pending, roster: Roster, acted: dict[str, int]) -> AccountEvent:
+    """The event as the log holds it. Raises BadInput unless somebody stands behind it who may tell it."""
+    if event.key or roster.feedback:
+        state = pending.partition.state
+        feedback_signing.check(event, roster, state.identity.log_id)
+        last = acted.get(event.account_id) or state.verdicts.acted_at(event.account_id)
+        if feedback_signing.repeats(event, last):
+            raise BadInput(
+                f"the account was blocked or unblocked by an act told at {last}, which is not before this one",
+                reason=feedback_signing.REPEATED,
+            )
+        if event.key and isinstance(event, AccountBlocked | AccountUnblocked):
+            acted[event.account_id] = event.occurred_at
+        return feedback_signing.kept(event)
+    if isinstance(event, FeedbackReceived) and SOURCES[event.source].is_person:
+        return replace(event, actor=person(event.actor))
+    return event
 
 
 def _admit_transactions(part: Decoded, pending: Pending, histories: Sequence[History], clock: int, run: Run) -> int:

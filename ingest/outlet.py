@@ -19,6 +19,7 @@ from core.events import Position
 from core.hiding import without_notes
 from core.settings import Settings
 from ingest import kafka_client
+from ingest.attesting import Attest
 from responders.ports import Outgoing
 
 TIMEOUT_S = 10.0
@@ -26,9 +27,12 @@ _GONE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UN
 
 
 class KafkaOutlet:
-    """See the module's head. generation: that of the feedback topic, asked at every call."""
+    """See the module's head. generation: that of the feedback topic, asked at every call. attest: what signs events, if
+    anything does (`ingest.attesting`).
+    """
 
-    def __init__(self, settings: Settings, generation: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, generation: Callable[[], int], attest: Attest | None = None) -> None:
+        self._attest = attest
         self._topic = settings.feedback_topic
         self._servers = settings.kafka_servers
         self._generation = generation
@@ -66,6 +70,8 @@ class KafkaOutlet:
         payload = event.payload
         if is_suspicious(payload):  # what people write is masked before Kafka has it; the worker does the rest
             payload = encode(without_notes(decode_account_event(payload)))
+        if self._attest is not None:
+            payload = encode(self._attest(decode_account_event(payload)))
         while True:
             try:
                 self._producer.produce(

@@ -22,6 +22,7 @@ from core.currency import Rates, set_rates
 from core.errors import BadInput
 from core.events import AccountEvent, FeedbackReceived, Position, Transaction, TransactionRejected
 from core.features.state import AccountState
+from core.feedback_signing import subject_of
 from core.hiding import RAW_BYTES_MAX as CUT_TO
 from core.hiding import masked, masked_bytes
 from core.log.base import Batch, Entry, Head, Sealed
@@ -197,7 +198,8 @@ class Owned:
             except BadInput as error:
                 pending.malformed.append(_rejected("feedback", message, position, error, pending.card_data))
                 continue
-            events.append((message, replace(event, recorded_at=pending.recorded_at)))
+            subject = subject_of(event) if event.key else ""  # of the event as it was signed: it may hold tokens soon
+            events.append((message, replace(event, recorded_at=pending.recorded_at, subject=subject)))
         accepted, transactions = self._payments(segment.transactions, pending, is_scanned=is_scanned)
         if segment.transactions:
             pending.transactions_end = Position(generation, segment.transactions[-1].offset + 1)

@@ -25,10 +25,11 @@ import msgspec
 
 from core.codec import encode
 from core.errors import BadInput
-from core.events import FeedbackReceived, FeedbackSource, Verdict
+from core.events import AccountEvent, FeedbackReceived, FeedbackSource, Verdict
 from core.times import minute_text
 from core.validation import decode_feedback
 from core.verdicts import verdict_record
+from ingest.attesting import Attest
 from projections.audit.lookup import Payment
 from projections.engine.as_of import parse_time
 from projections.labelling.quality import is_possible
@@ -39,6 +40,12 @@ CHUNK_ROWS = 50_000
 """Rows looked up in one pass over the log, and held in memory."""
 SENT_ROWS = 4_096
 """Messages sent together, while the next rows are checked."""
+
+
+def unsigned(event: AccountEvent) -> AccountEvent:
+    """The event as it is."""
+    return event
+
 
 Lookup = Callable[[Sequence[tuple[str, str]]], Mapping[str, list[Payment]]]
 """(transaction ID, account ID or "") → the log's payments by transaction ID."""
@@ -88,10 +95,12 @@ def submit(
     lookup: Lookup | None,
     tally: Tally,
     reject: Callable[[Rejected], None],
+    attest: Attest = unsigned,
 ) -> Iterator[list[Record]]:
     """The rows' messages in chunks; rejected rows go to `reject`, in order within a chunk. `tally` is kept up to date.
 
-    now_ms: the messages' time, and the `occurred_at` of rows that give none.
+    now_ms: the messages' time, and the `occurred_at` of rows that give none. attest: what signs verdicts, or raises
+    BadInput for those that workers would refuse (`ingest.attesting`).
     """
     source = iter(rows)
     while chunk := list(islice(source, CHUNK_ROWS)):
@@ -101,7 +110,10 @@ def submit(
         records: list[Record] = []
         for row, each in zip(chunk, parsed, strict=True):
             tally.rows += 1
-            made = each if isinstance(each, Rejected) else _record(row, each, known, now_ms, lookup is not None, tally)
+            if isinstance(each, Verdicted):
+                made = _record(row, each, known, now_ms, lookup is not None, tally, attest)
+            else:
+                made = each
             if isinstance(made, Rejected):
                 tally.rejected[made.reason] = tally.rejected.get(made.reason, 0) + 1
                 reject(made)
@@ -115,9 +127,13 @@ def submit(
 
 
 def submit_events(
-    lines: Iterable[tuple[int, bytes]], now_ms: int, tally: Tally, reject: Callable[[Rejected], None]
+    lines: Iterable[tuple[int, bytes]],
+    now_ms: int,
+    tally: Tally,
+    reject: Callable[[Rejected], None],
+    attest: Attest = unsigned,
 ) -> Iterator[list[Record]]:
-    """Account events of any kind, one JSON document with its `type` per line, sent unchanged."""
+    """Account events of any kind, one JSON document with its `type` per line, sent unchanged or signed (`submit`)."""
     source = iter(lines)
     while chunk := list(islice(source, CHUNK_ROWS)):
         records: list[Record] = []
@@ -125,14 +141,16 @@ def submit_events(
             tally.rows += 1
             try:
                 account = _account.decode(text).account_id
-                decode_feedback(text, account.encode(), now_ms)
+                event = decode_feedback(text, account.encode(), now_ms)
+                told = attest(event)
             except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 rejected = Rejected(line, "not_an_event", str(error), {})
             except BadInput as error:
                 rejected = Rejected(line, error.reason, str(error), {})
             else:
                 tally.accepted += 1
-                records.append(Record("feedback", account, now_ms, text))
+                value = text if told is event else encode(told)
+                records.append(Record("feedback", told.account_id, now_ms, value))
                 continue
             tally.rejected[rejected.reason] = tally.rejected.get(rejected.reason, 0) + 1
             reject(rejected._replace(values={"line": text.decode("utf-8", "backslashreplace")}))
@@ -186,7 +204,13 @@ def _parse(row: Row, defaults: Mapping[str, Any]) -> Verdicted | Rejected:
 
 
 def _record(
-    row: Row, of: Verdicted, known: Mapping[str, list[Payment]], now_ms: int, was_asked: bool, tally: Tally
+    row: Row,
+    of: Verdicted,
+    known: Mapping[str, list[Payment]],
+    now_ms: int,
+    was_asked: bool,
+    tally: Tally,
+    attest: Attest,
 ) -> Record | Rejected:
     payments = [p for p in known.get(of.transaction_id, []) if of.account_id in ("", p.account_id)]
     accounts = list(dict.fromkeys(p.account_id for p in payments))
@@ -202,6 +226,8 @@ def _record(
     try:
         value = encode(event)
         decode_feedback(value, event.account_id.encode(), now_ms)
+        if (told := attest(event)) is not event:
+            value = encode(told)
     except BadInput as error:
         return Rejected(row.line, error.reason, str(error), row.values)
     except (UnicodeEncodeError, msgspec.MsgspecError) as error:
@@ -211,7 +237,7 @@ def _record(
         detail = f"the verdict is of {minute_text(event.occurred_at)}, but the payment of {minute_text(paid)}"
         return Rejected(row.line, "impossible_time", detail, row.values)
     tally.unknown += was_asked and payment is None
-    return Record("feedback", event.account_id, event.occurred_at, value)
+    return Record("feedback", told.account_id, event.occurred_at, value)
 
 
 def _event(of: Verdicted, payment: Payment | None, now_ms: int) -> FeedbackReceived:

@@ -337,7 +337,8 @@ class Worker:
     def _admit_one(self, pending: Pending) -> int:
         context = self._contexts.of(pending.partition.partition)
         required = context.program.required if context is not None else {}
-        return admit(pending, self._control.state.histories, required)
+        state = self._control.state
+        return admit(pending, state.histories, required, state.governance.roster)
 
     # partitions loaded again
 

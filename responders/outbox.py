@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from core.authority import RESPONDER
 from core.codec import decode_alert
 from core.events import (
     AccountBlocked,
@@ -45,7 +46,7 @@ from core.times import HOUR_MS
 from responders.ports import Outgoing
 from responders.settings import BLOCK, QUEUE, UNBLOCK
 
-ACTOR = "responder"
+ACTOR = RESPONDER
 """The actor of everything that responders do by themselves."""
 PARKED_MAX = 10_000
 IN_LOG = (BLOCK, UNBLOCK, QUEUE)

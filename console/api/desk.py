@@ -42,12 +42,13 @@ from core.context import Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
 from core.errors import Conflict, Corrupt, SentinelError, Unavailable
-from core.events import Position, TransactionScored
+from core.events import AccountEvent, Position, TransactionScored
 from core.identity import required
 from core.log.base import EventLog, Stream
 from core.log.paging import entries
 from core.replay import Timeline
 from core.settings import Settings
+from ingest import attesting
 from ingest.protecting import Protection
 from projections.audit.lookup import Payment
 from projections.audit.proof import NotAnchored, prove
@@ -106,6 +107,13 @@ class Desk:
     def asked(self, field: str, value: str) -> str:
         """An identifier that somebody asks for, as the log holds it: a log with tokens knows no raw ones."""
         return self.protection.asked(self.control.identity, field, value)
+
+    def attest(self, event: AccountEvent) -> AccountEvent:
+        """The event under this server's key, if it has one. Raises BadInput if workers would refuse it."""
+        if self.log.signer is not None and not event.key:
+            event = attesting.signed(event, self.log.signer, self.control)
+        attesting.check(event, self.control)
+        return event
 
     def control_page(self, after: int, count: int, as_of: str | None) -> tuple[list[ControlEntry], int]:
         """Up to `count` entries of the control stream after a position, as of now or of a moment, and the position that

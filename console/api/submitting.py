@@ -165,6 +165,11 @@ class Submitter:
         """
         event, value = self._protected(decode_feedback(value, account.encode()), value)
         account = event.account_id
+        try:
+            told = self._desk.attest(event)
+        except BadInput as error:
+            raise ProblemError(403, str(error), reason=error.reason) from None
+        value = value if told is event else encode(told)
         await self._produced(self._settings.feedback_topic, self._partition(account), account.encode(), value)
         return account
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 
 from console import wiring
-from console.acts import Actor, act_of
+from console.acts import Actor, act_of, teller
 from console.commands.lists import print_edits, read_lines
 from console.log_options import DIRECTORY, AsOf, LogOptions, asker, opened_states, settings_of
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
@@ -26,13 +26,13 @@ from core.codec import encode
 from core.control_stream import identity_of
 from core.errors import BadInput, SentinelError, Unavailable
 from core.events import AccountBlocked, AccountUnblocked, Partitioner
-from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
 from core.settings import Settings
 from core.tokens import home
+from ingest.attesting import Attest, attestor
 from ingest.producer import publish
-from ingest.submission import Rejected, Tally, submit_events
+from ingest.submission import Rejected, Tally, submit_events, unsigned
 from learners.governance.control_events import Act
 from projections.audit.lookup import known_accounts
 from projections.views.lists import LISTS, ListEdit, Member
@@ -123,17 +123,18 @@ def _send(s: Settings, what: str, accounts: Sequence[str], act: Act, as_json: bo
     """Send one event for each account and wait until every delivery is confirmed."""
     if not accounts:
         raise BadInput("no account given: name accounts, or a file of them with --file")
-    partitioner, unknown = _looked_up(s, accounts) if is_lookup else (None, [])
+    found = _looked_up(s, accounts, act, is_lookup=is_lookup) if is_lookup or s.identity_key else _Found(act.actor)
+    unknown = found.unknown
     kind = AccountBlocked if what == "blocked" else AccountUnblocked
     lines = []
     for number, account in enumerate(accounts, 1):
-        event = kind(account_id=account, occurred_at=act.now_ms, actor=act.actor, reason=act.reason)
+        event = kind(account_id=account, occurred_at=act.now_ms, actor=found.actor, reason=act.reason)
         lines.append((number, encode(event)))
     refused: list[Rejected] = []
-    records = list(submit_events(lines, int(time.time() * 1000), Tally(), refused.append))
+    records = list(submit_events(lines, int(time.time() * 1000), Tally(), refused.append, found.attest))
     if refused:
         raise BadInput(f"{accounts[refused[0].line - 1]!r} can't be {what}: {refused[0].detail}")
-    report = publish(records, s, timestamps="now", partitioner=partitioner)
+    report = publish(records, s, timestamps="now", partitioner=found.partitioner)
     if report.interrupted:
         raise _Interrupted(
             f"interrupted after {report.sent['feedback']:,} of {len(accounts):,} accounts; send them again"
@@ -150,10 +151,20 @@ class _Interrupted(SentinelError):
     exit_code = 130
 
 
-def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner | None, list[str]]:
-    """The log's partitioner, and the accounts without a transaction in the log."""
+class _Found(NamedTuple):
+    """What the log tells: who acts, the log's partitioner (None: the settings'), the accounts without a transaction in
+    it, and what signs.
+    """
+
+    actor: str
+    partitioner: Partitioner | None = None
+    unknown: Sequence[str] = ()
+    attest: Attest = unsigned
+
+
+def _looked_up(s: Settings, accounts: Sequence[str], act: Act, *, is_lookup: bool) -> _Found:
     try:
-        log: EventLog = ReadOnlyLog(wiring.open_log(s))
+        log = ReadOnlyLog(wiring.open_log(s))
     except Unavailable as error:
         raise Unavailable(f"{error}; --no-lookup sends without reading the log") from error
     with closing(log):
@@ -162,11 +173,15 @@ def _looked_up(s: Settings, accounts: Sequence[str]) -> tuple[Partitioner | None
         except BadInput as error:
             raise BadInput(f"{error}; --no-lookup sends without reading the log") from error
         name = identity_of(log).partitioner
+        actor = teller(log) if log.signer is not None else act.actor
+        found = _Found(actor, name, attest=attestor(s, log))
+        if not is_lookup:
+            return found
         asked = asker(s, log)
         known = {account: asked("account_id", account) for account in accounts}
         own = {home(account, name, len(partitions)) for account in known.values()}
-        found = known_accounts(log, sorted(own), list(known.values()))
-    return name, [account for account, held in known.items() if held not in found]
+        seen = known_accounts(log, sorted(own), list(known.values()))
+    return found._replace(unknown=[account for account, held in known.items() if held not in seen])
 
 
 def _show(context: typer.Context, names: list[str], as_of: str | None, as_json: bool, *, is_history: bool) -> None:

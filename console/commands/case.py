@@ -5,7 +5,6 @@ Of two people who act on one case at once, the first in the log wins; the other 
 
 from __future__ import annotations
 
-import getpass
 import secrets
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from console import answer_text, wiring
+from console.acts import teller
 from console.commands.query import told_case
 from console.log_options import DIRECTORY, AsOf, Checkpoints, asker
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
@@ -28,6 +28,7 @@ from core.events import AccountEvent, Severity, Verdict
 from core.log.base import EventLog
 from core.settings import Settings
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
+from ingest.attesting import attestor
 from ingest.outlet import KafkaOutlet
 from projections.catalogue import ALL
 from projections.engine.as_of import parse_time
@@ -101,8 +102,8 @@ def list_cases(
     given: _Options = context.obj
     if mine and unassigned:
         raise BadInput("--mine and --unassigned exclude each other")
-    assignee = _who(actor) if mine else "" if unassigned else None
     with closing(wiring.open_log(given.settings)) as log:
+        assignee = teller(log, actor) if mine else "" if unassigned else None
         answer = cases_answer(
             given.states(log, as_of),
             stages=("open", "assigned", "resolved") if everything else ("open", "assigned"),
@@ -139,10 +140,10 @@ def next_case(
     as_json: Json = False,
 ) -> None:
     """Take the next case: yours if you have one, else the first that nobody has. Exit code 1 if there is none."""
-    with _desk(context) as desk:
+    with _desk(context, actor) as (desk, act):
         order = _one_of("--sort", sort, Order)
         grade = _one_of("--severity", severity, Severity) if severity else None
-        row = desk.take_next(_act(actor), severity=grade, queue=queue, order=order)
+        row = desk.take_next(act, severity=grade, queue=queue, order=order)
         if row is None:
             print("null" if as_json else "no case waits: the queue is empty, or all are snoozed or others'")
             raise typer.Exit(1)
@@ -230,8 +231,7 @@ def link(
     as_json: Json = False,
 ) -> None:
     """Tie two cases together, of whatever accounts."""
-    act = _act(actor)
-    with _desk(context) as desk:
+    with _desk(context, actor) as (desk, act):
         one, another = desk.case(case_id).case, desk.case(other).case
         row = desk.perform(one.case_id, acts.link(one, another, act, linked=not remove))
         _show(context, row, as_json)
@@ -289,8 +289,9 @@ def check(
         _do(context, [case_id], actor, lambda held, act: acts.check(held, act, word, note), as_json)
         return
     given: _Options = context.obj
-    who, share = _who(actor), case_settings(given.settings.cases).check_share
+    share = case_settings(given.settings.cases).check_share
     with closing(wiring.open_log(given.settings)) as log:
+        who = teller(log, actor)
         key = identity_of(log).key
         answer = cases_answer(given.states(log), stages=("resolved",), order="age", limit=10**9)
     rows = [
@@ -314,9 +315,10 @@ def open_case(
 ) -> None:
     """Open a case by hand, on an account without an alert."""
     given: _Options = context.obj
-    act, grade = _act(actor), _one_of("--severity", severity, Severity)
-    case_id = f"m-{act.act_id}"
+    grade = _one_of("--severity", severity, Severity)
     with closing(wiring.open_log(given.settings)) as log:
+        act = _act(log, actor)
+        case_id = f"m-{act.act_id}"
         account = asker(given.settings, log)("account_id", account)
         row = _desk_on(given, log).perform(case_id, acts.open_case(account, case_id, act, grade, note, queue))
     _show(context, row, as_json)
@@ -330,9 +332,8 @@ def _do(
     as_json: bool,
 ) -> None:
     """Carry out one act on each of the cases. The first failure is the exit code, after all were tried."""
-    act = _act(actor)
     failures: list[SentinelError] = []
-    with _desk(context) as desk:
+    with _desk(context, actor) as (desk, act):
         planned: dict[str, list[AccountEvent]] = {}
         for case_id in dict.fromkeys(case_ids):
             try:
@@ -365,24 +366,22 @@ def _show(context: typer.Context, row: CaseRow, as_json: bool) -> None:
 
 
 @contextmanager
-def _desk(context: typer.Context) -> Iterator[Desk]:
+def _desk(context: typer.Context, actor: str) -> Iterator[tuple[Desk, Act]]:
+    """The desk, and an act by this person, now."""
     given: _Options = context.obj
     with closing(wiring.open_log(given.settings)) as log:
-        yield _desk_on(given, log)
+        yield _desk_on(given, log), _act(log, actor)
 
 
 def _desk_on(given: _Options, log: EventLog) -> Desk:
     identity_of(log)
     generation = current(log).generations["feedback"].number
-    return Desk(log, KafkaOutlet(given.settings, lambda: generation), lambda: given.states(log))
+    outlet = KafkaOutlet(given.settings, lambda: generation, attestor(given.settings, log))
+    return Desk(log, outlet, lambda: given.states(log))
 
 
-def _who(actor: str) -> str:
-    return actor or getpass.getuser()
-
-
-def _act(actor: str) -> Act:
-    return Act(_who(actor), int(time.time() * 1000), secrets.token_hex(6))
+def _act(log: EventLog, actor: str) -> Act:
+    return Act(teller(log, actor), int(time.time() * 1000), secrets.token_hex(6))
 
 
 def _one_of(option: str, text: str, kind: Any) -> Any:

@@ -24,8 +24,9 @@ from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
 from core.settings import Settings
 from core.tokens import home
+from ingest.attesting import attestor
 from ingest.producer import publish
-from ingest.submission import CHOICES, Lookup, Rejected, Tally, submit, submit_events, wrong_choice
+from ingest.submission import CHOICES, Lookup, Rejected, Tally, submit, submit_events, unsigned, wrong_choice
 from projections.audit.lookup import Payment, find_payments
 from sources.feedback_files import Row, json_lines, read_rows
 from sources.record import Record
@@ -154,14 +155,15 @@ def _submit(
     """Check every row and send the valid ones, or only check."""
     tally = Tally()
     now_ms = int(time.time() * 1000)
-    log = _open(s) if is_lookup and event is None else None
+    log = _open(s) if (is_lookup and event is None) or s.identity_key else None
     try:
         found = _partitions(log)
+        attest = attestor(s, log) if log is not None else unsigned
         if event is not None:
-            chunks = submit_events(_event_lines(event), now_ms, tally, keeper)
+            chunks = submit_events(_event_lines(event), now_ms, tally, keeper, attest)
         else:
             rows: Iterator[Row] = read_rows(file) if file is not None else iter([Row(1, {})])
-            chunks = submit(rows, defaults, now_ms, found.lookup, tally, keeper)
+            chunks = submit(rows, defaults, now_ms, found.lookup if is_lookup else None, tally, keeper, attest)
         return _Sent(tally, _send(chunks, s, found.partitioner, check))
     finally:
         keeper.close()

@@ -16,6 +16,7 @@ from console.tables import print_fields, print_json, print_table
 from core import control_stream
 from core.authority import PERSONS, SERVICES
 from core.errors import BadInput
+from core.events import FeedbackRule
 from core.roster import Identity, Roster
 from core.signing import key_id, public_bytes
 from learners.governance import identities
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.callback()(options)
 
 DIRECTORY = Path(".sentinel/identities")
+FEEDBACK: dict[str, FeedbackRule] = {"signed": "signed", "named": "named", "nothing": ""}
 Name = Annotated[str, typer.Argument(help="The identity's name, as on the roster.")]
 Roles = Annotated[
     list[str] | None,
@@ -67,7 +69,8 @@ def list_roster(context: typer.Context, as_json: Json = False) -> None:
     with opened_log(context) as log:
         roster = control_stream.current(log).governance.roster
     if as_json:
-        print_json({"required": roster.required, "identities": [_row(each, roster) for each in _sorted(roster)]})
+        rows = [_row(each, roster) for each in _sorted(roster)]
+        print_json({"required": roster.required, "feedback": roster.feedback, "identities": rows})
         return
     print_table(
         ("name", "roles", "user", "keys", "revoked"),
@@ -82,7 +85,7 @@ def list_roster(context: typer.Context, as_json: Json = False) -> None:
             for each in _sorted(roster)
         ],
     )
-    print_fields({"required": "yes" if roster.required else "no"})
+    print_fields({"required": "yes" if roster.required else "no", "feedback": roster.feedback or "unsigned"})
 
 
 def _sorted(roster: Roster) -> list[Identity]:
@@ -185,18 +188,27 @@ def require(
     context: typer.Context,
     reason: Reason,
     state: Annotated[str, typer.Argument(help="on or off.")] = "on",
+    feedback: Annotated[
+        str,
+        typer.Option(help="What feedback needs to be accepted: signed, named (an actor on the roster), or nothing."),
+    ] = "signed",
     actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Require identity: from here on what nobody on the roster signed, or whose roles don't allow it, has no effect.
 
-    Takes an administrator (two under four eyes) and a worker on the roster; every service needs a key of its own.
+    Takes an administrator (two under four eyes) and a worker on the roster; every service needs a key of its own. With
+    --feedback signed, so does who gives verdicts; with named or nothing, protect the feedback topic (docs/security.md).
     """
     if state not in ("on", "off"):
         raise BadInput(f"identity is required or not: on or off, not {state!r}")
+    if feedback not in FEEDBACK:
+        raise BadInput(f"--feedback must be one of {', '.join(FEEDBACK)}, not {feedback!r}")
+    rule: FeedbackRule = FEEDBACK[feedback] if state == "on" else ""
     with opened_log(context) as log:
-        done = identities.require(log, act_of(actor, reason, log), state == "on")
-    _print_done(done, f"identity is {'' if state == 'on' else 'no longer '}required", as_json)
+        done = identities.require(log, act_of(actor, reason, log), state == "on", rule)
+    told = f", and feedback is {rule}" if rule else ""
+    _print_done(done, f"identity is {'' if state == 'on' else 'no longer '}required{told}", as_json)
 
 
 def _print_done(done: RosterAct, said: str, as_json: bool, more: dict[str, Any] | None = None) -> None:

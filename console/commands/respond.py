@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from console import profiles, wiring
-from console.acts import Actor, Reason, act_of
+from console.acts import Actor, Reason, act_of, teller
 from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, span_text, time_text
@@ -34,6 +34,7 @@ from core.partitions import partitions_of
 from core.responses import Switch
 from core.settings import Settings
 from ingest import telemetry
+from ingest.attesting import attestor
 from ingest.outlet import KafkaOutlet
 from ingest.responding import GroupOwner, WholeLog
 from projections.catalogue import ALL
@@ -234,9 +235,9 @@ def retry(
 ) -> None:
     """Ask for a parked action again. Its idempotency key stays the same."""
     s: Settings = context.obj.settings()
-    why = _why(actor, reason)
-    why.check()
     with _followed(s) as follower:
+        why = _why(teller(follower.log, actor), reason)
+        why.check()
         parts = [follower.part(partition) for partition in follower.partitions]
         found = next((part.parked[alert, action] for part in parts if (alert, action) in part.parked), None)
         if found is None:
@@ -251,7 +252,7 @@ def retry(
             reason=why.reason[:500],
         )
         generation = current(follower.log).generations["feedback"].number
-        KafkaOutlet(s, lambda: generation).send([item.outgoing(encode(event))])
+        KafkaOutlet(s, lambda: generation, attestor(s, follower.log)).send([item.outgoing(encode(event))])
     print("sent; a responder carries it out once a worker has recorded it")
 
 
@@ -279,7 +280,8 @@ def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
         telemetry.serve_metrics(s)
         owner = GroupOwner(s, log)
         responder: Responder
-        outlet = KafkaOutlet(s, lambda: responder.follower.control.state.generations["feedback"].number)
+        attest = attestor(s, log, checks=False) if log.signer is not None else None
+        outlet = KafkaOutlet(s, lambda: responder.follower.control.state.generations["feedback"].number, attest)
         responder = Responder(log, partitions, settings, channels, outlet, owner)
         owner.join(responder.released, responder.lost)
         try:

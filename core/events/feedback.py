@@ -10,7 +10,19 @@ FeedbackSource = Literal["analyst", "customer", "chargeback", "early_fraud_warni
 Verdict = Literal["fraud", "legitimate", "unsure"]
 
 
-class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, kw_only=True):
+class AccountFact(Event, frozen=True, kw_only=True):
+    """Base of what is told about an account. key: the ID of the key that signed it; signature: in base64; nonce: 32 hex
+    digits, "" once the log holds tokens instead of what they stand for. The worker then sets `subject`, to which the
+    signature binds it (`core.feedback_signing`).
+    """
+
+    key: str = ""
+    signature: str = ""
+    nonce: str = ""
+    subject: str = ""
+
+
+class FeedbackReceived(AccountFact, tag="feedback.v1", tag_field="type", frozen=True, kw_only=True):
     """A verdict on one transaction. `amount` is the amount in dispute in `currency`, 0 where the source has none. The
     worker sets `rate`, the worth of one unit in the base currency.
     """
@@ -32,7 +44,7 @@ class FeedbackReceived(Event, tag="feedback.v1", tag_field="type", frozen=True, 
     rate: float = 1.0
 
 
-class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=True, kw_only=True):
+class AccountBlocked(AccountFact, tag="account_blocked.v1", tag_field="type", frozen=True, kw_only=True):
     """From here on every payment of the account is declined. ends_at: when a responder lifts its own block again, epoch
     ms; 0: when a person does.
     """
@@ -46,7 +58,7 @@ class AccountBlocked(Event, tag="account_blocked.v1", tag_field="type", frozen=T
     ends_at: int = 0
 
 
-class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", frozen=True, kw_only=True):
+class AccountUnblocked(AccountFact, tag="account_unblocked.v1", tag_field="type", frozen=True, kw_only=True):
     """From here on the account's payments are decided normally again."""
 
     account_id: str
@@ -57,7 +69,7 @@ class AccountUnblocked(Event, tag="account_unblocked.v1", tag_field="type", froz
     recorded_at: int = 0
 
 
-class CaseEvent(Event, frozen=True, kw_only=True):
+class CaseEvent(AccountFact, frozen=True, kw_only=True):
     """Base of what people do with a case. act_id: by which the actor finds out whether it counted."""
 
     account_id: str
@@ -141,7 +153,7 @@ class CaseChecked(CaseAct, tag="case_checked.v1", tag_field="type", frozen=True,
     note: str = ""
 
 
-class ActionOutcome(Event, frozen=True, kw_only=True):
+class ActionOutcome(AccountFact, frozen=True, kw_only=True):
     """Base of what became of a recommended action. `causation_id` is the alert that asked for it; severity and
     requested_at (epoch ms) say how grave the alert was and when it was recorded. attempts: how often the responder
     tried it. delay_ms: by how much enforcement was delayed on purpose.
@@ -172,7 +184,7 @@ class ActionFailed(ActionOutcome, tag="action_failed.v1", tag_field="type", froz
     code: str = ""
 
 
-class ActionRequested(Event, tag="action_requested.v1", tag_field="type", frozen=True, kw_only=True):
+class ActionRequested(AccountFact, tag="action_requested.v1", tag_field="type", frozen=True, kw_only=True):
     """A person asks for an alert's action again, after it was parked. `causation_id` is the alert; its idempotency key
     stays the same.
     """

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from core.events.base import ControlEvent
+
+FeedbackRule = Literal["", "named", "signed"]
 
 
 class IdentityAdded(ControlEvent, tag="identity_added.v1", tag_field="type", frozen=True, kw_only=True):
@@ -51,10 +53,12 @@ class IdentityKeyRevoked(ControlEvent, tag="identity_key_revoked.v1", tag_field=
 
 class IdentityRequired(ControlEvent, tag="identity_required.v1", tag_field="type", frozen=True, kw_only=True):
     """required: from here on an event has an effect only if the key of somebody on the roster signed it, whose roles
-    allow it. All open proposals are closed.
+    allow it. All open proposals are closed. feedback: what an account's feedback needs to be accepted: "named", an
+    actor on the roster; "signed", also their signature; "": nothing.
     """
 
     required: bool
+    feedback: FeedbackRule = ""
 
 
 class ChangeProposed(ControlEvent, tag="change_proposed.v1", tag_field="type", frozen=True, kw_only=True):

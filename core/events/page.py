@@ -9,6 +9,7 @@ import msgspec
 
 from core.events import (
     AccountEvent,
+    AccountFact,
     AlertRaised,
     Control,
     ControlEvent,
@@ -47,6 +48,8 @@ def markdown() -> str:
         rows += ["", f"## {stream}", ""]
         if stream == "control":
             rows += [f"Every one also has {_fields(ControlEvent)}.", ""]
+        if stream == "feedback":
+            rows += [f"Every one also has {_fields(AccountFact)} (docs/identity.md).", ""]
         rows += ["| type | meaning | fields |", "|---|---|---|"]
         for event in events:
             rows.append(f"| `{event.__struct_config__.tag}` | {_meaning(event)} | {_fields(event)} |")
@@ -60,9 +63,8 @@ def _meaning(event: type[msgspec.Struct]) -> str:
 
 
 def _fields(event: type[msgspec.Struct]) -> str:
-    common = (
-        set(ControlEvent.__struct_fields__) if issubclass(event, ControlEvent) and event is not ControlEvent else ()
-    )
+    bases = (base for base in (ControlEvent, AccountFact) if issubclass(event, base) and event is not base)
+    common = {name for base in bases for name in base.__struct_fields__}
     return ", ".join(
         f"`{field.encode_name}`" if field.required else f"[`{field.encode_name}`]"
         for field in msgspec.structs.fields(event)

@@ -171,11 +171,13 @@ class FeedbackRow(NamedTuple):
 
 
 def feedback_row(verdicts: AccountVerdicts, event: AccountEvent) -> FeedbackRow:
-    """An account event as kernel input; a verdict is also added to its partition's `verdicts`."""
+    """An account event as kernel input; verdicts, blocks and unblocks are also added to its partition's `verdicts`."""
     if isinstance(event, FeedbackReceived):
         count = verdicts.add(event)
         return FeedbackRow(event.account_id, kernel.VERDICTS, count.last_fraud_at, count.frauds, count.legitimates)
     kind = kernel.OTHER
+    if isinstance(event, AccountBlocked | AccountUnblocked):
+        verdicts.acted(event)
     if isinstance(event, AccountBlocked):
         kind = kernel.BLOCK
     elif isinstance(event, AccountUnblocked):

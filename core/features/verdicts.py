@@ -9,6 +9,8 @@ position on those verdicts are left out. A verdict on a payment that the log doe
 An account's verdicts are kept one by one, because a verdict delivered late may turn another into a repetition, or a
 repetition into a new one. At most WORDS_MAX are kept: beyond that, the payment with the least recent verdict is
 dropped, and what its verdicts counted for stays counted.
+
+Also kept here: when an account's last signed block or unblock was told, so that no copy of an older one has an effect.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.events import FeedbackReceived
+from core.events import AccountBlocked, AccountUnblocked, FeedbackReceived
 from core.features import spec
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import RatedHour, VerdictRecord, brief_record, in_order_given, is_timely, news, rated_hour
@@ -66,6 +68,16 @@ class AccountVerdicts:
         self._accounts: dict[str, _Account] = {}
         self._quarantined: frozenset[RatedHour] = frozenset()
         self._without: dict[str, Count] = {}
+        self._acted: dict[str, int] = {}
+
+    def acted_at(self, account_id: str) -> int:
+        """When the account's last signed block or unblock was told, epoch ms; 0 for none."""
+        return self._acted.get(account_id, 0)
+
+    def acted(self, event: AccountBlocked | AccountUnblocked) -> None:
+        """Remember when a block or unblock was told, if it is signed (`core.feedback_signing.repeats`)."""
+        if event.key:
+            self._acted[event.account_id] = max(event.occurred_at, self.acted_at(event.account_id))
 
     def add(self, event: FeedbackReceived) -> Count:
         """Add a verdict. Returns its account's new count. Cost: about 5 µs."""
@@ -91,6 +103,7 @@ class AccountVerdicts:
         """Drop an account that is evicted."""
         self._accounts.pop(account_id, None)
         self._without.pop(account_id, None)
+        self._acted.pop(account_id, None)
 
     def without(self, quarantined: frozenset[RatedHour]) -> Mapping[str, Count]:
         """The count, without the verdicts of these hours, of each account that has kept a verdict from them.
@@ -115,14 +128,17 @@ class AccountVerdicts:
             self._without.pop(account_id, None)
 
     def to_bytes(self) -> bytes:
-        """All verdicts; equal verdicts in equal order give equal bytes."""
-        return msgspec.json.encode(self._accounts)
+        """All verdicts and times of signed acts; equal ones in equal order give equal bytes."""
+        content = msgspec.json.encode(self._accounts)
+        return content + b"\n" + msgspec.json.encode(self._acted) if self._acted else content
 
     @classmethod
     def from_bytes(cls, content: bytes) -> AccountVerdicts:
         """Read what `to_bytes` wrote. Raises msgspec.MsgspecError if it does not decode."""
         verdicts = cls()
-        verdicts._accounts = _decoder.decode(content)
+        accounts, _, acted = content.partition(b"\n")  # JSON holds no line break of its own
+        verdicts._accounts = _decoder.decode(accounts)
+        verdicts._acted = _acted_decoder.decode(acted) if acted else {}
         return verdicts
 
 
@@ -136,6 +152,7 @@ def leave_out(features: NDArray[np.float32], times: NDArray[np.int64], rows: Ite
 
 
 _decoder = msgspec.json.Decoder(dict[str, _Account])
+_acted_decoder = msgspec.json.Decoder(dict[str, int])
 
 
 def _counted(words: list[VerdictRecord]) -> Count:

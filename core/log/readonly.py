@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from core.errors import BadInput
 from core.events import START, Position
-from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Stream
+from core.log.base import Batch, Entry, EventLog, Head, PendingAppend, Sealed, Signer, Stream
 
 
 class ReadOnlyLog:
@@ -17,9 +17,9 @@ class ReadOnlyLog:
         self._log = log
 
     @property
-    def signer(self) -> None:
-        """Nothing is appended."""
-        return None
+    def signer(self) -> Signer | None:
+        """Who opened the log: they sign feedback, which goes into the log by way of Kafka."""
+        return self._log.signer
 
     def head(self, partition: int) -> Head:
         return self._log.head(partition)

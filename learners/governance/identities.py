@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from core.events import (
     Control,
+    FeedbackRule,
     IdentityAdded,
     IdentityChanged,
     IdentityKeyAdded,
@@ -105,11 +106,13 @@ def revoke(log: EventLog, act: Act, name: str, key: str = "") -> RosterAct:
     return _append(log, events)
 
 
-def require(log: EventLog, act: Act, required: bool) -> RosterAct:
-    """Require identity from here on, or stop requiring it."""
+def require(log: EventLog, act: Act, required: bool, feedback: FeedbackRule = "") -> RosterAct:
+    """Require identity from here on, or stop requiring it. feedback: what feedback needs to be accepted."""
 
     def events(roster: Roster) -> list[Control]:
-        return [] if roster.required == required else [IdentityRequired(**act.fields, required=required)]
+        if (roster.required, roster.feedback) == (required, feedback):
+            return []
+        return [IdentityRequired(**act.fields, required=required, feedback=feedback)]
 
     return _append(log, events)
 

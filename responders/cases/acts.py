@@ -39,6 +39,7 @@ from core.events import (
     Verdict,
 )
 from core.hashing import HashKey
+from core.persons import person
 from core.text import check_name
 from core.times import DAY_MS
 from projections.views.case_records import Case
@@ -209,7 +210,7 @@ def _own(case: Case, actor: str) -> dict[str, Verdict | None]:
     """The actor's last verdict on each alerted payment; None if there is none."""
     said: dict[str, Verdict | None] = dict.fromkeys(alert.transaction_id for alert in case.alerts)
     for each in sorted(case.verdicts, key=lambda v: v.occurred_at):
-        if each.source == "analyst" and each.actor == actor and each.transaction_id in said:
+        if each.source == "analyst" and person(each.actor) == person(actor) and each.transaction_id in said:
             said[each.transaction_id] = each.verdict
     return said
 

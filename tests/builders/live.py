@@ -16,6 +16,7 @@ from core.identity import FIXED
 from core.log.base import Head
 from core.log.memory import MemoryLog
 from core.replay import Timeline
+from core.roster import Roster
 from core.verification import Verification
 from ingest.admission import admit
 from ingest.intake import Message
@@ -62,8 +63,17 @@ class Live:
         """Append control events."""
         control_stream.append(self.log, lambda known: events)
 
-    def send(self, items: Sequence[Item], now: int = NOW, appended_at: int = 0, batch: int = 10**6) -> None:
-        """Send items in this order at time `now`, with the broker's LogAppendTime if there is one, and decide them."""
+    def send(
+        self,
+        items: Sequence[Item],
+        now: int = NOW,
+        appended_at: int = 0,
+        batch: int = 10**6,
+        roster: Roster | None = None,
+    ) -> None:
+        """Send items in this order at time `now`, with the broker's LogAppendTime if there is one, and decide them.
+        roster: that of a worker which does not go by the log's.
+        """
         intake = self.owned.intake
         for number, item in enumerate(items):
             which = 0 if isinstance(item, Transaction) else 1
@@ -79,7 +89,7 @@ class Live:
         context = Resolver(self.log.get_blob, load_tiny).context(control.state)
         while (pending := self.owned.take(batch, now)) is not None:
             screen([pending])
-            admit(pending, context.histories)
+            admit(pending, context.histories, roster=control.state.governance.roster if roster is None else roster)
             finish([pending], pipeline.decide(context, [pending.work]), context.position, control.digest)
             sealed = pending.sealed
             assert sealed is not None

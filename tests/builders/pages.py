@@ -111,7 +111,10 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-MORE: dict[str, tuple[Callable[[], str], ...]] = {"reliability.md": (report.mutations_found, real_faults.markdown)}
+MORE: dict[str, tuple[Callable[[], str], ...]] = {
+    "identity.md": (authority.feedback_matrix,),
+    "reliability.md": (report.mutations_found, real_faults.markdown),
+}
 """Further tables of pages that have several."""
 
 

@@ -133,7 +133,7 @@ class Casework:
         case_settings(of.settings.cases)
         self._desk = of
         self._store = CheckpointStore(of.checkpoints, of.settings.log_prefix)
-        self._outlet = KafkaOutlet(of.settings, lambda: of.control.generations["feedback"].number)
+        self._outlet = KafkaOutlet(of.settings, lambda: of.control.generations["feedback"].number, of.attest)
         self._sending = threading.Lock()
         self._cases = CaseDesk(of.log, self, self.states)
 

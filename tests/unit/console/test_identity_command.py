@@ -77,7 +77,7 @@ def test_from_the_first_key_to_identity_required(run: Run, log: MemoryLog) -> No
         Path(name).unlink(missing_ok=True)
     enrolled(run)
     code, said = run("Ann", "identity", "require", *WHY)
-    assert code == 0 and "identity is required at c" in said
+    assert code == 0 and "identity is required, and feedback is signed at c" in said
     code, said = run("", "threshold", "set", "--decline", "0.95", *WHY)
     assert code == 2 and "it is not signed" in said
     code, said = run("Ann", "threshold", "set", "--decline", "0.95", *WHY)
@@ -85,7 +85,11 @@ def test_from_the_first_key_to_identity_required(run: Run, log: MemoryLog) -> No
     code, said = run("worker-1", "threshold", "set", "--decline", "0.5", *WHY)
     assert code == 2 and "may not do this" in said
     shown = json.loads(run("", "identity", "list", "--json")[1])
-    assert shown["required"] and [each["name"] for each in shown["identities"]] == ["Ann", "Bob", "web", "worker-1"]
+    assert (
+        shown["required"]
+        and shown["feedback"] == "signed"
+        and [each["name"] for each in shown["identities"]] == ["Ann", "Bob", "web", "worker-1"]
+    )
     assert not control_stream.current(log).refused
 
 
