@@ -34,8 +34,8 @@ RULES_MAX = 64
 _FIRST_ROWS = 1024
 
 
-Heard = Callable[[int, list[tuple[Entry, Entry]]], None]
-"""Told of a partition's decisions with an alert, in order: transactions with their scores."""
+Heard = Callable[[int, Iterable[tuple[Entry, Entry, str, Severity | None]]], None]
+"""Told of a partition's decisions, in order: transactions with their scores, accounts, and severities of alerts."""
 
 
 class _Transaction(msgspec.Struct):
@@ -177,16 +177,15 @@ class DecisionIndex:
         self, log: EventLog, until: Mapping[int, Position], rows_max: int = 20_000, hear: Heard | None = None
     ) -> int:
         """Index up to about rows_max decisions of each partition, up to the positions; returns how many. hear: told of
-        those with an alert.
+        each.
         """
         done = 0
         for partition, rows in self._rows.items():
             start = done
             for transactions, scores in decision_pages(log, partition, rows.last, until.get(partition, START)):
-                severities = self._add(rows, transactions, scores)
+                accounts, severities = self._add(rows, transactions, scores)
                 if hear is not None:
-                    pairs = zip(transactions, scores, severities, strict=True)
-                    hear(partition, [(t, s) for t, s, severity in pairs if severity is not None])
+                    hear(partition, zip(transactions, scores, accounts, severities, strict=True))
                 done += len(scores)
                 if done - start >= rows_max:
                     break
@@ -194,8 +193,10 @@ class DecisionIndex:
                 rows.last = max(rows.last, until.get(partition, START))  # what follows the last decision was rejected
         return done
 
-    def _add(self, rows: _Rows, transactions: list[Entry], scores: list[Entry]) -> list[Severity | None]:
-        """Returns the decisions' severities."""
+    def _add(
+        self, rows: _Rows, transactions: list[Entry], scores: list[Entry]
+    ) -> tuple[list[str], list[Severity | None]]:
+        """Returns the decisions' accounts and severities."""
         read = [decoded(_transaction, entry.payload) for entry in transactions]
         decided = [decoded(_score, entry.payload) for entry in scores]
         rows.add(
@@ -221,7 +222,7 @@ class DecisionIndex:
             },
             scores[-1].id,
         )
-        return [s.severity for s in decided]
+        return [t.account_id for t in read], [s.severity for s in decided]
 
     def _number(self, name: str) -> int:
         return self._names.setdefault(name, len(self._names))

@@ -6,9 +6,9 @@ answer sees half a batch. A past moment is folded apart from the live states, wi
 changes, so it is kept.
 
 Cost: the read models' own, about 50 µs a decision, and 5 ms to find nothing new. An answer about now takes what its
-question takes. One about an account in the past reads the account's entries; those about cases, lists, models, rules,
-programs and drift are in memory (`console.api.past`). Any other question about the past folds everything after the
-newest checkpoint that is before it.
+question takes. One about an account in the past reads the account's entries; those about cases, lists, labels,
+statistics, models, rules, programs and drift are in memory (`console.api.past`). Any other question about the past, of
+a shadow model or an experiment, folds everything after the newest checkpoint that is before it.
 """
 
 from __future__ import annotations
@@ -119,15 +119,16 @@ class Views:
         control = self.log.control_head()
         with self._lock:
             folded = self._runner.step(STEP_BATCHES)
+        self._past.expect(heads, {p: self.index.last(p) for p in self.partitions})
         with self._lock:
             ends = {p: h.transactions for p, h in heads.items()}
-            indexed = self.index.follow(self.log, ends, STEP_ROWS, lambda p, rows: self._past.accounts[p].hear(rows))
+            indexed = self.index.follow(self.log, ends, STEP_ROWS, self._past.hear)
             is_behind = self._foremost(CONTROL).sequence < control or any(
                 self._foremost(p).sequence < head.sequence or self.index.last(p) < head.transactions
                 for p, head in heads.items()
             )
         try:
-            self._past.follow(heads, {p: self.index.last(p) for p in self.partitions})
+            self._past.follow(heads, self.index)
         except Conflict:  # the log server lost its tail: what was read may never have been
             self._forget()
             return Followed(True, True)

@@ -28,7 +28,7 @@ than they are. With two raters only, the prior alone determines which of the two
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +80,12 @@ def pattern(verdicts: Iterable[VerdictRecord]) -> Pattern:
     )
 
 
-def count_patterns(transactions: Iterable[Iterable[VerdictRecord]]) -> dict[Pattern, int]:
+def count_patterns(transactions: Iterable[Sequence[VerdictRecord]]) -> dict[Pattern, int]:
     """The number of transactions with each pattern of at least two raters."""
     counts: dict[Pattern, int] = {}
     for verdicts in transactions:
+        if len(verdicts) < 2:
+            continue
         said = pattern(verdicts)
         if len(said) > 1:
             counts[said] = counts.get(said, 0) + 1

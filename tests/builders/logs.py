@@ -55,14 +55,17 @@ def filled(
     load: Callable[[bytes, str, str], Any] = load_tiny,
     load_blob: Callable[[MemoryLog], Callable[[str], bytes]] = lambda log: log.get_blob,
     changes: dict[int, list[Any]] | None = None,
+    fed: Iterable[Record] | None = None,
 ) -> MemoryLog:
-    """A log with the stream decided in batches of random size; `changes` are control events by record number."""
+    """A log with the stream decided in batches of random size; `changes` are control events by record number. fed: the
+    records, by default `records` of the seed and size.
+    """
     log = MemoryLog()
     log.put_blob(ARTIFACT)
     log.put_blob(SECOND)
     ingest = OfflineIngest(log, Resolver(load_blob(log), load), partitions=PARTITIONS, start=[deployed()])
     rng = random.Random(seed)
-    for number, record in enumerate(records(seed, size)):
+    for number, record in enumerate(records(seed, size) if fed is None else fed):
         if changes and number in changes:
             ingest.flush()
             append_unchecked(log, *changes[number])

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.codec import decode_account_event, decode_alert, decode_score, decode_transaction
+from core.codec import decode_alert, decode_score, decode_transaction
 from core.errors import Corrupt
 from core.events import Position
 from core.log.base import Entry, EventLog
@@ -59,14 +59,15 @@ class AccountsPast:
         """Further decisions with an alert, in order: transactions with their scores."""
         self._waiting += alerted
 
-    def read(self, log: EventLog, end: Bound) -> list[Fact]:
-        """What follows, up to the end of a batch of whose decisions `hear` has heard. Raises Unavailable, Corrupt."""
-        feedback = [*entries(log, self.partition, "feedback", self.end.feedback, end.feedback)]
+    def read(self, log: EventLog, end: Bound, feedback: Iterable[Fact]) -> list[Fact]:
+        """What follows, up to the end of a batch of whose decisions `hear` has heard. feedback: the partition's up to
+        there. Raises Unavailable, Corrupt.
+        """
         alerts = {
             e.id: e.payload for e in entries(log, self.partition, "alerts", self.end.transactions, end.transactions)
         }
         decisions = (self._decision(transaction, score, alerts) for transaction, score in self._waiting)
-        return [*as_decided(decisions, map(self._event, feedback))]
+        return [*as_decided(decisions, feedback)]
 
     def take(self, facts: Iterable[Fact], end: Bound) -> None:
         """Fold what was read up to that end."""
@@ -83,10 +84,6 @@ class AccountsPast:
             decode_transaction(transaction.payload), decode_score(score.payload), decode_alert(alert)
         )
         return Fact(self.partition, score.id, decided.transaction.recorded_at, decided)
-
-    def _event(self, entry: Entry) -> Fact:
-        event = decode_account_event(entry.payload)
-        return Fact(self.partition, entry.id, event.recorded_at, event)
 
     def _take(self, fact: Fact) -> None:
         number = len(self._alerts) + len(self._events)

@@ -7,24 +7,29 @@ answer's function can't tell them from `projections.engine.states.States`, and g
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from console.api.index import DecisionIndex
 from console.api.past.accounts import AccountsPast
 from console.api.past.control import ControlPast
+from console.api.past.labels import Fold, LabelsPast
 from console.api.past.seals import Seals
 from console.api.past.statistics import Rejects, throughput
+from core.codec import decode_account_event
 from core.control_stream import ControlStream
 from core.errors import Corrupt
-from core.events import Position
-from core.log.base import Entry, EventLog, Head
+from core.events import START, Position, Severity
+from core.log.base import Entry, EventLog, Head, Stream
+from core.log.paging import entries
 from projections.engine.as_of import Cut
 from projections.engine.base import CONTROL, Fact, Projection, S, fold
-from projections.engine.feed import Bound, facts_of_account
+from projections.engine.feed import Bound, account_facts, as_decided, facts_of_account
 from projections.engine.states import States
 from projections.views.cases import CASES
+from projections.views.labels import LABELS
 from projections.views.lists import LISTS
 from projections.views.registry import REGISTRY
 from projections.views.shadow import SHADOW, Shadows
@@ -44,24 +49,66 @@ class Past:
         self.seals = {p: Seals() for p in partitions}
         self.rejects = {p: Rejects() for p in partitions}
         self.accounts = {p: AccountsPast(p) for p in partitions}
+        self.labels = {p: LabelsPast(p) for p in partitions}
+        self._feedback: dict[int, list[Fact]] = {p: [] for p in partitions}
         self.control = ControlPast(projections)
         self._stream = ControlStream()
 
-    def follow(self, heads: Mapping[int, Head], indexed: Mapping[int, Position]) -> None:
-        """Read what is new up to these heads. indexed: up to where the index of decisions has come. Raises Unavailable,
-        Corrupt, and Conflict if the log lost what was read before.
+    def expect(self, heads: Mapping[int, Head], indexed: Mapping[int, Position]) -> None:
+        """Read the feedback up to these heads, before the index follows: the labels need the decisions of accounts with
+        a verdict. indexed: up to where the index has come. Raises Unavailable, Corrupt.
         """
-        entries = self._stream.advance(self._log)
+        for p, head in heads.items():
+            waiting = self._feedback[p]
+            after = waiting[-1].id if waiting else self.accounts[p].end.feedback
+            if head.feedback > after:
+                found = [*map(partial(_event, p), [*entries(self._log, p, "feedback", after, head.feedback)])]
+                self.labels[p].expect(found, is_first=indexed[p] == START)
+                waiting += found
+
+    def hear(self, partition: int, decided: Iterable[tuple[Entry, Entry, str, Severity | None]]) -> None:
+        """Of further decisions those with an alert, and those of accounts with a verdict."""
+        accounts, labels = self.accounts[partition], self.labels[partition]
+        for transaction, score, account, severity in decided:
+            if severity is not None:
+                accounts.hear([(transaction, score)])
+            if labels.wants(account):
+                labels.hear([(transaction, score)])
+
+    def follow(self, heads: Mapping[int, Head], index: DecisionIndex) -> None:
+        """Read what is new up to these heads, as far as the index of decisions has come. Raises Unavailable, Corrupt,
+        and Conflict if the log lost what was read before.
+        """
+        events = self._stream.advance(self._log)
         with self._lock:
-            self.control.add(entries)
+            self.control.add(events)
+        has_read = False
         for p, head in heads.items():
             self.seals[p].follow(self._log, p, head.sequence)
             self.rejects[p].follow(self._log, p, self.seals[p], head.sequence)
-            end, accounts = self.seals[p].bound(head.sequence), self.accounts[p]
-            if end.place > accounts.end.place and indexed[p] >= end.transactions:
-                facts = accounts.read(self._log, end)
-                with self._lock:
-                    accounts.take(facts, end)
+            end = self.seals[p].bound(head.sequence)
+            if end.place > self.accounts[p].end.place and index.last(p) >= end.transactions:
+                if self.labels[p].unread and has_read:
+                    continue  # so that nobody waits for more than one partition of a large file of verdicts
+                has_read |= bool(self.labels[p].unread)
+                self._take(p, end, index)
+
+    def _take(self, partition: int, end: Bound, index: DecisionIndex) -> None:
+        """Take what was heard up to the end of a batch, with the feedback up to there."""
+        accounts, labels, feedback = self.accounts[partition], self.labels[partition], self._feedback[partition]
+        facts, judged, unread = accounts.read(self._log, end, feedback), labels.read(feedback), Fold()
+        own: dict[str, list[Fact]] = {account: [] for account in labels.unread}
+        for fact in feedback:
+            own.get(fact.event.account_id, []).append(fact)
+        for account, events in own.items():
+            places = index.places(partition, account, end.transactions)
+            decided = decisions_of(self._log, partition, account, places, end)
+            for fact in as_decided(decided, events):
+                unread.take(fact)
+        with self._lock:
+            labels.take(judged, unread)
+            accounts.take(facts, end)
+        self._feedback[partition] = []
 
     def cut(self, moment: int) -> Cut | None:
         """As `projections.engine.as_of.resolve` of a time; None if it is not all held yet."""
@@ -120,6 +167,9 @@ class PastStates(States):
         if projection is THROUGHPUT and not inside:
             columns = self.index.columns({partition: bound.transactions})[partition]
             return throughput(seals, self.past.rejects[partition], columns, self.index.names, sequence)
+        if projection is LABELS:
+            columns = self.index.columns({partition: bound.transactions})[partition]
+            return self.past.labels[partition].labels(bound, columns["at"])
         if projection is SHADOW and self.past.never("shadow"):
             return Shadows({}, max(seals.recorded[:sequence], default=0))  # decisions without one change nothing
         return None
@@ -143,14 +193,27 @@ class PastStates(States):
                 self.log,
                 partition,
                 account,
-                self._entries(partition, "transactions", rows.transactions),
-                self._entries(partition, "feedback", rows.feedback),
+                _entries(self.log, partition, "transactions", rows.transactions),
+                _entries(self.log, partition, "feedback", rows.feedback),
             )
         ]
         return [fold(projection, facts) for projection in chosen]
 
-    def _entries(self, partition: int, stream: Any, positions: Sequence[Position]) -> Iterator[Entry]:
-        for position, payload in zip(positions, self.log.get_many(partition, stream, positions), strict=True):
-            if payload is None:
-                raise Corrupt(f"partition {partition}: {stream} {position} was read before, and is not in the log")
-            yield Entry(position, payload)
+
+def decisions_of(log: EventLog, partition: int, account: str, places: Sequence[Position], end: Bound) -> Iterator[Fact]:
+    """An account's decisions up to a bound, at these places, among which others' may be."""
+    if len(places) > PAYMENTS_MAX:
+        return account_facts(log, partition, account, Bound(), replace(end, feedback=START))
+    return facts_of_account(log, partition, account, _entries(log, partition, "transactions", places), ())
+
+
+def _entries(log: EventLog, partition: int, stream: Stream, positions: Sequence[Position]) -> Iterator[Entry]:
+    for position, payload in zip(positions, log.get_many(partition, stream, positions), strict=True):
+        if payload is None:
+            raise Corrupt(f"partition {partition}: {stream} {position} was read before, and is not in the log")
+        yield Entry(position, payload)
+
+
+def _event(partition: int, entry: Entry) -> Fact:
+    event = decode_account_event(entry.payload)
+    return Fact(partition, entry.id, event.recorded_at, event)

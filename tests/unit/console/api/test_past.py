@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,25 +14,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from console.api.past import states as past_states
 from console.api.past.seals import Seals
 from console.api.past.states import Past, PastStates
 from console.api.views import Views
 from core.codec import decode_seal, encode
+from core.events import FeedbackReceived
 from core.log.memory import MemoryLog
+from core.times import DAY_MS, HOUR_MS
 from projections.catalogue import ALL
 from projections.engine.as_of import Cut, resolve
-from projections.engine.base import CONTROL, Place
+from projections.engine.base import CONTROL, NOWHERE, Place
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.feed import bound_at, facts_between
 from projections.engine.states import States
+from projections.views import labels as labels_view
 from projections.views.cases import CASES, cases_answer
+from projections.views.labels import LABELS
+from projections.views.labels_answers import labels_answer, sources_answer
 from projections.views.lists import LISTS, lists_answer
 from projections.views.profiles.answers import profile_answer
 from projections.views.registry_answers import registry_answer
 from projections.views.shadow import SHADOW
 from projections.views.throughput import THROUGHPUT, stats_answer
-from tests.builders.events import T0
-from tests.builders.logs import PARTITIONS
+from tests.builders.events import T0, transaction, verdict
+from tests.builders.logs import PARTITIONS, Record, filled
 from tests.builders.views import plain, shared_log, truncated
 
 SEEDS = st.integers(1, 3)
@@ -125,6 +134,7 @@ def test_every_state_equals_a_replay(
         if projection.reads_control:
             assert past.of_control(projection) == replayed.of_control(projection), projection.label
     account, partition = data.draw(st.sampled_from(accounts(seed)))
+    assert_same_labels(past, replayed)
     alone = [projection for projection in ALL if projection.is_by_account]
     assert len(alone) > 2
     assert past.of_account_each(alone, account, partition) == replayed.of_account_each(alone, account, partition)
@@ -138,6 +148,85 @@ def test_every_state_equals_a_replay(
         assert msgspec.json.encode(question(past)) == msgspec.json.encode(question(replayed))
 
 
+def assert_same_labels(past: States, replayed: States) -> None:
+    """All that an answer reads of the labels' states, and the answers."""
+    for p in range(PARTITIONS):
+        held, folded = past.of(LABELS, p), replayed.of(LABELS, p)
+        assert (held.accounts, held.days) == (folded.accounts, folded.days)
+        assert held.forgotten == {name: at for name, at in folded.forgotten.items() if name in folded.accounts}
+    for question in (labels_answer, sources_answer):
+        assert msgspec.json.encode(question(past)) == msgspec.json.encode(question(replayed))
+
+
+@cache
+def judged_log(seed: int) -> MemoryLog:
+    """Few IDs of few accounts: verdicts before their payments, late, repeated, taken back; payments that come again."""
+    rng, now, fed = random.Random(seed), T0, []
+    for _ in range(400):
+        now += rng.choice((0, 60_000, HOUR_MS, 9 * HOUR_MS))
+        account = f"a{rng.randrange(5)}"
+        name, at = f"{account}-{rng.randrange(14)}", now - rng.choice((0, 0, HOUR_MS, 2 * DAY_MS))
+        if rng.random() < 0.5:
+            said, dated = rng.choice(("fraud", "legitimate", "unsure")), at - rng.choice((0, DAY_MS, 9 * DAY_MS))
+            actor = rng.choice(("ann", "bob"))
+            item: Any = verdict(account, said, at, transaction_id=name, transaction_occurred_at=dated, actor=actor)
+        else:
+            item = transaction(
+                transaction_id=name, account_id=account, occurred_at=at, amount=float(rng.randrange(100))
+            )
+        topic = "feedback" if isinstance(item, FeedbackReceived) else "transactions"
+        fed.append(Record(topic, account, now, encode(item)))
+    return filled(seed, fed=fed)
+
+
+@contextmanager
+def short_memory(payments_max: int = 2_000) -> Iterator[None]:
+    """Labels that forget payments after a day, and after five further ones of the account."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels_view, "SEEN_DAYS", 1)
+        patch.setattr(labels_view, "SEEN_MAX", 5)
+        patch.setattr(past_states, "PAYMENTS_MAX", payments_max)
+        yield
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, ends=st.lists(SHARES, max_size=4), is_read_whole=st.booleans(), data=st.data())
+def test_labels_of_any_moment_equal_a_replay(
+    seed: int,
+    ends: list[list[float]],
+    is_read_whole: bool,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Also where payments come after their verdicts, come again, or are forgotten, and whenever an account's first
+    verdict came."""
+    log = judged_log(seed)
+    with short_memory(3 if is_read_whole else 2_000):
+        views, _ = followed(log, ends, tmp_path_factory.mktemp("views"))
+        for _ in range(4):
+            assert_same_labels(*both(views, log, a_cut(log, data)))
+
+
+def test_judged_logs_have_every_case() -> None:
+    """The property above is about payments known later than their verdicts, never or no more, and many verdicts."""
+    log, cases = judged_log(1), {"later": 0, "forgotten": 0, "unknown": 0, "several": 0}
+    with short_memory():
+        for p in range(PARTITIONS):
+            known: dict[tuple[str, str], bool] = {}
+            state = LABELS.initial()
+            for fact in facts_between(log, p, NOWHERE, Place(log.head(p).sequence)):
+                LABELS.apply(state, fact)
+                for account, of in state.accounts.items():
+                    for name in of.verdicts:
+                        was = known.setdefault((account, name), name in of.payments)
+                        cases["later"] += not was and name in of.payments
+            cases["forgotten"] += len(state.forgotten)
+            every = [(of, name, said) for of in state.accounts.values() for name, said in of.verdicts.items()]
+            cases["unknown"] += sum(name not in of.payments for of, name, _ in every)
+            cases["several"] += sum(len(said) > 2 for _, _, said in every)
+    assert min(cases.values()) > 2, cases
+
+
 def test_the_states_come_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the queue nor the control stream's read models read the log; an account reads its own entries only."""
     log = shared_log(1)
@@ -146,7 +235,7 @@ def test_the_states_come_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     past, _ = both(views, log, cut)
     for name in ("read", "read_control", "head", "begin"):
         monkeypatch.setattr(log, name, lambda *_, **__: pytest.fail("the log was read"))
-    for question in (cases_answer, registry_answer, lists_answer, stats_answer):
+    for question in (cases_answer, registry_answer, lists_answer, stats_answer, labels_answer, sources_answer):
         question(past)
     assert all(past.of(SHADOW, p).recorded_at for p in range(PARTITIONS))
 
