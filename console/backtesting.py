@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from console import backtest_report, pool, wiring
 from console.backtest_report import Report, Way
@@ -66,9 +68,11 @@ def of_program(
     *,
     quiet: bool = True,
     may_fold: bool = True,
+    until: Mapping[int, Position] | None = None,
 ) -> Report:
-    """The report on a program that is at hand; `wanted.which` does not count. Raises BadInput for a rule or range that
-    there is not, and NotStored if it takes a fold and there may be none.
+    """The report on a program that is at hand; `wanted.which` does not count. until: the last decision of each
+    partition that counts, by default the log's. Raises BadInput for a rule or range that there is not, and NotStored if
+    it takes a fold and there may be none.
     """
     checked = loading.of_program(program, log.get_blob).checked
     rules = [each for each in checked.rules if each.mode != "off"]
@@ -76,6 +80,8 @@ def of_program(
         known = ", ".join(each.code for each in rules)
         raise BadInput(f"rule {wanted.rule}: {program.label} has no such rule that is on; it has {known}")
     heads = {p: log.head(p) for p in partitions_of(log)}
+    if until is not None:
+        heads = {p: msgspec.structs.replace(head, transactions=until[p]) for p, head in heads.items()}
     began = time.perf_counter()
     tally, way, why = _run(log, s, program, heads, labels, wanted, quiet, may_fold)
     seconds = time.perf_counter() - began

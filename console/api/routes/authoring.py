@@ -7,7 +7,7 @@ Every act is recorded under the name of whoever is logged in; the fold of the co
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get, post
@@ -49,12 +49,15 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to try a program on: from `start` to `end` (event time, UTC). rule: the one to tell about, "" for all."""
+    """What to try a program on: from `start` to `end` (event time, UTC). rule: the one to tell about, "" for all.
+    as_of: a moment; only decisions and labels that were known then count.
+    """
 
     toml: str
     start: str | None = None
     end: str | None = None
     rule: str = ""
+    as_of: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
 
 
 class Proposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,17 +110,17 @@ def _loaded(text: str) -> Loaded:
 
 @post("/v1/programs/backtest", tags=["programs"], summary="Try a program on the log", status_code=200)
 async def backtest(request: Asked, data: JSONBody[Trial]) -> Response[Report]:
-    """What it would have decided, against what was decided (docs/programs.md). From stored columns; a program whose
-    features must be folded from the log is refused: use `sentinel program backtest`.
+    """What it would have decided, against what was decided (docs/programs.md), as of now or of a moment. From stored
+    columns; a program whose features must be folded from the log is refused: use `sentinel program backtest`.
     """
     here = desk(request)
 
     def answer() -> Report:
         program = _loaded(data.toml).program
         wanted = backtesting.Wanted("", scope_of(data.start, data.end, ("start", "end")), data.rule, None, 1)
-        known, _, _ = labels(here, None)
+        known, until, _ = labels(here, data.as_of)
         try:
-            return backtesting.of_program(here.log, here.settings, program, wanted, known, may_fold=False)
+            return backtesting.of_program(here.log, here.settings, program, wanted, known, may_fold=False, until=until)
         except NotStored as error:
             raise ProblemError(
                 422,

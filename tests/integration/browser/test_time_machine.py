@@ -6,9 +6,10 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Page, expect
 
-from tests.builders.bank import Bank
+from tests.builders.bank import Bank, until
 from tests.builders.pictures import WAIT_MS, addresses, settled
 
+BACKTEST_MS = 120_000
 OF_NOW = {"/v1/me", "/v1/events", "/v1/system", "/v1/programs/completions"}
 """What says who is asking, what arrives, and what the log does not keep."""
 
@@ -65,6 +66,20 @@ def test_a_past_moment_can_be_looked_at_only(page: Page, running: Bank) -> None:
     page.keyboard.press("Control+s")
     expect(page.get_by_role("status").filter(has_text="you are looking at a past moment")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_editor_tries_a_program_on_what_was_known_then(page: Page, running: Bank) -> None:
+    """The backtest is asked as of the moment, over the days before it, and counts no later decision."""
+    paid = {"transaction_id": running.pay(7, account_id="later", amount=12.0, merchant_id="m1").transaction_id}
+    until(lambda: page.request.get("/v1/decisions", params=paid).json()["decisions"])
+    known = {}
+    for moment in ("", running.before):
+        with page.expect_response("**/v1/programs/backtest", timeout=BACKTEST_MS) as told:
+            page.goto(f"/rules?edit=current&days=60{moment and f'&as_of={quote(moment)}'}")
+        assert told.value.request.post_data_json.get("as_of", "") == moment
+        known[moment] = told.value.json()["decisions"]
+        expect(page.get_by_text(f"{known[moment]:,} decisions, ")).to_be_visible(timeout=WAIT_MS)
+    assert 0 < known[running.before] < known[""]
 
 
 def test_a_moment_is_chosen_by_keyboard_and_stays_from_page_to_page(page: Page) -> None:

@@ -7,7 +7,7 @@ import { Diff } from "./diff.js";
 import * as f from "./format.js";
 import { useKeys } from "./keys.js";
 import { go, href, setParams } from "./router.js";
-import { fail, isPast, say, store, stored } from "./state.js";
+import { asOf, fail, isPast, say, store, stored } from "./state.js";
 import { Tried } from "./trial.js";
 import { Ask, Badge, Choice, Fault, Key, Skeleton } from "./widgets.js";
 
@@ -30,17 +30,17 @@ export function Editing({ params }) {
   if (!current.data && !current.error) return html`<${Skeleton} lines=${12} />`;
   const kept = stored("draft");
   const toml = current.data?.toml || "";
-  return html`<${Editor} first=${kept || (toml.includes("[[rules]]") || toml.includes("[features]") ? toml : START)} isDraft=${Boolean(kept)} original=${toml} params=${params} />`;
+  return html`<${Editor} first=${kept || (toml.includes("[[rules]]") || toml.includes("[features]") ? toml : START)} isDraft=${Boolean(kept)} original=${toml} end=${f.momentOf(current.data?.as_of) || Date.now()} params=${params} />`;
 }
 
-function Editor({ first, isDraft, original, params }) {
+function Editor({ first, isDraft, original, end, params }) {
   const host = useRef(null);
   const view = useRef(null);
   const [text, setText] = useState(first);
   const [loading, setLoading] = useState(null);
   const checked = useChecked(text);
   const days = Number(params.days || 14);
-  const tried = useTried(text, checked.answer?.ok === true, days, params.rule || "");
+  const tried = useTried(text, checked.answer?.ok === true, days, params.rule || "", end);
   const names = useData(can("GET /v1/programs/completions") ? "/v1/programs/completions" : null);
   const known = useRef([]);
   known.current = (names.data || []).map((each) => ({ label: each.name, detail: each.type }));
@@ -62,7 +62,7 @@ function Editor({ first, isDraft, original, params }) {
   useKeys("editor", { "mod+s": [() => (mayPropose ? propose() : fail({ message: isPast.value ? "you are looking at a past moment" : "this program can't be proposed yet", remedy: isPast.value ? "press T to go back to now, then propose" : "fix its errors first" })), "propose"], Escape: [() => { if (!document.activeElement?.shadowRoot) setParams({ edit: null }); }, "back to the list"] });
   return html`<div class="stack"><div class="row wrap"><a href=${href("rules")}>← Rules</a>${isDraft && html`<${Badge} title="kept in this browser">draft<//>`}
       <span class="push row wrap"><button class="plain" onClick=${discard}>Discard the draft</button><button class="main" disabled=${!mayPropose} onClick=${propose}>Propose <${Key}>Ctrl S<//></button></span></div>
-    ${isPast.value && html`<p class="stale">Programs are tried on the log as of now, and proposed only there.</p>`}
+    ${isPast.value && html`<p class="stale">The program is tried on the decisions and verdicts that were known at this moment. Press T to go back to now and propose it.</p>`}
     <div class="editor"><div class="stack"><div class="text" ref=${host}></div>
       ${loading && html`<${Fault} error=${{ message: `the editor could not be loaded: ${loading.message}` }} />`}
       <${Checked} checked=${checked} faults=${faults} goTo=${(line) => view.current?.goTo(line)} /></div>
@@ -86,7 +86,8 @@ function useChecked(text) {
   return state;
 }
 
-function useTried(text, ok, days, rule) {
+/** What the program would have decided in the days before the moment, by what was known then. end: the moment, epoch ms. */
+function useTried(text, ok, days, rule, end) {
   const [state, setState] = useState({ answer: null, error: null, busy: false });
   useEffect(() => {
     if (!ok) return undefined;
@@ -94,11 +95,11 @@ function useTried(text, ok, days, rule) {
     const timer = setTimeout(async () => {
       setState((was) => ({ ...was, busy: true }));
       const started = performance.now();
-      const start = new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
-      try { const answer = await post("/v1/programs/backtest", { toml: text, start, rule }); if (isOn) setState({ answer, error: null, busy: false, ms: performance.now() - started }); } catch (error) { if (isOn) setState((was) => ({ ...was, error, busy: false })); }
+      const start = new Date(end - days * 86_400_000).toISOString().slice(0, 10);
+      try { const answer = await post("/v1/programs/backtest", { toml: text, start, rule, ...(asOf.value && { as_of: asOf.value }) }); if (isOn) setState({ answer, error: null, busy: false, ms: performance.now() - started }); } catch (error) { if (isOn) setState((was) => ({ ...was, error, busy: false })); }
     }, PAUSE_MS);
     return () => { isOn = false; clearTimeout(timer); };
-  }, [text, ok, days, rule]);
+  }, [text, ok, days, rule, asOf.value]);
   return state;
 }
 

@@ -70,6 +70,19 @@ def test_a_trial_counts_what_a_rule_would_do(api: Served) -> None:
         assert refused.status_code == 422 and "--" not in refused.text, refused.text  # it has no flags
 
 
+def test_a_trial_as_of_a_moment_knows_nothing_later(api: Served, decided: MemoryLog) -> None:
+    """Neither decisions nor verdicts; a moment that there is not is told."""
+    whole = api.post("/v1/programs/backtest", {"toml": PROGRAM}, "rule_author").json()
+    sequences = [decided.head(p).sequence for p in range(len(api.desk.partitions))]
+    cut = ",".join([*(f"p{p:02d}:s{n // 2}" for p, n in enumerate(sequences)), f"c{decided.control_head()}"])
+    then = api.post("/v1/programs/backtest", {"toml": PROGRAM, "as_of": cut}, "rule_author").json()
+    assert 0 < then["decisions"] == api.get("/v1/summary", as_of=cut).json()["totals"]["count"] < whole["decisions"]
+    known = api.get("/v1/labels", as_of=cut).json()["counts"]
+    assert 0 < then["labelled"] == known["fraud"] + known.get("legitimate", 0) < whole["labelled"]
+    refused = api.post("/v1/programs/backtest", {"toml": PROGRAM, "as_of": "zzz"}, "rule_author")
+    assert refused.status_code == 422 and "zzz" in refused.text
+
+
 def test_a_proposal_needs_a_second_person(own: Served) -> None:
     """Under four eyes the author's own approval has no effect; another's lets it be deployed; all is on the record."""
     made = own.post("/v1/programs/proposals", {"toml": PROGRAM, "reason": "large payments"}, "publisher")
