@@ -369,7 +369,8 @@ class Desk:
         partition, position = found.place
         events = account_events(self.log, partition, [found.account_id])
         timeline = Timeline(control_stream.history(self.log), self._resolver)
-        now = next(recompute(self.log, partition, [position], [found.account_id], timeline, events))
+        accounts = [found.account_id]
+        now = next(recompute(self.log, partition, [position], accounts, timeline, events, known=self.views))
         return ReplayResult(
             place=str(found.place),
             transaction_id=found.transaction_id,
@@ -385,7 +386,7 @@ class Desk:
         found = self.find(name, as_of)
         control = control_stream.history(self.log)
         until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
-        return tell(self.log, found, control, Timeline(control, self._resolver), until)
+        return tell(self.log, found, control, Timeline(control, self._resolver), until, self.views)
 
     def proof(self, name: str, as_of: str | None, level: int = 2) -> tuple[DecisionPlace, bytes]:
         """The proof of one decision (docs/proofs.md), and its place. Raises ProblemError (409) if the newest checkpoint

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from core.codec import decoded
@@ -257,6 +258,11 @@ class DecisionIndex:
         found = np.flatnonzero((c["account"] == hash(account)) & rows.until(until))
         places = zip(c["generation"][found].tolist(), c["offset"][found].tolist(), strict=True)
         return [Position(generation, offset) for generation, offset in places]
+
+    def accounts(self, partition: int) -> tuple[int, int]:
+        """How many decisions the partition has here, and of how many accounts."""
+        rows = self._rows[partition]
+        return rows.count, pl.Series(rows.columns["account"][: rows.count]).n_unique()
 
     def columns(self, until: Mapping[int, Position] | None = None) -> dict[int, dict[str, NDArray[Any]]]:
         """The columns of a cut's partitions, up to it: (n,), in log order. Not to be changed or kept after the lock."""

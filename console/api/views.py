@@ -24,7 +24,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from console.api.index import DecisionIndex, Hit, Query
-from console.api.past.states import Past, PastStates
+from console.api.past.states import PAYMENTS_MAX, Past, PastStates
 from core.errors import BadInput, Conflict
 from core.events import Position
 from core.log.base import EventLog
@@ -226,6 +226,21 @@ class Views:
         until: Mapping[int, Position] = {p: b.transactions for p, b in states.cut.partitions.items()}
         with self._lock:
             return look(states, self.index.columns(until))
+
+    def places(self, partition: int, account: str, until: Position) -> list[Position] | None:
+        """As `projections.audit.redecide.Whereabouts`."""
+        with self._lock:
+            if self.index.last(partition) < until:
+                return None
+            found = self.index.places(partition, account, until)
+        return found if len(found) <= PAYMENTS_MAX else None
+
+    def accounts_at_most(self, partition: int) -> int:
+        """As `projections.audit.redecide.Whereabouts`: those of the index, and one for each entry that it lacks."""
+        with self._lock:
+            decisions, accounts = self.index.accounts(partition)
+        rest = self.log.length(partition, "transactions") - decisions
+        return accounts + max(rest, 0) + self.log.length(partition, "feedback")
 
     def _live(self) -> LiveStates:
         """The running states at the place that the foremost of them have reached; the caller holds the lock."""

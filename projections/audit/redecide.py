@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -33,6 +33,18 @@ from core.work import Decided, Run, Work
 
 SINGLE_READS_MAX = 20
 """Up to this many scores of a page are read one by one; beyond that, reading the whole page is cheaper."""
+
+
+class Whereabouts(Protocol):
+    """What somebody knows of where entries stand, so that they need not be searched. It saves reads only: the entries
+    themselves come from the log.
+    """
+
+    def places(self, partition: int, account: str, until: Position) -> Sequence[Position] | None:
+        """Where all of an account's decisions up to `until` are, in order; others' may be among them. None: unknown."""
+
+    def accounts_at_most(self, partition: int) -> int:
+        """How many accounts the partition has seen, at most."""
 
 
 class DecisionPlace(NamedTuple):
@@ -161,8 +173,20 @@ def account_events(log: EventLog, partition: int, accounts: Collection[str]) -> 
     ]
 
 
-def decisions(log: EventLog, partition: int, accounts: Collection[str], until: Position) -> Iterator[LoggedDecision]:
+def decisions(
+    log: EventLog,
+    partition: int,
+    accounts: Collection[str],
+    until: Position,
+    known: Whereabouts | None = None,
+) -> Iterator[LoggedDecision]:
     """These accounts' decisions up to `until`, in order. Raises Corrupt if a transaction has no score."""
+    places = None
+    if known is not None and len(accounts) == 1:
+        places = known.places(partition, next(iter(accounts)), until)
+    if places is not None:
+        yield from _decisions_at(log, partition, accounts, places)
+        return
     single = encode(next(iter(accounts))) if len(accounts) == 1 else None
     for page in pages(log, partition, "transactions", until=until):
         wanted = [entry for entry in page if _is_of(entry.payload, accounts, single)]
@@ -178,6 +202,19 @@ def decisions(log: EventLog, partition: int, accounts: Collection[str], until: P
             if payload is None:
                 raise Corrupt(f"partition {partition}: transaction {entry.id} has no score")
             yield LoggedDecision(entry.id, decode_transaction(entry.payload), decode_score(payload), payload)
+
+
+def _decisions_at(
+    log: EventLog, partition: int, accounts: Collection[str], places: Sequence[Position]
+) -> Iterator[LoggedDecision]:
+    transactions = log.get_many(partition, "transactions", places)
+    scores = log.get_many(partition, "scores", places)
+    for position, payload, score in zip(places, transactions, scores, strict=True):
+        if payload is None or score is None:
+            raise Corrupt(f"partition {partition}: the decision at {position} was read before, and is not in the log")
+        transaction = decode_transaction(payload)
+        if transaction.account_id in accounts:
+            yield LoggedDecision(position, transaction, decode_score(score), score)
 
 
 def _is_of(payload: bytes, accounts: Collection[str], single: bytes | None) -> bool:
@@ -196,23 +233,26 @@ def recompute(
     events: Sequence[tuple[Position, AccountEvent]],
     passed: Callable[[LoggedDecision], None] = lambda decision: None,
     before: Callable[[Context, Work], None] = lambda context, work: None,
+    known: Whereabouts | None = None,
 ) -> Iterator[Recomputed]:
     """Recompute the decisions at `targets`, in order, folding only `accounts`, which must own them.
 
     events: `account_events` of the accounts. passed: called with each of their decisions before it is folded, including
-    targets. before: called with each target as it is about to be decided, and must not change its state. Raises
-    Incomplete if the log lacks the partition's first batches, Corrupt if a decision names another context than its
-    seal.
+    targets. before: called with each target as it is about to be decided, and must not change its state. known: saves
+    reading the whole partition. Raises Incomplete if the log lacks the partition's first batches, Corrupt if a decision
+    names another context than its seal.
     """
     sealed = Spans(log, partition, Head())
     positions = _control_positions(log, partition, targets)
-    if _evicts(log, partition, timeline.identity.accounts_max):
+    accounts_max = timeline.identity.accounts_max
+    holds_all = known is not None and known.accounts_at_most(partition) <= accounts_max
+    if not holds_all and _evicts(log, partition, accounts_max):
         yield from _recompute_among_all(log, partition, targets, accounts, timeline, positions, passed, before)
         return
     state = AccountState(timeline.identity).hold(timeline.steps(positions))
     pending: list[Run] = []
     taken = 0
-    for decision in decisions(log, partition, accounts, max(targets)):
+    for decision in decisions(log, partition, accounts, max(targets), known):
         f = feedback_seen(decision.score.feedback_position)
         feedback: list[AccountEvent] = []
         while taken < len(events) and events[taken][0] <= f:

@@ -36,7 +36,15 @@ from projections.audit.in_force import (
 )
 from projections.audit.model_rows import model_inputs, model_row, shares_by_column
 from projections.audit.reasons import Deciding, Reasons, explain
-from projections.audit.redecide import DecisionPlace, Found, LoggedDecision, Recomputed, account_events, recompute
+from projections.audit.redecide import (
+    DecisionPlace,
+    Found,
+    LoggedDecision,
+    Recomputed,
+    Whereabouts,
+    account_events,
+    recompute,
+)
 from projections.audit.wording import Wording, values_of
 
 
@@ -143,18 +151,19 @@ def tell(
     control: Sequence[ControlEntry],
     timeline: Timeline,
     later_until: Position | None = None,
+    known: Whereabouts | None = None,
 ) -> Story:
     """The story of one decision. Raises BadInput if there is no transaction at the place, Corrupt if the log can't be
     read.
 
     control: the control stream from its beginning; timeline: of the same entries. later_until: up to which event of the
-    partition's feedback stream to tell what came later; None for all.
+    partition's feedback stream to tell what came later; None for all. known: saves reading the whole partition.
     """
     partition, position = found.place
     accounts = [found.account_id]
     feedback = account_events(log, partition, accounts)
     history: list[LoggedDecision] = []
-    recomputed = list(recompute(log, partition, [position], accounts, timeline, feedback, history.append))
+    recomputed = list(recompute(log, partition, [position], accounts, timeline, feedback, history.append, known=known))
     if not recomputed:
         raise BadInput(f"there is no transaction at {found.place}")
     now = recomputed[0]
