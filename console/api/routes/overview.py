@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from litestar import Response, get
 
@@ -12,7 +12,8 @@ from console.api.overview import LiveAnswer, live
 from console.api.related import RelatedAnswer, Standing, graph, names, shared_with
 from console.api.requests import Asked, AsOf, Limit, Name, desk, json
 from projections.engine.states import States
-from projections.views.profiles.answers import profile_answer
+from projections.views.labels import LABELS, Labels
+from projections.views.lists import LISTS, Lists
 
 
 @get("/v1/live", tags=["system"], summary="What was decided in the last half hour, and what is in force")
@@ -58,11 +59,19 @@ async def rings_found(request: Asked, limit: Limit = 20, as_of: AsOf = None) -> 
 
 
 def _standing(states: States) -> Callable[[str], Standing]:
+    """Looks up accounts in the read models of their partitions, each of which is made once."""
+
+    @cache
+    def held(partition: int) -> tuple[Lists, Labels]:
+        return states.of(LISTS, partition), states.of(LABELS, partition)
+
     def look(name: str) -> Standing:
-        profile = profile_answer(states, name).profile
-        if profile is None:
-            return Standing(0, False)
-        return Standing(sum(n for said, n in profile.verdicts.items() if said.endswith("fraud")), profile.blocked)
+        frauds, is_blocked = 0, False
+        for lists, labels in map(held, states.partitions_of_account(name)):
+            is_blocked |= name in lists.accounts
+            if (own := labels.accounts.get(name)) is not None:
+                frauds += sum(word.verdict == "fraud" for words in own.verdicts.values() for word in words)
+        return Standing(frauds, is_blocked)
 
     return look
 
