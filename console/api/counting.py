@@ -7,12 +7,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from console.api.index import DECISIONS, RULES_MAX
+from core.jit import njit_unlocked
 
 BUCKETS = 1 << 18
 """Of values, by the last bits of their hashes."""
 GROUPED_MAX = 300_000
 """Rows that are grouped at once: so few gain nothing by buckets."""
 _SLICE_BITS = 16
+STEPS_MAX = 10_000
+"""Of time that are counted one by one, and as many more as there are rows."""
 
 
 def most_frequent(rows: pl.DataFrame, n: int) -> pl.DataFrame:
@@ -25,17 +28,40 @@ def most_frequent(rows: pl.DataFrame, n: int) -> pl.DataFrame:
         return grouped(rows, n)
     name = rows.columns[1]
     hashes = rows[name].to_numpy()
-    bucket = hashes & (BUCKETS - 1)
-    first = np.zeros(BUCKETS, np.uint32)
-    first[bucket[::-1]] = np.arange(len(rows), dtype=np.uint32)[::-1]  # the last one written stays: the first row
-    is_first = hashes[first][bucket] == hashes
-    counts = np.bincount(bucket[is_first], minlength=BUCKETS)
-    empty = hash("") & (BUCKETS - 1)
-    if hashes[first[empty]] == hash(""):
-        counts[empty] = 0
+    first, counts = np.zeros(BUCKETS, np.uint32), np.zeros(BUCKETS, np.int64)
+    others = np.empty(len(rows), np.uint32)
+    others = others[: _count_first(hashes, hash(""), np.zeros(BUCKETS, np.int64), first, counts, others)]
     chosen = np.flatnonzero(counts >= max(_nth_largest(counts, n), 1))
     found = {name: hashes[first[chosen]], "count": counts[chosen].astype(np.uint32), "row": first[chosen]}
-    return _most(pl.concat([pl.DataFrame(found), grouped(rows.filter(~is_first), n)]), n)
+    return _most(pl.concat([pl.DataFrame(found), grouped(rows[others], n)]), n)
+
+
+@njit_unlocked
+def _count_first(
+    hashes: NDArray[np.int64],
+    nothing: int,
+    values: NDArray[np.int64],
+    first: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    others: NDArray[np.uint32],
+) -> int:
+    """Count, by bucket, the value that is first in it: value, first row, how often. others: the rows of other values;
+    returns how many. The length of the buckets is a power of two.
+    """
+    left = 0
+    for row in range(len(hashes)):
+        value = hashes[row]
+        bucket = value & (len(counts) - 1)
+        if value == nothing:
+            continue
+        if counts[bucket] == 0:
+            values[bucket], first[bucket] = value, row
+        elif values[bucket] != value:
+            others[left] = row
+            left += 1
+            continue
+        counts[bucket] += 1
+    return left
 
 
 def _nth_largest(counts: NDArray[np.int64], n: int) -> int:
@@ -59,12 +85,19 @@ def _most(groups: pl.DataFrame, n: int) -> pl.DataFrame:
 
 def by_time(rows: pl.DataFrame, step: int) -> dict[int, dict[str, int]]:
     """Rows by `decision` in each step of `at` (ms) that has any, by the step's begin, ascending."""
-    code = pl.col("at") // step * len(DECISIONS) + pl.col("decision")
-    bins: dict[int, dict[str, int]] = {}
-    for each, count in rows.select(code.alias("code")).group_by("code").len().sort("code").iter_rows():
-        number, decision = divmod(each, len(DECISIONS))
-        bins.setdefault(number * step, dict.fromkeys(DECISIONS, 0))[DECISIONS[decision]] = count
-    return bins
+    if not len(rows):
+        return {}
+    numbers = rows["at"].to_numpy() // step
+    first, last = int(numbers.min()), int(numbers.max())
+    if last - first > len(rows) + STEPS_MAX:  # a few rows far from each other
+        different, numbers = np.unique(numbers, return_inverse=True)
+        begins = different.tolist()
+    else:
+        numbers, begins = numbers - first, [*range(first, last + 1)]
+    codes = numbers * len(DECISIONS) + rows["decision"].to_numpy()
+    counts = np.bincount(codes, minlength=len(begins) * len(DECISIONS)).reshape(-1, len(DECISIONS)).tolist()
+    found = zip(begins, counts, strict=True)
+    return {number * step: dict(zip(DECISIONS, each, strict=True)) for number, each in found if any(each)}
 
 
 def hits(column: pl.Series) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ the index's columns and the labels, as of a moment. Pure.
 Only judged payments count, and alerts are judged more often than others: precision is near that of all payments,
 recall is of the frauds that became known. Probabilities are float32 here, as everywhere that is not replayed.
 
-Cost: a mask over the columns, the labels' keys, and a sort of the judged payments.
+Cost: a mask over the columns, the labels of the rows, and a sort of the judged payments.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from console.api.rule_hits import labels_of
+from console.api.places import run_of
+from console.api.row_labels import RowLabels
 from console.api.views import Columns
 from learners import metrics
 from projections.labelling.view import FRAUD, LEGITIMATE, LabelView
 
 BINS = 10
 POINTS = 40
-_READ = ("amount", "account", "transaction", "probability")
+_READ = ("at", "amount", "account", "transaction", "probability")
 
 
 class CalibrationBin(msgspec.Struct, frozen=True):
@@ -70,40 +71,45 @@ class PerformanceAnswer(msgspec.Struct, frozen=True):
 
 
 class Decided(NamedTuple):
-    """A model's decisions of a period as columns (n,); copies, which may be kept."""
+    """A model's decisions of a period as columns (n,), partition by partition. May be kept: rows of the index never
+    change.
+    """
 
-    columns: dict[str, NDArray[Any]]
+    parts: list[dict[str, NDArray[Any]]]
 
 
 def decided(columns: Mapping[int, Columns], model: int, start: int, end: int) -> Decided:
     """model: its number in the index's column, −1 if it decided nothing."""
     parts = []
     for of in columns.values():
-        rows = np.flatnonzero((of["model"] == model) & (of["at"] >= start) & (of["at"] < end))
-        parts.append({name: of[name][rows] for name in _READ})
-    return Decided({name: np.concatenate([part[name] for part in parts]) for name in _READ})
+        at = run_of(np.flatnonzero((of["model"] == model) & (of["at"] >= start) & (of["at"] < end)))
+        parts.append({name: of[name][at] for name in _READ})
+    return Decided(parts)
 
 
 def performance(found: Decided, view: LabelView, model: str, as_of: str, start: int, end: int) -> PerformanceAnswer:
     """The answer."""
-    labels = labels_of(found.columns, view)
-    judged = (labels == FRAUD) | (labels == LEGITIMATE)
-    frauds = labels[judged] == FRAUD
-    said = found.columns["probability"][judged].astype(np.float64)
+    labels_of = RowLabels(view).of
+    parts = []
+    for part in found.parts:
+        labels = labels_of(part)
+        rows = np.flatnonzero((labels == FRAUD) | (labels == LEGITIMATE))
+        parts.append((labels[rows] == FRAUD, part["probability"][rows].astype(np.float64), part["amount"][rows]))
+    frauds, said, amounts = (np.concatenate(column) for column in zip(*parts, strict=True))
     has_both = bool(frauds.any() and not frauds.all())
     return PerformanceAnswer(
         as_of,
         model,
         start,
         end,
-        len(labels),
+        sum(len(part["at"]) for part in found.parts),
         len(frauds),
         int(frauds.sum()),
         metrics.roc_auc(frauds, said) if has_both else None,
         metrics.average_precision(frauds, said) if has_both else None,
         metrics.ece(frauds, said, BINS) if has_both else None,
         _bins(frauds, said) if has_both else [],
-        _curve(frauds, said, found.columns["amount"][judged]) if has_both else [],
+        _curve(frauds, said, amounts) if has_both else [],
     )
 
 

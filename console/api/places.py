@@ -49,6 +49,13 @@ def payments_at(log: EventLog, rows: Iterable[Row]) -> dict[Row, TransactionRece
     return read
 
 
+def run_of(rows: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """The rows, or a slice if they follow one another, as in most periods: then nothing is copied."""
+    if len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows):
+        return slice(rows[0], rows[-1] + 1)
+    return rows
+
+
 def table(
     columns: Mapping[int, Columns], names: Sequence[str], chosen: Callable[[Columns], NDArray[np.bool_]]
 ) -> pl.DataFrame:
@@ -57,9 +64,7 @@ def table(
     """
     parts = []
     for partition, c in columns.items():
-        rows = np.flatnonzero(chosen(c))
-        is_run = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)  # as in most periods: then nothing is copied
-        at = slice(rows[0], rows[-1] + 1) if is_run else rows
+        at = run_of(np.flatnonzero(chosen(c)))
         part = pl.DataFrame({name: c[name][at] for name in (*PLACE[1:], *names)})
         parts.append(part.with_columns(partition=pl.lit(partition, pl.Int32)))
     return pl.concat(parts).with_row_index("row")

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from console.api.index import told_apart
+from console.api.row_labels import RowLabels
 from console.api.views import Columns
 from core.times import DAY_MS, date_text
 from learners import metrics
-from projections.labelling.view import FRAUD, LEGITIMATE, UNJUDGED, LabelView
+from projections.labelling.view import FRAUD, LEGITIMATE, LabelView
 
-CODES: dict[str, int] = {"fraud": FRAUD, "legitimate": LEGITIMATE}
 NORMAL_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 DAYS_MAX = 400
@@ -81,7 +81,7 @@ def chosen(columns: Mapping[int, Columns], start: int, end: int) -> Chosen:
 
 def hits(found: Chosen, bits: Mapping[str, int], view: LabelView, as_of: str, start: int, end: int) -> RuleHitsAnswer:
     """The answer. bits: of each code that ever hit (`DecisionIndex.bits`)."""
-    labels = labels_of(found.columns, view)
+    labels = RowLabels(view).of(found.columns)
     codes, uncounted = told_apart(bits)
     told = [_rule(code, found.columns, labels, np.uint64(bit)) for bit, code in codes.items()]
     return RuleHitsAnswer(
@@ -117,33 +117,3 @@ def _rule(code: str, c: Mapping[str, NDArray[Any]], labels: NDArray[np.int8], bi
         float(amounts[mine == FRAUD].sum()),
         {date_text(int(day) * DAY_MS): int(n) for day, n in zip(days[-DAYS_MAX:], counts[-DAYS_MAX:], strict=True)},
     )
-
-
-def labels_of(c: Mapping[str, NDArray[Any]], view: LabelView) -> NDArray[np.int8]:
-    """The labels of the rows, as codes of `projections.labelling.view`: int8 (n,)."""
-    known = [each for each in view.transactions if each.consensus is not None]
-    keys = _keys(
-        np.array([hash(each.judged.account_id) for each in known], dtype=np.int64),
-        np.array([hash(each.judged.transaction_id) for each in known], dtype=np.int64),
-    )
-    codes = np.array([_code(each.consensus.label) for each in known if each.consensus is not None], dtype=np.int8)
-    out = np.full(len(c["account"]), UNJUDGED, dtype=np.int8)
-    if not known:
-        return out
-    order = np.argsort(keys, kind="stable")
-    keys, codes = keys[order], codes[order]
-    wanted = _keys(c["account"], c["transaction"])
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    matched = keys[at] == wanted
-    out[matched] = codes[at[matched]]
-    return out
-
-
-def _code(label: str) -> int:
-    return CODES.get(label, UNJUDGED)
-
-
-def _keys(accounts: NDArray[np.int64], transactions: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One 64-bit key for both of a payment's IDs, from their hashes of this process."""
-    mixed: NDArray[np.uint64] = accounts.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ transactions.view(np.uint64)
-    return mixed
