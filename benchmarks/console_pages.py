@@ -50,6 +50,7 @@ BATCH = 500
 START_MS = 1_735_689_600_000  # 2025-01-01
 READY_S = 900.0
 Requests = list[tuple[str, dict[str, Any]]]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Subject(NamedTuple):
@@ -89,7 +90,10 @@ def pages(about: Subject) -> dict[str, Requests]:
         ],
         "search": [("/v1/decisions", {**declined, "limit": 200}), ("/v1/summary", declined)],
         "search, all": [("/v1/decisions", {"limit": 200}), ("/v1/summary", {})],
-        "rules": [*rules, ("/v1/programs", {}), ("/v1/models", {}), ("/v1/rules/hits", {})],
+        "rules": [
+            *rules,
+            *((f"/v1/{name}", {}) for name in ("programs", "models", "thresholds", "proposals", "rules/hits")),
+        ],
         "lists": [("/v1/lists", {})],
         "rings": [("/v1/rings", {"limit": 100}), (f"/v1/accounts/{account}/related", {})],
         "models": [("/v1/models", {}), ("/v1/shadow", {}), (performance, {"start": START_MS})],
@@ -156,14 +160,14 @@ class Client:
 
     def __init__(self, port: int, token: str) -> None:
         self._port, self._token = port, token
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free: list[Connection] = []
 
     async def get(self, path: str, params: dict[str, Any]) -> tuple[Answer, bytes]:
         """One request on a connection of its own or a free one."""
-        connection = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = connection
         target = f"{path}?{urlencode(params)}" if params else path
         began = time.perf_counter()
+        connection = await self._connection()
+        reader, writer = connection
         writer.write(f"GET {target} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {self._token}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")), 0)
@@ -171,6 +175,15 @@ class Client:
         ms = (time.perf_counter() - began) * 1000
         self._free.append(connection)
         return Answer(ms, int(head[9:12]), length), body
+
+    async def _connection(self) -> Connection:
+        """A free one that the server has not closed yet, or a new one, which a browser would have to make, too."""
+        while self._free:
+            connection = self._free.pop()
+            if not connection[0].at_eof():
+                return connection
+            connection[1].close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
 
     async def page(self, requests: Requests, as_of: str | None) -> list[Answer]:
         """All requests of a page at once."""
