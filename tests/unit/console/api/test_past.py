@@ -164,8 +164,8 @@ def judged_log(seed: int) -> MemoryLog:
     rng, now, fed = random.Random(seed), T0, []
     for number in range(400):
         now += rng.choice((0, 60_000, HOUR_MS, 9 * HOUR_MS))
-        account = f"a{rng.randrange(5)}"
-        name, at = f"{account}-{rng.randrange(14)}", now - rng.choice((0, 0, HOUR_MS, 2 * DAY_MS))
+        account = f"a{rng.randrange(2 + number // 25)}"  # new ones keep coming
+        name, at = f"{account}-{rng.randrange(8)}", now - rng.choice((0, 0, HOUR_MS, 2 * DAY_MS))
         if rng.random() < 0.5 and number < 330:  # whatever is known then, payments still come
             said, dated = rng.choice(("fraud", "legitimate", "unsure")), at - rng.choice((0, DAY_MS, 9 * DAY_MS))
             actor = rng.choice(("ann", "bob"))
