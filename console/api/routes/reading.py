@@ -69,14 +69,15 @@ class LabelPage(LabelsAnswer, frozen=True, kw_only=True):
 
 
 class RuleRow(msgspec.Struct, frozen=True):
-    """A rule of the program in force. changed: parameters that differ from the program's own values. when: its
-    condition, "" if the document can't be had; reads: the fields and features that it names.
+    """A rule of the program in force. own: the program's values of the parameters; changed: those that differ. when:
+    its condition, "" if the document can't be had; reads: the fields and features that it names.
     """
 
     code: str
     effect: str
     state: str
     parameters: dict[str, float]
+    own: dict[str, float]
     changed: list[str]
     meaning: str
     owner: str
@@ -305,6 +306,7 @@ def _rule(rule: CheckedRule, loaded: Loaded, written: Mapping[str, Rule], regist
         rule.effect,
         "disabled" if rule.code in registry.disabled else state,
         {name: registry.parameters.get(name, loaded.checked.parameters[name]) for name in named},
+        {name: loaded.checked.parameters[name] for name in named},
         [name for name in named if name in registry.parameters],
         rule.words,
         written[rule.code].owner if rule.code in written else "",

@@ -10,12 +10,11 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
+from tests.builders.accessibility import faults
 from tests.builders.bank import Bank
 from tests.builders.pictures import SIZES, addresses, log_in, settled
-
-AXE = Path(__file__).parent / "axe" / "axe.min.js"
 
 
 def test_a_wrong_password_is_told_and_the_name_kept(running: Bank, browser: Browser) -> None:
@@ -61,21 +60,6 @@ def test_no_page_has_a_serious_fault_of_accessibility(running: Bank, browser: Br
             if kept:
                 Path(kept).mkdir(parents=True, exist_ok=True)
                 page.screenshot(path=Path(kept) / f"{name}-{size}-{theme}.png")
-            faults = _faults(page, width)
-            if faults:
-                found[name] = faults
+            if said := faults(page, width):
+                found[name] = said
     assert found == {}
-
-
-def _faults(page: Page, width: int) -> list[str]:
-    wider = page.evaluate("document.documentElement.scrollWidth") - width
-    if wider > 0:
-        return [f"{wider} px wider than the screen"]
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text())
-    rules = page.evaluate("axe.run(document).then((found) => found.violations)")
-    return [
-        f"{rule['id']}: {rule['help']}: {[node['target'] for node in rule['nodes'][:3]]}"
-        for rule in rules
-        if rule["impact"] in ("serious", "critical")
-    ]
