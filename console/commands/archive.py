@@ -20,6 +20,7 @@ from core.log.base import EventLog
 from core.partitions import partitions_of
 from core.settings import Settings
 from core.times import DAY_MS, HOUR_MS
+from projections.catalogue import ALL
 
 
 def archive(
@@ -165,7 +166,8 @@ def _trim(
 
 
 def checkpointed(directory: Path | None, partition: int) -> list[int]:
-    """For each projection checkpoint in the directory, the last seal of the partition that it has applied.
+    """For each projection checkpoint in the directory, the last seal of the partition that it has applied. Those of
+    projections that read only the control stream need nothing of a partition.
 
     Raises BadInput if a checkpoint can't be read: trimming must not guess.
     """
@@ -178,10 +180,12 @@ def checkpointed(directory: Path | None, partition: int) -> list[int]:
         with open(path, "rb") as file:
             line = file.readline()
         try:
-            sources = msgspec.json.decode(line, type=_Checkpoint).sources
+            found = msgspec.json.decode(line, type=_Checkpoint)
         except UNDECODABLE as error:
             raise BadInput(f"{path} is not a projection checkpoint: {error}") from None
-        place = sources.get(partition)
+        if (found.name, found.version) in _CONTROL_ONLY:
+            continue
+        place = found.sources.get(partition)
         places.append(place.sequence if place is not None else 0)
     return places
 
@@ -194,3 +198,8 @@ class _Checkpoint(msgspec.Struct, frozen=True):
     """The part of a checkpoint's first line (projections.engine.checkpoints) that trimming uses."""
 
     sources: dict[int, _Place]
+    name: str = ""
+    version: int = 0
+
+
+_CONTROL_ONLY = frozenset((each.name, each.version) for each in ALL if not each.reads_partitions)

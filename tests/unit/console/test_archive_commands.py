@@ -234,6 +234,17 @@ def test_trimming_waits_for_every_projection(sentinel: Sentinel, tmp_path: Path)
     assert sentinel("archive", "--trim", "--projections", str(folder)).code == 2
 
 
+def test_trimming_beside_projections_happens(sentinel: Sentinel, tmp_path: Path) -> None:
+    """Once all projections have taken everything in, trimming frees the hot log: those that read only the control
+    stream have no place in any partition, and hold nothing back.
+    """
+    folder = tmp_path / "checkpoints"
+    assert sentinel("project", "--checkpoint-directory", str(folder)).code == 0
+    assert any(not each.reads_partitions for each in catalogue.ALL)
+    ran = sentinel("archive", "--trim", "--hot-hours", "0", "--projections", str(folder), "--json")
+    assert ran.json["segments"] == 2 and ran.json["trimmed_entries"] > 0
+
+
 def test_a_new_version_of_a_projection_is_swapped_in(
     sentinel: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
