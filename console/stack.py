@@ -255,8 +255,9 @@ class Valkey(Server):
             "dir": str(self.directory),
             "appendonly": "yes",
             "appendfsync": self.appendfsync,
-            # Rewriting an append-only log does not shrink it; it only costs a core for seconds.
-            "auto-aof-rewrite-percentage": "0",
+            # Only what was trimmed can be left out: a log below this size is not worth a core for seconds.
+            "auto-aof-rewrite-percentage": "100",
+            "auto-aof-rewrite-min-size": "1gb",
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
