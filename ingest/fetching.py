@@ -41,6 +41,9 @@ _message = partial(tuple.__new__, Message)
 HELD_MAX = 20_000
 """Messages that one side of a partition may hold before its fetching is paused."""
 
+HELD_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of their values likewise: Kafka lets a message be a megabyte, and nothing is checked before it is decided."""
+
 GATHER_S = 0.001
 """How long to wait, after the first message of a broker's response, for the client to unpack the others."""
 
@@ -64,6 +67,7 @@ class Fetcher:
         self._failed = failed
         self._logger = telemetry.logger()
         self._unbalanced = 0  # messages taken since the last balance
+        self._unbalanced_bytes = 0  # their values
         self._has_paused = False
         self._has_more_feedback = False
         self.transactions = kafka_client.transactions_consumer(settings)
@@ -96,7 +100,7 @@ class Fetcher:
             messages = self.feedback.consume(size, 0)
             self._take(messages, self._settings.feedback_topic)
             self._has_more_feedback = len(messages) == size
-        if self._unbalanced >= HELD_MAX // 20 or self._has_paused:
+        if self._unbalanced >= HELD_MAX // 20 or self._unbalanced_bytes >= HELD_BYTES_MAX // 4 or self._has_paused:
             self._balance()
 
     def _await(self, first_s: float, until: float) -> None:
@@ -137,7 +141,11 @@ class Fetcher:
             kind, timestamp = m.timestamp()
             appended_at = timestamp if kind == TIMESTAMP_LOG_APPEND_TIME else 0
             placed = side.place(timestamp, now)
-            side.records.append(_message((offset, placed, m.key(), m.value(), now, appended_at)))
+            value = m.value()
+            size = len(value or b"")
+            side.size += size
+            self._unbalanced_bytes += size
+            side.records.append(_message((offset, placed, m.key(), value, now, appended_at)))
 
     def _judge(
         self, error: KafkaError, topic: str, partition: int | None, offset: int | None, is_feedback: bool
@@ -190,15 +198,15 @@ class Fetcher:
 
     def _balance(self) -> None:
         """Pause a side that holds too much while the other is behind; resume it once it holds less."""
-        self._unbalanced = 0
+        self._unbalanced = self._unbalanced_bytes = 0
         self._has_paused = False
         for owned in self._owned.values():
             for consumer, topic, side in self._sides(owned):
-                held = len(side.records)
-                if not side.paused and held > HELD_MAX:
+                held = max(len(side.records) / HELD_MAX, side.size / HELD_BYTES_MAX)
+                if not side.paused and held > 1:
                     consumer.pause([TopicPartition(topic, owned.partition)])
                     side.paused = True
-                elif side.paused and held < HELD_MAX // 2:
+                elif side.paused and held < 0.5:
                     consumer.resume([TopicPartition(topic, owned.partition)])
                     side.paused = False
                 self._has_paused |= side.paused

@@ -45,13 +45,14 @@ class Message(NamedTuple):
 @dataclass(slots=True)
 class Side:
     """One topic's records of the partition. at_end: Kafka had no more when last asked. last: the timestamp by which the
-    newest record was placed.
+    newest record was placed. size: bytes of the values held, as far as they were fetched (`ingest.fetching`).
     """
 
     records: deque[Message] = field(default_factory=deque)
     at_end: bool = False
     paused: bool = False
     last: int = 0
+    size: int = 0
 
     def place(self, timestamp: int, now: float) -> int:
         """The timestamp by which a record fetched at `now` is merged, given the one it has (epoch ms)."""
@@ -80,6 +81,7 @@ class Intake:
         current: Segment | None = None
         transactions, feedback = self.transactions.records, self.feedback.records
         room = TAKE_BYTES_MAX
+        fed = 0
         while limit > 0 and room > 0:
             if not feedback:
                 if not self.feedback.at_end or not transactions:
@@ -102,8 +104,11 @@ class Intake:
                 if current is None or current.transactions:
                     segments.append(current := Segment())
                 current.feedback.append(record := feedback.popleft())
+                fed += len(record.value or b"")
             limit -= 1
             room -= len(record.value or b"")
+        self.feedback.size -= fed
+        self.transactions.size -= TAKE_BYTES_MAX - room - fed
         return segments
 
     @property

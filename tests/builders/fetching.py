@@ -6,6 +6,8 @@ import time
 from typing import Any
 from unittest.mock import patch
 
+from confluent_kafka import TopicPartition
+
 from core.settings import Settings
 from ingest import kafka_client
 from ingest.fetching import Fetcher
@@ -15,8 +17,9 @@ from ingest.partition import Owned
 class Fetched:
     """A Kafka message of partition 0."""
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, value: bytes = b"k") -> None:
         self._offset = offset
+        self._value = value
 
     def error(self) -> None:
         return None
@@ -33,24 +36,37 @@ class Fetched:
     def key(self) -> bytes:
         return b"k"
 
-    value = key
+    def value(self) -> bytes:
+        return self._value
 
 
 class Topic:
-    """A consumer with `count` messages, the first of which comes after `late_s`. Notes how long it was let wait."""
+    """A consumer with `count` messages of this value, the first of which comes after `late_s`. Notes how long it was
+    let wait, and whether it is paused.
+    """
 
-    def __init__(self, count: int = 0, late_s: float = 0.0) -> None:
+    def __init__(self, count: int = 0, late_s: float = 0.0, value: bytes = b"k") -> None:
         self.left = count
         self.late_s = late_s
+        self.value = value
         self.waits: list[float] = []
+        self.is_paused = False
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.is_paused = True
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.is_paused = False
 
     def consume(self, count: int, timeout: float) -> list[Fetched]:
         self.waits.append(timeout)
+        if self.is_paused:
+            return []
         if self.left:
             time.sleep(self.late_s)
         taken = min(count, self.left)
         self.left -= taken
-        return [Fetched(self.left + n) for n in range(taken)]
+        return [Fetched(self.left + n, self.value) for n in range(taken)]
 
 
 def fetcher_of(settings: Settings, owned: dict[int, Owned], transactions: Any, feedback: Any) -> Fetcher:

@@ -8,6 +8,7 @@ from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Head
 from core.settings import Settings
+from ingest.fetching import HELD_BYTES_MAX
 from ingest.partition import Owned
 from tests.builders.fetching import Fetched, Topic, fetcher_of
 
@@ -42,3 +43,25 @@ def test_a_message_fetched_before_a_rebalance_does_not_get_into_the_partition_as
     fetcher.poll(1.0, 0.0)
     assert not fresh.intake.transactions.records
     assert [message.offset for message in before.intake.transactions.records] == [7]
+
+
+def test_huge_messages_are_held_only_up_to_a_bound_in_bytes_and_fetching_goes_on_once_they_are_decided() -> None:
+    """Messages of a megabyte that nobody decides yet: fetching pauses long before 20,000 of them fill the memory. Once
+    half is decided, it resumes, and every message comes.
+    """
+    partition, count = owned(), 200
+    consumer = Topic(count, value=b"x" * 1_000_000)
+    fetcher = fetcher_of(Settings(batch_size=10), {0: partition}, consumer, Topic())
+    side = partition.intake.transactions
+    taken = 0
+    while taken < count:
+        for _ in range(10):
+            fetcher.poll(0.0, 0.0)
+        assert sum(len(message.value or b"") for message in side.records) <= HELD_BYTES_MAX * 2
+        assert consumer.is_paused or not consumer.left
+        partition.intake.feedback.at_end = True
+        while segments := partition.intake.take(1_000):
+            taken += sum(len(segment.transactions) for segment in segments)
+            if len(side.records) < 2:
+                break
+    assert taken == count and side.size == 0
