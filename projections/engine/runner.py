@@ -33,6 +33,8 @@ from projections.engine.feed import SealedBatch, batches, facts_between, mark_at
 
 ATTEMPTS = 3
 SEGMENTS_PER_STEP = 16
+FACTS_PER_STEP = 20_000
+"""After so many facts of a source a step ends, or checkpoints and stops would wait for minutes on large batches."""
 
 Condition = Literal["following", "retrying", "faulted"]
 
@@ -122,7 +124,8 @@ class Runner:
         return self._views[projection.label, source]
 
     def step(self, batches_max: int = 200) -> int:
-        """Fold up to `batches_max` batches of every source into every projection; returns the number of batches read.
+        """Fold up to `batches_max` batches of every source into every projection, or as many as hold FACTS_PER_STEP
+        facts; returns the number of batches read.
 
         Projections at the same place share one read. A columnar projection instead folds up to SEGMENTS_PER_STEP
         archived segments, which count as one batch. Raises Unavailable if the log can't be reached.
@@ -225,14 +228,15 @@ class Runner:
         if not views:
             return 0
         start = min(view.place for view in views).sequence
-        done = 0
+        done = facts = 0
         end = min(self._end(source).sequence, start + batches_max)
         for batch in batches(self._log, source, start, end):
             for view in views:
                 if view.condition == "following" and view.place.sequence + 1 == batch.sequence:
                     self._attempt(view, partial(View.advance, batch=batch))
             done += 1
-            if all(view.condition != "following" for view in views):
+            facts += len(batch.facts)
+            if facts >= FACTS_PER_STEP or all(view.condition != "following" for view in views):
                 break
         return done
 

@@ -167,6 +167,20 @@ def test_a_batch_is_never_applied_twice_nor_left_out() -> None:
     assert (CASES.digest(view.state), view.place) == before == (before[0], Place(2))
 
 
+def test_a_step_is_bounded_by_its_facts_however_large_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step ends with the batch that reaches the bound, so that checkpoints are not minutes apart; the next ones go on
+    to the same state.
+    """
+    log = shared_log()
+    first, second, *_ = batches(log, 0, 0, log.head(0).sequence)
+    monkeypatch.setattr("projections.engine.runner.FACTS_PER_STEP", len(first.facts) + len(second.facts))
+    runner = Runner(log, [0], [CASES])
+    runner.step()
+    assert runner.view(CASES, 0).place == Place(2)
+    runner.catch_up()
+    assert runner.digests(CASES)[0] == view_digests(log, CASES)[0]
+
+
 def test_rebuilding_beside_a_live_system_writes_nothing_to_the_log(store: CheckpointStore) -> None:
     """Folding from nothing, checkpoints and every question only read; the live view stays as it is."""
     log = shared_log()
