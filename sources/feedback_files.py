@@ -7,7 +7,6 @@ nulls are left out. Line numbers start at 1 and include a CSV's header; in a Par
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from core.errors import UNDECODABLE, BadInput
 from core.times import to_epoch_ms
+from sources.lines import LINE_MAX, bounded_lines
 
 COLUMNS = (
     "transaction_id",
@@ -74,6 +74,8 @@ def _guarded(path: Path, first: Row | None, rows: Iterator[Row]) -> Iterator[Row
         for row in rows:
             line = row.line
             yield row
+    except BadInput as error:  # a line that is too long
+        yield Row(line + 1, {}, ("unreadable", f"can't be read from here on: {error}"))
     except (OSError, pa.ArrowException) as error:
         yield Row(line + 1, {}, ("unreadable", f"{path} can't be read from here on: {_first_line(error)}"))
 
@@ -98,7 +100,7 @@ def check_columns(path: Path, names: list[str]) -> None:
 def _csv(path: Path) -> Iterator[Row]:
     # Bytes that are not UTF-8 become lone surrogates, which the validation of the row refuses.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(bounded_lines(file, str(path)), strict=True)
         try:
             header = next(reader, None)
         except csv.Error as error:
@@ -126,9 +128,9 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of every line that is not blank. Raises OSError."""
+    """(line number, line) of every line that is not blank. Raises OSError; BadInput as `bounded_lines`."""
     with path.open("rb") as file:
-        for line, text in enumerate(file, 1):
+        for line, text in enumerate(bounded_lines(file, str(path)), 1):
             if text.strip():
                 yield line, text.strip()
 
@@ -169,4 +171,4 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-csv.field_size_limit(min(sys.maxsize, 1 << 20))
+csv.field_size_limit(LINE_MAX)

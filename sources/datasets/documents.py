@@ -23,16 +23,27 @@ from sources.datasets.chunks import CHUNK_ROWS, BadRow, Chunk, Wanted, resolve, 
 from sources.datasets.layout import FileFormat
 from sources.datasets.parts import Part
 from sources.datasets.separated import Lines, cells_chunks, opened_text
+from sources.lines import bounded_lines
+
+DOCUMENT_MAX = 1 << 30
+"""Characters of a JSON document, which is decoded as a whole."""
 
 
 def json_lines(part: Part, form: FileFormat, wanted: Wanted | None) -> Iterator[Chunk]:
     with opened_text(part, form.encoding) as text:
-        yield from _objects(part, ((n, line) for n, line in enumerate(text, 1) if line.strip()), wanted)
+        lines = enumerate(bounded_lines(text, part.name), 1)
+        yield from _objects(part, ((n, line) for n, line in lines if line.strip()), wanted)
 
 
 def json_document(part: Part, form: FileFormat, wanted: Wanted | None) -> Iterator[Chunk]:
     with opened_text(part, form.encoding) as text:
-        whole = text.read().removeprefix("\ufeff")
+        whole = text.read(DOCUMENT_MAX + 1).removeprefix("\ufeff")
+    if len(whole) > DOCUMENT_MAX:
+        raise BadInput(
+            f"{part.name} is one JSON document of more than {DOCUMENT_MAX:,} characters, which would be held in memory;"
+            " write one object a line, in a file called .jsonl",
+            reason="document_too_long",
+        )
     try:
         document = json.loads(whole, parse_float=str, parse_int=str)
     except (ValueError, RecursionError) as error:

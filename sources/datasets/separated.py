@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -21,7 +20,10 @@ from core.errors import BadInput
 from sources.datasets.chunks import CHUNK_CELLS, CHUNK_ROWS, BadRow, Chunk, Wanted, resolve, unique_names
 from sources.datasets.layout import FileFormat
 from sources.datasets.parts import Part
+from sources.lines import LINE_MAX, bounded_lines
 
+ROW_MAX = 4 * LINE_MAX
+"""Characters of a row, whose quoted fields may span lines."""
 SEPARATORS = (",", ";", "\t", "|")
 _SPACES = " \t\u00a0"
 _NOTHING = f"{_SPACES}\0\x1a\ufeff"
@@ -44,7 +46,9 @@ def encoding_of(first: bytes) -> str:
 
 @contextlib.contextmanager
 def opened_text(part: Part, encoding: str | None) -> Iterator[io.TextIOWrapper]:
-    """The file as text, without its byte-order mark. Bytes that are not of the encoding become lone surrogates."""
+    """The file as text, without its byte-order mark. Bytes that are not of the encoding become lone surrogates. Lines
+    are read by `bounded_lines`.
+    """
     with part.open() as raw:
         buffered = cast(io.BufferedReader, raw if hasattr(raw, "peek") else io.BufferedReader(cast(io.RawIOBase, raw)))
         first = buffered.peek(4_096)[:4_096]
@@ -61,23 +65,24 @@ def opened_text(part: Part, encoding: str | None) -> Iterator[io.TextIOWrapper]:
 
 
 def separated(part: Part, form: FileFormat, wanted: Wanted | None) -> Iterator[Chunk]:
-    with opened_text(part, form.encoding) as text:
+    with opened_text(part, form.encoding) as file:
+        text = bounded_lines(file, part.name)
         skipped = max((form.header or 1) - 1, 0)
         for _ in range(skipped):
-            if not text.readline():
+            if not next(text, ""):
                 raise BadInput(f"{part.name} has no line {form.header}, which the mapping names as its header")
-        first = text.readline()
+        first = next(text, "")
         while form.header is None and first and not first.strip(_SPACES + "\r\n\ufeff"):
             skipped += 1
-            first = text.readline()
+            first = next(text, "")
         if not first:
             raise BadInput(f"{part.name} can't be read: the file is empty")
         first = first.removeprefix("\ufeff")
         hint = separator_hint(first) if form.header is None else None
         if hint is not None:
-            skipped, first = skipped + 1, text.readline()
+            skipped, first = skipped + 1, next(text, "")
         separator = form.separator or hint or _separator(first, wanted)
-        rows = Lines(chain([first], text), form, separator, skipped)
+        rows = Lines(chain([first], text), form, separator, skipped, part.name)
         head = next(rows, None)
         if head is None or rows.error:
             raise BadInput(f"{part.name}: {rows.error or 'the header is empty'}")
@@ -107,12 +112,18 @@ def _separator(line: str, wanted: Wanted | None) -> str:
 
 
 class Lines:
-    """A csv reader that knows the first line of each row, and continues after one that it can't parse (`error`)."""
+    """A csv reader that knows the first line of each row, and continues after one that it can't parse (`error`). Raises
+    BadInput for a row of more than ROW_MAX characters.
+    """
 
-    def __init__(self, text: Iterable[str], form: FileFormat, separator: str, skipped: int) -> None:
+    def __init__(
+        self, text: Iterable[str], form: FileFormat, separator: str, skipped: int, name: str = "the file"
+    ) -> None:
+        self._name = name
+        self._room = ROW_MAX
         try:
             self._reader = csv.reader(
-                text,
+                self._bounded(text),
                 delimiter=separator,
                 quotechar=form.quote or None,
                 quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
@@ -131,12 +142,24 @@ class Lines:
     def __next__(self) -> tuple[int, list[str]]:
         line = self._skipped + self._reader.line_num + 1
         self.error = ""
+        self._room = ROW_MAX
         try:
             return line, next(self._reader)
         except csv.Error as error:
             last = self._skipped + self._reader.line_num
             self.error = f"not separated text: {error}" + (f" (up to line {last:,})" if last > line else "")
             return line, []
+
+    def _bounded(self, text: Iterable[str]) -> Iterator[str]:
+        for line in text:
+            self._room -= len(line)
+            if self._room < 0:
+                last = self._skipped + self._reader.line_num + 1
+                raise BadInput(
+                    f"{self._name}, line {last:,}: a row of more than {ROW_MAX:,} characters; are its quotes closed?",
+                    reason="line_too_long",
+                )
+            yield line
 
 
 def cells_chunks(
@@ -211,4 +234,4 @@ def _text_chunk(
     return Chunk(part, np.array(lines, np.int64), np.array(ordinals, np.int64), columns, bad, end)
 
 
-csv.field_size_limit(min(sys.maxsize, 1 << 20))
+csv.field_size_limit(LINE_MAX)

@@ -8,7 +8,7 @@ import codecs
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +19,10 @@ from sources.datasets.layout import FileFormat
 from sources.datasets.parts import Part
 from sources.datasets.separated import SEPARATORS, Lines, encoding_of, opened_text, separator_hint
 from sources.datasets.timestamps import MONTHS
+from sources.lines import bounded_lines
 
 SAMPLE_LINES = 3_000
+SAMPLE_CHARS = 1 << 24
 _HEADER_ROWS = 30
 _BLOCK = 1 << 20
 _NOT_UTF8, _SPECIAL = re.compile("[\udc80-\udcff]"), re.compile("[^\x00-\x7f]")
@@ -83,7 +85,7 @@ def _eight_bit(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Encoding:
 def find_form(part: Part, form: FileFormat, answers: Answers) -> FileFormat:
     """Separator, quotes and header line of separated text, by its first SAMPLE_LINES lines."""
     with opened_text(part, form.encoding) as text:
-        lines = list(itertools.islice(text, SAMPLE_LINES))
+        lines = _sample(bounded_lines(text, part.name))
     if not any(line.strip() for line in lines):
         raise BadInput(f"{part.name} can't be read: the file is empty")
     start = 0
@@ -114,12 +116,24 @@ def find_form(part: Part, form: FileFormat, answers: Answers) -> FileFormat:
     return replace(chosen, header=None if header == first and answers.header is None else header)
 
 
+def _sample(lines: Iterator[str]) -> list[str]:
+    """The first SAMPLE_LINES lines; fewer, at least one, if they are so long that they have SAMPLE_CHARS."""
+    found: list[str] = []
+    room = SAMPLE_CHARS
+    for line in itertools.islice(lines, SAMPLE_LINES):
+        found.append(line)
+        room -= len(line)
+        if room <= 0:
+            break
+    return found
+
+
 def _rows(lines: Sequence[str], form: FileFormat, skipped: int) -> list[tuple[int, list[str]]]:
     """(first line, cells) of rows that are not blank; rows that can't be parsed have no cells."""
     if lines and not skipped:
         lines = [lines[0].removeprefix("\ufeff"), *lines[1:]]
     rows = [(line, cells) for line, cells in Lines(lines, form, form.separator or ",", skipped)]
-    if len(lines) + skipped >= SAMPLE_LINES:
+    if len(lines) + skipped >= SAMPLE_LINES or sum(map(len, lines)) >= SAMPLE_CHARS // 2:
         rows = rows[:-1]  # perhaps cut in the middle
     return [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells) or not cells]
 

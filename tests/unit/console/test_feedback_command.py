@@ -191,6 +191,8 @@ def test_check_sends_nothing(sentinel: Sentinel) -> None:
         ("v.csv", b"transaction_id,verdict,account\n", "unknown column 'account'"),
         ("v.csv", b"transaction_id,verdict,verdict\n", "appears twice"),
         ("v.csv", b"verdict\nfraud\n", "transaction_id is missing"),
+        ("v.csv", b"transaction_id," + b"x" * (1 << 20), "v.csv, line 1: longer than 1,048,576 characters"),
+        ("v.jsonl", b'{"transaction_id": "' + b"x" * (1 << 20), "v.jsonl, line 1: longer than 1,048,576 characters"),
         ("v.parquet", b"not parquet", "can't be read"),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import tracemalloc
 import zipfile
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +21,9 @@ import pytest
 from core.errors import BadInput
 from core.times import parse_iso
 from sources.catalogue import open_source
-from sources.datasets import DatasetSource
+from sources.datasets import DatasetSource, documents
+from sources.datasets.detect.propose import propose
+from sources.datasets.detect.questions import Answers
 from tests.builders.spreadsheets import write_xlsx
 
 BASE = '[columns]\naccount_id = "acct"\namount = "amt"\nmerchant_id = "shop"\n[time]\ncolumn = "when"\n'
@@ -149,6 +152,46 @@ def test_compressed_files_and_archives(tmp_path: Path) -> None:
             load(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.csv.zst", "d.csv.bz2", "d.jsonl.gz", "d.zip"])
+def test_an_endless_line_is_one_clear_error_and_does_not_fill_the_memory(name: str, tmp_path: Path) -> None:
+    """A small compressed file that unpacks to one line of 64 million characters is refused by name and line, both where
+    its mapping is proposed and where it is read, before a tenth of it was held. So is a row whose quoted fields go on
+    over lines for ever.
+    """
+    packed = {".gz": gzip.compress, ".bz2": bz2.compress, ".csv": bytes}
+    whole = b'{"acct": "' if "jsonl" in name else TEXT.encode()
+    whole += b"x" * (64 << 20)
+    path = tmp_path / name
+    if name.endswith(".zst"):
+        with pa.output_stream(str(path), compression="zstd") as file:
+            file.write(whole)
+    elif name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("d.csv", whole)
+    else:
+        put(path, packed[path.suffix](whole))
+    del whole
+    line = 1 if "jsonl" in name else 4
+    for read in (lambda: propose(path, Answers(), "x"), lambda: rows(path)):
+        tracemalloc.start()
+        with pytest.raises(BadInput, match=rf"d\.\S+, line {line}: longer than 1,048,576 characters"):
+            read()
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+        tracemalloc.stop()
+    put(tmp_path / "quoted.csv", TEXT + "a3," + ('"' + "\n" * 1000 + '",') * 10_000)
+    with pytest.raises(BadInput, match=r"quoted\.csv, line [\d,]+: a row of more than 4,194,304 characters"):
+        rows(tmp_path / "quoted.csv")
+
+
+def test_a_document_is_read_only_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JSON document is held as a whole, so one beyond the bound is refused, and one within it is read."""
+    path = put(tmp_path / "d.json", json.dumps([{"acct": "a", "amt": 1, "shop": "s", "when": "2026-01-05 10:00"}]))
+    assert len(rows(path)) == 1
+    monkeypatch.setattr(documents, "DOCUMENT_MAX", 50)
+    with pytest.raises(BadInput, match=r"one JSON document of more than 50 characters"):
+        rows(path)
+
+
 def test_a_folder_of_files_with_other_columns(tmp_path: Path) -> None:
     """Every file has its own column order, case, separator and extra columns; IDs and lines are those of each."""
     folder = tmp_path / "parts"
@@ -259,7 +302,7 @@ def test_files_that_break_off_or_turn_binary_are_said(tmp_path: Path) -> None:
     """No library's traceback: zeros in text, a row without end, odd separators, names with dots, types nobody reads."""
     assert rows(put(tmp_path / "d.csv", TEXT.replace("Café", "Ca\0fé")))["merchant_id"].to_list() == SHOPS
     with pytest.raises(BadInput, match="line 3: not separated text: field larger than field limit"):
-        load(put(tmp_path / "d.csv", TEXT.replace("a2", '"a2' + "x" * (2 << 20))))
+        load(put(tmp_path / "d.csv", TEXT.replace("a2", '"a2' + ("x" * 1023 + "\n") * 2048)))
     for key in ("separator", "quote", "escape"):
         with pytest.raises(BadInput, match="one character"):
             load(put(tmp_path / "d.csv", TEXT), f'{BASE}[file]\n{key} = "ab"\n')
