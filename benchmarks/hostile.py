@@ -111,6 +111,7 @@ def _send(settings: Settings, count: int, seed: int) -> int:
         {
             "bootstrap.servers": settings.kafka_servers,
             "partitioner": "murmur2_random",
+            "compression.type": "lz4",  # the local broker keeps what it got in memory
             "linger.ms": 5,
             "queue.buffering.max.kbytes": 200_000,
             "on_delivery": delivered,
