@@ -101,7 +101,7 @@ def test_the_ends_of_partitions_do_not_end_the_wait_for_a_message() -> None:
 
 def test_a_full_batch_waits_for_nobody(worker: Any) -> None:
     """With a batch's worth held, nothing is waited for."""
-    worker._sent_at = time.monotonic() + 60
+    worker._appending.sent_at = time.monotonic() + 60
     assert worker._waits_until(SETTINGS.batch_size) <= time.monotonic()
     assert worker._waits_until(SETTINGS.batch_size - 1) > time.monotonic()
 
