@@ -22,6 +22,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MaxConnectionsError,
     MovedError,
     NoPermissionError,
@@ -292,6 +293,10 @@ def translate(error: RedisError | RedisClusterException, address: str, *, in_clu
         return Unavailable(f"{where}: too many connections from this process")
     if isinstance(error, BusyLoadingError):
         text = f"LOADING {text}"
+    elif isinstance(error, InvalidResponse):
+        return Lost(
+            f"{where}: its answer can't be read ({text}): something on the way changes bytes, or is no log server"
+        )
     elif isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return Lost(f"{where}: {text or type(error).__name__}")
     kinds: dict[type, str] = {

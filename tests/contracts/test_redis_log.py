@@ -11,6 +11,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MovedError,
     NoPermissionError,
     RedisClusterException,
@@ -416,6 +417,7 @@ def test_a_user_without_rights_is_told(tmp_path: Path) -> None:
     [
         (redis.ConnectionError("gone"), Lost, "gone"),
         (redis.TimeoutError("slow"), Lost, "slow"),
+        (InvalidResponse("Protocol error, got 'x' as reply type byte"), Lost, "can't be read (Protocol error"),
         (BusyLoadingError("Redis is loading the dataset in memory"), Unavailable, "still loading"),
         (AuthenticationError("no"), Unavailable, "user name or password"),
         (ResponseError("MISCONF Errors writing to the AOF file: No space left"), Unavailable, "free space"),
