@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,6 +15,9 @@ import typer
 from console import profiles, wiring
 from console.gc_tuning import tune_for_deciding
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
+from console.server_findings import log_server_findings
+from core.errors import Unavailable
+from core.settings import Settings
 from ingest import kafka_client, telemetry
 from ingest.stats import Stats
 from ingest.worker import Worker
@@ -76,12 +80,25 @@ def ingest(
         wanted = [s.transactions_topic, s.feedback_topic, s.decisions_topic, s.dead_letter_topic]
         kafka_client.create_topics(s, [name for name in wanted if name])
     log = profiles.open_log(s)
+    _warn_of_server(s)
     telemetry.serve_metrics(s)
     stats = Stats(stats_file)
     worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats, new_log=new_log)
     _run(worker)
     log.close()
     _report(stats, as_json)
+
+
+def _warn_of_server(s: Settings) -> None:
+    """Say what `sentinel doctor` fails on of the log's server, if this user may ask. One that may evict, for example,
+    would lose parts of the log without a word.
+    """
+    with suppress(Unavailable):  # the worker waits for it
+        for finding in log_server_findings(s):
+            if finding.status == "fail":
+                telemetry.logger().warning(
+                    "ingest.log_server_unsafe", server=finding.check, problem=finding.message, remedy=finding.remedy
+                )
 
 
 def _run(worker: Worker) -> None:
