@@ -49,7 +49,7 @@ class Proxy:
     def close(self) -> None:
         """Close every connection."""
         for each in [self._listener, *self._sockets]:
-            _shut(each)
+            shut(each)
 
     def _accept(self) -> None:
         while True:
@@ -77,7 +77,7 @@ class Proxy:
                     self._held.append((upstream, request))
                     if self.when_held is not None:
                         self.when_held()
-                        _shut(client)
+                        shut(client)
                     continue
                 if fault == "release first":
                     self.release()
@@ -87,8 +87,8 @@ class Proxy:
         except OSError:
             pass
         if not deaf.is_set():
-            _shut(client)
-            _shut(upstream)
+            shut(client)
+            shut(upstream)
 
     def _replies(self, client: socket.socket, upstream: socket.socket, deaf: threading.Event) -> None:
         try:
@@ -98,11 +98,12 @@ class Proxy:
                 client.sendall(reply)
         except OSError:
             pass
-        _shut(client)
-        _shut(upstream)
+        shut(client)
+        shut(upstream)
 
 
-def _shut(each: socket.socket) -> None:
+def shut(each: socket.socket) -> None:
+    """Close a connection in both directions, whoever waits for it."""
     with contextlib.suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
     each.close()

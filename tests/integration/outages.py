@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from console import findings
+from console import findings, server_findings
 from console.service import Service
 from core.errors import SentinelError
 from sources.record import Record
@@ -16,6 +16,12 @@ from tests.worker_harness import Stage
 def failures(on: Stage) -> list[str]:
     """What `sentinel doctor` fails on, one text a finding."""
     return [f"{f.check}: {f.message}" for f in findings.findings(on.settings) if f.status == "fail"]
+
+
+def log_server_failures(on: Stage) -> list[str]:
+    """As `failures`, of the log server alone: for what is over soon."""
+    found = findings.guarded(server_findings.log_server_findings, on.settings)
+    return [f"{f.check}: {f.message}" for f in found if f.status == "fail"]
 
 
 def complaints(on: Stage) -> list[str]:
