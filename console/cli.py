@@ -90,6 +90,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "identity": "identity.app",
         "erase": "erase.erase",
         "unseal": "unseal.unseal_payment",
+        "vault": "vault.app",
     },
 }
 """Every command in the order and under the headings of --help, with its function or group in `console.commands`."""

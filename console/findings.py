@@ -19,7 +19,7 @@ from console.anchoring.settings import anchor_settings
 from console.edge_report import bound_findings, identity_findings
 from console.profiles import log_profile_findings, profile_findings
 from console.respond_report import responder_findings
-from console.server_findings import Finding, log_server_findings
+from console.server_findings import Finding, Status, log_server_findings
 from core import control_stream
 from core.context import NO_MODEL
 from core.control import ControlState
@@ -31,6 +31,7 @@ from core.settings import Settings
 from core.times import HOUR_MS
 from ingest import backlog, bootstrap, evidence, kafka_client, losses
 from ingest.ownership import sources_of
+from ingest.vault import Vault, key_of, tokenises
 
 BACKLOG_S = 3.0
 """How long to watch whether a backlog moves."""
@@ -51,6 +52,23 @@ def guarded(check: Callable[[Settings], Iterator[Finding]], s: Settings) -> Iter
         yield from check(s)
     except SentinelError as error:
         yield Finding(check.__name__.strip("_"), "fail", str(error))
+
+
+def _vault(s: Settings) -> Iterator[Finding]:
+    """Whether this process can open the vault, and nobody else's process its key."""
+    if not tokenises(s):
+        return
+    key = key_of(s)
+    where = s.vault_key_file or ("the environment" if key else "the vault itself")
+    if not Path(s.vault).is_file():
+        yield Finding("vault", "ok", f"none yet at {s.vault}; the first worker of the log makes it, its key in {where}")
+        return
+    with closing(Vault(Path(s.vault), key)) as vault:
+        status: Status = "ok" if key else "warn"
+        remedy = "" if key else "sentinel vault new-key FILE, then sentinel vault rotate FILE (docs/privacy.md)"
+        yield Finding(
+            "vault", status, f"{s.vault} holds the keys of {vault.count:,} accounts; its own is in {where}", remedy
+        )
 
 
 def _kafka(s: Settings) -> Iterator[Finding]:
@@ -315,4 +333,4 @@ def _try_writing(directory: Path) -> None:
         os.fsync(file.fileno())
 
 
-CHECKS = (profile_findings, _kafka, log_server_findings, log_findings, _snapshots, _archive)
+CHECKS = (profile_findings, _vault, _kafka, log_server_findings, log_findings, _snapshots, _archive)

@@ -83,6 +83,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
     NOTHING: (
         *("map", "analyze", "program check", "program test", "program fmt"),
         *("user add", "user list", "user disable", "user token", "user link", "user revoke"),
+        *("vault show", "vault new-key", "vault rotate"),
         "identity new",
         *("bench pipeline", "bench handbook", "bench backtest", "bench api"),
         *("demo", "run"),  # with servers of their own; with others, `run` needs what the processes that it starts need

@@ -66,7 +66,7 @@ def _secrets(s: Settings) -> Iterator[Missing]:
     for name in s.secrets_in_file:
         where = {
             "redis_password": "in a file of its own (redis_password_file)",
-            "vault_key": f"in the environment ({environment_name('vault_key')})",
+            "vault_key": f"in a file of its own (vault_key_file), or in {environment_name('vault_key')}",
         }.get(name, "in a file of its own (kafka_password_file or kafka_key_file)")
         yield Missing(f"the settings file holds the secret {name}", f"keep it {where}")
 
@@ -92,9 +92,10 @@ def _tokens(s: Settings) -> Iterator[Missing]:
 
     if not tokenises(s):
         yield Missing("the log would hold raw identifiers", "set tokenise = true, or leave it out (docs/privacy.md)")
-    elif not s.vault_key:
+    elif not (s.vault_key or s.vault_key_file):
         yield Missing(
-            "the vault's master key lies in the vault", f"set {environment_name('vault_key')} (docs/privacy.md)"
+            "the vault's key lies in the vault",
+            f"set vault_key_file or {environment_name('vault_key')} (docs/privacy.md)",
         )
 
 

@@ -116,7 +116,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     vault: str = ".sentinel/vault"
     """The file with the keys of tokens and sealed values, which all processes on one log share."""
     vault_key: str = ""
-    """The vault's master key, 64 hexadecimal digits; "" keeps it in the vault itself."""
+    """The vault's key, 64 hexadecimal digits; "" keeps it in the vault itself."""
+    vault_key_file: str = ""
+    """A file with the vault's key instead, which only its owner may read."""
     sealed_attributes: tuple[str, ...] = ()
     """Attributes with personal data, which a log with tokens holds only sealed, beside a program's personal fields."""
     card_free_fields: tuple[str, ...] = ()
