@@ -413,7 +413,7 @@ class Desk:
     def ask(self, found: Found, questions: Sequence[Question]) -> Answered:
         """Answers to questions about one decision."""
         timeline = Timeline(control_stream.history(self.log), self._resolver)
-        return ask(self.log, found, timeline, questions)
+        return ask(self.log, found, timeline, questions, self.views)
 
     # --- health ---------------------------------------------------------------------------------------------------
 

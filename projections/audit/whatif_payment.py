@@ -24,7 +24,7 @@ from core.features.state import AccountState
 from core.log.base import EventLog
 from core.replay import Timeline
 from core.work import Run, Work
-from projections.audit.redecide import Found, Recomputed, account_events, recompute
+from projections.audit.redecide import Found, Recomputed, Whereabouts, account_events, recompute
 from projections.audit.whatif import Changes
 
 ACCOUNTS_MAX = 1_000
@@ -67,9 +67,12 @@ def answer_of(score: TransactionScored) -> Answer:
     return Answer(score.decision, score.severity, score.probability, score.margin, score.rules, score.shadow_rules)
 
 
-def ask(log: EventLog, found: Found, timeline: Timeline, questions: Sequence[Question]) -> Answered:
-    """Answers to questions about one decision. Raises NotDecidable if it can't be made again here, BadInput for changes
-    that its context does not have, or if its partition holds too many accounts.
+def ask(
+    log: EventLog, found: Found, timeline: Timeline, questions: Sequence[Question], known: Whereabouts | None = None
+) -> Answered:
+    """Answers to questions about one decision. known: saves reading the whole partition. Raises NotDecidable if it
+    can't be made again here, BadInput for changes that its context does not have, or if its partition holds too many
+    accounts.
     """
     partition, position = found.place
     made: list[Answer] = []
@@ -90,8 +93,9 @@ def ask(log: EventLog, found: Found, timeline: Timeline, questions: Sequence[Que
             made.append(answer_of(decode_score(decided.scores[0].payload)))
             rows.append(decided.features[0])
 
-    events = account_events(log, partition, [found.account_id])
-    now = next(recompute(log, partition, [position], [found.account_id], timeline, events, before=consider))
+    accounts = [found.account_id]
+    events = account_events(log, partition, accounts)
+    now = next(recompute(log, partition, [position], accounts, timeline, events, before=consider, known=known))
     if isinstance(now.context, NotDecidable):
         raise now.context
     assert now.features is not None

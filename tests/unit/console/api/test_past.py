@@ -19,9 +19,10 @@ from console.api.past.seals import Seals
 from console.api.past.states import Past, PastStates
 from console.api.views import Views
 from core.codec import decode_seal, encode
-from core.events import FeedbackReceived
+from core.events import FeedbackReceived, Position
 from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
+from projections.audit.redecide import LoggedDecision, account_events, decisions, recompute
 from projections.catalogue import ALL
 from projections.engine.as_of import Cut, resolve
 from projections.engine.base import CONTROL, NOWHERE, Place
@@ -38,7 +39,7 @@ from projections.views.registry_answers import registry_answer
 from projections.views.shadow import SHADOW
 from projections.views.throughput import THROUGHPUT, stats_answer
 from tests.builders.events import T0, transaction, verdict
-from tests.builders.logs import PARTITIONS, Record, filled
+from tests.builders.logs import PARTITIONS, Record, filled, tiny_timeline
 from tests.builders.views import plain, shared_log, truncated
 
 SEEDS = st.integers(1, 3)
@@ -238,6 +239,30 @@ def test_the_states_come_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for question in (cases_answer, registry_answer, lists_answer, stats_answer, labels_answer, sources_answer):
         question(past)
     assert all(past.of(SHADOW, p).recorded_at for p in range(PARTITIONS))
+
+
+def test_a_decision_found_by_the_index_is_made_again_as_by_the_log(tmp_path: Path) -> None:
+    """The same, byte for byte, with what was passed on the way; a log that grew since is read as ever."""
+    log = shared_log(1)
+    views, _ = followed(log, [], tmp_path)
+    behind, _ = followed(truncated(log, at(log, [0.5] * (PARTITIONS + 1))), [], tmp_path / "behind")
+    timeline = tiny_timeline(log)
+
+    def made(p: int, account: str, place: Position, known: Views | None) -> Any:
+        passed: list[LoggedDecision] = []
+        events = account_events(log, p, [account])
+        now = [*recompute(log, p, [place], [account], timeline, events, passed.append, known=known)]
+        return [(each.decision, each.score, each.alert, each.differences) for each in now], passed
+
+    for account, p in accounts(1)[:6]:
+        last = [*decisions(log, p, [account], log.head(p).transactions)][-1].position
+        found = views.places(p, account, last)
+        assert found is not None and found[-1] == last
+        expected = made(p, account, last, None)
+        assert made(p, account, last, views) == made(p, account, last, behind) == expected
+        names = {e.payload for e in log.read(p, "transactions", count=10**6)}
+        assert views.accounts_at_most(p) <= len(names) + log.length(p, "feedback")
+        assert views.accounts_at_most(p) >= len({a for a, q in accounts(1) if q == p})
 
 
 @settings(max_examples=60, deadline=None)
