@@ -11,6 +11,19 @@ def tune_for_reading() -> None:
     gc.set_threshold(200_000, 20, 100)
 
 
+def tune_for_serving() -> None:
+    """For the API: an answer about all labels makes a hundred thousand objects, all of which die with it. Looking
+    through them for cycles would take as long as the answer, so only a million objects that stay lead to a collection.
+    """
+    gc.freeze()
+    gc.set_threshold(1_000_000, 20, 100)
+
+
+def keep_what_is_held() -> None:
+    """No collection looks any more at what exists now: read models and indices, which only grow."""
+    gc.freeze()
+
+
 def tune_for_deciding() -> None:
     """For the worker, whose batches create thousands of short-lived tuples; saves a quarter of its CPU."""
     gc.collect()

@@ -75,8 +75,16 @@ T = TypeVar("T")
 class Desk:
     """See the module's docstring. A context: `start`, then `close`."""
 
-    def __init__(self, settings: Settings, checkpoints: Path, log: EventLog | None = None) -> None:
-        """log: by default, that of the settings. Raises Unavailable, and BadInput if no worker has ever run on it."""
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoints: Path,
+        log: EventLog | None = None,
+        on_caught_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """log: by default, that of the settings. on_caught_up: called once all of it was read. Raises Unavailable, and
+        BadInput if no worker has ever run on it.
+        """
         self.settings = settings
         self.log: EventLog = profiles.open_log(settings) if log is None else log
         self.views = Views(self.log, CheckpointStore(checkpoints, settings.log_prefix))
@@ -95,6 +103,7 @@ class Desk:
         self._heavy_waiting = 0
         self._stopping = threading.Event()
         self._following = threading.Thread(target=self._follow, name="views", daemon=True)
+        self._on_caught_up = on_caught_up
         self._explaining = threading.Lock()
         self._reader: tuple[int, AlertReader] | None = None
         self._logger = structlog.get_logger()
@@ -173,7 +182,10 @@ class Desk:
         while not self._stopping.is_set():
             try:
                 self._follow_control()
+                was_caught_up = self.views.is_caught_up
                 followed = self.views.follow()
+                if self.views.is_caught_up and not was_caught_up:
+                    self._on_caught_up()
                 self.trouble = ""
                 has_news |= followed.is_news
                 if has_news and time.monotonic() - saved > CHECKPOINT_S:

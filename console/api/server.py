@@ -11,7 +11,7 @@ import uvicorn
 from console.api.app import build
 from console.api.desk import Desk
 from console.api.users import UserFile
-from console.gc_tuning import tune_for_reading
+from console.gc_tuning import keep_what_is_held, tune_for_serving
 from console.web.serving import with_console
 from core.errors import Unavailable
 from core.settings import Settings
@@ -36,12 +36,12 @@ def run(
     can't be opened or the address is taken.
     """
     sys.setswitchinterval(SWITCH_S)
-    tune_for_reading()
+    tune_for_serving()
     configure_logging(settings)
     users.load()  # a file that is not valid is reported before anything is opened
     server = Server(
         uvicorn.Config(
-            with_console(build(Desk(settings, checkpoints), users)),
+            with_console(build(Desk(settings, checkpoints, on_caught_up=keep_what_is_held), users)),
             host=host,
             port=port,
             loop="uvloop",
