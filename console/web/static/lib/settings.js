@@ -90,7 +90,7 @@ function SetThresholds({ logged, onClose, done }) {
   };
   return html`<${Ask} title="Set thresholds" label="Reason" action="Set thresholds" onClose=${onClose} onDone=${save}>
     ${["review", "decline"].map((role) => html`<div class="row wrap" key=${role}><label class="field">${role === "review" ? "Review from" : "Decline from"}<input type="number" step="any" min="0" autofocus=${role === "review"} style=${{ width: "130px" }} value=${fields[role].value} onInput=${(e) => set(role, { value: e.target.value })} /></label>
-      <label class="field">of<select value=${fields[role].by} onChange=${(e) => set(role, e.target.value === ofLogged(logged, role).by ? ofLogged(logged, role) : { by: e.target.value, value: "" })}><option value="probability">probability, %</option><option value="loss">expected loss, base currency</option></select></label></div>`)}
+      <label class="field"><span><span class="hidden-label">${role}: </span>of</span><select value=${fields[role].by} onChange=${(e) => set(role, e.target.value === ofLogged(logged, role).by ? ofLogged(logged, role) : { by: e.target.value, value: "" })}><option value="probability">probability, %</option><option value="loss">expected loss, base currency</option></select></label></div>`)}
     ${fault && isTouched(logged, fields) && html`<p class="small decline">${fault}</p>`}
     <${Effect} body=${isChanged ? patch : null} /><//>`;
 }
