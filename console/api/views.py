@@ -119,7 +119,11 @@ class Views:
         control = self.log.control_head()
         with self._lock:
             folded = self._runner.step(STEP_BATCHES)
-        self._past.expect(heads, {p: self.index.last(p) for p in self.partitions})
+        try:
+            self._past.expect(heads, {p: self.index.last(p) for p in self.partitions})
+        except Conflict:  # as below
+            self._forget()
+            return Followed(True, True)
         with self._lock:
             ends = {p: h.transactions for p, h in heads.items()}
             indexed = self.index.follow(self.log, ends, STEP_ROWS, self._past.hear)

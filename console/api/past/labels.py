@@ -8,7 +8,7 @@ state as of a cut follows from these by bisection; labels are computed from it a
 later, count for no moment before.
 
 An account is followed as the index reads it if its first verdict was known before; else its payments until then are
-read from the log by their positions.
+read from the log by their positions. What is folded may be ahead of what is told: a cut excludes it.
 
 Cost: about 1.3 kB a verdict, 0.5 kB for each account that has one, and 12 bytes for each of such an account's payments
 (36 once they are older than the labels' memory). A state takes 1 to 2 µs a verdict.
@@ -18,17 +18,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.codec import decode_score, decode_transaction
+from core.errors import Corrupt
 from core.events import START, FeedbackReceived, Position
 from core.log.base import Entry
 from core.times import DAY_MS
 from projections.engine.base import DecidedTransaction, Fact
-from projections.engine.feed import Bound, as_decided
+from projections.engine.feed import Bound
 from projections.views.labels import LABELS, AccountLabels, Labels
 
 
@@ -92,19 +94,22 @@ class Fold:
 
 class LabelsPast:
     """See the module's docstring. One thread follows; readers hold the same lock. unread: accounts with a verdict whose
-    payments were indexed before it was known.
+    payments were indexed before it was known. is_broken: an entry could not be read, so nothing can be told.
     """
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.unread: set[str] = set()
+        self.is_broken = False
         self._followed: set[str] = set()
-        self._heard: list[tuple[Entry, Entry]] = []
+        self._waiting: deque[Fact] = deque()
         self._fold = Fold()
 
     def expect(self, events: Iterable[Fact], *, is_first: bool) -> None:
-        """Feedback ahead of the index. is_first: it has nothing of the partition yet."""
-        judged = {fact.event.account_id for fact in events if isinstance(fact.event, FeedbackReceived)}
+        """Feedback ahead of the index, in order. is_first: it has nothing of the partition yet."""
+        verdicts = [fact for fact in events if isinstance(fact.event, FeedbackReceived)]
+        self._waiting += verdicts
+        judged = {fact.event.account_id for fact in verdicts}
         if is_first:
             self._followed |= judged
         else:
@@ -114,28 +119,29 @@ class LabelsPast:
         """Whether the account's decisions are to be heard."""
         return account in self._followed
 
-    def hear(self, decided: Iterable[tuple[Entry, Entry]]) -> None:
-        """Further decisions of accounts that it wants, in order: transactions with their scores."""
-        self._heard += decided
+    def hear(self, transaction: Entry, score: Entry) -> None:
+        """The next decision of an account that it wants; folded at once, after the verdicts that it saw."""
+        try:
+            decided = DecidedTransaction(decode_transaction(transaction.payload), decode_score(score.payload), None)
+            seen = Position.parse(decided.score.feedback_position)
+        except (Corrupt, ValueError):
+            self.is_broken = True
+            return
+        self._tell(seen)
+        self._fold.take(Fact(self.partition, score.id, decided.transaction.recorded_at, decided))
 
-    def read(self, feedback: Iterable[Fact]) -> list[Fact]:
-        """What was heard, with the partition's further feedback, in the order in which it was decided."""
-        return [*as_decided(map(self._decision, self._heard), feedback)]
-
-    def _decision(self, pair: tuple[Entry, Entry]) -> Fact:
-        transaction, score = decode_transaction(pair[0].payload), decode_score(pair[1].payload)
-        decided = DecidedTransaction(transaction, score, None)
-        return Fact(self.partition, pair[1].id, transaction.recorded_at, decided)
-
-    def take(self, facts: Iterable[Fact], unread: Fold) -> None:
-        """Fold what was read. unread: all that accounts of this name have up to the same place."""
-        for fact in facts:
-            if isinstance(fact.event, DecidedTransaction) or fact.event.account_id in self._followed:
-                self._fold.take(fact)
+    def take(self, unread: Fold) -> None:
+        """Fold all feedback that was expected. unread: what accounts of this name have up to the same place."""
+        self._tell(None)
         self._fold.merge(unread)
         self._followed |= self.unread
         self.unread = set()
-        self._heard = []
+
+    def _tell(self, until: Position | None) -> None:
+        while self._waiting and (until is None or self._waiting[0].id <= until):
+            fact = self._waiting.popleft()
+            if fact.event.account_id in self._followed:
+                self._fold.take(fact)
 
     def labels(self, cut: Bound, received: NDArray[np.int64]) -> Labels:
         """The read model's state as of a cut, as far as an answer reads it: without `seen`, and `forgotten` only of

@@ -20,7 +20,7 @@ from console.api.past.seals import Seals
 from console.api.past.statistics import Rejects, throughput
 from core.codec import decode_account_event
 from core.control_stream import ControlStream
-from core.errors import Corrupt
+from core.errors import Conflict, Corrupt
 from core.events import START, Position, Severity
 from core.log.base import Entry, EventLog, Head, Stream
 from core.log.paging import entries
@@ -56,10 +56,12 @@ class Past:
 
     def expect(self, heads: Mapping[int, Head], indexed: Mapping[int, Position]) -> None:
         """Read the feedback up to these heads, before the index follows: the labels need the decisions of accounts with
-        a verdict. indexed: up to where the index has come. Raises Unavailable, Corrupt.
+        a verdict. indexed: up to where the index has come. Raises as `follow`.
         """
         for p, head in heads.items():
             waiting = self._feedback[p]
+            if waiting and waiting[-1].id > head.feedback:
+                raise Conflict(f"partition {p}: feedback up to {waiting[-1].id} was read, and ends at {head.feedback}")
             after = waiting[-1].id if waiting else self.accounts[p].end.feedback
             if head.feedback > after:
                 found = [*map(partial(_event, p), [*entries(self._log, p, "feedback", after, head.feedback)])]
@@ -73,7 +75,7 @@ class Past:
             if severity is not None:
                 accounts.hear([(transaction, score)])
             if labels.wants(account):
-                labels.hear([(transaction, score)])
+                labels.hear(transaction, score)
 
     def follow(self, heads: Mapping[int, Head], index: DecisionIndex) -> None:
         """Read what is new up to these heads, as far as the index of decisions has come. Raises Unavailable, Corrupt,
@@ -96,7 +98,7 @@ class Past:
     def _take(self, partition: int, end: Bound, index: DecisionIndex) -> None:
         """Take what was heard up to the end of a batch, with the feedback up to there."""
         accounts, labels, feedback = self.accounts[partition], self.labels[partition], self._feedback[partition]
-        facts, judged, unread = accounts.read(self._log, end, feedback), labels.read(feedback), Fold()
+        facts, unread = accounts.read(self._log, end, feedback), Fold()
         own: dict[str, list[Fact]] = {account: [] for account in labels.unread}
         for fact in feedback:
             own.get(fact.event.account_id, []).append(fact)
@@ -106,7 +108,7 @@ class Past:
             for fact in as_decided(decided, events):
                 unread.take(fact)
         with self._lock:
-            labels.take(judged, unread)
+            labels.take(unread)
             accounts.take(facts, end)
         self._feedback[partition] = []
 
@@ -167,7 +169,7 @@ class PastStates(States):
         if projection is THROUGHPUT and not inside:
             columns = self.index.columns({partition: bound.transactions})[partition]
             return throughput(seals, self.past.rejects[partition], columns, self.index.names, sequence)
-        if projection is LABELS:
+        if projection is LABELS and not self.past.labels[partition].is_broken:
             columns = self.index.columns({partition: bound.transactions})[partition]
             return self.past.labels[partition].labels(bound, columns["at"])
         if projection is SHADOW and self.past.never("shadow"):
