@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
+
+COLLECT_S = 60.0
 
 
 def tune_for_reading() -> None:
@@ -12,11 +16,19 @@ def tune_for_reading() -> None:
 
 
 def tune_for_serving() -> None:
-    """For the API: an answer about all labels makes a hundred thousand objects, all of which die with it. Looking
-    through them for cycles would take as long as the answer, so only a million objects that stay lead to a collection.
+    """For the API: an answer about all labels makes a hundred thousand objects, all of which die with it, and looking
+    through them for cycles takes as long as the answer. So the counts of objects lead to no collection; those of the
+    last minute are looked at once a minute, by a thread.
     """
     gc.freeze()
-    gc.set_threshold(1_000_000, 20, 100)
+    gc.set_threshold(10_000_000, 20, 100)
+    threading.Thread(target=_collect_young, name="collector", daemon=True).start()
+
+
+def _collect_young() -> None:
+    while True:
+        time.sleep(COLLECT_S)
+        gc.collect(0)
 
 
 def keep_what_is_held() -> None:
