@@ -186,6 +186,8 @@ class Desk:
                 followed = self.views.follow()
                 if self.views.is_caught_up and not was_caught_up:
                     self._on_caught_up()
+                if self.trouble:
+                    self._logger.info("api.follow_continues")
                 self.trouble = ""
                 has_news |= followed.is_news
                 if has_news and time.monotonic() - saved > CHECKPOINT_S:

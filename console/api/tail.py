@@ -118,6 +118,8 @@ class Tail:
             try:
                 found = self._log.follow(self._after, WAIT_MS)
                 outcomes = self._taken(found)
+                if self.trouble:
+                    self._logger.info("api.tail_continues")
                 self.trouble = ""
             except (Unavailable, Corrupt) as error:
                 if not self.trouble:
