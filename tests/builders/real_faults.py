@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 INTEGRATION = Path(__file__).resolve().parents[1] / "integration"
-MODULES = ("test_full_disks", "test_log_server_states", "test_bad_networks")
+MODULES = ("test_full_disks", "test_log_server_states", "test_bad_networks", "test_followers")
 """Those modules of tests/integration whose tests each make a fault."""
 
 

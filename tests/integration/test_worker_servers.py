@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -86,6 +88,27 @@ def test_workers_killed_in_mid_stream_leave_the_same_log(on: Stage) -> None:
             worker.stop()
     for worker in workers:
         assert worker.wait(1) == 0, worker.log_path.read_text()
+    assert_as_undisturbed(on, records)
+
+
+def test_a_worker_frozen_for_longer_than_its_session_writes_nothing(single: Stage) -> None:
+    """SIGSTOP in mid-batch until its partitions are another's, then SIGCONT, twice: what it had in hand is refused, and
+    the log is that of an undisturbed run.
+    """
+    on = single.changed(batch_size=20)
+    records = on.produce(h.synthetic(4_000))
+    with on.worker("frozen") as frozen, on.worker("other") as other, on.log() as log:
+        assert frozen.pid is not None
+        for goal in (400, 1_600):
+            h.wait_for(lambda: on.owned("frozen"), "partitions of the worker to freeze")
+            h.wait_for_decisions(on, log, goal)
+            os.kill(frozen.pid, signal.SIGSTOP)
+            try:
+                h.wait_for(lambda: len(on.owned("other")) == on.settings.partitions, "the other one's partitions")
+            finally:
+                os.kill(frozen.pid, signal.SIGCONT)
+        h.wait_for_decisions(on, log, 4_000, other.check)
+        assert frozen.running, frozen.last_lines(20)
     assert_as_undisturbed(on, records)
 
 
