@@ -25,12 +25,10 @@ from core.events import (
 )
 from core.text import visible
 from core.times import HOUR_MS
-from responders.outbox import ACTOR, Item, Part
+from responders.outbox import ACTOR, Item
 from responders.settings import BLOCK, QUEUE, UNBLOCK, RespondSettings
 
 ERROR_CHARACTERS_MAX = 500
-BLOCKED_CODE = "ACCOUNT_BLOCKED"
-"""The rule of `standard@1` that hits on every payment of a blocked account."""
 
 
 class Tried(NamedTuple):
@@ -41,11 +39,6 @@ class Tried(NamedTuple):
     at: int
     attempts: int = 1
     delay_ms: int = 0
-
-
-def is_blocked_already(part: Part, alert: AlertRaised) -> bool:
-    """Whether the alert's account needs no block: it was blocked since, or the alert says that it was."""
-    return alert.account_id in part.blocked or BLOCKED_CODE in alert.reason_codes
 
 
 def succeeded(

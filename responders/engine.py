@@ -32,12 +32,12 @@ import structlog
 
 from core.codec import decode_alert
 from core.errors import Unavailable
-from core.events import AccountEvent, AlertRaised, Position
+from core.events import START, AccountEvent, AlertRaised, Position
 from core.identity import required
 from core.log.base import EventLog
 from core.times import HOUR_MS
 from responders import metrics
-from responders.acting import Tried, failed, is_blocked_already, succeeded
+from responders.acting import Tried, failed, succeeded
 from responders.agenda import Agenda, Attempt
 from responders.channels.base import Channel, Message
 from responders.fencing import Fences
@@ -175,15 +175,17 @@ class Responder:
             self._fences.ask(self._clock.steady())
 
     def _is_reached(self, partition: int, position: Position) -> bool:
-        if position.generation < self._generation:
-            return True  # the topic was made again: nothing of the former one will come any more
-        return self.follower.place(partition).feedback >= position or not self.follower.rules.switches
+        reached = max(self.follower.place(partition).feedback, self._gone(partition))
+        return reached >= position or not self.follower.rules.switches
 
-    @property
-    def _generation(self) -> int:
-        """The feedback topic's generation, 0 before there is one."""
-        known = self.follower.control.state.generations.get("feedback")
-        return known.number if known is not None else 0
+    def _gone(self, partition: int) -> Position:
+        """Up to where the log will never have feedback that it lacks now: the topic was made again, or messages that
+        Kafka lost were passed.
+        """
+        state = self.follower.control.state
+        known = state.generations.get("feedback")
+        skipped = Position(*state.skipped.get(("feedback", partition), START))
+        return max(Position(known.number if known is not None else 0, 0), skipped)
 
     def _forget(self, partition: int) -> None:
         for key in self._agenda.drop_partition(partition):
@@ -198,7 +200,7 @@ class Responder:
 
     def _take_new(self, part: Part) -> None:
         reached = self.follower.place(part.partition).feedback
-        for key in self._reports.settle(part, reached, self._generation):
+        for key in self._reports.settle(part, reached, self._gone(part.partition)):
             self._agenda.drop(key)
         keys, part.fresh = part.fresh, []
         for key in keys:
@@ -253,7 +255,7 @@ class Responder:
             self._succeed(attempt, alert)
 
     def _block(self, key: Key, attempt: Attempt, alert: AlertRaised, part: Part, now: int) -> None:
-        is_needless = is_blocked_already(part, alert) or alert.account_id in self._reports.blocking.values()
+        is_needless = part.is_needless(attempt.item) or alert.account_id in self._reports.blocking.values()
         free = now if is_needless else self._block_allowed_from(now)
         if free > now:
             self._limited.add(key)
@@ -371,8 +373,7 @@ class Responder:
     def _report(self) -> None:
         """Send the outcomes of all open partitions, and wait until Kafka has them."""
         try:
-            for key in self._reports.send(self._outlet, self._parts.get):
-                self._agenda.drop(key)
+            self._reports.send(self._outlet, self._parts)
         except Unavailable:
             unknown = {outcome.item.partition for outcome in self._reports.unsent.values()} & set(self._parts)
             for partition in unknown:

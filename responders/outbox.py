@@ -14,7 +14,8 @@ An item is one action of one alert. Its key, alert ID and action, is the idempot
     ActionRequested   makes a parked item wait again
 
 What has an effect in the log is its own outcome, so a responder killed between that and its ActionSucceeded repeats
-nothing. The first outcome of an item counts. Another one, of a responder that woke up after its place was taken,
+nothing. If Kafka lost the effect, and its ActionSucceeded arrives alone, the item waits again; after LOST_MAX times it
+is parked. The first outcome of an item counts. Another one, of a responder that woke up after its place was taken,
 changes nothing and is counted. Within a batch, account events come before alerts: no outcome can be in the batch of its
 own alert.
 """
@@ -49,6 +50,10 @@ from responders.settings import BLOCK, QUEUE, UNBLOCK
 ACTOR = RESPONDER
 """The actor of everything that responders do by themselves."""
 PARKED_MAX = 10_000
+BLOCKED_CODE = "ACCOUNT_BLOCKED"
+"""The rule of `standard@1` that hits on every payment of a blocked account."""
+LOST_MAX = 3
+"""How often an item waits again because its effect did not reach the log."""
 IN_LOG = (BLOCK, UNBLOCK, QUEUE)
 """Actions whose effect is an event of the log, which is their outcome."""
 
@@ -58,8 +63,9 @@ Key = tuple[str, str]
 
 class Item(NamedTuple):
     """What is to be done. position: the alert's; requested_at: when it was recorded, epoch ms; begins_at: not before
-    then, 0 for at once. payload: the alert's JSON, b"" if it has to be read from the log. asked: how often a person
-    asked for it again.
+    then, 0 for at once. payload: the alert's JSON, b"" if it has to be read from the log. is_blocked: whether
+    the alert says that its account was blocked already. asked: how often it began to wait again; lost: how often of
+    these because its effect was lost.
     """
 
     partition: int
@@ -70,7 +76,9 @@ class Item(NamedTuple):
     requested_at: int
     begins_at: int = 0
     payload: bytes = b""
+    is_blocked: bool = False
     asked: int = 0
+    lost: int = 0
 
     @property
     def alert_id(self) -> str:
@@ -126,7 +134,14 @@ class Part:
             if switch is None or sequence <= switch.begin(self.partition):
                 continue
             item = Item(
-                self.partition, position, action, alert.account_id, alert.severity, recorded_at, payload=payload
+                self.partition,
+                position,
+                action,
+                alert.account_id,
+                alert.severity,
+                recorded_at,
+                payload=payload,
+                is_blocked=BLOCKED_CODE in alert.reason_codes,
             )
             self._add(item)
 
@@ -151,7 +166,7 @@ class Part:
             case CaseRouted() if event.actor == ACTOR:
                 self.waiting.pop((event.causation_id, QUEUE), None)
             case ActionSucceeded():
-                self._settle(event)
+                self._succeeded(event, recorded_at)
             case ActionFailed():
                 self._failed(event, recorded_at)
             case ActionRequested():
@@ -174,17 +189,33 @@ class Part:
         self.waiting[item.key] = item
         self.fresh.append(item.key)
 
+    def _succeeded(self, event: ActionSucceeded, recorded_at: int) -> None:
+        item = self._settle(event)
+        if item is None or event.actor != ACTOR or event.action not in IN_LOG or self.is_needless(item):
+            return
+        if item.lost < LOST_MAX:
+            self._add(item._replace(asked=item.asked + 1, lost=item.lost + 1))
+        else:
+            self._park(item, "lost", f"its effect did not reach the log {LOST_MAX + 1} times", recorded_at)
+
+    def is_needless(self, item: Item) -> bool:
+        """Whether it is a block of an account that was blocked since, or of which the alert says that it was."""
+        return item.action == BLOCK and (item.account_id in self.blocked or item.is_blocked)
+
     def _failed(self, event: ActionFailed, recorded_at: int) -> None:
         item = self._settle(event)
         if item is not None:
-            self.parked[item.key] = Parked(item._replace(payload=b""), event.code, event.error, recorded_at)
-            if len(self.parked) > PARKED_MAX:
-                del self.parked[next(iter(self.parked))]
+            self._park(item, event.code, event.error, recorded_at)
+
+    def _park(self, item: Item, code: str, error: str, at: int) -> None:
+        self.parked[item.key] = Parked(item._replace(payload=b""), code, error, at)
+        if len(self.parked) > PARKED_MAX:
+            del self.parked[next(iter(self.parked))]
 
     def _requested(self, event: ActionRequested, recorded_at: int) -> None:
         parked = self.parked.pop((event.causation_id, event.action), None)
         if parked is not None:
-            asked = parked.item._replace(requested_at=recorded_at, begins_at=0, asked=parked.item.asked + 1)
+            asked = parked.item._replace(requested_at=recorded_at, begins_at=0, asked=parked.item.asked + 1, lost=0)
             self._add(asked)
 
     def _settle(self, event: ActionOutcome) -> Item | None:

@@ -3,13 +3,13 @@
 unsent ──send──► reported ──(the log holds it)──► settled
    ▲               │
    │               ├──(the log passed it by)──► rejected: told once, and not acted on again
-   ├── the topic was made again: whether the log got it is unknown
+   ├── the topic was made again, or Kafka lost messages that were passed: the log will not get it
    └── it is unknown whether Kafka has it: sent again after the fence, if the log still lacks it
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -48,42 +48,43 @@ class Reports:
     def __contains__(self, key: Key) -> bool:
         return key in self.unsent or key in self.reported
 
-    def send(self, outlet: Outlet, part_of: Callable[[int], Part | None]) -> list[Key]:
-        """Send the outcomes of all open partitions and wait until Kafka has them; returns keys that need none any more,
-        because the log has settled them. Raises Unavailable, after which nothing is reported.
+    def send(self, outlet: Outlet, opened: Container[int]) -> None:
+        """Send the outcomes of the open partitions and wait until Kafka has them. Raises Unavailable, after which
+        nothing is reported.
         """
-        mine = {k: o for k, o in self.unsent.items() if part_of(o.item.partition) is not None}
-        settled = [key for key, outcome in mine.items() if not _waits(part_of(outcome.item.partition), outcome.item)]
-        for key in settled:
-            del mine[key]
-            self.drop(key)
+        mine = {key: outcome for key, outcome in self.unsent.items() if outcome.item.partition in opened}
         if mine:
             positions = iter(outlet.send([event for outcome in mine.values() for event in outcome.events]))
             for key, outcome in mine.items():
                 last = [next(positions) for _ in outcome.events][-1]
                 del self.unsent[key]
                 self.reported[key] = outcome._replace(position=last)
-        return settled
 
-    def settle(self, part: Part, reached: Position, generation: int) -> list[Key]:
-        """The reported keys of a partition that the log has settled; they are forgotten. Tells of those that it passed.
+    def settle(self, part: Part, reached: Position, gone: Position) -> list[Key]:
+        """The keys of a partition that the log has settled; they are forgotten. Tells of those that it passed.
 
-        reached: the last feedback position that the outbox was folded to. generation: that of the feedback topic now.
+        reached: the last feedback position that the outbox was folded to. gone: up to where the log will never have
+        what it lacks now. An outcome that the worker rejected there is sent once more, and rejected once more.
         """
         done = []
-        for key, outcome in list(self.reported.items()):
+        for key, outcome in [*self.reported.items(), *self.unsent.items()]:
             if outcome.item.partition != part.partition:
                 continue
             if not _waits(part, outcome.item):
                 done.append(key)
                 self.drop(key)
-            elif outcome.position is not None and 0 < outcome.position.generation < generation:
-                self.unsent[key] = outcome._replace(position=None)  # its topic was made again: nobody may have read it
+                continue
+            position = outcome.position
+            if position is None or not position.generation:
+                continue
+            if position <= gone:
+                self.unsent[key] = outcome._replace(position=None)
                 del self.reported[key]
-            elif outcome.position is not None and outcome.position.generation and reached >= outcome.position:
+            elif position <= reached:
                 self.reported[key] = outcome._replace(position=None)
-                where = str(outcome.position)
-                structlog.get_logger().error("respond.outcome_rejected", alert=key[0], action=key[1], position=where)
+                structlog.get_logger().error(
+                    "respond.outcome_rejected", alert=key[0], action=key[1], position=str(position)
+                )
         return done
 
     def drop(self, key: Key) -> None:
@@ -93,7 +94,7 @@ class Reports:
         self.blocking.pop(key, None)
 
 
-def _waits(part: Part | None, item: Item) -> bool:
+def _waits(part: Part, item: Item) -> bool:
     """Whether the log still lacks the outcome of this very request."""
-    waiting = part.waiting.get(item.key) if part is not None else None
+    waiting = part.waiting.get(item.key)
     return waiting is not None and waiting.asked == item.asked

@@ -18,7 +18,7 @@ from ingest.responding import GroupOwner
 from responders.channels.base import DELIVERED, Message, Result
 from responders.engine import Responder
 from responders.following import Follower
-from responders.outbox import ACTOR
+from responders.outbox import ACTOR, BLOCKED_CODE, IN_LOG
 from responders.ports import Clock
 from responders.settings import ACTIONS, BLOCK, NOTIFYING, QUEUE, respond_settings
 from tests.simulation.world import World
@@ -106,6 +106,7 @@ def judged(
         effects = {(e.causation_id, BLOCK) for e in told if isinstance(e, AccountBlocked) and e.actor == ACTOR}
         effects |= {(e.causation_id, QUEUE) for e in told if isinstance(e, CaseRouted) and e.actor == ACTOR}
         freed = {e.account_id for e in told if isinstance(e, AccountUnblocked) and e.actor != ACTOR}
+        blocked = {e.account_id for e in told if isinstance(e, AccountBlocked)}
         for entry in entries(log, partition, "alerts"):
             alert = decode_alert(entry.payload)
             for action in alert.recommended_actions:
@@ -113,8 +114,11 @@ def judged(
                     continue
                 key = alert.alert_id, action
                 count = done.pop(key, 0)
-                is_settled = key in effects or (action == BLOCK and alert.account_id in freed)
-                if not count and not is_settled:
+                is_needless = action == BLOCK and (
+                    alert.account_id in freed | blocked or BLOCKED_CODE in alert.reason_codes
+                )
+                is_settled = key in effects or is_needless if action in IN_LOG else count
+                if not is_settled:
                     wrong.append(f"not done: {action} of alert {alert.alert_id}")
                 if count > 1 and is_exact:
                     wrong.append(f"recorded {count} times: {action} of alert {alert.alert_id}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.codec import decode_account_event
 from core.errors import Unavailable
 from core.events import (
     AccountBlocked,
@@ -16,10 +17,11 @@ from core.events import (
     ActionSucceeded,
     CaseRouted,
     HistoryStarted,
+    MessagesSkipped,
 )
 from core.times import HOUR_MS, MINUTE_MS
 from responders.channels.base import Result
-from responders.outbox import ACTOR
+from responders.outbox import ACTOR, LOST_MAX
 from tests.builders.responding import PARTITIONS, T0, Receiver, World, settle
 
 DOWN = Result("unavailable", "HTTP 503")
@@ -128,6 +130,66 @@ def test_a_successor_does_not_repeat_what_kafka_holds_and_the_log_not_yet() -> N
     settle(world, second)
     assert second.owned == {0, 1}
     assert world.outcomes() == ["ActionSucceeded:notify_fraud_team"] and len(soc.got) == 1
+
+
+@pytest.mark.parametrize("action", ["block_account", "queue_for_review"])
+def test_an_effect_that_kafka_lost_is_sent_again_though_its_outcome_arrived(action: str) -> None:
+    """Else the log said that an account was blocked, and its payments went on."""
+    world = World()
+    world.on(action)
+    alert = world.alert(action)
+    responder = world.responder()
+    responder.step()
+    effect, outcome = world.kafka[0]
+    world.kafka[0][:] = [outcome]
+    settle(world, responder)
+    assert world.outcomes()[0] == f"ActionSucceeded:{action}"
+    assert [type(decode_account_event(effect)).__name__, f"ActionSucceeded:{action}"] == world.outcomes()[1:]
+    assert not responder.follower.part(0).waiting and world.feedback()[1].causation_id == alert  # type: ignore[union-attr]
+
+
+def test_an_effect_that_never_reaches_the_log_is_parked_after_some_times() -> None:
+    """Whatever takes it away: responders do not send it for ever."""
+    world = World()
+    world.on("queue_for_review")
+    world.alert("queue_for_review")
+    responder = world.responder()
+    for _ in range(10):
+        responder.step()
+        world.kafka[0][:] = [each for each in world.kafka[0] if b"case_routed" not in each]
+        world.pump()
+    responder.step()
+    assert world.outcomes() == ["ActionSucceeded:queue_for_review"] * (LOST_MAX + 1)
+    (parked,) = responder.follower.part(0).parked.values()
+    assert parked.code == "lost"
+
+
+def test_messages_that_kafka_lost_hold_up_neither_an_outcome_nor_a_fence() -> None:
+    """A person accepted their loss, and nothing follows them in the topic."""
+    world = World()
+    world.on("block_account")
+    world.alert("block_account")
+    first = world.responder()
+    first.step()
+    second = world.responder()
+    second.step()
+    assert len(world.kafka[0]) == 2 and second.owned == {1}
+    world.recorded[0] = 2  # the worker goes on after them
+    lost = MessagesSkipped(
+        occurred_at=T0,
+        actor="ann",
+        topic="feedback",
+        generation=1,
+        partition=0,
+        first_offset=0,
+        next_offset=2,
+        code="messages_expired",
+    )
+    world.control(lost)
+    settle(world, first)
+    assert world.outcomes() == ["AccountBlocked", "ActionSucceeded:block_account"]
+    second.step()
+    assert second.owned == {0, 1}
 
 
 def test_a_successor_repeats_what_was_not_reported_with_the_same_key() -> None:

@@ -32,7 +32,7 @@ def reported(topic: Topic) -> tuple[Reports, Part]:
     part = Part(0, waiting={item.key: item})
     reports = Reports()
     reports.put(item, succeeded(respond_settings({}), item, None, Tried(1_790_000_000_001)))
-    assert reports.send(topic, lambda partition: part) == []
+    reports.send(topic, {0})
     return reports, part
 
 
@@ -41,18 +41,42 @@ def test_an_outcome_in_a_topic_that_was_made_again_is_sent_again() -> None:
     topic = Topic()
     reports, part = reported(topic)
     topic.generation = 2
-    assert reports.settle(part, Position(1, 4), 2) == []
-    assert reports.send(topic, lambda partition: part) == []
+    assert reports.settle(part, Position(1, 4), Position(2, 0)) == []
+    reports.send(topic, {0})
     assert len(topic.sent) == 2 and topic.sent[0] == topic.sent[1]
     part.waiting.clear()
-    assert len(reports.settle(part, Position(2, 13), 2)) == 1
+    assert len(reports.settle(part, Position(2, 13), Position(2, 0))) == 1
+
+
+@pytest.mark.parametrize("reached", [4, 30])
+def test_an_outcome_that_kafka_lost_is_sent_again_once_the_loss_is_accepted(reached: int) -> None:
+    """Whether or not the log has gone on after it; where it was sent to again, it waits as before."""
+    topic = Topic()
+    reports, part = reported(topic)
+    assert reports.settle(part, Position(1, reached), Position(1, 11)) == []
+    reports.send(topic, {0})
+    assert len(topic.sent) == 2 and topic.sent[0] == topic.sent[1]
+    assert reports.settle(part, Position(1, 11), Position(1, 11)) == []
+    reports.send(topic, {0})
+    assert len(topic.sent) == 2
+
+
+def test_an_unsent_outcome_that_the_log_has_settled_is_not_sent() -> None:
+    """It was unknown whether Kafka had it, and it had."""
+    topic = Topic()
+    item = Item(0, Position(1, 1), "notify_customer", "a1", "high", 1_790_000_000_000)
+    reports = Reports()
+    reports.put(item, succeeded(respond_settings({}), item, None, Tried(1_790_000_000_001)))
+    assert reports.settle(Part(0), Position(1, 4), Position(1, 0)) == [item.key]
+    reports.send(topic, {0})
+    assert topic.sent == [] and item.key not in reports
 
 
 def test_an_outcome_that_the_log_passed_by_is_told_and_not_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
     """The worker rejected it: it would be rejected again."""
     topic = Topic()
     reports, part = reported(topic)
-    assert reports.settle(part, Position(1, 99), 1) == []
+    assert reports.settle(part, Position(1, 99), Position(1, 0)) == []
     assert "respond.outcome_rejected" in capsys.readouterr().out
-    reports.send(topic, lambda partition: part)
+    reports.send(topic, {0})
     assert len(topic.sent) == 1
