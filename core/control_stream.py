@@ -10,6 +10,9 @@ An append succeeds only at the position up to which the stream was read, so what
 concurrency). Any number of people and services may write at once, and a crash between two steps leaves nothing half
 done.
 
+A blob that an event names is stored before it (`Blobs`), so no crash leaves an event without it; and once more after
+it, because a log server may lose its last second, and the blob with it, between the two.
+
 An event that may not follow the events before it must have bypassed this module. It stays in the log, its entry's
 `refused` says why it was refused, and it never takes effect for any reader. Besides this module only the log's own,
 which treat events as bytes, call `EventLog.append_control` and `EventLog.read_control`.
@@ -65,6 +68,19 @@ class Appended(NamedTuple):
 
 Decide = Callable[[Known], Sequence[Control]]
 """What to append: a pure function of what is known, called once per attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blobs:
+    """What is stored for the events of one append."""
+
+    log: EventLog
+    contents: list[bytes] = field(default_factory=list)
+
+    def put(self, content: bytes) -> str:
+        """Store a blob, and once more after the append. Returns its SHA-256 (hex)."""
+        self.contents.append(content)
+        return self.log.put_blob(content)
 
 
 @dataclass(slots=True)
@@ -185,17 +201,24 @@ def payload_at(log: EventLog, position: int) -> bytes | None:
     return found[0][1] if found and found[0][0] == position else None
 
 
-def append(log: EventLog, decide: Decide, stream: ControlStream | None = None) -> Appended:
+def append(log: EventLog, decide: Decide, stream: ControlStream | None = None, blobs: Blobs | None = None) -> Appended:
     """Append the events that `decide` returns for the stream's current end.
 
     stream: one that is being followed; it is advanced, and `decide` gets the entries read since. Without it the stream
-    is read from the beginning.
+    is read from the beginning. blobs: what the events name, stored by the caller or by `decide`.
 
     Raises what `decide` raises; BadInput if an event may not follow or would not decode again; ConcurrencyError if
     other writers were first ATTEMPTS_MAX times in a row (nothing was appended); Unavailable if the log server does not
     answer and it is unknown whether the events were appended.
     """
-    stream = ControlStream() if stream is None else stream
+    appended = _append(log, decide, ControlStream() if stream is None else stream)
+    if blobs is not None and appended.events:
+        for content in blobs.contents:
+            log.put_blob(content)
+    return appended
+
+
+def _append(log: EventLog, decide: Decide, stream: ControlStream) -> Appended:
     entries: list[ControlEntry] = []
     lost: list[bytes] = []  # sent, but no reply came: they may be at the next positions
     for _ in range(ATTEMPTS_MAX):

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from core.control import ControlState, Generation
-from core.control_stream import ControlStream, append
+from core.control_stream import Blobs, ControlStream, append
 from core.currency import code
 from core.errors import BadInput
 from core.events import (
@@ -66,7 +66,8 @@ def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStrea
             " Restore its backup, or correct the address or the prefix. To begin a new log nevertheless, which decides"
             " again all that Kafka still holds: `sentinel ingest --new-log REASON`"
         )
-    append(log, lambda known: _missing(log, known.state, topics, settings, _Beginning.of(found, new_log)), stream)
+    blobs, beginning = Blobs(log), _Beginning.of(found, new_log)
+    append(log, lambda known: _missing(blobs, known.state, topics, settings, beginning), stream, blobs)
     return stream
 
 
@@ -167,7 +168,7 @@ def source_topics(settings: Settings) -> dict[str, Topic]:
 
 
 def _missing(
-    log: EventLog, state: ControlState, topics: dict[str, Topic], settings: Settings, beginning: _Beginning
+    blobs: Blobs, state: ControlState, topics: dict[str, Topic], settings: Settings, beginning: _Beginning
 ) -> list[Control]:
     now = int(time.time() * 1000)
     events: list[Control] = []
@@ -197,12 +198,12 @@ def _missing(
             )
     if state.identity is None and not state.generations:
         for blob in default_blobs():
-            log.put_blob(blob)
+            blobs.put(blob)
         events.insert(0, _created(settings, topics["transactions"].partitions, now))
     else:
         _check_identity(required(state.identity), settings)
     if not state.generations:
-        events += _first_start(log, settings, now)
+        events += _first_start(blobs, settings, now)
     return events
 
 
@@ -261,9 +262,9 @@ def _recreated(known: Generation, topic: Topic) -> bool:
     return (known.topic_id, known.topic_name) != (topic.topic_id, topic.name)
 
 
-def _first_start(log: EventLog, settings: Settings, now: int) -> list[Control]:
+def _first_start(blobs: Blobs, settings: Settings, now: int) -> list[Control]:
     content, card = shipped_baseline()
-    digest = log.put_blob(content)
+    digest = blobs.put(content)
     name, version = str(card["name"]), str(card["version"])
     threshold = settings.fraud_threshold
     return [

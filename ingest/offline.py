@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from core.context import Resolver
-from core.control_stream import ControlStream, append
+from core.control_stream import Blobs, ControlStream, append
 from core.events import Control, FeedbackReceived, HistoryStarted, SourceGenerationStarted
 from core.features.reference import FIRST_COLUMN
 from core.features.state import AccountState
@@ -170,7 +170,7 @@ class OfflineIngest:
         self._boundary = boundary
         self.flush()
         tables = {kind: self._builder.table(kind, boundary) for kind in FIRST_COLUMN}
-        published = [publication(self._log, table, kind, ACTOR, boundary) for kind, table in tables.items()]
+        published = [publication(Blobs(self._log), table, kind, ACTOR, boundary) for kind, table in tables.items()]
         held = quarantines(self._builder.over_rate, self._control.state, ACTOR, boundary)
         self.change([*held, *published])
 

@@ -39,7 +39,9 @@ class ModelAct:
     proposal_id: str = ""
 
 
-def append(log: EventLog, decide: Callable[[Registry], Sequence[Control]]) -> tuple[Appended, Registry]:
+def append(
+    log: EventLog, decide: Callable[[Registry], Sequence[Control]], blobs: control_stream.Blobs | None = None
+) -> tuple[Appended, Registry]:
     """Append the events that `decide` makes from the registry; returns what was appended, and that registry."""
     seen: list[Registry] = []
 
@@ -47,7 +49,7 @@ def append(log: EventLog, decide: Callable[[Registry], Sequence[Control]]) -> tu
         seen.append(registry_of(known.entries))
         return decide(seen[-1])
 
-    return control_stream.append(log, of_registry), seen[-1]
+    return control_stream.append(log, of_registry, blobs=blobs), seen[-1]
 
 
 def register(log: EventLog, artifact: Artifact, act: Act) -> ModelAct:
@@ -55,8 +57,11 @@ def register(log: EventLog, artifact: Artifact, act: Act) -> ModelAct:
 
     Raises BadInput if name and version belong to another artifact.
     """
-    digest = log.put_blob(artifact.content)  # immutable and named by its content, so safe to repeat
-    appended, registry = append(log, lambda registry: control_events.registration(registry, artifact, digest, act))
+    blobs = control_stream.Blobs(log)
+    digest = blobs.put(artifact.content)  # immutable and named by its content, so safe to repeat
+    appended, registry = append(
+        log, lambda registry: control_events.registration(registry, artifact, digest, act), blobs
+    )
     if not appended.events:
         return ModelAct(registry.models[artifact.label].position, "unchanged", artifact.label)
     return ModelAct(appended.position, "registered", artifact.label)

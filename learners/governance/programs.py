@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core import control_stream
-from core.control_stream import Appended, ControlStream, Known
+from core.control_stream import Appended, Blobs, ControlStream, Known
 from core.errors import BadInput, Corrupt
 from core.events import (
     Control,
@@ -59,7 +59,8 @@ def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
     """
     digest = document.digest(program)
     offered = own_offers(plan(loading.of_program(program, log.get_blob).checked, library.kernel()))
-    if [log.put_blob(each) for each in library.blobs_of(program)][-1] != digest:
+    blobs = Blobs(log)
+    if [blobs.put(each) for each in library.blobs_of(program)][-1] != digest:
         raise Corrupt("the log stored the program under another SHA-256 than that of its content")
 
     def events(registry: ProgramRegistry, _: Known) -> list[Control]:
@@ -72,7 +73,7 @@ def propose(log: EventLog, program: Program, act: Act) -> ProgramAct:
             found.append(ProgramProposed(**act.fields, proposal_id=proposal_id, digest=digest))
         return found
 
-    appended, registry = _append(log, events)
+    appended, registry = _append(log, events, blobs)
     made = [event.proposal_id for event in appended.events if isinstance(event, ProgramProposed)]
     proposal_id = made[0] if made else _open(registry, digest)
     return ProgramAct(appended.position, "proposed" if made else "unchanged", program.label, digest, proposal_id)
@@ -260,7 +261,7 @@ def _proposal_id(registry: ProgramRegistry, label: str) -> str:
 
 
 def _append(
-    log: EventLog, decide: Callable[[ProgramRegistry, Known], Sequence[Control]]
+    log: EventLog, decide: Callable[[ProgramRegistry, Known], Sequence[Control]], blobs: Blobs | None = None
 ) -> tuple[Appended, ProgramRegistry]:
     """Append what `decide` makes from the registry; returns what was appended, and that registry."""
     seen: list[ProgramRegistry] = []
@@ -269,4 +270,4 @@ def _append(
         seen.append(programs_of(known.entries))
         return decide(seen[-1], known)
 
-    return control_stream.append(log, of_registry), seen[-1]
+    return control_stream.append(log, of_registry, blobs=blobs), seen[-1]

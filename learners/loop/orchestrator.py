@@ -25,7 +25,7 @@ import msgspec
 
 from core.assignment import WHOLE
 from core.context import LoadScorer, Resolver
-from core.control_stream import Known, append, history
+from core.control_stream import Blobs, Known, append, history
 from core.errors import BadInput, ConcurrencyError, Corrupt
 from core.events import Control
 from core.governance import CHAMPION, SHADOW
@@ -109,11 +109,12 @@ class Orchestrator:
         if self._settings.watch_drift:
             self.watch_drift(now_ms)
         state, evidence, step = self.look(now_ms)
+        blobs = Blobs(self._log)
         try:
-            events = self._events(state, evidence, step, now_ms)
+            events = self._events(state, evidence, step, now_ms, blobs)
             if not events:
                 return step, []
-            return step, append(self._log, lambda known: _still(events, state, known, step)).events
+            return step, append(self._log, lambda known: _still(events, state, known, step), blobs=blobs).events
         except ConcurrencyError:
             return step, []
         except BadInput as error:
@@ -230,14 +231,14 @@ class Orchestrator:
     def _act(self, reason: str, now_ms: int, cause: str = "") -> Act:
         return Act(self._actor, reason, now_ms, cause)
 
-    def _events(self, state: LoopState, evidence: Evidence, step: Step, now_ms: int) -> list[Control]:
+    def _events(self, state: LoopState, evidence: Evidence, step: Step, now_ms: int, blobs: Blobs) -> list[Control]:
         """The step as control events; [] when waiting. Raises BadInput if it is not possible."""
         registry = state.registry
         match step.action:
             case "retrain":
                 return announce.retraining_started(state, step, self._act(step.reason, now_ms))
             case "train":
-                return self._trained(state, now_ms)
+                return self._trained(state, now_ms, blobs)
             case "test":
                 act = self._act(step.reason, now_ms, state.candidate)
                 return control_events.start(registry, self._plan(state, evidence.trial), act)
@@ -260,7 +261,7 @@ class Orchestrator:
             case "wait":
                 return []
 
-    def _trained(self, state: LoopState, now_ms: int) -> list[Control]:
+    def _trained(self, state: LoopState, now_ms: int, blobs: Blobs) -> list[Control]:
         run = state.run
         assert run is not None
         champion = state.champion_model
@@ -287,7 +288,7 @@ class Orchestrator:
         if not best.result.accepted:
             reason = " | ".join(f"{c.kind}: {c.result.reason}" for c in made)
             return announce.retraining_rejected(run.run_id, best.result.metrics, self._act(reason, now_ms, run.run_id))
-        digest = self._log.put_blob(best.content)
+        digest = blobs.put(best.content)
         version = _free_version(state, champion.name, best.version, digest)
         act = self._act(f"{best.kind}, passed the gate", now_ms, run.run_id)
         return announce.retraining_finished(state, best, version, digest, act)

@@ -14,7 +14,7 @@ from typing import cast
 
 from core.codec import decode_account_event, decode_transaction
 from core.control import ControlState
-from core.control_stream import Known, append, identity_of
+from core.control_stream import Blobs, Known, append, identity_of
 from core.events import (
     START,
     Control,
@@ -35,13 +35,13 @@ from projections.reference.tables import ReferenceBuilder, period_ms
 ACTOR = "sentinel reference"
 
 
-def publication(log: EventLog, table: ReferenceTable, kind: Kind, actor: str, now_ms: int) -> ReferencePublished:
+def publication(blobs: Blobs, table: ReferenceTable, kind: Kind, actor: str, now_ms: int) -> ReferencePublished:
     """Store the table and return the event that publishes it. now_ms: epoch ms."""
     return ReferencePublished(
         occurred_at=now_ms,
         actor=actor,
         kind=kind,
-        digest=log.put_blob(table.to_bytes()),
+        digest=blobs.put(table.to_bytes()),
         as_of=table.as_of,
         rows=len(table.keys),
     )
@@ -85,15 +85,15 @@ class ReferencePublisher:
         as_of = self._latest // self._period_ms * self._period_ms
         if as_of == 0:
             return []
-        now_ms = int(time.time() * 1000)
+        now_ms, blobs = int(time.time() * 1000), Blobs(self._log)
 
         def decide(known: Known) -> list[Control]:
             references = known.state.references
             stale = [kind for kind in FIRST_COLUMN if kind not in references or references[kind][1] < as_of]
-            tables = [publication(self._log, self._builder.table(kind, as_of), kind, ACTOR, now_ms) for kind in stale]
+            tables = [publication(blobs, self._builder.table(kind, as_of), kind, ACTOR, now_ms) for kind in stale]
             return [*quarantines(self._builder.over_rate, known.state, ACTOR, now_ms), *tables]
 
-        appended = append(self._log, decide).events
+        appended = append(self._log, decide, blobs=blobs).events
         return [event for event in appended if isinstance(event, ReferencePublished | SourceQuarantined)]
 
     def _follow(self, partition: int) -> None:

@@ -29,9 +29,10 @@ FIRST_DIGEST = hashlib.sha256(ARTIFACT).hexdigest()
 
 def carry_out(name: str, log: EventLog, now: int) -> None:
     """Append the act's events. Raises BadInput if it is not possible now, or what the log raises."""
+    blobs = control_stream.Blobs(log)
     if name in ("deploy", "shadow", "propose"):
-        log.put_blob(SECOND)
-    control_stream.append(log, lambda known: _events(name, known, now))
+        blobs.put(SECOND)
+    control_stream.append(log, lambda known: _events(name, known, now), blobs=blobs)
 
 
 def _events(name: str, known: Known, now: int) -> list[Control]:

@@ -13,7 +13,7 @@ import pytest
 
 from core import control_stream
 from core.codec import encode
-from core.control_stream import ATTEMPTS_MAX, ControlStream, Known, append
+from core.control_stream import ATTEMPTS_MAX, Blobs, ControlStream, Known, append
 from core.errors import BadInput, ConcurrencyError, Conflict, Corrupt, Unavailable
 from core.events import Control, ExperimentStopped, ModelRegistered, ThresholdsChanged
 from core.log.memory import MemoryLog
@@ -162,6 +162,25 @@ def test_a_server_that_takes_nothing_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="out of memory"):
         append(Full(), lambda known: [thresholds("mine")])  # type: ignore[arg-type]
     assert sent == [0, 0]
+
+
+def test_no_event_stands_without_its_blob_if_the_server_lost_its_last_second_between() -> None:
+    """The blob was stored, the server came back without it, and took the event that names it."""
+
+    class Forgetful(MemoryLog):
+        def append_control(self, payloads: Sequence[bytes], expected: int) -> int:
+            self._blobs.clear()
+            return super().append_control(payloads, expected)
+
+    log = Forgetful()
+    blobs = Blobs(log)
+
+    def decide(known: Known) -> list[Control]:
+        digest = blobs.put(b"a model")
+        return [ModelRegistered(occurred_at=1, actor="a", name="m", version="1", digest=digest, spec=1)]
+
+    (event,) = append(log, decide, blobs=blobs).events
+    assert isinstance(event, ModelRegistered) and log.get_blob(event.digest) == b"a model"
 
 
 def test_a_decision_knows_what_was_read_last() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from core import control_stream, events
 from core.codec import encode
+from core.control_stream import Blobs
 from core.errors import BadInput, ConcurrencyError
 from core.events import Control
 from core.log.memory import MemoryLog
@@ -136,8 +137,8 @@ class Loop(Orchestrator):
             report=report,
         )
 
-    def _trained(self, state: LoopState, said: Any) -> list[Control]:
-        made = super()._trained(state, said)  # there is no data: rejected
+    def _trained(self, state: LoopState, now_ms: int, blobs: Blobs) -> list[Control]:
+        made = super()._trained(state, now_ms, blobs)  # there is no data: rejected
         if self.rng.random() < 0.3 or state.run is None:
             return made
         content = self.rng.choice(CONTENTS)
